@@ -1,0 +1,74 @@
+# The verbs people use. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The Python that makes .venv: 3.11.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMP := $(VENV)/.setup-done
+# Processes that run tests side by side; 0 runs them in pytest's own process (for a debugger).
+WORKERS ?= 2
+# More arguments for pytest: make test ARGS="-k candles"
+ARGS ?=
+
+.PHONY: help setup demo test check bench docs lock clean
+.PHONY: format format-check lint types imports docs-check versions
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## make .venv: pinned dependencies and both packages, editable (again only when these change)
+	@echo "setup: $(VENV) is ready"
+
+$(STAMP): requirements/dev.txt pyproject.toml libs/streamforge_utils/pyproject.toml tools/setup.sh
+	@PYTHON="$(PYTHON)" tools/setup.sh $(VENV)
+	@touch $@
+
+demo: $(STAMP) ## load candles from the test exchange and show the proof that they are complete
+	@$(PY) -m streamforge.cli.demo
+
+test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
+	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs: all of them, even if one fails
+	@$(MAKE) --keep-going format-check lint types imports versions docs-check
+
+bench: $(STAMP) ## measure the ratios: ours against the raw client doing the same bytes
+	@$(PY) -m benchmarks
+
+docs: $(STAMP) ## write docs/reference again from the code
+	@$(PY) -m streamforge.cli.reference
+
+lock: ## resolve the dependencies again into requirements/ (UPGRADE=1 takes the newest of each)
+	@PYTHON="$(PYTHON)" tools/lock.sh
+
+clean: ## remove .venv, caches and everything else that was made here
+	@rm -rf $(VENV) build .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The parts of `make check`, also run by pre-commit.
+format: $(STAMP)
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+format-check: $(STAMP)
+	@$(BIN)/ruff format --check
+
+lint: $(STAMP)
+	@$(BIN)/ruff check
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+imports: $(STAMP)
+	@$(BIN)/lint-imports --no-logo
+
+versions: $(STAMP)
+	@$(PY) tools/check_versions.py
+
+docs-check: $(STAMP)
+	@$(PY) -m streamforge.cli.reference --check

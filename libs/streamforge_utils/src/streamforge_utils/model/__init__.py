@@ -1,0 +1,1 @@
+"""Records, commands, events, names, time ranges and errors."""

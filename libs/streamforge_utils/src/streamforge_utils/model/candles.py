@@ -1,0 +1,156 @@
+"""A candle as it travels (decimal text) and as it is stored (doubles). Times are unix milliseconds, UTC.
+
+The text of prices and quantities is the exchange's own; the store holds the double nearest to it.
+"""
+
+from __future__ import annotations
+
+import math
+from urllib.parse import quote
+
+import msgspec
+
+from streamforge_utils.model.errors import PermanentError
+
+KEY_SAFE = "-.@()+,=;$!*'"
+"""What a store's key may hold besides letters, digits and `_`; anything else is percent-encoded."""
+
+
+class Candle(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=False):
+    """One candle as a record on a data topic.
+
+    key: identity of the candle, `SYMBOL_INTERVAL_OPENTIME`; also the message's key.
+    version: when the exchange was observed, unix milliseconds; a later observation of the same candle wins.
+    """
+
+    key: str = msgspec.field(name="_key")
+    version: int = msgspec.field(name="_version", default=0)
+    symbol: str
+    interval: str
+    open_time: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    close_time: int
+    quote_asset_volume: str
+    number_of_trades: int
+    taker_buy_base_asset_volume: str
+    taker_buy_quote_asset_volume: str
+
+
+class StoredCandle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One candle as the store holds it and as the export writes it: the numbers of `Candle` as doubles."""
+
+    symbol: str
+    interval: str
+    open_time: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    close_time: int
+    quote_asset_volume: float
+    number_of_trades: int
+    taker_buy_base_asset_volume: float
+    taker_buy_quote_asset_volume: float
+
+
+class _Incoming(StoredCandle, frozen=True, gc=False, kw_only=True):
+    key: str = msgspec.field(name="_key")
+    version: int = msgspec.field(name="_version", default=0)
+
+
+CANDLE_FIELDS: tuple[str, ...] = StoredCandle.__struct_fields__
+"""The exported columns of a candle, in order."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_record = msgspec.json.Decoder(Candle).decode
+_decode_numbers = msgspec.json.Decoder(_Incoming, strict=False).decode
+
+
+def candle_key(symbol: str, interval: str, open_time: int) -> str:
+    """The key of a candle; symbols that hold other than plain characters are percent-encoded."""
+    return f"{key_symbol(symbol)}_{interval}_{open_time}"
+
+
+def key_symbol(symbol: str) -> str:
+    """`symbol` as it may stand in a key."""
+    return symbol if symbol.isalnum() and symbol.isascii() else quote(symbol, safe=KEY_SAFE)
+
+
+def encode_candle(candle: Candle) -> bytes:
+    """The record's JSON."""
+    return _encode(candle)
+
+
+def decode_candle(value: bytes) -> Candle:
+    """Read a record. Raises PermanentError naming the field."""
+    try:
+        return _decode_record(value)
+    except msgspec.MsgspecError as error:
+        raise PermanentError(f"not a candle: {error}") from error
+
+
+def stored_document(key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
+    """Turn a record into what the store keeps: key, version, and the JSON of a `StoredCandle`.
+
+    key: the message's key, compared with the record's own where present.
+    Raises PermanentError with the reason: unreadable, a field missing, a number that is none, not finite or negative,
+    a key that does not follow from symbol, interval and open time.
+    """
+    try:
+        candle = _decode_numbers(value)
+    except msgspec.MsgspecError as error:
+        raise PermanentError(f"not a candle: {error}") from error
+    total = (
+        candle.open
+        + candle.high
+        + candle.low
+        + candle.close
+        + candle.volume
+        + candle.quote_asset_volume
+        + candle.taker_buy_base_asset_volume
+        + candle.taker_buy_quote_asset_volume
+    )
+    if not math.isfinite(total):
+        raise PermanentError(f"candle {candle.key}: a number is not finite")
+    if (
+        candle.open < 0
+        or candle.high < 0
+        or candle.low < 0
+        or candle.close < 0
+        or candle.volume < 0
+        or candle.quote_asset_volume < 0
+        or candle.taker_buy_base_asset_volume < 0
+        or candle.taker_buy_quote_asset_volume < 0
+        or candle.number_of_trades < 0
+    ):
+        raise PermanentError(f"candle {candle.key}: a number is negative")
+    expected = candle_key(candle.symbol, candle.interval, candle.open_time)
+    if candle.key != expected:
+        raise PermanentError(f"candle {candle.key}: its identity says {expected}")
+    if key is not None and key != expected.encode():
+        raise PermanentError(f"candle {expected}: the message's key is {key[:80]!r}")
+    if candle.close_time <= candle.open_time:
+        raise PermanentError(f"candle {expected}: close_time {candle.close_time} is not after open_time")
+    body = _encode(
+        StoredCandle(
+            symbol=candle.symbol,
+            interval=candle.interval,
+            open_time=candle.open_time,
+            open=candle.open,
+            high=candle.high,
+            low=candle.low,
+            close=candle.close,
+            volume=candle.volume,
+            close_time=candle.close_time,
+            quote_asset_volume=candle.quote_asset_volume,
+            number_of_trades=candle.number_of_trades,
+            taker_buy_base_asset_volume=candle.taker_buy_base_asset_volume,
+            taker_buy_quote_asset_volume=candle.taker_buy_quote_asset_volume,
+        )
+    )
+    return expected, candle.version, body

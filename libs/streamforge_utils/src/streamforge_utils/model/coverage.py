@@ -1,0 +1,128 @@
+"""Which time ranges of a series are stored, and a verdict for each hole. Pure; times are unix milliseconds, UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from streamforge_utils.model.timeranges import TimeRange
+
+
+class Verdict(StrEnum):
+    """What is known of a time range of a series.
+
+    stored: every bar of the grid is in the store. exchange: asked twice, the exchange has none.
+    closed: before the listing or after the delisting. pending: not over yet. ours: the exchange has it, the store
+    does not. unknown: not asked.
+    """
+
+    STORED = "stored"
+    EXCHANGE = "exchange"
+    CLOSED = "closed"
+    PENDING = "pending"
+    OURS = "ours"
+    UNKNOWN = "unknown"
+
+
+SETTLED = frozenset({Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.PENDING})
+"""The verdicts with which a workflow may be finished."""
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """A half-open time range with one verdict. collection: where its records lie, if stored. records: how many."""
+
+    start_ms: int
+    end_ms: int
+    verdict: Verdict
+    collection: str | None = None
+    records: int = 0
+
+    @property
+    def span(self) -> TimeRange:
+        return TimeRange(self.start_ms, self.end_ms)
+
+
+def overlay(old: Sequence[Segment], new: Sequence[Segment]) -> list[Segment]:
+    """`old` with `new` laid over it: where both speak, the new one counts. Sorted, disjoint, joined where equal.
+
+    A stored segment that is cut keeps no count of records (0): its share cannot be told without its grid.
+    """
+    kept: list[Segment] = []
+    for segment in old:
+        kept.extend(_without(segment, new))
+    return _joined(sorted([*kept, *new], key=lambda s: s.start_ms))
+
+
+def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
+    """The part of `segments` inside `span`; what `segments` do not mention is `unknown`."""
+    found: list[Segment] = []
+    cursor = span.start_ms
+    for segment in segments:
+        common = segment.span.intersection(span)
+        if common is None:
+            continue
+        if common.start_ms > cursor:
+            found.append(Segment(start_ms=cursor, end_ms=common.start_ms, verdict=Verdict.UNKNOWN))
+        whole = common == segment.span
+        found.append(
+            Segment(
+                start_ms=common.start_ms,
+                end_ms=common.end_ms,
+                verdict=segment.verdict,
+                collection=segment.collection,
+                records=segment.records if whole else 0,
+            )
+        )
+        cursor = common.end_ms
+    if cursor < span.end_ms:
+        found.append(Segment(start_ms=cursor, end_ms=span.end_ms, verdict=Verdict.UNKNOWN))
+    return found
+
+
+def lacking(segments: Iterable[Segment], span: TimeRange) -> list[TimeRange]:
+    """The ranges of `span` that must (still) be loaded: all but `stored`, `exchange` and `closed`. Sorted, disjoint."""
+    done = (Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED)
+    ranges: list[TimeRange] = []
+    for segment in clip(segments, span):
+        if segment.verdict in done:
+            continue
+        if ranges and ranges[-1].end_ms == segment.start_ms:
+            ranges[-1] = TimeRange(ranges[-1].start_ms, segment.end_ms)
+        else:
+            ranges.append(segment.span)
+    return ranges
+
+
+def _without(segment: Segment, cuts: Sequence[Segment]) -> list[Segment]:
+    pieces = [segment]
+    for cut in cuts:
+        remaining: list[Segment] = []
+        for piece in pieces:
+            if cut.end_ms <= piece.start_ms or cut.start_ms >= piece.end_ms:
+                remaining.append(piece)
+                continue
+            if piece.start_ms < cut.start_ms:
+                remaining.append(msgspec.structs.replace(piece, end_ms=cut.start_ms, records=0))
+            if cut.end_ms < piece.end_ms:
+                remaining.append(msgspec.structs.replace(piece, start_ms=cut.end_ms, records=0))
+        pieces = remaining
+    return pieces
+
+
+def _joined(segments: list[Segment]) -> list[Segment]:
+    joined: list[Segment] = []
+    for segment in segments:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and last.end_ms == segment.start_ms
+            and last.verdict == segment.verdict
+            and last.collection == segment.collection
+        ):
+            records = last.records + segment.records if last.records and segment.records else 0
+            joined[-1] = msgspec.structs.replace(last, end_ms=segment.end_ms, records=records)
+        else:
+            joined.append(segment)
+    return joined

@@ -1,0 +1,49 @@
+"""The three ways in which work can fail; adapters translate what they meet into one of them.
+
+A message says what failed, on which input, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class StreamForgeError(Exception):
+    """Base of every error that StreamForge raises on purpose."""
+
+
+class ConfigError(StreamForgeError):
+    """A setting is missing or wrong: nothing but a change of the settings helps (exit code 2)."""
+
+
+class RetryableError(StreamForgeError):
+    """The same call may succeed later (exit code 1 once the retries are spent).
+
+    retry_after: seconds to wait before the next try, where the other side named a time.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BannedError(RetryableError):
+    """The exchange refuses every call from this address until `until_ms` (unix milliseconds)."""
+
+    def __init__(self, message: str, *, until_ms: int, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.until_ms = until_ms
+
+
+class PermanentError(StreamForgeError):
+    """The call will never succeed as it is: the input must change (exit code 1, not retried)."""
+
+
+class InvalidInput(PermanentError):
+    """A value given by a person or a program is not acceptable; `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ConflictError(StreamForgeError):
+    """A compare-and-set met another state than the one it was based on: read again and decide again."""

@@ -1,0 +1,1 @@
+"""The small protocols that services speak to: bus, store, launcher, exchange."""

@@ -1,0 +1,149 @@
+"""The bus: named topics of ordered records, as Kafka has them. Delivery is at-least-once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A message to be sent. Messages with the same key go to the same partition, in order."""
+
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Received(msgspec.Struct, frozen=True, gc=False):
+    """A message that was read. timestamp_ms: when it was sent, unix milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    timestamp_ms: int
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class TopicPartition(msgspec.Struct, frozen=True, order=True):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class Retention(StrEnum):
+    """When a topic may forget.
+
+    consumed: never above the slowest committed offset of the topic's `readers`; at `max_bytes` the producer waits.
+    rolling: the oldest messages go once `max_bytes` is reached, read or not.
+    """
+
+    CONSUMED = "consumed"
+    ROLLING = "rolling"
+
+
+class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic to be made. readers: the consumer groups that must have committed a message before it may go."""
+
+    name: str
+    partitions: int = 1
+    retention: Retention = Retention.ROLLING
+    max_bytes: int = 256 * 1024 * 1024
+    readers: tuple[str, ...] = ()
+
+
+class Start(StrEnum):
+    """Where a consumer without a committed offset begins."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+class Lag(msgspec.Struct, frozen=True):
+    """What a group has still to read of a topic. seconds: age of the oldest message not committed, 0 without any."""
+
+    records: int
+    seconds: float
+
+
+class Producer(Protocol):
+    """Sends messages."""
+
+    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+        """Append `messages` in order; on return every one is confirmed: it survives the death of any process.
+
+        A `consumed` topic at its cap makes the call wait for its readers.
+        Raises RetryableError (the bus does not answer, or the cap lasted too long; some of the messages may have
+        been appended) or PermanentError (no such topic, message too large).
+        """
+
+    async def close(self) -> None:
+        """Release what the producer holds. Nothing is pending: `send` has confirmed all."""
+
+
+class Consumer(Protocol):
+    """Reads messages. With a group it shares the partitions with the other members and has committed offsets."""
+
+    async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+        """The next messages, in offset order within a partition; empty when none came within `timeout_s`.
+
+        Raises RetryableError (the bus does not answer) or PermanentError (a topic does not exist or was deleted).
+        """
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Remember, durably, the offset of the *next* message to read of each partition.
+
+        Raises RetryableError if the partition now belongs to another member: what was read of it is read again there.
+        """
+
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Continue reading `partition` at `offset` (an offset already trimmed means the oldest message there is)."""
+
+    async def close(self) -> None:
+        """Leave the group; another member takes over at once."""
+
+
+class Bus(Protocol):
+    """Makes producers and consumers."""
+
+    async def producer(self) -> Producer:
+        """A producer, ready to send."""
+
+    async def consumer(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str | None = None,
+        start: Start = Start.EARLIEST,
+        start_time_ms: int | None = None,
+    ) -> Consumer:
+        """A consumer, assigned: what is sent after this call returns is seen by it (or by its group).
+
+        group: None reads all partitions and commits nothing. start: for partitions without a committed offset.
+        start_time_ms: begin at the first message sent at or after this time instead (without a group only).
+        Raises PermanentError if a topic does not exist.
+        """
+
+    async def close(self) -> None:
+        """Close every producer and consumer made here."""
+
+
+class BusAdmin(Protocol):
+    """Makes, removes and measures topics."""
+
+    async def create_topic(self, spec: TopicSpec) -> None:
+        """Make the topic; one that exists is left as it is. Raises PermanentError for an illegal name."""
+
+    async def delete_topic(self, name: str) -> None:
+        """Remove the topic with its messages and its groups' offsets; none such is no error."""
+
+    async def topics(self) -> Sequence[str]:
+        """The names of all topics, sorted."""
+
+    async def lag(self, topic: str, group: str) -> Lag:
+        """What `group` has still to read of `topic`. Raises PermanentError if the topic does not exist."""

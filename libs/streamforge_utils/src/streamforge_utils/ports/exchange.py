@@ -1,0 +1,49 @@
+"""The exchange: where market data comes from. Times are unix milliseconds, UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+
+
+class SymbolInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exchange says of a symbol. status: its own word, e.g. `TRADING` or `BREAK`; unknown ones pass."""
+
+    symbol: str
+    status: str
+    base_asset: str = ""
+    quote_asset: str = ""
+
+
+class Exchange(Protocol):
+    """Public market data. Every call keeps to the weight limit and spends its own retries before it raises.
+
+    Raises RetryableError (retries are spent; BannedError if every call is refused for a time) or PermanentError
+    (unknown symbol or interval, access refused): the message names the request, the answer and what to do.
+    """
+
+    async def server_time(self) -> int:
+        """The exchange's clock."""
+
+    async def symbol_info(self, symbol: str) -> SymbolInfo:
+        """The symbol, or PermanentError if the exchange does not list it."""
+
+    async def candles(
+        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
+    ) -> Sequence[Candle]:
+        """One request: the closed candles that open in `span`, ascending, each once, at most `limit` (<= 1000).
+
+        The oldest ones, or the newest if `newest`. A candle that is still open by the exchange's clock is left out.
+        """
+
+    def set_weight_limit(self, weight_per_minute: int) -> None:
+        """The share of the exchange's request weight that this client may use from now on."""
+
+    async def close(self) -> None:
+        """Close the connections."""

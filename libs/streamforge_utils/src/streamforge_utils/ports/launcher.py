@@ -1,0 +1,69 @@
+"""The launcher: runs a step's attempt once, under a name that says which attempt it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be run. environment: the worker's settings, secrets among them: never written to a log or a file."""
+
+    name: str
+    target: str
+    queue_id: str
+    attempt: int
+    environment: Mapping[str, str] = {}
+    image: str | None = None
+
+
+class JobState(StrEnum):
+    """Whether a job's process (or pod) is still there."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as observed.
+
+    exit_code: of an ended job; None if it could not be observed (killed together with who watched it).
+    signal: the number of the signal that ended it. reason: for a person, why it ended other than with 0, with the
+    last words of its log. started_ms, ended_ms: unix milliseconds.
+    """
+
+    name: str
+    target: str
+    queue_id: str
+    attempt: int
+    state: JobState
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    started_ms: int = 0
+    ended_ms: int | None = None
+
+
+class Launcher(Protocol):
+    """Runs jobs. One name is run at most once, whoever asks and however often; nothing is ever restarted by itself."""
+
+    async def start(self, spec: JobSpec) -> None:
+        """Run the job; a name that was ever started (and not forgotten) is left as it is.
+
+        Raises RetryableError (it may or may not have been started: ask again) or ConfigError (it can never start).
+        """
+
+    async def jobs(self) -> Sequence[Job]:
+        """Every job that was started and not forgotten, sorted by name. Raises RetryableError."""
+
+    async def stop(self, name: str, *, grace_s: float) -> None:
+        """Ask the job to end (SIGTERM), and end it by force after `grace_s`; returns once it is gone.
+
+        A job that has ended, or that nobody knows, is no error. Raises RetryableError if it could not be ended.
+        """
+
+    async def forget(self, name: str) -> None:
+        """Remove what is remembered of an ended job; its name could be run again. Raises ConflictError if it runs."""

@@ -1,0 +1,152 @@
+"""The store: documents in collections, workflow states with compare-and-set, edges between documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+
+class Document(msgspec.Struct, frozen=True, gc=False):
+    """A document. version: when its content was observed, unix milliseconds. body: a JSON object, without the key."""
+
+    key: str
+    version: int
+    body: bytes
+
+
+class Outcome(StrEnum):
+    """What became of one document.
+
+    stored: new, or it replaced an older content. unchanged: the same content was there. stale: a newer version is
+    there and stays. refused: it can never be stored (`Answer.reason` says why).
+    """
+
+    STORED = "stored"
+    UNCHANGED = "unchanged"
+    STALE = "stale"
+    REFUSED = "refused"
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """The outcome for one document, with the reason of a refusal."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+class DocumentStore(Protocol):
+    """Documents by key. Collections are made on first use, by any number of processes at once."""
+
+    async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
+        """Store `documents`, one answer each, in their order; on return they survive the death of any process.
+
+        An older version never overwrites a newer one. Equal content is `unchanged` (the newer version is kept). One
+        refused document does not keep the others from being stored. A key that occurs twice is taken in order.
+        Raises RetryableError (nothing of this call is promised; storing it again is harmless) or ConfigError.
+        """
+
+    async def read(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
+    ) -> Sequence[Document]:
+        """Documents with first <= key < last, in ascending order of keys (by code point), at most `limit`.
+
+        A collection that does not exist is empty. Raises RetryableError.
+        """
+
+    async def keys(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
+    ) -> Sequence[str]:
+        """The keys alone, as `read` would give them."""
+
+    async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
+        """How many documents have first <= key < last. Raises RetryableError."""
+
+
+class Collections(Protocol):
+    """The collections themselves, and the removal of what lies in them."""
+
+    async def names(self) -> Sequence[str]:
+        """The names of all collections of documents, sorted."""
+
+    async def drop(self, collection: str) -> None:
+        """Remove the collection with its documents; none such is no error."""
+
+    async def delete(self, collection: str, *, first: str, last: str) -> int:
+        """Remove the documents with first <= key < last; returns how many there were. Raises RetryableError."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """A small document that is changed by compare-and-set.
+
+    revision: opaque, new with every change. labels: what `find` can select by. created_ms: sorts `find`; unix ms.
+    """
+
+    id: str
+    revision: str
+    body: bytes
+    labels: dict[str, str] = {}
+    created_ms: int = 0
+
+
+class StateStore(Protocol):
+    """States of one kind each (`workflow`, `series`, …), changed one at a time."""
+
+    async def get(self, kind: str, id: str) -> State | None:
+        """The state, or None. Raises RetryableError."""
+
+    async def put(
+        self,
+        kind: str,
+        id: str,
+        body: bytes,
+        *,
+        expected: str | None,
+        labels: Mapping[str, str] | None = None,
+        created_ms: int = 0,
+    ) -> State:
+        """Write the state if its revision is `expected` (None: if there is none yet); durable on return.
+
+        `created_ms` counts on creation only; `labels` replace the old ones.
+        Raises ConflictError (it is another by now: nothing was written) or RetryableError.
+        """
+
+    async def find(
+        self, kind: str, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+    ) -> Sequence[State]:
+        """States whose labels have one of the given values, newest first (by `created_ms`, then id), at most `limit`.
+
+        after: the id of the last state of the page before. Raises RetryableError.
+        """
+
+    async def remove(self, kind: str, id: str, *, expected: str) -> None:
+        """Remove the state if its revision is `expected`; none such is no error. Raises ConflictError."""
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """A directed edge between two documents, each named `collection/key`. body: a JSON object."""
+
+    source: str
+    destination: str
+    body: bytes = b"{}"
+
+
+class EdgeStore(Protocol):
+    """Edges in named collections, one per pair of documents."""
+
+    async def link(self, collection: str, edges: Sequence[Edge]) -> None:
+        """Store the edges; one that exists is replaced. Raises RetryableError or PermanentError (malformed name)."""
+
+    async def links(
+        self, collection: str, *, source: str | None = None, destination: str | None = None
+    ) -> Sequence[Edge]:
+        """The edges that leave `source` and arrive at `destination` (where given), sorted. Raises RetryableError."""
+
+
+class Store(DocumentStore, Collections, StateStore, EdgeStore, Protocol):
+    """All four, as an adapter offers them."""
+
+    async def close(self) -> None:
+        """Release what the store holds."""

@@ -1,0 +1,1 @@
+"""Settings, the life of a worker, telemetry, metrics and logs."""

@@ -1,0 +1,1 @@
+"""queue-manager: HTTP API, catalogue and reconciler."""

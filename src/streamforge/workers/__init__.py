@@ -1,0 +1,1 @@
+"""One file per target: its parameters and its run."""

@@ -1,0 +1,74 @@
+"""Fails when versions disagree: both packages, the changelog, and the pins against what the packages ask for.
+
+It needs no network, so a dependency added without `make lock` is found by `make check`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)", re.MULTILINE)
+RELEASE = re.compile(r"^## \[(?P<version>[^\]]+)\]", re.MULTILINE)
+
+
+def load(path: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / path).read_text(encoding="utf-8"))
+
+
+def pins(path: str) -> dict[str, str]:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return {canonicalize_name(match["name"]): match["version"] for match in PIN.finditer(text)}
+
+
+def unpinned(requirements: list[str], lock: str) -> list[str]:
+    found = pins(lock)
+    problems = []
+    for requirement in map(Requirement, requirements):
+        version = found.get(canonicalize_name(requirement.name))
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            problems.append(f"{lock} pins {version or 'nothing'} for {requirement}: run make lock")
+    return problems
+
+
+def problems() -> list[str]:
+    services = load("pyproject.toml")
+    library = load("libs/streamforge_utils/pyproject.toml")
+    version = services["project"]["version"]
+    found = []
+    if library["project"]["version"] != version:
+        found.append(f"streamforge is {version}, streamforge_utils is {library['project']['version']}")
+
+    ours = f"streamforge_utils=={version}"
+    runtime = [r for r in services["project"]["dependencies"] if r != ours]
+    if len(runtime) == len(services["project"]["dependencies"]):
+        found.append(f"pyproject.toml does not depend on {ours}")
+    runtime += library["project"]["dependencies"]
+    extras = [r for extra in services["project"]["optional-dependencies"].values() for r in extra]
+    found += unpinned(runtime, "requirements/base.txt")
+    found += unpinned(runtime + extras + services["dependency-groups"]["dev"], "requirements/dev.txt")
+
+    newest = RELEASE.search((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    if newest is None or newest["version"] != version:
+        found.append(f"CHANGELOG.md's newest entry is {newest and newest['version']}, the packages are {version}")
+    return found
+
+
+def main() -> int:
+    found = problems()
+    for problem in found:
+        print(f"versions: {problem}", file=sys.stderr)
+    if not found:
+        print("versions: packages, changelog and pins agree")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Resolves the dependencies of both packages into hash-pinned requirements files, for Linux and macOS.
+# The files name no index, so they install from whichever one the machine is set up for.
+#   requirements/base.txt   what the services need to run
+#   requirements/dev.txt    the same pins, and what tests, checks and benchmarks need
+# Pins that still fit are kept; UPGRADE=1 takes the newest of each. Uses `uv` if it is there, else a throw-away copy.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv="$(command -v uv || true)"
+if [[ -z $uv ]]; then
+    echo "lock: fetching uv into a throw-away environment"
+    scratch="$(mktemp -d)"
+    trap 'rm -rf "$scratch"' EXIT
+    "${PYTHON:-python3.11}" -m venv "$scratch"
+    "$scratch/bin/python" -m pip --disable-pip-version-check install -q 'uv>=0.9'
+    uv="$scratch/bin/uv"
+fi
+options=(--quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+    --no-emit-package streamforge-utils ${UPGRADE:+--upgrade})
+echo "lock: requirements/base.txt"
+"$uv" pip compile "${options[@]}" pyproject.toml -o requirements/base.txt >/dev/null
+echo "lock: requirements/dev.txt"
+"$uv" pip compile "${options[@]}" --all-extras --group dev -c requirements/base.txt pyproject.toml \
+    -o requirements/dev.txt >/dev/null
+if grep -nE '://|^ *-(i|-index|-extra|-find|e) ?' requirements/*.txt; then
+    echo "lock: a pin names an address or a path (above); it must come from the configured index by name" >&2
+    exit 1
+fi

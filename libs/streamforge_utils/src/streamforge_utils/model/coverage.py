@@ -95,6 +95,15 @@ def lacking(segments: Iterable[Segment], span: TimeRange) -> list[TimeRange]:
     return ranges
 
 
+def without_records(segments: Iterable[Segment], collection: str, span: TimeRange) -> list[Segment]:
+    """What is still known once the records of `collection` inside `span` are gone."""
+    cut = (Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.UNKNOWN),)
+    left: list[Segment] = []
+    for segment in segments:
+        left.extend(_without(segment, cut) if segment.collection == collection else [segment])
+    return left
+
+
 def _without(segment: Segment, cuts: Sequence[Segment]) -> list[Segment]:
     pieces = [segment]
     for cut in cuts:

@@ -67,3 +67,6 @@ class Launcher(Protocol):
 
     async def forget(self, name: str) -> None:
         """Remove what is remembered of an ended job; its name could be run again. Raises ConflictError if it runs."""
+
+    async def close(self) -> None:
+        """Let go of the jobs: they go on, and another launcher finds them."""

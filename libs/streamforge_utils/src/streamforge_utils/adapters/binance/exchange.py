@@ -1,0 +1,238 @@
+"""The exchange port on Binance Spot's REST interface (public market data).
+
+Source: Binance Spot REST, GET /api/v3/klines, /api/v3/time and /api/v3/exchangeInfo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from streamforge_utils.adapters.binance.retries import Retries
+from streamforge_utils.adapters.binance.rows import Asked, MalformedPage, Page, read_page
+from streamforge_utils.adapters.binance.transport import Answer, Transport, Unreadable
+from streamforge_utils.adapters.binance.weights import EXCHANGE_INFO, KLINES, MAX_CANDLES, TIME
+from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.ports.observing import Observer
+
+CLOCK_FRESH_S = 300.0
+"""How long a measurement of the exchange's clock is good for."""
+
+SYMBOL_FRESH_S = 300.0
+SYMBOLS_KEPT = 1000
+
+
+class Revealing(Protocol):
+    """A secret that shows itself only when asked."""
+
+    def reveal(self) -> str:
+        """The text."""
+
+
+class _Time(msgspec.Struct):
+    server_time: int = msgspec.field(name="serverTime")
+
+
+class _Symbol(msgspec.Struct, rename="camel"):
+    symbol: str
+    status: str = ""
+    base_asset: str = ""
+    quote_asset: str = ""
+
+
+class _RateLimit(msgspec.Struct, rename="camel"):
+    rate_limit_type: str = ""
+    interval: str = ""
+    interval_num: int = 0
+    limit: int = 0
+
+
+class _ExchangeInfo(msgspec.Struct, rename="camel"):
+    symbols: list[_Symbol]
+    rate_limits: list[_RateLimit] = []
+
+
+_decode_time = msgspec.json.Decoder(_Time).decode
+_decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
+
+
+class BinanceExchange:
+    """Candles from Binance, or from whatever speaks as it does.
+
+    base_urls: the first is used; the others stand in while it cannot be reached. weight_limit: this client's share of
+    request weight a minute. api_key: sent if given (market data need none). timeout_s: of one request; the exchange
+    itself gives up after 10 s. jitter: draws from 0 to 1.
+    Raises ConfigError if a URL or the key cannot be one.
+    """
+
+    def __init__(
+        self,
+        base_urls: Sequence[str],
+        *,
+        weight_limit: int,
+        clock: Clock,
+        observer: Observer,
+        api_key: Revealing | str | None = None,
+        retries: Retries | None = None,
+        timeout_s: float = 15.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        key = api_key if api_key is None or isinstance(api_key, str) else api_key.reveal()
+        self._clock = clock
+        self._observer = observer
+        self._transport = Transport(
+            base_urls,
+            weight_limit=weight_limit,
+            clock=clock,
+            observer=observer,
+            api_key=key,
+            retries=retries if retries is not None else Retries(),
+            timeout_s=timeout_s,
+            jitter=jitter,
+        )
+        self._measuring = asyncio.Lock()
+        self._symbols: dict[str, tuple[float, SymbolInfo]] = {}
+
+    async def server_time(self) -> int:
+        """The exchange's clock, from a measurement at most some minutes old."""
+        await self._measure_clock()
+        return self._transport.now_ms()
+
+    async def symbol_info(self, symbol: str) -> SymbolInfo:
+        """The symbol, as the exchange described it at most some minutes ago."""
+        kept = self._symbols.get(symbol)
+        now = self._clock.monotonic()
+        if kept is not None and now - kept[0] < SYMBOL_FRESH_S:
+            return kept[1]
+        what = f"exchangeInfo {symbol}"
+        info = await self._transport.get(EXCHANGE_INFO, {"symbol": symbol}, what, _read_info)
+        for limit in info.rate_limits:
+            if (limit.rate_limit_type, limit.interval, limit.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1):
+                self._transport.limiter.set_address_limit(limit.limit)
+        for found in info.symbols:
+            if found.symbol == symbol:
+                break
+        else:
+            raise PermanentError(f"{what}: the exchange does not list this symbol (any more): check its spelling")
+        described = SymbolInfo(
+            symbol=found.symbol, status=found.status, base_asset=found.base_asset, quote_asset=found.quote_asset
+        )
+        if len(self._symbols) >= SYMBOLS_KEPT:
+            self._symbols.clear()
+        self._symbols[symbol] = (now, described)
+        return described
+
+    async def candles(
+        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = MAX_CANDLES, newest: bool = False
+    ) -> Sequence[Candle]:
+        """One page, see `ports.exchange`; its versions are the moment at which the exchange was asked.
+
+        A page may be shorter than `limit` although more candles follow: rows that the exchange repeated, or that lie
+        outside `span`, are left out and counted.
+        """
+        if not 1 <= limit <= MAX_CANDLES:
+            raise ValueError(f"a page has 1 to {MAX_CANDLES} candles, not {limit}")
+        await self._measure_clock()
+        sent_span, sent_limit = self._widened(interval, span, limit, newest)
+        parameters = {
+            "symbol": symbol,
+            "interval": interval.value,
+            "endTime": str(sent_span.end_ms - 1),
+            "limit": str(sent_limit),
+        }
+        if not newest:  # with a start the exchange answers with the oldest
+            parameters["startTime"] = str(span.start_ms)
+
+        def read(answer: Answer) -> Page:
+            observed_ms, disagree = self._transport.exchange_clock.observed_ms(
+                answer.sent, answer.received, answer.date
+            )
+            if disagree:
+                self._observer.count("exchange_clock_disagreements_total")
+            asked = Asked(
+                symbol=symbol,
+                interval=interval,
+                span=span,
+                sent_span=sent_span,
+                limit=limit,
+                newest=newest,
+                observed_ms=observed_ms,
+                local_ms=answer.sent_ms,
+            )
+            try:
+                return read_page(answer.body, asked)
+            except MalformedPage as error:
+                raise Unreadable(str(error)) from error
+
+        what = f"klines {symbol} {interval.value} {span}"
+        page = await self._transport.get(KLINES, parameters, what, read)
+        for reason, rows in page.dropped.items():
+            self._observer.count("exchange_rows_dropped_total", rows, reason=reason)
+        return page.candles
+
+    def set_weight_limit(self, weight_per_minute: int) -> None:
+        """The share from now on; requests that wait for weight are judged by it at once. 0 holds them all back."""
+        self._transport.limiter.set_share(weight_per_minute)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    def _widened(self, interval: Interval, span: TimeRange, limit: int, newest: bool) -> tuple[TimeRange, int]:
+        """The span and the limit to ask for, so that the answer can show which of its candles are closed."""
+        start_ms = 0 if newest else span.start_ms
+        end_ms = span.end_ms
+        # Where the clocks disagree about the end of the span, a later candle is wanted as a witness.
+        in_doubt = self._clock.now_ms() < min(interval.next(end_ms), self._transport.now_ms())
+        if in_doubt:
+            end_ms = interval.next(interval.next(end_ms))
+        more = 1 if newest or in_doubt else 0
+        return TimeRange(start_ms, end_ms), min(limit + more, MAX_CANDLES)
+
+    async def _measure_clock(self) -> None:
+        if self._clock_is_fresh():
+            return
+        async with self._measuring:
+            if self._clock_is_fresh():  # another call has measured it meanwhile
+                return
+            measured = self._transport.exchange_clock.measured_at is not None
+            try:
+                # An old measurement will do if the exchange is slow to give a new one.
+                await self._transport.get(TIME, {}, "time", self._read_time, attempts=1 if measured else None)
+            except BannedError:
+                raise
+            except RetryableError:
+                if not measured:
+                    raise
+            difference_ms = self._transport.now_ms() - self._clock.now_ms()
+            self._observer.gauge("exchange_clock_difference_seconds", difference_ms / 1000)
+
+    def _clock_is_fresh(self) -> bool:
+        measured_at = self._transport.exchange_clock.measured_at
+        return measured_at is not None and self._clock.monotonic() - measured_at < CLOCK_FRESH_S
+
+    def _read_time(self, answer: Answer) -> None:
+        try:
+            server_ms = _decode_time(answer.body).server_time
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Unreadable(str(error)) from error
+        if not 10**12 <= server_ms < 10**13:
+            raise Unreadable(f"serverTime {server_ms} is not in milliseconds")
+        if self._transport.exchange_clock.measure(server_ms, answer.sent, answer.received, answer.date):
+            self._observer.count("exchange_clock_disagreements_total")
+
+
+def _read_info(answer: Answer) -> _ExchangeInfo:
+    try:
+        return _decode_info(answer.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Unreadable(str(error)) from error

@@ -1,0 +1,293 @@
+"""GET requests to the exchange, within its limits: paced, repeated, refused locally while the exchange refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from streamforge_utils.adapters.binance.answers import Trouble, judge, shown
+from streamforge_utils.adapters.binance.exchange_clock import ExchangeClock
+from streamforge_utils.adapters.binance.limiter import WeightLimiter
+from streamforge_utils.adapters.binance.refusals import Refusals
+from streamforge_utils.adapters.binance.retries import Retries
+from streamforge_utils.adapters.binance.waits import Waits
+from streamforge_utils.adapters.binance.weights import (
+    API_KEY_HEADER,
+    BUSY_S,
+    LONGEST_WEIGHT_WAIT_S,
+    USED_WEIGHT_HEADER,
+    Action,
+    Endpoint,
+)
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.observing import Observer
+
+IN_FLIGHT = 8
+"""Requests at once, at most."""
+
+LARGEST_ANSWER = 8 * 1024 * 1024
+"""Bytes of an answer, at most (unpacked); a page of 1000 candles has about 180 kB."""
+
+T = TypeVar("T")
+
+
+class Unreadable(Exception):
+    """The body of a successful answer is not what was asked for; the message says where."""
+
+
+class Answer:
+    """A successful answer.
+
+    sent, received: monotonic seconds around the request; sent_ms: the former by the local clock. date: the header.
+    """
+
+    __slots__ = ("body", "date", "received", "sent", "sent_ms")
+
+    def __init__(self, body: bytes, date: str | None, sent: float, received: float, sent_ms: int) -> None:
+        self.body = body
+        self.date = date
+        self.sent = sent
+        self.received = received
+        self.sent_ms = sent_ms
+
+
+class _Failure(Exception):
+    """One try failed and another may succeed. wait_s: at least so long from now. away_from: a base URL to leave."""
+
+    def __init__(self, what: str, answer: str = "", *, wait_s: float = 0.0, away_from: URL | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.answer = answer
+        self.wait_s = wait_s
+        self.away_from = away_from
+
+
+class Transport:
+    """One client's connections to the exchange. jitter: draws from 0 to 1."""
+
+    def __init__(
+        self,
+        base_urls: Sequence[str],
+        *,
+        weight_limit: int,
+        clock: Clock,
+        observer: Observer,
+        api_key: str | None,
+        retries: Retries,
+        timeout_s: float,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._bases = [_checked_url(url) for url in base_urls]
+        if not self._bases:
+            raise ConfigError("the exchange needs at least one base URL")
+        self._base = 0
+        self._clock = clock
+        self._observer = observer
+        self._api_key = _checked_key(api_key)
+        self._retries = retries
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._jitter = jitter
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._places = asyncio.Semaphore(IN_FLIGHT)
+        self._waits = Waits(clock, observer)
+        self.exchange_clock = ExchangeClock()
+        self.limiter = WeightLimiter(
+            weight_limit, self.now_ms, self._waits, observer, longest_wait_s=LONGEST_WEIGHT_WAIT_S
+        )
+        self._refusals = Refusals(clock, self.now_ms, self._waits, longest_wait_s=retries.longest_wait_s)
+
+    def now_ms(self) -> int:
+        """The exchange's clock as well as it is known; the local clock before it was ever measured."""
+        known = self.exchange_clock.now_ms(self._clock.monotonic())
+        return self._clock.now_ms() if known is None else known
+
+    async def get(
+        self,
+        endpoint: Endpoint,
+        parameters: Mapping[str, str],
+        what: str,
+        read: Callable[[Answer], T],
+        *,
+        attempts: int | None = None,
+    ) -> T:
+        """Ask until `read` accepts the answer, and return what it made of it.
+
+        what: names the request in errors. read: raises `Unreadable` for an answer that must be asked for again.
+        Raises RetryableError, BannedError or PermanentError, see `ports.exchange`.
+        """
+        most = self._retries.attempts if attempts is None else attempts
+        most = max(most, len(self._bases)) if most > 1 else most
+        failures = 0
+        while True:
+            try:
+                value = await self._try(endpoint, parameters, what, read)
+            except _Failure as error:
+                failure = error
+            else:
+                self._observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="ok")
+                return value
+            self._observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="failed")
+            failures += 1
+            wait_s = self._wait_after(failure, failures)
+            if failures >= most:
+                self._give_up(what, failure, failures, wait_s)
+            self._observer.count("exchange_retries_total", endpoint=endpoint.name)
+            await self._waits.sleep(f"another try: {failure.what}"[:200], wait_s)
+
+    async def close(self) -> None:
+        """Close the connections; every later request is refused."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _try(
+        self, endpoint: Endpoint, parameters: Mapping[str, str], what: str, read: Callable[[Answer], T]
+    ) -> T:
+        async with self._places:
+            await self._refusals.pass_by(what)
+            await self.limiter.take(endpoint.weight)
+            while self._refusals.rest_s():  # the exchange began to refuse while this request waited for its weight
+                await self._refusals.pass_by(what)
+            answer = await self._ask(endpoint, parameters, what)
+        try:
+            return read(answer)
+        except Unreadable as error:
+            raise _Failure(f"the answer cannot be read: {error}", shown(answer.body, self._api_key)) from error
+
+    async def _ask(self, endpoint: Endpoint, parameters: Mapping[str, str], what: str) -> Answer:
+        if self._closed:
+            raise PermanentError(f"{what}: not sent: this client of the exchange is closed")
+        if self._session is None:
+            self._session = self._new_session()
+        url = self._bases[self._base]
+        sent = self._clock.monotonic()
+        sent_ms, local_ms = self.now_ms(), self._clock.now_ms()
+        try:
+            async with self._session.get(
+                url.with_path(url.path.rstrip("/") + endpoint.path), params=parameters, allow_redirects=False
+            ) as response:
+                body = await _body(response)
+                status, headers = response.status, response.headers
+        except TimeoutError:
+            raise _Failure(
+                f"no answer within {self._timeout.total:g} s from {_shown_url(url)}", away_from=url
+            ) from None
+        except aiohttp.ClientPayloadError as error:
+            raise _Failure(f"the answer of {_shown_url(url)} broke off ({type(error).__name__})") from None
+        except (aiohttp.ClientError, OSError) as error:
+            reason = _shown_reason(error)
+            raise _Failure(f"no connection to {_shown_url(url)}: {reason}", away_from=url) from error
+        received = self._clock.monotonic()
+        self._observe_weight(headers, sent_ms)
+        trouble = judge(status, headers, body, self.now_ms())
+        if trouble is not None:
+            self._handle(trouble, status, shown(body, self._api_key), what, url)
+        return Answer(body, headers.get("Date"), sent, received, local_ms)
+
+    def _observe_weight(self, headers: Mapping[str, str], sent_ms: int) -> None:
+        used = headers.get(USED_WEIGHT_HEADER, "")
+        if used.isascii() and used.isdigit() and len(used) < 10:
+            self.limiter.observe(int(used), sent_ms, self.now_ms())
+
+    def _handle(self, trouble: Trouble, status: int, answer: str, what: str, url: URL) -> NoReturn:
+        code = f", code {trouble.code}" if trouble.code is not None else ""
+        said = f"HTTP {status}{code}"
+        self._observer.count("exchange_errors_total", status=str(status), code=str(trouble.code or ""))
+        if trouble.banned:
+            raise self._refusals.ban(what, said, answer, trouble)
+        if trouble.blocked:
+            raise self._refusals.block(what, said, answer, trouble)
+        if trouble.action is Action.FAIL:
+            raise PermanentError(f"{what}: {said}: {trouble.reason}. The exchange answered: {answer}")
+        wait_s = 0.0
+        if trouble.retry_after_s is not None:
+            # Nobody else of this client may ask before the time is over either.
+            self._refusals.hold(trouble.retry_after_s + self._jitter(), trouble.reason)
+        elif trouble.action is Action.LIMITED:
+            self.limiter.exhaust()
+        elif trouble.action is Action.BUSY:
+            wait_s = BUSY_S / 2 * (1 + self._jitter())
+        if trouble.weight_limit is not None:
+            self.limiter.set_address_limit(trouble.weight_limit)
+        away_from = url if trouble.action is Action.SWITCH else None
+        raise _Failure(f"{said}: {trouble.reason}", answer, wait_s=wait_s, away_from=away_from)
+
+    def _wait_after(self, failure: _Failure, failures: int) -> float:
+        if failure.away_from is not None and len(self._bases) > 1:
+            if failure.away_from == self._bases[self._base]:  # else another request has switched already
+                self._base = (self._base + 1) % len(self._bases)
+            if failures % len(self._bases):
+                return 0.0  # there is an alternate that this request has not tried
+        return max(failure.wait_s, self._retries.backoff_s(failures, self._jitter()))
+
+    def _give_up(self, what: str, failure: _Failure, failures: int, wait_s: float) -> NoReturn:
+        answer = f" The exchange answered: {failure.answer}" if failure.answer else ""
+        tries = "1 try" if failures == 1 else f"{failures} tries"
+        raise RetryableError(
+            f"{what}: given up after {tries}: {failure.what}.{answer}",
+            retry_after=max(self._refusals.rest_s(), wait_s) or None,
+        )
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "streamforge"}
+        if self._api_key is not None:
+            headers[API_KEY_HEADER] = self._api_key
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=IN_FLIGHT, keepalive_timeout=30),
+            timeout=self._timeout,
+            headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > LARGEST_ANSWER:
+            response.close()
+            raise _Failure(f"the answer is larger than {LARGEST_ANSWER} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _checked_url(text: str) -> URL:
+    try:
+        url = URL(text)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment:
+        # The text is not shown in full: it may hold a password.
+        raise ConfigError(
+            f"the exchange's base URL {re.sub('//[^/]*@', '//***@', text)[:80]!r} is not like https://host[:port][/path]"
+        )
+    return url
+
+
+def _checked_key(api_key: str | None) -> str | None:
+    if not api_key:
+        return None
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ConfigError("the exchange's API key holds characters that no key has")
+    return api_key
+
+
+def _shown_url(url: URL) -> str:
+    return f"{url.scheme}://{url.host}:{url.port}"
+
+
+def _shown_reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error.os_error)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection"
+    return f"{getattr(error, 'strerror', None) or type(error).__name__}"

@@ -1,0 +1,1 @@
+"""Bus, store and launcher for one machine: SQLite files and processes."""

@@ -1,0 +1,125 @@
+"""How messages lie in a log: one row holds a batch of messages of one partition, as Kafka's record batches do."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import msgspec
+
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.bus import Message, Received
+
+BATCH_MESSAGES = 1000
+BATCH_BYTES = 1024 * 1024
+
+_MESSAGE_OVERHEAD = 16  # lengths and the like, so that many tiny messages count for what they take
+
+_Headers = tuple[tuple[str, bytes], ...]
+_Columns = tuple[list[bytes | None], list[bytes], list[_Headers] | None]
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Columns).decode
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """Encoded messages of one partition. size: bytes as counted against the topic's cap."""
+
+    partition: int
+    count: int
+    size: int
+    body: bytes
+
+
+class StoredBatch(msgspec.Struct, frozen=True, gc=False):
+    """A batch as read. last: the offset of its last message."""
+
+    last: int
+    count: int
+    timestamp_ms: int
+    body: bytes
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a key; the same in every process (CRC-32, as librdkafka's default partitioner)."""
+    return zlib.crc32(key) % partitions
+
+
+def pack(
+    topic: str, messages: Sequence[Message], partitions: int, turn: int, *, batch_bytes: int, message_limit: int
+) -> list[Batch]:
+    """The batches of `messages`, in order within a partition.
+
+    turn: the partition of the first message without a key; the following ones take turns.
+    Raises PermanentError if a message is larger than `message_limit` bytes.
+    """
+    sizes = [_size(message) for message in messages]
+    if sizes and max(sizes) > message_limit:
+        at = next(i for i, size in enumerate(sizes) if size > message_limit)
+        key = messages[at].key
+        raise PermanentError(
+            f"topic {topic}: message {at} of {len(messages)} (key {(key or b'')[:80]!r}) has {sizes[at]} bytes, "
+            f"more than the limit of {message_limit}; send less in one message"
+        )
+    if partitions == 1:
+        return _cut(0, messages, sizes, batch_bytes)
+    shares: list[list[int]] = [[] for _ in range(partitions)]
+    for at, message in enumerate(messages):
+        if message.key is None:
+            shares[turn % partitions].append(at)
+            turn += 1
+        else:
+            shares[partition_of(message.key, partitions)].append(at)
+    batches: list[Batch] = []
+    for partition, share in enumerate(shares):
+        batches += _cut(partition, [messages[at] for at in share], [sizes[at] for at in share], batch_bytes)
+    return batches
+
+
+def unpack(topic: str, partition: int, batch: StoredBatch, first: int) -> list[Received]:
+    """The messages of `batch` from offset `first` on. Raises msgspec.MsgspecError if the body is broken."""
+    keys, values, headers = _decode(batch.body)
+    base = batch.last - batch.count + 1
+    time = batch.timestamp_ms
+    if headers is None:
+        received = [
+            Received(topic, partition, offset, key, value, time)
+            for offset, (key, value) in enumerate(zip(keys, values, strict=True), base)
+        ]
+    else:
+        received = [
+            Received(topic, partition, offset, key, value, time, extra)
+            for offset, (key, value, extra) in enumerate(zip(keys, values, headers, strict=True), base)
+        ]
+    return received[first - base :] if first > base else received
+
+
+def _size(message: Message) -> int:
+    size = len(message.value) + _MESSAGE_OVERHEAD
+    if message.key is not None:
+        size += len(message.key)
+    if message.headers:
+        size += sum(len(name.encode()) + len(value) for name, value in message.headers)
+    return size
+
+
+def _cut(partition: int, messages: Sequence[Message], sizes: Sequence[int], batch_bytes: int) -> list[Batch]:
+    batches: list[Batch] = []
+    start, total = 0, 0
+    for at, size in enumerate(sizes):
+        if at > start and (at - start == BATCH_MESSAGES or total + size > batch_bytes):
+            batches.append(_batch(partition, messages[start:at], total))
+            start, total = at, 0
+        total += size
+    if messages:
+        batches.append(_batch(partition, messages[start:], total))
+    return batches
+
+
+def _batch(partition: int, messages: Sequence[Message], size: int) -> Batch:
+    columns: _Columns = (
+        [message.key for message in messages],
+        [message.value for message in messages],
+        [message.headers for message in messages] if any(message.headers for message in messages) else None,
+    )
+    return Batch(partition, len(messages), size, _encode(columns))

@@ -1,0 +1,107 @@
+"""The folder in which the embedded default keeps its files: its format, the one manager that holds it, where it is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from streamforge_utils.model.errors import ConfigError
+
+FORMAT = 1
+"""Version of the folder's layout; the files in it carry their own."""
+
+_FORMAT_FILE, _LOCK_FILE, _SERVER_FILE = "format.json", "manager.lock", "server.json"
+
+
+class DataDirectory:
+    """A data directory. Making the object touches nothing; `open` does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    def open(self) -> None:
+        """Make the folder if there is none, readable by its owner only, and check its format.
+
+        Raises ConfigError: it cannot be written, holds something else, or was written by a newer version.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._check_format()
+        except OSError as error:
+            raise ConfigError(
+                f"the data directory {self.path} cannot be used ({error.strerror or error}): choose another with --data"
+            ) from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one manager of this folder, until the end of the block. Raises ConfigError if there is another."""
+        self.open()
+        descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                where = self.server()
+                raise ConfigError(
+                    f"another manager holds {self.path}"
+                    + (f" and serves {where}: use it with --server {where}" if where else "")
+                    + ", or choose another folder with --data"
+                ) from error
+            (self.path / _SERVER_FILE).unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def advertise(self, url: str) -> None:
+        """Say where the manager that holds the lock serves."""
+        target = self.path / _SERVER_FILE
+        draft = target.with_suffix(".tmp")
+        draft.write_text(json.dumps({"url": url, "pid": os.getpid()}), "utf-8")
+        draft.replace(target)
+
+    def server(self) -> str | None:
+        """The URL of the manager that holds this folder now; None if there is none, or it does not serve (yet)."""
+        if not self.held():
+            return None
+        try:
+            url = json.loads((self.path / _SERVER_FILE).read_text("utf-8"))["url"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return url if isinstance(url, str) else None
+
+    def held(self) -> bool:
+        """Whether a manager holds the folder."""
+        try:
+            descriptor = os.open(self.path / _LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def _check_format(self) -> None:
+        file = self.path / _FORMAT_FILE
+        try:
+            found = json.loads(file.read_text("utf-8"))["format"]
+        except FileNotFoundError:
+            draft = file.with_suffix(f".{os.getpid()}.tmp")
+            draft.write_text(json.dumps({"format": FORMAT}), "utf-8")
+            draft.replace(file)
+            return
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{file} is damaged: if {self.path} is StreamForge's, write {json.dumps({'format': FORMAT})} into it"
+            ) from error
+        if not isinstance(found, int) or found > FORMAT:
+            raise ConfigError(
+                f"{self.path} has format {found}; this version of StreamForge knows up to {FORMAT}: upgrade StreamForge, "
+                "or choose another folder with --data"
+            )

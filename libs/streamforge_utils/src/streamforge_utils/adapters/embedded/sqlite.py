@@ -1,0 +1,178 @@
+"""SQLite as the embedded adapters use it: WAL mode, a versioned format, and errors that say what to do.
+
+Connections are in autocommit mode and belong to one thread at a time; `transaction` makes a writing transaction.
+`translated` turns SQLite's errors into ours; `connect`, `transaction` and `prepare` do so by themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+
+BUSY_LIMIT_S = 30.0
+"""How long a call waits for another process's transaction before it gives up with RetryableError."""
+
+WAL_LIMIT_BYTES = 16 * 1024 * 1024
+"""What a write-ahead log is cut back to after it was copied into its file."""
+
+_OPEN_PAUSE_S = 0.005
+
+
+def connect(
+    path: Path,
+    *,
+    synchronous: Literal["NORMAL", "FULL"] = "FULL",
+    create: bool = True,
+    page_size: int = 4096,
+    busy_limit_s: float = BUSY_LIMIT_S,
+) -> sqlite3.Connection:
+    """Open `path` in WAL mode.
+
+    synchronous: `FULL` survives power loss at each commit; `NORMAL` survives the death of any process, but power loss
+    may take the last moments. page_size: bytes, of a new file. create: make the file if there is none.
+    Raises FileNotFoundError (none there, and `create` is false), ConfigError or RetryableError.
+    """
+    if not create and not path.exists():
+        raise FileNotFoundError(path)
+    give_up = time.monotonic() + busy_limit_s
+    while True:
+        try:
+            return _open(path, synchronous, create, page_size, busy_limit_s)
+        except sqlite3.Error as error:
+            # SQLite's own waiting does not cover the switch to WAL mode and the recovery after a kill.
+            if primary_code(error) == sqlite3.SQLITE_BUSY and time.monotonic() < give_up:
+                time.sleep(_OPEN_PAUSE_S)
+                continue
+            if not create and not path.exists():
+                raise FileNotFoundError(path) from error
+            raise translate(error, path, "open") from error
+
+
+@contextmanager
+def translated(path: Path, what: str) -> Iterator[None]:
+    """Raise our errors instead of SQLite's. what: the verb of the message, e.g. `read the offsets in`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error, path, what) from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path, what: str = "write to") -> Iterator[None]:
+    """One writing transaction: committed at the end of the block, undone if the block raises."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    except sqlite3.Error as error:
+        raise translate(error, path, what) from error
+
+
+def data_version(connection: sqlite3.Connection, path: Path) -> int:
+    """A number that differs from the one before if another connection has written; costs microseconds."""
+    try:
+        return int(connection.execute("PRAGMA data_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise translate(error, path, "read") from error
+
+
+def prepare(connection: sqlite3.Connection, path: Path, holds: str, migrations: Sequence[Sequence[str]]) -> None:
+    """Bring the file to the newest format; several processes may do so at once.
+
+    holds: what the file holds, for the message. migrations: the statements that lead from each format version to the
+    next, the first from an empty file. Raises ConfigError if the file's format is newer than the last of them.
+    """
+    newest = len(migrations)
+    with translated(path, "read"):
+        found = _format_version(connection)
+    if found < newest:
+        with transaction(connection, path, "prepare"):
+            found = _format_version(connection)
+            for statements in migrations[found:]:
+                for statement in statements:
+                    connection.execute(statement)
+            if found < newest:
+                connection.execute(f"PRAGMA user_version = {newest}")
+    if found > newest:
+        raise ConfigError(
+            f"{path}: this {holds} has format {found}, written by a newer StreamForge; this one knows formats up to "
+            f"{newest}: use the newer version, or another data directory"
+        )
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without its details, e.g. `SQLITE_BUSY`; -1 if the error did not come from SQLite."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else -1
+
+
+def translate(error: sqlite3.Error, path: Path, what: str) -> Exception:
+    """Our error for SQLite's; a mistake of the caller (bad SQL, closed connection) is returned as it is."""
+    code = primary_code(error)
+    if code == sqlite3.SQLITE_FULL:
+        return RetryableError(f"cannot {what} {path}: the disk is full; free some space, then try again")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return RetryableError(f"cannot {what} {path}: another process holds it for too long ({error}); try again")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return ConfigError(
+            f"cannot {what} {path}: the file is broken or is none of StreamForge's ({error}); restore it from a "
+            "backup, or stop everything that uses it and move it and its -wal and -shm away: its content is lost then"
+        )
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
+        return ConfigError(
+            f"cannot {what} {path}: {error}; check that its directory exists and may be written by this user"
+        )
+    if code == sqlite3.SQLITE_TOOBIG:
+        return PermanentError(f"cannot {what} {path}: a value is larger than SQLite can hold ({error})")
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT):
+        return RetryableError(f"cannot {what} {path}: {error}; check the disk and its free space, then try again")
+    return error
+
+
+def _open(path: Path, synchronous: str, create: bool, page_size: int, busy_limit_s: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+        uri=True,
+        timeout=busy_limit_s,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute(f"PRAGMA page_size = {page_size}")
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA secure_delete = OFF").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _format_version(connection: sqlite3.Connection) -> int:
+    row = connection.execute("PRAGMA user_version").fetchone()
+    return int(row[0])
+
+
+def remove(path: Path) -> None:
+    """Unlink a database with its `-wal` and `-shm`; what is not there is no error."""
+    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise RetryableError(f"cannot remove {name}: {error.strerror}") from error

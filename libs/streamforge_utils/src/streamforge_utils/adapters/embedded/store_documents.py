@@ -1,0 +1,214 @@
+"""The SQL of one collection of documents: who is stored, and what is read. Blocking; called in a store's threads.
+
+The rows lie in the order in which they arrived, an index holds the keys: of the layouts tried this one took ascending
+keys fastest, and keys and counts come from the small index alone.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from itertools import starmap
+from typing import Final
+
+from streamforge_utils.ports.store import Answer, Document, Outcome
+
+PAGE_SIZE: Final = 16_384
+"""Bytes. With larger pages a batch touches fewer of them; 300-byte documents gain half against 4 KiB."""
+
+KEY_LIMIT: Final = 254
+BODY_LIMIT: Final = 16 * 1024 * 1024
+
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        # dropped: set before the file is unlinked, so that whoever has it open notices.
+        "CREATE TABLE collection (name TEXT NOT NULL, dropped INTEGER NOT NULL DEFAULT 0)",
+        "CREATE TABLE documents"
+        " (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, body BLOB NOT NULL)",
+    ),
+)
+
+KEY_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.@()+,=;$!*'%:"
+_KEY = re.compile(f"[{re.escape(KEY_CHARACTERS.decode())}]{{1,{KEY_LIMIT}}}")
+_VERSION_LIMIT = 2**63
+_LOOKUP = 500
+_BEYOND_KEYS = re.compile("[^\x00-\x7e].*", re.DOTALL)
+
+_STORED = Answer(Outcome.STORED)
+_UNCHANGED = Answer(Outcome.UNCHANGED)
+_STALE = Answer(Outcome.STALE)
+
+_INSERT = "INSERT INTO documents (key, version, body) VALUES (?, ?, ?)"
+_ANY_WITHIN = "SELECT EXISTS (SELECT 1 FROM documents WHERE key >= ? AND key <= ?)"
+_EXISTING = f"SELECT key, version, body FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` may be a document's key."""
+    return _KEY.fullmatch(text) is not None
+
+
+def is_object(body: bytes) -> bool:
+    """Whether `body` looks like a JSON object; only its ends are looked at."""
+    stripped = body.strip(b" \t\r\n")
+    return stripped[:1] == b"{" and stripped[-1:] == b"}" and len(stripped) > 1
+
+
+def is_dropped(connection: sqlite3.Connection) -> bool:
+    """Whether the collection was dropped since it was opened; counts for the transaction that is open."""
+    row = connection.execute("SELECT dropped FROM collection").fetchone()
+    return row is not None and bool(row[0])
+
+
+def upsert(connection: sqlite3.Connection, documents: Sequence[Document]) -> list[Answer]:
+    """Store `documents` inside the transaction that is open; one answer each, in order."""
+    rows = [(d.key, d.version, d.body) for d in documents]
+    if _all_new(connection, rows):
+        connection.executemany(_INSERT, rows)
+        return [_STORED] * len(rows)
+    return _merge(connection, rows)
+
+
+def read(connection: sqlite3.Connection, first: str, last: str | None, limit: int) -> list[Document]:
+    """Documents with first <= key < last, ascending."""
+    where, values = _range(first, last)
+    rows = connection.execute(
+        f"SELECT key, version, body FROM documents WHERE {where} ORDER BY key LIMIT ?",  # noqa: S608 - fixed texts
+        (*values, max(limit, 0)),
+    )
+    return list(starmap(Document, rows.fetchall()))
+
+
+def keys(connection: sqlite3.Connection, first: str, last: str | None, limit: int) -> list[str]:
+    """The keys that `read` would give."""
+    where, values = _range(first, last)
+    rows = connection.execute(
+        f"SELECT key FROM documents WHERE {where} ORDER BY key LIMIT ?",  # noqa: S608 - fixed texts
+        (*values, max(limit, 0)),
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
+def count(connection: sqlite3.Connection, first: str, last: str | None) -> int:
+    """How many documents have first <= key < last."""
+    where, values = _range(first, last)
+    row = connection.execute(f"SELECT count(*) FROM documents WHERE {where}", values).fetchone()  # noqa: S608
+    return int(row[0])
+
+
+def delete(connection: sqlite3.Connection, first: str, last: str) -> int:
+    """Delete the documents with first <= key < last inside the transaction that is open; returns how many."""
+    where, values = _range(first, last)
+    return connection.execute(f"DELETE FROM documents WHERE {where}", values).rowcount  # noqa: S608
+
+
+_Row = tuple[str, int, bytes]
+
+
+def _all_new(connection: sqlite3.Connection, rows: Sequence[_Row]) -> bool:
+    """Whether every row is acceptable and none of its keys is there; a cheap test, so `False` proves nothing."""
+    all_keys, versions, bodies = zip(*rows, strict=True)
+    if len(set(all_keys)) < len(rows) or not _plausible(all_keys, versions, bodies):
+        return False
+    found = connection.execute(_ANY_WITHIN, (min(all_keys), max(all_keys))).fetchone()
+    return not found[0]
+
+
+def _plausible(all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]) -> bool:
+    joined = "".join(all_keys)
+    if not joined.isascii() or joined.encode().translate(None, KEY_CHARACTERS):
+        return False
+    lengths = set(map(len, all_keys))
+    if min(lengths) < 1 or max(lengths) > KEY_LIMIT or max(map(len, bodies)) > BODY_LIMIT:
+        return False
+    if min(versions) < 0 or max(versions) >= _VERSION_LIMIT:
+        return False
+    return {b[:1] for b in bodies} == {b"{"} and {b[-1:] for b in bodies} == {b"}"} and min(map(len, bodies)) > 1
+
+
+def _refusal(key: str, version: int, body: bytes) -> str | None:
+    if not is_key(key):
+        return (
+            f"the key {key[:80]!r} is not legal: 1 to {KEY_LIMIT} characters, letters, digits and _-.@()+,=;$!*'%: only"
+        )
+    if len(body) > BODY_LIMIT:
+        return f"the body of {key[:80]!r} has {len(body)} bytes, more than {BODY_LIMIT}"
+    if not is_object(body):
+        return f"the body of {key[:80]!r} is not a JSON object: {body[:40]!r}"
+    if not 0 <= version < _VERSION_LIMIT:
+        return f"the version {version} of {key[:80]!r} is not a time in unix milliseconds"
+    return None
+
+
+def _merge(connection: sqlite3.Connection, rows: Sequence[_Row]) -> list[Answer]:
+    refusals = [_refusal(*row) for row in rows]
+    wanted = dict.fromkeys(row[0] for row, refusal in zip(rows, refusals, strict=True) if refusal is None)
+    there = _existing(connection, list(wanted))
+    latest = dict(there)
+    answers: list[Answer] = []
+    for (key, version, body), refusal in zip(rows, refusals, strict=True):
+        if refusal is not None:
+            answers.append(Answer(Outcome.REFUSED, refusal))
+            continue
+        old = latest.get(key)
+        if old is None:
+            latest[key] = (version, body)
+            answers.append(_STORED)
+        elif old[1] == body:
+            if version > old[0]:
+                latest[key] = (version, old[1])
+            answers.append(_UNCHANGED)
+        elif version < old[0]:
+            answers.append(_STALE)
+        else:
+            latest[key] = (version, body)
+            answers.append(_STORED)
+    _write(connection, there, latest)
+    return answers
+
+
+def _existing(connection: sqlite3.Connection, wanted: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+    found: dict[str, tuple[int, bytes]] = {}
+    for start in range(0, len(wanted), _LOOKUP):
+        part = wanted[start : start + _LOOKUP]
+        padded = [*part, *[part[-1]] * (_LOOKUP - len(part))]
+        found.update((key, (version, body)) for key, version, body in connection.execute(_EXISTING, padded))
+    return found
+
+
+def _write(
+    connection: sqlite3.Connection,
+    there: dict[str, tuple[int, bytes]],
+    latest: dict[str, tuple[int, bytes]],
+) -> None:
+    added: list[_Row] = []
+    replaced: list[tuple[int, bytes, str]] = []
+    confirmed: list[tuple[int, str]] = []
+    for key, (version, body) in latest.items():
+        old = there.get(key)
+        if old is None:
+            added.append((key, version, body))
+        elif old[1] != body:
+            replaced.append((version, body, key))
+        elif old[0] != version:
+            confirmed.append((version, key))
+    _many(connection, _INSERT, added)
+    _many(connection, "UPDATE documents SET version = ?, body = ? WHERE key = ?", replaced)
+    _many(connection, "UPDATE documents SET version = ? WHERE key = ?", confirmed)
+
+
+def _many(connection: sqlite3.Connection, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
+    connection.executemany(sql, rows)
+
+
+def _range(first: str, last: str | None) -> tuple[str, tuple[str, ...]]:
+    bound: Callable[[str], str] = _bound
+    if last is None:
+        return "key >= ?", (bound(first),)
+    return "key >= ? AND key < ?", (bound(first), bound(last))
+
+
+def _bound(text: str) -> str:
+    """A text that SQLite can take, with the same keys below it: keys hold nothing above `~`."""
+    return _BEYOND_KEYS.sub("\x7f", text)

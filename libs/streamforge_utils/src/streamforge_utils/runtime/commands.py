@@ -1,0 +1,91 @@
+"""Hearing `queue-control`: what is meant for this worker is obeyed, the rest is counted and passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamforge_utils.model.commands import Command, decode_command
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.ports.bus import Consumer, Received
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.runtime.logs import Log
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.telemetry import PATIENCE_S, Identity
+
+CLOCK_SKEW_S = 5.0
+"""Commands sent up to this long before the launch are read: clocks of two machines differ."""
+
+_KNOWN = ("start", "stop", "ping", "budget")
+_SHOWN = 200
+
+
+class Commands:
+    """Reads commands and calls what obeys them. Nothing that arrives ends it but a bus that does not answer."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        identity: Identity,
+        *,
+        stop: Callable[[], None],
+        ping: Callable[[float], None],
+        budget: Callable[[int], None],
+        metrics: Metrics,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._consumer = consumer
+        self._identity = identity
+        self._stop = stop
+        self._ping = ping
+        self._budget = budget
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+
+    async def listen(self) -> None:
+        """Obey until cancelled. Raises RetryableError once patience with the bus is spent."""
+        while True:
+            received = await retry(
+                lambda: self._consumer.poll(100, 5.0), clock=self._clock, patience_s=PATIENCE_S, failed=self._failed
+            )
+            for message in received:
+                self.obey(message)
+
+    def obey(self, message: Received) -> None:
+        """Do what one message says, if it is a command for this worker."""
+        try:
+            command = decode_command(message.value)
+        except PermanentError as error:
+            self._count("invalid", error=str(error)[:_SHOWN], offset=message.offset)
+            return
+        identity = self._identity
+        meant = command.meant_for(identity.queue_id, identity.target, identity.producer)
+        if not meant or command.attempt not in (None, identity.attempt):
+            self._count("foreign", command=command.command[:_SHOWN], queue_id=command.queue_id[:_SHOWN])
+        elif command.command not in _KNOWN:
+            self._count("unknown", command=command.command[:_SHOWN])
+        else:
+            self._do(command, message)
+
+    def _do(self, command: Command, message: Received) -> None:
+        self._count(command.command)
+        if command.command == "ping":
+            self._ping(message.timestamp_ms / 1000 if command.sent is None else command.sent)
+        elif command.command == "stop":
+            self._stop()
+        elif command.command == "budget":
+            weight = (command.payload or {}).get("weight_per_minute")
+            if isinstance(weight, int) and not isinstance(weight, bool) and weight >= 0:
+                self._budget(weight)
+            else:
+                self._count("invalid", error=f"budget {weight!r:.80} is no weight", offset=message.offset)
+
+    def _count(self, kind: str, **details: object) -> None:
+        self._metrics.count("commands", command=kind)
+        self._log.debug("command", kind=kind, **details)
+
+    def _failed(self, error: RetryableError, pause: float) -> None:
+        self._metrics.count("retries", what="commands")
+        self._log.warning("commands are read again", error=str(error), pause_seconds=round(pause, 3))

@@ -1,0 +1,155 @@
+"""Connecting the parts that a worker uses, and closing them within a limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.names import consumer_group
+from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Producer, TopicSpec
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.observing import Observer
+from streamforge_utils.runtime.commands import CLOCK_SKEW_S
+from streamforge_utils.runtime.context import MessageBus, Parts, Wiring
+from streamforge_utils.runtime.deadletters import DeadLetters
+from streamforge_utils.runtime.documents import MeasuredStore
+from streamforge_utils.runtime.input import Input
+from streamforge_utils.runtime.logs import Log
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.output import Output
+from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.settings import WorkerSettings
+from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.worker import Definition, Use
+
+PATIENCE_S = 20.0
+
+P = TypeVar("P", bound=msgspec.Struct)
+T = TypeVar("T")
+Closing = Callable[[], Awaitable[None]]
+
+
+class Connector:
+    """Makes what the definition uses, with patience; `close` releases all of it, the newest first."""
+
+    def __init__(
+        self, settings: WorkerSettings, wiring: Wiring, *, tally: Tally, metrics: Metrics, clock: Clock, log: Log
+    ) -> None:
+        self._settings = settings
+        self._wiring = wiring
+        self._tally = tally
+        self._metrics = metrics
+        self._observer: Observer = metrics
+        self._clock = clock
+        self._log = log
+        self._closings: list[tuple[str, Closing]] = []
+
+    async def bus(self) -> MessageBus:
+        """The bus. Raises RetryableError once patience is spent, or ConfigError."""
+
+        async def make() -> MessageBus:
+            return self._wiring.make_bus(self._settings.data, clock=self._clock, observer=self._observer)
+
+        bus = await self._patiently("the bus", make)
+        self._closings.append(("bus", bus.close))
+        return bus
+
+    async def producer(self, bus: Bus) -> Producer:
+        """A producer; raises as `bus` does."""
+        return await self._patiently("the bus", bus.producer)
+
+    async def control(self, bus: MessageBus, launched_at: float) -> Consumer:
+        """A consumer of the commands since the launch, less the clocks' skew; raises as `bus` does."""
+        since_ms = int((launched_at - CLOCK_SKEW_S) * 1000)
+        topic = self._settings.control_topic
+        await self.ensure_topic(bus, topic)
+        return await self._patiently("the bus", lambda: bus.consumer([topic], start_time_ms=since_ms))
+
+    async def ensure_topic(self, admin: BusAdmin, topic: str) -> None:
+        """Make a topic of the platform if nobody has; normally the manager did."""
+
+        async def make() -> None:
+            if topic not in await admin.topics():
+                await admin.create_topic(TopicSpec(name=topic))
+
+        await self._patiently("the bus", make)
+
+    async def parts(self, definition: Definition[P], bus: MessageBus) -> Parts:
+        """The parts that `definition` uses. Raises RetryableError, PermanentError (no data topic) or ConfigError."""
+        settings, tally, metrics, clock = self._settings, self._tally, self._metrics, self._clock
+        parts = Parts()
+        if Use.EXCHANGE in definition.uses:
+
+            async def make_exchange() -> None:
+                exchange = self._wiring.make_exchange(settings.exchange, clock=clock, observer=self._observer)
+                parts.exchange = exchange
+                self._closings.append(("exchange", exchange.close))
+
+            await self._patiently("the exchange", make_exchange)
+        if Use.STORE in definition.uses:
+
+            async def make_store() -> None:
+                store = self._wiring.make_store(settings.data, observer=self._observer)
+                parts.store = MeasuredStore(store, tally, metrics)
+                self._closings.append(("store", store.close))
+
+            await self._patiently("the store", make_store)
+        if Use.OUTPUT in definition.uses:
+            parts.output = Output(
+                await self.producer(bus),
+                bus,
+                settings.kafka_topic,
+                downstream=settings.downstream,
+                max_lag=settings.max_lag,
+                tally=tally,
+                metrics=metrics,
+                clock=clock,
+            )
+        if Use.INPUT in definition.uses:
+            group = consumer_group(settings.queue_id, definition.target)
+            consumer = await self._patiently("the bus", lambda: bus.consumer([settings.kafka_topic], group=group))
+            parts.dead_letters = DeadLetters(
+                await self.producer(bus),
+                bus,
+                settings.kafka_topic,
+                attempt=settings.attempt,
+                tally=tally,
+                metrics=metrics,
+                clock=clock,
+            )
+            parts.input = Input(
+                consumer,
+                bus,
+                settings.kafka_topic,
+                group,
+                settings.upstream,
+                tally=tally,
+                metrics=metrics,
+                clock=clock,
+                log=self._log,
+            )
+        return parts
+
+    async def close(self, limit_s: float) -> bool:
+        """Close everything; False if something did not close within `limit_s` (seconds, each)."""
+        clean = True
+        while self._closings:
+            name, closing = self._closings.pop()
+            try:
+                async with asyncio.timeout(limit_s):
+                    await closing()
+            except Exception as error:
+                clean = clean and not isinstance(error, TimeoutError)
+                self._log.warning("could not be closed", part=name, error=repr(error))
+        return clean
+
+    async def _patiently(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+        def failed(error: RetryableError, pause: float) -> None:
+            self._metrics.count("retries", what="connect")
+            self._log.warning(f"{what} is tried again", error=str(error), pause_seconds=round(pause, 3))
+
+        return await retry(call, clock=self._clock, patience_s=PATIENCE_S, failed=failed)

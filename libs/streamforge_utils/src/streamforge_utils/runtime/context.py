@@ -1,0 +1,140 @@
+"""What a worker's `run` sees: its parameters, what it is to do, and the parts that it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.bus import Bus, BusAdmin
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.store import DocumentStore, Store
+from streamforge_utils.runtime.deadletters import DeadLetters
+from streamforge_utils.runtime.input import Input
+from streamforge_utils.runtime.logs import Log
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.output import Output
+from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
+from streamforge_utils.runtime.tally import Tally
+
+P = TypeVar("P", bound=msgspec.Struct)
+T = TypeVar("T")
+
+
+class MessageBus(Bus, BusAdmin, Protocol):
+    """A bus with its administration, as adapters offer it."""
+
+
+class Wiring(Protocol):
+    """Makes adapters from settings; the one thing that the runtime is given of the world outside."""
+
+    def make_bus(self, settings: DataSettings, *, clock: Clock, observer: Observer) -> MessageBus:
+        """The bus. Raises ConfigError or RetryableError."""
+
+    def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
+        """The store. Raises ConfigError or RetryableError."""
+
+    def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
+        """The exchange. Raises ConfigError or RetryableError."""
+
+
+class Parts:
+    """The connected parts; None is one that the worker does not use."""
+
+    def __init__(self) -> None:
+        self.input: Input | None = None
+        self.output: Output | None = None
+        self.dead_letters: DeadLetters | None = None
+        self.store: DocumentStore | None = None
+        self.exchange: Exchange | None = None
+
+
+class Context(Generic[P]):
+    """One attempt of a step, without signals, topics or metrics.
+
+    ranges: what to load, ascending as given; `span` is the whole time range of the workflow.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        parameters: P,
+        parts: Parts,
+        *,
+        tally: Tally,
+        metrics: Metrics,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self.parameters = parameters
+        self.symbol = settings.symbol
+        self.type = settings.type
+        self.span = settings.time_range
+        self.ranges: tuple[TimeRange, ...] = settings.ranges or (settings.time_range,)
+        self.collection = settings.collection_name
+        self.attempt = settings.attempt
+        self.progress = tally
+        self.clock = clock
+        self.log = log
+        self._settings = settings
+        self._parts = parts
+        self._metrics = metrics
+
+    @property
+    def interval(self) -> Interval:
+        """The candles' interval. Raises InvalidInput for a type without one."""
+        return self._settings.candles
+
+    @property
+    def input(self) -> Input:
+        """The records to be stored."""
+        return _declared(self._parts.input, "input")
+
+    @property
+    def output(self) -> Output:
+        """Where records are written to."""
+        return _declared(self._parts.output, "output")
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Where records go that can never be stored."""
+        return _declared(self._parts.dead_letters, "input")
+
+    @property
+    def store(self) -> DocumentStore:
+        """The store."""
+        return _declared(self._parts.store, "store")
+
+    @property
+    def exchange(self) -> Exchange:
+        """The exchange."""
+        return _declared(self._parts.exchange, "exchange")
+
+    async def retry(self, what: str, call: Callable[[], Awaitable[T]], *, patience_s: float) -> T:
+        """Await `call()` again while it raises RetryableError, for at most `patience_s`; the wait is reported.
+
+        what: what is called, one word for logs and metrics.
+        """
+
+        def failed(error: RetryableError, pause: float) -> None:
+            self._metrics.count("retries", what=what)
+            self.log.warning(f"{what} is tried again", error=str(error), pause_seconds=round(pause, 3))
+            self.progress.wait(what, str(error)[:200], self.clock.now_ms() + int(pause * 1000))
+
+        try:
+            return await retry(call, clock=self.clock, patience_s=patience_s, failed=failed)
+        finally:
+            self.progress.wait(what, None)
+
+
+def _declared(part: T | None, use: str) -> T:
+    if part is None:
+        raise RuntimeError(f"the worker's definition does not say that it uses {use}")
+    return part

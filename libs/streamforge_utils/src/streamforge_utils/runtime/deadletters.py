@@ -1,0 +1,84 @@
+"""Where records go that can never be stored: the original bytes, and in headers why and whence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.names import dlq_topic
+from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received, TopicSpec
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.tally import Tally
+
+PATIENCE_S = 60.0
+HEADERS = ("reason", "topic", "partition", "offset", "attempt", "time")
+"""reason: text. topic, partition, offset: where the record was read first. attempt: of the sink. time: unix ms."""
+
+_ORIGIN = ("topic", "partition", "offset")
+_REASON_CHARACTERS = 1000
+
+
+class DeadLetters:
+    """Writes to `<topic>-dlq`; what is read from a dead-letter topic and refused again goes back to its end."""
+
+    def __init__(
+        self,
+        producer: Producer,
+        admin: BusAdmin,
+        topic: str,
+        *,
+        attempt: int,
+        tally: Tally,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self.topic = topic if topic.endswith("-dlq") else dlq_topic(topic)
+        self._producer = producer
+        self._admin = admin
+        self._attempt = attempt
+        self._tally = tally
+        self._metrics = metrics
+        self._clock = clock
+
+    async def send(self, received: Received, reason: str) -> None:
+        """Keep one record; confirmed on return. Raises RetryableError (retries are spent) or PermanentError."""
+        await self.send_all([(received, reason)])
+
+    async def send_all(self, refused: Sequence[tuple[Received, str]]) -> None:
+        """Keep several, each with its reason; as `send`."""
+        if not refused:
+            return
+        messages = [Message(r.key, r.value, self._headers(r, reason)) for r, reason in refused]
+        await retry(lambda: self._send(messages), clock=self._clock, patience_s=PATIENCE_S, failed=self._failed)
+        self._tally.refused += len(messages)
+        self._metrics.count("dead_letters", len(messages))
+
+    async def _send(self, messages: list[Message]) -> None:
+        try:
+            await self._producer.send(self.topic, messages)
+        except PermanentError:
+            # Normally the manager has made the topic.
+            if self.topic in await self._admin.topics():
+                raise
+            await self._admin.create_topic(TopicSpec(name=self.topic))
+            await self._producer.send(self.topic, messages)
+
+    def _headers(self, received: Received, reason: str) -> tuple[tuple[str, bytes], ...]:
+        origin = {name: value for name, value in received.headers if name in _ORIGIN}
+        if len(origin) < len(_ORIGIN):
+            origin = {
+                "topic": received.topic.encode(),
+                "partition": str(received.partition).encode(),
+                "offset": str(received.offset).encode(),
+            }
+        return (
+            ("reason", reason[:_REASON_CHARACTERS].encode(errors="replace")),
+            *((name, origin[name]) for name in _ORIGIN),
+            ("attempt", str(self._attempt).encode()),
+            ("time", str(self._clock.now_ms()).encode()),
+        )
+
+    def _failed(self, error: RetryableError, pause: float) -> None:
+        self._metrics.count("retries", what="dead_letters")

@@ -1,0 +1,52 @@
+"""The store as a worker sees it: the port, measured."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.tally import Tally
+
+
+class MeasuredStore:
+    """A `DocumentStore` that times `upsert` and tallies its answers.
+
+    A refused document is counted elsewhere: once it is a dead letter.
+    """
+
+    def __init__(self, store: DocumentStore, tally: Tally, metrics: Metrics) -> None:
+        self._store = store
+        self._tally = tally
+        self._metrics = metrics
+
+    async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
+        """As the port says."""
+        start = time.perf_counter()
+        answers = await self._store.upsert(collection, documents)
+        self._metrics.observe("store_seconds", time.perf_counter() - start)
+        counts = Counter(answer.outcome for answer in answers)
+        kept = len(answers) - counts[Outcome.REFUSED]
+        self._tally.records += kept
+        self._tally.unchanged += counts[Outcome.UNCHANGED]
+        self._tally.stale += counts[Outcome.STALE]
+        self._metrics.count("records", kept)
+        return answers
+
+    async def read(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
+    ) -> Sequence[Document]:
+        """As the port says."""
+        return await self._store.read(collection, first=first, last=last, limit=limit)
+
+    async def keys(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
+    ) -> Sequence[str]:
+        """As the port says."""
+        return await self._store.keys(collection, first=first, last=last, limit=limit)
+
+    async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
+        """As the port says."""
+        return await self._store.count(collection, first=first, last=last)

@@ -1,0 +1,88 @@
+"""How an attempt ended, and what follows from it: the last word and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any, Literal
+
+import msgspec
+
+from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, StreamForgeError
+
+EXIT_DONE = 0
+"""Finished, or stopped by command."""
+EXIT_FAILED = 1
+"""Failed, or ended by a signal: worth another attempt."""
+EXIT_CONFIG = 2
+"""Bad configuration."""
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of an attempt. extra: what the last word's `extra` says beside the progress."""
+
+    word: Literal["finished", "interrupted", "error"]
+    exit_code: int
+    message: str = ""
+    error_message: str | None = None
+    extra: dict[str, Any] = {}
+
+
+FINISHED = Ending(word="finished", exit_code=EXIT_DONE, message="all is done", extra={"exit_code": EXIT_DONE})
+
+
+def failed(error: BaseException) -> Ending:
+    """The ending of an attempt that raised `error`."""
+    root = root_of(error)
+    code = EXIT_CONFIG if isinstance(root, ConfigError) else EXIT_FAILED
+    extra: dict[str, Any] = {"exit_code": code}
+    if isinstance(root, (PermanentError, ConfigError)):
+        extra["permanent"] = True
+    if isinstance(root, BannedError):
+        extra["banned_until_ms"] = root.until_ms
+    text = str(root) if isinstance(root, StreamForgeError) and str(root) else f"{type(root).__name__}: {root}"
+    return Ending(word="error", exit_code=code, error_message=text, extra=extra)
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The first single error inside groups of errors."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+class Stop:
+    """Whether the worker was told to stop, and by whom: a command (exit code 0) or a signal (1)."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._command = False
+        self._signal: int | None = None
+
+    def by_command(self) -> None:
+        """The command `stop` arrived."""
+        self._command = True
+        self._asked.set()
+
+    def by_signal(self, number: int) -> bool:
+        """A signal arrived. Returns False if it is not the first: the worker must end at once."""
+        first = self._signal is None
+        self._signal = number
+        self._asked.set()
+        return first
+
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
+    async def wait(self) -> None:
+        """Return once the worker was told to stop."""
+        await self._asked.wait()
+
+    def ending(self) -> Ending:
+        """The ending of a worker that was stopped in order."""
+        if self._command or self._signal is None:
+            code, message = EXIT_DONE, "stopped by command"
+        else:
+            code, message = EXIT_FAILED, f"stopped by {signal.Signals(self._signal).name}"
+        return Ending(word="interrupted", exit_code=code, message=message, extra={"exit_code": code})

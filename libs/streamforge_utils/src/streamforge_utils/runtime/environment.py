@@ -1,0 +1,244 @@
+"""Reading typed settings from the environment: structs whose fields name their variable, unit and meaning.
+
+A struct's field says `Annotated[int, variable("STREAMFORGE_ATTEMPT", "which attempt of the step this is")] = 1`.
+Reading collects every problem before it raises, so that one start names all that must be changed.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar, Union
+
+import msgspec
+
+from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+
+PREFIX = "STREAMFORGE_"
+_SHOWN = 100
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Secret:
+    """A text that is never shown by `repr`, `str`, a log or an error; `reveal` gives it to who needs it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class Variable(msgspec.Struct, frozen=True, kw_only=True):
+    """One environment variable as a field declares it.
+
+    only: which use of a worker it belongs to (`input`, `output`, `store`, `exchange`); empty: every worker.
+    default: the value of the field if the variable is unset; shown: that value as text.
+    """
+
+    name: str
+    field: str
+    hint: object
+    meaning: str
+    unit: str
+    only: str
+    required: bool
+    secret: bool
+    default: object
+    shown: str
+
+
+def variable(
+    name: str, meaning: str, *, unit: str = "", only: str = "", required: bool = False, default: str = ""
+) -> msgspec.Meta:
+    """Declare the variable of a field.
+
+    required: it must be set wherever `only` is used, although the field has a default. default: how the reference
+    shows a default that the value itself does not tell.
+    """
+    extra = {"env": name, "unit": unit, "only": only, "required": required, "default": default}
+    return msgspec.Meta(description=meaning, extra=extra)
+
+
+def load(cls: type[S], environ: Mapping[str, str], *, uses: Collection[str] | None = None) -> S:
+    """Read `cls` from `environ`. uses: leave out the variables of other uses; None reads all.
+
+    Raises ConfigError naming every variable that is missing or wrong, its value and what is expected.
+    """
+    problems: list[str] = []
+    found = read(cls, environ, problems, uses=uses)
+    if found is None or problems:
+        raise settings_error(problems)
+    return found
+
+
+def settings_error(problems: Collection[str]) -> ConfigError:
+    """One error for all `problems`."""
+    return ConfigError("settings: " + "; ".join(problems))
+
+
+def read(
+    cls: type[S], environ: Mapping[str, str], problems: list[str], *, uses: Collection[str] | None = None
+) -> S | None:
+    """As `load`, but the problems are added to `problems`; None if there were any."""
+    before = len(problems)
+    values: dict[str, object] = {}
+    for item in _items(cls):
+        if not isinstance(item, Variable):
+            name, nested = item
+            values[name] = read(nested, environ, problems, uses=uses)
+            continue
+        if item.only and uses is not None and item.only not in uses:
+            continue
+        text = environ.get(item.name, "")
+        if text == "":
+            if item.required:
+                problems.append(f"{item.name} is missing: expected {expectation(item)}")
+            continue
+        try:
+            values[item.field] = parse(text, item.hint)
+        except (ValueError, InvalidInput) as error:
+            value = "its value" if item.secret else repr(text[:_SHOWN])
+            problems.append(f"{item.name}: {value} is not accepted ({error}): expected {expectation(item)}")
+    return cls(**values) if len(problems) == before else None
+
+
+def variables(cls: type[msgspec.Struct], *, uses: Collection[str] | None = None) -> Iterator[Variable]:
+    """Every variable that `cls` reads, nested structs included, in order."""
+    for item in _items(cls):
+        if not isinstance(item, Variable):
+            yield from variables(item[1], uses=uses)
+        elif not item.only or uses is None or item.only in uses:
+            yield item
+
+
+def secrets_of(settings: msgspec.Struct) -> list[str]:
+    """The texts that must never be shown."""
+    found: list[str] = []
+    for name in settings.__struct_fields__:
+        value = getattr(settings, name)
+        if isinstance(value, Secret) and value:
+            found.append(value.reveal())
+        elif isinstance(value, msgspec.Struct):
+            found.extend(secrets_of(value))
+    return found
+
+
+def parse(text: str, hint: object) -> object:
+    """The value that `text` stands for. Raises ValueError or InvalidInput."""
+    kind = plain(hint)
+    if kind is bool:
+        if text.lower() in _TRUE | _FALSE:
+            return text.lower() in _TRUE
+        raise ValueError("neither true nor false")
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        return tuple(parse(part.strip(), inner) for part in text.split(",") if part.strip())
+    parser = _PARSERS.get(kind) or getattr(kind, "parse_setting", None)
+    if parser is not None:
+        return parser(text)
+    return msgspec.convert(text, hint, strict=False)
+
+
+def plain(hint: object) -> object:
+    """`hint` without `Annotated` and without `| None`."""
+    while True:
+        origin = typing.get_origin(hint)
+        if origin is Annotated:
+            hint = typing.get_args(hint)[0]
+        elif origin in (Union, types.UnionType):
+            kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+            if len(kinds) != 1:
+                return hint
+            hint = kinds[0]
+        else:
+            return hint
+
+
+def type_name(hint: object) -> str:
+    """How the reference calls a type."""
+    kind = plain(hint)
+    if typing.get_origin(kind) is tuple:
+        return f"{type_name(typing.get_args(kind)[0])}, …"
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(f"`{choice}`" for choice in typing.get_args(kind))
+    if isinstance(kind, type):
+        return _NAMES.get(kind) or str(getattr(kind, "setting_form", kind.__name__))
+    return str(kind)
+
+
+def expectation(item: Variable) -> str:
+    """What the variable should hold, for a message."""
+    unit = f" in {item.unit}" if item.unit else ""
+    return f"{type_name(item.hint)}{unit}, {item.meaning}"
+
+
+_PARSERS: dict[object, Callable[[str], object]] = {Secret: Secret, Path: Path, TimeRange: parse_time_range, str: str}
+_NAMES: dict[type, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "`true` or `false`",
+    Path: "path",
+    Secret: "secret text",
+    TimeRange: "START:END",
+}
+
+
+def _items(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msgspec.Struct]]]:
+    for field in msgspec.structs.fields(cls):
+        kind = plain(field.type)
+        metas = [meta for meta in typing.get_args(field.type)[1:] if isinstance(meta, msgspec.Meta)]
+        extra = {name: value for meta in metas for name, value in (meta.extra or {}).items()}
+        meaning = next((meta.description for meta in metas if meta.description), "")
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and not metas:
+            yield field.name, kind
+            continue
+        default = field.default
+        if field.default_factory is not msgspec.NODEFAULT:
+            default = typing.cast("Callable[[], object]", field.default_factory)()
+        yield Variable(
+            name=str(extra.get("env") or PREFIX + field.name.upper()),
+            field=field.name,
+            hint=field.type,
+            meaning=meaning,
+            unit=str(extra.get("unit") or ""),
+            only=str(extra.get("only") or ""),
+            required=default is msgspec.NODEFAULT or bool(extra.get("required")),
+            secret=kind is Secret,
+            default=default,
+            shown=str(extra.get("default") or _shown(default)),
+        )
+
+
+def _shown(default: object) -> str:
+    if default is msgspec.NODEFAULT or default is None or isinstance(default, Secret):
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple):
+        return ",".join(str(part) for part in default)
+    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -1,0 +1,132 @@
+"""The data topic as a sink sees it: batches of records until every producer has closed the stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
+from streamforge_utils.ports.bus import BusAdmin, Consumer, Received, TopicPartition
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.runtime.logs import Log
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.settings import Upstream
+from streamforge_utils.runtime.tally import Tally
+
+BATCH_RECORDS = 5000
+PATIENCE_S = 60.0
+_POLL_S = 1.0
+
+
+class Input:
+    """Iterate over it for batches; tell it `done` once a batch is stored.
+
+    It ends when the marker of every upstream producer has been met: one with reason `finished`, of at least the
+    attempt that counts. Other markers are passed over. No offset past a marker that counts is ever committed, so
+    that a restarted sink meets it again.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        admin: BusAdmin,
+        topic: str,
+        group: str,
+        upstream: Sequence[Upstream],
+        *,
+        tally: Tally,
+        metrics: Metrics,
+        clock: Clock,
+        log: Log,
+        batch_records: int = BATCH_RECORDS,
+    ) -> None:
+        self._consumer = consumer
+        self._admin = admin
+        self._topic = topic
+        self._group = group
+        self._missing = {one.producer: one.attempt for one in upstream}
+        self._batch_records = batch_records
+        self._first_marker: dict[TopicPartition, int] = {}
+        self._tally = tally
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[Received]]:
+        while self._missing:
+            polled = await self._poll()
+            batch = self._without_markers(polled)
+            if batch:
+                self._metrics.observe("batch_records", len(batch), direction="read")
+                yield batch
+        self._tally.wait("input", None)
+
+    async def done(self, batch: Sequence[Received]) -> None:
+        """Every record of `batch` is stored or in the dead-letter topic: commit as far as it goes.
+
+        Raises RetryableError if the partition now belongs to another member.
+        """
+        offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in batch}
+        for partition, marker in self._first_marker.items():
+            if partition in offsets:
+                offsets[partition] = min(offsets[partition], marker)
+        await retry(
+            lambda: self._consumer.commit(offsets), clock=self._clock, patience_s=PATIENCE_S, failed=self._failed
+        )
+        if batch:
+            self._tally.position = batch[-1].offset
+
+    async def measure(self) -> None:
+        """Bring the tally's lag up to date. Raises RetryableError or PermanentError."""
+        self._tally.lag = (await self._admin.lag(self._topic, self._group)).records
+
+    async def _poll(self) -> Sequence[Received]:
+        polled = await retry(
+            lambda: self._consumer.poll(self._batch_records, _POLL_S),
+            clock=self._clock,
+            patience_s=PATIENCE_S,
+            failed=self._failed,
+        )
+        self._tally.wait("input", None if polled else f"records or the end of stream of {', '.join(self._missing)}")
+        return polled
+
+    def _without_markers(self, polled: Sequence[Received]) -> Sequence[Received]:
+        if all(message.key != EOS_KEY for message in polled):
+            return polled
+        batch: list[Received] = []
+        for message in polled:
+            if message.key != EOS_KEY:
+                batch.append(message)
+            elif self._counts(message) and not self._missing:
+                break
+        return batch
+
+    def _counts(self, message: Received) -> bool:
+        try:
+            marker = decode_marker(message.value)
+        except PermanentError as error:
+            self._log.warning("a marker is passed over", offset=message.offset, error=str(error)[:200])
+            return False
+        counts = marker.reason == "finished" and self._expects(marker)
+        self._log.info(
+            "end of stream" if counts else "a marker is passed over",
+            offset=message.offset,
+            producer=marker.producer,
+            marker_attempt=marker.attempt,
+            records=marker.records,
+            reason=marker.reason,
+        )
+        if counts:
+            self._missing.pop(marker.producer)
+            self._first_marker.setdefault(TopicPartition(message.topic, message.partition), message.offset)
+        return counts
+
+    def _expects(self, marker: EndOfStream) -> bool:
+        least = self._missing.get(marker.producer)
+        return least is not None and marker.attempt >= least
+
+    def _failed(self, error: RetryableError, pause: float) -> None:
+        self._metrics.count("retries", what="input")
+        self._log.warning("the input is asked again", error=str(error), pause_seconds=round(pause, 3))
+        self._tally.wait("input", str(error)[:200])

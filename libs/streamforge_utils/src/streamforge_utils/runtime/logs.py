@@ -1,0 +1,64 @@
+"""Log lines on stderr: JSON or, for a person, console; secrets are taken out of every one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+Log = FilteringBoundLogger
+_DEBUG, _INFO = 10, 20
+_SHORTEST_SECRET = 4
+
+
+class Redactor:
+    """Takes secrets out of texts. A secret of fewer than 4 characters is not looked for: it would hide words."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def processor(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """As a step of structlog: every value is cleaned, whatever its type."""
+        if self._secrets:
+            for name, value in event.items():
+                if not isinstance(value, (int, float, type(None))):
+                    event[name] = self(value if isinstance(value, str) else str(value))
+        return event
+
+
+def make_log(
+    *,
+    form: str | None = None,
+    debug: bool = False,
+    redactor: Redactor | None = None,
+    stream: TextIO | None = None,
+    **bound: object,
+) -> Log:
+    """A logger that writes to `stream` (stderr).
+
+    form: `json` or `console`; None is console on a terminal. bound: what every line carries.
+    """
+    stream = sys.stderr if stream is None else stream
+    console = form == "console" or (form is None and stream.isatty())
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        (redactor or Redactor()).processor,
+        structlog.dev.ConsoleRenderer(colors=False) if console else structlog.processors.JSONRenderer(),
+    ]
+    log: Log = structlog.wrap_logger(
+        structlog.PrintLogger(stream),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(_DEBUG if debug else _INFO),
+        cache_logger_on_first_use=True,
+    ).bind(**bound)
+    return log

@@ -1,0 +1,179 @@
+"""Prometheus metrics of one process: the registry, what adapters report, and the port that serves them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from streamforge_utils.model.errors import ConfigError
+
+DEFAULT_PORT = 8000
+_REQUEST_LIMIT_S = 5.0
+
+HELP: dict[str, str] = {
+    "records": "Records confirmed by the bus (loaders) or answered for by the store (sinks).",
+    "events": "Events sent, by kind.",
+    "commands": "Commands read, by kind; unknown, foreign and invalid ones among them.",
+    "dead_letters": "Records written to the dead-letter topic.",
+    "store_documents": "Documents by the store's answer.",
+    "bus_messages_sent": "Messages confirmed by the bus, by topic.",
+    "bus_messages_received": "Messages read from the bus.",
+    "store_seconds": "Seconds that the store took for one batch.",
+    "batch_records": "Records in one batch, read or written.",
+    "waiting_seconds": "Seconds spent waiting, by who waited.",
+    "retries": "Calls repeated after a failure, by what was called.",
+    "lag_records": "Records still to be read: by this sink, or by the slowest reader of this loader.",
+    "share": "Share of the work that is done, 0 to 1, where the end is known.",
+    "heartbeat_age_seconds": "Seconds since the last event was confirmed by the bus.",
+    "exchange_requests": "Requests to the exchange, by endpoint and outcome.",
+    "exchange_errors": "Answers of the exchange that are errors, by HTTP status and the exchange's code.",
+    "exchange_wait_seconds": "Seconds spent waiting before requests, by reason.",
+    "exchange_address_weight": "Request weight used in the current minute by this address, as the exchange counts it.",
+}
+_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_RECORDS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
+
+
+class Metrics:
+    """Metric families `streamforge_*`, each with the label `target`; made on first use.
+
+    A family has one set of label names; a report with another one is dropped, never an error. It is an `Observer`
+    save for the waiting, which `waits` receives.
+    """
+
+    def __init__(self, target: str, waits: Callable[[str | None, int | None], None] | None = None) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._target = target
+        self._waits = waits
+        self._families: dict[str, tuple[Counter | Gauge | Histogram, frozenset[str]]] = {}
+        self._lock = threading.Lock()
+
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
+        """Add to a counter."""
+        family = self._family(Counter, name, labels)
+        if isinstance(family, Counter):
+            family.labels(target=self._target, **labels).inc(amount)
+
+    def gauge(self, name: str, value: float, /, **labels: str) -> None:
+        """Set a gauge."""
+        family = self._family(Gauge, name, labels)
+        if isinstance(family, Gauge):
+            family.labels(target=self._target, **labels).set(value)
+
+    def gauge_by(self, name: str, value: Callable[[], float]) -> None:
+        """A gauge whose value is asked for whenever metrics are read."""
+        family = self._family(Gauge, name, {})
+        if isinstance(family, Gauge):
+            family.labels(target=self._target).set_function(value)
+
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
+        """Add to a histogram."""
+        family = self._family(Histogram, name, labels)
+        if isinstance(family, Histogram):
+            family.labels(target=self._target, **labels).observe(value)
+
+    def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None:
+        """An adapter waits, or waits no more."""
+        if self._waits is not None:
+            self._waits(reason, until_ms)
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _family(
+        self, kind: type[Counter] | type[Gauge] | type[Histogram], name: str, labels: dict[str, str]
+    ) -> Counter | Gauge | Histogram | None:
+        name = name.removesuffix("_total")  # which the counter adds by itself
+        known = self._families.get(name)
+        if known is None:
+            with self._lock:
+                known = self._families.get(name) or self._make(kind, name, sorted(labels))
+                self._families[name] = known
+        family, names = known
+        return family if names == labels.keys() else None
+
+    def _make(
+        self, kind: type[Counter] | type[Gauge] | type[Histogram], name: str, labels: list[str]
+    ) -> tuple[Counter | Gauge | Histogram, frozenset[str]]:
+        full, text, all_labels = f"streamforge_{name}", HELP.get(name, name.replace("_", " ")), ["target", *labels]
+        family: Counter | Gauge | Histogram
+        if kind is Histogram:
+            buckets = _RECORDS if name.endswith("records") else _SECONDS
+            family = Histogram(full, text, all_labels, registry=self.registry, buckets=buckets)
+        elif kind is Counter:
+            family = Counter(full, text, all_labels, registry=self.registry)
+        else:
+            family = Gauge(full, text, all_labels, registry=self.registry)
+        return family, frozenset(labels)
+
+
+class MetricsServer:
+    """Serves `/metrics` from threads of its own.
+
+    port: None is 8000, or any free one if that is taken; 0 is any free one. Raises ConfigError if the port is taken
+    or the host is none of this machine's.
+    """
+
+    def __init__(self, metrics: Metrics, host: str, port: int | None) -> None:
+        self._server = _listen(host, port, _handler(metrics))
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=1)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 16
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # the one of HTTPServer asks DNS for the host's name, which may take seconds
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A scraper that hung up is no news."""
+
+
+def _listen(host: str, port: int | None, handler: type[BaseHTTPRequestHandler]) -> _Server:
+    try:
+        return _Server((host, DEFAULT_PORT if port is None else port), handler)
+    except OSError as error:
+        if port is None:
+            return _listen(host, 0, handler)
+        raise ConfigError(
+            f"settings: STREAMFORGE_METRICS_HOST {host!r}, STREAMFORGE_METRICS_PORT {port}: {error.strerror or error}; "
+            "name another port, or 0 for any free one"
+        ) from error
+
+
+def _handler(metrics: Metrics) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _REQUEST_LIMIT_S
+        server_version = "streamforge"
+        sys_version = ""
+
+        def do_GET(self) -> None:
+            found = self.path.partition("?")[0] == "/metrics"
+            body = metrics.text() if found else b"metrics are at /metrics\n"
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", CONTENT_TYPE_LATEST if found else "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Scrapes are not logged."""
+
+    return Handler

@@ -1,0 +1,124 @@
+"""The data topic as a loader sees it: records go in, confirmed, no faster than they are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.ports.bus import BusAdmin, Message, Producer
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.tally import Tally
+
+BATCH_RECORDS = 5000
+PATIENCE_S = 60.0
+CHECK_EVERY_S = 0.2
+STALLED_AFTER_S = 900.0
+"""A reader whose lag has not shrunk for so long is not slow but gone."""
+
+_IN_FLIGHT_LIMIT_S = 1.0
+
+
+class Output:
+    """Writes to one topic, in order. downstream: the consumer groups that must not fall behind by `max_lag` records."""
+
+    def __init__(
+        self,
+        producer: Producer,
+        admin: BusAdmin,
+        topic: str,
+        *,
+        downstream: Sequence[str] = (),
+        max_lag: int,
+        tally: Tally,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._producer = producer
+        self._admin = admin
+        self._topic = topic
+        self._downstream = downstream
+        self._max_lag = max_lag
+        self._tally = tally
+        self._metrics = metrics
+        self._clock = clock
+        self._checked_at: float | None = None
+
+    async def write(self, records: Sequence[tuple[bytes, bytes]]) -> None:
+        """Append `records` (key, value) in order; on return every one is confirmed by the bus.
+
+        Waits while a downstream group lags too far behind. A cancelled call waits a moment for what is under way.
+        Raises RetryableError (retries are spent, or the readers are gone) or PermanentError.
+        """
+        for start in range(0, len(records), BATCH_RECORDS):
+            await self._pace()
+            messages = [Message(key, value) for key, value in records[start : start + BATCH_RECORDS]]
+            await self._send(messages, counted=True)
+            self._metrics.observe("batch_records", len(messages), direction="written")
+
+    async def close_stream(self, marker: EndOfStream) -> None:
+        """Write the end-of-stream marker; raises as `write` does."""
+        await self._send([Message(EOS_KEY, encode_marker(marker))], counted=False)
+
+    async def measure(self) -> None:
+        """Bring the tally's lag up to date: that of the slowest downstream group."""
+        lags = [(await self._admin.lag(self._topic, group)).records for group in self._downstream]
+        if lags:
+            self._tally.lag = max(lags)
+
+    async def _send(self, messages: list[Message], *, counted: bool) -> None:
+        async def once() -> None:
+            sending = asyncio.ensure_future(self._producer.send(self._topic, messages))
+            try:
+                await asyncio.shield(sending)
+            except asyncio.CancelledError:
+                # The bus may take the messages all the same: nothing may be sent after them before that is known.
+                await asyncio.wait([sending], timeout=_IN_FLIGHT_LIMIT_S)
+                if not sending.done():
+                    sending.cancel()
+                elif not sending.cancelled() and sending.exception() is None and counted:
+                    self._count(len(messages))
+                raise
+
+        await retry(once, clock=self._clock, patience_s=PATIENCE_S, failed=self._failed)
+        self._tally.wait("bus", None)
+        if counted:
+            self._count(len(messages))
+
+    def _count(self, records: int) -> None:
+        self._tally.records += records
+        self._metrics.count("records", records)
+
+    async def _pace(self) -> None:
+        now = self._clock.monotonic()
+        if not self._downstream or (self._checked_at is not None and now - self._checked_at < CHECK_EVERY_S):
+            return
+        least, stalled_at = None, now + STALLED_AFTER_S
+        try:
+            while True:
+                try:
+                    await self.measure()
+                except RetryableError:
+                    self._metrics.count("retries", what="lag")
+                now = self._checked_at = self._clock.monotonic()
+                lag = self._tally.lag or 0
+                if lag < self._max_lag:
+                    return
+                if least is None or lag < least:
+                    least, stalled_at = lag, now + STALLED_AFTER_S
+                elif now > stalled_at:
+                    raise RetryableError(
+                        f"topic {self._topic}: its readers {', '.join(self._downstream)} are {lag} records behind and "
+                        f"have not read for {STALLED_AFTER_S:.0f} s; see to them, then try again"
+                    )
+                self._tally.wait("downstream", f"readers are {lag} records behind (at most {self._max_lag})")
+                await self._clock.sleep(CHECK_EVERY_S)
+        finally:
+            self._tally.wait("downstream", None)
+
+    def _failed(self, error: StreamForgeError, pause: float) -> None:
+        self._metrics.count("retries", what="records")
+        self._tally.wait("bus", str(error)[:200])

@@ -1,0 +1,33 @@
+"""The environment of a worker as a table for its README, from the same fields that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+
+from streamforge_utils.runtime.environment import Variable, type_name, variables
+from streamforge_utils.runtime.settings import WorkerSettings
+from streamforge_utils.runtime.worker import Definition
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+
+def environment_table(definition: Definition[P]) -> str:
+    """A Markdown table of every variable that the worker reads, its parameters last; ends in a newline."""
+    return table([*variables(WorkerSettings, uses=definition.uses), *variables(definition.parameters)])
+
+
+def table(rows: Iterable[Variable]) -> str:
+    """A Markdown table of `rows`; ends in a newline."""
+    lines = ["| variable | type | unit | default | meaning |", "|---|---|---|---|---|"]
+    for row in rows:
+        default = "**required**" if row.required else _code(row.shown)
+        cells = (f"`{row.name}`", type_name(row.hint), row.unit, default, row.meaning)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text and " " not in text and "`" not in text else text

@@ -1,0 +1,234 @@
+"""The settings of a worker, read once from its environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.names import telemetry_id
+from streamforge_utils.model.series import candles_interval, check_symbol
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.runtime.environment import Secret, read, settings_error, variable
+from streamforge_utils.runtime.worker import Definition
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+CONTROL_TOPIC = "queue-control"
+EVENTS_TOPIC = "queue-events"
+BINANCE_DATA_URL = "https://data-api.binance.vision"
+MAX_LAG = 200_000
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_NOT_YET = {
+    "KAFKA_BOOTSTRAP_SERVERS": "Kafka",
+    "ARANGO_URL": "ArangoDB",
+    "K8S_NAMESPACE": "Kubernetes",
+}
+"""Variables that ask for what this version does not have; to run beside them unnoticed would split the data."""
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """A producer whose end-of-stream marker a sink waits for. attempt: the least that counts."""
+
+    producer: str
+    attempt: int = 1
+
+    setting_form = "TELEMETRY_ID:ATTEMPT"
+
+    @classmethod
+    def parse_setting(cls, text: str) -> Upstream:
+        """Read `TELEMETRY_ID[:ATTEMPT]`."""
+        producer, _, attempt = text.partition(":")
+        number = attempt or "1"
+        if not producer or not number.isdecimal() or int(number) < 1:
+            raise ValueError(f"{text[:80]!r} has not the form TELEMETRY_ID:ATTEMPT")
+        return cls(producer, int(number))
+
+
+class DataSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the embedded bus, store and launcher keep their files."""
+
+    data_dir: Annotated[Path, variable("STREAMFORGE_DATA_DIR", "where the embedded bus and store keep their files")]
+
+
+class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the exchange is reached."""
+
+    urls: Annotated[
+        tuple[str, ...],
+        variable(
+            "STREAMFORGE_EXCHANGE_URL",
+            "base URLs of the exchange; the next one is used where one does not answer",
+            only="exchange",
+        ),
+    ] = (BINANCE_DATA_URL,)
+    weight_per_minute: Annotated[
+        int,
+        msgspec.Meta(ge=1),
+        variable(
+            "STREAMFORGE_WEIGHT_PER_MINUTE",
+            "share of the exchange's request weight that this worker may use; the command `budget` changes it",
+            unit="weight per minute",
+            only="exchange",
+        ),
+    ] = 1200
+    api_key: Annotated[
+        Secret | None,
+        variable("BINANCE_API_KEY", "key sent with the requests; market data needs none", only="exchange"),
+    ] = None
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every worker reads. `load_worker` reads and checks it."""
+
+    queue_id: Annotated[str, variable("QUEUE_ID", "the workflow that the worker belongs to")]
+    symbol: Annotated[str, variable("SYMBOL", "the symbol as the exchange spells it, e.g. `BTCUSDT`")]
+    type: Annotated[str, variable("TYPE", "what is loaded, e.g. `api_candles_1m`")]
+    time_range: Annotated[TimeRange, variable("TIME_RANGE", "the half-open time range of the workflow, UTC")]
+    interval: Annotated[
+        str, variable("INTERVAL", "the candles' interval; must agree with `TYPE`", default="that of `TYPE`")
+    ] = ""
+    kafka_topic: Annotated[str, variable("KAFKA_TOPIC", "the data topic")]
+    collection_name: Annotated[
+        str, variable("COLLECTION_NAME", "the collection that receives the records", only="store", required=True)
+    ] = ""
+    telemetry_id: Annotated[
+        str,
+        variable(
+            "TELEMETRY_PRODUCER_ID", "the name under which the worker speaks", default="`TARGET__` and the queue's code"
+        ),
+    ] = ""
+    control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
+    events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
+    attempt: Annotated[
+        int, msgspec.Meta(ge=1), variable("STREAMFORGE_ATTEMPT", "which attempt of the step this process is")
+    ] = 1
+    launched_at: Annotated[
+        float | None,
+        variable(
+            "STREAMFORGE_LAUNCHED_AT",
+            "when the step was launched: commands sent since then (less 5 s for clock skew) are obeyed",
+            unit="unix seconds",
+            default="the process's start",
+        ),
+    ] = None
+    data: DataSettings
+    exchange: ExchangeSettings
+    upstream: Annotated[
+        tuple[Upstream, ...],
+        variable(
+            "STREAMFORGE_UPSTREAM",
+            "the producers whose end-of-stream marker ends the input, and the least attempt that counts",
+            only="input",
+            required=True,
+        ),
+    ] = ()
+    downstream: Annotated[
+        tuple[str, ...],
+        variable(
+            "STREAMFORGE_DOWNSTREAM", "consumer groups of the data topic whose lag paces the worker", only="output"
+        ),
+    ] = ()
+    max_lag: Annotated[
+        int,
+        msgspec.Meta(ge=1),
+        variable("STREAMFORGE_MAX_LAG", "lag at which the worker waits for its readers", unit="records", only="output"),
+    ] = MAX_LAG
+    ranges: Annotated[
+        tuple[TimeRange, ...],
+        variable(
+            "STREAMFORGE_RANGES",
+            "the parts of `TIME_RANGE` to load, where not all of it",
+            only="output",
+            default="`TIME_RANGE`",
+        ),
+    ] = ()
+    heartbeat_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        variable("STREAMFORGE_HEARTBEAT_SECONDS", "how often the worker tells its progress", unit="seconds"),
+    ] = 2.0
+    stop_grace_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        variable("STREAMFORGE_STOP_GRACE_SECONDS", "within which a stopped worker ends in order", unit="seconds"),
+    ] = 5.0
+    metrics_port: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=65535)] | None,
+        variable(
+            "STREAMFORGE_METRICS_PORT",
+            "the port of `/metrics`; 0: any free one",
+            default="8000, or any free one if it is taken",
+        ),
+    ] = None
+    metrics_host: Annotated[str, variable("STREAMFORGE_METRICS_HOST", "the address that `/metrics` listens on")] = (
+        "127.0.0.1"
+    )
+    log_format: Annotated[
+        Literal["json", "console"] | None,
+        variable("STREAMFORGE_LOG_FORMAT", "the form of log lines", default="console on a terminal, else json"),
+    ] = None
+    debug: Annotated[bool, variable("STREAMFORGE_DEBUG", "log also what is only of use to find a fault")] = False
+
+    @property
+    def candles(self) -> Interval:
+        """The candles' interval. Raises InvalidInput for a type without one."""
+        return candles_interval(self.type)
+
+
+def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[WorkerSettings, P]:
+    """Read the settings and the parameters of a worker.
+
+    Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
+    """
+    problems = [
+        f"{name} is set, but this version has the embedded bus, store and launcher only, no {technology}: unset it"
+        for name, technology in _NOT_YET.items()
+        if environ.get(name)
+    ]
+    settings = read(WorkerSettings, environ, problems, uses=definition.uses)
+    parameters = read(definition.parameters, environ, problems)
+    if settings is not None:
+        settings = _checked(settings, definition, problems)
+    if problems or settings is None or parameters is None:
+        raise settings_error(problems)
+    return settings, parameters
+
+
+def _checked(settings: WorkerSettings, definition: Definition[P], problems: list[str]) -> WorkerSettings:
+    symbol = settings.symbol
+    try:
+        symbol = check_symbol(settings.symbol)
+    except InvalidInput as error:
+        problems.append(f"SYMBOL: {error}")
+    if _NAME.fullmatch(settings.queue_id) is None:
+        problems.append(
+            f"QUEUE_ID: {settings.queue_id[:80]!r} is not accepted: expected letters, digits and `._-`, "
+            "e.g. wf-btcusdt-api_candles_1m-20240801-abc123"
+        )
+    try:
+        interval = candles_interval(settings.type)
+        if settings.interval and Interval.parse(settings.interval) is not interval:
+            problems.append(
+                f"INTERVAL: {settings.interval[:80]!r} does not agree with TYPE {settings.type!r}: leave one out"
+            )
+    except InvalidInput as error:
+        problems.append(f"TYPE: {error}")
+    except ValueError as error:
+        problems.append(f"INTERVAL: {error}")
+    problems.extend(
+        f"STREAMFORGE_RANGES: {part} is not inside TIME_RANGE {settings.time_range}"
+        for part in settings.ranges
+        if part.intersection(settings.time_range) != part
+    )
+    return msgspec.structs.replace(
+        settings,
+        symbol=symbol,
+        telemetry_id=settings.telemetry_id or telemetry_id(definition.target, settings.queue_id),
+    )

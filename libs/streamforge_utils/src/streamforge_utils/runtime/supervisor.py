@@ -1,0 +1,283 @@
+"""The life of a worker: connect, say `started`, work, stop, and exactly one last word."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Generic, TypeVar
+
+import msgspec
+
+from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.markers import EndOfStream
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.runtime.commands import Commands
+from streamforge_utils.runtime.connecting import Connector
+from streamforge_utils.runtime.context import Context, MessageBus, Parts, Wiring
+from streamforge_utils.runtime.ending import EXIT_FAILED, FINISHED, Ending, Stop, failed, root_of
+from streamforge_utils.runtime.environment import secrets_of
+from streamforge_utils.runtime.logs import Log, Redactor
+from streamforge_utils.runtime.metrics import Metrics, MetricsServer
+from streamforge_utils.runtime.settings import WorkerSettings
+from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.telemetry import Identity, Telemetry
+from streamforge_utils.runtime.worker import Definition, Role
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+WORK_SHARE, WORD_SHARE, CLOSE_SHARE = 0.6, 0.25, 0.05
+"""Of the grace: what cancelled work gets to end, what the last word gets, what each part gets to close."""
+
+LAST_WORD_PATIENCE_S = 20.0
+CLOSE_LIMIT_S = 5.0
+_MEASURE_LIMIT_S = 1.0
+
+
+class Supervisor(Generic[P]):
+    """Runs one attempt of a worker. `run` returns the process's exit code.
+
+    hard_exit: true afterwards if something could not be ended: the process must leave without waiting for it.
+    """
+
+    def __init__(
+        self,
+        definition: Definition[P],
+        settings: WorkerSettings,
+        parameters: P,
+        wiring: Wiring,
+        *,
+        log: Log,
+        clock: Clock | None = None,
+        version: str = "",
+        handle_signals: bool = False,
+    ) -> None:
+        self.stop = Stop()
+        self.hard_exit = False
+        self._definition = definition
+        self._settings = settings
+        self._parameters = parameters
+        self._clock = clock or SystemClock()
+        self._version = version
+        self._handle_signals = handle_signals
+        self._log = log
+        self._launched_at = self._clock.now_ms() / 1000 if settings.launched_at is None else settings.launched_at
+        self._metrics = Metrics(definition.target, lambda reason, until_ms: self._tally.adapter_waits(reason, until_ms))
+        self._tally = Tally(self._clock, lambda who, s: self._metrics.count("waiting_seconds", s, who=who))
+        self._connector = Connector(
+            settings, wiring, tally=self._tally, metrics=self._metrics, clock=self._clock, log=log
+        )
+        self._identity = Identity(
+            queue_id=settings.queue_id,
+            producer=settings.telemetry_id,
+            target=definition.target,
+            symbol=settings.symbol,
+            type=settings.type,
+            attempt=settings.attempt,
+        )
+        self._telemetry: Telemetry | None = None
+        self._speaker: asyncio.Task[None] | None = None
+        self._server: MetricsServer | None = None
+        self._parts = Parts()
+        self._budget: int | None = None
+
+    async def run(self) -> int:
+        """Live until the end. Never raises but for cancellation."""
+        if self._handle_signals:
+            self._install_signal_handlers()
+        ending = await self._guarded()
+        server = self._server
+        closing = None if server is None else asyncio.create_task(asyncio.to_thread(server.close), name="metrics")
+        code = await self._say(await self._close_stream(ending))
+        limit_s = self._settings.stop_grace_seconds * CLOSE_SHARE if self.stop.asked else CLOSE_LIMIT_S
+        if not await self._connector.close(limit_s):
+            self.hard_exit = True
+        if closing is not None:
+            await closing
+        return code
+
+    async def _guarded(self) -> Ending:
+        try:
+            bus = await self._connector.bus()
+            events = await self._connector.producer(bus)
+            await self._connector.ensure_topic(bus, self._settings.events_topic)
+            self._telemetry = Telemetry(
+                events,
+                self._settings.events_topic,
+                self._identity,
+                tally=self._tally,
+                metrics=self._metrics,
+                clock=self._clock,
+                log=self._log,
+                redactor=Redactor(secrets_of(self._settings)),
+            )
+            self._server = MetricsServer(self._metrics, self._settings.metrics_host, self._settings.metrics_port)
+            return await self._live(bus, self._telemetry, self._server.port)
+        except Exception as error:
+            self._log.error("the worker failed", exc_info=error)
+            return failed(error)
+
+    async def _live(self, bus: MessageBus, telemetry: Telemetry, metrics_port: int) -> Ending:
+        control = await self._connector.control(bus, self._launched_at)
+        commands = Commands(
+            control,
+            self._identity,
+            stop=self.stop.by_command,
+            ping=telemetry.pong,
+            budget=self._set_budget,
+            metrics=self._metrics,
+            clock=self._clock,
+            log=self._log,
+        )
+        about = {"metrics_port": metrics_port, "pid": os.getpid(), "version": self._version}
+        await telemetry.started(about, message=self._definition.summary)
+        self._log.info("started", **about)
+        self._speaker = asyncio.create_task(telemetry.speak(), name="telemetry")
+        work = asyncio.create_task(self._work(bus), name="work")
+        services = {
+            self._speaker,
+            asyncio.create_task(commands.listen(), name="commands"),
+            asyncio.create_task(self._heartbeats(telemetry), name="heartbeats"),
+            asyncio.create_task(self.stop.wait(), name="stop"),
+        }
+        try:
+            await asyncio.wait({work, *services}, return_when=asyncio.FIRST_COMPLETED)
+            return await self._ending(work, services)
+        finally:
+            await self._end_tasks({work, *services} - {self._speaker}, _MEASURE_LIMIT_S)
+
+    async def _ending(self, work: asyncio.Task[None], services: set[asyncio.Task[None]]) -> Ending:
+        if not work.done():
+            grace = self._settings.stop_grace_seconds * WORK_SHARE
+            if await self._end_tasks({work}, grace):
+                self.hard_exit = True
+                return failed(TimeoutError(f"the work did not end within {grace:g} s of being told to stop"))
+            if not work.cancelled() and (error := work.exception()) is not None:
+                return self._failure(error)
+            for task in services:
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    return self._failure(error)
+            return self.stop.ending()
+        if work.cancelled():
+            return failed(RuntimeError("the work cancelled itself"))
+        error = work.exception()
+        return FINISHED if error is None else self._failure(error)
+
+    def _failure(self, error: BaseException) -> Ending:
+        self._log.error("the work failed", exc_info=root_of(error))
+        return failed(error)
+
+    async def _work(self, bus: MessageBus) -> None:
+        self._parts = await self._connector.parts(self._definition, bus)
+        context = Context(
+            self._settings,
+            self._parameters,
+            self._parts,
+            tally=self._tally,
+            metrics=self._metrics,
+            clock=self._clock,
+            log=self._log,
+        )
+        if self._budget is not None and self._parts.exchange is not None:
+            self._parts.exchange.set_weight_limit(self._budget)
+        try:
+            await self._definition.run(context)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise RuntimeError(
+                f"the work raised {type(error).__name__}: only the supervisor ends the process"
+            ) from error
+
+    def _set_budget(self, weight_per_minute: int) -> None:
+        self._budget = weight_per_minute
+        self._log.info("budget", weight_per_minute=weight_per_minute)
+        if self._parts.exchange is not None:
+            self._parts.exchange.set_weight_limit(weight_per_minute)
+
+    async def _heartbeats(self, telemetry: Telemetry) -> None:
+        while True:
+            await self._clock.sleep(self._settings.heartbeat_seconds)
+            await self._measure()
+            telemetry.heartbeat()
+
+    async def _measure(self) -> None:
+        part = self._parts.input or self._parts.output
+        if part is not None:
+            try:
+                async with asyncio.timeout(_MEASURE_LIMIT_S):
+                    await part.measure()
+            except (StreamForgeError, TimeoutError) as error:
+                self._log.debug("the lag is not known", error=str(error))
+        if self._tally.lag is not None:
+            self._metrics.gauge("lag_records", self._tally.lag)
+        if self._tally.share is not None:
+            self._metrics.gauge("share", self._tally.share)
+
+    async def _close_stream(self, ending: Ending) -> Ending:
+        """A loader closes its topic before its last word; after an error it leaves that to the next attempt."""
+        output = self._parts.output
+        if self._definition.role is not Role.LOADER or output is None or ending.word == "error":
+            return ending
+        marker = EndOfStream(
+            producer=self._settings.telemetry_id,
+            attempt=self._settings.attempt,
+            records=self._tally.records,
+            reason="finished" if ending.word == "finished" else "interrupted",
+        )
+        try:
+            async with asyncio.timeout(self._patience(ending)):
+                await output.close_stream(marker)
+        except Exception as error:
+            if ending.word == "finished":
+                return self._failure(error)
+            self._log.warning("the end of the stream could not be marked", error=str(error))
+        return ending
+
+    async def _say(self, ending: Ending) -> int:
+        if self._telemetry is None:
+            self._log.error("the last word could not be said: no bus", word=ending.word, error=ending.error_message)
+            return ending.exit_code
+        try:
+            await self._telemetry.last_word(
+                ending.word,
+                speaker=self._speaker,
+                patience_s=self._patience(ending),
+                message=ending.message,
+                error_message=ending.error_message,
+                extra=ending.extra,
+            )
+        except Exception as error:
+            self._log.error("the last word could not be said", word=ending.word, error=str(error) or repr(error))
+            return ending.exit_code or EXIT_FAILED
+        self._log.info(
+            ending.word,
+            exit_code=ending.exit_code,
+            records=self._tally.records,
+            message=ending.message,
+            error=ending.error_message,
+        )
+        return ending.exit_code
+
+    def _patience(self, ending: Ending) -> float:
+        if ending.word == "interrupted" or self.stop.asked:
+            return self._settings.stop_grace_seconds * WORD_SHARE
+        return LAST_WORD_PATIENCE_S
+
+    async def _end_tasks(self, tasks: set[asyncio.Task[None]], limit_s: float) -> set[asyncio.Task[None]]:
+        running = {task for task in tasks if not task.done()}
+        for task in running:
+            task.cancel()
+        if not running:
+            return set()
+        _, stuck = await asyncio.wait(running, timeout=limit_s)
+        return stuck
+
+    def _install_signal_handlers(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+
+    def _on_signal(self, number: int) -> None:
+        if not self.stop.by_signal(number):
+            self._log.error("a second signal: leaving at once")
+            os._exit(EXIT_FAILED)
+        self._log.info("a signal: stopping in order", signal=signal.Signals(number).name)

@@ -1,0 +1,194 @@
+"""What a worker says on `queue-events`: one `started`, heartbeats, pongs, and exactly one last word."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import msgspec
+
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.events import Event, Progress, encode_event
+from streamforge_utils.ports.bus import Message, Producer
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.runtime.logs import Log, Redactor
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.tally import Tally
+
+PATIENCE_S = 20.0
+"""How long a bus that does not answer is asked again before that is the worker's error."""
+
+_OUTBOX_EVENTS = 1000
+_MESSAGE_CHARACTERS = 2000
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who speaks, as every event says it."""
+
+    queue_id: str
+    producer: str
+    target: str
+    symbol: str = ""
+    type: str = ""
+    attempt: int = 1
+
+
+class Telemetry:
+    """Sends the events of one attempt, one after another; after the last word it sends nothing.
+
+    `speak` must run in a task of its own: it empties the outbox, so that neither a ping nor the work waits for the bus.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        topic: str,
+        identity: Identity,
+        *,
+        tally: Tally,
+        metrics: Metrics,
+        clock: Clock,
+        log: Log,
+        redactor: Redactor,
+    ) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._identity = identity
+        self._tally = tally
+        self._metrics = metrics
+        self._clock = clock
+        self._log = log
+        self._redact = redactor
+        self._outbox: asyncio.Queue[Event | None] = asyncio.Queue(_OUTBOX_EVENTS)
+        self._heartbeats_waiting = 0
+        self._ended = False
+        self._confirmed_at = clock.monotonic()
+        metrics.gauge_by("heartbeat_age_seconds", lambda: clock.monotonic() - self._confirmed_at)
+
+    async def started(self, extra: dict[str, Any], message: str = "") -> None:
+        """Say `started`; confirmed on return. Raises RetryableError once patience is spent."""
+        await self._send([self._event("started", message=message, extra=extra)], PATIENCE_S)
+
+    def heartbeat(self) -> None:
+        """Say `loading` with the progress of now; left out while an earlier one still waits for the bus."""
+        if self._heartbeats_waiting == 0 and self._put(self._event("loading", extra=_builtins(self._tally.snapshot()))):
+            self._heartbeats_waiting += 1
+
+    def pong(self, ping_ts: float | None) -> None:
+        """Answer a ping. ping_ts: when it was sent, unix seconds."""
+        self._put(self._event("pong", ping_ts=ping_ts, ponged_at=self._clock.now_ms() / 1000))
+
+    async def speak(self) -> None:
+        """Send what is in the outbox until `last_word`. Raises RetryableError once patience is spent."""
+        while True:
+            batch = [await self._outbox.get()]
+            while not self._outbox.empty():
+                batch.append(self._outbox.get_nowait())
+            events = [event for event in batch if event is not None]
+            self._heartbeats_waiting -= sum(event.event == "loading" for event in events)
+            if events:
+                await self._send(events, PATIENCE_S)
+            if len(events) < len(batch):
+                return
+
+    async def last_word(
+        self,
+        word: Literal["finished", "interrupted", "error"],
+        *,
+        speaker: asyncio.Task[None] | None,
+        patience_s: float,
+        message: str = "",
+        error_message: str | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        """Say how it ended; confirmed on return. What is in the outbox goes first.
+
+        speaker: the task that runs `speak`. Raises RetryableError or TimeoutError once patience is spent.
+        """
+        if self._ended:
+            raise RuntimeError("the last word was said already")
+        self._ended = True
+        await self._drain(speaker, patience_s / 2)
+        event = self._event(
+            word,
+            message=message,
+            error_message=None if error_message is None else self._redact(error_message)[:_MESSAGE_CHARACTERS],
+            extra=_builtins(self._tally.snapshot()) | (extra or {}),
+        )
+        async with asyncio.timeout(patience_s):
+            await self._send([event], patience_s)
+
+    async def _drain(self, speaker: asyncio.Task[None] | None, patience_s: float) -> None:
+        if speaker is None or speaker.done():
+            return
+        while self._outbox.full():
+            self._outbox.get_nowait()
+        self._outbox.put_nowait(None)
+        await asyncio.wait([speaker], timeout=patience_s)
+        if not speaker.done():
+            speaker.cancel()
+            await asyncio.wait([speaker], timeout=patience_s)
+
+    def _put(self, event: Event) -> bool:
+        if self._ended:
+            return False
+        try:
+            self._outbox.put_nowait(event)
+        except asyncio.QueueFull:
+            self._log.debug("an event was left out: the bus is slow", event_kind=event.event)
+            return False
+        return True
+
+    async def _send(self, events: list[Event], patience_s: float) -> None:
+        key = self._identity.queue_id.encode()
+        messages = [Message(key, encode_event(event)) for event in events]
+
+        def failed(error: RetryableError, pause: float) -> None:
+            self._metrics.count("retries", what="events")
+            self._log.warning("events are sent again", error=str(error), pause_seconds=round(pause, 3))
+
+        await retry(
+            lambda: self._producer.send(self._topic, messages),
+            clock=self._clock,
+            patience_s=patience_s,
+            failed=failed,
+        )
+        self._confirmed_at = self._clock.monotonic()
+        for event in events:
+            self._metrics.count("events", event=event.event)
+
+    def _event(
+        self,
+        kind: Literal["started", "loading", "finished", "interrupted", "error", "pong"],
+        *,
+        message: str = "",
+        error_message: str | None = None,
+        extra: dict[str, Any] | None = None,
+        ping_ts: float | None = None,
+        ponged_at: float | None = None,
+    ) -> Event:
+        identity = self._identity
+        return Event(
+            event=kind,
+            status=None if kind == "pong" else kind,
+            queue_id=identity.queue_id,
+            producer=identity.producer,
+            target=identity.target,
+            symbol=identity.symbol,
+            type=identity.type,
+            attempt=identity.attempt,
+            message=message,
+            records_written=self._tally.records,
+            finished=kind in ("finished", "interrupted", "error"),
+            timestamp=self._clock.now_ms() / 1000,
+            error_message=error_message,
+            extra=extra,
+            ping_ts=ping_ts,
+            ponged_at=ponged_at,
+        )
+
+
+def _builtins(progress: Progress) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(progress)
+    return fields

@@ -1,0 +1,104 @@
+"""What the test exchange serves and how: symbols, holes, limits, clock, faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+
+WEIGHT_LIMIT = 6_000
+"""Request weight per minute and client address that Binance Spot allows."""
+
+
+class SymbolSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A symbol of the seeded exchange.
+
+    listed_ms, delisted_ms: first instant with trades, first instant without (None: still traded). unix ms, UTC.
+    price: what the seeded price wanders around. price_decimals, quantity_decimals: the tick and the step.
+    """
+
+    symbol: str
+    base: str
+    quote: str
+    listed_ms: int
+    delisted_ms: int | None = None
+    status: str = "TRADING"
+    price: float = 100.0
+    price_decimals: int = 2
+    quantity_decimals: int = 5
+
+
+def _spec(base: str, listed_ms: int, price: float, *, decimals: int = 2, delisted_ms: int | None = None) -> SymbolSpec:
+    return SymbolSpec(
+        symbol=f"{base}USDT",
+        base=base,
+        quote="USDT",
+        listed_ms=listed_ms,
+        delisted_ms=delisted_ms,
+        status="BREAK" if delisted_ms is not None else "TRADING",
+        price=price,
+        price_decimals=decimals,
+    )
+
+
+DEFAULT_SYMBOLS: tuple[SymbolSpec, ...] = (
+    _spec("BTC", 1_502_942_400_000, 42_000.0),  # 2017-08-17T04:00Z, as on Binance
+    _spec("ETH", 1_502_942_400_000, 2_300.0),
+    _spec("BNB", 1_509_940_440_000, 310.0),  # 2017-11-06T03:54Z
+    _spec("SOL", 1_597_125_600_000, 95.0),  # 2020-08-11T06:00Z
+    _spec("NEW", 1_710_497_220_000, 3.2, decimals=4),  # 2024-03-15T10:07Z: not at the start of an hour or a day
+    _spec("OLD", 1_551_398_400_000, 0.75, decimals=4, delisted_ms=1_656_547_200_000),  # 2019-03-01 to 2022-06-30
+    SymbolSpec(
+        symbol="这是测试币456",
+        base="这是测试币",
+        quote="456",
+        listed_ms=1_704_067_200_000,  # 2024-01-01
+        price=7.5,
+        price_decimals=4,
+    ),
+)
+
+ANY_SYMBOL = "*"
+
+
+def parse_hole(text: str) -> tuple[str, TimeRange]:
+    """Read `SYMBOL@START:END` (`*` for every symbol), e.g. `BTCUSDT@2024-08-01T02:00Z:2024-08-01T04:00Z`.
+
+    Raises InvalidInput.
+    """
+    symbol, given, span = text.partition("@")
+    if not symbol or not given:
+        raise InvalidInput("hole", f"hole {text[:80]!r} is not understood: write SYMBOL@START:END, or * for the symbol")
+    return symbol, parse_time_range(span)
+
+
+class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a test exchange is told at its start.
+
+    port: 0 takes a free one; it always listens on the loopback address.
+    seed: the same seed gives the same candles, on every run. replay: serve the recordings of this folder instead.
+    now_ms: where the exchange's clock starts (unix ms); None is the machine's own clock.
+    holes: downtime by symbol (`*` for all): no candle that lies wholly inside is ever returned. Seeded data only.
+    weight_limit: request weight per minute and client address; None never refuses.
+    ban_after: how many requests may follow the first 429 of a window before the address is banned.
+    ban_ms: length of the first ban; each further one is twice as long, up to `ban_limit_ms`.
+    open_candle: whether the newest answer ends with the candle that is not over yet, as on Binance.
+    faults: `NAME[:key=value,...]`, see `faults.FAULTS`.
+    """
+
+    port: int = 0
+    seed: int = 1
+    symbols: tuple[SymbolSpec, ...] = DEFAULT_SYMBOLS
+    replay: Path | None = None
+    now_ms: int | None = None
+    holes: Mapping[str, tuple[TimeRange, ...]] = {}
+    weight_limit: int | None = WEIGHT_LIMIT
+    ban_after: int = 5
+    ban_ms: int = 120_000
+    ban_limit_ms: int = 3 * 86_400_000
+    open_candle: bool = True
+    faults: tuple[str, ...] = ()

@@ -1,0 +1,101 @@
+"""What Binance does not have: the oracle, and the controls of faults, clock and counters. Loopback only, like all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from aiohttp import web
+
+from streamforge.exchange.errors import ApiError, missing
+from streamforge.exchange.params import klines_query
+from streamforge.exchange.state import ExchangeState
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.timeranges import TimeRange
+
+
+class _FaultRequest(msgspec.Struct, forbid_unknown_fields=True):
+    fault: str
+
+
+class _ClockRequest(msgspec.Struct, forbid_unknown_fields=True):
+    now_ms: int | None = None
+    advance_ms: int = 0
+
+
+def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
+    """The routes of oracle and controls.
+
+    GET /oracle/klines?symbol&interval&startTime&endTime (half-open, ms): the closed candles, no limit.
+    GET /control/stats, DELETE /control/stats: what was counted; forget it.
+    GET, POST {"fault": "NAME:key=value"}, DELETE [?name=NAME] /control/faults.
+    GET, POST {"now_ms": N} or {"advance_ms": N} /control/clock.
+    """
+
+    async def oracle(request: web.Request) -> web.StreamResponse:
+        try:
+            query = klines_query(request.query, state.listed(state.clock.now_ms()))
+            if query.start_ms is None or query.end_ms is None:
+                raise missing("startTime" if query.start_ms is None else "endTime")
+        except ApiError as error:
+            return web.Response(status=error.status, body=error.body, content_type="application/json")
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        separator = b"["
+        if query.end_ms > query.start_ms:
+            span = TimeRange(query.start_ms, query.end_ms)
+            for part in state.source.closed(query.symbol, query.interval, span, state.clock.now_ms()):
+                if part:
+                    await answer.write(separator + b",".join(part))
+                    separator = b","
+        await answer.write(b"]" if separator == b"," else b"[]")
+        return answer
+
+    async def stats(_: web.Request) -> web.Response:
+        return _json(state.counts())
+
+    async def forget(_: web.Request) -> web.Response:
+        state.reset_counts()
+        return _json(state.counts())
+
+    async def faults(_: web.Request) -> web.Response:
+        return _json({"faults": [fault.described() for fault in state.faults.active]})
+
+    async def add_fault(request: web.Request) -> web.Response:
+        try:
+            fault = state.faults.add(msgspec.json.decode(await request.read(), type=_FaultRequest).fault)
+        except (msgspec.MsgspecError, InvalidInput) as error:
+            return _json({"error": str(error)}, 400)
+        return _json(fault.described(), 201)
+
+    async def drop_faults(request: web.Request) -> web.Response:
+        state.faults.clear(request.query.get("name"))
+        return await faults(request)
+
+    async def clock(_: web.Request) -> web.Response:
+        return _json({"now_ms": state.clock.now_ms()})
+
+    async def move_clock(request: web.Request) -> web.Response:
+        try:
+            asked = msgspec.json.decode(await request.read(), type=_ClockRequest)
+        except msgspec.MsgspecError as error:
+            return _json({"error": str(error)}, 400)
+        if asked.now_ms is not None:
+            state.clock.set(asked.now_ms)
+        state.clock.advance(asked.advance_ms)
+        return await clock(request)
+
+    return [
+        web.get("/oracle/klines", oracle),
+        web.get("/control/stats", stats),
+        web.delete("/control/stats", forget),
+        web.get("/control/faults", faults),
+        web.post("/control/faults", add_fault),
+        web.delete("/control/faults", drop_faults),
+        web.get("/control/clock", clock),
+        web.post("/control/clock", move_clock),
+    ]
+
+
+def _json(body: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")

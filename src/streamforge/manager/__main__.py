@@ -1,0 +1,65 @@
+"""Runs queue-manager: `python -m streamforge.manager`; its settings are the environment's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any
+
+from streamforge import wiring
+from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.app import ports_of, running
+from streamforge.manager.settings import ManagerSettings
+from streamforge_utils.model.errors import ConfigError, StreamForgeError
+from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.metrics import Metrics, MetricsServer
+
+EXIT_FAILED, EXIT_CONFIG = 1, 2
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    try:
+        settings = load(ManagerSettings, os.environ)
+        tokens = Tokens.read(os.environ)
+        with wiring.make_data_directory(settings.data).lock():
+            asyncio.run(_serve(settings, tokens))
+    except ConfigError as error:
+        print(f"queue-manager: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    except StreamForgeError as error:
+        print(f"queue-manager: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+async def _serve(settings: ManagerSettings, tokens: Tokens | None) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics = Metrics("queue-manager")
+    scraped = MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
+    try:
+        ports = ports_of(settings, wiring, clock=SystemClock(), observer=metrics)
+        async with running(ports, settings, tokens=tokens) as manager:
+            wiring.make_data_directory(settings.data).advertise(manager.url)
+            print(
+                f"queue-manager serves {manager.url}, metrics on port {scraped.port}, data in {settings.data.data_dir}",
+                file=sys.stderr,
+                flush=True,
+            )
+            stopping = asyncio.create_task(stop.wait())
+            waited: set[asyncio.Future[Any]] = {stopping, manager.ended}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if manager.ended.done():
+                await manager.ended
+    finally:
+        scraped.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,243 @@
+"""Carrying out what was decided. Every action may come again: each is harmless when it was done already."""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+
+from streamforge.manager.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SayLastWord, SendStop
+from streamforge.manager.budget import Budget
+from streamforge.manager.deciding import next_round
+from streamforge.manager.launching import job_of, start_command, topics_of
+from streamforge.manager.parts import Parts
+from streamforge.manager.preparing import prepare
+from streamforge.manager.proving import ask_again, segments_of, survey
+from streamforge.manager.settling import backoff_ms
+from streamforge.manager.workflow import Failure, Proof, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.commands import Command, encode_command
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
+from streamforge_utils.model.events import encode_event
+from streamforge_utils.model.series import candles_interval
+from streamforge_utils.model.timeranges import format_ms, parse_time_range
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.runtime.worker import Role
+
+_replace = msgspec.structs.replace
+_BAN_KIND = "exchange-ban"
+_log = structlog.get_logger(__name__)
+
+
+class Actor:
+    """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once."""
+
+    def __init__(self, parts: Parts, budget: Budget) -> None:
+        self._parts = parts
+        self._budget = budget
+        self.banned_until_ms = 0
+
+    async def act(self, workflow: Workflow, action: Action) -> None:
+        """Carry the action out. Raises RetryableError: the next look at the workflow will want it again."""
+        match action:
+            case Prepare():
+                await self._prepare(workflow)
+            case Launch(target):
+                await self._launch(workflow, target)
+            case SendStop(target):
+                await self.send(Command(command="stop", queue_id=workflow.queue_id, target=target))
+            case EndJob(job):
+                await self._parts.launcher.stop(job, grace_s=self._parts.policy.kill_grace_s)
+            case SayLastWord(event):
+                await self._parts.producer.send(
+                    self._parts.events_topic, [Message(event.queue_id.encode(), encode_event(event))]
+                )
+            case Prove(ask):
+                await self._prove(workflow, ask=ask)
+            case RemoveTopics(dead_letters):
+                await self._remove_topics(workflow, dead_letters=dead_letters)
+
+    async def send(self, command: Command) -> None:
+        """Send a command, stamped with the time."""
+        stamped = _replace(command, timestamp=self._parts.clock.now_ms() / 1000)
+        await self._parts.producer.send(
+            self._parts.control_topic, [Message(command.queue_id.encode(), encode_command(stamped))]
+        )
+
+    async def load_ban(self) -> None:
+        """Read what an earlier manager remembered; once, before anything else."""
+        state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
+        if state is not None:
+            self.banned_until_ms = msgspec.json.decode(state.body, type=int)
+
+    async def remember_ban(self, until_ms: int) -> None:
+        """No loader starts before `until_ms`, also after a restart: the exchange refuses this address until then."""
+        if until_ms <= self.banned_until_ms:
+            return
+        self.banned_until_ms = until_ms
+        _log.warning("the exchange refuses every call from this address", until=format_ms(until_ms))
+        self._parts.observer.gauge("exchange_banned_until_seconds", until_ms / 1000)
+        state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
+        body = msgspec.json.encode(until_ms)
+        await self._parts.store.put(_BAN_KIND, _BAN_KIND, body, expected=None if state is None else state.revision)
+
+    async def deal_budget(self) -> None:
+        """Tell every running loader its share of the exchange's weight, where that has changed."""
+        loaders = {
+            step.attempt.job: (stored.workflow.queue_id, step)
+            for stored in self._parts.workflows.live.values()
+            for step in stored.workflow.steps
+            if step.role is Role.LOADER and step.attempt is not None and step.attempt.ended_ms is None
+        }
+        running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
+        for job, share in self._budget.deal(loaders, running).items():
+            queue_id, step = loaders[job]
+            await self.send(
+                Command(
+                    command="budget",
+                    queue_id=queue_id,
+                    telemetry_id=step.telemetry_id,
+                    payload={"weight_per_minute": share},
+                )
+            )
+
+    async def _prepare(self, workflow: Workflow) -> None:
+        parts = self._parts
+        interval = candles_interval(workflow.type)
+        try:
+            known = await parts.coverage.of(workflow.series)
+            plan = await prepare(
+                parts.exchange, workflow.symbol, interval, workflow.span, tuple(known), again=workflow.again
+            )
+        except PermanentError as error:
+            failure = Failure(
+                reason=str(error), next_step="correct the request that the reason names, and start it anew"
+            )
+            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, failure=failure))
+        except RetryableError as error:
+            await self._asked_in_vain(workflow, error)
+        else:
+            await parts.coverage.lay_over(workflow.series, plan.settled)
+            await parts.workflows.change(
+                workflow.queue_id,
+                lambda w: (
+                    w
+                    if w.plan is not None
+                    else next_round(_replace(w, plan=plan, asking_failures=0, waiting_for=""), plan.load)
+                ),
+            )
+
+    async def _asked_in_vain(self, workflow: Workflow, error: RetryableError) -> None:
+        parts = self._parts
+        now_ms = parts.clock.now_ms()
+        if isinstance(error, BannedError):
+            await self.remember_ban(error.until_ms)
+        retry_ms = int((error.retry_after or 0) * 1000)
+
+        def change(latest: Workflow) -> Workflow:
+            # A ban says when it ends: waiting for it is no failed try.
+            failures = latest.asking_failures + (0 if isinstance(error, BannedError) else 1)
+            if failures >= parts.policy.max_asking_failures:
+                failure = Failure(
+                    reason=f"the exchange was asked {failures} times in vain; the last time: {error}",
+                    next_step="see whether the exchange can be reached from here, then retry the workflow",
+                )
+                return _replace(latest, asking_failures=failures, failure=failure)
+            wait_ms = max(retry_ms, backoff_ms(parts.policy, max(1, failures), latest.queue_id, failures))
+            return _replace(
+                latest, asking_failures=failures, not_before_ms=now_ms + wait_ms, waiting_for=f"the exchange: {error}"
+            )
+
+        await parts.workflows.change(workflow.queue_id, change)
+
+    async def _launch(self, workflow: Workflow, target: str) -> None:
+        parts = self._parts
+        step = workflow.step(target)
+        if step is None or (attempt := step.attempt) is None:
+            return
+        for spec in topics_of(workflow, parts.policy):
+            await parts.admin.create_topic(spec)
+        share = self._budget.share(1)
+        if step.role is Role.LOADER:
+            loaders = sum(
+                other.role is Role.LOADER and other.attempt is not None and other.attempt.ended_ms is None
+                for stored in parts.workflows.live.values()
+                for other in stored.workflow.steps
+            )
+            share = self._budget.share(loaders)
+        spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=parts.policy, common=parts.common)
+        try:
+            await parts.launcher.start(spec_)
+        except ConfigError as error:
+            failure = Failure(
+                reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
+            )
+            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, failure=failure))
+            return
+        if step.role is Role.LOADER:
+            self._budget.told(attempt.job, share)
+        now_ms = parts.clock.now_ms()
+        await parts.producer.send(
+            parts.control_topic,
+            [Message(workflow.queue_id.encode(), encode_command(start_command(workflow, step, attempt, now_ms)))],
+        )
+
+    async def _prove(self, workflow: Workflow, *, ask: bool) -> None:
+        parts, plan = self._parts, workflow.plan
+        if plan is None:
+            return
+        interval = candles_interval(workflow.type)
+        segments: list[Segment] = []
+        expected = stored = 0
+        try:
+            for text in plan.load:
+                span = parse_time_range(text)
+                found = await survey(parts.store, workflow.collection, workflow.symbol, interval, span, plan.phase_ms)
+                verdicts: list[Segment] | None = None
+                if ask:
+                    verdicts = []
+                    for hole in found.holes:
+                        verdicts += await ask_again(parts.exchange, workflow.symbol, interval, hole, plan.phase_ms)
+                segments += segments_of(found, verdicts, workflow.collection, interval, plan.phase_ms)
+                expected += found.expected
+                stored += found.stored
+        except RetryableError as error:
+            await self._asked_in_vain(workflow, error)
+            return
+        except PermanentError as error:
+            failure = Failure(reason=str(error), next_step="correct the cause that the reason names, then retry")
+            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, failure=failure))
+            return
+        # What was not asked for again is not known better than before.
+        learnt = segments if ask else [segment for segment in segments if segment.verdict is Verdict.STORED]
+        await parts.coverage.lay_over(workflow.series, learnt)
+        proof = Proof(
+            round=workflow.repairs + 1,
+            checked_ms=parts.clock.now_ms(),
+            expected=expected,
+            stored=stored,
+            segments=tuple(segments),
+        )
+        await parts.workflows.change(
+            workflow.queue_id,
+            lambda w: w if w.ended else _replace(w, proof=proof, asking_failures=0, surveyed=w.surveyed or not ask),
+        )
+
+    async def _remove_topics(self, workflow: Workflow, *, dead_letters: bool) -> None:
+        parts = self._parts
+        if dead_letters:
+            await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
+            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, dlq_removed=True))
+            return
+        await parts.admin.delete_topic(workflow.topic)
+        await self.forget_jobs(workflow)
+        await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, topic_removed=True))
+
+    async def forget_jobs(self, workflow: Workflow) -> None:
+        """Let the launcher forget the jobs of an ended workflow."""
+        for step in workflow.steps:
+            for attempt in step.attempts:
+                try:
+                    await self._parts.launcher.forget(attempt.job)
+                except ConflictError:
+                    _log.warning("a job of an ended workflow still runs", job=attempt.job, queue_id=workflow.queue_id)

@@ -1,0 +1,41 @@
+"""The application: routes, guards and the description of all of them."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from streamforge.manager.api import catalogue, data, handlers, queues
+from streamforge.manager.api.description import describe
+from streamforge.manager.api.guard import Doors, Guard
+from streamforge.manager.api.limits import Limits
+from streamforge.manager.api.routing import Context
+from streamforge.manager.api.sse import Followers
+from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.service import Service
+
+
+def create_app(service: Service, *, tokens: Tokens | None = None, limits: Limits | None = None) -> FastAPI:
+    """The HTTP API on top of `service`.
+
+    tokens: who may do what. Without them only requests that name this machine as their host are served, and none
+    that a web page of another origin sends.
+    """
+    limits = limits or Limits()
+    app = FastAPI(
+        title="StreamForge queue-manager",
+        version=version("streamforge"),
+        openapi_url="/openapi.json",
+        docs_url=None,  # the interactive pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.context = Context(service, limits, Followers(limits.followers, limits.retry_after_s))
+    handlers.install(app)
+    for router in (queues.router, data.router, catalogue.router):
+        app.include_router(router)
+    describe(app)
+    app.add_middleware(Doors, tokens=tokens)
+    app.add_middleware(Guard, limits=limits)  # added last: outermost
+    return app

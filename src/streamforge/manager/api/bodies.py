@@ -1,0 +1,184 @@
+"""The requests that start a workflow, and what they mean to the service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamforge.manager import requests
+from streamforge.manager.api.problems import invalid
+from streamforge.manager.service import StartRequest, StepRequest
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import candles_interval, normal_type
+
+_TEXT = 300
+_MANY = 32
+
+
+class Start(BaseModel):
+    """Load a time range of a symbol."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"symbol": "BTCUSDT", "type": "api_candles_1m", "time_range": "2024-08-01"},
+                {
+                    "symbol": "BTCUSDT",
+                    "type": "api_candles_1h",
+                    "time_range": "2024-08-01:2024-09-01",
+                    "targets": ["loader-api-candles", "arango-candles"],
+                    "parameters": {},
+                },
+            ]
+        },
+    )
+
+    symbol: str = Field(max_length=_TEXT, description="As the exchange spells it; case does not matter.")
+    type: str = Field(max_length=_TEXT, description="What is loaded: `api_candles_1m`, …")
+    time_range: str = Field(
+        max_length=_TEXT,
+        description="START[:END], half-open, UTC; each 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30[:15]Z.",
+    )
+    targets: list[str] | None = Field(
+        default=None, max_length=_MANY, description="The steps; without it, those that the type needs."
+    )
+    parameters: dict[str, dict[str, Any]] | None = Field(
+        default=None, max_length=_MANY, description="By target, the parameters that GET /targets describes."
+    )
+    image: str | None = Field(default=None, max_length=_TEXT, description="The image of every step, in a cluster.")
+    collection_name: str | None = Field(
+        default=None,
+        max_length=_TEXT,
+        description="Where records go; without it, a name that follows from the request.",
+    )
+    again: bool = Field(default=False, description="Load also what is stored already.")
+
+    def request(self) -> StartRequest:
+        """What the service is asked. Raises InvalidInput or ProblemError naming the field."""
+        return StartRequest(
+            symbol=self.symbol,
+            type=self.type,
+            time_range=self.time_range,
+            steps=self._steps(),
+            collection=self.collection_name,
+            again=self.again,
+        )
+
+    def _steps(self) -> tuple[StepRequest, ...] | None:
+        parameters = self.parameters or {}
+        targets = self.targets
+        if targets is None:
+            if not parameters and self.image is None:
+                return None
+            targets = list(requests.default_targets(normal_type(self.type)))
+        for target in parameters:
+            if target not in targets:
+                raise invalid(
+                    f"parameters.{target[:80]}",
+                    "body",
+                    f"parameters are given for {target[:80]!r}, which is no step of this workflow",
+                    f"key the parameters by one of {', '.join(name[:80] for name in targets) or 'the targets'}",
+                )
+        return tuple(
+            StepRequest(target=target, image=self.image, parameters=parameters.get(target, {})) for target in targets
+        )
+
+
+class Microservice(BaseModel):
+    """One step of a pipeline; every other field is a parameter of its target."""
+
+    model_config = ConfigDict(extra="allow")
+
+    target: str = Field(max_length=_TEXT)
+    type: str = Field(max_length=_TEXT)
+    image: str | None = Field(default=None, max_length=_TEXT)
+    interval: str | None = Field(default=None, max_length=_TEXT, description="Must agree with `type`.")
+    collection_name: str | None = Field(default=None, max_length=_TEXT)
+
+
+class StartPipeline(BaseModel):
+    """Load a time range of a symbol, naming each step."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "symbol": "BTCUSDT",
+                    "time_range": "2024-08-01",
+                    "microservices": [
+                        {"target": "loader-api-candles", "type": "api_candles_1m", "interval": "1m"},
+                        {
+                            "target": "arango-candles",
+                            "type": "api_candles_1m",
+                            "collection_name": "btcusdt_api_candles_1m_2024_08_01",
+                        },
+                    ],
+                }
+            ]
+        },
+    )
+
+    symbol: str = Field(max_length=_TEXT)
+    time_range: str = Field(max_length=_TEXT)
+    microservices: list[Microservice] = Field(min_length=1, max_length=_MANY)
+    again: bool = Field(default=False, description="Load also what is stored already.")
+
+    def request(self) -> StartRequest:
+        """What the service is asked. Raises InvalidInput or ProblemError naming the field."""
+        types: dict[str, int] = {}
+        collections: dict[str, int] = {}
+        for index, step in enumerate(self.microservices):
+            types.setdefault(_type_of(step, index), index)
+            if step.collection_name is not None:
+                collections.setdefault(step.collection_name, index)
+        _one("type", types)
+        _one("collection_name", collections)
+        return StartRequest(
+            symbol=self.symbol,
+            type=next(iter(types)),
+            time_range=self.time_range,
+            steps=tuple(
+                StepRequest(target=step.target, image=step.image, parameters=dict(step.model_extra or {}))
+                for step in self.microservices
+            ),
+            collection=next(iter(collections), None),
+            again=self.again,
+        )
+
+
+def _type_of(step: Microservice, index: int) -> str:
+    try:
+        type_name = normal_type(step.type)
+    except InvalidInput as error:
+        raise invalid(
+            f"microservices[{index}].type", "body", str(error), "choose one that the message names"
+        ) from error
+    if step.interval is not None:
+        expected = candles_interval(type_name)
+        try:
+            agrees = Interval.parse(step.interval) is expected
+        except ValueError:
+            agrees = False
+        if not agrees:
+            raise invalid(
+                f"microservices[{index}].interval",
+                "body",
+                f"interval {step.interval[:80]!r} does not agree with type {type_name!r}",
+                f"write {expected.value!r}, or leave it out",
+            )
+    return type_name
+
+
+def _one(field: str, found: dict[str, int]) -> None:
+    if len(found) > 1:
+        first, second = list(found)[:2]
+        raise invalid(
+            f"microservices[{found[second]}].{field}",
+            "body",
+            f"{field} {second[:80]!r} differs from {first[:80]!r} of microservices[{found[first]}]",
+            "give all steps of a workflow the same one, or start two workflows",
+        )

@@ -1,0 +1,85 @@
+"""The routes that describe: targets, schemas of messages, the topics; and the two probes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from starlette.responses import JSONResponse, Response
+
+from streamforge import workers
+from streamforge.manager import asyncapi, schemas
+from streamforge.manager.api import models
+from streamforge.manager.api.routing import In, StrictRoute, reply
+from streamforge.manager.service import NotFound
+
+router = APIRouter(route_class=StrictRoute)
+
+
+@router.get("/targets", response_model=models.Targets, tags=["catalogue"], summary="The kinds of workers")
+async def targets() -> Response:
+    found = []
+    for name in sorted(workers.targets()):
+        definition = workers.definition(name)
+        found.append(
+            models.Target(
+                target=name,
+                role=definition.role.value,
+                summary=definition.summary,
+                types=list(definition.types),
+                parameters=schemas.standalone(definition.json_schema()),
+            )
+        )
+    return reply(models.Targets(targets=found))
+
+
+@router.get("/schemas", response_model=models.Schemas, tags=["catalogue"], summary="The messages on the topics")
+async def list_schemas() -> Response:
+    return reply(
+        models.Schemas(
+            schemas=[
+                models.SchemaEntry(
+                    name=name, title=schema["title"], description=schema["description"], link=f"/schemas/{name}"
+                )
+                for name, schema in schemas.message_schemas().items()
+            ]
+        )
+    )
+
+
+@router.get(
+    "/schemas/{name}",
+    tags=["catalogue"],
+    summary="The JSON Schema of a message",
+    responses={200: {"content": {"application/schema+json": {"schema": {"type": "object"}}}}},
+    response_class=JSONResponse,
+)
+async def schema(name: Annotated[str, Path(max_length=100, examples=["candle"])]) -> Response:
+    found: dict[str, dict[str, Any]] = schemas.message_schemas()
+    if name not in found:
+        raise NotFound(f"there is no schema {name[:80]!r}: choose one of {', '.join(found)}")
+    return JSONResponse(found[name], media_type="application/schema+json")
+
+
+@router.get("/asyncapi.json", tags=["catalogue"], summary="The topics, as AsyncAPI")
+async def asyncapi_document() -> dict[str, Any]:
+    return asyncapi.document()
+
+
+@router.get("/healthz", response_model=models.Health, tags=["probes"], summary="Whether the process lives")
+async def health() -> Response:
+    return reply(models.Health())
+
+
+@router.get(
+    "/readyz",
+    response_model=models.Readiness,
+    tags=["probes"],
+    summary="Whether bus, store and launcher work",
+    responses={503: {"model": models.Readiness, "description": "Something does not work; the answer says what."}},
+)
+async def ready(to: In) -> Response:
+    parts = dict(await to.service.ready())
+    works = all(reason is None for reason in parts.values())
+    headers = {} if works else {"Retry-After": "5"}
+    return reply(models.Readiness(ready=works, parts=parts), 200 if works else 503, headers)

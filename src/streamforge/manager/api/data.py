@@ -1,0 +1,148 @@
+"""The routes of what is stored: coverage of series, collections, records."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from streamforge.manager.api import export, models, views
+from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Writer
+from streamforge.manager.api.negotiation import preferred
+from streamforge.manager.api.problems import invalid
+from streamforge.manager.api.routing import Context, In, StrictRoute, reply
+from streamforge.manager.service import NotFound
+from streamforge_utils.model.series import check_symbol, normal_type
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+
+router = APIRouter(route_class=StrictRoute, tags=["data"])
+
+PAGE = 1000
+PAGE_LIMIT = 10_000
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,255}", re.ASCII)
+_KEY = re.compile(r"[!-~]{1,254}", re.ASCII)
+_BY_MEDIA_TYPE = {
+    "application/json": Format.JSON,
+    "application/x-ndjson": Format.NDJSON,
+    "application/jsonl": Format.NDJSON,
+    "text/csv": Format.CSV,
+}
+_RANGE = "START[:END], half-open, UTC, as in POST /queues/start."
+
+Span = Annotated[str | None, Query(alias="time_range", max_length=300, description=_RANGE, examples=["2024-08"])]
+
+
+@router.get("/coverage/{symbol}/{type}", response_model=models.Coverage, summary="What of a series is stored")
+async def series_coverage(
+    symbol: Annotated[str, Path(max_length=300, examples=["BTCUSDT"])],
+    type: Annotated[str, Path(max_length=300, examples=["api_candles_1m"])],
+    to: In,
+    time_range: Span = None,
+) -> Response:
+    symbol, type = check_symbol(symbol), normal_type(type)
+    segments = await to.service.series_coverage(symbol, type, _span(time_range))
+    return reply(views.coverage_view(segments, symbol=symbol, type_name=type))
+
+
+@router.get("/collections", response_model=models.Collections, summary="The collections that hold records")
+async def collections(to: In) -> Response:
+    names = await to.service.collections()
+    return reply(
+        models.Collections(
+            collections=[models.Collection(name=name, records=f"/collections/{name}/records") for name in names]
+        )
+    )
+
+
+@router.get(
+    "/collections/{name}/records",
+    response_model=models.RecordPage,
+    summary="The records of a collection, oldest first",
+    description=(
+        "As JSON, JSON lines or CSV, by `Accept` or `format` (which goes before it). The next page is named by `after` "
+        "in JSON and by the header Link (rel=next) in every format. `limit=all` streams the whole. `_key` and "
+        "`_version` are not exported; numbers are the shortest text that reads back to the same double."
+    ),
+    responses={
+        200: {
+            "headers": {"Link": {"description": "The next page (rel=next).", "schema": {"type": "string"}}},
+            "content": {
+                "application/x-ndjson": {"schema": {"type": "string"}},
+                "text/csv": {"schema": {"type": "string"}},
+            },
+        }
+    },
+)
+async def records(
+    name: Annotated[str, Path(max_length=300, examples=["btcusdt_api_candles_1m_2024_08_01"])],
+    to: In,
+    request: Request,
+    time_range: Span = None,
+    after: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
+    limit: Annotated[
+        Annotated[int, Query(ge=1, le=PAGE_LIMIT)] | Literal["all"],
+        Query(description="At most so many; `all` streams the whole."),
+    ] = PAGE,
+    format: Annotated[Format | None, Query(description="Goes before Accept.")] = None,
+) -> Response:
+    if _NAME.fullmatch(name) is None:
+        raise NotFound(f"there is no collection {name[:80]!r}: GET /collections lists them")
+    if after is not None and _KEY.fullmatch(after) is None:
+        raise invalid(
+            "after",
+            "query",
+            f"after {after[:80]!r} is no key of a record",
+            "send what the page before named as `after`, or leave it out",
+        )
+    span = _span(time_range)
+    form = format or _BY_MEDIA_TYPE[preferred(request.headers.get("accept"), tuple(_BY_MEDIA_TYPE))]
+    headers = {}
+    if form is not Format.JSON:
+        headers["Content-Disposition"] = f'attachment; filename="{name}.{form.value}"'
+    writer = Writer(form, name)
+    if limit == "all":
+        return await _whole(to, name, span, after, writer, MEDIA_TYPES[form], headers)
+    # One more than asked for tells whether there is a next page.
+    found = [
+        record async for batch in to.service.records(name, span=span, after=after, limit=limit + 1) for record in batch
+    ]
+    following = found[limit - 1][0] if len(found) > limit else None
+    found = found[:limit]
+    if following is not None:
+        query = {"after": following, "limit": str(limit), "format": form.value, "time_range": time_range}
+        chosen = urlencode({key: value for key, value in query.items() if value is not None})
+        headers["Link"] = f'</collections/{name}/records?{chosen}>; rel="next"'
+    text = writer.head(found) + writer.batch(found) + writer.tail(following)
+    return Response(text, 200, headers, MEDIA_TYPES[form])
+
+
+async def _whole(
+    to: Context,
+    name: str,
+    span: TimeRange | None,
+    after: str | None,
+    writer: Writer,
+    media_type: str,
+    headers: dict[str, str],
+) -> Response:
+    source = to.service.records(name, span=span, after=after, limit=sys.maxsize)
+    first: Batch = await anext(source, ())  # before the status is sent: it may fail
+    return StreamingResponse(_closing(export.stream(writer, first, source), source), 200, headers, media_type)
+
+
+async def _closing(text: AsyncIterator[bytes], source: AsyncIterator[Batch]) -> AsyncIterator[bytes]:
+    try:
+        async for part in text:
+            yield part
+    finally:
+        if (close := getattr(source, "aclose", None)) is not None:
+            await close()
+
+
+def _span(text: str | None) -> TimeRange | None:
+    return None if text is None else parse_time_range(text)

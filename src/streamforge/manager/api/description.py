@@ -1,0 +1,80 @@
+"""The OpenAPI description: FastAPI's own, with the problems, the roles and the two open probes added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from streamforge.manager.api.guard import role_needed
+from streamforge.manager.api.problems import MEDIA_TYPE, Problem
+
+_METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
+_ALWAYS = {
+    400: "The request is malformed.",
+    403: "The token's role does not suffice; without tokens, the request comes from elsewhere.",
+    408: "The request's body did not arrive in time.",
+    413: "The request's body is too large.",
+    422: "An input is not acceptable: `errors` names it and what to do.",
+    503: "Something needed does not answer, or the server is busy: try again after Retry-After.",
+}
+_UNAUTHORIZED = "The request carries no token that is known."
+_NOT_FOUND = "There is nothing of that name."
+_NOT_NOW = "Not possible in the workflow's present status."
+_UNSUPPORTED = "The body is not JSON."
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+
+
+def describe(app: FastAPI) -> None:
+    """Let `app.openapi()` give the whole description; it is made once."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(plain())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(schema: dict[str, Any]) -> dict[str, Any]:
+    components = schema.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs", {}))
+    schemas["Problem"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    components["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "Roles: reader (GET) and operator (everything). A server without tokens asks for none.",
+        }
+    }
+    for path, item in schema["paths"].items():
+        for method in _METHODS:
+            if method in item:
+                _complete_operation(item[method], method, path)
+    return schema
+
+
+def _complete_operation(operation: dict[str, Any], method: str, path: str) -> None:
+    role = role_needed(method.upper(), path)
+    operation["security"] = [] if role is None else [{"bearer": [role.value]}]
+    responses = operation["responses"]
+    responses.pop("422", None)  # FastAPI's own form of it
+    found = dict(_ALWAYS)
+    if role is not None:
+        found[401] = _UNAUTHORIZED
+    if "{" in path:
+        found[404] = _NOT_FOUND
+    if "{" in path and method != "get":
+        found[409] = _NOT_NOW
+    if "requestBody" in operation:
+        found[415] = _UNSUPPORTED
+    for status, text in sorted(found.items()):
+        answer = responses.setdefault(str(status), {"description": text})
+        answer.setdefault("content", {})[MEDIA_TYPE] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+        if status == 503:
+            answer["headers"] = _RETRY_AFTER

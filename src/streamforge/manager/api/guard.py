@@ -1,0 +1,229 @@
+"""What stands before every route: limits, the check of where a request comes from, and of who sends it.
+
+Pure ASGI, outermost first: `Guard` answers everything that goes wrong, counts and bounds; `Doors` decides who may in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from streamforge.manager.api.handlers import problem_of
+from streamforge.manager.api.limits import Limits
+from streamforge.manager.api.problems import ProblemError
+from streamforge.manager.api.tokens import Role, Tokens, is_loopback
+
+log = logging.getLogger(__name__)
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""Served to anybody, also when the server is busy."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+def role_needed(method: str, path: str) -> Role | None:
+    """The role that a request needs; None: anybody. What is not known to be harmless needs an operator."""
+    if path in OPEN_PATHS and method in SAFE_METHODS:
+        return None
+    return Role.READER if method in SAFE_METHODS else Role.OPERATOR
+
+
+class Guard:
+    """Bounds the requests served at once, their bodies, and the time they take; every failure becomes a problem."""
+
+    def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+        self._serving = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        outgoing = _Outgoing(send, self._limits.send_timeout_s)
+        counted = scope["path"] not in OPEN_PATHS
+        if counted:
+            self._serving += 1
+        try:
+            if counted and self._serving > self._limits.requests:
+                raise ProblemError(
+                    503,
+                    "busy",
+                    f"the server answers {self._limits.requests} requests at once, its limit",
+                    next_step="send the same request again after Retry-After",
+                    retry_after=self._limits.retry_after_s,
+                )
+            incoming = _Incoming(scope, receive, self._limits)
+            await self._app(scope, incoming, outgoing)
+        except Exception as error:
+            problem = problem_of(error)  # logs what is unexpected
+            if not outgoing.started:
+                await problem.response(scope["path"])(scope, receive, outgoing)
+            # Otherwise returning without an end makes the server cut the connection: the client sees a broken answer.
+        finally:
+            if counted:
+                self._serving -= 1
+
+
+class Doors:
+    """Asks for a token; without tokens it accepts what this machine itself sends, and not through a web page."""
+
+    def __init__(self, app: ASGIApp, *, tokens: Tokens | None) -> None:
+        self._app = app
+        self._tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if self._tokens is None:
+                _check_local(scope)
+            else:
+                _check_token(scope, self._tokens)
+        await self._app(scope, receive, send)
+
+
+class _Outgoing:
+    def __init__(self, send: Send, timeout_s: float) -> None:
+        self._send = send
+        self._timeout_s = timeout_s
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            message = {**message, "headers": [*message["headers"], *_HEADERS]}
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._send(message)
+        except TimeoutError as error:
+            raise ProblemError(
+                408, "request-timeout", f"the client took nothing for {self._timeout_s:g} s", next_step="read faster"
+            ) from error
+
+
+class _Incoming:
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._left = limits.body_bytes
+        self._complete = False
+        self._deadline = asyncio.get_running_loop().time() + limits.body_timeout_s
+        length = _header(scope, b"content-length")
+        if length is not None and length.isdigit() and (len(length) > 18 or int(length) > limits.body_bytes):
+            raise self._too_large()
+
+    async def __call__(self) -> Message:
+        if self._complete:  # what follows the body is the news that the client has gone
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise ProblemError(
+                408,
+                "request-timeout",
+                f"the request's body did not arrive within {self._limits.body_timeout_s:g} s",
+                next_step="send the whole body at once",
+                headers={"Connection": "close"},
+            ) from error
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise self._too_large()
+            self._complete = not message.get("more_body", False)
+        return message
+
+    def _too_large(self) -> ProblemError:
+        return ProblemError(
+            413,
+            "content-too-large",
+            f"the request's body is larger than {self._limits.body_bytes} bytes",
+            next_step="send a smaller body",
+            headers={"Connection": "close"},
+        )
+
+
+_HEADERS: list[tuple[bytes, bytes]] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+
+
+def _check_token(scope: Scope, tokens: Tokens) -> None:
+    needed = role_needed(scope["method"], scope["path"])
+    if needed is None:
+        return
+    given = _header(scope, b"authorization") or ""
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise _unauthorized("the request carries no bearer token", 'Bearer realm="streamforge"')
+    role = tokens.role_of(token.strip())
+    if role is None:
+        raise _unauthorized("the bearer token is not known", 'Bearer realm="streamforge", error="invalid_token"')
+    if not role.may(needed):
+        raise ProblemError(
+            403,
+            "forbidden",
+            f"the token's role is {role}; {scope['method'][:20]} needs {needed}",
+            next_step=f"use a token with the role {needed}",
+        )
+
+
+def _unauthorized(detail: str, challenge: str) -> ProblemError:
+    return ProblemError(
+        401,
+        "unauthorized",
+        detail,
+        next_step="send the header Authorization: Bearer TOKEN, with a token that this server knows",
+        headers={"WWW-Authenticate": challenge},
+    )
+
+
+def _check_local(scope: Scope) -> None:
+    if scope["path"] in OPEN_PATHS and scope["method"] in SAFE_METHODS:
+        return
+    host = _header(scope, b"host") or ""
+    if not is_loopback(_without_port(host)):
+        raise ProblemError(
+            403,
+            "forbidden",
+            f"Host {host[:80]!r} is not this machine, and a server without tokens serves this machine only",
+            next_step="ask for http://127.0.0.1:PORT or http://localhost:PORT, or configure tokens",
+        )
+    if scope["method"] in SAFE_METHODS:
+        return
+    origin, site = _header(scope, b"origin"), _header(scope, b"sec-fetch-site")
+    foreign = origin is not None and not _same_origin(origin, host)
+    if foreign or site in ("cross-site", "same-site"):
+        raise ProblemError(
+            403,
+            "forbidden",
+            f"Origin {(origin or site or '')[:80]!r} is another web page, which may not change anything here",
+            next_step="send the request from the command line or a program, or configure tokens",
+        )
+
+
+def _same_origin(origin: str, host: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    return next((value.decode("latin-1") for key, value in headers if key == name), None)

@@ -1,0 +1,166 @@
+"""From what the service and the framework raise to problem documents."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from streamforge.manager.api.problems import FieldError, ProblemError, invalid, kind_of, printable
+from streamforge.manager.service import KeyReused, NotFound, NotNow
+from streamforge_utils.model.errors import (
+    ConfigError,
+    ConflictError,
+    InvalidInput,
+    PermanentError,
+    RetryableError,
+    StreamForgeError,
+)
+
+log = logging.getLogger(__name__)
+
+REFERENCE = "see GET /openapi.json for what this request accepts"
+_NEXT_STEPS = {
+    400: "send a well-formed HTTP request; " + REFERENCE,
+    404: "GET /openapi.json lists the paths of this server",
+    405: "use a method that the header Allow names",
+}
+_BY_RULE = {
+    "missing": "add it",
+    "extra_forbidden": "remove it: the request has no field of this name",
+    "json_type": "send an application/json body",
+    "string_too_long": "shorten it",
+    "string_too_short": "give it a value",
+}
+_BODY_PLACES = ("query", "path", "header", "body", "cookie")
+
+
+def problem_of(error: Exception) -> ProblemError:
+    """The problem document that `error` becomes; an unexpected error is logged and named by an incident."""
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _validation(error.errors())
+    if isinstance(error, HTTPException):
+        return _http(error)
+    if isinstance(error, StreamForgeError):
+        return _known(error)
+    return unexpected(error)
+
+
+def unexpected(error: BaseException) -> ProblemError:
+    """A fault of ours: its details go to the log, its incident to the client."""
+    incident = secrets.token_hex(4)
+    log.error("incident %s: %s", incident, type(error).__name__, exc_info=error)
+    return ProblemError(
+        500,
+        "internal-error",
+        f"the server failed on this request; its log names the reason under incident {incident}",
+        next_step=f"report incident {incident} to whoever runs this server; trying again is safe",
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of `app` be answered with a problem document."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        if isinstance(error, InvalidInput):
+            problem.errors = [item.model_copy(update={"where": _place(item.field, request)}) for item in problem.errors]
+        return problem.response(request.url.path)
+
+    for kind in (ProblemError, RequestValidationError, HTTPException, StreamForgeError):
+        app.add_exception_handler(kind, handle)
+
+
+def _known(error: StreamForgeError) -> ProblemError:
+    message = str(error)
+    match error:
+        case NotFound():
+            return ProblemError(
+                404, "not-found", message, next_step="list what there is with GET /queues, /collections or /targets"
+            )
+        case NotNow():
+            return ProblemError(
+                409, "not-now", message, next_step="look at the workflow's status with GET /queues/{queue_id}"
+            )
+        case KeyReused():
+            next_step = "send a new Idempotency-Key, or the request that came with this one"
+            item = FieldError(field="Idempotency-Key", where="header", message=printable(message), next_step=next_step)
+            return ProblemError(422, "idempotency-key-reused", message, next_step=next_step, errors=[item])
+        case InvalidInput():
+            return invalid(error.field, "body", message, _choice(message))
+        case RetryableError():
+            wait = error.retry_after if error.retry_after is not None else 5
+            return ProblemError(
+                503, "unavailable", message, next_step="send the same request again after Retry-After", retry_after=wait
+            )
+        case ConflictError():
+            return ProblemError(
+                503, "busy", message, next_step="send the same request again after Retry-After", retry_after=1
+            )
+        case ConfigError():
+            return ProblemError(
+                503, "configuration", message, next_step="change the manager's settings and start it again"
+            )
+        case PermanentError():
+            return ProblemError(422, "not-possible", message, next_step="change the request: " + REFERENCE)
+        case _:
+            return unexpected(error)
+
+
+def _http(error: HTTPException) -> ProblemError:
+    next_step = _NEXT_STEPS.get(error.status_code, REFERENCE)
+    return ProblemError(
+        error.status_code, kind_of(error.status_code), error.detail, next_step=next_step, headers=error.headers
+    )
+
+
+def _validation(found: Sequence[Mapping[str, Any]]) -> ProblemError:
+    errors = [_field_error(item) for item in found[:50]]
+    first = errors[0]
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return ProblemError(
+        422,
+        "invalid-input",
+        f"{first.where} {first.field}: {first.message}{more}",
+        next_step=first.next_step,
+        errors=errors,
+    )
+
+
+def _field_error(item: Mapping[str, Any]) -> FieldError:
+    path = list(item["loc"])
+    where = str(path.pop(0)) if path and path[0] in _BODY_PLACES else "body"
+    rule = str(item["type"])
+    return FieldError(
+        field=printable(field_path(path)) or where,
+        where=where,
+        message=printable(str(item["msg"])),
+        next_step=_BY_RULE.get(rule, REFERENCE),
+    )
+
+
+def field_path(path: Sequence[object]) -> str:
+    """`microservices[0].type`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _place(field: str, request: Request) -> str:
+    if field in request.path_params:
+        return "path"
+    return "body" if request.method == "POST" and field not in request.query_params else "query"
+
+
+def _choice(message: str) -> str:
+    return "choose one that the message names" if "choose" in message else f"correct it; {REFERENCE}"

@@ -1,0 +1,297 @@
+"""The JSON that the API accepts and answers. Times are ISO 8601 in UTC; `…_ms` are the same as unix milliseconds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2024-08-01T00:00:00Z"])]
+WorkflowStatus = Literal["pending", "running", "stopping", "finished", "interrupted", "error"]
+StepState = Literal["waiting", "running", "finished", "interrupted", "error"]
+VerdictName = Literal["stored", "exchange", "closed", "pending", "ours", "unknown"]
+QUEUE_ID = "wf-btcusdt-api_candles_1m-20240801-abc123"
+
+
+class View(BaseModel):
+    """Something that the API answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Failure(View):
+    """Why something failed, and what a person can do next."""
+
+    reason: str
+    next_step: str
+
+
+class TimeRange(View):
+    """A half-open time range. requested: as it was written; the rest: what is loaded of it."""
+
+    requested: str = Field(examples=["2024-08-01"])
+    start: Moment
+    end: Moment
+    start_ms: int
+    end_ms: int
+    clipped: bool = Field(description="Whether the end was brought back to the exchange's now.")
+
+
+class AttemptProgress(View):
+    """How far an attempt is."""
+
+    records: int = Field(description="Confirmed by this attempt.")
+    rate: float = Field(description="Records a second of late.")
+    share: float | None = Field(description="Done, 0 to 1, where an end is known.")
+    lag: int | None = Field(description="Records that wait to be stored.")
+    position: int | None = Field(description="Newest open time (ms) of a loader, newest offset of a sink.")
+    unchanged: int
+    stale: int
+    refused: int
+    waiting: str | None = Field(description="What the worker waits for.")
+    waiting_until: Moment | None
+
+
+class Attempt(View):
+    """One attempt of a step: one process."""
+
+    number: int
+    job: str
+    status: Literal["planned", "running", "stopping", "finished", "interrupted", "error"]
+    started_at: Moment | None
+    ended_at: Moment | None
+    seen_at: Moment | None = Field(description="When it was last heard of.")
+    progress: AttemptProgress
+    message: str
+    last_word: str | None
+    exit_code: int | None
+    signal: int | None
+    error: str | None = Field(description="What the worker said went wrong.")
+    reason: str | None = Field(description="Why its process ended other than with 0, as observed.")
+    stop_reason: str | None = Field(description="Why the manager asked it to end.")
+    ranges: list[str] = Field(description="What a loader loads in this attempt; empty: all.")
+
+
+class Step(View):
+    """One worker of a workflow."""
+
+    target: str
+    role: Literal["loader", "sink"]
+    telemetry_id: str
+    status: StepState
+    image: str | None
+    parameters: dict[str, Any]
+    records: int = Field(description="Confirmed by all attempts together.")
+    progress: AttemptProgress | None = Field(description="That of the latest attempt.")
+    failure: Failure | None
+    attempts: list[Attempt]
+
+
+class Progress(View):
+    """How far a workflow is."""
+
+    records_expected: int | None = Field(description="None until the exchange was asked.")
+    records_stored: int
+    share: float | None = Field(description="0 to 1.")
+    rate: float = Field(description="Records stored a second of late.")
+    eta_seconds: float | None
+
+
+class VerdictSum(View):
+    """The segments of one verdict, added up."""
+
+    verdict: VerdictName
+    segments: int
+    seconds: float
+    records: int
+
+
+class CoverageSummary(View):
+    """What the latest proof found."""
+
+    complete: bool = Field(description="Whether every hole has its reason: none is `ours` or `unknown`.")
+    checked_at: Moment
+    round: int
+    records_expected: int
+    records_stored: int
+    verdicts: list[VerdictSum]
+
+
+class Links(View):
+    """Where to go on, as paths of this server."""
+
+    self: str
+    events: str
+    coverage: str
+    records: str
+    dead_letters: str
+
+
+class WorkflowSummary(View):
+    """A workflow without its steps."""
+
+    queue_id: str = Field(examples=[QUEUE_ID])
+    status: WorkflowStatus
+    symbol: str = Field(examples=["BTCUSDT"])
+    type: str = Field(examples=["api_candles_1m"])
+    time_range: TimeRange
+    created_at: Moment
+    ended_at: Moment | None
+    waiting_for: str | None = Field(description="What keeps the workflow from going on at the moment.")
+    progress: Progress
+    failure: Failure | None
+    topic: str
+    collection: str
+    links: Links
+
+
+class Workflow(WorkflowSummary):
+    """A workflow: an accepted request and all that became of it."""
+
+    again: bool = Field(description="Whether it loads also what coverage had already.")
+    repairs: int = Field(description="How often holes were loaded again.")
+    coverage: CoverageSummary | None = Field(description="None until the first proof.")
+    steps: list[Step]
+
+
+class WorkflowPage(View):
+    """Workflows, newest first."""
+
+    queues: list[WorkflowSummary]
+    cursor: str | None = Field(description="Send it as `cursor` to get the next page; none at the end.")
+
+
+class StoredEvent(View):
+    """An event of a workflow's history."""
+
+    id: int
+    event: dict[str, Any] = Field(description="What the worker said: GET /schemas/event.")
+
+
+class EventPage(View):
+    """The history of a workflow, oldest first."""
+
+    queue_id: str
+    events: list[StoredEvent]
+    after: int = Field(description="Send it as `after` to get what came later.")
+    more: bool = Field(description="Whether there is more already.")
+
+
+class Ping(View):
+    """How long each step's worker took to answer."""
+
+    queue_id: str
+    answers: dict[str, float | None] = Field(
+        description="Seconds by telemetry id; none: it did not answer.", examples=[{"arango-candles__abc123": 0.012}]
+    )
+
+
+class Segment(View):
+    """A half-open time range with one verdict."""
+
+    start: Moment
+    end: Moment
+    start_ms: int
+    end_ms: int
+    verdict: VerdictName
+    collection: str | None
+    records: int = Field(description="0 where it is not known.")
+
+
+class Coverage(View):
+    """What is stored of a series, and why the rest is not."""
+
+    queue_id: str | None
+    symbol: str
+    type: str
+    complete: bool = Field(description="Whether every hole has its reason: none is `ours` or `unknown`.")
+    verdicts: list[VerdictSum]
+    segments: list[Segment] = Field(description="Sorted, disjoint.")
+
+
+class Collection(View):
+    """A collection of records."""
+
+    name: str = Field(examples=["btcusdt_api_candles_1m_2024_08_01"])
+    records: str = Field(description="Where its records are.")
+
+
+class Collections(View):
+    """The collections that hold records."""
+
+    collections: list[Collection]
+
+
+class RecordPage(View):
+    """Records, oldest first."""
+
+    collection: str
+    records: list[dict[str, Any]]
+    after: str | None = Field(description="Send it as `after` to get the next page; none at the end.")
+
+
+class DeadLetter(View):
+    """A record that could not be stored."""
+
+    topic: str
+    partition: int
+    offset: int
+    attempt: int
+    reason: str
+    time: Moment
+    encoding: Literal["utf-8", "base64"] = Field(description="How `key` and `value` give the original bytes.")
+    key: str | None
+    value: str
+
+
+class DeadLetters(View):
+    """What of a workflow could not be stored, oldest first."""
+
+    queue_id: str
+    dead_letters: list[DeadLetter]
+
+
+class Target(View):
+    """A kind of worker."""
+
+    target: str = Field(examples=["loader-api-candles"])
+    role: Literal["loader", "sink"]
+    summary: str
+    types: list[str] = Field(description="The types it works on, or what they begin with.")
+    parameters: dict[str, Any] = Field(description="JSON Schema 2020-12 of its parameters.")
+
+
+class Targets(View):
+    """The catalogue of targets."""
+
+    targets: list[Target]
+
+
+class SchemaEntry(View):
+    """The schema of one message."""
+
+    name: str = Field(examples=["candle"])
+    title: str
+    description: str
+    link: str
+
+
+class Schemas(View):
+    """The messages that travel on the topics."""
+
+    schemas: list[SchemaEntry]
+
+
+class Health(View):
+    """The process lives."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(View):
+    """Whether each part works."""
+
+    ready: bool
+    parts: dict[str, str | None] = Field(
+        description="None: it works; else what is wrong with it.", examples=[{"bus": None, "store": None}]
+    )

@@ -1,0 +1,124 @@
+"""Every answer that is not what was asked for, as an RFC 9457 problem document (`application/problem+json`).
+
+A problem says what failed, on which input, and what to do; it never holds a stack trace or a secret.
+"""
+
+from __future__ import annotations
+
+import http
+import math
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:streamforge:problem:"
+_SHOWN = 200
+DEFAULT_RETRY_S = 5
+
+
+class FieldError(BaseModel):
+    """One input that is not acceptable."""
+
+    model_config = ConfigDict(frozen=True)
+
+    field: str = Field(description="The input: the name of a parameter or header, or a path into the body.")
+    where: str = Field(description="`body`, `query`, `path` or `header`.")
+    message: str = Field(description="What is wrong with it.")
+    next_step: str = Field(description="What to do about it.")
+
+
+class Problem(BaseModel):
+    """A problem document."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": f"{TYPE_PREFIX}not-found",
+                    "title": "Not found",
+                    "status": 404,
+                    "detail": "there is no workflow 'wf-btcusdt-api_candles_1m-20240801-abc123'",
+                    "instance": "/queues/wf-btcusdt-api_candles_1m-20240801-abc123",
+                    "next_step": "list the workflows with GET /queues",
+                    "errors": [],
+                }
+            ]
+        },
+    )
+
+    type: str = Field(description="Which kind of problem: a URN that stays the same between versions.")
+    title: str = Field(description="The kind of problem in words.")
+    status: int = Field(description="The HTTP status.", ge=400, le=599)
+    detail: str = Field(description="What failed, on which input.")
+    instance: str = Field(description="The path of the request.")
+    next_step: str = Field(description="What to do about it.")
+    errors: list[FieldError] = Field(default=[], description="The inputs that are to blame, where it is known.")
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem document. retry_after: seconds."""
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        next_step: str,
+        errors: Sequence[FieldError] = (),
+        retry_after: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.next_step = next_step
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(max(1, math.ceil(min(retry_after, 86_400))))
+
+    def response(self, path: str) -> Response:
+        """The answer to a request for `path`."""
+        problem = Problem(
+            type=TYPE_PREFIX + self.kind,
+            title=title(self.kind),
+            status=self.status,
+            detail=printable(self.detail, 2_000),
+            instance=quote(path, safe="/:@-._~!$&'()*+,;=")[:_SHOWN],
+            next_step=self.next_step,
+            errors=self.errors,
+        )
+        return Response(problem.model_dump_json(), self.status, self.headers, MEDIA_TYPE)
+
+
+def title(kind: str) -> str:
+    """A kind of problem in words."""
+    return kind.replace("-", " ").capitalize()
+
+
+def kind_of(status: int) -> str:
+    """The kind of problem of an HTTP status without a closer reason."""
+    try:
+        return http.HTTPStatus(status).phrase.lower().replace(" ", "-")
+    except ValueError:
+        return "error"
+
+
+def printable(text: str, limit: int = _SHOWN) -> str:
+    """`text` without control characters and lone surrogates, cut to `limit` characters."""
+    shown = "".join(
+        c if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def invalid(field: str, where: str, message: str, next_step: str) -> ProblemError:
+    """One input is not acceptable (422)."""
+    error = FieldError(field=field, where=where, message=printable(message), next_step=next_step)
+    return ProblemError(422, "invalid-input", message, next_step=next_step, errors=[error])

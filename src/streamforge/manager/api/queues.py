@@ -1,0 +1,259 @@
+"""The routes of workflows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from streamforge.manager.api import models, sse, views
+from streamforge.manager.api.bodies import Start, StartPipeline
+from streamforge.manager.api.negotiation import preferred
+from streamforge.manager.api.problems import invalid
+from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, reply
+from streamforge.manager.service import StartRequest
+from streamforge.manager.workflow import Status
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.events import decode_event
+
+router = APIRouter(route_class=StrictRoute, tags=["workflows"])
+
+LAST_ID = 2**53 - 1
+_EVENT_STREAM = "text/event-stream"
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]+$",
+        description="The same key with the same request gives the same workflow; with another request it is refused.",
+    ),
+]
+Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
+_STARTED = {
+    202: {
+        "description": "Accepted and stored; it starts by itself.",
+        "headers": {
+            "Location": {"description": "The workflow.", "schema": {"type": "string"}},
+            "Idempotency-Replayed": {
+                "description": "`true` if the same key and request came before.",
+                "schema": {"type": "string"},
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "/queues/start",
+    status_code=202,
+    response_model=models.Workflow,
+    responses=_STARTED,  # type: ignore[arg-type]
+    summary="Start a workflow",
+)
+async def start(body: Start, to: In, idempotency_key: IdempotencyKey = None) -> Response:
+    return await _start(to, body.request(), idempotency_key)
+
+
+@router.post(
+    "/queues/start-pipeline",
+    status_code=202,
+    response_model=models.Workflow,
+    responses=_STARTED,  # type: ignore[arg-type]
+    summary="Start a workflow, naming each step",
+)
+async def start_pipeline(body: StartPipeline, to: In, idempotency_key: IdempotencyKey = None) -> Response:
+    return await _start(to, body.request(), idempotency_key)
+
+
+async def _start(to: Context, request: StartRequest, key: str | None) -> Response:
+    found, new = await to.service.start(request, idempotency_key=key)
+    headers = {"Location": f"/queues/{found.queue_id}"}
+    if not new:
+        headers["Idempotency-Replayed"] = "true"
+    return reply(views.workflow_view(found), 202, headers)
+
+
+@router.get("/queues", response_model=models.WorkflowPage, summary="List workflows, newest first")
+async def find(
+    to: In,
+    status: Annotated[list[Status] | None, Query(max_length=6, description="Any of these (repeatable).")] = None,
+    symbol: Annotated[str | None, Query(max_length=300)] = None,
+    type: Annotated[str | None, Query(max_length=300)] = None,
+    cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
+    limit: Limit = 100,
+) -> Response:
+    page = await to.service.find(statuses=tuple(status or ()), symbol=symbol, type=type, cursor=cursor, limit=limit)
+    return reply(
+        models.WorkflowPage(queues=[views.workflow_summary(found) for found in page.workflows], cursor=page.cursor)
+    )
+
+
+@router.get("/queues/{queue_id}", response_model=models.Workflow, summary="Show a workflow")
+async def show(queue_id: QueueId, to: In) -> Response:
+    return reply(views.workflow_view(await to.service.get(queue_id)))
+
+
+@router.delete("/queues/{queue_id}", status_code=204, summary="Forget an ended workflow")
+async def remove(
+    queue_id: QueueId,
+    to: In,
+    data: Annotated[bool, Query(description="Remove its records and their coverage too.")] = False,
+) -> Response:
+    await to.service.remove(queue_id, data=data)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/queues/{queue_id}/events",
+    response_model=models.EventPage,
+    summary="What the workers of a workflow said",
+    description=(
+        "A page of the history as JSON; with `Accept: text/event-stream` the history and then what comes, live, until "
+        "the workflow has ended: the last event is named `end`. `Last-Event-ID` continues behind an event (it goes "
+        "before `after`); 204 says that the workflow has ended and nothing came after that event."
+    ),
+    responses={
+        200: {
+            "content": {
+                _EVENT_STREAM: {
+                    "schema": {"type": "string"},
+                    "example": 'id: 7\ndata: {"event":"loading"}\n\nevent: end\ndata: {"status":"finished"}\n\n',
+                }
+            }
+        },
+        204: {"description": "Ended, and nothing came after `Last-Event-ID`."},
+    },
+)
+async def events(
+    queue_id: QueueId,
+    to: In,
+    request: Request,
+    after: Annotated[int, Query(ge=-1, le=LAST_ID, description="Continue behind this event.")] = -1,
+    limit: Limit = 1000,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20)] = None,
+) -> Response:
+    if preferred(request.headers.get("accept"), ("application/json", _EVENT_STREAM)) == _EVENT_STREAM:
+        return await _follow(queue_id, to, after, last_event_id)
+    found = await to.service.events(queue_id, after=after, limit=limit)
+    listed = []
+    for event in found:
+        try:
+            body = msgspec.to_builtins(decode_event(event.body))
+        except PermanentError:
+            continue  # an event that no version of ours wrote has nothing to tell
+        listed.append(models.StoredEvent(id=event.id, event=body))
+    return reply(
+        models.EventPage(
+            queue_id=queue_id,
+            events=listed,
+            after=found[-1].id if found else after,
+            more=len(found) == limit,
+        )
+    )
+
+
+async def _follow(queue_id: str, to: Context, after: int, last_event_id: str | None) -> Response:
+    if last_event_id is not None:
+        after = _event_id(last_event_id)
+    to.followers.enter()
+    try:
+        found = await to.service.get(queue_id)
+        if last_event_id is not None and found.ended and not await to.service.events(queue_id, after=after, limit=1):
+            to.followers.leave()
+            return Response(status_code=204)
+    except BaseException:
+        to.followers.leave()
+        raise
+    source = sse.stream(
+        to.service, queue_id, after=after, keep_alive_s=to.limits.keep_alive_s, closing=to.followers.closing
+    )
+    return FollowResponse(source, to.followers)
+
+
+class FollowResponse(StreamingResponse):
+    """An event stream that counts as a follower until it ends, however it ends."""
+
+    def __init__(self, source: AsyncIterator[bytes], followers: sse.Followers) -> None:
+        super().__init__(source, media_type=_EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+        self._source = source
+        self._followers = followers
+
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._followers.leave()
+            if (close := getattr(self._source, "aclose", None)) is not None:
+                await close()
+
+
+def _event_id(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > LAST_ID:
+        raise invalid(
+            "Last-Event-ID",
+            "header",
+            f"Last-Event-ID {text!r} is no id of an event",
+            "send the id of the last event that was received, or leave the header out",
+        )
+    return int(text)
+
+
+@router.post(
+    "/queues/{queue_id}/stop",
+    status_code=202,
+    response_model=models.Workflow,
+    summary="Ask a workflow to end in order",
+)
+async def stop(queue_id: QueueId, to: In) -> Response:
+    return reply(views.workflow_view(await to.service.stop(queue_id)), 202)
+
+
+@router.post(
+    "/queues/{queue_id}/retry",
+    status_code=202,
+    response_model=models.Workflow,
+    summary="Start an interrupted or failed workflow again on what it lacks",
+)
+async def retry(queue_id: QueueId, to: In) -> Response:
+    return reply(views.workflow_view(await to.service.retry(queue_id)), 202)
+
+
+@router.post("/queues/{queue_id}/ping", response_model=models.Ping, summary="Ask each worker whether it lives")
+async def ping(
+    queue_id: QueueId,
+    to: In,
+    timeout_s: Annotated[float, Query(gt=0, le=30, description="Seconds to wait for answers.")] = 2.0,
+) -> Response:
+    answers = await to.service.ping(queue_id, timeout_s=timeout_s)
+    return reply(models.Ping(queue_id=queue_id, answers=dict(answers)))
+
+
+@router.get("/queues/{queue_id}/coverage", response_model=models.Coverage, summary="What of a workflow is stored")
+async def coverage(queue_id: QueueId, to: In) -> Response:
+    found = await to.service.get(queue_id)
+    segments = await to.service.coverage(queue_id)
+    return reply(views.coverage_view(segments, symbol=found.symbol, type_name=found.type, queue_id=queue_id))
+
+
+@router.get("/queues/{queue_id}/dlq", response_model=models.DeadLetters, summary="What could not be stored")
+async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Response:
+    found = await to.service.dead_letters(queue_id, limit=limit)
+    return reply(
+        models.DeadLetters(queue_id=queue_id, dead_letters=[views.dead_letter_view(letter) for letter in found])
+    )
+
+
+@router.post(
+    "/queues/{queue_id}/dlq/replay",
+    status_code=202,
+    response_model=models.Workflow,
+    summary="Let a sink read the dead letters again",
+)
+async def replay(queue_id: QueueId, to: In) -> Response:
+    return reply(views.workflow_view(await to.service.replay_dead_letters(queue_id)), 202)

@@ -1,0 +1,161 @@
+"""Serving the API inside a running event loop, without touching the process's signals."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from streamforge.manager.api.limits import Limits
+from streamforge.manager.api.tokens import Tokens, check_binding
+from streamforge_utils.model.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 256
+_TICK_S = 0.1
+_KEEP_ALIVE_S = 30
+
+
+class Server:
+    """A server that accepts requests until it is closed."""
+
+    def __init__(self, server: uvicorn.Server, task: asyncio.Task[None], url: str, closing: asyncio.Event) -> None:
+        self._server = server
+        self._closing = closing
+        self._task = task
+        self._url = url
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:8080`, with the real port."""
+        return self._url
+
+    async def wait(self) -> None:
+        """Return when the server has ended; raises what ended it."""
+        await asyncio.shield(self._task)
+
+    async def close(self) -> None:
+        """Accept nothing more, end the event streams, give other requests a while; on return all is released."""
+        self._closing.set()
+        self._server.should_exit = True
+        await asyncio.wait({self._task})
+        if not self._task.cancelled() and (error := self._task.exception()) is not None:
+            log.warning("the server ended with %s: %s", type(error).__name__, error)
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 that gives a request's head a limited time to arrive."""
+
+    header_timeout_s = 10.0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_head(self.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait_for_head(self.header_timeout_s + self.timeout_keep_alive)
+
+    def _wait_for_head(self, seconds: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self._too_slow)
+
+    def _too_slow(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
+
+
+async def serve(
+    app: FastAPI,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    tokens: Tokens | None = None,
+    limits: Limits | None = None,
+    grace_s: float = 5.0,
+) -> Server:
+    """Serve `app`; on return it accepts requests. No signal handler is installed, no access log written.
+
+    port: 0 takes any free one. tokens: those that `app` was made with. grace_s: how long `close` waits for requests.
+    Raises ConfigError: the port is taken or not allowed, the host is not of this machine, or it is reachable from
+    other machines and there are no tokens.
+    """
+    check_binding(host, tokens)
+    limits = limits or Limits()
+    listener = await _listen(host, port)
+    address = listener.getsockname()
+    config = uvicorn.Config(
+        app,
+        http=type("Protocol", (BoundedProtocol,), {"header_timeout_s": limits.header_timeout_s}),
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(grace_s)),
+        h11_max_incomplete_event_size=limits.header_bytes,
+        limit_concurrency=4 * limits.requests,
+    )
+    server = uvicorn.Server(config)
+    # Not Server.serve(): that one takes the process's signals.
+    task = asyncio.create_task(server._serve([listener]), name="http-api")
+    while not server.started:
+        if task.done():
+            listener.close()
+            await task
+            raise ConfigError(f"the server on {host}:{port} did not start: see the log before this line")
+        await asyncio.sleep(_TICK_S / 20)
+    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return Server(server, task, f"http://{shown}:{address[1]}", app.state.context.followers.closing)
+
+
+async def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65_535:
+        raise ConfigError(f"port {port} is no port: choose one from 0 (any free one) to 65535")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ConfigError(f"host {host!r} is not known: {error.strerror or error}; try 127.0.0.1") from error
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(_cannot_listen(host, port, error)) from error
+    return listener
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"port {port} on {host} is in use: stop what listens there (perhaps another manager), or choose "
+                "another port (0 takes any free one)"
+            )
+        case errno.EACCES:
+            return f"port {port} on {host} needs more rights than this process has: choose one from 1024 on"
+        case errno.EADDRNOTAVAIL:
+            return f"host {host!r} is no address of this machine: try 127.0.0.1"
+        case _:
+            return f"cannot listen on {host}:{port}: {error.strerror or error}"

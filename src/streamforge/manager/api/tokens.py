@@ -1,0 +1,125 @@
+"""Who may do what: bearer tokens with the roles reader and operator, and where the server may listen without them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from streamforge_utils.model.errors import ConfigError
+
+TOKENS_FILE = "STREAMFORGE_TOKENS_FILE"
+READER_TOKEN = "STREAMFORGE_READER_TOKEN"  # noqa: S105
+OPERATOR_TOKEN = "STREAMFORGE_OPERATOR_TOKEN"  # noqa: S105
+LEAST_LENGTH = 16
+_FORM = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
+
+
+class Role(StrEnum):
+    """reader: every GET. operator: everything."""
+
+    READER = "reader"
+    OPERATOR = "operator"
+
+    def may(self, needed: Role) -> bool:
+        """Whether who has this role may do what needs `needed`."""
+        return self is Role.OPERATOR or self is needed
+
+
+class Tokens:
+    """The known tokens; only their hashes are kept, and nothing of them is ever shown."""
+
+    def __init__(self, tokens: Iterable[tuple[Role, str]]) -> None:
+        """Raises ConfigError if there is none, or one is too weak or not a bearer token."""
+        self._known: list[tuple[Role, bytes]] = []
+        for number, (role, token) in enumerate(tokens, 1):
+            if _FORM.fullmatch(token) is None:
+                raise ConfigError(
+                    f"token {number} ({role}): a token has {LEAST_LENGTH} to 512 letters, digits and . _ ~ + / = -; "
+                    "make one with: openssl rand -hex 32"
+                )
+            self._known.append((role, _digest(token)))
+        if not self._known:
+            raise ConfigError("no token is given: name at least one reader or operator, or configure no tokens at all")
+
+    @classmethod
+    def parse(cls, text: str, source: str = TOKENS_FILE) -> Tokens:
+        """Read lines `role:token`; empty lines and `#` comments are skipped. Raises ConfigError naming the line."""
+        found = []
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            role, colon, token = line.partition(":")
+            if not colon or role.strip() not in tuple(Role):
+                raise ConfigError(f"{source}, line {number}: write reader:TOKEN or operator:TOKEN")
+            if _FORM.fullmatch(token.strip()) is None:
+                raise ConfigError(
+                    f"{source}, line {number}: a token has {LEAST_LENGTH} to 512 letters, digits and . _ ~ + / = -; "
+                    "make one with: openssl rand -hex 32"
+                )
+            found.append((Role(role.strip()), token.strip()))
+        if not found:
+            raise ConfigError(f"{source}: no token in it; write reader:TOKEN or operator:TOKEN, or unset it")
+        return cls(found)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Tokens | None:
+        """The tokens that the environment names, in a file and in two variables; None if it names none.
+
+        Raises ConfigError if the file cannot be read or holds none.
+        """
+        found: list[tuple[Role, bytes]] = []
+        if path := environ.get(TOKENS_FILE):
+            try:
+                text = Path(path).read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is not text"
+                raise ConfigError(f"{TOKENS_FILE}: cannot read {path}: {reason}") from error
+            found.extend(cls.parse(text, f"{TOKENS_FILE} {path}")._known)
+        for name, role in ((READER_TOKEN, Role.READER), (OPERATOR_TOKEN, Role.OPERATOR)):
+            if token := environ.get(name):
+                found.extend(cls.parse(f"{role}:{token}", name)._known)
+        if not found:
+            return None
+        tokens = cls.__new__(cls)
+        tokens._known = found
+        return tokens
+
+    def role_of(self, token: str) -> Role | None:
+        """The role that `token` has (of several the greatest), in a time that does not depend on the known tokens."""
+        given = _digest(token)
+        role: Role | None = None
+        for known_role, known in self._known:
+            if hmac.compare_digest(given, known) and role is not Role.OPERATOR:
+                role = known_role
+        return role
+
+    def __repr__(self) -> str:
+        return f"Tokens({len(self._known)} known)"
+
+
+def check_binding(host: str, tokens: Tokens | None) -> None:
+    """Raises ConfigError if the server would listen beyond loopback without tokens."""
+    if tokens is None and not is_loopback(host):
+        raise ConfigError(
+            f"host {host!r} is reachable from other machines and there are no tokens: set {TOKENS_FILE} (or "
+            f"{OPERATOR_TOKEN} and {READER_TOKEN}), or listen on 127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, a name or an address without a port, means this machine only."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,258 @@
+"""From what the service gives to what the API answers. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from streamforge.manager import service, workflow
+from streamforge.manager.api import models
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model import coverage, events
+from streamforge_utils.model.coverage import SETTLED, Verdict
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.runtime.worker import Role
+
+_EPOCH_YEAR_END_MS = 253_402_300_799_999  # the last millisecond of the year 9999
+
+
+def moment(time_ms: int) -> str:
+    """ISO 8601 in UTC; milliseconds only where there are any."""
+    time_ms = min(max(time_ms, 0), _EPOCH_YEAR_END_MS)
+    text = datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{time_ms % 1000:03d}Z" if time_ms % 1000 else f"{text}Z"
+
+
+def workflow_summary(found: Workflow) -> models.WorkflowSummary:
+    """A workflow for a list."""
+    return models.WorkflowSummary(
+        queue_id=found.queue_id,
+        status=found.status.value,
+        symbol=found.symbol,
+        type=found.type,
+        time_range=_time_range(found),
+        created_at=moment(found.created_ms),
+        ended_at=_moment(found.ended_ms),
+        waiting_for=found.waiting_for or None,
+        progress=progress_of(found),
+        failure=_failure(found.failure),
+        topic=found.topic,
+        collection=found.collection,
+        links=_links(found),
+    )
+
+
+def workflow_view(found: Workflow) -> models.Workflow:
+    """A workflow with its steps."""
+    return models.Workflow(
+        **dict(workflow_summary(found)),
+        again=found.again,
+        repairs=found.repairs,
+        coverage=None if found.proof is None else _proof(found.proof),
+        steps=[_step(step) for step in found.steps],
+    )
+
+
+def progress_of(found: Workflow) -> models.Progress:
+    """How far a workflow is: what the latest proof counted, and what its sinks have confirmed since."""
+    sinks = [step for step in found.steps if step.role is Role.SINK]
+    proof = found.proof
+    expected = proof.expected if proof is not None else found.plan.expected if found.plan is not None else None
+    since = proof.checked_ms if proof is not None else 0
+    # Each sink stores every record, so the workflow is as far as the slowest of them.
+    confirmed = min(
+        (sum(a.progress.records for a in step.attempts if a.planned_ms >= since) for step in sinks), default=0
+    )
+    stored = (proof.stored if proof is not None else 0) + (0 if found.ended and proof is not None else confirmed)
+    if expected is not None:
+        stored = min(stored, expected)
+    rate = min((_rate(step) for step in sinks), default=0.0)
+    share = None if expected is None else stored / expected if expected else 1.0
+    eta = None
+    if expected is not None and not found.ended and rate > 0:
+        eta = round((expected - stored) / rate, 1)
+    return models.Progress(
+        records_expected=expected, records_stored=stored, share=share, rate=round(rate, 1), eta_seconds=eta
+    )
+
+
+def coverage_view(
+    segments: Sequence[coverage.Segment], *, symbol: str, type_name: str, queue_id: str | None = None
+) -> models.Coverage:
+    """What is known of a series or of a workflow's part of it. Without any segment nothing is complete."""
+    return models.Coverage(
+        queue_id=queue_id,
+        symbol=symbol,
+        type=type_name,
+        complete=bool(segments) and _complete(segments),
+        verdicts=_sums(segments),
+        segments=[
+            models.Segment(
+                start=moment(s.start_ms),
+                end=moment(s.end_ms),
+                start_ms=s.start_ms,
+                end_ms=s.end_ms,
+                verdict=s.verdict.value,
+                collection=s.collection,
+                records=s.records,
+            )
+            for s in segments
+        ],
+    )
+
+
+def dead_letter_view(letter: service.DeadLetter) -> models.DeadLetter:
+    """A dead letter; bytes that are not text travel as base64."""
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    try:
+        key = None if letter.key is None else letter.key.decode()
+        value = letter.value.decode()
+    except UnicodeDecodeError:
+        encoding = "base64"
+        key = None if letter.key is None else base64.b64encode(letter.key).decode()
+        value = base64.b64encode(letter.value).decode()
+    return models.DeadLetter(
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        attempt=letter.attempt,
+        reason=letter.reason,
+        time=moment(letter.time_ms),
+        encoding=encoding,
+        key=key,
+        value=value,
+    )
+
+
+def _time_range(found: Workflow) -> models.TimeRange:
+    span: TimeRange = found.span
+    return models.TimeRange(
+        requested=found.requested,
+        start=moment(span.start_ms),
+        end=moment(span.end_ms),
+        start_ms=span.start_ms,
+        end_ms=span.end_ms,
+        clipped=found.clipped,
+    )
+
+
+def _links(found: Workflow) -> models.Links:
+    queue = f"/queues/{found.queue_id}"
+    return models.Links(
+        self=queue,
+        events=f"{queue}/events",
+        coverage=f"{queue}/coverage",
+        records=f"/collections/{found.collection}/records",
+        dead_letters=f"{queue}/dlq",
+    )
+
+
+def _step(step: workflow.Step) -> models.Step:
+    latest = step.attempt
+    return models.Step(
+        target=step.target,
+        role=step.role.value,
+        telemetry_id=step.telemetry_id,
+        status=step.status.value,
+        image=step.image,
+        parameters=step.parameters,
+        records=sum(attempt.progress.records for attempt in step.attempts),
+        progress=None if latest is None else _progress(latest.progress),
+        failure=_failure(step.failure),
+        attempts=[_attempt(attempt) for attempt in step.attempts],
+    )
+
+
+def _attempt(attempt: workflow.Attempt) -> models.Attempt:
+    return models.Attempt(
+        number=attempt.number,
+        job=attempt.job,
+        status=_attempt_status(attempt),
+        started_at=_moment(attempt.started_ms),
+        ended_at=_moment(attempt.ended_ms),
+        seen_at=_moment(attempt.seen_ms),
+        progress=_progress(attempt.progress),
+        message=attempt.message,
+        last_word=attempt.last_word,
+        exit_code=attempt.exit_code,
+        signal=attempt.signal,
+        error=attempt.error or None,
+        reason=attempt.reason or None,
+        stop_reason=attempt.stop_reason or None,
+        ranges=list(attempt.ranges),
+    )
+
+
+def _attempt_status(
+    attempt: workflow.Attempt,
+) -> Literal["planned", "running", "stopping", "finished", "interrupted", "error"]:
+    match attempt.last_word:
+        case "finished" | "interrupted" | "error" as word:
+            return word
+    if attempt.ended_ms is not None:
+        return "error"
+    if attempt.stop_asked_ms is not None:
+        return "stopping"
+    return "running" if attempt.started_ms is not None or attempt.observed else "planned"
+
+
+def _progress(progress: events.Progress) -> models.AttemptProgress:
+    until = progress.waiting_until
+    return models.AttemptProgress(
+        records=progress.records,
+        rate=progress.rate,
+        share=progress.share,
+        lag=progress.lag,
+        position=progress.position,
+        unchanged=progress.unchanged,
+        stale=progress.stale,
+        refused=progress.refused,
+        waiting=progress.waiting,
+        waiting_until=None if until is None else moment(int(min(max(until, 0.0), 1e12) * 1000)),
+    )
+
+
+def _proof(proof: workflow.Proof) -> models.CoverageSummary:
+    return models.CoverageSummary(
+        complete=_complete(proof.segments),
+        checked_at=moment(proof.checked_ms),
+        round=proof.round,
+        records_expected=proof.expected,
+        records_stored=proof.stored,
+        verdicts=_sums(proof.segments),
+    )
+
+
+def _complete(segments: Iterable[coverage.Segment]) -> bool:
+    return all(segment.verdict in SETTLED for segment in segments)
+
+
+def _sums(segments: Sequence[coverage.Segment]) -> list[models.VerdictSum]:
+    sums = []
+    for verdict in Verdict:
+        mine = [segment for segment in segments if segment.verdict is verdict]
+        if mine:
+            sums.append(
+                models.VerdictSum(
+                    verdict=verdict.value,
+                    segments=len(mine),
+                    seconds=sum(segment.end_ms - segment.start_ms for segment in mine) / 1000,
+                    records=sum(segment.records for segment in mine),
+                )
+            )
+    return sums
+
+
+def _failure(failure: workflow.Failure | None) -> models.Failure | None:
+    return None if failure is None else models.Failure(reason=failure.reason, next_step=failure.next_step)
+
+
+def _moment(time_ms: int | None) -> str | None:
+    return None if time_ms is None else moment(time_ms)
+
+
+def _rate(step: workflow.Step) -> float:
+    latest = step.attempt
+    return latest.progress.rate if latest is not None and latest.ended_ms is None and latest.last_word is None else 0.0

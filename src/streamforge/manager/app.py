@@ -1,0 +1,160 @@
+"""A manager in this process: its parts, its loop and its HTTP server, from open to closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import msgspec
+
+from streamforge.manager.api.app import create_app
+from streamforge.manager.api.server import serve
+from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.deadletters import DeadLetters
+from streamforge.manager.history import History
+from streamforge.manager.managing import Manager
+from streamforge.manager.parts import Parts
+from streamforge.manager.reconciler import Reconciler
+from streamforge.manager.repository import Workflows
+from streamforge.manager.series import Coverage
+from streamforge.manager.settings import ManagerSettings
+from streamforge_utils.ports.bus import Retention, TopicSpec
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.launcher import Launcher
+from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+
+_TALK_BYTES = 64 * 1024 * 1024
+"""Cap of the topics of commands and events; the manager keeps the history of a workflow elsewhere."""
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """What the manager stands on; `running` closes all of it but the launcher's jobs."""
+
+    bus: MessageBus
+    store: Store
+    launcher: Launcher
+    exchange: Exchange
+    clock: Clock = SystemClock()
+    observer: Observer = Silent()
+
+
+class Wiring(Protocol):
+    """Makes the adapters from settings."""
+
+    def make_bus(self, settings: DataSettings, *, clock: Clock, observer: Observer) -> MessageBus:
+        """The bus. Raises ConfigError or RetryableError."""
+
+    def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
+        """The store. Raises ConfigError or RetryableError."""
+
+    def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
+        """The exchange. Raises ConfigError."""
+
+    def make_launcher(self, settings: DataSettings, *, clock: Clock) -> Launcher:
+        """The launcher. Raises ConfigError."""
+
+
+def ports_of(settings: ManagerSettings, wiring: Wiring, *, clock: Clock, observer: Observer) -> Ports:
+    """The adapters that `settings` name. Raises ConfigError or RetryableError."""
+    # The manager asks little; the loaders have their own share of the exchange's weight.
+    exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
+    return Ports(
+        bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
+        store=wiring.make_store(settings.data, observer=observer),
+        launcher=wiring.make_launcher(settings.data, clock=clock),
+        exchange=wiring.make_exchange(exchange, clock=clock, observer=observer),
+        clock=clock,
+        observer=observer,
+    )
+
+
+def worker_environment(settings: ManagerSettings) -> dict[str, str]:
+    """What every worker gets of the manager's own settings; where the data lies, the launcher adds."""
+    environment = {
+        "QUEUE_CONTROL_TOPIC": settings.control_topic,
+        "QUEUE_EVENTS_TOPIC": settings.events_topic,
+        "STREAMFORGE_EXCHANGE_URL": ",".join(settings.exchange.urls),
+        "STREAMFORGE_METRICS_PORT": "0",
+        "STREAMFORGE_LOG_FORMAT": "json",
+    }
+    if settings.exchange.api_key is not None:
+        environment["BINANCE_API_KEY"] = settings.exchange.api_key.reveal()
+    return environment
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A manager that runs. url: where it serves. ended: completes when its loop or its server has failed."""
+
+    manager: Manager
+    reconciler: Reconciler
+    url: str
+    ended: asyncio.Future[None]
+
+
+@asynccontextmanager
+async def running(
+    ports: Ports,
+    settings: ManagerSettings,
+    *,
+    tokens: Tokens | None = None,
+    reconcile: bool = True,
+) -> AsyncIterator[Running]:
+    """Run a manager until the end of the block.
+
+    reconcile: False answers questions only: no workflow is driven.
+    Raises ConfigError (the port is taken, the data is of a newer version) or RetryableError.
+    """
+    try:
+        for topic in (settings.control_topic, settings.events_topic):
+            await ports.bus.create_topic(TopicSpec(name=topic, retention=Retention.ROLLING, max_bytes=_TALK_BYTES))
+        parts = Parts(
+            bus=ports.bus,
+            admin=ports.bus,
+            producer=await ports.bus.producer(),
+            store=ports.store,
+            launcher=ports.launcher,
+            exchange=ports.exchange,
+            clock=ports.clock,
+            observer=ports.observer,
+            policy=settings.policy,
+            common=worker_environment(settings),
+            control_topic=settings.control_topic,
+            events_topic=settings.events_topic,
+            workflows=Workflows(ports.store),
+            coverage=Coverage(ports.store),
+            history=History(ports.store),
+            dead_letters=DeadLetters(ports.bus, ports.bus),
+        )
+        await parts.workflows.load()
+        reconciler = Reconciler(parts)
+        await reconciler.actor.load_ban()
+        manager = Manager(parts, reconciler)
+        server = await serve(create_app(manager, tokens=tokens), host=settings.host, port=settings.port, tokens=tokens)
+        loop = asyncio.create_task(reconciler.run(), name="reconciler") if reconcile else None
+        serving = asyncio.create_task(server.wait(), name="server")
+        tasks = [task for task in (loop, serving) if task is not None]
+        ended = asyncio.ensure_future(_first(tasks))
+        try:
+            yield Running(manager, reconciler, server.url, ended)
+        finally:
+            await server.close()
+            for task in (*tasks, ended):
+                task.cancel()
+            await asyncio.gather(*tasks, ended, return_exceptions=True)
+    finally:
+        await ports.launcher.close()
+        await ports.exchange.close()
+        await ports.bus.close()
+        await ports.store.close()
+
+
+async def _first(tasks: list[asyncio.Task[None]]) -> None:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        await task

@@ -1,0 +1,33 @@
+"""How the exchange's request weight is shared among the loaders. Pure but for what was dealt last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+MINIMUM = 20
+"""A loader gets at least this much a minute: ten pages. More loaders than that allows are dealt too much, and the
+exchange's own counter, which every loader reads back, slows them down."""
+
+
+class Budget:
+    """Deals the weight a minute out in equal shares, again whenever the loaders change."""
+
+    def __init__(self, weight_per_minute: int) -> None:
+        self._total = weight_per_minute
+        self._dealt: dict[str, int] = {}
+
+    def share(self, loaders: int) -> int:
+        """What each of `loaders` may use a minute."""
+        return max(MINIMUM, self._total // max(1, loaders))
+
+    def deal(self, live: Iterable[str], running: Iterable[str]) -> dict[str, int]:
+        """The new share of each of the `running` jobs that was not told of it. live: also those just launched."""
+        names = set(live)
+        share = self.share(len(names))
+        changed = {name: share for name in running if self._dealt.get(name) != share}
+        self._dealt = {name: dealt for name, dealt in (self._dealt | changed).items() if name in names}
+        return changed
+
+    def told(self, job: str, share: int) -> None:
+        """The job was launched with this share."""
+        self._dealt[job] = share

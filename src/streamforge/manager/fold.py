@@ -1,0 +1,89 @@
+"""What workers said and what jobs were seen to do, folded into a workflow. Pure: no clock, no input or output.
+
+Only the latest attempt of a step counts; what an older one says changes nothing. Folding the same thing twice changes
+nothing either, so a manager that was killed reads its events again without harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from streamforge.manager.workflow import Attempt, Workflow
+from streamforge_utils.model.events import LAST_WORDS, Event, Progress, progress_of
+from streamforge_utils.ports.launcher import Job, JobState
+
+_replace = msgspec.structs.replace
+
+
+def hear(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
+    """The workflow after one of its events."""
+    step = workflow.step(event.target)
+    if step is None or step.telemetry_id != event.producer:
+        return workflow
+    attempt = step.attempt
+    if attempt is None or attempt.number != event.attempt or attempt.last_word is not None:
+        return workflow
+    changed = _heard(attempt, event, now_ms)
+    return workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
+
+
+def observe(workflow: Workflow, jobs: Mapping[str, Job], now_ms: int) -> Workflow:
+    """The workflow after a look at the launcher's jobs, by name."""
+    for step in workflow.steps:
+        attempt = step.attempt
+        if attempt is None or attempt.ended_ms is not None:
+            continue
+        changed = _observed(attempt, jobs.get(attempt.job), now_ms)
+        if changed is not attempt:
+            workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
+    return workflow
+
+
+def _heard(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
+    attempt = _replace(attempt, seen_ms=now_ms)
+    if event.event == "pong":
+        return attempt
+    if attempt.started_ms is None:
+        attempt = _replace(attempt, started_ms=now_ms, progressed_ms=now_ms)
+    progress = progress_of(event)
+    if event.event != "started":
+        if _moved(attempt.progress, progress):
+            attempt = _replace(attempt, progressed_ms=now_ms)
+        attempt = _replace(attempt, progress=progress, message=event.message)
+    if event.event in LAST_WORDS:
+        attempt = _replace(
+            attempt,
+            last_word=event.event,
+            error=event.error_message or "",
+            permanent=bool((event.extra or {}).get("permanent", False)),
+        )
+    return attempt
+
+
+def _moved(before: Progress, after: Progress) -> bool:
+    return (before.records, before.position, before.unchanged, before.stale, before.refused) != (
+        after.records,
+        after.position,
+        after.unchanged,
+        after.stale,
+        after.refused,
+    )
+
+
+def _observed(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
+    if job is None:
+        if not attempt.observed:
+            return attempt
+        return _replace(attempt, ended_ms=now_ms, reason="its job disappeared: somebody else removed it")
+    if job.state is JobState.RUNNING:
+        return attempt if attempt.observed else _replace(attempt, observed=True)
+    return _replace(
+        attempt,
+        observed=True,
+        ended_ms=job.ended_ms or now_ms,
+        exit_code=job.exit_code,
+        signal=job.signal,
+        reason=job.reason,
+    )

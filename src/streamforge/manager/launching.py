@@ -1,0 +1,126 @@
+"""From a step's attempt to the job that runs it, and to the command that records it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from streamforge.manager.policy import Policy
+from streamforge.manager.workflow import Attempt, Step, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.commands import Command
+from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.ports.bus import Retention, TopicSpec
+from streamforge_utils.ports.launcher import JobSpec
+from streamforge_utils.runtime.worker import Role
+
+
+def job_of(
+    workflow: Workflow,
+    step: Step,
+    attempt: Attempt,
+    *,
+    weight_per_minute: int,
+    policy: Policy,
+    common: Mapping[str, str],
+) -> JobSpec:
+    """The job of an attempt. common: settings that every worker gets (where bus, store and exchange are)."""
+    environment = {
+        **common,
+        "QUEUE_ID": workflow.queue_id,
+        "SYMBOL": workflow.symbol,
+        "TYPE": step.type,
+        "TIME_RANGE": str(workflow.span),
+        "INTERVAL": workflow.series.interval,
+        "KAFKA_TOPIC": workflow.topic,
+        "COLLECTION_NAME": workflow.collection,
+        "TELEMETRY_PRODUCER_ID": step.telemetry_id,
+        "STREAMFORGE_ATTEMPT": str(attempt.number),
+        "STREAMFORGE_LAUNCHED_AT": repr(attempt.planned_ms / 1000),
+        "STREAMFORGE_HEARTBEAT_SECONDS": f"{policy.heartbeat_s:g}",
+    }
+    if step.role is Role.LOADER:
+        environment["STREAMFORGE_RANGES"] = ",".join(attempt.ranges)
+        environment["STREAMFORGE_WEIGHT_PER_MINUTE"] = str(weight_per_minute)
+        environment["STREAMFORGE_DOWNSTREAM"] = ",".join(
+            names.consumer_group(workflow.queue_id, other.target) for other in workflow.steps if other.role is Role.SINK
+        )
+    elif attempt.replay:
+        environment["KAFKA_TOPIC"] = names.dlq_topic(workflow.topic)
+        environment["STREAMFORGE_REPLAY"] = "true"
+    else:
+        environment["STREAMFORGE_UPSTREAM"] = ",".join(
+            f"{other.telemetry_id}:{attempt.upstream_attempt}" for other in workflow.steps if other.role is Role.LOADER
+        )
+    for name, value in step.parameters.items():
+        environment[f"STREAMFORGE_{name.upper()}"] = _text(value)
+    return JobSpec(
+        name=attempt.job,
+        target=step.target,
+        queue_id=workflow.queue_id,
+        attempt=attempt.number,
+        environment=environment,
+        image=step.image,
+    )
+
+
+def start_command(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int) -> Command:
+    """The `start` command of an attempt: for the record, its worker is started by its environment."""
+    return Command(
+        command="start",
+        queue_id=workflow.queue_id,
+        target=step.target,
+        telemetry_id=step.telemetry_id,
+        symbol=workflow.symbol,
+        type=step.type,
+        time_range=str(workflow.span),
+        kafka_topic=workflow.topic,
+        collection_name=workflow.collection,
+        image=step.image,
+        attempt=attempt.number,
+        timestamp=now_ms / 1000,
+    )
+
+
+def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, TopicSpec]:
+    """The data topic and its topic of dead letters."""
+    readers = tuple(
+        names.consumer_group(workflow.queue_id, step.target) for step in workflow.steps if step.role is Role.SINK
+    )
+    return (
+        TopicSpec(
+            name=workflow.topic,
+            retention=Retention.CONSUMED,
+            max_bytes=policy.data_topic_max_bytes,
+            readers=readers,
+        ),
+        TopicSpec(name=names.dlq_topic(workflow.topic), retention=Retention.ROLLING, max_bytes=policy.dlq_max_bytes),
+    )
+
+
+def loaded_share(workflow: Workflow) -> float:
+    """How much of what is to be loaded the loaders have behind them, 0 to 1, by time."""
+    plan = workflow.plan
+    if plan is None:
+        return 0.0
+    total = sum(_length(text) for text in plan.load)
+    if not total:
+        return 1.0
+    positions = [
+        step.attempt.progress.position or 0 for step in workflow.steps if step.role is Role.LOADER and step.attempt
+    ]
+    reached = min(positions, default=0)
+    done = sum(
+        max(0, min(reached, span.end_ms) - span.start_ms) for span in (parse_time_range(text) for text in plan.load)
+    )
+    return min(1.0, done / total)
+
+
+def _length(text: str) -> int:
+    span = parse_time_range(text)
+    return span.end_ms - span.start_ms
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

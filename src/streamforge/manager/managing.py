@@ -1,0 +1,352 @@
+"""queue-manager's use cases (`Service`) on its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import msgspec
+
+from streamforge.manager.deciding import next_round, replay_round
+from streamforge.manager.history import COLLECTION as HISTORY
+from streamforge.manager.parts import Parts
+from streamforge.manager.reconciler import Reconciler
+from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.service import (
+    DeadLetter,
+    HistoryEvent,
+    KeyReused,
+    NotFound,
+    NotNow,
+    Page,
+    StartRequest,
+)
+from streamforge.manager.workflow import Plan, Status, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.commands import Command
+from streamforge_utils.model.coverage import Segment, clip
+from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.events import Event
+from streamforge_utils.model.series import candles_interval, check_symbol, normal_type, series_of
+from streamforge_utils.model.timeranges import TimeRange
+
+_replace = msgspec.structs.replace
+_KEYS = "idempotency-key"
+_CODES = 20
+_RECORDS_A_BATCH = 5000
+
+
+class _Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    request: str
+    code: str
+    queue_id: str
+
+
+class Manager:
+    """Implements `Service`."""
+
+    ASK_WITHIN_S = 5.0
+
+    def __init__(self, parts: Parts, reconciler: Reconciler, new_code: Callable[[], str] | None = None) -> None:
+        self._parts = parts
+        self._reconciler = reconciler
+        self._new_code = new_code or _random_code
+
+    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
+        checked = check(request)
+        if len(self._parts.workflows.live) >= self._parts.policy.max_live:
+            raise RetryableError(
+                f"{self._parts.policy.max_live} workflows are waiting or running: try again when some have ended",
+                retry_after=30,
+            )
+        exchange_now_ms = await self._ask(checked.symbol)
+        now_ms = self._parts.clock.now_ms()
+
+        def draft(code: str) -> Workflow:
+            return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=exchange_now_ms)
+
+        if idempotency_key is None:
+            return await self._create(draft), True
+        return await self._create_once(draft, request, idempotency_key)
+
+    async def get(self, queue_id: str) -> Workflow:
+        stored = await self._parts.workflows.get(queue_id)
+        if stored is None:
+            raise NotFound(f"there is no workflow {queue_id[:80]!r}: GET /queues lists those that there are")
+        return stored.workflow
+
+    async def find(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        symbol: str | None = None,
+        type: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page:
+        where: dict[str, Sequence[str]] = {}
+        if statuses:
+            where["status"] = [status.value for status in statuses]
+        if symbol is not None:
+            where["symbol"] = [check_symbol(symbol)]
+        if type is not None:
+            where["type"] = [normal_type(type)]
+        if cursor is not None and await self._parts.workflows.get(cursor) is None:
+            raise InvalidInput("cursor", f"cursor {cursor[:80]!r} is none (or its workflow was removed): start anew")
+        found = await self._parts.workflows.find(where=where, after=cursor, limit=limit + 1)
+        more = len(found) > limit
+        return Page(found[:limit], found[limit - 1].queue_id if more else None)
+
+    async def remove(self, queue_id: str, *, data: bool = False) -> None:
+        workflow = await self.get(queue_id)
+        if not workflow.ended:
+            raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
+        parts = self._parts
+        if data:
+            await self._remove_data(workflow)
+        await parts.admin.delete_topic(workflow.topic)
+        await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
+        await self._reconciler.actor.forget_jobs(workflow)
+        await parts.history.remove(queue_id)
+        stored = await parts.workflows.get(queue_id)
+        if stored is None:
+            return
+        if not stored.workflow.ended:
+            raise NotNow(f"workflow {queue_id} was started again meanwhile")
+        await parts.workflows.remove(stored)
+
+    async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
+        await self.get(queue_id)
+        return await self._parts.history.read(queue_id, after=after, limit=limit)
+
+    async def follow(self, queue_id: str, *, after: int = -1) -> AsyncIterator[HistoryEvent]:
+        await self.get(queue_id)
+        ended = False
+        async for event in self._parts.history.follow(queue_id, after=after, patience_s=1.0):
+            if event is not None:
+                yield event
+                continue
+            if ended:
+                return
+            stored = await self._parts.workflows.get(queue_id)
+            # One more look after the end was seen: its last events may have been kept in between.
+            ended = stored is None or stored.workflow.ended
+
+    async def stop(self, queue_id: str) -> Workflow:
+        def change(workflow: Workflow) -> Workflow:
+            if workflow.ended:
+                raise NotNow(f"workflow {queue_id} has ended ({workflow.status.value}): there is nothing to stop")
+            if workflow.stop_asked_ms is not None:
+                return workflow
+            return _replace(workflow, stop_asked_ms=self._parts.clock.now_ms(), status=Status.STOPPING)
+
+        return await self._change(queue_id, change)
+
+    async def ping(self, queue_id: str, *, timeout_s: float = 2.0) -> Mapping[str, float | None]:
+        workflow = await self.get(queue_id)
+        waiting = {
+            step.telemetry_id
+            for step in workflow.steps
+            if step.attempt is not None and step.attempt.ended_ms is None and step.attempt.started_ms is not None
+        }
+        answers: dict[str, float | None] = {step.telemetry_id: None for step in workflow.steps}
+        if not waiting:
+            return answers
+        sent_at = self._parts.clock.now_ms() / 1000
+        began = self._parts.clock.monotonic()
+        done = asyncio.Event()
+
+        def listen(event: Event, _heard_at: float) -> None:
+            if event.event == "pong" and event.queue_id == queue_id and event.ping_ts == sent_at:
+                answers[event.producer] = self._parts.clock.monotonic() - began
+                waiting.discard(event.producer)
+                if not waiting:
+                    done.set()
+
+        self._reconciler.listeners.add(listen)
+        try:
+            await self._reconciler.actor.send(Command(command="ping", queue_id=queue_id, sent_at=sent_at))
+            await asyncio.wait_for(done.wait(), timeout_s)
+        except TimeoutError:
+            pass  # None says so
+        finally:
+            self._reconciler.listeners.discard(listen)
+        return answers
+
+    async def retry(self, queue_id: str) -> Workflow:
+        def change(workflow: Workflow) -> Workflow:
+            if workflow.status not in (Status.INTERRUPTED, Status.ERROR):
+                raise NotNow(
+                    f"workflow {queue_id} is {workflow.status.value}: only an interrupted or failed one can be retried"
+                )
+            # Planned anew: what coverage has by now will not be loaded again.
+            return next_round(_open_again(workflow, plan=None), ())
+
+        return await self._change(queue_id, change)
+
+    async def coverage(self, queue_id: str) -> Sequence[Segment]:
+        workflow = await self.get(queue_id)
+        return clip(await self._parts.coverage.of(workflow.series), workflow.span)
+
+    async def series_coverage(self, symbol: str, type: str, span: TimeRange | None = None) -> Sequence[Segment]:
+        known = await self._parts.coverage.of(series_of(check_symbol(symbol), normal_type(type)))
+        return known if span is None or not known else clip(known, span)
+
+    async def records(
+        self, collection: str, *, span: TimeRange | None = None, after: str | None = None, limit: int = 1000
+    ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
+        if collection not in await self.collections():
+            raise NotFound(f"there is no collection {collection[:80]!r}: GET /collections lists those that there are")
+        first = "" if after is None else after + "\x00"
+        left = limit
+        while left > 0:
+            size = min(left, _RECORDS_A_BATCH)
+            documents = await self._parts.store.read(collection, first=first, limit=size)
+            batch = [(d.key, d.body) for d in documents]
+            if span is not None:
+                batch = [(key, body) for key, body in batch if int(key.rpartition("_")[2]) in span]
+            if batch:
+                yield batch
+            if len(documents) < size:
+                return
+            left -= len(batch)
+            first = documents[-1].key + "\x00"
+
+    async def collections(self) -> Sequence[str]:
+        return [name for name in await self._parts.store.names() if name != HISTORY]
+
+    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> Sequence[DeadLetter]:
+        workflow = await self.get(queue_id)
+        return await self._parts.dead_letters.read(workflow, limit=limit)
+
+    async def replay_dead_letters(self, queue_id: str) -> Workflow:
+        workflow = await self.get(queue_id)
+        if not workflow.ended:
+            raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
+        if workflow.plan is None or not await self._parts.dead_letters.outstanding(workflow):
+            raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
+
+        def change(latest: Workflow) -> Workflow:
+            return latest if not latest.ended else replay_round(_open_again(latest, plan=latest.plan))
+
+        return await self._change(queue_id, change)
+
+    async def ready(self) -> Mapping[str, str | None]:
+        found: dict[str, str | None] = {}
+        for name, probe in (
+            ("bus", self._parts.admin.topics),
+            ("store", self._parts.store.names),
+            ("launcher", self._parts.launcher.jobs),
+        ):
+            try:
+                await asyncio.wait_for(probe(), 5)
+                found[name] = None
+            except TimeoutError:
+                found[name] = "no answer within 5 s"
+            except Exception as error:  # a probe reports whatever is wrong
+                found[name] = str(error)
+        look = self._reconciler.last_look
+        late_s = None if look is None else self._parts.clock.monotonic() - look
+        if self._reconciler.last_error is not None:
+            found["reconciler"] = self._reconciler.last_error
+        elif late_s is None:
+            found["reconciler"] = "it has not looked at the workflows yet"
+        else:
+            found["reconciler"] = f"it has not looked for {late_s:.0f} s" if late_s > 30 else None
+        return found
+
+    async def _ask(self, symbol: str) -> int:
+        """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, ours.
+
+        The workflow asks again before it starts anything; this is to refuse what can be refused at once.
+        """
+        try:
+            async with asyncio.timeout(self.ASK_WITHIN_S):
+                await self._parts.exchange.symbol_info(symbol)
+                return await self._parts.exchange.server_time()
+        except PermanentError as error:
+            raise InvalidInput("symbol", str(error)) from error
+        except (RetryableError, TimeoutError):
+            return self._parts.clock.now_ms()
+
+    async def _create(self, draft: Callable[[str], Workflow]) -> Workflow:
+        for _ in range(_CODES):
+            try:
+                stored = await self._parts.workflows.create(draft(self._new_code()))
+            except ConflictError:
+                continue
+            self._reconciler.wake()
+            return stored.workflow
+        raise RetryableError(f"no free queue_id was found in {_CODES} draws", retry_after=1)
+
+    async def _create_once(
+        self, draft: Callable[[str], Workflow], request: StartRequest, key: str
+    ) -> tuple[Workflow, bool]:
+        id_ = hashlib.sha256(key.encode()).hexdigest()
+        digest = hashlib.sha256(msgspec.json.encode(request, order="deterministic")).hexdigest()
+        for _ in range(_CODES):
+            state = await self._parts.store.get(_KEYS, id_)
+            if state is None:
+                code = self._new_code()
+                reservation = _Reservation(request=digest, code=code, queue_id=draft(code).queue_id)
+                try:
+                    state = await self._parts.store.put(_KEYS, id_, msgspec.json.encode(reservation), expected=None)
+                except ConflictError:
+                    continue
+            reservation = msgspec.json.decode(state.body, type=_Reservation)
+            if reservation.request != digest:
+                raise KeyReused("this Idempotency-Key came before with another request: use a new key")
+            existing = await self._parts.workflows.get(reservation.queue_id)
+            if existing is not None:
+                return existing.workflow, False
+            try:
+                stored = await self._parts.workflows.create(draft(reservation.code))
+            except ConflictError:
+                continue
+            self._reconciler.wake()
+            return stored.workflow, True
+        raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
+
+    async def _change(self, queue_id: str, change: Callable[[Workflow], Workflow]) -> Workflow:
+        stored = await self._parts.workflows.change(queue_id, change)
+        if stored is None:
+            raise NotFound(f"there is no workflow {queue_id[:80]!r}: GET /queues lists those that there are")
+        self._reconciler.wake()
+        return stored.workflow
+
+    async def _remove_data(self, workflow: Workflow) -> None:
+        interval = candles_interval(workflow.type)
+        span = workflow.span
+        first = candle_key(workflow.symbol, interval.value, max(span.start_ms, 1_000_000_000_000))
+        last = candle_key(workflow.symbol, interval.value, span.end_ms)
+        await self._parts.coverage.forget(workflow.series, workflow.collection, span)
+        await self._parts.store.delete(workflow.collection, first=first, last=last)
+        if not await self._parts.store.count(workflow.collection):
+            await self._parts.store.drop(workflow.collection)
+
+
+def _open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
+    """An ended workflow, going on."""
+    return _replace(
+        workflow,
+        status=Status.PENDING if plan is None else Status.RUNNING,
+        plan=plan,
+        proof=None,
+        repairs=0,
+        surveyed=False,
+        asking_failures=0,
+        not_before_ms=0,
+        waiting_for="",
+        stop_asked_ms=None,
+        failure=None,
+        ended_ms=None,
+        topic_removed=False,
+        dlq_removed=False,
+    )
+
+
+def _random_code() -> str:
+    return "".join(secrets.choice(names.CODE_ALPHABET) for _ in range(names.CODE_LENGTH))

@@ -1,0 +1,40 @@
+"""What the manager is made of: the ports it speaks to, and what it keeps on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from streamforge.manager.deadletters import DeadLetters
+from streamforge.manager.history import History
+from streamforge.manager.policy import Policy
+from streamforge.manager.repository import Workflows
+from streamforge.manager.series import Coverage
+from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.launcher import Launcher
+from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.store import Store
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The manager's ports, stores and numbers. common: settings that every worker gets."""
+
+    bus: Bus
+    admin: BusAdmin
+    producer: Producer
+    store: Store
+    launcher: Launcher
+    exchange: Exchange
+    clock: Clock
+    observer: Observer
+    policy: Policy
+    common: Mapping[str, str]
+    control_topic: str
+    events_topic: str
+    workflows: Workflows
+    coverage: Coverage
+    history: History
+    dead_letters: DeadLetters

@@ -1,0 +1,47 @@
+"""How patient the manager is, and how much it starts: its numbers in one place."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds unless the name says otherwise."""
+
+    heartbeat_s: float = 2.0
+    """What workers are told: how often to say how far they are."""
+    start_within_s: float = 30.0
+    """A job that has not said `started` after this is stuck."""
+    silent_after_s: float = 30.0
+    """A worker that has said nothing for this long is stuck."""
+    stuck_after_s: float = 120.0
+    """A worker whose progress has not changed for this long, and who waits for nothing, is stuck."""
+    stop_within_s: float = 8.0
+    """A worker asked to stop is given this long before its job is ended."""
+    kill_grace_s: float = 3.0
+    """Between SIGTERM and SIGKILL, once the job is ended."""
+    max_failures: int = 3
+    """Attempts of a step that may fail by themselves before the workflow fails."""
+    max_disruptions: int = 20
+    """Attempts in a row that may be ended from outside without progress before that counts as a failure."""
+    backoff_first_s: float = 1.0
+    backoff_cap_s: float = 60.0
+    max_repairs: int = 5
+    """Rounds in which holes that are ours are loaded again."""
+    max_asking_failures: int = 8
+    """Tries to ask the exchange before the start, or for the proof."""
+    topic_retention_s: float = 3600.0
+    """How long the data topic of an ended workflow stays."""
+    dlq_retention_s: float = 7 * 86400.0
+    """How long a topic of dead letters stays."""
+    max_running: int = 8
+    """Workflows that run at once; others wait as `pending`."""
+    max_live: int = 10_000
+    """Workflows that may be pending or running; more are refused for now."""
+    weight_per_minute: int = 4200
+    """Request weight for all loaders together: 70 % of the exchange's limit for one address."""
+    manager_weight_per_minute: int = 600
+    """Request weight for the manager's own questions, beside the loaders'."""
+    data_topic_max_bytes: int = 512 * 1024 * 1024
+    """Cap of a data topic; beyond it the loader waits for the sink."""
+    dlq_max_bytes: int = 64 * 1024 * 1024

@@ -1,0 +1,150 @@
+"""Workflows in the state store, and the ones that are still going on in memory.
+
+The manager is the only writer; compare-and-set catches what would go wrong all the same (a second manager, a bug).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from streamforge.manager.workflow import ENDED, FORMAT, Status, Workflow, decode_workflow, encode_workflow
+from streamforge_utils.model.errors import ConfigError, ConflictError
+from streamforge_utils.ports.store import State, StateStore
+
+KIND = "workflow"
+_LIVE = tuple(status.value for status in Status if status not in ENDED)
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A workflow with the revision it was read at."""
+
+    workflow: Workflow
+    revision: str
+    noted: bool = False
+    """It holds progress that is in memory only; losing it costs nothing but a second look."""
+
+
+class Workflows:
+    """All workflows. Those that have not ended are kept in memory (`live`), so that a look at them costs nothing."""
+
+    def __init__(self, states: StateStore) -> None:
+        self._states = states
+        self._live: dict[str, Stored] = {}
+
+    @property
+    def live(self) -> Mapping[str, Stored]:
+        """The workflows that have not ended, by queue_id, as last stored."""
+        return self._live
+
+    async def load(self) -> None:
+        """Read the live workflows; once, before anything else."""
+        after: str | None = None
+        while True:
+            page = await self._states.find(KIND, where={"status": _LIVE}, after=after, limit=500)
+            for state in page:
+                self._live[state.id] = _stored(state)
+            if len(page) < 500:
+                return
+            after = page[-1].id
+
+    async def create(self, workflow: Workflow) -> Stored:
+        """Store a new workflow. Raises ConflictError if its queue_id is taken."""
+        return await self._write(workflow, expected=None)
+
+    async def get(self, queue_id: str) -> Stored | None:
+        """The workflow, or None."""
+        if queue_id in self._live:
+            return self._live[queue_id]
+        state = await self._states.get(KIND, queue_id)
+        return None if state is None else _stored(state)
+
+    async def replace(self, stored: Stored, workflow: Workflow) -> Stored:
+        """Store `workflow` in the place of `stored`. Raises ConflictError if that is no longer the latest."""
+        if workflow == stored.workflow and not stored.noted:
+            return stored
+        try:
+            return await self._write(workflow, expected=stored.revision)
+        except ConflictError:
+            state = await self._states.get(KIND, workflow.queue_id)
+            if state is None:
+                self._live.pop(workflow.queue_id, None)
+            else:
+                self._remember(_stored(state))
+            raise
+
+    def note(self, stored: Stored, workflow: Workflow) -> None:
+        """Keep `workflow` in memory only, until the next `replace`: for progress, which comes often."""
+        if workflow is not stored.workflow:
+            self._live[workflow.queue_id] = Stored(workflow, stored.revision, noted=True)
+
+    async def change(self, queue_id: str, change: Callable[[Workflow], Workflow]) -> Stored | None:
+        """Apply `change` to the latest document, again whenever another change came first. None: there is none."""
+        for _ in range(50):
+            stored = await self.get(queue_id)
+            if stored is None:
+                return None
+            try:
+                return await self.replace(stored, change(stored.workflow))
+            except ConflictError:
+                continue
+        raise ConflictError(f"workflow {queue_id} was changed by others 50 times in a row")
+
+    async def find(
+        self, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+    ) -> Sequence[Workflow]:
+        """Workflows by label (`status`, `symbol`, `type`, `topics`), newest first."""
+        states = await self._states.find(KIND, where=where, after=after, limit=limit)
+        return [
+            self._live[state.id].workflow if state.id in self._live else _stored(state).workflow for state in states
+        ]
+
+    async def remove(self, stored: Stored) -> None:
+        """Forget the workflow. Raises ConflictError if `stored` is no longer the latest."""
+        await self._states.remove(KIND, stored.workflow.queue_id, expected=stored.revision)
+        self._live.pop(stored.workflow.queue_id, None)
+
+    async def _write(self, workflow: Workflow, *, expected: str | None) -> Stored:
+        state = await self._states.put(
+            KIND,
+            workflow.queue_id,
+            encode_workflow(workflow),
+            expected=expected,
+            labels=_labels(workflow),
+            created_ms=workflow.created_ms,
+        )
+        stored = Stored(workflow, state.revision)
+        self._remember(stored)
+        return stored
+
+    def _remember(self, stored: Stored) -> None:
+        if stored.workflow.ended:
+            self._live.pop(stored.workflow.queue_id, None)
+        else:
+            self._live[stored.workflow.queue_id] = stored
+
+
+def _labels(workflow: Workflow) -> dict[str, str]:
+    topics = "none" if workflow.dlq_removed else "dlq" if workflow.topic_removed else "data"
+    return {
+        "status": workflow.status.value,
+        "symbol": workflow.symbol,
+        "type": workflow.type,
+        "topics": topics if workflow.ended else "live",
+    }
+
+
+def _stored(state: State) -> Stored:
+    try:
+        workflow = decode_workflow(state.body)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(
+            f"workflow {state.id} cannot be read ({error}): it was written by another version of StreamForge or is "
+            "damaged; use the version that wrote it, or remove it"
+        ) from error
+    if workflow.format > FORMAT:
+        raise ConfigError(
+            f"workflow {state.id}: format {workflow.format}; this version knows up to {FORMAT}: upgrade StreamForge"
+        )
+    return Stored(workflow, state.revision)

@@ -1,0 +1,140 @@
+"""From a request to a workflow: everything that can be refused is refused here, before anything is stored."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from streamforge import workers
+from streamforge.manager.service import StartRequest, StepRequest
+from streamforge.manager.workflow import Step, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.series import check_symbol, normal_type
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.runtime.worker import Role
+
+_COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
+_RESERVED = "streamforge"
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that can become a workflow. span: as asked for, not yet clipped to the exchange's now."""
+
+    symbol: str
+    type: str
+    requested: str
+    span: TimeRange
+    steps: tuple[StepRequest, ...]
+    collection: str | None
+    again: bool
+
+
+def check(request: StartRequest) -> Checked:
+    """The request in its one spelling. Raises InvalidInput naming the field."""
+    symbol = check_symbol(request.symbol)
+    type_name = normal_type(request.type)
+    span = parse_time_range(request.time_range)
+    steps = request.steps
+    if steps is None:
+        steps = tuple(StepRequest(target=target) for target in default_targets(type_name))
+    _check_steps(steps, type_name)
+    if request.collection is not None:
+        _check_collection(request.collection)
+    return Checked(
+        symbol=symbol,
+        type=type_name,
+        requested=request.time_range,
+        span=span,
+        steps=tuple(_checked_step(step) for step in steps),
+        collection=request.collection,
+        again=request.again,
+    )
+
+
+def default_targets(type_name: str) -> tuple[str, ...]:
+    """The targets that load and store `type_name`."""
+    return tuple(
+        target for target in workers.targets() if type_name.startswith(tuple(workers.definition(target).types))
+    )
+
+
+def workflow_of(checked: Checked, *, code: str, now_ms: int, exchange_now_ms: int) -> Workflow:
+    """The workflow, under the name that `code` gives it. Raises InvalidInput if the range lies in the future."""
+    span = checked.span.clipped(exchange_now_ms // 1000 * 1000)
+    queue_id = names.queue_id(checked.symbol, checked.type, span.start_ms, code)
+    return Workflow(
+        queue_id=queue_id,
+        symbol=checked.symbol,
+        type=checked.type,
+        requested=checked.requested,
+        span=span,
+        clipped=span != checked.span,
+        again=checked.again,
+        created_ms=now_ms,
+        topic=names.data_topic(queue_id),
+        collection=checked.collection or names.collection_name(checked.symbol, checked.type, span.start_ms),
+        steps=tuple(
+            Step(
+                target=step.target,
+                role=workers.definition(step.target).role,
+                type=checked.type,
+                telemetry_id=names.telemetry_id(step.target, queue_id),
+                image=step.image,
+                parameters=step.parameters,
+            )
+            for step in checked.steps
+        ),
+    )
+
+
+def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
+    known = workers.targets()
+    seen: set[str] = set()
+    for step in steps:
+        if step.target not in known:
+            raise InvalidInput(
+                "targets", f"target {step.target[:80]!r} is not known: choose from {', '.join(sorted(known))}"
+            )
+        if step.target in seen:
+            raise InvalidInput("targets", f"target {step.target!r} is named twice: a workflow has one step of a target")
+        seen.add(step.target)
+        if not type_name.startswith(tuple(workers.definition(step.target).types)):
+            raise InvalidInput("targets", f"target {step.target!r} does not work on type {type_name!r}")
+    roles = {workers.definition(step.target).role for step in steps}
+    if roles != {Role.LOADER, Role.SINK}:
+        raise InvalidInput(
+            "targets",
+            f"a workflow needs a loader and a sink; for {type_name} these are {', '.join(default_targets(type_name))}",
+        )
+
+
+def _checked_step(step: StepRequest) -> StepRequest:
+    if step.image is not None and _IMAGE.fullmatch(step.image) is None:
+        raise InvalidInput("image", f"image {step.image[:80]!r} is no name of an image")
+    parameters: dict[str, Any] = {}
+    model = workers.definition(step.target).parameters
+    fields = {field.encode_name: field for field in msgspec.structs.fields(model)}
+    for name, value in step.parameters.items():
+        if name not in fields:
+            known = ", ".join(sorted(fields)) or "none"
+            raise InvalidInput("parameters", f"parameter {name[:80]!r} of {step.target} is not known: it has {known}")
+        try:
+            parameters[name] = msgspec.to_builtins(msgspec.convert(value, fields[name].type))
+        except msgspec.ValidationError as error:
+            raise InvalidInput("parameters", f"parameter {name!r} of {step.target}: {error}") from error
+    return msgspec.structs.replace(step, parameters=parameters)
+
+
+def _check_collection(name: str) -> None:
+    if _COLLECTION.fullmatch(name) is None or len(name) > names.COLLECTION_LIMIT:
+        raise InvalidInput(
+            "collection_name",
+            f"collection {name[:80]!r} must begin with a letter and hold at most {names.COLLECTION_LIMIT} letters, "
+            "digits, '_' and '-'",
+        )
+    if name.lower().startswith(_RESERVED):
+        raise InvalidInput("collection_name", f"collection {name[:80]!r}: names that begin with {_RESERVED!r} are ours")

@@ -1,0 +1,147 @@
+"""What queue-manager offers to those who ask it: the use cases behind the HTTP API, free of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.coverage import Segment
+from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.timeranges import TimeRange
+
+
+class NotFound(StreamForgeError):
+    """There is no workflow, collection or target of that name."""
+
+
+class NotNow(StreamForgeError):
+    """The request is well-formed but not possible in the present state (HTTP 409); the message says what is."""
+
+
+class KeyReused(StreamForgeError):
+    """The Idempotency-Key came before with another request (HTTP 422)."""
+
+
+class StepRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One step asked for. parameters: checked against the target's parameter model."""
+
+    target: str
+    image: str | None = None
+    parameters: dict[str, Any] = {}
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A workflow asked for.
+
+    steps: None takes the targets that the type needs. collection: None takes the name that follows from the request.
+    again: load also what coverage says is stored.
+    """
+
+    symbol: str
+    type: str
+    time_range: str
+    steps: tuple[StepRequest, ...] | None = None
+    collection: str | None = None
+    again: bool = False
+
+
+class HistoryEvent(msgspec.Struct, frozen=True):
+    """An event of a workflow's history. id: ascending; a later one was heard later. body: the event's JSON."""
+
+    id: int
+    body: bytes
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Workflows, newest first. cursor: gives the next page; None at the end."""
+
+    workflows: Sequence[Workflow]
+    cursor: str | None
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that could not be stored: where it came from, why, and its original bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    attempt: int
+    reason: str
+    time_ms: int
+    key: bytes | None
+    value: bytes
+
+
+class Service(Protocol):
+    """The manager as its API sees it.
+
+    Every call raises RetryableError where bus, store or launcher do not answer (HTTP 503 with Retry-After), and
+    InvalidInput, naming the field, where the input is not acceptable (HTTP 422).
+    """
+
+    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
+        """Accept the request: on return it is stored. False: the same key and request came before, and this is it.
+
+        Raises InvalidInput, or KeyReused.
+        """
+
+    async def get(self, queue_id: str) -> Workflow:
+        """The workflow. Raises NotFound."""
+
+    async def find(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        symbol: str | None = None,
+        type: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page:
+        """Workflows, newest first. Raises InvalidInput for a cursor that is none."""
+
+    async def remove(self, queue_id: str, *, data: bool = False) -> None:
+        """Forget an ended workflow (with `data`, also its records and their coverage). Raises NotFound, NotNow."""
+
+    async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
+        """The history after the event `after`, oldest first. Raises NotFound."""
+
+    def follow(self, queue_id: str, *, after: int = -1) -> AsyncIterator[HistoryEvent]:
+        """The history after `after`, then what comes, until the workflow has ended. Raises NotFound."""
+
+    async def stop(self, queue_id: str) -> Workflow:
+        """Ask the workflow to end in order; again while it is stopping is no error. Raises NotFound, NotNow (ended)."""
+
+    async def ping(self, queue_id: str, *, timeout_s: float = 2.0) -> Mapping[str, float | None]:
+        """Seconds to each step's worker and back, by telemetry id; None if it did not answer. Raises NotFound."""
+
+    async def retry(self, queue_id: str) -> Workflow:
+        """Start an interrupted or failed workflow again on what it still lacks. Raises NotFound, NotNow."""
+
+    async def coverage(self, queue_id: str) -> Sequence[Segment]:
+        """What is known of the workflow's range, without holes between the segments. Raises NotFound."""
+
+    async def series_coverage(self, symbol: str, type: str, span: TimeRange | None = None) -> Sequence[Segment]:
+        """What is known of the series (inside `span`, without holes; all of it without). Empty if nothing is known."""
+
+    def records(
+        self, collection: str, *, span: TimeRange | None = None, after: str | None = None, limit: int = 1000
+    ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
+        """Stored records (key, JSON) of a collection, oldest first, in batches, `limit` in all.
+
+        after: continue behind this key. span: by open time. Raises NotFound.
+        """
+
+    async def collections(self) -> Sequence[str]:
+        """The collections that hold records, sorted."""
+
+    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> Sequence[DeadLetter]:
+        """What of the workflow could not be stored, oldest first. Raises NotFound."""
+
+    async def replay_dead_letters(self, queue_id: str) -> Workflow:
+        """Let a sink attempt read the dead letters again. Raises NotFound, NotNow (still running, or none there)."""
+
+    async def ready(self) -> Mapping[str, str | None]:
+        """Bus, store, launcher and reconciler: None if it works, else what is wrong with it."""

@@ -1,0 +1,91 @@
+"""The settings of queue-manager, read once from its environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from streamforge.manager.policy import Policy
+from streamforge_utils.runtime.environment import variable
+from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, ExchangeSettings
+
+
+class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What queue-manager reads."""
+
+    data: DataSettings
+    exchange: ExchangeSettings
+    control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
+    events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
+    host: Annotated[
+        str, variable("STREAMFORGE_HOST", "the address that the API listens on; beyond loopback it needs tokens")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, msgspec.Meta(ge=0, le=65535), variable("STREAMFORGE_PORT", "the port of the API; 0: any free one")
+    ] = 8080
+    metrics_port: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=65535)] | None,
+        variable(
+            "STREAMFORGE_METRICS_PORT",
+            "the port of `/metrics`; 0: any free one",
+            default="8000, or any free one if it is taken",
+        ),
+    ] = None
+    metrics_host: Annotated[str, variable("STREAMFORGE_METRICS_HOST", "the address that `/metrics` listens on")] = (
+        "127.0.0.1"
+    )
+    heartbeat_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        variable("STREAMFORGE_HEARTBEAT_SECONDS", "how often workers tell their progress", unit="seconds"),
+    ] = Policy().heartbeat_s
+    stuck_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        variable("STREAMFORGE_STUCK_SECONDS", "a worker without progress for this long is stopped", unit="seconds"),
+    ] = Policy().stuck_after_s
+    silent_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        variable("STREAMFORGE_SILENT_SECONDS", "a worker that says nothing for this long is stopped", unit="seconds"),
+    ] = Policy().silent_after_s
+    max_running: Annotated[
+        int,
+        msgspec.Meta(ge=1),
+        variable("STREAMFORGE_MAX_RUNNING", "workflows that run at once; others wait", unit="workflows"),
+    ] = Policy().max_running
+    total_weight_per_minute: Annotated[
+        int,
+        msgspec.Meta(ge=1),
+        variable(
+            "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE",
+            "request weight of the exchange that all loaders share",
+            unit="weight per minute",
+        ),
+    ] = Policy().weight_per_minute
+    topic_retention_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0),
+        variable("STREAMFORGE_TOPIC_RETENTION_SECONDS", "how long the data topic stays after the end", unit="seconds"),
+    ] = Policy().topic_retention_s
+    dlq_retention_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0),
+        variable("STREAMFORGE_DLQ_RETENTION_SECONDS", "how long dead letters stay", unit="seconds"),
+    ] = Policy().dlq_retention_s
+
+    @property
+    def policy(self) -> Policy:
+        """The numbers that the reconciler works with."""
+        return Policy(
+            heartbeat_s=self.heartbeat_seconds,
+            stuck_after_s=self.stuck_seconds,
+            silent_after_s=self.silent_seconds,
+            start_within_s=self.silent_seconds,
+            max_running=self.max_running,
+            weight_per_minute=self.total_weight_per_minute,
+            manager_weight_per_minute=max(20, self.total_weight_per_minute // 7),
+            topic_retention_s=self.topic_retention_seconds,
+            dlq_retention_s=self.dlq_retention_seconds,
+        )

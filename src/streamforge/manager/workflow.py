@@ -1,0 +1,209 @@
+"""A workflow as the manager remembers it: one document, changed by compare-and-set. Times: unix milliseconds, UTC."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from streamforge_utils.model.coverage import Segment
+from streamforge_utils.model.events import Progress
+from streamforge_utils.model.series import Series, series_of
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.runtime.worker import Role
+
+FORMAT = 1
+"""Version of this document's form; a newer one is refused by name."""
+
+
+class Status(StrEnum):
+    """Where a workflow stands; the last three are ends."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    ERROR = "error"
+
+
+ENDED = frozenset({Status.FINISHED, Status.INTERRUPTED, Status.ERROR})
+
+
+class StepStatus(StrEnum):
+    """Where a step stands; the last three are ends."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    ERROR = "error"
+
+
+STEP_ENDED = frozenset({StepStatus.FINISHED, StepStatus.INTERRUPTED, StepStatus.ERROR})
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why something failed and what a person can do next."""
+
+    reason: str
+    next_step: str
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt of a step.
+
+    ranges: what a loader loads in it, as texts; empty means all that the workflow has to load.
+    replay: of a sink, it reads the dead letters.
+    upstream_attempt: of a sink, the lowest attempt of the loaders whose end-of-stream marker ends it.
+    seen_ms: last event of it, by the manager's clock. progressed_ms: last time its progress changed.
+    observed: its job was seen. stop_asked_ms: when the manager first asked it to end, and `stop_reason` why.
+    last_word: `finished`, `interrupted` or `error`. permanent: its error will not go away by trying again.
+    exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
+    """
+
+    number: int
+    job: str
+    planned_ms: int
+    ranges: tuple[str, ...] = ()
+    upstream_attempt: int = 1
+    replay: bool = False
+    observed: bool = False
+    started_ms: int | None = None
+    seen_ms: int | None = None
+    progressed_ms: int | None = None
+    progress: Progress = Progress()
+    message: str = ""
+    stop_asked_ms: int | None = None
+    stop_reason: str = ""
+    last_word: str | None = None
+    error: str = ""
+    permanent: bool = False
+    exit_code: int | None = None
+    signal: int | None = None
+    ended_ms: int | None = None
+    reason: str = ""
+    outcome: str | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker of a workflow. not_before_ms: when its next attempt may be made.
+
+    failures: attempts that count against the limit, in this round. disruptions: attempts in a row that were ended from
+    outside without having got anywhere. A round is the first run, a repair or a retry: round_from is the number of its
+    first attempt, ranges what a loader has still to load in it.
+    """
+
+    target: str
+    role: Role
+    type: str
+    telemetry_id: str
+    image: str | None = None
+    parameters: dict[str, Any] = {}
+    status: StepStatus = StepStatus.WAITING
+    attempts: tuple[Attempt, ...] = ()
+    replay: bool = False
+    not_before_ms: int = 0
+    failures: int = 0
+    disruptions: int = 0
+    round_from: int = 1
+    ranges: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The latest attempt; only what it says counts."""
+        return self.attempts[-1] if self.attempts else None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exchange said before anything was started.
+
+    exchange_now_ms: its clock then. load: ranges to be loaded, as texts, sorted, disjoint.
+    settled: segments with a verdict that needs no loading (closed, pending). phase_ms: a known open time, for `3d`.
+    expected: bars of the grid inside `load`.
+    """
+
+    exchange_now_ms: int
+    load: tuple[str, ...]
+    settled: tuple[Segment, ...] = ()
+    phase_ms: int | None = None
+    expected: int = 0
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What the latest comparison of the stored keys with the grid found. round: 1, 2, … of the workflow."""
+
+    round: int
+    checked_ms: int
+    expected: int
+    stored: int
+    segments: tuple[Segment, ...]
+
+
+class Workflow(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted request and all that became of it.
+
+    span: the range asked for, clipped to the exchange's now; requested: the range as it was written.
+    again: load also what coverage already has. asking_failures: tries in a row to ask the exchange in vain.
+    surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
+    topic_removed, dlq_removed: what retention has removed since the end.
+    """
+
+    format: int = FORMAT
+    queue_id: str
+    symbol: str
+    type: str
+    requested: str
+    span: TimeRange
+    clipped: bool = False
+    again: bool = False
+    created_ms: int
+    status: Status = Status.PENDING
+    topic: str
+    collection: str
+    steps: tuple[Step, ...]
+    plan: Plan | None = None
+    asking_failures: int = 0
+    not_before_ms: int = 0
+    waiting_for: str = ""
+    proof: Proof | None = None
+    repairs: int = 0
+    surveyed: bool = False
+    stop_asked_ms: int | None = None
+    failure: Failure | None = None
+    ended_ms: int | None = None
+    topic_removed: bool = False
+    dlq_removed: bool = False
+
+    @property
+    def series(self) -> Series:
+        return series_of(self.symbol, self.type)
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    def step(self, target: str) -> Step | None:
+        """The step of `target`, if the workflow has one."""
+        return next((step for step in self.steps if step.target == target), None)
+
+    def with_step(self, changed: Step) -> Workflow:
+        """This workflow with `changed` in the place of the step of the same target."""
+        steps = tuple(changed if step.target == changed.target else step for step in self.steps)
+        return msgspec.structs.replace(self, steps=steps)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Workflow).decode
+
+
+def encode_workflow(workflow: Workflow) -> bytes:
+    """The document's JSON."""
+    return _encode(workflow)
+
+
+def decode_workflow(body: bytes) -> Workflow:
+    """Read a document written by this version or an older one."""
+    return _decode(body)

@@ -1,0 +1,75 @@
+"""The one place that turns settings into adapters; each is imported only when it is made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.launcher import Launcher
+from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+
+if TYPE_CHECKING:
+    from streamforge_utils.adapters.embedded.datadir import DataDirectory
+
+BUS, STORE, JOBS = "bus", "store", "jobs"
+"""The folders of the embedded adapters inside the data directory."""
+
+
+def make_bus(settings: DataSettings, *, clock: Clock | None = None, observer: Observer | None = None) -> MessageBus:
+    """The embedded bus on `DATA/bus`. Raises ConfigError or RetryableError."""
+    from streamforge_utils.adapters.embedded.bus import EmbeddedBus
+
+    return EmbeddedBus(settings.data_dir / BUS, clock=clock or SystemClock(), observer=observer or Silent())
+
+
+def make_store(settings: DataSettings, *, observer: Observer | None = None) -> Store:
+    """The embedded store on `DATA/store`. Raises ConfigError or RetryableError."""
+    from streamforge_utils.adapters.embedded.store import EmbeddedStore
+
+    return EmbeddedStore(settings.data_dir / STORE, observer=observer or Silent())
+
+
+def make_exchange(
+    settings: ExchangeSettings, *, clock: Clock | None = None, observer: Observer | None = None
+) -> Exchange:
+    """Binance, or what speaks as it does at the given URLs. Raises ConfigError."""
+    from streamforge_utils.adapters.binance.exchange import BinanceExchange
+
+    return BinanceExchange(
+        settings.urls,
+        weight_limit=settings.weight_per_minute,
+        clock=clock or SystemClock(),
+        observer=observer or Silent(),
+        api_key=settings.api_key,
+    )
+
+
+def make_data_directory(settings: DataSettings) -> DataDirectory:
+    """The data directory: its format, and the lock of the one manager that holds it."""
+    from streamforge_utils.adapters.embedded.datadir import DataDirectory
+
+    return DataDirectory(settings.data_dir)
+
+
+def make_launcher(
+    settings: DataSettings, *, environment: Mapping[str, str] | None = None, clock: Clock | None = None
+) -> Launcher:
+    """The embedded launcher on `DATA/jobs`: one process `python -m streamforge.workers TARGET` per job.
+
+    environment: what every job gets besides its own and `STREAMFORGE_DATA_DIR`.
+    """
+    from streamforge_utils.adapters.embedded.launcher import ProcessLauncher
+
+    return ProcessLauncher(
+        settings.data_dir / JOBS,
+        # -P: the folder in which the manager was started is no place to import from.
+        command=lambda spec: (sys.executable, "-P", "-m", "streamforge.workers", spec.target),
+        base_environment={"STREAMFORGE_DATA_DIR": str(settings.data_dir.absolute()), **(environment or {})},
+        clock=clock,
+    )

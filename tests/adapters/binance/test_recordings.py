@@ -1,0 +1,175 @@
+"""Answers that Binance really gave, by value. Sources: INDEX.md beside the recordings."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from multidict import CIMultiDict
+
+from streamforge_utils.adapters.binance.answers import judge
+from streamforge_utils.adapters.binance.rows import Asked, read_page
+from streamforge_utils.adapters.binance.weights import Action
+from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.errors import BannedError, PermanentError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from tests.adapters.binance.scripted import SYMBOL, always, answer, bench
+
+HOUR = 3_600_000
+FIRST, SECOND = 1_588_280_400_000, 1_591_880_400_000
+NOW = 1_722_513_630_000
+
+
+def recording(name: str) -> Path:
+    folder = Path(os.environ.get("STREAMFORGE_MARKET_DATA") or Path(__file__).parents[3].parent / "shared/market-data")
+    path = folder / name
+    if not path.exists():
+        if os.environ.get("STREAMFORGE_REQUIRE_MARKET_DATA") == "1":
+            pytest.fail(f"the recording {path} is absent")
+        pytest.skip(f"the recording {path} is absent")
+    return path
+
+
+def read(name: str, symbol: str, interval: Interval, span: TimeRange) -> list[Candle]:
+    asked = Asked(
+        symbol=symbol,
+        interval=interval,
+        span=span,
+        sent_span=span,
+        limit=1000,
+        newest=False,
+        observed_ms=NOW,
+        local_ms=NOW,
+    )
+    page = read_page(recording(name).read_bytes(), asked)
+    assert page.dropped == {}
+    return page.candles
+
+
+def test_a_full_page() -> None:
+    name = "klines-rest-json/spot_BTCUSDT-1h_2020-04-30T21_2020-06-11T12_page1.json"
+    candles = read(name, SYMBOL, Interval.H1, TimeRange(FIRST, SECOND))
+    assert [c.open_time for c in candles] == list(range(FIRST, SECOND, HOUR))
+    first = candles[0]
+    assert (first.open, first.high, first.low) == ("8819.15000000", "8849.80000000", "8734.50000000")
+    assert (first.close, first.volume, first.close_time) == ("8761.92000000", "3089.56054500", 1_588_283_999_999)
+    assert (first.quote_asset_volume, first.number_of_trades) == ("27174569.16633405", 34467)
+    assert first.taker_buy_base_asset_volume == "1553.36149800"
+    assert first.taker_buy_quote_asset_volume == "13666586.86496907"
+    assert first.key == "BTCUSDT_1h_1588280400000"
+
+
+def test_a_page_with_a_hole_of_the_exchange() -> None:
+    name = "klines-rest-json/spot_BTCUSDT-1h_2020-06-11T13_2020-07-01T03_page2_gap.json"
+    span = TimeRange(SECOND, 1_593_572_400_001)
+    candles = read(name, SYMBOL, Interval.H1, span)
+    assert len(candles) == 468
+    missing = sorted(set(range(span.start_ms, span.end_ms, HOUR)) - {c.open_time for c in candles})
+    assert missing == [1_593_309_600_000, 1_593_313_200_000, 1_593_316_800_000]
+
+
+def test_bounds_off_the_grid() -> None:
+    name = "klines-rest-json/spot_BTCUSDT-1m_2020-05-06T0442_2020-05-06T0541.json"
+    candles = read(name, SYMBOL, Interval.M1, TimeRange(1_588_740_088_000, 1_588_743_688_001))
+    assert (len(candles), candles[0].open_time, candles[-1].open_time) == (60, 1_588_740_120_000, 1_588_743_660_000)
+
+
+def test_a_page_with_white_space() -> None:
+    name = "klines-rest-json/spot_BTCUSDT-1m_2021-10-22_nautilus.json"
+    candles = read(name, SYMBOL, Interval.M1, TimeRange(1_634_943_780_000, 1_634_944_380_000))
+    assert (len(candles), candles[0].close, candles[0].number_of_trades) == (10, "60719.27000000", 617)
+
+
+async def test_the_recorded_pages_through_the_client() -> None:
+    async with bench(NOW) as made:
+        for name, span, number in (
+            ("spot_BTCUSDT-1h_2020-04-30T21_2020-06-11T12_page1.json", TimeRange(FIRST, SECOND), 1000),
+            ("spot_BTCUSDT-1h_2020-06-11T13_2020-07-01T03_page2_gap.json", TimeRange(SECOND, SECOND + 500 * HOUR), 468),
+        ):
+            body = recording(f"klines-rest-json/{name}").read_bytes()
+            made.server.expect("klines", always(partial(answer, body)))
+            assert len(await made.client.candles(SYMBOL, Interval.H1, span)) == number
+            query = made.server.asked[-1].query
+            assert query["startTime"] == str(span.start_ms)
+            assert query["endTime"] == str(span.end_ms - 1)
+            assert (query["limit"], query["interval"], query["symbol"]) == ("1000", "1h", SYMBOL)
+
+
+def cassette(name: str) -> tuple[int, dict[str, str], bytes]:
+    text = recording(f"http-cassettes/{name}").read_text()
+    if name.endswith(".yml"):
+        response: dict[str, Any] = yaml.safe_load(text)["response"]
+        return response["status"], {}, response["body"].encode()
+    response = msgspec.json.decode(text)[0]["response"]
+    return response["status_code"], response["headers"], response["body"].encode()
+
+
+async def test_a_recorded_page_with_its_headers() -> None:
+    status, headers, body = cassette("spot_klines-1h_LTCBTC_200_2021-03-24.json")
+    assert judge(status, CIMultiDict(headers), body, NOW) is None
+    kept = {name: text for name, text in headers.items() if name in ("Date", "x-mbx-used-weight-1m")}
+    recorded_at = 1_616_593_124_000  # its Date
+    async with bench(recorded_at) as made:
+        made.server.expect("klines", always(lambda: answer(body, status, **kept)))
+        candles = await made.client.candles("LTCBTC", Interval.H1, TimeRange(1_616_025_600_000, 1_616_032_800_000))
+    assert [(c.open_time, c.close, c.version) for c in candles] == [
+        (1_616_025_600_000, "0.00349500", recorded_at),
+        (1_616_029_200_000, "0.00347900", recorded_at),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "hint"),
+    [
+        ("spot_klines_400_code-1120-invalid-interval_2021-04-07.json", -1120, "choose an interval"),
+        ("spot_klines_400_code-1121-invalid-symbol.yml", -1121, "does not list this symbol"),
+        ("spot_depth_400_code-1121-invalid-symbol_2018-03-23.json", -1121, "does not list this symbol"),
+    ],
+)
+async def test_recorded_refusals_are_permanent(name: str, code: int, hint: str) -> None:
+    status, headers, body = cassette(name)
+    trouble = judge(status, CIMultiDict(headers), body, NOW)
+    assert trouble is not None
+    assert (trouble.action, trouble.code) == (Action.FAIL, code)
+    async with bench(NOW) as made:
+        made.server.expect("klines", always(lambda: answer(body, status)))
+        with pytest.raises(PermanentError, match=f"HTTP 400, code {code}: .*{hint}"):
+            await made.client.candles(SYMBOL, Interval.H1, TimeRange(FIRST, SECOND))
+
+
+async def test_a_recorded_time() -> None:
+    status, _, body = cassette("spot_time_200_2021-03-24.json")
+    told = msgspec.json.decode(body)["serverTime"]
+    async with bench(told) as made:
+        made.server.expect("time", always(lambda: answer(body, status)))
+        assert await made.client.server_time() == told
+
+
+async def test_quoted_bans_limits_and_blocks() -> None:
+    lines = recording("http-errors-quoted/rate-limit-and-block-errors_quoted.jsonl").read_bytes().splitlines()
+    quoted = [msgspec.json.decode(line) for line in lines]
+    assert [case["http_status"] for case in quoted] == [418, 429, 451, 418]
+    before_ban = 1_516_363_000_000
+    async with bench(before_ban) as made:
+        made.server.expect("time", always(lambda: answer((quoted[0]["body"]).encode(), 418)))
+        with pytest.raises(BannedError, match=r"2018-01-19T11:58:36\.074Z") as banned:
+            await made.client.server_time()
+        assert banned.value.until_ms == 1_516_363_116_074
+        assert banned.value.retry_after == pytest.approx(116.074)
+    async with bench(NOW) as made:
+        made.server.expect("time", always(lambda: answer(quoted[1]["body"].encode(), 429)))
+        assert await made.client.server_time() >= NOW + 30_000  # the next minute was waited for
+        made.server.expect("klines", always(lambda: answer(quoted[2]["body"].encode(), 451)))
+        with pytest.raises(PermanentError, match=r"HTTP 451.*for legal reasons.*Service unavailable from a restricted"):
+            await made.client.candles(SYMBOL, Interval.H1, TimeRange(FIRST, SECOND))
+    async with bench(NOW) as made:
+        made.server.expect("time", always(lambda: answer(b"", 418, Retry_After=str(quoted[3]["retry_after_s"]))))
+        with pytest.raises(BannedError) as banned:
+            await made.client.server_time()
+        assert banned.value.until_ms == NOW + 720_000

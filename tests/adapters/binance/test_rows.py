@@ -1,0 +1,207 @@
+"""Answers of `klines` turned into candles."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamforge_utils.adapters.binance.rows import Asked, MalformedPage, Page, read_page
+from streamforge_utils.model.candles import encode_candle, stored_document
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from tests.adapters.binance.scripted import Row, row, rows
+
+MINUTE = 60_000
+START = 1_722_470_400_000
+NOW = START + 10_000 * MINUTE
+
+
+def read(
+    answer: list[Row] | bytes,
+    *,
+    span: TimeRange | None = None,
+    limit: int = 1000,
+    newest: bool = False,
+    symbol: str = "BTCUSDT",
+) -> Page:
+    span = span if span is not None else TimeRange(START, NOW)
+    asked = Asked(
+        symbol=symbol,
+        interval=Interval.M1,
+        span=span,
+        sent_span=TimeRange(0, span.end_ms) if newest else span,
+        limit=limit,
+        newest=newest,
+        observed_ms=NOW,
+        local_ms=NOW,
+    )
+    return read_page(answer if isinstance(answer, bytes) else msgspec.json.encode(answer), asked)
+
+
+def opens(page: Page) -> list[int]:
+    return [candle.open_time for candle in page.candles]
+
+
+def test_a_row_becomes_a_candle_field_by_field() -> None:
+    candle = read(
+        [
+            row(
+                START,
+                open="1.10",
+                high="2.20",
+                low="0.00000010",
+                close="1.50",
+                volume="1000",
+                quote_volume="3.3",
+                trades=7,
+                taker_base="4.4",
+                taker_quote="5.5",
+            )
+        ]
+    ).candles[0]
+    assert msgspec.to_builtins(candle) == {
+        "_key": f"BTCUSDT_1m_{START}",
+        "_version": NOW,
+        "symbol": "BTCUSDT",
+        "interval": "1m",
+        "open_time": START,
+        "open": "1.10",
+        "high": "2.20",
+        "low": "0.00000010",
+        "close": "1.50",
+        "volume": "1000",
+        "close_time": START + 59_999,
+        "quote_asset_volume": "3.3",
+        "number_of_trades": 7,
+        "taker_buy_base_asset_volume": "4.4",
+        "taker_buy_quote_asset_volume": "5.5",
+    }
+
+
+@given(st.data())
+def test_disorder_and_repetition_leave_each_row_once_in_order(data: st.DataObject) -> None:
+    made = rows(START, data.draw(st.integers(1, 30)))
+    harmed = data.draw(st.permutations(made + data.draw(st.lists(st.sampled_from(made), max_size=10))))
+    page = read(harmed)
+    assert opens(page) == [r[0] for r in made]
+    assert page.dropped.get("duplicate", 0) == len(harmed) - len(made)
+    assert ("disorder" in page.dropped) == ([r[0] for r in harmed] != sorted(int(r[0]) for r in harmed))
+
+
+def test_rows_outside_what_was_asked_are_dropped_and_counted() -> None:
+    span = TimeRange(START + 2 * MINUTE, START + 5 * MINUTE)
+    page = read(rows(START, 10), span=span)
+    assert opens(page) == [START + k * MINUTE for k in (2, 3, 4)]
+    assert page.dropped == {"outside": 7}
+
+
+def test_rows_before_the_span_are_expected_of_the_newest() -> None:
+    span = TimeRange(START + 2 * MINUTE, START + 5 * MINUTE)
+    page = read(rows(START, 5), span=span, newest=True)
+    assert (opens(page), page.dropped) == ([START + k * MINUTE for k in (2, 3, 4)], {})
+
+
+def test_of_too_many_rows_the_oldest_or_the_newest_stay() -> None:
+    assert opens(read(rows(START, 5), limit=2)) == [START, START + MINUTE]
+    assert opens(read(rows(START, 5), limit=2, newest=True)) == [START + 3 * MINUTE, START + 4 * MINUTE]
+
+
+def test_bars_off_the_grid_and_holes_are_kept() -> None:
+    made = [row(START, START + 40_773), row(START + 90_500, START + 119_999), row(START + 7 * MINUTE)]
+    assert opens(read(made)) == [START, START + 90_500, START + 7 * MINUTE]
+
+
+def test_microseconds_are_normalised() -> None:
+    micro = [
+        [*r[:1], *r[1:6], int(r[6]) * 1000 + 999, *r[7:]] for r in ([int(r[0]) * 1000, *r[1:]] for r in rows(START, 3))
+    ]
+    page = read(micro)
+    assert opens(page) == [START, START + MINUTE, START + 2 * MINUTE]
+    assert page.candles[0].close_time == START + 59_999
+
+
+NUMBER_FIELDS = ["open", "high", "low", "close", "volume", "quote_volume", "taker_base", "taker_quote"]
+BAD_NUMBERS = ["", "nan", "NaN", "inf", "-inf", "Infinity", "-1", "+1", " 1", "1 ", "1e5", "1_0", "0x1", "1,2", "1.2.3"]
+BAD_NUMBERS += [".5", "5.", "007", "١", "1\n", "null", "9" * 400]
+
+
+@pytest.mark.parametrize("field", NUMBER_FIELDS)
+@pytest.mark.parametrize("text", BAD_NUMBERS)
+def test_what_is_no_decimal_number_is_refused_by_row_and_value(field: str, text: str) -> None:
+    made = rows(START, 5)
+    made[3] = row(START + 3 * MINUTE, None, **{field: text})
+    with pytest.raises(MalformedPage, match=rf"^row 3 \(open time {START + 3 * MINUTE}\), column \d+: .* no decimal"):
+        read(made)
+
+
+BAD_ROWS: dict[str, list[object]] = {
+    "too short": [*row(START)[:-1]],
+    "too long": [*row(START), "0"],
+    "a number for a text": [*row(START, open=1)],
+    "a text for a time": [*row(START)[:6], "x", *row(START)[7:]],
+    "null": [None, *row(START)[1:]],
+    "a fraction of a time": [START + 0.5, *row(START)[1:]],
+    "seconds": [*row(START // 1000, START // 1000 + 59)],
+    "nanoseconds": [*row(START * 10**6, START * 10**6 + 1)],
+    "it ends before it begins": [*row(START, START)],
+    "its end is in microseconds": [*row(START, START * 1000)],
+    "negative trades": [*row(START, trades=-1)],
+    "no row": [],
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ROWS)
+def test_a_row_of_the_wrong_shape_is_refused(kind: str) -> None:
+    with pytest.raises(MalformedPage, match=r"\[1\]|^row [01]\b"):
+        read(msgspec.json.encode([row(START + MINUTE), BAD_ROWS[kind]]))
+
+
+def test_mixed_units_and_contradictions_are_refused() -> None:
+    with pytest.raises(MalformedPage, match=r"row 1: open time \d{16} is not in milliseconds"):
+        read([row(START), row(START * 1000, START * 1000 + 1)])
+    with pytest.raises(MalformedPage, match=f"two different rows open at {START}"):
+        read([row(START), row(START, high="777")])
+
+
+def test_an_empty_page_and_a_page_that_is_none() -> None:
+    assert read([]).candles == []
+    for body in (b"", b"{}", b"null", b"[[]]", b"[1]", b"<html>", b"\xff"):
+        with pytest.raises(MalformedPage):
+            read(body)
+
+
+@given(
+    texts=st.lists(st.from_regex(r"(0|[1-9][0-9]{0,12})(\.[0-9]{1,12})?", fullmatch=True), min_size=8, max_size=8),
+    symbol=st.sampled_from(["BTCUSDT", "1INCHUSDT", "这是测试币456", "A.B-C"]),
+)
+def test_what_is_let_through_can_be_stored_as_it_is(texts: list[str], symbol: str) -> None:
+    candle = read([row(START, None, **dict(zip(NUMBER_FIELDS, texts, strict=True)))], symbol=symbol).candles[0]
+    key, version, body = stored_document(candle.key.encode(), encode_candle(candle))
+    assert (key, version) == (candle.key, NOW)
+    stored = msgspec.json.decode(body)
+    assert [stored[f] for f in ("open", "high", "low", "close", "volume")] == [float(t) for t in texts[:5]]
+
+
+@given(st.dictionaries(st.sampled_from(NUMBER_FIELDS), st.text(max_size=6), min_size=1, max_size=3))
+def test_any_text_is_either_refused_or_storable(changes: dict[str, str]) -> None:
+    try:
+        candles = read([row(START), row(START + MINUTE, None, **changes)]).candles
+    except MalformedPage:
+        return
+    for candle in candles:
+        try:
+            stored_document(candle.key.encode(), encode_candle(candle))
+        except PermanentError as error:  # pragma: no cover
+            pytest.fail(f"let through but not storable: {changes}: {error}")
+
+
+def test_pages_cut_anywhere_are_refused() -> None:
+    body = msgspec.json.encode(rows(START, 3))
+    for end in random.Random(1).sample(range(1, len(body)), 50):
+        with pytest.raises(MalformedPage):
+            read(body[:end])

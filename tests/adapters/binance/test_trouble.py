@@ -1,0 +1,362 @@
+"""What the client does about each kind of bad answer, against a server that gives it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import pytest
+from aiohttp import web
+
+from streamforge_utils.adapters.binance import BinanceExchange, Retries
+from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.observing import Silent
+from tests.adapters.binance.scripted import SYMBOL, Bench, Handler, always, answer, bench, error, row, rows
+from tests.doubles.clock import FakeClock
+
+NOW = 1_722_513_630_000  # 2024-08-01T12:00:30Z
+START = NOW - 30_000 - 60 * 60_000
+SPAN = TimeRange(START, START + 3 * 60_000)
+OPENS = [START, START + 60_000, START + 120_000]
+KEY = "k" * 40
+
+
+def listed(made: Bench) -> None:
+    made.server.series[SYMBOL, "1m"] = rows(START, 61)
+
+
+async def opens(made: Bench) -> list[int]:
+    return [c.open_time for c in await made.client.candles(SYMBOL, Interval.M1, SPAN)]
+
+
+async def _cut(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await response.write(b"[[17")
+    assert request.transport is not None
+    request.transport.abort()
+    return response
+
+
+async def _reset(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+def html(status: int) -> Handler:
+    return always(lambda: web.Response(status=status, text="<html>oops</html>", content_type="text/html"))
+
+
+TRANSIENT: dict[str, Handler] = {
+    "500": html(500),
+    "502": html(502),
+    "503": html(503),
+    "504 with -1007": always(lambda: error(504, -1007, "Timeout waiting for response from backend server.")),
+    "-1000": always(lambda: error(400, -1000, "An unknown error occurred while processing the request.")),
+    "-1001": always(lambda: error(400, -1001, "Internal error; unable to process your request.")),
+    "-1006": always(lambda: error(400, -1006, "An unexpected response was received.")),
+    "-1008": always(lambda: error(503, -1008, "Server is currently overloaded.")),
+    "-1016": always(lambda: error(503, -1016, "This service is no longer available.")),
+    "408": html(408),
+    "html with 200": html(200),
+    "an error with 200": always(lambda: answer({"code": 0, "msg": "?"})),
+    "cut in the middle": _cut,
+    "reset": _reset,
+    "json that breaks off": always(lambda: answer(b'[[1722510000000,"1')),
+    "no list": always(lambda: answer(b'"hello"')),
+    "not utf-8": always(lambda: answer(b'[["\xff\xfe"]]')),
+    "bytes that are no gzip": always(lambda: answer(b"no gzip", Content_Encoding="gzip")),
+    "too large": always(lambda: answer(b"[" + b" " * (8 * 1024 * 1024) + b"]")),
+    "a row with a nan": always(lambda: answer([row(START, high="nan")])),
+    "204": always(lambda: web.Response(status=204)),
+    "429 without a time": always(lambda: error(429, -1003, "Too many requests queued.")),
+    "429 with a time": always(lambda: error(429, -1003, "Too many requests queued.", Retry_After="7")),
+}
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+async def test_a_passing_fault_is_asked_through(fault: str) -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        made.server.expect("klines", TRANSIENT[fault], TRANSIENT[fault])
+        assert await opens(made) == OPENS
+        assert made.server.paths().count("klines") == 3
+        # aiohttp itself repeats a GET at once if a kept connection was reset
+        retries = made.observer.counts["exchange_retries_total{endpoint=klines}"]
+        assert retries == 2 or (retries == 1 and fault == "reset")
+        assert made.observer.waits[-1] == (None, None)
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+async def test_a_lasting_fault_is_given_up_and_named(fault: str) -> None:
+    async with bench(NOW, retries=Retries(attempts=3), api_key=KEY) as made:
+        listed(made)
+        made.server.expect("klines", *[TRANSIENT[fault]] * 9)
+        with pytest.raises(
+            RetryableError, match=r"klines BTCUSDT 1m 2024-08-01T11:00Z.*given up after 3 tries"
+        ) as caught:
+            await opens(made)
+        assert made.server.paths().count("klines") in ((3, 4, 5, 6) if fault == "reset" else (3,))
+        assert len(str(caught.value)) < 700
+        assert KEY not in str(caught.value)
+
+
+async def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
+    async def stall(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(30)
+        return web.Response()
+
+    async with bench(NOW, retries=Retries(attempts=2), timeout_s=0.1) as made:
+        listed(made)
+        await made.client.server_time()
+        made.server.expect("klines", stall, stall)
+        with pytest.raises(RetryableError, match=r"no answer within 0\.1 s"):
+            await opens(made)
+
+
+async def test_waits_grow_and_are_capped() -> None:
+    async with bench(NOW, retries=Retries(attempts=7, base_s=1, cap_s=10)) as made:
+        listed(made)
+        made.server.expect("klines", *[html(500)] * 6)
+        await opens(made)
+        assert made.clock.slept == [1, 2, 4, 5, 5, 5]  # half of 2, 4, 8, 10, …: the jitter of the bench is 0.5
+        reasons = {reason for reason, _ in made.observer.waits if reason}
+        assert reasons == {"another try: HTTP 500: the exchange failed"}
+
+
+async def test_the_jitter_is_full() -> None:
+    assert Retries().backoff_s(3, 0.0) == 0
+    assert Retries().backoff_s(3, 1.0) == 4
+    assert Retries().backoff_s(10_000, 1.0) == 30
+
+
+PERMANENT: dict[str, tuple[Callable[[], web.Response], str]] = {
+    "-1121": (lambda: error(400, -1121, "Invalid symbol."), "does not list this symbol"),
+    "-1120": (lambda: error(400, -1120, "Invalid interval."), "choose an interval"),
+    "-1100": (lambda: error(400, -1100, "Illegal characters found in a parameter."), "please report it"),
+    "-1127": (lambda: error(400, -1127, "More than 24 hours."), "shorter time range"),
+    "404": (lambda: web.Response(status=404, text="nothing"), "base URL"),
+    "301": (lambda: web.Response(status=301, headers={"Location": "http://127.0.0.1:1/"}), "base URL"),
+    "401": (lambda: error(401, -2014, "API-key format invalid."), "API key"),
+    "451": (lambda: error(451, 0, "Service unavailable from a restricted location"), "legal reasons.*another"),
+    "400": (lambda: web.Response(status=400, text="bad"), "refuses"),
+}
+
+
+@pytest.mark.parametrize("fault", PERMANENT)
+async def test_what_no_repetition_can_help_fails_at_once(fault: str) -> None:
+    make, says = PERMANENT[fault]
+    async with bench(NOW) as made:
+        listed(made)
+        made.server.expect("klines", always(make))
+        with pytest.raises(PermanentError, match=f"^klines BTCUSDT 1m .*{says}"):
+            await opens(made)
+        assert made.server.paths().count("klines") == 1
+        assert made.clock.slept == []
+
+
+async def test_retry_after_is_obeyed_by_every_call() -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        await made.client.server_time()
+        made.server.expect("klines", always(lambda: error(429, -1003, "Too many.", Retry_After="20")))
+        await opens(made)
+        began = made.clock.monotonic()
+        assert began >= 20.5  # the jitter of the bench is half a second
+        made.server.expect("klines", always(lambda: error(429, -1003, "Too many.", retry_after="20")))
+        await asyncio.gather(opens(made), opens(made))
+        assert made.server.paths().count("klines") == 5  # the other call was not refused, it waited or was before
+        assert ("rate limit of the exchange", NOW + 20_500) in made.observer.waits
+
+
+async def test_a_long_retry_after_is_waited_for_in_part_then_told() -> None:
+    async with bench(NOW, retries=Retries(longest_wait_s=60)) as made:
+        listed(made)
+        made.server.expect("klines", always(lambda: error(429, -1003, "Too many.", Retry_After="300")))
+        with pytest.raises(RetryableError, match=r"not sent: rate limit.*try again in 24[01] s") as caught:
+            await opens(made)
+        assert caught.value.retry_after == pytest.approx(240, abs=1)
+        assert made.server.paths().count("klines") == 1
+
+
+async def test_without_retry_after_the_next_minute_is_waited_for() -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        text = "Too much request weight used; current limit is 1200 request weight per 1 MINUTE. Please use WebSocket."
+        made.server.expect("klines", always(lambda: error(429, -1003, text)))
+        assert await opens(made) == OPENS
+        assert made.clock.now_ms() % 60_000 < 2_000
+        assert 30 <= made.clock.monotonic() < 32
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "seconds"),
+    [
+        ("Way too much request weight used; IP banned until {until}. Please use WebSocket.", None, 500),
+        ("banned", "720", 720),
+        ("IP banned until {until}.", "30", 500),
+        ("IP banned until 1516363116074.", None, 120),  # a time long past says nothing
+        ("", None, 120),
+        ("", "99999999", 3 * 86_400),
+    ],
+)
+async def test_a_ban_stops_every_call_until_it_is_over(text: str, header: str | None, seconds: int) -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        headers = {} if header is None else {"Retry_After": header}
+        said = text.format(until=NOW + 500_000)
+        made.server.expect("klines", always(lambda: error(418, -1003, said, **headers)))
+        await made.client.server_time()
+        with pytest.raises(BannedError) as caught:
+            await opens(made)
+        assert caught.value.until_ms == pytest.approx(NOW + seconds * 1000, abs=100)
+        assert caught.value.retry_after == pytest.approx(seconds, abs=0.1)
+        asked = len(made.server.asked)
+        for wait in (0, seconds / 2):
+            made.clock.advance(wait)
+            with pytest.raises(BannedError, match="not sent: HTTP 418") as again:
+                await opens(made)
+            assert again.value.until_ms == caught.value.until_ms
+            assert again.value.retry_after == pytest.approx(seconds - wait, abs=0.1)
+        with pytest.raises(BannedError):
+            await made.client.symbol_info(SYMBOL)
+        assert len(made.server.asked) == asked
+        made.clock.advance(seconds / 2 + 0.2)
+        assert await opens(made) == OPENS
+
+
+async def test_a_ban_also_stops_what_waits_for_its_weight() -> None:
+    async with bench(NOW, weight_limit=3) as made:
+        listed(made)
+        made.server.expect("klines", always(lambda: error(418, -1003, "IP banned", Retry_After="600")))
+        results = await asyncio.gather(*(opens(made) for _ in range(4)), return_exceptions=True)
+        assert [type(result) for result in results] == [BannedError] * 4
+        assert made.server.paths().count("klines") == 1
+
+
+async def test_the_firewall_is_left_alone() -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        made.server.expect("klines", html(403))
+        with pytest.raises(RetryableError, match=r"HTTP 403: the exchange's firewall.*<html>oops") as caught:
+            await opens(made)
+        assert caught.value.retry_after == 300
+        with pytest.raises(RetryableError, match="not sent: HTTP 403"):
+            await opens(made)
+        assert made.server.paths().count("klines") == 1
+        made.clock.advance(301)
+        assert await opens(made) == OPENS
+
+
+async def test_an_alternate_stands_in_for_a_base_url_that_cannot_be_reached() -> None:
+    async with bench(NOW, before=(f"http://127.0.0.1:{unused_port()}",)) as made:
+        listed(made)
+        assert await opens(made) == OPENS
+        assert made.clock.slept == []
+        assert made.observer.counts["exchange_retries_total{endpoint=time}"] == 1
+        await opens(made)
+        assert sum(made.observer.counts[f"exchange_retries_total{{endpoint={n}}}"] for n in ("time", "klines")) == 1
+
+
+async def test_a_server_that_shuts_down_is_left_for_the_alternate() -> None:
+    async with bench(NOW) as first, bench(NOW, before=(first.url,)) as made:
+        listed(made)
+        first.server.expect("time", always(lambda: error(503, -1016, "This service is no longer available.")))
+        assert await opens(made) == OPENS
+        assert first.server.paths() == ["time"]
+        assert made.server.paths() == ["time", "klines"]
+
+
+async def test_no_server_at_all_is_retryable_and_says_where() -> None:
+    port = unused_port()
+    client = BinanceExchange(
+        [f"http://user:secret@127.0.0.1:{port}"], weight_limit=100, clock=FakeClock(), observer=Silent()
+    )
+    with pytest.raises(RetryableError, match=f"no connection to http://127.0.0.1:{port}") as caught:
+        await client.server_time()
+    assert "secret" not in str(caught.value)
+    await client.close()
+
+
+@pytest.mark.parametrize("url", ["", "localhost:80", "ftp://host", "http://", "https://u:secret@host?x=1", "http://[x"])
+async def test_a_base_url_that_is_none_is_named(url: str) -> None:
+    with pytest.raises(ConfigError, match="base URL") as caught:
+        BinanceExchange([url], weight_limit=1, clock=FakeClock(), observer=Silent())
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_closed_client_refuses() -> None:
+    async with bench(NOW) as made:
+        await made.client.close()
+        with pytest.raises(PermanentError, match="closed"):
+            await opens(made)
+
+
+async def test_the_key_travels_in_its_header_alone() -> None:
+    class Hidden:
+        def reveal(self) -> str:
+            return KEY
+
+    async with bench(NOW) as made:
+        listed(made)
+        client = BinanceExchange(
+            [made.url], weight_limit=100, clock=made.clock, observer=Silent(), api_key=Hidden(), jitter=lambda: 0.5
+        )
+        await client.server_time()
+        made.server.expect("klines", always(lambda: error(400, -9999, f"you sent {KEY}")))
+        with pytest.raises(PermanentError, match=r"you sent \*\*\*"):
+            await client.candles(SYMBOL, Interval.M1, SPAN)
+        await client.close()
+        assert [request.headers["X-MBX-APIKEY"] for request in made.server.asked] == [KEY, KEY]
+        assert all(KEY not in str(request.url) for request in made.server.asked)
+        assert KEY not in repr(client) + repr(vars(client))
+        await made.client.server_time()
+        assert "X-MBX-APIKEY" not in made.server.asked[-1].headers
+
+
+async def test_packed_answers_are_accepted() -> None:
+    import gzip
+
+    import msgspec
+
+    async with bench(NOW) as made:
+        packed = gzip.compress(msgspec.json.encode(rows(START, 3)))
+        made.server.expect("klines", always(lambda: answer(packed, Content_Encoding="gzip")))
+        assert await opens(made) == OPENS
+        assert made.server.asked[-1].headers["Accept-Encoding"] == "gzip"
+
+
+async def test_a_base_url_may_have_a_path() -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        client = BinanceExchange([made.url + "/proxy/"], weight_limit=9, clock=made.clock, observer=Silent())
+        await client.server_time()
+        await client.close()
+        assert made.server.asked[-1].path == "/proxy/api/v3/time"
+
+
+async def test_at_most_eight_requests_are_in_flight() -> None:
+    under_way: list[int] = [0, 0]
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        under_way[0] += 1
+        under_way[1] = max(under_way)
+        await asyncio.sleep(0.01)
+        under_way[0] -= 1
+        return answer([])
+
+    async with bench(NOW) as made:
+        listed(made)
+        made.server.expect("klines", *[slow] * 30)
+        await asyncio.gather(*(opens(made) for _ in range(30)))
+        assert under_way == [0, 8]
+
+
+def unused_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])

@@ -1,0 +1,166 @@
+"""The client keeps to its share of request weight and to the address's limit."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamforge_utils.adapters.binance.limiter import WeightLimiter
+from streamforge_utils.adapters.binance.waits import Waits
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.observing import Silent
+from tests.adapters.binance.scripted import SYMBOL, Bench, bench, rows
+from tests.doubles.clock import FakeClock
+
+NOW = 1_722_513_630_000  # 2024-08-01T12:00:30Z: half a minute is left
+MINUTE = 60_000
+SPAN = TimeRange(NOW - 30_000 - 60 * MINUTE, NOW - 30_000)
+
+
+async def ask(made: Bench, times: int) -> None:
+    for _ in range(times):
+        await made.client.candles(SYMBOL, Interval.M1, SPAN, limit=1)
+
+
+def listed(made: Bench) -> None:
+    made.server.series[SYMBOL, "1m"] = rows(SPAN.start_ms, 61)
+
+
+async def test_the_share_is_spent_at_full_speed_then_the_next_minute_is_waited_for() -> None:
+    async with bench(NOW, weight_limit=21) as made:
+        listed(made)
+        await ask(made, 10)  # 20, and 1 for the time
+        assert made.clock.slept == []
+        await ask(made, 1)
+        assert made.clock.slept == [30.05]
+        assert made.observer.waits == [("request weight", NOW + 30_050), (None, None)]
+        await ask(made, 9)
+        assert len(made.clock.slept) == 1
+
+
+@given(
+    share=st.integers(1, 60),
+    weights=st.lists(st.sampled_from([1, 2, 4, 20]), min_size=1, max_size=60),
+    start_ms=st.integers(NOW, NOW + MINUTE),
+)
+def test_no_minute_ever_sees_more_than_the_share(share: int, weights: list[int], start_ms: int) -> None:
+    spent: dict[int, int] = {}
+
+    async def run() -> None:
+        clock = FakeClock(start_ms)
+        observer = Silent()
+        limiter = WeightLimiter(share, clock.now_ms, Waits(clock, observer), observer, longest_wait_s=3600)
+
+        async def one(weight: int) -> None:
+            await limiter.take(weight)
+            minute = clock.now_ms() // MINUTE
+            spent[minute] = spent.get(minute, 0) + weight
+
+        await asyncio.wait_for(asyncio.gather(*map(one, weights)), 10)
+
+    asyncio.run(run())
+    assert sum(spent.values()) == sum(weights)
+    dearest = max(weights)
+    assert max(spent.values()) <= max(share, dearest)
+    minutes = max(spent) - min(spent) + 1
+    assert sum(weights) <= share * minutes + dearest
+    assert minutes <= sum(weights) / max(1, share - min(dearest, share) + 1) + dearest
+
+
+async def test_minutes_are_the_exchange_s() -> None:
+    async with bench(NOW, weight_limit=3, local_ms=NOW - 3_600_000 + 25_000) as made:
+        listed(made)
+        await ask(made, 1)
+        made.server.clock = made.clock  # both run on together
+        await ask(made, 1)
+        assert made.clock.slept == [30.05]
+
+
+async def test_a_new_share_counts_at_once_for_those_that_wait() -> None:
+    async with bench(NOW, weight_limit=3) as made:
+        listed(made)
+        await ask(made, 1)
+        waiting = asyncio.ensure_future(ask(made, 1))
+        for _ in range(10_000):
+            if made.observer.waits:
+                break
+            await asyncio.sleep(0)
+        before = made.clock.monotonic()
+        made.client.set_weight_limit(100)
+        await waiting
+        await ask(made, 20)
+        assert made.clock.monotonic() - before in (0, pytest.approx(30.05))
+        assert made.observer.waits[-1] == (None, None)
+
+
+async def test_a_smaller_share_slows_down() -> None:
+    async with bench(NOW, weight_limit=1000) as made:
+        listed(made)
+        await ask(made, 5)
+        made.client.set_weight_limit(4)
+        await ask(made, 4)
+        assert made.clock.monotonic() == pytest.approx(90.05, abs=0.2)
+
+
+async def test_a_share_of_nothing_holds_back_and_ends() -> None:
+    async with bench(NOW, weight_limit=0) as made:
+        with pytest.raises(RetryableError, match=r"\(0 a minute;.*larger share") as caught:
+            await made.client.server_time()
+        assert made.server.asked == []
+        assert caught.value.retry_after is not None
+    with pytest.raises(ValueError, match="negative"):
+        made.client.set_weight_limit(-1)
+
+
+async def test_a_request_dearer_than_the_share_is_still_made() -> None:
+    async with bench(NOW, weight_limit=5) as made:
+        listed(made)
+        assert (await made.client.symbol_info(SYMBOL)).base_asset == "BTC"
+        await made.client.server_time()
+        assert made.clock.monotonic() == pytest.approx(30 + 3 * 60, abs=1)  # 20 of a share of 5
+
+
+async def test_what_others_of_the_address_use_counts() -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        made.server.used_weight = 4790
+        await ask(made, 1)
+        assert made.clock.slept == []
+        made.server.used_weight = 4799  # 80 % of 6000 are 4800
+        await ask(made, 2)
+        assert made.clock.slept == [30.05]
+        assert made.observer.gauges["exchange_address_weight"] == 4799
+
+
+async def test_the_limit_of_the_exchange_is_read_from_it() -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        made.server.weight_limit = 50
+        await made.client.symbol_info(SYMBOL)
+        await ask(made, 9)  # 20 + 1 + 18 of 40
+        assert made.clock.slept == []
+        await ask(made, 1)
+        assert made.clock.slept == [30.05]
+
+
+async def test_symbol_info_is_asked_for_once_in_some_minutes() -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        for _ in range(3):
+            await made.client.symbol_info(SYMBOL)
+        assert made.server.paths() == ["exchangeInfo"]
+        made.clock.advance(301)
+        await made.client.symbol_info(SYMBOL)
+        assert made.server.paths() == ["exchangeInfo", "exchangeInfo"]
+
+
+async def test_a_year_of_minutes_fits_into_one_minute_of_weight() -> None:
+    async with bench(NOW, weight_limit=3000) as made:
+        made.server.series[SYMBOL, "1m"] = []
+        await ask(made, 526)
+        assert made.clock.slept == []

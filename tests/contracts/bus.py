@@ -1,0 +1,581 @@
+"""What every bus promises. A subclass says only how to make one: `make_bus` here, `factory` in another process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.ports.bus import (
+    Bus,
+    BusAdmin,
+    Consumer,
+    Message,
+    Received,
+    Retention,
+    Start,
+    TopicPartition,
+    TopicSpec,
+)
+from tests.contracts.bus_remote import line, remote
+
+
+class BusWithAdmin(Bus, BusAdmin, Protocol):
+    """What the contract needs of an adapter."""
+
+
+MakeBus = Callable[[], BusWithAdmin]
+Factory = tuple[str, str]
+"""How another process makes the bus: `module:function`, and the function's only argument."""
+
+
+def numbered(count: int, first: int = 0, key: bytes | None = b"key") -> list[Message]:
+    return [Message(key, b"%d" % number) for number in range(first, first + count)]
+
+
+async def read(consumer: Consumer, count: int, patience_s: float, *, at_once: int = 1000) -> list[Received]:
+    """Exactly `count` messages, or those that came within the patience."""
+    received: list[Received] = []
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + patience_s
+    while len(received) < count and loop.time() < give_up:
+        received += await consumer.poll(min(at_once, count - len(received)), 0.2)
+    return received
+
+
+def values(received: Sequence[Received]) -> list[int]:
+    return [int(message.value) for message in received]
+
+
+class BusFixtures:
+    """Base of the two halves of the contract: the fixtures. patience_s: how long the bus may take to react."""
+
+    patience_s = 10.0
+    takeover_s = 5.0
+    """How long it may take to replace a member of a group that was killed."""
+    settling_s = 0.2
+    """How long nothing must come for the contract to believe that nothing comes."""
+
+    @pytest.fixture
+    def make_bus(self) -> MakeBus:
+        raise NotImplementedError("say how to make the bus")
+
+    @pytest.fixture
+    def factory(self) -> Factory:
+        raise NotImplementedError("say how another process makes the same bus")
+
+    @pytest.fixture
+    async def bus(self, make_bus: MakeBus) -> AsyncIterator[BusWithAdmin]:
+        bus = make_bus()
+        yield bus
+        await bus.close()
+
+    @pytest.fixture
+    async def other(self, make_bus: MakeBus) -> AsyncIterator[BusWithAdmin]:
+        """The same bus, as somebody else sees it."""
+        bus = make_bus()
+        yield bus
+        await bus.close()
+
+    @pytest.fixture
+    async def topic(self, bus: BusWithAdmin) -> AsyncIterator[str]:
+        name = f"contract-{secrets.token_hex(6)}"
+        await bus.create_topic(TopicSpec(name=name))
+        yield name
+        await bus.delete_topic(name)
+
+    @pytest.fixture
+    async def wide(self, bus: BusWithAdmin) -> AsyncIterator[str]:
+        """A topic with four partitions."""
+        name = f"contract-wide-{secrets.token_hex(6)}"
+        await bus.create_topic(TopicSpec(name=name, partitions=4))
+        yield name
+        await bus.delete_topic(name)
+
+
+class BusContract(BusFixtures):
+    """Messages and topics."""
+
+    async def test_messages_arrive_in_order_with_their_offsets(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        consumer = await bus.consumer([topic])
+        await producer.send(topic, numbered(2500))
+        await producer.send(topic, numbered(3, first=2500))
+        received = await read(consumer, 2503, self.patience_s)
+        assert values(received) == list(range(2503))
+        assert [message.offset for message in received] == list(range(2503))
+        assert {(message.topic, message.partition) for message in received} == {(topic, 0)}
+
+    async def test_any_size_of_poll_gives_the_same(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        await producer.send(topic, numbered(2000))
+        for at_once in (1, 7, 999, 1000, 1001, 5000):
+            count = 20 if at_once == 1 else 2000
+            consumer = await bus.consumer([topic])
+            assert values(await read(consumer, count, self.patience_s, at_once=at_once)) == list(range(count))
+            await consumer.close()
+
+    async def test_a_poll_is_never_larger_than_asked_for(self, bus: BusWithAdmin, wide: str) -> None:
+        producer = await bus.producer()
+        await producer.send(wide, numbered(100, key=None))
+        consumer = await bus.consumer([wide])
+        seen = 0
+        while seen < 100:
+            received = await consumer.poll(7, self.patience_s)
+            assert 1 <= len(received) <= 7
+            seen += len(received)
+
+    async def test_an_empty_poll_ends_at_its_timeout(self, bus: BusWithAdmin, topic: str) -> None:
+        consumer = await bus.consumer([topic])
+        assert list(await consumer.poll(10, 0)) == []
+        assert list(await consumer.poll(10, 0.05)) == []
+
+    async def test_a_key_stays_in_its_partition_in_order(self, bus: BusWithAdmin, wide: str) -> None:
+        keys = [b"key-%d" % number for number in range(20)]
+        producer = await bus.producer()
+        for round_ in range(5):
+            await producer.send(wide, [Message(key, b"%d" % round_) for key in keys])
+        received = await read(await bus.consumer([wide]), 100, self.patience_s)
+        by_key: dict[bytes | None, list[Received]] = {}
+        for message in received:
+            by_key.setdefault(message.key, []).append(message)
+        assert len(by_key) == 20
+        for messages in by_key.values():
+            assert values(messages) == [0, 1, 2, 3, 4]
+            assert len({message.partition for message in messages}) == 1
+        assert {message.partition for message in received} == {0, 1, 2, 3}
+
+    async def test_two_producers_agree_on_the_partition_of_a_key(
+        self, bus: BusWithAdmin, other: BusWithAdmin, wide: str
+    ) -> None:
+        keys = [b"key-%d" % number for number in range(20)]
+        for maker in (bus, other):
+            await (await maker.producer()).send(wide, [Message(key, b"") for key in keys])
+        received = await read(await bus.consumer([wide]), 40, self.patience_s)
+        assert len({(message.key, message.partition) for message in received}) == 20
+
+    async def test_messages_without_a_key_are_spread(self, bus: BusWithAdmin, wide: str) -> None:
+        producer = await bus.producer()
+        for number in range(100):
+            await producer.send(wide, numbered(1, first=number, key=None))
+        received = await read(await bus.consumer([wide]), 100, self.patience_s)
+        assert {message.partition for message in received} == {0, 1, 2, 3}
+        for partition in range(4):
+            mine = values([message for message in received if message.partition == partition])
+            assert mine == sorted(mine)
+
+    @settings(
+        max_examples=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
+    @given(
+        messages=st.lists(
+            st.builds(
+                Message,
+                st.none() | st.binary(max_size=50),
+                st.binary(max_size=300),
+                st.lists(st.tuples(st.text(min_size=1, max_size=10), st.binary(max_size=20)), max_size=3).map(tuple),
+            ),
+            min_size=1,
+            max_size=20,
+        )
+    )
+    async def test_keys_values_and_headers_come_back_as_sent(
+        self, bus: BusWithAdmin, topic: str, messages: list[Message]
+    ) -> None:
+        consumer = await bus.consumer([topic], start=Start.LATEST)
+        producer = await bus.producer()
+        await producer.send(topic, messages)
+        received = await read(consumer, len(messages), self.patience_s)
+        assert [Message(m.key, m.value, m.headers) for m in received] == messages
+        await consumer.close()
+        await producer.close()
+
+    async def test_the_time_of_sending_is_kept(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        await producer.send(topic, numbered(1))
+        await producer.send(topic, numbered(1))
+        first, second = await read(await bus.consumer([topic]), 2, self.patience_s)
+        assert 1_700_000_000_000 < first.timestamp_ms <= second.timestamp_ms
+
+    async def test_sending_nothing_does_nothing(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        await producer.send(topic, [])
+        assert list(await (await bus.consumer([topic])).poll(1, 0)) == []
+
+    async def test_concurrent_sends_all_arrive_each_in_order(self, bus: BusWithAdmin, topic: str) -> None:
+        producers = [await bus.producer() for _ in range(3)]
+        await asyncio.gather(
+            *(
+                producer.send(topic, [Message(b"%d" % number, b"%d" % at) for at in range(50)])
+                for producer in producers
+                for number in range(5)
+            )
+        )
+        received = await read(await bus.consumer([topic]), 750, self.patience_s)
+        assert [message.offset for message in received] == list(range(750))
+        for number in range(5):
+            mine = values([message for message in received if message.key == b"%d" % number])
+            assert sorted(mine) == sorted([*range(50)] * 3)
+
+    async def test_what_is_confirmed_is_seen_by_another_process(
+        self, bus: BusWithAdmin, topic: str, factory: Factory
+    ) -> None:
+        async with remote(factory, "read", topic, "3") as process:
+            assert await line(process) == "ready"
+            await (await bus.producer()).send(topic, numbered(3))
+            assert [await line(process) for _ in range(3)] == ["0", "1", "2"]
+
+    async def test_what_another_process_confirmed_is_seen_here(
+        self, bus: BusWithAdmin, topic: str, factory: Factory
+    ) -> None:
+        consumer = await bus.consumer([topic])
+        async with remote(factory, "send", topic, "label", "4", "5") as process:
+            assert [await line(process) for _ in range(4)] == ["5", "10", "15", "20"]
+            received = await read(consumer, 20, self.patience_s)
+        assert values(received) == list(range(20))
+        assert {message.key for message in received} == {b"label"}
+
+    async def test_one_consumer_serves_several_topics_fairly(self, bus: BusWithAdmin, topic: str, wide: str) -> None:
+        producer = await bus.producer()
+        await producer.send(wide, numbered(20_000, key=None))
+        await producer.send(topic, numbered(1))
+        consumer = await bus.consumer([wide, topic])
+        received = await read(consumer, 4000, self.patience_s, at_once=100)
+        assert topic in {message.topic for message in received}
+
+    async def test_start_latest_sees_what_is_sent_afterwards_only(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        await producer.send(topic, numbered(5))
+        consumer = await bus.consumer([topic], start=Start.LATEST)
+        await producer.send(topic, numbered(2, first=5))
+        assert values(await read(consumer, 2, self.patience_s)) == [5, 6]
+
+    async def test_start_at_a_time(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        times: list[int] = []
+        reader = await bus.consumer([topic])
+        for number in range(6):
+            await producer.send(topic, numbered(2, first=2 * number))
+            times.append((await read(reader, 2, self.patience_s))[0].timestamp_ms)
+            while len(times) > 1 and times[-1] == times[-2]:  # two sends within one millisecond
+                times.pop()
+        for time_ms in times:
+            consumer = await bus.consumer([topic], start_time_ms=time_ms)
+            (message,) = await read(consumer, 1, self.patience_s)
+            assert message.timestamp_ms == time_ms
+            await consumer.close()
+        late = await bus.consumer([topic], start_time_ms=times[-1] + 60_000)
+        await producer.send(topic, numbered(1, first=99))
+        assert values(await read(late, 1, self.patience_s)) == [99]
+        early = await bus.consumer([topic], start_time_ms=0)
+        assert values(await read(early, 13, self.patience_s)) == [*range(12), 99]
+
+    async def test_seek_back_and_forth(self, bus: BusWithAdmin, topic: str) -> None:
+        await (await bus.producer()).send(topic, numbered(2500))
+        consumer = await bus.consumer([topic])
+        place = TopicPartition(topic, 0)
+        assert values(await read(consumer, 1200, self.patience_s, at_once=70)) == list(range(1200))
+        await consumer.seek(place, 3)
+        assert values(await read(consumer, 2, self.patience_s)) == [3, 4]
+        await consumer.seek(place, 2490)
+        assert values(await read(consumer, 10, self.patience_s)) == list(range(2490, 2500))
+        await consumer.seek(place, 0)
+        assert values(await read(consumer, 2500, self.patience_s)) == list(range(2500))
+
+    async def test_an_unknown_topic_is_a_permanent_error(self, bus: BusWithAdmin) -> None:
+        with pytest.raises(PermanentError, match="nobody-made-this"):
+            await bus.consumer(["nobody-made-this"])
+        producer = await bus.producer()
+        with pytest.raises(PermanentError, match="nobody-made-this"):
+            await producer.send("nobody-made-this", numbered(1))
+        with pytest.raises(PermanentError, match="nobody-made-this"):
+            await bus.lag("nobody-made-this", "group")
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "../a", "ключ", "a\n", "a\0b", "x" * 250, "a:b"])
+    async def test_an_illegal_topic_name_is_a_permanent_error(self, bus: BusWithAdmin, name: str) -> None:
+        with pytest.raises(PermanentError):
+            await bus.create_topic(TopicSpec(name=name))
+
+    async def test_a_message_that_is_too_large_is_a_permanent_error(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        with pytest.raises(PermanentError, match=r"\b20000\d\d\b"):
+            await producer.send(topic, [Message(b"large", b"x" * 2_000_000)])
+        await producer.send(topic, [Message(b"fits", b"x" * 900_000)])
+        (message,) = await read(await bus.consumer([topic]), 1, self.patience_s)
+        assert (message.key, message.offset) == (b"fits", 0)
+
+    async def test_creating_twice_is_harmless(self, bus: BusWithAdmin, other: BusWithAdmin, topic: str) -> None:
+        await (await bus.producer()).send(topic, numbered(3))
+        await bus.create_topic(TopicSpec(name=topic))
+        await other.create_topic(TopicSpec(name=topic, partitions=5))
+        assert values(await read(await bus.consumer([topic]), 3, self.patience_s)) == [0, 1, 2]
+
+    async def test_topics_are_listed(self, bus: BusWithAdmin, topic: str, wide: str) -> None:
+        long = f"Long.{'X_y-' * 59}{secrets.token_hex(3)}"
+        await bus.create_topic(TopicSpec(name=long))
+        listed = await bus.topics()
+        assert {topic, wide, long} <= set(listed)
+        assert list(listed) == sorted(listed)
+        await bus.delete_topic(long)
+        assert long not in await bus.topics()
+
+    async def test_names_that_differ_in_case_or_at_their_end_are_different_topics(self, bus: BusWithAdmin) -> None:
+        stem = secrets.token_hex(5)
+        names = [f"Ab-{stem}", f"ab-{stem}", f"{stem}{'x' * 230}a", f"{stem}{'x' * 230}b", f".{stem}", f"{stem}."]
+        producer = await bus.producer()
+        for name in names:
+            await bus.create_topic(TopicSpec(name=name))
+            await producer.send(name, [Message(None, name.encode())])
+        for name in names:
+            (message,) = await read(await bus.consumer([name]), 1, self.patience_s)
+            assert message.value == name.encode()
+            await bus.delete_topic(name)
+
+    async def test_a_deleted_topic_is_gone_and_says_so(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        consumer = await bus.consumer([topic])
+        await producer.send(topic, numbered(3))
+        await bus.delete_topic(topic)
+        await bus.delete_topic(topic)
+        with pytest.raises(PermanentError, match=topic):
+            await producer.send(topic, numbered(1))
+        with pytest.raises(PermanentError, match=topic):
+            await read(consumer, 1000, self.patience_s)
+
+    async def test_a_topic_made_again_begins_empty(self, bus: BusWithAdmin, other: BusWithAdmin, topic: str) -> None:
+        old = await other.producer()
+        await old.send(topic, numbered(10))
+        consumer = await bus.consumer([topic], group="group")
+        await read(consumer, 10, self.patience_s)
+        await consumer.commit({TopicPartition(topic, 0): 10})
+        await consumer.close()
+        await bus.delete_topic(topic)
+        await bus.create_topic(TopicSpec(name=topic))
+        await old.send(topic, numbered(2, first=100))
+        again = await bus.consumer([topic], group="group")
+        received = await read(again, 2, self.patience_s)
+        assert [(m.offset, m.value) for m in received] == [(0, b"100"), (1, b"101")]
+
+    async def test_a_cancelled_poll_loses_nothing(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        consumer = await bus.consumer([topic])
+        received: list[Received] = []
+        for number in range(30):
+            task = asyncio.create_task(_into(consumer, received))
+            for _ in range(number % 7):
+                await asyncio.sleep(0)
+            await producer.send(topic, numbered(1, first=number))
+            task.cancel()
+            await asyncio.wait({task})
+        received += await read(consumer, 30 - len(received), self.patience_s)
+        assert values(received) == list(range(30))
+
+    async def test_a_cancelled_send_leaves_the_producer_usable(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        for number in range(20):
+            task = asyncio.create_task(producer.send(topic, numbered(1, first=number)))
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait({task})
+        await producer.send(topic, numbered(1, first=99))
+        received: list[Received] = []
+        consumer = await bus.consumer([topic])
+        while not received or received[-1].value != b"99":
+            received += await consumer.poll(100, self.patience_s)
+        assert values(received) == sorted(set(values(received)))
+
+    async def test_closing_twice_is_harmless_and_the_bus_closes_what_it_made(
+        self, make_bus: MakeBus, topic: str
+    ) -> None:
+        bus = make_bus()
+        producer, consumer = await bus.producer(), await bus.consumer([topic], group="group")
+        await producer.close()
+        await producer.close()
+        await bus.close()
+        await bus.close()
+        with pytest.raises((PermanentError, RetryableError)):
+            await consumer.poll(1, 0)
+
+
+class BusGroupContract(BusFixtures):
+    """Groups, committed offsets, lag and the cap."""
+
+    async def test_a_group_resumes_at_the_committed_offset(self, bus: BusWithAdmin, topic: str) -> None:
+        await (await bus.producer()).send(topic, numbered(20))
+        first = await bus.consumer([topic], group="group")
+        assert values(await read(first, 8, self.patience_s)) == list(range(8))
+        await first.commit({TopicPartition(topic, 0): 5})
+        await first.close()
+        second = await bus.consumer([topic], group="group")
+        assert values(await read(second, 15, self.patience_s)) == list(range(5, 20))
+
+    async def test_what_was_not_committed_is_read_again(self, bus: BusWithAdmin, topic: str) -> None:
+        await (await bus.producer()).send(topic, numbered(3))
+        for _ in range(2):
+            consumer = await bus.consumer([topic], group="group")
+            assert values(await read(consumer, 3, self.patience_s)) == [0, 1, 2]
+            await consumer.close()
+
+    async def test_groups_do_not_disturb_each_other(self, bus: BusWithAdmin, topic: str) -> None:
+        await (await bus.producer()).send(topic, numbered(4))
+        for group in ("one", "two"):
+            consumer = await bus.consumer([topic], group=group)
+            assert values(await read(consumer, 4, self.patience_s)) == [0, 1, 2, 3]
+            await consumer.commit({TopicPartition(topic, 0): 4})
+
+    async def test_start_latest_of_a_group_counts_from_its_first_member_on(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        await producer.send(topic, numbered(3))
+        first = await bus.consumer([topic], group="group", start=Start.LATEST)
+        await producer.send(topic, numbered(1, first=3))
+        assert values(await read(first, 1, self.patience_s)) == [3]
+        await first.commit({TopicPartition(topic, 0): 4})
+        await first.close()
+        await producer.send(topic, numbered(1, first=4))
+        second = await bus.consumer([topic], group="group", start=Start.LATEST)
+        assert values(await read(second, 1, self.patience_s)) == [4]
+
+    async def test_a_consumer_without_a_group_cannot_commit(self, bus: BusWithAdmin, topic: str) -> None:
+        consumer = await bus.consumer([topic])
+        with pytest.raises(PermanentError, match="group"):
+            await consumer.commit({TopicPartition(topic, 0): 1})
+
+    async def test_a_time_to_start_at_is_not_for_groups(self, bus: BusWithAdmin, topic: str) -> None:
+        with pytest.raises(PermanentError, match="group"):
+            await bus.consumer([topic], group="group", start_time_ms=1)
+
+    async def test_two_members_share_the_partitions(self, bus: BusWithAdmin, other: BusWithAdmin, wide: str) -> None:
+        members = [await bus.consumer([wide], group="group"), await other.consumer([wide], group="group")]
+        producer = await bus.producer()
+        seen: list[dict[int, set[int]]] = [{}, {}]
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self.patience_s
+        number = 0
+        # They share once each has read something that the other one has not, and everything was read by somebody.
+        while loop.time() < give_up and not (seen[0] and seen[1]):
+            await producer.send(wide, numbered(8, first=number, key=None))
+            number += 8
+            for member, mine in zip(members, seen, strict=True):
+                for message in await member.poll(100, 0.05):
+                    mine.setdefault(message.partition, set()).add(int(message.value))
+        while loop.time() < give_up and _read_by(seen) != set(range(number)):
+            for member, mine in zip(members, seen, strict=True):
+                for message in await member.poll(100, 0.05):
+                    mine.setdefault(message.partition, set()).add(int(message.value))
+        assert seen[0]
+        assert seen[1]
+        assert _read_by(seen) == set(range(number))
+
+    async def test_a_member_that_closes_is_replaced_from_the_committed_offset(
+        self, bus: BusWithAdmin, other: BusWithAdmin, topic: str
+    ) -> None:
+        await (await bus.producer()).send(topic, numbered(10))
+        owner, waiting = await self._owner_and_waiting(bus, other, topic)
+        await owner.commit({TopicPartition(topic, 0): 4})
+        await owner.close()
+        assert values(await read(waiting, 6, self.patience_s)) == [4, 5, 6, 7, 8, 9]
+
+    async def test_a_member_that_is_killed_is_replaced(self, bus: BusWithAdmin, topic: str, factory: Factory) -> None:
+        await (await bus.producer()).send(topic, numbered(10))
+        async with remote(factory, "member", topic, "group", "commits") as process:
+            assert await line(process) == "ready"
+            assert [await line(process) for _ in range(10)] == [f"0 {number}" for number in range(10)]
+            waiting = await bus.consumer([topic], group="group")
+            process.kill()
+            await process.wait()
+            await (await bus.producer()).send(topic, numbered(3, first=10))
+            received = values(await read(waiting, 3, self.takeover_s))
+        assert received == [10, 11, 12]
+
+    async def test_a_late_commit_of_a_partition_that_was_lost_is_refused(
+        self, bus: BusWithAdmin, other: BusWithAdmin, wide: str
+    ) -> None:
+        producer = await bus.producer()
+        await producer.send(wide, numbered(40, key=None))
+        first = await bus.consumer([wide], group="group")
+        await read(first, 40, self.patience_s)
+        second = await other.consumer([wide], group="group")
+        taken = await read(second, 1, self.patience_s)  # the second one has partitions now
+        assert taken
+        with pytest.raises(RetryableError, match="another member"):
+            await first.commit({TopicPartition(wide, taken[0].partition): 10})
+        await second.commit({TopicPartition(wide, taken[0].partition): taken[0].offset + 1})
+
+    async def test_lag_counts_what_is_not_committed(self, bus: BusWithAdmin, wide: str) -> None:
+        producer = await bus.producer()
+        assert (await bus.lag(wide, "group")).records == 0
+        assert (await bus.lag(wide, "group")).seconds == 0
+        await producer.send(wide, numbered(40, key=None))
+        lag = await bus.lag(wide, "group")
+        assert lag.records == 40
+        assert 0 <= lag.seconds < 60
+        consumer = await bus.consumer([wide], group="group")
+        received = await read(consumer, 40, self.patience_s)
+        assert (await bus.lag(wide, "group")).records == 40
+        ends = {m.partition: m.offset + 1 for m in received}
+        await consumer.commit({TopicPartition(wide, 0): ends[0] - 2})
+        assert (await bus.lag(wide, "group")).records == 40 - ends[0] + 2
+        await consumer.commit({TopicPartition(wide, number): end for number, end in ends.items()})
+        lag = await bus.lag(wide, "group")
+        assert (lag.records, lag.seconds) == (0, 0)
+
+    async def test_a_full_topic_makes_the_producer_wait_until_its_reader_has_committed(
+        self, bus: BusWithAdmin, other: BusWithAdmin
+    ) -> None:
+        name = f"contract-cap-{secrets.token_hex(6)}"
+        await bus.create_topic(
+            TopicSpec(name=name, retention=Retention.CONSUMED, max_bytes=200_000, readers=("slow", "fast"))
+        )
+        producer = await bus.producer()
+        messages = [Message(b"%d" % number, b"%07d" % number + b"x" * 993) for number in range(1000)]
+        sending = asyncio.create_task(producer.send(name, messages))
+        fast, slow = await bus.consumer([name], group="fast"), await other.consumer([name], group="slow")
+        place = TopicPartition(name, 0)
+        ahead = await read(fast, 100, self.patience_s)
+        await fast.commit({place: ahead[-1].offset + 1})
+        await asyncio.wait({sending}, timeout=self.settling_s)
+        assert not sending.done()
+        # Nothing was trimmed below the slowest: the other group still reads all from the first message on.
+        received: list[Received] = []
+        while len(received) < 1000:
+            fresh = await read(slow, 1, self.patience_s) + list(await slow.poll(1000, 0))
+            assert fresh, f"stuck after {len(received)} messages"
+            received += fresh
+            await slow.commit({place: received[-1].offset + 1})
+            for message in await fast.poll(1000, 0):
+                await fast.commit({place: message.offset + 1})
+        async with asyncio.timeout(self.patience_s):
+            await sending
+        assert [message.offset for message in received] == list(range(1000))
+        assert [int(message.value[:7]) for message in received] == list(range(1000))
+        await bus.delete_topic(name)
+
+    async def _owner_and_waiting(self, bus: Bus, other: Bus, topic: str) -> tuple[Consumer, Consumer]:
+        """Two members of a group over one partition: the one that reads it, and the one that waits for it."""
+        first = await bus.consumer([topic], group="group")
+        await read(first, 1, self.patience_s)
+        second = await other.consumer([topic], group="group")
+        for _ in range(100):
+            for owner, waiting in ((first, second), (second, first)):
+                await waiting.poll(1, 0)
+                if await owner.poll(1, 0.05):
+                    return owner, waiting
+        raise AssertionError("none of the members owns the partition")
+
+
+def _read_by(members: list[dict[int, set[int]]]) -> set[int]:
+    return {number for mine in members for numbers in mine.values() for number in numbers}
+
+
+async def _into(consumer: Consumer, received: list[Received]) -> None:
+    while True:
+        received += await consumer.poll(10, 5)

@@ -1,0 +1,349 @@
+"""What every store promises. A subclass says only how to make one: `make_store` here, `factory` in another process.
+
+Documents and collections are here, states and edges in `store_states`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.store import Answer, Document, Outcome, Store
+from tests.contracts.store_remote import ended, line, remote, versioned
+
+MakeStore = Callable[[], Store]
+Factory = tuple[str, str]
+"""How another process makes the store: `module:function`, and the function's only argument."""
+
+STORED, UNCHANGED, STALE, REFUSED = Outcome.STORED, Outcome.UNCHANGED, Outcome.STALE, Outcome.REFUSED
+
+PROPERTY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def outcomes(answers: Sequence[Answer]) -> list[Outcome]:
+    return [answer.outcome for answer in answers]
+
+
+async def contents(store: Store, collection: str) -> dict[str, tuple[int, bytes]]:
+    """Everything in a collection: version and body by key."""
+    return {d.key: (d.version, d.body) for d in await store.read(collection, limit=100_000)}
+
+
+class StoreFixtures:
+    """Base of the parts of the contract."""
+
+    @pytest.fixture
+    def make_store(self) -> MakeStore:
+        raise NotImplementedError("say how to make the store")
+
+    @pytest.fixture
+    def factory(self) -> Factory:
+        raise NotImplementedError("say how another process makes the same store")
+
+    @pytest.fixture
+    async def store(self, make_store: MakeStore) -> AsyncIterator[Store]:
+        store = make_store()
+        yield store
+        await store.close()
+
+    @pytest.fixture
+    async def other(self, make_store: MakeStore) -> AsyncIterator[Store]:
+        """The same data, as somebody else sees it."""
+        store = make_store()
+        yield store
+        await store.close()
+
+    @pytest.fixture
+    async def collection(self, store: Store) -> AsyncIterator[str]:
+        name = f"contract_{secrets.token_hex(6)}"
+        yield name
+        await store.drop(name)
+
+
+class DocumentContract(StoreFixtures):
+    """Documents: what is stored, what is read."""
+
+    async def test_new_documents_are_stored_as_they_are(self, store: Store, other: Store, collection: str) -> None:
+        documents = [
+            Document("b", 2, b'{"x": 1.50}'),
+            Document("a", 1, b'{"text": "\xc3\xa9"}'),
+            Document("c", 0, b"{}"),
+        ]
+        assert outcomes(await store.upsert(collection, documents)) == [STORED] * 3
+        for handle in (store, other):
+            assert list(await handle.read(collection)) == sorted(documents, key=lambda d: d.key)
+
+    async def test_storing_nothing_makes_nothing(self, store: Store, collection: str) -> None:
+        assert list(await store.upsert(collection, [])) == []
+        assert collection not in await store.names()
+
+    async def test_a_newer_content_replaces_an_older_one(self, store: Store, collection: str) -> None:
+        await store.upsert(collection, [Document("k", 5, b'{"v": 5}')])
+        assert outcomes(await store.upsert(collection, [Document("k", 6, b'{"v": 6}')])) == [STORED]
+        assert await contents(store, collection) == {"k": (6, b'{"v": 6}')}
+
+    async def test_an_older_content_is_stale_and_stays_out(self, store: Store, collection: str) -> None:
+        await store.upsert(collection, [Document("k", 5, b'{"v": 5}')])
+        assert outcomes(await store.upsert(collection, [Document("k", 4, b'{"v": 4}')])) == [STALE]
+        assert await contents(store, collection) == {"k": (5, b'{"v": 5}')}
+
+    async def test_equal_content_is_unchanged_and_raises_the_version(self, store: Store, collection: str) -> None:
+        await store.upsert(collection, [Document("k", 5, b'{"v": 1}')])
+        assert outcomes(await store.upsert(collection, [Document("k", 5, b'{"v": 1}')])) == [UNCHANGED]
+        assert outcomes(await store.upsert(collection, [Document("k", 9, b'{"v": 1}')])) == [UNCHANGED]
+        assert outcomes(await store.upsert(collection, [Document("k", 7, b'{"v": 2}')])) == [STALE]
+        assert await contents(store, collection) == {"k": (9, b'{"v": 1}')}
+
+    async def test_equal_content_of_an_older_version_is_unchanged(self, store: Store, collection: str) -> None:
+        await store.upsert(collection, [Document("k", 5, b'{"v": 1}')])
+        assert outcomes(await store.upsert(collection, [Document("k", 3, b'{"v": 1}')])) == [UNCHANGED]
+        assert await contents(store, collection) == {"k": (5, b'{"v": 1}')}
+
+    async def test_a_key_that_occurs_twice_is_taken_in_order(self, store: Store, collection: str) -> None:
+        answers = await store.upsert(
+            collection,
+            [
+                Document("k", 2, b'{"v": 2}'),
+                Document("other", 1, b"{}"),
+                Document("k", 1, b'{"v": 1}'),
+                Document("k", 3, b'{"v": 2}'),
+                Document("k", 4, b'{"v": 4}'),
+            ],
+        )
+        assert outcomes(answers) == [STORED, STORED, STALE, UNCHANGED, STORED]
+        assert await contents(store, collection) == {"k": (4, b'{"v": 4}'), "other": (1, b"{}")}
+
+    @pytest.mark.parametrize(
+        "key", ["", "x" * 255, "a b", "a/b", "ключ", "a\n", "a\x00", "a\ud800", 'a"b', "a#b"], ids=ascii
+    )
+    async def test_an_illegal_key_is_refused_and_keeps_nobody_out(
+        self, store: Store, collection: str, key: str
+    ) -> None:
+        answers = await store.upsert(collection, [Document("a", 1, b"{}"), Document(key, 1, b"{}"), versioned("b", 1)])
+        assert outcomes(answers) == [STORED, REFUSED, STORED]
+        assert "key" in answers[1].reason
+        assert answers[0].reason == ""
+        assert list(await store.keys(collection)) == ["a", "b"]
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b"1", b'"text"', b"null", b"{", b"}", b"not json"])
+    async def test_a_body_that_is_no_object_is_refused(self, store: Store, collection: str, body: bytes) -> None:
+        answers = await store.upsert(collection, [Document("bad", 1, body), Document("good", 1, b"{}")])
+        assert outcomes(answers) == [REFUSED, STORED]
+        assert "bad" in answers[0].reason
+        assert list(await store.keys(collection)) == ["good"]
+
+    async def test_a_body_above_the_limit_is_refused(self, store: Store, collection: str) -> None:
+        body = b'{"x": "' + b"x" * (16 * 1024 * 1024) + b'"}'
+        answers = await store.upsert(collection, [Document("large", 1, body), Document("small", 1, b"{}")])
+        assert outcomes(answers) == [REFUSED, STORED]
+        assert "large" in answers[0].reason
+
+    async def test_every_legal_character_may_stand_in_a_key(self, store: Store, collection: str) -> None:
+        keys = ["x" * 254, "-", "AZaz09_-.@()+,=;$!*'%:", "%D0%B0_1m_1672531200000"]
+        assert outcomes(await store.upsert(collection, [versioned(key, 1) for key in keys])) == [STORED] * 4
+        assert list(await store.keys(collection)) == sorted(keys)
+
+    async def test_keys_are_read_in_code_point_order(self, store: Store, collection: str) -> None:
+        keys = ["a", "B", "A", "b", "_", "a1", "a-", "Z9", "0", "10", "2", "a:", "~".replace("~", "%")]
+        await store.upsert(collection, [versioned(key, 1) for key in keys])
+        assert list(await store.keys(collection)) == sorted(keys)
+        assert [d.key for d in await store.read(collection)] == sorted(keys)
+
+    async def test_a_range_is_half_open(self, store: Store, collection: str) -> None:
+        await store.upsert(collection, [versioned(key, 1) for key in "abcdef"])
+        assert list(await store.keys(collection, first="b", last="e")) == ["b", "c", "d"]
+        assert [d.key for d in await store.read(collection, first="b", last="e")] == ["b", "c", "d"]
+        assert await store.count(collection, first="b", last="e") == 3
+        assert await store.count(collection, first="bb") == 4
+        assert await store.count(collection, last="b") == 1
+        assert await store.count(collection) == 6
+        assert list(await store.keys(collection, first="e", last="b")) == []
+        assert list(await store.keys(collection, first="c", last="c")) == []
+
+    async def test_a_bound_may_be_any_text(self, store: Store, collection: str) -> None:
+        await store.upsert(collection, [versioned(key, 1) for key in ("a", "a1", "z")])
+        assert list(await store.keys(collection, first="a", last="a\U0010ffff")) == ["a", "a1"]
+        assert list(await store.keys(collection, first="a\x00")) == ["a1", "z"]
+        assert list(await store.keys(collection, first="я")) == []
+        assert list(await store.keys(collection, last="\ud800")) == ["a", "a1", "z"]
+
+    async def test_pages_of_any_size_give_the_whole(self, store: Store, collection: str) -> None:
+        keys = [f"k{number:04d}" for number in range(250)]
+        await store.upsert(collection, [versioned(key, 1) for key in keys])
+        for size in (1, 7, 249, 250, 251):
+            pages: list[str] = []
+            first = ""
+            for _ in range(300):
+                page = list(await store.keys(collection, first=first, limit=size))
+                assert len(page) <= size
+                pages += page
+                if len(page) < size:
+                    break
+                first = page[-1] + "\x00"
+            assert pages == keys
+        assert list(await store.read(collection, limit=0)) == []
+
+    async def test_a_collection_that_does_not_exist_is_empty(self, store: Store, collection: str) -> None:
+        assert list(await store.read(collection)) == []
+        assert list(await store.keys(collection)) == []
+        assert await store.count(collection) == 0
+        assert await store.delete(collection, first="", last="z") == 0
+        await store.drop(collection)
+        assert collection not in await store.names()
+
+    @pytest.mark.parametrize(
+        "name", ["", "1abc", "a/b", "../up", "a b", "x" * 257, "коллекция", "a.b", "a\n"], ids=ascii
+    )
+    async def test_an_illegal_collection_name_is_named(self, store: Store, name: str) -> None:
+        with pytest.raises(PermanentError, match="collection"):
+            await store.upsert(name, [versioned("k", 1)])
+
+    @PROPERTY
+    @given(
+        writes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6)), min_size=1, max_size=20),
+        cut=st.integers(1, 7),
+    )
+    async def test_the_newest_content_wins_in_any_order_and_any_cut(
+        self, store: Store, writes: list[tuple[str, int]], cut: int
+    ) -> None:
+        collection = f"contract_{secrets.token_hex(6)}"
+        answers: list[Answer] = []
+        for start in range(0, len(writes), cut):
+            answers += await store.upsert(collection, [versioned(*write) for write in writes[start : start + cut]])
+        newest: dict[str, int] = {}
+        for (key, version), answer in zip(writes, answers, strict=True):
+            before = newest.get(key, 0)
+            assert answer.outcome == (STORED if version > before else UNCHANGED if version == before else STALE)
+            newest[key] = max(version, before)
+        expected = {key: (version, versioned(key, version).body) for key, version in newest.items()}
+        assert await contents(store, collection) == expected
+        await store.drop(collection)
+
+    @PROPERTY
+    @given(writes=st.lists(st.tuples(st.integers(0, 5), st.sampled_from([b"{}", b'{"a":1}'])), min_size=1, max_size=12))
+    async def test_versions_never_fall_and_content_is_that_of_the_newest(
+        self, store: Store, writes: list[tuple[int, bytes]]
+    ) -> None:
+        collection = f"contract_{secrets.token_hex(6)}"
+        version, body = -1, b""
+        for new_version, new_body in writes:
+            if new_version == version and new_body != body:
+                continue  # which of two contents of one moment is kept, a store may choose
+            (answer,) = await store.upsert(collection, [Document("k", new_version, new_body)])
+            if new_body == body:
+                assert answer.outcome == UNCHANGED
+                version = max(version, new_version)
+            elif new_version > version:
+                assert answer.outcome == STORED
+                version, body = new_version, new_body
+            else:
+                assert answer.outcome == STALE
+            assert await contents(store, collection) == {"k": (version, body)}
+        await store.drop(collection)
+
+    async def test_two_processes_at_once_end_with_the_newest(
+        self, store: Store, factory: Factory, collection: str
+    ) -> None:
+        async with (
+            remote(factory, "versions", collection, "5", "60", "0") as even,
+            remote(factory, "versions", collection, "5", "60", "1") as odd,
+        ):
+            assert [await line(even), await line(odd)] == ["ready", "ready"]
+            assert [await ended(even), await ended(odd)] == [0, 0]
+        assert await contents(store, collection) == {f"k{key}": (60, versioned("", 60).body) for key in range(5)}
+
+    async def test_what_was_answered_survives_a_kill(self, store: Store, factory: Factory, collection: str) -> None:
+        async with remote(factory, "fill", collection, "10000", "100") as process:
+            stored = 0
+            while stored < 2000:
+                stored = int(await line(process))
+            process.kill()
+            await process.wait()
+            while text := await line(process):
+                stored = int(text)
+        found = list(await store.keys(collection))
+        assert found[:stored] == [f"k{number:09d}" for number in range(stored)]
+        assert len(found) % 100 == 0, "a call is stored whole or not at all"
+
+    async def test_many_writers_of_one_process_do_not_disturb_each_other(self, store: Store, collection: str) -> None:
+        await asyncio.gather(
+            *(
+                store.upsert(collection, [versioned(f"{task}-{number}", 1) for number in range(50)])
+                for task in range(10)
+            )
+        )
+        assert await store.count(collection) == 500
+
+
+class CollectionContract(StoreFixtures):
+    """Collections: their names, their removal."""
+
+    async def test_names_are_those_of_collections_that_exist(self, store: Store, other: Store) -> None:
+        code = secrets.token_hex(6)
+        names = [f"b_{code}", f"a_{code}", f"A_{code}", f"a-{code}", "x" * 243 + "_" + code]
+        for name in names:
+            await store.upsert(name, [versioned("k", 1)])
+        for handle in (store, other):
+            assert [name for name in await handle.names() if name.endswith(code)] == sorted(names)
+        for name in names:
+            assert list(await other.keys(name)) == ["k"]
+            await store.drop(name)
+        assert [name for name in await other.names() if name.endswith(code)] == []
+
+    async def test_collections_are_apart_whatever_their_names_share(self, store: Store) -> None:
+        code = secrets.token_hex(6)
+        names = [f"{'x' * 200}a{code}", f"{'x' * 200}b{code}", f"{'x' * 200}B{code}"]
+        for number, name in enumerate(names):
+            await store.upsert(name, [versioned(f"k{number}", 1)])
+        assert [list(await store.keys(name)) for name in names] == [["k0"], ["k1"], ["k2"]]
+        for name in names:
+            await store.drop(name)
+
+    async def test_a_dropped_collection_is_empty_for_everybody(
+        self, store: Store, other: Store, collection: str
+    ) -> None:
+        await store.upsert(collection, [versioned("k", 5)])
+        assert await other.count(collection) == 1
+        await store.drop(collection)
+        await store.drop(collection)
+        for handle in (store, other):
+            assert list(await handle.read(collection)) == []
+            assert collection not in await handle.names()
+
+    async def test_a_dropped_collection_begins_anew(self, store: Store, other: Store, collection: str) -> None:
+        for version in (9, 5, 1):
+            assert outcomes(await other.upsert(collection, [versioned("k", version)])) == [STORED]
+            assert outcomes(await store.upsert(collection, [versioned("k2", version)])) == [STORED]
+            assert await contents(store, collection) == await contents(other, collection)
+            assert await store.count(collection) == 2
+            await store.drop(collection)
+            assert await other.count(collection) == 0
+
+    async def test_nothing_is_lost_after_a_drop_by_another_process(
+        self, store: Store, factory: Factory, collection: str
+    ) -> None:
+        async with remote(factory, "drops", collection, "30") as process:
+            assert await line(process) == "ready"
+            rounds = 0
+            while process.returncode is None and rounds < 5000:
+                await store.upsert(collection, [versioned(f"ours{rounds}", 1)])
+                rounds += 1
+            assert await ended(process) == 0
+        await store.upsert(collection, [versioned("last", 1)])
+        assert "last" in await store.keys(collection)
+        await store.drop(collection)
+        assert await store.count(collection) == 0
+
+    async def test_delete_removes_a_half_open_range(self, store: Store, other: Store, collection: str) -> None:
+        await store.upsert(collection, [versioned(key, 5) for key in "abcdef"])
+        assert await store.delete(collection, first="b", last="e") == 3
+        assert list(await other.keys(collection)) == ["a", "e", "f"]
+        assert await store.delete(collection, first="b", last="e") == 0
+        assert await store.delete(collection, first="f", last="a") == 0
+        assert outcomes(await store.upsert(collection, [versioned("c", 1)])) == [STORED]

@@ -1,0 +1,217 @@
+"""What every store promises of states and edges."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import pytest
+
+from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError
+from streamforge_utils.ports.store import Edge, State, Store
+from tests.contracts.store import Factory, StoreFixtures
+from tests.contracts.store_remote import ended, increment, line, remote
+
+
+class StateContract(StoreFixtures):
+    """States: compare-and-set, and pages by label."""
+
+    @pytest.fixture
+    def kind(self) -> str:
+        return f"contract{secrets.token_hex(6)}"
+
+    async def test_a_state_is_read_as_it_was_put(self, store: Store, other: Store, kind: str) -> None:
+        assert await store.get(kind, "a") is None
+        put = await store.put(kind, "a", b'{"n": 1}', expected=None, labels={"status": "pending"}, created_ms=17)
+        assert put == State(
+            id="a", revision=put.revision, body=b'{"n": 1}', labels={"status": "pending"}, created_ms=17
+        )
+        assert await store.get(kind, "a") == put
+        assert await other.get(kind, "a") == put
+        assert await store.get(kind + "x", "a") is None
+
+    async def test_every_change_gives_a_new_revision(self, store: Store, kind: str) -> None:
+        revisions = []
+        expected = None
+        for number in range(5):
+            state = await store.put(kind, "a", b"%d" % number, expected=expected)
+            expected = state.revision
+            revisions.append(expected)
+        await store.remove(kind, "a", expected=expected or "")
+        revisions.append((await store.put(kind, "a", b"0", expected=None)).revision)
+        assert len(set(revisions)) == 6
+
+    async def test_another_revision_is_a_conflict_and_changes_nothing(
+        self, store: Store, other: Store, kind: str
+    ) -> None:
+        first = await store.put(kind, "a", b"1", expected=None, labels={"s": "1"})
+        second = await other.put(kind, "a", b"2", expected=first.revision, labels={"s": "2"})
+        for expected in (first.revision, None, "never-given"):
+            with pytest.raises(ConflictError, match="a"):
+                await store.put(kind, "a", b"3", expected=expected, labels={"s": "3"})
+        assert await store.get(kind, "a") == second
+        assert [s.id for s in await store.find(kind, where={"s": ["1", "3"]})] == []
+
+    async def test_a_state_that_is_not_there_cannot_be_changed(self, store: Store, kind: str) -> None:
+        with pytest.raises(ConflictError):
+            await store.put(kind, "a", b"1", expected="1")
+        assert await store.get(kind, "a") is None
+
+    async def test_creation_time_stays_and_labels_are_replaced(self, store: Store, kind: str) -> None:
+        first = await store.put(kind, "a", b"1", expected=None, labels={"s": "1", "old": "x"}, created_ms=5)
+        second = await store.put(kind, "a", b"2", expected=first.revision, labels={"s": "2"}, created_ms=99)
+        assert (second.created_ms, second.labels) == (5, {"s": "2"})
+        assert await store.find(kind, where={"s": ["1"]}) == []
+        assert await store.find(kind, where={"old": ["x"]}) == []
+        assert await store.find(kind, where={"s": ["2"]}) == [second]
+
+    async def test_labels_that_are_not_given_stay(self, store: Store, kind: str) -> None:
+        first = await store.put(kind, "a", b"1", expected=None, labels={"s": "1"})
+        second = await store.put(kind, "a", b"2", expected=first.revision)
+        assert second.labels == {"s": "1"}
+        assert await store.find(kind, where={"s": ["1"]}) == [second]
+        third = await store.put(kind, "a", b"3", expected=second.revision, labels={})
+        assert third.labels == {}
+        assert await store.find(kind, where={"s": ["1"]}) == []
+
+    async def test_find_gives_the_newest_first(self, store: Store, kind: str) -> None:
+        for id, created in (("b", 2), ("a", 2), ("z", 1), ("c", 3)):
+            await store.put(kind, id, b"{}", expected=None, created_ms=created)
+        assert [s.id for s in await store.find(kind)] == ["c", "b", "a", "z"]
+        assert [s.id for s in await store.find(kind, limit=2)] == ["c", "b"]
+        assert [s.id for s in await store.find(kind, after="b")] == ["a", "z"]
+        assert [s.id for s in await store.find(kind, after="z")] == []
+        assert await store.find(kind, limit=0) == []
+        assert await store.find(kind + "x") == []
+
+    async def test_find_needs_one_value_of_every_label(self, store: Store, kind: str) -> None:
+        for number in range(12):
+            labels = {"status": "even" if number % 2 == 0 else "odd", "third": str(number % 3)}
+            await store.put(kind, f"s{number:02d}", b"{}", expected=None, labels=labels, created_ms=number)
+
+        async def found(**where: list[str]) -> list[int]:
+            return [int(s.id[1:]) for s in await store.find(kind, where=where)]
+
+        assert await found(status=["even"]) == [10, 8, 6, 4, 2, 0]
+        assert await found(status=["even", "odd"]) == list(range(11, -1, -1))
+        assert await found(status=["even", "even"]) == [10, 8, 6, 4, 2, 0]
+        assert await found(status=["even"], third=["0"]) == [6, 0]
+        assert await found(status=["even"], third=["0", "1"]) == [10, 6, 4, 0]
+        assert await found(status=["even", "odd"], third=["2"]) == [11, 8, 5, 2]
+        assert await found(status=["none"]) == []
+        assert await found(status=[]) == []
+        assert await found(nolabel=["x"]) == []
+
+    @pytest.mark.parametrize("size", [1, 3, 10, 40, 41])
+    async def test_pages_of_any_size_give_every_state_once(self, store: Store, kind: str, size: int) -> None:
+        for number in range(40):
+            labels = {"status": "abc"[number % 3]}
+            await store.put(
+                kind, f"s{number % 7}-{number}", b"{}", expected=None, labels=labels, created_ms=number // 4
+            )
+        for where in (None, {"status": ["a", "b"]}):
+            everything = list(await store.find(kind, where=where))
+            pages: list[State] = []
+            after = None
+            for _ in range(50):
+                page = list(await store.find(kind, where=where, after=after, limit=size))
+                pages += page
+                if len(page) < size:
+                    break
+                after = page[-1].id
+            assert pages == everything
+            assert len(pages) == (40 if where is None else 27)
+
+    async def test_a_page_goes_on_after_a_state_whose_labels_changed(self, store: Store, kind: str) -> None:
+        for number in range(3):
+            await store.put(kind, f"s{number}", b"{}", expected=None, labels={"s": "live"}, created_ms=number)
+        (last,) = await store.find(kind, where={"s": ["live"]}, limit=1)
+        await store.put(kind, last.id, b"{}", expected=last.revision, labels={"s": "ended"})
+        assert [s.id for s in await store.find(kind, where={"s": ["live"]}, after=last.id)] == ["s1", "s0"]
+
+    async def test_a_page_after_a_removed_state_is_refused_by_name(self, store: Store, kind: str) -> None:
+        await store.put(kind, "a", b"{}", expected=None)
+        with pytest.raises(InvalidInput, match="gone"):
+            await store.find(kind, after="gone")
+
+    async def test_remove_needs_the_revision(self, store: Store, kind: str) -> None:
+        first = await store.put(kind, "a", b"1", expected=None, labels={"s": "1"})
+        second = await store.put(kind, "a", b"2", expected=first.revision)
+        with pytest.raises(ConflictError):
+            await store.remove(kind, "a", expected=first.revision)
+        assert await store.get(kind, "a") == second
+        await store.remove(kind, "a", expected=second.revision)
+        await store.remove(kind, "a", expected=second.revision)
+        assert await store.get(kind, "a") is None
+        assert await store.find(kind, where={"s": ["1"]}) == []
+        assert await store.find(kind) == []
+
+    async def test_any_text_may_be_an_id_or_a_label(self, store: Store, kind: str) -> None:
+        id, labels = "BTC/candles/1m ключ '\"%", {"имя '\"": "значение %_", "empty": ""}
+        put = await store.put(kind, id, b"\x00binary\xff", expected=None, labels=labels)
+        assert await store.get(kind, id) == put
+        assert await store.find(kind, where={"имя '\"": ["значение %_"], "empty": [""]}) == [put]
+
+    async def test_no_update_is_lost_between_tasks(self, store: Store, kind: str) -> None:
+        await asyncio.gather(*(increment(store, kind, "counter", 10) for _ in range(8)))
+        state = await store.get(kind, "counter")
+        assert state is not None
+        assert state.body == b"80"
+
+    async def test_no_update_is_lost_between_processes(self, store: Store, factory: Factory, kind: str) -> None:
+        async with (
+            remote(factory, "increment", kind, "counter", "100") as one,
+            remote(factory, "increment", kind, "counter", "100") as two,
+        ):
+            assert [await line(one), await line(two)] == ["ready", "ready"]
+            await increment(store, kind, "counter", 100)
+            assert [await ended(one), await ended(two)] == [0, 0]
+        state = await store.get(kind, "counter")
+        assert state is not None
+        assert state.body == b"300"
+
+    async def test_one_of_many_creates(self, store: Store, other: Store, kind: str) -> None:
+        answers = await asyncio.gather(
+            *((store, other)[n % 2].put(kind, "a", b"%d" % n, expected=None) for n in range(10)), return_exceptions=True
+        )
+        (winner,) = [answer for answer in answers if isinstance(answer, State)]
+        assert all(isinstance(answer, ConflictError) for answer in answers if answer is not winner)
+        assert await store.get(kind, "a") == winner
+
+
+class EdgeContract(StoreFixtures):
+    """Edges: one per pair of documents."""
+
+    @pytest.fixture
+    def edges(self) -> str:
+        return f"contract_{secrets.token_hex(6)}"
+
+    async def test_edges_are_found_by_either_end(self, store: Store, other: Store, edges: str) -> None:
+        ab, ac, cb = Edge("x/a", "x/b"), Edge("x/a", "y/c", b'{"n": 1}'), Edge("y/c", "x/b")
+        await store.link(edges, [cb, ac, ab])
+        for handle in (store, other):
+            assert list(await handle.links(edges)) == [ab, ac, cb]
+            assert list(await handle.links(edges, source="x/a")) == [ab, ac]
+            assert list(await handle.links(edges, destination="x/b")) == [ab, cb]
+            assert list(await handle.links(edges, source="x/a", destination="x/b")) == [ab]
+            assert list(await handle.links(edges, source="x/b")) == []
+            assert list(await handle.links(edges + "_")) == []
+
+    async def test_an_edge_that_exists_is_replaced(self, store: Store, edges: str) -> None:
+        await store.link(edges, [Edge("x/a", "x/b", b'{"n": 1}'), Edge("x/a", "x/b", b'{"n": 2}')])
+        await store.link(edges, [Edge("x/a", "x/b", b'{"n": 3}')])
+        assert list(await store.links(edges)) == [Edge("x/a", "x/b", b'{"n": 3}')]
+        await store.link(edges, [])
+        assert list(await store.links(edges)) == [Edge("x/a", "x/b", b'{"n": 3}')]
+
+    @pytest.mark.parametrize("name", ["", "a", "a/", "/b", "a/b/c", "1a/b", "a/b c", "a/я"], ids=ascii)
+    async def test_a_malformed_name_is_named_and_nothing_is_stored(self, store: Store, edges: str, name: str) -> None:
+        for edge in (Edge(name, "x/b"), Edge("x/b", name)):
+            with pytest.raises(PermanentError, match="edge"):
+                await store.link(edges, [Edge("x/a", "x/b"), edge])
+        assert list(await store.links(edges)) == []
+        assert list(await store.links(edges, source=name)) == []
+
+    async def test_a_body_that_is_no_object_is_refused(self, store: Store, edges: str) -> None:
+        with pytest.raises(PermanentError, match="object"):
+            await store.link(edges, [Edge("x/a", "x/b", b"[]")])

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import msgspec
+import pytest
+
+from streamforge_utils.adapters.binance import BinanceExchange
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.observing import Silent
+from tests.adapters.binance.scripted import bench, rows
+from tests.contracts.exchange import MINUTE, ExchangeContract, Known
+from tests.doubles.clock import FakeClock
+
+NOW = 1_722_513_630_500  # 2024-08-01T12:00:30.500Z
+SPAN = TimeRange(NOW - NOW % MINUTE - 3000 * MINUTE, NOW + 60 * MINUTE)
+HOLE = TimeRange(SPAN.start_ms + 1200 * MINUTE, SPAN.start_ms + 1210 * MINUTE)
+OPENS = [t for t in range(SPAN.start_ms, NOW - MINUTE, MINUTE) if t not in HOLE]
+OTHER = "这是测试币456"
+
+
+class TestBinanceOnScriptedServer(ExchangeContract):
+    def known_exchange(self) -> AbstractAsyncContextManager[Known]:
+        return _scripted()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("streamforge.exchange.server") is None, reason="no test exchange yet")
+class TestBinanceOnTestExchange(ExchangeContract):
+    def known_exchange(self) -> AbstractAsyncContextManager[Known]:
+        return _test_exchange()
+
+
+FAULTS = [
+    *("429:count=2", "500:count=2", "timeout:count=3", "garbage:count=2", "truncated:count=2", "cut:count=1"),
+    *("duplicate:rows=5", "disordered", "open-candle", "skew:seconds=-1", "skew:seconds=1", "skew:seconds=3600"),
+    *(f"bad-number:kind={kind},count=2" for kind in ("nan", "infinite", "text", "null", "negative", "columns")),
+]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("streamforge.exchange.server") is None, reason="no test exchange yet")
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_of_the_test_exchange_changes_no_candle(fault: str) -> None:
+    async with _test_exchange() as plain, _test_exchange(fault) as known:
+        span = TimeRange(NOW - 500 * MINUTE, NOW + 10 * MINUTE)
+        expected = await plain.exchange.candles("BTCUSDT", Interval.M1, span)
+        found = await known.exchange.candles("BTCUSDT", Interval.M1, span)
+        await plain.exchange.close()
+        await known.exchange.close()
+        assert expected[-1].close_time < NOW
+        for left, right in zip(expected, found, strict=True):
+            assert msgspec.structs.replace(left, version=0) == msgspec.structs.replace(right, version=0)
+
+
+@asynccontextmanager
+async def _scripted() -> AsyncIterator[Known]:
+    async with bench(NOW) as made:
+        minutes = [row for row in rows(SPAN.start_ms, 3001) if int(row[0]) not in HOLE]
+        hour = SPAN.start_ms - SPAN.start_ms % (60 * MINUTE)
+        made.server.series = {
+            ("BTCUSDT", "1m"): minutes,
+            ("BTCUSDT", "1h"): rows(hour, 60, Interval.H1),
+            (OTHER, "1m"): minutes,
+        }
+        yield _known(made.client)
+
+
+@asynccontextmanager
+async def _test_exchange(*faults: str) -> AsyncIterator[Known]:
+    from streamforge.exchange.clock import ExchangeClock
+    from streamforge.exchange.config import ExchangeConfig
+    from streamforge.exchange.server import serve
+
+    config = ExchangeConfig(now_ms=NOW, holes={"BTCUSDT": (HOLE,)}, faults=faults)
+    async with await serve(config, ExchangeClock(NOW, frozen=True)) as running:
+        yield _known(BinanceExchange([running.url], weight_limit=3000, clock=FakeClock(NOW), observer=Silent()))
+
+
+def _known(exchange: BinanceExchange) -> Known:
+    return Known(exchange=exchange, symbol="BTCUSDT", span=SPAN, opens=OPENS, hole=HOLE, now_ms=NOW, other_symbol=OTHER)

@@ -1,0 +1,155 @@
+"""A real bus and a real store with switches for their failures; without a fault they pass everything on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.bus import Consumer, Lag, Message, Producer, Received, Start, TopicPartition, TopicSpec
+from streamforge_utils.ports.store import Answer, Document, DocumentStore
+from streamforge_utils.runtime.context import MessageBus
+
+Fault = Callable[[], Exception | None]
+"""Asked before each call: the error to raise, or None to let it pass."""
+
+
+def always(message: str) -> Fault:
+    return lambda: RetryableError(message)
+
+
+def times(count: int, message: str) -> Fault:
+    """The first `count` calls fail."""
+    left = [count]
+
+    def fault() -> Exception | None:
+        left[0] -= 1
+        return RetryableError(message) if left[0] >= 0 else None
+
+    return fault
+
+
+def _check(fault: Fault | None) -> None:
+    error = fault() if fault is not None else None
+    if error is not None:
+        raise error
+
+
+class FaultyBus:
+    """send: faults by topic. poll, commit, connect: faults of every such call. commits: what was committed, in order."""
+
+    def __init__(self, bus: MessageBus) -> None:
+        self.bus = bus
+        self.send: dict[str, Fault] = {}
+        self.poll: Fault | None = None
+        self.commit: Fault | None = None
+        self.connect: Fault | None = None
+        self.held: dict[str, asyncio.Event] = {}
+        self.commits: list[Mapping[TopicPartition, int]] = []
+        self.lags: dict[str, int] = {}
+
+    async def producer(self) -> Producer:
+        _check(self.connect)
+        return _FaultyProducer(self, await self.bus.producer())
+
+    async def consumer(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str | None = None,
+        start: Start = Start.EARLIEST,
+        start_time_ms: int | None = None,
+    ) -> Consumer:
+        return _FaultyConsumer(
+            self, await self.bus.consumer(topics, group=group, start=start, start_time_ms=start_time_ms)
+        )
+
+    async def close(self) -> None:
+        await self.bus.close()
+
+    async def create_topic(self, spec: TopicSpec) -> None:
+        await self.bus.create_topic(spec)
+
+    async def delete_topic(self, name: str) -> None:
+        await self.bus.delete_topic(name)
+
+    async def topics(self) -> Sequence[str]:
+        return await self.bus.topics()
+
+    async def lag(self, topic: str, group: str) -> Lag:
+        if group in self.lags:
+            return Lag(self.lags[group], 1.0)
+        return await self.bus.lag(topic, group)
+
+
+class _FaultyProducer:
+    def __init__(self, faults: FaultyBus, producer: Producer) -> None:
+        self._faults = faults
+        self._producer = producer
+
+    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+        held = self._faults.held.get(topic)
+        if held is not None:
+            await held.wait()
+        _check(self._faults.send.get(topic))
+        await self._producer.send(topic, messages)
+
+    async def close(self) -> None:
+        await self._producer.close()
+
+
+class _FaultyConsumer:
+    def __init__(self, faults: FaultyBus, consumer: Consumer) -> None:
+        self._faults = faults
+        self._consumer = consumer
+
+    async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+        _check(self._faults.poll)
+        return await self._consumer.poll(max_messages, timeout_s)
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        _check(self._faults.commit)
+        await self._consumer.commit(offsets)
+        self._faults.commits.append(dict(offsets))
+
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        await self._consumer.seek(partition, offset)
+
+    async def close(self) -> None:
+        await self._consumer.close()
+
+
+class FaultyStore:
+    """upserting: the fault of every `upsert`. answer: replaces the store's answer for a key. gate: upserts wait for it."""
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+        self.upserting: Fault | None = None
+        self.answers: dict[str, Answer] = {}
+        self.gate: asyncio.Event | None = None
+        self.batches: list[int] = []
+
+    async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
+        self.batches.append(len(documents))
+        if self.gate is not None:
+            await self.gate.wait()
+        _check(self.upserting)
+        kept = [document for document in documents if document.key not in self.answers]
+        answers = dict(zip((d.key for d in kept), await self._store.upsert(collection, kept), strict=True))
+        return [self.answers.get(document.key) or answers[document.key] for document in documents]
+
+    async def read(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
+    ) -> Sequence[Document]:
+        return await self._store.read(collection, first=first, last=last, limit=limit)
+
+    async def keys(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
+    ) -> Sequence[str]:
+        return await self._store.keys(collection, first=first, last=last, limit=limit)
+
+    async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
+        return await self._store.count(collection, first=first, last=last)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)

@@ -1,0 +1,108 @@
+"""Seeded candles: reproducible, plausible, and consistent where they promise it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamforge.exchange.config import DEFAULT_SYMBOLS, SymbolSpec
+from streamforge.exchange.grid import Grid
+from streamforge.exchange.prices import PricePath
+from streamforge_utils.model.intervals import Interval
+from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms
+
+BTC = DEFAULT_SYMBOLS[0]
+AUGUST = ms("2024-08-01")
+
+
+def candles(interval: Interval, start_ms: int, count: int, seed: int = 1, spec: SymbolSpec = BTC) -> list[Row]:
+    grid = Grid(interval)
+    first = grid.index(start_ms)
+    rows = PricePath(seed, spec).rows(interval, grid.opens(first, first + count - 1))
+    return msgspec.json.decode(b"[" + b",".join(rows) + b"]", type=list[Row])
+
+
+def test_candles_of_a_seed_never_change() -> None:
+    assert candles(Interval.M1, AUGUST, 1)[0] == GOLDEN
+    assert candles(Interval.M1, AUGUST, 1, seed=2)[0] != GOLDEN
+
+
+def test_another_process_gives_the_same_candles() -> None:
+    code = "from tests.exchange.test_prices import *; print(candles(Interval.H1, AUGUST, 3))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert shown.stdout.strip() == repr(candles(Interval.H1, AUGUST, 3))
+
+
+def test_open_and_close_agree_between_all_intervals() -> None:
+    minutes = {int(row[0]): row for row in candles(Interval.M1, AUGUST - 40 * DAY, 45 * 1440)}
+    for interval in Interval:
+        if interval in (Interval.S1, Interval.M1):
+            continue
+        for row in candles(interval, AUGUST, 2)[:1]:
+            opens, closes = int(row[0]), int(row[6]) + 1
+            if opens in minutes and closes - MINUTE in minutes:
+                assert row[1] == minutes[opens][1], interval
+                assert row[4] == minutes[closes - MINUTE][4], interval
+    seconds = candles(Interval.S1, AUGUST, 60)
+    assert seconds[0][1] == minutes[AUGUST][1]
+    assert seconds[-1][4] == minutes[AUGUST][4]
+
+
+def test_a_close_is_at_most_a_tick_beside_the_next_open() -> None:
+    rows = candles(Interval.M1, AUGUST, 500)
+    steps = {round((float(b[1]) - float(a[4])) * 100) for a, b in pairwise(rows)}
+    assert steps == {-1, 0, 1}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(DEFAULT_SYMBOLS),
+    st.sampled_from(list(Interval)),
+    st.integers(ms("2016-01-01"), ms("2030-01-01")),
+    st.integers(0, 2**70),
+)
+def test_every_candle_is_plausible(spec: SymbolSpec, interval: Interval, start_ms: int, seed: int) -> None:
+    for row in candles(interval, start_ms, 20, seed, spec):
+        opened, high, low, closed, volume, quote, taker, taker_quote = (
+            float(row[n]) for n in (1, 2, 3, 4, 5, 7, 9, 10)
+        )
+        assert high >= max(opened, closed)
+        assert min(opened, closed) >= low > 0
+        assert 0 < taker <= volume
+        assert 0 < taker_quote <= quote
+        assert int(row[8]) >= 1
+        assert row[11] == "0"
+        assert all(len(str(row[n]).partition(".")[2]) == 8 for n in (1, 2, 3, 4, 5, 7, 9, 10))
+        assert int(row[6]) == Grid(interval).open_ms(Grid(interval).index(int(row[0])) + 1) - 1
+
+
+def test_the_grid_of_three_days_is_not_the_one_of_division() -> None:
+    assert {Grid(Interval.D3).open_ms(n) % (3 * DAY) for n in range(5)} == {DAY}
+
+
+def test_the_bars_follow_the_local_time() -> None:
+    grid = Grid(Interval.MO1, 8 * HOUR)
+    assert grid.open_ms(grid.index(ms("2024-08-10"))) == ms("2024-07-31T16:00")
+    grid = Grid(Interval.W1, -2 * HOUR)
+    assert grid.open_ms(grid.index(ms("2024-08-01"))) == ms("2024-07-29T02:00")
+
+
+GOLDEN: Row = [
+    1722470400000,
+    "26791.92000000",
+    "26797.38000000",
+    "26778.34000000",
+    "26793.91000000",
+    "89.61792000",
+    1722470459999,
+    "2401125.31303680",
+    35208,
+    "68.43868000",
+    "1833671.73595220",
+    "0",
+]

@@ -1,0 +1,75 @@
+"""The test exchange as a process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+COMMAND = [sys.executable, "-m", "streamforge.exchange"]
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline()
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def get(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return bytes(answer.read())
+
+
+def test_it_says_where_it_serves_and_stops_within_a_second() -> None:
+    with running("--json", "--now", "2024-08-01T12:00", "--hole", "BTCUSDT@2024-08-01T10:00Z:2024-08-01T11:00Z") as (
+        process,
+        line,
+    ):
+        ready = json.loads(line)
+        assert 1_722_513_600_000 <= json.loads(get(ready["url"] + "/api/v3/time"))["serverTime"] < 1_722_513_620_000
+        assert "这是测试币456" in ready["symbols"]
+        rows = json.loads(get(f"{ready['url']}/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=3"))
+        assert [row[0] for row in rows] == [1_722_502_800_000, 1_722_510_000_000, 1_722_513_600_000]
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        assert time.monotonic() - started < 1
+
+
+def test_it_stops_in_time_while_a_client_waits() -> None:
+    with running("--fault", "stall:seconds=30") as (process, line):
+        assert line.startswith("test exchange: http://127.0.0.1:")
+        url = line.split()[2]
+        client = subprocess.Popen(
+            [sys.executable, "-c", f"import urllib.request as u; u.urlopen({url + '/api/v3/ping'!r}, timeout=20)"],
+            stderr=subprocess.DEVNULL,
+        )
+        while json.loads(get(f"{url}/control/stats"))["in_flight"] == 0:
+            time.sleep(0.02)
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        assert time.monotonic() - started < 1
+        assert client.wait(10) == 1
+
+
+def test_what_cannot_be_served_is_named() -> None:
+    for arguments, complaint in (
+        (["--fault", "fire"], "fault 'fire' is not known"),
+        (["--replay", "nowhere"], "no such folder"),
+        (["--hole", "BTCUSDT"], "hole 'BTCUSDT' is not understood"),
+    ):
+        ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20, check=False)
+        assert ended.returncode == 2
+        assert complaint in ended.stderr
+        assert "Traceback" not in ended.stderr

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import msgspec
+import pytest
+
+from streamforge import workers
+from streamforge.manager import asyncapi, schemas
+from streamforge_utils.model.candles import CANDLE_FIELDS, decode_candle, stored_document
+from streamforge_utils.model.commands import decode_command
+from streamforge_utils.model.events import Progress, decode_event
+from streamforge_utils.model.markers import decode_marker
+from streamforge_utils.runtime.deadletters import HEADERS
+from tests.doubles.service import ServiceDouble
+from tests.manager.api.support import problem
+
+SHARED = Path(__file__).parents[4] / "shared" / "schemas" / "asyncapi"
+NAMES = ["command", "event", "progress", "candle", "stored-candle", "end-of-stream", "dead-letter-headers"]
+
+
+def asyncapi_schema() -> dict[str, Any]:
+    path = SHARED / f"{asyncapi.VERSION}.json"
+    if not path.exists():
+        if os.environ.get("STREAMFORGE_REQUIRE_MARKET_DATA") == "1":
+            pytest.fail(f"{path} is missing and CI requires it")
+        pytest.skip(f"{path} is missing: the AsyncAPI document is not checked against its schema")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+async def test_targets_describe_every_worker_and_its_parameters(client: httpx.AsyncClient) -> None:
+    found = (await client.get("/targets")).json()["targets"]
+
+    assert [target["target"] for target in found] == workers.targets()
+    by_name = {target["target"]: target for target in found}
+    assert by_name["loader-api-candles"]["role"] == "loader"
+    assert by_name["arango-candles"]["role"] == "sink"
+    assert by_name["arango-candles"]["types"] == ["api_candles_"]
+    for target in found:
+        assert target["summary"]
+        jsonschema.Draft202012Validator.check_schema(target["parameters"])
+        jsonschema.validate({}, target["parameters"])  # every parameter has a default
+        assert target["parameters"]["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    sink = by_name["arango-candles"]["parameters"]["properties"]["store_patience_seconds"]
+    assert (sink["type"], sink["default"]) == ("number", 60.0)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"store_patience_seconds": -1}, by_name["arango-candles"]["parameters"])
+
+
+async def test_schemas_are_listed_and_each_is_found(client: httpx.AsyncClient) -> None:
+    listed = (await client.get("/schemas")).json()["schemas"]
+
+    assert [entry["name"] for entry in listed] == NAMES
+    for entry in listed:
+        response = await client.get(entry["link"])
+        assert response.headers["content-type"] == "application/schema+json"
+        schema = response.json()
+        assert schema["title"] == entry["title"]
+        assert schema["description"] == entry["description"]
+        assert schema == schemas.message_schemas()[entry["name"]]
+    body = problem(await client.get("/schemas/klines"), 404, "not-found")
+    assert "candle" in body["detail"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schema_is_valid_and_its_examples_fit(name: str) -> None:
+    schema = schemas.message_schemas()[name]
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["$id"] == f"urn:streamforge:schema:{name}"
+    assert schema["examples"]
+    for example in schema["examples"]:
+        jsonschema.validate(example, schema)
+    for field, described in schema["properties"].items():
+        plain = name in ("command", "event") and field in _SELF_EXPLAINING
+        assert plain or name == "end-of-stream" or described.get("description"), field
+
+
+_SELF_EXPLAINING = {"symbol", "type", "collection_name", "image", "target", "message", "error_message"}
+
+
+def test_the_examples_are_read_by_the_code_that_reads_the_topics() -> None:
+    found = schemas.message_schemas()
+
+    def bodies(name: str) -> list[bytes]:
+        return [json.dumps(example).encode() for example in found[name]["examples"]]
+
+    assert [decode_command(body).command for body in bodies("command")] == ["start", "stop", "ping", "budget"]
+    assert [decode_event(body).event for body in bodies("event")] == ["started", "loading", "finished", "error", "pong"]
+    assert msgspec.json.decode(bodies("progress")[0], type=Progress).share == 0.5
+    candle = bodies("candle")[0]
+    assert decode_candle(candle).close == "64592.00000000"
+    key, _, body = stored_document(b"BTCUSDT_1m_1722470400000", candle)
+    assert key == "BTCUSDT_1m_1722470400000"
+    assert json.loads(body) == found["stored-candle"]["examples"][0]
+    assert decode_marker(bodies("end-of-stream")[0]).records == 1440
+    assert tuple(found["dead-letter-headers"]["properties"]) == HEADERS
+
+
+def test_what_a_reader_refuses_a_schema_refuses() -> None:
+    found = schemas.message_schemas()
+    candle = found["candle"]["examples"][0]
+
+    def fits(name: str, value: object) -> bool:
+        return bool(jsonschema.Draft202012Validator(found[name]).is_valid(value))
+
+    assert fits("candle", candle)
+    assert fits("candle", {**candle, "unknown": 1})
+    assert not fits("candle", {**candle, "open": "nan"})
+    assert not fits("candle", {**candle, "open": 1.5})
+    assert not fits("candle", {**candle, "open_time": "1722470400000"})
+    assert not fits("candle", {key: value for key, value in candle.items() if key != "close"})
+    assert not fits("event", {"event": "loading"})
+    assert not fits("event", {**found["event"]["examples"][0], "event": "asleep"})
+    assert not fits("command", {"command": "stop"})
+    assert not fits(
+        "end-of-stream", {"end_of_stream": {"producer": "a", "attempt": 1, "records": 0, "reason": "error"}}
+    )
+    assert set(found["stored-candle"]["properties"]) == set(CANDLE_FIELDS)
+
+
+def test_what_a_caller_changes_stays_with_it() -> None:
+    schemas.message_schemas()["candle"]["properties"].clear()
+
+    assert schemas.message_schemas()["candle"]["properties"]
+
+
+async def test_the_asyncapi_document_fits_its_schema(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/asyncapi.json")).json()
+
+    assert document == asyncapi.document()
+    jsonschema.Draft7Validator(asyncapi_schema()).validate(document)
+
+
+def test_the_asyncapi_document_names_the_four_topics_and_holds_no_dangling_reference() -> None:
+    document = asyncapi.document()
+
+    assert {channel["address"] for channel in document["channels"].values()} == {
+        "queue-control",
+        "queue-events",
+        "{queue_id}-data",
+        "{queue_id}-data-dlq",
+    }
+    references = list(_references(document))
+    assert len(references) > 20
+    for reference in references:
+        found: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part]
+        assert found
+    for channel in document["channels"].values():
+        for operation in document["operations"].values():
+            if operation["channel"]["$ref"].endswith(channel["address"]):
+                assert operation["messages"]
+
+
+async def test_the_openapi_document_is_valid_and_says_who_may_what(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+
+    assert document["openapi"] == "3.1.0"
+    for name, schema in document["components"]["schemas"].items():
+        jsonschema.Draft202012Validator.check_schema(schema), name
+    for reference in _references(document):
+        found: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            found = found[part.replace("~1", "/")]
+        assert found
+    assert document["paths"]["/queues"]["get"]["security"] == [{"bearer": ["reader"]}]
+    assert document["paths"]["/queues/start"]["post"]["security"] == [{"bearer": ["operator"]}]
+    assert document["paths"]["/queues/{queue_id}"]["delete"]["security"] == [{"bearer": ["operator"]}]
+    assert document["paths"]["/healthz"]["get"]["security"] == []
+    assert document["paths"]["/readyz"]["get"]["security"] == []
+    for item in document["paths"].values():
+        for operation in item.values():
+            assert operation["summary"]
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    assert "application/problem+json" in answer["content"]
+    assert "HTTPValidationError" not in json.dumps(document)
+    assert "http://" not in json.dumps(document)
+
+
+async def test_the_examples_of_requests_are_accepted(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    document = (await client.get("/openapi.json")).json()
+
+    for path, model in (("/queues/start", "Start"), ("/queues/start-pipeline", "StartPipeline")):
+        for example in document["components"]["schemas"][model]["examples"]:
+            service.now_ms = 1_785_000_000_000
+            response = await client.post(path, json=example)
+            assert response.status_code == 202, response.text
+
+
+async def test_there_are_no_pages_that_load_scripts_from_elsewhere(client: httpx.AsyncClient) -> None:
+    for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
+        problem(await client.get(path), 404, "not-found")
+
+
+async def test_probes_say_what_works(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+
+    service.parts["store"] = "no answer within 5 s"
+    ready = await client.get("/readyz")
+
+    assert ready.status_code == 503
+    assert ready.headers["retry-after"] == "5"
+    assert ready.json() == {
+        "ready": False,
+        "parts": {"bus": None, "store": "no answer within 5 s", "launcher": None, "reconciler": None},
+    }
+    assert (await client.get("/healthz")).status_code == 200
+
+
+def _references(node: object) -> Any:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref" and isinstance(value, str):
+                yield value
+            else:
+                yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)

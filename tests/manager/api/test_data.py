@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamforge.manager.api.export import Format, Writer
+from streamforge.manager.service import DeadLetter
+from streamforge_utils.model.candles import CANDLE_FIELDS
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.series import Series
+from tests.doubles.service import ServiceDouble
+from tests.manager.api.support import (
+    COLLECTION,
+    DAY_MS,
+    MINUTE_MS,
+    SEGMENTS,
+    START_MS,
+    UNKNOWN,
+    candles,
+    problem,
+    started,
+)
+
+RECORDS = f"/collections/{COLLECTION}/records"
+FIRST = {
+    "symbol": "BTCUSDT",
+    "interval": "1m",
+    "open_time": START_MS,
+    "open": 64000.1,
+    "high": 64001.3,
+    "low": 63999.0,
+    "close": 1e-08,
+    "volume": 123456789012.12346,
+    "close_time": START_MS + 59_999,
+    "quote_asset_volume": 654690.621546,
+    "number_of_trades": 816,
+    "taker_buy_base_asset_volume": 3.28471,
+    "taker_buy_quote_asset_volume": 0.0,
+}
+
+
+@pytest.fixture(autouse=True)
+def _stored(service: ServiceDouble) -> None:
+    service.store(COLLECTION, candles(25))
+    service.batch = 4
+
+
+async def test_collections_are_listed_with_their_records(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/collections")).json() == {"collections": [{"name": COLLECTION, "records": RECORDS}]}
+
+
+async def test_records_as_json_hold_numbers_and_neither_key_nor_version(client: httpx.AsyncClient) -> None:
+    response = await client.get(RECORDS, params={"limit": 1})
+
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert body["collection"] == COLLECTION
+    assert body["records"] == [FIRST]
+    assert body["after"] == f"BTCUSDT_1m_{START_MS}"
+
+
+@pytest.mark.parametrize("limit", [1, 7, 24, 25, 26, 1000])
+async def test_any_page_size_gives_each_record_once_oldest_first(client: httpx.AsyncClient, limit: int) -> None:
+    times: list[int] = []
+    query: dict[str, Any] = {"limit": limit}
+    while True:
+        response = await client.get(RECORDS, params=query)
+        body = response.json()
+        assert len(body["records"]) <= limit
+        times += [record["open_time"] for record in body["records"]]
+        assert ("link" in response.headers) == (body["after"] is not None)
+        if body["after"] is None:
+            break
+        query["after"] = body["after"]
+
+    assert times == [START_MS + index * MINUTE_MS for index in range(25)]
+
+
+async def test_the_link_header_leads_through_pages_of_csv(client: httpx.AsyncClient) -> None:
+    place: str | None = f"{RECORDS}?limit=10&format=csv&time_range=2024-08-01T00:05Z:2024-08-02"
+    rows: list[str] = []
+    while place is not None:
+        response = await client.get(place)
+        header, *page = response.text.splitlines()
+        assert header == ",".join(CANDLE_FIELDS)
+        rows += page
+        link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("link", ""))
+        place = link[1] if link else None
+
+    assert [int(row.split(",")[2]) for row in rows] == [START_MS + index * MINUTE_MS for index in range(5, 25)]
+
+
+async def test_csv_has_field_names_and_the_shortest_numbers(client: httpx.AsyncClient) -> None:
+    response = await client.get(RECORDS, params={"limit": "all"}, headers={"Accept": "text/csv"})
+
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert response.headers["content-disposition"] == f'attachment; filename="{COLLECTION}.csv"'
+    lines = response.text.split("\n")
+    assert lines[0] == (
+        "symbol,interval,open_time,open,high,low,close,volume,close_time,quote_asset_volume,number_of_trades,"
+        "taker_buy_base_asset_volume,taker_buy_quote_asset_volume"
+    )
+    assert lines[1] == (
+        f"BTCUSDT,1m,{START_MS},64000.1,64001.3,63999.0,1e-08,123456789012.12346,{START_MS + 59_999},654690.621546,816,"
+        "3.28471,0.0"
+    )
+    assert len(lines) == 27
+    assert lines[-1] == ""
+
+
+async def test_json_lines_of_the_whole_are_the_records_of_the_pages(client: httpx.AsyncClient) -> None:
+    whole = await client.get(RECORDS, params={"limit": "all", "format": "ndjson"})
+    paged = await client.get(RECORDS, params={"limit": 1000})
+
+    assert whole.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line) for line in whole.text.splitlines()] == paged.json()["records"]
+
+
+async def test_json_of_the_whole_is_one_document(client: httpx.AsyncClient) -> None:
+    body = (await client.get(RECORDS, params={"limit": "all"})).json()
+
+    assert len(body["records"]) == 25
+    assert body["after"] is None
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("*/*", "application/json"),
+        ("application/x-ndjson", "application/x-ndjson"),
+        ("application/jsonl", "application/x-ndjson"),
+        ("text/*", "text/csv; charset=utf-8"),
+        ("application/json;q=0.1, text/csv;q=0.9", "text/csv; charset=utf-8"),
+        ("text/csv;q=0, application/json", "application/json"),
+        ("text/csv;q=nonsense", "application/json"),
+        ("image/png", "application/json"),
+        (",;=;,q", "application/json"),
+    ],
+)
+async def test_accept_chooses_the_format(client: httpx.AsyncClient, accept: str, media_type: str) -> None:
+    response = await client.get(RECORDS, headers={"Accept": accept})
+
+    assert response.status_code == 200
+    assert response.headers["content-type"] == media_type
+
+
+async def test_format_goes_before_accept(client: httpx.AsyncClient) -> None:
+    response = await client.get(RECORDS, params={"format": "json"}, headers={"Accept": "text/csv"})
+
+    assert response.headers["content-type"] == "application/json"
+
+
+async def test_a_collection_without_records_has_a_header_and_nothing_else(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    service.stored["empty"] = {}
+
+    async def text(form: str, limit: str) -> str:
+        return (await client.get("/collections/empty/records", params={"format": form, "limit": limit})).text
+
+    for limit in ("10", "all"):
+        assert await text("csv", limit) == ",".join(CANDLE_FIELDS) + "\n"
+        assert await text("ndjson", limit) == ""
+        assert json.loads(await text("json", limit)) == {"collection": "empty", "records": [], "after": None}
+
+
+@pytest.mark.parametrize("limit", ["10", "all"])
+@pytest.mark.parametrize("name", ["nothing", "%00", "a%0d%0aX-Evil:1", "x" * 300, "1st", "..", "%2e%2e%2fx"])
+async def test_a_collection_that_is_not_there_is_404(client: httpx.AsyncClient, name: str, limit: str) -> None:
+    response = await client.get(f"/collections/{name}/records", params={"limit": limit})
+
+    problem(response, 404, "not-found")
+    assert "x-evil" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=10001", "limit"),
+        ("limit=some", "limit"),
+        ("after=", "after"),
+        ("after=%00", "after"),
+        ("after=a%0d%0ab", "after"),
+        ("after=%F0%9F%98%80", "after"),
+        (f"after={'x' * 501}", "after"),
+        ("format=xlsx", "format"),
+        ("time_range=yesterday", "time_range"),
+        ("time_range=2024-13", "time_range"),
+    ],
+)
+async def test_a_bad_query_is_refused_and_the_field_named(client: httpx.AsyncClient, query: str, field: str) -> None:
+    body = problem(await client.get(f"{RECORDS}?{query}"), 422, "invalid-input")
+
+    assert {error["field"].partition(".")[0].partition("[")[0] for error in body["errors"]} == {field}
+    assert {error["where"] for error in body["errors"]} == {"query"}
+
+
+async def test_coverage_of_a_workflow_gives_segments_and_sums(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    workflow = await started(service)
+    service.known[workflow.series] = list(SEGMENTS)
+
+    body = (await client.get(f"/queues/{workflow.queue_id}/coverage")).json()
+
+    assert (body["queue_id"], body["symbol"], body["type"]) == (workflow.queue_id, "BTCUSDT", "api_candles_1m")
+    assert body["complete"] is False
+    assert [(v["verdict"], v["segments"], v["seconds"], v["records"]) for v in body["verdicts"]] == [
+        ("stored", 1, 60_000.0, 1000),
+        ("exchange", 1, 600.0, 0),
+        ("ours", 1, 25_800.0, 0),
+    ]
+    assert body["segments"][0] == {
+        "start": "2024-08-01T00:00:00Z",
+        "end": "2024-08-01T16:40:00Z",
+        "start_ms": START_MS,
+        "end_ms": START_MS + 60_000_000,
+        "verdict": "stored",
+        "collection": COLLECTION,
+        "records": 1000,
+    }
+
+
+async def test_coverage_of_a_series_is_all_or_the_range_asked_for(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    service.known[Series("BTCUSDT", "candles", "1m")] = [
+        Segment(
+            start_ms=START_MS, end_ms=START_MS + DAY_MS, verdict=Verdict.STORED, collection=COLLECTION, records=1440
+        )
+    ]
+
+    whole = (await client.get("/coverage/btcusdt/api_candles_1m")).json()
+    part = (await client.get("/coverage/BTCUSDT/api_candles_1m?time_range=2024-08-01T12:00Z:2024-08-03")).json()
+    nothing = (await client.get("/coverage/ETHUSDT/api_candles_1m")).json()
+
+    assert (whole["queue_id"], whole["symbol"], whole["complete"]) == (None, "BTCUSDT", True)
+    assert [(s["verdict"], s["start"], s["end"]) for s in part["segments"]] == [
+        ("stored", "2024-08-01T12:00:00Z", "2024-08-02T00:00:00Z"),
+        ("unknown", "2024-08-02T00:00:00Z", "2024-08-03T00:00:00Z"),
+    ]
+    assert part["complete"] is False
+    assert (nothing["segments"], nothing["complete"]) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "where"),
+    [
+        ("/coverage/BTC%20USDT/api_candles_1m", "symbol", "path"),
+        ("/coverage/%00/api_candles_1m", "symbol", "path"),
+        ("/coverage/BTCUSDT/klines", "type", "path"),
+        ("/coverage/BTCUSDT/api_candles_1m?time_range=x", "time_range", "query"),
+    ],
+)
+async def test_a_series_that_cannot_be_is_refused_and_the_field_named(
+    client: httpx.AsyncClient, path: str, field: str, where: str
+) -> None:
+    body = problem(await client.get(path), 422, "invalid-input")
+
+    assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, where)
+
+
+async def test_dead_letters_give_the_original_bytes(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    workflow = await started(service)
+    topic = workflow.topic
+    origin: dict[str, Any] = {"topic": topic, "partition": 0, "attempt": 1, "time_ms": START_MS}
+    service.letters[workflow.queue_id] = [
+        DeadLetter(**origin, offset=7, reason="not a candle", key=b"k", value=b'{"open": "nan"}'),
+        DeadLetter(**origin, offset=9, reason="not a candle", key=None, value=b"\xff\x00"),
+    ]
+
+    body = (await client.get(f"/queues/{workflow.queue_id}/dlq")).json()
+    first = (await client.get(f"/queues/{workflow.queue_id}/dlq?limit=1")).json()
+
+    text, raw = body["dead_letters"]
+    assert text == {
+        "topic": topic,
+        "partition": 0,
+        "offset": 7,
+        "attempt": 1,
+        "reason": "not a candle",
+        "time": "2024-08-01T00:00:00Z",
+        "encoding": "utf-8",
+        "key": "k",
+        "value": '{"open": "nan"}',
+    }
+    assert (raw["encoding"], raw["key"], base64.b64decode(raw["value"])) == ("base64", None, b"\xff\x00")
+    assert first["dead_letters"] == [text]
+
+
+async def test_replay_answers_the_workflow_or_why_not_now(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    workflow = await started(service)
+    place = f"/queues/{workflow.queue_id}/dlq/replay"
+    problem(await client.post(place), 409, "not-now")
+
+    service.end(workflow.queue_id)
+    problem(await client.post(place), 409, "not-now")
+    service.letters[workflow.queue_id] = [
+        DeadLetter(topic="t", partition=0, offset=0, attempt=1, reason="r", time_ms=START_MS, key=None, value=b"")
+    ]
+    response = await client.post(place)
+
+    assert (response.status_code, response.json()["status"]) == (202, "running")
+    problem(await client.post(f"/queues/{UNKNOWN}/dlq/replay"), 404, "not-found")
+
+
+@given(st.lists(st.floats(min_value=0, allow_nan=False, allow_infinity=False), min_size=1))
+def test_every_double_in_csv_and_json_reads_back_to_itself(numbers: list[float]) -> None:
+    batch = [(str(index), json.dumps({"symbol": "A", "n": number}).encode()) for index, number in enumerate(numbers)]
+    writer = Writer(Format.CSV, "c")
+
+    rows = csv.DictReader(io.StringIO((writer.head(batch) + writer.batch(batch)).decode()))
+
+    assert [row["n"] for row in rows] == [repr(number) for number in numbers]
+    assert [float(repr(number)) for number in numbers] == numbers
+
+
+def test_records_of_another_form_are_written_under_their_own_names() -> None:
+    batch = [("a", b'{"id":1,"price":0.5}'), ("b", b'{"id":2,"price":1e-9,"more":true}')]
+    writer = Writer(Format.CSV, "c")
+
+    assert writer.head(batch) + writer.batch(batch) == b"id,price\n1,0.5\n2,1e-09\n"

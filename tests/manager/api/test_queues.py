@@ -1,0 +1,455 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from streamforge.manager.workflow import Status
+from tests.doubles.service import NOW_MS, ServiceDouble
+from tests.manager.api.support import REQUEST, SEGMENTS, UNKNOWN, failed, problem, replace, running, started
+
+
+async def test_start_answers_202_with_the_workflow_and_its_place(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    response = await client.post("/queues/start", json={**REQUEST, "symbol": "btcusdt"})
+
+    assert response.status_code == 202
+    body = response.json()
+    queue_id = "wf-btcusdt-api_candles_1m-20240801-000001"
+    assert response.headers["location"] == f"/queues/{queue_id}"
+    assert "idempotency-replayed" not in response.headers
+    assert body["queue_id"] == queue_id
+    assert body["status"] == "pending"
+    assert body["symbol"] == "BTCUSDT"
+    assert body["time_range"] == {
+        "requested": "2024-08-01",
+        "start": "2024-08-01T00:00:00Z",
+        "end": "2024-08-02T00:00:00Z",
+        "start_ms": 1722470400000,
+        "end_ms": 1722556800000,
+        "clipped": False,
+    }
+    assert body["created_at"] == "2024-08-02T12:00:00.001Z"
+    assert body["topic"] == f"{queue_id}-data"
+    assert body["collection"] == "btcusdt_api_candles_1m_2024_08_01"
+    assert [(step["target"], step["role"], step["status"]) for step in body["steps"]] == [
+        ("arango-candles", "sink", "waiting"),
+        ("loader-api-candles", "loader", "waiting"),
+    ]
+    assert body["progress"] == {
+        "records_expected": None,
+        "records_stored": 0,
+        "share": None,
+        "rate": 0.0,
+        "eta_seconds": None,
+    }
+    assert list(service.workflows) == [queue_id]
+
+
+async def test_an_end_after_now_is_clipped_and_both_are_shown(client: httpx.AsyncClient) -> None:
+    response = await client.post("/queues/start", json={**REQUEST, "time_range": "2024-08-02"})
+
+    shown = response.json()["time_range"]
+    assert (shown["requested"], shown["end"], shown["clipped"]) == ("2024-08-02", "2024-08-02T12:00:00Z", True)
+
+
+async def test_start_hands_targets_image_and_parameters_on(client: httpx.AsyncClient) -> None:
+    response = await client.post(
+        "/queues/start",
+        json={
+            **REQUEST,
+            "image": "registry.example/streamforge:1",
+            "collection_name": "mine",
+            "parameters": {"arango-candles": {"store_patience_seconds": 5}},
+        },
+    )
+
+    body = response.json()
+    assert response.status_code == 202, body
+    assert body["collection"] == "mine"
+    by_target = {step["target"]: step for step in body["steps"]}
+    assert by_target["arango-candles"]["parameters"] == {"store_patience_seconds": 5.0}
+    assert by_target["loader-api-candles"]["parameters"] == {}
+    assert {step["image"] for step in body["steps"]} == {"registry.example/streamforge:1"}
+
+
+async def test_the_same_key_and_body_give_the_same_workflow_and_another_body_422(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    headers = {"Idempotency-Key": "k-1"}
+    first = await client.post("/queues/start", json=REQUEST, headers=headers)
+    again = await client.post("/queues/start", json=REQUEST, headers=headers)
+    other = await client.post("/queues/start", json={**REQUEST, "time_range": "2024-07"}, headers=headers)
+
+    assert again.status_code == 202
+    assert again.json() == first.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    body = problem(other, 422, "idempotency-key-reused")
+    assert body["errors"][0]["field"] == "Idempotency-Key"
+    assert body["errors"][0]["where"] == "header"
+    assert len(service.workflows) == 1
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256])
+async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: str) -> None:
+    response = await client.post("/queues/start", json=REQUEST, headers={"Idempotency-Key": key})
+
+    assert problem(response, 422, "invalid-input")["errors"][0]["field"] == "Idempotency-Key"
+
+
+async def test_a_pipeline_gives_the_same_workflow_as_its_request(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    response = await client.post(
+        "/queues/start-pipeline",
+        json={
+            "symbol": "BTCUSDT",
+            "time_range": "2024-08-01",
+            "microservices": [
+                {"target": "loader-api-candles", "type": "api_candles_1m", "interval": "1m", "image": "a:1"},
+                {
+                    "target": "arango-candles",
+                    "type": "api_candles_1m",
+                    "collection_name": "mine",
+                    "store_patience_seconds": 7,
+                },
+            ],
+        },
+    )
+
+    body = response.json()
+    assert response.status_code == 202, body
+    assert response.headers["location"] == f"/queues/{body['queue_id']}"
+    assert body["type"] == "api_candles_1m"
+    assert body["collection"] == "mine"
+    assert [(step["target"], step["image"], step["parameters"]) for step in body["steps"]] == [
+        ("loader-api-candles", "a:1", {}),
+        ("arango-candles", None, {"store_patience_seconds": 7.0}),
+    ]
+    assert list(service.workflows) == [body["queue_id"]]
+
+
+LOADER = {"target": "loader-api-candles", "type": "api_candles_1m"}
+SINK = {"target": "arango-candles", "type": "api_candles_1m"}
+
+
+@pytest.mark.parametrize(
+    ("microservices", "field"),
+    [
+        ([], "microservices"),
+        ([{"type": "api_candles_1m"}], "microservices[0].target"),
+        ([LOADER, {**SINK, "type": "nonsense"}], "microservices[1].type"),
+        ([LOADER, {**SINK, "type": "api_candles_1h"}], "microservices[1].type"),
+        ([{**LOADER, "interval": "1M"}, SINK], "microservices[0].interval"),
+        ([{**LOADER, "interval": "soon"}, SINK], "microservices[0].interval"),
+        ([{**LOADER, "collection_name": "a"}, {**SINK, "collection_name": "b"}], "microservices[1].collection_name"),
+        ([LOADER, {**SINK, "speed": 9}], "parameters"),
+        ([LOADER], "targets"),
+        ([LOADER, LOADER], "targets"),
+    ],
+)
+async def test_a_pipeline_that_cannot_be_is_refused_and_the_field_named(
+    client: httpx.AsyncClient, service: ServiceDouble, microservices: list[Any], field: str
+) -> None:
+    response = await client.post(
+        "/queues/start-pipeline",
+        json={"symbol": "BTCUSDT", "time_range": "2024-08-01", "microservices": microservices},
+    )
+
+    body = problem(response, 422, "invalid-input")
+    assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, "body")
+    assert service.workflows == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"symbol": "BTC USDT"}, "symbol"),
+        ({"symbol": ""}, "symbol"),
+        ({"symbol": 7}, "symbol"),
+        ({"symbol": "X" * 301}, "symbol"),
+        ({"type": "api_candles_7m"}, "type"),
+        ({"time_range": "tomorrow"}, "time_range"),
+        ({"time_range": "2024-08-02:2024-08-01"}, "time_range"),
+        ({"time_range": "2031"}, "time_range"),
+        ({"targets": ["loader-api-candles", "teapot"]}, "targets"),
+        ({"targets": "loader-api-candles"}, "targets"),
+        ({"parameters": {"teapot": {}}}, "parameters.teapot"),
+        ({"parameters": {"arango-candles": {"speed": 1}}}, "parameters"),
+        ({"image": "a b"}, "image"),
+        ({"collection_name": "1st"}, "collection_name"),
+        ({"symbl": "BTCUSDT"}, "symbl"),
+        ({"again": "perhaps"}, "again"),
+    ],
+)
+async def test_what_cannot_be_started_is_refused_and_the_field_named(
+    client: httpx.AsyncClient, service: ServiceDouble, change: dict[str, Any], field: str
+) -> None:
+    response = await client.post("/queues/start", json={**REQUEST, **change})
+
+    body = problem(response, 422, "invalid-input")
+    assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, "body")
+    assert service.workflows == {}
+
+
+async def test_every_missing_field_is_named_at_once(client: httpx.AsyncClient) -> None:
+    body = problem(await client.post("/queues/start", json={}), 422, "invalid-input")
+
+    assert [(error["field"], error["next_step"]) for error in body["errors"]] == [
+        ("symbol", "add it"),
+        ("type", "add it"),
+        ("time_range", "add it"),
+    ]
+
+
+async def test_show_gives_steps_attempts_and_progress_with_values(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    workflow = running(await started(service))
+    service.put(workflow)
+
+    body = (await client.get(f"/queues/{workflow.queue_id}")).json()
+
+    assert body["status"] == "running"
+    assert body["progress"] == {
+        "records_expected": 1440,
+        "records_stored": 720,
+        "share": 0.5,
+        "rate": 144.0,
+        "eta_seconds": 5.0,
+    }
+    assert body["coverage"] is None
+    step = body["steps"][1]
+    assert step["records"] == 720
+    assert step["attempts"] == [
+        {
+            "number": 1,
+            "job": "job-loader-api-candles-btcusdt-000001",
+            "status": "running",
+            "started_at": "2024-08-02T12:00:01.501Z",
+            "ended_at": None,
+            "seen_at": "2024-08-02T12:00:06.001Z",
+            "progress": {
+                "records": 720,
+                "rate": 144.0,
+                "share": 0.5,
+                "lag": 3,
+                "position": None,
+                "unchanged": 0,
+                "stale": 0,
+                "refused": 0,
+                "waiting": "weight",
+                "waiting_until": "2024-08-02T12:01:00Z",
+            },
+            "message": "",
+            "last_word": None,
+            "exit_code": None,
+            "signal": None,
+            "error": None,
+            "reason": None,
+            "stop_reason": None,
+            "ranges": [],
+        }
+    ]
+    assert body["links"] == {
+        "self": f"/queues/{workflow.queue_id}",
+        "events": f"/queues/{workflow.queue_id}/events",
+        "coverage": f"/queues/{workflow.queue_id}/coverage",
+        "records": "/collections/btcusdt_api_candles_1m_2024_08_01/records",
+        "dead_letters": f"/queues/{workflow.queue_id}/dlq",
+    }
+
+
+async def test_a_failed_workflow_says_why_and_what_to_do_and_what_its_proof_found(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    workflow = failed(await started(service), SEGMENTS)
+    service.put(workflow)
+
+    body = (await client.get(f"/queues/{workflow.queue_id}")).json()
+
+    assert body["failure"] == {
+        "reason": "arango-candles: 3 attempts failed",
+        "next_step": "look at the store, then retry",
+    }
+    assert body["ended_at"] == "2024-08-02T12:00:10.001Z"
+    attempt = body["steps"][0]["attempts"][0]
+    assert (attempt["status"], attempt["last_word"], attempt["exit_code"]) == ("error", "error", 1)
+    assert attempt["error"] == "the store does not answer"
+    assert attempt["reason"] == "exit code 1: the store does not answer"
+    assert body["coverage"] == {
+        "complete": False,
+        "checked_at": "2024-08-02T12:00:09.501Z",
+        "round": 1,
+        "records_expected": 1440,
+        "records_stored": 1000,
+        "verdicts": [
+            {"verdict": "stored", "segments": 1, "seconds": 60_000.0, "records": 1000},
+            {"verdict": "exchange", "segments": 1, "seconds": 600.0, "records": 0},
+            {"verdict": "ours", "segments": 1, "seconds": 25_800.0, "records": 0},
+        ],
+    }
+    assert body["progress"]["records_stored"] == 1000
+    assert body["progress"]["eta_seconds"] is None
+
+
+async def test_list_filters_by_status_symbol_and_type(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    first = await started(service)
+    second = await started(service, symbol="ETHUSDT")
+    third = await started(service, symbol="ETHUSDT", type="api_candles_1h")
+    service.put(running(second))
+    service.end(third.queue_id, Status.INTERRUPTED)
+
+    async def found(query: str) -> list[str]:
+        response = await client.get(f"/queues{query}")
+        assert response.status_code == 200, response.text
+        return [item["queue_id"] for item in response.json()["queues"]]
+
+    assert await found("") == [third.queue_id, second.queue_id, first.queue_id]
+    assert await found("?status=running") == [second.queue_id]
+    assert await found("?status=running&status=pending") == [second.queue_id, first.queue_id]
+    assert await found("?symbol=ethusdt") == [third.queue_id, second.queue_id]
+    assert await found("?symbol=ETHUSDT&type=api_candles_1h&status=interrupted") == [third.queue_id]
+    assert await found("?status=error") == []
+
+
+async def test_paging_gives_each_workflow_once(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    expected = [(await started(service)).queue_id for _ in range(7)][::-1]
+
+    found: list[str] = []
+    cursor: str | None = ""
+    pages = 0
+    while cursor is not None:
+        query = {"limit": "3", **({"cursor": cursor} if cursor else {})}
+        page = (await client.get("/queues", params=query)).json()
+        found += [item["queue_id"] for item in page["queues"]]
+        cursor = page["cursor"]
+        pages += 1
+
+    assert found == expected
+    assert pages == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=many", "limit"),
+        ("status=asleep", "status[0]"),
+        ("symbol=%00", "symbol"),
+        ("type=klines", "type"),
+        ("cursor=nonsense", "cursor"),
+        ("cursor=%F0%9F%98%80%00%0d%0aX-Evil:%201", "cursor"),
+        (f"cursor={'x' * 501}", "cursor"),
+    ],
+)
+async def test_a_bad_query_is_refused_and_the_field_named(client: httpx.AsyncClient, query: str, field: str) -> None:
+    response = await client.get(f"/queues?{query}")
+
+    body = problem(response, 422, "invalid-input")
+    assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, "query")
+    assert "x-evil" not in response.headers
+
+
+async def test_remove_takes_an_ended_workflow_and_its_records_only_if_asked(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    workflow = await started(service)
+    other = await started(service, symbol="ETHUSDT")
+    for found in (workflow, other):
+        service.stored[found.collection] = {}
+
+    body = problem(await client.delete(f"/queues/{workflow.queue_id}"), 409, "not-now")
+    assert "pending" in body["detail"]
+
+    service.end(workflow.queue_id)
+    service.end(other.queue_id)
+    kept = await client.delete(f"/queues/{workflow.queue_id}")
+    gone = await client.delete(f"/queues/{other.queue_id}?data=true")
+
+    assert (kept.status_code, kept.content, gone.status_code) == (204, b"", 204)
+    assert list(service.stored) == [workflow.collection]
+    problem(await client.get(f"/queues/{workflow.queue_id}"), 404, "not-found")
+
+
+async def test_stop_and_retry_answer_the_workflow_or_say_why_not_now(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    workflow = await started(service)
+    place = f"/queues/{workflow.queue_id}"
+
+    problem(await client.post(f"{place}/retry"), 409, "not-now")
+    stopped = await client.post(f"{place}/stop")
+    assert (stopped.status_code, stopped.json()["status"]) == (202, "stopping")
+    assert (await client.post(f"{place}/stop")).status_code == 202
+
+    service.end(workflow.queue_id, Status.INTERRUPTED)
+    assert "interrupted" in problem(await client.post(f"{place}/stop"), 409, "not-now")["detail"]
+    retried = await client.post(f"{place}/retry")
+    assert (retried.status_code, retried.json()["status"]) == (202, "pending")
+
+
+async def test_ping_gives_seconds_by_telemetry_id(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    workflow = await started(service)
+    service.pongs["arango-candles__000001"] = 0.012
+
+    response = await client.post(f"/queues/{workflow.queue_id}/ping", params={"timeout_s": 1})
+
+    assert response.json() == {
+        "queue_id": workflow.queue_id,
+        "answers": {"arango-candles__000001": 0.012, "loader-api-candles__000001": None},
+    }
+
+
+@pytest.mark.parametrize("seconds", ["0", "31", "nan", "inf", "-1"])
+async def test_ping_waits_within_bounds(client: httpx.AsyncClient, service: ServiceDouble, seconds: str) -> None:
+    workflow = await started(service)
+
+    response = await client.post(f"/queues/{workflow.queue_id}/ping?timeout_s={seconds}")
+
+    assert problem(response, 422, "invalid-input")["errors"][0]["field"] == "timeout_s"
+
+
+@pytest.mark.parametrize("queue_id", [UNKNOWN, "nonsense", "wf-", "..%2f..%2fetc", "%00", "x" * 256, "%F0%9F%98%80"])
+@pytest.mark.parametrize(
+    ("method", "rest"),
+    [
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/events"),
+        ("POST", "/stop"),
+        ("POST", "/ping"),
+        ("POST", "/retry"),
+        ("GET", "/coverage"),
+        ("GET", "/dlq"),
+        ("POST", "/dlq/replay"),
+    ],
+)
+async def test_an_unknown_queue_is_404_everywhere(
+    client: httpx.AsyncClient, method: str, rest: str, queue_id: str
+) -> None:
+    problem(await client.request(method, f"/queues/{queue_id}{rest}"), 404, "not-found")
+
+
+async def test_a_hundred_of_ten_thousand_workflows_are_listed_in_50_ms(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    template = running(await started(service))
+    for number in range(10_000):
+        name = f"wf-btcusdt-api_candles_1m-20240801-{number:06d}"
+        service.workflows[name] = replace(template, queue_id=name, created_ms=NOW_MS + number)
+    await client.get("/queues")
+
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        response = await client.get("/queues?limit=100")
+        took.append(time.perf_counter() - began)
+        assert len(response.json()["queues"]) == 100
+
+    # The best ones: what else this machine does at the time is not ours.
+    assert sorted(took)[9] < 0.05

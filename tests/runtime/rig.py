@@ -1,0 +1,166 @@
+"""A worker's whole life in the test's own process, on the real embedded bus and store with switches for faults."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from streamforge_utils.adapters.embedded.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.store import EmbeddedStore
+from streamforge_utils.model.commands import Command, encode_command
+from streamforge_utils.model.events import Event, Progress, decode_event, progress_of
+from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.ports.bus import Message, Received, TopicSpec
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.context import Context, MessageBus
+from streamforge_utils.runtime.environment import secrets_of
+from streamforge_utils.runtime.logs import Redactor, make_log
+from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, load_worker
+from streamforge_utils.runtime.supervisor import Supervisor
+from streamforge_utils.runtime.worker import Definition, Role, Use
+from tests.doubles.candles import GridExchange
+from tests.doubles.faulty import FaultyBus, FaultyStore
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
+TOPIC = f"{QUEUE}-data"
+DLQ = f"{TOPIC}-dlq"
+CONTROL, EVENTS = "queue-control", "queue-events"
+LOADER = "loader-api-candles__abc123"
+COLLECTION = "btcusdt_api_candles_1m_2024_08_01"
+LIMIT_S = 20.0
+
+
+class NoParameters(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+def worker(
+    run: Callable[[Context[NoParameters]], Any], *uses: Use, role: Role = Role.LOADER, target: str = "dummy"
+) -> Definition[NoParameters]:
+    return Definition(
+        target=target,
+        summary="a worker of a test",
+        role=role,
+        types=("api_candles_",),
+        parameters=NoParameters,
+        uses=frozenset(uses),
+        run=run,
+    )
+
+
+class Rig:
+    """bus, store: as the worker gets them. seen: a second bus, for what the test itself sends and reads."""
+
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self.clock = clock or SystemClock()
+        self.seen: MessageBus = EmbeddedBus(folder / "bus")
+        self.bus = FaultyBus(EmbeddedBus(folder / "bus"))
+        self.store = FaultyStore(EmbeddedStore(folder / "store"))
+        self.exchange = GridExchange()
+        self.exchange_error: Exception | None = None
+        self.logs = io.StringIO()
+        self.environment: dict[str, str] = {
+            "QUEUE_ID": QUEUE,
+            "SYMBOL": "BTCUSDT",
+            "TYPE": "api_candles_1m",
+            "TIME_RANGE": "2024-08-01",
+            "KAFKA_TOPIC": TOPIC,
+            "COLLECTION_NAME": COLLECTION,
+            "STREAMFORGE_DATA_DIR": str(folder),
+            "STREAMFORGE_UPSTREAM": f"{LOADER}:1",
+            "STREAMFORGE_METRICS_PORT": "0",
+            "STREAMFORGE_STOP_GRACE_SECONDS": "2",
+            "STREAMFORGE_HEARTBEAT_SECONDS": "0.05",
+        }
+
+    # Wiring
+
+    def make_bus(self, settings: DataSettings, *, clock: Clock, observer: Observer) -> MessageBus:
+        return self.bus
+
+    def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
+        return cast("Store", self.store)
+
+    def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
+        if self.exchange_error is not None:
+            raise self.exchange_error
+        return self.exchange
+
+    # What a test does
+
+    async def prepare(self) -> None:
+        for topic in (TOPIC, CONTROL, EVENTS):
+            await self.seen.create_topic(TopicSpec(name=topic))
+
+    def supervisor(self, definition: Definition[P]) -> Supervisor[P]:
+        settings, parameters = load_worker(definition, self.environment)
+        log = make_log(form="json", debug=True, stream=self.logs, redactor=Redactor(secrets_of(settings)))
+        return Supervisor(definition, settings, parameters, self, log=log, clock=self.clock, version="9.9.9")
+
+    async def live(self, definition: Definition[P]) -> int:
+        async with asyncio.timeout(LIMIT_S):
+            return await self.supervisor(definition).run()
+
+    async def command(self, command: str, **fields: Any) -> None:
+        fields = {"queue_id": QUEUE, "timestamp": self.clock.now_ms() / 1000} | fields
+        await self.send(CONTROL, [Message(QUEUE.encode(), encode_command(Command(command=command, **fields)))])
+
+    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+        producer = await self.seen.producer()
+        await producer.send(topic, messages)
+        await producer.close()
+
+    async def close_stream(self, *, attempt: int = 1, reason: Any = "finished", producer: str = LOADER) -> None:
+        marker = EndOfStream(producer=producer, attempt=attempt, records=0, reason=reason)
+        await self.send(TOPIC, [Message(EOS_KEY, encode_marker(marker))])
+
+    async def read(self, topic: str) -> list[Received]:
+        """Everything that lies in `topic`."""
+        if topic not in await self.seen.topics():
+            return []
+        consumer = await self.seen.consumer([topic])
+        found: list[Received] = []
+        while batch := await consumer.poll(10_000, 0.05):
+            found.extend(batch)
+        await consumer.close()
+        return found
+
+    async def events(self) -> list[Event]:
+        return [decode_event(message.value) for message in await self.read(EVENTS)]
+
+    async def until_event(self, kind: str, count: int = 1) -> list[Event]:
+        """The events so far, once `count` of that kind are there."""
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                events = await self.events()
+                if sum(event.event == kind for event in events) >= count:
+                    return events
+
+    async def close(self) -> None:
+        await self.bus.close()
+        await cast("Store", self.store).close()
+        await self.seen.close()
+
+
+def words(events: Sequence[Event]) -> list[str]:
+    """What was said, without heartbeats and pongs."""
+    return [event.event for event in events if event.event not in ("loading", "pong")]
+
+
+def last(events: Sequence[Event]) -> tuple[Event, Progress]:
+    return events[-1], progress_of(events[-1])
+
+
+def headers(message: Received) -> Mapping[str, str]:
+    return {name: value.decode() for name, value in message.headers}

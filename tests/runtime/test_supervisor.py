@@ -1,0 +1,440 @@
+"""Every way in which a worker's life can end, as those see it who read its events and its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.runtime import supervisor as life
+from streamforge_utils.runtime import telemetry
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.worker import Role, Use
+from tests.doubles.faulty import always, times
+from tests.doubles.manualclock import ManualClock
+from tests.runtime.rig import CONTROL, EVENTS, QUEUE, TOPIC, NoParameters, Rig, last, words, worker
+
+Ctx = Context[NoParameters]
+
+
+async def nothing(ctx: Ctx) -> None: ...
+
+
+async def forever(ctx: Ctx) -> None:
+    await asyncio.Event().wait()
+
+
+async def markers(rig: Rig) -> list[EndOfStream]:
+    return [decode_marker(m.value) for m in await rig.read(TOPIC) if m.key == EOS_KEY]
+
+
+async def test_work_that_returns_is_finished_with_exit_code_0(rig: Rig) -> None:
+    async def run(ctx: Ctx) -> None:
+        await ctx.output.write([(b"a", b"1"), (b"b", b"2")])
+        ctx.progress.position, ctx.progress.share = 77, 1.0
+
+    assert await rig.live(worker(run, Use.OUTPUT)) == 0
+    events = await rig.events()
+    assert words(events) == ["started", "finished"]
+    word, progress = last(events)
+    assert (word.status, word.finished, word.records_written, word.attempt) == ("finished", True, 2, 1)
+    assert (progress.records, progress.position, progress.share, progress.exit_code) == (2, 77, 1.0, 0)
+    assert [event.finished for event in events[:-1]] == [False] * (len(events) - 1)
+
+
+async def test_every_event_says_who_speaks(rig: Rig) -> None:
+    rig.environment |= {"STREAMFORGE_ATTEMPT": "3", "TELEMETRY_PRODUCER_ID": "some__name"}
+    await rig.live(worker(nothing))
+    for message in await rig.read(EVENTS):
+        assert message.key == QUEUE.encode()
+        said = msgspec.json.decode(message.value)
+        assert (said["queue_id"], said["producer"], said["target"]) == (QUEUE, "some__name", "dummy")
+        assert (said["symbol"], said["type"], said["attempt"]) == ("BTCUSDT", "api_candles_1m", 3)
+
+
+async def test_started_tells_port_process_and_version(rig: Rig) -> None:
+    await rig.live(worker(nothing))
+    extra = (await rig.events())[0].extra
+    assert extra is not None
+    assert extra["metrics_port"] > 0
+    assert extra["pid"] > 0
+    assert extra["version"] == "9.9.9"
+
+
+async def test_a_loader_closes_its_topic_before_it_says_finished(rig: Rig) -> None:
+    async def run(ctx: Ctx) -> None:
+        await ctx.output.write([(b"a", b"1")])
+
+    await rig.live(worker(run, Use.OUTPUT))
+    assert await markers(rig) == [EndOfStream(producer="dummy__abc123", attempt=1, records=1, reason="finished")]
+    marked = (await rig.read(TOPIC))[-1].timestamp_ms
+    assert marked <= (await rig.read(EVENTS))[-1].timestamp_ms
+
+
+async def test_finished_is_not_said_where_the_topic_could_not_be_closed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.2)
+    rig.bus.send[TOPIC] = always("the bus is away")
+    assert await rig.live(worker(nothing, Use.OUTPUT)) == 1
+    assert words(await rig.events()) == ["started", "error"]
+
+
+async def test_a_sink_writes_no_marker(rig: Rig) -> None:
+    await rig.live(worker(nothing, Use.OUTPUT, role=Role.SINK))
+    assert await markers(rig) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text", "permanent"),
+    [
+        (RetryableError("klines: HTTP 500, try again"), 1, "klines: HTTP 500, try again", None),
+        (PermanentError("no such symbol"), 1, "no such symbol", True),
+        (ConfigError("wrong format"), 2, "wrong format", True),
+        (ZeroDivisionError("oh"), 1, "ZeroDivisionError: oh", None),
+        (ExceptionGroup("several", [ExceptionGroup("inner", [PermanentError("root")])]), 1, "root", True),
+        (SystemExit(0), 1, "RuntimeError: the work raised SystemExit: only the supervisor ends the process", None),
+        (asyncio.CancelledError(), 1, "RuntimeError: the work cancelled itself", None),
+    ],
+)
+async def test_work_that_raises_is_an_error(
+    rig: Rig, error: BaseException, code: int, text: str, permanent: bool | None
+) -> None:
+    async def run(ctx: Ctx) -> None:
+        raise error
+
+    assert await rig.live(worker(run, Use.OUTPUT)) == code
+    events = await rig.events()
+    assert words(events) == ["started", "error"]
+    word, progress = last(events)
+    assert (word.error_message, word.finished, progress.exit_code) == (text, True, code)
+    assert (word.extra or {}).get("permanent") is permanent
+    assert await markers(rig) == []
+
+
+async def test_a_ban_is_told_with_its_end(rig: Rig) -> None:
+    async def run(ctx: Ctx) -> None:
+        raise BannedError("HTTP 418", until_ms=1_722_600_099_000, retry_after=99.0)
+
+    assert await rig.live(worker(run)) == 1
+    assert last(await rig.events())[1].banned_until_ms == 1_722_600_099_000
+
+
+async def test_stop_by_command_is_interrupted_with_exit_code_0(rig: Rig) -> None:
+    life_of = asyncio.create_task(rig.live(worker(forever, Use.OUTPUT)))
+    await rig.until_event("started")
+    await rig.command("stop", target="dummy")
+    assert await life_of == 0
+    word, progress = last(events := await rig.events())
+    assert words(events) == ["started", "interrupted"]
+    assert (word.message, progress.exit_code, word.error_message) == ("stopped by command", 0, None)
+    assert [m.reason for m in await markers(rig)] == ["interrupted"]
+
+
+@pytest.mark.parametrize("command_too", [False, True])
+async def test_stop_by_signal_has_exit_code_1_unless_a_command_asked_too(rig: Rig, command_too: bool) -> None:
+    supervisor = rig.supervisor(worker(forever))
+    running = asyncio.create_task(supervisor.run())
+    await rig.until_event("started")
+    if command_too:
+        supervisor.stop.by_command()
+    assert supervisor.stop.by_signal(signal.SIGTERM)
+    assert not supervisor.stop.by_signal(signal.SIGTERM)
+    assert await running == (0 if command_too else 1)
+    assert words(await rig.events()) == ["started", "interrupted"]
+
+
+@pytest.mark.parametrize("fields", [{}, {"queue_id": "*"}, {"target": "dummy"}, {"telemetry_id": "dummy__abc123"}])
+async def test_a_stop_sent_after_the_launch_but_before_the_worker_was_up_is_obeyed(
+    rig: Rig, fields: dict[str, str]
+) -> None:
+    rig.environment["STREAMFORGE_LAUNCHED_AT"] = str(rig.clock.now_ms() / 1000)
+    await rig.command("stop", **fields)
+    assert await rig.live(worker(forever)) == 0
+    assert words(await rig.events()) == ["started", "interrupted"]
+
+
+async def test_a_stop_of_long_before_the_launch_is_history(rig: Rig) -> None:
+    await rig.command("stop")
+    rig.environment["STREAMFORGE_LAUNCHED_AT"] = str(rig.clock.now_ms() / 1000 + 5.5)
+    assert await rig.live(worker(nothing)) == 0
+    assert words(await rig.events()) == ["started", "finished"]
+
+
+async def test_commands_that_are_foreign_unknown_or_no_commands_change_nothing(rig: Rig) -> None:
+    await rig.send(
+        CONTROL,
+        [
+            Message(None, b"x" * 1_000_000),
+            Message(b"k", b'{"command": 7}'),
+            Message(b"k", b"\xff\xfe"),
+            Message(b"k", b""),
+        ],
+    )
+    await rig.command("stop", queue_id="wf-other-api_candles_1m-20240801-zzzzzz")
+    await rig.command("stop", target="arango-candles")
+    await rig.command("stop", telemetry_id="dummy__zzzzzz")
+    await rig.command("stop", attempt=2)
+    await rig.command("start")
+    await rig.command("dance")
+    await rig.command("budget", payload={"weight_per_minute": "many"})
+    await rig.command("budget")
+    await rig.command("ping", sent_at=5.0)
+
+    async def run(ctx: Ctx) -> None:
+        await rig.until_event("pong")
+
+    supervisor = rig.supervisor(worker(run))
+    assert await supervisor.run() == 0
+    assert words(await rig.events()) == ["started", "finished"]
+    counted = supervisor._metrics.text().decode()
+    for kind, number in {"invalid": 6, "foreign": 4, "unknown": 1, "start": 1, "budget": 2, "ping": 1}.items():
+        assert f'streamforge_commands_total{{command="{kind}",target="dummy"}} {number}.0' in counted
+
+
+async def test_a_pong_carries_the_ping_s_time(rig: Rig) -> None:
+    await rig.command("ping", sent_at=1234.5, timestamp=None)
+    await rig.command("ping", timestamp=99.25)
+
+    async def run(ctx: Ctx) -> None:
+        await rig.until_event("pong", 2)
+
+    await rig.live(worker(run))
+    pongs = [msgspec.json.decode(m.value) for m in await rig.read(EVENTS) if b'"pong"' in m.value]
+    assert [pong["ping_ts"] for pong in pongs] == [1234.5, 99.25]
+    for pong in pongs:
+        assert pong["ponged_at"] == pytest.approx(rig.clock.now_ms() / 1000, abs=LIMIT)
+        assert "status" not in pong
+        assert not pong.get("finished")
+
+
+LIMIT = 30
+
+
+async def test_a_budget_reaches_the_exchange_whenever_it_comes(rig: Rig) -> None:
+    await rig.command("budget", payload={"weight_per_minute": 300})
+
+    async def run(ctx: Ctx) -> None:
+        assert ctx.exchange is rig.exchange
+        while rig.exchange.weight_limits[-1:] != [300]:
+            await asyncio.sleep(0.001)
+        await rig.command("budget", payload={"weight_per_minute": 50})
+        while rig.exchange.weight_limits[-1:] != [50]:
+            await asyncio.sleep(0.001)
+
+    assert await rig.live(worker(run, Use.EXCHANGE)) == 0
+    assert rig.exchange.closed
+
+
+async def test_work_that_ignores_its_cancellation_is_an_error(rig: Rig) -> None:
+    rig.environment["STREAMFORGE_STOP_GRACE_SECONDS"] = "0.5"
+    over = asyncio.Event()
+
+    async def run(ctx: Ctx) -> None:
+        while not over.is_set():
+            try:
+                await over.wait()
+            except asyncio.CancelledError:
+                continue
+
+    supervisor = rig.supervisor(worker(run))
+    supervisor.stop.by_command()
+    async with asyncio.timeout(5):
+        assert await supervisor.run() == 1
+    assert supervisor.hard_exit
+    assert words(await rig.events()) == ["started", "error"]
+    over.set()
+
+
+async def test_work_that_swallows_its_cancellation_is_not_finished(rig: Rig) -> None:
+    async def run(ctx: Ctx) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return
+
+    supervisor = rig.supervisor(worker(run))
+    supervisor.stop.by_command()
+    assert await supervisor.run() == 0
+    assert words(await rig.events()) == ["started", "interrupted"]
+
+
+async def test_work_that_fails_while_it_is_stopped_is_an_error(rig: Rig) -> None:
+    async def run(ctx: Ctx) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise PermanentError("the last page is torn")
+
+    supervisor = rig.supervisor(worker(run, Use.OUTPUT))
+    supervisor.stop.by_command()
+    assert await supervisor.run() == 1
+    assert words(await rig.events()) == ["started", "error"]
+    assert await markers(rig) == []
+
+
+async def test_parts_that_cannot_be_made_are_an_error_after_started(rig: Rig) -> None:
+    rig.exchange_error = ConfigError("STREAMFORGE_EXCHANGE_URL: no URL")
+    assert await rig.live(worker(nothing, Use.EXCHANGE)) == 2
+    word, _ = last(events := await rig.events())
+    assert words(events) == ["started", "error"]
+    assert word.error_message == "STREAMFORGE_EXCHANGE_URL: no URL"
+
+
+async def test_a_data_topic_that_does_not_exist_is_an_error(rig: Rig) -> None:
+    rig.environment["KAFKA_TOPIC"] = "nowhere"
+    assert await rig.live(worker(nothing, Use.INPUT, role=Role.SINK)) == 1
+    word, _ = last(await rig.events())
+    assert "nowhere" in (word.error_message or "")
+
+
+async def test_a_metrics_port_that_is_taken_is_a_bad_setting(rig: Rig) -> None:
+    taken = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+    port = taken.sockets[0].getsockname()[1]
+    rig.environment["STREAMFORGE_METRICS_PORT"] = str(port)
+    assert await rig.live(worker(nothing)) == 2
+    word, _ = last(events := await rig.events())
+    assert words(events) == ["error"]
+    assert str(port) in (word.error_message or "")
+    taken.close()
+    await taken.wait_closed()
+
+
+async def test_control_and_events_topics_are_made_where_nobody_has(rig: Rig) -> None:
+    rig.environment |= {"QUEUE_CONTROL_TOPIC": "c2", "QUEUE_EVENTS_TOPIC": "e2"}
+    assert await rig.live(worker(nothing)) == 0
+    assert [msgspec.json.decode(m.value)["event"] for m in await rig.read("e2")] == ["started", "finished"]
+
+
+async def test_a_bus_that_is_away_for_a_moment_costs_nothing(rig: Rig) -> None:
+    rig.bus.send[EVENTS] = times(3, "not now")
+    rig.bus.connect = times(2, "not yet")
+    rig.bus.poll = times(2, "not now")
+    await rig.command("ping", sent_at=1.0)
+
+    async def run(ctx: Ctx) -> None:
+        await rig.until_event("pong")
+
+    assert await rig.live(worker(run)) == 0
+    assert words(await rig.events()) == ["started", "finished"]
+
+
+async def test_a_bus_that_never_answers_ends_the_worker_with_exit_code_1(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telemetry, "PATIENCE_S", 0.1)
+    rig.bus.send[EVENTS] = always("the bus is away")
+    assert await rig.live(worker(nothing)) == 1
+    assert await rig.events() == []
+    assert "the last word could not be said" in rig.logs.getvalue()
+
+
+async def test_a_bus_that_goes_away_ends_the_work(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.3)
+    cancelled = asyncio.Event()
+
+    async def run(ctx: Ctx) -> None:
+        rig.bus.send[EVENTS] = always("the bus is gone")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    assert await rig.live(worker(run)) == 1
+    assert cancelled.is_set()
+    assert words(await rig.events()) == ["started"]
+
+
+async def test_a_send_that_never_returns_does_not_keep_the_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.3)
+
+    async def run(ctx: Ctx) -> None:
+        rig.bus.held[EVENTS] = asyncio.Event()
+        await asyncio.sleep(0.1)
+
+    assert await rig.live(worker(run)) == 1
+
+
+async def test_commands_that_can_no_longer_be_read_end_the_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def poll() -> Exception | None:
+        return PermanentError("the topic queue-control was deleted")
+
+    async def run(ctx: Ctx) -> None:
+        rig.bus.poll = poll
+        await rig.command("ping")
+        await asyncio.Event().wait()
+
+    assert await rig.live(worker(run)) == 1
+    word, _ = last(events := await rig.events())
+    assert words(events) == ["started", "error"]
+    assert word.error_message == "the topic queue-control was deleted"
+
+
+async def test_nothing_is_said_after_the_last_word(rig: Rig) -> None:
+    supervisor = rig.supervisor(worker(nothing))
+    await supervisor.run()
+    before = len(await rig.events())
+    said = supervisor._telemetry
+    assert said is not None
+    said.heartbeat()
+    said.pong(1.0)
+    with pytest.raises(RuntimeError, match="last word"):
+        await said.last_word("error", speaker=None, patience_s=1)
+    assert len(await rig.events()) == before
+
+
+async def test_a_part_that_is_not_declared_cannot_be_used(rig: Rig) -> None:
+    async def run(ctx: Ctx) -> None:
+        await ctx.output.write([])
+
+    assert await rig.live(worker(run, Use.EXCHANGE)) == 1
+    assert "does not say that it uses output" in ((await rig.events())[-1].error_message or "")
+
+
+async def test_heartbeats_carry_progress_by_the_clock(tmp_path: Any) -> None:
+    clock = ManualClock()
+    rig = Rig(tmp_path, clock)
+    await rig.prepare()
+    rig.environment |= {"STREAMFORGE_HEARTBEAT_SECONDS": "2", "STREAMFORGE_DOWNSTREAM": "readers"}
+    rig.bus.lags["readers"] = 42
+    go_on = asyncio.Event()
+
+    async def run(ctx: Ctx) -> None:
+        await ctx.output.write([(b"k", b"v")] * 300)
+        ctx.progress.position, ctx.progress.share = 1_722_470_400_000, 0.25
+        ctx.progress.wait("exchange", "weight limit", clock.now_ms() + 7000)
+        await go_on.wait()
+
+    running = asyncio.create_task(rig.live(worker(run, Use.OUTPUT)))
+    await rig.until_event("started")
+    while not any(m.key == b"k" for m in await rig.read(TOPIC)):
+        pass
+    await clock.sleeping(1)
+    assert not any(event.event == "loading" for event in await rig.events())
+    clock.advance(2.0)
+    first = (await rig.until_event("loading"))[-1]
+    await clock.sleeping(1)
+    clock.advance(2.0)
+    second = (await rig.until_event("loading", 2))[-1]
+    go_on.set()
+    assert await running == 0
+    assert (first.event, first.status, first.records_written) == ("loading", "loading", 300)
+    assert second.timestamp - first.timestamp == pytest.approx(2.0)
+    assert first.extra == {
+        "records": 300,
+        "position": 1_722_470_400_000,
+        "share": 0.25,
+        "rate": 150.0,
+        "lag": 42,
+        "waiting": "weight limit",
+        "waiting_until": 1_722_600_007.0,
+    }
+    assert (second.extra or {})["rate"] == 75.0
+    await rig.close()

@@ -40,6 +40,7 @@ def make_exchange(
 ) -> Exchange:
     """Binance, or what speaks as it does at the given URLs. Raises ConfigError."""
     from streamforge_utils.adapters.binance.exchange import BinanceExchange
+    from streamforge_utils.adapters.binance.retries import Retries
 
     return BinanceExchange(
         settings.urls,
@@ -47,6 +48,8 @@ def make_exchange(
         clock=clock or SystemClock(),
         observer=observer or Silent(),
         api_key=settings.api_key,
+        retries=Retries(attempts=settings.request_attempts),
+        timeout_s=settings.request_timeout_seconds,
     )
 
 

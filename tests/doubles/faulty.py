@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Consumer, Lag, Message, Producer, Received, Start, TopicPartition, TopicSpec
-from streamforge_utils.ports.store import Answer, Document, DocumentStore
+from streamforge_utils.ports.store import Answer, Document, Store
 from streamforge_utils.runtime.context import MessageBus
 
 Fault = Callable[[], Exception | None]
@@ -36,7 +36,10 @@ def _check(fault: Fault | None) -> None:
 
 
 class FaultyBus:
-    """send: faults by topic. poll, commit, connect: faults of every such call. commits: what was committed, in order."""
+    """send: faults by topic. poll, commit, connect: faults of every such call. held: sends that wait for an event.
+
+    commits: what was committed, in order. lags: answers of `lag` by group, instead of the bus's.
+    """
 
     def __init__(self, bus: MessageBus) -> None:
         self.bus = bus
@@ -120,10 +123,10 @@ class _FaultyConsumer:
 
 
 class FaultyStore:
-    """upserting: the fault of every `upsert`. answer: replaces the store's answer for a key. gate: upserts wait for it."""
+    """upserting: the fault of every `upsert`. answers: replace the store's by key. gate: upserts wait for it."""
 
-    def __init__(self, store: DocumentStore) -> None:
-        self._store = store
+    def __init__(self, store: Store) -> None:
+        self.store = store
         self.upserting: Fault | None = None
         self.answers: dict[str, Answer] = {}
         self.gate: asyncio.Event | None = None
@@ -135,21 +138,21 @@ class FaultyStore:
             await self.gate.wait()
         _check(self.upserting)
         kept = [document for document in documents if document.key not in self.answers]
-        answers = dict(zip((d.key for d in kept), await self._store.upsert(collection, kept), strict=True))
-        return [self.answers.get(document.key) or answers[document.key] for document in documents]
+        answers = iter(await self.store.upsert(collection, kept))
+        return [self.answers.get(document.key) or next(answers) for document in documents]
 
     async def read(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
     ) -> Sequence[Document]:
-        return await self._store.read(collection, first=first, last=last, limit=limit)
+        return await self.store.read(collection, first=first, last=last, limit=limit)
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
     ) -> Sequence[str]:
-        return await self._store.keys(collection, first=first, last=last, limit=limit)
+        return await self.store.keys(collection, first=first, last=last, limit=limit)
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
-        return await self._store.count(collection, first=first, last=last)
+        return await self.store.count(collection, first=first, last=last)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
+    async def close(self) -> None:
+        await self.store.close()

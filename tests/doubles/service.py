@@ -88,7 +88,8 @@ class ServiceDouble:
             before, queue_id = self._keys[idempotency_key]
             if before != request:
                 raise KeyReused("this Idempotency-Key came before with another request")
-            return self.workflows[queue_id], False
+            if queue_id in self.workflows:
+                return self.workflows[queue_id], False
         self._number += 1
         code = f"{self._number:06d}"
         workflow = workflow_of(checked, code=code, now_ms=self.now_ms + self._number, exchange_now_ms=self.now_ms)

@@ -22,6 +22,7 @@ async def test_each_endpoint_has_its_weight_and_the_header_shows_the_sum() -> No
             answer = await exchange.get(f"/api/v3/{path}")
             shown.append(int(answer.headers["X-MBX-USED-WEIGHT-1M"]))
         assert shown == [1, 2, 22, 24, 26]
+        assert exchange.state.counts()["weight_limit"] == 6000
         exchange.clock.advance(LEFT_MS)
         assert (await exchange.get("/api/v3/ping")).headers["x-mbx-used-weight-1m"] == "1"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from streamforge_utils.model.intervals import Interval
 from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms
 
 BTC = DEFAULT_SYMBOLS[0]
+ROOT = Path(__file__).parents[2]
 AUGUST = ms("2024-08-01")
 
 
@@ -34,7 +36,9 @@ def test_candles_of_a_seed_never_change() -> None:
 
 def test_another_process_gives_the_same_candles() -> None:
     code = "from tests.exchange.test_prices import *; print(candles(Interval.H1, AUGUST, 3))"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30, cwd=ROOT
+    )
     assert shown.stdout.strip() == repr(candles(Interval.H1, AUGUST, 3))
 
 

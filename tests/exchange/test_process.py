@@ -67,6 +67,7 @@ def test_what_cannot_be_served_is_named() -> None:
     for arguments, complaint in (
         (["--fault", "fire"], "fault 'fire' is not known"),
         (["--replay", "nowhere"], "no such folder"),
+        (["--now", "noon"], "instant 'noon' is not ISO 8601"),
         (["--hole", "BTCUSDT"], "hole 'BTCUSDT' is not understood"),
     ):
         ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20, check=False)

@@ -59,14 +59,19 @@ def worker(
 
 
 class Rig:
-    """bus, store: as the worker gets them. seen: a second bus, for what the test itself sends and reads."""
+    """bus, store: as the worker gets them, new ones behind the same switches for each life.
+
+    seen, stored: a bus and a store for what the test itself sends and reads.
+    """
 
     def __init__(self, folder: Path, clock: Clock | None = None) -> None:
         self.folder = folder
         self.clock = clock or SystemClock()
         self.seen: MessageBus = EmbeddedBus(folder / "bus")
         self.bus = FaultyBus(EmbeddedBus(folder / "bus"))
+        self.stored: Store = EmbeddedStore(folder / "store")
         self.store = FaultyStore(EmbeddedStore(folder / "store"))
+        self.lives = 0
         self.exchange = GridExchange()
         self.exchange_error: Exception | None = None
         self.logs = io.StringIO()
@@ -87,9 +92,14 @@ class Rig:
     # Wiring
 
     def make_bus(self, settings: DataSettings, *, clock: Clock, observer: Observer) -> MessageBus:
+        self.lives += 1
+        if self.lives > 1:
+            self.bus.bus = EmbeddedBus(self.folder / "bus")
         return self.bus
 
     def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
+        if self.lives > 1:
+            self.store.store = EmbeddedStore(self.folder / "store")
         return cast("Store", self.store)
 
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
@@ -113,8 +123,8 @@ class Rig:
             return await self.supervisor(definition).run()
 
     async def command(self, command: str, **fields: Any) -> None:
-        fields = {"queue_id": QUEUE, "timestamp": self.clock.now_ms() / 1000} | fields
-        await self.send(CONTROL, [Message(QUEUE.encode(), encode_command(Command(command=command, **fields)))])
+        said = Command(command=command, queue_id=QUEUE, timestamp=self.clock.now_ms() / 1000)
+        await self.send(CONTROL, [Message(QUEUE.encode(), encode_command(msgspec.structs.replace(said, **fields)))])
 
     async def send(self, topic: str, messages: Sequence[Message]) -> None:
         producer = await self.seen.producer()
@@ -149,8 +159,16 @@ class Rig:
 
     async def close(self) -> None:
         await self.bus.close()
-        await cast("Store", self.store).close()
+        await self.store.close()
         await self.seen.close()
+        await self.stored.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once `condition()` is true. Raises TimeoutError."""
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():  # noqa: ASYNC110 (any condition)
+            await asyncio.sleep(0.001)
 
 
 def words(events: Sequence[Event]) -> list[str]:

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-from streamforge.exchange.config import WEIGHT_LIMIT, ExchangeConfig, parse_hole
+from streamforge.exchange.config import WEIGHT_LIMIT, ExchangeConfig, instant_ms, parse_hole
 from streamforge.exchange.faults import FAULTS
 from streamforge.exchange.server import run
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import TimeRange
-
-
-def instant_ms(text: str) -> int:
-    """ISO 8601 as unix ms; UTC where no zone is given. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    return round((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -63,6 +64,15 @@ DEFAULT_SYMBOLS: tuple[SymbolSpec, ...] = (
 )
 
 ANY_SYMBOL = "*"
+
+
+def instant_ms(text: str) -> int:
+    """ISO 8601 as unix ms; UTC where no zone is given. Raises InvalidInput."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return round((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput("now", f"instant {text[:80]!r} is not ISO 8601, e.g. 2024-08-01T12:00:00Z") from error
 
 
 def parse_hole(text: str) -> tuple[str, TimeRange]:

@@ -56,7 +56,7 @@ async def serve(config: ExchangeConfig, clock: ExchangeClock | None = None) -> R
     app = web.Application()
     app.add_routes(control.routes(state))
     app.add_routes(rest.routes(state))
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.3)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, config.port).start()

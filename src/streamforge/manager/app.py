@@ -80,6 +80,8 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "QUEUE_CONTROL_TOPIC": settings.control_topic,
         "QUEUE_EVENTS_TOPIC": settings.events_topic,
         "STREAMFORGE_EXCHANGE_URL": ",".join(settings.exchange.urls),
+        "STREAMFORGE_REQUEST_ATTEMPTS": str(settings.exchange.request_attempts),
+        "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_METRICS_PORT": "0",
         "STREAMFORGE_LOG_FORMAT": "json",
     }

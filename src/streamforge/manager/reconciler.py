@@ -235,7 +235,8 @@ class Reconciler:
 
     async def _retain(self) -> None:
         now = self._parts.clock.monotonic()
-        if now - self._retained_at < self.RETAIN_EVERY_S:
+        every_s = min(self.RETAIN_EVERY_S, max(self.LOOK_EVERY_S, self._parts.policy.topic_retention_s))
+        if now - self._retained_at < every_s:
             return
         self._retained_at = now
         after: str | None = None

@@ -95,6 +95,7 @@ _PROGRESS_NOTES: Mapping[str, Mapping[str, Any]] = {
     "refused": {"description": "records that went to the dead letters"},
     "waiting": {"description": "what the worker waits for"},
     "waiting_until": {"description": f"when it will go on, {_SECONDS}"},
+    "exit_code": {"description": "with a last word: what the process exits with"},
     "banned_until_ms": {"description": f"the exchange refuses this address until then, {_MS}"},
 }
 

@@ -64,6 +64,37 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             unit="weight per minute",
         ),
     ] = Policy().weight_per_minute
+    stop_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        variable(
+            "STREAMFORGE_STOP_SECONDS", "a worker asked to stop is given this long before its job is ended", unit="seconds"
+        ),
+    ] = Policy().stop_within_s
+    max_failures: Annotated[
+        int,
+        msgspec.Meta(ge=1),
+        variable("STREAMFORGE_MAX_FAILURES", "attempts of a step that may fail before the workflow fails"),
+    ] = Policy().max_failures
+    max_asking_failures: Annotated[
+        int,
+        msgspec.Meta(ge=1),
+        variable(
+            "STREAMFORGE_MAX_ASKING_FAILURES",
+            "how often in a row the exchange may be asked in vain, before the start or for the proof, "
+            "before the workflow fails",
+        ),
+    ] = Policy().max_asking_failures
+    backoff_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        variable("STREAMFORGE_BACKOFF_SECONDS", "the pause after the first failure; it doubles", unit="seconds"),
+    ] = Policy().backoff_first_s
+    backoff_cap_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        variable("STREAMFORGE_BACKOFF_CAP_SECONDS", "the longest pause between failures", unit="seconds"),
+    ] = Policy().backoff_cap_s
     topic_retention_seconds: Annotated[
         float,
         msgspec.Meta(ge=0),
@@ -83,6 +114,11 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             stuck_after_s=self.stuck_seconds,
             silent_after_s=self.silent_seconds,
             start_within_s=self.silent_seconds,
+            stop_within_s=self.stop_seconds,
+            max_failures=self.max_failures,
+            max_asking_failures=self.max_asking_failures,
+            backoff_first_s=self.backoff_seconds,
+            backoff_cap_s=self.backoff_cap_seconds,
             max_running=self.max_running,
             weight_per_minute=self.total_weight_per_minute,
             manager_weight_per_minute=max(20, self.total_weight_per_minute // 7),

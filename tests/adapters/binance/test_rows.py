@@ -116,6 +116,11 @@ def test_bars_off_the_grid_and_holes_are_kept() -> None:
     assert opens(read(made)) == [START, START + 90_500, START + 7 * MINUTE]
 
 
+def test_a_row_that_says_it_ends_later_is_believed() -> None:
+    page = read([row(START), row(START + MINUTE, NOW), row(START + 2 * MINUTE)])
+    assert (opens(page), page.dropped) == ([START, START + 2 * MINUTE], {"open": 1})
+
+
 def test_microseconds_are_normalised() -> None:
     micro = [
         [*r[:1], *r[1:6], int(r[6]) * 1000 + 999, *r[7:]] for r in ([int(r[0]) * 1000, *r[1:]] for r in rows(START, 3))

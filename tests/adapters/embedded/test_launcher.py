@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ import msgspec
 import pytest
 
 from streamforge_utils.adapters.embedded.launcher import ProcessLauncher
-from streamforge_utils.adapters.embedded.launcher_folder import LOG_LIMIT
+from streamforge_utils.adapters.embedded.launcher_folder import LOG_LIMIT, Folder
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 
@@ -106,6 +107,13 @@ async def test_a_job_killed_with_its_shell_ends_unobserved_once_and_for_all(
     await other.close()
 
 
+async def test_a_signal_is_never_swallowed_however_early(launcher: ProcessLauncher) -> None:
+    for serial in range(30):
+        await launcher.start(job(f"job-{serial}", "exec sleep 300"))
+        await launcher.stop(f"job-{serial}", grace_s=PATIENCE_S)
+    assert {found.signal for found in await launcher.jobs()} == {signal.SIGTERM}
+
+
 async def test_a_signal_to_the_whole_group_does_not_end_the_shell(launcher: ProcessLauncher, directory: Path) -> None:
     await launcher.start(job("a", "trap 'exit 2' TERM; echo ready; while :; do sleep 0.01; done"))
     await until(lambda: (directory / "a/log").read_text() == "ready\n")
@@ -166,6 +174,45 @@ async def test_a_stranger_with_the_same_number_is_left_alone(launcher: ProcessLa
     assert alive(stranger.pid)
     stranger.kill()
     await stranger.wait()
+
+
+async def test_force_spares_who_only_looks_at_the_lock(launcher: ProcessLauncher, directory: Path) -> None:
+    await launcher.start(job("a", "trap '' TERM; while :; do sleep 0.1; done"))
+    looks = "import sys; file = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    looker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        looks,
+        str(directory / "a/lock"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert looker.stdout is not None
+    async with asyncio.timeout(PATIENCE_S):
+        assert await looker.stdout.readline() == b"open\n"
+        await launcher.stop("a", grace_s=0)
+        await looker.communicate(b"")
+    assert looker.returncode == 0
+    assert [found.state for found in await launcher.jobs()] == [JobState.ENDED]
+
+
+def test_the_lock_of_a_folder_that_was_forgotten_meanwhile_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, flock = Folder(tmp_path, "a"), fcntl.flock
+    folder.make()
+
+    def forgotten_meanwhile(descriptor: int, operation: int) -> None:
+        folder.remove()
+        folder.make()
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", forgotten_meanwhile)
+        with folder.locked() as lock:
+            assert lock is None
+    with folder.locked() as lock:
+        assert lock is not None
 
 
 async def test_a_folder_without_a_start_is_no_job_and_can_be_started(
@@ -325,12 +372,12 @@ async def test_starting_and_stopping_do_not_hold_up_the_loop(launcher: ProcessLa
 async def test_a_thousand_ended_jobs_cost_little(launcher: ProcessLauncher, directory: Path) -> None:
     await launcher.start(job("job-0", "echo failed; exit 1"))
     await ended(launcher, "job-0")
-    contents = {path.name: path.read_bytes() for path in (directory / "job-0").iterdir()}
+    files = list((directory / "job-0").iterdir())
     for serial in range(1, 1000):
         folder = directory / f"job-{serial}"
         folder.mkdir()
-        for name, content in contents.items():
-            (folder / name).write_bytes(content)
+        for file in files:
+            (folder / file.name).hardlink_to(file)
     assert len(await launcher.jobs()) == 1000
     cost = []
     for _ in range(5):

@@ -155,18 +155,16 @@ def test_the_asyncapi_document_names_the_four_topics_and_holds_no_dangling_refer
         for part in reference.removeprefix("#/").split("/"):
             found = found[part]
         assert found
-    for channel in document["channels"].values():
-        for operation in document["operations"].values():
-            if operation["channel"]["$ref"].endswith(channel["address"]):
-                assert operation["messages"]
+    used = {operation["channel"]["$ref"].rpartition("/")[2] for operation in document["operations"].values()}
+    assert used == set(document["channels"])
 
 
 async def test_the_openapi_document_is_valid_and_says_who_may_what(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
 
     assert document["openapi"] == "3.1.0"
-    for name, schema in document["components"]["schemas"].items():
-        jsonschema.Draft202012Validator.check_schema(schema), name
+    for schema in document["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
     for reference in _references(document):
         found: Any = document
         for part in reference.removeprefix("#/").split("/"):

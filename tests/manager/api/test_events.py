@@ -91,7 +91,8 @@ async def test_a_bad_last_event_id_is_refused(client: httpx.AsyncClient, service
     workflow = await started(service)
 
     response = await client.get(
-        f"/queues/{workflow.queue_id}/events", headers={**STREAM, "Last-Event-ID": last.encode()}
+        f"/queues/{workflow.queue_id}/events",
+        headers=[(b"Accept", b"text/event-stream"), (b"Last-Event-ID", last.encode())],
     )
 
     assert problem(response, 422, "invalid-input")["errors"][0]["field"] == "Last-Event-ID"

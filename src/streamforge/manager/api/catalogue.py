@@ -54,7 +54,7 @@ async def list_schemas() -> Response:
     responses={200: {"content": {"application/schema+json": {"schema": {"type": "object"}}}}},
     response_class=JSONResponse,
 )
-async def schema(name: Annotated[str, Path(max_length=100, examples=["candle"])]) -> Response:
+async def schema(name: Annotated[str, Path(examples=["candle"])]) -> Response:
     found: dict[str, dict[str, Any]] = schemas.message_schemas()
     if name not in found:
         raise NotFound(f"there is no schema {name[:80]!r}: choose one of {', '.join(found)}")

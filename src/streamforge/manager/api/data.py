@@ -79,7 +79,7 @@ async def collections(to: In) -> Response:
     },
 )
 async def records(
-    name: Annotated[str, Path(max_length=300, examples=["btcusdt_api_candles_1m_2024_08_01"])],
+    name: Annotated[str, Path(examples=["btcusdt_api_candles_1m_2024_08_01"])],
     to: In,
     request: Request,
     time_range: Span = None,
@@ -131,8 +131,8 @@ async def _whole(
     headers: dict[str, str],
 ) -> Response:
     source = to.service.records(name, span=span, after=after, limit=sys.maxsize)
-    first: Batch = await anext(source, ())  # before the status is sent: it may fail
-    return StreamingResponse(_closing(export.stream(writer, first, source), source), 200, headers, media_type)
+    first = await anext(source, None)  # before the status is sent: it may fail
+    return StreamingResponse(_closing(export.stream(writer, first or (), source), source), 200, headers, media_type)
 
 
 async def _closing(text: AsyncIterator[bytes], source: AsyncIterator[Batch]) -> AsyncIterator[bytes]:

@@ -16,6 +16,7 @@ _ALWAYS = {
     408: "The request's body did not arrive in time.",
     413: "The request's body is too large.",
     422: "An input is not acceptable: `errors` names it and what to do.",
+    431: "The request's address and headers are too large.",
     503: "Something needed does not answer, or the server is busy: try again after Retry-After.",
 }
 _UNAUTHORIZED = "The request carries no token that is known."

@@ -114,6 +114,16 @@ class _Incoming:
         self._left = limits.body_bytes
         self._complete = False
         self._deadline = asyncio.get_running_loop().time() + limits.body_timeout_s
+        head = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        head += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+        if head > limits.header_bytes:
+            raise ProblemError(
+                431,
+                "header-fields-too-large",
+                f"the request's address and headers are larger than {limits.header_bytes} bytes",
+                next_step="send less of them",
+                headers={"Connection": "close"},
+            )
         length = _header(scope, b"content-length")
         if length is not None and length.isdigit() and (len(length) > 18 or int(length) > limits.body_bytes):
             raise self._too_large()
@@ -220,7 +230,8 @@ def _same_origin(origin: str, host: str) -> bool:
 
 def _without_port(host: str) -> str:
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        address, bracket, _ = host[1:].partition("]")
+        return address if bracket else host
     return host.rpartition(":")[0] if host.count(":") == 1 else host
 
 

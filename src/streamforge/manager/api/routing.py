@@ -73,7 +73,7 @@ In = Annotated[Context, Depends(context)]
 
 
 def queue_id(
-    queue_id: Annotated[str, Path(max_length=256, description="The workflow's name.", examples=[QUEUE_ID])],
+    queue_id: Annotated[str, Path(description="The workflow's name.", examples=[QUEUE_ID])],
 ) -> str:
     """The queue_id of the path. Raises NotFound if it cannot be one."""
     if not is_queue_id(queue_id):

@@ -78,6 +78,25 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
             only="exchange",
         ),
     ] = 1200
+    request_attempts: Annotated[
+        int,
+        msgspec.Meta(ge=1),
+        variable(
+            "STREAMFORGE_REQUEST_ATTEMPTS",
+            "how often one request to the exchange is sent before it counts as failed",
+            only="exchange",
+        ),
+    ] = 6
+    request_timeout_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0),
+        variable(
+            "STREAMFORGE_REQUEST_TIMEOUT_SECONDS",
+            "how long one answer of the exchange is waited for; it gives up after 10 s itself",
+            unit="seconds",
+            only="exchange",
+        ),
+    ] = 15.0
     api_key: Annotated[
         Secret | None,
         variable("BINANCE_API_KEY", "key sent with the requests; market data needs none", only="exchange"),

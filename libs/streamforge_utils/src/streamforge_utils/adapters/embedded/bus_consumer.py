@@ -67,10 +67,13 @@ class EmbeddedConsumer:
                 self._idle = 0
                 self._observer.count("bus_messages_received", len(received))
                 return received
-            left = give_up - self._clock.monotonic()
-            if left <= 0:
-                return []
-            await self._clock.sleep(min(left, self._pause()))
+            while True:
+                left = give_up - self._clock.monotonic()
+                if left <= 0:
+                    return []
+                await self._clock.sleep(min(left, self._pause()))
+                if self._due():
+                    break
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         if self._group is None:
@@ -92,13 +95,21 @@ class EmbeddedConsumer:
         self._on_close(self)
         await self._lane.close(self._close)
 
+    def _due(self) -> bool:
+        """Whether there is something to do, as far as can be told without waiting: an idle consumer does only this."""
+        if self._lane.closed or self._lane.busy or self._lock.locked():
+            return True
+        return self._liveness_due() or any(reader.stirred() for reader in self._readers.values())
+
+    def _liveness_due(self) -> bool:
+        shared = any(reader.shared for reader in self._readers.values())
+        return shared and self._clock.monotonic() >= self._next_liveness
+
     async def _next(self, max_messages: int) -> list[Received]:
         if self._lane.closed:
             raise PermanentError("this consumer is closed")
         await self._lane.settle()  # a cancelled poll may have left a call running
-        check = any(reader.shared for reader in self._readers.values()) and (
-            self._clock.monotonic() >= self._next_liveness
-        )
+        check = self._liveness_due()
         if check or any(reader.stirred() for reader in self._readers.values()):
             if check:
                 self._next_liveness = self._clock.monotonic() + _LIVENESS_S

@@ -33,6 +33,10 @@ class Lane:
             await asyncio.wait({self._last})
 
     @property
+    def busy(self) -> bool:
+        return self._last is not None and not self._last.done()
+
+    @property
     def closed(self) -> bool:
         return self._closed
 

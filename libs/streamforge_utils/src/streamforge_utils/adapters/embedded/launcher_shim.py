@@ -12,16 +12,17 @@ from typing import Final
 from streamforge_utils.model.errors import ConfigError, RetryableError
 
 # `started` comes before the worker: a job of which nobody can say whether it ran is never run again.
-# Trapped, not ignored: the shell must live on to see the worker end, but the worker must not inherit deafness.
+# Trapped, not ignored: the shell must live on to see the worker end, but the worker must not inherit deafness. And only
+# then: in a child between fork and exec the trap would swallow a signal that is meant for the worker.
 # A trap ends `wait` early, with a status above 128: wait again while the worker lives. No file is written in two steps,
 # because all are read under the lock, or count only with the end of their line. On a full disk nothing is started.
 SCRIPT: Final = """\
-trap : TERM INT HUP QUIT
 folder=$1
 shift
 echo "$$" >"$folder/started" || { rm -f "$folder/started"; exit 1; }
 "$@" </dev/null &
 worker=$!
+trap : TERM INT HUP QUIT
 exec 2>/dev/null
 echo "$worker" >"$folder/pid" || kill "$worker"
 wait "$worker"

@@ -1,0 +1,258 @@
+"""A small client of queue-manager's HTTP API: JSON in and out, problems as errors, event streams that resume."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from streamforge.cli import views
+from streamforge.cli.errors import ApiProblem, CliError, ServerLost, UsageProblem
+
+if TYPE_CHECKING:
+    import aiohttp
+
+T = TypeVar("T")
+Query = Mapping[str, str | int | list[str]]
+
+ANSWER_S = 60.0
+CONNECT_S = 5.0
+SILENCE_S = 60.0
+"""A stream that brings nothing for this long is broken: the server sends a sign of life four times as often."""
+TRIES = 4
+_PAUSE_S = 0.3
+_LONGEST_PAUSE_S = 10.0
+_SHOWN = 300
+
+_SAID_HERE = {
+    "GET /queues/{queue_id}": "streamforge show QUEUE_ID",
+    "GET /queues": "streamforge queues",
+    "GET /targets": "streamforge targets",
+}
+"""How the server's advice reads on the command line."""
+
+
+class Api:
+    """A server's API. Every call raises ServerLost, ApiProblem or CliError."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """url: `http://HOST:PORT`. Raises UsageProblem for what is none."""
+        self.url = checked_url(url)
+        self._token = token
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        import aiohttp
+
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
+        self._session = aiohttp.ClientSession(headers=headers, timeout=timeout)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, path: str, kind: type[T], query: Query | None = None) -> T:
+        """The answer as `kind`."""
+        return self.read(await self.call("GET", path, query=query), kind)
+
+    async def call(
+        self, method: str, path: str, *, query: Query | None = None, body: object = None, key: str | None = None
+    ) -> bytes:
+        """The answer's body. key: an Idempotency-Key, which makes a POST safe to send again."""
+        headers = {"Accept": "application/json"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        data = None
+        if body is not None:
+            data = msgspec.json.encode(body)
+            headers["Content-Type"] = "application/json"
+        safe = method in ("GET", "DELETE") or key is not None
+        for tried in range(1, TRIES + 1):
+            last = tried == TRIES
+            try:
+                async with self._request(method, path, query=query, data=data, headers=headers) as response:
+                    answer = await response.read()
+                    if response.status < 400:
+                        return answer
+                    if response.status != 503 or last or not safe:
+                        raise problem_of(response.status, answer)
+                    pause = _seconds(response.headers.get("Retry-After"))
+            except ServerLost:
+                if last or not safe:
+                    raise
+                pause = _PAUSE_S * 2 ** (tried - 1)
+            await asyncio.sleep(min(pause, _LONGEST_PAUSE_S) * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+        raise AssertionError("the last try raises")
+
+    @asynccontextmanager
+    async def stream(self, path: str, query: Query, accept: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The answer's body piece by piece; it fails where the server breaks off."""
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        async with self._request("GET", path, query=query, headers={"Accept": accept}, timeout=timeout) as response:
+            if response.status >= 400:
+                raise problem_of(response.status, await response.read())
+
+            async def pieces() -> AsyncIterator[bytes]:
+                async for piece in response.content.iter_any():
+                    yield piece
+
+            yield pieces()
+
+    async def follow(self, queue_id: str, *, after: int = -1) -> AsyncIterator[tuple[int, bytes]]:
+        """The events of a workflow (id, JSON) after the event `after`, then what comes, until it has ended.
+
+        A connection that breaks is opened again behind the last event that came; after `TRIES` in vain it gives up.
+        """
+        failures = 0
+        while True:
+            try:
+                async for name, number, data in self._events(queue_id, after):
+                    failures = 0
+                    if name == "end":
+                        return
+                    if number is not None:
+                        after = number
+                        yield number, data
+            except ServerLost:
+                failures += 1
+                if failures >= TRIES:
+                    raise
+            except _NothingMore:
+                return
+            await asyncio.sleep(min(_PAUSE_S * 2**failures, _LONGEST_PAUSE_S) * random.uniform(0.8, 1.2))  # noqa: S311
+
+    async def _events(self, queue_id: str, after: int) -> AsyncIterator[tuple[str, int | None, bytes]]:
+        import aiohttp
+
+        headers = {"Accept": "text/event-stream"}
+        if after >= 0:
+            headers["Last-Event-ID"] = str(after)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        path = f"/queues/{queue_id}/events"
+        async with self._request("GET", path, headers=headers, timeout=timeout) as response:
+            if response.status == 204:
+                raise _NothingMore
+            if response.status >= 400:
+                raise problem_of(response.status, await response.read())
+            name, number, data = "", None, list[bytes]()
+            async for raw in response.content:
+                line = raw.rstrip(b"\r\n")
+                field, _, value = line.partition(b":")
+                value = value.removeprefix(b" ")
+                if not line:
+                    if data:
+                        yield name, number, b"\n".join(data)
+                    name, number, data = "", None, []
+                elif field == b"event":
+                    name = value.decode()
+                elif field == b"id" and value.isdigit():
+                    number = int(value)
+                elif field == b"data":
+                    data.append(value)
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        query: Query | None = None,
+        data: bytes | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        import aiohttp
+
+        assert self._session is not None, "used outside of its context"  # noqa: S101
+        limit = timeout or self._session.timeout
+        parameters = [(k, str(v)) for k, vs in (query or {}).items() for v in (vs if isinstance(vs, list) else [vs])]
+        try:
+            async with self._session.request(
+                method, self.url + path, params=parameters, headers=headers, data=data, timeout=limit
+            ) as response:
+                yield response
+        except TimeoutError as error:
+            raise ServerLost(f"{self.url} did not answer in time ({method} {path}): try again, or see its log") from error
+        except aiohttp.ClientPayloadError as error:
+            raise ServerLost(f"{self.url} broke off its answer ({method} {path}): try again, or see its log") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ServerLost(
+                f"no server answers at {self.url} ({_reason(error)}): start one with `streamforge up`, or correct --server"
+            ) from error
+
+    def read(self, answer: bytes, kind: type[T]) -> T:
+        """Decode an answer."""
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except msgspec.MsgspecError as error:
+            raise CliError(
+                f"{self.url} answered something else than queue-manager does ({error}): is this its address and a "
+                "version of the same age?"
+            ) from error
+
+
+class _NothingMore(Exception):
+    """The workflow has ended, and nothing came after the last event."""
+
+
+def checked_url(url: str) -> str:
+    """`url` without a trailing slash. Raises UsageProblem for what is no http(s) address."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+        parts = urlsplit("")
+    if not good:
+        raise UsageProblem(f"server {url[:80]!r} is no address: write http://HOST:PORT")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise UsageProblem("a server's address holds no user, query or fragment: a token goes into STREAMFORGE_TOKEN")
+    return url.rstrip("/")
+
+
+def problem_of(status: int, answer: bytes) -> ApiProblem:
+    """The error that an answer of 400 or more means."""
+    try:
+        problem = msgspec.json.decode(answer, type=views.Problem)
+    except msgspec.MsgspecError:
+        text = answer.decode("utf-8", "replace")[:_SHOWN]
+        return ApiProblem(status, "unknown", f"the server answered {status}: {text or 'nothing'}; is it queue-manager?")
+    kind = problem.type.rpartition(":")[2]
+    message = problem.detail or problem.title or f"the server answered {status}"
+    if status in (401, 403) and kind != "invalid-input":
+        message += "; put a token that the server knows into STREAMFORGE_TOKEN, or name its file with --token-file"
+    elif kind not in ("invalid-input", "not-found", "not-now") and problem.next_step:
+        message += f"; {problem.next_step}"
+    for there, here in _SAID_HERE.items():
+        message = message.replace(there, f"`{here}`")
+    return ApiProblem(status, kind, message)
+
+
+def to_json(value: object) -> str:
+    """Indented JSON of something that msgspec can encode."""
+    return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return max(0.1, float(text or ""))
+    except ValueError:
+        return _PAUSE_S
+
+
+def _reason(error: Exception) -> str:
+    cause: BaseException = getattr(error, "os_error", None) or error.__cause__ or error
+    return str(getattr(cause, "strerror", None) or cause or type(error).__name__)[:_SHOWN]

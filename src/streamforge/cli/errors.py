@@ -1,0 +1,43 @@
+"""What goes wrong on the command line: one sentence for a person, and an exit code."""
+
+from __future__ import annotations
+
+from streamforge_utils.model.errors import StreamForgeError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
+"""Whoever read our output has gone: what a shell calls 128 + SIGPIPE."""
+
+
+class CliError(StreamForgeError):
+    """The command failed; the message names the input and says what to do."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageProblem(CliError):
+    """The command was asked for something that it cannot be asked for."""
+
+    exit_code = EXIT_USAGE
+
+
+class Interrupted(CliError):
+    """Ctrl-C. The message, if there is one, says what was left behind."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+class ServerLost(CliError):
+    """Nobody answers at the server's address (any more)."""
+
+
+class ApiProblem(CliError):
+    """The server refused a request. status: HTTP; kind: the last part of the problem's type."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.exit_code = EXIT_USAGE if kind == "invalid-input" else EXIT_FAILED

@@ -1,0 +1,88 @@
+"""The test exchange as a child of a command: it ends when its owner does, however that ends.
+
+Its standard input is a pipe that the owner holds open and never writes to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from streamforge.cli.errors import CliError
+
+READY_S = 20.0
+ENDS_S = 3.0
+
+
+class _Ready(msgspec.Struct):
+    url: str
+
+
+@asynccontextmanager
+async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[str]:
+    """The URL of a test exchange that lives as long as the block. arguments: of `python -m streamforge.exchange`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "streamforge.cli.exchange_child", *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for its owner, who still needs it to stop in order
+    )
+    assert process.stdout is not None  # noqa: S101 - asked for above
+    try:
+        try:
+            async with asyncio.timeout(READY_S):
+                line = await process.stdout.readline()
+            url = msgspec.json.decode(line, type=_Ready).url
+        except (TimeoutError, msgspec.MsgspecError) as error:
+            raise CliError(f"the test exchange did not start: {await _last_words(process)}") from error
+        yield url
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(ENDS_S):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+async def _last_words(process: asyncio.subprocess.Process) -> str:
+    if process.returncode is None:
+        process.kill()
+    _, said = await process.communicate()
+    return said.decode("utf-8", "replace").strip()[-500:] or "it said nothing"
+
+
+def main() -> int:
+    """Serve as `python -m streamforge.exchange --json` does, until the owner has gone."""
+    from streamforge.exchange.__main__ import main as serve
+
+    _end_with_owner()
+    sys.argv = [sys.argv[0], "--json", *sys.argv[1:]]
+    return serve()
+
+
+def _end_with_owner() -> None:
+    """Turn the end of standard input into a SIGTERM to this process."""
+    import threading
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="owner", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Waiting for a workflow's end: showing it, stopping it in order on Ctrl-C, and going on where its manager went away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from streamforge.cli import output, views
+from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost
+from streamforge.cli.interrupts import Interrupts
+from streamforge.cli.progress import Display
+from streamforge.cli.session import Mode, Session, Where, session
+
+LOOK_EVERY_S = 0.25
+TAKE_OVERS = 5
+GRACE_S = 30.0
+"""After a time-out, how long the workflow is given to stop in order."""
+
+
+class Follower:
+    """Follows one workflow. timeout_s: after it the workflow is stopped in order; None: never."""
+
+    def __init__(self, interrupts: Interrupts, display: Display, *, timeout_s: float | None) -> None:
+        self._interrupts = interrupts
+        self._display = display
+        self._loop = asyncio.get_running_loop()
+        self._deadline = None if timeout_s is None else self._loop.time() + timeout_s
+        self._stop_sent = False
+        self.timed_out = False
+
+    async def begin(self, where: Where, begin: Callable[[Session], Awaitable[views.Workflow]]) -> views.Workflow:
+        """Call `begin` once, with a manager that drives workflows, and follow what it gives to its end.
+
+        A manager that served another command and ended with it is replaced, by another one or by our own.
+        Raises Interrupted at once where the user insists.
+        """
+        workflow: views.Workflow | None = None
+        takeovers = 0
+        while True:
+            try:
+                async with session(where, Mode.DRIVE) as found:
+                    if workflow is None:
+                        workflow = await begin(found)
+                        self._display.note(_began(workflow))
+                    return await self._follow(found, workflow)
+            except ServerLost:
+                if workflow is None or where.server is not None or takeovers >= TAKE_OVERS:
+                    raise
+                takeovers += 1
+                self._display.note("the manager that ran on this data has ended; going on with another")
+
+    async def _follow(self, found: Session, workflow: views.Workflow) -> views.Workflow:
+        path = f"/queues/{workflow.queue_id}"
+        while not workflow.ended:
+            self._display.show(workflow)
+            await self._pause(found)
+            await self._attend(found, workflow)
+            workflow = await found.api.get(path, views.Workflow)
+        self._display.show(workflow)
+        return workflow
+
+    async def _pause(self, found: Session) -> None:
+        self._interrupts.happened.clear()
+        wanted: set[asyncio.Future[object]] = {asyncio.ensure_future(self._interrupts.happened.wait())}
+        waiting = set(wanted)
+        if found.ended is not None:
+            waiting.add(found.ended)  # type: ignore[arg-type]  # what it gives does not matter
+        try:
+            await asyncio.wait(waiting, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for future in wanted:
+                future.cancel()
+        if found.ended is not None and found.ended.done():
+            await found.ended
+            raise CliError("the manager of this command has ended: run the command again, what was stored stays")
+
+    async def _attend(self, found: Session, workflow: views.Workflow) -> None:
+        asked = self._interrupts.count
+        if asked > 1:
+            raise Interrupted(
+                f"left {workflow.queue_id} as it is: the next manager on its data goes on with it (see `streamforge up`)"
+            )
+        late = self._deadline is not None and self._loop.time() > self._deadline
+        if late and self.timed_out and self._deadline is not None and self._loop.time() > self._deadline + GRACE_S:
+            raise CliError(
+                f"{workflow.queue_id} did not stop within {output.duration(GRACE_S)} after its time was over: it is "
+                "left as it is, and the next manager on its data goes on with it"
+            )
+        if (asked or late) and not self._stop_sent:
+            self._stop_sent = True
+            self.timed_out = late and not asked
+            why = "stopping in order; Ctrl-C again leaves at once" if asked else "its time is over: stopping in order"
+            self._display.note(why)
+            try:
+                await found.api.call("POST", f"/queues/{workflow.queue_id}/stop")
+            except ApiProblem as error:
+                if error.kind != "not-now":  # it ended meanwhile
+                    raise
+
+
+def _began(workflow: views.Workflow) -> str:
+    found = workflow.time_range
+    clipped = f" (asked for {found.requested}: the end is brought back to now)" if found.clipped else ""
+    span = output.day_span(found.start_ms, found.end_ms)
+    return f"{workflow.queue_id}: {workflow.symbol} {workflow.type} {span}{clipped}"

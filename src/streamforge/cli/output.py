@@ -1,0 +1,141 @@
+"""What a person reads: tables and messages, plain where the output is no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from streamforge_utils.model.timeranges import format_ms
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+STATUS_STYLES = {
+    "finished": "green",
+    "stored": "green",
+    "works": "green",
+    "running": "cyan",
+    "pending": "cyan",
+    "waiting": "cyan",
+    "stopping": "yellow",
+    "interrupted": "yellow",
+    "exchange": "yellow",
+    "closed": "yellow",
+    "new": "cyan",
+    "careful": "yellow",
+    "error": "red",
+    "ours": "red",
+    "unknown": "red",
+    "fails": "red",
+}
+
+VERDICTS = {
+    "stored": "every record is there",
+    "exchange": "asked twice: the exchange has none",
+    "closed": "before listing or after delisting",
+    "pending": "not over yet",
+    "ours": "the exchange has it, the store does not",
+    "unknown": "not loaded yet",
+}
+_WIDE = 200
+"""Columns of a table that is not written to a terminal: nothing is cut there."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on stdout or stderr as it is now; NO_COLOR and COLUMNS are obeyed."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    terminal = stream.isatty()
+    return Console(
+        file=stream, highlight=False, markup=False, soft_wrap=not terminal, width=None if terminal else _width()
+    )
+
+
+def say(text: str) -> None:
+    """A message on stderr: never part of what a program reads."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """A line on stdout."""
+    print(text, flush=True)
+
+
+def styled(word: str) -> Text:
+    """A status or verdict in its colour."""
+    from rich.text import Text
+
+    return Text(word, style=STATUS_STYLES.get(word, ""))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Iterable[str] = ()) -> None:
+    """A table on stdout. right: the columns of numbers."""
+    from rich import box
+    from rich.table import Table
+
+    numbers = set(right)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    out = console()
+    if not sys.stdout.isatty():
+        out.width = _WIDE
+    with out.capture() as capture:
+        out.print(shown)
+    # A table pads its lines: what is copied or compared should not hold that.
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    write("\n".join(lines))
+
+
+def moment(text: str | None) -> str:
+    """An ISO instant as the tables show it: to the second, UTC."""
+    return "" if text is None else text.replace("T", " ")[:19].removesuffix(" 00:00:00")
+
+
+def span(start_ms: int, end_ms: int) -> str:
+    """A half-open range as it is written in a request."""
+    return f"{format_ms(start_ms)}:{format_ms(end_ms)}"
+
+
+def day_span(start_ms: int, end_ms: int) -> str:
+    """A half-open range as one reads it."""
+    return f"{format_ms(start_ms)} to {format_ms(end_ms)}"
+
+
+def number(value: int | float | None) -> str:
+    """With thousands separated; empty for None."""
+    return "" if value is None else f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def duration(seconds: float | None) -> str:
+    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def clock(unix_s: float) -> str:
+    """An instant of an event: `2024-08-01 12:30:15.123`, UTC."""
+    moment_ = datetime.fromtimestamp(unix_s, UTC)
+    return moment_.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment_.microsecond // 1000:03d}"
+
+
+def _width() -> int | None:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) > 0 else 100

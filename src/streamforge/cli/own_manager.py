@@ -1,0 +1,108 @@
+"""A manager inside this command, on the embedded default, for as long as the command needs one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamforge.cli.exchange_child import running_exchange
+from streamforge.cli.places import TEST, claim_origin, exchange_urls, origin_of
+
+if TYPE_CHECKING:
+    from streamforge.manager.api.tokens import Tokens
+    from streamforge.manager.settings import ManagerSettings
+    from streamforge_utils.ports.observing import Observer
+
+HEARTBEAT_S = "0.5"
+"""Workers tell their progress this often to somebody who watches a bar (where the settings do not say otherwise)."""
+
+
+class OwnManager(msgspec.Struct, frozen=True):
+    """A manager that runs here. ended: completes when it has failed. exchange: its base URLs."""
+
+    url: str
+    ended: asyncio.Future[None]
+    exchange: tuple[str, ...]
+
+
+@asynccontextmanager
+async def own_manager(
+    data: Path,
+    *,
+    exchange: str | None = None,
+    lock: bool = True,
+    reconcile: bool = True,
+    advertise: bool = True,
+    overrides: dict[str, str] | None = None,
+    tokens: Tokens | None = None,
+    observer: Observer | None = None,
+) -> AsyncIterator[OwnManager]:
+    """Run a manager on the folder `data` until the end of the block.
+
+    lock: be the one manager of the folder. reconcile: drive its workflows; else only answer questions.
+    advertise: let other commands on the same folder find it. overrides: variables that go before the environment's.
+    Raises ConfigError (also if another manager holds the folder), CliError or RetryableError.
+    """
+    from streamforge import wiring
+    from streamforge.manager.app import ports_of, running
+    from streamforge.manager.settings import ManagerSettings
+    from streamforge_utils.ports.clock import SystemClock
+    from streamforge_utils.ports.observing import Silent
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.settings import DataSettings
+
+    folder = wiring.make_data_directory(DataSettings(data_dir=data))
+    urls = exchange_urls(exchange) if exchange != TEST else None
+    async with AsyncExitStack() as stack:
+        if lock:
+            stack.enter_context(folder.lock())
+        else:
+            folder.open()
+        if reconcile:
+            claim_origin(data, origin_of(exchange, urls))
+        if exchange == TEST:
+            urls = (await stack.enter_async_context(running_exchange()),)
+        environ = {
+            "STREAMFORGE_HEARTBEAT_SECONDS": HEARTBEAT_S,
+            **os.environ,
+            "STREAMFORGE_DATA_DIR": str(data),
+            **(overrides or {}),
+        }
+        environ.pop("STREAMFORGE_EXCHANGE_URL", None)
+        if urls is not None:
+            environ["STREAMFORGE_EXCHANGE_URL"] = ",".join(urls)
+        settings: ManagerSettings = load(ManagerSettings, environ)
+        ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or Silent())
+        manager = await stack.enter_async_context(running(ports, settings, tokens=tokens, reconcile=reconcile))
+        if lock and advertise:
+            folder.advertise(manager.url)
+        yield OwnManager(url=manager.url, ended=manager.ended, exchange=settings.exchange.urls)
+
+
+def configure_logs(*, debug: bool, quiet: bool) -> None:
+    """The manager's log lines go to stderr: none if `quiet`, warnings otherwise, all with `debug`."""
+    import structlog
+
+    level = logging.DEBUG if debug else logging.CRITICAL + 1 if quiet else logging.WARNING
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [logging.NullHandler()] if quiet and not debug else [logging.StreamHandler(sys.stderr)]
+    root.setLevel(logging.INFO if debug else logging.WARNING)

@@ -1,0 +1,175 @@
+"""Which manager a command speaks to: the one that was named, the one that runs on the data, or its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+from streamforge.cli.client import Api
+from streamforge.cli.errors import CliError, UsageProblem
+from streamforge.cli.places import BINANCE, data_directory, exchange_urls, known_origin, origin_of
+from streamforge_utils.model.errors import ConfigError
+
+TOKEN_VARIABLE = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
+HELD_S = 15.0
+"""How long a folder may be held by a manager that does not serve (yet, or any more)."""
+_PAUSE_S = 0.1
+
+
+class Mode(Enum):
+    """What a command needs. READ: answers. CHANGE: to be the only one. DRIVE: workflows that go on. SERVER: one that runs."""
+
+    READ = "read"
+    CHANGE = "change"
+    DRIVE = "drive"
+    SERVER = "server"
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True):
+    """What the common options say."""
+
+    data: Path | None = None
+    server: str | None = None
+    token_file: Path | None = None
+    exchange: str | None = None
+    debug: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The data directory."""
+        return data_directory(self.data)
+
+    def token(self) -> str | None:
+        """The token for the server, from its file or the environment; never from the command line, which `ps` shows."""
+        if self.token_file is None:
+            return os.environ.get(TOKEN_VARIABLE) or None
+        try:
+            token = self.token_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise UsageProblem(f"token file {self.token_file} cannot be read: {reason}") from error
+        if not token or not token.isprintable() or " " in token:
+            raise UsageProblem(f"token file {self.token_file} must hold one token and nothing else")
+        return token
+
+    def check(self) -> None:
+        """Raises UsageProblem for options that contradict each other."""
+        if self.server is not None and self.data is not None:
+            raise UsageProblem("--server and --data name two places: give one of them")
+        if self.server is not None and self.exchange is not None:
+            raise UsageProblem("--exchange is for a manager of this command's own; the one at --server has its exchange")
+        if self.token_file is not None and self.server is None:
+            raise UsageProblem("--token-file is for --server: a manager of this machine asks for no token")
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A manager to speak to. ended: of an own one, completes when it has failed."""
+
+    api: Api
+    own: bool
+    ended: asyncio.Future[None] | None = None
+
+
+class NothingThere(CliError):
+    """The data directory does not exist."""
+
+
+@asynccontextmanager
+async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
+    """A manager to speak to until the end of the block.
+
+    Raises NothingThere (READ and CHANGE, no folder), CliError, ConfigError or RetryableError.
+    """
+    where.check()
+    token = where.token()
+    if where.server is not None:
+        async with Api(where.server, token) as api:
+            yield Session(api, own=False)
+        return
+    folder = where.folder
+    deadline = asyncio.get_running_loop().time() + HELD_S
+    while True:
+        url = running_server(folder)
+        if url is not None:
+            _check_same_exchange(where, folder, url)
+            async with Api(url, token) as api:
+                yield Session(api, own=False)
+            return
+        if mode is Mode.SERVER:
+            raise CliError(
+                f"no manager runs on {folder}: start one with `streamforge up{_option(where)}`, or name one with --server"
+            )
+        if mode is not Mode.DRIVE and not folder.exists():
+            raise NothingThere(
+                f"nothing was loaded into {folder} yet: begin with `streamforge load BTCUSDT api_candles_1m 2024-08-01"
+                f"{_option(where)}`, or name another folder with --data"
+            )
+        entered = False
+        try:
+            async with _own(where, folder, mode) as found:
+                entered = True
+                yield found
+            return
+        except ConfigError:
+            # A manager that is about to serve, or to end, holds the folder without an address: wait for either.
+            if entered or not is_held(folder) or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(_PAUSE_S)
+
+
+@asynccontextmanager
+async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]:
+    from streamforge.cli.own_manager import configure_logs, own_manager
+
+    configure_logs(debug=where.debug, quiet=True)
+    async with (
+        own_manager(
+            folder,
+            exchange=where.exchange if mode is Mode.DRIVE else BINANCE,
+            lock=mode is not Mode.READ,
+            reconcile=mode is Mode.DRIVE,
+            advertise=mode is Mode.DRIVE,
+            overrides={"STREAMFORGE_HOST": "127.0.0.1", "STREAMFORGE_PORT": "0"},
+        ) as manager,
+        Api(manager.url) as api,
+    ):
+        yield Session(api, own=True, ended=manager.ended)
+
+
+def running_server(folder: Path) -> str | None:
+    """The address of the manager that runs on the folder, if there is one and it serves."""
+    return _directory(folder).server()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a manager holds the folder."""
+    return _directory(folder).held()
+
+
+def _directory(folder: Path):  # type: ignore[no-untyped-def]  # its type is an adapter's
+    from streamforge import wiring
+    from streamforge_utils.runtime.settings import DataSettings
+
+    return wiring.make_data_directory(DataSettings(data_dir=folder))
+
+
+def _check_same_exchange(where: Where, folder: Path, url: str) -> None:
+    if where.exchange is None:
+        return
+    asked = origin_of(where.exchange, exchange_urls(where.exchange) if where.exchange != "test" else None)
+    known = known_origin(folder)
+    if known is not None and known != asked:
+        raise CliError(
+            f"the manager at {url} already runs on {folder} and loads from another exchange ({known}, not {asked}): "
+            "leave --exchange out, or choose another folder with --data"
+        )
+
+
+def _option(where: Where) -> str:
+    return f" --data {where.data}" if where.data is not None else ""

@@ -1,0 +1,248 @@
+"""What the command line reads of the API's answers. Unknown fields are ignored: the server may be newer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+ENDED = frozenset({"finished", "interrupted", "error"})
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One input of a problem document."""
+
+    field: str = ""
+    message: str = ""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem document (RFC 9457)."""
+
+    type: str = ""
+    title: str = ""
+    detail: str = ""
+    next_step: str = ""
+    errors: list[FieldError] = []
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why something failed and what to do."""
+
+    reason: str
+    next_step: str = ""
+
+
+class Range(msgspec.Struct, frozen=True):
+    """A half-open range; requested: as it was written."""
+
+    requested: str
+    start: str
+    end: str
+    start_ms: int
+    end_ms: int
+    clipped: bool = False
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a workflow is."""
+
+    records_expected: int | None = None
+    records_stored: int = 0
+    share: float | None = None
+    rate: float = 0.0
+    eta_seconds: float | None = None
+
+
+class AttemptProgress(msgspec.Struct, frozen=True):
+    """How far an attempt is."""
+
+    records: int = 0
+    rate: float = 0.0
+    share: float | None = None
+    lag: int | None = None
+    waiting: str | None = None
+    waiting_until: str | None = None
+    refused: int = 0
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One process of a step."""
+
+    number: int
+    status: str
+    started_at: str | None = None
+    ended_at: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    error: str | None = None
+    reason: str | None = None
+    stop_reason: str | None = None
+    last_word: str | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One worker of a workflow."""
+
+    target: str
+    role: str
+    telemetry_id: str
+    status: str
+    records: int = 0
+    progress: AttemptProgress | None = None
+    failure: Failure | None = None
+    attempts: list[Attempt] = []
+
+
+class Workflow(msgspec.Struct, frozen=True):
+    """A workflow; in a list it comes without its steps."""
+
+    queue_id: str
+    status: str
+    symbol: str
+    type: str
+    time_range: Range
+    created_at: str
+    progress: Progress
+    collection: str
+    ended_at: str | None = None
+    waiting_for: str | None = None
+    failure: Failure | None = None
+    repairs: int = 0
+    steps: list[Step] = []
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def waits_for(self) -> str | None:
+        """What keeps it from going on: its own reason, else that of one of its steps."""
+        if self.ended:
+            return None
+        if self.waiting_for:
+            return self.waiting_for
+        for step in self.steps:
+            if step.status == "running" and step.progress is not None and step.progress.waiting:
+                until = f" (until {step.progress.waiting_until})" if step.progress.waiting_until else ""
+                return f"{step.target}: {step.progress.waiting}{until}"
+        return None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Workflows, newest first."""
+
+    queues: list[Workflow]
+    cursor: str | None = None
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A half-open time range with one verdict."""
+
+    start: str
+    end: str
+    start_ms: int
+    end_ms: int
+    verdict: str
+    collection: str | None = None
+    records: int = 0
+
+
+class Coverage(msgspec.Struct, frozen=True):
+    """What is stored of a series, and why the rest is not."""
+
+    symbol: str
+    type: str
+    complete: bool
+    segments: list[Segment]
+    queue_id: str | None = None
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """Seconds to each worker and back."""
+
+    queue_id: str
+    answers: dict[str, float | None]
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event of the history."""
+
+    id: int
+    event: dict[str, Any]
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """A page of the history, oldest first."""
+
+    events: list[StoredEvent]
+    after: int
+    more: bool
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record that could not be stored."""
+
+    partition: int
+    offset: int
+    attempt: int
+    reason: str
+    time: str
+    encoding: str
+    value: str
+    key: str | None = None
+
+
+class DeadLetters(msgspec.Struct, frozen=True):
+    """What of a workflow could not be stored."""
+
+    dead_letters: list[DeadLetter]
+
+
+class Collection(msgspec.Struct, frozen=True):
+    """A collection of records."""
+
+    name: str
+
+
+class Collections(msgspec.Struct, frozen=True):
+    """All collections of records."""
+
+    collections: list[Collection]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A kind of worker."""
+
+    target: str
+    role: str
+    summary: str
+    types: list[str]
+    parameters: dict[str, Any]
+
+
+class Targets(msgspec.Struct, frozen=True):
+    """The catalogue."""
+
+    targets: list[Target]
+
+
+class SchemaEntry(msgspec.Struct, frozen=True):
+    """The schema of one message."""
+
+    name: str
+    title: str
+    description: str
+
+
+class Schemas(msgspec.Struct, frozen=True):
+    """All messages."""
+
+    schemas: list[SchemaEntry]
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether each part of a manager works."""
+
+    ready: bool
+    parts: dict[str, str | None]

@@ -1,0 +1,185 @@
+"""A random killer of loaders, sinks and the manager ends with 0 lost, 0 duplicated, 0 stuck.
+
+STREAMFORGE_CHAOS_KILLS: how many signals hit (60 by default; more for a soak). STREAMFORGE_CHAOS_SEED: which schedule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from streamforge_utils.adapters.embedded.store import EmbeddedStore
+from streamforge_utils.model.timeranges import format_ms
+from tests.chaos import processes
+from tests.chaos.killer import Killer
+from tests.chaos.rig import Api, ManagerKeeper, clean_up, exchange_process
+from tests.chaos.verdict import assert_covered, assert_history, assert_rows
+from tests.chaos.watcher import Watcher
+
+KILLS = int(os.environ.get("STREAMFORGE_CHAOS_KILLS", "60"))
+SEED = int(os.environ.get("STREAMFORGE_CHAOS_SEED", "1"))
+
+AT_ONCE = 4
+FREEZES = 3
+SILENT_S = 8.0
+SLOW_MS = 400
+END_WITHIN_S = 90.0
+MEMORY_MB = 350.0
+DISK_BYTES = 64 * 1024 * 1024
+
+SETTINGS = {
+    "STREAMFORGE_HEARTBEAT_SECONDS": "0.2",
+    "STREAMFORGE_SILENT_SECONDS": f"{SILENT_S:g}",
+    "STREAMFORGE_STUCK_SECONDS": "20",
+    "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000",
+}
+
+
+def requests(seed: int) -> Iterator[dict[str, Any]]:
+    """One request after another, each of its own collection: 13,000 to 45,000 candles."""
+    draw = random.Random(f"requests {seed}")
+    months = [f"{year}-{month:02d}" for year in (2022, 2023) for month in range(1, 13)]
+    starts = [
+        (symbol, interval, month) for symbol in ("BTC", "ETH", "BNB", "SOL") for interval in (1, 3) for month in months
+    ]
+    for symbol, interval, month in draw.sample(starts, len(starts)):
+        yield {
+            "symbol": f"{symbol}USDT",
+            "type": f"api_candles_{interval}m",
+            "time_range": month,
+            # One page at a time, so that there is something to kill for a while.
+            "parameters": {"loader-api-candles": {"concurrency": 1}},
+        }
+
+
+async def keep_busy(api: Api, seed: int, started: list[str]) -> None:
+    """Until cancelled: as soon as one of `AT_ONCE` workflows has ended, start another. started: their queue_ids."""
+    running: list[str] = []
+    for number, request in enumerate(requests(seed)):
+        while len(running) >= AT_ONCE:
+            await asyncio.sleep(0.3)
+            running = [one for one in running if (await api.show(one))["ended_at"] is None]
+        started.append(await api.start(f"chaos-{seed}-{number}", **request))
+        running.append(started[-1])
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=10) as client:
+        yield client
+
+
+@pytest.mark.timeout(180 + 4 * KILLS)
+async def test_nothing_is_lost_duplicated_or_stuck(tmp_path: Path, client: httpx.AsyncClient) -> None:
+    data = tmp_path / "data"
+    async with exchange_process("--seed", "7", "--fault", f"slow:ms={SLOW_MS},path=klines") as exchange:
+        keeper = ManagerKeeper(data, tmp_path / "manager.log", {**SETTINGS, "STREAMFORGE_EXCHANGE_URL": exchange})
+        killer = Killer(keeper, SEED, kills=KILLS, freezes=FREEZES, absence_s=SILENT_S + 2)
+        try:
+            await keeper.up()
+            await _run(keeper, killer, client, exchange)
+        except BaseException as error:
+            error.add_note(f"repeat it with STREAMFORGE_CHAOS_SEED={SEED} STREAMFORGE_CHAOS_KILLS={KILLS}")
+            error.add_note(f"struck: {killer.struck}")
+            error.add_note(f"the manager's log ends with:\n{keeper.tail()}")
+            raise
+        finally:
+            await clean_up(keeper)
+
+
+async def _run(keeper: ManagerKeeper, killer: Killer, client: httpx.AsyncClient, exchange: str) -> None:
+    api, watcher = Api(keeper, client), Watcher(keeper)
+    queue_ids: list[str] = []
+    began = time.monotonic()
+    killing = asyncio.create_task(killer.run(), name="killer")
+    working = asyncio.create_task(keep_busy(api, SEED, queue_ids), name="work")
+    watching = [asyncio.create_task(watcher.watch_processes()), asyncio.create_task(watcher.watch_api(client))]
+    try:
+        done, _ = await asyncio.wait({killing, working, *watching}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
+        assert killing in done, "there was no work left to be hit"
+        killed_s = time.monotonic() - began
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        (await client.delete(f"{exchange}/control/faults")).raise_for_status()
+        workflows = await api.until_ended(queue_ids, END_WITHIN_S)
+        took_s = time.monotonic() - began
+    finally:
+        for task in (killing, working, *watching):
+            task.cancel()
+        await asyncio.gather(killing, working, *watching, return_exceptions=True)
+    rows = await _check(keeper, api, client, exchange, workflows)
+    assert watcher.overlaps == []
+    assert watcher.unanswered == []
+    assert killer.killed >= KILLS
+    assert keeper.process is not None
+    memory = processes.peak_memory_mb(keeper.process.pid)
+    assert memory < MEMORY_MB
+    _check_disk(keeper.data)
+    assert await keeper.down() == 0
+    assert processes.of_data(keeper.data) == []
+    attempts = sum(len(step["attempts"]) for workflow in workflows.values() for step in workflow["steps"])
+    hits = dict(killer.hits)
+    print(
+        f"\nseed {SEED}: {killer.killed} kills {hits} in {killed_s:.0f} s, all ended after {took_s:.0f} s, checked after "
+        f"{time.monotonic() - began:.0f} s; {len(workflows)} workflows, {attempts} attempts, {rows} rows, "
+        f"{sum(w['repairs'] for w in workflows.values())} repairs; {watcher.looks} looks, {watcher.answered} answers, "
+        f"the slowest {watcher.slowest_s:.2f} s; manager {memory:.0f} MB"
+    )
+
+
+async def _check(
+    keeper: ManagerKeeper,
+    api: Api,
+    client: httpx.AsyncClient,
+    exchange: str,
+    workflows: Mapping[str, Mapping[str, Any]],
+) -> int:
+    rows = 0
+    store = EmbeddedStore(keeper.data / "store")
+    try:
+        for queue_id, workflow in workflows.items():
+            assert_covered(workflow, await api.ask("GET", f"/queues/{queue_id}/coverage"))
+            assert_history(workflow, await api.events(queue_id))
+            assert (await api.ask("GET", f"/queues/{queue_id}/dlq"))["dead_letters"] == []
+            rows += await assert_rows(store, client, exchange, workflow)
+    finally:
+        await store.close()
+    listed = await api.ask("GET", "/queues", params={"limit": 1000})
+    assert {one["queue_id"] for one in listed["queues"]} == set(workflows), "a request was accepted twice"
+    _check_jobs(keeper.data, workflows)
+    log = keeper.log.read_text(errors="replace")
+    assert "Traceback" not in log
+    return rows
+
+
+def _check_jobs(data: Path, workflows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Every job belongs to an attempt, every attempt that spoke had a job, and one ended before the next was begun."""
+    specs = {path.parent.name: msgspec.json.decode(path.read_bytes()) for path in (data / "jobs").glob("*/spec.json")}
+    steps = [step for workflow in workflows.values() for step in workflow["steps"]]
+    attempts = {attempt["job"]: attempt for step in steps for attempt in step["attempts"]}
+    assert set(specs) <= set(attempts), "a job that no workflow knows"
+    assert {job for job, attempt in attempts.items() if attempt["started_at"] is not None} <= set(specs)
+    assert processes.live_jobs(data) == []
+    for step in steps:
+        for before, after in zip(step["attempts"], step["attempts"][1:], strict=False):
+            if after["job"] in specs:
+                begun = specs[after["job"]]["started_ms"]
+                assert before["ended_at"] <= format_ms(begun), (before, begun)
+
+
+def _check_disk(data: Path) -> None:
+    """Nothing piles up: neither logs nor what killed processes leave behind."""
+    for topic in (data / "bus" / "topics").iterdir():
+        size = sum(path.stat().st_size for path in topic.iterdir())
+        assert size < DISK_BYTES, f"{topic.name}: {size} bytes"

@@ -1,0 +1,308 @@
+"""Whatever goes wrong is told in one form, says what to do, and never how the code looks inside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from streamforge.manager.api.app import create_app
+from streamforge.manager.api.handlers import field_path, problem_of
+from streamforge.manager.api.limits import Limits
+from streamforge.manager.api.problems import ProblemError
+from streamforge.manager.service import KeyReused, NotFound, NotNow
+from streamforge_utils.model.errors import (
+    ConfigError,
+    ConflictError,
+    InvalidInput,
+    PermanentError,
+    RetryableError,
+    StreamForgeError,
+)
+from tests.doubles.service import ServiceDouble
+from tests.manager.api.support import LOCAL, READER, REQUEST, TOKENS, client_of, problem, started
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "retry_after"),
+    [
+        (NotFound("there is none"), 404, "not-found", None),
+        (NotNow("it is running"), 409, "not-now", None),
+        (KeyReused("it came before"), 422, "idempotency-key-reused", None),
+        (InvalidInput("symbol", "symbol 'x' is none"), 422, "invalid-input", None),
+        (RetryableError("the store does not answer"), 503, "unavailable", "5"),
+        (RetryableError("the store does not answer", retry_after=0.2), 503, "unavailable", "1"),
+        (RetryableError("the store does not answer", retry_after=61.5), 503, "unavailable", "62"),
+        (RetryableError("the store does not answer", retry_after=1e300), 503, "unavailable", "86400"),
+        (ConflictError("it changed 50 times"), 503, "busy", "1"),
+        (ConfigError("a document of another version"), 503, "configuration", None),
+        (PermanentError("the exchange refuses"), 422, "not-possible", None),
+        (StreamForgeError("?"), 500, "internal-error", None),
+        (RuntimeError("secret detail"), 500, "internal-error", None),
+        (RecursionError(), 500, "internal-error", None),
+    ],
+)
+async def test_what_the_service_raises_becomes_its_problem(
+    client: httpx.AsyncClient,
+    service: ServiceDouble,
+    error: Exception,
+    status: int,
+    kind: str,
+    retry_after: str | None,
+) -> None:
+    service.failing = error
+
+    response = await client.get("/collections")
+
+    body = problem(response, status, kind)
+    assert response.headers.get("retry-after") == retry_after
+    assert body["instance"] == "/collections"
+    assert "secret detail" not in response.text
+    if status < 500 or status == 503:
+        assert body["detail"] == str(error)
+
+
+async def test_an_unexpected_failure_is_logged_under_the_incident_that_the_client_sees(
+    client: httpx.AsyncClient, service: ServiceDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.failing = ZeroDivisionError("secret detail")
+
+    body = problem(await client.get("/queues"), 500, "internal-error")
+
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    incident = record.getMessage().split()[1].rstrip(":")
+    assert incident in body["detail"]
+    assert record.exc_info is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "body"),
+        (b"{", "truncated"),
+        (b"{'symbol': 1}", "byte"),
+        (b'{"symbol": NaN}', "byte"),
+        (b'{"again": 1e999}', "range"),
+        (b'{"symbol": "\\ud800"}', "body"),
+        (b"\xff\xfe", "byte"),
+        (b"[" * 100_000, "nested"),
+        (b'{"a":' * 40_000 + b"1" + b"}" * 40_000, "nested"),
+        (b"9" * 5_000, "range"),
+        (b"null null", "trailing"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/queues/start", "/queues/start-pipeline"])
+async def test_what_is_not_json_is_400_and_says_where(
+    client: httpx.AsyncClient, path: str, body: bytes, said: str
+) -> None:
+    found = problem(await client.post(path, content=body, headers=JSON), 400, "malformed-json")
+
+    assert said in found["detail"]
+    assert found["errors"][0]["field"] == "body"
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"1", b'"x"', b"true", b"[[]]"])
+@pytest.mark.parametrize("path", ["/queues/start", "/queues/start-pipeline"])
+async def test_json_that_is_no_object_is_422(client: httpx.AsyncClient, path: str, body: bytes) -> None:
+    found = problem(await client.post(path, content=body, headers=JSON), 422, "invalid-input")
+
+    assert found["errors"][0]["where"] == "body"
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", ";;,"])
+async def test_a_body_that_is_not_called_json_is_415(
+    client: httpx.AsyncClient, service: ServiceDouble, kind: str
+) -> None:
+    response = await client.post("/queues/start", content=json.dumps(REQUEST), headers={"Content-Type": kind})
+
+    problem(response, 415, "unsupported-media-type")
+    assert service.workflows == {}
+
+
+async def test_deep_nesting_in_parameters_is_refused(client: httpx.AsyncClient) -> None:
+    deep: Any = 1
+    for _ in range(200):
+        deep = {"a": deep}
+
+    response = await client.post("/queues/start", json={**REQUEST, "parameters": {"arango-candles": deep}})
+
+    problem(response, 422, "invalid-input")
+
+
+async def test_an_error_names_at_most_fifty_inputs(client: httpx.AsyncClient) -> None:
+    response = await client.post("/queues/start", json={**REQUEST, **{f"x{index}": 1 for index in range(500)}})
+
+    body = problem(response, 422, "invalid-input")
+    assert len(body["errors"]) == 50
+    assert "499 more" in body["detail"]
+
+
+async def test_a_huge_name_is_cut_where_it_is_shown(client: httpx.AsyncClient) -> None:
+    response = await client.post("/queues/start", json={**REQUEST, "x" * 100_000: 1})
+
+    assert len(response.content) < 2_000
+    assert len((await client.get("/" + "x" * 20_000)).content) < 1_000
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/queues/", "/Queues", "//queues", "/queues/a/b/c", "/%00", "/%ff"])
+async def test_an_unknown_path_is_404(client: httpx.AsyncClient, path: str) -> None:
+    problem(await client.get(LOCAL + path), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("method", "allowed"), [("PUT", "GET"), ("PATCH", "GET"), ("TRACE", "GET"), ("OPTIONS", "GET")]
+)
+async def test_another_method_is_405_and_the_right_one_named(
+    client: httpx.AsyncClient, method: str, allowed: str
+) -> None:
+    response = await client.request(method, "/queues")
+
+    problem(response, 405, "method-not-allowed")
+    assert response.headers["allow"] == allowed
+
+
+async def test_line_breaks_in_input_reach_no_header(client: httpx.AsyncClient) -> None:
+    for path in ("/queues/%0d%0aX-Evil:1", "/schemas/a%0d%0aX-Evil:1", "/coverage/a%0d%0aX-Evil:1/api_candles_1m"):
+        response = await client.get(path)
+        assert response.status_code in (404, 422)
+        assert "x-evil" not in response.headers
+        assert "\r" not in response.json()["instance"]
+
+
+async def test_a_body_beyond_the_limit_is_413_announced_or_not(service: ServiceDouble) -> None:
+    app = create_app(service, limits=Limits(body_bytes=1000))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b" " * 100
+
+    async with client_of(app) as client:
+        for content in (b" " * 1001, chunks()):
+            response = await client.post("/queues/start", content=content, headers=JSON)
+            body = problem(response, 413, "content-too-large")
+            assert "1000 bytes" in body["detail"]
+        response = await client.post("/queues/start", content=b"{}", headers={**JSON, "Content-Length": "9" * 400})
+        problem(response, 413, "content-too-large")
+        fits = json.dumps(REQUEST).encode().ljust(1000)
+        assert (await client.post("/queues/start", content=fits, headers=JSON)).status_code == 202
+
+
+async def test_a_head_beyond_the_limit_is_431(client: httpx.AsyncClient) -> None:
+    for path, headers in (("/queues", {"X-A": "a" * 40_000}), ("/queues?symbol=" + "a" * 40_000, {})):
+        body = problem(await client.get(path, headers=headers), 431, "header-fields-too-large")
+        assert "32768" in body["detail"]
+
+
+async def test_a_body_that_does_not_come_is_408(service: ServiceDouble) -> None:
+    app = create_app(service, limits=Limits(body_timeout_s=0.05))
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = _scope("POST", "/queues/start")
+    await app(scope, receive, send)
+
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["type"] == "urn:streamforge:problem:request-timeout"
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(service: ServiceDouble) -> None:
+    app = create_app(service, limits=Limits(send_timeout_s=0.05))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(3600)
+
+    await asyncio.wait_for(app(_scope("GET", "/queues"), receive, send), 10)
+
+
+async def test_more_requests_than_allowed_are_told_to_come_back_and_probes_are_answered(
+    service: ServiceDouble,
+) -> None:
+    workflow = await started(service)
+    gate, both = asyncio.Event(), asyncio.Event()
+    entered = []
+
+    async def slow(queue_id: str, *, timeout_s: float = 2.0) -> dict[str, float | None]:
+        entered.append(queue_id)
+        if len(entered) == 2:
+            both.set()
+        await gate.wait()
+        return {}
+
+    service.ping = slow  # type: ignore[method-assign]
+    app = create_app(service, limits=Limits(requests=2, retry_after_s=3))
+    async with client_of(app) as client:
+        place = f"/queues/{workflow.queue_id}"
+        waiting = [asyncio.create_task(client.post(f"{place}/ping")) for _ in range(2)]
+        await both.wait()
+        refused = await client.get(place)
+        assert (await client.get("/readyz")).status_code == 200
+        gate.set()
+        assert [response.status_code for response in await asyncio.gather(*waiting)] == [200, 200]
+        problem(refused, 503, "busy")
+        assert refused.headers["retry-after"] == "3"
+        assert (await client.get(place)).status_code == 200
+
+
+async def test_websockets_are_refused(service: ServiceDouble) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    app = create_app(service, tokens=TOKENS)
+    await app({"type": "websocket", "path": "/queues", "headers": [], "query_string": b""}, receive, send)
+
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+async def test_a_problem_of_the_door_has_the_same_form(service: ServiceDouble) -> None:
+    async with client_of(create_app(service, tokens=TOKENS), READER) as client:
+        problem(await client.post("/queues/start", json=REQUEST), 403, "forbidden")
+
+
+def test_field_paths_are_written_as_people_do() -> None:
+    assert field_path(["microservices", 0, "type"]) == "microservices[0].type"
+    assert field_path([]) == ""
+
+
+def test_a_problem_raised_is_kept() -> None:
+    error = ProblemError(418, "teapot", "it is a teapot", next_step="make tea")
+
+    assert problem_of(error) is error
+
+
+def _scope(method: str, path: str) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8080),
+        "state": {},
+    }

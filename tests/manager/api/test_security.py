@@ -1,0 +1,195 @@
+"""Who may do what, over every route that there is; a route added later is among them by itself."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from streamforge.manager.api import catalogue, data, queues
+from streamforge.manager.api.app import create_app
+from streamforge.manager.api.guard import OPEN_PATHS, role_needed
+from streamforge.manager.api.tokens import Role
+from tests.doubles.service import ServiceDouble
+from tests.manager.api.support import OPERATOR, READER, REQUEST, TOKENS, UNKNOWN, client_of, problem
+
+VALUES = {"queue_id": UNKNOWN, "symbol": "BTCUSDT", "type": "api_candles_1m", "name": "nothing"}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+
+
+def operations(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Method and path of every operation that the app describes, and of its own description."""
+    for path, item in app.openapi()["paths"].items():
+        for method in item:
+            yield method.upper(), re.sub(r"\{(\w+)\}", lambda match: VALUES[match[1]], path)
+    yield "GET", "/openapi.json"
+
+
+ALL = sorted(operations(create_app(ServiceDouble())))
+
+
+def test_the_matrix_holds_every_route() -> None:
+    routes = [route for router in (queues.router, data.router, catalogue.router) for route in router.routes]
+    served = {(method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods or ()}
+    described = {
+        (method.upper(), path)
+        for path, item in create_app(ServiceDouble()).openapi()["paths"].items()
+        for method in item
+    }
+
+    assert all(isinstance(route, APIRoute) for route in routes)
+    assert served == described
+    assert len(ALL) == len(served) + 1
+
+
+@pytest.mark.parametrize(("method", "path"), ALL)
+async def test_every_route_asks_for_its_role(service: ServiceDouble, method: str, path: str) -> None:
+    app = create_app(service, tokens=TOKENS)
+    needs = None if path in OPEN_PATHS else Role.READER if method == "GET" else Role.OPERATOR
+    assert role_needed(method, path) is needs
+
+    async def ask(token: str | None) -> httpx.Response:
+        async with client_of(app, token, base_url="http://manager.example") as client:
+            return await client.request(method, path, json=REQUEST if method == "POST" else None)
+
+    if needs is None:
+        assert (await ask(None)).status_code == 200
+        return
+    for token in (None, "nobody-knows-this-token", READER[:-1], READER.upper()):
+        answer = await ask(token)
+        body = problem(answer, 401, "unauthorized")
+        assert answer.headers["www-authenticate"].startswith('Bearer realm="streamforge"')
+        assert "Authorization: Bearer" in body["next_step"]
+    reader = await ask(READER)
+    if needs is Role.OPERATOR:
+        body = problem(reader, 403, "forbidden")
+        assert "reader" in body["detail"]
+        assert "operator" in body["next_step"]
+    else:
+        assert reader.status_code in (200, 404)
+    assert (await ask(OPERATOR)).status_code in (200, 202, 404, 422)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", ["/nothing", "/queues", "/healthz/", "//healthz", "/healthz/../queues", "/HEALTHZ"])
+async def test_nothing_is_told_to_whom_is_not_known(service: ServiceDouble, method: str, path: str) -> None:
+    async with client_of(create_app(service, tokens=TOKENS)) as client:
+        assert (await client.request(method, f"http://127.0.0.1{path}")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Basic {OPERATOR}",
+        OPERATOR,
+        f"Bearer{OPERATOR}",
+        f"Bearer {OPERATOR} x",
+        "Bearer \xff",
+    ],
+)
+async def test_a_malformed_authorization_is_401(service: ServiceDouble, header: str) -> None:
+    async with client_of(create_app(service, tokens=TOKENS)) as client:
+        answer = await client.get("/queues", headers={b"Authorization": header.encode("latin-1")})
+        problem(answer, 401, "unauthorized")
+        problem(await client.get(f"/queues?token={OPERATOR}"), 401, "unauthorized")
+
+
+async def test_the_scheme_is_read_in_any_case(service: ServiceDouble) -> None:
+    async with client_of(create_app(service, tokens=TOKENS)) as client:
+        assert (await client.get("/queues", headers={"Authorization": f"bEARER {READER}"})).status_code == 200
+
+
+async def test_tokens_are_in_no_log_and_no_answer(service: ServiceDouble, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    service.failing = RuntimeError("something unforeseen")
+    app = create_app(service, tokens=TOKENS)
+    async with client_of(app, OPERATOR) as client:
+        answers = [
+            await client.get("/queues"),
+            await client.post("/queues/start", json={**REQUEST, "x": 1}),
+            await client.post("/queues/start", content=b"{"),
+            await client.get(f"/queues?cursor={OPERATOR}"),
+        ]
+
+    assert [answer.status_code for answer in answers] == [500, 422, 415, 500]
+    for answer in answers:
+        assert OPERATOR not in answer.text
+    assert "something unforeseen" in caplog.text
+    assert f"Bearer {OPERATOR}" not in caplog.text
+    assert OPERATOR not in "".join(record.getMessage() for record in caplog.records if record.name != "httpx")
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8080", "localhost:9", "[::1]:8080", "[::1]", "LocalHost", "127.8.8.8:1"]
+)
+async def test_without_tokens_this_machine_is_served(service: ServiceDouble, host: str) -> None:
+    async with client_of(create_app(service)) as client:
+        assert (await client.get("/queues", headers={"Host": host})).status_code == 200
+        assert (await client.post("/queues/start", json=REQUEST, headers={"Host": host})).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "10.0.0.1",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "",
+        "[::1",
+        "::1:",
+    ],
+)
+async def test_without_tokens_another_name_is_refused(service: ServiceDouble, host: str) -> None:
+    async with client_of(create_app(service)) as client:
+        answer = await client.get("/queues", headers={"Host": host})
+        assert "127.0.0.1" in problem(answer, 403, "forbidden")["next_step"]
+        assert (await client.get("/healthz", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:3000"},
+        {"Origin": "http://127.0.0.1:8080.evil.example"},
+        {"Origin": "http://[::1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:8080"},
+    ],
+)
+async def test_without_tokens_a_web_page_from_elsewhere_changes_nothing(
+    service: ServiceDouble, headers: dict[str, str]
+) -> None:
+    async with client_of(create_app(service)) as client:
+        for method, path in ALL:
+            if method != "GET":
+                answer = await client.request(method, path, json=REQUEST, headers=headers)
+                problem(answer, 403, "forbidden")
+        answer = await client.get("/queues", headers=headers)
+    assert service.workflows == {}
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_page_of_our_own_origin_is_served(service: ServiceDouble) -> None:
+    headers = {"Origin": "http://127.0.0.1:8080", "Sec-Fetch-Site": "same-origin"}
+    async with client_of(create_app(service)) as client:
+        assert (await client.post("/queues/start", json=REQUEST, headers=headers)).status_code == 202
+
+
+async def test_every_answer_forbids_sniffing_caching_and_framing(client: httpx.AsyncClient) -> None:
+    for path in ("/queues", "/nothing"):
+        headers = (await client.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]

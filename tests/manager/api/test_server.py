@@ -1,0 +1,230 @@
+"""The server on a real socket: what only shows between two ends of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from streamforge.manager.api.app import create_app
+from streamforge.manager.api.limits import Limits
+from streamforge.manager.api.server import Server, serve
+from streamforge_utils.model.errors import ConfigError
+from tests.doubles.service import ServiceDouble
+from tests.manager.api.support import OPERATOR, REQUEST, TOKENS, candles, event, problem, started
+
+STREAM = {"Accept": "text/event-stream"}
+LIMITS = Limits(keep_alive_s=0.05, header_timeout_s=0.3, body_timeout_s=0.3)
+Start = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture
+async def start(service: ServiceDouble) -> AsyncIterator[Start]:
+    servers: list[Server] = []
+
+    async def make(**settings: Any) -> Server:
+        limits = settings.pop("limits", LIMITS)
+        app = create_app(service, limits=limits, tokens=settings.get("tokens"))
+        server = await serve(app, port=settings.pop("port", 0), limits=limits, grace_s=1, **settings)
+        servers.append(server)
+        return server
+
+    yield make
+    for server in servers:
+        await server.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (what is waited for has no event of its own)
+            await asyncio.sleep(0.01)
+
+
+async def test_it_serves_on_a_free_port_and_leaves_it(start: Start) -> None:
+    server = await start()
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        assert (await client.post("/queues/start", json=REQUEST)).status_code == 202
+        headers = (await client.get("/queues")).headers
+        assert "server" not in headers
+
+    await server.close()
+
+    with pytest.raises(httpx.ConnectError):
+        async with httpx.AsyncClient() as client:
+            await client.get(f"{server.url}/healthz")
+    again = await start(port=int(server.url.rpartition(":")[2]))
+    assert again.url == server.url
+
+
+async def test_a_port_in_use_is_named_with_what_to_do(start: Start) -> None:
+    port = int((await start()).url.rpartition(":")[2])
+
+    with pytest.raises(ConfigError, match=f"port {port} on 127.0.0.1 is in use.*choose another"):
+        await start(port=port)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"port": 65_536}, "65535"),
+        ({"host": "0.0.0.0"}, "STREAMFORGE_TOKENS_FILE"),
+        ({"host": "192.0.2.1", "tokens": TOKENS}, "no address of this machine"),
+        ({"host": "host.invalid", "tokens": TOKENS}, "is not known"),
+    ],
+)
+async def test_a_place_that_cannot_be_is_refused_by_name(start: Start, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        await start(**settings)
+
+
+async def test_with_tokens_it_listens_anywhere_and_asks_for_them(start: Start) -> None:
+    server = await start(host="0.0.0.0", tokens=TOKENS)
+    async with httpx.AsyncClient(base_url=server.url.replace("0.0.0.0", "127.0.0.1")) as client:
+        problem(await client.get("/queues"), 401, "unauthorized")
+        assert (await client.get("/queues", headers={"Authorization": f"Bearer {OPERATOR}"})).status_code == 200
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_signals_stay_with_the_process(start: Start) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    await start()
+
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+async def test_a_follower_that_comes_back_misses_nothing(start: Start, service: ServiceDouble) -> None:
+    workflow = await started(service)
+    place = f"{(await start()).url}/queues/{workflow.queue_id}/events"
+    for _ in range(3):
+        service.say(event(workflow))
+    seen: list[int] = []
+
+    async with httpx.AsyncClient() as client:
+        async with client.stream("GET", place, headers=STREAM) as response:
+            assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+            async for line in response.aiter_lines():
+                if line.startswith("id: "):
+                    seen.append(int(line[4:]))
+                    if len(seen) == 2:
+                        break
+        await until(lambda: service.following == 0)  # the server noticed
+
+        service.say(event(workflow))
+        lines: list[str] = []
+        async with client.stream("GET", place, headers={**STREAM, "Last-Event-ID": str(seen[-1])}) as response:
+            async for line in response.aiter_lines():
+                lines.append(line)
+                if line == "id: 9":
+                    service.say(event(workflow, "finished", finished=True))
+                    service.end(workflow.queue_id)
+
+    assert seen == [0, 3]
+    assert [line for line in lines if line.startswith("id: ")] == ["id: 6", "id: 9", "id: 12"]
+    assert "event: end" in lines
+    await until(lambda: service.following == 0)
+
+
+async def test_a_silent_stream_is_kept_alive_and_ends_with_the_server(start: Start, service: ServiceDouble) -> None:
+    workflow = await started(service)
+    server = await start()
+    comments = 0
+    async with (
+        httpx.AsyncClient() as client,
+        client.stream("GET", f"{server.url}/queues/{workflow.queue_id}/events", headers=STREAM) as response,
+    ):
+        async for line in response.aiter_lines():
+            comments += line.startswith(":")
+            if comments == 3:
+                break
+        began = asyncio.get_running_loop().time()
+        await server.close()
+        assert asyncio.get_running_loop().time() - began < 5
+    assert service.following == 0
+
+
+async def test_a_failure_in_the_middle_of_an_export_breaks_it_off(start: Start, service: ServiceDouble) -> None:
+    service.store("c", candles(50))
+    service.batch = 10
+    service.failing_after_batches = 2
+    url = (await start()).url
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get(f"{url}/collections/c/records?limit=all&format=csv")
+
+        service.failing_after_batches = None
+        whole = await client.get(f"{url}/collections/c/records?limit=all&format=csv")
+        assert len(whole.text.splitlines()) == 51
+
+
+async def test_a_head_or_a_body_that_does_not_come_is_not_waited_for(start: Start) -> None:
+    url = (await start()).url
+    for sent, expected in (
+        (b"", b""),
+        (b"GET /queues HTTP/1.1\r\nHost: loc", b""),
+        (
+            b"POST /queues/start HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 9\r\n\r\n{",
+            b"HTTP/1.1 408",
+        ),
+    ):
+        assert (await _raw(url, sent)).startswith(expected)
+
+
+async def test_a_head_beyond_the_limit_is_refused(start: Start) -> None:
+    server = await start()
+    head = b"GET /queues HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: " + b"a" * 40_000
+
+    assert (await _raw(server.url, head + b"\r\n\r\n")).startswith((b"HTTP/1.1 431", b"HTTP/1.1 400"))
+    assert (await _raw(server.url, head)).startswith(b"HTTP/1.1 400")
+    assert (await _raw(server.url, b"\x00\x01\r\n\r\n")).startswith(b"HTTP/1.1 400")
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_a_huge_body_is_refused_before_it_is_read(start: Start) -> None:
+    url = (await start()).url
+    head = (
+        b"POST /queues/start HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 1000000000\r\n\r\n"
+    )
+
+    assert (await _raw(url, head)).startswith(b"HTTP/1.1 413")
+
+
+async def test_nothing_is_logged_of_a_request(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    url = (await start(tokens=TOKENS)).url
+    async with httpx.AsyncClient() as client:
+        await client.get(f"{url}/queues?cursor=some-cursor", headers={"Authorization": f"Bearer {OPERATOR}"})
+
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith("http")]
+    assert not any("some-cursor" in line or OPERATOR in line for line in ours)
+
+
+async def test_a_loop_that_has_the_port_on_ipv6_names_it_so(start: Start) -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6 loopback")
+    server = await start(host="::1")
+    assert server.url.startswith("http://[::1]:")
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        assert (await client.get("/queues")).status_code == 200
+
+
+async def _raw(url: str, sent: bytes) -> bytes:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()

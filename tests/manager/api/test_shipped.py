@@ -1,0 +1,90 @@
+"""The service as it ships: `python -m app.main` in its folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from streamforge.manager.api.app import create_app
+from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
+from streamforge.manager.settings import ManagerSettings
+from streamforge_utils.runtime.environment import variables
+from tests.doubles.service import ServiceDouble
+from tests.manager.api.support import OPERATOR, problem
+
+FOLDER = Path(__file__).parents[3] / "services" / "queue-manager"
+
+
+def _run(environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.main"],
+        cwd=FOLDER,
+        env={"PATH": os.environ["PATH"], **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_it_starts_asks_for_a_token_and_ends_in_order(tmp_path: Path) -> None:
+    process = _run(
+        {
+            "STREAMFORGE_DATA_DIR": str(tmp_path),
+            "STREAMFORGE_PORT": "0",
+            "STREAMFORGE_METRICS_PORT": "0",
+            OPERATOR_TOKEN: OPERATOR,
+        }
+    )
+    try:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", said)
+        assert found is not None, said
+        assert httpx.get(f"{found[0]}/healthz").json() == {"status": "ok"}
+        problem(httpx.get(f"{found[0]}/queues"), 401, "unauthorized")
+        allowed = httpx.get(f"{found[0]}/queues", headers={"Authorization": f"Bearer {OPERATOR}"})
+        assert allowed.json() == {"queues": [], "cursor": None}
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, rest
+    assert OPERATOR not in said + rest
+
+
+def test_beyond_loopback_without_tokens_it_does_not_start(tmp_path: Path) -> None:
+    process = _run(
+        {
+            "STREAMFORGE_DATA_DIR": str(tmp_path),
+            "STREAMFORGE_HOST": "0.0.0.0",
+            "STREAMFORGE_PORT": "0",
+            "STREAMFORGE_METRICS_PORT": "0",
+        }
+    )
+    try:
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 2
+    assert TOKENS_FILE in said
+    assert "Traceback" not in said
+
+
+def test_its_readme_names_every_route_and_every_setting() -> None:
+    text = (FOLDER / "README.md").read_text()
+    unused = {"STREAMFORGE_WEIGHT_PER_MINUTE"}  # the manager has a share of its own
+
+    names = {item.name for item in variables(ManagerSettings)} - unused | {TOKENS_FILE, READER_TOKEN, OPERATOR_TOKEN}
+    assert {name for name in names if f"`{name}`" not in text} == set()
+    paths = [
+        path.replace("/queues/{queue_id}", "") or "/queues/{queue_id}"
+        for path in create_app(ServiceDouble()).openapi()["paths"]
+    ]
+    assert {path for path in paths if path not in text} == set()

@@ -1,0 +1,98 @@
+"""How far a workflow is said to be, where that is not simply a number of one attempt."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamforge.manager.api.views import moment, progress_of, workflow_view
+from streamforge.manager.workflow import Attempt, Plan, Proof, Status, Workflow
+from streamforge_utils.model.events import Progress
+from tests.doubles.service import ServiceDouble
+from tests.manager.api.support import SEGMENTS, replace, running, started
+
+
+@pytest.fixture
+async def workflow(service: ServiceDouble) -> Workflow:
+    return running(await started(service))
+
+
+def _with_attempts(workflow: Workflow, target: str, *records: int) -> Workflow:
+    step = workflow.step(target)
+    assert step is not None
+    attempts = tuple(
+        replace(
+            step.attempts[0], number=number, planned_ms=workflow.created_ms + number, progress=Progress(records=count)
+        )
+        for number, count in enumerate(records, 1)
+    )
+    return workflow.with_step(replace(step, attempts=attempts))
+
+
+def test_attempts_of_the_sink_add_up_and_never_beyond_what_is_expected(workflow: Workflow) -> None:
+    assert progress_of(_with_attempts(workflow, "arango-candles", 400, 300)).records_stored == 700
+    assert progress_of(_with_attempts(workflow, "arango-candles", 1000, 900)).records_stored == 1440
+    assert progress_of(_with_attempts(workflow, "arango-candles")).records_stored == 0
+
+
+def test_what_the_loader_has_sent_is_not_what_is_stored(workflow: Workflow) -> None:
+    assert progress_of(_with_attempts(workflow, "loader-api-candles", 1440)).records_stored == 720
+
+
+def test_after_a_proof_only_newer_attempts_are_added(workflow: Workflow) -> None:
+    proof = Proof(round=1, checked_ms=workflow.created_ms + 2, expected=1440, stored=1000, segments=SEGMENTS)
+    repairing = _with_attempts(replace(workflow, proof=proof), "arango-candles", 1000, 30, 40)
+
+    assert progress_of(repairing).records_stored == 1070
+    ended = replace(repairing, status=Status.FINISHED, proof=replace(proof, stored=1440))
+    assert (progress_of(ended).records_stored, progress_of(ended).share) == (1440, 1.0)
+
+
+def test_nothing_to_load_is_all_done(workflow: Workflow) -> None:
+    done = replace(workflow, plan=Plan(exchange_now_ms=0, load=(), expected=0), steps=())
+
+    assert (progress_of(done).share, progress_of(done).records_stored) == (1.0, 0)
+    assert progress_of(done).eta_seconds is None
+
+
+def test_an_attempt_that_has_ended_has_no_rate(workflow: Workflow) -> None:
+    step = workflow.step("arango-candles")
+    assert step is not None
+    ended = workflow.with_step(replace(step, attempts=(replace(step.attempts[0], ended_ms=1),)))
+
+    assert (progress_of(ended).rate, progress_of(ended).eta_seconds) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"started_ms": None, "observed": False}, "planned"),
+        ({"started_ms": None}, "running"),
+        ({"observed": False}, "running"),
+        ({"stop_asked_ms": 5}, "stopping"),
+        ({"stop_asked_ms": 5, "last_word": "interrupted"}, "interrupted"),
+        ({"last_word": "finished"}, "finished"),
+        ({"ended_ms": 9}, "error"),
+        ({"ended_ms": 9, "last_word": "finished"}, "finished"),
+    ],
+)
+def test_the_status_of_an_attempt_follows_from_what_is_known(
+    workflow: Workflow, fields: dict[str, object], status: str
+) -> None:
+    step = workflow.steps[0]
+    attempt: Attempt = replace(step.attempts[0], **fields)
+    view = workflow_view(workflow.with_step(replace(step, attempts=(attempt,))))
+
+    assert view.steps[0].attempts[0].status == status
+
+
+@pytest.mark.parametrize(
+    ("time_ms", "text"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (1_722_470_400_007, "2024-08-01T00:00:00.007Z"),
+        (-1, "1970-01-01T00:00:00Z"),
+        (10**18, "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_moments_are_iso_8601_in_utc_whatever_the_number(time_ms: int, text: str) -> None:
+    assert moment(time_ms) == text

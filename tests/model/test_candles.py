@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamforge_utils.model.candles import (
+    CANDLE_FIELDS,
+    KEY_SAFE,
+    Candle,
+    candle_key,
+    decode_candle,
+    encode_candle,
+    stored_document,
+)
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.intervals import Interval
+from tests.model.strategies import decimals, intervals, symbols
+
+OPEN = 1_672_531_200_000
+NUMBERS = ["open", "high", "low", "close", "volume", "quote_asset_volume", "taker_buy_base_asset_volume"]
+NUMBERS += ["taker_buy_quote_asset_volume"]
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    """A record as a dictionary; a change to `...` leaves the field out."""
+    fields: dict[str, Any] = {
+        "_key": f"BTCUSDT_1m_{OPEN}",
+        "_version": 5,
+        "symbol": "BTCUSDT",
+        "interval": "1m",
+        "open_time": OPEN,
+        "open": "16541.77000000",
+        "high": "16544.76000000",
+        "low": "16538.45000000",
+        "close": "16543.67000000",
+        "volume": "83.08143000",
+        "close_time": OPEN + 59_999,
+        "quote_asset_volume": "1374268.84886180",
+        "number_of_trades": 2687,
+        "taker_buy_base_asset_volume": "40.18369000",
+        "taker_buy_quote_asset_volume": "664706.07218790",
+    }
+    return {name: value for name, value in (fields | changes).items() if value is not ...}
+
+
+def stored(**changes: Any) -> tuple[str, int, dict[str, Any]]:
+    key, version, body = stored_document(None, msgspec.json.encode(record(**changes)))
+    return key, version, msgspec.json.decode(body)
+
+
+def test_a_record_becomes_a_document_with_numbers() -> None:
+    key, version, body = stored()
+    assert (key, version) == (f"BTCUSDT_1m_{OPEN}", 5)
+    assert tuple(body) == CANDLE_FIELDS
+    assert body["open"] == 16541.77
+    assert body["quote_asset_volume"] == 1374268.8488618
+    assert body["number_of_trades"] == 2687
+    assert "_key" not in body
+    assert "_version" not in body
+
+
+@st.composite
+def candles(draw: st.DrawFn) -> Candle:
+    symbol, interval = draw(symbols), draw(intervals)
+    opened = draw(st.integers(10**12, 4 * 10**12))
+    texts = [draw(decimals) for _ in NUMBERS]
+    return Candle(
+        key=candle_key(symbol, interval.value, opened),
+        version=draw(st.integers(0, 2**53)),
+        symbol=symbol,
+        interval=interval.value,
+        open_time=opened,
+        close_time=Interval.parse(interval.value).close_time(opened),
+        number_of_trades=draw(st.integers(0, 2**53)),
+        **dict(zip(NUMBERS, texts, strict=True)),
+    )
+
+
+@given(candles())
+def test_a_candle_reads_back_and_is_stored_as_the_nearest_doubles(candle: Candle) -> None:
+    value = encode_candle(candle)
+    assert decode_candle(value) == candle
+    key, version, body = stored_document(candle.key.encode(), value)
+    assert (key, version) == (candle.key, candle.version)
+    numbers = msgspec.json.decode(body)
+    for name in NUMBERS:
+        assert numbers[name] == float(getattr(candle, name))
+
+
+@given(symbols, intervals, st.integers(0, 4 * 10**12))
+def test_keys_hold_what_a_store_allows_and_differ(symbol: str, interval: Interval, opened: int) -> None:
+    key = candle_key(symbol, interval.value, opened)
+    assert re.fullmatch(rf"[A-Za-z0-9_%{re.escape(KEY_SAFE)}]+", key)
+    assert key.endswith(f"_{interval.value}_{opened}")
+    assert candle_key(symbol + "X", interval.value, opened) != key
+
+
+NOT_FINITE = ["nan", "NaN", "inf", "-inf", "Infinity", "1e999", "-1e999"]
+BAD_TEXTS = ["", " 1", "1 ", "abc", "1,5", "0x1", "1_0", "--1", "-1", "-0.00000001", *NOT_FINITE]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("text", BAD_TEXTS)
+def test_a_text_that_is_no_number_from_zero_up_is_refused(name: str, text: str) -> None:
+    with pytest.raises(PermanentError):
+        stored(**{name: text})
+
+
+@pytest.mark.parametrize(
+    "name", [*NUMBERS, "symbol", "interval", "open_time", "close_time", "number_of_trades", "_key"]
+)
+def test_a_missing_field_or_null_is_refused_and_named(name: str) -> None:
+    with pytest.raises(PermanentError, match=f"`{name}`"):
+        stored(**{name: ...})
+    with pytest.raises(PermanentError, match=rf"\$\.{name}"):
+        stored(**{name: None})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"_key": f"ETHUSDT_1m_{OPEN}"},
+        {"_key": f"BTCUSDT_1m_{OPEN + 1}"},
+        {"symbol": "ETHUSDT"},
+        {"interval": "1h"},
+        {"open_time": OPEN + 60_000},
+        {"close_time": OPEN},
+        {"close_time": OPEN - 1},
+        {"number_of_trades": -1},
+        {"number_of_trades": 1.5},
+        {"open": []},
+        {"open": {}},
+        {"open_time": "x"},
+    ],
+)
+def test_contradictions_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(PermanentError):
+        stored(**changes)
+
+
+def test_the_message_s_key_must_be_the_record_s() -> None:
+    value = msgspec.json.encode(record())
+    assert stored_document(f"BTCUSDT_1m_{OPEN}".encode(), value)[0] == f"BTCUSDT_1m_{OPEN}"
+    for key in (b"", b"x", f"BTCUSDT_1m_{OPEN} ".encode(), b"\xff", b"k" * 10_000):
+        with pytest.raises(PermanentError, match="the message's key") as caught:
+            stored_document(key, value)
+        assert len(str(caught.value)) < 500
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_permanent_error(value: bytes) -> None:
+    with pytest.raises(PermanentError):
+        stored_document(None, value)
+    with pytest.raises(PermanentError):
+        decode_candle(value)
+
+
+@given(
+    st.sampled_from(sorted(record())),
+    st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8), st.lists),
+)
+def test_any_value_in_any_field_is_stored_whole_or_refused(name: str, value: Any) -> None:
+    try:
+        _, _, body = stored(**{name: value})
+    except PermanentError:
+        return
+    for field in NUMBERS:
+        assert isinstance(body[field], int | float)
+        assert 0 <= body[field] < float("inf")
+
+
+def test_unknown_fields_are_kept_out() -> None:
+    _, _, body = stored(surprise="x", _rev="1")
+    assert tuple(body) == CANDLE_FIELDS
+
+
+def test_numbers_may_come_as_numbers() -> None:
+    _, _, body = stored(open=1.5, volume=3)
+    assert (body["open"], body["volume"]) == (1.5, 3)

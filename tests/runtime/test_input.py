@@ -1,0 +1,128 @@
+"""Markers and commits: when a sink's input ends, and how far it commits."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streamforge_utils.model.markers import EOS_KEY
+from streamforge_utils.ports.bus import Message, TopicPartition
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.worker import Definition, Role, Use
+from tests.doubles.faulty import always, times
+from tests.runtime.rig import LOADER, TOPIC, NoParameters, Rig, words, worker
+
+GROUP = "wf-btcusdt-api_candles_1m-20240801-abc123-sink"
+PARTITION = TopicPartition(TOPIC, 0)
+
+
+def sink(read: list[bytes]) -> Definition[NoParameters]:
+    async def run(ctx: Context[NoParameters]) -> None:
+        async for batch in ctx.input:
+            read.extend(message.value for message in batch)
+            await ctx.input.done(batch)
+
+    return worker(run, Use.INPUT, role=Role.SINK, target="sink")
+
+
+async def records(rig: Rig, *values: bytes) -> None:
+    await rig.send(TOPIC, [Message(b"k", value) for value in values])
+
+
+async def live(rig: Rig) -> list[bytes]:
+    read: list[bytes] = []
+    assert await rig.live(sink(read)) == 0
+    assert words(await rig.events())[-1] == "finished"
+    return read
+
+
+async def test_everything_before_the_marker_is_read_and_nothing_after(rig: Rig) -> None:
+    await records(rig, b"1", b"2")
+    await rig.close_stream()
+    await records(rig, b"of an older attempt")
+    assert await live(rig) == [b"1", b"2"]
+    assert rig.bus.commits == [{PARTITION: 2}]
+
+
+async def test_a_restarted_sink_reads_the_marker_again_and_no_record_twice(rig: Rig) -> None:
+    await records(rig, b"1", b"2")
+    await rig.close_stream()
+    assert await live(rig) == [b"1", b"2"]
+    assert await live(rig) == []
+    assert (await rig.seen.lag(TOPIC, GROUP)).records == 1
+
+
+async def test_a_marker_of_a_lower_attempt_is_passed_over(rig: Rig) -> None:
+    rig.environment["STREAMFORGE_UPSTREAM"] = f"{LOADER}:2"
+    await records(rig, b"1")
+    await rig.close_stream(attempt=1)
+    await records(rig, b"2")
+    await rig.close_stream(attempt=2)
+    assert await live(rig) == [b"1", b"2"]
+    assert rig.bus.commits[-1] == {PARTITION: 3}
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        {"reason": "interrupted"},
+        {"producer": "somebody__else"},
+    ],
+)
+async def test_a_marker_that_does_not_count_is_passed_over(rig: Rig, ignored: dict[str, str]) -> None:
+    await records(rig, b"1")
+    await rig.close_stream(**ignored)  # type: ignore[arg-type]  # the values are what the parameters say
+    await records(rig, b"2")
+    await rig.close_stream(attempt=7)
+    assert await live(rig) == [b"1", b"2"]
+
+
+async def test_a_marker_that_cannot_be_read_is_passed_over(rig: Rig) -> None:
+    await rig.send(TOPIC, [Message(EOS_KEY, b"{}"), Message(b"k", b"1")])
+    await rig.close_stream()
+    assert await live(rig) == [b"1"]
+    assert "a marker is passed over" in rig.logs.getvalue()
+
+
+async def test_every_producer_is_waited_for_and_no_commit_passes_the_first_marker(rig: Rig) -> None:
+    rig.environment["STREAMFORGE_UPSTREAM"] = f"{LOADER}:1,second__abc123:1"
+    await records(rig, b"1")
+    await rig.close_stream(producer="second__abc123")
+    await records(rig, b"2", b"3")
+    await rig.close_stream()
+    assert await live(rig) == [b"1", b"2", b"3"]
+    assert {commit[PARTITION] for commit in rig.bus.commits} == {1}
+
+
+async def test_the_input_waits_for_the_marker_and_says_so(rig: Rig) -> None:
+    await records(rig, b"1")
+    read: list[bytes] = []
+    running = asyncio.create_task(rig.live(sink(read)))
+    async with asyncio.timeout(20):
+        while True:
+            event = (await rig.until_event("loading"))[-1]
+            if (event.extra or {}).get("waiting"):
+                break
+    assert (event.extra or {})["waiting"] == f"records or the end of stream of {LOADER}"
+    assert (event.extra or {})["lag"] == 0
+    await rig.close_stream()
+    assert await running == 0
+    assert read == [b"1"]
+
+
+async def test_a_commit_that_fails_for_a_moment_is_repeated(rig: Rig) -> None:
+    rig.bus.commit = times(2, "not now")
+    await records(rig, b"1")
+    await rig.close_stream()
+    assert await live(rig) == [b"1"]
+    assert rig.bus.commits == [{PARTITION: 1}]
+
+
+async def test_a_commit_that_fails_for_good_is_an_error(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamforge_utils.runtime.input.PATIENCE_S", 0.1)
+    rig.bus.commit = always("the partition belongs to another member")
+    await records(rig, b"1")
+    await rig.close_stream()
+    assert await rig.live(sink([])) == 1
+    assert (await rig.events())[-1].error_message == "the partition belongs to another member"

@@ -1,0 +1,190 @@
+"""The environment of a worker: read once, typed, every fault named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import pytest
+
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.runtime.environment import Secret, load, secrets_of, variable, variables
+from streamforge_utils.runtime.reference import environment_table
+from streamforge_utils.runtime.settings import (
+    BINANCE_DATA_URL,
+    Upstream,
+    WorkerSettings,
+    load_worker,
+)
+from streamforge_utils.runtime.worker import Role, Use
+from tests.runtime.rig import NoParameters, worker
+
+LEAST = {
+    "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
+    "SYMBOL": "BTCUSDT",
+    "TYPE": "api_candles_1m",
+    "TIME_RANGE": "2024-08",
+    "KAFKA_TOPIC": "some-data",
+    "STREAMFORGE_DATA_DIR": "/data",
+}
+
+
+async def nothing(ctx: object) -> None: ...
+
+
+LOADER = worker(nothing, Use.OUTPUT, Use.EXCHANGE, target="loader")
+SINK = worker(nothing, Use.INPUT, Use.STORE, role=Role.SINK, target="sink")
+
+
+def test_the_least_environment_gives_the_defaults() -> None:
+    settings, _ = load_worker(LOADER, LEAST)
+    assert settings.symbol == "BTCUSDT"
+    assert settings.time_range == parse_time_range("2024-08")
+    assert settings.telemetry_id == "loader__abc123"
+    assert (settings.control_topic, settings.events_topic) == ("queue-control", "queue-events")
+    assert settings.data.data_dir == Path("/data")
+    assert settings.exchange.urls == (BINANCE_DATA_URL,)
+    assert (settings.attempt, settings.max_lag, settings.ranges, settings.downstream) == (1, 200_000, (), ())
+    assert (settings.heartbeat_seconds, settings.stop_grace_seconds) == (2.0, 5.0)
+    assert (settings.metrics_port, settings.metrics_host, settings.debug) == (None, "127.0.0.1", False)
+    assert settings.candles.value == "1m"
+
+
+def test_every_variable_is_read_with_its_type() -> None:
+    settings, _ = load_worker(
+        LOADER,
+        LEAST
+        | {
+            "STREAMFORGE_ATTEMPT": "3",
+            "STREAMFORGE_LAUNCHED_AT": "1722470400.25",
+            "STREAMFORGE_EXCHANGE_URL": "https://a.test, https://b.test",
+            "STREAMFORGE_WEIGHT_PER_MINUTE": "77",
+            "STREAMFORGE_DOWNSTREAM": "g1,g2",
+            "STREAMFORGE_RANGES": "2024-08-01:2024-08-02,2024-08-05T12:30Z:2024-08-06",
+            "STREAMFORGE_METRICS_PORT": "0",
+            "STREAMFORGE_LOG_FORMAT": "json",
+            "STREAMFORGE_DEBUG": "True",
+            "INTERVAL": "1m",
+            "BINANCE_API_KEY": "hush-hush",
+        },
+    )
+    assert (settings.attempt, settings.launched_at, settings.metrics_port, settings.debug) == (
+        3,
+        1722470400.25,
+        0,
+        True,
+    )
+    assert settings.exchange.urls == ("https://a.test", "https://b.test")
+    assert settings.exchange.weight_per_minute == 77
+    assert settings.downstream == ("g1", "g2")
+    assert settings.ranges == (
+        parse_time_range("2024-08-01"),
+        parse_time_range("2024-08-05T12:30Z:2024-08-06"),
+    )
+    assert settings.exchange.api_key == Secret("hush-hush")
+    assert secrets_of(settings) == ["hush-hush"]
+    assert "hush" not in repr(settings)
+
+
+def test_a_sink_needs_its_collection_and_its_upstream() -> None:
+    with pytest.raises(ConfigError) as error:
+        load_worker(SINK, LEAST)
+    assert "COLLECTION_NAME is missing" in str(error.value)
+    assert "STREAMFORGE_UPSTREAM is missing" in str(error.value)
+    settings, _ = load_worker(SINK, LEAST | {"COLLECTION_NAME": "c", "STREAMFORGE_UPSTREAM": "a__x:2,b__x"})
+    assert settings.upstream == (Upstream("a__x", 2), Upstream("b__x", 1))
+
+
+def test_one_error_names_all_that_is_missing() -> None:
+    with pytest.raises(ConfigError) as error:
+        load_worker(LOADER, {})
+    for name in LEAST:
+        assert f"{name} is missing" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("SYMBOL", "BTC USDT", "characters that no symbol has"),
+        ("TYPE", "api_candles_7m", "is not known"),
+        ("TIME_RANGE", "yesterday", "is not understood"),
+        ("TIME_RANGE", "2024-08-02:2024-08-01", "the end is not after the start"),
+        ("INTERVAL", "5m", "does not agree with TYPE"),
+        ("INTERVAL", "7x", "is not one of"),
+        ("QUEUE_ID", "a b", "expected letters"),
+        ("STREAMFORGE_ATTEMPT", "0", "'0'"),
+        ("STREAMFORGE_ATTEMPT", "one", "'one'"),
+        ("STREAMFORGE_METRICS_PORT", "70000", "'70000'"),
+        ("STREAMFORGE_HEARTBEAT_SECONDS", "-1", "'-1'"),
+        ("STREAMFORGE_LOG_FORMAT", "xml", "`json` or `console`"),
+        ("STREAMFORGE_DEBUG", "perhaps", "`true` or `false`"),
+        ("STREAMFORGE_RANGES", "2024-09-01", "is not inside TIME_RANGE"),
+        ("STREAMFORGE_RANGES", "2024-08-01,x", "is not understood"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092", "no Kafka: unset it"),
+        ("ARANGO_URL", "http://arango:8529", "no ArangoDB: unset it"),
+        ("K8S_NAMESPACE", "stream", "no Kubernetes: unset it"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_expected(name: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_worker(LOADER, LEAST | {name: value})
+    assert name in str(error.value)
+    assert says in str(error.value)
+
+
+def test_several_bad_values_are_named_together() -> None:
+    with pytest.raises(ConfigError) as error:
+        load_worker(LOADER, LEAST | {"STREAMFORGE_ATTEMPT": "x", "ARANGO_URL": "y", "STREAMFORGE_MAX_LAG": "0"})
+    for name in ("STREAMFORGE_ATTEMPT", "ARANGO_URL", "STREAMFORGE_MAX_LAG"):
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize("upstream", ["a:0", "a:x", ":1", "a:1:2"])
+def test_a_malformed_upstream_is_refused(upstream: str) -> None:
+    with pytest.raises(ConfigError, match="STREAMFORGE_UPSTREAM"):
+        load_worker(SINK, LEAST | {"COLLECTION_NAME": "c", "STREAMFORGE_UPSTREAM": upstream})
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    code: Annotated[Secret, variable("CODE", "a secret")]
+    size: Annotated[int, msgspec.Meta(ge=1), variable("SIZE", "how many", unit="records")] = 5
+    kind: Annotated[Literal["a", "b"], variable("KIND", "which")] = "a"
+
+
+def test_a_secret_is_never_shown() -> None:
+    found = load(Sample, {"CODE": "hush-hush"})
+    assert found.code.reveal() == "hush-hush"
+    for text in (repr(found), str(found), f"{found.code}", repr([found.code]), f"{found.code!r}"):
+        assert "hush" not in text
+    with pytest.raises(TypeError):
+        msgspec.json.encode(found)
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert load(Sample, {"CODE": "x", "SIZE": ""}).size == 5
+    with pytest.raises(ConfigError, match="CODE is missing: expected secret text, a secret"):
+        load(Sample, {"CODE": ""})
+
+
+def test_every_variable_of_a_worker_has_a_meaning_and_its_own_name() -> None:
+    found = list(variables(WorkerSettings))
+    assert all(item.meaning for item in found)
+    names = [item.name for item in found]
+    assert len(set(names)) == len(names)
+
+
+def test_the_reference_shows_what_a_worker_reads_and_no_more() -> None:
+    loader, sink = environment_table(LOADER), environment_table(SINK)
+    assert "| `QUEUE_ID` | text |  | **required** | the workflow that the worker belongs to |" in loader
+    assert "| `STREAMFORGE_MAX_LAG` | integer | records | `200000` |" in loader
+    assert "COLLECTION_NAME" not in loader
+    assert "STREAMFORGE_EXCHANGE_URL" not in sink
+    assert "| `STREAMFORGE_UPSTREAM` | TELEMETRY_ID:ATTEMPT, … |  | **required** |" in sink
+    assert all(line.count(" | ") == 4 for line in loader.splitlines() if line.startswith("| `"))
+
+
+def test_no_parameters_is_fine() -> None:
+    _, parameters = load_worker(LOADER, LEAST)
+    assert parameters == NoParameters()

@@ -1,0 +1,75 @@
+"""The folder of workers is the catalogue."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+
+from streamforge import workers
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.runtime.environment import variables
+from streamforge_utils.runtime.reference import environment_table
+from streamforge_utils.runtime.settings import WorkerSettings
+
+REPOSITORY = Path(__file__).parents[2]
+TARGETS = workers.targets()
+
+
+def test_the_targets_are_known() -> None:
+    assert {"loader-api-candles", "arango-candles"} <= set(TARGETS)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_file_of_the_folder_defines_the_target_of_its_name(target: str) -> None:
+    definition = workers.definition(target)
+    assert definition.target == target
+    assert definition.summary
+    assert definition.types
+    definition.parameters()  # every parameter has a default
+    for field in msgspec.structs.fields(definition.parameters):
+        assert any(isinstance(meta, msgspec.Meta) and meta.description for meta in get_args(field.type)[1:]), field.name
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_parameters_do_not_take_the_names_of_settings(target: str) -> None:
+    taken = {item.name for item in variables(WorkerSettings)}
+    assert not taken & {item.name for item in variables(workers.definition(target).parameters)}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_schema_describes_every_parameter(target: str) -> None:
+    definition = workers.definition(target)
+    schema = definition.json_schema()
+    described = schema["$defs"][definition.parameters.__name__]["properties"]
+    assert set(described) == set(definition.parameters.__struct_fields__)
+    assert all("description" in entry and "default" in entry for entry in described.values())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_ships_as_a_service_whose_readme_shows_its_environment(target: str) -> None:
+    folder = REPOSITORY / "services" / target
+    assert f'main(["{target}"' in (folder / "app" / "main.py").read_text()
+    assert environment_table(workers.definition(target)) in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("target", ["nope", "../x", "__init__", "--debug", "loader_api_candles", ""])
+def test_an_unknown_target_is_refused_with_the_choices(target: str) -> None:
+    with pytest.raises(InvalidInput, match="arango-candles"):
+        workers.definition(target)
+
+
+def test_a_worker_imports_its_own_file_only_and_no_http_client() -> None:
+    script = (
+        "import sys, streamforge.workers.__main__ as m; from streamforge import workers;"
+        "workers.definition('arango-candles');"
+        "heavy = {'aiohttp', 'pydantic', 'fastapi', 'typer', 'rich', 'streamforge.manager', 'streamforge.cli',"
+        " 'streamforge.workers.loader_api_candles', 'streamforge_utils.adapters'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() in ("[]", "['rich']")  # structlog's console needs rich where it is installed

@@ -48,7 +48,7 @@ def make_exchange(
         clock=clock or SystemClock(),
         observer=observer or Silent(),
         api_key=settings.api_key,
-        retries=Retries(attempts=settings.request_attempts),
+        retries=Retries(attempts=settings.request_attempts, base_s=settings.request_backoff_seconds),
         timeout_s=settings.request_timeout_seconds,
     )
 

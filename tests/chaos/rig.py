@@ -47,6 +47,7 @@ class ManagerKeeper:
             "STREAMFORGE_DATA_DIR": str(data),
             "STREAMFORGE_PORT": "0",
             "STREAMFORGE_METRICS_PORT": "0",
+            "PYTHONFAULTHANDLER": "1",
             **environment,
         }
 
@@ -93,6 +94,14 @@ class ManagerKeeper:
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
+
+    async def autopsy(self) -> str:
+        """End the manager so that it writes where its threads are, and what the log ends with."""
+        self.url = None
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGABRT)
+            await asyncio.to_thread(self.process.wait, 20)
+        return self.tail()
 
     def _advertised(self, pid: int) -> str | None:
         try:
@@ -149,6 +158,11 @@ class Api:
                 return events
             after = page["after"]
 
+    async def ready(self) -> str:
+        """What the manager says of its parts, also where that is bad."""
+        url = self._keeper.url
+        return "down" if url is None else (await self._client.get(f"{url}/readyz")).text
+
     async def until_ended(self, queue_ids: Sequence[str], within_s: float) -> dict[str, dict[str, Any]]:
         """The workflows once all have ended. Raises AssertionError naming those that have not."""
         found: dict[str, dict[str, Any]] = {}
@@ -163,7 +177,8 @@ class Api:
                     await asyncio.sleep(0.2)
         except TimeoutError:
             stuck = [_short(workflow) for workflow in found.values() if workflow["ended_at"] is None]
-            raise AssertionError(f"not ended within {within_s:.0f} s: {stuck}") from None
+            ready = await self.ready()
+            raise AssertionError(f"not ended within {within_s:.0f} s: {stuck}; ready: {ready}") from None
 
 
 def _short(workflow: Mapping[str, Any]) -> object:

@@ -38,7 +38,8 @@ def _check(fault: Fault | None) -> None:
 class FaultyBus:
     """send: faults by topic. poll, commit, connect: faults of every such call. held: sends that wait for an event.
 
-    commits: what was committed, in order. lags: answers of `lag` by group, instead of the bus's.
+    waiting: how many sends are held. commits: what was committed, in order. lags: answers of `lag` by group, instead
+    of the bus's.
     """
 
     def __init__(self, bus: MessageBus) -> None:
@@ -48,6 +49,7 @@ class FaultyBus:
         self.commit: Fault | None = None
         self.connect: Fault | None = None
         self.held: dict[str, asyncio.Event] = {}
+        self.waiting = 0
         self.commits: list[Mapping[TopicPartition, int]] = []
         self.lags: dict[str, int] = {}
 
@@ -93,7 +95,11 @@ class _FaultyProducer:
     async def send(self, topic: str, messages: Sequence[Message]) -> None:
         held = self._faults.held.get(topic)
         if held is not None:
-            await held.wait()
+            self._faults.waiting += 1
+            try:
+                await held.wait()
+            finally:
+                self._faults.waiting -= 1
         _check(self._faults.send.get(topic))
         await self._producer.send(topic, messages)
 

@@ -37,6 +37,7 @@ IMPATIENT = {
     "STREAMFORGE_BACKOFF_CAP_SECONDS": "0.2",
     "STREAMFORGE_MAX_ASKING_FAILURES": "3",
     "STREAMFORGE_REQUEST_ATTEMPTS": "3",
+    "STREAMFORGE_REQUEST_BACKOFF_SECONDS": "0.05",
     "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "1.5",
     "STREAMFORGE_STOP_SECONDS": "4",
 }
@@ -66,6 +67,11 @@ class Exchange:
         """No faults, nothing counted, no ban."""
         self._client.delete("/control/faults").raise_for_status()
         self._client.delete("/control/stats").raise_for_status()
+
+    def struck(self, fault: str) -> int:
+        """How often a fault that is switched on has struck."""
+        found = self._client.get("/control/faults").raise_for_status().json()["faults"]
+        return next(int(one["struck"]) for one in found if one["fault"] == fault)
 
     def stats(self) -> Json:
         """What was counted."""
@@ -221,7 +227,13 @@ class Manager:
         return eventually(there, f"{queue_id} is {' or '.join(wanted)}", limit_s, lambda: self.story(queue_id))
 
     def until(
-        self, queue_id: str, what: str, holds: Callable[[Json], bool], *, limit_s: float = LIMIT_S, every_s: float = 0.05
+        self,
+        queue_id: str,
+        what: str,
+        holds: Callable[[Json], bool],
+        *,
+        limit_s: float = LIMIT_S,
+        every_s: float = 0.05,
     ) -> Json:
         """Wait until `holds` of the workflow."""
 
@@ -258,11 +270,23 @@ class Manager:
     def story(self, queue_id: str) -> str:
         """What became of a workflow, for a person."""
         try:
-            workflow = json.dumps(self.show(queue_id), indent=1, ensure_ascii=False)
-            events = "\n".join(json.dumps(event, ensure_ascii=False) for event in self.events(queue_id)[-20:])
+            workflow = self.show(queue_id)
+            events = self.events(queue_id)[-12:]
         except httpx.HTTPError as error:
             return f"{error!r}\n{self.log()}"
-        return f"{workflow}\n{events}\n{self.log()}"
+        lines = [f"{name}: {workflow[name]}" for name in ("status", "waiting_for", "failure", "progress", "repairs")]
+        for step in workflow["steps"]:
+            lines.append(f"{step['target']} {step['status']}")
+            lines += [f"  {_telling(attempt)}" for attempt in step["attempts"]]
+        lines += [str({name: value for name, value in event.items() if name in _TOLD}) for event in events]
+        return "\n".join([*lines, self.log()[-1500:]])
+
+
+_TOLD = ("event", "target", "attempt", "records_written", "error_message")
+
+
+def _telling(found: Json) -> Json:
+    return {name: value for name, value in found.items() if value not in (None, "", [])}
 
 
 def expected_csv(symbol: str, interval: str, rows: Iterable[Row]) -> list[str]:

@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def workflows(replaying: rig.Exchange, tmp_path_factory: pytest.TempPathFactory)
         for name, queue_id in started.items():
             workflow = manager.wait(queue_id)
             assert workflow["status"] == "finished", manager.story(queue_id)
-            symbol, interval, span = FILES[name]
+            span = FILES[name][2]
             workflow["csv"] = manager.csv(workflow["collection"], span)
             workflow["segments"] = manager.coverage(queue_id)
             found[name] = workflow
@@ -119,7 +120,7 @@ def test_the_coverage_names_exactly_the_bars_that_the_exchange_never_had(
     holes = [(s["start"], s["end"]) for s in segments if s["verdict"] != "stored"]
     assert holes == HOLES.get(span, [])
     assert {s["verdict"] for s in segments} <= {"stored", "exchange"}
-    assert all(before["end_ms"] == after["start_ms"] for before, after in zip(segments, segments[1:], strict=False))
+    assert all(before["end_ms"] == after["start_ms"] for before, after in pairwise(segments))
     rows = read(market_data / name)
     opens = {int(row[0]) for row in rows}
     for start, end in holes:

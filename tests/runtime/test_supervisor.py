@@ -118,6 +118,18 @@ async def test_work_that_raises_is_an_error(
     assert await markers(rig) == []
 
 
+async def test_a_secret_in_an_error_reaches_neither_event_nor_log(rig: Rig) -> None:
+    rig.environment["BINANCE_API_KEY"] = "hush-hush"
+
+    async def run(ctx: Ctx) -> None:
+        raise PermanentError("GET /?key=hush-hush: HTTP 401")
+
+    assert await rig.live(worker(run, Use.EXCHANGE)) == 1
+    assert last(await rig.events())[0].error_message == "GET /?key=***: HTTP 401"
+    assert "HTTP 401" in rig.logs.getvalue()
+    assert "hush" not in rig.logs.getvalue()
+
+
 async def test_a_ban_is_told_with_its_end(rig: Rig) -> None:
     async def run(ctx: Ctx) -> None:
         raise BannedError("HTTP 418", until_ms=1_722_600_099_000, retry_after=99.0)
@@ -154,7 +166,8 @@ async def test_stop_by_signal_has_exit_code_1_unless_a_command_asked_too(rig: Ri
 async def test_a_stop_sent_after_the_launch_but_before_the_worker_was_up_is_obeyed(
     rig: Rig, fields: dict[str, str]
 ) -> None:
-    rig.environment["STREAMFORGE_LAUNCHED_AT"] = str(rig.clock.now_ms() / 1000)
+    # Its launch time is another machine's, whose clock is 3 s ahead.
+    rig.environment["STREAMFORGE_LAUNCHED_AT"] = str(rig.clock.now_ms() / 1000 + 3)
     await rig.command("stop", **fields)
     assert await rig.live(worker(forever)) == 0
     assert words(await rig.events()) == ["started", "interrupted"]
@@ -240,11 +253,13 @@ async def test_work_that_ignores_its_cancellation_is_an_error(rig: Rig) -> None:
 
     supervisor = rig.supervisor(worker(run))
     supervisor.stop.by_command()
-    async with asyncio.timeout(5):
-        assert await supervisor.run() == 1
-    assert supervisor.hard_exit
-    assert words(await rig.events()) == ["started", "error"]
-    over.set()
+    try:
+        async with asyncio.timeout(5):
+            assert await supervisor.run() == 1
+        assert supervisor.hard_exit
+        assert words(await rig.events()) == ["started", "error"]
+    finally:
+        over.set()
 
 
 async def test_work_that_swallows_its_cancellation_is_not_finished(rig: Rig) -> None:
@@ -373,6 +388,19 @@ async def test_commands_that_can_no_longer_be_read_end_the_worker(rig: Rig, monk
     assert word.error_message == "the topic queue-control was deleted"
 
 
+async def test_a_heartbeat_under_way_comes_before_the_last_word(rig: Rig) -> None:
+    held = asyncio.Event()
+
+    async def run(ctx: Ctx) -> None:
+        rig.bus.held[EVENTS] = held
+        await until(lambda: rig.bus.waiting > 0)
+        del rig.bus.held[EVENTS]
+        asyncio.get_running_loop().call_later(0.1, held.set)
+
+    assert await rig.live(worker(run)) == 0
+    assert [event.event for event in await rig.events()] == ["started", "loading", "finished"]
+
+
 async def test_nothing_is_said_after_the_last_word(rig: Rig) -> None:
     supervisor = rig.supervisor(worker(nothing))
     await supervisor.run()
@@ -381,6 +409,7 @@ async def test_nothing_is_said_after_the_last_word(rig: Rig) -> None:
     assert said is not None
     said.heartbeat()
     said.pong(1.0)
+    assert said._outbox.empty()
     with pytest.raises(RuntimeError, match="last word"):
         await said.last_word("error", speaker=None, patience_s=1)
     assert len(await rig.events()) == before

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -100,8 +101,8 @@ class Api:
         """The answer's body piece by piece; it fails where the server breaks off."""
         import aiohttp
 
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
-        async with self._request("GET", path, query=query, headers={"Accept": accept}, timeout=timeout) as response:
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        async with self._request("GET", path, query=query, headers={"Accept": accept}, limits=limits) as response:
             if response.status >= 400:
                 raise problem_of(response.status, await response.read())
 
@@ -140,9 +141,9 @@ class Api:
         headers = {"Accept": "text/event-stream"}
         if after >= 0:
             headers["Last-Event-ID"] = str(after)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
         path = f"/queues/{queue_id}/events"
-        async with self._request("GET", path, headers=headers, timeout=timeout) as response:
+        async with self._request("GET", path, headers=headers, limits=limits) as response:
             if response.status == 204:
                 raise _NothingMore
             if response.status >= 400:
@@ -172,25 +173,28 @@ class Api:
         headers: Mapping[str, str],
         query: Query | None = None,
         data: bytes | None = None,
-        timeout: aiohttp.ClientTimeout | None = None,
+        limits: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         import aiohttp
 
         assert self._session is not None, "used outside of its context"  # noqa: S101
-        limit = timeout or self._session.timeout
+        limits = limits or self._session.timeout
         parameters = [(k, str(v)) for k, vs in (query or {}).items() for v in (vs if isinstance(vs, list) else [vs])]
         try:
             async with self._session.request(
-                method, self.url + path, params=parameters, headers=headers, data=data, timeout=limit
+                method, self.url + path, params=parameters, headers=headers, data=data, timeout=limits
             ) as response:
                 yield response
         except TimeoutError as error:
-            raise ServerLost(f"{self.url} did not answer in time ({method} {path}): try again, or see its log") from error
+            raise ServerLost(
+                f"{self.url} did not answer in time ({method} {path}): try again, or see its log"
+            ) from error
         except aiohttp.ClientPayloadError as error:
             raise ServerLost(f"{self.url} broke off its answer ({method} {path}): try again, or see its log") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except aiohttp.ClientError as error:
             raise ServerLost(
-                f"no server answers at {self.url} ({_reason(error)}): start one with `streamforge up`, or correct --server"
+                f"no server answers at {self.url} ({_reason(error)}): start one with `streamforge up`, or correct "
+                "--server"
             ) from error
 
     def read(self, answer: bytes, kind: type[T]) -> T:
@@ -241,6 +245,13 @@ def problem_of(status: int, answer: bytes) -> ApiProblem:
     return ApiProblem(status, kind, message)
 
 
+def path_part(text: str) -> str:
+    """A name as one part of a path. Raises UsageProblem for what cannot be one."""
+    if not text or text in (".", "..") or "/" in text or not text.isprintable():
+        raise UsageProblem(f"{text[:80]!r} is no name: `streamforge queues` lists the workflows")
+    return quote(text, safe="")
+
+
 def to_json(value: object) -> str:
     """Indented JSON of something that msgspec can encode."""
     return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
@@ -254,5 +265,8 @@ def _seconds(text: str | None) -> float:
 
 
 def _reason(error: Exception) -> str:
-    cause: BaseException = getattr(error, "os_error", None) or error.__cause__ or error
-    return str(getattr(cause, "strerror", None) or cause or type(error).__name__)[:_SHOWN]
+    cause: BaseException = getattr(error, "os_error", None) or error
+    number = getattr(cause, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return str(getattr(cause, "strerror", None) or cause)[:_SHOWN]

@@ -1,9 +1,11 @@
-"""Waiting for a workflow's end: showing it, stopping it in order on Ctrl-C, and going on where its manager went away."""
+"""Waiting for a workflow's end: showing it, stopping it on Ctrl-C, going on where its manager went away."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from streamforge.cli import output, views
 from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost
@@ -11,8 +13,13 @@ from streamforge.cli.interrupts import Interrupts
 from streamforge.cli.progress import Display
 from streamforge.cli.session import Mode, Session, Where, session
 
+Begin = Callable[[Session], Awaitable[views.Workflow]]
+"""Starts a workflow, or starts it again."""
+
 LOOK_EVERY_S = 0.25
 TAKE_OVERS = 5
+LEAVES_S = 3.0
+"""After the second Ctrl-C, how long ends in order may take."""
 GRACE_S = 30.0
 """After a time-out, how long the workflow is given to stop in order."""
 
@@ -25,26 +32,62 @@ class Follower:
         self._display = display
         self._loop = asyncio.get_running_loop()
         self._deadline = None if timeout_s is None else self._loop.time() + timeout_s
+        self._workflow: views.Workflow | None = None
+        self._begun = False
+        self._asked = asyncio.Event()
         self._stop_sent = False
         self.timed_out = False
 
-    async def begin(self, where: Where, begin: Callable[[Session], Awaitable[views.Workflow]]) -> views.Workflow:
+    async def begin(self, where: Where, begin: Begin) -> tuple[views.Workflow, views.Coverage]:
         """Call `begin` once, with a manager that drives workflows, and follow what it gives to its end.
 
-        A manager that served another command and ended with it is replaced, by another one or by our own.
-        Raises Interrupted at once where the user insists.
+        Returns the ended workflow and what is known of its range. A manager that served another command and ended with
+        it is replaced, by another one or by our own. Raises Interrupted where the user insists, or nothing has begun.
         """
-        workflow: views.Workflow | None = None
+        work = asyncio.create_task(self._begin(where, begin))
+        try:
+            while not work.done():
+                asked = asyncio.ensure_future(self._interrupts.happened.wait())
+                either: set[asyncio.Future[Any]] = {asked, work}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                asked.cancel()
+                self._interrupts.happened.clear()
+                if self._interrupts.count > 1 or (self._interrupts.count and not self._begun):
+                    raise self._leaving()
+                if self._interrupts.count:
+                    self._asked.set()
+        finally:
+            work.cancel()
+            done, _ = await asyncio.wait({work}, timeout=LEAVES_S)
+            if not done:
+                # What holds us up can hold nothing of value: all that was promised is on disk.
+                output.say(f"streamforge: {self._leaving()}")
+                os._exit(self._interrupts.exit_code)
+        return work.result()
+
+    def _leaving(self) -> Interrupted:
+        error = Interrupted("nothing was started")
+        if self._workflow is not None:
+            error = Interrupted(
+                f"left {self._workflow.queue_id} as it is: the next manager on its data goes on with it "
+                "(`streamforge up`)"
+            )
+        error.exit_code = self._interrupts.exit_code
+        return error
+
+    async def _begin(self, where: Where, begin: Begin) -> tuple[views.Workflow, views.Coverage]:
         takeovers = 0
         while True:
             try:
                 async with session(where, Mode.DRIVE) as found:
-                    if workflow is None:
-                        workflow = await begin(found)
-                        self._display.note(_began(workflow))
-                    return await self._follow(found, workflow)
+                    if self._workflow is None:
+                        self._begun = True
+                        self._workflow = await begin(found)
+                        self._display.note(_began(self._workflow))
+                    workflow = await self._follow(found, self._workflow)
+                    return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", views.Coverage)
             except ServerLost:
-                if workflow is None or where.server is not None or takeovers >= TAKE_OVERS:
+                if self._workflow is None or where.server is not None or takeovers >= TAKE_OVERS:
                     raise
                 takeovers += 1
                 self._display.note("the manager that ran on this data has ended; going on with another")
@@ -60,26 +103,23 @@ class Follower:
         return workflow
 
     async def _pause(self, found: Session) -> None:
-        self._interrupts.happened.clear()
-        wanted: set[asyncio.Future[object]] = {asyncio.ensure_future(self._interrupts.happened.wait())}
-        waiting = set(wanted)
-        if found.ended is not None:
-            waiting.add(found.ended)  # type: ignore[arg-type]  # what it gives does not matter
+        wake: set[asyncio.Future[Any]] = set() if found.ended is None else {found.ended}
+        asked = asyncio.ensure_future(self._asked.wait())
+        if not self._stop_sent:
+            wake.add(asked)
         try:
-            await asyncio.wait(waiting, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            if wake:
+                await asyncio.wait(wake, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(LOOK_EVERY_S)
         finally:
-            for future in wanted:
-                future.cancel()
+            asked.cancel()
         if found.ended is not None and found.ended.done():
             await found.ended
             raise CliError("the manager of this command has ended: run the command again, what was stored stays")
 
     async def _attend(self, found: Session, workflow: views.Workflow) -> None:
         asked = self._interrupts.count
-        if asked > 1:
-            raise Interrupted(
-                f"left {workflow.queue_id} as it is: the next manager on its data goes on with it (see `streamforge up`)"
-            )
         late = self._deadline is not None and self._loop.time() > self._deadline
         if late and self.timed_out and self._deadline is not None and self._loop.time() > self._deadline + GRACE_S:
             raise CliError(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 
 import msgspec
 
 from streamforge.cli import output, views
-from streamforge.cli.client import to_json
+from streamforge.cli.client import path_part
 from streamforge.cli.errors import CliError, Interrupted
-from streamforge.cli.following import Follower
+from streamforge.cli.following import Begin, Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import display
 from streamforge.cli.session import Mode, Session, Where, session
@@ -75,14 +75,14 @@ async def again(
     """`retry` a workflow, or replay its dead letters (`dlq/replay`); returns the exit code."""
 
     async def begin(found: Session) -> views.Workflow:
-        return found.api.read(await found.api.call("POST", f"/queues/{queue_id}/{action}"), views.Workflow)
+        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/{action}"), views.Workflow)
 
     if detach:
         return await _detached(where, begin, as_json=as_json)
     return await to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json)
 
 
-async def _detached(where: Where, begin: Callable[[Session], Awaitable[views.Workflow]], *, as_json: bool) -> int:
+async def _detached(where: Where, begin: Begin, *, as_json: bool) -> int:
     async with session(where, Mode.SERVER) as found:
         workflow = await begin(found)
     if as_json:
@@ -97,56 +97,106 @@ async def _detached(where: Where, begin: Callable[[Session], Awaitable[views.Wor
         output.write(msgspec.json.encode(loaded).decode())
     else:
         output.write(workflow.queue_id)
-        output.say(f"{workflow.queue_id} is {workflow.status}; follow it with: streamforge events {workflow.queue_id} --follow")
+        output.say(
+            f"{workflow.queue_id} is {workflow.status}; follow it with: "
+            f"streamforge events {workflow.queue_id} --follow{where.flags()}"
+        )
     return 0
 
 
-async def to_the_end(
-    where: Where,
-    begin: Callable[[Session], Awaitable[views.Workflow]],
-    *,
-    timeout_s: float | None,
-    as_json: bool,
-    report: bool = True,
-) -> int:
-    """Begin a workflow and follow it to its end; says what became of it and returns the exit code."""
-    loaded, workflow, code = await followed(where, begin, timeout_s=timeout_s)
-    if as_json:
-        output.write(msgspec.json.encode(loaded).decode())
-    elif report:
-        tell(loaded, workflow)
-    if workflow.status != "finished":
-        raise _unfinished(workflow, code, timed_out=code == 1)
-    return 0
+async def to_the_end(where: Where, begin: Begin, *, timeout_s: float | None, as_json: bool) -> int:
+    """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
 
-
-async def followed(
-    where: Where,
-    begin: Callable[[Session], Awaitable[views.Workflow]],
-    *,
-    timeout_s: float | None = None,
-    quiet: bool = False,
-) -> tuple[Loaded, views.Workflow, int]:
-    """Begin a workflow and follow it to its end: what became of it, and the exit code for an end that is not finished.
-
-    0: it ended otherwise by itself. Raises Interrupted where the user left at once.
+    Raises CliError (Interrupted after Ctrl-C) if that is not `finished`.
     """
+    ended = await followed(where, begin, timeout_s=timeout_s)
+    if as_json:
+        output.write(msgspec.json.encode(ended.loaded).decode())
+    else:
+        tell(ended)
+    if ended.workflow.status != "finished":
+        raise _unfinished(ended, where)
+    return 0
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A workflow that has ended. interrupted: the exit code after Ctrl-C. timed_out: it was stopped for its time."""
+
+    workflow: views.Workflow
+    loaded: Loaded
+    interrupted: int | None
+    timed_out: bool
+
+
+async def followed(where: Where, begin: Begin, *, timeout_s: float | None = None) -> Ended:
+    """Begin a workflow and follow it to its end. Raises Interrupted where the user left at once."""
     began = time.monotonic()
-    segments: list[views.Segment] = []
+    with interrupts() as asked, display() as shown:
+        follower = Follower(asked, shown, timeout_s=timeout_s)
+        workflow, coverage = await follower.begin(where, begin)
+        loaded = Loaded(
+            queue_id=workflow.queue_id,
+            status=workflow.status,
+            records_expected=workflow.progress.records_expected,
+            records_stored=workflow.progress.records_stored,
+            coverage=coverage.segments,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        return Ended(
+            workflow=workflow,
+            loaded=loaded,
+            interrupted=asked.exit_code if asked.count else None,
+            timed_out=follower.timed_out,
+        )
 
-    async def noted(found: Session) -> views.Workflow:
-        return await begin(found)
 
-    with interrupts() as asked, display(quiet=quiet) as shown:
-        follower = Follower(asked, shown, timeout_s=timeout_s, at_end=segments.extend)
-        workflow = await follower.begin(where, noted)
-        code = asked.exit_code if asked.count else 1 if follower.timed_out else 0
-    loaded = Loaded(
-        queue_id=workflow.queue_id,
-        status=workflow.status,
-        records_expected=workflow.progress.records_expected,
-        records_stored=workflow.progress.records_stored,
-        coverage=segments,
-        seconds=round(time.monotonic() - began, 3),
-    )
-    return loaded, workflow, code
+def tell(ended: Ended) -> None:
+    """What became of it, for a person, on stdout."""
+    workflow, loaded = ended.workflow, ended.loaded
+    progress = workflow.progress
+    took = output.duration(loaded.seconds)
+    if workflow.status == "finished" and progress.records_expected == 0:
+        output.write(f"{workflow.queue_id} finished in {took}: nothing was left to load")
+    elif workflow.status == "finished":
+        stored, expected = progress.records_stored, progress.records_expected or 0
+        proof = "proven complete" if stored >= expected else "the rest is accounted for below"
+        output.write(
+            f"{workflow.queue_id} finished in {took}: {output.number(stored)} of {output.number(expected)} records "
+            f"stored, {proof}"
+        )
+    else:
+        of = "" if progress.records_expected is None else f" of {output.number(progress.records_expected)}"
+        output.write(
+            f"{workflow.queue_id} {workflow.status} after {took}: {output.number(progress.records_stored)}{of} records "
+            "stored"
+        )
+    show_segments(loaded.coverage)
+
+
+def show_segments(segments: Sequence[views.Segment]) -> None:
+    """Coverage on stdout, a line per range."""
+    for segment in segments[:SEGMENTS_SHOWN]:
+        span = output.day_span(segment.start_ms, segment.end_ms)
+        what = output.VERDICTS.get(segment.verdict, "")
+        if segment.verdict == "stored":
+            count = f"{output.number(segment.records)} records in " if segment.records else ""
+            what = f"{count}{segment.collection}"
+        output.write(f"  {segment.verdict:<9} {span}: {what}")
+    if len(segments) > SEGMENTS_SHOWN:
+        output.write(f"  and {len(segments) - SEGMENTS_SHOWN} more ranges: see `streamforge coverage`")
+
+
+def _unfinished(ended: Ended, where: Where) -> CliError:
+    workflow = ended.workflow
+    flags = where.flags(exchange=True)
+    retry = f"go on with `streamforge retry {workflow.queue_id}{flags}`; what is stored is not loaded again"
+    if ended.interrupted is not None:
+        error = Interrupted(f"{workflow.queue_id} was stopped ({workflow.status}): {retry}")
+        error.exit_code = ended.interrupted
+        return error
+    if ended.timed_out:
+        return CliError(f"{workflow.queue_id} was not finished in time and was stopped ({workflow.status}): {retry}")
+    if workflow.failure is not None:
+        next_step = f"; {workflow.failure.next_step}" if workflow.failure.next_step else ""
+        return CliError(f"{workflow.queue_id} failed: {workflow.failure.reason.rstrip('.')}{next_step}")
+    return CliError(f"{workflow.queue_id} ended as {workflow.status}, somebody else stopped it: {retry}")

@@ -91,7 +91,7 @@ def configure_logs(*, debug: bool, quiet: bool) -> None:
     """The manager's log lines go to stderr: none if `quiet`, warnings otherwise, all with `debug`."""
     import structlog
 
-    level = logging.DEBUG if debug else logging.CRITICAL + 1 if quiet else logging.WARNING
+    level = logging.DEBUG if debug else logging.CRITICAL if quiet else logging.WARNING
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -55,7 +55,9 @@ def exchange_urls(choice: str | None, environ: Mapping[str, str] | None = None) 
     for url in urls:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageProblem(f"exchange {choice[:80]!r} is not known: write binance, test or a URL (http://HOST:PORT)")
+            raise UsageProblem(
+                f"exchange {choice[:80]!r} is not known: write binance, test or a URL (http://HOST:PORT)"
+            )
     if not urls:
         raise UsageProblem("exchange '' is not known: write binance, test or a URL (http://HOST:PORT)")
     return urls

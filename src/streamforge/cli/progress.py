@@ -128,9 +128,9 @@ def numbers(workflow: views.Workflow) -> str:
         return "asking the exchange what there is" if workflow.status in ("pending", "running") else ""
     share = f" ({progress.share * 100:.0f} %)" if progress.share is not None else ""
     text = f"{output.number(progress.records_stored)} of {output.number(progress.records_expected)}{share}"
-    if progress.rate and not workflow.ended:
+    if progress.rate and workflow.status == "running":
         text += f", {output.number(round(progress.rate))}/s"
-    if progress.eta_seconds is not None and progress.eta_seconds > 0:
+    if progress.eta_seconds and workflow.status == "running":
         text += f", {output.duration(progress.eta_seconds)} left"
     if workflow.status == "running" and progress.records_stored >= progress.records_expected:
         text += ", proving that it is complete"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -23,7 +24,10 @@ _PAUSE_S = 0.1
 
 
 class Mode(Enum):
-    """What a command needs. READ: answers. CHANGE: to be the only one. DRIVE: workflows that go on. SERVER: one that runs."""
+    """What a command needs.
+
+    READ: answers. CHANGE: to be the only manager. DRIVE: workflows that go on. SERVER: a manager that runs already.
+    """
 
     READ = "read"
     CHANGE = "change"
@@ -45,6 +49,13 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
         """The data directory."""
         return data_directory(self.data)
 
+    def flags(self, *, exchange: bool = False) -> str:
+        """What a command that is advised needs to mean the same place; begins with a space, or is empty."""
+        given = [("--data", self.data), ("--server", self.server), ("--token-file", self.token_file)]
+        if exchange:
+            given.append(("--exchange", self.exchange))
+        return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value is not None)
+
     def token(self) -> str | None:
         """The token for the server, from its file or the environment; never from the command line, which `ps` shows."""
         if self.token_file is None:
@@ -63,7 +74,9 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
         if self.server is not None and self.data is not None:
             raise UsageProblem("--server and --data name two places: give one of them")
         if self.server is not None and self.exchange is not None:
-            raise UsageProblem("--exchange is for a manager of this command's own; the one at --server has its exchange")
+            raise UsageProblem(
+                "--exchange is for a manager of this command's own; the one at --server has its exchange"
+            )
         if self.token_file is not None and self.server is None:
             raise UsageProblem("--token-file is for --server: a manager of this machine asks for no token")
 
@@ -103,12 +116,13 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
             return
         if mode is Mode.SERVER:
             raise CliError(
-                f"no manager runs on {folder}: start one with `streamforge up{_option(where)}`, or name one with --server"
+                f"no manager runs on {folder}: start one with `streamforge up{where.flags()}`, or name one with "
+                "--server"
             )
         if mode is not Mode.DRIVE and not folder.exists():
             raise NothingThere(
                 f"nothing was loaded into {folder} yet: begin with `streamforge load BTCUSDT api_candles_1m 2024-08-01"
-                f"{_option(where)}`, or name another folder with --data"
+                f"{where.flags()}`, or name another folder with --data"
             )
         entered = False
         try:
@@ -144,12 +158,14 @@ async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]
 
 def running_server(folder: Path) -> str | None:
     """The address of the manager that runs on the folder, if there is one and it serves."""
-    return _directory(folder).server()
+    url: str | None = _directory(folder).server()
+    return url
 
 
 def is_held(folder: Path) -> bool:
     """Whether a manager holds the folder."""
-    return _directory(folder).held()
+    held: bool = _directory(folder).held()
+    return held
 
 
 def _directory(folder: Path):  # type: ignore[no-untyped-def]  # its type is an adapter's
@@ -169,7 +185,3 @@ def _check_same_exchange(where: Where, folder: Path, url: str) -> None:
             f"the manager at {url} already runs on {folder} and loads from another exchange ({known}, not {asked}): "
             "leave --exchange out, or choose another folder with --data"
         )
-
-
-def _option(where: Where) -> str:
-    return f" --data {where.data}" if where.data is not None else ""

@@ -7,7 +7,7 @@ import structlog
 
 from streamforge.manager.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SayLastWord, SendStop
 from streamforge.manager.budget import Budget
-from streamforge.manager.deciding import next_round
+from streamforge.manager.deciding import next_number, next_round
 from streamforge.manager.launching import job_of, start_command, topics_of
 from streamforge.manager.parts import Parts
 from streamforge.manager.preparing import prepare
@@ -26,6 +26,8 @@ from streamforge_utils.runtime.worker import Role
 
 _replace = msgspec.structs.replace
 _BAN_KIND = "exchange-ban"
+_LONGEST_BAN_MS = 3 * 86_400_000
+"""The longest ban that the exchange gives."""
 _log = structlog.get_logger(__name__)
 
 
@@ -36,6 +38,7 @@ class Actor:
         self._parts = parts
         self._budget = budget
         self.banned_until_ms = 0
+        self._ban_kept_ms = 0
 
     async def act(self, workflow: Workflow, action: Action) -> None:
         """Carry the action out. Raises RetryableError: the next look at the workflow will want it again."""
@@ -45,7 +48,11 @@ class Actor:
             case Launch(target):
                 await self._launch(workflow, target)
             case SendStop(target):
-                await self.send(Command(command="stop", queue_id=workflow.queue_id, target=target))
+                # With its attempt: workers read from a little before their launch, and an attempt made by a retry
+                # must not obey what was meant for the one before.
+                step = workflow.step(target)
+                number = None if step is None or step.attempt is None else step.attempt.number
+                await self.send(Command(command="stop", queue_id=workflow.queue_id, target=target, attempt=number))
             case EndJob(job):
                 await self._parts.launcher.stop(job, grace_s=self._parts.policy.kill_grace_s)
             case SayLastWord(event):
@@ -56,6 +63,22 @@ class Actor:
                 await self._prove(workflow, ask=ask)
             case RemoveTopics(dead_letters):
                 await self._remove_topics(workflow, dead_letters=dead_letters)
+
+    async def give_up(self, queue_id: str, action: str, error: Exception) -> None:
+        """The action will not work: the workflow fails, or ends without it if it is ending already."""
+        failure = Failure(
+            reason=f"{action} failed again and again: {str(error) or repr(error)}",
+            next_step="see the manager's log; if it names no cause that you can remove, report it",
+        )
+
+        def change(latest: Workflow) -> Workflow:
+            if latest.ended or action not in ("Prepare", "Launch", "Prove"):
+                return latest
+            if latest.stop_asked_ms is not None or latest.failure is not None:
+                return _replace(latest, surveyed=latest.surveyed or action == "Prove")
+            return _replace(latest, failure=failure)
+
+        await self._parts.workflows.change(queue_id, change)
 
     async def send(self, command: Command) -> None:
         """Send a command, stamped with the time."""
@@ -68,18 +91,21 @@ class Actor:
         """Read what an earlier manager remembered; once, before anything else."""
         state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
         if state is not None:
-            self.banned_until_ms = msgspec.json.decode(state.body, type=int)
+            self.banned_until_ms = self._ban_kept_ms = msgspec.json.decode(state.body, type=int)
 
     async def remember_ban(self, until_ms: int) -> None:
         """No loader starts before `until_ms`, also after a restart: the exchange refuses this address until then."""
-        if until_ms <= self.banned_until_ms:
+        # Whoever says so cannot stop everything for ever.
+        until_ms = min(until_ms, self._parts.clock.now_ms() + _LONGEST_BAN_MS)
+        if until_ms <= self._ban_kept_ms:
             return
-        self.banned_until_ms = until_ms
+        self.banned_until_ms = max(until_ms, self.banned_until_ms)
         _log.warning("the exchange refuses every call from this address", until=format_ms(until_ms))
         self._parts.observer.gauge("exchange_banned_until_seconds", until_ms / 1000)
         state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
         body = msgspec.json.encode(until_ms)
         await self._parts.store.put(_BAN_KIND, _BAN_KIND, body, expected=None if state is None else state.revision)
+        self._ban_kept_ms = until_ms
 
     async def deal_budget(self) -> None:
         """Tell every running loader its share of the exchange's weight, where that has changed."""
@@ -90,22 +116,25 @@ class Actor:
             if step.role is Role.LOADER and step.attempt is not None and step.attempt.ended_ms is None
         }
         running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
-        for job, share in self._budget.deal(loaders, running).items():
+        banned = self._parts.clock.now_ms() < self.banned_until_ms
+        for job, share in self._budget.deal(loaders, running, banned=banned).items():
             queue_id, step = loaders[job]
             await self.send(
                 Command(
                     command="budget",
                     queue_id=queue_id,
                     telemetry_id=step.telemetry_id,
+                    attempt=None if step.attempt is None else step.attempt.number,
                     payload={"weight_per_minute": share},
                 )
             )
+            self._budget.told(job, share)
 
     async def _prepare(self, workflow: Workflow) -> None:
         parts = self._parts
         interval = candles_interval(workflow.type)
+        known = await parts.coverage.of(workflow.series)
         try:
-            known = await parts.coverage.of(workflow.series)
             plan = await prepare(
                 parts.exchange, workflow.symbol, interval, workflow.span, tuple(known), again=workflow.again
             )
@@ -113,7 +142,7 @@ class Actor:
             failure = Failure(
                 reason=str(error), next_step="correct the request that the reason names, and start it anew"
             )
-            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, failure=failure))
+            await self._fail(workflow, failure)
         except RetryableError as error:
             await self._asked_in_vain(workflow, error)
         else:
@@ -122,10 +151,16 @@ class Actor:
                 workflow.queue_id,
                 lambda w: (
                     w
-                    if w.plan is not None
+                    if w.plan is not None or w.ended
                     else next_round(_replace(w, plan=plan, asking_failures=0, waiting_for=""), plan.load)
                 ),
             )
+
+    async def _fail(self, workflow: Workflow, failure: Failure) -> None:
+        """The workflow cannot go on; one that has ended meanwhile stays as it is."""
+        await self._parts.workflows.change(
+            workflow.queue_id, lambda w: w if w.ended or w.failure is not None else _replace(w, failure=failure)
+        )
 
     async def _asked_in_vain(self, workflow: Workflow, error: RetryableError) -> None:
         parts = self._parts
@@ -135,6 +170,8 @@ class Actor:
         retry_ms = int((error.retry_after or 0) * 1000)
 
         def change(latest: Workflow) -> Workflow:
+            if latest.ended or latest.stop_asked_ms is not None:
+                return latest
             # A ban says when it ends: waiting for it is no failed try.
             failures = latest.asking_failures + (0 if isinstance(error, BannedError) else 1)
             if failures >= parts.policy.max_asking_failures:
@@ -165,6 +202,8 @@ class Actor:
                 for other in stored.workflow.steps
             )
             share = self._budget.share(loaders)
+        if not self._wanted(workflow, target, attempt.number):
+            return  # it was asked to stop while this waited for its turn
         spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=parts.policy, common=parts.common)
         try:
             await parts.launcher.start(spec_)
@@ -172,7 +211,7 @@ class Actor:
             failure = Failure(
                 reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
             )
-            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, failure=failure))
+            await self._fail(workflow, failure)
             return
         if step.role is Role.LOADER:
             self._budget.told(attempt.job, share)
@@ -182,6 +221,14 @@ class Actor:
             [Message(workflow.queue_id.encode(), encode_command(start_command(workflow, step, attempt, now_ms)))],
         )
 
+    def _wanted(self, workflow: Workflow, target: str, number: int) -> bool:
+        stored = self._parts.workflows.live.get(workflow.queue_id)
+        if stored is None or stored.workflow.stop_asked_ms is not None or stored.workflow.failure is not None:
+            return False
+        step = stored.workflow.step(target)
+        attempt = None if step is None else step.attempt
+        return attempt is not None and attempt.number == number and attempt.stop_asked_ms is None
+
     async def _prove(self, workflow: Workflow, *, ask: bool) -> None:
         parts, plan = self._parts, workflow.plan
         if plan is None:
@@ -189,25 +236,25 @@ class Actor:
         interval = candles_interval(workflow.type)
         segments: list[Segment] = []
         expected = stored = 0
-        try:
-            for text in plan.load:
-                span = parse_time_range(text)
-                found = await survey(parts.store, workflow.collection, workflow.symbol, interval, span, plan.phase_ms)
-                verdicts: list[Segment] | None = None
-                if ask:
-                    verdicts = []
+        for text in plan.load:
+            span = parse_time_range(text)
+            found = await survey(parts.store, workflow.collection, workflow.symbol, interval, span, plan.phase_ms)
+            verdicts: list[Segment] | None = None
+            if ask:
+                verdicts = []
+                try:
                     for hole in found.holes:
                         verdicts += await ask_again(parts.exchange, workflow.symbol, interval, hole, plan.phase_ms)
-                segments += segments_of(found, verdicts, workflow.collection, interval, plan.phase_ms)
-                expected += found.expected
-                stored += found.stored
-        except RetryableError as error:
-            await self._asked_in_vain(workflow, error)
-            return
-        except PermanentError as error:
-            failure = Failure(reason=str(error), next_step="correct the cause that the reason names, then retry")
-            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, failure=failure))
-            return
+                except RetryableError as error:
+                    await self._asked_in_vain(workflow, error)
+                    return
+                except PermanentError as error:
+                    next_step = "correct the cause that the reason names, then retry"
+                    await self._fail(workflow, Failure(reason=str(error), next_step=next_step))
+                    return
+            segments += segments_of(found, verdicts, workflow.collection, interval, plan.phase_ms)
+            expected += found.expected
+            stored += found.stored
         # What was not asked for again is not known better than before.
         learnt = segments if ask else [segment for segment in segments if segment.verdict is Verdict.STORED]
         await parts.coverage.lay_over(workflow.series, learnt)
@@ -225,19 +272,23 @@ class Actor:
 
     async def _remove_topics(self, workflow: Workflow, *, dead_letters: bool) -> None:
         parts = self._parts
+        latest = await parts.workflows.get(workflow.queue_id)
+        if latest is None or not latest.workflow.ended:
+            return  # it was removed, or goes on again
         if dead_letters:
             await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
-            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, dlq_removed=True))
+            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, dlq_removed=w.ended))
             return
         await parts.admin.delete_topic(workflow.topic)
         await self.forget_jobs(workflow)
-        await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, topic_removed=True))
+        await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, topic_removed=w.ended))
 
     async def forget_jobs(self, workflow: Workflow) -> None:
         """Let the launcher forget the jobs of an ended workflow."""
         for step in workflow.steps:
-            for attempt in step.attempts:
+            for number in range(1, next_number(step)):  # also those that the document does not remember
+                job = names.job_name(step.target, workflow.symbol, workflow.queue_id, number)
                 try:
-                    await self._parts.launcher.forget(attempt.job)
+                    await self._parts.launcher.forget(job)
                 except ConflictError:
-                    _log.warning("a job of an ended workflow still runs", job=attempt.job, queue_id=workflow.queue_id)
+                    _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)

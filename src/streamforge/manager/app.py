@@ -81,6 +81,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "QUEUE_EVENTS_TOPIC": settings.events_topic,
         "STREAMFORGE_EXCHANGE_URL": ",".join(settings.exchange.urls),
         "STREAMFORGE_REQUEST_ATTEMPTS": str(settings.exchange.request_attempts),
+        "STREAMFORGE_REQUEST_BACKOFF_SECONDS": f"{settings.exchange.request_backoff_seconds:g}",
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_METRICS_PORT": "0",
         "STREAMFORGE_LOG_FORMAT": "json",

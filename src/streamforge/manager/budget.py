@@ -20,14 +20,16 @@ class Budget:
         """What each of `loaders` may use a minute."""
         return max(MINIMUM, self._total // max(1, loaders))
 
-    def deal(self, live: Iterable[str], running: Iterable[str]) -> dict[str, int]:
-        """The new share of each of the `running` jobs that was not told of it. live: also those just launched."""
+    def deal(self, live: Iterable[str], running: Iterable[str], *, banned: bool = False) -> dict[str, int]:
+        """The new share of each of the `running` jobs that was not `told` of it. live: also those just launched.
+
+        banned: the exchange refuses everybody: 0 for all, which holds their requests back.
+        """
         names = set(live)
-        share = self.share(len(names))
-        changed = {name: share for name in running if self._dealt.get(name) != share}
-        self._dealt = {name: dealt for name, dealt in (self._dealt | changed).items() if name in names}
-        return changed
+        share = 0 if banned else self.share(len(names))
+        self._dealt = {name: dealt for name, dealt in self._dealt.items() if name in names}
+        return {name: share for name in running if self._dealt.get(name) != share}
 
     def told(self, job: str, share: int) -> None:
-        """The job was launched with this share."""
+        """The job was launched with this share, or was sent it."""
         self._dealt[job] = share

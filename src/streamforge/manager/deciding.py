@@ -10,10 +10,12 @@ import msgspec
 
 from streamforge.manager.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SendStop
 from streamforge.manager.policy import Policy
+from streamforge.manager.preparing import joined
 from streamforge.manager.settling import STOP, STUCK, settle
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker import Role
 
 _replace = msgspec.structs.replace
@@ -21,12 +23,24 @@ _replace = msgspec.structs.replace
 _NEVER_SEEN_MS = 3_000
 """A planned job that was not seen for this long after it was asked to end was never started."""
 
+ATTEMPTS_KEPT = 50
+"""Attempts of a step that its document remembers: the latest ones."""
+
+_BAN = "the end of the exchange's ban"
+
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
-    """What else the decision depends on. may_start: a slot is free. banned_until_ms: no loader starts before it."""
+    """What else the decision depends on.
+
+    may_start: a slot is free. banned_until_ms: until then nobody asks the exchange, and no loader starts.
+    hearing_since_ms: since when every event was heard soon after it was sent; silence before that was not the
+    workers'. launching: targets of this workflow that may be being launched right now.
+    """
 
     may_start: bool = True
     banned_until_ms: int = 0
+    hearing_since_ms: int = 0
+    launching: frozenset[str] = frozenset()
 
 
 def decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tuple[Workflow, list[Action]]:
@@ -37,16 +51,16 @@ def decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tup
     actions: list[Action] = [*words]
     workflow = _with_failure(workflow)
     if workflow.stop_asked_ms is not None or workflow.failure is not None:
-        return _stopping(workflow, now_ms, policy, actions)
+        return _stopping(workflow, now_ms, policy, world, actions)
     if workflow.plan is None:
         return _before_plan(workflow, now_ms, world, actions)
     if not workflow.plan.load and not any(step.replay for step in workflow.steps):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
-        return _conclude(_replace(workflow, steps=steps), now_ms, policy, actions)
-    workflow = _watch(workflow, now_ms, policy, actions)
+        return _conclude(_replace(workflow, steps=steps), now_ms, policy, world, actions)
+    workflow = _watch(workflow, now_ms, policy, world, actions)
     workflow = _launch(workflow, now_ms, world, actions)
     if all(step.status is StepStatus.FINISHED for step in workflow.steps):
-        return _conclude(workflow, now_ms, policy, actions)
+        return _conclude(workflow, now_ms, policy, world, actions)
     return workflow, actions
 
 
@@ -56,7 +70,7 @@ def next_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
         _replace(
             step,
             status=StepStatus.WAITING,
-            round_from=len(step.attempts) + 1,
+            round_from=next_number(step),
             ranges=ranges if step.role is Role.LOADER else (),
             replay=False,
             failures=0,
@@ -81,6 +95,11 @@ def replay_round(workflow: Workflow) -> Workflow:
     )
 
 
+def next_number(step: Step) -> int:
+    """The number of the step's next attempt; none is ever used twice, though old attempts are forgotten."""
+    return step.attempts[-1].number + 1 if step.attempts else 1
+
+
 def live(step: Step) -> Attempt | None:
     """The step's attempt whose job is planned or running."""
     attempt = step.attempt
@@ -92,6 +111,8 @@ def _before_plan(workflow: Workflow, now_ms: int, world: World, actions: list[Ac
         if not world.may_start:
             return _replace(workflow, waiting_for="a free slot: other workflows are running"), actions
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
+    if now_ms < world.banned_until_ms:
+        return _replace(workflow, waiting_for=_BAN), actions
     if now_ms >= workflow.not_before_ms:
         actions.append(Prepare())
     return workflow, actions
@@ -107,13 +128,13 @@ def _with_failure(workflow: Workflow) -> Workflow:
     return workflow
 
 
-def _watch(workflow: Workflow, now_ms: int, policy: Policy, actions: list[Action]) -> Workflow:
+def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]) -> Workflow:
     for step in workflow.steps:
         attempt = live(step)
         if attempt is None:
             continue
         if attempt.stop_asked_ms is None:
-            why = _stuck(attempt, now_ms, policy)
+            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms)
             if why is None:
                 continue
             attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STUCK, reason=why)
@@ -122,19 +143,20 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, actions: list[Action
     return workflow
 
 
-def _stuck(attempt: Attempt, now_ms: int, policy: Policy) -> str | None:
+def _stuck(attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> str | None:
     if not attempt.observed and attempt.started_ms is None:
         return None  # not launched yet: nothing to be patient with
     if attempt.started_ms is None:
-        waited_s = (now_ms - attempt.planned_ms) / 1000
+        # From the first sight of its job: that the launcher was slow before is not its fault.
+        waited_s = (now_ms - max(attempt.planned_ms, attempt.seen_ms or 0, since_ms)) / 1000
         return f"it did not start within {waited_s:.0f} s" if waited_s > policy.start_within_s else None
-    silent_s = (now_ms - (attempt.seen_ms or attempt.started_ms)) / 1000
+    silent_s = (now_ms - max(attempt.seen_ms or attempt.started_ms, since_ms)) / 1000
     if silent_s > policy.silent_after_s:
         return f"it said nothing for {silent_s:.0f} s"
     progress = attempt.progress
     if progress.waiting is not None and (progress.waiting_until is None or progress.waiting_until * 1000 > now_ms):
         return None
-    still_s = (now_ms - (attempt.progressed_ms or attempt.started_ms)) / 1000
+    still_s = (now_ms - max(attempt.progressed_ms or attempt.started_ms, since_ms)) / 1000
     if still_s > policy.stuck_after_s:
         return f"it was alive but got nowhere for {still_s:.0f} s"
     return None
@@ -151,10 +173,11 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
                 if now_ms < step.not_before_ms:
                     continue
                 if role is Role.LOADER and now_ms < world.banned_until_ms:
-                    workflow = _replace(workflow, waiting_for="the end of the exchange's ban")
+                    workflow = _replace(workflow, waiting_for=_BAN)
                     continue
                 attempt = _planned(workflow, step, now_ms)
-                step = _replace(step, status=StepStatus.RUNNING, attempts=(*step.attempts, attempt))
+                kept = step.attempts[1 - ATTEMPTS_KEPT :]
+                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept, attempt))
                 workflow = _replace(workflow.with_step(step), waiting_for="")
             if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
                 actions.append(Launch(step.target))
@@ -162,7 +185,7 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
 
 
 def _planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
-    number = len(step.attempts) + 1
+    number = next_number(step)
     upstream = [other.round_from for other in workflow.steps if other.role is Role.LOADER]
     return Attempt(
         number=number,
@@ -174,7 +197,9 @@ def _planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
     )
 
 
-def _stopping(workflow: Workflow, now_ms: int, policy: Policy, actions: list[Action]) -> tuple[Workflow, list[Action]]:
+def _stopping(
+    workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]
+) -> tuple[Workflow, list[Action]]:
     workflow = _replace(workflow, status=Status.STOPPING, waiting_for="")
     loading = any(step.role is Role.LOADER and live(step) is not None for step in workflow.steps)
     for step in workflow.steps:
@@ -190,7 +215,7 @@ def _stopping(workflow: Workflow, now_ms: int, policy: Policy, actions: list[Act
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
             actions.append(SendStop(step.target))
         asked_ms = now_ms - (attempt.stop_asked_ms or now_ms)
-        if not attempt.observed and asked_ms > _NEVER_SEEN_MS:
+        if not attempt.observed and step.target not in world.launching and asked_ms > _NEVER_SEEN_MS:
             attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
         elif asked_ms > policy.stop_within_s * 1000:
@@ -206,19 +231,24 @@ def _stopping(workflow: Workflow, now_ms: int, policy: Policy, actions: list[Act
     return _replace(workflow, status=status, ended_ms=now_ms), actions
 
 
-def _conclude(workflow: Workflow, now_ms: int, policy: Policy, actions: list[Action]) -> tuple[Workflow, list[Action]]:
+def _conclude(
+    workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]
+) -> tuple[Workflow, list[Action]]:
     proof = workflow.proof
     if proof is None or proof.round <= workflow.repairs:
+        if now_ms < world.banned_until_ms:
+            return _replace(workflow, waiting_for=_BAN), actions
         if now_ms >= workflow.not_before_ms:
             actions.append(Prove(ask=True))
         return workflow, actions
-    ours = tuple(str(segment.span) for segment in proof.segments if segment.verdict is Verdict.OURS)
+    holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]
+    ours = tuple(str(hole) for hole in joined(holes))
     unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]
     if not ours and not unknown:
         return _replace(workflow, status=Status.FINISHED, waiting_for="", ended_ms=now_ms), actions
     if workflow.repairs >= policy.max_repairs or not ours:
         failure = Failure(
-            reason=f"{len(ours) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
+            reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
             + ", ".join((*ours, *(str(segment.span) for segment in unknown))[:5]),
             next_step="look at the dead letters of the workflow for records that were refused, then retry it",
         )

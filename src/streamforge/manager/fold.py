@@ -78,7 +78,7 @@ def _observed(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
             return attempt
         return _replace(attempt, ended_ms=now_ms, reason="its job disappeared: somebody else removed it")
     if job.state is JobState.RUNNING:
-        return attempt if attempt.observed else _replace(attempt, observed=True)
+        return attempt if attempt.observed else _replace(attempt, observed=True, seen_ms=attempt.seen_ms or now_ms)
     return _replace(
         attempt,
         observed=True,

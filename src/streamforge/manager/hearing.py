@@ -5,49 +5,70 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from streamforge_utils.ports.bus import Bus, Consumer, Received, TopicPartition
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Received, TopicPartition
 
 GROUP = "queue-manager"
 POLL_S = 0.25
 """How long one poll waits; also the longest that `read_all` takes where nothing comes."""
 
+_AT_ONCE = 1000
 MOST = 10_000
 """Events taken in at once; the rest waits on the topic."""
 
 
 class Ear:
-    """Events that were heard and not yet committed. What was heard before a restart is heard again."""
+    """Events that were heard and not yet committed. What was heard before a restart is heard again.
 
-    def __init__(self, bus: Bus, topic: str) -> None:
+    behind: more was waiting on the topic than the latest poll could take.
+    """
+
+    def __init__(self, bus: Bus, admin: BusAdmin, topic: str) -> None:
         self._bus = bus
+        self._admin = admin
         self._topic = topic
         self._consumer: Consumer | None = None
         self._polling: asyncio.Task[Sequence[Received]] | None = None
         self.heard: list[Received] = []
+        self.behind = False
 
     async def wait(self, waking: asyncio.Event, timeout_s: float) -> None:
         """Return when an event came, `waking` is set, or `timeout_s` is over. Raises RetryableError."""
         if self.heard or waking.is_set():
             return
-        poll = await self._poll()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
         wake = asyncio.create_task(waking.wait())
         try:
-            await asyncio.wait({poll, wake}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            while not self.heard and not wake.done() and (left := until - loop.time()) > 0:
+                poll = await self._poll()
+                await asyncio.wait({poll, wake}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if poll.done():
+                    await self._take(poll)
         finally:
             wake.cancel()
-        if poll.done():
-            await self._take(poll)
 
-    async def read_all(self) -> None:
-        """Take in all that was sent before this call (at most `MOST`). Raises RetryableError."""
-        while len(self.heard) < MOST and await self._take(await self._poll()):
-            pass
+    async def read_all(self) -> bool:
+        """Take in all that was sent before this call. False: it is more than `MOST`, the rest is still to be read.
+
+        Raises RetryableError.
+        """
+        if self._polling is not None:
+            # It was begun before this call: that it finds nothing proves nothing.
+            await self._take(self._polling)
+        polling = await self._poll()
+        # Counted, because where many workers speak a poll that finds nothing may never come.
+        sent = (await self._admin.lag(self._topic, GROUP)).records
+        while len(self.heard) < min(sent, MOST):
+            if not await self._take(polling):
+                return True
+            polling = await self._poll()
+        return len(self.heard) >= sent
 
     async def commit(self) -> None:
         """What was heard need not be heard again. Raises RetryableError."""
         if self.heard and self._consumer is not None:
-            last = self.heard[-1]
-            await self._consumer.commit({TopicPartition(last.topic, last.partition): last.offset + 1})
+            await self._consumer.commit({TopicPartition(r.topic, r.partition): r.offset + 1 for r in self.heard})
         self.heard = []
 
     async def close(self) -> None:
@@ -64,14 +85,21 @@ class Ear:
         if self._consumer is None:
             self._consumer = await self._bus.consumer([self._topic], group=GROUP)
         if self._polling is None:
-            self._polling = asyncio.create_task(self._consumer.poll(1000, POLL_S), name="hear events")
+            self._polling = asyncio.create_task(self._consumer.poll(_AT_ONCE, POLL_S), name="hear events")
         return self._polling
 
     async def _take(self, poll: asyncio.Task[Sequence[Received]]) -> bool:
         try:
             received = await poll
+        except PermanentError:
+            # The topic was removed, perhaps made anew: this consumer will not hear of it.
+            consumer, self._consumer = self._consumer, None
+            if consumer is not None:
+                await consumer.close()
+            raise
         finally:
             if poll.done():
                 self._polling = None
         self.heard += received
+        self.behind = len(received) == _AT_ONCE
         return bool(received)

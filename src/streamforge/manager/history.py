@@ -6,14 +6,17 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 
+import structlog
+
 from streamforge.manager.service import HistoryEvent
-from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.store import Document, Outcome, Store
 
 COLLECTION = "streamforge-history"
 """Not a collection of records: names of records hold `_` before their date and never begin so."""
 
 PAGE = 1000
+
+_log = structlog.get_logger(__name__)
 
 
 class History:
@@ -24,7 +27,7 @@ class History:
         self._news: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def append(self, events: Iterable[tuple[str, int, bytes]]) -> None:
-        """Keep events, given as (queue_id, offset, JSON). Raises RetryableError."""
+        """Keep events, given as (queue_id, offset, JSON); what the store refuses is left out. Raises RetryableError."""
         batch = list(events)
         if not batch:
             return
@@ -33,7 +36,7 @@ class History:
         )
         refused = [answer.reason for answer in answers if answer.outcome is Outcome.REFUSED]
         if refused:
-            raise RetryableError(f"{len(refused)} events could not be kept; the first one: {refused[0]}")
+            _log.error("events could not be kept in the history", events=len(refused), first_reason=refused[0])
         for queue_id in {queue_id for queue_id, _, _ in batch}:
             self.wake(queue_id)
 

@@ -28,13 +28,14 @@ from streamforge_utils.model import names
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.coverage import Segment, clip
-from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.errors import BannedError, ConflictError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
 
 _replace = msgspec.structs.replace
 _KEYS = "idempotency-key"
+_CODE_KIND = "code"
 _CODES = 20
 _RECORDS_A_BATCH = 5000
 
@@ -54,6 +55,7 @@ class Manager:
         self._parts = parts
         self._reconciler = reconciler
         self._new_code = new_code or _random_code
+        self._removing: set[str] = set()
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
         checked = check(request)
@@ -104,7 +106,14 @@ class Manager:
         workflow = await self.get(queue_id)
         if not workflow.ended:
             raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
-        parts = self._parts
+        self._removing.add(queue_id)
+        try:
+            await self._remove(workflow, data=data)
+        finally:
+            self._removing.discard(queue_id)
+
+    async def _remove(self, workflow: Workflow, *, data: bool) -> None:
+        parts, queue_id = self._parts, workflow.queue_id
         if data:
             await self._remove_data(workflow)
         await parts.admin.delete_topic(workflow.topic)
@@ -177,6 +186,8 @@ class Manager:
         return answers
 
     async def retry(self, queue_id: str) -> Workflow:
+        self._check_not_removed(queue_id)
+
         def change(workflow: Workflow) -> Workflow:
             if workflow.status not in (Status.INTERRUPTED, Status.ERROR):
                 raise NotNow(
@@ -223,6 +234,7 @@ class Manager:
         return await self._parts.dead_letters.read(workflow, limit=limit)
 
     async def replay_dead_letters(self, queue_id: str) -> Workflow:
+        self._check_not_removed(queue_id)
         workflow = await self.get(queue_id)
         if not workflow.ended:
             raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
@@ -259,23 +271,46 @@ class Manager:
         return found
 
     async def _ask(self, symbol: str) -> int:
-        """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, ours.
+        """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, or during a
+        ban, ours.
 
         The workflow asks again before it starts anything; this is to refuse what can be refused at once.
         """
+        actor, now_ms = self._reconciler.actor, self._parts.clock.now_ms()
+        if now_ms < actor.banned_until_ms:
+            return now_ms
         try:
             async with asyncio.timeout(self.ASK_WITHIN_S):
                 await self._parts.exchange.symbol_info(symbol)
                 return await self._parts.exchange.server_time()
+        except BannedError as error:
+            await actor.remember_ban(error.until_ms)
+            return now_ms
         except PermanentError as error:
             raise InvalidInput("symbol", str(error)) from error
         except (RetryableError, TimeoutError):
             return self._parts.clock.now_ms()
 
+    def _check_not_removed(self, queue_id: str) -> None:
+        if queue_id in self._removing:
+            raise NotNow(f"workflow {queue_id} is being removed")
+
+    async def _free_code(self, draft: Callable[[str], Workflow]) -> str:
+        """A code that no workflow has or had: jobs are named by it, whatever the day and the interval."""
+        for _ in range(_CODES):
+            code = self._new_code()
+            body = msgspec.json.encode({"queue_id": draft(code).queue_id})
+            try:
+                await self._parts.store.put(_CODE_KIND, code, body, expected=None)
+            except ConflictError:
+                continue
+            return code
+        raise RetryableError(f"no free queue_id was found in {_CODES} draws", retry_after=1)
+
     async def _create(self, draft: Callable[[str], Workflow]) -> Workflow:
         for _ in range(_CODES):
             try:
-                stored = await self._parts.workflows.create(draft(self._new_code()))
+                stored = await self._parts.workflows.create(draft(await self._free_code(draft)))
             except ConflictError:
                 continue
             self._reconciler.wake()
@@ -290,7 +325,7 @@ class Manager:
         for _ in range(_CODES):
             state = await self._parts.store.get(_KEYS, id_)
             if state is None:
-                code = self._new_code()
+                code = await self._free_code(draft)
                 reservation = _Reservation(request=digest, code=code, queue_id=draft(code).queue_id)
                 try:
                     state = await self._parts.store.put(_KEYS, id_, msgspec.json.encode(reservation), expected=None)

@@ -30,6 +30,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Rounds in which holes that are ours are loaded again."""
     max_asking_failures: int = 8
     """Tries to ask the exchange before the start, or for the proof."""
+    max_action_failures: int = 5
+    """Tries of something that fails although bus, store, launcher and exchange answer."""
     topic_retention_s: float = 3600.0
     """How long the data topic of an ended workflow stays."""
     dlq_retention_s: float = 7 * 86400.0

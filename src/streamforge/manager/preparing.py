@@ -39,8 +39,13 @@ async def prepare(
     now_ms = await exchange.server_time()
     bounds = await _bounds(exchange, symbol, interval, now_ms, trading=info.status == "TRADING")
     if bounds is None:
-        closed = Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.CLOSED)
-        return Plan(exchange_now_ms=now_ms, load=(), settled=(closed,))
+        # What opens from now on may still come; where `3d` bars open is not known before the first of them.
+        open_from_ms = interval.floor(now_ms) if interval.aligned_by_calendar else now_ms - (interval.step_ms or 0)
+        border_ms = min(max(span.start_ms, open_from_ms), span.end_ms)
+        parts = ((span.start_ms, border_ms, Verdict.CLOSED), (border_ms, span.end_ms, Verdict.PENDING))
+        return Plan(
+            exchange_now_ms=now_ms, load=(), settled=tuple(_segment(*part) for part in parts if part[1] > part[0])
+        )
     phase_ms = bounds.first_ms if not interval.aligned_by_calendar else None
     settled: list[Segment] = []
     start_ms, end_ms = span.start_ms, span.end_ms
@@ -59,9 +64,10 @@ async def prepare(
         return Plan(exchange_now_ms=now_ms, load=(), settled=tuple(settled), phase_ms=phase_ms)
     wanted = TimeRange(start_ms, end_ms)
     ranges = [wanted] if again else lacking(overlay(known, settled), wanted)
-    ranges = [r for r in ranges if len(interval.grid(r.start_ms, r.end_ms, phase_ms))]
-    if len(ranges) > MAX_RANGES:
-        ranges = [TimeRange(ranges[0].start_ms, ranges[-1].end_ms)]
+    # Where no bar opens there is nothing to have: shorter than a bar, and not at its beginning.
+    barless = [r for r in ranges if not len(interval.grid(r.start_ms, r.end_ms, phase_ms))]
+    settled += [_segment(r.start_ms, r.end_ms, Verdict.EXCHANGE) for r in barless]
+    ranges = joined([r for r in ranges if r not in barless])
     return Plan(
         exchange_now_ms=now_ms,
         load=tuple(str(r) for r in ranges),
@@ -69,6 +75,11 @@ async def prepare(
         phase_ms=phase_ms,
         expected=sum(len(interval.grid(r.start_ms, r.end_ms, phase_ms)) for r in ranges),
     )
+
+
+def joined(ranges: list[TimeRange]) -> list[TimeRange]:
+    """`ranges` (sorted) themselves, or one around all of them where they are too many."""
+    return ranges if len(ranges) <= MAX_RANGES else [TimeRange(ranges[0].start_ms, ranges[-1].end_ms)]
 
 
 async def _bounds(exchange: Exchange, symbol: str, interval: Interval, now_ms: int, *, trading: bool) -> _Bounds | None:
@@ -84,25 +95,25 @@ async def _bounds(exchange: Exchange, symbol: str, interval: Interval, now_ms: i
 async def _extreme(
     exchange: Exchange, symbol: str, interval: Interval, span: TimeRange, *, newest: bool
 ) -> Candle | None:
-    """The first (or last) candle in `span`: what lies beyond it was asked for again from the other end and is empty."""
-    found: Candle | None = None
-    beyond = span
+    """The first (or last) candle in `span`: what lies beyond it was asked for again from the other end and is empty.
+
+    None: there is none. That takes two rounds of two questions, since it would end the workflow with nothing stored.
+    """
+    empty_rounds = 0
     for _ in range(_CONFIRMATIONS):
-        # The first question is for one candle at this end, each later one for all between that candle and the end.
-        page = await exchange.candles(
-            symbol, interval, beyond, limit=1 if found is None else 1000, newest=newest if found is None else not newest
-        )
-        if not page and found is not None:
-            return found
-        if not page:
-            page = await exchange.candles(symbol, interval, beyond, limit=1000, newest=not newest)
-            if not page:
-                return None
-        found = page[-1] if newest else page[0]
-        edge = (interval.next(found.open_time), span.end_ms) if newest else (span.start_ms, found.open_time)
-        if edge[0] >= edge[1]:
-            return found
-        beyond = TimeRange(*edge)
+        found = await exchange.candles(symbol, interval, span, limit=1, newest=newest)
+        if not found:
+            if not await exchange.candles(symbol, interval, span, limit=1000, newest=not newest):
+                empty_rounds += 1
+                if empty_rounds == 2:
+                    return None
+            continue
+        edge_ms = found[0].open_time
+        beyond = (interval.next(edge_ms), span.end_ms) if newest else (span.start_ms, edge_ms)
+        if beyond[0] >= beyond[1] or not await exchange.candles(
+            symbol, interval, TimeRange(*beyond), limit=1000, newest=not newest
+        ):
+            return found[0]
     raise RetryableError(
         f"candles {symbol} {interval.value}: the exchange contradicted itself {_CONFIRMATIONS} times about where the "
         "series begins or ends"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -17,6 +18,9 @@ from streamforge_utils.ports.store import DocumentStore
 _KEYS_A_PAGE = 50_000
 _HOLE_A_REQUEST = 900
 """Bars of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
+
+_ROUNDS = 2
+"""How often each question about a hole is put."""
 
 _FIRST_TIME_MS = 1_000_000_000_000
 """Keys of earlier candles would sort wrongly, having fewer digits; there are none before 2001."""
@@ -39,7 +43,7 @@ async def survey(
     last = candle_key(symbol, interval.value, max(span.end_ms, start_ms))
     first = candle_key(symbol, interval.value, start_ms)
     prefix = len(candle_key(symbol, interval.value, 0)) - 1
-    missing: list[int] = []
+    holes: list[TimeRange] = []
     stored = 0
     cursor_ms = span.start_ms
     while True:
@@ -50,13 +54,15 @@ async def survey(
         until_ms = times[-1] + 1 if full else span.end_ms
         grid = interval.grid(cursor_ms, until_ms, phase_ms)
         if len(grid) != len(times) or not _same(grid, times):
-            there = set(times)
-            missing.extend(time for time in grid if time not in there)
+            for hole in _between(grid, times):
+                if holes and holes[-1].end_ms == hole[0]:
+                    holes[-1] = TimeRange(holes[-1].start_ms, interval.next(hole[1]))
+                else:
+                    holes.append(TimeRange(hole[0], interval.next(hole[1])))
         if not full:
             break
         cursor_ms = until_ms
         first = keys[-1] + "\x00"
-    holes = _runs(missing, interval)
     expected = len(interval.grid(span.start_ms, span.end_ms, phase_ms))
     return Survey(span=span, expected=expected, stored=stored, holes=tuple(holes))
 
@@ -64,24 +70,28 @@ async def survey(
 async def ask_again(
     exchange: Exchange, symbol: str, interval: Interval, hole: TimeRange, phase_ms: int | None
 ) -> list[Segment]:
-    """What the exchange says of a hole, asked twice more by requests cut differently from each other.
+    """What the exchange says of a hole, asked by two requests cut differently from each other, each up to twice.
 
-    The bars that it has are `ours`; those that no answer had are `exchange`. Raises RetryableError.
+    The bars that any answer had are `ours`; those that no answer had are `exchange`. A single empty or short answer
+    proves nothing: exchanges give such. Raises RetryableError.
     """
     grid = interval.grid(hole.start_ms, hole.end_ms, phase_ms)
     found: set[int] = set()
     for index in range(0, len(grid), _HOLE_A_REQUEST):
         part = grid[index : index + _HOLE_A_REQUEST]
         end_ms = interval.next(part[-1])
-        for span, newest in (
+        questions = (
             (TimeRange(part[0], end_ms), True),
             (TimeRange(part[0], interval.next(end_ms)), False),
-        ):
+        )
+        for span, newest in questions * _ROUNDS:
             try:
                 page = await exchange.candles(symbol, interval, span, limit=1000, newest=newest)
             except PermanentError as error:
                 raise PermanentError(f"the hole {hole} could not be asked for: {error}") from error
             found.update(candle.open_time for candle in page)
+            if all(time in found for time in part):
+                break
     ours = [time for time in grid if time in found]
     theirs = [time for time in grid if time not in found]
     return sorted(
@@ -117,6 +127,21 @@ def segments_of(
             segments.append(hole)
             cursor_ms = hole.end_ms
     return segments
+
+
+def _between(grid: Sequence[int], times: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last open time of each run of `grid` that is not in `times` (sorted).
+
+    What lies between two stored times is never written out: it may be most of a year of seconds.
+    """
+    at = 0
+    for time in times:
+        index = bisect_left(grid, time, at)
+        if index > at:
+            yield grid[at], grid[index - 1]
+        at = index + 1 if index < len(grid) and grid[index] == time else index
+    if at < len(grid):
+        yield grid[at], grid[-1]
 
 
 def _same(grid: Sequence[int], times: Sequence[int]) -> bool:

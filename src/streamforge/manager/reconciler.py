@@ -13,20 +13,24 @@ import msgspec
 import structlog
 
 from streamforge.manager.acting import Actor
-from streamforge.manager.actions import Action, EndJob, Prepare, Prove, SayLastWord
+from streamforge.manager.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord
 from streamforge.manager.budget import Budget
 from streamforge.manager.deciding import World, decide, live
 from streamforge.manager.fold import hear, observe
 from streamforge.manager.hearing import Ear
 from streamforge.manager.parts import Parts
-from streamforge.manager.repository import Stored
+from streamforge.manager.repository import Stored, Unreadable
 from streamforge.manager.workflow import Attempt, Status, Step, Workflow
-from streamforge_utils.model.errors import ConflictError, PermanentError, RetryableError
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import ConflictError, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.events import Event, Progress, decode_event
 from streamforge_utils.ports.launcher import Job, JobState
 
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
+
+MOST_LEFT = 1000
+"""Events kept for a workflow that cannot be reconciled."""
 
 Listener = Callable[[Event, float], None]
 """Called with each event heard and the time (unix seconds) at which it was."""
@@ -39,6 +43,7 @@ class Reconciler:
     HURRY_S = 0.05
     NOTE_EVERY_MS = 3_000
     RETAIN_EVERY_S = 60.0
+    GAP_MS = 5_000
     LONG_AT_ONCE = 4
     SHORT_AT_ONCE = 16
 
@@ -52,31 +57,40 @@ class Reconciler:
         self._running: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._long = asyncio.Semaphore(self.LONG_AT_ONCE)
         self._short = asyncio.Semaphore(self.SHORT_AT_ONCE)
-        self._ear = Ear(parts.bus, parts.events_topic)
+        self._ear = Ear(parts.bus, parts.admin, parts.events_topic)
         self._jobs: dict[str, Job] = {}
         self._jobs_at = float("-inf")
         self._retained_at = float("-inf")
         self._stored_ms: dict[str, int] = {}
+        self._deaf = False
+        self._looked_ms = 0
+        self._hearing_since_ms = 0
+        self._started = 0
+        self._launching_then: frozenset[tuple[str, ...]] = frozenset()
+        self._launching: dict[str, frozenset[str]] = {}
+        self._failing: dict[str, _Failing] = {}
+        self._failures: dict[tuple[str, ...], int] = {}
 
     def wake(self) -> None:
         """Look at the workflows now: something was changed."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Reconcile until cancelled. An error of bus, store or launcher is logged, and tried again."""
+        """Reconcile until cancelled. An error, of bus, store or launcher or of our own, is logged, and tried again."""
         try:
             while True:
                 try:
                     await self._ear.wait(self._wake, self.HURRY_S if self._hurried() else self.LOOK_EVERY_S)
                     self._wake.clear()
                     await self._refresh_jobs()
-                    if self._ended_silently():
-                        await self._ear.read_all()
+                    # Deaf: it is not yet known whether they were silent, so nothing that ended is looked at.
+                    self._deaf = self._ended_silently() and not await self._ear.read_all()
                     await self._look()
                     self.last_look, self.last_error = self._parts.clock.monotonic(), None
-                except (RetryableError, PermanentError, ConflictError) as error:
-                    self.last_error = str(error)
-                    _log.warning("reconciling failed, trying again", error=str(error))
+                except Exception as error:
+                    self.last_error = str(error) or repr(error)
+                    unexpected = not isinstance(error, StreamForgeError)
+                    _log.warning("reconciling failed, trying again", error=self.last_error, exc_info=unexpected)
                     self._parts.observer.count("reconcile_failures_total")
                     await self._parts.clock.sleep(self.LOOK_EVERY_S)
         finally:
@@ -96,33 +110,55 @@ class Reconciler:
         )
 
     def _ended_silently(self) -> bool:
-        """Whether a job has ended whose last word was not heard: then all that is on the topic must be read first."""
+        """Whether a job is gone whose last word was not heard: then all that is on the topic must be read first."""
         return any(
-            attempt.last_word is None and (job := self._jobs.get(attempt.job)) and job.state is JobState.ENDED
+            attempt.last_word is None and self._is_gone(attempt)
             for stored in self._parts.workflows.live.values()
             for step in stored.workflow.steps
             if (attempt := step.attempt) is not None and attempt.outcome is None
         )
 
+    def _is_gone(self, attempt: Attempt) -> bool:
+        job = self._jobs.get(attempt.job)
+        return attempt.ended_ms is not None or (attempt.observed if job is None else job.state is JobState.ENDED)
+
     async def _refresh_jobs(self) -> None:
         # Before the events are read: what a job said before it was seen ended is then certainly among them.
         now = self._parts.clock.monotonic()
         if now - self._jobs_at >= self.LOOK_EVERY_S or (self._hurried() and now - self._jobs_at >= self.HURRY_S):
+            launching = self._launches()
             self._jobs = {job.name: job for job in await self._parts.launcher.jobs()}
+            self._launching_then = launching
             self._jobs_at = now
 
     async def _look(self) -> None:
+        now_ms = self._parts.clock.now_ms()
+        if self._ear.behind or not 0 <= now_ms - self._looked_ms <= self.GAP_MS:
+            # It slept, it could not read, or events waited: the workers were not silent, it was not listening.
+            self._hearing_since_ms = now_ms
         heard = await self._hear()
         await self._end_orphans()
-        for queue_id in list(self._parts.workflows.live):
-            await self._reconcile(queue_id, heard.get(queue_id, ()))
+        live = self._parts.workflows.live
+        self._started = sum(stored.workflow.status is not Status.PENDING for stored in live.values())
+        launching: dict[str, frozenset[str]] = {}
+        for _, queue_id, target in self._launching_then | self._launches():
+            launching[queue_id] = launching.get(queue_id, frozenset()) | {target}
+        self._launching = launching
+        for queue_id in list(live):
+            await self._reconcile_alone(queue_id, heard.get(queue_id, ()))
+        self._failing = {queue_id: failing for queue_id, failing in self._failing.items() if queue_id in live}
         await self._ear.commit()
         await self.actor.deal_budget()
-        await self._retain()
+        self._retain()
+        self._looked_ms = now_ms
+
+    def _launches(self) -> frozenset[tuple[str, ...]]:
+        return frozenset(key for key in self._running if key[0] == Launch.__name__)
 
     async def _hear(self) -> Mapping[str, Sequence[Event]]:
         heard: dict[str, list[Event]] = defaultdict(list)
         kept: list[tuple[str, int, bytes]] = []
+        ours: dict[str, bool] = {}
         now_s = self._parts.clock.now_ms() / 1000
         for received in self._ear.heard:
             try:
@@ -133,7 +169,9 @@ class Reconciler:
                 continue
             for listener in tuple(self.listeners):
                 listener(event, now_s)
-            if await self._parts.workflows.get(event.queue_id) is None:
+            if event.queue_id not in ours:
+                ours[event.queue_id] = await self._is_ours(event.queue_id)
+            if not ours[event.queue_id]:
                 self._parts.observer.count("events_foreign_total")
                 continue
             self._parts.observer.count("events_heard_total", event=event.event)
@@ -146,6 +184,39 @@ class Reconciler:
         await self._parts.history.append(kept)
         return heard
 
+    async def _is_ours(self, queue_id: str) -> bool:
+        try:
+            return names.is_queue_id(queue_id) and await self._parts.workflows.get(queue_id) is not None
+        except Unreadable:
+            return False
+
+    async def _reconcile_alone(self, queue_id: str, events: Sequence[Event]) -> None:
+        """Reconcile one workflow so that what is wrong with it (or with us) holds up no other one."""
+        failing = self._failing.get(queue_id)
+        if failing is not None:
+            events = (*failing.events, *events)[-MOST_LEFT:]
+            if self._parts.clock.monotonic() < failing.until:
+                self._failing[queue_id] = _replace(failing, events=events)
+                return
+        try:
+            await self._reconcile(queue_id, events)
+        except RetryableError:
+            raise  # bus or store do not answer: that holds up all of them
+        except Exception as error:
+            tries = 1 if failing is None else failing.tries + 1
+            until = self._parts.clock.monotonic() + min(60.0, self.LOOK_EVERY_S * 2 ** min(tries - 1, 6))
+            self._failing[queue_id] = _Failing(tries=tries, until=until, events=events)
+            self._parts.observer.count("workflow_failures_total")
+            unexpected = not isinstance(error, StreamForgeError)
+            _log.error(
+                "a workflow cannot be reconciled, it will be tried again",
+                queue_id=queue_id,
+                error=str(error) or repr(error),
+                exc_info=unexpected,
+            )
+        else:
+            self._failing.pop(queue_id, None)
+
     async def _reconcile(self, queue_id: str, events: Sequence[Event]) -> None:
         for _ in range(5):
             stored = self._parts.workflows.live.get(queue_id)
@@ -155,20 +226,28 @@ class Reconciler:
             workflow = stored.workflow
             for event in events:
                 workflow = hear(workflow, event, now_ms)
-            workflow = observe(workflow, self._jobs, now_ms)
+            if not self._deaf:
+                workflow = observe(workflow, self._jobs, now_ms)
             workflow, actions = decide(workflow, now_ms, self._parts.policy, self._world(workflow))
             try:
                 await self._store(stored, workflow, now_ms)
             except ConflictError:
                 continue
+            if stored.workflow.status is Status.PENDING and workflow.status is not Status.PENDING:
+                self._started += 1
             for action in actions:
-                await self._begin(workflow, action)
+                if not (self._deaf and isinstance(action, SayLastWord)):
+                    await self._begin(workflow, action)
             return
         raise ConflictError(f"workflow {queue_id} was changed by others again and again")
 
     def _world(self, workflow: Workflow) -> World:
-        running = sum(stored.workflow.status is not Status.PENDING for stored in self._parts.workflows.live.values())
-        return World(may_start=running < self._parts.policy.max_running, banned_until_ms=self.actor.banned_until_ms)
+        return World(
+            may_start=self._started < self._parts.policy.max_running,
+            banned_until_ms=self.actor.banned_until_ms,
+            hearing_since_ms=self._hearing_since_ms,
+            launching=self._launching.get(workflow.queue_id, frozenset()),
+        )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:
         queue_id = workflow.queue_id
@@ -192,7 +271,13 @@ class Reconciler:
             # Awaited, so that it is heard before the workflow is looked at again: it is said once.
             await self.actor.act(workflow, action)
             return
-        what = action.job if isinstance(action, EndJob) else getattr(action, "target", "")
+        if isinstance(action, Prove):
+            what = "ask" if action.ask else ""
+            asking = None if action.ask else self._running.get((Prove.__name__, workflow.queue_id, "ask"))
+            if asking is not None:
+                asking.cancel()  # it was asked to stop: what the exchange has does not matter any more
+        else:
+            what = action.job if isinstance(action, EndJob) else getattr(action, "target", "")
         limit = self._long if isinstance(action, Prepare | Prove) else self._short
         self._do((type(action).__name__, workflow.queue_id, what), self.actor.act(workflow, action), limit)
 
@@ -205,18 +290,36 @@ class Reconciler:
             try:
                 async with limit:
                     await work
-            except (RetryableError, PermanentError, ConflictError) as error:
-                self._parts.observer.count("action_failures_total", action=key[0])
-                _log.warning(
-                    "an action failed, it will be tried again", action=key[0], queue_id=key[1], error=str(error)
-                )
-                await self._parts.clock.sleep(self.LOOK_EVERY_S)
+                self._failures.pop(key, None)
+            except Exception as error:
+                await self._action_failed(key, error)
             finally:
                 work.close()
                 self._running.pop(key, None)
                 self.wake()
 
         self._running[key] = asyncio.create_task(bounded(), name=" ".join(key))
+
+    async def _action_failed(self, key: tuple[str, ...], error: Exception) -> None:
+        unexpected = not isinstance(error, StreamForgeError)
+        self._parts.observer.count("action_failures_total", action=key[0])
+        _log.warning(
+            "an action failed, it will be tried again",
+            action=key[0],
+            queue_id=key[1],
+            error=str(error) or repr(error),
+            exc_info=unexpected,
+        )
+        if not isinstance(error, RetryableError | ConflictError):
+            # Bus, store and launcher come back; what is wrong in itself is tried a limited number of times.
+            self._failures[key] = self._failures.get(key, 0) + 1
+            if self._failures[key] >= self._parts.policy.max_action_failures:
+                del self._failures[key]
+                try:
+                    await self.actor.give_up(key[1], key[0], error)
+                except StreamForgeError as failed:
+                    _log.warning("the workflow could not be given up yet", queue_id=key[1], error=str(failed))
+        await self._parts.clock.sleep(self.LOOK_EVERY_S)
 
     async def _end_orphans(self) -> None:
         """End every job that runs but is not the current attempt of a live workflow."""
@@ -227,18 +330,25 @@ class Reconciler:
             if (attempt := live(step)) is not None
         }
         for job in self._jobs.values():
+            if job.queue_id in self._parts.workflows.unreadable:
+                continue
             if job.state is JobState.RUNNING and job.name not in current:
                 _log.warning("ending an orphaned job", job=job.name, queue_id=job.queue_id)
                 self._parts.observer.count("orphans_ended_total")
                 stopping = self._parts.launcher.stop(job.name, grace_s=self._parts.policy.kill_grace_s)
                 self._do(("orphan", job.queue_id, job.name), stopping, self._short)
 
-    async def _retain(self) -> None:
+    def _retain(self) -> None:
         now = self._parts.clock.monotonic()
         every_s = min(self.RETAIN_EVERY_S, max(self.LOOK_EVERY_S, self._parts.policy.topic_retention_s))
         if now - self._retained_at < every_s:
             return
         self._retained_at = now
+        # Beside the loop: there may be many ended workflows.
+        self._do(("Retain", "", ""), self._retain_all(), self._long)
+
+    async def _retain_all(self) -> None:
+        await self._parts.workflows.adopt()
         after: str | None = None
         while True:
             page = await self._parts.workflows.find(where={"topics": ["data", "dlq"]}, after=after, limit=200)
@@ -249,6 +359,14 @@ class Reconciler:
             if len(page) < 200:
                 return
             after = page[-1].queue_id
+
+
+class _Failing(msgspec.Struct, frozen=True, kw_only=True):
+    """A workflow that could not be reconciled `tries` times in a row. events: what it has still to hear."""
+
+    tries: int
+    until: float
+    events: Sequence[Event]
 
 
 def _without_progress(workflow: Workflow) -> Workflow:

@@ -5,16 +5,29 @@ The manager is the only writer; compare-and-set catches what would go wrong all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
+import structlog
 
 from streamforge.manager.workflow import ENDED, FORMAT, Status, Workflow, decode_workflow, encode_workflow
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.ports.store import State, StateStore
 
 KIND = "workflow"
+_log = structlog.get_logger(__name__)
 _LIVE = tuple(status.value for status in Status if status not in ENDED)
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+_decode_format = msgspec.json.Decoder(_Format).decode
+
+
+class Unreadable(ConfigError):
+    """A stored workflow cannot be read; the message names it."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -32,6 +45,8 @@ class Workflows:
     def __init__(self, states: StateStore) -> None:
         self._states = states
         self._live: dict[str, Stored] = {}
+        self.unreadable: dict[str, str] = {}
+        """Why a workflow that is there cannot be read, by queue_id. Its jobs are left alone."""
 
     @property
     def live(self) -> Mapping[str, Stored]:
@@ -39,12 +54,26 @@ class Workflows:
         return self._live
 
     async def load(self) -> None:
-        """Read the live workflows; once, before anything else."""
+        """Read the live workflows; once, before anything else. Those that cannot be read are left out."""
+        found = [stored async for state in self._all_live() if (stored := self._readable(state)) is not None]
+        # Oldest first: who has waited longest gets the next free slot.
+        self._live |= {
+            stored.workflow.queue_id: stored for stored in sorted(found, key=lambda s: s.workflow.created_ms)
+        }
+
+    async def adopt(self) -> None:
+        """Take in live workflows that are stored and not in memory: whoever stored them never heard that it worked."""
+        unknown = [state.id async for state in self._all_live() if state.id not in self._live]
+        for queue_id in unknown:
+            if queue_id not in self.unreadable:
+                await self.get(queue_id)
+
+    async def _all_live(self) -> AsyncIterator[State]:
         after: str | None = None
         while True:
             page = await self._states.find(KIND, where={"status": _LIVE}, after=after, limit=500)
             for state in page:
-                self._live[state.id] = _stored(state)
+                yield state
             if len(page) < 500:
                 return
             after = page[-1].id
@@ -54,11 +83,16 @@ class Workflows:
         return await self._write(workflow, expected=None)
 
     async def get(self, queue_id: str) -> Stored | None:
-        """The workflow, or None."""
+        """The workflow, or None. Raises Unreadable."""
         if queue_id in self._live:
             return self._live[queue_id]
         state = await self._states.get(KIND, queue_id)
-        return None if state is None else _stored(state)
+        if state is None:
+            return None
+        stored = _stored(state)
+        if not stored.workflow.ended:
+            return self._live.setdefault(queue_id, stored)
+        return stored
 
     async def replace(self, stored: Stored, workflow: Workflow) -> Stored:
         """Store `workflow` in the place of `stored`. Raises ConflictError if that is no longer the latest."""
@@ -67,8 +101,11 @@ class Workflows:
         try:
             return await self._write(workflow, expected=stored.revision)
         except ConflictError:
+            before = self._live.get(workflow.queue_id)
             state = await self._states.get(KIND, workflow.queue_id)
-            if state is None:
+            if self._live.get(workflow.queue_id) is not before:
+                pass  # written again meanwhile: what was read is older
+            elif state is None:
                 self._live.pop(workflow.queue_id, None)
             else:
                 self._remember(_stored(state))
@@ -94,11 +131,19 @@ class Workflows:
     async def find(
         self, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
     ) -> Sequence[Workflow]:
-        """Workflows by label (`status`, `symbol`, `type`, `topics`), newest first."""
-        states = await self._states.find(KIND, where=where, after=after, limit=limit)
-        return [
-            self._live[state.id].workflow if state.id in self._live else _stored(state).workflow for state in states
-        ]
+        """Workflows by label (`status`, `symbol`, `type`, `topics`), newest first; what cannot be read is left out."""
+        found: list[Workflow] = []
+        while len(found) < limit:
+            wanted = limit - len(found)
+            states = await self._states.find(KIND, where=where, after=after, limit=wanted)
+            for state in states:
+                stored = self._live.get(state.id) or self._readable(state)
+                if stored is not None:
+                    found.append(stored.workflow)
+            if len(states) < wanted:
+                break
+            after = states[-1].id
+        return found
 
     async def remove(self, stored: Stored) -> None:
         """Forget the workflow. Raises ConflictError if `stored` is no longer the latest."""
@@ -117,6 +162,15 @@ class Workflows:
         stored = Stored(workflow, state.revision)
         self._remember(stored)
         return stored
+
+    def _readable(self, state: State) -> Stored | None:
+        try:
+            return _stored(state)
+        except Unreadable as error:
+            if state.id not in self.unreadable:
+                _log.error("a workflow cannot be read", queue_id=state.id, error=str(error))
+            self.unreadable[state.id] = str(error)
+            return None
 
     def _remember(self, stored: Stored) -> None:
         if stored.workflow.ended:
@@ -137,14 +191,15 @@ def _labels(workflow: Workflow) -> dict[str, str]:
 
 def _stored(state: State) -> Stored:
     try:
+        written = _decode_format(state.body).format
+        if written > FORMAT:
+            raise ConfigError(
+                f"workflow {state.id}: format {written}; this version knows up to {FORMAT}: upgrade StreamForge"
+            )
         workflow = decode_workflow(state.body)
     except msgspec.MsgspecError as error:
-        raise ConfigError(
-            f"workflow {state.id} cannot be read ({error}): it was written by another version of StreamForge or is "
-            "damaged; use the version that wrote it, or remove it"
+        raise Unreadable(
+            f"workflow {state.id} cannot be read, its document is damaged ({error}): restore the store from a copy, "
+            "or start the same request anew"
         ) from error
-    if workflow.format > FORMAT:
-        raise ConfigError(
-            f"workflow {state.id}: format {workflow.format}; this version knows up to {FORMAT}: upgrade StreamForge"
-        )
     return Stored(workflow, state.revision)

@@ -68,7 +68,9 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         msgspec.Meta(gt=0),
         variable(
-            "STREAMFORGE_STOP_SECONDS", "a worker asked to stop is given this long before its job is ended", unit="seconds"
+            "STREAMFORGE_STOP_SECONDS",
+            "a worker asked to stop is given this long before its job is ended",
+            unit="seconds",
         ),
     ] = Policy().stop_within_s
     max_failures: Annotated[
@@ -121,7 +123,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             backoff_cap_s=self.backoff_cap_seconds,
             max_running=self.max_running,
             weight_per_minute=self.total_weight_per_minute,
-            manager_weight_per_minute=max(20, self.total_weight_per_minute // 7),
+            manager_weight_per_minute=max(60, self.total_weight_per_minute // 7),
             topic_retention_s=self.topic_retention_seconds,
             dlq_retention_s=self.dlq_retention_seconds,
         )

@@ -67,6 +67,7 @@ def _settle_step(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, 
         workflow = _replace(workflow, stop_asked_ms=workflow.stop_asked_ms or now_ms)
         outcome = "interrupted"
     attempt = _replace(attempt, outcome=outcome, reason=reason)
+    moved = _got_somewhere(step, attempt)
     if step.role is Role.LOADER and outcome != "finished":
         step = _replace(step, ranges=remaining(step.ranges, attempt.progress.position))
     step = _replace(step, attempts=(*step.attempts[:-1], attempt))
@@ -77,7 +78,7 @@ def _settle_step(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, 
     elif outcome in ("refused", "permanent"):
         step = _replace(step, status=StepStatus.ERROR, failure=_failure(outcome, reason))
     elif outcome == "disrupted":
-        step = _disrupted(step, attempt, now_ms, policy)
+        step = _disrupted(step, attempt, now_ms, policy, moved=moved)
     else:
         step = _failed(workflow, step, attempt, now_ms, policy)
     return workflow.with_step(step)
@@ -93,12 +94,12 @@ def _outcome(attempt: Attempt) -> tuple[str, str]:
         return "stuck", attempt.reason or "it was stuck"
     if attempt.stop_reason == STOP:
         return "interrupted", ""
+    if word == "error" and attempt.permanent:
+        return "permanent", attempt.error
     if code is None:
         return "disrupted", attempt.reason or "it was ended from outside"
     if code == 0 and word == "interrupted":
         return "stopped from outside", ""
-    if word == "error" and attempt.permanent:
-        return "permanent", attempt.error
     if word == "interrupted":
         return "disrupted", "it was asked to end by a signal"
     if word == "finished":
@@ -106,9 +107,18 @@ def _outcome(attempt: Attempt) -> tuple[str, str]:
     return "failed", attempt.error or attempt.reason or f"it ended with exit code {code}"
 
 
-def _disrupted(step: Step, attempt: Attempt, now_ms: int, policy: Policy) -> Step:
-    progress = attempt.progress
-    moved = progress.records + progress.unchanged + progress.stale + progress.refused > 0
+def _got_somewhere(step: Step, attempt: Attempt) -> bool:
+    """Whether the attempt went beyond those before it; doing the same piece again and again is no progress."""
+    position = attempt.progress.position
+    if position is None:
+        return False
+    if step.role is Role.LOADER:
+        return remaining(step.ranges, position) != step.ranges
+    before = [a.progress.position for a in step.attempts[:-1] if a.number >= step.round_from]
+    return all(other is None or position > other for other in before)
+
+
+def _disrupted(step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, moved: bool) -> Step:
     disruptions = 0 if moved else step.disruptions + 1
     if disruptions >= policy.max_disruptions:
         reason = (

@@ -57,7 +57,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ranges: what a loader loads in it, as texts; empty means all that the workflow has to load.
     replay: of a sink, it reads the dead letters.
     upstream_attempt: of a sink, the lowest attempt of the loaders whose end-of-stream marker ends it.
-    seen_ms: last event of it, by the manager's clock. progressed_ms: last time its progress changed.
+    seen_ms: last event of it (or the first sight of its job), by the manager's clock. progressed_ms: last time its
+    progress changed.
     observed: its job was seen. stop_asked_ms: when the manager first asked it to end, and `stop_reason` why.
     last_word: `finished`, `interrupted` or `error`. permanent: its error will not go away by trying again.
     exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.

@@ -69,17 +69,26 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     secret: bool
     default: object
     shown: str
+    check: Callable[[str], object] | None
 
 
 def variable(
-    name: str, meaning: str, *, unit: str = "", only: str = "", required: bool = False, default: str = ""
+    name: str,
+    meaning: str,
+    *,
+    unit: str = "",
+    only: str = "",
+    required: bool = False,
+    default: str = "",
+    check: Callable[[str], object] | None = None,
 ) -> msgspec.Meta:
     """Declare the variable of a field.
 
     required: it must be set wherever `only` is used, although the field has a default. default: how the reference
-    shows a default that the value itself does not tell.
+    shows a default that the value itself does not tell. check: reads the text instead of the field's type; raises
+    ValueError or InvalidInput.
     """
-    extra = {"env": name, "unit": unit, "only": only, "required": required, "default": default}
+    extra = {"env": name, "unit": unit, "only": only, "required": required, "default": default, "check": check}
     return msgspec.Meta(description=meaning, extra=extra)
 
 
@@ -119,7 +128,7 @@ def read(
                 problems.append(f"{item.name} is missing: expected {expectation(item)}")
             continue
         try:
-            values[item.field] = parse(text, item.hint)
+            values[item.field] = parse(text, item.hint) if item.check is None else item.check(text)
         except (ValueError, InvalidInput) as error:
             value = "its value" if item.secret else repr(text[:_SHOWN])
             problems.append(f"{item.name}: {value} is not accepted ({error}): expected {expectation(item)}")
@@ -231,6 +240,7 @@ def _items(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msg
             secret=kind is Secret,
             default=default,
             shown=str(extra.get("default") or _shown(default)),
+            check=extra.get("check"),
         )
 
 

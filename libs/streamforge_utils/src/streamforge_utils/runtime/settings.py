@@ -9,10 +9,9 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.names import telemetry_id
-from streamforge_utils.model.series import candles_interval, check_symbol
+from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.environment import Secret, read, settings_error, variable
 from streamforge_utils.runtime.worker import Definition
@@ -31,6 +30,12 @@ _NOT_YET = {
     "K8S_NAMESPACE": "Kubernetes",
 }
 """Variables that ask for what this version does not have; to run beside them unnoticed would split the data."""
+
+
+def _queue_id(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise ValueError("it holds other than letters, digits and `._-`, or is too long")
+    return text
 
 
 class Upstream(msgspec.Struct, frozen=True):
@@ -87,6 +92,16 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
             only="exchange",
         ),
     ] = 6
+    request_backoff_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0),
+        variable(
+            "STREAMFORGE_REQUEST_BACKOFF_SECONDS",
+            "half of the longest pause after a request's first failure; it doubles with each further one",
+            unit="seconds",
+            only="exchange",
+        ),
+    ] = 0.5
     request_timeout_seconds: Annotated[
         float,
         msgspec.Meta(gt=0),
@@ -106,9 +121,11 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What every worker reads. `load_worker` reads and checks it."""
 
-    queue_id: Annotated[str, variable("QUEUE_ID", "the workflow that the worker belongs to")]
-    symbol: Annotated[str, variable("SYMBOL", "the symbol as the exchange spells it, e.g. `BTCUSDT`")]
-    type: Annotated[str, variable("TYPE", "what is loaded, e.g. `api_candles_1m`")]
+    queue_id: Annotated[str, variable("QUEUE_ID", "the workflow that the worker belongs to", check=_queue_id)]
+    symbol: Annotated[
+        str, variable("SYMBOL", "the symbol as the exchange spells it, e.g. `BTCUSDT`", check=check_symbol)
+    ]
+    type: Annotated[str, variable("TYPE", "what is loaded, e.g. `api_candles_1m`", check=normal_type)]
     time_range: Annotated[TimeRange, variable("TIME_RANGE", "the half-open time range of the workflow, UTC")]
     interval: Annotated[
         str, variable("INTERVAL", "the candles' interval; must agree with `TYPE`", default="that of `TYPE`")
@@ -221,24 +238,11 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
 
 
 def _checked(settings: WorkerSettings, definition: Definition[P], problems: list[str]) -> WorkerSettings:
-    symbol = settings.symbol
     try:
-        symbol = check_symbol(settings.symbol)
-    except InvalidInput as error:
-        problems.append(f"SYMBOL: {error}")
-    if _NAME.fullmatch(settings.queue_id) is None:
-        problems.append(
-            f"QUEUE_ID: {settings.queue_id[:80]!r} is not accepted: expected letters, digits and `._-`, "
-            "e.g. wf-btcusdt-api_candles_1m-20240801-abc123"
-        )
-    try:
-        interval = candles_interval(settings.type)
-        if settings.interval and Interval.parse(settings.interval) is not interval:
+        if settings.interval and Interval.parse(settings.interval) is not settings.candles:
             problems.append(
-                f"INTERVAL: {settings.interval[:80]!r} does not agree with TYPE {settings.type!r}: leave one out"
+                f"INTERVAL: {settings.interval[:80]!r} does not agree with TYPE {settings.type!r}: leave it out"
             )
-    except InvalidInput as error:
-        problems.append(f"TYPE: {error}")
     except ValueError as error:
         problems.append(f"INTERVAL: {error}")
     problems.extend(
@@ -246,8 +250,6 @@ def _checked(settings: WorkerSettings, definition: Definition[P], problems: list
         for part in settings.ranges
         if part.intersection(settings.time_range) != part
     )
-    return msgspec.structs.replace(
-        settings,
-        symbol=symbol,
-        telemetry_id=settings.telemetry_id or telemetry_id(definition.target, settings.queue_id),
-    )
+    if settings.telemetry_id:
+        return settings
+    return msgspec.structs.replace(settings, telemetry_id=telemetry_id(definition.target, settings.queue_id))

@@ -1,0 +1,1 @@
+"""What the benchmarks share: measuring, processes, the machine, the page."""

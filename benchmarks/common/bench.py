@@ -1,0 +1,43 @@
+"""Where a benchmark works and how it tells how far it is."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.common.measuring import Size
+
+
+class Bench:
+    """The surroundings of a run. size: how much to measure. Folders are new ones, removed after use."""
+
+    def __init__(self, size: Size, *, quiet: bool = False) -> None:
+        self.size = size
+        self._began = time.monotonic()
+        self._quiet = quiet
+        self._name = ""
+
+    def begin(self, name: str) -> None:
+        """What is said from now on belongs to this benchmark."""
+        self._name = name
+        self.say("begins")
+
+    def say(self, text: str) -> None:
+        """Tell progress."""
+        if not self._quiet:
+            elapsed = time.monotonic() - self._began
+            print(f"[{elapsed:5.0f} s] {self._name}: {text}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """An empty folder until the end of the block, where `TMPDIR` says."""
+        path = Path(tempfile.mkdtemp(prefix="streamforge-bench-"))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,119 @@
+"""Real processes: the test exchange, a manager, workers; and how much memory they take."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+UNLIMITED_WEIGHT = 100_000_000
+"""Request weight a minute that nothing reaches: the exchange's limit is no property of ours."""
+
+_READY_S = 20.0
+_ENDS_S = 10.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would configure StreamForge by accident, and with `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("STREAMFORGE_", "BINANCE_"))}
+    return {**kept, **more}
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process until the end of the block, which ends it if it still runs."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(_ENDS_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(_ENDS_S)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@contextmanager
+def exchange() -> Iterator[str]:
+    """The URL of a test exchange without limits, a new process. Raises RuntimeError if it does not start."""
+    command = [sys.executable, "-m", "benchmarks.common.exchange"]
+    with ended(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment())) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the test exchange did not start: exit code {process.wait(_ENDS_S)}")
+        yield str(json.loads(line)["url"])
+
+
+@contextmanager
+def manager(data: Path, exchange_url: str, **settings: str) -> Iterator[str]:
+    """The URL of a manager on `data`, a new process. Raises RuntimeError if it does not serve in time."""
+    settings = {
+        "STREAMFORGE_DATA_DIR": str(data),
+        "STREAMFORGE_EXCHANGE_URL": exchange_url,
+        "STREAMFORGE_PORT": "0",
+        "STREAMFORGE_METRICS_PORT": "0",
+        **settings,
+    }
+    log_path = data.with_name(data.name + ".log")
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamforge.manager"],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env=environment(**settings),
+        )
+    with ended(process):
+        give_up = time.monotonic() + _READY_S
+        while (url := _address(data / "server.json", process.pid)) is None:
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"the manager did not start: {log_path.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.05)
+        yield url
+
+
+def worker(target: str, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A worker's process, started as the launcher starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "streamforge.workers", target],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(**settings),
+    )
+
+
+def finish(process: subprocess.Popen[bytes], limit_s: float) -> None:
+    """Wait for its end. Raises RuntimeError if its exit code is not 0, or TimeoutExpired."""
+    if (code := process.wait(limit_s)) != 0:
+        raise RuntimeError(f"process {process.args!r} ended with exit code {code}")
+
+
+def resident_mb(pid: int) -> float:
+    """The memory that a process has resident, in 10**6 bytes; 0 if there is none such any more."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
+    if Path("/proc/self").exists():
+        return 0.0
+    found = subprocess.run(["/bin/ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return int(found.stdout.strip() or 0) * 1024 / 1e6
+
+
+def _address(path: Path, pid: int) -> str | None:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return str(found["url"]) if found["pid"] == pid else None

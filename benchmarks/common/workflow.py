@@ -1,0 +1,113 @@
+"""A workflow without a manager: its names, its topics, and its workers, in this process or in their own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.common.exchange import SYMBOL
+from benchmarks.common.processes import UNLIMITED_WEIGHT
+from streamforge import wiring
+from streamforge.workers import definition
+from streamforge_utils.model.names import consumer_group, data_topic, dlq_topic, queue_id, telemetry_id
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.bus import BusAdmin, Received, Retention, TopicSpec
+from streamforge_utils.runtime.context import MessageBus, Wiring
+from streamforge_utils.runtime.logs import make_log
+from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, load_worker
+from streamforge_utils.runtime.supervisor import Supervisor
+
+LOADER, SINK = "loader-api-candles", "arango-candles"
+TYPE = "api_candles_1m"
+START_MS = 1_388_534_400_000
+"""2014-01-01"""
+MINUTE_MS = 60_000
+TOPIC_BYTES = 4_000_000_000
+"""More than any benchmark writes: no writer ever waits for a reader because the topic is full."""
+
+
+def minutes(count: int) -> TimeRange:
+    """The range of so many 1m candles."""
+    return TimeRange(START_MS, START_MS + count * MINUTE_MS)
+
+
+class Workflow:
+    """A workflow of one loader and one sink on the data directory `data`. code: six characters that tell it apart."""
+
+    def __init__(self, data: Path, candles: int, code: str = "bench0") -> None:
+        self.data = DataSettings(data_dir=data)
+        self.span = minutes(candles)
+        self.queue_id = queue_id(SYMBOL, TYPE, START_MS, code)
+        self.topic = data_topic(self.queue_id)
+        self.collection = f"candles_{code}"
+        self.group = consumer_group(self.queue_id, SINK)
+        self.loader_id = telemetry_id(LOADER, self.queue_id)
+        self.sink_id = telemetry_id(SINK, self.queue_id)
+
+    def settings(self, **more: str) -> dict[str, str]:
+        """The environment of its workers."""
+        return {
+            "QUEUE_ID": self.queue_id,
+            "SYMBOL": SYMBOL,
+            "TYPE": TYPE,
+            "TIME_RANGE": str(self.span),
+            "KAFKA_TOPIC": self.topic,
+            "COLLECTION_NAME": self.collection,
+            "STREAMFORGE_DATA_DIR": str(self.data.data_dir),
+            "STREAMFORGE_UPSTREAM": f"{self.loader_id}:1",
+            "STREAMFORGE_DOWNSTREAM": self.group,
+            "STREAMFORGE_METRICS_PORT": "0",
+            "STREAMFORGE_WEIGHT_PER_MINUTE": str(UNLIMITED_WEIGHT),
+            **more,
+        }
+
+    async def make_topics(self, admin: BusAdmin) -> None:
+        """Its topics, as the manager makes them, with room for everything."""
+        for name in (CONTROL_TOPIC, EVENTS_TOPIC, dlq_topic(self.topic)):
+            await admin.create_topic(TopicSpec(name=name))
+        await admin.create_topic(
+            TopicSpec(name=self.topic, retention=Retention.CONSUMED, max_bytes=TOPIC_BYTES, readers=(self.group,))
+        )
+
+
+async def live(target: str, settings: Mapping[str, str], wired: Wiring = wiring) -> float:
+    """Live a worker's whole life in this process, from connecting to the last word; the seconds that it took.
+
+    Raises RuntimeError with its log if it ended other than well.
+    """
+    kind = definition(target)
+    log = io.StringIO()
+    read, parameters = load_worker(kind, settings)
+    supervisor = Supervisor(kind, read, parameters, wired, log=make_log(form="json", stream=log))
+    began = time.perf_counter()
+    code = await supervisor.run()
+    seconds = time.perf_counter() - began
+    if code != 0:
+        raise RuntimeError(f"{target} ended with exit code {code}: {log.getvalue()[-2000:]}")
+    return seconds
+
+
+async def read_all(bus: MessageBus, topic: str, count: int) -> Sequence[Received]:
+    """The first `count` messages of `topic`. Raises RuntimeError if there are fewer."""
+    consumer = await bus.consumer([topic])
+    found: list[Received] = []
+    while len(found) < count and (batch := await consumer.poll(count - len(found), 1.0)):
+        found.extend(batch)
+        await asyncio.sleep(0)
+    await consumer.close()
+    if len(found) < count:
+        raise RuntimeError(f"topic {topic} holds {len(found)} messages, not {count}")
+    return found
+
+
+def digest_of(parts: Sequence[tuple[bytes, bytes]]) -> str:
+    """One text for the content, to see that two ways did the same."""
+    digest = hashlib.sha256()
+    for key, value in parts:
+        digest.update(key)
+        digest.update(value)
+    return digest.hexdigest()

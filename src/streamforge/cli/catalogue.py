@@ -1,0 +1,98 @@
+"""`targets` and `schemas`: what this version knows, or the manager at --server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from streamforge.cli import output, views
+from streamforge.cli.client import path_part, to_json
+from streamforge.cli.errors import UsageProblem
+from streamforge.cli.session import Mode, Where, session
+
+
+async def targets(where: Where, *, as_json: bool) -> int:
+    """List the kinds of workers."""
+    if where.server is not None:
+        async with session(where, Mode.SERVER) as found:
+            answer: object = await found.api.get("/targets", dict[str, Any])
+    else:
+        answer = _known_targets()
+    if as_json:
+        output.write(to_json(answer))
+        return 0
+    listed = msgspec.convert(answer, views.Targets).targets
+    output.table(
+        ["target", "role", "types", "what it does", "parameters"],
+        [
+            [
+                target.target,
+                target.role,
+                ", ".join(f"{name}…" if name.endswith("_") else name for name in target.types),
+                target.summary,
+                ", ".join(_parameters(target.parameters)),
+            ]
+            for target in listed
+        ],
+    )
+    return 0
+
+
+def _known_targets() -> dict[str, list[dict[str, Any]]]:
+    from streamforge import workers
+    from streamforge.manager import schemas as known
+
+    found = [(name, workers.definition(name)) for name in sorted(workers.targets())]
+    return {
+        "targets": [
+            {
+                "target": name,
+                "role": definition.role.value,
+                "summary": definition.summary,
+                "types": list(definition.types),
+                "parameters": known.standalone(definition.json_schema()),
+            }
+            for name, definition in found
+        ]
+    }
+
+
+def _parameters(schema: dict[str, Any]) -> list[str]:
+    properties = schema.get("properties") or {}
+    return [
+        f"{name}={value['default']}" if isinstance(value, dict) and "default" in value else name
+        for name, value in properties.items()
+    ]
+
+
+async def schemas(name: str | None, where: Where, *, as_json: bool) -> int:
+    """List the messages, or print the schema of one."""
+    if where.server is not None:
+        async with session(where, Mode.SERVER) as found:
+            path = "/schemas" if name is None else f"/schemas/{path_part(name)}"
+            answer: dict[str, Any] = await found.api.get(path, dict[str, Any])
+    else:
+        answer = _known_schemas(name)
+    if name is not None or as_json:
+        output.write(to_json(answer))
+        return 0
+    listed = msgspec.convert(answer, views.Schemas).schemas
+    output.table(["name", "what it is"], [[entry.name, entry.description] for entry in listed])
+    return 0
+
+
+def _known_schemas(name: str | None) -> dict[str, Any]:
+    from streamforge.manager import schemas as known
+
+    found = known.message_schemas()
+    if name is None:
+        return {
+            "schemas": [
+                {"name": key, "title": schema["title"], "description": schema["description"]}
+                for key, schema in found.items()
+            ]
+        }
+    if name not in found:
+        raise UsageProblem(f"there is no schema {name[:80]!r}: choose one of {', '.join(found)}")
+    return found[name]

@@ -1,0 +1,341 @@
+"""`doctor`: what StreamForge stands on, each part with the reason if it does not work, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+
+from streamforge.cli import output, views
+from streamforge.cli.client import Api, to_json
+from streamforge.cli.exchange_child import running_exchange
+from streamforge.cli.places import TEST, exchange_urls, known_origin
+from streamforge.cli.session import Where, is_held, running_server
+from streamforge_utils.model.errors import StreamForgeError
+
+LITTLE_BYTES = 1024**3
+CHECK_S = 20.0
+SKEW_S = 5.0
+_GROUP, _TOPIC = "doctor", "doctor"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What one part is like. verdict: `works`, `careful` or `fails`; next_step: what to do, unless it works."""
+
+    part: str
+    verdict: str
+    detail: str
+    next_step: str = ""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. ok: nothing fails."""
+
+    ok: bool
+    checks: list[Check]
+
+
+async def doctor(where: Where, *, as_json: bool) -> int:
+    """Check every part; 1 if one fails."""
+    where.check()
+    checks = [check async for check in _checks(where)]
+    report = Report(ok=all(check.verdict != "fails" for check in checks), checks=checks)
+    if as_json:
+        output.write(to_json(report))
+    else:
+        output.table(
+            ["part", "", "what was found"],
+            [
+                [c.part, output.styled(c.verdict), c.detail + (f"; {c.next_step}" if c.next_step else "")]
+                for c in checks
+            ],
+        )
+    return 0 if report.ok else 1
+
+
+async def _checks(where: Where) -> AsyncIterator[Check]:
+    if where.server is not None:
+        yield await _bounded("server", _server(where.server, where.token()))
+        return
+    folder = where.folder
+    yield _settings(where)
+    yield _disk(folder)
+    yield _data(folder)
+    yield _manager(folder)
+    with _probe(folder) as probe:
+        if probe is None:
+            return
+        yield await _bounded("bus", _bus(folder, probe))
+        yield await _bounded("store", _store(folder, probe))
+        yield await _bounded("launcher", _launcher(folder, probe))
+    if where.exchange is None and _origin(folder) == TEST:
+        where = msgspec.structs.replace(where, exchange=TEST)
+    yield await _bounded("exchange", _exchange(where))
+
+
+async def _bounded(part: str, work: Awaitable[Check]) -> Check:
+    try:
+        async with asyncio.timeout(CHECK_S):
+            return await work
+    except TimeoutError:
+        return Check(
+            part=part,
+            verdict="fails",
+            detail=f"no answer within {CHECK_S:.0f} s",
+            next_step="is the machine overloaded?",
+        )
+    except (StreamForgeError, OSError) as error:
+        return Check(part=part, verdict="fails", detail=str(error))
+    except Exception as error:  # a check reports whatever is wrong
+        return Check(part=part, verdict="fails", detail=f"{type(error).__name__}: {error}")
+
+
+def _settings(where: Where) -> Check:
+    from streamforge.manager.api.tokens import Tokens
+    from streamforge.manager.settings import ManagerSettings
+    from streamforge_utils.runtime.environment import load
+
+    try:
+        load(ManagerSettings, {**os.environ, "STREAMFORGE_DATA_DIR": str(where.folder)})
+        tokens = Tokens.read(os.environ)
+    except StreamForgeError as error:
+        return Check(part="settings", verdict="fails", detail=str(error))
+    known = "tokens are set" if tokens is not None else "no tokens, so loopback only"
+    return Check(part="settings", verdict="works", detail=f"the environment can be read; {known}")
+
+
+def _disk(folder: Path) -> Check:
+    there = _existing(folder)
+    try:
+        free = shutil.disk_usage(there).free
+        with tempfile.TemporaryDirectory(prefix=".streamforge-doctor-", dir=there) as probe:
+            _write_and_lock(Path(probe))
+    except OSError as error:
+        return Check(
+            part="disk",
+            verdict="fails",
+            detail=f"{there} cannot be used ({error.strerror or error})",
+            next_step="choose another folder with --data",
+        )
+    told = f"{there} can be written and locked, {free / 1024**3:,.1f} GiB free"
+    if free < LITTLE_BYTES:
+        return Check(
+            part="disk", verdict="careful", detail=told, next_step="a year of 1m candles takes about 0.2 GiB: make room"
+        )
+    return Check(part="disk", verdict="works", detail=told)
+
+
+def _write_and_lock(probe: Path) -> None:
+    import fcntl
+
+    with (probe / "lock").open("wb") as file:
+        file.write(b"x")
+        file.flush()
+        os.fsync(file.fileno())
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _data(folder: Path) -> Check:
+    from streamforge import wiring
+    from streamforge_utils.runtime.settings import DataSettings
+
+    if not folder.exists():
+        return Check(part="data", verdict="works", detail=f"{folder} does not exist yet; the first load makes it")
+    if not (folder / "format.json").exists():
+        others = [path.name for path in folder.iterdir() if not path.name.startswith(".streamforge-doctor-")]
+        if not others:
+            return Check(part="data", verdict="works", detail=f"{folder} is empty; the first load fills it")
+        return Check(
+            part="data",
+            verdict="careful",
+            detail=f"{folder} holds other things ({', '.join(sorted(others)[:5])})",
+            next_step="choose a folder of its own with --data",
+        )
+    try:
+        wiring.make_data_directory(DataSettings(data_dir=folder)).open()  # with a format file it only reads
+        origin = known_origin(folder)
+    except StreamForgeError as error:
+        return Check(part="data", verdict="fails", detail=str(error))
+    of = {None: "nothing loaded yet", "binance": "data of Binance", "test": "data of the test exchange"}
+    told = of.get(origin, f"data of {origin}")
+    return Check(part="data", verdict="works", detail=f"{folder}: this version's format, {told}")
+
+
+def _manager(folder: Path) -> Check:
+    url = running_server(folder)
+    if url is not None:
+        return Check(part="manager", verdict="works", detail=f"one runs on this data at {url}")
+    if is_held(folder):
+        return Check(
+            part="manager",
+            verdict="careful",
+            detail="one holds this data without serving it",
+            next_step="it is about to start or to end; if that lasts, end its process",
+        )
+    return Check(part="manager", verdict="works", detail="none runs on this data; commands bring their own")
+
+
+@contextmanager
+def _probe(folder: Path) -> Iterator[Path | None]:
+    """A folder on the same file system, removed at the end; None where there can be none."""
+    try:
+        found = tempfile.TemporaryDirectory(
+            prefix=".streamforge-doctor-", dir=_existing(folder), ignore_cleanup_errors=True
+        )
+    except OSError:
+        yield None
+        return
+    with found as path:
+        yield Path(path)
+
+
+async def _bus(folder: Path, probe: Path) -> Check:
+    from streamforge import wiring
+    from streamforge_utils.ports.bus import Message, Retention, TopicSpec
+    from streamforge_utils.runtime.settings import DataSettings
+
+    began = time.perf_counter()
+    async with AsyncExitStack() as stack:
+        bus = wiring.make_bus(DataSettings(data_dir=probe))
+        stack.push_async_callback(bus.close)
+        await bus.create_topic(TopicSpec(name=_TOPIC, retention=Retention.ROLLING, max_bytes=1024**2))
+        consumer = await bus.consumer([_TOPIC], group=_GROUP)
+        producer = await bus.producer()
+        await producer.send(_TOPIC, [Message(key=b"k", value=b"v")])
+        received = await consumer.poll(1, 10.0)
+    if [message.value for message in received] != [b"v"]:
+        return Check(part="bus", verdict="fails", detail="a message that was sent was not received")
+    told = f"a message was sent and received in {(time.perf_counter() - began) * 1000:.0f} ms"
+    if (folder / wiring.BUS).is_dir():
+        told += f"; {await _count_topics(folder)} topics"
+    return Check(part="bus", verdict="works", detail=told)
+
+
+async def _count_topics(folder: Path) -> int:
+    from streamforge import wiring
+    from streamforge_utils.runtime.settings import DataSettings
+
+    bus = wiring.make_bus(DataSettings(data_dir=folder))
+    try:
+        return len(await bus.topics())
+    finally:
+        await bus.close()
+
+
+async def _store(folder: Path, probe: Path) -> Check:
+    from streamforge import wiring
+    from streamforge_utils.ports.store import Document
+    from streamforge_utils.runtime.settings import DataSettings
+
+    began = time.perf_counter()
+    store = wiring.make_store(DataSettings(data_dir=probe))
+    try:
+        await store.upsert("doctor", [Document("key", 1, b'{"value":1}')])
+        found = await store.read("doctor")
+    finally:
+        await store.close()
+    if [document.key for document in found] != ["key"]:
+        return Check(part="store", verdict="fails", detail="a document that was stored was not found")
+    told = f"a document was stored and read in {(time.perf_counter() - began) * 1000:.0f} ms"
+    if (folder / wiring.STORE).is_dir():
+        store = wiring.make_store(DataSettings(data_dir=folder))
+        try:
+            told += f"; {len(await store.names())} collections"
+        finally:
+            await store.close()
+    return Check(part="store", verdict="works", detail=told)
+
+
+async def _launcher(folder: Path, probe: Path) -> Check:
+    from streamforge import wiring
+    from streamforge_utils.ports.launcher import JobSpec, JobState
+    from streamforge_utils.runtime.ending import EXIT_CONFIG
+    from streamforge_utils.runtime.settings import DataSettings
+
+    began = time.perf_counter()
+    launcher = wiring.make_launcher(DataSettings(data_dir=probe))
+    # A worker without settings says so and ends: that is enough to see it start and to see it end.
+    await launcher.start(JobSpec(name="doctor", target="arango-candles", queue_id="doctor", attempt=1))
+    # A launcher is asked, it does not tell.
+    while (job := (await launcher.jobs())[0]).state is not JobState.ENDED:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    took = time.perf_counter() - began
+    if job.exit_code != EXIT_CONFIG:
+        return Check(
+            part="launcher",
+            verdict="fails",
+            detail=f"a worker was started and ended unexpectedly ({job.exit_code}, {job.signal}): {job.reason[:300]}",
+            next_step="is this installation complete?",
+        )
+    return Check(part="launcher", verdict="works", detail=f"a worker was started and seen to end in {took:.1f} s")
+
+
+async def _exchange(where: Where) -> Check:
+    from streamforge import wiring
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.settings import ExchangeSettings
+
+    async with AsyncExitStack() as stack:
+        urls = exchange_urls(where.exchange) if where.exchange != TEST else None
+        if where.exchange == TEST:
+            urls = (await stack.enter_async_context(running_exchange()),)
+        environ = {**os.environ, "STREAMFORGE_REQUEST_ATTEMPTS": "2", "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "5"}
+        environ.pop("STREAMFORGE_EXCHANGE_URL", None)
+        if urls is not None:
+            environ["STREAMFORGE_EXCHANGE_URL"] = ",".join(urls)
+        settings = load(ExchangeSettings, environ)
+        named = ", ".join(settings.urls)
+        exchange = wiring.make_exchange(settings)
+        stack.push_async_callback(exchange.close)
+        began = time.perf_counter()
+        try:
+            theirs_ms = await exchange.server_time()
+        except StreamForgeError as error:
+            return Check(
+                part="exchange",
+                verdict="fails",
+                detail=f"{named} does not answer: {str(error).rstrip('.')}",
+                next_step="is there a way to the internet from here? without one, use --exchange test",
+            )
+        took = time.perf_counter() - began
+    skew_s = abs(time.time() - theirs_ms / 1000)
+    if skew_s > SKEW_S + took:
+        return Check(
+            part="exchange",
+            verdict="careful",
+            detail=f"{named} answers, but its clock and this machine's differ by {output.duration(skew_s)}",
+            next_step="set this machine's clock",
+        )
+    return Check(part="exchange", verdict="works", detail=f"{named} answered in {took * 1000:.0f} ms")
+
+
+async def _server(url: str, token: str | None) -> Check:
+    async with Api(url, token) as api:
+        try:
+            ready = await api.get("/readyz", views.Readiness)
+            await api.call("GET", "/targets")
+        except StreamForgeError as error:
+            return Check(part="server", verdict="fails", detail=str(error))
+    wrong = [f"{part}: {reason}" for part, reason in ready.parts.items() if reason is not None]
+    if wrong:
+        return Check(part="server", verdict="fails", detail="; ".join(wrong))
+    return Check(part="server", verdict="works", detail=f"{url} is ready: {', '.join(ready.parts)} work")
+
+
+def _origin(folder: Path) -> str | None:
+    try:
+        return known_origin(folder)
+    except StreamForgeError:
+        return None
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,0 +1,236 @@
+"""`coverage` and `export`: what of a series is stored, and the records themselves, oldest first, each once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from streamforge.cli import output, views
+from streamforge.cli.client import Query, path_part, to_json
+from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
+from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.cli.writers import Format, RecordWriter, format_of, record_writer
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.names import is_queue_id
+from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
+from streamforge_utils.model.timeranges import TimeRange, format_ms, parse_time_range
+
+HOLES_SHOWN = 10
+_NAMES_SHOWN = 8
+_WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Records of one collection; with a span, only those of one series that open in it.
+
+    after: the key behind which they begin. starts: how their lines begin, by format. records: as coverage says (0: it
+    does not).
+    """
+
+    collection: str
+    span: TimeRange | None = None
+    after: str | None = None
+    starts: dict[str, bytes] = {}
+    records: int = 0
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be exported. name: for messages. holes: the ranges of it that are not stored, with their verdict."""
+
+    name: str
+    parts: list[Part]
+    holes: list[views.Segment] = []
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """What `export --json` prints."""
+
+    rows: int
+    file: str
+    format: str
+    complete: bool
+    holes: list[views.Segment]
+
+
+async def coverage(what: Sequence[str], where: Where, *, as_json: bool) -> int:
+    """Show the coverage of a workflow or a series; 1 if a hole has no reason."""
+    path, query = _coverage_of(what)
+    async with session(where, Mode.READ) as found:
+        answer = await found.api.call("GET", path, query=query)
+        known = found.api.read(answer, views.Coverage)
+    if as_json:
+        output.write(to_json(msgspec.json.decode(answer)))
+    elif not known.segments:
+        output.say(f"nothing is known of {known.symbol} {known.type}: nothing of it was loaded yet")
+    else:
+        output.table(
+            ["from", "to", "verdict", "records", "collection or reason"],
+            [
+                [
+                    format_ms(segment.start_ms),
+                    format_ms(segment.end_ms),
+                    output.styled(segment.verdict),
+                    output.number(segment.records) if segment.records else "",
+                    segment.collection or output.VERDICTS.get(segment.verdict, ""),
+                ]
+                for segment in known.segments
+            ],
+            right=("records",),
+        )
+        output.say("complete: every hole has its reason" if known.complete else "not complete: see ours and unknown")
+    return 0 if known.complete else 1
+
+
+def _coverage_of(what: Sequence[str]) -> tuple[str, Query]:
+    if len(what) == 1:
+        if not is_queue_id(what[0]):
+            raise UsageProblem(f"{what[0][:80]!r} is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
+        return f"/queues/{what[0]}/coverage", {}
+    if len(what) not in (2, 3):
+        raise UsageProblem("write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
+    symbol, type_name = check_symbol(what[0]), normal_type(what[1])
+    query: Query = {}
+    if len(what) == 3:
+        parse_time_range(what[2])
+        query = {"time_range": what[2]}
+    return f"/coverage/{path_part(symbol)}/{path_part(type_name)}", query
+
+
+async def export(what: Sequence[str], where: Where, *, form: str | None, file: Path | None, as_json: bool) -> int:
+    """Export records; says on stderr how many, and which ranges are missing."""
+    chosen = format_of(form, file)
+    if as_json and file is None:
+        raise UsageProblem("--json tells about a file: name one with --output (the records themselves go to stdout)")
+    _check(what)
+    async with session(where, Mode.READ) as found:
+        selection = await _select(found, what)
+        if not selection.parts:
+            raise CliError(_nothing(what, selection, where))
+        with record_writer(chosen, file) as writer:
+            for part in selection.parts:
+                await _copy(found, part, chosen, writer)
+    _report(selection, writer, chosen, file, as_json=as_json)
+    return 0
+
+
+def _check(what: Sequence[str]) -> None:
+    """Raises UsageProblem or InvalidInput for what can be refused before a manager is asked."""
+    if len(what) not in (1, 2, 3):
+        raise UsageProblem(f"write {_WHAT}")
+    if len(what) > 1:
+        check_symbol(what[0])
+        normal_type(what[1])
+    if len(what) == 3:
+        parse_time_range(what[2])
+
+
+async def _select(found: Session, what: Sequence[str]) -> Selection:
+    if len(what) == 1 and not is_queue_id(what[0]):
+        return await _collection(found, what[0])
+    path, query = _coverage_of(what)
+    known = await found.api.get(path, views.Coverage, query)
+    interval = candles_interval(known.type).value
+    parts = [
+        Part(
+            collection=segment.collection,
+            span=TimeRange(segment.start_ms, segment.end_ms),
+            after=candle_key(known.symbol, interval, segment.start_ms - 1),
+            starts={
+                "csv": f"{known.symbol},{interval},".encode(),
+                "ndjson": f'{{"symbol":"{known.symbol}","interval":"{interval}",'.encode(),
+            },
+            records=segment.records,
+        )
+        for segment in known.segments
+        if segment.verdict == "stored" and segment.collection is not None
+    ]
+    holes = [segment for segment in known.segments if segment.verdict != "stored"]
+    return Selection(name=" ".join(what), parts=parts, holes=holes)
+
+
+async def _collection(found: Session, name: str) -> Selection:
+    names = [c.name for c in (await found.api.get("/collections", views.Collections)).collections]
+    if name not in names:
+        shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+        there = f"there are {shown}" if names else "there are none yet"
+        raise CliError(f"{name[:80]!r} is neither a queue_id nor a collection ({there}): write {_WHAT}")
+    return Selection(name=name, parts=[Part(collection=name)])
+
+
+def _nothing(what: Sequence[str], selection: Selection, where: Where) -> str:
+    advice = f": load it with `streamforge load {' '.join(what)}{where.flags()}`" if len(what) == 3 else ""
+    if selection.holes and all(hole.verdict in ("exchange", "closed") for hole in selection.holes):
+        return f"nothing of {selection.name} is stored: the exchange has none ({_hole(selection.holes[0])})"
+    return f"nothing of {selection.name} is stored{advice}"
+
+
+async def _copy(found: Session, part: Part, form: Format, writer: RecordWriter) -> None:
+    query: dict[str, str | int | list[str]] = {"format": form.asked_for, "limit": "all"}
+    if part.span is not None:
+        query["time_range"] = _request(part.span)
+    if part.after is not None:
+        query["after"] = part.after
+    path = f"/collections/{path_part(part.collection)}/records"
+    before = writer.rows
+    try:
+        async with found.api.stream(path, query, "*/*") as pieces:
+            await _pass_on(pieces, form, writer, part.starts.get(form.asked_for, b""))
+    except ApiProblem as error:
+        raise CliError(f"the records of {part.collection} cannot be read: {error}") from error
+    written = writer.rows - before
+    if part.records and form is not Format.PARQUET and written != part.records:
+        raise CliError(
+            f"{part.collection} holds {output.number(written)} records where coverage has proven "
+            f"{output.number(part.records)}: look with `streamforge coverage`, and load the range with --again"
+        )
+
+
+async def _pass_on(pieces: AsyncIterator[bytes], form: Format, writer: RecordWriter, start: bytes) -> None:
+    rest = b""
+    headed = form is not Format.CSV
+    async for piece in pieces:
+        whole, newline, rest = (rest + piece).rpartition(b"\n")
+        if not newline:
+            continue
+        whole += newline
+        if not headed:
+            header, _, whole = whole.partition(b"\n")
+            writer.header(header + b"\n")
+            headed = True
+        if not whole:
+            continue
+        if whole[whole.rfind(b"\n", 0, -1) + 1 :].startswith(start):
+            writer.lines(whole)
+            continue
+        # Sorted by key, the records of a series stand together: what follows belongs to others.
+        writer.lines(b"".join(line for line in whole.splitlines(keepends=True) if line.startswith(start)))
+        return
+    if rest:
+        raise CliError("the server broke off in the middle of a record: try again")
+
+
+def _request(span: TimeRange) -> str:
+    """A span in the form of a request, which knows whole seconds: wider where it must be."""
+    end_ms = -(-span.end_ms // 1000) * 1000
+    return f"{format_ms(span.start_ms // 1000 * 1000)}:{format_ms(end_ms)}"
+
+
+def _report(selection: Selection, writer: RecordWriter, form: Format, file: Path | None, *, as_json: bool) -> None:
+    complete = all(hole.verdict in ("exchange", "closed", "pending") for hole in selection.holes)
+    if as_json:
+        told = Exported(rows=writer.rows, file=str(file), format=form.value, complete=complete, holes=selection.holes)
+        output.write(to_json(told))
+        return
+    goes_to = f" to {file}" if file is not None else ""
+    output.say(f"{output.number(writer.rows)} records of {selection.name}{goes_to}")
+    for hole in selection.holes[:HOLES_SHOWN]:
+        output.say(f"  hole: {_hole(hole)}")
+    if len(selection.holes) > HOLES_SHOWN:
+        output.say(f"  and {len(selection.holes) - HOLES_SHOWN} more holes: see `streamforge coverage`")
+
+
+def _hole(hole: views.Segment) -> str:
+    reason = output.VERDICTS.get(hole.verdict, "")
+    return f"{output.day_span(hole.start_ms, hole.end_ms)}: {hole.verdict} ({reason})"

@@ -1,0 +1,76 @@
+"""The entry point of `streamforge`: runs a command, and turns what went wrong into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from streamforge.cli import options
+from streamforge.cli.app import PROGRAM, app
+from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, CliError
+from streamforge_utils.model.errors import ConfigError, InvalidInput, StreamForgeError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` (or the process's) name; returns the exit code."""
+    options.debugging(False)
+    try:
+        code = app(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        return _usage(error)
+    except typer.Abort:
+        return _failed("nothing was done", EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Nothing more can be written, not even by the interpreter on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_PIPE
+    except StreamForgeError as error:
+        if options.debugging():
+            traceback.print_exc()
+        return _failed(str(error), exit_code(error))
+    except Exception as error:  # whatever it is, a person gets a sentence
+        if options.debugging():
+            traceback.print_exc()
+            return EXIT_FAILED
+        return _failed(
+            f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", EXIT_FAILED
+        )
+
+
+def exit_code(error: StreamForgeError) -> int:
+    """2 for what the user has to change in the command or the settings, 1 for what went wrong."""
+    if isinstance(error, CliError):
+        return error.exit_code
+    return EXIT_USAGE if isinstance(error, InvalidInput | ConfigError) else EXIT_FAILED
+
+
+def _usage(error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        # Who names no command wants to know which there are.
+        text = error.format_message()
+        if text:
+            sys.stdout.write(text + "\n")
+        return EXIT_USAGE
+    message = error.format_message().strip().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    command = context.command_path if context is not None else PROGRAM
+    return _failed(f"{message} (see `{command} --help`)", error.exit_code, command=command)
+
+
+def _failed(message: str, code: int, *, command: str = PROGRAM) -> int:
+    if message:
+        print(f"{command}: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The page of the command line, from the commands themselves."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import typer.main
+
+from streamforge.cli.app import PROGRAM, app
+
+_INTRODUCTION = """\
+# Command line
+
+`streamforge COMMAND --help` shows the same. `python -m streamforge.cli` is `streamforge`.
+
+What a command prints for programs goes to stdout, everything else to stderr. Exit codes: 0 it worked (for `load`:
+finished, which means stored and proven) · 1 it did not, and the message says why and what to do · 2 the command or a
+setting must change · 130 Ctrl-C. A bar moves only on a terminal; `NO_COLOR` is obeyed.
+
+A command that needs a manager takes the one at `--server`, else the one that runs on the data directory, else it runs
+its own for as long as it takes. Commands that only show something never start or move a workflow.
+
+A data directory holds data of one exchange: what the test exchange made up is never mixed with Binance's.
+
+## Common options"""
+
+_COMMON = ("--data", "--server", "--token-file", "--exchange", "--json", "--debug")
+
+
+def cli_page() -> str:
+    """Markdown."""
+    root: Any = typer.main.get_command(app)
+    load = root.commands["load"]
+    parts = [_INTRODUCTION, _table(option for option in _options(load) if option.opts[0] in _COMMON)]
+    for path, command in _commands(root, ()):
+        parts.extend(_section(path, command))
+    return "\n\n".join(parts) + "\n"
+
+
+def _commands(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def _section(path: tuple[str, ...], command: Any) -> Iterator[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join([PROGRAM, *path, *(_argument(p) for p in arguments), "[OPTIONS]"])
+    yield f"## {' '.join(path)}"
+    yield f"```\n{usage}\n```"
+    yield _text(command.help)
+    described = [f"- `{_bare(p)}`: {_text(p.help)}" for p in arguments if p.help]
+    if described:
+        yield "\n".join(described)
+    options = _options(command)
+    common = [option for option in options if option.opts[0] in _COMMON and _is_common(option)]
+    if own := [option for option in options if option not in common]:
+        yield _table(own)
+    yield "Common options: " + ", ".join(f"`{option.opts[0]}`" for option in common) + "."
+
+
+def _options(command: Any) -> list[Any]:
+    return [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+
+
+def _is_common(option: Any) -> bool:
+    """Not one of the same name with a meaning of its own."""
+    return bool(option.opts[0] != "--json" or option.help == "Print JSON for programs.")
+
+
+def _table(options: Iterable[Any]) -> str:
+    rows = ["| option | default | meaning |", "|---|---|---|"]
+    for option in options:
+        cells = (_option(option), _default(option), " ".join(_text(option.help).split()))
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def _argument(parameter: Any) -> str:
+    name = _bare(parameter)
+    return name if parameter.required or name.startswith("[") else f"[{name}]"
+
+
+def _bare(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name.upper())
+
+
+def _option(option: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in option.opts)
+    value = "" if option.is_flag else f" `{option.metavar or option.name.upper()}`"
+    return f"{names}{value}"
+
+
+def _default(option: Any) -> str:
+    if isinstance(option.show_default, str):
+        return option.show_default
+    if option.is_flag or option.default in (None, [], ()):
+        return ""
+    default = option.default
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def _text(text: str | None) -> str:
+    return inspect.cleandoc(text or "")

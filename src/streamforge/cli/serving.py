@@ -1,0 +1,124 @@
+"""`up` and `exchange`: what runs in the foreground until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamforge.cli import output
+from streamforge.cli.errors import UsageProblem
+from streamforge.cli.interrupts import interrupts
+from streamforge.cli.own_manager import OwnManager, configure_logs, own_manager
+from streamforge.cli.session import Where
+
+
+async def up(where: Where, *, host: str | None, port: int | None, as_json: bool) -> int:
+    """Run a manager until SIGINT or SIGTERM; returns 0."""
+    from streamforge.manager.api.tokens import Tokens
+    from streamforge.manager.settings import ManagerSettings
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.metrics import Metrics, MetricsServer
+
+    folder = where.folder
+    configure_logs(debug=where.debug, quiet=False)
+    overrides: dict[str, str] = {}
+    if host is not None:
+        overrides["STREAMFORGE_HOST"] = host
+    if port is not None:
+        overrides["STREAMFORGE_PORT"] = str(port)
+    tokens = Tokens.read(os.environ)
+    settings = load(ManagerSettings, {**os.environ, "STREAMFORGE_DATA_DIR": str(folder), **overrides})
+    metrics = Metrics("queue-manager")
+    with interrupts() as asked:
+        scraped = MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
+        try:
+            async with own_manager(
+                folder, exchange=where.exchange, overrides=overrides, tokens=tokens, observer=metrics
+            ) as manager:
+                _announce(manager, folder, scraped.port, as_json=as_json)
+                waiting = asyncio.ensure_future(asked.happened.wait())
+                either: set[asyncio.Future[Any]] = {waiting, manager.ended}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if manager.ended.done():
+                    await manager.ended
+                output.say("ending in order; workflows under way go on with the next manager on this data")
+        finally:
+            scraped.close()
+    return 0
+
+
+def _announce(manager: OwnManager, folder: Path, metrics_port: int, *, as_json: bool) -> None:
+    if as_json:
+        told = {
+            "url": manager.url,
+            "data": str(folder),
+            "exchange": list(manager.exchange),
+            "metrics_port": metrics_port,
+            "pid": os.getpid(),
+        }
+        output.write(msgspec.json.encode(told).decode())
+        return
+    output.write(f"manager   {manager.url}")
+    output.write(f"data      {folder}")
+    output.write(f"exchange  {', '.join(manager.exchange)}")
+    output.write(f"metrics   http://127.0.0.1:{metrics_port}/metrics")
+    output.say("Ctrl-C ends it. In another terminal: streamforge load BTCUSDT api_candles_1m 2024-08-01")
+
+
+def test_exchange(
+    *,
+    port: int,
+    seed: int,
+    replay: Path | None,
+    now: str | None,
+    faults: Sequence[str],
+    holes: Sequence[str],
+    limits: bool,
+    as_json: bool,
+) -> int:
+    """Run the test exchange until SIGINT or SIGTERM; returns 0."""
+    from streamforge.exchange.config import WEIGHT_LIMIT, ExchangeConfig, instant_ms, parse_hole
+    from streamforge.exchange.faults import FAULTS
+    from streamforge.exchange.server import run
+    from streamforge_utils.model.timeranges import TimeRange
+
+    if "help" in faults:
+        output.table(
+            ["fault", "options", "what it does"],
+            [
+                [name, ",".join(f"{key}={value}" for key, value in kind.options.items()), kind.summary]
+                for name, kind in FAULTS.items()
+            ],
+        )
+        output.say("every fault also knows p, count, after, path and seed, e.g. --fault 429:count=3,path=klines")
+        return 0
+    spans: dict[str, tuple[TimeRange, ...]] = {}
+    for symbol, span in map(parse_hole, holes):
+        spans[symbol] = (*spans.get(symbol, ()), span)
+    config = ExchangeConfig(
+        port=port,
+        seed=seed,
+        replay=replay,
+        now_ms=None if now is None else instant_ms(now),
+        holes=spans,
+        faults=tuple(faults),
+        weight_limit=WEIGHT_LIMIT if limits else None,
+    )
+    if replay is not None and not replay.is_dir():
+        raise UsageProblem(f"replay {replay} is no folder: name one that holds recordings")
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            return run(config, json_line=as_json)
+    except OSError as error:
+        raise UsageProblem(
+            f"the test exchange cannot listen on port {port} ({error.strerror or error}): choose another with --port "
+            "(0 takes any free one)"
+        ) from error
+    return 0

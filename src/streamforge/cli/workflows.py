@@ -1,0 +1,305 @@
+"""What the commands about workflows do: show, follow, stop and remove them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamforge.cli import output, views
+from streamforge.cli.client import path_part, to_json
+from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
+from streamforge.cli.following import Follower
+from streamforge.cli.interrupts import interrupts
+from streamforge.cli.loading import show_segments
+from streamforge.cli.places import TEST, known_origin
+from streamforge.cli.progress import display, numbers
+from streamforge.cli.session import Mode, NothingThere, Session, Where, session
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+PAGE = 1000
+STATUSES = ("pending", "running", "stopping", "finished", "interrupted", "error")
+
+
+async def queues(
+    where: Where,
+    *,
+    statuses: Sequence[str],
+    symbol: str | None,
+    type_name: str | None,
+    limit: int,
+    as_json: bool,
+) -> int:
+    """List workflows, newest first."""
+    for status in statuses:
+        if status not in STATUSES:
+            raise UsageProblem(f"status {status[:40]!r} is not known: choose from {', '.join(STATUSES)}")
+    raw: list[msgspec.Raw] = []
+    more = False
+    try:
+        async with session(where, Mode.READ) as found:
+            cursor: str | None = None
+            while len(raw) < limit:
+                query: dict[str, str | int | list[str]] = {"limit": min(PAGE, limit - len(raw))}
+                filters = {"symbol": symbol, "type": type_name, "cursor": cursor}
+                query.update({name: value for name, value in filters.items() if value is not None})
+                if statuses:
+                    query["status"] = list(statuses)
+                page = await found.api.get("/queues", _RawPage, query)
+                raw.extend(page.queues)
+                cursor, more = page.cursor, page.cursor is not None
+                if cursor is None:
+                    break
+    except NothingThere as error:
+        if as_json:
+            output.write('{"queues": []}')
+        else:
+            output.say(str(error))
+        return 0
+    if as_json:
+        output.write(to_json({"queues": [msgspec.json.decode(item) for item in raw]}))
+        return 0
+    workflows = [msgspec.json.decode(item, type=views.Workflow) for item in raw]
+    if not workflows:
+        output.say("no workflow fits" if statuses or symbol or type_name else "there are no workflows")
+        return 0
+    output.table(
+        ["queue_id", "status", "range", "stored", "of", "created"],
+        [
+            [
+                workflow.queue_id,
+                output.styled(workflow.status),
+                output.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
+                output.number(workflow.progress.records_stored),
+                output.number(workflow.progress.records_expected) or "?",
+                output.moment(workflow.created_at),
+            ]
+            for workflow in workflows
+        ],
+        right=("stored", "of"),
+    )
+    if more:
+        output.say(f"the newest {limit} are shown; see more with --limit")
+    return 0
+
+
+class _RawPage(msgspec.Struct):
+    queues: list[msgspec.Raw]
+    cursor: str | None = None
+
+
+async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
+    """Show a workflow with its steps and attempts."""
+    async with session(where, Mode.READ) as found:
+        answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}")
+        if as_json:
+            output.write(to_json(msgspec.json.decode(answer)))
+            return 0
+        workflow = found.api.read(answer, views.Workflow)
+        coverage = await found.api.get(f"/queues/{path_part(queue_id)}/coverage", views.Coverage)
+    asked = workflow.time_range
+    out = output.console()
+    clipped = f" (asked for {asked.requested})" if asked.clipped else ""
+    ended = f", ended {output.moment(workflow.ended_at)}" if workflow.ended_at else ""
+    out.print(workflow.queue_id, output.styled(workflow.status))
+    out.print(f"  {workflow.symbol} {workflow.type}, {output.day_span(asked.start_ms, asked.end_ms)}{clipped}")
+    out.print(f"  created {output.moment(workflow.created_at)}{ended} (UTC)")
+    if told := numbers(workflow):
+        out.print(f"  {told}")
+    if waits := workflow.waits_for:
+        out.print(f"  waits for {waits}")
+    if workflow.repairs:
+        out.print(f"  holes were loaded again {workflow.repairs} times")
+    if workflow.failure is not None:
+        out.print(f"  failed: {workflow.failure.reason}")
+        if workflow.failure.next_step:
+            out.print(f"  next: {workflow.failure.next_step}")
+    output.table(
+        ["step", "status", "attempt", "records", "started", "ended", "how it ended"],
+        [_attempt_row(step, attempt) for step in workflow.steps for attempt in _attempts(step)],
+        right=("attempt", "records"),
+    )
+    show_segments(coverage.segments)
+    return 0
+
+
+def _attempts(step: views.Step) -> list[views.Attempt]:
+    return step.attempts or [views.Attempt(number=0, status=step.status)]
+
+
+def _attempt_row(step: views.Step, attempt: views.Attempt) -> list[str | Text]:
+    first = not step.attempts or attempt.number == step.attempts[0].number
+    how = attempt.error or attempt.reason or attempt.stop_reason or ""
+    if not how and attempt.ended_at:
+        how = attempt.last_word or ""
+    return [
+        step.target if first else "",
+        output.styled(attempt.status),
+        str(attempt.number or ""),
+        output.number(step.records) if first else "",
+        output.moment(attempt.started_at),
+        output.moment(attempt.ended_at),
+        how[:200],
+    ]
+
+
+async def events(queue_id: str, where: Where, *, follow: bool, as_json: bool) -> int:
+    """What the workers of a workflow said; with `follow` also what they go on to say, until its end."""
+    async with session(where, Mode.READ) as found:
+        after = -1
+        more = True
+        while more:
+            query = {"after": after, "limit": PAGE}
+            page = await found.api.get(f"/queues/{path_part(queue_id)}/events", views.EventPage, query)
+            for event in page.events:
+                _tell_event(event.id, event.event, as_json=as_json)
+            more, after = page.more, page.after
+        if not follow:
+            return 0
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        if found.own and not workflow.ended:
+            output.say(
+                f"no manager runs on {where.folder}, so nothing more will come: {queue_id} is {workflow.status} and "
+                "goes on with the next manager (`streamforge up`)"
+            )
+            return 0
+        async for number, body in found.api.follow(queue_id, after=after):
+            _tell_event(number, msgspec.json.decode(body, type=dict[str, object]), as_json=as_json)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        output.say(f"{queue_id} is {workflow.status}")
+    return 0
+
+
+def _tell_event(number: int, event: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        output.write(msgspec.json.encode({"id": number, "event": event}).decode())
+        return
+    stamp = event.get("timestamp")
+    when = output.clock(float(stamp)) if isinstance(stamp, (int, float)) else ""
+    records = event.get("records_written")
+    told = [str(event.get("message") or "")]
+    if event.get("error_message"):
+        told.append(str(event["error_message"]))
+    attempt = event.get("attempt", 1)
+    who = f"{event.get('producer', '')}" + (f" (attempt {attempt})" if attempt != 1 else "")
+    count = f"{output.number(records)} records" if isinstance(records, int) and records else ""
+    rest = ", ".join(part for part in (count, *told) if part)
+    output.write(f"{when}  {event.get('event', ''):<11} {who}{': ' if rest else ''}{rest}")
+
+
+async def stop(queue_id: str, where: Where, *, wait: bool, timeout_s: float | None, as_json: bool) -> int:
+    """Stop a workflow in order, and wait for its end."""
+
+    async def begin(found: Session) -> views.Workflow:
+        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/stop"), views.Workflow)
+
+    if wait:
+        if where.server is None and where.exchange is None and known_origin(where.folder) == TEST:
+            where = msgspec.structs.replace(where, exchange=TEST)  # if we have to be the manager, be the one it had
+        with interrupts() as asked, display() as shown:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    workflow, _ = await Follower(asked, shown, timeout_s=None).begin(where, begin)
+            except TimeoutError:
+                raise CliError(
+                    f"{queue_id} has not ended within {timeout_s:g} s: it was asked to stop, see `streamforge show "
+                    f"{queue_id}{where.flags()}`"
+                ) from None
+    else:
+        async with session(where, Mode.SERVER) as found:
+            workflow = await begin(found)
+    if as_json:
+        output.write(to_json({"queue_id": workflow.queue_id, "status": workflow.status}))
+    else:
+        output.write(f"{workflow.queue_id} is {workflow.status}")
+    return 0
+
+
+async def ping(queue_id: str, where: Where, *, wait_s: float, as_json: bool) -> int:
+    """Ask each worker of a workflow whether it lives; 1 if one of those that should did not answer."""
+    async with session(where, Mode.SERVER) as found:
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        if workflow.ended:
+            raise CliError(f"{queue_id} has ended ({workflow.status}): it has no workers that could answer")
+        answer = await found.api.call("POST", f"/queues/{path_part(queue_id)}/ping", query={"timeout_s": f"{wait_s:g}"})
+        ping_ = found.api.read(answer, views.Ping)
+    running = {step.telemetry_id for step in workflow.steps if step.status == "running"}
+    silent = [name for name, seconds in ping_.answers.items() if seconds is None and name in running]
+    if as_json:
+        output.write(to_json(ping_))
+    else:
+        for name, seconds in ping_.answers.items():
+            if seconds is not None:
+                output.write(f"{name}  {seconds * 1000:.1f} ms")
+            else:
+                output.write(f"{name}  " + ("no answer" if name in running else "does not run"))
+    return 1 if silent else 0
+
+
+async def remove(queue_id: str, where: Where, *, data: bool, yes: bool, as_json: bool) -> int:
+    """Forget an ended workflow, with `data` also its records."""
+    async with session(where, Mode.CHANGE) as found:
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        if not workflow.ended:
+            raise CliError(
+                f"{queue_id} is {workflow.status}: only an ended workflow can be removed, stop it first with "
+                f"`streamforge stop {queue_id}{where.flags()}`"
+            )
+        if not yes:
+            _confirm(workflow, data=data)
+        try:
+            await found.api.call("DELETE", f"/queues/{path_part(queue_id)}", query={"data": "true"} if data else None)
+        except ApiProblem as error:
+            if error.kind != "not-found":  # a first try whose answer was lost
+                raise
+    if as_json:
+        output.write(to_json({"removed": queue_id, "data": data}))
+    else:
+        output.write(f"{queue_id} is removed{' with its records' if data else '; its records stay'}")
+    return 0
+
+
+def _confirm(workflow: views.Workflow, *, data: bool) -> None:
+    import typer
+
+    if not sys.stdin.isatty():
+        raise UsageProblem("rm asks before it removes, and nobody can answer here: add --yes")
+    span = output.day_span(workflow.time_range.start_ms, workflow.time_range.end_ms)
+    what = f"the records of {span} in {workflow.collection}" if data else "its history (the records stay)"
+    if not typer.confirm(f"Remove {workflow.queue_id} and {what}?", err=True):
+        raise CliError("nothing was removed")
+
+
+async def dead_letters(queue_id: str, where: Where, *, limit: int, as_json: bool) -> int:
+    """What of a workflow could not be stored, and why."""
+    async with session(where, Mode.READ) as found:
+        answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}/dlq", query={"limit": limit})
+        letters = found.api.read(answer, views.DeadLetters).dead_letters
+    if as_json:
+        output.write(to_json(msgspec.json.decode(answer)))
+        return 0
+    if not letters:
+        output.say(f"{queue_id} has no dead letters")
+        return 0
+    output.table(
+        ["offset", "attempt", "time", "reason", "key", "value"],
+        [
+            [
+                str(letter.offset),
+                str(letter.attempt),
+                output.moment(letter.time),
+                letter.reason,
+                letter.key or "",
+                letter.value[:60] + ("…" if len(letter.value) > 60 else ""),
+            ]
+            for letter in letters
+        ],
+        right=("offset", "attempt"),
+    )
+    output.say(f"{len(letters)} dead letters; once the cause is gone: streamforge dlq replay {queue_id}{where.flags()}")
+    return 0

@@ -1,0 +1,207 @@
+"""A manager that dies at a chosen call of its ports, in a world that goes on: workers, bus, store and exchange."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from streamforge import workers
+from streamforge.manager.app import Ports
+from streamforge_utils.adapters.embedded.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.store import EmbeddedStore
+from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.errors import ConflictError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.launcher import Job, JobSpec, JobState, Launcher
+from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.logs import make_log
+from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, load_worker
+from streamforge_utils.runtime.supervisor import Supervisor
+from tests.doubles.candles import GridExchange
+
+When = Literal["before", "after"]
+
+_LOOKS = ("poll", "jobs", "lag", "topics")
+"""Repeated without end: such a call counts only if it says something new, and is never died before."""
+
+
+class CrashNow(BaseException):
+    """The manager is dead: whatever it still calls has no effect."""
+
+
+class Fuse:
+    """Blows at the `at`-th call that counts, before or after it took effect; 0: never. calls: what counted so far."""
+
+    def __init__(self, at: int, when: When) -> None:
+        self.calls: list[str] = []
+        self.blown = asyncio.Event()
+        self._at, self._when = at, when
+        self._said: dict[str, object] = {}
+
+    async def call(self, name: str, method: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        if self.blown.is_set():
+            raise CrashNow
+        if method in _LOOKS:
+            answer = await work()
+            if not answer or self._said.get(name) == answer:
+                return answer
+            self._said[name] = answer
+            self._count(name, now=True)
+            return answer
+        mine = self._count(name, now=self._when == "before")
+        answer = await work()
+        if mine or self.blown.is_set():
+            self.blown.set()
+            raise CrashNow
+        return answer
+
+    def _count(self, name: str, *, now: bool) -> bool:
+        self.calls.append(name)
+        mine = len(self.calls) == self._at
+        if mine and now:
+            self.blown.set()
+            raise CrashNow
+        return mine
+
+
+class Mortal:
+    """A port whose every asynchronous call goes through the fuse."""
+
+    def __init__(self, port: object, name: str, fuse: Fuse) -> None:
+        self._port, self._name, self._fuse = port, name, fuse
+
+    def __getattr__(self, method: str) -> Any:
+        found = getattr(self._port, method)
+        if not inspect.iscoroutinefunction(found):
+            return found
+        name = f"{self._name}.{method}"
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            answer = await self._fuse.call(name, method, lambda: found(*args, **kwargs))
+            return Mortal(answer, method, self._fuse) if method in ("producer", "consumer") else answer
+
+        return call
+
+
+class ForgetfulExchange(GridExchange):
+    """Leaves ten candles out of the first page that holds them: a hole that is ours."""
+
+    def __init__(self, forgotten: TimeRange, **more: Any) -> None:
+        super().__init__(**more)
+        self._forgotten: TimeRange | None = forgotten
+
+    async def candles(
+        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
+    ) -> Sequence[Candle]:
+        page = await super().candles(symbol, interval, span, limit=limit, newest=newest)
+        forgotten = self._forgotten
+        if forgotten is None or limit == 1 or not any(candle.open_time in forgotten for candle in page):
+            return page
+        self._forgotten = None
+        return [candle for candle in page if candle.open_time not in forgotten]
+
+
+class World:
+    """What outlives the manager. Implements `Launcher` with real workers as tasks, and the workers' wiring.
+
+    started: how often each job was. overlaps: jobs that began while another attempt of their step ran.
+    """
+
+    def __init__(self, folder: Path, exchange: GridExchange) -> None:
+        self.folder = folder
+        self.exchange = exchange
+        self.started: Counter[str] = Counter()
+        self.overlaps: list[str] = []
+        self._specs: dict[str, JobSpec] = {}
+        self._tasks: dict[str, asyncio.Task[int]] = {}
+        self._supervisors: dict[str, Supervisor[Any]] = {}
+
+    # The manager's ports
+
+    def ports(self, bus: EmbeddedBus, store: EmbeddedStore, fuse: Fuse) -> Ports:
+        return Ports(
+            bus=cast("MessageBus", Mortal(bus, "bus", fuse)),
+            store=cast("Store", Mortal(store, "store", fuse)),
+            launcher=cast("Launcher", Mortal(self, "launcher", fuse)),
+            exchange=cast("Exchange", Mortal(self.exchange, "exchange", fuse)),
+        )
+
+    # Launcher
+
+    async def start(self, spec: JobSpec) -> None:
+        if spec.name in self._tasks:
+            return
+        others = [s for s in self._specs.values() if (s.queue_id, s.target) == (spec.queue_id, spec.target)]
+        self.overlaps += [f"{spec.name} beside {s.name}" for s in others if not self._tasks[s.name].done()]
+        self.started[spec.name] += 1
+        environment = {**spec.environment, "STREAMFORGE_DATA_DIR": str(self.folder)}
+        definition = workers.definition(spec.target)
+        settings, parameters = load_worker(definition, environment)
+        supervisor = Supervisor(definition, settings, parameters, self, log=make_log(form="json", stream=io.StringIO()))
+        self._specs[spec.name] = spec
+        self._supervisors[spec.name] = supervisor
+        self._tasks[spec.name] = asyncio.create_task(supervisor.run(), name=spec.name)
+
+    async def jobs(self) -> Sequence[Job]:
+        return [self._job(name) for name in sorted(self._tasks)]
+
+    async def stop(self, name: str, *, grace_s: float) -> None:
+        task = self._tasks.get(name)
+        if task is None or task.done():
+            return
+        self._supervisors[name].stop.by_signal(15)
+        await asyncio.wait({task}, timeout=grace_s)
+        task.cancel()
+        await asyncio.wait({task}, timeout=10)
+
+    async def forget(self, name: str) -> None:
+        task = self._tasks.get(name)
+        if task is not None and not task.done():
+            raise ConflictError(f"{name} runs")
+        self._tasks.pop(name, None)
+
+    async def close(self) -> None:
+        """Let go of the jobs: they go on."""
+
+    def _job(self, name: str) -> Job:
+        spec, task = self._specs[name], self._tasks[name]
+        running = not task.done()
+        return Job(
+            name=name,
+            target=spec.target,
+            queue_id=spec.queue_id,
+            attempt=spec.attempt,
+            state=JobState.RUNNING if running else JobState.ENDED,
+            exit_code=None if running or task.cancelled() else task.result(),
+            signal=9 if not running and task.cancelled() else None,
+        )
+
+    @property
+    def running(self) -> list[str]:
+        return [name for name, task in self._tasks.items() if not task.done()]
+
+    async def end(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    # Wiring of the workers
+
+    def make_bus(self, settings: DataSettings, *, clock: Clock, observer: Observer) -> MessageBus:
+        return EmbeddedBus(self.folder / "bus", clock=clock, observer=observer)
+
+    def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
+        return EmbeddedStore(self.folder / "store", observer=observer)
+
+    def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
+        return self.exchange

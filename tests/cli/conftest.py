@@ -1,0 +1,59 @@
+"""Fixtures of the command line's tests."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from tests.cli import support
+from tests.cli.support import Cli, process
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No setting of the machine reaches a command, and what a command sets for its process is undone."""
+    for name in list(os.environ):
+        if name.startswith("STREAMFORGE_") and name != "STREAMFORGE_REQUIRE_MARKET_DATA":
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def exchange_url() -> Iterator[str]:
+    """A test exchange for all tests of a process."""
+    with support.exchange() as url:
+        yield url
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, exchange_url: str) -> Cli:
+    """The command on a fresh data directory."""
+    return Cli(capsys, tmp_path / "data", exchange_url)
+
+
+@pytest.fixture(scope="session")
+def loaded_data(exchange_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with the first six hours of 2024-08-01; tests only read it."""
+    data = tmp_path_factory.mktemp("loaded") / "data"
+    with process(
+        "load", "BTCUSDT", support.TYPE, "2024-08-01:2024-08-01T06:00Z", "--data", str(data), "--exchange", exchange_url
+    ) as started:
+        support.finished(started).ok()
+    return data
+
+
+@pytest.fixture
+def loaded(capsys: pytest.CaptureFixture[str], loaded_data: Path, exchange_url: str) -> Cli:
+    """The command on `loaded_data`."""
+    return Cli(capsys, loaded_data, exchange_url)

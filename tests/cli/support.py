@@ -1,0 +1,176 @@
+"""What the tests of the command line share: running it in this process or as one, and the exchange it loads from."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamforge.cli.main import main
+
+Json = dict[str, Any]
+LIMIT_S = 40.0
+MINUTE_MS = 60_000
+START_MS = 1_722_470_400_000  # 2024-08-01
+TYPE = "api_candles_1m"
+COLLECTION = "btcusdt_api_candles_1m_2024_08_01"
+CSV_HEADER = (
+    "symbol,interval,open_time,open,high,low,close,volume,close_time,quote_asset_volume,number_of_trades,"
+    "taker_buy_base_asset_volume,taker_buy_quote_asset_volume"
+)
+COMMAND = (sys.executable, "-m", "streamforge.cli")
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Json:
+        """Its stdout, which must be one JSON object and nothing else."""
+        found: Json = json.loads(self.out)
+        return found
+
+    def ok(self) -> Ran:
+        """Itself, if it worked."""
+        assert self.code == 0, (self.code, self.out, self.err)
+        assert "Traceback" not in self.err
+        return self
+
+
+class Cli:
+    """The command in this process, on one data directory and exchange."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], data: Path, exchange: str | None = None) -> None:
+        self._capsys = capsys
+        self.data = data
+        self._exchange = exchange
+
+    def __call__(self, *arguments: str, where: bool = True) -> Ran:
+        self._capsys.readouterr()
+        given = list(arguments)
+        if where:
+            given += ["--data", str(self.data)]
+            if self._exchange is not None and arguments[0] in ("load", "retry", "doctor"):
+                given += ["--exchange", self._exchange]
+        code = main(given)
+        out, err = self._capsys.readouterr()
+        return Ran(code, out, err)
+
+    def load(self, *arguments: str) -> Json:
+        """Load, and what `--json` says of it."""
+        return self("load", *arguments, "--json").ok().json
+
+
+def environment(**more: str) -> Mapping[str, str]:
+    """That of this process without what would change what a command does."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("STREAMFORGE_") and k not in ("COLUMNS", "NO_COLOR")}
+    return {**kept, **more}
+
+
+@contextmanager
+def process(*arguments: str, command: Sequence[str] = COMMAND, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process of its own session, ended at the end of the block."""
+    started = subprocess.Popen(
+        [*command, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**more),
+        start_new_session=True,
+    )
+    try:
+        yield started
+    finally:
+        if started.poll() is None:
+            started.kill()
+        started.communicate(timeout=10)
+
+
+def finished(started: subprocess.Popen[str], within_s: float = LIMIT_S) -> Ran:
+    """Wait for the end of the command."""
+    out, err = started.communicate(timeout=within_s)
+    return Ran(started.returncode, out, err)
+
+
+def line(started: subprocess.Popen[str], holds: str, within_s: float = LIMIT_S) -> str:
+    """Read stderr until a line holds `holds`."""
+    assert started.stderr is not None
+    deadline = time.monotonic() + within_s
+    seen = []
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([started.stderr], [], [], max(0.0, deadline - time.monotonic()))
+        text = started.stderr.readline() if ready else ""
+        if holds in text:
+            return text
+        if not text and started.poll() is not None:
+            break
+        seen.append(text)
+    raise AssertionError(f"no line held {holds!r}: {seen}, exit code {started.poll()}")
+
+
+def until(what: Callable[[], bool], within_s: float = LIMIT_S) -> None:
+    """Wait until `what` is true."""
+    deadline = time.monotonic() + within_s
+    while not what():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+@contextmanager
+def exchange(*arguments: str) -> Iterator[str]:
+    """The URL of a test exchange with the clock of the machine."""
+    command = (sys.executable, "-m", "streamforge.exchange", "--json", "--no-limits", *arguments)
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert started.stdout is not None
+        yield json.loads(started.stdout.readline())["url"]
+    finally:
+        started.send_signal(signal.SIGTERM)
+        started.communicate(timeout=10)
+
+
+def oracle(url: str, start_ms: int, end_ms: int, symbol: str = "BTCUSDT", interval: str = "1m") -> list[list[Any]]:
+    """The candles as the exchange really has them."""
+    query = f"symbol={symbol}&interval={interval}&startTime={start_ms}&endTime={end_ms}"
+    with urllib.request.urlopen(f"{url}/oracle/klines?{query}", timeout=20) as answer:
+        rows: list[list[Any]] = json.loads(answer.read())
+    return rows
+
+
+def expected(rows: list[list[Any]], symbol: str = "BTCUSDT", interval: str = "1m") -> list[Json]:
+    """The oracle's rows as an export must give them: each number the double nearest to the exchange's text."""
+    return [
+        {
+            "symbol": symbol,
+            "interval": interval,
+            "open_time": row[0],
+            "open": float(row[1]),
+            "high": float(row[2]),
+            "low": float(row[3]),
+            "close": float(row[4]),
+            "volume": float(row[5]),
+            "close_time": row[6],
+            "quote_asset_volume": float(row[7]),
+            "number_of_trades": row[8],
+            "taker_buy_base_asset_volume": float(row[9]),
+            "taker_buy_quote_asset_volume": float(row[10]),
+        }
+        for row in rows
+    ]

@@ -1,0 +1,85 @@
+"""Where data lies and which exchange it comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamforge.cli.errors import CliError, UsageProblem
+from streamforge.cli.places import (
+    claim_origin,
+    data_directory,
+    default_data_directory,
+    exchange_urls,
+    known_origin,
+    origin_of,
+)
+from streamforge_utils.model.errors import ConfigError
+
+HOME = {"HOME": "/home/ann"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "found"),
+    [
+        (HOME, "linux", "/home/ann/.local/share/streamforge"),
+        ({**HOME, "XDG_DATA_HOME": "/srv/ann"}, "linux", "/srv/ann/streamforge"),
+        ({**HOME, "XDG_DATA_HOME": "relative"}, "linux", "/home/ann/.local/share/streamforge"),
+        (HOME, "darwin", "/home/ann/Library/Application Support/streamforge"),
+    ],
+)
+def test_the_default_follows_the_platform(environ: dict[str, str], platform: str, found: str) -> None:
+    assert default_data_directory(environ, platform) == Path(found)
+
+
+def test_the_option_goes_before_the_environment_and_that_before_the_default() -> None:
+    environ = {**HOME, "STREAMFORGE_DATA_DIR": "/srv/data"}
+    assert data_directory(Path("/mine"), environ) == Path("/mine")
+    assert data_directory(None, environ) == Path("/srv/data")
+    assert data_directory(Path("a/../b"), environ) == Path.cwd() / "b"
+
+
+def test_an_exchange_is_a_name_or_urls() -> None:
+    assert exchange_urls(None, {}) is None
+    assert exchange_urls("binance", {"STREAMFORGE_EXCHANGE_URL": "http://other:1"}) is None
+    assert exchange_urls(None, {"STREAMFORGE_EXCHANGE_URL": "http://a:1, http://b:2"}) == ("http://a:1", "http://b:2")
+    assert exchange_urls("http://a:1,https://b", {}) == ("http://a:1", "https://b")
+    for wrong in ("bitstamp", "", "ftp://a", "localhost:9000"):
+        with pytest.raises(UsageProblem, match="write binance, test or a URL"):
+            exchange_urls(wrong, {})
+
+
+@pytest.mark.parametrize(
+    ("choice", "urls", "origin"),
+    [
+        ("test", None, "test"),
+        (None, None, "binance"),
+        ("binance", None, "binance"),
+        (None, ("https://api4.binance.com",), "binance"),
+        (None, ("https://data-api.binance.vision",), "binance"),
+        (None, ("http://127.0.0.1:4000",), "test"),
+        (None, ("http://localhost:4000",), "test"),
+        (None, ("https://mirror.example.org",), "mirror.example.org"),
+        (None, ("https://notbinance.com",), "notbinance.com"),
+    ],
+)
+def test_the_origin_of_data_follows_from_the_exchange(choice: str | None, urls: tuple[str, ...] | None, origin: str) -> None:
+    assert origin_of(choice, urls) == origin
+
+
+def test_a_folder_keeps_to_the_exchange_of_its_first_load(tmp_path: Path) -> None:
+    assert known_origin(tmp_path) is None
+    claim_origin(tmp_path, "test")
+    claim_origin(tmp_path, "test")
+    assert known_origin(tmp_path) == "test"
+    with pytest.raises(CliError, match=r"holds data of the test exchange, not of Binance, .*--data.*--exchange test"):
+        claim_origin(tmp_path, "binance")
+    assert known_origin(tmp_path) == "test"
+    assert [path.name for path in tmp_path.iterdir()] == ["origin.json"]
+
+
+def test_a_damaged_note_of_the_exchange_says_how_to_mend_it(tmp_path: Path) -> None:
+    (tmp_path / "origin.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"origin.json is damaged: write .*binance"):
+        known_origin(tmp_path)

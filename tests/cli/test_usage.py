@@ -1,0 +1,173 @@
+"""What a person who errs is told: one sentence that names the input and says what to do, and an exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import COMMAND, TYPE, Cli, Ran, environment
+
+NO_QUEUE = "wf-btcusdt-api_candles_1m-20240801-zzzzzz"
+
+
+def sentence(ran: Ran, code: int) -> str:
+    """The one line on stderr; nothing is on stdout."""
+    assert ran.code == code, (ran.code, ran.err)
+    assert ran.out == ""
+    assert ran.err.count("\n") == 1, ran.err
+    assert "Traceback" not in ran.err
+    return ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["laod"], "no such command 'laod'. Did you mean 'load'?"),
+        (["load"], "missing argument 'SYMBOL' (see `streamforge load --help`)"),
+        (["load", "BTCUSDT", TYPE], "missing argument 'TIME_RANGE'"),
+        (["load", "BTCUSDT", TYPE, "2024", "--agian"], "no such option: --agian (Possible options: --again"),
+        (["load", "BTCUSDT", "api_candles_7m", "2024"], "type 'api_candles_7m' is not known: choose one of api_candles_1s"),
+        (["load", "BTC USDT", TYPE, "2024"], "symbol 'BTC USDT' holds characters that no symbol has: ' '"),
+        (["load", "", TYPE, "2024"], "symbol '' must have 1 to 60 characters"),
+        (["load", "BTCUSDT", TYPE, "2024-13"], "time_range '2024-13': '2024-13' is no date: month must be in 1..12"),
+        (["load", "BTCUSDT", TYPE, "today"], "time_range 'today' is not understood: write 2024, 2024-08,"),
+        (["load", "BTCUSDT", TYPE, "2024-08-02:2024-08-01"], "the end is not after the start"),
+        (["load", "BTCUSDT", TYPE, "2190"], "starts in the future"),
+        (["load", "BTCUSDT", TYPE, "2024", "--timeout", "0"], "invalid value for '--timeout': 0.0 is not in the range"),
+        (["load", "BTCUSDT", TYPE, "2024", "--exchange", "kraken"], "exchange 'kraken' is not known: write binance, test"),
+        (["queues", "--status", "done"], "status 'done' is not known: choose from pending, running"),
+        (["queues", "--limit", "0"], "invalid value for '--limit': 0 is not in the range"),
+        (["coverage", "BTCUSDT"], "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
+        (["coverage", "a", "b", "c", "d"], "write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
+        (["export", "BTCUSDT", "candles"], "type 'candles' is not known"),
+        (["export", "a", "b", "c", "d"], "write QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"),
+        (["export", NO_QUEUE, "--format", "xls"], "format 'xls' is not known: choose one of csv, jsonl, parquet"),
+        (["export", NO_QUEUE, "--json"], "--json tells about a file: name one with --output"),
+        (["show", ""], "'' is no name"),
+    ],
+)
+def test_what_is_wrong_with_a_command_is_said_before_anything_is_started(
+    cli: Cli, arguments: list[str], message: str
+) -> None:
+    where = arguments[0] != "laod"
+    ran = cli(*arguments, where=where and "--exchange" not in arguments)
+    assert message in sentence(ran, 2)
+    assert not cli.data.exists() or arguments[0] == "show"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--server", "nonsense"], "server 'nonsense' is no address: write http://HOST:PORT"),
+        (["--server", "http://u:p@h:1"], "a token goes into STREAMFORGE_TOKEN"),
+        (["--server", "http://127.0.0.1:1", "--data", "/tmp/x"], "--server and --data name two places: give one of them"),
+        (["--token-file", "/nowhere"], "--token-file is for --server"),
+        (["--server", "http://127.0.0.1:1", "--token-file", "/nowhere"], "token file /nowhere cannot be read: No such file"),
+    ],
+)
+def test_contradictions_about_the_place_are_named(cli: Cli, arguments: list[str], message: str) -> None:
+    assert message in sentence(cli("queues", *arguments, where=False), 2)
+
+
+def test_nobody_at_the_address_is_said_with_what_to_do(cli: Cli) -> None:
+    ran = cli("queues", "--server", "http://127.0.0.1:1", where=False)
+    assert "no server answers at http://127.0.0.1:1 (Connection refused): start one with `streamforge up`" in sentence(ran, 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", NO_QUEUE], ["export", "x"], ["coverage", "BTCUSDT", TYPE], ["rm", NO_QUEUE, "--yes"], ["dlq", "list", NO_QUEUE]],
+)
+def test_an_absent_data_directory_is_named_and_not_made(cli: Cli, arguments: list[str]) -> None:
+    said = sentence(cli(*arguments), 1)
+    assert f"nothing was loaded into {cli.data} yet: begin with `streamforge load BTCUSDT" in said
+    assert not cli.data.exists()
+
+
+def test_no_workflows_are_an_empty_list(cli: Cli) -> None:
+    ran = cli("queues", "--json")
+    assert (ran.code, ran.json, ran.err) == (0, {"queues": []}, "")
+    assert not cli.data.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["show", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}': `streamforge queues` lists those that there are"),
+        (["events", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
+        (["coverage", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
+        (["export", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
+        (["rm", NO_QUEUE, "--yes"], 1, f"there is no workflow '{NO_QUEUE}'"),
+        (["dlq", "list", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
+        (["show", "../healthz"], 1, "there is no workflow '../healthz'"),
+        (["export", "nope"], 1, "'nope' is neither a queue_id nor a collection (there are btcusdt_api_candles_1m_2024_08_01)"),
+        (["export", "ETHUSDT", TYPE, "2024-08-01"], 1, f"load it with `streamforge load ETHUSDT {TYPE} 2024-08-01 --data "),
+        (["ping", NO_QUEUE], 1, "no manager runs on"),
+        (["stop", NO_QUEUE, "--detach"], 1, "no manager runs on"),
+        (["schemas", "cande"], 2, "there is no schema 'cande': choose one of command, event"),
+    ],
+)
+def test_what_is_not_there_is_named(loaded: Cli, arguments: list[str], code: int, message: str) -> None:
+    assert message in sentence(loaded(*arguments, where=arguments[0] != "schemas"), code)
+
+
+def test_an_unexpected_fault_is_a_sentence_and_with_debug_a_traceback(
+    loaded: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr("streamforge.cli.output.table", broken)
+    ran = loaded("targets", where=False)
+    assert ran.code == 1
+    assert ran.err == (
+        "streamforge: unexpected ZeroDivisionError: of ours; run it again with --debug to see where\n"
+    )
+    assert "Traceback" in loaded("targets", "--debug", where=False).err
+
+
+def test_help_comes_at_once_and_names_every_command() -> None:
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        ran = subprocess.run(
+            [*COMMAND, "--help"], capture_output=True, text=True, timeout=20, check=True, env=environment()
+        )
+        best = min(best, time.perf_counter() - began)
+    for name in ("load", "queues", "show", "events", "stop", "ping", "retry", "rm", "coverage", "export", "dlq"):
+        assert f" {name} " in ran.stdout
+    for name in ("up", "doctor", "exchange", "targets", "schemas"):
+        assert f" {name} " in ran.stdout
+    assert best < 1.0  # about 0.2 s where nothing else runs
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from streamforge.cli.main import main; main(['load', '--help']); "
+        "print([m for m in ('aiohttp', 'fastapi', 'pydantic', 'uvicorn', 'pyarrow') if m in sys.modules], file=sys.stderr)"
+    )
+    ran = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert ran.stderr == "[]\n"
+    assert "TIME_RANGE" in ran.stdout
+
+
+def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
+    ran = cli(where=False)
+    assert ran.code == 2
+    assert "Load a time range of a symbol" in ran.out
+
+
+def test_the_version_is_that_of_the_package(cli: Cli) -> None:
+    from importlib.metadata import version
+
+    assert cli("--version", where=False) == Ran(0, f"streamforge {version('streamforge')}\n", "")
+
+
+def test_a_folder_of_a_newer_version_is_refused_by_name(cli: Cli, tmp_path: Path) -> None:
+    cli.data.mkdir()
+    (cli.data / "format.json").write_text('{"format": 99}')
+    for command in (["queues"], ["load", "BTCUSDT", TYPE, "2024-08-01"]):
+        assert "has format 99; this version of StreamForge knows up to" in sentence(cli(*command), 2)

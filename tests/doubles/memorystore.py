@@ -1,0 +1,166 @@
+"""A store in memory that keeps the port's promises; `failing` makes it unavailable."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+import msgspec
+
+from streamforge_utils.model.errors import ConflictError, InvalidInput
+from streamforge_utils.ports.store import Answer, Document, Edge, Outcome, State
+
+
+class MemoryStore:
+    """Every call gives way to other tasks once, before it looks, and again after it has done its work.
+
+    failing: what every call raises. refused: keys that the store does not take. puts: kind and id of each state
+    written. lost_answers: so many writes of a state are made and yet raise `failing_after`.
+    """
+
+    def __init__(self) -> None:
+        self.documents: dict[str, dict[str, Document]] = {}
+        self.states: dict[tuple[str, str], State] = {}
+        self.failing: Exception | None = None
+        self.refused: set[str] = set()
+        self.puts: list[tuple[str, str]] = []
+        self.lost_answers = 0
+        self.failing_after: Exception | None = None
+        self.reads = 0
+        self._revisions = count(1)
+
+    async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
+        await self._given_way()
+        return [self._upsert(self.documents.setdefault(collection, {}), document) for document in documents]
+
+    def _upsert(self, there: dict[str, Document], document: Document) -> Answer:
+        if document.key in self.refused:
+            return Answer(Outcome.REFUSED, "the key is refused")
+        old = there.get(document.key)
+        if old is not None and old.version > document.version:
+            return Answer(Outcome.STALE)
+        there[document.key] = document
+        same = old is not None and json.loads(old.body) == json.loads(document.body)
+        return Answer(Outcome.UNCHANGED if same else Outcome.STORED)
+
+    async def read(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
+    ) -> Sequence[Document]:
+        await self._given_way()
+        there = self.documents.get(collection, {})
+        return [there[key] for key in self._within(collection, first, last)][:limit]
+
+    async def keys(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
+    ) -> Sequence[str]:
+        await self._given_way()
+        return self._within(collection, first, last)[:limit]
+
+    async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
+        await self._given_way()
+        return len(self._within(collection, first, last))
+
+    async def names(self) -> Sequence[str]:
+        await self._given_way()
+        return sorted(self.documents)
+
+    async def drop(self, collection: str) -> None:
+        await self._given_way()
+        self.documents.pop(collection, None)
+
+    async def delete(self, collection: str, *, first: str, last: str) -> int:
+        await self._given_way()
+        keys = self._within(collection, first, last)
+        for key in keys:
+            del self.documents[collection][key]
+        return len(keys)
+
+    async def get(self, kind: str, id: str) -> State | None:
+        await self._given_way()
+        found = self.states.get((kind, id))
+        await asyncio.sleep(0)
+        return found
+
+    async def put(
+        self,
+        kind: str,
+        id: str,
+        body: bytes,
+        *,
+        expected: str | None,
+        labels: Mapping[str, str] | None = None,
+        created_ms: int = 0,
+    ) -> State:
+        await self._given_way()
+        old = self._checked(kind, id, expected)
+        state = State(
+            id=id,
+            revision=str(next(self._revisions)),
+            body=body,
+            labels=dict(labels if labels is not None else old.labels if old else {}),
+            created_ms=created_ms if old is None else old.created_ms,
+        )
+        self.states[kind, id] = state
+        self.puts.append((kind, id))
+        if self.lost_answers and self.failing_after is not None:
+            self.lost_answers -= 1
+            raise self.failing_after
+        await asyncio.sleep(0)
+        return state
+
+    async def find(
+        self, kind: str, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+    ) -> Sequence[State]:
+        await self._given_way()
+        found = sorted(
+            (state for (of, _), state in self.states.items() if of == kind),
+            key=lambda state: (state.created_ms, state.id),
+            reverse=True,
+        )
+        if after is not None:
+            edge = self.states.get((kind, after))
+            if edge is None:
+                raise InvalidInput("after", f"there is no {kind} {after}")
+            found = [s for s in found if (s.created_ms, s.id) < (edge.created_ms, edge.id)]
+        matching = [s for s in found if all(s.labels.get(name) in values for name, values in (where or {}).items())]
+        return matching[:limit]
+
+    async def remove(self, kind: str, id: str, *, expected: str) -> None:
+        await self._given_way()
+        if (kind, id) in self.states:
+            self._checked(kind, id, expected)
+            del self.states[kind, id]
+
+    async def link(self, collection: str, edges: Sequence[Edge]) -> None:
+        raise NotImplementedError
+
+    async def links(
+        self, collection: str, *, source: str | None = None, destination: str | None = None
+    ) -> Sequence[Edge]:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        pass
+
+    def damage(self, kind: str, id: str, body: bytes) -> None:
+        """Let the state's body be as given, behind everybody's back."""
+        self.states[kind, id] = msgspec.structs.replace(self.states[kind, id], body=body)
+
+    def _checked(self, kind: str, id: str, expected: str | None) -> State | None:
+        old = self.states.get((kind, id))
+        if (None if old is None else old.revision) != expected:
+            raise ConflictError(f"{kind} {id}: it is another by now")
+        return old
+
+    def _within(self, collection: str, first: str, last: str | None) -> list[str]:
+        return sorted(
+            key for key in self.documents.get(collection, {}) if first <= key and (last is None or key < last)
+        )
+
+    async def _given_way(self) -> None:
+        self.reads += 1
+        await asyncio.sleep(0)
+        if self.failing is not None:
+            raise self.failing

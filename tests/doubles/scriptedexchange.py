@@ -1,0 +1,76 @@
+"""An exchange that has exactly the candles that a test gives it, and lies when told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.exchange import SymbolInfo
+from tests.doubles.candles import candle
+
+
+class Question(msgspec.Struct, frozen=True):
+    """One request for candles."""
+
+    span: TimeRange
+    limit: int
+    newest: bool
+
+
+Lie = Callable[[int, Question, Sequence[Candle]], Sequence[Candle]]
+"""Given the number of the request (from 0), the request and the true answer: what is answered."""
+
+
+class ScriptedExchange:
+    """opens: the open times of the candles there are. failing: what every call raises. asked: the requests so far."""
+
+    def __init__(
+        self, interval: Interval, opens: Iterable[int], *, now_ms: int, status: str = "TRADING", lie: Lie | None = None
+    ) -> None:
+        self.interval = interval
+        self.opens = sorted(opens)
+        self.now_ms = now_ms
+        self.status = status
+        self.lie = lie
+        self.failing: Exception | None = None
+        self.asked: list[Question] = []
+
+    async def server_time(self) -> int:
+        self._check()
+        return self.now_ms
+
+    async def symbol_info(self, symbol: str) -> SymbolInfo:
+        self._check()
+        if symbol == "NOSUCH":
+            raise PermanentError("exchangeInfo NOSUCH: code -1121: check its spelling")
+        return SymbolInfo(symbol=symbol, status=self.status)
+
+    async def candles(
+        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
+    ) -> Sequence[Candle]:
+        self._check()
+        assert interval is self.interval
+        assert 1 <= limit <= 1000
+        question = Question(span, limit, newest)
+        times = [t for t in self.opens if t in span and interval.close_time(t) < self.now_ms]
+        times = times[-limit:] if newest else times[:limit]
+        page: Sequence[Candle] = [candle(time, interval=interval, symbol=symbol) for time in times]
+        if self.lie is not None:
+            page = self.lie(len(self.asked), question, page)
+        self.asked.append(question)
+        return page
+
+    def set_weight_limit(self, weight_per_minute: int) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    def _check(self) -> None:
+        if self.failing is not None:
+            raise self.failing

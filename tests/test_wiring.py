@@ -1,0 +1,68 @@
+"""Settings become adapters, in the folders that everybody expects."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamforge import wiring
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.ports.launcher import JobSpec, JobState
+from streamforge_utils.ports.store import Document, Outcome
+from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> DataSettings:
+    return DataSettings(data_dir=tmp_path / "data")
+
+
+async def test_the_bus_is_shared_by_who_has_the_same_folder(settings: DataSettings) -> None:
+    first, second = wiring.make_bus(settings), wiring.make_bus(settings)
+    await first.create_topic(TopicSpec(name="t"))
+    await (await first.producer()).send("t", [Message(b"k", b"v")])
+    (received,) = await (await second.consumer(["t"])).poll(10, 5.0)
+    assert received.value == b"v"
+    assert (settings.data_dir / "bus").is_dir()
+    await first.close()
+    await second.close()
+
+
+async def test_the_store_keeps_documents_in_its_folder(settings: DataSettings) -> None:
+    store = wiring.make_store(settings)
+    assert (await store.upsert("c", [Document("k", 1, b"{}")]))[0].outcome is Outcome.STORED
+    assert (settings.data_dir / "store").is_dir()
+    await store.close()
+
+
+async def test_the_exchange_is_reached_by_the_settings_url() -> None:
+    exchange = wiring.make_exchange(ExchangeSettings(urls=("http://127.0.0.1:9",), weight_per_minute=5))
+    exchange.set_weight_limit(10)
+    await exchange.close()
+    with pytest.raises(ConfigError):
+        wiring.make_exchange(ExchangeSettings(urls=("no url",)))
+
+
+async def test_a_job_is_a_worker_that_knows_its_data_folder(settings: DataSettings) -> None:
+    launcher = wiring.make_launcher(settings, environment={"STREAMFORGE_LOG_FORMAT": "json"})
+    spec = JobSpec(name="job-x", target="arango-candles", queue_id="wf-x", attempt=1)
+    await launcher.start(spec)
+    try:
+        while (job := (await launcher.jobs())[0]).state is JobState.RUNNING:
+            pass
+    finally:
+        await launcher.stop("job-x", grace_s=1)
+    assert (job.name, job.target, job.exit_code) == ("job-x", "arango-candles", 2)
+    assert "QUEUE_ID is missing" in job.reason
+    assert "STREAMFORGE_DATA_DIR is missing" not in job.reason
+    await launcher.forget("job-x")
+
+
+def test_importing_wiring_imports_no_adapter() -> None:
+    script = "import sys, streamforge.wiring; print([m for m in sys.modules if '.adapters' in m])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,170 @@
+"""Workers as real processes: exit codes, signals, kill -9, bad settings, the time until `started`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from streamforge.exchange.config import ExchangeConfig
+from streamforge.exchange.server import serve
+from streamforge_utils.model.candles import encode_candle
+from streamforge_utils.model.events import Event
+from streamforge_utils.ports.bus import Message
+from tests.doubles.candles import candle
+from tests.runtime.rig import COLLECTION, TOPIC, Rig, last, words
+
+REPOSITORY = Path(__file__).parents[2]
+START = 1_722_470_400_000
+LIMIT_S = 30.0
+STARTED_LIMIT_S = 5.0
+"""Generous: other tests share the machine. A quiet machine takes 0.2 to 0.3 s."""
+
+
+async def start(environment: Mapping[str, str], *arguments: str, cwd: Path | None = None) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        env={"PATH": os.environ["PATH"], **environment},
+        cwd=cwd,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def sink(rig: Rig, **environment: str) -> asyncio.subprocess.Process:
+    return await start(rig.environment | environment, "-m", "streamforge.workers", "arango-candles")
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
+    """Exit code and what was written."""
+    async with asyncio.timeout(LIMIT_S):
+        out, err = await process.communicate()
+    return process.returncode or 0, (out + err).decode()
+
+
+def without_pongs(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.event != "pong"]
+
+
+async def test_both_workers_bring_the_exchange_s_candles_to_the_store(rig: Rig) -> None:
+    async with await serve(ExchangeConfig(port=0, now_ms=START + 30 * 86_400_000)) as exchange:
+        environment = rig.environment | {"STREAMFORGE_EXCHANGE_URL": exchange.url}
+        processes = [
+            await start(environment, "-m", "app.main", cwd=REPOSITORY / "services" / target)
+            for target in ("arango-candles", "loader-api-candles")
+        ]
+        results = [await ended(process) for process in processes]
+    assert [code for code, _ in results] == [0, 0], results
+    assert await rig.stored.count(COLLECTION) == 1440
+    events = await rig.events()
+    for producer in ("arango-candles__abc123", "loader-api-candles__abc123"):
+        said = [event for event in events if event.producer == producer]
+        assert words(said) == ["started", "finished"]
+        assert last(said)[1].records == 1440
+        assert said[-1].finished
+
+
+async def test_started_is_said_soon_after_the_process_began(rig: Rig) -> None:
+    begun = time.time()
+    process = await sink(rig)
+    event = (await rig.until_event("started"))[0]
+    process.terminate()
+    assert (await ended(process))[0] == 1
+    assert event.timestamp - begun < STARTED_LIMIT_S
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_in_order_with_exit_code_1(rig: Rig, number: signal.Signals) -> None:
+    process = await sink(rig)
+    await rig.until_event("started")
+    process.send_signal(number)
+    code, output = await ended(process)
+    events = await rig.events()
+    assert (code, words(events)) == (1, ["started", "interrupted"]), output
+    assert events[-1].message == f"stopped by {number.name}"
+
+
+async def test_the_command_ends_it_with_exit_code_0(rig: Rig) -> None:
+    process = await sink(rig)
+    await rig.until_event("started")
+    await rig.command("stop")
+    assert (await ended(process))[0] == 0
+    assert words(await rig.events()) == ["started", "interrupted"]
+
+
+async def test_nothing_is_lost_by_kill_9_and_nothing_is_stored_twice(rig: Rig) -> None:
+    count = 60_000
+    found = [candle(START + n * 60_000) for n in range(count)]
+    await rig.send(TOPIC, [Message(one.key.encode(), encode_candle(one)) for one in found])
+    process = await sink(rig)
+    async with asyncio.timeout(LIMIT_S):
+        while await rig.stored.count(COLLECTION) < 5000:  # noqa: ASYNC110 (another process)
+            await asyncio.sleep(0.002)
+    process.kill()
+    assert (await ended(process))[0] == -signal.SIGKILL
+    assert words(await rig.events()) == ["started"]
+    await rig.close_stream()
+    process = await sink(rig, STREAMFORGE_ATTEMPT="2")
+    code, output = await ended(process)
+    assert code == 0, output
+    assert await rig.stored.count(COLLECTION) == count
+    assert words(await rig.events()) == ["started", "started", "finished"]
+
+
+async def test_bad_settings_are_exit_code_2_and_said_on_the_bus(rig: Rig) -> None:
+    process = await sink(rig, STREAMFORGE_ATTEMPT="0", TYPE="api_candles_9m", BINANCE_API_KEY="hush-hush")
+    code, output = await ended(process)
+    assert code == 2
+    (event,) = await rig.events()
+    assert (event.event, event.finished) == ("error", True)
+    assert {"exit_code": 2, "permanent": True}.items() <= (event.extra or {}).items()
+    for text in (event.error_message or "", output):
+        assert "STREAMFORGE_ATTEMPT" in text
+        assert "api_candles_9m" in text
+        assert "hush" not in text
+
+
+async def test_bad_settings_without_a_bus_are_told_on_stderr() -> None:
+    process = await start({}, "-m", "streamforge.workers", "arango-candles")
+    code, output = await ended(process)
+    assert code == 2
+    for name in ("QUEUE_ID", "STREAMFORGE_DATA_DIR", "COLLECTION_NAME", "STREAMFORGE_UPSTREAM"):
+        assert f"{name} is missing" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["--what"], ["arango-candles", "loader-api-candles"]])
+async def test_a_wrong_command_line_is_exit_code_2_with_the_usage(arguments: list[str]) -> None:
+    code, output = await ended(await start({}, "-m", "streamforge.workers", *arguments))
+    assert code == 2
+    assert "usage: python -m streamforge.workers TARGET" in output
+
+
+async def test_a_bus_that_cannot_be_reached_is_exit_code_2_or_1_and_told(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    process = await sink(rig, STREAMFORGE_DATA_DIR=str(tmp_path / "file"))
+    code, output = await ended(process)
+    assert code in (1, 2)
+    assert "the last word could not be said" in output
+
+
+async def test_a_secret_is_in_no_line_and_no_event(rig: Rig) -> None:
+    environment = rig.environment | {
+        "BINANCE_API_KEY": "hush-hush-key",
+        "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:9/hush-hush-key",
+        "STREAMFORGE_REQUEST_ATTEMPTS": "1",
+        "STREAMFORGE_DEBUG": "1",
+    }
+    process = await start(environment, "-m", "streamforge.workers", "loader-api-candles", "--debug")
+    code, output = await ended(process)
+    assert code in (1, 2)
+    assert "hush" not in output
+    for message in await rig.read("queue-events"):
+        assert b"hush" not in message.value

@@ -94,16 +94,20 @@ class Mortal:
 
 
 class ForgetfulExchange(GridExchange):
-    """Leaves ten candles out of the first page that holds them: a hole that is ours."""
+    """Lists its symbols at `listed`; leaves some candles out of the first page that holds them: a hole that is ours."""
 
-    def __init__(self, forgotten: TimeRange, **more: Any) -> None:
-        super().__init__(**more)
+    def __init__(self, listed: TimeRange, forgotten: TimeRange, *, holes: Sequence[TimeRange]) -> None:
+        super().__init__(holes=holes)
+        self._listed = listed
         self._forgotten: TimeRange | None = forgotten
 
     async def candles(
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
     ) -> Sequence[Candle]:
-        page = await super().candles(symbol, interval, span, limit=limit, newest=newest)
+        within = span.intersection(self._listed)
+        if within is None:
+            return []
+        page = await super().candles(symbol, interval, within, limit=limit, newest=newest)
         forgotten = self._forgotten
         if forgotten is None or limit == 1 or not any(candle.open_time in forgotten for candle in page):
             return page

@@ -15,7 +15,7 @@ from tests.chaos.rig import ManagerKeeper
 PAUSE_S = (0.25, 0.95)
 """Between two strikes."""
 
-KINDS = {"loader": 5, "sink": 5, "shim": 2, "both": 2, "manager": 4, "terminate": 3, "doze": 1}
+KINDS = {"loader": 5, "sink": 5, "shim": 2, "both": 2, "manager": 5, "terminate": 3, "doze": 1}
 """What may come next, with its weight. doze: stopped for less than the limit of silence, then it goes on."""
 
 DOZE_S = (0.3, 1.5)

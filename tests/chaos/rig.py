@@ -34,14 +34,12 @@ class ManagerKeeper:
         environment: Mapping[str, str],
         *,
         before: Sequence[str] = (),
-        seen: Path | None = None,
     ) -> None:
         self.data, self.log = data, log
         self.url: str | None = None
         self.generation = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._before = tuple(before)
-        self._seen = seen
         self._environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "STREAMFORGE_DATA_DIR": str(data),
@@ -104,8 +102,9 @@ class ManagerKeeper:
         return self.tail()
 
     def _advertised(self, pid: int) -> str | None:
+        # As the process sees it: it may have a file system of its own there.
         try:
-            told = msgspec.json.decode(((self._seen or self.data) / "server.json").read_bytes())
+            told = msgspec.json.decode(Path(f"/proc/{pid}/root{self.data}/server.json").read_bytes())
         except (OSError, msgspec.DecodeError):
             return None
         return str(told["url"]) if told["pid"] == pid else None

@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -34,13 +35,14 @@ from tests.chaos.verdict import assert_history
 SEED = int(os.environ.get("STREAMFORGE_CHAOS_SEED", "1"))
 ALL = os.environ.get("STREAMFORGE_CHAOS_ALL") == "1"
 SAMPLE = 30
-AT_ONCE = 6
+AT_ONCE = 15
 LIVES = 4
 LIFE_S = 25.0
 
 SPAN = parse_time_range("2024-08-01T00:00Z:2024-08-01T02:00Z")
 REQUEST = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range=str(SPAN))
 MINUTE = 60_000
+LISTED = TimeRange(SPAN.start_ms - 600 * MINUTE, SPAN.end_ms + 600 * MINUTE)
 DOWNTIME = TimeRange(SPAN.start_ms + 10 * MINUTE, SPAN.start_ms + 13 * MINUTE)
 """What the exchange never had."""
 FORGOTTEN = TimeRange(SPAN.start_ms + 50 * MINUTE, SPAN.start_ms + 60 * MINUTE)
@@ -82,7 +84,8 @@ async def live(world: World, client: Client, fuse: Fuse) -> None:
         async with asyncio.timeout(LIFE_S), running(world.ports(bus, store, fuse), settings) as manager:
             driving = asyncio.create_task(client.drive(manager))
             dying = asyncio.create_task(fuse.blown.wait())
-            await asyncio.wait({driving, dying, manager.ended}, return_when=asyncio.FIRST_COMPLETED)
+            waited: set[asyncio.Future[Any]] = {driving, dying, manager.ended}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             dying.cancel()
             if not driving.done():
                 driving.cancel()
@@ -99,9 +102,8 @@ async def live(world: World, client: Client, fuse: Fuse) -> None:
 
 
 async def story(folder: Path, deaths: Sequence[tuple[int, When]], *, stop: bool = False) -> list[str]:
-    """Managers that die at those calls, one after another, and then one that does not. Returns what the first called."""
-    folder.mkdir()
-    world = World(folder, ForgetfulExchange(FORGOTTEN, holes=[DOWNTIME]))
+    """Managers that die at those calls, one after another, then one that does not. Returns what the first called."""
+    world = World(folder, ForgetfulExchange(LISTED, FORGOTTEN, holes=[DOWNTIME]))
     client = Client(stop=stop)
     first: list[str] | None = None
     fuses = [*(Fuse(at, when) for at, when in deaths), Fuse(0, "before")]
@@ -135,7 +137,6 @@ async def _check(world: World, client: Client, *, stop: bool) -> None:
         assert_history(view, [msgspec.json.decode(event.body) for event in events])
         assert workflow.failure is None
         assert workflow.status.value == ("interrupted" if stop else "finished")
-        assert {step.attempts[-1].job for step in workflow.steps if step.attempts} >= set() if stop else True
         if not stop:
             expected = [time for time in range(SPAN.start_ms, SPAN.end_ms, MINUTE) if time not in DOWNTIME]
             keys = await store.keys(workflow.collection)

@@ -1,6 +1,6 @@
 """A random killer of loaders, sinks and the manager ends with 0 lost, 0 duplicated, 0 stuck.
 
-STREAMFORGE_CHAOS_KILLS: how many signals hit (60 by default; more for a soak). STREAMFORGE_CHAOS_SEED: which schedule.
+STREAMFORGE_CHAOS_KILLS: how many signals hit (52 by default; more for a soak). STREAMFORGE_CHAOS_SEED: which schedule.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.chaos.rig import Api, ManagerKeeper, clean_up, exchange_process
 from tests.chaos.verdict import assert_covered, assert_history, assert_rows
 from tests.chaos.watcher import Watcher
 
-KILLS = int(os.environ.get("STREAMFORGE_CHAOS_KILLS", "60"))
+KILLS = int(os.environ.get("STREAMFORGE_CHAOS_KILLS", "52"))
 SEED = int(os.environ.get("STREAMFORGE_CHAOS_SEED", "1"))
 
 AT_ONCE = 4

@@ -79,7 +79,9 @@ class Cli:
 
 def environment(**more: str) -> Mapping[str, str]:
     """That of this process without what would change what a command does."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("STREAMFORGE_") and k not in ("COLUMNS", "NO_COLOR")}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith("STREAMFORGE_") and k not in ("COLUMNS", "NO_COLOR")
+    }
     return {**kept, **more}
 
 
@@ -174,3 +176,38 @@ def expected(rows: list[list[Any]], symbol: str = "BTCUSDT", interval: str = "1m
         }
         for row in rows
     ]
+
+
+def on_a_terminal(command: Sequence[str], **more: str) -> str:
+    """What a command that worked wrote to the terminal that all three of its streams are."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    more.setdefault("COLUMNS", "100")
+    env = environment(TERM="xterm-256color", **more)
+    started = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True, close_fds=True
+    )
+    os.close(theirs)
+    written = bytearray()
+    deadline = time.monotonic() + LIMIT_S
+    try:
+        while time.monotonic() < deadline:
+            ready, _, _ = select.select([ours], [], [], 0.2)
+            if ready:
+                try:
+                    part = os.read(ours, 65536)
+                except OSError:  # how Linux says that the other side is closed
+                    break
+                if not part:
+                    break
+                written += part
+            elif started.poll() is not None:
+                break
+        assert started.wait(10) == 0, written.decode("utf-8", "replace")
+    finally:
+        if started.poll() is None:
+            started.kill()
+            started.wait(10)
+        os.close(ours)
+    return written.decode("utf-8", "replace")

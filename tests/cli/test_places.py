@@ -64,7 +64,9 @@ def test_an_exchange_is_a_name_or_urls() -> None:
         (None, ("https://notbinance.com",), "notbinance.com"),
     ],
 )
-def test_the_origin_of_data_follows_from_the_exchange(choice: str | None, urls: tuple[str, ...] | None, origin: str) -> None:
+def test_the_origin_of_data_follows_from_the_exchange(
+    choice: str | None, urls: tuple[str, ...] | None, origin: str
+) -> None:
     assert origin_of(choice, urls) == origin
 
 

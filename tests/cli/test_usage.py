@@ -29,24 +29,32 @@ def sentence(ran: Ran, code: int) -> str:
         (["load"], "missing argument 'SYMBOL' (see `streamforge load --help`)"),
         (["load", "BTCUSDT", TYPE], "missing argument 'TIME_RANGE'"),
         (["load", "BTCUSDT", TYPE, "2024", "--agian"], "no such option: --agian (Possible options: --again"),
-        (["load", "BTCUSDT", "api_candles_7m", "2024"], "type 'api_candles_7m' is not known: choose one of api_candles_1s"),
+        (
+            ["load", "BTCUSDT", "api_candles_7m", "2024"],
+            "type 'api_candles_7m' is not known: choose one of api_candles_1s",
+        ),
         (["load", "BTC USDT", TYPE, "2024"], "symbol 'BTC USDT' holds characters that no symbol has: ' '"),
         (["load", "", TYPE, "2024"], "symbol '' must have 1 to 60 characters"),
         (["load", "BTCUSDT", TYPE, "2024-13"], "time_range '2024-13': '2024-13' is no date: month must be in 1..12"),
         (["load", "BTCUSDT", TYPE, "today"], "time_range 'today' is not understood: write 2024, 2024-08,"),
         (["load", "BTCUSDT", TYPE, "2024-08-02:2024-08-01"], "the end is not after the start"),
         (["load", "BTCUSDT", TYPE, "2190"], "starts in the future"),
-        (["load", "BTCUSDT", TYPE, "2024", "--timeout", "0"], "invalid value for '--timeout': 0.0 is not in the range"),
-        (["load", "BTCUSDT", TYPE, "2024", "--exchange", "kraken"], "exchange 'kraken' is not known: write binance, test"),
+        (
+            ["load", "BTCUSDT", TYPE, "2024", "--timeout", "0"],
+            "invalid value for '--timeout': Input should be greater than",
+        ),
+        (
+            ["load", "BTCUSDT", TYPE, "2024", "--exchange", "kraken"],
+            "exchange 'kraken' is not known: write binance, test",
+        ),
         (["queues", "--status", "done"], "status 'done' is not known: choose from pending, running"),
-        (["queues", "--limit", "0"], "invalid value for '--limit': 0 is not in the range"),
+        (["queues", "--limit", "0"], "invalid value for '--limit': Input should be greater than"),
         (["coverage", "BTCUSDT"], "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
         (["coverage", "a", "b", "c", "d"], "write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
         (["export", "BTCUSDT", "candles"], "type 'candles' is not known"),
         (["export", "a", "b", "c", "d"], "write QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"),
         (["export", NO_QUEUE, "--format", "xls"], "format 'xls' is not known: choose one of csv, jsonl, parquet"),
         (["export", NO_QUEUE, "--json"], "--json tells about a file: name one with --output"),
-        (["show", ""], "'' is no name"),
     ],
 )
 def test_what_is_wrong_with_a_command_is_said_before_anything_is_started(
@@ -55,7 +63,7 @@ def test_what_is_wrong_with_a_command_is_said_before_anything_is_started(
     where = arguments[0] != "laod"
     ran = cli(*arguments, where=where and "--exchange" not in arguments)
     assert message in sentence(ran, 2)
-    assert not cli.data.exists() or arguments[0] == "show"
+    assert not cli.data.exists()
 
 
 @pytest.mark.parametrize(
@@ -63,9 +71,15 @@ def test_what_is_wrong_with_a_command_is_said_before_anything_is_started(
     [
         (["--server", "nonsense"], "server 'nonsense' is no address: write http://HOST:PORT"),
         (["--server", "http://u:p@h:1"], "a token goes into STREAMFORGE_TOKEN"),
-        (["--server", "http://127.0.0.1:1", "--data", "/tmp/x"], "--server and --data name two places: give one of them"),
+        (
+            ["--server", "http://127.0.0.1:1", "--data", "/tmp/x"],
+            "--server and --data name two places: give one of them",
+        ),
         (["--token-file", "/nowhere"], "--token-file is for --server"),
-        (["--server", "http://127.0.0.1:1", "--token-file", "/nowhere"], "token file /nowhere cannot be read: No such file"),
+        (
+            ["--server", "http://127.0.0.1:1", "--token-file", "/nowhere"],
+            "token file /nowhere cannot be read: No such file",
+        ),
     ],
 )
 def test_contradictions_about_the_place_are_named(cli: Cli, arguments: list[str], message: str) -> None:
@@ -74,12 +88,20 @@ def test_contradictions_about_the_place_are_named(cli: Cli, arguments: list[str]
 
 def test_nobody_at_the_address_is_said_with_what_to_do(cli: Cli) -> None:
     ran = cli("queues", "--server", "http://127.0.0.1:1", where=False)
-    assert "no server answers at http://127.0.0.1:1 (Connection refused): start one with `streamforge up`" in sentence(ran, 1)
+    assert "no server answers at http://127.0.0.1:1 (Connection refused): start one with `streamforge up`" in sentence(
+        ran, 1
+    )
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["show", NO_QUEUE], ["export", "x"], ["coverage", "BTCUSDT", TYPE], ["rm", NO_QUEUE, "--yes"], ["dlq", "list", NO_QUEUE]],
+    [
+        ["show", NO_QUEUE],
+        ["export", "x"],
+        ["coverage", "BTCUSDT", TYPE],
+        ["rm", NO_QUEUE, "--yes"],
+        ["dlq", "list", NO_QUEUE],
+    ],
 )
 def test_an_absent_data_directory_is_named_and_not_made(cli: Cli, arguments: list[str]) -> None:
     said = sentence(cli(*arguments), 1)
@@ -102,9 +124,19 @@ def test_no_workflows_are_an_empty_list(cli: Cli) -> None:
         (["export", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
         (["rm", NO_QUEUE, "--yes"], 1, f"there is no workflow '{NO_QUEUE}'"),
         (["dlq", "list", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
-        (["show", "../healthz"], 1, "there is no workflow '../healthz'"),
-        (["export", "nope"], 1, "'nope' is neither a queue_id nor a collection (there are btcusdt_api_candles_1m_2024_08_01)"),
-        (["export", "ETHUSDT", TYPE, "2024-08-01"], 1, f"load it with `streamforge load ETHUSDT {TYPE} 2024-08-01 --data "),
+        (["show", "../healthz"], 2, "'../healthz' is no name: `streamforge queues` lists the workflows"),
+        (["show", ""], 2, "'' is no name"),
+        (["show", "x y"], 1, "there is no workflow 'x y'"),
+        (
+            ["export", "nope"],
+            1,
+            "'nope' is neither a queue_id nor a collection (there are btcusdt_api_candles_1m_2024_08_01)",
+        ),
+        (
+            ["export", "ETHUSDT", TYPE, "2024-08-01"],
+            1,
+            f"load it with `streamforge load ETHUSDT {TYPE} 2024-08-01 --data ",
+        ),
         (["ping", NO_QUEUE], 1, "no manager runs on"),
         (["stop", NO_QUEUE, "--detach"], 1, "no manager runs on"),
         (["schemas", "cande"], 2, "there is no schema 'cande': choose one of command, event"),
@@ -123,20 +155,19 @@ def test_an_unexpected_fault_is_a_sentence_and_with_debug_a_traceback(
     monkeypatch.setattr("streamforge.cli.output.table", broken)
     ran = loaded("targets", where=False)
     assert ran.code == 1
-    assert ran.err == (
-        "streamforge: unexpected ZeroDivisionError: of ours; run it again with --debug to see where\n"
-    )
+    assert ran.err == ("streamforge: unexpected ZeroDivisionError: of ours; run it again with --debug to see where\n")
     assert "Traceback" in loaded("targets", "--debug", where=False).err
 
 
 def test_help_comes_at_once_and_names_every_command() -> None:
-    best = float("inf")
+    best, ran = float("inf"), None
     for _ in range(3):
         began = time.perf_counter()
         ran = subprocess.run(
             [*COMMAND, "--help"], capture_output=True, text=True, timeout=20, check=True, env=environment()
         )
         best = min(best, time.perf_counter() - began)
+    assert ran is not None
     for name in ("load", "queues", "show", "events", "stop", "ping", "retry", "rm", "coverage", "export", "dlq"):
         assert f" {name} " in ran.stdout
     for name in ("up", "doctor", "exchange", "targets", "schemas"):
@@ -147,7 +178,8 @@ def test_help_comes_at_once_and_names_every_command() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from streamforge.cli.main import main; main(['load', '--help']); "
-        "print([m for m in ('aiohttp', 'fastapi', 'pydantic', 'uvicorn', 'pyarrow') if m in sys.modules], file=sys.stderr)"
+        "heavy = ('aiohttp', 'fastapi', 'uvicorn', 'uvloop', 'pyarrow'); "
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
     ran = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, timeout=20, check=True)
     assert ran.stderr == "[]\n"

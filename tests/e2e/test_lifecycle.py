@@ -69,7 +69,9 @@ def test_a_stop_in_the_middle_keeps_what_was_stored_and_a_retry_loads_only_the_r
     _assert_history(manager, finished)
 
 
-def test_what_is_covered_is_not_loaded_a_second_time_unless_asked_for(quiet: rig.Exchange, manager: rig.Manager) -> None:
+def test_what_is_covered_is_not_loaded_a_second_time_unless_asked_for(
+    quiet: rig.Exchange, manager: rig.Manager
+) -> None:
     first = manager.load("ETHUSDT", "api_candles_1m", "2024-02-01")
     assert first["status"] == "finished"
     quiet.reset()
@@ -155,9 +157,12 @@ def test_deleting_with_its_data_leaves_nothing_of_a_workflow(quiet: rig.Exchange
     assert len(manager.csv("shared_by_two")) == 25
     anew = manager.load("ETHUSDT", "api_candles_1h", "2024-03-01:2024-03-03")
     assert _step(anew, SINK)["records"] == 24, "only the deleted day was loaded"
-    assert manager.csv(anew["collection"], "2024-03-02")[1:] == rig.expected_csv(
-        "ETHUSDT", "1h", quiet.oracle("ETHUSDT", "1h", 1_709_337_600_000, 1_709_337_600_000 + DAY_MS)
-    )[1:]
+    assert (
+        manager.csv(anew["collection"], "2024-03-02")[1:]
+        == rig.expected_csv(
+            "ETHUSDT", "1h", quiet.oracle("ETHUSDT", "1h", 1_709_337_600_000, 1_709_337_600_000 + DAY_MS)
+        )[1:]
+    )
 
 
 def test_two_loaders_share_the_weight_pong_and_leave_a_third_workflow_pending(
@@ -233,7 +238,9 @@ def _assert_history(manager: rig.Manager, workflow: rig.Json) -> None:
             assert said[0] == "started"
             assert said[-1] == attempt["last_word"]
             assert set(said[1:-1]) <= {"loading"}
-            records = [event.get("records_written", 0) for event in mine if event.get("attempt", 1) == attempt["number"]]
+            records = [
+                event.get("records_written", 0) for event in mine if event.get("attempt", 1) == attempt["number"]
+            ]
             assert all(before <= after for before, after in pairwise(records))
 
 

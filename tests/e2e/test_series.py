@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from streamforge_utils.model.intervals import Interval
@@ -114,6 +116,15 @@ def test_an_end_after_now_is_clipped_and_the_open_bar_is_pending(exchange: rig.E
     assert manager.csv(workflow["collection"]) == rig.expected_csv("ETHUSDT", "1h", rows)
 
 
+def test_a_name_at_its_limit_is_taken(exchange: rig.Exchange, manager: rig.Manager) -> None:
+    name = "a" * 256
+    workflow = manager.load("BNBUSDT", "api_candles_1h", "2024-08-01", collection_name=name)
+    assert workflow["status"] == "finished", manager.story(workflow["queue_id"])
+    span = workflow["time_range"]
+    rows = exchange.oracle("BNBUSDT", "1h", span["start_ms"], span["end_ms"])
+    assert manager.csv(name) == rig.expected_csv("BNBUSDT", "1h", rows)
+
+
 def test_a_hole_of_the_exchange_is_named_and_asked_for_again(tmp_path_factory: pytest.TempPathFactory) -> None:
     hole = "BTCUSDT@2024-08-01T02:00Z:2024-08-01T04:30Z"
     with (
@@ -136,6 +147,4 @@ def test_a_hole_of_the_exchange_is_named_and_asked_for_again(tmp_path_factory: p
 
 
 def _day(time_ms: int) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d")

@@ -163,6 +163,20 @@ def test_a_secret_is_never_shown() -> None:
         msgspec.json.encode(found)
 
 
+def _refused(text: str) -> Secret:
+    raise ValueError("too short")
+
+
+class Guarded(msgspec.Struct, frozen=True, kw_only=True):
+    code: Annotated[Secret, variable("CODE", "a secret", check=_refused)]
+
+
+def test_a_bad_secret_is_named_without_its_value() -> None:
+    with pytest.raises(ConfigError, match="CODE: its value is not accepted") as error:
+        load(Guarded, {"CODE": "hush-hush"})
+    assert "hush" not in str(error.value)
+
+
 def test_an_empty_variable_counts_as_unset() -> None:
     assert load(Sample, {"CODE": "x", "SIZE": ""}).size == 5
     with pytest.raises(ConfigError, match="CODE is missing: expected secret text, a secret"):

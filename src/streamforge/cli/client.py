@@ -48,6 +48,7 @@ class Api:
         self.url = checked_url(url)
         self._token = token
         self._session: aiohttp.ClientSession | None = None
+        self._answered = False
 
     async def __aenter__(self) -> Self:
         import aiohttp
@@ -84,14 +85,15 @@ class Api:
             try:
                 async with self._request(method, path, query=query, data=data, headers=headers) as response:
                     answer = await response.read()
+                    self._answered = True
                     if response.status < 400:
                         return answer
                     if response.status != 503 or last or not safe:
                         raise problem_of(response.status, answer)
                     pause = _seconds(response.headers.get("Retry-After"))
             except ServerLost:
-                if last or not safe:
-                    raise
+                if last or not safe or not self._answered:
+                    raise  # who never answered is more likely not there than busy
                 pause = _PAUSE_S * 2 ** (tried - 1)
             await asyncio.sleep(min(pause, _LONGEST_PAUSE_S) * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
         raise AssertionError("the last try raises")

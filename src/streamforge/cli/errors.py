@@ -29,6 +29,12 @@ class Interrupted(CliError):
     exit_code = EXIT_INTERRUPTED
 
 
+class PipeClosed(CliError):
+    """Whoever read our stdout has gone; there is nobody to tell."""
+
+    exit_code = EXIT_PIPE
+
+
 class ServerLost(CliError):
     """Nobody answers at the server's address (any more)."""
 

@@ -173,6 +173,12 @@ def tell(ended: Ended) -> None:
     show_segments(loaded.coverage)
 
 
+def short(reason: str) -> str:
+    """A reason on one line: where it has several (the last words of a log), the first and the last of them."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    return reason if len(lines) < 2 else f"{lines[0].rstrip(':')}: … {lines[-1]}"
+
+
 def show_segments(segments: Sequence[views.Segment]) -> None:
     """Coverage on stdout, a line per range."""
     for segment in segments[:SEGMENTS_SHOWN]:
@@ -188,8 +194,8 @@ def show_segments(segments: Sequence[views.Segment]) -> None:
 
 def _unfinished(ended: Ended, where: Where) -> CliError:
     workflow = ended.workflow
-    flags = where.flags(exchange=True)
-    retry = f"go on with `streamforge retry {workflow.queue_id}{flags}`; what is stored is not loaded again"
+    flags = where.flags()
+    retry = f"go on with `streamforge retry {workflow.queue_id}{where.flags(exchange=True)}`; what is stored is not loaded again"
     if ended.interrupted is not None:
         error = Interrupted(f"{workflow.queue_id} was stopped ({workflow.status}): {retry}")
         error.exit_code = ended.interrupted
@@ -197,6 +203,10 @@ def _unfinished(ended: Ended, where: Where) -> CliError:
     if ended.timed_out:
         return CliError(f"{workflow.queue_id} was not finished in time and was stopped ({workflow.status}): {retry}")
     if workflow.failure is not None:
-        next_step = f"; {workflow.failure.next_step}" if workflow.failure.next_step else ""
-        return CliError(f"{workflow.queue_id} failed: {workflow.failure.reason.rstrip('.')}{next_step}")
+        reason, next_step = short(workflow.failure.reason), workflow.failure.next_step
+        details = (
+            "" if reason == workflow.failure.reason else f" (all of it: `streamforge show {workflow.queue_id}{flags}`)"
+        )
+        advice = f"; {next_step}" if next_step else ""
+        return CliError(f"{workflow.queue_id} failed: {reason.rstrip('.')}{advice}{details}")
     return CliError(f"{workflow.queue_id} ended as {workflow.status}, somebody else stopped it: {retry}")

@@ -11,7 +11,7 @@ import typer
 
 from streamforge.cli import options
 from streamforge.cli.app import PROGRAM, app
-from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, CliError
+from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, CliError, PipeClosed
 from streamforge_utils.model.errors import ConfigError, InvalidInput, StreamForgeError
 
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed("nothing was done", EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except (PipeClosed, BrokenPipeError):
         # Nothing more can be written, not even by the interpreter on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_PIPE

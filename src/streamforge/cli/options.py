@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from streamforge.cli.errors import PipeClosed
+
 T = TypeVar("T")
 
 Data = Annotated[
@@ -67,4 +69,7 @@ def debugging(value: bool | None = None) -> bool:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine."""
-    return asyncio.run(work, debug=False)
+    try:
+        return asyncio.run(work, debug=False)
+    except BrokenPipeError:
+        raise PipeClosed from None  # as it is, it would be taken for a failure on its way

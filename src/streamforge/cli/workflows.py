@@ -14,7 +14,7 @@ from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.following import Follower
 from streamforge.cli.interrupts import interrupts
-from streamforge.cli.loading import show_segments
+from streamforge.cli.loading import short, show_segments
 from streamforge.cli.places import TEST, known_origin
 from streamforge.cli.progress import display, numbers
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
@@ -144,7 +144,7 @@ def _attempt_row(step: views.Step, attempt: views.Attempt) -> list[str | Text]:
         output.number(step.records) if first else "",
         output.moment(attempt.started_at),
         output.moment(attempt.ended_at),
-        how[:200],
+        short(how)[:200],
     ]
 
 

@@ -170,10 +170,11 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
                 continue
             attempt = live(step)
             if attempt is None and step.status is StepStatus.WAITING:
-                if now_ms < step.not_before_ms:
-                    continue
                 if role is Role.LOADER and now_ms < world.banned_until_ms:
                     workflow = _replace(workflow, waiting_for=_BAN)
+                    continue
+                if now_ms < step.not_before_ms:
+                    workflow = _replace(workflow, waiting_for=f"a pause before {step.target} is tried again")
                     continue
                 attempt = _planned(workflow, step, now_ms)
                 kept = step.attempts[1 - ATTEMPTS_KEPT :]

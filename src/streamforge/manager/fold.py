@@ -49,7 +49,8 @@ def _heard(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
         attempt = _replace(attempt, started_ms=now_ms, progressed_ms=now_ms)
     progress = progress_of(event)
     if event.event != "started":
-        if _moved(attempt.progress, progress):
+        # The time in which it said that it waits is no time without progress.
+        if _moved(attempt.progress, progress) or _waits(progress, now_ms):
             attempt = _replace(attempt, progressed_ms=now_ms)
         attempt = _replace(attempt, progress=progress, message=event.message)
     if event.event in LAST_WORDS:
@@ -60,6 +61,11 @@ def _heard(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
             permanent=bool((event.extra or {}).get("permanent", False)),
         )
     return attempt
+
+
+def _waits(progress: Progress, now_ms: int) -> bool:
+    until = progress.waiting_until
+    return progress.waiting is not None and (until is None or until * 1000 > now_ms)
 
 
 def _moved(before: Progress, after: Progress) -> bool:
@@ -85,5 +91,6 @@ def _observed(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
         ended_ms=job.ended_ms or now_ms,
         exit_code=job.exit_code,
         signal=job.signal,
-        reason=job.reason,
+        # Why the manager ended it goes before how it ended.
+        reason="; ".join(part for part in (attempt.reason, job.reason) if part),
     )

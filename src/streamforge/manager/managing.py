@@ -194,7 +194,7 @@ class Manager:
                     f"workflow {queue_id} is {workflow.status.value}: only an interrupted or failed one can be retried"
                 )
             # Planned anew: what coverage has by now will not be loaded again.
-            return next_round(_open_again(workflow, plan=None), ())
+            return next_round(open_again(workflow, plan=None), ())
 
         return await self._change(queue_id, change)
 
@@ -242,7 +242,7 @@ class Manager:
             raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
 
         def change(latest: Workflow) -> Workflow:
-            return latest if not latest.ended else replay_round(_open_again(latest, plan=latest.plan))
+            return latest if not latest.ended else replay_round(open_again(latest, plan=latest.plan))
 
         return await self._change(queue_id, change)
 
@@ -363,7 +363,7 @@ class Manager:
             await self._parts.store.drop(workflow.collection)
 
 
-def _open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
+def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
     """An ended workflow, going on."""
     return _replace(
         workflow,

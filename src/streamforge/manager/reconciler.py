@@ -293,12 +293,15 @@ class Reconciler:
                 self._failures.pop(key, None)
             except Exception as error:
                 await self._action_failed(key, error)
-            finally:
-                work.close()
-                self._running.pop(key, None)
-                self.wake()
 
-        self._running[key] = asyncio.create_task(bounded(), name=" ".join(key))
+        def ended(_: asyncio.Task[None]) -> None:
+            # Also of a task that was cancelled before it began: it would seem to run for ever.
+            work.close()
+            self._running.pop(key, None)
+            self.wake()
+
+        self._running[key] = task = asyncio.create_task(bounded(), name=" ".join(key))
+        task.add_done_callback(ended)
 
     async def _action_failed(self, key: tuple[str, ...], error: Exception) -> None:
         unexpected = not isinstance(error, StreamForgeError)

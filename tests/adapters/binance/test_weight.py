@@ -137,6 +137,17 @@ async def test_what_others_of_the_address_use_counts() -> None:
         assert made.observer.gauges["exchange_address_weight"] == 4799
 
 
+async def test_a_share_beyond_the_usual_limit_says_that_the_exchange_allows_more() -> None:
+    async with bench(NOW, weight_limit=100_000) as made:
+        listed(made)
+        made.server.used_weight = 79_990
+        await ask(made, 3)
+        assert made.clock.slept == []
+        made.server.used_weight = 79_999  # 80 % of 100,000 are 80,000
+        await ask(made, 2)
+        assert made.clock.slept == [30.05]
+
+
 async def test_the_limit_of_the_exchange_is_read_from_it() -> None:
     async with bench(NOW) as made:
         listed(made)

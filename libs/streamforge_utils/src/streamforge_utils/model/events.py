@@ -12,7 +12,7 @@ LAST_WORDS = frozenset({"finished", "interrupted", "error"})
 """The events after which a worker says nothing more; it sends exactly one of them."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event. The message's key is `queue_id`.
 
     event, status: the same word; a `pong` has no status.
@@ -69,8 +69,8 @@ _decode = msgspec.json.Decoder(Event).decode
 
 
 def encode_event(event: Event) -> bytes:
-    """The event's JSON."""
-    return _encode(event)
+    """The event's JSON: what is None is left out, everything else is there, also where it is the default."""
+    return _encode({name: value for name, value in msgspec.to_builtins(event).items() if value is not None})
 
 
 def decode_event(value: bytes) -> Event:

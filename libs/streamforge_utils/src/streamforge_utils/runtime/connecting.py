@@ -127,6 +127,7 @@ class Connector:
                 settings.kafka_topic,
                 group,
                 settings.upstream,
+                replay=settings.replay,
                 tally=tally,
                 metrics=metrics,
                 clock=clock,

@@ -66,6 +66,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     only: str
     required: bool
+    unless: str
     secret: bool
     default: object
     shown: str
@@ -79,16 +80,25 @@ def variable(
     unit: str = "",
     only: str = "",
     required: bool = False,
+    unless: str = "",
     default: str = "",
     check: Callable[[str], object] | None = None,
 ) -> msgspec.Meta:
     """Declare the variable of a field.
 
-    required: it must be set wherever `only` is used, although the field has a default. default: how the reference
-    shows a default that the value itself does not tell. check: reads the text instead of the field's type; raises
-    ValueError or InvalidInput.
+    required: it must be set wherever `only` is used, although the field has a default; unless: but where the variable
+    of this name is true. default: how the reference shows a default that the value itself does not tell. check: reads
+    the text instead of the field's type; raises ValueError or InvalidInput.
     """
-    extra = {"env": name, "unit": unit, "only": only, "required": required, "default": default, "check": check}
+    extra = {
+        "env": name,
+        "unit": unit,
+        "only": only,
+        "required": required,
+        "unless": unless,
+        "default": default,
+        "check": check,
+    }
     return msgspec.Meta(description=meaning, extra=extra)
 
 
@@ -124,7 +134,7 @@ def read(
             continue
         text = environ.get(item.name, "")
         if text == "":
-            if item.required:
+            if item.required and environ.get(item.unless, "").lower() not in _TRUE:
                 problems.append(f"{item.name} is missing: expected {expectation(item)}")
             continue
         try:
@@ -237,6 +247,7 @@ def _items(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msg
             unit=str(extra.get("unit") or ""),
             only=str(extra.get("only") or ""),
             required=default is msgspec.NODEFAULT or bool(extra.get("required")),
+            unless=str(extra.get("unless") or ""),
             secret=kind is Secret,
             default=default,
             shown=str(extra.get("default") or _shown(default)),

@@ -17,6 +17,8 @@ from streamforge_utils.runtime.tally import Tally
 BATCH_RECORDS = 5000
 PATIENCE_S = 60.0
 _POLL_S = 1.0
+_EMPTY_POLLS = 5
+"""A topic that gives nothing so often in a row has forgotten what it was said to hold."""
 
 
 class Input:
@@ -25,6 +27,9 @@ class Input:
     It ends when the marker of every upstream producer has been met: one with reason `finished`, of at least the
     attempt that counts. Other markers are passed over. No offset past a marker that counts is ever committed, so
     that a restarted sink meets it again.
+
+    replay: it ends instead where the topic ended when it began; the topic has no markers. What is appended meanwhile
+    (records that are refused once more) is for the next replay.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class Input:
         group: str,
         upstream: Sequence[Upstream],
         *,
+        replay: bool = False,
         tally: Tally,
         metrics: Metrics,
         clock: Clock,
@@ -46,6 +52,7 @@ class Input:
         self._topic = topic
         self._group = group
         self._missing = {one.producer: one.attempt for one in upstream}
+        self._replay = replay
         self._batch_records = batch_records
         self._first_marker: dict[TopicPartition, int] = {}
         self._tally = tally
@@ -54,12 +61,9 @@ class Input:
         self._log = log
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Received]]:
-        while self._missing:
-            polled = await self._poll()
-            batch = self._without_markers(polled)
-            if batch:
-                self._metrics.observe("batch_records", len(batch), direction="read")
-                yield batch
+        async for batch in self._to_the_end() if self._replay else self._to_the_markers():
+            self._metrics.observe("batch_records", len(batch), direction="read")
+            yield batch
         self._tally.wait("input", None)
 
     async def done(self, batch: Sequence[Received]) -> None:
@@ -81,6 +85,28 @@ class Input:
         """Bring the tally's lag up to date. Raises RetryableError or PermanentError."""
         self._tally.lag = (await self._admin.lag(self._topic, self._group)).records
 
+    async def _to_the_markers(self) -> AsyncIterator[Sequence[Received]]:
+        while self._missing:
+            batch = self._without_markers(await self._poll())
+            if batch:
+                yield batch
+
+    async def _to_the_end(self) -> AsyncIterator[Sequence[Received]]:
+        lag = await retry(
+            lambda: self._admin.lag(self._topic, self._group),
+            clock=self._clock,
+            patience_s=PATIENCE_S,
+            failed=self._failed,
+        )
+        left = lag.records
+        empty = 0
+        while left > 0 and empty < _EMPTY_POLLS:
+            batch = (await self._poll())[:left]
+            left -= len(batch)
+            empty = 0 if batch else empty + 1
+            if batch:
+                yield batch
+
     async def _poll(self) -> Sequence[Received]:
         polled = await retry(
             lambda: self._consumer.poll(self._batch_records, _POLL_S),
@@ -88,8 +114,11 @@ class Input:
             patience_s=PATIENCE_S,
             failed=self._failed,
         )
-        self._tally.wait("input", None if polled else f"records or the end of stream of {', '.join(self._missing)}")
+        self._tally.wait("input", None if polled else self._waits_for())
         return polled
+
+    def _waits_for(self) -> str:
+        return f"records or the end of stream of {', '.join(self._missing)}" if self._missing else "records"
 
     def _without_markers(self, polled: Sequence[Received]) -> Sequence[Received]:
         if all(message.key != EOS_KEY for message in polled):

@@ -163,8 +163,17 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "the producers whose end-of-stream marker ends the input, and the least attempt that counts",
             only="input",
             required=True,
+            unless="STREAMFORGE_REPLAY",
         ),
     ] = ()
+    replay: Annotated[
+        bool,
+        variable(
+            "STREAMFORGE_REPLAY",
+            "read `KAFKA_TOPIC`, a topic of dead letters, to where it ends at the start; no upstream is needed then",
+            only="input",
+        ),
+    ] = False
     downstream: Annotated[
         tuple[str, ...],
         variable(

@@ -42,7 +42,8 @@ class WeightLimiter:
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._share = _checked(weight_limit)
-        self._address_limit = WEIGHT_LIMIT
+        # A share beyond the default says that this exchange allows more; if it does not, its refusal names the limit.
+        self._address_limit = max(WEIGHT_LIMIT, self._share)
         self._window = -1
         self._used = 0
         self._owed = 0  # spent beyond the share by a request that is dearer than it: paid in the minutes after it

@@ -1,0 +1,164 @@
+"""How soon the manager lists workflows when it remembers many."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import random
+import time
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from benchmarks.common.bench import Bench
+from benchmarks.common.measuring import Line, Section, Size, percentile
+from benchmarks.common.processes import exchange, manager
+from streamforge import wiring
+from streamforge.manager.repository import Workflows
+from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.service import StartRequest
+from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.events import Progress
+from streamforge_utils.model.names import CODE_ALPHABET, CODE_LENGTH, job_name
+from streamforge_utils.runtime.settings import DataSettings
+
+WORKFLOWS = {Size.FULL: 10_000, Size.QUICK: 1000, Size.TINY: 30}
+REQUESTS = {Size.FULL: 300, Size.QUICK: 100, Size.TINY: 10}
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT")
+TYPES = ("api_candles_1m", "api_candles_1h", "api_candles_1d")
+ENDS = {Status.FINISHED: 90, Status.INTERRUPTED: 5, Status.ERROR: 5}
+DAY_MS = 86_400_000
+
+Query = dict[str, str | int]
+
+
+def run(bench: Bench) -> Section:
+    """Measure it."""
+    count, requests = WORKFLOWS[bench.size], REQUESTS[bench.size]
+    with bench.folder() as folder, exchange() as url:
+        data = folder / "data"
+        asyncio.run(_fill(data, count, bench))
+        with manager(data, url) as address:
+            seconds, listed = _ask(address, requests)
+    p50, p95, p99, most = (1000 * percentile(seconds, percent) for percent in (50, 95, 99, 100))
+    return Section(
+        title="Listing workflows",
+        how=(
+            f"`GET /queues` of a real manager that remembers {count:,} workflows, {requests} requests on one "
+            "connection: without a filter and with filters by status, symbol and type and all of them, pages of 20 and "
+            "100, first pages and deep ones in turn."
+        ),
+        lines=(Line(what=f"GET /queues, p95, {count:,} workflows stored", measured=p95, unit="ms", below=50),),
+        details=(
+            f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms, at most {most:.1f} ms; "
+            f"{listed / requests:.0f} workflows an answer.",
+        ),
+    )
+
+
+async def _fill(data: Path, count: int, bench: Bench) -> None:
+    """Store workflows that have ended, through the manager's own repository."""
+    draws = random.Random(1)
+    store = wiring.make_store(DataSettings(data_dir=data))
+    workflows = Workflows(store)
+    now_ms = time.time_ns() // 1_000_000
+    began = time.perf_counter()
+    for number in range(count):
+        await workflows.create(_ended(number, draws, now_ms - (count - number) * 1000))
+    await store.close()
+    bench.say(f"{count} workflows stored in {time.perf_counter() - began:.1f} s")
+
+
+def _ended(number: int, draws: random.Random, created_ms: int) -> Workflow:
+    """A workflow as it is after its end; its topics stay for now, as those of one that has just ended do."""
+    day = f"20{18 + number % 6}-{1 + number // 6 % 12:02d}-{1 + number // 72 % 28:02d}"
+    request = StartRequest(symbol=draws.choice(SYMBOLS), type=draws.choice(TYPES), time_range=day)
+    code = "".join(draws.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+    workflow = workflow_of(check(request), code=code, now_ms=created_ms, exchange_now_ms=created_ms)
+    (status,) = draws.choices(list(ENDS), weights=list(ENDS.values()))
+    ended_ms = created_ms + 4000
+    steps = tuple(
+        msgspec.structs.replace(
+            step,
+            status=StepStatus(status.value),
+            attempts=(
+                Attempt(
+                    number=1,
+                    job=job_name(step.target, workflow.symbol, workflow.queue_id, 1),
+                    planned_ms=created_ms,
+                    ranges=(str(workflow.span),),
+                    observed=True,
+                    started_ms=created_ms + 300,
+                    seen_ms=ended_ms,
+                    progressed_ms=ended_ms,
+                    progress=Progress(records=1440, position=workflow.span.end_ms - 60_000, share=1.0, rate=4321.5),
+                    message=status.value,
+                    last_word=status.value,
+                    exit_code=1 if status is Status.ERROR else 0,
+                    ended_ms=ended_ms,
+                    outcome=status.value,
+                ),
+            ),
+        )
+        for step in workflow.steps
+    )
+    stored = Segment(
+        start_ms=workflow.span.start_ms,
+        end_ms=workflow.span.end_ms,
+        verdict=Verdict.STORED,
+        collection=workflow.collection,
+        records=1440,
+    )
+    return msgspec.structs.replace(
+        workflow,
+        status=status,
+        steps=steps,
+        plan=Plan(exchange_now_ms=created_ms, load=(str(workflow.span),), expected=1440),
+        proof=Proof(round=1, checked_ms=ended_ms, expected=1440, stored=1440, segments=(stored,)),
+        surveyed=True,
+        failure=Failure(reason="the exchange failed", next_step="try again") if status is Status.ERROR else None,
+        ended_ms=ended_ms,
+    )
+
+
+def _ask(address: str, requests: int) -> tuple[list[float], int]:
+    """The seconds of each request, and how many workflows were listed in all."""
+    draws = random.Random(2)
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+    seconds: list[float] = []
+    listed = 0
+    query: Query = {}
+    cursor: str | None = None
+    while len(seconds) < requests:
+        if cursor is None or draws.random() < 0.1:
+            query = _query(draws)
+        else:
+            query["cursor"] = cursor
+        began = time.perf_counter()
+        connection.request("GET", "/queues?" + urlencode(query))
+        answer = connection.getresponse()
+        body = answer.read()
+        seconds.append(time.perf_counter() - began)
+        if answer.status != 200:
+            raise RuntimeError(f"GET /queues?{urlencode(query)}: HTTP {answer.status} {body[:500]!r}")
+        page = json.loads(body)
+        listed += len(page["queues"])
+        cursor = page["cursor"]
+    connection.close()
+    if listed == 0:
+        raise RuntimeError("no workflow was listed")
+    return seconds, listed
+
+
+def _query(draws: random.Random) -> Query:
+    """The first page of some listing."""
+    filters: Query = {
+        "status": draws.choice([*ENDS, Status.RUNNING]).value,
+        "symbol": draws.choice(SYMBOLS),
+        "type": draws.choice(TYPES),
+    }
+    kept = draws.choice([(), ("status",), ("symbol",), ("type",), ("status", "symbol"), ("status", "symbol", "type")])
+    return {"limit": draws.choice([20, 100]), **{name: filters[name] for name in kept}}

@@ -1,0 +1,38 @@
+"""A symbol-year of 1m candles, from the request to the proof that none is missing."""
+
+from __future__ import annotations
+
+from benchmarks.common.bench import Bench
+from benchmarks.common.command import load
+from benchmarks.common.measuring import Line, Section, Size, median, per_second
+
+YEAR = 525_600
+CANDLES = {Size.FULL: YEAR, Size.QUICK: YEAR, Size.TINY: 1500}
+ROUNDS = {Size.FULL: 3, Size.QUICK: 1, Size.TINY: 1}
+
+
+def run(bench: Bench) -> Section:
+    """Measure it."""
+    candles = CANDLES[bench.size]
+    runs = []
+    for number in range(1, ROUNDS[bench.size] + 1):
+        runs.append(load(bench, candles))
+        bench.say(f"{number}/{ROUNDS[bench.size]}: {runs[-1].seconds:.2f} s")
+    seconds = median([one.seconds for one in runs])
+    return Section(
+        title="A symbol-year",
+        how=(
+            "`streamforge load BTCUSDT api_candles_1m …` as a person types it, from its start to its end: the command "
+            "with its manager, the loader and the sink as processes, and the test exchange as another one on the same "
+            "cores. It ends with the proof that every candle is stored. The exchange runs without limits, and the "
+            "manager deals out unlimited request weight: the real exchange would allow a year within one minute's "
+            "weight, too."
+        ),
+        lines=(
+            Line(what=f"{candles:,} candles, from request to proven coverage", measured=seconds, unit="s", below=10),
+        ),
+        details=(
+            f"Each run: {', '.join(f'{one.seconds:.2f} s' for one in runs)}; {per_second(candles, seconds)}.",
+            f"Without the start of the command itself: {median([one.inside_s for one in runs]):.2f} s.",
+        ),
+    )

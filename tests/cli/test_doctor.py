@@ -1,0 +1,83 @@
+"""doctor: what works, what does not and why, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import Cli, Json
+
+PARTS = ["settings", "disk", "data", "manager", "bus", "store", "launcher", "exchange"]
+
+
+def checks(ran_json: Json) -> dict[str, Json]:
+    """The checks by part."""
+    return {check["part"]: check for check in ran_json["checks"]}
+
+
+def test_all_is_well_and_nothing_is_left_behind(cli: Cli, tmp_path: Path) -> None:
+    found = cli("doctor", "--json").ok().json
+    assert found["ok"] is True
+    assert [check["part"] for check in found["checks"]] == PARTS
+    assert {check["verdict"] for check in found["checks"]} == {"works"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: Cli) -> None:
+    before = sorted(path for path in loaded.data.iterdir())
+    found = checks(loaded("doctor", "--json").ok().json)
+    assert "this version's format, data of the test exchange" in found["data"]["detail"]
+    assert "1 collections" in found["store"]["detail"] or "2 collections" in found["store"]["detail"]
+    assert sorted(path for path in loaded.data.iterdir()) == before
+
+
+def test_an_exchange_that_does_not_answer_fails_with_what_to_do(cli: Cli) -> None:
+    ran = cli("doctor", "--exchange", "http://127.0.0.1:1", "--data", str(cli.data), "--json", where=False)
+    assert ran.code == 1
+    exchange = checks(ran.json)["exchange"]
+    assert exchange["verdict"] == "fails"
+    assert "http://127.0.0.1:1 does not answer" in exchange["detail"]
+    assert "use --exchange test" in exchange["next_step"]
+
+
+def test_a_newer_format_and_a_bad_setting_fail(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.data.mkdir()
+    (cli.data / "format.json").write_text('{"format": 99}')
+    monkeypatch.setenv("STREAMFORGE_PORT", "many")
+    ran = cli("doctor", "--json")
+    assert ran.code == 1
+    found = checks(ran.json)
+    assert "has format 99" in found["data"]["detail"]
+    assert "STREAMFORGE_PORT" in found["settings"]["detail"]
+    assert found["bus"]["verdict"] == "works"
+
+
+def test_a_folder_of_something_else_is_pointed_out(cli: Cli) -> None:
+    cli.data.mkdir()
+    (cli.data / "holiday.jpg").write_text("x")
+    found = checks(cli("doctor", "--json").ok().json)
+    assert found["data"]["verdict"] == "careful"
+    assert "holds other things (holiday.jpg)" in found["data"]["detail"]
+    assert [path.name for path in cli.data.iterdir()] == ["holiday.jpg"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_fails(cli: Cli) -> None:
+    cli.data.mkdir(mode=0o500)
+    ran = cli("doctor", "--json")
+    assert ran.code == 1
+    assert checks(ran.json)["disk"]["verdict"] == "fails"
+
+
+def test_the_table_is_for_people(loaded: Cli) -> None:
+    out = loaded("doctor").ok().out
+    for part in PARTS:
+        assert f"\n{part} " in out
+
+
+def test_nobody_at_the_server_is_a_failure(cli: Cli) -> None:
+    ran = cli("doctor", "--server", "http://127.0.0.1:1", "--json", where=False)
+    assert ran.code == 1
+    assert "no server answers" in checks(ran.json)["server"]["detail"]

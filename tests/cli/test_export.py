@@ -1,0 +1,202 @@
+"""export: what comes out is what the exchange has, each record once, oldest first, in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streamforge.cli import exporting
+from streamforge.cli.session import Session
+from streamforge.cli.writers import Format, format_of, record_writer
+from streamforge_utils.model.candles import CANDLE_FIELDS
+from tests.cli.support import (
+    COLLECTION,
+    COMMAND,
+    CSV_HEADER,
+    MINUTE_MS,
+    START_MS,
+    TYPE,
+    Cli,
+    Json,
+    environment,
+    expected,
+    oracle,
+)
+
+SIX_HOURS = "2024-08-01:2024-08-01T06:00Z"
+SIX_HOURS_MS = 6 * 60 * MINUTE_MS
+SERIES = ("BTCUSDT", TYPE, SIX_HOURS)
+INTEGERS = ("open_time", "close_time", "number_of_trades")
+
+
+def of_csv(text: str) -> list[Json]:
+    """The rows of a CSV, each number read as what its column holds."""
+    rows = []
+    for row in csv.DictReader(io.StringIO(text)):
+        read: Json = dict(row)
+        for name in CANDLE_FIELDS[2:]:
+            read[name] = int(row[name]) if name in INTEGERS else float(row[name])
+        rows.append(read)
+    return rows
+
+
+def test_csv_is_what_the_exchange_has_field_by_field(loaded: Cli, exchange_url: str) -> None:
+    ran = loaded("export", *SERIES).ok()
+    assert ran.out.startswith(CSV_HEADER + "\n")
+    assert of_csv(ran.out) == expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
+    assert ran.err == f"360 records of BTCUSDT {TYPE} {SIX_HOURS}\n"
+
+
+def test_numbers_are_the_shortest_text_of_their_double(loaded: Cli) -> None:
+    rows = list(csv.reader(io.StringIO(loaded("export", *SERIES).ok().out)))[1:]
+    for row in rows:
+        for name, text in zip(CANDLE_FIELDS[2:], row[2:], strict=True):
+            assert text == (repr(int(text)) if name in INTEGERS else repr(float(text)))
+
+
+def test_json_lines_are_the_same_records(loaded: Cli, exchange_url: str) -> None:
+    out = loaded("export", *SERIES, "--format", "jsonl").ok().out
+    found = [json.loads(line) for line in out.splitlines()]
+    assert found == expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
+    assert list(found[0]) == list(CANDLE_FIELDS)
+
+
+def test_parquet_has_the_same_records_typed(loaded: Cli, exchange_url: str, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "candles.parquet"
+    told = loaded("export", *SERIES, "--output", str(file), "--json").ok().json
+    assert told == {"rows": 360, "file": str(file), "format": "parquet", "complete": True, "holes": []}
+    table = parquet.read_table(file)
+    assert table.to_pylist() == expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
+    assert {field.name: str(field.type) for field in table.schema} == {
+        name: "string" if name in ("symbol", "interval") else "int64" if name in INTEGERS else "double"
+        for name in CANDLE_FIELDS
+    }
+
+
+def test_a_part_of_a_range_is_exactly_that_part(loaded: Cli, exchange_url: str) -> None:
+    out = loaded("export", "BTCUSDT", TYPE, "2024-08-01T02:58Z:2024-08-01T03:02Z").ok().out
+    start_ms = START_MS + 178 * MINUTE_MS
+    assert of_csv(out) == expected(oracle(exchange_url, start_ms, start_ms + 4 * MINUTE_MS))
+
+
+def test_a_workflow_a_collection_and_a_series_give_the_same(loaded: Cli) -> None:
+    queue_id = loaded("queues", "--json").ok().json["queues"][0]["queue_id"]
+    whole = loaded("export", *SERIES).ok().out
+    assert loaded("export", queue_id).ok().out == whole
+    assert loaded("export", COLLECTION).ok().out == whole
+    assert loaded("export", "BTCUSDT", TYPE).ok().out == whole
+
+
+def test_a_series_over_several_collections_has_each_record_once_in_order(cli: Cli, exchange_url: str) -> None:
+    cli.load("BTCUSDT", TYPE, "2024-08-01T23:00Z:2024-08-02T01:00Z")
+    cli.load("BTCUSDT", TYPE, "2024-08-02:2024-08-02T02:00Z")
+    cli.load("BTCUSDT", TYPE, "2024-08-01T22:30Z:2024-08-02T03:00Z", "--again")
+    cli.load("BTCUSDT", TYPE, "2024-08-02T02:30Z:2024-08-02T04:00Z")
+    cli.load("BTCUSDT", "api_candles_1h", "2024-08-02")
+    assert len({s["collection"] for s in cli("coverage", "BTCUSDT", TYPE, "--json").json["segments"]}) > 1
+    out = cli("export", "BTCUSDT", TYPE, "2024-08-01T22:30Z:2024-08-02T04:00Z").ok().out
+    start_ms = START_MS + 1350 * MINUTE_MS
+    assert of_csv(out) == expected(oracle(exchange_url, start_ms, start_ms + 330 * MINUTE_MS))
+
+
+def test_what_is_missing_of_the_range_is_named(loaded: Cli, tmp_path: Path) -> None:
+    ran = loaded("export", "BTCUSDT", TYPE, "2024-08-01T05:58Z:2024-08-01T07:00Z").ok()
+    assert ran.out.count("\n") == 3
+    assert "  hole: 2024-08-01T06:00Z to 2024-08-01T07:00Z: unknown (not loaded yet)\n" in ran.err
+    file = tmp_path / "part.csv"
+    told = loaded("export", "BTCUSDT", TYPE, "2024-08-01T05:58Z:2024-08-01T07:00Z", "-o", str(file), "--json").ok().json
+    assert (told["rows"], told["complete"], len(told["holes"])) == (2, False, 1)
+
+
+def test_a_file_replaces_the_old_one_only_when_it_is_whole(loaded: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "candles.csv"
+    file.write_text("old")
+    assert loaded("export", "ETHUSDT", TYPE, SIX_HOURS, "-o", str(file)).code == 1
+    assert file.read_text() == "old"
+    ran = loaded("export", *SERIES, "-o", str(file)).ok()
+    assert (ran.out, ran.err) == ("", f"360 records of BTCUSDT {TYPE} {SIX_HOURS} to {file}\n")
+    assert file.read_text().count("\n") == 361
+    assert [path.name for path in tmp_path.iterdir()] == ["candles.csv"]
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "message"),
+    [
+        ("", 2, "is a folder: name a file in it"),
+        ("nowhere/a.csv", 1, "cannot be written (No such file or directory): choose another file"),
+        ("/dev/null", 2, "is no plain file: leave --output out and redirect stdout"),
+    ],
+)
+def test_a_file_that_cannot_be_is_named(loaded: Cli, tmp_path: Path, file: str, code: int, message: str) -> None:
+    ran = loaded("export", *SERIES, "-o", str(tmp_path / file))
+    assert (ran.code, ran.out) == (code, "")
+    assert message in ran.err
+
+
+def test_parquet_needs_a_file_and_its_extra(loaded: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = loaded("export", *SERIES, "--format", "parquet")
+    assert (ran.code, ran.out) == (2, "")
+    assert "name a file with --output FILE" in ran.err
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    ran = loaded("export", *SERIES, "-o", str(tmp_path / "a.parquet"))
+    assert ran.code == 1
+    assert "Parquet needs the extra `parquet`: install it with `pip install 'streamforge[parquet]'`" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_has_enough_ends_the_export_quietly(loaded_data: Path) -> None:
+    command = f"{' '.join(COMMAND)} export BTCUSDT {TYPE} --data {loaded_data} | head -n 1; echo ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True, env=environment()
+    )
+    header, code = ran.stdout.splitlines()
+    assert header == CSV_HEADER
+    assert code in ("0", "141")  # 0: all of it fitted into the pipe before the reader went
+    assert "Traceback" not in ran.stderr
+    assert "Error" not in ran.stderr
+
+
+def test_the_format_follows_the_option_then_the_file() -> None:
+    assert format_of(None, None) is Format.CSV
+    assert format_of(None, Path("a.JSONL")) is Format.JSONL
+    assert format_of(None, Path("a.ndjson")) is Format.JSONL
+    assert format_of(None, Path("a.parquet")) is Format.PARQUET
+    assert format_of(None, Path("a.txt")) is Format.CSV
+    assert format_of("CSV", Path("a.parquet")) is Format.CSV
+
+
+def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("streamforge.cli.writers.PARQUET_ROWS", 10)
+    file = tmp_path / "a.parquet"
+    with record_writer(Format.PARQUET, file) as writer:
+        writer.lines(b"".join(b'{"name":"a","value":%d.5}\n' % number for number in range(25)))
+    read = parquet.ParquetFile(file)
+    assert [read.metadata.row_group(i).num_rows for i in range(read.num_row_groups)] == [10, 10, 5]
+    assert read.read().column("value").to_pylist() == [number + 0.5 for number in range(25)]
+    assert writer.rows == 25
+
+
+def test_records_that_are_not_what_coverage_has_proven_are_an_error(
+    loaded: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    select = exporting._select
+
+    async def more(found: Session, what: Sequence[str]) -> exporting.Selection:
+        selection = await select(found, what)
+        parts = [msgspec.structs.replace(part, records=part.records + 1) for part in selection.parts]
+        return msgspec.structs.replace(selection, parts=parts)
+
+    monkeypatch.setattr(exporting, "_select", more)
+    ran = loaded("export", *SERIES)
+    assert ran.code == 1
+    assert f"{COLLECTION} holds 360 records where coverage has proven 361" in ran.err

@@ -1,0 +1,167 @@
+"""load: what it leaves, what it says, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streamforge.cli.loading import short
+from tests.cli import support
+from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli, exchange, finished, process
+
+HOUR = "2024-08-01:2024-08-01T01:00Z"
+HOUR_MS = 3_600_000
+
+
+def test_a_load_ends_with_one_object_that_tells_all(cli: Cli) -> None:
+    ran = cli("load", "btcusdt", TYPE, HOUR, "--json").ok()
+    assert ran.out.count("\n") == 1
+    found = ran.json
+    assert set(found) == {"queue_id", "status", "records_expected", "records_stored", "coverage", "seconds"}
+    assert found["queue_id"].startswith("wf-btcusdt-api_candles_1m-20240801-")
+    assert (found["status"], found["records_expected"], found["records_stored"]) == ("finished", 60, 60)
+    assert 0 < found["seconds"] < 30
+    assert found["coverage"] == [
+        {
+            "start": "2024-08-01T00:00:00Z",
+            "end": "2024-08-01T01:00:00Z",
+            "start_ms": START_MS,
+            "end_ms": START_MS + HOUR_MS,
+            "verdict": "stored",
+            "collection": COLLECTION,
+            "records": 60,
+        }
+    ]
+    assert f"{found['queue_id']}: BTCUSDT api_candles_1m 2024-08-01 to 2024-08-01T01:00Z" in ran.err
+
+
+def test_only_what_coverage_lacks_is_loaded_unless_again(cli: Cli) -> None:
+    cli.load("BTCUSDT", TYPE, HOUR)
+    nothing = cli("load", "BTCUSDT", TYPE, HOUR).ok()
+    assert "finished" in nothing.out
+    assert "nothing was left to load" in nothing.out
+    assert "stored    2024-08-01 to 2024-08-01T01:00Z: 60 records in btcusdt_api_candles_1m_2024_08_01" in nothing.out
+    rest = cli.load("BTCUSDT", TYPE, "2024-08-01:2024-08-01T01:30Z")
+    assert (rest["records_expected"], rest["records_stored"]) == (30, 30)
+    again = cli.load("BTCUSDT", TYPE, "2024-08-01:2024-08-01T01:30Z", "--again")
+    assert (again["records_expected"], again["records_stored"]) == (90, 90)
+
+
+def test_holes_of_the_exchange_are_named_and_still_finished(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with exchange("--hole", "BTCUSDT@2024-08-01T00:10Z:2024-08-01T00:13Z") as url:
+        cli = Cli(capsys, tmp_path / "data", url)
+        ran = cli("load", "BTCUSDT", TYPE, HOUR).ok()
+        assert "57 of 60 records stored, the rest is accounted for below" in ran.out
+        hole = "exchange  2024-08-01T00:10Z to 2024-08-01T00:13Z: asked twice: the exchange has none"
+        assert hole in ran.out
+        exported = cli("export", "BTCUSDT", TYPE, HOUR)
+        assert exported.out.count("\n") == 58
+        assert "hole: 2024-08-01T00:10Z to 2024-08-01T00:13Z: exchange" in exported.err
+        assert cli("coverage", "BTCUSDT", TYPE, HOUR).code == 0
+
+
+def test_before_listing_there_is_nothing_and_that_is_said(cli: Cli) -> None:
+    found = cli.load("NEWUSDT", TYPE, "2024-03-15:2024-03-15T11:00Z")
+    assert [segment["verdict"] for segment in found["coverage"]] == ["closed", "stored"]
+    assert found["coverage"][1]["start"] == "2024-03-15T10:07:00Z"
+    assert found["records_stored"] == 53
+
+
+def test_a_symbol_that_is_not_listed_is_refused_in_the_words_of_the_exchange(cli: Cli) -> None:
+    ran = cli("load", "NOPEUSDT", TYPE, HOUR, "--json")
+    assert (ran.code, ran.out) == (2, "")
+    assert "the exchange does not list this symbol" in ran.err
+    assert "NOPEUSDT" in ran.err
+
+
+def test_two_exchanges_are_never_mixed_in_one_folder(cli: Cli) -> None:
+    cli.load("BTCUSDT", TYPE, HOUR)
+    ran = cli("load", "ETHUSDT", TYPE, HOUR, "--exchange", "binance", "--data", str(cli.data), where=False)
+    assert ran.code == 1
+    assert f"{cli.data} holds data of the test exchange, not of Binance, and the two are never mixed" in ran.err
+
+
+def test_a_load_of_the_built_in_test_exchange_brings_and_ends_it(cli: Cli) -> None:
+    ran = cli("load", "BTCUSDT", TYPE, HOUR, "--exchange", "test", "--data", str(cli.data), "--json", where=False).ok()
+    assert ran.json["records_stored"] == 60
+    assert json.loads((cli.data / "origin.json").read_text()) == {"exchange": "test"}
+
+
+def test_a_load_that_takes_too_long_is_stopped_in_order(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with exchange("--fault", "slow:ms=400,path=klines") as url:
+        cli = Cli(capsys, tmp_path / "data", url)
+        ran = cli("load", "BTCUSDT", TYPE, "2024-01:2024-08", "--timeout", "2.5", "--json")
+        assert ran.code == 1
+        found = ran.json
+        assert found["status"] == "interrupted"
+        assert 0 <= found["records_stored"] < found["records_expected"]
+        assert found["coverage"][-1]["verdict"] == "unknown"
+        assert f"{found['queue_id']} was not finished in time and was stopped (interrupted): go on with" in ran.err
+        assert f"`streamforge retry {found['queue_id']} --data {cli.data} --exchange {url}`" in ran.err
+
+
+def test_a_failure_says_why_and_what_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMFORGE_REQUEST_ATTEMPTS", "1")
+    monkeypatch.setenv("STREAMFORGE_MAX_ASKING_FAILURES", "1")
+    with exchange("--fault", "451:path=klines") as url:
+        cli = Cli(capsys, tmp_path / "data", url)
+        ran = cli("load", "BTCUSDT", TYPE, HOUR, "--json")
+    assert ran.code == 1
+    assert ran.json["status"] == "error"
+    assert f"{ran.json['queue_id']} failed: " in ran.err
+    assert "451" in ran.err
+
+
+def test_without_a_manager_nothing_can_be_detached(cli: Cli) -> None:
+    ran = cli("load", "BTCUSDT", TYPE, HOUR, "--detach")
+    assert ran.code == 1
+    assert f"no manager runs on {cli.data}: start one with `streamforge up --data {cli.data}`" in ran.err
+    assert not cli.data.exists()
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(cli: Cli) -> None:
+    ran = cli("load", "BTCUSDT", TYPE, "2024-08-01:2024-08-03").ok()
+    assert "\x1b" not in ran.out + ran.err
+    assert "running, " in ran.err
+    first = ran.out.splitlines()[0]
+    assert first.endswith("2,880 of 2,880 records stored, proven complete")
+
+
+@pytest.mark.parametrize("size", ["100", "30"])
+def test_on_a_terminal_there_is_a_bar_that_fits_and_goes(cli: Cli, size: str) -> None:
+    written = support.on_a_terminal(
+        [*support.COMMAND, "load", "BTCUSDT", TYPE, "2024-08-01:2024-08-03", "--exchange", "test"],
+        STREAMFORGE_DATA_DIR=str(cli.data),
+        COLUMNS=size,
+        **({"NO_COLOR": "1"} if size == "30" else {}),
+    )
+    assert "━" in written
+    assert ("\x1b[36m" in written) is (size == "100")
+    assert "2,880" in written
+    assert "stored, proven complete" in " ".join(written.split())
+
+
+def test_a_clipped_range_shows_both_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with exchange("--now", "2024-08-01T00:30:20") as url:
+        cli = Cli(capsys, tmp_path / "data", url)
+        ran = cli("load", "BTCUSDT", TYPE, "2024-08-01", "--json").ok()
+    assert "(asked for 2024-08-01: the end is brought back to now)" in ran.err
+    assert ran.json["records_stored"] == 30
+    assert [segment["verdict"] for segment in ran.json["coverage"]] == ["stored", "pending"]
+    assert ran.json["coverage"][0]["end_ms"] == START_MS + 30 * MINUTE_MS
+
+
+def test_the_module_is_the_command(tmp_path: Path, exchange_url: str) -> None:
+    data = str(tmp_path / "data")
+    with process("load", "BTCUSDT", TYPE, HOUR, "--data", data, "--exchange", exchange_url, "--json") as started:
+        assert finished(started).ok().json["records_stored"] == 60
+
+
+def test_a_reason_of_many_lines_is_told_on_one() -> None:
+    assert short("it was killed") == "it was killed"
+    log = "3 attempts failed; it last wrote:\n  Traceback\n    File x\n  TypeError: no\n\n"
+    assert short(log) == "3 attempts failed; it last wrote: … TypeError: no"

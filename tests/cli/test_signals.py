@@ -1,0 +1,265 @@
+"""Ctrl-C, managers that run and managers that go, as a person with two terminals meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli import support
+from tests.cli.support import TYPE, Cli, Json, Ran, finished, line, process, until
+
+YEARS = "2020:2024"
+HOUR = "2024-08-01:2024-08-01T01:00Z"
+
+
+@pytest.fixture(scope="module")
+def slow_url() -> Iterator[str]:
+    """An exchange that takes its time, so that there is something to interrupt."""
+    with support.exchange("--fault", "slow:ms=200,path=klines") as url:
+        yield url
+
+
+@contextmanager
+def loading(
+    data: Path, url: str, *more: str, what: tuple[str, ...] = ("BTCUSDT", TYPE, YEARS)
+) -> Iterator[subprocess.Popen[str]]:
+    with process("load", *what, "--data", str(data), "--exchange", url, *more) as started:
+        yield started
+
+
+@contextmanager
+def manager(data: Path, url: str) -> Iterator[tuple[subprocess.Popen[str], Json]]:
+    with process("up", "--data", str(data), "--exchange", url, "--port", "0", "--json") as started:
+        assert started.stdout is not None
+        yield started, json.loads(started.stdout.readline())
+
+
+def no_worker_of(data: Path) -> bool:
+    """Whether no process has the folder in its environment."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                if str(data).encode() in (entry / "environ").read_bytes():
+                    return False
+            except OSError:
+                continue
+    return True
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_stops_the_workflow_in_order(
+    tmp_path: Path, slow_url: str, number: signal.Signals, code: int
+) -> None:
+    data = tmp_path / "data"
+    with loading(data, slow_url, "--json") as started:
+        line(started, " of 2,103,840")
+        started.send_signal(number)
+        ran = finished(started)
+    assert ran.code == code, ran.err
+    assert ran.json["status"] == "interrupted"
+    assert ran.json["records_stored"] < ran.json["records_expected"]
+    queue_id = ran.json["queue_id"]
+    assert "stopping in order; Ctrl-C again leaves at once" in ran.err
+    assert f"{queue_id} was stopped (interrupted): go on with `streamforge retry {queue_id} --data {data}" in ran.err
+    assert "Traceback" not in ran.err
+    until(lambda: no_worker_of(data))
+
+
+def test_before_anything_was_begun_nothing_is_left(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with support.exchange("--fault", "stall:seconds=20") as url, loading(data, url) as started:
+        line(started, "pending, ")
+        started.send_signal(signal.SIGINT)
+        ran = finished(started)
+    assert ran.code == 130, ran.err
+    assert " interrupted after " in ran.out
+
+
+def test_the_second_leaves_at_once_and_the_next_manager_goes_on(
+    tmp_path: Path, slow_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    with loading(data, slow_url) as started:
+        until(lambda: len(workers_of(data)) == 2)
+        # Held, its workers cannot end: so the order to stop is still under way when the second one comes.
+        workers = workers_of(data)
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            started.send_signal(signal.SIGINT)
+            line(started, "Ctrl-C again leaves at once")
+            began = time.monotonic()
+            started.send_signal(signal.SIGINT)
+            ran = finished(started)
+        finally:
+            for worker in workers:
+                os.kill(worker, signal.SIGCONT)
+    assert time.monotonic() - began < 4
+    assert ran.code == 130, ran.err
+    assert "as it is: the next manager on its data goes on with it" in ran.err
+    cli = Cli(capsys, data, slow_url)
+    [queue] = cli("queues", "--json").ok().json["queues"]
+    assert queue["status"] in ("stopping", "running")
+    assert cli("stop", queue["queue_id"], "--json").ok().json == {
+        "queue_id": queue["queue_id"],
+        "status": "interrupted",
+    }
+    until(lambda: no_worker_of(data))
+
+
+def workers_of(data: Path) -> list[int]:
+    """The processes that work on the folder."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _is_worker(entry, data)]
+
+
+def _is_worker(entry: Path, data: Path) -> bool:
+    try:
+        return (
+            str(data).encode() in (entry / "environ").read_bytes()
+            and b"streamforge.workers" in (entry / "cmdline").read_bytes()
+        )
+    except OSError:
+        return False
+
+
+def test_a_manager_in_the_foreground_serves_every_other_command(
+    tmp_path: Path, exchange_url: str, slow_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    cli = Cli(capsys, data)
+    with manager(data, slow_url) as (started, ready):
+        assert (ready["data"], ready["exchange"], ready["pid"]) == (str(data), [slow_url], started.pid)
+        server = ("--server", ready["url"])
+        detached = cli("load", "BTCUSDT", TYPE, YEARS, "--detach").ok()
+        queue_id = detached.out.strip()
+        assert f"follow it with: streamforge events {queue_id} --follow --data {data}" in detached.err
+        until(lambda: cli("show", queue_id, "--json").json["status"] == "running")
+        until(lambda: all(s["status"] == "running" for s in cli("show", queue_id, "--json").json["steps"]))
+        answers: Json = {}
+
+        def answered() -> bool:
+            ran = cli("ping", queue_id, *server, "--json", where=False)
+            answers.update(ran.json["answers"])
+            return ran.code == 0 and None not in answers.values()
+
+        until(answered)
+        assert len(answers) == 2
+        assert all(0 < seconds < 2 for seconds in answers.values())
+        assert " ms" in cli("ping", queue_id).ok().out
+        refused = cli("rm", queue_id, "--yes")
+        assert refused.code == 1
+        assert "only an ended workflow can be removed, stop it first with `streamforge stop" in refused.err
+        assert cli("queues", *server, "--json", where=False).ok().json["queues"][0]["queue_id"] == queue_id
+        with process("events", queue_id, "--follow", "--json", "--data", str(data)) as following:
+            assert cli("stop", queue_id).ok().out == f"{queue_id} is interrupted\n"
+            said = finished(following).ok()
+        events = [json.loads(text)["event"]["event"] for text in said.out.splitlines()]
+        assert events[0] == "started"
+        assert events.count("interrupted") == 2
+        assert said.err == f"{queue_id} is interrupted\n"
+        assert cli("doctor", *server, where=False).code == 0
+        wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--exchange", "binance")
+        assert wrong.code == 1
+        assert f"the manager at {ready['url']} already runs on {data} and loads from another exchange" in wrong.err
+        second = _run("up", "--data", str(data), "--port", "0", "--exchange", exchange_url)
+        assert second.code == 2
+        assert (
+            f"another manager holds {data} and serves {ready['url']}: use it with --server {ready['url']}" in second.err
+        )
+        started.send_signal(signal.SIGINT)
+        ended = finished(started)
+        assert (ended.code, ended.out) == (0, "")
+        assert "ending in order" in ended.err
+    gone = cli("ping", queue_id, *server, where=False)
+    assert gone.code == 1
+    assert f"no server answers at {ready['url']}" in gone.err
+
+
+def _run(*arguments: str) -> Ran:
+    with process(*arguments) as started:
+        return finished(started)
+
+
+def test_a_load_whose_manager_goes_away_goes_on_with_its_own(tmp_path: Path, exchange_url: str) -> None:
+    data = tmp_path / "data"
+    with manager(data, exchange_url) as (started, _):
+        # No --exchange: the manager that takes over reads it from the environment.
+        load = process("load", "BTCUSDT", TYPE, "2024-01", "--data", str(data), STREAMFORGE_EXCHANGE_URL=exchange_url)
+        with load as loading_:
+            line(loading_, "pending, ")
+            started.kill()
+            started.wait(10)
+            ran = finished(loading_)
+    assert ran.code == 0, ran.err
+    assert "the manager that ran on this data has ended; going on with another" in ran.err
+    assert "44,640 of 44,640 records stored, proven complete" in ran.out
+
+
+def test_two_loads_on_one_folder_share_the_first_ones_manager(tmp_path: Path, slow_url: str) -> None:
+    data = tmp_path / "data"
+    with loading(data, slow_url, what=("BTCUSDT", TYPE, "2024-08-01:2024-08-05")) as first:
+        line(first, "running, ")
+        with loading(data, slow_url, "--json", what=("ETHUSDT", TYPE, HOUR)) as second:
+            other = finished(second).ok()
+        assert finished(first).ok().out.count("5,760 of 5,760") == 1
+    assert other.json["records_stored"] == 60
+
+
+def test_a_test_exchange_ends_with_its_owner_however_that_ends(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with process("up", "--data", str(data), "--exchange", "test", "--port", "0", "--json") as started:
+        assert started.stdout is not None
+        [url] = json.loads(started.stdout.readline())["exchange"]
+        assert _answers(url)
+        started.kill()
+        started.wait(10)
+        until(lambda: not _answers(url), 5)
+
+
+def _answers(url: str) -> bool:
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"{url}/api/v3/ping", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def test_the_test_exchange_serves_until_it_is_told_to_end() -> None:
+    with process("exchange", "--seed", "3", "--json", "--hole", "BTCUSDT@2024-08-01:2024-08-02") as started:
+        assert started.stdout is not None
+        ready = json.loads(started.stdout.readline())
+        assert _answers(ready["url"])
+        started.send_signal(signal.SIGINT)
+        assert finished(started, 10).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--fault", "fire"], 2, "fault 'fire' is not known: choose one of 429"),
+        (["--hole", "BTCUSDT"], 2, "hole 'BTCUSDT' is not understood: write SYMBOL@START:END"),
+        (["--now", "noon"], 2, "instant 'noon' is not ISO 8601"),
+        (["--replay", "/nowhere"], 2, "replay /nowhere is no folder"),
+        (["--port", "1"], 2, "cannot listen on port 1"),
+        (["--port", "70000"], 2, "invalid value for '--port'"),
+    ],
+)
+def test_what_the_test_exchange_cannot_serve_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    if arguments == ["--port", "1"] and os.geteuid() == 0:
+        pytest.skip("root may listen on every port")
+    ran = Cli(capsys, tmp_path)("exchange", *arguments, where=False)
+    assert ran.code == code
+    assert message in ran.err

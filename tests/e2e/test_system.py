@@ -1,0 +1,138 @@
+"""The machine under StreamForge: settings, a taken port, a held folder, a broken file, a full disk."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import rig
+
+SINK = "arango-candles"
+
+
+def run_manager(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """A manager that cannot start."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMFORGE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "streamforge.manager"],
+        env=clean | {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"} | dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ("STREAMFORGE_DATA_DIR is missing",)),
+        (
+            {"STREAMFORGE_HEARTBEAT_SECONDS": "soon", "STREAMFORGE_PORT": "70000"},
+            ("STREAMFORGE_DATA_DIR is missing", "STREAMFORGE_HEARTBEAT_SECONDS: 'soon'", "STREAMFORGE_PORT: '70000'"),
+        ),
+        ({"STREAMFORGE_DATA_DIR": "/proc/nowhere"}, ("/proc/nowhere", "cannot be used")),
+        (
+            {"STREAMFORGE_DATA_DIR": "DATA", "STREAMFORGE_EXCHANGE_URL": "ftp://u:secret@host"},
+            ("base URL", "ftp://***@host"),
+        ),
+        ({"STREAMFORGE_DATA_DIR": "DATA", "STREAMFORGE_HOST": "0.0.0.0"}, ("token", "0.0.0.0")),
+    ],
+    ids=["none", "several", "folder", "URL", "host"],
+)
+def test_settings_that_cannot_work_are_all_named_and_nothing_starts(
+    settings: dict[str, str], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    settings = {name: str(tmp_path / "data") if value == "DATA" else value for name, value in settings.items()}
+    ended = run_manager(settings)
+    assert ended.returncode == 2, ended.stderr
+    assert [word for word in words if word not in ended.stderr] == [], ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "secret" not in ended.stderr
+
+
+def test_a_taken_port_and_a_held_folder_are_named(manager: rig.Manager, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = run_manager({"STREAMFORGE_DATA_DIR": str(tmp_path / "data"), "STREAMFORGE_PORT": port})
+    assert ended.returncode == 2, ended.stderr
+    assert port in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+    ended = run_manager({"STREAMFORGE_DATA_DIR": str(manager.data)})
+    assert ended.returncode == 2, ended.stderr
+    assert str(manager.data) in ended.stderr
+    assert str(manager.api.base_url).rstrip("/") in ended.stderr
+
+
+def test_a_broken_file_of_the_store_is_named(exchange: rig.Exchange, tmp_path: Path) -> None:
+    with rig.manager(tmp_path / "data", exchange.url) as manager:
+        workflow = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01")
+        manager.stop()
+        files = [path for path in (manager.data / "store").rglob("*") if path.is_file() and _is_database(path)]
+        assert files
+        broken = [path for path in files if "btcusdt" in str(path)] or files
+        for path in broken:
+            path.write_bytes(b"this is no database" * 500)
+            for beside in (path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+                beside.unlink(missing_ok=True)
+        manager.start()
+        answer = manager.api.get(f"/collections/{workflow['collection']}/records")
+        assert answer.status_code < 500 or answer.status_code == 503, answer.text
+        assert any(path.name in answer.text or str(path.parent) in answer.text for path in broken), answer.text
+        again = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01", again=True)
+        assert again["status"] == "error", manager.story(again["queue_id"])
+        assert any(str(path) in again["failure"]["reason"] for path in broken), again["failure"]
+        other = manager.load("ETHUSDT", "api_candles_1h", "2024-08-01")
+        assert other["status"] == "finished", "only what lies in the broken file is affected"
+
+
+def test_a_store_whose_states_are_broken_stops_the_start_and_is_named(exchange: rig.Exchange, tmp_path: Path) -> None:
+    with rig.manager(tmp_path / "data", exchange.url) as manager:
+        manager.stop()
+        for path in (manager.data / "store").rglob("*"):
+            if path.is_file():
+                path.write_bytes(b"this is no database" * 500)
+        ended = run_manager({"STREAMFORGE_DATA_DIR": str(manager.data)})
+        assert ended.returncode in (1, 2), ended.stderr
+        assert str(manager.data / "store") in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(
+    not hasattr(resource, "prlimit"), reason="the limit of another process can be changed on Linux only"
+)
+def test_a_full_disk_is_told_and_waited_for(exchange: rig.Exchange, tmp_path: Path) -> None:
+    limit = 400_000
+    with rig.manager(tmp_path / "data", exchange.url) as manager:
+        resource.prlimit(manager.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08-01:2024-08-08")["queue_id"]
+        found = manager.until(
+            queue_id,
+            "a worker tells that it waits for the disk",
+            lambda w: any("disk" in str(step["progress"] and step["progress"]["waiting"]) for step in w["steps"]),
+        )
+        assert found["status"] == "running"
+        assert manager.api.get("/healthz").status_code == 200
+        # Room again: for the manager, and for its workers.
+        for pid in (manager.pid, *rig.workers_of(manager.data)):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        workflow = manager.wait(queue_id)
+        assert workflow["status"] == "finished", manager.story(queue_id)
+        span = workflow["time_range"]
+        rows = exchange.oracle("BTCUSDT", "1m", span["start_ms"], span["end_ms"])
+        assert manager.csv(workflow["collection"]) == rig.expected_csv("BTCUSDT", "1m", rows)
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(15) == b"SQLite format 3"

@@ -1,0 +1,159 @@
+"""What the manager's tests share: a workflow, what its workers say, and a manager in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from streamforge.manager.deadletters import DeadLetters
+from streamforge.manager.deciding import next_round
+from streamforge.manager.history import History
+from streamforge.manager.managing import Manager
+from streamforge.manager.parts import Parts
+from streamforge.manager.policy import Policy
+from streamforge.manager.reconciler import Reconciler
+from streamforge.manager.repository import Workflows
+from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.series import Coverage
+from streamforge.manager.service import StartRequest
+from streamforge.manager.workflow import Attempt, Plan, Status, Step, Workflow
+from streamforge_utils.model.events import LAST_WORDS, Event, Progress, encode_event
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.launcher import Job, JobState
+from tests.doubles.memorybus import MemoryBus
+from tests.doubles.memorystore import MemoryStore
+from tests.doubles.observer import RecordingObserver
+from tests.doubles.scriptedexchange import ScriptedExchange
+from tests.doubles.scriptedlauncher import ScriptedLauncher
+
+replace = msgspec.structs.replace
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+DAY_START = 1_722_470_400_000  # 2024-08-01
+NOW = DAY_START + 10 * DAY_MS
+LOADER, SINK = "loader-api-candles", "arango-candles"
+DAY = "2024-08-01:2024-08-02"
+POLICY = Policy()
+
+
+def accepted(code: str = "abc123", *, created_ms: int = NOW, **fields: Any) -> Workflow:
+    """A workflow just accepted: BTCUSDT, 1m, one day."""
+    request = {"symbol": "BTCUSDT", "type": "api_candles_1m", "time_range": "2024-08-01", **fields}
+    return workflow_of(check(StartRequest(**request)), code=code, now_ms=created_ms, exchange_now_ms=NOW)
+
+
+def planned(*load: str, code: str = "abc123") -> Workflow:
+    """A workflow whose plan is made; without `load`, of the whole day."""
+    ranges = load or (DAY,)
+    plan = Plan(exchange_now_ms=NOW, load=ranges, expected=1440)
+    return next_round(replace(accepted(code), status=Status.RUNNING, plan=plan), ranges)
+
+
+def step(workflow: Workflow, target: str) -> Step:
+    found = workflow.step(target)
+    assert found is not None
+    return found
+
+
+def attempt(workflow: Workflow, target: str) -> Attempt:
+    found = step(workflow, target).attempt
+    assert found is not None
+    return found
+
+
+def with_attempt(workflow: Workflow, target: str, **fields: Any) -> Workflow:
+    """The workflow with the latest attempt of `target` changed."""
+    of = step(workflow, target)
+    changed: Attempt = replace(attempt(workflow, target), **fields)
+    return workflow.with_step(replace(of, attempts=(*of.attempts[:-1], changed)))
+
+
+def said(
+    workflow: Workflow,
+    target: str,
+    word: str,
+    *,
+    number: int | None = None,
+    error: str | None = None,
+    extra: dict[str, Any] | None = None,
+    **progress: Any,
+) -> Event:
+    """An event of the worker of `target`."""
+    return Event(
+        event=word,  # type: ignore[arg-type]
+        status=None if word == "pong" else word,  # type: ignore[arg-type]
+        queue_id=workflow.queue_id,
+        producer=step(workflow, target).telemetry_id,
+        target=target,
+        attempt=attempt(workflow, target).number if number is None else number,
+        finished=word in LAST_WORDS,
+        error_message=error,
+        extra={**msgspec.to_builtins(Progress(**progress)), **(extra or {})},
+    )
+
+
+def job_named(name: str, **fields: Any) -> Job:
+    """A job as the launcher shows it."""
+    given = {"state": JobState.RUNNING, "target": "", "queue_id": "", "attempt": 1, **fields}
+    return Job(name=name, **given)
+
+
+class World:
+    """A manager on doubles. `look` lets its loop go round once, as `run` would."""
+
+    def __init__(
+        self, *, policy: Policy = POLICY, exchange: Exchange | None = None, clock: Clock | None = None
+    ) -> None:
+        self.bus, self.store, self.launcher = MemoryBus(), MemoryStore(), ScriptedLauncher()
+        self.exchange = exchange or ScriptedExchange(
+            Interval.M1, range(DAY_START, DAY_START + 2 * DAY_MS, MINUTE_MS), now_ms=NOW
+        )
+        self.clock: Clock = clock or SystemClock()
+        self.observer = RecordingObserver()
+        self.policy = policy
+        self.bus.log = {"queue-control": [], "queue-events": []}
+
+    async def start(self, new_code: Callable[[], str] | None = None, *, load: bool = True) -> None:
+        """A new manager on what there is: its memory is empty."""
+        workflows = Workflows(self.store)
+        if load:
+            await workflows.load()
+        self.parts = Parts(
+            bus=self.bus,
+            admin=self.bus,
+            producer=await self.bus.producer(),
+            store=self.store,
+            launcher=self.launcher,
+            exchange=self.exchange,
+            clock=self.clock,
+            observer=self.observer,
+            policy=self.policy,
+            common={},
+            control_topic="queue-control",
+            events_topic="queue-events",
+            workflows=workflows,
+            coverage=Coverage(self.store),
+            history=History(self.store),
+            dead_letters=DeadLetters(self.bus, self.bus),
+        )
+        self.reconciler = Reconciler(self.parts)
+        await self.reconciler.actor.load_ban()
+        self.manager = Manager(self.parts, self.reconciler, new_code)
+
+    def say(self, event: Event) -> None:
+        """Let a worker speak."""
+        self.bus.append("queue-events", Message(event.queue_id.encode(), encode_event(event)))
+
+    def words(self, queue_id: str) -> list[tuple[str, int, str]]:
+        """The last words on the topic: producer, attempt, word."""
+        events = [msgspec.json.decode(message.value, type=Event) for message in self.bus.messages("queue-events")]
+        return [(e.producer, e.attempt, e.event) for e in events if e.queue_id == queue_id and e.event in LAST_WORDS]
+
+    def commands(self, name: str) -> list[dict[str, Any]]:
+        """The commands of that name, oldest first."""
+        sent = [msgspec.json.decode(message.value, type=dict) for message in self.bus.messages("queue-control")]
+        return [command for command in sent if command["command"] == name]

@@ -1,0 +1,358 @@
+"""Random lives of a workflow: whatever is killed, lost, said twice or late, and whoever stops, retries or restarts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from streamforge.manager.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord, SendStop
+from streamforge.manager.deciding import World, decide, live, next_round
+from streamforge.manager.fold import hear, observe
+from streamforge.manager.launching import job_of
+from streamforge.manager.managing import open_again
+from streamforge.manager.policy import Policy
+from streamforge.manager.workflow import Plan, Proof, Status, Step, Workflow, decode_workflow, encode_workflow
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.events import LAST_WORDS, Event
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.ports.launcher import Job, JobSpec, JobState
+from streamforge_utils.runtime.worker import Role
+from tests.manager.support import DAY, DAY_START, LOADER, NOW, SINK, accepted, job_named, replace, said, step
+
+HOUR_MS = 3_600_000
+POLICY = Policy(max_failures=3, max_disruptions=4, max_repairs=2)
+MOST_ATTEMPTS = 3 + 24 * 4
+"""Of one round: each hour may be reached by an attempt, after disruptions that reached nothing."""
+
+SPAN = parse_time_range(DAY)
+TARGETS = st.sampled_from([LOADER, SINK])
+
+
+class Lives(RuleBasedStateMachine):
+    """The manager is `decide` on a document; the rest is a world that does as it likes.
+
+    topic: the hours that a loader brought to the topic. stored: what a sink took from it.
+    """
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = NOW
+        self.document = encode_workflow(accepted())
+        self.jobs: dict[str, Job] = {}
+        self.specs: dict[str, JobSpec] = {}
+        self.unheard: list[Event] = []
+        self.heard: list[Event] = []
+        self.spoken: Counter[tuple[str, int]] = Counter()
+        self.words: dict[tuple[str, int], str] = {}
+        self.started: set[tuple[str, int]] = set()
+        self.topic: set[int] = set()
+        self.stored: set[int] = set()
+        self.refused: set[int] = set()
+        self.missing: set[int] = set()
+        self.proving: list[Prove] = []
+        self.ends: list[Status] = []
+
+    # What the manager does.
+
+    @property
+    def workflow(self) -> Workflow:
+        return decode_workflow(self.document)
+
+    def look(self, *, act: bool = True, deliver: bool = True) -> list[Action]:
+        """One turn of the loop: hear, observe, decide, store, act. act: False is a manager killed after the store."""
+        workflow = self.workflow
+        if workflow.ended:
+            return []
+        events, self.unheard = (self.unheard, []) if deliver or self.silently_ended() else ([], self.unheard)
+        for event in events:
+            workflow = hear(workflow, event, self.now)
+        self.heard += events
+        workflow = observe(workflow, self.jobs, self.now)
+        workflow, actions = decide(workflow, self.now, POLICY, World(hearing_since_ms=self.now - 60_000))
+        self.document = encode_workflow(workflow)
+        if workflow.ended:
+            self.ends.append(workflow.status)
+            self.check_end(workflow)
+        if act:
+            for action in actions:
+                self.act(action)
+        return actions
+
+    def silently_ended(self) -> bool:
+        """Then the reconciler reads the topic to its end before it looks."""
+        for of in self.workflow.steps:
+            attempt = of.attempt
+            if attempt is not None and attempt.outcome is None and attempt.last_word is None:
+                job = self.jobs.get(attempt.job)
+                if attempt.ended_ms is not None or (attempt.observed if job is None else job.state is JobState.ENDED):
+                    return True
+        return False
+
+    def act(self, action: Action) -> None:
+        workflow = self.workflow
+        match action:
+            case Prepare():
+                plan = Plan(exchange_now_ms=NOW, load=(DAY,))
+                if workflow.plan is None and not workflow.ended:
+                    self.document = encode_workflow(next_round(replace(workflow, plan=plan), plan.load))
+            case Launch(target):
+                self.launch(step(workflow, target))
+            case EndJob(job):
+                self.end(job, signal=9)
+            case SayLastWord(event):
+                self.say(event)
+            case Prove():
+                self.proving.append(action)
+            case SendStop():
+                pass
+
+    def launch(self, of: Step) -> None:
+        attempt = live(of)
+        assert attempt is not None
+        spec = job_of(self.workflow, of, attempt, weight_per_minute=1, policy=POLICY, common={})
+        if attempt.job in self.jobs:
+            assert self.specs[attempt.job] == spec, "a name always means the same"
+            return
+        running = [j for j in self.jobs.values() if j.target == of.target and j.state is JobState.RUNNING]
+        assert running == [], "one attempt at a time"
+        self.specs[attempt.job] = spec
+        self.jobs[attempt.job] = job_named(attempt.job, target=of.target, attempt=attempt.number)
+
+    def say(self, event: Event) -> None:
+        self.unheard.append(event)
+        if event.event in LAST_WORDS:
+            self.spoken[event.target, event.attempt] += 1
+            self.words[event.target, event.attempt] = event.event
+
+    def check_end(self, workflow: Workflow) -> None:
+        if workflow.status is Status.FINISHED:
+            for hour in range(24):
+                at = DAY_START + hour * HOUR_MS
+                assert at in self.stored or at in self.missing, "finished with less"
+        assert all(job.state is JobState.ENDED for job in self.jobs.values()), "an end with a job that runs"
+        assert all(live(of) is None for of in workflow.steps)
+        for target, number in self.started:
+            assert self.spoken[target, number] == 1, "exactly one last word"
+        if workflow.status is Status.ERROR:
+            assert workflow.failure is not None
+
+    # What the world does.
+
+    def chosen(self, target: str) -> Job | None:
+        """As `current`, after a few turns of the loop, so that there is mostly one."""
+        for _ in range(3):
+            if self.current(target) is None and not self.workflow.ended:
+                self.now += 1_000
+                self.look()
+        return self.current(target)
+
+    def current(self, target: str) -> Job | None:
+        """The running job of that target, if there is one."""
+        return next((j for j in self.jobs.values() if j.target == target and j.state is JobState.RUNNING), None)
+
+    def speak(self, job: Job, word: str, **progress: object) -> None:
+        event = said(self.workflow, job.target, word, number=job.attempt, **progress)  # type: ignore[arg-type]
+        self.started.add((job.target, job.attempt))
+        self.say(event)
+
+    def end(self, name: str, *, code: int | None = None, signal: int | None = None) -> None:
+        job = self.jobs.get(name)
+        if job is not None and job.state is JobState.RUNNING:
+            self.started.add((job.target, job.attempt))
+            self.jobs[name] = replace(
+                job, state=JobState.ENDED, exit_code=code, signal=signal, ended_ms=self.now, reason="gone"
+            )
+
+    def load(self, job: Job, hours: int) -> int | None:
+        """The loader brings the next hours to the topic; the last one it brought."""
+        text = self.specs[job.name].environment["STREAMFORGE_RANGES"]
+        wanted = [
+            at
+            for part in text.split(",")
+            if part
+            for at in range(parse_time_range(part).start_ms, parse_time_range(part).end_ms, HOUR_MS)
+        ]
+        brought = [at for at in wanted[:hours] if at not in self.missing]
+        self.topic |= set(brought)
+        return brought[-1] if brought else None
+
+    @rule(who=TARGETS, hours=st.integers(0, 24))
+    def works(self, who: str, hours: int) -> None:
+        job = self.chosen(who)
+        if job is not None:
+            self.work(job, hours)
+
+    def work(self, job: Job, hours: int) -> None:
+        if job.target == LOADER:
+            self.speak(job, "loading", records=hours, position=self.load(job, hours))
+        else:
+            self.stored |= set(sorted(self.topic)[:hours]) - self.refused
+            self.speak(job, "loading", records=hours, position=hours)
+
+    @rule(who=TARGETS, code=st.sampled_from([0, 0, 0, 1, None]))
+    def finishes(self, who: str, code: int | None) -> None:
+        job = self.chosen(who)
+        if job is not None and (who == LOADER or self.current(LOADER) is None):
+            self.finish(job, code)
+
+    def finish(self, job: Job, code: int | None) -> None:
+        position = None
+        if job.target == LOADER:
+            position = self.load(job, 24)
+        else:
+            self.stored |= self.topic - self.refused
+        self.speak(job, "finished", position=position)
+        self.end(job.name, code=code)
+
+    @rule(who=TARGETS, word=st.sampled_from(["error", "interrupted"]), code=st.sampled_from([0, 1, 2]))
+    def ends_in_order(self, who: str, word: str, code: int) -> None:
+        job = self.chosen(who)
+        if job is not None:
+            self.speak(job, word)
+            self.end(job.name, code=code)
+
+    @rule(who=TARGETS, signal=st.sampled_from([9, 15]), code=st.sampled_from([None, 1]))
+    def is_killed(self, who: str, signal: int, code: int | None) -> None:
+        job = self.chosen(who)
+        if job is not None:
+            self.end(job.name, code=code, signal=None if code else signal)
+
+    @rule(who=TARGETS)
+    def speaks_its_last_word_and_hangs(self, who: str) -> None:
+        job = self.chosen(who)
+        if job is not None and self.spoken[who, job.attempt] == 0 and who == LOADER:
+            self.load(job, 24)
+            self.speak(job, "finished")
+            self.end(job.name, signal=9)
+
+    @precondition(lambda self: self.heard)
+    @rule(data=st.data())
+    def an_old_event_comes_again(self, data: st.DataObject) -> None:
+        self.unheard.insert(0, data.draw(st.sampled_from(self.heard)))
+
+    @rule(hours=st.sets(st.integers(0, 23), max_size=2), ours=st.booleans())
+    def records_go_wrong(self, hours: set[int], ours: bool) -> None:
+        times = {DAY_START + hour * HOUR_MS for hour in hours} - self.stored
+        if ours:
+            self.refused = times  # the sink cannot store them for now
+        elif not self.topic and not self.stored:
+            self.missing = times
+
+    # What the manager and those who use it do.
+
+    @rule(act=st.booleans(), deliver=st.booleans())
+    def looks(self, act: bool, deliver: bool) -> None:
+        self.look(act=act, deliver=deliver)
+
+    @rule(seconds=st.sampled_from([0.05, 1, 5, 29]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += int(seconds * 1000)
+
+    @precondition(lambda self: self.proving)
+    @rule(lost=st.booleans())
+    def proves(self, lost: bool) -> None:
+        action = self.proving.pop()
+        workflow = self.workflow
+        if lost or workflow.ended or workflow.plan is None:
+            return
+        segments = [self.segment(DAY_START + hour * HOUR_MS, ask=action.ask) for hour in range(24)]
+        proof = Proof(round=workflow.repairs + 1, checked_ms=self.now, expected=24, stored=0, segments=tuple(segments))
+        if action.ask or workflow.stop_asked_ms is not None or workflow.failure is not None:
+            self.document = encode_workflow(
+                replace(workflow, proof=proof, surveyed=workflow.surveyed or not action.ask)
+            )
+
+    def segment(self, at: int, *, ask: bool) -> Segment:
+        if at in self.stored:
+            verdict = Verdict.STORED
+        elif not ask:
+            verdict = Verdict.UNKNOWN
+        else:
+            verdict = Verdict.EXCHANGE if at in self.missing else Verdict.OURS
+        return Segment(start_ms=at, end_ms=at + HOUR_MS, verdict=verdict)
+
+    @rule()
+    def is_stopped(self) -> None:
+        workflow = self.workflow
+        if not workflow.ended and workflow.stop_asked_ms is None:
+            self.document = encode_workflow(replace(workflow, stop_asked_ms=self.now, status=Status.STOPPING))
+
+    @precondition(lambda self: self.workflow.ended and self.workflow.status is not Status.FINISHED)
+    @rule()
+    def is_retried(self) -> None:
+        self.document = encode_workflow(next_round(open_again(self.workflow, plan=None), ()))
+        self.proving.clear()
+
+    # What holds at every moment.
+
+    @invariant()
+    def attempts_are_bounded(self) -> None:
+        assert self.workflow.repairs <= POLICY.max_repairs
+        for of in self.workflow.steps:
+            assert of.failures <= POLICY.max_failures
+            assert of.disruptions < POLICY.max_disruptions
+            numbers = [attempt.number for attempt in of.attempts]
+            assert numbers == sorted(set(numbers))
+            assert all(attempt.outcome is not None for attempt in of.attempts[:-1]), "one attempt at a time counts"
+            for attempt in of.attempts:
+                said = self.words.get((of.target, attempt.number))
+                assert attempt.last_word in (None, said), "what another attempt said does not count"
+                assert attempt.outcome is None or attempt.last_word is not None
+                assert attempt.outcome != "finished" or attempt.exit_code in (0, None)
+            assert len([a for a in of.attempts if a.number >= of.round_from]) <= MOST_ATTEMPTS
+
+    @invariant()
+    def ranges_stay_inside(self) -> None:
+        for of in self.workflow.steps:
+            assert all(inside(parse_time_range(text)) for text in of.ranges)
+            assert of.role is Role.LOADER or not of.ranges
+
+    @invariant()
+    def a_last_word_is_said_once(self) -> None:
+        assert all(count <= 1 for count in self.spoken.values())
+
+    @rule(turns=st.integers(1, 4))
+    def all_goes_well(self, turns: int) -> None:
+        for _ in range(turns):
+            if not self.workflow.ended:
+                self.go_on()
+
+    def go_on(self) -> None:
+        """One turn in a kind world."""
+        self.now += 2_000
+        for target in (LOADER, SINK):
+            job = self.current(target)
+            if job is None or (target == SINK and self.current(LOADER) is not None):
+                continue
+            if self.workflow.status is Status.STOPPING:
+                self.speak(job, "interrupted")
+                self.end(job.name, code=0)
+            else:
+                self.finish(job, 0)
+        self.look()
+        while self.proving:
+            self.proves(lost=False)
+
+    def teardown(self) -> None:
+        """The world is kind from now on: the workflow ends."""
+        if not hasattr(self, "document"):
+            return
+        self.refused = set()
+        for _ in range(400):
+            if self.workflow.ended:
+                return
+            self.go_on()
+        raise AssertionError(f"it does not end: {self.workflow}")
+
+
+def inside(span: TimeRange) -> bool:
+    return SPAN.start_ms <= span.start_ms and span.end_ms <= SPAN.end_ms
+
+
+TestLives = Lives.TestCase
+TestLives.settings = settings(
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

@@ -19,15 +19,16 @@ from streamforge.manager import reconciler
 from streamforge.manager.api.views import workflow_view
 from streamforge.manager.app import Running, running
 from streamforge.manager.history import History
-from streamforge.manager.repository import Workflows
+from streamforge.manager.repository import KIND, Workflows
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import ManagerSettings
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import Workflow, decode_workflow
 from streamforge_utils.adapters.embedded.bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.store import EmbeddedStore
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.ports.store import StateStore
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.chaos.crash import CrashNow, ForgetfulExchange, Fuse, When, World
 from tests.chaos.verdict import assert_history
@@ -50,24 +51,30 @@ FORGOTTEN = TimeRange(SPAN.start_ms + 50 * MINUTE, SPAN.start_ms + 60 * MINUTE)
 
 
 class Client:
-    """Asks for one workflow until that is accepted, and then looks whether it has ended."""
+    """Asks for one workflow until that is accepted, and then waits for its end without a word to the manager."""
 
     def __init__(self, *, stop: bool) -> None:
         self.queue_id: str | None = None
         self.stop_given = not stop
         self.ended = False
 
-    async def drive(self, manager: Running) -> None:
+    async def drive(self, manager: Running, states: StateStore) -> None:
         service = manager.manager
         if self.queue_id is None:
             workflow, _ = await service.start(REQUEST, idempotency_key="one and the same")
             self.queue_id = workflow.queue_id
-        while not (workflow := await service.get(self.queue_id)).ended:
-            if not self.stop_given and any(step.attempts for step in workflow.steps):
+        while not (workflow := await _stored(states, self.queue_id)).ended:
+            if not self.stop_given and any(a.started_ms is not None for step in workflow.steps for a in step.attempts):
                 await service.stop(self.queue_id)
                 self.stop_given = True
             await asyncio.sleep(0.01)
         self.ended = True
+
+
+async def _stored(states: StateStore, queue_id: str) -> Workflow:
+    state = await states.get(KIND, queue_id)
+    assert state is not None, f"{queue_id} was accepted and is not stored"
+    return decode_workflow(state.body)
 
 
 async def live(world: World, client: Client, fuse: Fuse) -> None:
@@ -82,7 +89,7 @@ async def live(world: World, client: Client, fuse: Fuse) -> None:
     )
     try:
         async with asyncio.timeout(LIFE_S), running(world.ports(bus, store, fuse), settings) as manager:
-            driving = asyncio.create_task(client.drive(manager))
+            driving = asyncio.create_task(client.drive(manager, store))
             dying = asyncio.create_task(fuse.blown.wait())
             waited: set[asyncio.Future[Any]] = {driving, dying, manager.ended}
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)

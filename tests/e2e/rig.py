@@ -112,8 +112,6 @@ class Manager:
         data: Path,
         exchange_url: str,
         settings: Mapping[str, str] | None = None,
-        *,
-        before_start: Callable[[], None] | None = None,
     ) -> None:
         self.data = data
         self._environment = {
@@ -126,7 +124,6 @@ class Manager:
             **IMPATIENT,
             **(settings or {}),
         }
-        self._before_start = before_start
         self._process: subprocess.Popen[bytes] | None = None
         self._log = data.with_name(data.name + ".log")
         self.api = httpx.Client()
@@ -146,7 +143,6 @@ class Manager:
                 env=self._environment,
                 stdout=log,
                 stderr=log,
-                preexec_fn=self._before_start,
             )
         server = self.data / "server.json"
 

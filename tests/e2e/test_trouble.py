@@ -158,7 +158,7 @@ def test_a_ban_is_kept_to_by_everybody_and_over_a_restart(quiet: rig.Exchange, t
         assert manager.load("BTCUSDT", "api_candles_1h", "2024-05-01")["status"] == "finished"
         quiet.switch_on(SLOW)
         one = _half_loaded(manager, "BTCUSDT")
-        quiet.switch_on("418:seconds=6,count=1,path=klines")
+        quiet.switch_on("418:seconds=8,count=1,path=klines")
         manager.until(one, "its loader was banned", lambda w: len(_step(w, LOADER)["attempts"]) == 1 and _ended(w))
         banned = manager.until(one, "it waits", lambda w: w["waiting_for"] is not None)
         assert "ban" in banned["waiting_for"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from streamforge.manager.deadletters import DeadLetters
-from streamforge.manager.deciding import next_round
+from streamforge.manager.deciding import World as Facts
+from streamforge.manager.deciding import decide, next_round
 from streamforge.manager.history import History
 from streamforge.manager.managing import Manager
 from streamforge.manager.parts import Parts
@@ -25,6 +27,7 @@ from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.launcher import Job, JobState
+from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.observer import RecordingObserver
@@ -51,6 +54,22 @@ def planned(*load: str, code: str = "abc123") -> Workflow:
     ranges = load or (DAY,)
     plan = Plan(exchange_now_ms=NOW, load=ranges, expected=1440)
     return next_round(replace(accepted(code), status=Status.RUNNING, plan=plan), ranges)
+
+
+def decide_running() -> Workflow:
+    """Both steps are launched and have started."""
+    workflow = decide(planned(), NOW, POLICY, Facts())[0]
+    for target in (LOADER, SINK):
+        workflow = with_attempt(
+            workflow,
+            target,
+            observed=True,
+            started_ms=NOW,
+            seen_ms=NOW,
+            progressed_ms=NOW,
+            progress=Progress(records=3),
+        )
+    return workflow
 
 
 def step(workflow: Workflow, target: str) -> Step:
@@ -143,6 +162,34 @@ class World:
         self.reconciler = Reconciler(self.parts)
         await self.reconciler.actor.load_ban()
         self.manager = Manager(self.parts, self.reconciler, new_code)
+
+    async def turns(self, count: int = 1, *, seconds: float = 1.0) -> None:
+        """Let the loop go round so often, each time after so many seconds (by a `ManualClock`), and its actions end."""
+        assert isinstance(self.clock, ManualClock)
+        for _ in range(count):
+            self.clock.advance(seconds)
+            self.launcher.now_ms = self.clock.now_ms()
+            waking = asyncio.Event()
+            await self.reconciler._ear.wait(waking, 0.03)
+            await self.reconciler.turn()
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Let every action that can go on go on."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    async def die(self) -> None:
+        """The manager's process is gone; its jobs are not."""
+        tasks = list(self.reconciler._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.reconciler._ear.close()
+
+    async def workflow(self, queue_id: str) -> Workflow:
+        """The workflow as it is stored (or noted)."""
+        return await self.manager.get(queue_id)
 
     def say(self, event: Event) -> None:
         """Let a worker speak."""

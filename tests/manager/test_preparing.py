@@ -11,6 +11,7 @@ from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from tests.doubles.candles import candle
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW
 
@@ -163,19 +164,19 @@ async def test_one_empty_answer_does_not_close_the_series() -> None:
         assert (await plan_of(there, "2024-08-01")).load == ("2024-08-01:2024-08-02",), lies
 
 
+SHIFTED = {False: candle(DAY_START + 9 * HOUR_MS, interval=H1), True: candle(DAY_START, interval=H1)}
+"""A wrong first candle, and a wrong last one."""
+
+
 @pytest.mark.parametrize("status", ["TRADING", "BREAK"])
 async def test_one_shifted_answer_does_not_move_the_edge(status: str) -> None:
     for liar in range(4):
 
         def lie(number: int, question: Question, page: Sequence[Candle], liar: int = liar) -> Sequence[Candle]:
             if number == liar and question.limit == 1:
-                later = [c for c in LATER.get(question.newest, ()) if c.open_time in question.span]
-                return later[:1] or page
+                return [SHIFTED[question.newest]] if SHIFTED[question.newest].open_time in question.span else page
             return page
 
-        from tests.doubles.candles import candle
-
-        LATER = {False: [candle(DAY_START + 9 * HOUR_MS, interval=H1)], True: [candle(DAY_START, interval=H1)]}
         there = exchange(hours(2, 20))
         there.status, there.lie = status, lie
         plan = await plan_of(there, "2024-08-01")

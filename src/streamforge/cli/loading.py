@@ -195,7 +195,8 @@ def show_segments(segments: Sequence[views.Segment]) -> None:
 def _unfinished(ended: Ended, where: Where) -> CliError:
     workflow = ended.workflow
     flags = where.flags()
-    retry = f"go on with `streamforge retry {workflow.queue_id}{where.flags(exchange=True)}`; what is stored is not loaded again"
+    command = f"streamforge retry {workflow.queue_id}{where.flags(exchange=True)}"
+    retry = f"go on with `{command}`; what is stored is not loaded again"
     if ended.interrupted is not None:
         error = Interrupted(f"{workflow.queue_id} was stopped ({workflow.status}): {retry}")
         error.exit_code = ended.interrupted

@@ -68,6 +68,11 @@ def write(text: str) -> None:
     print(text, flush=True)
 
 
+def columns() -> int:
+    """How wide a table may be."""
+    return console().width if sys.stdout.isatty() else _WIDE
+
+
 def styled(word: str) -> Text:
     """A status or verdict in its colour."""
     from rich.text import Text
@@ -83,7 +88,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
     numbers = set(right)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        # What is copied into the next command stays on one line while there is room for it.
+        whole = column == "queue_id"
+        shown.add_column(column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=whole)
     for row in rows:
         shown.add_row(*row)
     out = console()

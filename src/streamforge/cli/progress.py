@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from streamforge.cli import output, views
@@ -69,14 +69,16 @@ class _Bar:
 
         self._console = output.console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=8, transient=True)
-        self._started = time.monotonic()
+        self._restore: Callable[[], None] = lambda: None
 
     def __enter__(self) -> _Bar:
+        self._restore = _without_echoed_signals()
         self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+        self._restore()
 
     def show(self, workflow: views.Workflow) -> None:
         self._live.update(self._drawn(workflow))
@@ -110,6 +112,25 @@ class _Bar:
             waiting = Text(f"  waits for {waits}", style="dim", no_wrap=True, overflow="ellipsis")
             rows.append(waiting)
         return Group(*rows)
+
+
+def _without_echoed_signals() -> Callable[[], None]:
+    """Keep the terminal from writing `^C` into the bar; what is returned undoes it."""
+    import termios
+
+    try:
+        before = termios.tcgetattr(sys.stdin)
+        changed = termios.tcgetattr(sys.stdin)
+        changed[3] &= ~termios.ECHOCTL
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, changed)
+    except (OSError, ValueError, termios.error):  # it is no terminal, or closed
+        return lambda: None
+
+    def restore() -> None:
+        with suppress(OSError, ValueError, termios.error):
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+    return restore
 
 
 def summary(workflow: views.Workflow) -> str:

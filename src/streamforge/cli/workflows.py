@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PAGE = 1000
+NARROW, NARROWER = 120, 85
 STATUSES = ("pending", "running", "stopping", "finished", "interrupted", "error")
 
 
@@ -68,24 +69,25 @@ async def queues(
     if not workflows:
         output.say("no workflow fits" if statuses or symbol or type_name else "there are no workflows")
         return 0
-    output.table(
-        ["queue_id", "status", "range", "stored", "of", "created"],
-        [
-            [
-                workflow.queue_id,
-                output.styled(workflow.status),
-                output.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
-                output.number(workflow.progress.records_stored),
-                output.number(workflow.progress.records_expected) or "?",
-                output.moment(workflow.created_at),
-            ]
-            for workflow in workflows
-        ],
-        right=("stored", "of"),
-    )
+    names = ["queue_id", "status", "range", "stored", "of", "created"]
+    if (width := output.columns()) < NARROW:  # a queue_id tells its day
+        names = ["queue_id", "status", "stored", "of"] if width >= NARROWER else ["queue_id", "status", "stored"]
+    cells = [_cells(workflow) for workflow in workflows]
+    output.table(names, [[row[name] for name in names] for row in cells], right=("stored", "of"))
     if more:
         output.say(f"the newest {limit} are shown; see more with --limit")
     return 0
+
+
+def _cells(workflow: views.Workflow) -> dict[str, str | Text]:
+    return {
+        "queue_id": workflow.queue_id,
+        "status": output.styled(workflow.status),
+        "range": output.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
+        "stored": output.number(workflow.progress.records_stored),
+        "of": output.number(workflow.progress.records_expected) or "?",
+        "created": output.moment(workflow.created_at),
+    }
 
 
 class _RawPage(msgspec.Struct):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -55,7 +56,7 @@ class Manager:
         self._parts = parts
         self._reconciler = reconciler
         self._new_code = new_code or _random_code
-        self._removing: set[str] = set()
+        self._busy: set[str] = set()
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
         checked = check(request)
@@ -103,14 +104,11 @@ class Manager:
         return Page(found[:limit], found[limit - 1].queue_id if more else None)
 
     async def remove(self, queue_id: str, *, data: bool = False) -> None:
-        workflow = await self.get(queue_id)
-        if not workflow.ended:
-            raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
-        self._removing.add(queue_id)
-        try:
+        with self._alone(queue_id):
+            workflow = await self.get(queue_id)
+            if not workflow.ended:
+                raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
             await self._remove(workflow, data=data)
-        finally:
-            self._removing.discard(queue_id)
 
     async def _remove(self, workflow: Workflow, *, data: bool) -> None:
         parts, queue_id = self._parts, workflow.queue_id
@@ -121,11 +119,8 @@ class Manager:
         await self._reconciler.actor.forget_jobs(workflow)
         await parts.history.remove(queue_id)
         stored = await parts.workflows.get(queue_id)
-        if stored is None:
-            return
-        if not stored.workflow.ended:
-            raise NotNow(f"workflow {queue_id} was started again meanwhile")
-        await parts.workflows.remove(stored)
+        if stored is not None:
+            await parts.workflows.remove(stored)
 
     async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
         await self.get(queue_id)
@@ -186,8 +181,6 @@ class Manager:
         return answers
 
     async def retry(self, queue_id: str) -> Workflow:
-        self._check_not_removed(queue_id)
-
         def change(workflow: Workflow) -> Workflow:
             if workflow.status not in (Status.INTERRUPTED, Status.ERROR):
                 raise NotNow(
@@ -196,7 +189,8 @@ class Manager:
             # Planned anew: what coverage has by now will not be loaded again.
             return next_round(open_again(workflow, plan=None), ())
 
-        return await self._change(queue_id, change)
+        with self._alone(queue_id):
+            return await self._change(queue_id, change)
 
     async def coverage(self, queue_id: str) -> Sequence[Segment]:
         workflow = await self.get(queue_id)
@@ -234,17 +228,16 @@ class Manager:
         return await self._parts.dead_letters.read(workflow, limit=limit)
 
     async def replay_dead_letters(self, queue_id: str) -> Workflow:
-        self._check_not_removed(queue_id)
-        workflow = await self.get(queue_id)
-        if not workflow.ended:
-            raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
-        if workflow.plan is None or not await self._parts.dead_letters.outstanding(workflow):
-            raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
-
         def change(latest: Workflow) -> Workflow:
             return latest if not latest.ended else replay_round(open_again(latest, plan=latest.plan))
 
-        return await self._change(queue_id, change)
+        with self._alone(queue_id):
+            workflow = await self.get(queue_id)
+            if not workflow.ended:
+                raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
+            if workflow.plan is None or not await self._parts.dead_letters.outstanding(workflow):
+                raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
+            return await self._change(queue_id, change)
 
     async def ready(self) -> Mapping[str, str | None]:
         found: dict[str, str | None] = {}
@@ -291,9 +284,16 @@ class Manager:
         except (RetryableError, TimeoutError):
             return self._parts.clock.now_ms()
 
-    def _check_not_removed(self, queue_id: str) -> None:
-        if queue_id in self._removing:
-            raise NotNow(f"workflow {queue_id} is being removed")
+    @contextmanager
+    def _alone(self, queue_id: str) -> Iterator[None]:
+        """What removes an ended workflow or lets it go on again excludes each other."""
+        if queue_id in self._busy:
+            raise NotNow(f"workflow {queue_id} is being removed or started again by another request: look at it anew")
+        self._busy.add(queue_id)
+        try:
+            yield
+        finally:
+            self._busy.discard(queue_id)
 
     async def _free_code(self, draft: Callable[[str], Workflow]) -> str:
         """A code that no workflow has or had: jobs are named by it, whatever the day and the interval."""

@@ -82,10 +82,7 @@ class Reconciler:
                 try:
                     await self._ear.wait(self._wake, self.HURRY_S if self._hurried() else self.LOOK_EVERY_S)
                     self._wake.clear()
-                    await self._refresh_jobs()
-                    # Deaf: it is not yet known whether they were silent, so nothing that ended is looked at.
-                    self._deaf = self._ended_silently() and not await self._ear.read_all()
-                    await self._look()
+                    await self.turn()
                     self.last_look, self.last_error = self._parts.clock.monotonic(), None
                 except Exception as error:
                     self.last_error = str(error) or repr(error)
@@ -99,6 +96,13 @@ class Reconciler:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._ear.close()
+
+    async def turn(self) -> None:
+        """Look once at the jobs and at every workflow, with what was heard; the actions go on beside it."""
+        await self._refresh_jobs()
+        # Deaf: it is not yet known whether they were silent, so nothing that ended is looked at.
+        self._deaf = self._ended_silently() and not await self._ear.read_all()
+        await self._look()
 
     def _hurried(self) -> bool:
         """Whether a job is about to be seen: it was just launched, or has said its last word."""

@@ -1,15 +1,15 @@
 """Rows of `klines` answers turned into candles: checked, in order, each once.
 
-A page is decoded into columns and checked as a whole, which costs a fraction of checking each value; only a page that
-fails is looked at row by row, to name the culprit.
+A page in the exchange's own spelling is checked as a whole by one expression, which costs a fraction of checking each
+value; any other page is looked at row by row, which also names the culprit.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain, islice, pairwise
-from operator import itemgetter, lt
+from itertools import islice, pairwise
+from operator import attrgetter, lt
 
 import msgspec
 
@@ -17,17 +17,37 @@ from streamforge_utils.model.candles import Candle, key_symbol
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
-Row = tuple[int, str, str, str, str, str, int, str, int, str, str, msgspec.Raw]
-"""Open time, open, high, low, close, volume, close time, quote volume, trades, taker base, taker quote, ignored."""
 
-_decode = msgspec.json.Decoder(list[Row]).decode
+class _Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A candle as the exchange writes it: an array of twelve."""
+
+    open_time: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    close_time: int
+    quote_volume: str
+    trades: int
+    taker_base: str
+    taker_quote: str
+    ignored: msgspec.Raw
+
+
+_decode = msgspec.json.Decoder(list[_Row]).decode
 _TEXTS = (1, 2, 3, 4, 5, 7, 9, 10)
-_DECIMAL = r"(?:0|[1-9][0-9]{0,39}+)(?:\.[0-9]{1,40}+)?"
-_is_decimal = re.compile(_DECIMAL).fullmatch
-_are_decimals = re.compile(rf"(?:{_DECIMAL},)*+").fullmatch
+_INTEGER = rb"(?:[1-9][0-9]{0,39}+|0)"
+_FRACTION = rb"\.[0-9]{1,40}+"
+_is_decimal = re.compile(f"{_INTEGER.decode()}(?:{_FRACTION.decode()})?").fullmatch
+_QUOTED = b'"%b%b"' % (_INTEGER, _FRACTION)
+_ROW = rb"\[%b\]" % b",".join(
+    [_INTEGER, *[_QUOTED] * 5, _INTEGER, _QUOTED, _INTEGER, _QUOTED, _QUOTED, rb'"[0-9.]*+"'],
+)
+_is_plain_page = re.compile(rb"\[%b(?:,%b)*+\]" % (_ROW, _ROW)).fullmatch
 _MS = range(10**12, 10**13)
 _US = range(10**15, 10**16)
-_open_time = itemgetter(0)
+_open_time = attrgetter("open_time")
 
 
 class MalformedPage(Exception):
@@ -72,60 +92,53 @@ def read_page(body: bytes, asked: Asked) -> Page:
         raise MalformedPage(f"{error}") from error
     if not rows:
         return Page(candles=[], dropped={})
-    rows = _checked(rows)
+    rows = _checked(rows, plain=_is_plain_page(body) is not None)
     dropped: dict[str, int] = {}
     rows = _in_order(rows, dropped)
-    newest_open_ms = rows[-1][0]
+    newest_open_ms = rows[-1].open_time
     rows = _inside(rows, asked, dropped)
     rows = _closed(rows, asked, newest_open_ms, dropped)
     rows = rows[-asked.limit :] if asked.newest else rows[: asked.limit]
     return Page(candles=_candles(rows, asked), dropped=dropped)
 
 
-def _checked(rows: list[Row]) -> list[Row]:
-    columns = tuple(zip(*rows, strict=True))
-    opens, closes = columns[0], columns[6]
+def _checked(rows: list[_Row], *, plain: bool) -> list[_Row]:
+    """The rows, times in milliseconds. plain: every number is known to be written as one, and none is negative."""
+    opens, closes = [row.open_time for row in rows], [row.close_time for row in rows]
     if min(opens) in _US and max(opens) in _US:
         rows = [_in_milliseconds(row) for row in rows]
-        return _checked(rows)
-    texts = ",".join(chain.from_iterable(columns[i] for i in _TEXTS))
-    fine = (
-        _are_decimals(texts + ",") is not None
-        and texts.count(",") == len(rows) * len(_TEXTS) - 1
-        and min(opens) in _MS
-        and max(opens) in _MS
-        and all(map(lt, opens, closes))
-        and max(closes) in _MS
-        and min(columns[8]) >= 0
-    )
-    if not fine:
+        opens, closes = [row.open_time for row in rows], [row.close_time for row in rows]
+    times_fine = min(opens) in _MS and max(opens) in _MS and all(map(lt, opens, closes)) and max(closes) in _MS
+    if not (plain and times_fine):
         for number, row in enumerate(rows):
             _check_row(number, row)
-        raise MalformedPage("times are not in one unit")
     return rows
 
 
-def _check_row(number: int, row: Row) -> None:
+def _check_row(number: int, row: _Row) -> None:
+    values = msgspec.structs.astuple(row)
     for position in _TEXTS:
-        text = str(row[position])
+        text = str(values[position])
         if _is_decimal(text) is None:
             raise MalformedPage(
-                f"row {number} (open time {row[0]}), column {position}: {text[:40]!r} is no decimal number"
+                f"row {number} (open time {row.open_time}), column {position}: {text[:40]!r} is no decimal number"
             )
-    if row[0] not in _MS:
-        raise MalformedPage(f"row {number}: open time {row[0]} is not in milliseconds, or units are mixed")
-    if row[6] not in _MS or row[6] <= row[0]:
-        raise MalformedPage(f"row {number} (open time {row[0]}): close time {row[6]} is not after it in milliseconds")
-    if row[8] < 0:
-        raise MalformedPage(f"row {number} (open time {row[0]}): {row[8]} trades")
+    if row.open_time not in _MS:
+        raise MalformedPage(f"row {number}: open time {row.open_time} is not in milliseconds, or units are mixed")
+    if row.close_time not in _MS or row.close_time <= row.open_time:
+        raise MalformedPage(
+            f"row {number} (open time {row.open_time}): close time {row.close_time} is not after it in milliseconds"
+        )
+    if row.trades < 0:
+        raise MalformedPage(f"row {number} (open time {row.open_time}): {row.trades} trades")
 
 
-def _in_milliseconds(row: Row) -> Row:
-    return (row[0] // 1000, *row[1:6], row[6] // 1000, *row[7:])
+def _in_milliseconds(row: _Row) -> _Row:
+    return msgspec.structs.replace(row, open_time=row.open_time // 1000, close_time=row.close_time // 1000)
 
 
-def _in_order(rows: list[Row], dropped: dict[str, int]) -> list[Row]:
-    opens = [row[0] for row in rows]
+def _in_order(rows: list[_Row], dropped: dict[str, int]) -> list[_Row]:
+    opens = [row.open_time for row in rows]
     if all(map(lt, opens, islice(opens, 1, None))):
         return rows
     disorder = sum(1 for left, right in pairwise(opens) if left > right)
@@ -134,30 +147,34 @@ def _in_order(rows: list[Row], dropped: dict[str, int]) -> list[Row]:
     rows = sorted(rows, key=_open_time)
     kept = rows[:1]
     for row in rows[1:]:
-        if row[0] != kept[-1][0]:
+        if row.open_time != kept[-1].open_time:
             kept.append(row)
-        elif row[:11] != kept[-1][:11]:
-            raise MalformedPage(f"two different rows open at {row[0]}")
+        elif _told(row) != _told(kept[-1]):
+            raise MalformedPage(f"two different rows open at {row.open_time}")
     if len(kept) < len(rows):
         dropped["duplicate"] = len(rows) - len(kept)
     return kept
 
 
-def _inside(rows: list[Row], asked: Asked, dropped: dict[str, int]) -> list[Row]:
+def _told(row: _Row) -> tuple[object, ...]:
+    return msgspec.structs.astuple(row)[:-1]
+
+
+def _inside(rows: list[_Row], asked: Asked, dropped: dict[str, int]) -> list[_Row]:
     span, sent_span = asked.span, asked.sent_span
-    if rows[0][0] >= span.start_ms and rows[-1][0] < span.end_ms:
+    if rows[0].open_time >= span.start_ms and rows[-1].open_time < span.end_ms:
         return rows
-    unasked = sum(1 for row in rows if row[0] not in sent_span)
+    unasked = sum(1 for row in rows if row.open_time not in sent_span)
     if unasked:
         dropped["outside"] = unasked
-    return [row for row in rows if row[0] in span]
+    return [row for row in rows if row.open_time in span]
 
 
-def _closed(rows: list[Row], asked: Asked, newest_open_ms: int, dropped: dict[str, int]) -> list[Row]:
+def _closed(rows: list[_Row], asked: Asked, newest_open_ms: int, dropped: dict[str, int]) -> list[_Row]:
     observed_ms, interval = asked.observed_ms, asked.interval
-    closed = [row for row in rows if row[6] < observed_ms] if any(row[6] >= observed_ms for row in rows) else rows[:]
+    closed = [row for row in rows if row.close_time < observed_ms]
     while closed:
-        open_ms, close_ms = closed[-1][0], closed[-1][6]
+        open_ms, close_ms = closed[-1].open_time, closed[-1].close_time
         # A bar that an outage cut short names an early end while it may still be changed: its whole length counts.
         still_open = interval.close_time(open_ms) >= observed_ms
         doubtful = close_ms >= asked.local_ms and newest_open_ms <= close_ms
@@ -171,39 +188,26 @@ def _closed(rows: list[Row], asked: Asked, newest_open_ms: int, dropped: dict[st
     return closed
 
 
-def _candles(rows: Sequence[Row], asked: Asked) -> list[Candle]:
+def _candles(rows: Sequence[_Row], asked: Asked) -> list[Candle]:
     symbol, spelled, version = asked.symbol, asked.interval.value, asked.observed_ms
     prefix = f"{key_symbol(symbol)}_{spelled}_"
     return [
         Candle(
-            key=f"{prefix}{open_time}",
+            key=f"{prefix}{row.open_time}",
             version=version,
             symbol=symbol,
             interval=spelled,
-            open_time=open_time,
-            open=open_,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-            close_time=close_time,
-            quote_asset_volume=quote_volume,
-            number_of_trades=trades,
-            taker_buy_base_asset_volume=taker_base,
-            taker_buy_quote_asset_volume=taker_quote,
+            open_time=row.open_time,
+            open=row.open,
+            high=row.high,
+            low=row.low,
+            close=row.close,
+            volume=row.volume,
+            close_time=row.close_time,
+            quote_asset_volume=row.quote_volume,
+            number_of_trades=row.trades,
+            taker_buy_base_asset_volume=row.taker_base,
+            taker_buy_quote_asset_volume=row.taker_quote,
         )
-        for (
-            open_time,
-            open_,
-            high,
-            low,
-            close,
-            volume,
-            close_time,
-            quote_volume,
-            trades,
-            taker_base,
-            taker_quote,
-            _,
-        ) in rows
+        for row in rows
     ]

@@ -1,0 +1,71 @@
+"""dlq: what could not be stored is listed with its reason, and read again on request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from streamforge.cli.loading import again
+from streamforge.cli.session import Where
+from streamforge.cli.workflows import dead_letters
+from streamforge.manager.api.app import create_app
+from streamforge.manager.api.server import serve
+from streamforge.manager.service import DeadLetter, StartRequest
+from streamforge.manager.workflow import Status
+from tests.doubles.service import ServiceDouble
+
+LETTER = DeadLetter(
+    topic="t",
+    partition=0,
+    offset=17,
+    attempt=2,
+    reason="candle BTCUSDT_1m_1: a number is not finite",
+    time_ms=1_722_470_400_000,
+    key=b"BTCUSDT_1m_1",
+    value=b'{"open": "nan", "padding": "' + b"x" * 100 + b'"}',
+)
+
+
+@asynccontextmanager
+async def manager(service: ServiceDouble) -> AsyncIterator[Where]:
+    server = await serve(create_app(service), port=0)
+    try:
+        yield Where(server=server.url)
+    finally:
+        await server.close()
+
+
+async def ended(service: ServiceDouble) -> str:
+    workflow, _ = await service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01"))
+    service.end(workflow.queue_id, Status.FINISHED)
+    service.letters[workflow.queue_id] = [LETTER]
+    return workflow.queue_id
+
+
+async def test_letters_are_listed_with_their_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    service = ServiceDouble()
+    queue_id = await ended(service)
+    async with manager(service) as where:
+        assert await dead_letters(queue_id, where, limit=10, as_json=False) == 0
+        out, err = capsys.readouterr()
+        assert await dead_letters(queue_id, where, limit=10, as_json=True) == 0
+        found = json.loads(capsys.readouterr().out)
+    row = out.splitlines()[2]
+    assert row.split()[:2] == ["17", "2"]
+    assert "candle BTCUSDT_1m_1: a number is not finite" in row
+    assert '{"open": "nan"' in row
+    assert "x" * 100 not in out
+    assert err == f"1 dead letters; once the cause is gone: streamforge dlq replay {queue_id} --server {where.server}\n"
+    assert found["dead_letters"][0]["value"] == LETTER.value.decode()
+
+
+async def test_a_replay_can_be_left_to_the_manager(capsys: pytest.CaptureFixture[str]) -> None:
+    service = ServiceDouble()
+    queue_id = await ended(service)
+    async with manager(service) as where:
+        assert await again(queue_id, "dlq/replay", where, detach=True) == 0
+    assert capsys.readouterr().out == f"{queue_id}\n"
+    assert service.workflows[queue_id].status is Status.RUNNING

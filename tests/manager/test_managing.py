@@ -1,0 +1,434 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from streamforge.manager.policy import Policy
+from streamforge.manager.service import KeyReused, NotFound, NotNow, StartRequest
+from streamforge.manager.workflow import Status, StepStatus, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.candles import encode_candle, stored_document
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import BannedError, InvalidInput, RetryableError
+from streamforge_utils.model.events import Event, encode_event
+from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.ports.store import Document
+from tests.doubles.candles import candle
+from tests.doubles.scriptedexchange import ScriptedExchange
+from tests.manager.support import (
+    DAY_START,
+    LOADER,
+    MINUTE_MS,
+    NOW,
+    SINK,
+    World,
+    accepted,
+    attempt,
+    decide_running,
+    replace,
+    said,
+    step,
+)
+
+REQUEST = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")
+
+
+@pytest.fixture
+async def world() -> World:
+    world = World()
+    await world.start()
+    return world
+
+
+def codes(*wanted: str) -> Iterator[str]:
+    yield from wanted
+
+
+async def put(world: World, workflow: Workflow, **fields: object) -> str:
+    stored = await world.parts.workflows.create(replace(workflow, **fields))
+    return stored.workflow.queue_id
+
+
+async def ended(world: World, status: Status = Status.INTERRUPTED) -> str:
+    """A workflow of which one attempt of each step has run."""
+    workflow = decide_running()
+    for target in (LOADER, SINK):
+        of = step(workflow, target)
+        last = replace(attempt(workflow, target), ended_ms=NOW, last_word="interrupted", outcome="interrupted")
+        workflow = workflow.with_step(replace(of, status=StepStatus.INTERRUPTED, attempts=(last,)))
+    return await put(world, workflow, status=status, ended_ms=NOW, surveyed=True, stop_asked_ms=NOW)
+
+
+# Starting
+
+
+async def test_a_request_is_stored_before_it_is_answered(world: World) -> None:
+    workflow, new = await world.manager.start(REQUEST)
+    assert new
+    assert workflow.status is Status.PENDING
+    assert ("workflow", workflow.queue_id) in world.store.states
+    assert world.launcher.started == []
+
+
+async def test_what_the_exchange_does_not_know_is_refused_at_once(world: World) -> None:
+    with pytest.raises(InvalidInput, match="NOSUCH") as refused:
+        await world.manager.start(replace(REQUEST, symbol="NOSUCH"))
+    assert refused.value.field == "symbol"
+    assert not world.parts.workflows.live
+
+
+async def test_an_exchange_that_does_not_answer_keeps_nobody_from_asking(world: World) -> None:
+    assert isinstance(world.exchange, ScriptedExchange)
+    world.exchange.failing = RetryableError("no route")
+    assert (await world.manager.start(REQUEST))[0].status is Status.PENDING
+    world.exchange.failing = BannedError("banned", until_ms=world.clock.now_ms() + 60_000, retry_after=60)
+    assert (await world.manager.start(REQUEST))[0].status is Status.PENDING
+    assert world.reconciler.actor.banned_until_ms > world.clock.now_ms()
+
+
+async def test_too_many_are_refused_for_now() -> None:
+    world = World(policy=Policy(max_live=1))
+    await world.start()
+    await world.manager.start(REQUEST)
+    with pytest.raises(RetryableError) as refused:
+        await world.manager.start(REQUEST)
+    assert refused.value.retry_after == 30
+
+
+async def test_two_workflows_never_share_a_code(world: World) -> None:
+    """Jobs are named by symbol, target and code alone."""
+    drawn = codes("aaaaaa", "aaaaaa", "bbbbbb")
+    await world.start(lambda: next(drawn))
+    one, _ = await world.manager.start(REQUEST)
+    other, _ = await world.manager.start(replace(REQUEST, time_range="2024-08-02"))
+    assert (one.queue_id[-6:], other.queue_id[-6:]) == ("aaaaaa", "bbbbbb")
+
+
+async def test_no_code_left_is_said(world: World) -> None:
+    await world.start(lambda: "aaaaaa")
+    await world.manager.start(REQUEST)
+    with pytest.raises(RetryableError, match="no free queue_id"):
+        await world.manager.start(REQUEST)
+
+
+async def test_the_same_key_and_request_give_the_same_workflow(world: World) -> None:
+    one, new = await world.manager.start(REQUEST, idempotency_key="k")
+    same, again = await world.manager.start(REQUEST, idempotency_key="k")
+    assert (one.queue_id, new, again) == (same.queue_id, True, False)
+    with pytest.raises(KeyReused):
+        await world.manager.start(replace(REQUEST, again=True), idempotency_key="k")
+    other, _ = await world.manager.start(REQUEST, idempotency_key="K")
+    assert other.queue_id != one.queue_id
+
+
+async def test_the_same_key_many_times_at_once_gives_one_workflow(world: World) -> None:
+    answers = await asyncio.gather(*(world.manager.start(REQUEST, idempotency_key="k") for _ in range(8)))
+    assert len({workflow.queue_id for workflow, _ in answers}) == 1
+    assert sum(new for _, new in answers) == 1
+    assert len(world.parts.workflows.live) == 1
+
+
+@pytest.mark.parametrize("lost", range(1, 4))
+async def test_a_crash_at_any_write_leaves_a_request_that_can_be_sent_again(lost: int) -> None:
+    """The code, the reservation and the workflow are three writes: the manager dies after one of them."""
+    world = World()
+    await world.start()
+    writes = 0
+    put_state = world.store.put
+
+    async def dying(kind: str, id: str, body: bytes, **fields: object) -> object:
+        nonlocal writes
+        state = await put_state(kind, id, body, **fields)  # type: ignore[arg-type]
+        writes += 1
+        if writes == lost:
+            raise asyncio.CancelledError
+        return state
+
+    world.store.put = dying  # type: ignore[method-assign, assignment]
+    with pytest.raises(asyncio.CancelledError):
+        await world.manager.start(REQUEST, idempotency_key="k")
+    await world.start()
+    workflow, new = await world.manager.start(REQUEST, idempotency_key="k")
+    assert new is (lost < 3)
+    assert list(world.parts.workflows.live) == [workflow.queue_id]
+    assert len([id for kind, id in world.store.states if kind == "workflow"]) == 1
+
+
+# Finding
+
+
+async def test_pages_of_workflows(world: World) -> None:
+    for number in range(5):
+        await put(world, accepted(f"00000{number}", created_ms=NOW + number))
+    page = await world.manager.find(limit=2)
+    assert [w.queue_id[-1] for w in page.workflows] == ["4", "3"]
+    page = await world.manager.find(limit=2, cursor=page.cursor)
+    page = await world.manager.find(limit=2, cursor=page.cursor)
+    assert ([w.queue_id[-1] for w in page.workflows], page.cursor) == (["0"], None)
+    assert (await world.manager.find(limit=5)).cursor is None
+    assert (
+        len((await world.manager.find(statuses=[Status.PENDING], symbol="btcusdt", type="api_candles_1m")).workflows)
+        == 5
+    )
+    assert (await world.manager.find(statuses=[Status.ERROR])).workflows == []
+    with pytest.raises(InvalidInput) as refused:
+        await world.manager.find(cursor="wf-nobody-20240801-zzzzzz")
+    assert refused.value.field == "cursor"
+
+
+async def test_nobody_knows_what_is_not_there(world: World) -> None:
+    nobody = "wf-nobody-20240801-zzzzzz"
+    manager = world.manager
+    for call in (
+        manager.get, manager.stop, manager.retry, manager.remove, manager.ping, manager.events, manager.coverage,
+        manager.dead_letters, manager.replay_dead_letters,
+    ):  # fmt: skip
+        with pytest.raises(NotFound, match=nobody):
+            await call(nobody)
+
+
+# Stopping, retrying
+
+
+async def test_stopping_twice_is_stopping_once(world: World) -> None:
+    queue_id = await put(world, decide_running())
+    first = await world.manager.stop(queue_id)
+    assert first.status is Status.STOPPING
+    assert await world.manager.stop(queue_id) == first
+
+
+async def test_what_has_ended_cannot_be_stopped_and_what_goes_on_not_retried(world: World) -> None:
+    queue_id = await ended(world, Status.FINISHED)
+    with pytest.raises(NotNow, match="finished"):
+        await world.manager.stop(queue_id)
+    with pytest.raises(NotNow, match="finished"):
+        await world.manager.retry(queue_id)
+
+
+@pytest.mark.parametrize("status", [Status.INTERRUPTED, Status.ERROR])
+async def test_a_retry_is_planned_anew_under_new_names(world: World, status: Status) -> None:
+    queue_id = await ended(world, status)
+    again = await world.manager.retry(queue_id)
+    assert (again.status, again.plan, again.proof, again.stop_asked_ms, again.ended_ms) == (
+        Status.PENDING, None, None, None, None,
+    )  # fmt: skip
+    assert not again.surveyed
+    assert {(s.status, s.round_from, s.failures, len(s.attempts)) for s in again.steps} == {
+        (StepStatus.WAITING, 2, 0, 1)
+    }
+    assert queue_id in world.parts.workflows.live
+    with pytest.raises(NotNow):
+        await world.manager.retry(queue_id)
+
+
+# Removing
+
+
+async def test_what_goes_on_is_not_removed(world: World) -> None:
+    queue_id = await put(world, decide_running())
+    with pytest.raises(NotNow, match="stop it"):
+        await world.manager.remove(queue_id)
+
+
+async def stored_day(world: World, queue_id: str) -> Workflow:
+    """The workflow's topics, jobs, history, records and coverage are there."""
+    workflow = await world.manager.get(queue_id)
+    for topic in (workflow.topic, names.dlq_topic(workflow.topic)):
+        await world.bus.create_topic(TopicSpec(name=topic))
+    await world.parts.history.append([(queue_id, 1, b"{}")])
+    opens = range(DAY_START - 2 * MINUTE_MS, DAY_START + 3 * MINUTE_MS, MINUTE_MS)
+    documents = [Document(*stored_document(None, encode_candle(candle(time)))) for time in opens]
+    await world.store.upsert(workflow.collection, documents)
+    whole = Segment(
+        start_ms=DAY_START - 2 * MINUTE_MS,
+        end_ms=DAY_START + 3 * MINUTE_MS,
+        verdict=Verdict.STORED,
+        collection=workflow.collection,
+    )
+    await world.parts.coverage.lay_over(workflow.series, [whole])
+    return workflow
+
+
+async def test_removing_forgets_all_but_the_records(world: World) -> None:
+    queue_id = await ended(world)
+    workflow = await stored_day(world, queue_id)
+    await world.manager.remove(queue_id)
+    with pytest.raises(NotFound):
+        await world.manager.get(queue_id)
+    assert await world.bus.topics() == ["queue-control", "queue-events"]
+    assert sorted(world.launcher.forgotten) == sorted(attempt(workflow, target).job for target in (LOADER, SINK))
+    assert await world.parts.history.read(queue_id, after=-1, limit=9) == []
+    assert len(world.store.documents[workflow.collection]) == 5
+    assert len(await world.parts.coverage.of(workflow.series)) == 1
+
+
+async def test_removing_with_data_takes_the_workflows_range_and_its_coverage_alone(world: World) -> None:
+    queue_id = await ended(world)
+    workflow = await stored_day(world, queue_id)
+    await world.manager.remove(queue_id, data=True)
+    assert [k[-13:] for k in world.store.documents[workflow.collection]] == [
+        str(DAY_START - 2 * MINUTE_MS),
+        str(DAY_START - MINUTE_MS),
+    ]
+    assert [(s.start_ms, s.end_ms) for s in await world.parts.coverage.of(workflow.series)] == [
+        (DAY_START - 2 * MINUTE_MS, DAY_START)
+    ]
+
+
+async def test_an_empty_collection_is_removed_with_its_data(world: World) -> None:
+    queue_id = await ended(world)
+    workflow = await stored_day(world, queue_id)
+    world.store.documents[workflow.collection] = {
+        key: document
+        for key, document in world.store.documents[workflow.collection].items()
+        if int(key[-13:]) >= DAY_START
+    }
+    await world.manager.remove(queue_id, data=True)
+    assert workflow.collection not in world.store.documents
+
+
+async def test_what_is_being_removed_is_not_started_again(world: World) -> None:
+    queue_id = await ended(world)
+    workflow = await stored_day(world, queue_id)
+    removing = asyncio.create_task(world.manager.remove(queue_id, data=True))
+    while not removing.done():
+        await asyncio.sleep(0)
+        with pytest.raises((NotNow, NotFound)):
+            await world.manager.retry(queue_id)
+    await removing
+    assert workflow.queue_id not in world.parts.workflows.live
+    with pytest.raises(NotFound):
+        await world.manager.retry(queue_id)
+
+
+async def test_what_is_being_started_again_is_not_removed(world: World) -> None:
+    queue_id = await ended(world)
+    retrying = asyncio.create_task(world.manager.retry(queue_id))
+    await asyncio.sleep(0)
+    with pytest.raises(NotNow):
+        await world.manager.remove(queue_id, data=True)
+    assert (await retrying).status is Status.PENDING
+
+
+# Pinging
+
+
+async def answering(world: World, queue_id: str, *telemetry: str) -> None:
+    """Workers that answer the next ping, and one that answers another one's."""
+    workflow = await world.manager.get(queue_id)
+    while not (pings := world.commands("ping")):
+        await world.bus.sent.wait()
+    for of in workflow.steps:
+        if of.telemetry_id in telemetry:
+            pong = replace(said(workflow, of.target, "pong"), ping_ts=pings[0]["sent_at"], ponged_at=1.0)
+            for listener in tuple(world.reconciler.listeners):
+                listener(replace(pong, ping_ts=1.5), 0.0)
+                listener(replace(pong, queue_id="wf-other-20240801-aaaaaa"), 0.0)
+                listener(pong, 0.0)
+
+
+async def test_a_ping_tells_who_answered_and_who_did_not(world: World) -> None:
+    queue_id = await put(world, decide_running())
+    loader, sink = (f"{target}__abc123" for target in (LOADER, SINK))
+    asking = asyncio.create_task(world.manager.ping(queue_id, timeout_s=0.2))
+    await answering(world, queue_id, loader)
+    answers = await asking
+    assert answers[loader] is not None
+    assert answers[sink] is None
+    assert world.reconciler.listeners == set()
+    world.bus.log["queue-control"].clear()
+    asking = asyncio.create_task(world.manager.ping(queue_id, timeout_s=50))
+    await answering(world, queue_id, loader, sink)
+    assert all(seconds is not None for seconds in (await asking).values()), (
+        "all have answered: nothing more to wait for"
+    )
+
+
+async def test_where_nobody_runs_nobody_is_asked(world: World) -> None:
+    queue_id = await put(world, accepted())
+    assert set((await world.manager.ping(queue_id)).values()) == {None}
+    assert world.commands("ping") == []
+
+
+# Dead letters, records, following
+
+
+async def test_a_replay_needs_an_end_and_something_to_replay(world: World) -> None:
+    queue_id = await ended(world, Status.ERROR)
+    workflow = await world.manager.get(queue_id)
+    with pytest.raises(NotNow, match="no dead letters"):
+        await world.manager.replay_dead_letters(queue_id)
+    topic = names.dlq_topic(workflow.topic)
+    await world.bus.create_topic(TopicSpec(name=topic))
+    world.bus.append(topic, Message(b"k", b"v"))
+    assert len(await world.manager.dead_letters(queue_id)) == 1
+    again = await world.manager.replay_dead_letters(queue_id)
+    assert (again.status, again.plan, again.surveyed) == (Status.RUNNING, workflow.plan, False)
+    assert [(s.target, s.status) for s in again.steps if s.role.value == "loader"] == [(LOADER, StepStatus.FINISHED)]
+    with pytest.raises(NotNow, match="running"):
+        await world.manager.replay_dead_letters(queue_id)
+
+
+async def keys(world: World, collection: str, **fields: object) -> list[int]:
+    batches = [batch async for batch in world.manager.records(collection, **fields)]  # type: ignore[arg-type]
+    return [(int(key[-13:]) - DAY_START) // MINUTE_MS for batch in batches for key, _ in batch]
+
+
+async def test_records_in_pages_and_by_range(world: World) -> None:
+    opens = [DAY_START + n * MINUTE_MS for n in range(10)]
+    documents = [Document(*stored_document(None, encode_candle(candle(time)))) for time in opens]
+    await world.store.upsert("c", documents)
+    assert await keys(world, "c") == list(range(10))
+    assert await keys(world, "c", limit=3) == [0, 1, 2]
+    assert await keys(world, "c", after=documents[2].key, limit=3) == [3, 4, 5]
+    span = msgspec.structs.replace(accepted().span, start_ms=opens[4], end_ms=opens[8])
+    assert await keys(world, "c", span=span, limit=3) == [4, 5, 6]
+    assert await keys(world, "c", limit=0) == []
+    with pytest.raises(NotFound, match="nothing"):
+        await keys(world, "nothing")
+    await world.parts.history.append([("wf-a-20240801-aaaaaa", 1, b"{}")])
+    assert await world.manager.collections() == ["c"]
+
+
+async def test_following_ends_with_the_workflow(world: World) -> None:
+    queue_id = await put(world, decide_running())
+    workflow = await world.manager.get(queue_id)
+    seen: list[str] = []
+
+    async def follow() -> None:
+        async for event in world.manager.follow(queue_id):
+            word = msgspec.json.decode(event.body, type=Event).event
+            seen.append(word)
+
+    following = asyncio.create_task(follow())
+    await world.parts.history.append([(queue_id, 1, encode_event(said(workflow, SINK, "loading")))])
+    await asyncio.sleep(0.01)
+    await world.parts.workflows.change(queue_id, lambda w: replace(w, status=Status.FINISHED, ended_ms=NOW))
+    await world.parts.history.append([(queue_id, 2, encode_event(said(workflow, SINK, "finished")))])
+    await asyncio.wait_for(following, 20)
+    assert seen == ["loading", "finished"]
+
+
+async def test_coverage_is_that_of_the_series(world: World) -> None:
+    queue_id = await ended(world)
+    await stored_day(world, queue_id)
+    assert [s.verdict.value for s in await world.manager.coverage(queue_id)] == ["stored", "unknown"]
+    assert len(await world.manager.series_coverage("btcusdt", "api_candles_1m")) == 1
+    assert await world.manager.series_coverage("ethusdt", "api_candles_1m", accepted().span) == ()
+
+
+async def test_readiness_names_what_is_wrong(world: World) -> None:
+    assert (await world.manager.ready())["reconciler"] == "it has not looked at the workflows yet"
+    world.store.failing = RetryableError("no disk")
+    world.launcher.failing = RuntimeError("a bug")
+    world.reconciler.last_error = "stuck"
+    ready = await world.manager.ready()
+    assert ready == {"bus": None, "store": "no disk", "launcher": "a bug", "reconciler": "stuck"}
+    world.store.failing = world.launcher.failing = world.reconciler.last_error = None
+    world.reconciler.last_look = world.clock.monotonic()
+    assert set((await world.manager.ready()).values()) == {None}
+    world.reconciler.last_look -= 31
+    assert "not looked for 31 s" in str((await world.manager.ready())["reconciler"])

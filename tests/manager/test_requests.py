@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.service import StartRequest, StepRequest
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.runtime.worker import Role
+from tests.manager.support import DAY_START, LOADER, NOW, SINK
+
+
+def asked(**fields: Any) -> Workflow:
+    request = {"symbol": "BTCUSDT", "type": "api_candles_1m", "time_range": "2024-08-01", **fields}
+    return workflow_of(check(StartRequest(**request)), code="abc123", now_ms=NOW, exchange_now_ms=NOW)
+
+
+def steps(*wanted: StepRequest | str) -> tuple[StepRequest, ...]:
+    return tuple(StepRequest(target=step) if isinstance(step, str) else step for step in wanted)
+
+
+def test_the_plain_request() -> None:
+    workflow = asked(symbol="btcusdt")
+    assert workflow.queue_id == "wf-btcusdt-api_candles_1m-20240801-abc123"
+    assert (workflow.symbol, workflow.type, workflow.status) == ("BTCUSDT", "api_candles_1m", Status.PENDING)
+    assert workflow.topic == "wf-btcusdt-api_candles_1m-20240801-abc123-data"
+    assert workflow.collection == "btcusdt_api_candles_1m_2024_08_01"
+    assert (workflow.span.start_ms, workflow.clipped, workflow.created_ms) == (DAY_START, False, NOW)
+    assert {(s.target, s.role, s.telemetry_id) for s in workflow.steps} == {
+        (LOADER, Role.LOADER, "loader-api-candles__abc123"),
+        (SINK, Role.SINK, "arango-candles__abc123"),
+    }
+
+
+def test_a_month_is_no_minute() -> None:
+    month = asked(type="api_candles_1M", time_range="2024-01")
+    assert month.type == asked(type="api_candles_1mo", time_range="2024-01").type == "api_candles_1M"
+    assert month.queue_id == "wf-btcusdt-api_candles_1mo-20240101-abc123"
+    assert month.collection == "btcusdt_api_candles_1mo_2024_01_01"
+
+
+def test_an_end_in_the_future_is_clipped_and_both_are_kept() -> None:
+    workflow = asked(time_range="2024-08-01:2030")
+    assert (workflow.requested, workflow.span.end_ms, workflow.clipped) == ("2024-08-01:2030", NOW, True)
+
+
+def test_images_parameters_and_a_collection_of_ones_own() -> None:
+    loader = StepRequest(target=LOADER, image="registry.local:5000/loader@sha256:0a", parameters={"concurrency": 2})
+    workflow = asked(steps=steps(loader, SINK), collection="Mine-1", again=True)
+    found = workflow.step(LOADER)
+    assert found is not None
+    assert (found.image, found.parameters) == (loader.image, {"concurrency": 2})
+    assert (workflow.collection, workflow.again) == ("Mine-1", True)
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"symbol": ""}, "symbol", "1 to 60"),
+    ({"symbol": "BTC USDT"}, "symbol", "characters"),
+    ({"symbol": "BTC/USDT"}, "symbol", "'/'"),
+    ({"symbol": "X" * 61}, "symbol", "1 to 60"),
+    ({"type": "api_candles"}, "type", "api_candles_1m"),
+    ({"type": "api_candles_2m"}, "type", "choose one of"),
+    ({"type": "api_candles_1m\n"}, "type", "choose one of"),
+    ({"type": "nothing"}, "type", "choose one of"),
+    ({"time_range": ""}, "time_range", "write 2024"),
+    ({"time_range": "2024-13"}, "time_range", "no date"),
+    ({"time_range": "2024-02-30"}, "time_range", "no date"),
+    ({"time_range": "2024-08-02:2024-08-01"}, "time_range", "not after"),
+    ({"time_range": "2024-08-01:2024-08-01"}, "time_range", "not after"),
+    ({"time_range": "2024-08-01\n"}, "time_range", "write 2024"),
+    ({"time_range": "2024-08-11"}, "time_range", "future"),
+    ({"time_range": "1969"}, "time_range", "before 1970"),
+    ({"steps": ()}, "targets", "a loader and a sink"),
+    ({"steps": steps(LOADER)}, "targets", SINK),
+    ({"steps": steps(SINK)}, "targets", LOADER),
+    ({"steps": steps(LOADER, SINK, SINK)}, "targets", "twice"),
+    ({"steps": steps(LOADER, "nobody")}, "targets", "'nobody' is not known"),
+    ({"steps": steps(LOADER, "../../etc/passwd")}, "targets", "not known"),
+    ({"steps": steps(StepRequest(target=LOADER, image="a b"), SINK)}, "image", "no name of an image"),
+    ({"steps": steps(StepRequest(target=LOADER, image="-x"), SINK)}, "image", "no name of an image"),
+    ({"steps": steps(StepRequest(target=LOADER, parameters={"speed": 1}), SINK)}, "parameters", "concurrency"),
+    ({"steps": steps(StepRequest(target=LOADER, parameters={"concurrency": 0}), SINK)}, "parameters", ">= 1"),
+    ({"steps": steps(StepRequest(target=LOADER, parameters={"concurrency": "4"}), SINK)}, "parameters", "int"),
+    ({"collection": "1a"}, "collection_name", "begin with a letter"),
+    ({"collection": "a/b"}, "collection_name", "digits"),
+    ({"collection": "a" * 257}, "collection_name", "at most 256"),
+    ({"collection": "streamforge-history"}, "collection_name", "are ours"),
+    ({"collection": "StreamForge"}, "collection_name", "are ours"),
+]
+
+
+@pytest.mark.parametrize(("fields", "field", "words"), REFUSED, ids=[repr(case[0])[:60] for case in REFUSED])
+def test_refusals_name_the_field_and_what_is_acceptable(fields: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        asked(**fields)
+    assert refused.value.field == field
+    assert words in str(refused.value)

@@ -28,7 +28,7 @@ START_MS, END_MS = 1_714_521_600_000, 1_716_249_600_000
 def manager(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
     settings = {
         "STREAMFORGE_SILENT_SECONDS": "2.5",
-        "STREAMFORGE_STUCK_SECONDS": "2.5",
+        "STREAMFORGE_STUCK_SECONDS": "5",
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "20",
     }
     with rig.manager(tmp_path_factory.mktemp("trouble") / "data", exchange.url, **settings) as found:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from streamforge.manager import reconciler as reconciling
-from streamforge.manager.deciding import decide
 from streamforge.manager.deciding import World as Facts
+from streamforge.manager.deciding import decide
 from streamforge.manager.hearing import MOST, Ear
 from streamforge.manager.policy import Policy
 from streamforge.manager.repository import KIND
@@ -143,7 +143,7 @@ async def test_what_waits_for_a_slot_gets_it_in_turn() -> None:
     await world.die()
     await world.start()
     await world.manager.stop(ids[0])
-    await world.turns(8)
+    await world.turns(25)
     assert [(await world.workflow(i)).status.value for i in ids] == ["interrupted", "running", "pending"]
     await world.die()
 
@@ -191,7 +191,8 @@ async def test_a_last_word_behind_many_events_is_found_before_another_one_is_wri
 class SlowPoll:
     """A consumer of which the first poll has looked, and found nothing, before the message came."""
 
-    def __init__(self, gate: asyncio.Event) -> None:
+    def __init__(self, bus: MemoryBus, gate: asyncio.Event) -> None:
+        self._bus = bus
         self._gate = gate
         self._polls = 0
 
@@ -199,7 +200,7 @@ class SlowPoll:
         self._polls += 1
         if self._polls == 1:
             await self._gate.wait()
-        return [Received("queue-events", 0, 0, None, b"word", 0)] if self._polls == 2 else []
+        return self._bus.messages("queue-events") if self._polls == 2 else []
 
     async def commit(self, offsets: object) -> None: ...
 
@@ -213,10 +214,12 @@ async def test_a_poll_that_had_looked_before_proves_nothing() -> None:
 
     class Bus(MemoryBus):
         async def consumer(self, *args: object, **kwargs: object) -> Consumer:
-            return SlowPoll(gate)
+            return SlowPoll(self, gate)
 
-    ear = Ear(Bus(), "queue-events")
+    bus = Bus()
+    ear = Ear(bus, bus, "queue-events")
     await ear.wait(asyncio.Event(), 0.01)
+    bus.log["queue-events"] = [Received("queue-events", 0, 0, None, b"word", 0)]
     gate.set()
     assert await ear.read_all()
     assert [received.value for received in ear.heard] == [b"word"]
@@ -226,7 +229,7 @@ async def test_a_poll_that_had_looked_before_proves_nothing() -> None:
 async def test_the_ear_waits_no_longer_and_no_shorter_than_it_should() -> None:
     bus = MemoryBus()
     bus.log["queue-events"] = []
-    ear, waking, loop = Ear(bus, "queue-events"), asyncio.Event(), asyncio.get_running_loop()
+    ear, waking, loop = Ear(bus, bus, "queue-events"), asyncio.Event(), asyncio.get_running_loop()
     began = loop.time()
     await ear.wait(waking, 0.3)
     assert 0.29 <= loop.time() - began < 2, "empty polls end no wait"
@@ -296,8 +299,9 @@ async def test_the_loop_survives_whatever_is_raised(world: World, monkeypatch: p
         assert world.reconciler.last_error is not None
         world.clock.advance(1)
         await asyncio.sleep(0.005)
-    while world.reconciler.last_look is None:
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(5):
+        while world.reconciler.last_look is None:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
     assert world.reconciler.last_error is None
     assert world.observer.counts["reconcile_failures_total"] == 3
     running.cancel()
@@ -407,7 +411,7 @@ async def test_a_launch_that_waited_for_its_turn_is_not_made_after_a_stop(world:
         world.reconciler._short.release()
     await world.settle()
     assert world.launcher.started == []
-    await world.turns(8)
+    await world.turns(14)
     assert (await world.workflow(queue_id)).status is Status.INTERRUPTED
 
 
@@ -467,7 +471,7 @@ async def turns_until_ended(world: World, queue_id: str, most: int = 60) -> Work
         workflow = await world.workflow(queue_id)
         if workflow.ended:
             return workflow
-    raise AssertionError(f"it does not end: {workflow}")
+    raise AssertionError(f"it does not end: {await world.workflow(queue_id)}")
 
 
 async def test_an_exchange_that_never_answers_ends_the_workflow(world: World) -> None:

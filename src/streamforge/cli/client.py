@@ -30,7 +30,7 @@ SILENCE_S = 60.0
 TRIES = 4
 _PAUSE_S = 0.3
 _LONGEST_PAUSE_S = 10.0
-_SHOWN = 300
+_SHOWN = 100
 
 _SAID_HERE = {
     "GET /queues/{queue_id}": "streamforge show QUEUE_ID",
@@ -234,7 +234,7 @@ def problem_of(status: int, answer: bytes) -> ApiProblem:
     try:
         problem = msgspec.json.decode(answer, type=views.Problem)
     except msgspec.MsgspecError:
-        text = answer.decode("utf-8", "replace")[:_SHOWN]
+        text = " ".join(answer.decode("utf-8", "replace").split())[:_SHOWN]
         return ApiProblem(status, "unknown", f"the server answered {status}: {text or 'nothing'}; is it queue-manager?")
     kind = problem.type.rpartition(":")[2]
     message = problem.detail or problem.title or f"the server answered {status}"

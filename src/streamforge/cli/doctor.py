@@ -113,6 +113,10 @@ def _settings(where: Where) -> Check:
 
 def _disk(folder: Path) -> Check:
     there = _existing(folder)
+    if not there.is_dir():
+        return Check(
+            part="disk", verdict="fails", detail=f"{there} is no folder", next_step="choose another with --data"
+        )
     try:
         free = shutil.disk_usage(there).free
         with tempfile.TemporaryDirectory(prefix=".streamforge-doctor-", dir=there) as probe:
@@ -146,7 +150,7 @@ def _data(folder: Path) -> Check:
     from streamforge import wiring
     from streamforge_utils.runtime.settings import DataSettings
 
-    if not folder.exists():
+    if not folder.is_dir():
         return Check(part="data", verdict="works", detail=f"{folder} does not exist yet; the first load makes it")
     if not (folder / "format.json").exists():
         others = [path.name for path in folder.iterdir() if not path.name.startswith(".streamforge-doctor-")]

@@ -49,11 +49,11 @@ class _Quiet:
 
 class _Lines:
     def __init__(self) -> None:
-        self._said: tuple[str, str | None] | None = None
+        self._said: tuple[object, ...] | None = None
         self._at = float("-inf")
 
     def show(self, workflow: views.Workflow) -> None:
-        state = (workflow.status, workflow.waits_for)
+        state = (workflow.status, workflow.waits_for, workflow.progress.records_expected)
         if workflow.ended or (state == self._said and time.monotonic() - self._at < EVERY_S):
             return
         self._said, self._at = state, time.monotonic()

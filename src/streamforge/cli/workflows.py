@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 PAGE = 1000
+_ASKED = {"stop": "asked to stop", "stuck": "it was stuck"}
 NARROW, NARROWER = 120, 85
 STATUSES = ("pending", "running", "stopping", "finished", "interrupted", "error")
 
@@ -136,7 +137,7 @@ def _attempts(step: views.Step) -> list[views.Attempt]:
 
 def _attempt_row(step: views.Step, attempt: views.Attempt) -> list[str | Text]:
     first = not step.attempts or attempt.number == step.attempts[0].number
-    how = attempt.error or attempt.reason or attempt.stop_reason or ""
+    how = attempt.error or attempt.reason or _ASKED.get(attempt.stop_reason or "", "")
     if not how and attempt.ended_at:
         how = attempt.last_word or ""
     return [

@@ -28,6 +28,9 @@ _replace = msgspec.structs.replace
 _BAN_KIND = "exchange-ban"
 _LONGEST_BAN_MS = 3 * 86_400_000
 """The longest ban that the exchange gives."""
+_RECORDED = 1000
+"""The latest jobs whose `start` command is known to have been sent."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -39,6 +42,7 @@ class Actor:
         self._budget = budget
         self.banned_until_ms = 0
         self._ban_kept_ms = 0
+        self._recorded: dict[str, None] = {}
 
     async def act(self, workflow: Workflow, action: Action) -> None:
         """Carry the action out. Raises RetryableError: the next look at the workflow will want it again."""
@@ -215,11 +219,11 @@ class Actor:
             return
         if step.role is Role.LOADER:
             self._budget.told(attempt.job, share)
-        now_ms = parts.clock.now_ms()
-        await parts.producer.send(
-            parts.control_topic,
-            [Message(workflow.queue_id.encode(), encode_command(start_command(workflow, step, attempt, now_ms)))],
-        )
+        if attempt.job not in self._recorded:  # a launch comes again until its job is seen
+            await self.send(start_command(workflow, step, attempt))
+            self._recorded[attempt.job] = None
+            if len(self._recorded) > _RECORDED:
+                self._recorded.pop(next(iter(self._recorded)))
 
     def _wanted(self, workflow: Workflow, target: str, number: int) -> bool:
         stored = self._parts.workflows.live.get(workflow.queue_id)

@@ -65,7 +65,7 @@ def job_of(
     )
 
 
-def start_command(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int) -> Command:
+def start_command(workflow: Workflow, step: Step, attempt: Attempt) -> Command:
     """The `start` command of an attempt: for the record, its worker is started by its environment."""
     return Command(
         command="start",
@@ -79,7 +79,6 @@ def start_command(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int)
         collection_name=workflow.collection,
         image=step.image,
         attempt=attempt.number,
-        timestamp=now_ms / 1000,
     )
 
 

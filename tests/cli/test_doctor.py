@@ -63,6 +63,13 @@ def test_a_folder_of_something_else_is_pointed_out(cli: Cli) -> None:
     assert [path.name for path in cli.data.iterdir()] == ["holiday.jpg"]
 
 
+def test_a_file_where_the_folder_should_be_fails(cli: Cli) -> None:
+    cli.data.write_text("x")
+    ran = cli("doctor", "--json")
+    assert ran.code == 1
+    assert f"{cli.data} is no folder" in checks(ran.json)["disk"]["detail"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_fails(cli: Cli) -> None:
     cli.data.mkdir(mode=0o500)

@@ -77,7 +77,7 @@ def test_the_first_stops_the_workflow_in_order(
 def test_a_workflow_that_still_asks_the_exchange_is_stopped_too(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with support.exchange("--fault", "stall:seconds=20,path=klines") as url, loading(data, url) as started:
-        line(started, "pending, ")
+        line(started, "the exchange has not answered yet: `streamforge doctor` tells whether it can be reached")
         started.send_signal(signal.SIGINT)
         ran = finished(started)
     assert ran.code == 130, ran.err

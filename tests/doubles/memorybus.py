@@ -102,7 +102,7 @@ class _Consumer:
         found = self._bus.messages(self._topic)[self._next :][:max_messages]
         if not found:
             try:
-                await asyncio.wait_for(self._bus.sent.wait(), min(timeout_s, 0.02))
+                await asyncio.wait_for(self._bus.sent.wait(), min(timeout_s, 0.002))
             except TimeoutError:
                 return []
             found = self._bus.messages(self._topic)[self._next :][:max_messages]

@@ -169,8 +169,7 @@ class World:
         for _ in range(count):
             self.clock.advance(seconds)
             self.launcher.now_ms = self.clock.now_ms()
-            waking = asyncio.Event()
-            await self.reconciler._ear.wait(waking, 0.03)
+            await self.reconciler._ear.read_all()
             await self.reconciler.turn()
             await self.settle()
 

@@ -162,6 +162,28 @@ async def test_stop_by_signal_has_exit_code_1_unless_a_command_asked_too(rig: Ri
     assert words(await rig.events()) == ["started", "interrupted"]
 
 
+async def test_a_worker_that_hears_no_manager_ends_by_itself_and_is_worth_another_attempt(rig: Rig) -> None:
+    rig.environment["STREAMFORGE_ORPHAN_SECONDS"] = "0.3"
+    supervisor = rig.supervisor(worker(forever))
+    assert await asyncio.wait_for(supervisor.run(), 10) == 1
+    last = (await rig.events())[-1]
+    assert last.event == "interrupted"
+    assert "no command was heard for" in last.message
+
+
+async def test_a_worker_that_is_pinged_goes_on(rig: Rig) -> None:
+    rig.environment["STREAMFORGE_ORPHAN_SECONDS"] = "2"
+    supervisor = rig.supervisor(worker(forever))
+    running = asyncio.create_task(supervisor.run())
+    await rig.until_event("started")
+    for _ in range(25):
+        await rig.command("ping", queue_id="*")
+        await asyncio.sleep(0.1)  # longer than the limit in all
+    assert not running.done()
+    await rig.command("stop")
+    assert await running == 0
+
+
 @pytest.mark.parametrize("fields", [{}, {"queue_id": "*"}, {"target": "dummy"}, {"telemetry_id": "dummy__abc123"}])
 async def test_a_stop_sent_after_the_launch_but_before_the_worker_was_up_is_obeyed(
     rig: Rig, fields: dict[str, str]

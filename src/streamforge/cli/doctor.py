@@ -150,7 +150,9 @@ def _data(folder: Path) -> Check:
     from streamforge import wiring
     from streamforge_utils.runtime.settings import DataSettings
 
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
+        return Check(part="data", verdict="fails", detail=f"{folder} is no folder")
+    if not folder.exists():
         return Check(part="data", verdict="works", detail=f"{folder} does not exist yet; the first load makes it")
     if not (folder / "format.json").exists():
         others = [path.name for path in folder.iterdir() if not path.name.startswith(".streamforge-doctor-")]

@@ -20,6 +20,8 @@ LOOK_EVERY_S = 0.25
 TAKE_OVERS = 5
 LEAVES_S = 3.0
 """After the second Ctrl-C, how long ends in order may take."""
+PATIENCE_S = 5.0
+"""How long an exchange may be silent before somebody who waits is told what to do."""
 GRACE_S = 30.0
 """After a time-out, how long the workflow is given to stop in order."""
 
@@ -34,6 +36,8 @@ class Follower:
         self._deadline = None if timeout_s is None else self._loop.time() + timeout_s
         self._workflow: views.Workflow | None = None
         self._begun = False
+        self._hinted = False
+        self._started = self._loop.time()
         self._asked = asyncio.Event()
         self._stop_sent = False
         self.timed_out = False
@@ -96,11 +100,22 @@ class Follower:
         path = f"/queues/{workflow.queue_id}"
         while not workflow.ended:
             self._display.show(workflow)
+            self._hint(found, workflow)
             await self._pause(found)
             await self._attend(found, workflow)
             workflow = await found.api.get(path, views.Workflow)
         self._display.show(workflow)
         return workflow
+
+    def _hint(self, found: Session, workflow: views.Workflow) -> None:
+        """Once: what to do where the exchange cannot be reached, which is what happens to many on their first try."""
+        late = self._loop.time() - self._started > PATIENCE_S
+        if late and found.own and not self._hinted and workflow.progress.records_expected is None:
+            self._hinted = True
+            self._display.note(
+                "the exchange has not answered yet: `streamforge doctor` tells whether it can be reached from here; "
+                "--exchange test (with a --data of its own) works without it"
+            )
 
     async def _pause(self, found: Session) -> None:
         wake: set[asyncio.Future[Any]] = set() if found.ended is None else {found.ended}

@@ -39,6 +39,7 @@ def job_of(
         "STREAMFORGE_ATTEMPT": str(attempt.number),
         "STREAMFORGE_LAUNCHED_AT": repr(attempt.planned_ms / 1000),
         "STREAMFORGE_HEARTBEAT_SECONDS": f"{policy.heartbeat_s:g}",
+        "STREAMFORGE_ORPHAN_SECONDS": f"{policy.orphan_after_s:g}",
     }
     if step.role is Role.LOADER:
         environment["STREAMFORGE_RANGES"] = ",".join(attempt.ranges)

@@ -10,6 +10,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     heartbeat_s: float = 2.0
     """What workers are told: how often to say how far they are."""
+    call_every_s: float = 30.0
+    """How often all workers are told that there is a manager."""
+    orphan_after_s: float = 300.0
+    """A worker that was told nothing for this long ends by itself; its attempt is made again when a manager is back."""
     start_within_s: float = 30.0
     """A job that has not said `started` after this is stuck."""
     silent_after_s: float = 30.0

@@ -22,6 +22,7 @@ from streamforge.manager.parts import Parts
 from streamforge.manager.repository import Stored, Unreadable
 from streamforge.manager.workflow import Attempt, Status, Step, Workflow
 from streamforge_utils.model import names
+from streamforge_utils.model.commands import ANY_QUEUE, Command
 from streamforge_utils.model.errors import ConflictError, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.events import Event, Progress, decode_event
 from streamforge_utils.ports.launcher import Job, JobState
@@ -61,6 +62,7 @@ class Reconciler:
         self._jobs: dict[str, Job] = {}
         self._jobs_at = float("-inf")
         self._retained_at = float("-inf")
+        self._called_at = float("-inf")
         self._stored_ms: dict[str, int] = {}
         self._deaf = False
         self._looked_ms = 0
@@ -153,6 +155,7 @@ class Reconciler:
         self._failing = {queue_id: failing for queue_id, failing in self._failing.items() if queue_id in live}
         await self._ear.commit()
         await self.actor.deal_budget()
+        await self._call()
         self._retain()
         self._looked_ms = now_ms
 
@@ -327,6 +330,15 @@ class Reconciler:
                 except StreamForgeError as failed:
                     _log.warning("the workflow could not be given up yet", queue_id=key[1], error=str(failed))
         await self._parts.clock.sleep(self.LOOK_EVERY_S)
+
+    async def _call(self) -> None:
+        """Let the workers hear now and then that there is a manager: one that hears nothing ends by itself."""
+        now = self._parts.clock.monotonic()
+        if now - self._called_at < self._parts.policy.call_every_s:
+            return
+        if any(live(step) for stored in self._parts.workflows.live.values() for step in stored.workflow.steps):
+            await self.actor.send(Command(command="ping", queue_id=ANY_QUEUE))
+            self._called_at = now
 
     async def _end_orphans(self) -> None:
         """End every job that runs but is not the current attempt of a live workflow."""

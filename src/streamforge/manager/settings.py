@@ -50,6 +50,16 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(gt=0),
         variable("STREAMFORGE_SILENT_SECONDS", "a worker that says nothing for this long is stopped", unit="seconds"),
     ] = Policy().silent_after_s
+    orphan_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0),
+        variable(
+            "STREAMFORGE_ORPHAN_SECONDS",
+            "workers end by themselves when they were told nothing for this long (0: they go on); a manager that is "
+            "back makes their attempts again",
+            unit="seconds",
+        ),
+    ] = Policy().orphan_after_s
     max_running: Annotated[
         int,
         msgspec.Meta(ge=1),
@@ -113,6 +123,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         """The numbers that the reconciler works with."""
         return Policy(
             heartbeat_s=self.heartbeat_seconds,
+            orphan_after_s=self.orphan_seconds,
+            call_every_s=min(Policy().call_every_s, self.orphan_seconds / 5) or Policy().call_every_s,
             stuck_after_s=self.stuck_seconds,
             silent_after_s=self.silent_seconds,
             start_within_s=self.silent_seconds,

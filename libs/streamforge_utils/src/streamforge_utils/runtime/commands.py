@@ -43,6 +43,8 @@ class Commands:
         self._metrics = metrics
         self._clock = clock
         self._log = log
+        self.heard_at = clock.monotonic()
+        """When the last command for this worker was heard, by the clock's `monotonic`."""
 
     async def listen(self) -> None:
         """Obey until cancelled. Raises RetryableError once patience with the bus is spent."""
@@ -70,6 +72,7 @@ class Commands:
             self._do(command, message)
 
     def _do(self, command: Command, message: Received) -> None:
+        self.heard_at = self._clock.monotonic()
         self._count(command.command)
         if command.command == "ping":
             self._ping(message.timestamp_ms / 1000 if command.sent is None else command.sent)

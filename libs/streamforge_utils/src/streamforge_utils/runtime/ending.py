@@ -52,12 +52,13 @@ def root_of(error: BaseException) -> BaseException:
 
 
 class Stop:
-    """Whether the worker was told to stop, and by whom: a command (exit code 0) or a signal (1)."""
+    """Whether the worker was told to stop, and by what: a command (exit code 0), a signal or the manager's silence (1)."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
         self._command = False
         self._signal: int | None = None
+        self._silence_s: float | None = None
 
     def by_command(self) -> None:
         """The command `stop` arrived."""
@@ -71,6 +72,11 @@ class Stop:
         self._asked.set()
         return first
 
+    def by_silence(self, seconds: float) -> None:
+        """No manager was heard for so long: nobody owns the worker any more."""
+        self._silence_s = seconds
+        self._asked.set()
+
     @property
     def asked(self) -> bool:
         return self._asked.is_set()
@@ -81,8 +87,11 @@ class Stop:
 
     def ending(self) -> Ending:
         """The ending of a worker that was stopped in order."""
-        if self._command or self._signal is None:
+        code, message = EXIT_FAILED, "stopped"
+        if self._command or (self._signal is None and self._silence_s is None):
             code, message = EXIT_DONE, "stopped by command"
+        elif self._signal is not None:
+            message = f"stopped by {signal.Signals(self._signal).name}"
         else:
-            code, message = EXIT_FAILED, f"stopped by {signal.Signals(self._signal).name}"
+            message = f"no command was heard for {self._silence_s:.0f} s: there is no manager any more"
         return Ending(word="interrupted", exit_code=code, message=message, extra={"exit_code": code})

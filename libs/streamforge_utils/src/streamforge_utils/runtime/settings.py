@@ -204,6 +204,15 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(gt=0),
         variable("STREAMFORGE_STOP_GRACE_SECONDS", "within which a stopped worker ends in order", unit="seconds"),
     ] = 5.0
+    orphan_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0),
+        variable(
+            "STREAMFORGE_ORPHAN_SECONDS",
+            "a worker that hears no command for this long has no manager any more, and ends; 0: it goes on",
+            unit="seconds",
+        ),
+    ] = 0.0
     metrics_port: Annotated[
         Annotated[int, msgspec.Meta(ge=0, le=65535)] | None,
         variable(

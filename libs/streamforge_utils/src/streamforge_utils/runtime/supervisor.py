@@ -32,6 +32,7 @@ WORK_SHARE, WORD_SHARE, CLOSE_SHARE = 0.6, 0.25, 0.05
 LAST_WORD_PATIENCE_S = 20.0
 CLOSE_LIMIT_S = 5.0
 _MEASURE_LIMIT_S = 1.0
+_OWNER_LOOK_S = 60.0
 
 
 class Supervisor(Generic[P]):
@@ -139,6 +140,7 @@ class Supervisor(Generic[P]):
             asyncio.create_task(commands.listen(), name="commands"),
             asyncio.create_task(self._heartbeats(telemetry), name="heartbeats"),
             asyncio.create_task(self.stop.wait(), name="stop"),
+            asyncio.create_task(self._watch_manager(commands), name="owner"),
         }
         try:
             await asyncio.wait({work, *services}, return_when=asyncio.FIRST_COMPLETED)
@@ -198,6 +200,14 @@ class Supervisor(Generic[P]):
             await self._clock.sleep(self._settings.heartbeat_seconds)
             await self._measure()
             telemetry.heartbeat()
+
+    async def _watch_manager(self, commands: Commands) -> None:
+        """Stop the worker once nobody owns it; return never otherwise."""
+        limit_s = self._settings.orphan_seconds
+        while not limit_s or (silent_s := self._clock.monotonic() - commands.heard_at) <= limit_s:
+            await self._clock.sleep(_OWNER_LOOK_S if not limit_s else min(_OWNER_LOOK_S, limit_s - silent_s + 0.01))
+        self._log.warning("nobody owns this worker any more: stopping in order", silent_seconds=round(silent_s, 1))
+        self.stop.by_silence(silent_s)
 
     async def _measure(self) -> None:
         part = self._parts.input or self._parts.output

@@ -18,8 +18,8 @@ from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
 
-class _Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """A candle as the exchange writes it: an array of twelve."""
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    """A candle as the exchange writes it: an array of twelve. more: there was a thirteenth."""
 
     open_time: int
     open: str
@@ -33,6 +33,7 @@ class _Row(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False
     taker_base: str
     taker_quote: str
     ignored: msgspec.Raw
+    more: object = msgspec.UNSET
 
 
 _decode = msgspec.json.Decoder(list[_Row]).decode
@@ -116,6 +117,8 @@ def _checked(rows: list[_Row], *, plain: bool) -> list[_Row]:
 
 
 def _check_row(number: int, row: _Row) -> None:
+    if row.more is not msgspec.UNSET:
+        raise MalformedPage(f"row {number} (open time {row.open_time}): it has more than 12 columns")
     values = msgspec.structs.astuple(row)
     for position in _TEXTS:
         text = str(values[position])
@@ -157,7 +160,7 @@ def _in_order(rows: list[_Row], dropped: dict[str, int]) -> list[_Row]:
 
 
 def _told(row: _Row) -> tuple[object, ...]:
-    return msgspec.structs.astuple(row)[:-1]
+    return msgspec.structs.astuple(row)[:11]
 
 
 def _inside(rows: list[_Row], asked: Asked, dropped: dict[str, int]) -> list[_Row]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from itertools import starmap
+from itertools import chain, starmap
 from typing import Final
 
 from streamforge_utils.ports.store import Answer, Document, Outcome
@@ -40,6 +40,9 @@ _UNCHANGED = Answer(Outcome.UNCHANGED)
 _STALE = Answer(Outcome.STALE)
 
 _INSERT = "INSERT INTO documents (key, version, body) VALUES (?, ?, ?)"
+_AT_ONCE = 1000
+"""Rows of one statement: while it runs other threads have the interpreter, which between statements must be waited for."""
+_INSERT_MANY = _INSERT + ", (?, ?, ?)" * (_AT_ONCE - 1)
 _ANY_WITHIN = "SELECT EXISTS (SELECT 1 FROM documents WHERE key >= ? AND key <= ?)"
 _EXISTING = f"SELECT key, version, body FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608
 
@@ -65,7 +68,7 @@ def upsert(connection: sqlite3.Connection, documents: Sequence[Document]) -> lis
     """Store `documents` inside the transaction that is open; one answer each, in order."""
     rows = [(d.key, d.version, d.body) for d in documents]
     if _all_new(connection, rows):
-        connection.executemany(_INSERT, rows)
+        _insert(connection, rows)
         return [_STORED] * len(rows)
     return _merge(connection, rows)
 
@@ -193,9 +196,16 @@ def _write(
             replaced.append((version, body, key))
         elif old[0] != version:
             confirmed.append((version, key))
-    _many(connection, _INSERT, added)
+    _insert(connection, added)
     _many(connection, "UPDATE documents SET version = ?, body = ? WHERE key = ?", replaced)
     _many(connection, "UPDATE documents SET version = ? WHERE key = ?", confirmed)
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+    whole = len(rows) - len(rows) % _AT_ONCE
+    for first in range(0, whole, _AT_ONCE):
+        connection.execute(_INSERT_MANY, list(chain.from_iterable(rows[first : first + _AT_ONCE])))
+    connection.executemany(_INSERT, rows[whole:])
 
 
 def _many(connection: sqlite3.Connection, sql: str, rows: Iterable[tuple[object, ...]]) -> None:

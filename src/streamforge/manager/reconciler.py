@@ -102,7 +102,7 @@ class Reconciler:
     async def turn(self) -> None:
         """Look once at the jobs and at every workflow, with what was heard; the actions go on beside it."""
         await self._refresh_jobs()
-        # Deaf: it is not yet known whether they were silent, so nothing that ended is looked at.
+        # Deaf: it is not yet known whether they were silent, so no last word is written for them.
         self._deaf = self._ended_silently() and not await self._ear.read_all()
         await self._look()
 
@@ -233,8 +233,7 @@ class Reconciler:
             workflow = stored.workflow
             for event in events:
                 workflow = hear(workflow, event, now_ms)
-            if not self._deaf:
-                workflow = observe(workflow, self._jobs, now_ms)
+            workflow = observe(workflow, self._jobs, now_ms)
             workflow, actions = decide(workflow, now_ms, self._parts.policy, self._world(workflow))
             try:
                 await self._store(stored, workflow, now_ms)

@@ -41,7 +41,7 @@ _STALE = Answer(Outcome.STALE)
 
 _INSERT = "INSERT INTO documents (key, version, body) VALUES (?, ?, ?)"
 _AT_ONCE = 1000
-"""Rows of one statement: while it runs other threads have the interpreter, which between statements must be waited for."""
+"""Rows of one statement: while it runs, other threads may; between two, each waits for the interpreter."""
 _INSERT_MANY = _INSERT + ", (?, ?, ?)" * (_AT_ONCE - 1)
 _ANY_WITHIN = "SELECT EXISTS (SELECT 1 FROM documents WHERE key >= ? AND key <= ?)"
 _EXISTING = f"SELECT key, version, body FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608

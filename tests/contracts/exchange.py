@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from streamforge_utils.model.candles import Candle, encode_candle, stored_document
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Exchange
@@ -117,9 +117,9 @@ class ExchangeContract:
         assert abs(await known.exchange.server_time() - known.now_ms) < 5 * MINUTE
 
     async def test_an_unknown_symbol_is_permanent_and_named(self, known: Known) -> None:
-        with pytest.raises(PermanentError, match="NOSUCHUSDT"):
+        with pytest.raises(InvalidInput, match="NOSUCHUSDT"):
             await known.exchange.candles("NOSUCHUSDT", Interval.M1, known.span)
-        with pytest.raises(PermanentError, match="NOSUCHUSDT"):
+        with pytest.raises(InvalidInput, match="NOSUCHUSDT"):
             await known.exchange.symbol_info("NOSUCHUSDT")
 
     async def test_symbol_info_tells_status_and_assets(self, known: Known) -> None:

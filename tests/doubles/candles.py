@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from streamforge_utils.model.candles import Candle, candle_key
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -75,7 +75,7 @@ class GridExchange:
         if self.failing is not None:
             raise self.failing
         if symbol == "NOSUCH":
-            raise PermanentError(f"klines {symbol}: HTTP 400, code -1121: check its spelling")
+            raise InvalidInput("symbol", f"klines {symbol}: HTTP 400, code -1121: check its spelling")
         opens = interval.grid(span.start_ms, min(span.end_ms, self.now_ms), self.phase_ms)
         found = [
             candle(time, interval=interval, symbol=symbol)

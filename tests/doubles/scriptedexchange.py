@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from streamforge_utils.model.candles import Candle
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -47,7 +47,7 @@ class ScriptedExchange:
     async def symbol_info(self, symbol: str) -> SymbolInfo:
         self._check()
         if symbol == "NOSUCH":
-            raise PermanentError("exchangeInfo NOSUCH: code -1121: check its spelling")
+            raise InvalidInput("symbol", "exchangeInfo NOSUCH: code -1121: check its spelling")
         return SymbolInfo(symbol=symbol, status=self.status)
 
     async def candles(

@@ -163,13 +163,17 @@ class World:
         await self.reconciler.actor.load_ban()
         self.manager = Manager(self.parts, self.reconciler, new_code)
 
-    async def turns(self, count: int = 1, *, seconds: float = 1.0) -> None:
-        """Let the loop go round so often, each time after so many seconds (by a `ManualClock`), and its actions end."""
+    async def turns(self, count: int = 1, *, seconds: float = 1.0, hear: bool = True) -> None:
+        """Let the loop go round so often, each time after so many seconds (by a `ManualClock`), and its actions end.
+
+        hear: False wakes it before it has heard what is on the topic.
+        """
         assert isinstance(self.clock, ManualClock)
         for _ in range(count):
             self.clock.advance(seconds)
             self.launcher.now_ms = self.clock.now_ms()
-            await self.reconciler._ear.read_all()
+            if hear:
+                await self.reconciler._ear.read_all()
             await self.reconciler.turn()
             await self.settle()
 

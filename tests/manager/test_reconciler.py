@@ -168,9 +168,7 @@ async def test_a_silent_end_gets_one_last_word_and_the_next_attempt(world: World
 async def test_a_job_that_disappears_gets_one_last_word(world: World) -> None:
     workflow = await launched(world)
     del world.launcher.known[attempt(workflow, LOADER).job]
-    for _ in range(3):
-        world.reconciler.wake()
-        await world.turns()
+    await world.turns(4, hear=False)
     assert world.words(workflow.queue_id) == [("loader-api-candles__abc123", 1, "error")]
 
 
@@ -460,6 +458,7 @@ async def test_a_stop_does_not_wait_for_the_exchange(world: World) -> None:
     workflow = await world.workflow(workflow.queue_id)
     assert workflow.status is Status.INTERRUPTED
     assert [s.verdict.value for s in await world.manager.coverage(workflow.queue_id)] == ["stored", "unknown"]
+    assert [key for key in world.reconciler._running if key[0] == "Prove"] == [], "its answer could come after a retry"
 
 
 # What fails has an end and a reason
@@ -511,6 +510,9 @@ async def test_a_ban_that_could_not_be_stored_is_stored_later(world: World) -> N
         await world.reconciler.actor.remember_ban(NOW + 60_000)
     world.store.failing = None
     await world.reconciler.actor.remember_ban(NOW + 60_000)
+    writes = len(world.store.puts)
+    await world.reconciler.actor.remember_ban(NOW + 60_000)
+    assert len(world.store.puts) == writes, "once is enough"
     await world.start()
     assert world.reconciler.actor.banned_until_ms == NOW + 60_000
 

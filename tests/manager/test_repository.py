@@ -7,6 +7,7 @@ import pytest
 from streamforge.manager.repository import KIND, Unreadable, Workflows
 from streamforge.manager.workflow import FORMAT, Status, Workflow
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
+from streamforge_utils.ports.store import State
 from tests.doubles.memorystore import MemoryStore
 from tests.manager.support import NOW, accepted, decide_running, planned, replace
 
@@ -85,17 +86,22 @@ async def test_many_changes_at_once_are_all_made(workflows: Workflows) -> None:
     assert stored.workflow == found.workflow
 
 
-async def test_a_conflict_does_not_bring_back_what_was_written_over(workflows: Workflows) -> None:
+async def test_a_conflict_does_not_bring_back_what_was_written_over(store: MemoryStore, workflows: Workflows) -> None:
+    """What is read after a conflict may be older, when the answer comes, than what was written meanwhile."""
     stored = await workflows.create(accepted())
     queue_id = stored.workflow.queue_id
     await workflows.change(queue_id, lambda w: replace(w, waiting_for="a"))
+    read = store.get
 
-    async def end() -> None:
+    async def slow(kind: str, id: str) -> State | None:
+        found = await read(kind, id)
+        store.get = read  # type: ignore[method-assign]
         await workflows.change(queue_id, lambda w: replace(w, **ENDED))
+        return found
 
+    store.get = slow  # type: ignore[method-assign]
     with pytest.raises(ConflictError):
-        await asyncio.gather(workflows.replace(stored, replace(stored.workflow, waiting_for="b")), end())
-    await asyncio.sleep(0.01)
+        await workflows.replace(stored, replace(stored.workflow, waiting_for="b"))
     assert queue_id not in workflows.live
 
 

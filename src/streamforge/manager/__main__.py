@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 from typing import Any
+
+import structlog
 
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
@@ -14,7 +17,8 @@ from streamforge.manager.app import ports_of, running
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.environment import load, secrets_of
+from streamforge_utils.runtime.logs import Redactor
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
@@ -24,6 +28,7 @@ def main() -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     try:
         settings = load(ManagerSettings, os.environ)
+        _configure_logs(Redactor(secrets_of(settings)))
         tokens = Tokens.read(os.environ)
         with wiring.make_data_directory(settings.data).lock():
             asyncio.run(_serve(settings, tokens))
@@ -34,6 +39,21 @@ def main() -> int:
         print(f"queue-manager: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0
+
+
+def _configure_logs(redactor: Redactor) -> None:
+    """JSON lines on stderr; a traceback shows no values, which may be secrets."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redactor.processor,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 async def _serve(settings: ManagerSettings, tokens: Tokens | None) -> None:

@@ -26,7 +26,7 @@ from streamforge.manager.service import (
 )
 from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.coverage import Segment, clip
 from streamforge_utils.model.errors import BannedError, ConflictError, InvalidInput, PermanentError, RetryableError
@@ -208,17 +208,26 @@ class Manager:
         first = "" if after is None else after + "\x00"
         left = limit
         while left > 0:
-            size = min(left, _RECORDS_A_BATCH)
-            documents = await self._parts.store.read(collection, first=first, limit=size)
-            batch = [(d.key, d.body) for d in documents]
+            beginning, end, series = first, None, ""
             if span is not None:
-                batch = [(key, body) for key, body in batch if int(key.rpartition("_")[2]) in span]
-            if batch:
-                yield batch
-            if len(documents) < size:
+                following = await self._parts.store.keys(collection, first=first, limit=1)
+                if not following:
+                    return
+                # Within one series the keys are in the order of time: what lies outside the span is not read.
+                series = following[0].rpartition("_")[0]
+                beginning = max(first, f"{series}_{max(span.start_ms, FIRST_TIME_MS)}")
+                end = f"{series}_{max(span.end_ms, FIRST_TIME_MS)}"
+            size = min(left, _RECORDS_A_BATCH)
+            documents = await self._parts.store.read(collection, first=beginning, last=end, limit=size)
+            if documents:
+                yield [(d.key, d.body) for d in documents]
+                left -= len(documents)
+            if len(documents) == size:
+                first = documents[-1].key + "\x00"
+            elif span is None:
                 return
-            left -= len(batch)
-            first = documents[-1].key + "\x00"
+            else:
+                first = series + "`"  # the character after "_": the next series
 
     async def collections(self) -> Sequence[str]:
         return [name for name in await self._parts.store.names() if name != HISTORY]
@@ -279,10 +288,10 @@ class Manager:
         except BannedError as error:
             await actor.remember_ban(error.until_ms)
             return now_ms
-        except PermanentError as error:
-            raise InvalidInput("symbol", str(error)) from error
-        except (RetryableError, TimeoutError):
-            return self._parts.clock.now_ms()
+        except InvalidInput:
+            raise  # the symbol is unknown
+        except (PermanentError, RetryableError, TimeoutError):
+            return self._parts.clock.now_ms()  # the workflow will end with the reason, or wait
 
     @contextmanager
     def _alone(self, queue_id: str) -> Iterator[None]:
@@ -355,7 +364,7 @@ class Manager:
     async def _remove_data(self, workflow: Workflow) -> None:
         interval = candles_interval(workflow.type)
         span = workflow.span
-        first = candle_key(workflow.symbol, interval.value, max(span.start_ms, 1_000_000_000_000))
+        first = candle_key(workflow.symbol, interval.value, max(span.start_ms, FIRST_TIME_MS))
         last = candle_key(workflow.symbol, interval.value, span.end_ms)
         await self._parts.coverage.forget(workflow.series, workflow.collection, span)
         await self._parts.store.delete(workflow.collection, first=first, last=last)

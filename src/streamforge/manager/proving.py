@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.intervals import Interval
@@ -21,9 +21,6 @@ _HOLE_A_REQUEST = 900
 
 _ROUNDS = 2
 """How often each question about a hole is put."""
-
-_FIRST_TIME_MS = 1_000_000_000_000
-"""Keys of earlier candles would sort wrongly, having fewer digits; there are none before 2001."""
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +36,7 @@ async def survey(
     store: DocumentStore, collection: str, symbol: str, interval: Interval, span: TimeRange, phase_ms: int | None
 ) -> Survey:
     """Compare the keys in `collection` with the grid of `span`. Raises RetryableError."""
-    start_ms = max(span.start_ms, _FIRST_TIME_MS)
+    start_ms = max(span.start_ms, FIRST_TIME_MS)
     last = candle_key(symbol, interval.value, max(span.end_ms, start_ms))
     first = candle_key(symbol, interval.value, start_ms)
     prefix = len(candle_key(symbol, interval.value, 0)) - 1

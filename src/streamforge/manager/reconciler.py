@@ -373,10 +373,18 @@ class Reconciler:
             for workflow in page:
                 _, actions = decide(workflow, self._parts.clock.now_ms(), self._parts.policy, World())
                 for action in actions:
-                    await self._begin(workflow, action)
+                    await self._retain_one(workflow, action)
             if len(page) < 200:
                 return
             after = page[-1].queue_id
+
+    async def _retain_one(self, workflow: Workflow, action: Action) -> None:
+        # One after the other: there may be thousands, and they are in no hurry.
+        try:
+            await self.actor.act(workflow, action)
+        except StreamForgeError as error:
+            self._parts.observer.count("action_failures_total", action=type(action).__name__)
+            _log.warning("what is over could not be removed yet", queue_id=workflow.queue_id, error=str(error))
 
 
 class _Failing(msgspec.Struct, frozen=True, kw_only=True):

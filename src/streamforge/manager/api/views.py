@@ -63,7 +63,11 @@ def progress_of(found: Workflow) -> models.Progress:
     since = proof.checked_ms if proof is not None else 0
     # Each sink stores every record, so the workflow is as far as the slowest of them.
     confirmed = min(
-        (sum(a.progress.records for a in step.attempts if a.planned_ms >= since) for step in sinks), default=0
+        (
+            sum(a.progress.records for a in step.attempts if a.planned_ms >= since and a.number >= step.round_from)
+            for step in sinks
+        ),
+        default=0,
     )
     stored = (proof.stored if proof is not None else 0) + (0 if found.ended and proof is not None else confirmed)
     if expected is not None:

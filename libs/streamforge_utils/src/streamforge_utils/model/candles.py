@@ -63,6 +63,9 @@ class _Incoming(StoredCandle, frozen=True, gc=False, kw_only=True):
     version: int = msgspec.field(name="_version", default=0)
 
 
+FIRST_TIME_MS = 1_000_000_000_000
+"""Keys sort by time from here on (2001-09-09), where times have 13 digits; no exchange has earlier candles."""
+
 CANDLE_FIELDS: tuple[str, ...] = StoredCandle.__struct_fields__
 """The exported columns of a candle, in order."""
 

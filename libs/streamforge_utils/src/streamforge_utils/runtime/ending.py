@@ -52,7 +52,7 @@ def root_of(error: BaseException) -> BaseException:
 
 
 class Stop:
-    """Whether the worker was told to stop, and by what: a command (exit code 0), a signal or the manager's silence (1)."""
+    """Whether the worker must stop, and why: a command (exit code 0), a signal or the manager's silence (1)."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()

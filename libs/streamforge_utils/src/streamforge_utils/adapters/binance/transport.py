@@ -20,11 +20,12 @@ from streamforge_utils.adapters.binance.weights import (
     API_KEY_HEADER,
     BUSY_S,
     LONGEST_WEIGHT_WAIT_S,
+    UNKNOWN_SYMBOL,
     USED_WEIGHT_HEADER,
     Action,
     Endpoint,
 )
-from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.observing import Observer
 
@@ -206,7 +207,8 @@ class Transport:
         if trouble.blocked:
             raise self._refusals.block(what, said, answer, trouble)
         if trouble.action is Action.FAIL:
-            raise PermanentError(f"{what}: {said}: {trouble.reason}. The exchange answered: {answer}")
+            message = f"{what}: {said}: {trouble.reason}. The exchange answered: {answer}"
+            raise InvalidInput("symbol", message) if trouble.code == UNKNOWN_SYMBOL else PermanentError(message)
         wait_s = 0.0
         if trouble.retry_after_s is not None:
             # Nobody else of this client may ask before the time is over either.

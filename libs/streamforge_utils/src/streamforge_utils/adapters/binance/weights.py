@@ -82,6 +82,8 @@ class Code(msgspec.Struct, frozen=True):
 
 _BUG = "the request is malformed: please report it"
 
+UNKNOWN_SYMBOL = -1121
+
 CODES: dict[int, Code] = {
     -1000: Code(Action.RETRY),
     -1001: Code(Action.RETRY),
@@ -93,7 +95,7 @@ CODES: dict[int, Code] = {
     -1034: Code(Action.LIMITED),
     **{code: Code(Action.FAIL, _BUG) for code in (*range(-1108, -1099), -1128, -1130)},
     -1120: Code(Action.FAIL, "choose an interval that the exchange knows, such as 1m, 1h or 1d"),
-    -1121: Code(Action.FAIL, "the exchange does not list this symbol (any more): check its spelling"),
+    UNKNOWN_SYMBOL: Code(Action.FAIL, "the exchange does not list this symbol (any more): check its spelling"),
     -1122: Code(Action.FAIL, _BUG),
     -1127: Code(Action.FAIL, "ask for a shorter time range"),
     -1151: Code(Action.FAIL, "name each symbol once"),

@@ -102,6 +102,6 @@ class DataDirectory:
             ) from error
         if not isinstance(found, int) or found > FORMAT:
             raise ConfigError(
-                f"{self.path} has format {found}; this version of StreamForge knows up to {FORMAT}: upgrade StreamForge, "
-                "or choose another folder with --data"
+                f"{self.path} has format {found}; this version of StreamForge knows up to {FORMAT}: upgrade "
+                "StreamForge, or choose another folder with --data"
             )

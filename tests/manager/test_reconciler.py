@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Consumer, Message, Received
-from streamforge_utils.ports.store import Document
+from streamforge_utils.ports.store import Document, State
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus
 from tests.doubles.scriptedexchange import ScriptedExchange
@@ -628,3 +629,19 @@ async def test_a_workflow_that_memory_lacks_is_found(world: World) -> None:
     queue_id = await create(lost, accepted())
     await world.turns(3, seconds=61)
     assert (await world.workflow(queue_id)).status is Status.RUNNING
+
+
+async def test_what_was_heard_is_not_lost_when_another_change_comes_first(world: World) -> None:
+    workflow = await launched(world)
+    put = world.store.put
+
+    async def overtaken(kind: str, id: str, body: bytes, **fields: Any) -> State:
+        world.store.put = put  # type: ignore[method-assign]
+        state = world.store.states[kind, id]
+        await put(kind, id, state.body, expected=state.revision, labels=state.labels)  # whoever else wrote it
+        return await put(kind, id, body, **fields)
+
+    world.say(said(workflow, SINK, "finished"))
+    world.store.put = overtaken  # type: ignore[method-assign]
+    await world.turns()
+    assert attempt(await world.workflow(workflow.queue_id), SINK).last_word == "finished"

@@ -28,7 +28,7 @@ $(STAMP): requirements/dev.txt pyproject.toml libs/streamforge_utils/pyproject.t
 	@PYTHON="$(PYTHON)" tools/setup.sh $(VENV)
 	@touch $@
 
-demo: $(STAMP) ## load candles from the test exchange and show the proof that they are complete
+demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show the proof
 	@$(PY) -m streamforge.cli.demo
 
 test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)

@@ -99,11 +99,10 @@ async def _bounded(part: str, work: Awaitable[Check]) -> Check:
 
 def _settings(where: Where) -> Check:
     from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.settings import ManagerSettings
-    from streamforge_utils.runtime.environment import load
+    from streamforge.manager.settings import load_manager
 
     try:
-        load(ManagerSettings, {**os.environ, "STREAMFORGE_DATA_DIR": str(where.folder)})
+        load_manager({**os.environ, "STREAMFORGE_DATA_DIR": str(where.folder)})
         tokens = Tokens.read(os.environ)
     except StreamForgeError as error:
         return Check(part="settings", verdict="fails", detail=str(error))

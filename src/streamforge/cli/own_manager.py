@@ -53,10 +53,9 @@ async def own_manager(
     """
     from streamforge import wiring
     from streamforge.manager.app import ports_of, running
-    from streamforge.manager.settings import ManagerSettings
+    from streamforge.manager.settings import load_manager
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.observing import Silent
-    from streamforge_utils.runtime.environment import load
     from streamforge_utils.runtime.settings import DataSettings
 
     folder = wiring.make_data_directory(DataSettings(data_dir=data))
@@ -79,7 +78,7 @@ async def own_manager(
         environ.pop("STREAMFORGE_EXCHANGE_URL", None)
         if urls is not None:
             environ["STREAMFORGE_EXCHANGE_URL"] = ",".join(urls)
-        settings: ManagerSettings = load(ManagerSettings, environ)
+        settings: ManagerSettings = load_manager(environ)
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or Silent())
         manager = await stack.enter_async_context(running(ports, settings, tokens=tokens, reconcile=reconcile))
         if lock and advertise:

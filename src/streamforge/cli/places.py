@@ -54,6 +54,8 @@ def exchange_urls(choice: str | None, environ: Mapping[str, str] | None = None) 
     urls = tuple(part.strip() for part in choice.split(",") if part.strip())
     for url in urls:
         parts = urlsplit(url)
+        if "@" in parts.netloc:
+            raise UsageProblem("exchange URLs hold no user or password: everybody on the machine could read them")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageProblem(
                 f"exchange {choice[:80]!r} is not known: write binance, test or a URL (http://HOST:PORT)"

@@ -21,8 +21,7 @@ from streamforge.cli.session import Where
 async def up(where: Where, *, host: str | None, port: int | None, as_json: bool) -> int:
     """Run a manager until SIGINT or SIGTERM; returns 0."""
     from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.settings import ManagerSettings
-    from streamforge_utils.runtime.environment import load
+    from streamforge.manager.settings import load_manager
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
     folder = where.folder
@@ -33,7 +32,7 @@ async def up(where: Where, *, host: str | None, port: int | None, as_json: bool)
     if port is not None:
         overrides["STREAMFORGE_PORT"] = str(port)
     tokens = Tokens.read(os.environ)
-    settings = load(ManagerSettings, {**os.environ, "STREAMFORGE_DATA_DIR": str(folder), **overrides})
+    settings = load_manager({**os.environ, "STREAMFORGE_DATA_DIR": str(folder), **overrides})
     metrics = Metrics("queue-manager")
     with interrupts() as asked:
         scraped = MetricsServer(metrics, settings.metrics_host, settings.metrics_port)

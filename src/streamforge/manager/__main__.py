@@ -14,10 +14,10 @@ import structlog
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.app import ports_of, running
-from streamforge.manager.settings import ManagerSettings
+from streamforge.manager.settings import ManagerSettings, load_manager
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime.environment import load, secrets_of
+from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.logs import Redactor
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
@@ -27,7 +27,7 @@ EXIT_FAILED, EXIT_CONFIG = 1, 2
 def main() -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     try:
-        settings = load(ManagerSettings, os.environ)
+        settings = load_manager(os.environ)
         _configure_logs(Redactor(secrets_of(settings)))
         tokens = Tokens.read(os.environ)
         with wiring.make_data_directory(settings.data).lock():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import structlog
 
@@ -15,10 +17,12 @@ from streamforge.manager.proving import ask_again, segments_of, survey
 from streamforge.manager.settling import backoff_ms
 from streamforge.manager.workflow import Failure, Proof, Workflow
 from streamforge_utils.model import names
+from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
 from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.events import encode_event
+from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import candles_interval
 from streamforge_utils.model.timeranges import format_ms, parse_time_range
 from streamforge_utils.ports.bus import Message
@@ -137,14 +141,14 @@ class Actor:
     async def _prepare(self, workflow: Workflow) -> None:
         parts = self._parts
         interval = candles_interval(workflow.type)
-        known = await parts.coverage.of(workflow.series)
+        known = await self._verified(workflow, interval)
         try:
             plan = await prepare(
                 parts.exchange, workflow.symbol, interval, workflow.span, tuple(known), again=workflow.again
             )
         except PermanentError as error:
             failure = Failure(
-                reason=str(error), next_step="correct the request that the reason names, and start it anew"
+                reason=str(error), next_step="correct what the reason names, then retry the workflow or start it anew"
             )
             await self._fail(workflow, failure)
         except RetryableError as error:
@@ -159,6 +163,36 @@ class Actor:
                     else next_round(_replace(w, plan=plan, asking_failures=0, waiting_for=""), plan.load)
                 ),
             )
+
+    async def _verified(self, workflow: Workflow, interval: Interval) -> Sequence[Segment]:
+        """The coverage of the workflow's series, with what it says of the workflow's range counted again.
+
+        Records that were there may have been removed or lost since, by hand or by a power cut: then they are loaded
+        again, and until that is done the coverage says that nothing is known.
+        """
+        parts = self._parts
+        known = await parts.coverage.of(workflow.series)
+        doubtful: list[Segment] = []
+        for segment in known:
+            if segment.verdict is not Verdict.STORED or segment.collection is None:
+                continue
+            span = segment.span.intersection(workflow.span)
+            if span is None:
+                continue
+            # Any open time of the series fixes the grid of 3d; a count that is one too low costs a second look only.
+            bars = len(interval.grid(span.start_ms, span.end_ms, span.start_ms))
+            there = await parts.store.count(
+                segment.collection,
+                first=candle_key(workflow.symbol, interval.value, max(span.start_ms, FIRST_TIME_MS)),
+                last=candle_key(workflow.symbol, interval.value, max(span.end_ms, FIRST_TIME_MS)),
+            )
+            if there < (bars if interval.aligned_by_calendar else bars - 1):
+                doubtful.append(Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.UNKNOWN))
+        if not doubtful:
+            return known
+        _log.warning("records that the coverage names are not there", queue_id=workflow.queue_id, ranges=len(doubtful))
+        await parts.coverage.lay_over(workflow.series, doubtful)
+        return await parts.coverage.of(workflow.series)
 
     async def _fail(self, workflow: Workflow, failure: Failure) -> None:
         """The workflow cannot go on; one that has ended meanwhile stays as it is."""

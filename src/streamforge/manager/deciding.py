@@ -134,13 +134,28 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
         if attempt is None:
             continue
         if attempt.stop_asked_ms is None:
-            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms)
+            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _forsaken(workflow, step, now_ms, policy)
             if why is None:
                 continue
             attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STUCK, reason=why)
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
         actions.append(EndJob(attempt.job))
     return workflow
+
+
+def _forsaken(workflow: Workflow, step: Step, now_ms: int, policy: Policy) -> str | None:
+    """Why a sink waits in vain: it has read everything, its loaders have finished, and no end of the stream came."""
+    attempt = step.attempt
+    if step.role is not Role.SINK or attempt is None or attempt.replay or attempt.progress.lag != 0:
+        return None
+    loaders = [other for other in workflow.steps if other.role is Role.LOADER]
+    if any(other.status is not StepStatus.FINISHED for other in loaders):
+        return None
+    since_ms = max([attempt.started_ms or now_ms, *(o.attempt.ended_ms or now_ms for o in loaders if o.attempt)])
+    waited_s = (now_ms - since_ms) / 1000
+    if waited_s <= policy.stuck_after_s:
+        return None
+    return f"all is read and the loaders finished {waited_s:.0f} s ago, but the end of their stream never came"
 
 
 def _stuck(attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> str | None:

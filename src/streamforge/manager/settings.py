@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 
 from streamforge.manager.policy import Policy
-from streamforge_utils.runtime.environment import variable
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, ExchangeSettings
+from streamforge_utils.runtime.environment import read, settings_error, variable
+from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, ExchangeSettings, not_yet
 
 
 class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,3 +140,15 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             topic_retention_s=self.topic_retention_seconds,
             dlq_retention_s=self.dlq_retention_seconds,
         )
+
+
+def load_manager(environ: Mapping[str, str]) -> ManagerSettings:
+    """Read the settings.
+
+    Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
+    """
+    problems = not_yet(environ)
+    settings = read(ManagerSettings, environ, problems)
+    if settings is None or problems:
+        raise settings_error(problems)
+    return settings

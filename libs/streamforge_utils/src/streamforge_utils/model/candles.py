@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.intervals import Interval
 
 KEY_SAFE = "-.@()+,=;$!*'"
 """What a store's key may hold besides letters, digits and `_`; anything else is percent-encoded."""
@@ -69,6 +70,7 @@ FIRST_TIME_MS = 1_000_000_000_000
 CANDLE_FIELDS: tuple[str, ...] = StoredCandle.__struct_fields__
 """The exported columns of a candle, in order."""
 
+_INTERVALS = frozenset(interval.value for interval in Interval)
 _encode = msgspec.json.Encoder().encode
 _decode_record = msgspec.json.Decoder(Candle).decode
 _decode_numbers = msgspec.json.Decoder(_Incoming, strict=False).decode
@@ -132,6 +134,10 @@ def stored_document(key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
         or candle.number_of_trades < 0
     ):
         raise PermanentError(f"candle {candle.key}: a number is negative")
+    if not FIRST_TIME_MS <= candle.open_time < 10 * FIRST_TIME_MS:
+        raise PermanentError(f"candle {candle.key}: open_time {candle.open_time} is not in milliseconds (13 digits)")
+    if candle.interval not in _INTERVALS:
+        raise PermanentError(f"candle {candle.key}: interval {candle.interval!r} is not known")
     expected = candle_key(candle.symbol, candle.interval, candle.open_time)
     if candle.key != expected:
         raise PermanentError(f"candle {candle.key}: its identity says {expected}")

@@ -25,7 +25,8 @@ class Exchange(Protocol):
     """Public market data. Every call keeps to the weight limit and spends its own retries before it raises.
 
     Raises RetryableError (retries are spent; BannedError if every call is refused for a time) or PermanentError
-    (access refused; InvalidInput naming `symbol` if it lists no such symbol): the message names the request, the answer and what to do.
+    (access refused; InvalidInput naming `symbol` if it lists no such symbol).
+    The message names the request, the answer and what to do.
     """
 
     async def server_time(self) -> int:

@@ -32,6 +32,15 @@ _NOT_YET = {
 """Variables that ask for what this version does not have; to run beside them unnoticed would split the data."""
 
 
+def not_yet(environ: Mapping[str, str]) -> list[str]:
+    """A problem for each variable that asks for what this version does not have."""
+    return [
+        f"{name} is set, but this version has the embedded bus, store and launcher only, no {technology}: unset it"
+        for name, technology in _NOT_YET.items()
+        if environ.get(name)
+    ]
+
+
 def _queue_id(text: str) -> str:
     if _NAME.fullmatch(text) is None:
         raise ValueError("it holds other than letters, digits and `._-`, or is too long")
@@ -241,11 +250,7 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
 
     Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
     """
-    problems = [
-        f"{name} is set, but this version has the embedded bus, store and launcher only, no {technology}: unset it"
-        for name, technology in _NOT_YET.items()
-        if environ.get(name)
-    ]
+    problems = not_yet(environ)
     settings = read(WorkerSettings, environ, problems, uses=definition.uses)
     parameters = read(definition.parameters, environ, problems)
     if settings is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, starmap
+from itertools import chain, islice, starmap
 from typing import Final
 
 from streamforge_utils.ports.store import Answer, Document, Outcome
@@ -33,6 +33,7 @@ KEY_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _KEY = re.compile(f"[{re.escape(KEY_CHARACTERS.decode())}]{{1,{KEY_LIMIT}}}")
 _VERSION_LIMIT = 2**63
 _LOOKUP = 500
+_OPENING, _CLOSING = b"{}"
 _BEYOND_KEYS = re.compile("[^\x00-\x7e].*", re.DOTALL)
 
 _STORED = Answer(Outcome.STORED)
@@ -66,11 +67,12 @@ def is_dropped(connection: sqlite3.Connection) -> bool:
 
 def upsert(connection: sqlite3.Connection, documents: Sequence[Document]) -> list[Answer]:
     """Store `documents` inside the transaction that is open; one answer each, in order."""
-    rows = [(d.key, d.version, d.body) for d in documents]
-    if _all_new(connection, rows):
-        _insert(connection, rows)
-        return [_STORED] * len(rows)
-    return _merge(connection, rows)
+    # Columns, not rows: thousands of tuples alive at once would keep the garbage collector busy.
+    all_keys, versions, bodies = [d.key for d in documents], [d.version for d in documents], [d.body for d in documents]
+    if _all_new(connection, all_keys, versions, bodies):
+        _insert(connection, all_keys, versions, bodies)
+        return [_STORED] * len(all_keys)
+    return _merge(connection, list(zip(all_keys, versions, bodies, strict=True)))
 
 
 def read(connection: sqlite3.Connection, first: str, last: str | None, limit: int) -> list[Document]:
@@ -109,10 +111,11 @@ def delete(connection: sqlite3.Connection, first: str, last: str) -> int:
 _Row = tuple[str, int, bytes]
 
 
-def _all_new(connection: sqlite3.Connection, rows: Sequence[_Row]) -> bool:
+def _all_new(
+    connection: sqlite3.Connection, all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]
+) -> bool:
     """Whether every row is acceptable and none of its keys is there; a cheap test, so `False` proves nothing."""
-    all_keys, versions, bodies = zip(*rows, strict=True)
-    if len(set(all_keys)) < len(rows) or not _plausible(all_keys, versions, bodies):
+    if len(set(all_keys)) < len(all_keys) or not _plausible(all_keys, versions, bodies):
         return False
     found = connection.execute(_ANY_WITHIN, (min(all_keys), max(all_keys))).fetchone()
     return not found[0]
@@ -122,12 +125,12 @@ def _plausible(all_keys: Sequence[str], versions: Sequence[int], bodies: Sequenc
     joined = "".join(all_keys)
     if not joined.isascii() or joined.encode().translate(None, KEY_CHARACTERS):
         return False
-    lengths = set(map(len, all_keys))
-    if min(lengths) < 1 or max(lengths) > KEY_LIMIT or max(map(len, bodies)) > BODY_LIMIT:
+    lengths, sizes = set(map(len, all_keys)), set(map(len, bodies))
+    if min(lengths) < 1 or max(lengths) > KEY_LIMIT or min(sizes) < 2 or max(sizes) > BODY_LIMIT:
         return False
     if min(versions) < 0 or max(versions) >= _VERSION_LIMIT:
         return False
-    return {b[:1] for b in bodies} == {b"{"} and {b[-1:] for b in bodies} == {b"}"} and min(map(len, bodies)) > 1
+    return {b[0] for b in bodies} == {_OPENING} and {b[-1] for b in bodies} == {_CLOSING}
 
 
 def _refusal(key: str, version: int, body: bytes) -> str | None:
@@ -196,16 +199,19 @@ def _write(
             replaced.append((version, body, key))
         elif old[0] != version:
             confirmed.append((version, key))
-    _insert(connection, added)
+    if added:
+        _insert(connection, *zip(*added, strict=True))
     _many(connection, "UPDATE documents SET version = ?, body = ? WHERE key = ?", replaced)
     _many(connection, "UPDATE documents SET version = ? WHERE key = ?", confirmed)
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
-    whole = len(rows) - len(rows) % _AT_ONCE
-    for first in range(0, whole, _AT_ONCE):
-        connection.execute(_INSERT_MANY, list(chain.from_iterable(rows[first : first + _AT_ONCE])))
-    connection.executemany(_INSERT, rows[whole:])
+def _insert(
+    connection: sqlite3.Connection, all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]
+) -> None:
+    rows = zip(all_keys, versions, bodies, strict=True)
+    for _ in range(len(all_keys) // _AT_ONCE):
+        connection.execute(_INSERT_MANY, list(chain.from_iterable(islice(rows, _AT_ONCE))))
+    connection.executemany(_INSERT, rows)
 
 
 def _many(connection: sqlite3.Connection, sql: str, rows: Iterable[tuple[object, ...]]) -> None:

@@ -48,6 +48,9 @@ def test_an_exchange_is_a_name_or_urls() -> None:
     for wrong in ("bitstamp", "", "ftp://a", "localhost:9000"):
         with pytest.raises(UsageProblem, match="write binance, test or a URL"):
             exchange_urls(wrong, {})
+    with pytest.raises(UsageProblem, match="hold no user or password") as refused:
+        exchange_urls("http://joe:sekret99@127.0.0.1:9", {})
+    assert "sekret99" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,32 @@ def test_a_broken_file_of_the_store_is_named(exchange: rig.Exchange, tmp_path: P
         assert other["status"] == "finished", "only what lies in the broken file is affected"
 
 
+def test_records_that_are_gone_are_loaded_again_although_the_coverage_names_them(
+    exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    with rig.manager(tmp_path / "data", exchange.url) as manager:
+        first = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01")
+        manager.stop()
+        lost = [path for path in (manager.data / "store" / "documents").glob("btcusdt*") if path.is_file()]
+        assert lost
+        for path in lost:
+            path.unlink()
+        manager.start()
+        second = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01")
+        assert second["status"] == "finished", manager.story(second["queue_id"])
+        assert second["progress"] == first["progress"]
+        assert second["progress"]["records_stored"] == 24
+        third = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01")
+        assert third["progress"]["records_expected"] == 0, "what is there again is not loaded a third time"
+
+
+def test_settings_of_what_this_version_does_not_have_are_refused(tmp_path: Path) -> None:
+    ended = run_manager({"STREAMFORGE_DATA_DIR": str(tmp_path / "data"), "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"})
+    assert ended.returncode == 2, ended.stderr
+    assert "KAFKA_BOOTSTRAP_SERVERS is set" in ended.stderr
+    assert "unset it" in ended.stderr
+
+
 def test_a_store_whose_states_are_broken_stops_the_start_and_is_named(exchange: rig.Exchange, tmp_path: Path) -> None:
     with rig.manager(tmp_path / "data", exchange.url) as manager:
         manager.stop()

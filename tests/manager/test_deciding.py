@@ -132,6 +132,24 @@ def test_who_is_stuck(fields: dict[str, Any], after_s: int, stuck: bool) -> None
     assert attempt(workflow, LOADER).stop_reason == (STUCK if stuck else "")
 
 
+@pytest.mark.parametrize(
+    ("lag", "after_s", "loader_over", "forsaken"),
+    [(0, 121, True, True), (0, 119, True, False), (1, 121, True, False), (0, 121, False, False)],
+    ids=["nothing comes any more", "not for long", "something is left to read", "its loader is not over"],
+)
+def test_a_sink_whose_loaders_ended_without_a_marker_does_not_wait_for_ever(
+    lag: int, after_s: int, loader_over: bool, forsaken: bool
+) -> None:
+    workflow = over(running(), LOADER) if loader_over else running(seen_ms=NOW + 10**9, progressed_ms=NOW + 10**9)
+    waits = Progress(lag=lag, waiting="records")
+    workflow = with_attempt(workflow, SINK, seen_ms=NOW + 10**9, progressed_ms=NOW + 10**9, progress=waits)
+    workflow, _ = decide(workflow, NOW, POLICY, W)
+    workflow, actions = decide(workflow, NOW + after_s * 1000, POLICY, W)
+    assert (EndJob(attempt(workflow, SINK).job) in actions) is forsaken
+    if forsaken:
+        assert "the end of their stream never came" in attempt(workflow, SINK).reason
+
+
 def test_silence_while_nobody_listened_is_not_held_against_the_workers() -> None:
     later = NOW + 3_600_000
     assert decide(running(), later, POLICY, World(hearing_since_ms=later - 29_000))[1] == []

@@ -136,6 +136,9 @@ def test_a_missing_field_or_null_is_refused_and_named(name: str) -> None:
         {"open": []},
         {"open": {}},
         {"open_time": "x"},
+        {"_key": "BTCUSDT_7m_1672531200000", "interval": "7m"},
+        {"_key": f"BTCUSDT_1m_{OPEN}000", "open_time": OPEN * 1000, "close_time": OPEN * 1000 + 59_999_999},
+        {"_key": "BTCUSDT_1m_999999999999", "open_time": 999_999_999_999},
     ],
 )
 def test_contradictions_are_refused(changes: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,14 +48,12 @@ def exchange_urls(choice: str | None, environ: Mapping[str, str] | None = None) 
     environ = os.environ if environ is None else environ
     if choice is None:
         named = environ.get(EXCHANGE_VARIABLE)
-        return tuple(part.strip() for part in named.split(",") if part.strip()) if named else None
+        return _without_user(part.strip() for part in named.split(",") if part.strip()) if named else None
     if choice == BINANCE:
         return None
-    urls = tuple(part.strip() for part in choice.split(",") if part.strip())
+    urls = _without_user(part.strip() for part in choice.split(",") if part.strip())
     for url in urls:
         parts = urlsplit(url)
-        if "@" in parts.netloc:
-            raise UsageProblem("exchange URLs hold no user or password: everybody on the machine could read them")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageProblem(
                 f"exchange {choice[:80]!r} is not known: write binance, test or a URL (http://HOST:PORT)"
@@ -63,6 +61,13 @@ def exchange_urls(choice: str | None, environ: Mapping[str, str] | None = None) 
     if not urls:
         raise UsageProblem("exchange '' is not known: write binance, test or a URL (http://HOST:PORT)")
     return urls
+
+
+def _without_user(urls: Iterable[str]) -> tuple[str, ...]:
+    found = tuple(urls)
+    if any("@" in urlsplit(url).netloc for url in found):
+        raise UsageProblem("exchange URLs hold no user or password: everybody on the machine could read them")
+    return found
 
 
 def origin_of(choice: str | None, urls: tuple[str, ...] | None) -> str:

@@ -40,7 +40,7 @@ async def up(where: Where, *, host: str | None, port: int | None, as_json: bool)
             async with own_manager(
                 folder, exchange=where.exchange, overrides=overrides, tokens=tokens, observer=metrics
             ) as manager:
-                _announce(manager, where, scraped.port, as_json=as_json)
+                _announce(manager, where, f"{settings.metrics_host}:{scraped.port}", as_json=as_json)
                 waiting = asyncio.ensure_future(asked.happened.wait())
                 either: set[asyncio.Future[Any]] = {waiting, manager.ended}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -53,13 +53,13 @@ async def up(where: Where, *, host: str | None, port: int | None, as_json: bool)
     return 0
 
 
-def _announce(manager: OwnManager, where: Where, metrics_port: int, *, as_json: bool) -> None:
+def _announce(manager: OwnManager, where: Where, metrics: str, *, as_json: bool) -> None:
     if as_json:
         told = {
             "url": manager.url,
             "data": str(where.folder),
             "exchange": list(manager.exchange),
-            "metrics_port": metrics_port,
+            "metrics": f"http://{metrics}/metrics",
             "pid": os.getpid(),
         }
         output.write(msgspec.json.encode(told).decode())
@@ -67,7 +67,7 @@ def _announce(manager: OwnManager, where: Where, metrics_port: int, *, as_json: 
     output.write(f"manager   {manager.url}")
     output.write(f"data      {where.folder}")
     output.write(f"exchange  {', '.join(manager.exchange)}")
-    output.write(f"metrics   http://127.0.0.1:{metrics_port}/metrics")
+    output.write(f"metrics   http://{metrics}/metrics")
     output.say(
         f"Ctrl-C ends it. In another terminal: streamforge load BTCUSDT api_candles_1m 2024-08-01{where.flags()}"
     )

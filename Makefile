@@ -10,8 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMP := $(VENV)/.setup-done
-# Processes that run tests side by side; 0 runs them in pytest's own process (for a debugger).
-WORKERS ?= 2
+# Processes that run tests side by side (many tests wait, so more than two cores have use for); 0 runs them in pytest's own process (for a debugger).
+WORKERS ?= 3
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 

@@ -25,7 +25,7 @@ from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 
-PAGES = {Size.FULL: 300, Size.QUICK: 60, Size.TINY: 2}
+PAGES = {Size.FULL: 500, Size.QUICK: 60, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}
 UNHINDERED = {"STREAMFORGE_MAX_LAG": "1000000000"}
 """The loader looks at its reader's lag as ever, but nobody reads here."""

@@ -5,7 +5,9 @@ The text of prices and quantities is the exchange's own; the store holds the dou
 
 from __future__ import annotations
 
-import math
+import sys
+from functools import lru_cache
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
@@ -59,9 +61,26 @@ class StoredCandle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     taker_buy_quote_asset_volume: float
 
 
-class _Incoming(StoredCandle, frozen=True, gc=False, kw_only=True):
+_Number = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
+"""Not negative, and finite."""
+
+
+class _Incoming(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     key: str = msgspec.field(name="_key")
     version: int = msgspec.field(name="_version", default=0)
+    symbol: str
+    interval: str
+    open_time: int
+    open: _Number
+    high: _Number
+    low: _Number
+    close: _Number
+    volume: _Number
+    close_time: int
+    quote_asset_volume: _Number
+    number_of_trades: Annotated[int, msgspec.Meta(ge=0)]
+    taker_buy_base_asset_volume: _Number
+    taker_buy_quote_asset_volume: _Number
 
 
 FIRST_TIME_MS = 1_000_000_000_000
@@ -78,7 +97,12 @@ _decode_numbers = msgspec.json.Decoder(_Incoming, strict=False).decode
 
 def candle_key(symbol: str, interval: str, open_time: int) -> str:
     """The key of a candle; symbols that hold other than plain characters are percent-encoded."""
-    return f"{key_symbol(symbol)}_{interval}_{open_time}"
+    return f"{_key_prefix(symbol, interval)}{open_time}"
+
+
+@lru_cache(maxsize=1000)
+def _key_prefix(symbol: str, interval: str) -> str:
+    return f"{key_symbol(symbol)}_{interval}_"
 
 
 def key_symbol(symbol: str) -> str:
@@ -110,30 +134,6 @@ def stored_document(key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
         candle = _decode_numbers(value)
     except msgspec.MsgspecError as error:
         raise PermanentError(f"not a candle: {error}") from error
-    total = (
-        candle.open
-        + candle.high
-        + candle.low
-        + candle.close
-        + candle.volume
-        + candle.quote_asset_volume
-        + candle.taker_buy_base_asset_volume
-        + candle.taker_buy_quote_asset_volume
-    )
-    if not math.isfinite(total):
-        raise PermanentError(f"candle {candle.key}: a number is not finite")
-    if (
-        candle.open < 0
-        or candle.high < 0
-        or candle.low < 0
-        or candle.close < 0
-        or candle.volume < 0
-        or candle.quote_asset_volume < 0
-        or candle.taker_buy_base_asset_volume < 0
-        or candle.taker_buy_quote_asset_volume < 0
-        or candle.number_of_trades < 0
-    ):
-        raise PermanentError(f"candle {candle.key}: a number is negative")
     if not FIRST_TIME_MS <= candle.open_time < 10 * FIRST_TIME_MS:
         raise PermanentError(f"candle {candle.key}: open_time {candle.open_time} is not in milliseconds (13 digits)")
     if candle.interval not in _INTERVALS:

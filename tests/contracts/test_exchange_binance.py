@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -27,7 +26,6 @@ class TestBinanceOnScriptedServer(ExchangeContract):
         return _scripted()
 
 
-@pytest.mark.skipif(importlib.util.find_spec("streamforge.exchange.server") is None, reason="no test exchange yet")
 class TestBinanceOnTestExchange(ExchangeContract):
     def known_exchange(self) -> AbstractAsyncContextManager[Known]:
         return _test_exchange()
@@ -40,7 +38,6 @@ FAULTS = [
 ]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("streamforge.exchange.server") is None, reason="no test exchange yet")
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_of_the_test_exchange_changes_no_candle(fault: str) -> None:
     async with _test_exchange() as plain, _test_exchange(fault) as known:

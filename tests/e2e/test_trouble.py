@@ -107,9 +107,12 @@ def test_a_frozen_worker_is_ended_and_what_it_would_say_later_counts_no_more(
 
 
 def test_a_loader_that_gets_nowhere_is_ended_and_started_again(quiet: rig.Exchange, manager: rig.Manager) -> None:
-    quiet.switch_on("stall:seconds=30,path=klines,after=4,count=4")
-    workflow = manager.load("NEWUSDT", "api_candles_1m", WEEK)
+    quiet.switch_on("stall:seconds=30,path=klines,after=8,count=1")
+    # One request at a time: with several, the order of their arrival decides how many stalls an attempt uses up.
+    one = {LOADER: {"concurrency": 1}}
+    workflow = manager.load("NEWUSDT", "api_candles_1m", WEEK, parameters=one)
     assert workflow["status"] == "finished", manager.story(workflow["queue_id"])
+    assert len(_step(workflow, LOADER)["attempts"]) == 2, manager.story(workflow["queue_id"])
     first, second = _step(workflow, LOADER)["attempts"]
     assert first["stop_reason"] == "stuck"
     assert "got nowhere for" in first["reason"]

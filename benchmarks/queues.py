@@ -16,7 +16,7 @@ from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, percentile
 from benchmarks.common.processes import exchange, manager
 from streamforge import wiring
-from streamforge.manager.repository import Workflows
+from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow

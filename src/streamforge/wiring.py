@@ -23,14 +23,14 @@ BUS, STORE, JOBS = "bus", "store", "jobs"
 
 def make_bus(settings: DataSettings, *, clock: Clock | None = None, observer: Observer | None = None) -> MessageBus:
     """The embedded bus on `DATA/bus`. Raises ConfigError or RetryableError."""
-    from streamforge_utils.adapters.embedded.bus import EmbeddedBus
+    from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 
     return EmbeddedBus(settings.data_dir / BUS, clock=clock or SystemClock(), observer=observer or Silent())
 
 
 def make_store(settings: DataSettings, *, observer: Observer | None = None) -> Store:
     """The embedded store on `DATA/store`. Raises ConfigError or RetryableError."""
-    from streamforge_utils.adapters.embedded.store import EmbeddedStore
+    from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 
     return EmbeddedStore(settings.data_dir / STORE, observer=observer or Silent())
 
@@ -67,7 +67,7 @@ def make_launcher(
 
     environment: what every job gets besides its own and `STREAMFORGE_DATA_DIR`.
     """
-    from streamforge_utils.adapters.embedded.launcher import ProcessLauncher
+    from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
 
     return ProcessLauncher(
         settings.data_dir / JOBS,

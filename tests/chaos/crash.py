@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 
 from streamforge import workers
 from streamforge.manager.app import Ports
-from streamforge_utils.adapters.embedded.bus import EmbeddedBus
-from streamforge_utils.adapters.embedded.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.model.candles import Candle
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.intervals import Interval

@@ -15,16 +15,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.manager import reconciler
+from streamforge.manager.acting import reconciler
 from streamforge.manager.api.views import workflow_view
 from streamforge.manager.app import Running, running
-from streamforge.manager.history import History
-from streamforge.manager.repository import KIND, Workflows
+from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.workflows import KIND, Workflows
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import ManagerSettings
 from streamforge.manager.workflow import Workflow, decode_workflow
-from streamforge_utils.adapters.embedded.bus import EmbeddedBus
-from streamforge_utils.adapters.embedded.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.embedded.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.model.timeranges import format_ms
 from tests.chaos import processes
 from tests.chaos.killer import Killer

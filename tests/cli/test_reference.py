@@ -10,8 +10,7 @@ import pytest
 
 from streamforge.cli import reference
 from streamforge.cli.reference_cli import cli_page
-
-ROOT = Path(__file__).parents[2]
+from tests.places import ROOT
 
 
 @pytest.fixture

@@ -12,11 +12,9 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from streamforge_utils.ports.bus import Bus, Message, TopicPartition
-
-ROOT = Path(__file__).parents[2]
+from tests.places import ROOT
 
 
 @asynccontextmanager

@@ -13,12 +13,10 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.ports.store import Document, StateStore, Store
-
-ROOT = Path(__file__).parents[2]
+from tests.places import ROOT
 
 
 @asynccontextmanager

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import places
 from tests.e2e import rig
 
 
 @pytest.fixture(scope="session")
 def market_data() -> Path:
     """The folder of recordings; the test skips where it is absent, unless they are required."""
-    default = Path(__file__).parents[2].parent / "shared" / "market-data"
-    folder = Path(os.environ.get("STREAMFORGE_MARKET_DATA") or default)
-    if not folder.exists():
-        if os.environ.get("STREAMFORGE_REQUIRE_MARKET_DATA") == "1":
-            pytest.fail(f"recorded market data is required, but {folder} is absent")
-        pytest.skip(f"recorded market data is absent: {folder}")
-    return folder
+    return places.market_data()
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import aiohttp
 import msgspec
-import pytest
 
 from streamforge.exchange.clock import ExchangeClock
 from streamforge.exchange.config import ExchangeConfig
@@ -26,18 +23,6 @@ DAY = 86_400_000
 def ms(text: str) -> int:
     """An ISO instant in UTC as unix milliseconds."""
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
-
-
-def market_data(*parts: str) -> Path:
-    """A file or folder of the recordings; the test skips where they are absent, unless they are required."""
-    default = Path(__file__).parents[2].parent / "shared" / "market-data"
-    folder = Path(os.environ.get("STREAMFORGE_MARKET_DATA", default))
-    path = folder.joinpath(*parts)
-    if not path.exists():
-        if os.environ.get("STREAMFORGE_REQUIRE_MARKET_DATA") == "1":
-            pytest.fail(f"recorded market data is required, but {path} is absent")
-        pytest.skip(f"recorded market data is absent: {path}")
-    return path
 
 
 class Answer(msgspec.Struct):

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from tests.exchange.support import Answer, market_data, peer
+from tests.exchange.support import Answer, peer
+from tests.places import market_data
 
 
 def cassette(name: str) -> tuple[int, dict[str, str], bytes]:

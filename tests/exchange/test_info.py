@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from streamforge.exchange.config import ExchangeConfig
-from tests.exchange.support import Peer, market_data, ms, peer
+from tests.exchange.support import Peer, ms, peer
+from tests.places import market_data
 
 
 async def info(exchange: Peer, **params: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import msgspec
 from hypothesis import given, settings
@@ -16,9 +15,9 @@ from streamforge.exchange.grid import Grid
 from streamforge.exchange.prices import PricePath
 from streamforge_utils.model.intervals import Interval
 from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms
+from tests.places import ROOT
 
 BTC = DEFAULT_SYMBOLS[0]
-ROOT = Path(__file__).parents[2]
 AUGUST = ms("2024-08-01")
 
 

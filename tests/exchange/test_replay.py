@@ -16,7 +16,8 @@ from streamforge.exchange.server import serve
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
-from tests.exchange.support import DAY, HOUR, MINUTE, Row, market_data, ms, peer
+from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms, peer
+from tests.places import market_data
 
 LATER = ms("2026-01-01")
 LINES = [

@@ -8,17 +8,17 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.deadletters import DeadLetters
-from streamforge.manager.deciding import World as Facts
-from streamforge.manager.deciding import decide, next_round
-from streamforge.manager.history import History
+from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.deciding.decide import World as Facts
+from streamforge.manager.deciding.decide import decide, next_round
+from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.keeping.deadletters import DeadLetters
+from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
 from streamforge.manager.parts import Parts
 from streamforge.manager.policy import Policy
-from streamforge.manager.reconciler import Reconciler
-from streamforge.manager.repository import Workflows
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.series import Coverage
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Plan, Status, Step, Workflow
 from streamforge_utils.model.events import LAST_WORDS, Event, Progress, encode_event
@@ -184,11 +184,7 @@ class World:
 
     async def die(self) -> None:
         """The manager's process is gone; its jobs are not."""
-        tasks = list(self.reconciler._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.reconciler._ear.close()
+        await self.reconciler.close()
 
     async def workflow(self, queue_id: str) -> Workflow:
         """The workflow as it is stored (or noted)."""

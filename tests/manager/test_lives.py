@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streamforge.manager.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord, SendStop
-from streamforge.manager.deciding import World, decide, live, next_round
-from streamforge.manager.fold import hear, observe
-from streamforge.manager.launching import job_of
+from streamforge.manager.deciding.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord, SendStop
+from streamforge.manager.deciding.decide import World, decide, live, next_round
+from streamforge.manager.deciding.fold import hear, observe
+from streamforge.manager.deciding.launching import job_of
 from streamforge.manager.managing import open_again
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Plan, Proof, Status, Step, Workflow, decode_workflow, encode_workflow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -15,8 +14,9 @@ from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.reference import environment_table
 from streamforge_utils.runtime.settings import WorkerSettings
+from tests.places import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = ROOT
 TARGETS = workers.targets()
 
 

@@ -18,9 +18,10 @@ from streamforge_utils.model.candles import encode_candle
 from streamforge_utils.model.events import Event
 from streamforge_utils.ports.bus import Message
 from tests.doubles.candles import candle
+from tests.places import ROOT
 from tests.runtime.rig import COLLECTION, TOPIC, Rig, last, words
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = ROOT
 START = 1_722_470_400_000
 LIMIT_S = 30.0
 STARTED_LIMIT_S = 5.0

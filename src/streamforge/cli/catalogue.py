@@ -41,7 +41,7 @@ async def targets(where: Where, *, as_json: bool) -> int:
 
 def _known_targets() -> dict[str, list[dict[str, Any]]]:
     from streamforge import workers
-    from streamforge.manager import schemas as known
+    from streamforge.manager.describing import schemas as known
 
     found = [(name, workers.definition(name)) for name in sorted(workers.targets())]
     return {
@@ -83,7 +83,7 @@ async def schemas(name: str | None, where: Where, *, as_json: bool) -> int:
 
 
 def _known_schemas(name: str | None) -> dict[str, Any]:
-    from streamforge.manager import schemas as known
+    from streamforge.manager.describing import schemas as known
 
     found = known.message_schemas()
     if name is None:

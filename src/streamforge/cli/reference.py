@@ -43,14 +43,14 @@ def openapi() -> dict[str, Any]:
 
 def asyncapi() -> dict[str, Any]:
     """The topics as AsyncAPI 3."""
-    from streamforge.manager import asyncapi as described
+    from streamforge.manager.describing import asyncapi as described
 
     return described.document()
 
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Every message on a topic as JSON Schema."""
-    from streamforge.manager import schemas as known
+    from streamforge.manager.describing import schemas as known
 
     return known.message_schemas()
 

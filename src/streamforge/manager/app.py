@@ -9,16 +9,16 @@ from typing import Protocol
 
 import msgspec
 
+from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.deadletters import DeadLetters
-from streamforge.manager.history import History
+from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.keeping.deadletters import DeadLetters
+from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
 from streamforge.manager.parts import Parts
-from streamforge.manager.reconciler import Reconciler
-from streamforge.manager.repository import Workflows
-from streamforge.manager.series import Coverage
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.ports.bus import Retention, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock

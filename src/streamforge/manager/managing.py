@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import msgspec
 
-from streamforge.manager.deciding import next_round, replay_round
-from streamforge.manager.history import COLLECTION as HISTORY
+from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.deciding.decide import next_round, replay_round
+from streamforge.manager.keeping.history import COLLECTION as HISTORY
 from streamforge.manager.parts import Parts
-from streamforge.manager.reconciler import Reconciler
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import (
     DeadLetter,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from streamforge.manager.deadletters import DeadLetters
-from streamforge.manager.history import History
+from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.keeping.deadletters import DeadLetters
+from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.policy import Policy
-from streamforge.manager.repository import Workflows
-from streamforge.manager.series import Coverage
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange

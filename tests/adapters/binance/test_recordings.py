@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,20 +18,11 @@ from streamforge_utils.model.errors import BannedError, PermanentError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.adapters.binance.scripted import SYMBOL, always, answer, bench
+from tests.places import market_data
 
 HOUR = 3_600_000
 FIRST, SECOND = 1_588_280_400_000, 1_591_880_400_000
 NOW = 1_722_513_630_000
-
-
-def recording(name: str) -> Path:
-    folder = Path(os.environ.get("STREAMFORGE_MARKET_DATA") or Path(__file__).parents[3].parent / "shared/market-data")
-    path = folder / name
-    if not path.exists():
-        if os.environ.get("STREAMFORGE_REQUIRE_MARKET_DATA") == "1":
-            pytest.fail(f"the recording {path} is absent")
-        pytest.skip(f"the recording {path} is absent")
-    return path
 
 
 def read(name: str, symbol: str, interval: Interval, span: TimeRange) -> list[Candle]:
@@ -47,7 +36,7 @@ def read(name: str, symbol: str, interval: Interval, span: TimeRange) -> list[Ca
         observed_ms=NOW,
         local_ms=NOW,
     )
-    page = read_page(recording(name).read_bytes(), asked)
+    page = read_page(market_data(name).read_bytes(), asked)
     assert page.dropped == {}
     return page.candles
 
@@ -92,7 +81,7 @@ async def test_the_recorded_pages_through_the_client() -> None:
             ("spot_BTCUSDT-1h_2020-04-30T21_2020-06-11T12_page1.json", TimeRange(FIRST, SECOND), 1000),
             ("spot_BTCUSDT-1h_2020-06-11T13_2020-07-01T03_page2_gap.json", TimeRange(SECOND, SECOND + 500 * HOUR), 468),
         ):
-            body = recording(f"klines-rest-json/{name}").read_bytes()
+            body = market_data(f"klines-rest-json/{name}").read_bytes()
             made.server.expect("klines", always(partial(answer, body)))
             assert len(await made.client.candles(SYMBOL, Interval.H1, span)) == number
             query = made.server.asked[-1].query
@@ -102,7 +91,7 @@ async def test_the_recorded_pages_through_the_client() -> None:
 
 
 def cassette(name: str) -> tuple[int, dict[str, str], bytes]:
-    text = recording(f"http-cassettes/{name}").read_text()
+    text = market_data(f"http-cassettes/{name}").read_text()
     if name.endswith(".yml"):
         response: dict[str, Any] = yaml.safe_load(text)["response"]
         return response["status"], {}, response["body"].encode()
@@ -152,7 +141,7 @@ async def test_a_recorded_time() -> None:
 
 
 async def test_quoted_bans_limits_and_blocks() -> None:
-    lines = recording("http-errors-quoted/rate-limit-and-block-errors_quoted.jsonl").read_bytes().splitlines()
+    lines = market_data("http-errors-quoted/rate-limit-and-block-errors_quoted.jsonl").read_bytes().splitlines()
     quoted = [msgspec.json.decode(line) for line in lines]
     assert [case["http_status"] for case in quoted] == [418, 429, 451, 418]
     before_ban = 1_516_363_000_000

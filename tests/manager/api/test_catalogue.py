@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +9,7 @@ import msgspec
 import pytest
 
 from streamforge import workers
-from streamforge.manager import asyncapi, schemas
+from streamforge.manager.describing import asyncapi, schemas
 from streamforge_utils.model.candles import CANDLE_FIELDS, decode_candle, stored_document
 from streamforge_utils.model.commands import decode_command
 from streamforge_utils.model.events import Progress, decode_event
@@ -19,17 +17,13 @@ from streamforge_utils.model.markers import decode_marker
 from streamforge_utils.runtime.deadletters import HEADERS
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import problem
+from tests.places import schemas as schemas_of_others
 
-SHARED = Path(__file__).parents[4] / "shared" / "schemas" / "asyncapi"
 NAMES = ["command", "event", "progress", "candle", "stored-candle", "end-of-stream", "dead-letter-headers"]
 
 
 def asyncapi_schema() -> dict[str, Any]:
-    path = SHARED / f"{asyncapi.VERSION}.json"
-    if not path.exists():
-        if os.environ.get("STREAMFORGE_REQUIRE_MARKET_DATA") == "1":
-            pytest.fail(f"{path} is missing and CI requires it")
-        pytest.skip(f"{path} is missing: the AsyncAPI document is not checked against its schema")
+    path = schemas_of_others("asyncapi", f"{asyncapi.VERSION}.json")
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 

@@ -17,8 +17,9 @@ from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.runtime.environment import variables
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import OPERATOR, problem
+from tests.places import ROOT
 
-FOLDER = Path(__file__).parents[3] / "services" / "queue-manager"
+FOLDER = ROOT / "services" / "queue-manager"
 
 
 def _run(environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path
 from starlette.responses import JSONResponse, Response
 
 from streamforge import workers
-from streamforge.manager import asyncapi, schemas
 from streamforge.manager.api import models
 from streamforge.manager.api.routing import In, StrictRoute, reply
+from streamforge.manager.describing import asyncapi, schemas
 from streamforge.manager.service import NotFound
 
 router = APIRouter(route_class=StrictRoute)

@@ -1,0 +1,119 @@
+"""The embedded bus: topics as SQLite files in a directory, for any number of processes of one machine.
+
+What `send` has confirmed survives the death of any process. Power loss: `rolling` topics and commits are on the disk
+when the call returns; of `consumed` topics the last moments may be lost and are read from their source again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
+from streamforge_utils.adapters.embedded.bus.files import TopicFiles
+from streamforge_utils.adapters.embedded.bus.lane import Lane
+from streamforge_utils.adapters.embedded.bus.producer import EmbeddedProducer, OpenTopics
+from streamforge_utils.adapters.embedded.sqlite import BUSY_LIMIT_S
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.bus import Lag, Start, TopicSpec
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.observing import Observer, Silent
+
+MESSAGE_LIMIT_BYTES = 1024 * 1024
+FULL_TIMEOUT_S = 300.0
+
+
+class EmbeddedBus:
+    """Implements `Bus` and `BusAdmin` on the files under `directory`, which is made on first use.
+
+    message_limit: bytes of one message with key and headers. full_timeout_s: how long `send` waits at a topic's cap
+    without any progress of its readers before it raises RetryableError. busy_limit_s: how long a call waits for another
+    process's write to the same topic.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        message_limit: int = MESSAGE_LIMIT_BYTES,
+        full_timeout_s: float = FULL_TIMEOUT_S,
+        busy_limit_s: float = BUSY_LIMIT_S,
+    ) -> None:
+        self._files = TopicFiles(directory, busy_limit_s)
+        self._clock = clock or SystemClock()
+        self._observer = observer or Silent()
+        self._message_limit = message_limit
+        self._full_timeout_s = full_timeout_s
+        self._lane = Lane("bus-admin")
+        self._topics = OpenTopics(self._files)
+        self._made: set[EmbeddedProducer | EmbeddedConsumer] = set()
+
+    async def producer(self) -> EmbeddedProducer:
+        self._require_open()
+        producer = EmbeddedProducer(
+            self._files,
+            self._clock,
+            self._observer,
+            message_limit=self._message_limit,
+            full_timeout_s=self._full_timeout_s,
+            on_close=self._made.discard,
+        )
+        self._made.add(producer)
+        return producer
+
+    async def consumer(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str | None = None,
+        start: Start = Start.EARLIEST,
+        start_time_ms: int | None = None,
+    ) -> EmbeddedConsumer:
+        self._require_open()
+        consumer = EmbeddedConsumer(self._files, self._clock, self._observer, topics, group, self._made.discard)
+        try:
+            await consumer.open(start, start_time_ms)
+        except BaseException:
+            await consumer.close()
+            raise
+        self._made.add(consumer)
+        return consumer
+
+    async def close(self) -> None:
+        closing = [*(made.close() for made in list(self._made)), self._lane.close(self._topics.close)]
+        self._made.clear()
+        errors = [error for error in await asyncio.gather(*closing, return_exceptions=True) if error is not None]
+        if errors:
+            raise errors[0]
+
+    async def create_topic(self, spec: TopicSpec) -> None:
+        await self._lane.run(partial(self._files.create, spec))
+
+    async def delete_topic(self, name: str) -> None:
+        await self._lane.run(partial(self._files.delete, name))
+
+    async def topics(self) -> Sequence[str]:
+        return await self._lane.run(self._files.names)
+
+    async def lag(self, topic: str, group: str) -> Lag:
+        return await self._lane.run(partial(self._lag, topic, group))
+
+    def _lag(self, topic: str, group: str) -> Lag:
+        held = self._topics.get(topic)
+        committed = held.groups.committed(group)
+        records, since = 0, None
+        for partition, end in held.log.ends().items():
+            offset = committed.get(partition, 0)
+            oldest = held.log.oldest(partition, offset if offset <= end else 0)
+            if oldest is not None and oldest[0] < end:  # else it came after the end was read
+                records += end - oldest[0]
+                since = oldest[1] if since is None else min(since, oldest[1])
+        return Lag(records, 0.0 if since is None else max(0, self._clock.now_ms() - since) / 1000)
+
+    def _require_open(self) -> None:
+        if self._lane.closed:
+            raise PermanentError("the bus is closed")

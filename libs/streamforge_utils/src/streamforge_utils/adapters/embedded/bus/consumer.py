@@ -1,0 +1,166 @@
+"""Reading from embedded topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+from streamforge_utils.adapters.embedded.bus.files import TopicFiles
+from streamforge_utils.adapters.embedded.bus.lane import Lane
+from streamforge_utils.adapters.embedded.bus.liveness import Life
+from streamforge_utils.adapters.embedded.bus.reader import TopicReader
+from streamforge_utils.model.errors import InvalidInput, PermanentError
+from streamforge_utils.ports.bus import Received, Start, TopicPartition
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.observing import Observer
+
+_POLL_BYTES = 16 * 1024 * 1024
+_PAUSES_S = ((50, 0.001), (150, 0.002), (1000, 0.004))  # up to how many looks at idle logs, which pause between them
+_LONGEST_PAUSE_S = 0.005
+_LIVENESS_S = 0.1
+
+
+class EmbeddedConsumer:
+    """Implements `Consumer`. Made by `open`; an idle one looks at its logs every few milliseconds."""
+
+    def __init__(
+        self,
+        files: TopicFiles,
+        clock: Clock,
+        observer: Observer,
+        topics: Sequence[str],
+        group: str | None,
+        on_close: Callable[[EmbeddedConsumer], None],
+    ) -> None:
+        self._on_close = on_close
+        self._files = files
+        self._clock = clock
+        self._observer = observer
+        self._names = list(dict.fromkeys(topics))
+        self._group = group
+        self._life: Life | None = None
+        self._readers: dict[str, TopicReader] = {}
+        self._lane = Lane("bus-consumer")
+        self._lock = asyncio.Lock()
+        self._next_liveness = 0.0
+        self._turn = 0
+        self._idle = 0
+
+    async def open(self, start: Start, start_time_ms: int | None) -> None:
+        """Join the group, find the places to begin at. To be closed if it raises, too."""
+        if not self._names:
+            raise InvalidInput("topics", "a consumer needs at least one topic")
+        if self._group is not None and start_time_ms is not None:
+            raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
+        await self._lane.run(partial(self._open, start, start_time_ms))
+
+    async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+        if max_messages < 1:
+            raise InvalidInput("max_messages", f"max_messages is {max_messages}: it must be at least 1")
+        give_up = self._clock.monotonic() + timeout_s
+        while True:
+            async with self._lock:
+                received = await self._next(max_messages)
+            if received:
+                self._idle = 0
+                self._observer.count("bus_messages_received", len(received))
+                return received
+            while True:
+                left = give_up - self._clock.monotonic()
+                if left <= 0:
+                    return []
+                await self._clock.sleep(min(left, self._pause()))
+                if self._due():
+                    break
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        if self._group is None:
+            raise PermanentError("this consumer has no group: it cannot commit")
+        by_topic: dict[str, dict[int, int]] = {}
+        for place, offset in offsets.items():
+            self._reader(place)
+            by_topic.setdefault(place.topic, {})[place.partition] = offset
+        async with self._lock:
+            for name, part in by_topic.items():
+                await self._lane.run(partial(self._readers[name].commit, part))
+
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        async with self._lock:
+            await self._lane.settle()
+            self._reader(partition).seek(partition.partition, offset)
+
+    async def close(self) -> None:
+        self._on_close(self)
+        await self._lane.close(self._close)
+
+    def _due(self) -> bool:
+        """Whether there is something to do, as far as can be told without waiting: an idle consumer does only this."""
+        if self._lane.closed or self._lane.busy or self._lock.locked():
+            return True
+        return self._liveness_due() or any(reader.stirred() for reader in self._readers.values())
+
+    def _liveness_due(self) -> bool:
+        shared = any(reader.shared for reader in self._readers.values())
+        return shared and self._clock.monotonic() >= self._next_liveness
+
+    async def _next(self, max_messages: int) -> list[Received]:
+        if self._lane.closed:
+            raise PermanentError("this consumer is closed")
+        await self._lane.settle()  # a cancelled poll may have left a call running
+        check = self._liveness_due()
+        if check or any(reader.stirred() for reader in self._readers.values()):
+            if check:
+                self._next_liveness = self._clock.monotonic() + _LIVENESS_S
+            await self._lane.run(partial(self._fetch, max_messages, check))
+        return self._take(max_messages)
+
+    def _take(self, max_messages: int) -> list[Received]:
+        """What was fetched, a share from each partition; the order in which they are asked changes every time."""
+        places = [place for reader in self._readers.values() for place in reader.places if place.waiting]
+        taken: list[Received] = []
+        self._turn += 1
+        for done in range(len(places)):
+            share = -(-(max_messages - len(taken)) // (len(places) - done))
+            taken += places[(self._turn + done) % len(places)].take(share)
+        return taken
+
+    def _pause(self) -> float:
+        self._idle += 1
+        return next((pause for looks, pause in _PAUSES_S if self._idle <= looks), _LONGEST_PAUSE_S)
+
+    def _reader(self, place: TopicPartition) -> TopicReader:
+        reader = self._readers.get(place.topic)
+        if reader is None or not 0 <= place.partition < reader.partitions:
+            raise PermanentError(f"this consumer does not read partition {place.partition} of topic {place.topic}")
+        return reader
+
+    def _open(self, start: Start, start_time_ms: int | None) -> None:
+        if self._group is not None:
+            self._life = Life(self._files.members)
+        for name in self._names:
+            reader = TopicReader(self._files, name, self._observer)
+            self._readers[name] = reader
+            if self._group is None or self._life is None:
+                reader.begin(start, start_time_ms)
+            else:
+                reader.join(self._group, self._life.name, start)
+
+    def _fetch(self, max_messages: int, check: bool) -> None:
+        readers = list(self._readers.values())
+        for reader in readers:
+            reader.refresh(check)
+        places = [(reader, place) for reader in readers for place in reader.places if not place.waiting]
+        for done in range(len(places)):
+            reader, place = places[(self._turn + done) % len(places)]
+            share = -(-max_messages // (len(places) - done))
+            max_messages = max(1, max_messages - reader.fetch(place, share, _POLL_BYTES // len(places)))
+
+    def _close(self) -> None:
+        with ExitStack() as stack:  # each of them, whatever the others raise
+            if self._life is not None:
+                stack.callback(self._life.close)
+            for reader in self._readers.values():
+                stack.callback(reader.close)
+            self._readers.clear()

@@ -1,0 +1,150 @@
+"""Where the topics lie: one folder each, with the log and its groups in two files.
+
+The files of a topic carry a random part in their names. A topic that is created again gets other files, so that a
+process that still holds the old ones, and SQLite removing the old write-ahead log by its name, cannot harm the new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from pathlib import Path
+
+from streamforge_utils.adapters.embedded import sqlite
+from streamforge_utils.adapters.embedded.bus.groups import Groups
+from streamforge_utils.adapters.embedded.bus.liveness import locked
+from streamforge_utils.adapters.embedded.bus.log import Log, gone
+from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.names import TOPIC_LIMIT
+from streamforge_utils.ports.bus import TopicSpec
+
+_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_PLAIN = re.compile(
+    r"[a-z0-9_-][a-z0-9._-]{0,119}"
+)  # legal as a folder's name, whatever the file system thinks of case
+_NAME_FILE = "name"
+
+
+class OpenTopic:
+    """The log and the groups of a topic, open."""
+
+    def __init__(self, log: Log, groups: Groups) -> None:
+        self.log = log
+        self.groups = groups
+
+    @property
+    def name(self) -> str:
+        return self.log.spec.name
+
+    def close(self) -> None:
+        self.log.close()
+        self.groups.close()
+
+
+class TopicFiles:
+    """The topics under one directory. Every method blocks; any thread, any process."""
+
+    def __init__(self, directory: Path, busy_limit_s: float = sqlite.BUSY_LIMIT_S) -> None:
+        self._busy_limit_s = busy_limit_s
+        self._topics = directory / "topics"
+        self._lock = directory / "bus.lock"
+        self.members = directory / "members"
+
+    def open(self, name: str) -> OpenTopic:
+        """Open a topic. Raises PermanentError if there is none such."""
+        folder = self._folder(name)
+        # Without the lock a file could be opened that is being removed: what is written then would be lost.
+        with locked(self._lock, exclusive=False):
+            path = _log_in(folder)
+            if path is None:
+                raise PermanentError(f"there is no topic {name}; create it before using it")
+            log = Log.open(path, name, self._busy_limit_s)
+            try:
+                if log.deleted:
+                    raise gone(name)
+                return OpenTopic(log, Groups.open(_groups_beside(path), busy_limit_s=self._busy_limit_s))
+            except BaseException:
+                log.close()
+                raise
+
+    def create(self, spec: TopicSpec) -> None:
+        """Make a topic; one that exists is left as it is. Raises PermanentError for what cannot be."""
+        folder = self._folder(spec.name)
+        if spec.partitions < 1 or spec.max_bytes < 1:
+            raise InvalidInput("topic", f"topic {spec.name}: partitions and max_bytes must be at least 1")
+        with locked(self._lock, exclusive=True):
+            path = _log_in(folder)
+            if path is not None:
+                log = Log.open(path, spec.name)
+                try:
+                    if not log.deleted:
+                        return
+                finally:
+                    log.close()
+            _empty(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / _NAME_FILE).write_text(spec.name)
+            identity = secrets.token_hex(6)
+            draft = folder / f"draft-{identity}.db"
+            Log.create(draft, spec)
+            if Path(f"{draft}-wal").exists():  # SQLite could not copy it into the file at its closing
+                raise RetryableError(f"cannot create {draft}: the disk may be full; free some space, then try again")
+            Groups.open(folder / f"groups-{identity}.db", create=True).close()
+            draft.rename(folder / f"log-{identity}.db")
+
+    def delete(self, name: str) -> None:
+        """Remove a topic; those who hold it are told."""
+        folder = self._folder(name)
+        with locked(self._lock, exclusive=True):
+            path = _log_in(folder)
+            if path is not None:
+                log = Log.open(path, name)
+                try:
+                    log.mark_deleted()
+                finally:
+                    log.close()
+                groups = Groups.open(_groups_beside(path), create=True)
+                try:
+                    groups.disband()
+                finally:
+                    groups.close()
+            _empty(folder)
+
+    def names(self) -> list[str]:
+        """The names of all topics, sorted."""
+        if not self._topics.is_dir():
+            return []
+        with locked(self._lock, exclusive=False):
+            return sorted(
+                (folder / _NAME_FILE).read_text() for folder in self._topics.iterdir() if _log_in(folder) is not None
+            )
+
+    def _folder(self, name: str) -> Path:
+        if not _LEGAL.fullmatch(name) or name in (".", ".."):
+            raise InvalidInput(
+                "topic",
+                f"{name[:300]!r} is no legal topic name: 1 to {TOPIC_LIMIT} characters of a-z, A-Z, 0-9, '.', '_' "
+                "and '-', other than '.' and '..'",
+            )
+        if _PLAIN.fullmatch(name):
+            return self._topics / name
+        return self._topics / f"{name[:80].lower().lstrip('.')}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def _log_in(folder: Path) -> Path | None:
+    return next(folder.glob("log-*.db"), None)
+
+
+def _groups_beside(log: Path) -> Path:
+    return log.with_name(log.name.replace("log-", "groups-", 1))
+
+
+def _empty(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.glob("*.db")):
+        sqlite.remove(path)
+    for path in folder.iterdir():  # what a killed process left
+        path.unlink(missing_ok=True)
+    folder.rmdir()

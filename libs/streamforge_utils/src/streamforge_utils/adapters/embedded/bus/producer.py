@@ -1,0 +1,138 @@
+"""Sending to embedded topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from streamforge_utils.adapters.embedded.bus.batch import BATCH_BYTES, Batch, pack
+from streamforge_utils.adapters.embedded.bus.files import OpenTopic, TopicFiles
+from streamforge_utils.adapters.embedded.bus.lane import Lane
+from streamforge_utils.adapters.embedded.bus.log import gone
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.observing import Observer
+
+_FULL_PAUSE_S = 0.02
+
+
+class OpenTopics:
+    """The topics that a thread has open, a limited number; one that was deleted and created again is opened again."""
+
+    def __init__(self, files: TopicFiles, limit: int = 32) -> None:
+        self._files = files
+        self._limit = limit
+        self._open: dict[str, OpenTopic] = {}
+
+    def get(self, name: str) -> OpenTopic:
+        """The topic, open. Raises PermanentError if there is none such."""
+        topic = self._open.pop(name, None)
+        if topic is not None and topic.log.deleted:
+            topic.close()
+            topic = None
+            try:
+                topic = self._files.open(name)
+            except PermanentError as error:
+                raise gone(name) from error
+        if topic is None:
+            topic = self._files.open(name)
+        self._open[name] = topic
+        if len(self._open) > self._limit:
+            self._open.pop(next(iter(self._open))).close()
+        return topic
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+class EmbeddedProducer:
+    """Implements `Producer`. A `send` is one transaction unless the topic's cap makes it wait."""
+
+    def __init__(
+        self,
+        files: TopicFiles,
+        clock: Clock,
+        observer: Observer,
+        *,
+        message_limit: int,
+        full_timeout_s: float,
+        on_close: Callable[[EmbeddedProducer], None],
+    ) -> None:
+        self._on_close = on_close
+        self._clock = clock
+        self._observer = observer
+        self._message_limit = message_limit
+        self._full_timeout_s = full_timeout_s
+        self._lane = Lane("bus-producer")
+        self._topics = OpenTopics(files)
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._turns: dict[str, int] = {}
+
+    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        messages = list(messages)
+        async with self._locks.setdefault(topic, asyncio.Lock()):
+            batches, done = await self._lane.run(partial(self._first, topic, messages))
+            if done < len(batches):
+                await self._rest(topic, batches[done:])
+        self._observer.count("bus_messages_sent", len(messages), topic=topic)
+
+    async def close(self) -> None:
+        self._on_close(self)
+        await self._lane.close(self._topics.close)
+
+    async def _rest(self, topic: str, batches: list[Batch]) -> None:
+        """Append what did not fit as its readers make room."""
+        self._observer.waiting(f"the topic {topic} is full: its readers have to catch up")
+        try:
+            give_up = self._clock.monotonic() + self._full_timeout_s
+            while batches:
+                await self._clock.sleep(_FULL_PAUSE_S)
+                done = await self._lane.run(partial(self._append, topic, batches))
+                if done:
+                    batches = batches[done:]
+                    give_up = self._clock.monotonic() + self._full_timeout_s
+                elif self._clock.monotonic() >= give_up:
+                    raise RetryableError(await self._lane.run(partial(self._too_long, topic)))
+        finally:
+            self._observer.waiting(None)
+
+    def _first(self, topic: str, messages: Sequence[Message]) -> tuple[list[Batch], int]:
+        spec = self._topics.get(topic).log.spec
+        turn = self._turns.get(topic, 0)
+        batches = pack(
+            topic,
+            messages,
+            spec.partitions,
+            turn,
+            batch_bytes=min(BATCH_BYTES, spec.max_bytes // 8),
+            message_limit=self._message_limit,
+        )
+        if spec.partitions > 1:
+            self._turns[topic] = turn + sum(message.key is None for message in messages)
+        return batches, self._append(topic, batches)
+
+    def _append(self, topic: str, batches: Sequence[Batch]) -> int:
+        held = self._topics.get(topic)
+        spec = held.log.spec
+        return held.log.append(
+            batches, self._clock.now_ms(), lambda: held.groups.slowest(spec.readers, spec.partitions)
+        )
+
+    def _too_long(self, topic: str) -> str:
+        held = self._topics.get(topic)
+        spec = held.log.spec
+        ends = held.log.ends()
+        behind = {
+            reader: sum(end - held.groups.committed(reader).get(number, 0) for number, end in ends.items())
+            for reader in spec.readers
+        }
+        slowest = max(behind, key=lambda reader: behind[reader])
+        return (
+            f"topic {topic} is full ({spec.max_bytes} bytes) and nothing was committed for {self._full_timeout_s:g} s: "
+            f"the group {slowest} is {behind[slowest]} messages behind; start or repair its reader, then try again"
+        )

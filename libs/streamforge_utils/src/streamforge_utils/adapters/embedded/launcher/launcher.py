@@ -1,0 +1,286 @@
+"""The embedded launcher: one operating-system process per job, on this machine.
+
+Each job has a folder in `directory`. Its processes hold a lock there that the system releases when the last of them is
+gone, so no process number is ever trusted, and a launcher that was restarted finds its jobs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from streamforge_utils.adapters.embedded.launcher import processes
+from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered, sweep
+from streamforge_utils.adapters.embedded.launcher.shim import reap, spawn
+from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.launcher import Job, JobSpec, JobState
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PASSED_ON: Final = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+"""What a job gets of the launcher's own environment; everything else has to be named."""
+
+REASON_LIMIT: Final = 2000
+_LOG_SHARE: Final = 1700
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_START_LIMIT_S = 10.0
+_KILL_LIMIT_S = 10.0
+_SHIM_TIME_S = 1.0
+_START_PAUSE_S = 0.002
+_STOP_PAUSE_S = 0.02
+_FORGET_TRIES = 20
+_THREADS = 4
+
+
+class ProcessLauncher:
+    """Runs jobs as processes that outlive it.
+
+    command: the argument list of a job's worker (no secret belongs there: everybody can read it).
+    base_environment: what every job gets besides its own environment and `PASSED_ON`; its own wins.
+    A job killed by signal N has `signal` N and no exit code (so has one that exits with 128 + N: a shell cannot tell).
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        command: Callable[[JobSpec], Sequence[str]],
+        base_environment: Mapping[str, str],
+        clock: Clock | None = None,
+    ) -> None:
+        self._directory = directory.absolute()
+        self._command = command
+        self._base_environment = dict(base_environment)
+        self._clock = clock or SystemClock()
+        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="launcher")
+        self._children: set[int] = set()
+        self._ended: dict[str, tuple[tuple[int, int], Job]] = {}
+        self._swept = False
+
+    async def start(self, spec: JobSpec) -> None:
+        """See `Launcher.start`; returns when the worker's process exists."""
+        if _NAME.fullmatch(spec.name) is None:
+            raise ConfigError(f"job name {spec.name[:80]!r} is not legal: up to 200 letters, digits and ._- only")
+        await self._run(self._start, spec)
+
+    async def jobs(self) -> Sequence[Job]:
+        """See `Launcher.jobs`. Raises ConfigError where a newer StreamForge left its jobs."""
+        return await self._run(self._jobs)
+
+    async def stop(self, name: str, *, grace_s: float) -> None:
+        """See `Launcher.stop`; at most about 10 s longer than `grace_s`."""
+        if _NAME.fullmatch(name) is None:
+            return
+        folder = Folder(self._directory, name)
+        if await self._gone(folder, grace_s, processes.ask_to_end):
+            return
+        # The shim goes last, so that it can write down how the worker ended.
+        if await self._gone(folder, _SHIM_TIME_S, lambda f: _killed(f, shim=False)):
+            return
+        if not await self._gone(folder, _KILL_LIMIT_S, lambda f: _killed(f, shim=True), again=True):
+            raise RetryableError(f"job {name} could not be ended: a process of it survives SIGKILL; try again")
+
+    async def forget(self, name: str) -> None:
+        """See `Launcher.forget`."""
+        if _NAME.fullmatch(name) is not None:
+            await self._run(self._forget, Folder(self._directory, name))
+
+    async def close(self) -> None:
+        """Let go of the jobs: they go on, and another launcher finds them."""
+        await asyncio.to_thread(self._threads.shutdown)
+        self._reap()
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        except OSError as error:
+            raise RetryableError(f"cannot look after the jobs in {self._directory}: {error}; try again") from error
+
+    def _start(self, spec: JobSpec) -> None:
+        argv = list(self._command(spec))
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment |= self._base_environment | dict(spec.environment)
+        if not argv or shutil.which(argv[0], path=environment.get("PATH")) is None:
+            raise ConfigError(
+                f"job {spec.name} cannot be started: its command {argv[:1]} is no program on this machine"
+            )
+        folder = Folder(self._directory, spec.name)
+        give_up = time.monotonic() + _START_LIMIT_S
+        shells: set[int] = set()
+        while not self._started(folder, spec, argv, environment, shells):
+            if time.monotonic() > give_up:
+                raise RetryableError(f"job {spec.name} did not come to life within {_START_LIMIT_S:.0f} s; ask again")
+            time.sleep(_START_PAUSE_S)
+
+    def _started(
+        self, folder: Folder, spec: JobSpec, argv: Sequence[str], environment: Mapping[str, str], shells: set[int]
+    ) -> bool:
+        """Start the job if nobody ever did; whether its worker exists, or existed. shells: those begun so far."""
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            folder.make()
+            with folder.locked() as lock:
+                if lock is None:  # it runs, or another launcher is about to start it, or someone is just looking
+                    return folder.worker() is not None
+                if folder.was_started():
+                    return True
+                if shells:
+                    raise RetryableError(
+                        f"job {spec.name} was not started: its shell could not write to {folder.path} "
+                        f"({folder.last_words(200) or 'it was killed'}); ask again"
+                    )
+                folder.remember(spec, self._clock.now_ms())
+                log = folder.open_log()
+                try:
+                    pid = spawn(folder.path, argv, environment, lock=lock, log=log)
+                finally:
+                    os.close(log)
+        except FileNotFoundError:  # forgotten by another launcher at this moment
+            return False
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(
+                f"job {spec.name} cannot be started: {folder.path}: {error.strerror}; name another data directory"
+            ) from error
+        except OSError as error:
+            raise RetryableError(f"job {spec.name} was not started: {folder.path}: {error.strerror}") from error
+        shells.add(pid)
+        self._children.add(pid)
+        return folder.worker() is not None
+
+    def _jobs(self) -> list[Job]:
+        self._reap()
+        if not self._swept:
+            self._swept = True
+            sweep(self._directory)
+        found: dict[str, Job] = {}
+        ended: dict[str, tuple[tuple[int, int], Job]] = {}
+        try:
+            with os.scandir(self._directory) as entries:
+                folders = [(e.name, e.stat()) for e in entries if _NAME.fullmatch(e.name) and e.is_dir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RetryableError(f"cannot list the jobs in {self._directory}: {error.strerror}") from error
+        for name, status in folders:
+            identity = (status.st_ino, status.st_mtime_ns)
+            known = self._ended.get(name)
+            if known is not None and known[0] == identity:
+                found[name], ended[name] = known[1], known
+                continue
+            job = self._look(Folder(self._directory, name))
+            if job is None:
+                continue
+            found[name] = job
+            if job.state is JobState.ENDED:
+                ended[name] = (identity, job)
+        self._ended = ended
+        return [found[name] for name in sorted(found)]
+
+    def _look(self, folder: Folder) -> Job | None:
+        if not folder.was_started():
+            return None
+        folder.bound_log()
+        remembered = folder.remembered()
+        if remembered is None:
+            remembered = Remembered(name=folder.name, target="", queue_id="", attempt=0, started_ms=0)
+        # Held first, then the status: a job that ends in between has written its status by then.
+        running = folder.is_held() or (folder.status() is None and not folder.note_lost())
+        if running:
+            return _job(remembered, JobState.RUNNING)
+        return _ended_job(folder, remembered)
+
+    def _forget(self, folder: Folder) -> None:
+        for _ in range(_FORGET_TRIES):
+            try:
+                with folder.locked() as lock:
+                    if lock is not None:
+                        folder.remove()
+                        return
+            except FileNotFoundError:
+                return
+            if not folder.is_held():  # somebody was just looking
+                continue
+            time.sleep(_START_PAUSE_S)
+        raise ConflictError(f"job {folder.name} runs: stop it first")
+
+    async def _gone(
+        self, folder: Folder, limit_s: float, signal_it: Callable[[Folder], bool], *, again: bool = False
+    ) -> bool:
+        """Signal the job (`again` and again, or once a process is there to be signalled); whether it ended in time."""
+        give_up = self._clock.monotonic() + limit_s
+        signalled = False
+        while await self._run(folder.is_held):
+            if again or not signalled:
+                signalled = await self._run(signal_it, folder)
+            if self._clock.monotonic() >= give_up:
+                return not await self._run(folder.is_held)
+            await self._clock.sleep(_STOP_PAUSE_S)
+        return True
+
+    def _reap(self) -> None:
+        self._children -= {pid for pid in tuple(self._children) if reap(pid)}
+
+
+def _killed(folder: Folder, *, shim: bool) -> bool:
+    processes.kill(folder, shim=shim)
+    return True
+
+
+def _job(remembered: Remembered, state: JobState) -> Job:
+    return Job(
+        name=remembered.name,
+        target=remembered.target,
+        queue_id=remembered.queue_id,
+        attempt=remembered.attempt,
+        state=state,
+        started_ms=remembered.started_ms,
+    )
+
+
+def _ended_job(folder: Folder, remembered: Remembered) -> Job:
+    status = folder.status()
+    number = status - 128 if status is not None and status > 128 else None
+    return Job(
+        name=remembered.name,
+        target=remembered.target,
+        queue_id=remembered.queue_id,
+        attempt=remembered.attempt,
+        state=JobState.ENDED,
+        exit_code=status if number is None else None,
+        signal=number,
+        reason=_reason(folder, status, number),
+        started_ms=remembered.started_ms,
+        ended_ms=max(folder.ended_ms() or 0, remembered.started_ms),
+    )
+
+
+def _reason(folder: Folder, status: int | None, number: int | None) -> str:
+    if status == 0:
+        return ""
+    if status is None:
+        what = "ended, but how could not be observed: it was killed together with its shell, or the machine went down"
+    elif number is not None:
+        what = f"killed by signal {number} ({_signal_name(number)})"
+    else:
+        what = f"exit code {status}"
+    words = folder.last_words(_LOG_SHARE)
+    return (f"{what}; it last wrote:\n{words}" if words else f"{what}; it wrote nothing")[:REASON_LIMIT]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

@@ -1,0 +1,240 @@
+"""Which file holds which collection, so that a collection can be dropped while other processes have it open.
+
+A catalogue gives each collection a file name that is never used again. Dropping marks the file inside a transaction,
+unlinks it and takes it out of the catalogue: a process that has it open sees the mark in its next transaction, asks
+the catalogue again and never writes into a file that nobody else can find. Blocking; called in a store's threads.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from streamforge_utils.adapters.embedded import sqlite
+from streamforge_utils.adapters.embedded.store import documents as store_documents
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.names import fit
+
+T = TypeVar("T")
+
+HOLDS: Final = "collection of documents"
+OPEN_LIMIT: Final = 16
+"""How many collections a thread keeps open."""
+
+MIGRATIONS: Final = (
+    # AUTOINCREMENT: an id is never given twice, so neither is the file name that is made of it.
+    ("CREATE TABLE collections (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)",),
+)
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,255}")
+_REOPENINGS = 20
+
+
+def check_name(collection: str) -> str:
+    """`collection` itself. Raises PermanentError if no store could have one of that name."""
+    if _NAME.fullmatch(collection) is None:
+        raise PermanentError(
+            f"collection name {collection[:80]!r} is not legal: up to 256 letters, digits, _ and -, a letter first"
+        )
+    return collection
+
+
+def make_directory(directory: Path) -> None:
+    """Make `directory` with its parents. Raises ConfigError or RetryableError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ConfigError(
+            f"cannot make the directory {directory}: {error.strerror}; name another data directory"
+        ) from error
+    except OSError as error:
+        raise RetryableError(f"cannot make the directory {directory}: {error.strerror}") from error
+
+
+class Catalogue:
+    """The collections of a directory, and the open connections of one thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._path = directory / "collections.db"
+        self._catalogue: sqlite3.Connection | None = None
+        self._open: OrderedDict[str, tuple[sqlite3.Connection, Path]] = OrderedDict()
+
+    def names(self) -> list[str]:
+        """The names of all collections, sorted."""
+        catalogue = self._connected()
+        with sqlite.translated(self._path, "read"):
+            rows = catalogue.execute("SELECT name FROM collections ORDER BY name").fetchall()
+        return [row[0] for row in rows]
+
+    def write(self, collection: str, work: Callable[[sqlite3.Connection], T], *, create: bool = True) -> T | None:
+        """Do `work` in a writing transaction of the collection; None if there is none and `create` is false."""
+        for _ in range(_REOPENINGS):
+            found = self._find(collection, create=create)
+            if found is None:
+                return None
+            connection, path = found
+            with self._reopened_after_failure(collection), sqlite.transaction(connection, path):
+                if not store_documents.is_dropped(connection):
+                    return work(connection)
+            self._settle_drop(collection, path)
+        raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
+
+    def read(self, collection: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do `work` on one snapshot of the collection; None if there is none."""
+        for _ in range(_REOPENINGS):
+            found = self._find(collection, create=False)
+            if found is None:
+                return None
+            connection, path = found
+            with self._reopened_after_failure(collection), sqlite.translated(path, "read"):
+                connection.execute("BEGIN")
+                try:
+                    if not store_documents.is_dropped(connection):
+                        return work(connection)
+                finally:
+                    connection.execute("ROLLBACK")
+            self._settle_drop(collection, path)
+        raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
+
+    def drop(self, collection: str) -> None:
+        """Remove the collection; none such is no error."""
+        catalogue = self._connected()
+        self._forget(collection)
+        with sqlite.transaction(catalogue, self._path):
+            identity = self._lookup(collection)
+            if identity is None:
+                return
+            path = self._file(collection, identity)
+            self._mark_dropped(path)
+            sqlite.remove(path)
+            catalogue.execute("DELETE FROM collections WHERE id = ?", (identity,))
+
+    def close(self) -> None:
+        """Close every connection."""
+        for collection in list(self._open):
+            self._forget(collection)
+        if self._catalogue is not None:
+            self._catalogue.close()
+            self._catalogue = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._catalogue is None:
+            make_directory(self._directory)
+            catalogue = sqlite.connect(self._path)
+            try:
+                sqlite.prepare(catalogue, self._path, "catalogue of collections", MIGRATIONS)
+            except BaseException:
+                catalogue.close()
+                raise
+            self._catalogue = catalogue
+        return self._catalogue
+
+    def _find(self, collection: str, *, create: bool) -> tuple[sqlite3.Connection, Path] | None:
+        opened = self._open.get(collection)
+        if opened is not None:
+            self._open.move_to_end(collection)
+            return opened
+        catalogue = self._connected()
+        for _ in range(_REOPENINGS):
+            with sqlite.translated(self._path, "read"):
+                identity = self._lookup(collection)
+            if identity is not None:
+                path = self._file(collection, identity)
+                try:
+                    return self._remember(collection, self._open_file(path, create=False), path)
+                except FileNotFoundError:
+                    pass
+            if not create:
+                return None
+            with sqlite.transaction(catalogue, self._path):
+                self._make(catalogue, collection)
+        raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
+
+    def _make(self, catalogue: sqlite3.Connection, collection: str) -> None:
+        """Make the file before the catalogue names it, so that whoever finds it there finds it whole."""
+        identity = self._lookup(collection)
+        if identity is not None:
+            if self._file(collection, identity).exists():
+                return
+            # Moved away by hand or lost in the middle of a drop: a new name, as someone may still have it open.
+            catalogue.execute("DELETE FROM collections WHERE id = ?", (identity,))
+        inserted = catalogue.execute("INSERT INTO collections (name) VALUES (?)", (collection,))
+        path = self._file(collection, inserted.lastrowid or 0)
+        sqlite.remove(path)  # of a process that was killed here before; its id was undone
+        connection = self._open_file(path, create=True)
+        try:
+            connection.execute("INSERT INTO collection (name) VALUES (?)", (collection,))
+        finally:
+            connection.close()
+
+    def _open_file(self, path: Path, *, create: bool) -> sqlite3.Connection:
+        connection = sqlite.connect(path, synchronous="NORMAL", create=create, page_size=store_documents.PAGE_SIZE)
+        try:
+            sqlite.prepare(connection, path, HOLDS, store_documents.MIGRATIONS)
+        except BaseException:
+            connection.close()
+            raise
+        if not path.exists():
+            # Dropped between the opening of the file and of its log: the log opened here is one of our own making,
+            # without the mark. The file goes first, so where it is still there the log was the right one.
+            connection.close()
+            sqlite.remove(path)
+            raise FileNotFoundError(path)
+        return connection
+
+    def _remember(self, collection: str, connection: sqlite3.Connection, path: Path) -> tuple[sqlite3.Connection, Path]:
+        self._open[collection] = (connection, path)
+        if len(self._open) > OPEN_LIMIT:
+            _, (oldest, _) = self._open.popitem(last=False)
+            oldest.close()
+        return connection, path
+
+    @contextmanager
+    def _reopened_after_failure(self, collection: str) -> Iterator[None]:
+        try:
+            yield
+        except (ConfigError, RetryableError):
+            self._forget(collection)
+            raise
+
+    def _forget(self, collection: str) -> None:
+        opened = self._open.pop(collection, None)
+        if opened is not None:
+            opened[0].close()
+
+    def _settle_drop(self, collection: str, path: Path) -> None:
+        """After the mark was seen: wait for the drop to be complete, or complete it if it was cut short."""
+        self._forget(collection)
+        catalogue = self._connected()
+        with sqlite.transaction(catalogue, self._path):
+            identity = self._lookup(collection)
+            if identity is not None and self._file(collection, identity) == path:
+                sqlite.remove(path)
+                catalogue.execute("DELETE FROM collections WHERE id = ?", (identity,))
+
+    def _mark_dropped(self, path: Path) -> None:
+        try:
+            connection = sqlite.connect(path, synchronous="NORMAL", create=False)
+        except (FileNotFoundError, ConfigError):  # lost or broken: nobody else can use it either
+            return
+        try:
+            with sqlite.transaction(connection, path):
+                connection.execute("UPDATE collection SET dropped = 1")
+        except ConfigError:
+            pass
+        finally:
+            connection.close()
+
+    def _lookup(self, collection: str) -> int | None:
+        row = self._connected().execute("SELECT id FROM collections WHERE name = ?", (collection,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def _file(self, collection: str, identity: int) -> Path:
+        # Lower case: some file systems do not tell a from A; the id does.
+        return self._directory / f"{fit(collection.lower(), 100, 'a-z0-9_-', joint='_')}.{identity}.db"

@@ -1,0 +1,103 @@
+"""Edges between documents in SQLite. Blocking; called in a store's threads."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import starmap
+from pathlib import Path
+from typing import Final
+
+from streamforge_utils.adapters.embedded import sqlite
+from streamforge_utils.adapters.embedded.store.collections import check_name, make_directory
+from streamforge_utils.adapters.embedded.store.documents import is_key, is_object
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.store import Edge
+
+HOLDS: Final = "store of edges"
+
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        "CREATE TABLE edges (collection TEXT NOT NULL, source TEXT NOT NULL, destination TEXT NOT NULL,"
+        " body BLOB NOT NULL, PRIMARY KEY (collection, source, destination)) WITHOUT ROWID",
+        "CREATE INDEX edges_by_destination ON edges (collection, destination, source)",
+    ),
+)
+
+
+class Edges:
+    """The edges of one file, for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def link(self, collection: str, edges: Sequence[Edge]) -> None:
+        """Store the edges, all or none. Raises PermanentError naming the malformed one."""
+        check_name(collection)
+        for edge in edges:
+            _check(edge)
+        connection = self._connected()
+        with sqlite.transaction(connection, self._path):
+            connection.executemany(
+                "INSERT INTO edges (collection, source, destination, body) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET body = excluded.body",
+                [(collection, e.source, e.destination, e.body) for e in edges],
+            )
+
+    def links(self, collection: str, source: str | None, destination: str | None) -> list[Edge]:
+        """The edges of `source` and `destination`, where given, sorted."""
+        check_name(collection)
+        if (source is not None and not _is_document(source)) or (
+            destination is not None and not _is_document(destination)
+        ):
+            return []
+        where, values = "collection = ?", [collection]
+        if source is not None:
+            where, values = where + " AND source = ?", [*values, source]
+        if destination is not None:
+            where, values = where + " AND destination = ?", [*values, destination]
+        connection = self._connected()
+        with sqlite.translated(self._path, "read"):
+            rows = connection.execute(
+                f"SELECT source, destination, body FROM edges WHERE {where} ORDER BY source, destination",  # noqa: S608
+                values,
+            ).fetchall()
+        return list(starmap(Edge, rows))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            make_directory(self._path.parent)
+            connection = sqlite.connect(self._path, synchronous="NORMAL")
+            try:
+                sqlite.prepare(connection, self._path, HOLDS, MIGRATIONS)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+
+def _check(edge: Edge) -> None:
+    for end, name in (("source", edge.source), ("destination", edge.destination)):
+        if not _is_document(name):
+            raise PermanentError(f"edge {end} {name[:80]!r} does not name a document: write collection/key")
+    if not is_object(edge.body):
+        raise PermanentError(f"edge {edge.source} to {edge.destination}: its body is not a JSON object")
+
+
+def _is_document(name: str) -> bool:
+    collection, slash, key = name.partition("/")
+    if not slash or not is_key(key):
+        return False
+    try:
+        check_name(collection)
+    except PermanentError:
+        return False
+    return True

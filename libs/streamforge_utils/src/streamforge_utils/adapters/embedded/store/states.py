@@ -1,0 +1,224 @@
+"""States in SQLite: compare-and-set, and pages by label. Blocking; called in a store's threads."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from streamforge_utils.adapters.embedded import sqlite
+from streamforge_utils.adapters.embedded.store.collections import make_directory
+from streamforge_utils.model.errors import ConflictError, InvalidInput
+from streamforge_utils.ports.store import State
+
+HOLDS: Final = "store of states"
+
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+    (
+        # The last revision given; it outlives the states, so that none is ever given twice.
+        "CREATE TABLE revisions (last INTEGER NOT NULL)",
+        "INSERT INTO revisions VALUES (0)",
+        "CREATE TABLE states (kind TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL,"
+        " created_ms INTEGER NOT NULL, labels BLOB NOT NULL, body BLOB NOT NULL)",
+        "CREATE UNIQUE INDEX states_by_id ON states (kind, id)",
+        "CREATE INDEX states_by_time ON states (kind, created_ms, id)",
+        "CREATE TABLE labels (kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,"
+        " created_ms INTEGER NOT NULL, id TEXT NOT NULL,"
+        " PRIMARY KEY (kind, name, value, created_ms, id)) WITHOUT ROWID",
+        "CREATE UNIQUE INDEX labels_by_state ON labels (kind, id, name, value)",
+    ),
+)
+
+_COLUMNS = "s.id, s.revision, s.body, s.labels, s.created_ms"
+_decode_labels = msgspec.json.Decoder(dict[str, str]).decode
+_encode_labels = msgspec.json.Encoder().encode
+
+
+class States:
+    """The states of one file, for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def get(self, kind: str, id: str) -> State | None:
+        """The state, or None."""
+        connection = self._connected()
+        with sqlite.translated(self._path, "read"):
+            return _get(connection, kind, id)
+
+    def put(
+        self,
+        kind: str,
+        id: str,
+        body: bytes,
+        *,
+        expected: str | None,
+        labels: Mapping[str, str] | None,
+        created_ms: int,
+    ) -> State:
+        """Write the state if its revision is `expected`. labels: None keeps those there are."""
+        connection = self._connected()
+        with sqlite.transaction(connection, self._path):
+            old = _get(connection, kind, id)
+            _check(kind, id, old, expected)
+            (revision,) = connection.execute("UPDATE revisions SET last = last + 1 RETURNING last").fetchone()
+            kept = {} if old is None else old.labels
+            state = State(
+                id=id,
+                revision=str(revision),
+                body=body,
+                labels=kept if labels is None else dict(labels),
+                created_ms=created_ms if old is None else old.created_ms,
+            )
+            if old is None:
+                connection.execute(
+                    "INSERT INTO states (kind, id, revision, created_ms, labels, body) VALUES (?, ?, ?, ?, ?, ?)",
+                    (kind, id, revision, state.created_ms, _encode_labels(state.labels), body),
+                )
+            else:
+                connection.execute(
+                    "UPDATE states SET revision = ?, labels = ?, body = ? WHERE kind = ? AND id = ?",
+                    (revision, _encode_labels(state.labels), body, kind, id),
+                )
+            if state.labels != kept:
+                _drop_labels(connection, kind, state, kept.items() - state.labels.items())
+                connection.executemany(
+                    "INSERT INTO labels (kind, name, value, created_ms, id) VALUES (?, ?, ?, ?, ?)",
+                    [(kind, *label, state.created_ms, id) for label in state.labels.items() - kept.items()],
+                )
+        return state
+
+    def find(
+        self, kind: str, *, where: Mapping[str, Sequence[str]] | None, after: str | None, limit: int
+    ) -> list[State]:
+        """States by label, newest first. Raises InvalidInput if there is no state `after`."""
+        connection = self._connected()
+        with sqlite.translated(self._path, "read"):
+            connection.execute("BEGIN")
+            try:
+                edge = None if after is None else _edge(connection, kind, after)
+                return _find(connection, kind, where or {}, edge, max(limit, 0))
+            finally:
+                connection.execute("ROLLBACK")
+
+    def remove(self, kind: str, id: str, *, expected: str) -> None:
+        """Remove the state if its revision is `expected`."""
+        connection = self._connected()
+        with sqlite.transaction(connection, self._path):
+            old = _get(connection, kind, id)
+            if old is None:
+                return
+            _check(kind, id, old, expected)
+            connection.execute("DELETE FROM states WHERE kind = ? AND id = ?", (kind, id))
+            _drop_labels(connection, kind, old, old.labels.items())
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            make_directory(self._path.parent)
+            connection = sqlite.connect(self._path, synchronous="FULL")
+            try:
+                sqlite.prepare(connection, self._path, HOLDS, MIGRATIONS)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+
+def _get(connection: sqlite3.Connection, kind: str, id: str) -> State | None:
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM states s WHERE s.kind = ? AND s.id = ?",  # noqa: S608 - fixed texts
+        (kind, id),
+    ).fetchone()
+    return None if row is None else _state(row)
+
+
+def _check(kind: str, id: str, old: State | None, expected: str | None) -> None:
+    found = None if old is None else old.revision
+    if found == expected:
+        return
+    if found is None:
+        raise ConflictError(f"{kind} {id}: it was removed since revision {expected} was read; read again and decide")
+    if expected is None:
+        raise ConflictError(f"{kind} {id}: there is one already (revision {found})")
+    raise ConflictError(f"{kind} {id}: it is at revision {found}, not {expected} any more; read again and decide")
+
+
+def _drop_labels(connection: sqlite3.Connection, kind: str, state: State, labels: Iterable[tuple[str, str]]) -> None:
+    connection.executemany(
+        "DELETE FROM labels WHERE kind = ? AND name = ? AND value = ? AND created_ms = ? AND id = ?",
+        [(kind, *label, state.created_ms, state.id) for label in labels],
+    )
+
+
+def _edge(connection: sqlite3.Connection, kind: str, id: str) -> tuple[int, str]:
+    row = connection.execute("SELECT created_ms FROM states WHERE kind = ? AND id = ?", (kind, id)).fetchone()
+    if row is None:
+        raise InvalidInput(
+            "after", f"there is no {kind} {id[:80]!r} any more to continue after: begin again at the first page"
+        )
+    return int(row[0]), id
+
+
+def _find(
+    connection: sqlite3.Connection,
+    kind: str,
+    where: Mapping[str, Sequence[str]],
+    edge: tuple[int, str] | None,
+    limit: int,
+) -> list[State]:
+    wanted = {name: sorted(set(values)) for name, values in where.items()}
+    if not all(wanted.values()):
+        return []
+    beyond, beyond_values = ("", ()) if edge is None else (" AND (created_ms, id) < (?, ?)", edge)
+    if not wanted:
+        sql = (
+            f"SELECT {_COLUMNS} FROM states s WHERE s.kind = ?{beyond} "  # noqa: S608 - fixed texts
+            "ORDER BY s.created_ms DESC, s.id DESC LIMIT ?"
+        )
+        return [_state(row) for row in connection.execute(sql, (kind, *beyond_values, limit))]
+    first, *others = sorted(wanted, key=lambda name: _matches(connection, kind, name, wanted[name]))
+    # One walk down the index for each value of the rarest label, newest first; the pages are then merged.
+    tests = "".join(
+        " AND EXISTS (SELECT 1 FROM labels o WHERE o.kind = l.kind AND o.id = l.id AND o.name = ? "  # noqa: S608
+        f"AND +o.value IN ({_marks(wanted[name])}))"
+        for name in others
+    )
+    test_values = [text for name in others for text in (name, *wanted[name])]
+    found: list[tuple[int, str]] = []
+    for value in wanted[first]:
+        sql = (
+            f"SELECT created_ms, id FROM labels l WHERE kind = ? AND name = ? AND value = ?{beyond}{tests} "  # noqa: S608
+            "ORDER BY created_ms DESC, id DESC LIMIT ?"
+        )
+        found.extend(connection.execute(sql, (kind, first, value, *beyond_values, *test_values, limit)))
+    found.sort(reverse=True)
+    states = (_get(connection, kind, id) for _, id in found[:limit])
+    return [state for state in states if state is not None]
+
+
+def _matches(connection: sqlite3.Connection, kind: str, name: str, values: Sequence[str]) -> int:
+    row = connection.execute(
+        f"SELECT count(*) FROM labels WHERE kind = ? AND name = ? AND value IN ({_marks(values)})",  # noqa: S608
+        (kind, name, *values),
+    ).fetchone()
+    return int(row[0])
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _state(row: tuple[str, int, bytes, bytes, int]) -> State:
+    id, revision, body, labels, created_ms = row
+    return State(id=id, revision=str(revision), body=body, labels=_decode_labels(labels), created_ms=created_ms)

@@ -1,0 +1,142 @@
+"""The embedded store: SQLite files in a directory, shared by any number of processes of one machine.
+
+Each collection of documents has a file of its own, so that sinks of different workflows do not wait for each other;
+states and edges have one file each. Reading and writing happen in threads, each with its own connections: a reader
+never waits for a writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from streamforge_utils.adapters.embedded.store import documents as store_documents
+from streamforge_utils.adapters.embedded.store.collections import Catalogue, check_name
+from streamforge_utils.adapters.embedded.store.edges import Edges
+from streamforge_utils.adapters.embedded.store.states import States
+from streamforge_utils.adapters.embedded.store.thread import WorkThread
+from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.store import Answer, Document, Edge, State
+
+
+class EmbeddedStore:
+    """Documents, states and edges in `directory` (made when needed).
+
+    Documents and edges survive the death of any process; states survive power loss as well.
+    Counts `store_documents` (by outcome) and `store_write_seconds`.
+    """
+
+    def __init__(self, directory: Path, *, observer: Observer | None = None) -> None:
+        self._directory = directory
+        self._observer = observer or Silent()
+        documents = directory / "documents"
+        self._writing, self._written = WorkThread("store-write"), Catalogue(documents)
+        self._reading, self._read = WorkThread("store-read"), Catalogue(documents)
+        self._changing, self._changed = WorkThread("store-states-write"), States(directory / "states.db")
+        self._looking, self._looked = WorkThread("store-states-read"), States(directory / "states.db")
+        self._linking, self._linked = WorkThread("store-edges"), Edges(directory / "edges.db")
+
+    async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
+        """One transaction; see `DocumentStore.upsert`. Raises PermanentError for an illegal collection name."""
+        check_name(collection)
+        if not documents:
+            return []
+        began = time.perf_counter()
+        answers = await self._writing.run(
+            self._written.write, collection, lambda connection: store_documents.upsert(connection, documents)
+        )
+        assert answers is not None  # noqa: S101 - it was to be created
+        self._observer.count("store_write_seconds", time.perf_counter() - began)
+        for outcome, number in Counter([answer.outcome for answer in answers]).items():
+            self._observer.count("store_documents", number, outcome=outcome.value)
+        return answers
+
+    async def read(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
+    ) -> Sequence[Document]:
+        check_name(collection)
+        found = await self._reading.run(
+            self._read.read, collection, lambda connection: store_documents.read(connection, first, last, limit)
+        )
+        return found or []
+
+    async def keys(
+        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
+    ) -> Sequence[str]:
+        check_name(collection)
+        found = await self._reading.run(
+            self._read.read, collection, lambda connection: store_documents.keys(connection, first, last, limit)
+        )
+        return found or []
+
+    async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
+        check_name(collection)
+        found = await self._reading.run(
+            self._read.read, collection, lambda connection: store_documents.count(connection, first, last)
+        )
+        return found or 0
+
+    async def names(self) -> Sequence[str]:
+        return await self._reading.run(self._read.names)
+
+    async def drop(self, collection: str) -> None:
+        check_name(collection)
+        await self._writing.run(self._written.drop, collection)
+
+    async def delete(self, collection: str, *, first: str, last: str) -> int:
+        check_name(collection)
+        number = await self._writing.run(
+            self._written.write,
+            collection,
+            lambda connection: store_documents.delete(connection, first, last),
+            create=False,
+        )
+        return number or 0
+
+    async def get(self, kind: str, id: str) -> State | None:
+        return await self._looking.run(self._looked.get, kind, id)
+
+    async def put(
+        self,
+        kind: str,
+        id: str,
+        body: bytes,
+        *,
+        expected: str | None,
+        labels: Mapping[str, str] | None = None,
+        created_ms: int = 0,
+    ) -> State:
+        """See `StateStore.put`. labels: None keeps those there are."""
+        return await self._changing.run(
+            self._changed.put, kind, id, body, expected=expected, labels=labels, created_ms=created_ms
+        )
+
+    async def find(
+        self, kind: str, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+    ) -> Sequence[State]:
+        """See `StateStore.find`. Raises InvalidInput if the state `after` was removed."""
+        return await self._looking.run(self._looked.find, kind, where=where, after=after, limit=limit)
+
+    async def remove(self, kind: str, id: str, *, expected: str) -> None:
+        await self._changing.run(self._changed.remove, kind, id, expected=expected)
+
+    async def link(self, collection: str, edges: Sequence[Edge]) -> None:
+        await self._linking.run(self._linked.link, collection, edges)
+
+    async def links(
+        self, collection: str, *, source: str | None = None, destination: str | None = None
+    ) -> Sequence[Edge]:
+        return await self._linking.run(self._linked.links, collection, source, destination)
+
+    async def close(self) -> None:
+        """Finish what was begun, then close every file. A second call does nothing."""
+        await asyncio.gather(
+            self._writing.close(self._written.close),
+            self._reading.close(self._read.close),
+            self._changing.close(self._changed.close),
+            self._looking.close(self._looked.close),
+            self._linking.close(self._linked.close),
+        )

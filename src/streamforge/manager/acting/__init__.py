@@ -1,0 +1,1 @@
+"""The loop that looks, decides, stores and acts, and the actions themselves."""

@@ -1,0 +1,341 @@
+"""Carrying out what was decided. Every action may come again: each is harmless when it was done already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from streamforge.manager.acting.budget import Budget
+from streamforge.manager.acting.preparing import prepare
+from streamforge.manager.acting.proving import ask_again, segments_of, survey
+from streamforge.manager.deciding.actions import (
+    Action,
+    EndJob,
+    Launch,
+    Prepare,
+    Prove,
+    RemoveTopics,
+    SayLastWord,
+    SendStop,
+)
+from streamforge.manager.deciding.decide import next_number, next_round
+from streamforge.manager.deciding.launching import job_of, start_command, topics_of
+from streamforge.manager.deciding.settling import backoff_ms
+from streamforge.manager.parts import Parts
+from streamforge.manager.workflow import Failure, Proof, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
+from streamforge_utils.model.commands import Command, encode_command
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
+from streamforge_utils.model.events import encode_event
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import candles_interval
+from streamforge_utils.model.timeranges import format_ms, parse_time_range
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.runtime.worker import Role
+
+_replace = msgspec.structs.replace
+_BAN_KIND = "exchange-ban"
+_LONGEST_BAN_MS = 3 * 86_400_000
+"""The longest ban that the exchange gives."""
+_RECORDED = 1000
+"""The latest jobs whose `start` command is known to have been sent."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Actor:
+    """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once."""
+
+    def __init__(self, parts: Parts, budget: Budget) -> None:
+        self._parts = parts
+        self._budget = budget
+        self.banned_until_ms = 0
+        self._ban_kept_ms = 0
+        self._recorded: dict[str, None] = {}
+
+    async def act(self, workflow: Workflow, action: Action) -> None:
+        """Carry the action out. Raises RetryableError: the next look at the workflow will want it again."""
+        match action:
+            case Prepare():
+                await self._prepare(workflow)
+            case Launch(target):
+                await self._launch(workflow, target)
+            case SendStop(target):
+                # With its attempt: workers read from a little before their launch, and an attempt made by a retry
+                # must not obey what was meant for the one before.
+                step = workflow.step(target)
+                number = None if step is None or step.attempt is None else step.attempt.number
+                await self.send(Command(command="stop", queue_id=workflow.queue_id, target=target, attempt=number))
+            case EndJob(job):
+                await self._parts.launcher.stop(job, grace_s=self._parts.policy.kill_grace_s)
+            case SayLastWord(event):
+                await self._parts.producer.send(
+                    self._parts.events_topic, [Message(event.queue_id.encode(), encode_event(event))]
+                )
+            case Prove(ask):
+                await self._prove(workflow, ask=ask)
+            case RemoveTopics(dead_letters):
+                await self._remove_topics(workflow, dead_letters=dead_letters)
+
+    async def give_up(self, queue_id: str, action: str, error: Exception) -> None:
+        """The action will not work: the workflow fails, or ends without it if it is ending already."""
+        failure = Failure(
+            reason=f"{action} failed again and again: {str(error) or repr(error)}",
+            next_step="see the manager's log; if it names no cause that you can remove, report it",
+        )
+
+        def change(latest: Workflow) -> Workflow:
+            if latest.ended or action not in ("Prepare", "Launch", "Prove"):
+                return latest
+            if latest.stop_asked_ms is not None or latest.failure is not None:
+                return _replace(latest, surveyed=latest.surveyed or action == "Prove")
+            return _replace(latest, failure=failure)
+
+        await self._parts.workflows.change(queue_id, change)
+
+    async def send(self, command: Command) -> None:
+        """Send a command, stamped with the time."""
+        stamped = _replace(command, timestamp=self._parts.clock.now_ms() / 1000)
+        await self._parts.producer.send(
+            self._parts.control_topic, [Message(command.queue_id.encode(), encode_command(stamped))]
+        )
+
+    async def load_ban(self) -> None:
+        """Read what an earlier manager remembered; once, before anything else."""
+        state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
+        if state is not None:
+            self.banned_until_ms = self._ban_kept_ms = msgspec.json.decode(state.body, type=int)
+
+    async def remember_ban(self, until_ms: int) -> None:
+        """No loader starts before `until_ms`, also after a restart: the exchange refuses this address until then."""
+        # Whoever says so cannot stop everything for ever.
+        until_ms = min(until_ms, self._parts.clock.now_ms() + _LONGEST_BAN_MS)
+        if until_ms <= self._ban_kept_ms:
+            return
+        self.banned_until_ms = max(until_ms, self.banned_until_ms)
+        _log.warning("the exchange refuses every call from this address", until=format_ms(until_ms))
+        self._parts.observer.gauge("exchange_banned_until_seconds", until_ms / 1000)
+        state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
+        body = msgspec.json.encode(until_ms)
+        await self._parts.store.put(_BAN_KIND, _BAN_KIND, body, expected=None if state is None else state.revision)
+        self._ban_kept_ms = until_ms
+
+    async def deal_budget(self) -> None:
+        """Tell every running loader its share of the exchange's weight, where that has changed."""
+        loaders = {
+            step.attempt.job: (stored.workflow.queue_id, step)
+            for stored in self._parts.workflows.live.values()
+            for step in stored.workflow.steps
+            if step.role is Role.LOADER and step.attempt is not None and step.attempt.ended_ms is None
+        }
+        running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
+        banned = self._parts.clock.now_ms() < self.banned_until_ms
+        for job, share in self._budget.deal(loaders, running, banned=banned).items():
+            queue_id, step = loaders[job]
+            await self.send(
+                Command(
+                    command="budget",
+                    queue_id=queue_id,
+                    telemetry_id=step.telemetry_id,
+                    attempt=None if step.attempt is None else step.attempt.number,
+                    payload={"weight_per_minute": share},
+                )
+            )
+            self._budget.told(job, share)
+
+    async def _prepare(self, workflow: Workflow) -> None:
+        parts = self._parts
+        interval = candles_interval(workflow.type)
+        known = await self._verified(workflow, interval)
+        try:
+            plan = await prepare(
+                parts.exchange, workflow.symbol, interval, workflow.span, tuple(known), again=workflow.again
+            )
+        except PermanentError as error:
+            failure = Failure(
+                reason=str(error), next_step="correct what the reason names, then retry the workflow or start it anew"
+            )
+            await self._fail(workflow, failure)
+        except RetryableError as error:
+            await self._asked_in_vain(workflow, error)
+        else:
+            await parts.coverage.lay_over(workflow.series, plan.settled)
+            await parts.workflows.change(
+                workflow.queue_id,
+                lambda w: (
+                    w
+                    if w.plan is not None or w.ended
+                    else next_round(_replace(w, plan=plan, asking_failures=0, waiting_for=""), plan.load)
+                ),
+            )
+
+    async def _verified(self, workflow: Workflow, interval: Interval) -> Sequence[Segment]:
+        """The coverage of the workflow's series, with what it says of the workflow's range counted again.
+
+        Records that were there may have been removed or lost since, by hand or by a power cut: then they are loaded
+        again, and until that is done the coverage says that nothing is known.
+        """
+        parts = self._parts
+        known = await parts.coverage.of(workflow.series)
+        doubtful: list[Segment] = []
+        for segment in known:
+            if segment.verdict is not Verdict.STORED or segment.collection is None:
+                continue
+            span = segment.span.intersection(workflow.span)
+            if span is None:
+                continue
+            # Any open time of the series fixes the grid of 3d; a count that is one too low costs a second look only.
+            bars = len(interval.grid(span.start_ms, span.end_ms, span.start_ms))
+            there = await parts.store.count(
+                segment.collection,
+                first=candle_key(workflow.symbol, interval.value, max(span.start_ms, FIRST_TIME_MS)),
+                last=candle_key(workflow.symbol, interval.value, max(span.end_ms, FIRST_TIME_MS)),
+            )
+            if there < (bars if interval.aligned_by_calendar else bars - 1):
+                doubtful.append(Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.UNKNOWN))
+        if not doubtful:
+            return known
+        _log.warning("records that the coverage names are not there", queue_id=workflow.queue_id, ranges=len(doubtful))
+        await parts.coverage.lay_over(workflow.series, doubtful)
+        return await parts.coverage.of(workflow.series)
+
+    async def _fail(self, workflow: Workflow, failure: Failure) -> None:
+        """The workflow cannot go on; one that has ended meanwhile stays as it is."""
+        await self._parts.workflows.change(
+            workflow.queue_id, lambda w: w if w.ended or w.failure is not None else _replace(w, failure=failure)
+        )
+
+    async def _asked_in_vain(self, workflow: Workflow, error: RetryableError) -> None:
+        parts = self._parts
+        now_ms = parts.clock.now_ms()
+        if isinstance(error, BannedError):
+            await self.remember_ban(error.until_ms)
+        retry_ms = int((error.retry_after or 0) * 1000)
+
+        def change(latest: Workflow) -> Workflow:
+            if latest.ended or latest.stop_asked_ms is not None:
+                return latest
+            # A ban says when it ends: waiting for it is no failed try.
+            failures = latest.asking_failures + (0 if isinstance(error, BannedError) else 1)
+            if failures >= parts.policy.max_asking_failures:
+                failure = Failure(
+                    reason=f"the exchange was asked {failures} times in vain; the last time: {error}",
+                    next_step="see whether the exchange can be reached from here, then retry the workflow",
+                )
+                return _replace(latest, asking_failures=failures, failure=failure)
+            wait_ms = max(retry_ms, backoff_ms(parts.policy, max(1, failures), latest.queue_id, failures))
+            return _replace(
+                latest, asking_failures=failures, not_before_ms=now_ms + wait_ms, waiting_for=f"the exchange: {error}"
+            )
+
+        await parts.workflows.change(workflow.queue_id, change)
+
+    async def _launch(self, workflow: Workflow, target: str) -> None:
+        parts = self._parts
+        step = workflow.step(target)
+        if step is None or (attempt := step.attempt) is None:
+            return
+        for spec in topics_of(workflow, parts.policy):
+            await parts.admin.create_topic(spec)
+        share = self._budget.share(1)
+        if step.role is Role.LOADER:
+            loaders = sum(
+                other.role is Role.LOADER and other.attempt is not None and other.attempt.ended_ms is None
+                for stored in parts.workflows.live.values()
+                for other in stored.workflow.steps
+            )
+            share = self._budget.share(loaders)
+        if not self._wanted(workflow, target, attempt.number):
+            return  # it was asked to stop while this waited for its turn
+        spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=parts.policy, common=parts.common)
+        try:
+            await parts.launcher.start(spec_)
+        except ConfigError as error:
+            failure = Failure(
+                reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
+            )
+            await self._fail(workflow, failure)
+            return
+        if step.role is Role.LOADER:
+            self._budget.told(attempt.job, share)
+        if attempt.job not in self._recorded:  # a launch comes again until its job is seen
+            await self.send(start_command(workflow, step, attempt))
+            self._recorded[attempt.job] = None
+            if len(self._recorded) > _RECORDED:
+                self._recorded.pop(next(iter(self._recorded)))
+
+    def _wanted(self, workflow: Workflow, target: str, number: int) -> bool:
+        stored = self._parts.workflows.live.get(workflow.queue_id)
+        if stored is None or stored.workflow.stop_asked_ms is not None or stored.workflow.failure is not None:
+            return False
+        step = stored.workflow.step(target)
+        attempt = None if step is None else step.attempt
+        return attempt is not None and attempt.number == number and attempt.stop_asked_ms is None
+
+    async def _prove(self, workflow: Workflow, *, ask: bool) -> None:
+        parts, plan = self._parts, workflow.plan
+        if plan is None:
+            return
+        interval = candles_interval(workflow.type)
+        segments: list[Segment] = []
+        expected = stored = 0
+        for text in plan.load:
+            span = parse_time_range(text)
+            found = await survey(parts.store, workflow.collection, workflow.symbol, interval, span, plan.phase_ms)
+            verdicts: list[Segment] | None = None
+            if ask:
+                verdicts = []
+                try:
+                    for hole in found.holes:
+                        verdicts += await ask_again(parts.exchange, workflow.symbol, interval, hole, plan.phase_ms)
+                except RetryableError as error:
+                    await self._asked_in_vain(workflow, error)
+                    return
+                except PermanentError as error:
+                    next_step = "correct the cause that the reason names, then retry"
+                    await self._fail(workflow, Failure(reason=str(error), next_step=next_step))
+                    return
+            segments += segments_of(found, verdicts, workflow.collection, interval, plan.phase_ms)
+            expected += found.expected
+            stored += found.stored
+        # What was not asked for again is not known better than before.
+        learnt = segments if ask else [segment for segment in segments if segment.verdict is Verdict.STORED]
+        await parts.coverage.lay_over(workflow.series, learnt)
+        proof = Proof(
+            round=workflow.repairs + 1,
+            checked_ms=parts.clock.now_ms(),
+            expected=expected,
+            stored=stored,
+            segments=tuple(segments),
+        )
+        await parts.workflows.change(
+            workflow.queue_id,
+            lambda w: w if w.ended else _replace(w, proof=proof, asking_failures=0, surveyed=w.surveyed or not ask),
+        )
+
+    async def _remove_topics(self, workflow: Workflow, *, dead_letters: bool) -> None:
+        parts = self._parts
+        latest = await parts.workflows.get(workflow.queue_id)
+        if latest is None or not latest.workflow.ended:
+            return  # it was removed, or goes on again
+        if dead_letters:
+            await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
+            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, dlq_removed=w.ended))
+            return
+        await parts.admin.delete_topic(workflow.topic)
+        await self.forget_jobs(workflow)
+        await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, topic_removed=w.ended))
+
+    async def forget_jobs(self, workflow: Workflow) -> None:
+        """Let the launcher forget the jobs of an ended workflow."""
+        for step in workflow.steps:
+            for number in range(1, next_number(step)):  # also those that the document does not remember
+                job = names.job_name(step.target, workflow.symbol, workflow.queue_id, number)
+                try:
+                    await self._parts.launcher.forget(job)
+                except ConflictError:
+                    _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)

@@ -1,0 +1,118 @@
+"""Before anything is started: what of the range asked for exists at the exchange, and what of it is still lacking.
+
+Whatever narrows the range is asked twice, the second time by a request that is cut differently: one wrong answer must
+not turn data into "before the listing".
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamforge.manager.deciding.ranges import joined
+from streamforge.manager.workflow import Plan
+from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.coverage import Segment, Verdict, lacking, overlay
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.exchange import Exchange
+
+_CONFIRMATIONS = 5
+
+
+class _Bounds(msgspec.Struct, frozen=True):
+    """The first candle of the series, and the last one if no more will come."""
+
+    first_ms: int
+    last_ms: int | None
+
+
+async def prepare(
+    exchange: Exchange, symbol: str, interval: Interval, span: TimeRange, known: tuple[Segment, ...], *, again: bool
+) -> Plan:
+    """What there is to load of `span`, given what is `known` of the series.
+
+    Raises PermanentError (the exchange does not know the symbol) or RetryableError.
+    """
+    info = await exchange.symbol_info(symbol)
+    now_ms = await exchange.server_time()
+    bounds = await _bounds(exchange, symbol, interval, now_ms, trading=info.status == "TRADING")
+    if bounds is None:
+        # What opens from now on may still come; where `3d` bars open is not known before the first of them.
+        open_from_ms = interval.floor(now_ms) if interval.aligned_by_calendar else now_ms - (interval.step_ms or 0)
+        border_ms = min(max(span.start_ms, open_from_ms), span.end_ms)
+        parts = ((span.start_ms, border_ms, Verdict.CLOSED), (border_ms, span.end_ms, Verdict.PENDING))
+        return Plan(
+            exchange_now_ms=now_ms, load=(), settled=tuple(_segment(*part) for part in parts if part[1] > part[0])
+        )
+    phase_ms = bounds.first_ms if not interval.aligned_by_calendar else None
+    settled: list[Segment] = []
+    start_ms, end_ms = span.start_ms, span.end_ms
+    open_from_ms = interval.floor(now_ms, phase_ms)
+    if end_ms > open_from_ms:
+        settled.append(_segment(max(start_ms, open_from_ms), end_ms, Verdict.PENDING))
+        end_ms = max(start_ms, open_from_ms)
+    if start_ms < bounds.first_ms:
+        settled.append(_segment(start_ms, min(end_ms, bounds.first_ms), Verdict.CLOSED))
+        start_ms = min(end_ms, bounds.first_ms)
+    if bounds.last_ms is not None and end_ms > (after_last_ms := interval.next(bounds.last_ms)):
+        settled.append(_segment(max(start_ms, after_last_ms), end_ms, Verdict.CLOSED))
+        end_ms = max(start_ms, after_last_ms)
+    settled = [segment for segment in settled if segment.end_ms > segment.start_ms]
+    if start_ms >= end_ms:
+        return Plan(exchange_now_ms=now_ms, load=(), settled=tuple(settled), phase_ms=phase_ms)
+    wanted = TimeRange(start_ms, end_ms)
+    ranges = [wanted] if again else lacking(overlay(known, settled), wanted)
+    # Where no bar opens there is nothing to have: shorter than a bar, and not at its beginning.
+    barless = [r for r in ranges if not len(interval.grid(r.start_ms, r.end_ms, phase_ms))]
+    settled += [_segment(r.start_ms, r.end_ms, Verdict.EXCHANGE) for r in barless]
+    ranges = joined([r for r in ranges if r not in barless])
+    return Plan(
+        exchange_now_ms=now_ms,
+        load=tuple(str(r) for r in ranges),
+        settled=tuple(sorted(settled, key=lambda segment: segment.start_ms)),
+        phase_ms=phase_ms,
+        expected=sum(len(interval.grid(r.start_ms, r.end_ms, phase_ms)) for r in ranges),
+    )
+
+
+async def _bounds(exchange: Exchange, symbol: str, interval: Interval, now_ms: int, *, trading: bool) -> _Bounds | None:
+    first = await _extreme(exchange, symbol, interval, TimeRange(0, now_ms), newest=False)
+    if first is None:
+        return None
+    if trading:
+        return _Bounds(first.open_time, None)
+    last = await _extreme(exchange, symbol, interval, TimeRange(first.open_time, now_ms), newest=True)
+    return _Bounds(first.open_time, (last or first).open_time)
+
+
+async def _extreme(
+    exchange: Exchange, symbol: str, interval: Interval, span: TimeRange, *, newest: bool
+) -> Candle | None:
+    """The first (or last) candle in `span`: what lies beyond it was asked for again from the other end and is empty.
+
+    None: there is none. That takes two rounds of two questions, since it would end the workflow with nothing stored.
+    """
+    empty_rounds = 0
+    for _ in range(_CONFIRMATIONS):
+        found = await exchange.candles(symbol, interval, span, limit=1, newest=newest)
+        if not found:
+            if not await exchange.candles(symbol, interval, span, limit=1000, newest=not newest):
+                empty_rounds += 1
+                if empty_rounds == 2:
+                    return None
+            continue
+        edge_ms = found[0].open_time
+        beyond = (interval.next(edge_ms), span.end_ms) if newest else (span.start_ms, edge_ms)
+        if beyond[0] >= beyond[1] or not await exchange.candles(
+            symbol, interval, TimeRange(*beyond), limit=1000, newest=not newest
+        ):
+            return found[0]
+    raise RetryableError(
+        f"candles {symbol} {interval.value}: the exchange contradicted itself {_CONFIRMATIONS} times about where the "
+        "series begins or ends"
+    )
+
+
+def _segment(start_ms: int, end_ms: int, verdict: Verdict) -> Segment:
+    return Segment(start_ms=start_ms, end_ms=end_ms, verdict=verdict)

@@ -1,0 +1,64 @@
+"""Work that goes on beside the loop: one task per key, a limited number of each kind at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from enum import IntEnum
+
+Key = tuple[str, ...]
+
+
+class Kind(IntEnum):
+    """How many run at once: what asks the exchange or walks the store is long, all else is short."""
+
+    LONG = 4
+    SHORT = 16
+
+
+class Tasks:
+    """The tasks that run. ended: called after each; failed: awaited, inside the task, with what it raised."""
+
+    def __init__(self, ended: Callable[[], None], failed: Callable[[Key, Exception], Awaitable[None]]) -> None:
+        self._ended = ended
+        self._failed = failed
+        self._running: dict[Key, asyncio.Task[None]] = {}
+        self.limits = {kind: asyncio.Semaphore(kind) for kind in Kind}
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._running)
+
+    def begin(self, key: Key, kind: Kind, work: Coroutine[None, None, None], succeeded: Callable[[], object]) -> None:
+        """Do `work`, and then call `succeeded`, unless something of the same key is being done."""
+        if key in self._running:
+            work.close()
+            return
+
+        async def bounded() -> None:
+            try:
+                async with self.limits[kind]:
+                    await work
+                succeeded()
+            except Exception as error:
+                await self._failed(key, error)
+
+        def ended(_: asyncio.Task[None]) -> None:
+            # Also of a task that was cancelled before it began: it would seem to run for ever.
+            work.close()
+            self._running.pop(key, None)
+            self._ended()
+
+        self._running[key] = task = asyncio.create_task(bounded(), name=" ".join(key))
+        task.add_done_callback(ended)
+
+    def cancel(self, key: Key) -> None:
+        """Stop what is done under `key`, if anything is."""
+        if (task := self._running.get(key)) is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Cancel everything, and wait until it has ended."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

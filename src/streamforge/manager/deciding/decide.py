@@ -1,0 +1,281 @@
+"""What to do next for a workflow: a pure function of its document, the time and a few facts, called again and again.
+
+The document that is returned is stored before any action is carried out, and the actions follow from the document
+alone: a manager that dies in between decides the same after its restart.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamforge.manager.deciding.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SendStop
+from streamforge.manager.deciding.ranges import joined
+from streamforge.manager.deciding.settling import STOP, STUCK, settle
+from streamforge.manager.policy import Policy
+from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.runtime.worker import Role
+
+_replace = msgspec.structs.replace
+
+_NEVER_SEEN_MS = 3_000
+"""A planned job that was not seen for this long after it was asked to end was never started."""
+
+ATTEMPTS_KEPT = 50
+"""Attempts of a step that its document remembers: the latest ones."""
+
+_BAN = "the end of the exchange's ban"
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """What else the decision depends on.
+
+    may_start: a slot is free. banned_until_ms: until then nobody asks the exchange, and no loader starts.
+    hearing_since_ms: since when every event was heard soon after it was sent; silence before that was not the
+    workers'. launching: targets of this workflow that may be being launched right now.
+    """
+
+    may_start: bool = True
+    banned_until_ms: int = 0
+    hearing_since_ms: int = 0
+    launching: frozenset[str] = frozenset()
+
+
+def decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tuple[Workflow, list[Action]]:
+    """The workflow's next document, and what must be done once it is stored."""
+    if workflow.ended:
+        return workflow, _retention(workflow, now_ms, policy)
+    workflow, words = settle(workflow, now_ms, policy)
+    actions: list[Action] = [*words]
+    workflow = _with_failure(workflow)
+    if workflow.stop_asked_ms is not None or workflow.failure is not None:
+        return _stopping(workflow, now_ms, policy, world, actions)
+    if workflow.plan is None:
+        return _before_plan(workflow, now_ms, world, actions)
+    if not workflow.plan.load and not any(step.replay for step in workflow.steps):
+        steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
+        return _conclude(_replace(workflow, steps=steps), now_ms, policy, world, actions)
+    workflow = _watch(workflow, now_ms, policy, world, actions)
+    workflow = _launch(workflow, now_ms, world, actions)
+    if all(step.status is StepStatus.FINISHED for step in workflow.steps):
+        return _conclude(workflow, now_ms, policy, world, actions)
+    return workflow, actions
+
+
+def next_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
+    """The workflow with every step waiting for a new round of attempts, the loaders on `ranges`."""
+    steps = tuple(
+        _replace(
+            step,
+            status=StepStatus.WAITING,
+            round_from=next_number(step),
+            ranges=ranges if step.role is Role.LOADER else (),
+            replay=False,
+            failures=0,
+            disruptions=0,
+            not_before_ms=0,
+            failure=None,
+        )
+        for step in workflow.steps
+    )
+    return _replace(workflow, steps=steps)
+
+
+def replay_round(workflow: Workflow) -> Workflow:
+    """The workflow with its sinks waiting to read the dead letters; its loaders have nothing to do."""
+    again = next_round(workflow, ())
+    return _replace(
+        again,
+        steps=tuple(
+            _replace(step, status=StepStatus.FINISHED) if step.role is Role.LOADER else _replace(step, replay=True)
+            for step in again.steps
+        ),
+    )
+
+
+def next_number(step: Step) -> int:
+    """The number of the step's next attempt; none is ever used twice, though old attempts are forgotten."""
+    return step.attempts[-1].number + 1 if step.attempts else 1
+
+
+def live(step: Step) -> Attempt | None:
+    """The step's attempt whose job is planned or running."""
+    attempt = step.attempt
+    return attempt if attempt is not None and attempt.ended_ms is None else None
+
+
+def _before_plan(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> tuple[Workflow, list[Action]]:
+    if workflow.status is Status.PENDING:
+        if not world.may_start:
+            return _replace(workflow, waiting_for="a free slot: other workflows are running"), actions
+        workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
+    if now_ms < world.banned_until_ms:
+        return _replace(workflow, waiting_for=_BAN), actions
+    if now_ms >= workflow.not_before_ms:
+        actions.append(Prepare())
+    return workflow, actions
+
+
+def _with_failure(workflow: Workflow) -> Workflow:
+    if workflow.failure is not None:
+        return workflow
+    for step in workflow.steps:
+        if step.status is StepStatus.ERROR and step.failure is not None:
+            failure = Failure(reason=f"{step.target}: {step.failure.reason}", next_step=step.failure.next_step)
+            return _replace(workflow, failure=failure)
+    return workflow
+
+
+def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]) -> Workflow:
+    for step in workflow.steps:
+        attempt = live(step)
+        if attempt is None:
+            continue
+        if attempt.stop_asked_ms is None:
+            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _forsaken(workflow, step, now_ms, policy)
+            if why is None:
+                continue
+            attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STUCK, reason=why)
+            workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
+        actions.append(EndJob(attempt.job))
+    return workflow
+
+
+def _forsaken(workflow: Workflow, step: Step, now_ms: int, policy: Policy) -> str | None:
+    """Why a sink waits in vain: it has read everything, its loaders have finished, and no end of the stream came."""
+    attempt = step.attempt
+    if step.role is not Role.SINK or attempt is None or attempt.replay or attempt.progress.lag != 0:
+        return None
+    loaders = [other for other in workflow.steps if other.role is Role.LOADER]
+    if any(other.status is not StepStatus.FINISHED for other in loaders):
+        return None
+    since_ms = max([attempt.started_ms or now_ms, *(o.attempt.ended_ms or now_ms for o in loaders if o.attempt)])
+    waited_s = (now_ms - since_ms) / 1000
+    if waited_s <= policy.stuck_after_s:
+        return None
+    return f"all is read and the loaders finished {waited_s:.0f} s ago, but the end of their stream never came"
+
+
+def _stuck(attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> str | None:
+    if not attempt.observed and attempt.started_ms is None:
+        return None  # not launched yet: nothing to be patient with
+    if attempt.started_ms is None:
+        # From the first sight of its job: that the launcher was slow before is not its fault.
+        waited_s = (now_ms - max(attempt.planned_ms, attempt.seen_ms or 0, since_ms)) / 1000
+        return f"it did not start within {waited_s:.0f} s" if waited_s > policy.start_within_s else None
+    silent_s = (now_ms - max(attempt.seen_ms or attempt.started_ms, since_ms)) / 1000
+    if silent_s > policy.silent_after_s:
+        return f"it said nothing for {silent_s:.0f} s"
+    progress = attempt.progress
+    if progress.waiting is not None and (progress.waiting_until is None or progress.waiting_until * 1000 > now_ms):
+        return None
+    still_s = (now_ms - max(attempt.progressed_ms or attempt.started_ms, since_ms)) / 1000
+    if still_s > policy.stuck_after_s:
+        return f"it was alive but got nowhere for {still_s:.0f} s"
+    return None
+
+
+def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> Workflow:
+    # Sinks first: nothing is produced unseen.
+    for role in (Role.SINK, Role.LOADER):
+        for step in workflow.steps:
+            if step.role is not role:
+                continue
+            attempt = live(step)
+            if attempt is None and step.status is StepStatus.WAITING:
+                if role is Role.LOADER and now_ms < world.banned_until_ms:
+                    workflow = _replace(workflow, waiting_for=_BAN)
+                    continue
+                if now_ms < step.not_before_ms:
+                    workflow = _replace(workflow, waiting_for=f"a pause before {step.target} is tried again")
+                    continue
+                attempt = _planned(workflow, step, now_ms)
+                kept = step.attempts[1 - ATTEMPTS_KEPT :]
+                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept, attempt))
+                workflow = _replace(workflow.with_step(step), waiting_for="")
+            if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
+                actions.append(Launch(step.target))
+    return workflow
+
+
+def _planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
+    number = next_number(step)
+    upstream = [other.round_from for other in workflow.steps if other.role is Role.LOADER]
+    return Attempt(
+        number=number,
+        job=names.job_name(step.target, workflow.symbol, workflow.queue_id, number),
+        planned_ms=now_ms,
+        ranges=step.ranges,
+        replay=step.replay,
+        upstream_attempt=max(upstream, default=1) if step.role is Role.SINK else 1,
+    )
+
+
+def _stopping(
+    workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]
+) -> tuple[Workflow, list[Action]]:
+    workflow = _replace(workflow, status=Status.STOPPING, waiting_for="")
+    loading = any(step.role is Role.LOADER and live(step) is not None for step in workflow.steps)
+    for step in workflow.steps:
+        attempt = live(step)
+        if attempt is None:
+            if step.status not in STEP_ENDED and (step.attempt is None or step.attempt.outcome is not None):
+                workflow = workflow.with_step(_replace(step, status=StepStatus.INTERRUPTED))
+            continue
+        if step.role is Role.SINK and loading and attempt.stop_asked_ms is None:
+            continue  # it stores meanwhile what the loaders still send
+        if attempt.stop_asked_ms is None:
+            attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STOP)
+            workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
+            actions.append(SendStop(step.target))
+        asked_ms = now_ms - (attempt.stop_asked_ms or now_ms)
+        if not attempt.observed and step.target not in world.launching and asked_ms > _NEVER_SEEN_MS:
+            attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
+            workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
+        elif asked_ms > policy.stop_within_s * 1000:
+            actions.append(EndJob(attempt.job))
+    if any(step.status not in STEP_ENDED for step in workflow.steps):
+        return workflow, actions
+    if not workflow.surveyed:
+        if workflow.plan is not None and workflow.plan.load:
+            actions.append(Prove(ask=False))
+            return workflow, actions
+        workflow = _replace(workflow, surveyed=True)
+    status = Status.INTERRUPTED if workflow.failure is None else Status.ERROR
+    return _replace(workflow, status=status, ended_ms=now_ms), actions
+
+
+def _conclude(
+    workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]
+) -> tuple[Workflow, list[Action]]:
+    proof = workflow.proof
+    if proof is None or proof.round <= workflow.repairs:
+        if now_ms < world.banned_until_ms:
+            return _replace(workflow, waiting_for=_BAN), actions
+        if now_ms >= workflow.not_before_ms:
+            actions.append(Prove(ask=True))
+        return workflow, actions
+    holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]
+    ours = tuple(str(hole) for hole in joined(holes))
+    unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]
+    if not ours and not unknown:
+        return _replace(workflow, status=Status.FINISHED, waiting_for="", ended_ms=now_ms), actions
+    if workflow.repairs >= policy.max_repairs or not ours:
+        failure = Failure(
+            reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
+            + ", ".join((*ours, *(str(segment.span) for segment in unknown))[:5]),
+            next_step="look at the dead letters of the workflow for records that were refused, then retry it",
+        )
+        return _replace(workflow, failure=failure), actions
+    return next_round(_replace(workflow, repairs=workflow.repairs + 1), ours), actions
+
+
+def _retention(workflow: Workflow, now_ms: int, policy: Policy) -> list[Action]:
+    age_s = (now_ms - (workflow.ended_ms or now_ms)) / 1000
+    if not workflow.topic_removed and age_s > policy.topic_retention_s:
+        return [RemoveTopics(dead_letters=False)]
+    if workflow.topic_removed and not workflow.dlq_removed and age_s > policy.dlq_retention_s:
+        return [RemoveTopics(dead_letters=True)]
+    return []

@@ -1,0 +1,1 @@
+"""The messages and the topics as JSON Schema and AsyncAPI."""

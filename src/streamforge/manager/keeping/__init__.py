@@ -1,0 +1,1 @@
+"""What the manager remembers, on the store and the bus: workflows, coverage, history, dead letters."""

@@ -1,0 +1,237 @@
+"""The embedded bus when processes are killed, disks fill up and files are broken."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.ports.bus import Message, Received, Retention, Start, TopicPartition, TopicSpec
+from tests.contracts.bus import numbered, read, values
+from tests.contracts.bus_remote import line, remote
+
+FACTORY = "tests.contracts.test_bus_embedded:make"
+PLACE = TopicPartition("topic", 0)
+
+
+@pytest.fixture
+async def bus(tmp_path: Path) -> AsyncIterator[EmbeddedBus]:
+    bus = EmbeddedBus(tmp_path)
+    await bus.create_topic(TopicSpec(name="topic"))
+    yield bus
+    await bus.close()
+
+
+def log_file(directory: Path, topic: str = "topic") -> Path:
+    (path,) = (directory / "topics" / topic).glob("log-*.db")
+    return path
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let every write beyond `size` bytes of a file fail, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("retention", [Retention.CONSUMED, Retention.ROLLING])
+async def test_every_confirmed_message_survives_a_killed_producer(
+    tmp_path: Path, bus: EmbeddedBus, retention: Retention
+) -> None:
+    chance = random.Random(f"kill {retention}")
+    await bus.create_topic(TopicSpec(name="killed", retention=retention, readers=("group",)))
+    consumer = await bus.consumer(["killed"])
+    for round_ in range(8):
+        label = f"round-{round_}"
+        async with remote((FACTORY, str(tmp_path)), "send", "killed", label, "100000", "50") as process:
+            await line(process)
+            await asyncio.sleep(chance.random() * 0.05)
+            process.kill()
+            await process.wait()
+            said = b"" if process.stdout is None else await process.stdout.read()
+        confirmed = int((said.decode().rpartition("\n")[0] or "50").split("\n")[-1])
+        received: list[Received] = []
+        while fresh := await consumer.poll(10_000, 0):
+            received += fresh
+        # Everything confirmed is there, in order, and nothing twice; what was not yet confirmed is there whole or not.
+        assert values(received) == list(range(len(received)))
+        assert confirmed <= len(received) <= confirmed + 100
+        assert len(received) % 50 == 0
+        assert {message.key for message in received} == {label.encode()}
+
+
+async def test_a_killed_member_is_replaced_at_once_and_its_traces_are_removed(tmp_path: Path, bus: EmbeddedBus) -> None:
+    producer = await bus.producer()
+    await producer.send("topic", numbered(5))
+    async with remote((FACTORY, str(tmp_path)), "member", "topic", "group", "never") as process:
+        assert await line(process) == "ready"
+        assert await line(process) == "0 0"
+        waiting = await bus.consumer(["topic"], group="group")
+        assert await waiting.poll(10, 0.3) == []
+        process.kill()
+        await process.wait()
+        loop = asyncio.get_running_loop()
+        killed = loop.time()
+        received = await read(waiting, 5, 5)
+        assert values(received) == [0, 1, 2, 3, 4]
+        assert loop.time() - killed < 2
+    await waiting.commit({PLACE: 5})
+    assert len(list((tmp_path / "members").iterdir())) == 1
+    await waiting.close()
+    assert list((tmp_path / "members").iterdir()) == []
+
+
+async def test_a_group_whose_only_member_was_killed_is_taken_over_by_the_next(tmp_path: Path, bus: EmbeddedBus) -> None:
+    await (await bus.producer()).send("topic", numbered(3))
+    async with remote((FACTORY, str(tmp_path)), "member", "topic", "group", "never") as process:
+        assert [await line(process) for _ in range(3)] == ["ready", "0 0", "0 1"]
+        process.kill()
+        await process.wait()
+    following = await bus.consumer(["topic"], group="group")
+    assert values(await following.poll(10, 0)) == [0, 1, 2]
+
+
+async def test_a_log_that_lost_its_end_is_read_from_its_beginning(tmp_path: Path, bus: EmbeddedBus) -> None:
+    # As after a power loss: the commit is on the disk, the last messages of the bulk topic are not.
+    await (await bus.producer()).send("topic", numbered(4))
+    consumer = await bus.consumer(["topic"], group="group")
+    await read(consumer, 4, 5)
+    await consumer.commit({PLACE: 4})
+    await consumer.close()
+    with sqlite3.connect(log_file(tmp_path)) as connection:
+        connection.execute("DELETE FROM log")
+        connection.execute("UPDATE partitions SET next = 0")
+    connection.close()
+    await (await bus.producer()).send("topic", numbered(2, first=100))
+    assert values(await (await bus.consumer(["topic"], group="group")).poll(10, 1)) == [100, 101]
+    assert (await bus.lag("topic", "group")).records == 2
+
+
+async def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    first = EmbeddedBus(tmp_path)
+    await first.create_topic(TopicSpec(name="topic"))
+    await first.close()
+    log_file(tmp_path).write_bytes(b"this is no database" * 1000)
+    second = EmbeddedBus(tmp_path)
+    with pytest.raises(ConfigError, match=rf"{log_file(tmp_path)}.*move it"):
+        await (await second.producer()).send("topic", numbered(1))
+    with pytest.raises(ConfigError, match=str(log_file(tmp_path))):
+        await second.consumer(["topic"])
+    await second.close()
+
+
+async def test_a_broken_batch_is_named(tmp_path: Path, bus: EmbeddedBus) -> None:
+    await (await bus.producer()).send("topic", numbered(3))
+    with sqlite3.connect(log_file(tmp_path)) as connection:
+        connection.execute("UPDATE log SET batch = x'ff00'")
+    connection.close()
+    consumer = await bus.consumer(["topic"])
+    with pytest.raises(ConfigError, match=r"offset 2 of partition 0 is broken.*seek"):
+        await consumer.poll(10, 0)
+    await (await bus.producer()).send("topic", numbered(1, first=3))
+    await consumer.seek(PLACE, 3)
+    assert values(await consumer.poll(10, 1)) == [3]
+
+
+async def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
+    first = EmbeddedBus(tmp_path)
+    await first.create_topic(TopicSpec(name="topic"))
+    await first.close()
+    connection = sqlite3.connect(log_file(tmp_path))
+    connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    second = EmbeddedBus(tmp_path)
+    with pytest.raises(ConfigError, match=r"topic has format 7, written by a newer StreamForge.*use the newer"):
+        await second.consumer(["topic"])
+    await second.close()
+
+
+async def test_a_full_disk_is_a_retryable_error_and_nothing_is_half_written(tmp_path: Path, bus: EmbeddedBus) -> None:
+    producer = await bus.producer()
+    await producer.send("topic", numbered(10))
+    with files_of_at_most(300_000), pytest.raises(RetryableError, match=rf"{log_file(tmp_path)}.*free space"):
+        await producer.send("topic", [Message(b"k", b"x" * 900_000)])
+    await producer.send("topic", numbered(1, first=10))
+    assert values(await read(await bus.consumer(["topic"]), 11, 5)) == list(range(11))
+
+
+async def test_a_directory_that_cannot_be_written_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    bus = EmbeddedBus(tmp_path / "file" / "bus")
+    with pytest.raises(ConfigError, match=r"bus\.lock"):
+        await bus.create_topic(TopicSpec(name="topic"))
+    await bus.close()
+
+
+async def test_a_file_that_is_locked_for_too_long_is_a_retryable_error(tmp_path: Path, bus: EmbeddedBus) -> None:
+    hasty = EmbeddedBus(tmp_path, busy_limit_s=0.05)
+    producer = await hasty.producer()
+    await producer.send("topic", numbered(1))
+    blocker = sqlite3.connect(log_file(tmp_path), isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RetryableError, match="another process holds it"):
+        await producer.send("topic", numbered(1))
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    await producer.send("topic", numbered(1))
+    await hasty.close()
+
+
+async def test_a_topic_whose_deletion_was_interrupted_is_gone_and_can_be_made_again(
+    tmp_path: Path, bus: EmbeddedBus
+) -> None:
+    with sqlite3.connect(log_file(tmp_path)) as connection:
+        connection.execute("UPDATE topic SET deleted = 1")
+    connection.close()
+    with pytest.raises(PermanentError, match="topic topic was deleted"):
+        await bus.consumer(["topic"])
+    await bus.create_topic(TopicSpec(name="topic"))
+    await (await bus.producer()).send("topic", numbered(1))
+    assert values(await (await bus.consumer(["topic"])).poll(10, 1)) == [0]
+
+
+async def test_a_topic_whose_creation_was_interrupted_does_not_exist_yet(tmp_path: Path, bus: EmbeddedBus) -> None:
+    path = log_file(tmp_path)
+    path.rename(path.with_name("draft-1.db"))
+    assert await bus.topics() == []
+    with pytest.raises(PermanentError, match="there is no topic topic"):
+        await bus.consumer(["topic"])
+    await bus.create_topic(TopicSpec(name="topic"))
+    assert await bus.topics() == ["topic"]
+
+
+async def test_many_processes_may_make_and_delete_a_topic_at_once(tmp_path: Path) -> None:
+    buses = [EmbeddedBus(tmp_path) for _ in range(4)]
+
+    async def churn(bus: EmbeddedBus, seed: int) -> None:
+        chance = random.Random(seed)
+        producer = await bus.producer()
+        for _ in range(15):
+            await bus.create_topic(TopicSpec(name="topic"))
+            with suppress(PermanentError):  # deleted meanwhile
+                await producer.send("topic", numbered(1))
+                await (await bus.consumer(["topic"], start=Start.LATEST)).close()
+            if chance.random() < 0.5:
+                await bus.delete_topic("topic")
+
+    await asyncio.gather(*(churn(bus, seed) for seed, bus in enumerate(buses)))
+    await buses[0].create_topic(TopicSpec(name="topic"))
+    await (await buses[1].producer()).send("topic", [Message(None, b"last")])
+    assert (await read(await buses[2].consumer(["topic"]), 1, 5))[0].topic == "topic"
+    for bus in buses:
+        await bus.close()
+    assert len(list((tmp_path / "topics" / "topic").glob("log-*"))) == 1
+    assert not {name for name in os.listdir(tmp_path / "topics" / "topic") if name.endswith(("-wal", "-shm"))}

@@ -1,0 +1,57 @@
+"""A lane runs one call at a time, whatever becomes of who asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from streamforge_utils.adapters.embedded.bus.lane import Lane
+from streamforge_utils.model.errors import PermanentError
+
+
+async def test_a_call_of_a_cancelled_task_goes_on_and_can_be_waited_for() -> None:
+    lane = Lane("lane")
+    begun, release, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def call() -> None:
+        begun.set()
+        assert release.wait(5)
+        ended.set()
+
+    task = asyncio.create_task(lane.run(call))
+    assert await asyncio.to_thread(begun.wait, 5)
+    task.cancel()
+    await asyncio.wait({task})
+    settling = asyncio.create_task(lane.settle())
+    following = asyncio.create_task(lane.run(ended.is_set))
+    done, _ = await asyncio.wait({settling, following}, timeout=0.02)
+    assert not done
+    release.set()
+    async with asyncio.timeout(5):
+        await settling
+        assert ended.is_set()
+        assert await following
+        await lane.close(lambda: None)
+
+
+async def test_an_error_reaches_who_asked_and_the_lane_goes_on() -> None:
+    lane = Lane("lane")
+    with pytest.raises(ZeroDivisionError):
+        await lane.run(lambda: 1 / 0)
+    assert await lane.run(lambda: 5) == 5
+    await lane.close(lambda: None)
+
+
+async def test_closing_runs_the_last_call_once_after_all_others() -> None:
+    lane = Lane("lane")
+    order: list[str] = []
+    running = asyncio.create_task(lane.run(lambda: order.append("work")))
+    await asyncio.sleep(0)
+    await lane.close(lambda: order.append("last"))
+    await lane.close(lambda: order.append("again"))
+    await running
+    assert order == ["work", "last"]
+    with pytest.raises(PermanentError, match="lane is closed"):
+        await lane.run(lambda: None)

@@ -1,0 +1,308 @@
+"""What the embedded bus promises beyond the contract: caps, bounded files, time, idle cost, and what it reports."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamforge_utils.adapters.embedded.bus.batch import StoredBatch, pack, partition_of, unpack
+from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.ports.bus import Message, Retention, TopicPartition, TopicSpec
+from tests.contracts.bus import numbered, read, values
+
+
+class MovedClock:
+    """A clock that stands still but for what is slept on it."""
+
+    def __init__(self) -> None:
+        self.ms = 1_700_000_000_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        self.ms += max(1, round(seconds * 1000))
+        await asyncio.sleep(0)
+
+
+class Notes:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, float] = {}
+        self.reasons: list[str | None] = []
+        self.waited = asyncio.Event()
+
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + amount
+
+    def gauge(self, name: str, value: float, /, **labels: str) -> None: ...
+
+    def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None:
+        self.reasons.append(reason)
+        self.waited.set()
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+async def bus(tmp_path: Path, clock: MovedClock, notes: Notes) -> AsyncIterator[EmbeddedBus]:
+    bus = EmbeddedBus(tmp_path, clock=clock, observer=notes)
+    yield bus
+    await bus.close()
+
+
+def size_of(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+async def test_a_message_carries_the_clock_at_its_sending(bus: EmbeddedBus, clock: MovedClock) -> None:
+    await bus.create_topic(TopicSpec(name="topic"))
+    producer = await bus.producer()
+    for number in range(4):
+        await producer.send("topic", numbered(2, first=2 * number))
+        clock.ms += 1000
+    received = await read(await bus.consumer(["topic"]), 8, 5)
+    begin = 1_700_000_000_000
+    assert [m.timestamp_ms - begin for m in received] == [0, 0, 1000, 1000, 2000, 2000, 3000, 3000]
+    for since, first in ((begin + 1000, 2), (begin + 1001, 4), (begin + 3000, 6), (begin - 5, 0)):
+        consumer = await bus.consumer(["topic"], start_time_ms=since)
+        assert values(await consumer.poll(1, 0)) == [first]
+
+
+async def test_lag_is_as_old_as_the_oldest_message_not_committed(bus: EmbeddedBus, clock: MovedClock) -> None:
+    await bus.create_topic(TopicSpec(name="topic", partitions=2))
+    producer = await bus.producer()
+    keys = {partition_of(b"%d" % number, 2): b"%d" % number for number in range(10)}
+    await producer.send("topic", [Message(keys[0], b"0"), Message(keys[0], b"1")])
+    clock.ms += 5000
+    await producer.send("topic", [Message(keys[1], b"2")])
+    clock.ms += 1500
+    lag = await bus.lag("topic", "group")
+    assert (lag.records, lag.seconds) == (3, 6.5)
+    consumer = await bus.consumer(["topic"], group="group")
+    await consumer.commit({TopicPartition("topic", 0): 1})
+    lag = await bus.lag("topic", "group")
+    assert (lag.records, lag.seconds) == (2, 6.5)
+    await consumer.commit({TopicPartition("topic", 0): 2})
+    lag = await bus.lag("topic", "group")
+    assert (lag.records, lag.seconds) == (1, 1.5)
+
+
+async def test_a_topic_that_stays_full_fails_the_send_and_names_the_reader(
+    tmp_path: Path, clock: MovedClock, notes: Notes
+) -> None:
+    bus = EmbeddedBus(tmp_path, clock=clock, observer=notes, full_timeout_s=30)
+    spec = TopicSpec(name="full", retention=Retention.CONSUMED, max_bytes=50_000, readers=("fast", "slow"))
+    await bus.create_topic(spec)
+    fast = await bus.consumer(["full"], group="fast")
+    await fast.commit({TopicPartition("full", 0): 10})
+    producer = await bus.producer()
+    with pytest.raises(RetryableError, match=r"topic full is full \(50000 bytes\).*30 s: the group slow is \d+ mess"):
+        await producer.send("full", [Message(None, b"x" * 1000)] * 100)
+    assert notes.reasons == ["the topic full is full: its readers have to catch up", None]
+    # What was appended before stays in order, and the topic goes on once its reader has caught up.
+    slow = await bus.consumer(["full"], group="slow")
+    received = await read(slow, 1000, 0.5)
+    assert 20 < len(received) < 60
+    for consumer in (fast, slow):
+        await consumer.commit({TopicPartition("full", 0): received[-1].offset + 1})
+    await producer.send("full", numbered(1))
+    assert (await slow.poll(10, 0))[0].offset == len(received)
+    await bus.close()
+
+
+async def test_a_send_that_is_cancelled_while_it_waits_at_the_cap_holds_nothing_back(
+    bus: EmbeddedBus, notes: Notes
+) -> None:
+    for name in ("full", "free"):
+        spec = TopicSpec(name=name, retention=Retention.CONSUMED, max_bytes=20_000, readers=("group",))
+        await bus.create_topic(spec)
+    producer, consumer = await bus.producer(), await bus.consumer(["full", "free"], group="group")
+    sending = asyncio.create_task(producer.send("full", [Message(None, b"x" * 1000)] * 50))
+    async with asyncio.timeout(5):
+        await notes.waited.wait()
+    await producer.send("free", numbered(1))  # another topic does not wait
+    sending.cancel()
+    await asyncio.wait({sending})
+    assert notes.reasons[-1] is None
+    received = [m for m in await read(consumer, 100, 0.3) if m.topic == "full"]
+    await consumer.commit({TopicPartition("full", 0): received[-1].offset + 1})
+    await producer.send("full", numbered(1))
+    assert (await consumer.poll(1, 0))[0].offset == len(received)
+
+
+async def test_the_file_of_a_consumed_topic_stays_bounded(tmp_path: Path) -> None:
+    bus = EmbeddedBus(tmp_path)
+    cap = 4 * 1024 * 1024
+    await bus.create_topic(TopicSpec(name="data", retention=Retention.CONSUMED, max_bytes=cap, readers=("group",)))
+    producer, consumer = await bus.producer(), await bus.consumer(["data"], group="group")
+    largest = sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        for _ in range(100):
+            await producer.send("data", [Message(b"key", b"%06d" % (sent + n) + b"x" * 400) for n in range(1000)])
+            sent += 1000
+
+    sending = asyncio.create_task(send())
+    expected = 0
+    while expected < 100_000:
+        received = await consumer.poll(5000, 10)
+        assert [m.offset for m in received] == list(range(expected, expected + len(received)))
+        assert int(received[0].value[:6]) == expected
+        expected += len(received)
+        await consumer.commit({TopicPartition("data", 0): expected})
+        largest = max(largest, size_of(tmp_path / "topics"))
+    await sending
+    assert largest < cap * 1.3 + 20 * 1024 * 1024  # the log, and its write-ahead log
+    await bus.close()
+    assert size_of(tmp_path / "topics") < cap * 1.3
+
+
+async def test_a_rolling_topic_drops_its_oldest_messages_and_tells_who_missed_them(
+    tmp_path: Path, bus: EmbeddedBus, notes: Notes
+) -> None:
+    await bus.create_topic(TopicSpec(name="events", max_bytes=100_000))
+    producer = await bus.producer()
+    slow = await bus.consumer(["events"])
+    for number in range(2000):
+        await producer.send("events", [Message(None, b"%05d" % number + b"x" * 200)])
+    received = await read(slow, 1000, 0.5)
+    numbers = [int(m.value[:5]) for m in received]
+    assert numbers == list(range(numbers[0], 2000))
+    assert 250 < len(numbers) < 500
+    assert notes.counts["bus_messages_skipped"] == numbers[0]
+    assert size_of(tmp_path / "topics") < 12 * 1024 * 1024
+    await slow.seek(TopicPartition("events", 0), 3)
+    assert int((await slow.poll(1, 0))[0].value[:5]) == numbers[0]
+
+
+async def test_a_rolling_topic_survives_a_send_larger_than_itself(bus: EmbeddedBus) -> None:
+    await bus.create_topic(TopicSpec(name="events", max_bytes=10_000))
+    producer = await bus.producer()
+    await producer.send("events", [Message(None, b"%05d" % number + b"x" * 200) for number in range(200)])
+    received = await read(await bus.consumer(["events"]), 200, 0.5)
+    assert received[-1].offset == 199
+    assert 10 < len(received) < 50
+
+
+async def test_a_limit_on_one_message_counts_its_key_and_headers(tmp_path: Path) -> None:
+    bus = EmbeddedBus(tmp_path, message_limit=1000)
+    await bus.create_topic(TopicSpec(name="topic"))
+    producer = await bus.producer()
+    for message in (Message(b"k" * 1000, b""), Message(None, b"", (("h", b"x" * 1000),)), Message(None, b"x" * 1000)):
+        with pytest.raises(PermanentError, match=r"message 1 of 2 .* has 10\d\d bytes, more than the limit of 1000"):
+            await producer.send("topic", [Message(None, b"small"), message])
+    await producer.send("topic", [Message(None, b"x" * 900)])
+    assert len(await (await bus.consumer(["topic"])).poll(10, 0)) == 1
+    await bus.close()
+
+
+async def test_a_sink_may_commit_while_it_polls(tmp_path: Path) -> None:
+    bus = EmbeddedBus(tmp_path)
+    await bus.create_topic(TopicSpec(name="topic"))
+    consumer = await bus.consumer(["topic"], group="group")
+    polling = asyncio.create_task(consumer.poll(10, 30))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await consumer.commit({TopicPartition("topic", 0): 0})
+    assert not polling.done()
+    await (await bus.producer()).send("topic", numbered(1))
+    async with asyncio.timeout(5):
+        assert values(await polling) == [0]
+    await bus.close()
+
+
+async def test_a_poll_that_waits_ends_when_its_consumer_is_closed(tmp_path: Path) -> None:
+    bus = EmbeddedBus(tmp_path)
+    await bus.create_topic(TopicSpec(name="topic"))
+    consumer = await bus.consumer(["topic"])
+    polling = asyncio.create_task(consumer.poll(10, 30))
+    await asyncio.sleep(0.01)
+    await consumer.close()
+    async with asyncio.timeout(5):
+        with pytest.raises(PermanentError, match="closed"):
+            await polling
+    await bus.close()
+
+
+async def test_an_idle_consumer_costs_little(tmp_path: Path) -> None:
+    bus = EmbeddedBus(tmp_path)
+    await bus.create_topic(TopicSpec(name="control"))
+    await bus.create_topic(TopicSpec(name="data"))
+    consumer = await bus.consumer(["control", "data"], group="group")
+    await consumer.poll(1, 0.5)
+    before = time.process_time()
+    await consumer.poll(1, 1.0)
+    assert time.process_time() - before < 0.1  # of a second; measured 0.02
+    await bus.close()
+
+
+async def test_the_event_loop_stays_free_while_another_process_holds_the_log(tmp_path: Path) -> None:
+    bus = EmbeddedBus(tmp_path)
+    await bus.create_topic(TopicSpec(name="topic"))
+    producer = await bus.producer()
+    (path,) = (tmp_path / "topics" / "topic").glob("log-*.db")
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    sending = asyncio.create_task(producer.send("topic", numbered(1)))
+    loop = asyncio.get_running_loop()
+    worst = 0.0
+    for _ in range(20):
+        before = loop.time()
+        await asyncio.sleep(0.001)
+        worst = max(worst, loop.time() - before)
+    assert not sending.done()
+    assert worst < 0.5
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    async with asyncio.timeout(5):
+        await sending
+    await bus.close()
+
+
+@given(
+    st.lists(st.builds(Message, st.none() | st.binary(max_size=5), st.binary(max_size=40)), max_size=60),
+    st.integers(1, 5),
+    st.integers(1, 300),
+)
+def test_batches_hold_every_message_once_in_order(messages: list[Message], partitions: int, batch_bytes: int) -> None:
+    batches = pack("t", messages, partitions, 0, batch_bytes=batch_bytes, message_limit=1000)
+    ends = dict.fromkeys(range(partitions), 0)
+    found: dict[int, list[Message]] = {number: [] for number in range(partitions)}
+    for batch in batches:
+        ends[batch.partition] += batch.count
+        stored = StoredBatch(ends[batch.partition] - 1, batch.count, 1, batch.body)
+        received = unpack("t", batch.partition, stored, 0)
+        found[batch.partition] += [Message(m.key, m.value, m.headers) for m in received]
+        assert batch.count == 1 or batch.size <= batch_bytes
+    keyed = [m for m in messages if m.key is not None]
+    for number, mine in found.items():
+        assert [m for m in mine if m.key is not None] == [
+            m for m in keyed if m.key is not None and partition_of(m.key, partitions) == number
+        ]
+    assert sum(len(mine) for mine in found.values()) == len(messages)
+
+
+def test_the_partition_of_a_key_never_changes() -> None:
+    assert [partition_of(key, 12) for key in (b"", b"BTCUSDT", b"\xff" * 9)] == [0, 3, 0]

@@ -1,0 +1,446 @@
+"""The embedded launcher: what only it can promise, on its processes and its files."""
+
+# ruff: noqa: ASYNC110, ASYNC240 - other processes cannot set an event; the files are small
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streamforge_utils.adapters.embedded.launcher.folder import LOG_LIMIT, Folder
+from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
+from streamforge_utils.ports.launcher import Job, JobSpec, JobState
+from tests.places import ROOT
+
+PATIENCE_S = 20.0
+
+
+def make(directory: Path) -> ProcessLauncher:
+    return ProcessLauncher(
+        directory, command=lambda spec: ["/bin/sh", "-c", spec.environment["SCRIPT"]], base_environment={}
+    )
+
+
+def job(name: str, script: str) -> JobSpec:
+    return JobSpec(name=name, target="dummy-service", queue_id="wf-x", attempt=3, environment={"SCRIPT": script})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def ended(launcher: ProcessLauncher, name: str) -> Job:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            (found,) = [job for job in await launcher.jobs() if job.name == name]
+            if found.state is JobState.ENDED:
+                return found
+            await asyncio.sleep(0.005)
+
+
+def number(path: Path) -> int:
+    return int(path.read_text())
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        return f"{pid}" in os.listdir("/proc") and ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "jobs"
+
+
+@pytest.fixture
+async def launcher(directory: Path) -> AsyncIterator[ProcessLauncher]:
+    launcher = make(directory)
+    yield launcher
+    with contextlib.suppress(ConfigError):
+        for found in await launcher.jobs():
+            await launcher.stop(found.name, grace_s=0)
+    await launcher.close()
+
+
+async def test_a_killed_shell_leaves_the_worker_running_and_stoppable(
+    launcher: ProcessLauncher, directory: Path
+) -> None:
+    await launcher.start(job("a", "exec sleep 300"))
+    shell, worker = number(directory / "a/started"), number(directory / "a/pid")
+    os.kill(shell, signal.SIGKILL)
+    await until(lambda: not alive(shell))
+    assert [found.state for found in await launcher.jobs()] == [JobState.RUNNING]
+    await launcher.stop("a", grace_s=PATIENCE_S)
+    assert not alive(worker)
+    found = await ended(launcher, "a")
+    assert (found.exit_code, found.signal) == (None, None)
+    assert "could not be observed" in found.reason
+
+
+async def test_a_job_killed_with_its_shell_ends_unobserved_once_and_for_all(
+    launcher: ProcessLauncher, directory: Path
+) -> None:
+    await launcher.start(job("a", "echo last words; kill -9 0"))
+    found = await ended(launcher, "a")
+    assert (found.exit_code, found.signal) == (None, None)
+    assert "could not be observed" in found.reason
+    assert "last words" in found.reason
+    assert found.ended_ms is not None
+    other = make(directory)
+    assert list(await other.jobs()) == [found]
+    await other.close()
+
+
+async def test_a_signal_is_never_swallowed_however_early(launcher: ProcessLauncher) -> None:
+    for serial in range(30):
+        await launcher.start(job(f"job-{serial}", "exec sleep 300"))
+        await launcher.stop(f"job-{serial}", grace_s=PATIENCE_S)
+    assert {found.signal for found in await launcher.jobs()} == {signal.SIGTERM}
+
+
+async def test_a_signal_to_the_whole_group_does_not_end_the_shell(launcher: ProcessLauncher, directory: Path) -> None:
+    await launcher.start(job("a", "trap 'exit 2' TERM; echo ready; while :; do sleep 0.01; done"))
+    await until(lambda: (directory / "a/log").read_text() == "ready\n")
+    os.killpg(number(directory / "a/started"), signal.SIGTERM)
+    assert (await ended(launcher, "a")).exit_code == 2
+
+
+async def test_force_ends_children_of_the_worker_wherever_they_hide(launcher: ProcessLauncher, directory: Path) -> None:
+    hider = (
+        "import os, subprocess, sys, time; "
+        "deaf = ['sh', '-c', 'trap \"\" TERM; while :; do sleep 0.1; done']; "
+        "keeps = subprocess.Popen(deaf, close_fds=False, start_new_session=True); "
+        "closes = subprocess.Popen(deaf); "
+        "print(keeps.pid, closes.pid, flush=True); time.sleep(300)"
+    )
+    await launcher.start(
+        job("a", f"exec {sys.executable} -S -c '{hider.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'")
+    )
+    await until(lambda: (directory / "a/log").read_text().endswith("\n"))
+    keeps, closes = map(int, (directory / "a/log").read_text().split())
+    worker = number(directory / "a/pid")
+    os.kill(worker, signal.SIGTERM)
+    await until(lambda: not alive(worker))
+    assert [found.state for found in await launcher.jobs()] == [JobState.RUNNING], "a child of it still runs"
+    with pytest.raises(ConflictError):
+        await launcher.forget("a")
+    await launcher.stop("a", grace_s=0.05)
+    assert not alive(keeps)
+    assert [found.state for found in await launcher.jobs()] == [JobState.ENDED]
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(closes, signal.SIGKILL)
+
+
+async def test_force_ends_the_session_and_the_status_is_observed(launcher: ProcessLauncher, directory: Path) -> None:
+    script = "trap '' TERM; (while :; do sleep 0.1; done) & echo $!; while :; do sleep 0.1; done"
+    await launcher.start(job("a", script))
+    await until(lambda: (directory / "a/log").read_text().endswith("\n"))
+    child, worker = number(directory / "a/log"), number(directory / "a/pid")
+    await launcher.stop("a", grace_s=0.05)
+    assert not alive(child)
+    assert not alive(worker)
+    found = await ended(launcher, "a")
+    assert (found.exit_code, found.signal) == (None, signal.SIGKILL)
+
+
+async def test_a_stranger_with_the_same_number_is_left_alone(launcher: ProcessLauncher, directory: Path) -> None:
+    stranger = await asyncio.create_subprocess_exec("sleep", "300", start_new_session=True)
+    await launcher.start(job("a", "exit 0"))
+    await ended(launcher, "a")
+    for name in ("started", "pid"):
+        (directory / "a" / name).write_text(f"{stranger.pid}\n")
+    await launcher.stop("a", grace_s=0)
+    await launcher.start(job("b", "trap '' TERM; while :; do sleep 0.1; done"))
+    for name in ("started", "pid"):
+        (directory / "b" / name).write_text(f"{stranger.pid}\n")
+    await launcher.stop("b", grace_s=0)
+    assert stranger.returncode is None
+    assert alive(stranger.pid)
+    stranger.kill()
+    await stranger.wait()
+
+
+async def test_force_spares_who_only_looks_at_the_lock(launcher: ProcessLauncher, directory: Path) -> None:
+    await launcher.start(job("a", "trap '' TERM; while :; do sleep 0.1; done"))
+    looks = "import sys; file = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    looker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        looks,
+        str(directory / "a/lock"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert looker.stdout is not None
+    async with asyncio.timeout(PATIENCE_S):
+        assert await looker.stdout.readline() == b"open\n"
+        await launcher.stop("a", grace_s=0)
+        await looker.communicate(b"")
+    assert looker.returncode == 0
+    assert [found.state for found in await launcher.jobs()] == [JobState.ENDED]
+
+
+def test_the_lock_of_a_folder_that_was_forgotten_meanwhile_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, flock = Folder(tmp_path, "a"), fcntl.flock
+    folder.make()
+
+    def forgotten_meanwhile(descriptor: int, operation: int) -> None:
+        folder.remove()
+        folder.make()
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", forgotten_meanwhile)
+        with folder.locked() as lock:
+            assert lock is None
+    with folder.locked() as lock:
+        assert lock is not None
+
+
+async def test_a_folder_without_a_start_is_no_job_and_can_be_started(
+    launcher: ProcessLauncher, directory: Path
+) -> None:
+    folder = directory / "a"
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    (folder / "spec.json").write_text('{"form')
+    assert list(await launcher.jobs()) == []
+    await launcher.start(job("a", "exit 0"))
+    assert (await ended(launcher, "a")).exit_code == 0
+
+
+async def test_a_job_of_before_a_reboot_has_ended_and_is_not_run_again(
+    launcher: ProcessLauncher, directory: Path
+) -> None:
+    await launcher.start(job("a", "exit 0"))
+    await ended(launcher, "a")
+    for name in ("exit", "spec.json"):
+        (directory / "a" / name).unlink()
+    (directory / "a" / "pid").write_text("")
+    other = make(directory)
+    await other.start(job("a", "exit 0"))
+    (found,) = await other.jobs()
+    assert (found.state, found.exit_code, found.signal) == (JobState.ENDED, None, None)
+    assert found.name == "a"
+    await other.forget("a")
+    await other.close()
+
+
+async def test_a_newer_format_is_refused_by_name(launcher: ProcessLauncher, directory: Path) -> None:
+    await launcher.start(job("a", "exit 0"))
+    path = directory / "a/spec.json"
+    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), "format": 2}))
+    with pytest.raises(ConfigError, match=r"format 2.*newer"):
+        await make(directory).jobs()
+
+
+async def test_a_secret_is_in_no_file_and_no_argument(launcher: ProcessLauncher, directory: Path) -> None:
+    spec = msgspec.structs.replace(
+        job("a", "exec sleep 300"), environment={"SCRIPT": "exec sleep 300", "KAFKA_PASSWORD": "s3cret-word"}
+    )
+    await launcher.start(spec)
+    for name in ("started", "pid"):
+        pid = number(directory / "a" / name)
+        assert b"s3cret-word" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    for path in directory.rglob("*"):
+        if path.is_file():
+            assert b"s3cret-word" not in path.read_bytes()
+            assert path.stat().st_mode & 0o777 == 0o600 or path.parent.stat().st_mode & 0o777 == 0o700
+    found = msgspec.json.decode((directory / "a/spec.json").read_bytes())
+    assert {"name", "target", "queue_id", "attempt", "started_ms"} <= set(found)
+
+
+async def test_a_long_log_keeps_its_end_and_stays_bounded(launcher: ProcessLauncher, directory: Path) -> None:
+    script = (
+        "import sys, os\n"
+        "for part in range(8):\n"
+        "    for line in range(10000): print(part, line, 'x' * 40)\n"
+        "    sys.stdout.flush()\n"
+        "    open(f'{sys.argv[1]}/part{part}', 'w').close()\n"
+        "    while not os.path.exists(f'{sys.argv[1]}/go{part}'): pass\n"
+        "sys.exit('the last words')\n"
+    )
+    program = directory.parent / "program.py"
+    program.write_text(script)
+    await launcher.start(job("a", f"exec {sys.executable} -S {program} {directory.parent}"))
+    for part in range(8):
+        await until((directory.parent / f"part{part}").exists)
+        await launcher.jobs()
+        assert sum(path.stat().st_size for path in (directory / "a").iterdir()) < 2.2 * LOG_LIMIT
+        (directory.parent / f"go{part}").touch()
+    found = await ended(launcher, "a")
+    assert found.reason.endswith("the last words")
+    assert "7 9999 xxx" in found.reason
+    assert len(found.reason) <= 2000
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/b", ".a", "-a", "a b", "x" * 201, "a\n"], ids=ascii)
+async def test_an_illegal_name_can_never_start(launcher: ProcessLauncher, directory: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="name"):
+        await launcher.start(job(name, "exit 0"))
+    await launcher.stop(name, grace_s=0)
+    await launcher.forget(name)
+    assert not directory.exists()
+
+
+async def test_a_command_that_is_no_program_can_never_start(directory: Path) -> None:
+    for command in ([], ["/nowhere/python"], ["no-such-program-here"]):
+        launcher = ProcessLauncher(directory, command=lambda spec, c=command: c, base_environment={})  # type: ignore[misc]
+        with pytest.raises(ConfigError, match=r"job-x.*no program"):
+            await launcher.start(job("job-x", ""))
+        await launcher.close()
+
+
+async def test_an_environment_that_cannot_be_passed_can_never_start(launcher: ProcessLauncher) -> None:
+    with pytest.raises(ConfigError, match="NUL"):
+        await launcher.start(job("a", "exit 0\x00"))
+    with pytest.raises(ConfigError, match="too large"):
+        await launcher.start(job("b", "#" + "x" * 3_000_000))
+    assert list(await launcher.jobs()) == []
+
+
+async def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    launcher = make(tmp_path / "file")
+    with pytest.raises(ConfigError, match="file"):
+        await launcher.start(job("a", "exit 0"))
+    with pytest.raises(RetryableError, match="file"):
+        await launcher.jobs()
+    await launcher.close()
+
+
+async def test_a_removal_that_was_cut_short_is_no_job_and_is_completed(directory: Path) -> None:
+    trash = directory / ".removed-0123"
+    trash.mkdir(parents=True)
+    (trash / "started").write_text("1\n")
+    os.utime(trash, (1, 1))
+    launcher = make(directory)
+    assert list(await launcher.jobs()) == []
+    assert not trash.exists()
+    await launcher.close()
+
+
+async def test_no_zombie_is_left(launcher: ProcessLauncher, directory: Path) -> None:
+    await launcher.start(job("a", "exit 0"))
+    shell = number(directory / "a/started")
+    await ended(launcher, "a")
+    async with asyncio.timeout(PATIENCE_S):
+        while Path(f"/proc/{shell}").exists():
+            await launcher.jobs()
+            await asyncio.sleep(0.005)
+
+
+async def test_starting_and_stopping_do_not_hold_up_the_loop(launcher: ProcessLauncher) -> None:
+    worst = 0.0
+
+    async def tick() -> None:
+        nonlocal worst
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            worst, last = max(worst, now - last), now
+
+    ticking = asyncio.create_task(tick())
+    names = [f"job-{n}" for n in range(12)]
+    await asyncio.gather(*(launcher.start(job(name, "exec sleep 300")) for name in names))
+    await launcher.jobs()
+    await asyncio.gather(*(launcher.stop(name, grace_s=PATIENCE_S) for name in names))
+    ticking.cancel()
+    assert {found.state for found in await launcher.jobs()} == {JobState.ENDED}
+    assert worst < 0.5  # typically 0.01; the bound leaves room for a busy machine
+
+
+async def test_a_thousand_ended_jobs_cost_little(launcher: ProcessLauncher, directory: Path) -> None:
+    await launcher.start(job("job-0", "echo failed; exit 1"))
+    await ended(launcher, "job-0")
+    files = list((directory / "job-0").iterdir())
+    for serial in range(1, 1000):
+        folder = directory / f"job-{serial}"
+        folder.mkdir()
+        for file in files:
+            (folder / file.name).hardlink_to(file)
+    assert len(await launcher.jobs()) == 1000
+    cost = []
+    for _ in range(5):
+        before = time.process_time()
+        await launcher.jobs()
+        cost.append(time.process_time() - before)
+    assert min(cost) < 0.1  # typically 0.005
+
+
+async def test_a_killed_launcher_loses_nothing_and_repeats_nothing(launcher: ProcessLauncher, directory: Path) -> None:
+    """Kill a process that starts jobs at some moment of a start: each job has run once or can be started now."""
+    program = (
+        "import asyncio, sys, pathlib\n"
+        "from tests.adapters.embedded.launcher.test_launcher import job, make\n"
+        "async def main():\n"
+        "    launcher = make(pathlib.Path(sys.argv[1]))\n"
+        "    for n in range(1000):\n"
+        "        await launcher.start(job(f'job-{n}', f'echo ran >> {sys.argv[2]}/ran-{n}'))\n"
+        "        print(n, flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    for kill_after in (0, 3, 11):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            program,
+            str(directory),
+            str(directory.parent),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while int(await process.stdout.readline()) < kill_after:
+                pass
+        process.kill()
+        rest = await process.communicate()
+        last = max([kill_after, *map(int, rest[0].split())])
+        for n in range(last + 3):
+            await launcher.start(job(f"job-{n}", f"echo ran >> {directory.parent}/ran-{n}"))
+            assert (await ended(launcher, f"job-{n}")).exit_code == 0
+            assert (directory.parent / f"ran-{n}").read_text() == "ran\n"
+
+
+async def test_two_processes_that_start_the_same_jobs_run_each_once(launcher: ProcessLauncher, directory: Path) -> None:
+    program = (
+        "import asyncio, sys, pathlib\n"
+        "from tests.adapters.embedded.launcher.test_launcher import job, make\n"
+        "async def main():\n"
+        "    launcher = make(pathlib.Path(sys.argv[1]))\n"
+        "    for n in range(40):\n"
+        "        await launcher.start(job(f'job-{n}', f'echo ran >> {sys.argv[2]}/ran-{n}'))\n"
+        "    await launcher.close()\n"
+        "asyncio.run(main())\n"
+    )
+    racers = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(directory), str(directory.parent), cwd=ROOT
+        )
+        for _ in range(3)
+    ]
+    async with asyncio.timeout(PATIENCE_S):
+        assert [await racer.wait() for racer in racers] == [0, 0, 0]
+    for n in range(40):
+        assert (await ended(launcher, f"job-{n}")).exit_code == 0
+        assert (directory.parent / f"ran-{n}").read_text() == "ran\n"

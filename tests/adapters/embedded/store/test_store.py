@@ -1,0 +1,373 @@
+"""The embedded store: what only it can promise, on its files."""
+
+# ruff: noqa: ASYNC240 - the files are small
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from streamforge_utils.adapters.embedded import sqlite
+from streamforge_utils.adapters.embedded.store import documents as store_documents
+from streamforge_utils.adapters.embedded.store import states as store_states
+from streamforge_utils.adapters.embedded.store.collections import OPEN_LIMIT
+from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.ports.store import Document, Edge, Outcome
+from tests.places import ROOT
+
+
+def documents(*keys: str, version: int = 1) -> list[Document]:
+    return [Document(key, version, b'{"v": %d}' % version) for key in keys]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+async def store(directory: Path) -> AsyncIterator[EmbeddedStore]:
+    store = EmbeddedStore(directory)
+    yield store
+    await store.close()
+
+
+def file_of(directory: Path, collection: str) -> Path:
+    (path,) = (directory / "documents").glob(f"{collection}.*.db")
+    return path
+
+
+async def written(directory: Path) -> None:
+    """One document, one state, one edge; everything closed."""
+    store = EmbeddedStore(directory)
+    await store.upsert("candles", documents("k"))
+    await store.put("workflow", "a", b"{}", expected=None, labels={"s": "1"})
+    await store.link("edges", [Edge("candles/k", "candles/k")])
+    await store.close()
+
+
+USES: dict[str, Callable[[EmbeddedStore], object]] = {
+    "documents/candles.1.db": lambda store: store.keys("candles"),
+    "documents/collections.db": lambda store: store.names(),
+    "states.db": lambda store: store.get("workflow", "a"),
+    "edges.db": lambda store: store.links("edges"),
+}
+
+
+async def used(store: EmbeddedStore, file: str) -> object:
+    return await USES[file](store)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("file", USES)
+async def test_a_broken_file_is_named_with_what_to_do(store: EmbeddedStore, directory: Path, file: str) -> None:
+    await written(directory)
+    (directory / file).write_bytes(b"this is no database" * 1000)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=rf"{file}.*broken.*backup"):
+            await used(store, file)
+
+
+@pytest.mark.parametrize("file", USES)
+async def test_a_newer_format_is_refused_by_name(store: EmbeddedStore, directory: Path, file: str) -> None:
+    await written(directory)
+    with sqlite3.connect(directory / file) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=rf"{file}.*format 2.*newer"):
+            await used(store, file)
+
+
+async def test_an_older_format_is_migrated(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await written(directory)
+    for module in (store_documents, store_states):
+        changed = [*module.MIGRATIONS, ["CREATE TABLE added (x)"]]
+        monkeypatch.setattr(module, "MIGRATIONS", changed)
+    store = EmbeddedStore(directory)
+    assert list(await store.keys("candles")) == ["k"]
+    assert (await store.find("workflow", where={"s": ["1"]}))[0].id == "a"
+    await store.close()
+    for file in ("documents/candles.1.db", "states.db"):
+        connection = sqlite3.connect(directory / file)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("SELECT count(*) FROM added").fetchone() == (0,)
+        connection.close()
+
+
+async def test_a_broken_collection_can_be_dropped_and_the_others_work(store: EmbeddedStore, directory: Path) -> None:
+    await written(directory)
+    await store.upsert("other", documents("o"))
+    file_of(directory, "candles").write_bytes(b"this is no database" * 1000)
+    with pytest.raises(ConfigError):
+        await store.upsert("candles", documents("k"))
+    assert list(await store.keys("other")) == ["o"]
+    await store.drop("candles")
+    assert list(await store.names()) == ["other"]
+    assert (await store.upsert("candles", documents("k")))[0].outcome is Outcome.STORED
+
+
+async def test_a_collection_moved_away_by_hand_begins_anew(store: EmbeddedStore, directory: Path) -> None:
+    await written(directory)
+    file_of(directory, "candles").unlink()
+    assert list(await store.keys("candles")) == []
+    assert (await store.upsert("candles", documents("new")))[0].outcome is Outcome.STORED
+    assert list(await store.keys("candles")) == ["new"]
+
+
+async def test_a_drop_cut_short_is_completed_by_the_next_who_comes(store: EmbeddedStore, directory: Path) -> None:
+    await written(directory)
+    assert list(await store.keys("candles")) == ["k"]
+    path = file_of(directory, "candles")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE collection SET dropped = 1")
+    connection.close()
+    assert list(await store.keys("candles")) == []
+    assert not path.exists()
+    assert list(await store.names()) == []
+    await store.upsert("candles", documents("new"))
+    assert list(await store.keys("candles")) == ["new"]
+
+
+async def test_nothing_is_written_into_a_file_that_was_unlinked(store: EmbeddedStore, directory: Path) -> None:
+    """It was dropped between our opening of the file and of its log: the mark is not seen, the file is gone."""
+    await store.upsert("candles", documents("old"))
+    opened = sqlite.connect
+
+    def unlinked_meanwhile(path: Path, **options: object) -> sqlite3.Connection:
+        connection = opened(path, **options)  # type: ignore[arg-type]
+        if path.name.startswith("candles.1."):
+            sqlite.remove(path)
+        return connection
+
+    other = EmbeddedStore(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite, "connect", unlinked_meanwhile)
+        await other.upsert("candles", documents("new"))
+    third = EmbeddedStore(directory)
+    assert list(await third.keys("candles")) == ["new"]
+    await other.close()
+    await third.close()
+
+
+async def test_a_dropped_collection_leaves_no_file(store: EmbeddedStore, directory: Path) -> None:
+    await store.upsert("candles", documents("k"))
+    assert await store.count("candles") == 1
+    await store.drop("candles")
+    await store.close()
+    assert [path.name for path in (directory / "documents").iterdir()] == ["collections.db"]
+
+
+async def test_any_number_of_collections_may_be_used(store: EmbeddedStore, directory: Path) -> None:
+    names = [f"c{serial:03d}" for serial in range(OPEN_LIMIT * 2 + 3)]
+    for name in names:
+        await store.upsert(name, documents(name))
+    for name in (*names, *reversed(names)):
+        assert list(await store.keys(name)) == [name]
+    assert list(await store.names()) == names
+    open_files = {path.resolve() for path in Path("/proc/self/fd").iterdir()}
+    held = {path.name for path in open_files if path.parent == directory / "documents" and path.suffix == ".db"}
+    assert len(held) <= 2 * OPEN_LIMIT + 1
+
+
+async def test_a_reader_does_not_wait_for_a_writer(store: EmbeddedStore, directory: Path) -> None:
+    await store.upsert("candles", documents("a"))
+    blocker = sqlite3.connect(file_of(directory, "candles"), isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(store.upsert("candles", documents("b")))
+    async with asyncio.timeout(5):
+        assert list(await store.keys("candles")) == ["a"]
+        await store.put("workflow", "a", b"{}", expected=None)
+    assert not writing.done()
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    async with asyncio.timeout(5):
+        await writing
+    assert list(await store.keys("candles")) == ["a", "b"]
+
+
+async def test_a_cancelled_write_is_whole_and_does_not_disturb_the_next(store: EmbeddedStore) -> None:
+    task = asyncio.create_task(store.upsert("candles", documents(*(f"k{n:04d}" for n in range(3000)))))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await store.upsert("candles", documents("z"))
+    assert await store.count("candles") in (1, 3001)
+
+
+async def test_of_two_contents_of_one_moment_the_later_is_kept(store: EmbeddedStore) -> None:
+    await store.upsert("candles", [Document("k", 5, b'{"v": 1}')])
+    (answer,) = await store.upsert("candles", [Document("k", 5, b'{"v": 2}')])
+    assert answer.outcome is Outcome.STORED
+    assert [d.body for d in await store.read("candles")] == [b'{"v": 2}']
+
+
+@pytest.mark.parametrize("version", [-1, 2**63, 2**70])
+async def test_a_version_that_is_no_time_is_refused(store: EmbeddedStore, version: int) -> None:
+    answers = await store.upsert("candles", [Document("bad", version, b"{}"), *documents("good")])
+    assert [answer.outcome for answer in answers] == [Outcome.REFUSED, Outcome.STORED]
+    assert "version" in answers[0].reason
+
+
+async def test_outcomes_are_counted(directory: Path) -> None:
+    counted: Counter[tuple[str, str]] = Counter()
+
+    class Counting:
+        def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
+            counted[name, labels.get("outcome", "")] += 1 if name == "store_write_seconds" else int(amount)
+
+        def gauge(self, name: str, value: float, /, **labels: str) -> None: ...
+
+        def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None: ...
+
+    store = EmbeddedStore(directory, observer=Counting())
+    await store.upsert("candles", documents("a", "b", version=2))
+    await store.upsert("candles", [*documents("a", version=1), *documents("b", version=2), *documents("", "c")])
+    await store.close()
+    assert counted == {
+        ("store_write_seconds", ""): 2,
+        ("store_documents", "stored"): 3,
+        ("store_documents", "stale"): 1,
+        ("store_documents", "unchanged"): 1,
+        ("store_documents", "refused"): 1,
+    }
+
+
+async def test_closing_finishes_what_was_begun_and_ends_the_use(directory: Path) -> None:
+    store = EmbeddedStore(directory)
+    writing = asyncio.create_task(store.upsert("candles", documents("a")))
+    await asyncio.sleep(0)
+    await store.close()
+    await store.close()
+    assert (await writing)[0].outcome is Outcome.STORED
+    with pytest.raises(RuntimeError, match="closed"):
+        await store.keys("candles")
+    assert not list(directory.rglob("*-wal"))
+
+
+async def test_a_store_that_was_never_used_makes_nothing(directory: Path) -> None:
+    store = EmbeddedStore(directory)
+    await store.close()
+    assert not directory.exists()
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = EmbeddedStore(tmp_path / "file")
+    with pytest.raises(ConfigError, match="file"):
+        await store.upsert("candles", documents("a"))
+    with pytest.raises(ConfigError, match="file"):
+        await store.put("workflow", "a", b"", expected=None)
+    await store.close()
+
+
+FILLS = """
+import asyncio, pathlib, resource, sys
+from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.store import Document
+
+async def main():
+    store = EmbeddedStore(pathlib.Path(sys.argv[1]))
+    body = b'{"x": "' + b"x" * 1000 + b'"}'
+    batch = lambda n: [Document(f"k{n:03d}-{i:03d}", 1, body) for i in range(100)]
+    await store.upsert("candles", batch(0))
+    state = await store.put("workflow", "a", b"{}", expected=None)
+    free = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, free[1]))
+    full = 0
+    for n in range(1, 20):
+        try:
+            await store.upsert("candles", batch(n))
+        except RetryableError as error:
+            full = n
+            print(error)
+            break
+    stored = await store.count("candles")
+    assert stored == full * 100, (stored, full)
+    while True:
+        try:
+            state = await store.put("workflow", "a", b"x" * 50_000, expected=state.revision)
+        except RetryableError as error:
+            print(error)
+            break
+    assert (await store.get("workflow", "a")).revision == state.revision
+    resource.setrlimit(resource.RLIMIT_FSIZE, free)
+    await store.upsert("candles", batch(full))
+    assert await store.count("candles") == full * 100 + 100
+    await store.put("workflow", "a", b"{}", expected=state.revision)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_full_disk_is_retryable_named_and_survived(directory: Path) -> None:
+    """A limit on the size of files stands for the disk: SQLite's writes fail in the middle, then work again."""
+    done = subprocess.run(
+        [sys.executable, "-c", FILLS, str(directory)], cwd=ROOT, capture_output=True, text=True, timeout=40, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    about_documents, about_states = done.stdout.splitlines()
+    assert str(directory / "documents") in about_documents
+    assert str(directory / "states.db") in about_states
+    for message in (about_documents, about_states):
+        assert "disk" in message
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+async def test_a_lock_held_for_too_long_is_retryable(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = sqlite.connect
+    monkeypatch.setattr(sqlite, "connect", lambda path, **options: opened(path, **options, busy_limit_s=0.05))
+    store = EmbeddedStore(directory)
+    await store.put("workflow", "a", b"{}", expected=None)
+    blocker = sqlite3.connect(directory / "states.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RetryableError, match=r"states\.db.*another process"):
+        await store.put("workflow", "b", b"{}", expected=None)
+    blocker.close()
+    await store.put("workflow", "b", b"{}", expected=None)
+    await store.close()
+
+
+async def test_ten_thousand_states_are_found_quickly(store: EmbeddedStore, directory: Path) -> None:
+    await store.put("workflow", "wf", b"{}", expected=None)
+    with sqlite3.connect(directory / "states.db") as connection:
+        for serial in range(10_000):
+            labels = {"status": ("running", "finished", "error")[serial % 3], "symbol": f"S{serial % 50}", "type": "x"}
+            id = f"wf-{serial:05d}"
+            connection.execute(
+                "INSERT INTO states (kind, id, revision, created_ms, labels, body) "
+                "VALUES ('workflow', ?, ?, ?, '{}', ?)",
+                (id, serial + 10, serial, b"{}" * 500),
+            )
+            connection.executemany(
+                "INSERT INTO labels (kind, name, value, created_ms, id) VALUES ('workflow', ?, ?, ?, ?)",
+                [(*label, serial, id) for label in labels.items()],
+            )
+    connection.close()
+    questions = [
+        {},
+        {"status": ["running", "error"]},
+        {"status": ["running", "finished", "error"], "type": ["x"]},
+        {"symbol": [f"S{n}" for n in range(0, 50, 2)], "status": ["error"], "type": ["x", "y"]},
+        {"symbol": ["S1", "S2"], "status": ["none"]},
+    ]
+    for where in questions:
+        for after in (None, "wf-00500"):
+            cost = []
+            for _ in range(5):
+                before = time.perf_counter()
+                await store.find("workflow", where=where, after=after)
+                cost.append(time.perf_counter() - before)
+            assert min(cost) < 0.02, where  # typically 0.003

@@ -1,0 +1,120 @@
+"""What fails has an end and a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from streamforge.manager.workflow import Status
+from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
+from tests.manager.acting.world import create, exchange_of, finish, launched, store_bars, turns_until_ended
+from tests.manager.support import (
+    DAY_MS,
+    NOW,
+    World,
+    accepted,
+    planned,
+)
+
+
+async def test_an_exchange_that_never_answers_ends_the_workflow(world: World) -> None:
+    exchange_of(world).failing = RetryableError("no route to the exchange")
+    workflow = await turns_until_ended(world, await create(world, accepted()))
+    assert workflow.status is Status.ERROR
+    assert workflow.failure is not None
+    assert workflow.failure.reason == "the exchange was asked 8 times in vain; the last time: no route to the exchange"
+
+
+async def test_a_ban_is_waited_for_however_long_and_remembered(world: World) -> None:
+    until_ms = NOW + 600_000
+    exchange_of(world).failing = BannedError("banned", until_ms=until_ms, retry_after=600)
+    queue_id = await create(world, accepted())
+    await world.turns(20)
+    workflow = await world.workflow(queue_id)
+    assert (workflow.status, workflow.asking_failures) == (Status.RUNNING, 0)
+    assert "ban" in workflow.waiting_for
+    await world.die()
+    await world.start()
+    assert world.reconciler.actor.banned_until_ms == until_ms
+    exchange_of(world).failing = None
+    await world.turns(3)
+    assert (await world.workflow(queue_id)).plan is None
+    await world.turns(2, seconds=600)
+    assert (await world.workflow(queue_id)).plan is not None
+
+
+async def test_nobody_can_claim_a_ban_for_ever(world: World) -> None:
+    await world.reconciler.actor.remember_ban(NOW + 999 * DAY_MS)
+    assert world.reconciler.actor.banned_until_ms <= world.clock.now_ms() + 3 * DAY_MS
+
+
+async def test_a_ban_that_could_not_be_stored_is_stored_later(world: World) -> None:
+    world.store.failing = RetryableError("no disk")
+    with pytest.raises(RetryableError):
+        await world.reconciler.actor.remember_ban(NOW + 60_000)
+    world.store.failing = None
+    await world.reconciler.actor.remember_ban(NOW + 60_000)
+    writes = len(world.store.puts)
+    await world.reconciler.actor.remember_ban(NOW + 60_000)
+    assert len(world.store.puts) == writes, "once is enough"
+    await world.start()
+    assert world.reconciler.actor.banned_until_ms == NOW + 60_000
+
+
+@pytest.mark.parametrize("error", [PermanentError("no such page"), RuntimeError("a bug")])
+async def test_preparing_that_cannot_work_fails_the_workflow_with_its_reason(world: World, error: Exception) -> None:
+    exchange_of(world).failing = error
+    workflow = await turns_until_ended(world, await create(world, accepted()))
+    assert workflow.status is Status.ERROR
+    assert workflow.failure is not None
+    assert str(error) in workflow.failure.reason
+    assert workflow.failure.next_step
+
+
+async def test_a_job_that_can_never_start_fails_the_workflow(world: World) -> None:
+    world.launcher.starting = ConfigError("no such image")
+    workflow = await turns_until_ended(world, await create(world, planned()))
+    assert workflow.failure is not None
+    assert "no such image" in workflow.failure.reason
+    assert len(world.words(workflow.queue_id)) <= 2
+
+
+async def test_a_launcher_that_is_away_is_waited_for_and_its_slowness_is_not_the_workers(world: World) -> None:
+    world.launcher.starting = RetryableError("no answer")
+    queue_id = await create(world, planned())
+    await world.turns(60, seconds=2)
+    world.launcher.starting = None
+    await world.turns(10)
+    assert len(world.launcher.running()) == 2
+    assert world.launcher.stopped == []
+    assert {len(s.attempts) for s in (await world.workflow(queue_id)).steps} == {1}
+
+
+async def test_a_store_that_is_away_during_the_proof_is_not_the_exchanges_fault(world: World) -> None:
+    workflow = await launched(world)
+    store_bars(world, workflow)
+    finish(world, workflow)
+    keys = world.store.keys
+
+    async def away(*_: object, **__: object) -> Sequence[str]:
+        raise RetryableError("the store does not answer")
+
+    world.store.keys = away  # type: ignore[method-assign]
+    await world.turns(15)
+    found = await world.workflow(workflow.queue_id)
+    assert (found.status, found.asking_failures, found.failure) == (Status.RUNNING, 0, None)
+    world.store.keys = keys  # type: ignore[method-assign]
+    await world.turns(4)
+    assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
+
+
+async def test_a_survey_that_cannot_be_made_does_not_keep_a_stopped_workflow_from_ending(world: World) -> None:
+    workflow = await launched(world)
+
+    async def bug(*_: object, **__: object) -> Sequence[str]:
+        raise ValueError("a bug")
+
+    world.store.keys = bug  # type: ignore[method-assign]
+    await world.manager.stop(workflow.queue_id)
+    assert (await turns_until_ended(world, workflow.queue_id)).status is Status.INTERRUPTED

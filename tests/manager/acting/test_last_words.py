@@ -1,0 +1,106 @@
+"""Whoever dies silently gets one last word, after all that it said was read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from streamforge.manager.acting.hearing import MOST, Ear
+from streamforge.manager.workflow import StepStatus
+from streamforge_utils.ports.bus import Consumer, Message, Received
+from tests.doubles.memorybus import MemoryBus
+from tests.manager.acting.world import launched
+from tests.manager.support import (
+    LOADER,
+    World,
+    attempt,
+    said,
+    step,
+)
+
+
+async def test_a_silent_end_gets_one_last_word_and_the_next_attempt(world: World) -> None:
+    workflow = await launched(world)
+    world.launcher.end(attempt(workflow, LOADER).job, signal=9)
+    await world.turns(4)
+    workflow = await world.workflow(workflow.queue_id)
+    assert world.words(workflow.queue_id) == [("loader-api-candles__abc123", 1, "error")]
+    assert attempt(workflow, LOADER).number == 2
+    assert step(workflow, LOADER).failures == 0
+
+
+async def test_a_job_that_disappears_gets_one_last_word(world: World) -> None:
+    workflow = await launched(world)
+    del world.launcher.known[attempt(workflow, LOADER).job]
+    await world.turns(4, hear=False)
+    assert world.words(workflow.queue_id) == [("loader-api-candles__abc123", 1, "error")]
+
+
+async def test_a_last_word_behind_many_events_is_found_before_another_one_is_written(world: World) -> None:
+    workflow = await launched(world)
+    beat = said(workflow, LOADER, "loading", records=1)
+    for _ in range(MOST + 1500):
+        world.say(beat)
+    world.say(said(workflow, LOADER, "finished"))
+    world.launcher.end(attempt(workflow, LOADER).job, exit_code=0)
+    await world.die()
+    await world.start()
+    await world.turns(6)
+    assert world.words(workflow.queue_id) == [("loader-api-candles__abc123", 1, "finished")]
+    assert step(await world.workflow(workflow.queue_id), LOADER).status is StepStatus.FINISHED
+
+
+class SlowPoll:
+    """A consumer of which the first poll has looked, and found nothing, before the message came."""
+
+    def __init__(self, bus: MemoryBus, gate: asyncio.Event) -> None:
+        self._bus = bus
+        self._gate = gate
+        self._polls = 0
+
+    async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+        self._polls += 1
+        if self._polls == 1:
+            await self._gate.wait()
+        return self._bus.messages("queue-events") if self._polls == 2 else []
+
+    async def commit(self, offsets: object) -> None: ...
+
+    async def seek(self, partition: object, offset: int) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def test_a_poll_that_had_looked_before_proves_nothing() -> None:
+    gate = asyncio.Event()
+
+    class Bus(MemoryBus):
+        async def consumer(self, *args: object, **kwargs: object) -> Consumer:
+            return SlowPoll(self, gate)
+
+    bus = Bus()
+    ear = Ear(bus, bus, "queue-events")
+    await ear.wait(asyncio.Event(), 0.01)
+    bus.log["queue-events"] = [Received("queue-events", 0, 0, None, b"word", 0)]
+    gate.set()
+    assert await ear.read_all()
+    assert [received.value for received in ear.heard] == [b"word"]
+    await ear.close()
+
+
+async def test_the_ear_waits_no_longer_and_no_shorter_than_it_should() -> None:
+    bus = MemoryBus()
+    bus.log["queue-events"] = []
+    ear, waking, loop = Ear(bus, bus, "queue-events"), asyncio.Event(), asyncio.get_running_loop()
+    began = loop.time()
+    await ear.wait(waking, 0.3)
+    assert 0.29 <= loop.time() - began < 2, "empty polls end no wait"
+    loop.call_later(0.01, waking.set)
+    await asyncio.wait_for(ear.wait(waking, 30), 5)
+    waking.clear()
+    loop.call_later(0.01, bus.append, "queue-events", Message(None, b"x"))
+    await asyncio.wait_for(ear.wait(waking, 30), 5)
+    assert len(ear.heard) == 1
+    await ear.commit()
+    assert (ear.heard, bus.committed) == ([], {("queue-events", "queue-manager"): 1})
+    await ear.close()

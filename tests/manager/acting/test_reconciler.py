@@ -1,0 +1,164 @@
+"""A workflow's whole life in the loop, and what goes on beside it: budget and retention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamforge.manager.policy import Policy
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.commands import Command
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.store import State
+from tests.doubles.manualclock import ManualClock
+from tests.manager.acting.world import OPENS, create, exchange_of, finish, launched, store_bars
+from tests.manager.support import (
+    LOADER,
+    NOW,
+    POLICY,
+    SINK,
+    World,
+    accepted,
+    attempt,
+    planned,
+    said,
+)
+
+
+async def test_from_request_to_proof(world: World) -> None:
+    queue_id = await create(world, accepted())
+    await world.turns(3)
+    workflow = await world.workflow(queue_id)
+    assert sorted(world.launcher.running()) == [attempt(workflow, SINK).job, attempt(workflow, LOADER).job]
+    assert (
+        world.launcher.specs[attempt(workflow, LOADER).job].environment["STREAMFORGE_RANGES"] == "2024-08-01:2024-08-02"
+    )
+    assert set(world.bus.log) >= {workflow.topic, names.dlq_topic(workflow.topic)}
+    assert [command["target"] for command in world.commands("start")].count(LOADER) == 1
+    store_bars(world, workflow)
+    finish(world, workflow)
+    await world.turns(3)
+    workflow = await world.workflow(queue_id)
+    assert workflow.status is Status.FINISHED
+    assert [s.verdict.value for s in await world.manager.coverage(queue_id)] == ["stored"]
+    assert not world.parts.workflows.live
+
+
+async def test_a_hole_that_is_ours_is_loaded_again(world: World) -> None:
+    workflow = await launched(world)
+    store_bars(world, workflow, [*OPENS[:700], *OPENS[703:]])
+    finish(world, workflow)
+    await world.turns(4)
+    workflow = await world.workflow(workflow.queue_id)
+    assert (workflow.status, workflow.repairs) == (Status.RUNNING, 1)
+    environment = world.launcher.specs[attempt(workflow, LOADER).job].environment
+    assert environment["STREAMFORGE_RANGES"] == "2024-08-01T11:40Z:2024-08-01T11:43Z"
+    upstream = world.launcher.specs[attempt(workflow, SINK).job].environment["STREAMFORGE_UPSTREAM"]
+    assert upstream == "loader-api-candles__abc123:2"
+    store_bars(world, workflow)
+    finish(world, workflow)
+    await world.turns(4)
+    assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
+
+
+async def test_a_hole_of_the_exchange_is_settled(world: World) -> None:
+    workflow = await launched(world)
+    there = [*OPENS[:700], *OPENS[703:]]
+    exchange_of(world).opens = there
+    store_bars(world, workflow, there)
+    finish(world, workflow)
+    await world.turns(3)
+    assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
+    assert [s.verdict.value for s in await world.manager.coverage(workflow.queue_id)] == [
+        "stored",
+        "exchange",
+        "stored",
+    ]
+
+
+async def test_what_waits_for_a_slot_gets_it_in_turn() -> None:
+    world = World(clock=ManualClock(NOW), policy=Policy(max_running=1))
+    await world.start()
+    ids = [await create(world, planned_later(f"00000{n}", NOW + n)) for n in range(3)]
+    await world.turns(2)
+    assert [(await world.workflow(i)).status.value for i in ids] == ["running", "pending", "pending"]
+    await world.die()
+    await world.start()
+    await world.manager.stop(ids[0])
+    await world.turns(25)
+    assert [(await world.workflow(i)).status.value for i in ids] == ["interrupted", "running", "pending"]
+    await world.die()
+
+
+def planned_later(code: str, created_ms: int) -> Workflow:
+    return accepted(code, created_ms=created_ms)
+
+
+async def test_loaders_are_told_their_share_again_until_it_was_sent(world: World) -> None:
+    one = await launched(world, planned(code="aaaaaa"))
+    assert world.commands("budget") == []
+    send = world.reconciler.actor.send
+    failures = 0
+
+    async def failing(command: Command) -> None:
+        nonlocal failures
+        failures += 1
+        raise RetryableError("no answer")
+
+    world.reconciler.actor.send = failing  # type: ignore[method-assign]
+    two = await create(world, planned(code="bbbbbb"))
+    for _ in range(2):
+        with pytest.raises(RetryableError):
+            await world.turns()
+    world.reconciler.actor.send = send  # type: ignore[method-assign]
+    await world.turns(2)
+    sent = [(c["queue_id"], c["attempt"], c["payload"]["weight_per_minute"]) for c in world.commands("budget")]
+    assert sent == [(one.queue_id, 1, POLICY.weight_per_minute // 2)]
+    loader = attempt(await world.workflow(two), LOADER).job
+    assert world.launcher.specs[loader].environment["STREAMFORGE_WEIGHT_PER_MINUTE"] == "2100"
+    await world.die()
+    await world.start()
+    await world.turns(2)
+    assert len(world.commands("budget")) == 3, "a manager that remembers nothing tells both"
+
+
+async def test_topics_and_jobs_of_the_past_are_removed(world: World) -> None:
+    workflow = await launched(world)
+    store_bars(world, workflow)
+    finish(world, workflow)
+    await world.turns(3)
+    await world.turns(2, seconds=3_700)
+    workflow = await world.workflow(workflow.queue_id)
+    assert workflow.topic_removed
+    assert set(world.bus.log) == {"queue-control", "queue-events", names.dlq_topic(workflow.topic)}
+    assert world.launcher.known == {}
+    await world.turns(2, seconds=7 * 86_400)
+    assert (await world.workflow(workflow.queue_id)).dlq_removed
+    assert set(world.bus.log) == {"queue-control", "queue-events"}
+
+
+async def test_a_workflow_that_memory_lacks_is_found(world: World) -> None:
+    lost = World()
+    lost.store = world.store
+    await lost.start()
+    queue_id = await create(lost, accepted())
+    await world.turns(3, seconds=61)
+    assert (await world.workflow(queue_id)).status is Status.RUNNING
+
+
+async def test_what_was_heard_is_not_lost_when_another_change_comes_first(world: World) -> None:
+    workflow = await launched(world)
+    put = world.store.put
+
+    async def overtaken(kind: str, id: str, body: bytes, **fields: Any) -> State:
+        world.store.put = put  # type: ignore[method-assign]
+        state = world.store.states[kind, id]
+        await put(kind, id, state.body, expected=state.revision, labels=state.labels)  # whoever else wrote it
+        return await put(kind, id, body, **fields)
+
+    world.say(said(workflow, SINK, "finished"))
+    world.store.put = overtaken  # type: ignore[method-assign]
+    await world.turns()
+    assert attempt(await world.workflow(workflow.queue_id), SINK).last_word == "finished"

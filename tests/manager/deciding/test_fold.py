@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+
+from streamforge.manager.deciding.decide import World, decide
+from streamforge.manager.deciding.fold import hear, observe
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.events import Progress
+from streamforge_utils.ports.launcher import JobState
+from tests.manager.support import LOADER, NOW, POLICY, SINK, attempt, job_named, planned, replace, said, with_attempt
+
+
+@pytest.fixture
+def workflow() -> Workflow:
+    """Both steps launched, their jobs not yet seen."""
+    return decide(planned(), NOW, POLICY, World())[0]
+
+
+def test_the_first_word_starts_the_attempt_and_progress_moves_it(workflow: Workflow) -> None:
+    heard = hear(workflow, said(workflow, LOADER, "started"), NOW + 1)
+    assert attempt(heard, LOADER).started_ms == attempt(heard, LOADER).progressed_ms == NOW + 1
+    heard = hear(heard, said(workflow, LOADER, "loading", records=5, position=7), NOW + 2)
+    heard = hear(heard, said(workflow, LOADER, "loading", records=5, position=7, rate=3.0, lag=9), NOW + 3)
+    found = attempt(heard, LOADER)
+    assert (found.seen_ms, found.progressed_ms, found.progress.rate) == (NOW + 3, NOW + 2, 3.0)
+    assert attempt(heard, SINK) == attempt(workflow, SINK)
+
+
+def test_a_pong_is_a_sign_of_life_and_nothing_more(workflow: Workflow) -> None:
+    heard = hear(workflow, said(workflow, LOADER, "pong"), NOW + 9)
+    assert attempt(heard, LOADER) == replace(attempt(workflow, LOADER), seen_ms=NOW + 9)
+
+
+@pytest.mark.parametrize("word", ["finished", "interrupted", "error"])
+def test_after_its_last_word_nothing_more_is_believed(workflow: Workflow, word: str) -> None:
+    ended = hear(workflow, said(workflow, LOADER, word, error="why", records=3, extra={"permanent": True}), NOW + 1)
+    found = attempt(ended, LOADER)
+    assert (found.last_word, found.error, found.permanent, found.progress.records) == (word, "why", True, 3)
+    for other in ("started", "loading", "finished", "interrupted", "error", "pong"):
+        assert hear(ended, said(workflow, LOADER, other, records=99), NOW + 2) == ended
+
+
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_another_attempt_is_not_heard(workflow: Workflow, number: int) -> None:
+    assert hear(workflow, said(workflow, LOADER, "finished", number=number), NOW) is workflow
+
+
+def test_a_stranger_is_not_heard(workflow: Workflow) -> None:
+    event = said(workflow, LOADER, "finished")
+    assert hear(workflow, replace(event, target="arango-trades"), NOW) is workflow
+    assert hear(workflow, replace(event, producer="loader-api-candles__zzzzzz"), NOW) is workflow
+
+
+def test_progress_that_cannot_be_read_keeps_the_count(workflow: Workflow) -> None:
+    event = replace(said(workflow, LOADER, "loading"), extra={"records": "many"}, records_written=12)
+    assert attempt(hear(workflow, event, NOW), LOADER).progress == Progress(records=12)
+
+
+def test_hearing_twice_is_hearing_once(workflow: Workflow) -> None:
+    events = [said(workflow, LOADER, word, records=n) for n, word in enumerate(("started", "loading", "finished"))]
+    once = twice = workflow
+    for event in events:
+        once = hear(once, event, NOW)
+    for event in [*events, *events]:
+        twice = hear(twice, event, NOW)
+    assert once == twice
+
+
+def test_a_job_is_seen_to_run_and_to_end(workflow: Workflow) -> None:
+    name = attempt(workflow, LOADER).job
+    seen = observe(workflow, {name: job_named(name)}, NOW + 5)
+    assert attempt(seen, LOADER).observed
+    assert attempt(seen, LOADER).seen_ms == NOW + 5, "its patience counts from here"
+    assert observe(seen, {name: job_named(name)}, NOW + 6) is seen
+    gone = job_named(name, state=JobState.ENDED, exit_code=1, reason="no disk", ended_ms=NOW + 7)
+    ended = attempt(observe(seen, {name: gone}, NOW + 9), LOADER)
+    assert (ended.ended_ms, ended.exit_code, ended.signal, ended.reason) == (NOW + 7, 1, None, "no disk")
+
+
+def test_a_job_not_seen_yet_has_not_disappeared_but_one_seen_before_has(workflow: Workflow) -> None:
+    assert observe(workflow, {}, NOW) is workflow
+    seen = with_attempt(workflow, LOADER, observed=True)
+    gone = attempt(observe(seen, {}, NOW + 1), LOADER)
+    assert gone.ended_ms == NOW + 1
+    assert "disappeared" in gone.reason
+
+
+def test_what_has_ended_stays_ended(workflow: Workflow) -> None:
+    name = attempt(workflow, LOADER).job
+    ended = with_attempt(workflow, LOADER, observed=True, ended_ms=5, exit_code=0)
+    assert observe(ended, {name: job_named(name)}, NOW) is ended

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from streamforge.manager.keeping.history import History
+from streamforge_utils.model.errors import RetryableError
+from tests.doubles.memorystore import MemoryStore
+
+A, B = "wf-a-20240801-aaaaaa", "wf-a-20240801-aaaaab"
+
+
+async def ids(history: History, queue_id: str, after: int = -1, limit: int = 1000) -> list[int]:
+    return [event.id for event in await history.read(queue_id, after=after, limit=limit)]
+
+
+async def test_events_are_kept_once_and_in_order_by_workflow() -> None:
+    history = History(MemoryStore())
+    await history.append([(A, 9, b'{"n": 9}'), (B, 10, b"{}"), (A, 11, b"{}")])
+    await history.append([(A, 9, b'{"n": 9}'), (A, 100, b"{}")])
+    assert await ids(history, A) == [9, 11, 100]
+    assert await ids(history, A, after=9) == [11, 100]
+    assert await ids(history, A, limit=1) == [9]
+    assert await ids(history, B) == [10]
+    assert (await history.read(A, after=-1, limit=1))[0].body == b'{"n": 9}'
+    await history.remove(A)
+    assert (await ids(history, A), await ids(history, B)) == ([], [10])
+
+
+async def test_an_event_that_the_store_refuses_holds_up_no_other() -> None:
+    store = MemoryStore()
+    store.refused = {f"{A}:{9:016d}"}
+    history = History(store)
+    await history.append([(A, 9, b"{}"), (A, 10, b"{}")])
+    assert await ids(history, A) == [10]
+
+
+async def test_a_store_that_does_not_answer_is_said() -> None:
+    store = MemoryStore()
+    store.failing = RetryableError("no answer")
+    with pytest.raises(RetryableError):
+        await History(store).append([(A, 1, b"{}")])
+    await History(store).append([])
+
+
+async def test_following_goes_on_with_what_comes() -> None:
+    history = History(MemoryStore())
+    await history.append([(A, n, b"{}") for n in range(2500)])
+    seen: list[int | None] = []
+    idle = asyncio.Event()
+
+    async def follow() -> None:
+        async for event in history.follow(A, after=3, patience_s=0.05):
+            seen.append(None if event is None else event.id)
+            if event is None:
+                idle.set()
+            elif event.id == 2600:
+                return
+
+    following = asyncio.create_task(follow())
+    await asyncio.wait_for(idle.wait(), 10)
+    assert seen[:2497] == [*range(4, 2500), None]
+    await history.append([(B, 2550, b"{}"), (A, 2600, b"{}")])
+    await asyncio.wait_for(following, 10)
+    assert seen[-1] == 2600
+    await asyncio.sleep(0)
+    assert history._news == {}, "who has left is forgotten"

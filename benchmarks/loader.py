@@ -122,11 +122,11 @@ def ours(pages: str) -> Written:
 async def _ours(path: Path) -> Written:
     found = MemoryExchange(path)
     with Bench(Size.TINY).folder() as folder:
-        workflow = Workflow(folder, found.records)
+        workflow = Workflow(folder, found.count)
         bus = wiring.make_bus(workflow.data)
         await workflow.make_topics(bus)
         seconds = await live(LOADER, workflow.settings(**UNHINDERED), _Wiring(found))
-        return await _written(bus, workflow, found.records, seconds)
+        return await _written(bus, workflow, found.count, seconds)
 
 
 def whole_process(bench: Bench, exchange_url: str, records: int) -> Written:

@@ -85,16 +85,16 @@ def fill(folder: str) -> int:
 
 async def _fill(folder: Path) -> int:
     found = MemoryExchange(folder / "pages")
-    workflow = Workflow(folder, found.records)
+    workflow = Workflow(folder, found.count)
     bus = wiring.make_bus(workflow.data)
     await workflow.make_topics(bus)
     producer = await bus.producer()
     for page in await found.all():
         await producer.send(workflow.topic, [Message(candle.key.encode(), encode_candle(candle)) for candle in page])
-    marker = EndOfStream(producer=workflow.loader_id, attempt=1, records=found.records, reason="finished")
+    marker = EndOfStream(producer=workflow.loader_id, attempt=1, records=found.count, reason="finished")
     await producer.send(workflow.topic, [Message(EOS_KEY, encode_marker(marker))])
     await bus.close()
-    return found.records
+    return found.count
 
 
 def raw(folder: str, code: str, records: int) -> Stored:

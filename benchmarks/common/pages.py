@@ -11,8 +11,9 @@ import msgspec
 
 from benchmarks.common.exchange import SYMBOL
 from benchmarks.common.workflow import MINUTE_MS, START_MS, minutes
+from streamforge_utils.adapters.binance.records import read_records
 from streamforge_utils.adapters.binance.rows import Asked, read_page
-from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.candles import Candle, CandleRecords
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -40,7 +41,7 @@ class MemoryExchange:
         self._bodies = msgspec.msgpack.decode(path.read_bytes(), type=list[bytes])
 
     @property
-    def records(self) -> int:
+    def count(self) -> int:
         """How many candles there are."""
         return len(self._bodies) * PAGE
 
@@ -56,6 +57,15 @@ class MemoryExchange:
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = PAGE, newest: bool = False
     ) -> Sequence[Candle]:
         """One page, which `span` must cover exactly."""
+        return read_page(*await self._page(symbol, interval, span, limit, newest)).candles
+
+    async def records(self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = PAGE) -> CandleRecords:
+        """As `candles`."""
+        return read_records(*await self._page(symbol, interval, span, limit, False)).records
+
+    async def _page(
+        self, symbol: str, interval: Interval, span: TimeRange, limit: int, newest: bool
+    ) -> tuple[bytes, Asked]:
         await asyncio.sleep(0)  # an answer of a network never comes at once: what was begun before goes first
         index, rest = divmod(span.start_ms - START_MS, PAGE * MINUTE_MS)
         assert rest == 0
@@ -69,7 +79,7 @@ class MemoryExchange:
             observed_ms=OBSERVED_MS,
             local_ms=OBSERVED_MS,
         )
-        return read_page(self._bodies[index], asked).candles
+        return self._bodies[index], asked
 
     async def all(self) -> list[Sequence[Candle]]:
         """Every page, decoded."""

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from streamforge_utils.model.candles import Candle, encode_candle, stored_document
+from streamforge_utils.model.candles import Candle, decode_candle, encode_candle, stored_document
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
@@ -60,6 +60,17 @@ class ExchangeContract:
     async def test_a_page_holds_the_oldest_and_at_most_limit(self, known: Known) -> None:
         candles = await known.exchange.candles(known.symbol, Interval.M1, known.span, limit=10)
         assert [candle.open_time for candle in candles] == list(known.opens[:10])
+
+    async def test_records_are_the_candles_as_they_travel(self, known: Known) -> None:
+        for limit in (10, 1000):
+            candles = await known.exchange.candles(known.symbol, Interval.M1, known.span, limit=limit)
+            records = await known.exchange.records(known.symbol, Interval.M1, known.span, limit=limit)
+            assert records.open_times == [candle.open_time for candle in candles]
+            assert records.keys == [candle.key.encode() for candle in candles]
+            assert [decode_candle(value) for value in records.values] == [
+                msgspec.structs.replace(candle, version=decode_candle(value).version)
+                for candle, value in zip(candles, records.values, strict=True)
+            ]
 
     async def test_newest_gives_the_last_closed_ones_ascending(self, known: Known) -> None:
         candles = await known.exchange.candles(known.symbol, Interval.M1, known.span, limit=10, newest=True)

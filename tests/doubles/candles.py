@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from streamforge_utils.model.candles import Candle, candle_key
+from streamforge_utils.model.candles import Candle, CandleRecords, candle_key, encode_candles
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
@@ -83,6 +83,9 @@ class GridExchange:
             if interval.close_time(time) < self.now_ms and not any(time in hole for hole in self.holes)
         ]
         return found[-limit:] if newest else found[:limit]
+
+    async def records(self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000) -> CandleRecords:
+        return encode_candles(await self.candles(symbol, interval, span, limit=limit))
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         self.weight_limits.append(weight_per_minute)

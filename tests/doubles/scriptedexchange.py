@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.candles import Candle, CandleRecords, encode_candles
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
@@ -64,6 +64,9 @@ class ScriptedExchange:
             page = self.lie(len(self.asked), question, page)
         self.asked.append(question)
         return page
+
+    async def records(self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000) -> CandleRecords:
+        return encode_candles(await self.candles(symbol, interval, span, limit=limit))
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         pass

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge_utils.model.candles import stored_document
+from streamforge_utils.model.candles import stored_document, stored_documents
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.store import Document, Outcome
@@ -39,48 +39,68 @@ class Batch(msgspec.Struct):
 
 
 async def run(ctx: Context[Parameters]) -> None:
-    """Store batch after batch in the topic's order; while one is stored the next is read and converted."""
+    """Store and commit batch after batch in the topic's order.
+
+    Three are under way at most: while one is committed and one is stored, the next is read and converted.
+    """
+    storing, committing, waiting = asyncio.Lock(), asyncio.Lock(), asyncio.Semaphore(2)
+
+    async def keep(batch: Batch) -> None:
+        async with storing:
+            refused = await store(ctx, batch)
+        async with committing:
+            await ctx.dead_letters.send_all(refused)
+            await ctx.input.done(batch.received)
+        waiting.release()
+
     async with asyncio.TaskGroup() as tasks:
-        storing: asyncio.Task[None] | None = None
         async for received in ctx.input:
             batch = await convert(received)
-            if storing is not None:
-                await storing
-            storing = tasks.create_task(store(ctx, batch), name="store")
+            await waiting.acquire()
+            tasks.create_task(keep(batch), name="keep")
 
 
 async def convert(received: Sequence[Received]) -> Batch:
     """Decode and check every record; lets other tasks run now and then."""
     batch = Batch(received, [], [], [])
     for first in range(0, len(received), CONVERTED_AT_ONCE):
-        for record in received[first : first + CONVERTED_AT_ONCE]:
-            try:
-                key, version, body = stored_document(record.key, record.value)
-            except PermanentError as error:
-                batch.refused.append((record, str(error)))
-            else:
-                batch.good.append(record)
-                batch.documents.append(Document(key, version, body))
+        records = received[first : first + CONVERTED_AT_ONCE]
+        columns = stored_documents([record.key for record in records], [record.value for record in records])
+        if columns is not None:
+            batch.good.extend(records)
+            batch.documents.extend(map(Document, *columns))
+        else:
+            _convert_each(records, batch)
         await asyncio.sleep(0)
     return batch
 
 
-async def store(ctx: Context[Parameters], batch: Batch) -> None:
-    """Bring the batch to the store and to the dead-letter topic; only then is its offset committed."""
-    refused = batch.refused
-    if batch.documents:
-        answers = await ctx.retry(
-            "store",
-            lambda: ctx.store.upsert(ctx.collection, batch.documents),
-            patience_s=ctx.parameters.store_patience_seconds,
-        )
-        refused = refused + [
-            (record, answer.reason)
-            for record, answer in zip(batch.good, answers, strict=True)
-            if answer.outcome is Outcome.REFUSED
-        ]
-    await ctx.dead_letters.send_all(refused)
-    await ctx.input.done(batch.received)
+def _convert_each(records: Sequence[Received], batch: Batch) -> None:
+    """As all at once, but it tells which of them are bad, and why."""
+    for record in records:
+        try:
+            key, version, body = stored_document(record.key, record.value)
+        except PermanentError as error:
+            batch.refused.append((record, str(error)))
+        else:
+            batch.good.append(record)
+            batch.documents.append(Document(key, version, body))
+
+
+async def store(ctx: Context[Parameters], batch: Batch) -> list[tuple[Received, str]]:
+    """Bring the batch to the store; returns what neither it nor the conversion would take, each with its reason."""
+    if not batch.documents:
+        return batch.refused
+    answers = await ctx.retry(
+        "store",
+        lambda: ctx.store.upsert(ctx.collection, batch.documents),
+        patience_s=ctx.parameters.store_patience_seconds,
+    )
+    return batch.refused + [
+        (record, answer.reason)
+        for record, answer in zip(batch.good, answers, strict=True)
+        if answer.outcome is Outcome.REFUSED
+    ]
 
 
 DEFINITION = Definition(

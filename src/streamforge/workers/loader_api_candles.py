@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge_utils.model.candles import Candle, encode_candle
+from streamforge_utils.model.candles import CandleRecords
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.context import Context
@@ -36,20 +36,20 @@ async def run(ctx: Context[Parameters]) -> None:
     total_ms = sum(r.end_ms - r.start_ms for r in ranges)
     done_ms = 0
     windows = (window for span in ranges for window in cut(ctx.interval, span))
-    under_way: deque[tuple[TimeRange, asyncio.Task[Sequence[Candle]]]] = deque()
+    under_way: deque[tuple[TimeRange, asyncio.Task[CandleRecords]]] = deque()
     try:
         while True:
             while len(under_way) < ctx.parameters.concurrency and (window := next(windows, None)) is not None:
-                request = ctx.exchange.candles(ctx.symbol, ctx.interval, window, limit=WINDOW_CANDLES)
+                request = ctx.exchange.records(ctx.symbol, ctx.interval, window, limit=WINDOW_CANDLES)
                 under_way.append((window, asyncio.ensure_future(request)))
             if not under_way:
                 break
             window, answer = under_way[0]
-            candles = await answer
+            records = await answer
             under_way.popleft()
-            await ctx.output.write([(candle.key.encode(), encode_candle(candle)) for candle in candles])
-            if candles:
-                ctx.progress.position = candles[-1].open_time
+            await ctx.output.write(list(zip(records.keys, records.values, strict=True)))
+            if records.open_times:
+                ctx.progress.position = records.open_times[-1]
             done_ms += window.end_ms - window.start_ms
             ctx.progress.share = min(1.0, done_ms / total_ms)
     finally:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamforge_utils.adapters.binance import records
+from streamforge_utils.adapters.binance.records import read_records
 from streamforge_utils.adapters.binance.rows import Asked, MalformedPage, Page, read_page
-from streamforge_utils.model.candles import encode_candle, stored_document
+from streamforge_utils.model.candles import encode_candle, encode_candles, stored_document
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
@@ -40,7 +43,20 @@ def read(
         observed_ms=NOW,
         local_ms=NOW,
     )
-    return read_page(answer if isinstance(answer, bytes) else msgspec.json.encode(answer), asked)
+    return read_both(answer if isinstance(answer, bytes) else msgspec.json.encode(answer), asked)
+
+
+def read_both(body: bytes, asked: Asked) -> Page:
+    """The page, after a look that its records say the same; both refuse an answer, or neither."""
+    try:
+        page = read_page(body, asked)
+    except MalformedPage as error:
+        with pytest.raises(MalformedPage, match=re.escape(str(error))):
+            read_records(body, asked)
+        raise
+    found = read_records(body, asked)
+    assert (found.records, found.dropped) == (encode_candles(page.candles), page.dropped)
+    return page
 
 
 def opens(page: Page) -> list[int]:
@@ -210,3 +226,59 @@ def test_pages_cut_anywhere_are_refused() -> None:
     for end in random.Random(1).sample(range(1, len(body)), 50):
         with pytest.raises(MalformedPage):
             read(body[:end])
+
+
+def plain_body(count: int) -> bytes:
+    """A page in the exchange's own spelling."""
+    return msgspec.json.encode([row(START + n * MINUTE) for n in range(count)])
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "这是测试币456", "A%B"])
+def test_a_plain_page_becomes_records_without_becoming_candles(symbol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked(
+        symbol=symbol,
+        interval=Interval.M1,
+        span=TimeRange(START, NOW),
+        sent_span=TimeRange(START, NOW),
+        limit=1000,
+        newest=False,
+        observed_ms=NOW,
+        local_ms=NOW,
+    )
+    expected = encode_candles(read_page(plain_body(1000), asked).candles)
+    monkeypatch.setattr(records, "read_page", None)
+    assert read_records(plain_body(1000), asked).records == expected
+
+
+@given(st.data())
+def test_a_page_with_some_bytes_changed_reads_the_same_both_ways(data: st.DataObject) -> None:
+    body = bytearray(plain_body(3))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        with_bytes = data.draw(
+            st.sampled_from([b"", b"0", b"9", b".", b",", b"]", b"[", b'"', b" ", b"-", b"e", b"],["])
+        )
+        body[at : at + data.draw(st.integers(0, 2))] = with_bytes
+    try:
+        read(bytes(body))
+    except MalformedPage:
+        return
+
+
+@given(observed_ms=st.integers(START, START + 6 * MINUTE), local_ms=st.integers(START, START + 6 * MINUTE))
+def test_what_is_closed_is_the_same_both_ways(observed_ms: int, local_ms: int) -> None:
+    span = TimeRange(START + MINUTE, START + 4 * MINUTE)
+    for limit in (2, 1000):
+        asked = Asked(
+            symbol="BTCUSDT",
+            interval=Interval.M1,
+            span=span,
+            sent_span=span,
+            limit=limit,
+            newest=False,
+            observed_ms=observed_ms,
+            local_ms=local_ms,
+        )
+        for count in (1, 2, 3, 5):
+            read_both(plain_body(count), asked)
+            read_both(msgspec.json.encode([row(START + (n + 1) * MINUTE) for n in range(count)]), asked)

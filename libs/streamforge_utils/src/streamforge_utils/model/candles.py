@@ -6,7 +6,9 @@ The text of prices and quantities is the exchange's own; the store holds the dou
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
+from operator import lt
 from typing import Annotated
 from urllib.parse import quote
 
@@ -65,8 +67,10 @@ _Number = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 """Not negative, and finite."""
 
 
-class _Incoming(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    key: str = msgspec.field(name="_key")
+class _Incoming(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True):
+    """A record as a sink reads it; without key and version it is encoded as a `StoredCandle` is."""
+
+    key: str = msgspec.field(name="_key", default="")
     version: int = msgspec.field(name="_version", default=0)
     symbol: str
     interval: str
@@ -97,11 +101,12 @@ _decode_numbers = msgspec.json.Decoder(_Incoming, strict=False).decode
 
 def candle_key(symbol: str, interval: str, open_time: int) -> str:
     """The key of a candle; symbols that hold other than plain characters are percent-encoded."""
-    return f"{_key_prefix(symbol, interval)}{open_time}"
+    return f"{candle_key_prefix(symbol, interval)}{open_time}"
 
 
 @lru_cache(maxsize=1000)
-def _key_prefix(symbol: str, interval: str) -> str:
+def candle_key_prefix(symbol: str, interval: str) -> str:
+    """What the keys of a series have in common: everything before the open time."""
     return f"{key_symbol(symbol)}_{interval}_"
 
 
@@ -113,6 +118,23 @@ def key_symbol(symbol: str) -> str:
 def encode_candle(candle: Candle) -> bytes:
     """The record's JSON."""
     return _encode(candle)
+
+
+class CandleRecords(msgspec.Struct, frozen=True, gc=False):
+    """Candles as they travel, ascending: open times (unix ms), message keys, message values."""
+
+    open_times: Sequence[int]
+    keys: Sequence[bytes]
+    values: Sequence[bytes]
+
+
+def encode_candles(candles: Sequence[Candle]) -> CandleRecords:
+    """The records of `candles`, which are in ascending order."""
+    return CandleRecords(
+        [candle.open_time for candle in candles],
+        [candle.key.encode() for candle in candles],
+        [_encode(candle) for candle in candles],
+    )
 
 
 def decode_candle(value: bytes) -> Candle:
@@ -134,6 +156,8 @@ def stored_document(key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
         candle = _decode_numbers(value)
     except msgspec.MsgspecError as error:
         raise PermanentError(f"not a candle: {error}") from error
+    if not candle.key:
+        raise PermanentError("not a candle: Object missing required field `_key`")
     if not FIRST_TIME_MS <= candle.open_time < 10 * FIRST_TIME_MS:
         raise PermanentError(f"candle {candle.key}: open_time {candle.open_time} is not in milliseconds (13 digits)")
     if candle.interval not in _INTERVALS:
@@ -145,21 +169,38 @@ def stored_document(key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
         raise PermanentError(f"candle {expected}: the message's key is {key[:80]!r}")
     if candle.close_time <= candle.open_time:
         raise PermanentError(f"candle {expected}: close_time {candle.close_time} is not after open_time")
-    body = _encode(
-        StoredCandle(
-            symbol=candle.symbol,
-            interval=candle.interval,
-            open_time=candle.open_time,
-            open=candle.open,
-            high=candle.high,
-            low=candle.low,
-            close=candle.close,
-            volume=candle.volume,
-            close_time=candle.close_time,
-            quote_asset_volume=candle.quote_asset_volume,
-            number_of_trades=candle.number_of_trades,
-            taker_buy_base_asset_volume=candle.taker_buy_base_asset_volume,
-            taker_buy_quote_asset_volume=candle.taker_buy_quote_asset_volume,
-        )
-    )
-    return expected, candle.version, body
+    version = candle.version
+    return expected, version, _body(candle)
+
+
+def stored_documents(
+    keys: Sequence[bytes | None], values: Sequence[bytes]
+) -> tuple[list[str], list[int], list[bytes]] | None:
+    """What `stored_document` gives for each of many records of one series, in columns: much faster.
+
+    None if a record may have to be refused, or is of another series: then ask for each alone.
+    """
+    try:
+        candles = [_decode_numbers(value) for value in values]
+    except msgspec.MsgspecError:
+        return None
+    opens, series = [c.open_time for c in candles], {(c.symbol, c.interval) for c in candles}
+    if len(series) != 1 or min(opens) < FIRST_TIME_MS or max(opens) >= 10 * FIRST_TIME_MS:
+        return None
+    ((symbol, interval),) = series
+    prefix = candle_key_prefix(symbol, interval)
+    expected = [f"{prefix}{open_time}" for open_time in opens]
+    if (
+        interval not in _INTERVALS
+        or [c.key for c in candles] != expected
+        or list(keys) != "\n".join(expected).encode().split(b"\n")
+        or not all(map(lt, opens, [c.close_time for c in candles]))
+    ):
+        return None
+    return expected, [c.version for c in candles], [_body(candle) for candle in candles]
+
+
+def _body(candle: _Incoming) -> bytes:
+    """The JSON of the `StoredCandle`; `candle` loses its key and its version."""
+    candle.key, candle.version = "", 0
+    return _encode(candle)

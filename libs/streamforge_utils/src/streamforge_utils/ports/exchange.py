@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.candles import Candle, CandleRecords
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -42,6 +42,9 @@ class Exchange(Protocol):
 
         The oldest ones, or the newest if `newest`. A candle that is still open by the exchange's clock is left out.
         """
+
+    async def records(self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000) -> CandleRecords:
+        """The oldest candles, as `candles` gives them, in the form in which they travel; much faster."""
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         """The share of the exchange's request weight that this client may use from now on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
@@ -35,6 +36,13 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
     outcome: Outcome
     reason: str = ""
+
+
+def count_outcomes(answers: Sequence[Answer]) -> Mapping[Outcome, int]:
+    """How many answers there are of each outcome."""
+    outcomes = [answer.outcome for answer in answers]
+    stored = outcomes.count(Outcome.STORED)  # mostly all of them
+    return {Outcome.STORED: stored} if stored == len(outcomes) else Counter(outcomes)
 
 
 class DocumentStore(Protocol):

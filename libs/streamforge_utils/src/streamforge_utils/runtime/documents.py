@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 
-from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome
+from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, count_outcomes
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.tally import Tally
 
@@ -27,11 +26,11 @@ class MeasuredStore:
         start = time.perf_counter()
         answers = await self._store.upsert(collection, documents)
         self._metrics.observe("store_seconds", time.perf_counter() - start)
-        counts = Counter(answer.outcome for answer in answers)
-        kept = len(answers) - counts[Outcome.REFUSED]
+        counts = count_outcomes(answers)
+        kept = len(answers) - counts.get(Outcome.REFUSED, 0)
         self._tally.records += kept
-        self._tally.unchanged += counts[Outcome.UNCHANGED]
-        self._tally.stale += counts[Outcome.STALE]
+        self._tally.unchanged += counts.get(Outcome.UNCHANGED, 0)
+        self._tally.stale += counts.get(Outcome.STALE, 0)
         self._metrics.count("records", kept)
         return answers
 

@@ -71,7 +71,8 @@ class Input:
 
         Raises RetryableError if the partition now belongs to another member.
         """
-        offsets = {TopicPartition(r.topic, r.partition): r.offset + 1 for r in batch}
+        ends = dict(zip([(r.topic, r.partition) for r in batch], [r.offset for r in batch], strict=True))
+        offsets = {TopicPartition(*partition): last + 1 for partition, last in ends.items()}
         for partition, marker in self._first_marker.items():
             if partition in offsets:
                 offsets[partition] = min(offsets[partition], marker)
@@ -121,7 +122,7 @@ class Input:
         return f"records or the end of stream of {', '.join(self._missing)}" if self._missing else "records"
 
     def _without_markers(self, polled: Sequence[Received]) -> Sequence[Received]:
-        if all(message.key != EOS_KEY for message in polled):
+        if EOS_KEY not in [message.key for message in polled]:
             return polled
         batch: list[Received] = []
         for message in polled:

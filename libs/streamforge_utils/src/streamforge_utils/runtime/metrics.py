@@ -14,6 +14,8 @@ from streamforge_utils.model.errors import ConfigError
 
 DEFAULT_PORT = 8000
 _REQUEST_LIMIT_S = 5.0
+_LOOK_S = 0.02
+"""How often the server looks whether it is to end: a worker that has ended waits for it."""
 
 HELP: dict[str, str] = {
     "records": "Records confirmed by the bus (loaders) or answered for by the store (sinks).",
@@ -124,7 +126,7 @@ class MetricsServer:
     def __init__(self, metrics: Metrics, host: str, port: int | None) -> None:
         self._server = _listen(host, port, _handler(metrics))
         self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_LOOK_S,), name="metrics", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from streamforge_utils.adapters.binance.records import read_records
 from streamforge_utils.adapters.binance.retries import Retries
-from streamforge_utils.adapters.binance.rows import Asked, MalformedPage, Page, read_page
+from streamforge_utils.adapters.binance.rows import Asked, MalformedPage, read_page
 from streamforge_utils.adapters.binance.transport import Answer, Transport, Unreadable
 from streamforge_utils.adapters.binance.weights import EXCHANGE_INFO, KLINES, MAX_CANDLES, TIME
-from streamforge_utils.model.candles import Candle
+from streamforge_utils.model.candles import Candle, CandleRecords
 from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.observing import Observer
+
+P = TypeVar("P")
 
 CLOCK_FRESH_S = 300.0
 """How long a measurement of the exchange's clock is good for."""
@@ -139,6 +142,27 @@ class BinanceExchange:
         A page may be shorter than `limit` although more candles follow: rows that the exchange repeated, or that lie
         outside `span`, are left out and counted.
         """
+        page = await self._page(symbol, interval, span, limit, newest, read_page)
+        self._count_dropped(page.dropped)
+        return page.candles
+
+    async def records(
+        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = MAX_CANDLES
+    ) -> CandleRecords:
+        """As `candles`."""
+        page = await self._page(symbol, interval, span, limit, False, read_records)
+        self._count_dropped(page.dropped)
+        return page.records
+
+    async def _page(
+        self,
+        symbol: str,
+        interval: Interval,
+        span: TimeRange,
+        limit: int,
+        newest: bool,
+        read_body: Callable[[bytes, Asked], P],
+    ) -> P:
         if not 1 <= limit <= MAX_CANDLES:
             raise ValueError(f"a page has 1 to {MAX_CANDLES} candles, not {limit}")
         await self._measure_clock()
@@ -152,7 +176,7 @@ class BinanceExchange:
         if not newest:  # with a start the exchange answers with the oldest
             parameters["startTime"] = str(span.start_ms)
 
-        def read(answer: Answer) -> Page:
+        def read(answer: Answer) -> P:
             observed_ms, disagree = self._transport.exchange_clock.observed_ms(
                 answer.sent, answer.received, answer.date
             )
@@ -169,15 +193,16 @@ class BinanceExchange:
                 local_ms=answer.sent_ms,
             )
             try:
-                return read_page(answer.body, asked)
+                return read_body(answer.body, asked)
             except MalformedPage as error:
                 raise Unreadable(str(error)) from error
 
         what = f"klines {symbol} {interval.value} {span}"
-        page = await self._transport.get(KLINES, parameters, what, read)
-        for reason, rows in page.dropped.items():
+        return await self._transport.get(KLINES, parameters, what, read)
+
+    def _count_dropped(self, dropped: Mapping[str, int]) -> None:
+        for reason, rows in dropped.items():
             self._observer.count("exchange_rows_dropped_total", rows, reason=reason)
-        return page.candles
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         """The share from now on; requests that wait for weight are judged by it at once. 0 holds them all back."""

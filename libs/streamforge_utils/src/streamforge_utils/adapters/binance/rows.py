@@ -38,15 +38,17 @@ class _Row(msgspec.Struct, array_like=True, gc=False):
 
 _decode = msgspec.json.Decoder(list[_Row]).decode
 _TEXTS = (1, 2, 3, 4, 5, 7, 9, 10)
-_INTEGER = rb"(?:[1-9][0-9]{0,39}+|0)"
+DIGITS = rb"(?:[1-9][0-9]{0,39}+|0)"
+"""An expression for a whole number as the exchange writes it."""
+
 _FRACTION = rb"\.[0-9]{1,40}+"
-_is_decimal = re.compile(f"{_INTEGER.decode()}(?:{_FRACTION.decode()})?").fullmatch
-_QUOTED = b'"%b%b"' % (_INTEGER, _FRACTION)
+_is_decimal = re.compile(f"{DIGITS.decode()}(?:{_FRACTION.decode()})?").fullmatch
+_QUOTED = b'"%b%b"' % (DIGITS, _FRACTION)
 _ROW = rb"\[%b\]" % b",".join(
-    [_INTEGER, *[_QUOTED] * 5, _INTEGER, _QUOTED, _INTEGER, _QUOTED, _QUOTED, rb'"[0-9.]*+"'],
+    [DIGITS, *[_QUOTED] * 5, DIGITS, _QUOTED, DIGITS, _QUOTED, _QUOTED, rb'"[0-9.]*+"'],
 )
 _is_plain_page = re.compile(rb"\[%b(?:,%b)*+\]" % (_ROW, _ROW)).fullmatch
-_MS = range(10**12, 10**13)
+MS_TIMES = range(10**12, 10**13)
 _US = range(10**15, 10**16)
 _open_time = attrgetter("open_time")
 
@@ -109,7 +111,9 @@ def _checked(rows: list[_Row], *, plain: bool) -> list[_Row]:
     if min(opens) in _US and max(opens) in _US:
         rows = [_in_milliseconds(row) for row in rows]
         opens, closes = [row.open_time for row in rows], [row.close_time for row in rows]
-    times_fine = min(opens) in _MS and max(opens) in _MS and all(map(lt, opens, closes)) and max(closes) in _MS
+    times_fine = (
+        min(opens) in MS_TIMES and max(opens) in MS_TIMES and all(map(lt, opens, closes)) and max(closes) in MS_TIMES
+    )
     if not (plain and times_fine):
         for number, row in enumerate(rows):
             _check_row(number, row)
@@ -126,9 +130,9 @@ def _check_row(number: int, row: _Row) -> None:
             raise MalformedPage(
                 f"row {number} (open time {row.open_time}), column {position}: {text[:40]!r} is no decimal number"
             )
-    if row.open_time not in _MS:
+    if row.open_time not in MS_TIMES:
         raise MalformedPage(f"row {number}: open time {row.open_time} is not in milliseconds, or units are mixed")
-    if row.close_time not in _MS or row.close_time <= row.open_time:
+    if row.close_time not in MS_TIMES or row.close_time <= row.open_time:
         raise MalformedPage(
             f"row {number} (open time {row.open_time}): close time {row.close_time} is not after it in milliseconds"
         )

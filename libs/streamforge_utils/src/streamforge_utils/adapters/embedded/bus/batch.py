@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from itertools import repeat
 
 import msgspec
 
@@ -81,16 +82,10 @@ def unpack(topic: str, partition: int, batch: StoredBatch, first: int) -> list[R
     keys, values, headers = _decode(batch.body)
     base = batch.last - batch.count + 1
     time = batch.timestamp_ms
-    if headers is None:
-        received = [
-            Received(topic, partition, offset, key, value, time)
-            for offset, (key, value) in enumerate(zip(keys, values, strict=True), base)
-        ]
-    else:
-        received = [
-            Received(topic, partition, offset, key, value, time, extra)
-            for offset, (key, value, extra) in enumerate(zip(keys, values, headers, strict=True), base)
-        ]
+    columns = (repeat(topic), repeat(partition), range(base, batch.last + 1), keys, values, repeat(time))
+    if len(keys) != batch.count or len(values) != batch.count or (headers is not None and len(headers) != batch.count):
+        raise ValueError("it does not hold as many messages as it says")
+    received = list(map(Received, *columns) if headers is None else map(Received, *columns, headers))
     return received[first - base :] if first > base else received
 
 

@@ -41,7 +41,7 @@ _UNCHANGED = Answer(Outcome.UNCHANGED)
 _STALE = Answer(Outcome.STALE)
 
 _INSERT = "INSERT INTO documents (key, version, body) VALUES (?, ?, ?)"
-_AT_ONCE = 1000
+_AT_ONCE = 5000
 """Rows of one statement: while it runs, other threads may; between two, each waits for the interpreter."""
 _INSERT_MANY = _INSERT + ", (?, ?, ?)" * (_AT_ONCE - 1)
 _ANY_WITHIN = "SELECT EXISTS (SELECT 1 FROM documents WHERE key >= ? AND key <= ?)"

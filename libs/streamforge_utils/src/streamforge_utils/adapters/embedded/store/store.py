@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from streamforge_utils.adapters.embedded.store.edges import Edges
 from streamforge_utils.adapters.embedded.store.states import States
 from streamforge_utils.adapters.embedded.store.thread import WorkThread
 from streamforge_utils.ports.observing import Observer, Silent
-from streamforge_utils.ports.store import Answer, Document, Edge, State
+from streamforge_utils.ports.store import Answer, Document, Edge, State, count_outcomes
 
 
 class EmbeddedStore:
@@ -50,7 +49,7 @@ class EmbeddedStore:
         )
         assert answers is not None  # noqa: S101 - it was to be created
         self._observer.count("store_write_seconds", time.perf_counter() - began)
-        for outcome, number in Counter([answer.outcome for answer in answers]).items():
+        for outcome, number in count_outcomes(answers).items():
             self._observer.count("store_documents", number, outcome=outcome.value)
         return answers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -35,6 +36,7 @@ def run_worker(definition: Definition[P], wiring: Wiring, environ: Mapping[str, 
 
     It may end the process itself, with that code, where something could not be ended in order.
     """
+    collect_rarely()
     target = definition.target
     try:
         settings, parameters = load_worker(definition, environ)
@@ -61,6 +63,12 @@ def run_worker(definition: Definition[P], wiring: Wiring, environ: Mapping[str, 
 
     code, _ = asyncio.run(live())
     return code
+
+
+def collect_rarely() -> None:
+    """Let the garbage collector of this process run seldom: records come by the thousand, and none is in a cycle."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 def leave(code: int) -> None:

@@ -174,7 +174,7 @@ class Catalogue:
             connection.close()
 
     def _open_file(self, path: Path, *, create: bool) -> sqlite3.Connection:
-        connection = sqlite.connect(path, create=create, page_size=store_documents.PAGE_SIZE)
+        connection = sqlite.connect(path, synchronous="NORMAL", create=create, page_size=store_documents.PAGE_SIZE)
         try:
             sqlite.prepare(connection, path, HOLDS, store_documents.MIGRATIONS)
         except BaseException:

@@ -23,6 +23,7 @@ from tests.manager.support import (
     LOADER,
     MINUTE_MS,
     NOW,
+    POLICY,
     SINK,
     World,
     accepted,
@@ -129,6 +130,20 @@ async def test_the_same_key_many_times_at_once_gives_one_workflow(world: World) 
     assert len({workflow.queue_id for workflow, _ in answers}) == 1
     assert sum(new for _, new in answers) == 1
     assert len(world.parts.workflows.live) == 1
+
+
+async def test_a_repeated_key_is_answered_at_once_where_nothing_new_would_be_accepted() -> None:
+    world = World(policy=replace(POLICY, max_live=1))
+    await world.start()
+    one, _ = await world.manager.start(REQUEST, idempotency_key="k")
+    with pytest.raises(RetryableError, match="waiting or running"):
+        await world.manager.start(REQUEST, idempotency_key="other")
+    assert isinstance(world.exchange, ScriptedExchange)
+    world.exchange.failing = AssertionError("the exchange was asked")
+    same, new = await world.manager.start(REQUEST, idempotency_key="k")
+    assert (same.queue_id, new) == (one.queue_id, False)
+    with pytest.raises(KeyReused):
+        await world.manager.start(replace(REQUEST, again=True), idempotency_key="k")
 
 
 @pytest.mark.parametrize("lost", range(1, 4))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -13,12 +11,12 @@ import msgspec
 from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.deciding.decide import next_round, replay_round
 from streamforge.manager.keeping.history import COLLECTION as HISTORY
+from streamforge.manager.keeping.reservations import DRAWS, Reservations
 from streamforge.manager.parts import Parts
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import (
     DeadLetter,
     HistoryEvent,
-    KeyReused,
     NotFound,
     NotNow,
     Page,
@@ -35,16 +33,7 @@ from streamforge_utils.model.series import candles_interval, check_symbol, norma
 from streamforge_utils.model.timeranges import TimeRange
 
 _replace = msgspec.structs.replace
-_KEYS = "idempotency-key"
-_CODE_KIND = "code"
-_CODES = 20
 _RECORDS_A_BATCH = 5000
-
-
-class _Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    request: str
-    code: str
-    queue_id: str
 
 
 class Manager:
@@ -55,11 +44,16 @@ class Manager:
     def __init__(self, parts: Parts, reconciler: Reconciler, new_code: Callable[[], str] | None = None) -> None:
         self._parts = parts
         self._reconciler = reconciler
-        self._new_code = new_code or _random_code
+        self._reservations = Reservations(parts.store, new_code)
         self._busy: set[str] = set()
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
         checked = check(request)
+        if idempotency_key is not None:
+            # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
+            known = await self._reservations.find(idempotency_key, request)
+            if known is not None and (existing := await self._parts.workflows.get(known.queue_id)) is not None:
+                return existing.workflow, False
         if len(self._parts.workflows.live) >= self._parts.policy.max_live:
             raise RetryableError(
                 f"{self._parts.policy.max_live} workflows are waiting or running: try again when some have ended",
@@ -304,55 +298,30 @@ class Manager:
         finally:
             self._busy.discard(queue_id)
 
-    async def _free_code(self, draft: Callable[[str], Workflow]) -> str:
-        """A code that no workflow has or had: jobs are named by it, whatever the day and the interval."""
-        for _ in range(_CODES):
-            code = self._new_code()
-            body = msgspec.json.encode({"queue_id": draft(code).queue_id})
-            try:
-                await self._parts.store.put(_CODE_KIND, code, body, expected=None)
-            except ConflictError:
-                continue
-            return code
-        raise RetryableError(f"no free queue_id was found in {_CODES} draws", retry_after=1)
-
     async def _create(self, draft: Callable[[str], Workflow]) -> Workflow:
-        for _ in range(_CODES):
+        for _ in range(DRAWS):
+            code = await self._reservations.code(lambda code: draft(code).queue_id)
             try:
-                stored = await self._parts.workflows.create(draft(await self._free_code(draft)))
+                stored = await self._parts.workflows.create(draft(code))
             except ConflictError:
                 continue
             self._reconciler.wake()
             return stored.workflow
-        raise RetryableError(f"no free queue_id was found in {_CODES} draws", retry_after=1)
+        raise RetryableError(f"no free queue_id was found in {DRAWS} draws", retry_after=1)
 
     async def _create_once(
         self, draft: Callable[[str], Workflow], request: StartRequest, key: str
     ) -> tuple[Workflow, bool]:
-        id_ = hashlib.sha256(key.encode()).hexdigest()
-        digest = hashlib.sha256(msgspec.json.encode(request, order="deterministic")).hexdigest()
-        for _ in range(_CODES):
-            state = await self._parts.store.get(_KEYS, id_)
-            if state is None:
-                code = await self._free_code(draft)
-                reservation = _Reservation(request=digest, code=code, queue_id=draft(code).queue_id)
-                try:
-                    state = await self._parts.store.put(_KEYS, id_, msgspec.json.encode(reservation), expected=None)
-                except ConflictError:
-                    continue
-            reservation = msgspec.json.decode(state.body, type=_Reservation)
-            if reservation.request != digest:
-                raise KeyReused("this Idempotency-Key came before with another request: use a new key")
-            existing = await self._parts.workflows.get(reservation.queue_id)
-            if existing is not None:
-                return existing.workflow, False
-            try:
-                stored = await self._parts.workflows.create(draft(reservation.code))
-            except ConflictError:
-                continue
-            self._reconciler.wake()
-            return stored.workflow, True
-        raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
+        reserved = await self._reservations.reserve(key, request, lambda code: draft(code).queue_id)
+        existing = await self._parts.workflows.get(reserved.queue_id)
+        if existing is not None:
+            return existing.workflow, False
+        try:
+            stored = await self._parts.workflows.create(draft(reserved.code))
+        except ConflictError:
+            return await self.get(reserved.queue_id), False
+        self._reconciler.wake()
+        return stored.workflow, True
 
     async def _change(self, queue_id: str, change: Callable[[Workflow], Workflow]) -> Workflow:
         stored = await self._parts.workflows.change(queue_id, change)
@@ -390,7 +359,3 @@ def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
         topic_removed=False,
         dlq_removed=False,
     )
-
-
-def _random_code() -> str:
-    return "".join(secrets.choice(names.CODE_ALPHABET) for _ in range(names.CODE_LENGTH))

@@ -49,6 +49,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     records_expected: int | None = None
     records_stored: int = 0
+    records_refused: int = 0
     share: float | None = None
     rate: float = 0.0
     eta_seconds: float | None = None

@@ -116,6 +116,10 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
         out.print(f"  {told}")
     if waits := workflow.waits_for:
         out.print(f"  waits for {waits}")
+    if refused := workflow.progress.records_refused:
+        out.print(
+            f"  {output.number(refused)} records could not be stored: see `streamforge dlq list {workflow.queue_id}`"
+        )
     if workflow.repairs:
         out.print(f"  holes were loaded again {workflow.repairs} times")
     if workflow.failure is not None:

@@ -51,3 +51,4 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     data_topic_max_bytes: int = 512 * 1024 * 1024
     """Cap of a data topic; beyond it the loader waits for the sink."""
     dlq_max_bytes: int = 64 * 1024 * 1024
+    """Cap of a topic of dead letters; a workflow that has more of them fails, and says so."""

@@ -34,6 +34,22 @@ def test_attempts_of_the_sink_add_up_and_never_beyond_what_is_expected(workflow:
     assert progress_of(_with_attempts(workflow, "arango-candles")).records_stored == 0
 
 
+def test_what_was_refused_is_told_until_it_was_replayed(workflow: Workflow) -> None:
+    step = workflow.step("arango-candles")
+    assert step is not None
+    first, second, replayed = (
+        replace(step.attempts[0], number=number, progress=Progress(refused=count), replay=number == 3)
+        for number, count in ((1, 5), (2, 2), (3, 1))
+    )
+
+    def refused(*attempts: Attempt) -> int:
+        return progress_of(workflow.with_step(replace(step, attempts=attempts))).records_refused
+
+    assert refused(first, second) == 7
+    assert refused(first, second, replayed) == 8, "the replay has not come to its end"
+    assert refused(first, second, replace(replayed, last_word="finished")) == 1
+
+
 def test_what_the_loader_has_sent_is_not_what_is_stored(workflow: Workflow) -> None:
     assert progress_of(_with_attempts(workflow, "loader-api-candles", 1440)).records_stored == 720
 

@@ -93,6 +93,9 @@ class Progress(View):
     records_expected: int | None = Field(description="None until the exchange was asked.")
     records_stored: int
     share: float | None = Field(description="0 to 1.")
+    records_refused: int = Field(
+        description="Records that could not be stored; they are kept as dead letters until they are replayed."
+    )
     rate: float = Field(description="Records stored a second of late.")
     eta_seconds: float | None
 

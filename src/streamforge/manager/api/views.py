@@ -78,8 +78,23 @@ def progress_of(found: Workflow) -> models.Progress:
     if expected is not None and not found.ended and rate > 0:
         eta = round((expected - stored) / rate, 1)
     return models.Progress(
-        records_expected=expected, records_stored=stored, share=share, rate=round(rate, 1), eta_seconds=eta
+        records_expected=expected,
+        records_stored=stored,
+        records_refused=sum(map(_refused, sinks)),
+        share=share,
+        rate=round(rate, 1),
+        eta_seconds=eta,
     )
+
+
+def _refused(step: workflow.Step) -> int:
+    """What its attempts refused since all earlier dead letters were replayed."""
+    refused = 0
+    for attempt in reversed(step.attempts):
+        refused += attempt.progress.refused
+        if attempt.replay and attempt.last_word == "finished":
+            break
+    return refused
 
 
 def coverage_view(

@@ -95,7 +95,13 @@ def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, TopicSpec]
             max_bytes=policy.data_topic_max_bytes,
             readers=readers,
         ),
-        TopicSpec(name=names.dlq_topic(workflow.topic), retention=Retention.ROLLING, max_bytes=policy.dlq_max_bytes),
+        # Only a replay makes room in it: a dead letter that nobody has seen is never dropped.
+        TopicSpec(
+            name=names.dlq_topic(workflow.topic),
+            retention=Retention.CONSUMED,
+            max_bytes=policy.dlq_max_bytes,
+            readers=readers,
+        ),
     )
 
 

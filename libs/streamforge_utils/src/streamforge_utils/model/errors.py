@@ -33,6 +33,10 @@ class BannedError(RetryableError):
         self.until_ms = until_ms
 
 
+class TopicFull(RetryableError):
+    """A topic is at its cap and its readers made no room for too long: nothing of the rest was sent."""
+
+
 class PermanentError(StreamForgeError):
     """The call will never succeed as it is: the input must change (exit code 1, not retried)."""
 

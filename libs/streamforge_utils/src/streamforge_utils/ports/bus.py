@@ -78,8 +78,8 @@ class Producer(Protocol):
         """Append `messages` in order; on return every one is confirmed: it survives the death of any process.
 
         A `consumed` topic at its cap makes the call wait for its readers.
-        Raises RetryableError (the bus does not answer, or the cap lasted too long; some of the messages may have
-        been appended) or PermanentError (no such topic, message too large).
+        Raises RetryableError (the bus does not answer; TopicFull: the cap lasted too long; some of the messages may
+        have been appended) or PermanentError (no such topic, message too large).
         """
 
     async def close(self) -> None:

@@ -116,6 +116,7 @@ class Connector:
                 await self.producer(bus),
                 bus,
                 settings.kafka_topic,
+                group,
                 attempt=settings.attempt,
                 tally=tally,
                 metrics=metrics,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.errors import PermanentError, RetryableError, TopicFull
 from streamforge_utils.model.names import dlq_topic
-from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received, TopicSpec
+from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received, Retention, TopicSpec
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.retrying import retry
@@ -21,13 +21,17 @@ _REASON_CHARACTERS = 1000
 
 
 class DeadLetters:
-    """Writes to `<topic>-dlq`; what is read from a dead-letter topic and refused again goes back to its end."""
+    """Writes to `<topic>-dlq`; what is read from a dead-letter topic and refused again goes back to its end.
+
+    group: whose replay makes room in it. Nothing is dropped: where it is full, the work ends with an error.
+    """
 
     def __init__(
         self,
         producer: Producer,
         admin: BusAdmin,
         topic: str,
+        group: str,
         *,
         attempt: int,
         tally: Tally,
@@ -35,6 +39,7 @@ class DeadLetters:
         clock: Clock,
     ) -> None:
         self.topic = topic if topic.endswith("-dlq") else dlq_topic(topic)
+        self._group = group
         self._producer = producer
         self._admin = admin
         self._attempt = attempt
@@ -43,7 +48,10 @@ class DeadLetters:
         self._clock = clock
 
     async def send(self, received: Received, reason: str) -> None:
-        """Keep one record; confirmed on return. Raises RetryableError (retries are spent) or PermanentError."""
+        """Keep one record; confirmed on return.
+
+        Raises RetryableError (retries are spent) or PermanentError (the topic is full, too).
+        """
         await self.send_all([(received, reason)])
 
     async def send_all(self, refused: Sequence[tuple[Received, str]]) -> None:
@@ -58,11 +66,20 @@ class DeadLetters:
     async def _send(self, messages: list[Message]) -> None:
         try:
             await self._producer.send(self.topic, messages)
+        except TopicFull as error:
+            reason = dict(messages[-1].headers)["reason"].decode()
+            raise PermanentError(
+                f"the topic of dead letters {self.topic} is full: more records cannot be stored than it can keep, the "
+                f"latest because {reason[:200]}; nothing was dropped: see them with `streamforge dlq list`, remove "
+                "the cause, replay them, then retry the workflow"
+            ) from error
         except PermanentError:
             # Normally the manager has made the topic.
             if self.topic in await self._admin.topics():
                 raise
-            await self._admin.create_topic(TopicSpec(name=self.topic))
+            await self._admin.create_topic(
+                TopicSpec(name=self.topic, retention=Retention.CONSUMED, readers=(self._group,))
+            )
             await self._producer.send(self.topic, messages)
 
     def _headers(self, received: Received, reason: str) -> tuple[tuple[str, bytes], ...]:

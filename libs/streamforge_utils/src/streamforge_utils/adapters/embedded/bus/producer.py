@@ -10,7 +10,7 @@ from streamforge_utils.adapters.embedded.bus.batch import BATCH_BYTES, Batch, pa
 from streamforge_utils.adapters.embedded.bus.files import OpenTopic, TopicFiles
 from streamforge_utils.adapters.embedded.bus.lane import Lane
 from streamforge_utils.adapters.embedded.bus.log import gone
-from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.errors import PermanentError, TopicFull
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.observing import Observer
@@ -97,7 +97,7 @@ class EmbeddedProducer:
                     batches = batches[done:]
                     give_up = self._clock.monotonic() + self._full_timeout_s
                 elif self._clock.monotonic() >= give_up:
-                    raise RetryableError(await self._lane.run(partial(self._too_long, topic)))
+                    raise TopicFull(await self._lane.run(partial(self._too_long, topic)))
         finally:
             self._observer.waiting(None)
 

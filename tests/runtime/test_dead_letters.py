@@ -1,0 +1,70 @@
+"""A topic of dead letters that is full: nothing is dropped, and the work ends with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamforge.manager.deciding.launching import topics_of
+from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.bus import Received, TopicPartition, TopicSpec
+from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.runtime.deadletters import DeadLetters
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.tally import Tally
+from tests.manager.support import POLICY, planned, replace
+
+LETTER = b"x" * 1000
+
+
+def letters(bus_topic: str, count: int, first: int = 0) -> list[tuple[Received, str]]:
+    return [(Received(bus_topic, 0, first + n, b"k", LETTER, 0), f"price {first + n} is no number") for n in range(count)]
+
+
+async def test_no_dead_letter_is_dropped_and_a_full_topic_is_an_error(tmp_path: Path) -> None:
+    workflow = planned()
+    _, spec = topics_of(workflow, replace(POLICY, dlq_max_bytes=1024 * 1024))
+    await fill(tmp_path, workflow.topic, spec)
+
+
+async def test_a_worker_that_makes_the_topic_itself_drops_nothing_either(tmp_path: Path) -> None:
+    await fill(tmp_path, "a-data", None)
+
+
+async def fill(folder: Path, topic: str, spec: TopicSpec | None) -> None:
+    bus = EmbeddedBus(folder / "bus", full_timeout_s=0.05)
+    clock = SystemClock()
+    if spec is not None:
+        await bus.create_topic(spec)
+    group = spec.readers[0] if spec is not None else "g"
+    kept = DeadLetters(
+        await bus.producer(), bus, topic, group, attempt=1, tally=Tally(clock), metrics=Metrics("x"), clock=clock
+    )
+    if spec is None:
+        await kept.send_all(letters(topic, 1))
+        log = bus._topics.get(kept.topic).log.spec
+        assert (log.retention.value, log.readers) == ("consumed", ("g",))
+        await bus.close()
+        return
+    sent = 0
+
+    async def until_full() -> None:
+        nonlocal sent
+        while sent < 10_000:
+            await kept.send_all(letters(topic, 100, sent))
+            sent += 100
+
+    with pytest.raises(PermanentError, match=r"dead letters .*-dlq is full.*price \d+ is no number.*dlq list"):
+        await until_full()
+    consumer = await bus.consumer([kept.topic], group=group)
+    found: list[Received] = []
+    while batch := await consumer.poll(1000, 0.05):
+        found += batch
+    assert [dict(r.headers)["offset"] for r in found][:sent] == [str(n).encode() for n in range(sent)]
+    assert sent >= 300
+    # A replay makes room.
+    await consumer.commit({TopicPartition(kept.topic, 0): found[-1].offset + 1})
+    await kept.send_all(letters(topic, 100, sent))
+    await bus.close()

@@ -340,6 +340,19 @@ class CollectionContract(StoreFixtures):
         await store.drop(collection)
         assert await store.count(collection) == 0
 
+    async def test_a_flush_changes_nothing_that_can_be_read(self, store: Store, other: Store, collection: str) -> None:
+        """That it reaches the disk no test of the port can see: an adapter's own tests do."""
+        await store.flush(collection)
+        assert collection not in await store.names(), "flushing makes no collection"
+        await other.upsert(collection, [versioned("a", 1), versioned("b", 2)])
+        await store.flush(collection)
+        await store.flush(collection)
+        assert list(await store.keys(collection)) == ["a", "b"]
+        await other.upsert(collection, [versioned("c", 3)])
+        await other.close()
+        await store.flush(collection)
+        assert list(await store.keys(collection)) == ["a", "b", "c"]
+
     async def test_delete_removes_a_half_open_range(self, store: Store, other: Store, collection: str) -> None:
         await store.upsert(collection, [versioned(key, 5) for key in "abcdef"])
         assert await store.delete(collection, first="b", last="e") == 3

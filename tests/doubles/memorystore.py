@@ -17,7 +17,8 @@ class MemoryStore:
     """Every call gives way to other tasks once, before it looks, and again after it has done its work.
 
     failing: what every call raises. refused: keys that the store does not take. puts: kind and id of each state
-    written. lost_answers: so many writes of a state are made and yet raise `failing_after`.
+    written. flushed: the collections, in the order of the calls. lost_answers: so many writes of a state are made and
+    yet raise `failing_after`.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class MemoryStore:
         self.lost_answers = 0
         self.failing_after: Exception | None = None
         self.reads = 0
+        self.flushed: list[str] = []
         self._revisions = count(1)
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
@@ -76,6 +78,10 @@ class MemoryStore:
         for key in keys:
             del self.documents[collection][key]
         return len(keys)
+
+    async def flush(self, collection: str) -> None:
+        await self._given_way()
+        self.flushed.append(collection)
 
     async def get(self, kind: str, id: str) -> State | None:
         await self._given_way()

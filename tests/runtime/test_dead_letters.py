@@ -20,7 +20,9 @@ LETTER = b"x" * 1000
 
 
 def letters(bus_topic: str, count: int, first: int = 0) -> list[tuple[Received, str]]:
-    return [(Received(bus_topic, 0, first + n, b"k", LETTER, 0), f"price {first + n} is no number") for n in range(count)]
+    return [
+        (Received(bus_topic, 0, first + n, b"k", LETTER, 0), f"price {first + n} is no number") for n in range(count)
+    ]
 
 
 async def test_no_dead_letter_is_dropped_and_a_full_topic_is_an_error(tmp_path: Path) -> None:

@@ -46,6 +46,25 @@ async def test_from_request_to_proof(world: World) -> None:
     assert not world.parts.workflows.live
 
 
+async def test_coverage_says_stored_only_of_what_survives_power_loss(world: World) -> None:
+    workflow = await launched(world)
+    store_bars(world, workflow)
+    finish(world, workflow)
+    world.store.flush = nothing_flushed  # type: ignore[method-assign]
+    await world.turns(3)
+    assert await world.parts.coverage.of(workflow.series) == ()
+    assert not (await world.workflow(workflow.queue_id)).ended
+    del world.store.flush
+    await world.turns(3)
+    assert world.store.flushed == [workflow.collection]
+    assert [s.verdict.value for s in await world.parts.coverage.of(workflow.series)] == ["stored"]
+    assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
+
+
+async def nothing_flushed(collection: str) -> None:
+    raise RetryableError(f"{collection} cannot be flushed")
+
+
 async def test_a_hole_that_is_ours_is_loaded_again(world: World) -> None:
     workflow = await launched(world)
     store_bars(world, workflow, [*OPENS[:700], *OPENS[703:]])

@@ -304,6 +304,8 @@ class Actor:
             stored += found.stored
         # What was not asked for again is not known better than before.
         learnt = segments if ask else [segment for segment in segments if segment.verdict is Verdict.STORED]
+        # What coverage calls stored is not loaded again: a power cut must not take it any more.
+        await parts.store.flush(workflow.collection)
         await parts.coverage.lay_over(workflow.series, learnt)
         proof = Proof(
             round=workflow.repairs + 1,

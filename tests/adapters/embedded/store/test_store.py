@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -371,3 +374,33 @@ async def test_ten_thousand_states_are_found_quickly(store: EmbeddedStore, direc
                 await store.find("workflow", where=where, after=after)
                 cost.append(time.perf_counter() - before)
             assert min(cost) < 0.02, where  # typically 0.003
+
+
+async def test_a_flush_brings_what_another_store_has_written_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, store = EmbeddedStore(tmp_path / "store"), EmbeddedStore(tmp_path / "store")
+    await store.keys("c")
+    await writer.upsert("c", [Document("k", 1, b"{}")])
+    (path,) = (tmp_path / "store" / "documents").glob("c.*.db")
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(number: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{number}") if sys.platform == "linux" else f"{path}-wal")
+        synced.append(name.name)
+        if name.name.endswith("-wal"):  # what a power cut right now would leave
+            after = tmp_path / "after"
+            after.mkdir()
+            shutil.copy(path, after)
+            shutil.copy(name, after)
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await store.flush("c")
+    assert set(synced) >= {f"{path.name}-wal", "documents"}
+    with closing(sqlite3.connect(tmp_path / "after" / path.name)) as left:
+        assert left.execute("SELECT key FROM documents").fetchall() == [("k",)]
+    monkeypatch.undo()
+    await writer.close()
+    await store.close()

@@ -85,6 +85,12 @@ class Collections(Protocol):
     async def delete(self, collection: str, *, first: str, last: str) -> int:
         """Remove the documents with first <= key < last; returns how many there were. Raises RetryableError."""
 
+    async def flush(self, collection: str) -> None:
+        """On return what any process has stored in the collection survives power loss too; none such is no error.
+
+        A store that promises this of every `upsert` has nothing to do here. Raises RetryableError.
+        """
+
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """A small document that is changed by compare-and-set.

@@ -141,6 +141,27 @@ def translate(error: sqlite3.Error, path: Path, what: str) -> Exception:
     return error
 
 
+def flush(path: Path) -> None:
+    """On return every commit to `path` so far, whoever made it, survives power loss. Raises RetryableError.
+
+    What `NORMAL` has not synced yet lies in the log alone: SQLite syncs both files whenever it copies one into the
+    other. The database itself is not opened here: closing it again would drop this process's locks on it.
+    """
+    for name in (Path(f"{path}-wal"), path.parent):
+        try:
+            number = os.open(name, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # the log was copied and removed by who closed the file last
+        except OSError as error:
+            raise RetryableError(f"cannot open {name} to flush it: {error.strerror}") from error
+        try:
+            os.fsync(number)
+        except OSError as error:
+            raise RetryableError(f"cannot flush {name}: {error.strerror}; check the disk, then try again") from error
+        finally:
+            os.close(number)
+
+
 def _open(path: Path, synchronous: str, create: bool, page_size: int, busy_limit_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",

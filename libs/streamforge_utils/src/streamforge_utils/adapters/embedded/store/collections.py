@@ -115,6 +115,12 @@ class Catalogue:
             sqlite.remove(path)
             catalogue.execute("DELETE FROM collections WHERE id = ?", (identity,))
 
+    def flush(self, collection: str) -> None:
+        """Bring to the disk what was committed to the collection by whomever; none such is no error."""
+        found = self._find(collection, create=False)
+        if found is not None:
+            sqlite.flush(found[1])
+
     def close(self) -> None:
         """Close every connection."""
         for collection in list(self._open):

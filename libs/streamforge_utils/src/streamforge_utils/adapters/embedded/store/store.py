@@ -24,7 +24,7 @@ from streamforge_utils.ports.store import Answer, Document, Edge, State, count_o
 class EmbeddedStore:
     """Documents, states and edges in `directory` (made when needed).
 
-    Documents and edges survive the death of any process; states survive power loss as well.
+    Documents and edges survive the death of any process; states, and documents after `flush`, power loss as well.
     Counts `store_documents` (by outcome) and `store_write_seconds`.
     """
 
@@ -94,6 +94,10 @@ class EmbeddedStore:
             create=False,
         )
         return number or 0
+
+    async def flush(self, collection: str) -> None:
+        check_name(collection)
+        await self._reading.run(self._read.flush, collection)
 
     async def get(self, kind: str, id: str) -> State | None:
         return await self._looking.run(self._looked.get, kind, id)

@@ -14,6 +14,7 @@ from streamforge.manager.deciding.decide import decide, next_round
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
 from streamforge.manager.parts import Parts
@@ -157,6 +158,7 @@ class World:
             workflows=workflows,
             coverage=Coverage(self.store),
             history=History(self.store),
+            reservations=Reservations(self.store, self.clock),
             dead_letters=DeadLetters(self.bus, self.bus),
         )
         self.reconciler = Reconciler(self.parts)

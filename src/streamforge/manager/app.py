@@ -16,6 +16,7 @@ from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
 from streamforge.manager.parts import Parts
@@ -132,6 +133,7 @@ async def running(
             workflows=Workflows(ports.store),
             coverage=Coverage(ports.store),
             history=History(ports.store),
+            reservations=Reservations(ports.store, ports.clock),
             dead_letters=DeadLetters(ports.bus, ports.bus),
         )
         await parts.workflows.load()

@@ -44,7 +44,9 @@ class Manager:
     def __init__(self, parts: Parts, reconciler: Reconciler, new_code: Callable[[], str] | None = None) -> None:
         self._parts = parts
         self._reconciler = reconciler
-        self._reservations = Reservations(parts.store, new_code)
+        self._reservations = (
+            parts.reservations if new_code is None else Reservations(parts.store, parts.clock, new_code)
+        )
         self._busy: set[str] = set()
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
@@ -106,6 +108,7 @@ class Manager:
 
     async def _remove(self, workflow: Workflow, *, data: bool) -> None:
         parts, queue_id = self._parts, workflow.queue_id
+        await self._reservations.release(queue_id)
         if data:
             await self._remove_data(workflow)
         await parts.admin.delete_topic(workflow.topic)

@@ -9,6 +9,7 @@ import msgspec
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.policy import Policy
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
@@ -37,4 +38,5 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     workflows: Workflows
     coverage: Coverage
     history: History
+    reservations: Reservations
     dead_letters: DeadLetters

@@ -66,3 +66,20 @@ async def test_following_goes_on_with_what_comes() -> None:
     assert seen[-1] == 2600
     await asyncio.sleep(0)
     assert history._news == {}, "who has left is forgotten"
+
+
+async def test_heartbeats_become_sparser_and_what_was_said_once_stays() -> None:
+    store = MemoryStore()
+    history = History(store, most_heartbeats=20, recent=5)
+    beat, word = b'{"event":"loading"}', b'{"event":"started"}'
+    for n in range(1000):
+        await history.append([(A, n, word if n % 100 == 0 else beat), (B, n, word)])
+        if n == 500:
+            history = History(store, most_heartbeats=20, recent=5)
+    found = await history.read(A, after=-1, limit=5000)
+    assert [event.id for event in found if event.body == word] == list(range(0, 1000, 100))
+    beats = [event.id for event in found if event.body == beat]
+    assert beats[0] == 1
+    assert beats[-5:] == [995, 996, 997, 998, 999]
+    assert len(beats) <= 20
+    assert len(await ids(history, B)) == 1000

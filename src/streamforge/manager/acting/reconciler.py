@@ -15,6 +15,7 @@ import structlog
 from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.hearing import Ear
+from streamforge.manager.acting.retaining import Retaining
 from streamforge.manager.acting.tasks import Key, Kind, Tasks
 from streamforge.manager.deciding.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord
 from streamforge.manager.deciding.decide import World, decide, live
@@ -56,6 +57,7 @@ class Reconciler:
         self._wake = asyncio.Event()
         self.tasks = Tasks(self.wake, self._action_failed)
         self._ear = Ear(parts.bus, parts.admin, parts.events_topic)
+        self._retaining = Retaining(parts, self.actor)
         self._jobs: dict[str, Job] = {}
         self._jobs_at = float("-inf")
         self._retained_at = float("-inf")
@@ -342,28 +344,7 @@ class Reconciler:
             return
         self._retained_at = now
         # Beside the loop: there may be many ended workflows.
-        self._do(("Retain", "", ""), Kind.LONG, self._retain_all())
-
-    async def _retain_all(self) -> None:
-        await self._parts.workflows.adopt()
-        after: str | None = None
-        while True:
-            page = await self._parts.workflows.find(where={"topics": ["data", "dlq"]}, after=after, limit=200)
-            for workflow in page:
-                _, actions = decide(workflow, self._parts.clock.now_ms(), self._parts.policy, World())
-                for action in actions:
-                    await self._retain_one(workflow, action)
-            if len(page) < 200:
-                return
-            after = page[-1].queue_id
-
-    async def _retain_one(self, workflow: Workflow, action: Action) -> None:
-        # One after the other: there may be thousands, and they are in no hurry.
-        try:
-            await self.actor.act(workflow, action)
-        except StreamForgeError as error:
-            self._parts.observer.count("action_failures_total", action=type(action).__name__)
-            _log.warning("what is over could not be removed yet", queue_id=workflow.queue_id, error=str(error))
+        self._do(("Retain", "", ""), Kind.LONG, self._retaining.retain())
 
 
 class _Failing(msgspec.Struct, frozen=True, kw_only=True):

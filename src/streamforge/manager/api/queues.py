@@ -31,7 +31,10 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[!-~]+$",
-        description="The same key with the same request gives the same workflow; with another request it is refused.",
+        description=(
+            "The same key with the same request gives the same workflow; with another request it is refused. It is "
+            "remembered for a day, or until the workflow is removed."
+        ),
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]

@@ -1,11 +1,17 @@
-"""What each workflow's workers said, kept beyond the life of the events' topic."""
+"""What each workflow's workers said, kept beyond the life of the events' topic.
+
+Heartbeats come every few seconds for as long as a workflow runs. Once a workflow has `MOST_HEARTBEATS`, every second
+one is dropped but for the latest `RECENT`; so again whenever there are as many. What is older becomes sparser, what
+was said once (`started`, the last words) stays, and a history is bounded.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 
+import msgspec
 import structlog
 
 from streamforge.manager.service import HistoryEvent
@@ -15,15 +21,30 @@ COLLECTION = "streamforge-history"
 """Not a collection of records: names of records hold `_` before their date and never begin so."""
 
 PAGE = 1000
+MOST_HEARTBEATS = 2000
+RECENT = 200
+
+_COUNTED = 10_000
+"""Workflows whose heartbeats are counted in memory; those of others are counted in the store."""
 
 _log = structlog.get_logger(__name__)
+
+
+class _Kind(msgspec.Struct):
+    event: str = ""
+
+
+_decode_kind = msgspec.json.Decoder(_Kind).decode
 
 
 class History:
     """Events by workflow. An event's id is its offset on the events' topic: heard twice, it is kept once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, most_heartbeats: int = MOST_HEARTBEATS, recent: int = RECENT) -> None:
         self._store = store
+        self._most = most_heartbeats
+        self._recent = recent
+        self._heartbeats: dict[str, int] = {}
         self._news: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def append(self, events: Iterable[tuple[str, int, bytes]]) -> None:
@@ -39,6 +60,8 @@ class History:
             _log.error("events could not be kept in the history", events=len(refused), first_reason=refused[0])
         for queue_id in {queue_id for queue_id, _, _ in batch}:
             self.wake(queue_id)
+        for queue_id, number in Counter(id for id, _, body in batch if _is_heartbeat(body)).items():
+            await self._bound(queue_id, number)
 
     def wake(self, queue_id: str) -> None:
         """Let those who follow the workflow look again."""
@@ -78,7 +101,34 @@ class History:
 
     async def remove(self, queue_id: str) -> None:
         """Forget the workflow's events."""
+        self._heartbeats.pop(queue_id, None)
         await self._store.delete(COLLECTION, first=_key(queue_id, 0), last=_last(queue_id))
+
+    async def _bound(self, queue_id: str, more: int) -> None:
+        known = self._heartbeats.pop(queue_id, None)
+        if known is None:  # too many of them are counted (not all are heartbeats) or these twice: it is put right below
+            known = await self._store.count(COLLECTION, first=_key(queue_id, 0), last=_last(queue_id))
+        self._heartbeats[queue_id] = known + more
+        if len(self._heartbeats) > _COUNTED:
+            self._heartbeats.pop(next(iter(self._heartbeats)))
+        if known + more <= self._most:
+            return
+        there: list[str] = []
+        after = -1
+        while page := await self.read(queue_id, after=after, limit=PAGE):
+            there += [_key(queue_id, event.id) for event in page if _is_heartbeat(event.body)]
+            after = page[-1].id
+        dropped = there[: -self._recent][1::2] if len(there) > self._most else []
+        for key in dropped:
+            await self._store.delete(COLLECTION, first=key, last=f"{key}!")
+        self._heartbeats[queue_id] = len(there) - len(dropped)
+
+
+def _is_heartbeat(body: bytes) -> bool:
+    try:
+        return _decode_kind(body).event == "loading"
+    except msgspec.MsgspecError:
+        return False
 
 
 def _key(queue_id: str, offset: int) -> str:

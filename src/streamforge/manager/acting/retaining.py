@@ -1,0 +1,58 @@
+"""What is over is removed after its time: topics, jobs, reservations."""
+
+from __future__ import annotations
+
+import structlog
+
+from streamforge.manager.acting.actor import Actor
+from streamforge.manager.deciding.actions import Action
+from streamforge.manager.deciding.decide import World, decide
+from streamforge.manager.parts import Parts
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.errors import StreamForgeError
+
+EXPIRE_EVERY_S = 600.0
+_PAGE = 200
+
+_log = structlog.get_logger(__name__)
+
+
+class Retaining:
+    """Called now and then by the loop, beside it."""
+
+    def __init__(self, parts: Parts, actor: Actor) -> None:
+        self._parts = parts
+        self._actor = actor
+        self._expired_at = float("-inf")
+
+    async def retain(self) -> None:
+        """Remove what has been kept long enough. Raises RetryableError."""
+        await self._parts.workflows.adopt()
+        await self._expire()
+        after: str | None = None
+        while True:
+            page = await self._parts.workflows.find(where={"topics": ["data", "dlq"]}, after=after, limit=_PAGE)
+            for workflow in page:
+                _, actions = decide(workflow, self._parts.clock.now_ms(), self._parts.policy, World())
+                for action in actions:
+                    await self._do(workflow, action)
+            if len(page) < _PAGE:
+                return
+            after = page[-1].queue_id
+
+    async def _expire(self) -> None:
+        now = self._parts.clock.monotonic()
+        if now - self._expired_at < EXPIRE_EVERY_S:
+            return
+        self._expired_at = now
+        jobs = {job.queue_id for job in await self._parts.launcher.jobs()}
+        topics = {name.removesuffix("-dlq").removesuffix("-data") for name in await self._parts.admin.topics()}
+        await self._parts.reservations.expire(jobs | topics)
+
+    async def _do(self, workflow: Workflow, action: Action) -> None:
+        # One after the other: there may be thousands, and they are in no hurry.
+        try:
+            await self._actor.act(workflow, action)
+        except StreamForgeError as error:
+            self._parts.observer.count("action_failures_total", action=type(action).__name__)
+            _log.warning("what is over could not be removed yet", queue_id=workflow.queue_id, error=str(error))

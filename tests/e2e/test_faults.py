@@ -52,7 +52,6 @@ LASTING: dict[str, tuple[str, tuple[str, ...]]] = {
     "timeout": ("timeout", ("HTTP 504", "-1007")),
     "451": ("451:path=klines", ("HTTP 451", "restricted location", "another base URL")),
     "451 to the loader": ("451:after=2,path=klines", ("HTTP 451", "restricted location")),
-    "waf to the loader": ("waf:after=2,path=klines", ("HTTP 403", "firewall")),
     "garbage": ("garbage", ("cannot be read",)),
     "stall": ("stall:seconds=0.1", ("no connection", "closed the connection")),
     "bad-number": ("bad-number:kind=nan", ("cannot be read", "'NaN' is no decimal number")),
@@ -142,6 +141,27 @@ def test_a_block_by_the_firewall_is_waited_for(quiet: rig.Exchange, tmp_path: Pa
     with rig.manager(tmp_path / "data", quiet.url) as manager:
         quiet.switch_on("waf:count=1,path=klines")
         _assert_waits(quiet, manager)
+
+
+def test_a_loader_that_the_firewall_blocked_is_not_started_again_before_its_time(
+    quiet: rig.Exchange, tmp_path: Path
+) -> None:
+    with rig.manager(tmp_path / "data", quiet.url, STREAMFORGE_MAX_FAILURES="2") as manager:
+        assert manager.load("BTCUSDT", "api_candles_1h", "2024-01-01")["status"] == "finished"
+        quiet.switch_on("waf:after=2,count=1,path=klines")
+        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", SPAN, again=True)["queue_id"]
+        waiting = manager.until(queue_id, "it waits", lambda w: "ban" in (w["waiting_for"] or ""))
+        assert "HTTP 403" in waiting["waiting_for"]
+        assert "firewall" in waiting["waiting_for"]
+        asked = quiet.requests()
+        manager.kill()
+        manager.start()
+        waiting = manager.until(queue_id, "it still waits", lambda w: "firewall" in (w["waiting_for"] or ""))
+        loader = waiting["steps"][1]
+        assert (loader["role"], len(loader["attempts"])) == ("loader", 1)
+        manager.post(f"/queues/{queue_id}/stop")
+        assert manager.wait(queue_id)["status"] == "interrupted"
+        assert quiet.requests() == asked, "nobody asked during the block"
 
 
 def _assert_waits(quiet: rig.Exchange, manager: rig.Manager) -> None:

@@ -283,7 +283,7 @@ class Manager:
                 await self._parts.exchange.symbol_info(symbol)
                 return await self._parts.exchange.server_time()
         except BannedError as error:
-            await actor.remember_ban(error.until_ms)
+            await actor.remember_ban(error.until_ms, str(error))
             return now_ms
         except InvalidInput:
             raise  # the symbol is unknown

@@ -25,7 +25,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     kill_grace_s: float = 3.0
     """Between SIGTERM and SIGKILL, once the job is ended."""
     max_failures: int = 3
-    """Attempts of a step that may fail by themselves before the workflow fails."""
+    """Attempts of a step in a row that may fail by themselves before the workflow fails."""
     max_disruptions: int = 20
     """Attempts in a row that may be ended from outside without progress before that counts as a failure."""
     backoff_first_s: float = 1.0

@@ -91,7 +91,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of a workflow. not_before_ms: when its next attempt may be made.
 
-    failures: attempts that count against the limit, in this round. disruptions: attempts in a row that were ended from
+    failures: attempts in a row, in this round, that failed by themselves without getting further than those before
+    them (the first of them may have). disruptions: attempts in a row that were ended from
     outside without having got anywhere. A round is the first run, a repair or a retry: round_from is the number of its
     first attempt, ranges what a loader has still to load in it.
     """

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge.manager.deciding.decide import World, decide
-from streamforge.manager.deciding.settling import STOP, STUCK, backoff_ms, remaining, settle
+from streamforge.manager.deciding.settling import LONGEST_BAN_MS, STOP, STUCK, backoff_ms, remaining, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import StepStatus, Workflow
 from streamforge_utils.model.events import Progress
@@ -110,6 +110,35 @@ def test_a_ban_is_waited_for() -> None:
     until = NOW + 600_000
     settled, _ = settle(ended(last_word="error", exit_code=1, progress=Progress(banned_until_ms=until)), NOW, POLICY)
     assert step(settled, LOADER).not_before_ms == until
+
+
+def test_bans_in_a_row_are_no_failures() -> None:
+    workflow = ended(last_word="error", exit_code=1, progress=Progress(banned_until_ms=NOW + 1000))
+    for number in range(2, 10):
+        workflow, _ = settle(workflow, NOW, POLICY)
+        assert (step(workflow, LOADER).status, step(workflow, LOADER).failures) == (StepStatus.WAITING, 0)
+        fresh = replace(attempt(workflow, LOADER), number=number, outcome=None)
+        workflow = workflow.with_step(replace(step(workflow, LOADER), attempts=(fresh,)))
+
+
+def test_a_ban_that_is_over_or_endless_stops_nothing() -> None:
+    over = ended(last_word="error", exit_code=1, progress=Progress(banned_until_ms=NOW))
+    assert step(settle(over, NOW, POLICY)[0], LOADER).failures == 1, "or it would be tried for ever"
+    endless = ended(last_word="error", exit_code=1, progress=Progress(banned_until_ms=NOW + 99 * LONGEST_BAN_MS))
+    assert step(settle(endless, NOW, POLICY)[0], LOADER).not_before_ms == NOW + LONGEST_BAN_MS
+
+
+def test_attempts_that_got_further_make_up_for_those_before() -> None:
+    workflow = ended(last_word="error", error="no disk", exit_code=1)
+    positions = [None, 1, None, 2, None, 3, None, None]
+    for number, hours in enumerate(positions, 1):
+        progress = Progress() if hours is None else Progress(records=1, position=DAY_START + hours * HOUR_MS)
+        of = step(workflow, LOADER)
+        fresh = replace(of.attempts[-1], number=number, outcome=None, progress=progress)
+        workflow, _ = settle(workflow.with_step(replace(of, attempts=(*of.attempts, fresh))), NOW, POLICY)
+        failing = (1, 1, 2, 1, 2, 1, 2, 3)[number - 1]
+        assert step(workflow, LOADER).failures == failing
+        assert (step(workflow, LOADER).status is StepStatus.ERROR) == (failing == POLICY.max_failures)
 
 
 def again(workflow: Workflow, target: str, position: int | None) -> Workflow:

@@ -22,7 +22,7 @@ from streamforge.manager.deciding.actions import (
 )
 from streamforge.manager.deciding.decide import next_number, next_round
 from streamforge.manager.deciding.launching import job_of, start_command, topics_of
-from streamforge.manager.deciding.settling import backoff_ms
+from streamforge.manager.deciding.settling import LONGEST_BAN_MS, backoff_ms
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Failure, Proof, Workflow
 from streamforge_utils.model import names
@@ -39,12 +39,17 @@ from streamforge_utils.runtime.worker import Role
 
 _replace = msgspec.structs.replace
 _BAN_KIND = "exchange-ban"
-_LONGEST_BAN_MS = 3 * 86_400_000
-"""The longest ban that the exchange gives."""
 _RECORDED = 1000
 """The latest jobs whose `start` command is known to have been sent."""
 
+_BAN_SHOWN = 300
+
 _log = structlog.get_logger(__name__)
+
+
+class _Ban(msgspec.Struct, frozen=True, kw_only=True):
+    until_ms: int
+    reason: str = ""
 
 
 class Actor:
@@ -54,6 +59,7 @@ class Actor:
         self._parts = parts
         self._budget = budget
         self.banned_until_ms = 0
+        self.ban_reason = ""
         self._ban_kept_ms = 0
         self._recorded: dict[str, None] = {}
 
@@ -108,19 +114,22 @@ class Actor:
         """Read what an earlier manager remembered; once, before anything else."""
         state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
         if state is not None:
-            self.banned_until_ms = self._ban_kept_ms = msgspec.json.decode(state.body, type=int)
+            ban = msgspec.json.decode(state.body, type=_Ban)
+            self.banned_until_ms = self._ban_kept_ms = ban.until_ms
+            self.ban_reason = ban.reason
 
-    async def remember_ban(self, until_ms: int) -> None:
+    async def remember_ban(self, until_ms: int, reason: str = "") -> None:
         """No loader starts before `until_ms`, also after a restart: the exchange refuses this address until then."""
         # Whoever says so cannot stop everything for ever.
-        until_ms = min(until_ms, self._parts.clock.now_ms() + _LONGEST_BAN_MS)
+        until_ms = min(until_ms, self._parts.clock.now_ms() + LONGEST_BAN_MS)
         if until_ms <= self._ban_kept_ms:
             return
-        self.banned_until_ms = max(until_ms, self.banned_until_ms)
+        if until_ms >= self.banned_until_ms:
+            self.banned_until_ms, self.ban_reason = until_ms, reason[:_BAN_SHOWN]
         _log.warning("the exchange refuses every call from this address", until=format_ms(until_ms))
         self._parts.observer.gauge("exchange_banned_until_seconds", until_ms / 1000)
         state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
-        body = msgspec.json.encode(until_ms)
+        body = msgspec.json.encode(_Ban(until_ms=until_ms, reason=reason[:_BAN_SHOWN]))
         await self._parts.store.put(_BAN_KIND, _BAN_KIND, body, expected=None if state is None else state.revision)
         self._ban_kept_ms = until_ms
 
@@ -213,7 +222,7 @@ class Actor:
         parts = self._parts
         now_ms = parts.clock.now_ms()
         if isinstance(error, BannedError):
-            await self.remember_ban(error.until_ms)
+            await self.remember_ban(error.until_ms, str(error))
         retry_ms = int((error.retry_after or 0) * 1000)
 
         def change(latest: Workflow) -> Workflow:

@@ -187,7 +187,7 @@ class Reconciler:
             heard[event.queue_id].append(event)
             until_ms = (event.extra or {}).get("banned_until_ms")
             if isinstance(until_ms, int):
-                await self.actor.remember_ban(until_ms)
+                await self.actor.remember_ban(until_ms, event.error_message or "")
         await self._parts.history.append(kept)
         return heard
 
@@ -251,6 +251,7 @@ class Reconciler:
         return World(
             may_start=self._started < self._parts.policy.max_running,
             banned_until_ms=self.actor.banned_until_ms,
+            ban_reason=self.actor.ban_reason,
             hearing_since_ms=self._hearing_since_ms,
             launching=self._launching.get(workflow.queue_id, frozenset()),
         )

@@ -15,7 +15,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.runtime.worker import Role
 
 _replace = msgspec.structs.replace
@@ -26,19 +26,19 @@ _NEVER_SEEN_MS = 3_000
 ATTEMPTS_KEPT = 50
 """Attempts of a step that its document remembers: the latest ones."""
 
-_BAN = "the end of the exchange's ban"
-
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
     """What else the decision depends on.
 
-    may_start: a slot is free. banned_until_ms: until then nobody asks the exchange, and no loader starts.
+    may_start: a slot is free. banned_until_ms: until then nobody asks the exchange, and no loader starts
+    (ban_reason: why).
     hearing_since_ms: since when every event was heard soon after it was sent; silence before that was not the
     workers'. launching: targets of this workflow that may be being launched right now.
     """
 
     may_start: bool = True
     banned_until_ms: int = 0
+    ban_reason: str = ""
     hearing_since_ms: int = 0
     launching: frozenset[str] = frozenset()
 
@@ -112,7 +112,7 @@ def _before_plan(workflow: Workflow, now_ms: int, world: World, actions: list[Ac
             return _replace(workflow, waiting_for="a free slot: other workflows are running"), actions
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if now_ms < world.banned_until_ms:
-        return _replace(workflow, waiting_for=_BAN), actions
+        return _replace(workflow, waiting_for=_ban(world)), actions
     if now_ms >= workflow.not_before_ms:
         actions.append(Prepare())
     return workflow, actions
@@ -186,10 +186,10 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
             attempt = live(step)
             if attempt is None and step.status is StepStatus.WAITING:
                 if role is Role.LOADER and now_ms < world.banned_until_ms:
-                    workflow = _replace(workflow, waiting_for=_BAN)
+                    workflow = _replace(workflow, waiting_for=_ban(world))
                     continue
                 if now_ms < step.not_before_ms:
-                    workflow = _replace(workflow, waiting_for=f"a pause before {step.target} is tried again")
+                    workflow = _replace(workflow, waiting_for=_pause(step))
                     continue
                 attempt = _planned(workflow, step, now_ms)
                 kept = step.attempts[1 - ATTEMPTS_KEPT :]
@@ -198,6 +198,17 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
             if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
                 actions.append(Launch(step.target))
     return workflow
+
+
+def _ban(world: World) -> str:
+    why = f": {world.ban_reason}" if world.ban_reason else ""
+    return f"the end of the exchange's ban at {format_ms(world.banned_until_ms)}{why}"
+
+
+def _pause(step: Step) -> str:
+    reason = step.attempt.reason if step.attempt is not None else ""
+    why = f"; the last attempt: {reason}" if reason else ""
+    return f"a pause before {step.target} is tried again at {format_ms(step.not_before_ms)}{why}"
 
 
 def _planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
@@ -253,7 +264,7 @@ def _conclude(
     proof = workflow.proof
     if proof is None or proof.round <= workflow.repairs:
         if now_ms < world.banned_until_ms:
-            return _replace(workflow, waiting_for=_BAN), actions
+            return _replace(workflow, waiting_for=_ban(world)), actions
         if now_ms >= workflow.not_before_ms:
             actions.append(Prove(ask=True))
         return workflow, actions

@@ -1,6 +1,7 @@
 """What an ended attempt means for its step. Pure.
 
-Exit 2 is never tried again, exit 1 a limited number of times with back-off, and an end that came from outside (a
+Exit 2 is never tried again, exit 1 a limited number of times in a row with back-off, a ban of the exchange is waited
+for, and an end that came from outside (a
 signal nobody asked for, a lost machine) at once and uncounted, as long as the attempts get somewhere.
 """
 
@@ -16,6 +17,9 @@ from streamforge.manager.workflow import Attempt, Failure, Step, StepStatus, Wor
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker import Role
+
+LONGEST_BAN_MS = 3 * 86_400_000
+"""The longest ban that the exchange gives; who names a longer one cannot stop everything for ever."""
 
 STOP, STUCK = "stop", "stuck"
 """Why the manager asked an attempt to end."""
@@ -66,6 +70,8 @@ def _settle_step(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, 
     if outcome == "stopped from outside":
         workflow = _replace(workflow, stop_asked_ms=workflow.stop_asked_ms or now_ms)
         outcome = "interrupted"
+    if outcome == "failed" and (attempt.progress.banned_until_ms or 0) > now_ms:
+        outcome = "banned"
     attempt = _replace(attempt, outcome=outcome, reason=reason)
     moved = _got_somewhere(step, attempt)
     if step.role is Role.LOADER and outcome != "finished":
@@ -79,8 +85,10 @@ def _settle_step(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, 
         step = _replace(step, status=StepStatus.ERROR, failure=_failure(outcome, reason))
     elif outcome == "disrupted":
         step = _disrupted(step, attempt, now_ms, policy, moved=moved)
+    elif outcome == "banned":
+        step = _banned(step, attempt, now_ms)
     else:
-        step = _failed(workflow, step, attempt, now_ms, policy)
+        step = _failed(workflow, step, attempt, now_ms, policy, moved=moved)
     return workflow.with_step(step)
 
 
@@ -129,16 +137,20 @@ def _disrupted(step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, mov
     return _replace(step, status=StepStatus.WAITING, disruptions=disruptions, not_before_ms=now_ms + wait_ms)
 
 
-def _failed(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy) -> Step:
-    failures = step.failures + 1
+def _banned(step: Step, attempt: Attempt, now_ms: int) -> Step:
+    """The exchange names the end of a ban: waiting for it is no failure, however many there are."""
+    until_ms = min(attempt.progress.banned_until_ms or 0, now_ms + LONGEST_BAN_MS)
+    return _replace(step, status=StepStatus.WAITING, not_before_ms=until_ms)
+
+
+def _failed(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, moved: bool) -> Step:
+    # In a row: an attempt that got further than all before it makes up for those.
+    failures = 1 if moved else step.failures + 1
     if failures >= policy.max_failures:
         reason = f"{failures} attempts failed; the last one: {attempt.reason}"
         return _replace(step, status=StepStatus.ERROR, failures=failures, failure=_failure("failed", reason))
     not_before_ms = now_ms + backoff_ms(policy, failures, workflow.queue_id, attempt.job)
-    banned_until_ms = attempt.progress.banned_until_ms or 0
-    return _replace(
-        step, status=StepStatus.WAITING, failures=failures, not_before_ms=max(not_before_ms, banned_until_ms)
-    )
+    return _replace(step, status=StepStatus.WAITING, failures=failures, not_before_ms=not_before_ms)
 
 
 def _failure(outcome: str, reason: str) -> Failure:

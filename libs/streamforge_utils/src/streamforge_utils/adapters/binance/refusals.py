@@ -29,6 +29,7 @@ class Refusals:
         self._banned_until = 0.0
         self._blocked_until = 0.0
         self._banned_until_ms = 0
+        self._blocked_until_ms = 0
         self._hold = ""
         self._ban = ""
         self._block = ""
@@ -72,20 +73,25 @@ class Refusals:
         self._ban = f"{said}: {trouble.reason} ({format_ms(self._banned_until_ms)})"
         return self._banned_error(f"{what}: {self._ban}. The exchange answered: {answer}")
 
-    def block(self, what: str, said: str, answer: str, trouble: Trouble) -> RetryableError:
-        """Remember that the firewall refused the address."""
+    def block(self, what: str, said: str, answer: str, trouble: Trouble) -> BannedError:
+        """Remember that the firewall refused the address: also a ban, but for its reason and its time."""
         seconds = max(trouble.retry_after_s or 0.0, FIREWALL_BLOCK_S)
         self._blocked_until = self._clock.monotonic() + seconds
+        self._blocked_until_ms = self._exchange_now_ms() + round(seconds * 1000)
         self._block = f"{said}: {trouble.reason}"
-        return RetryableError(f"{what}: {self._block}. The exchange answered: {answer}", retry_after=seconds)
+        return self._blocked_error(f"{what}: {self._block}. The exchange answered: {answer}")
 
     def _refuse(self, what: str) -> None:
         now = self._clock.monotonic()
         if now < self._banned_until:
             raise self._banned_error(f"{what}: not sent: {self._ban}")
         if now < self._blocked_until:
-            raise RetryableError(f"{what}: not sent: {self._block}", retry_after=self._blocked_until - now)
+            raise self._blocked_error(f"{what}: not sent: {self._block}")
 
     def _banned_error(self, message: str) -> BannedError:
         rest = max(0.0, self._banned_until - self._clock.monotonic())
         return BannedError(message, until_ms=self._banned_until_ms, retry_after=rest)
+
+    def _blocked_error(self, message: str) -> BannedError:
+        rest = max(0.0, self._blocked_until - self._clock.monotonic())
+        return BannedError(message, until_ms=self._blocked_until_ms, retry_after=rest)

@@ -12,7 +12,7 @@ from streamforge.manager.workflow import Status, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.candles import encode_candle, stored_document
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.errors import BannedError, InvalidInput, RetryableError
+from streamforge_utils.model.errors import BannedError, ConfigError, InvalidInput, RetryableError
 from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.store import Document
@@ -29,6 +29,7 @@ from tests.manager.support import (
     accepted,
     attempt,
     decide_running,
+    job_named,
     replace,
     said,
     step,
@@ -303,6 +304,27 @@ async def test_an_empty_collection_is_removed_with_its_data(world: World) -> Non
     }
     await world.manager.remove(queue_id, data=True)
     assert workflow.collection not in world.store.documents
+
+
+async def test_a_workflow_whose_document_is_damaged_can_be_removed(world: World) -> None:
+    queue_id = await put(world, decide_running())
+    workflow = await stored_day(world, queue_id)
+    world.launcher.known["job"] = job_named("job", queue_id=queue_id)
+    world.store.damage("workflow", queue_id, b"{")
+    await world.start()
+    assert queue_id in world.parts.workflows.unreadable
+    with pytest.raises(ConfigError, match="remove the workflow"):
+        await world.manager.get(queue_id)
+    with pytest.raises(InvalidInput, match="without data"):
+        await world.manager.remove(queue_id, data=True)
+    await world.manager.remove(queue_id)
+    with pytest.raises(NotFound):
+        await world.manager.get(queue_id)
+    assert world.parts.workflows.unreadable == {}
+    assert (world.launcher.stopped, world.launcher.forgotten) == (["job"], ["job"])
+    assert await world.bus.topics() == ["queue-control", "queue-events"]
+    assert await world.parts.history.read(queue_id, after=-1, limit=9) == []
+    assert len(world.store.documents[workflow.collection]) == 5
 
 
 async def test_what_is_being_removed_is_not_started_again(world: World) -> None:

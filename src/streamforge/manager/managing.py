@@ -12,6 +12,7 @@ from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.deciding.decide import next_round, replay_round
 from streamforge.manager.keeping.history import COLLECTION as HISTORY
 from streamforge.manager.keeping.reservations import DRAWS, Reservations
+from streamforge.manager.keeping.workflows import Unreadable
 from streamforge.manager.parts import Parts
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import (
@@ -101,7 +102,11 @@ class Manager:
 
     async def remove(self, queue_id: str, *, data: bool = False) -> None:
         with self._alone(queue_id):
-            workflow = await self.get(queue_id)
+            try:
+                workflow = await self.get(queue_id)
+            except Unreadable:
+                await self._remove_unreadable(queue_id, data=data)
+                return
             if not workflow.ended:
                 raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
             await self._remove(workflow, data=data)
@@ -118,6 +123,26 @@ class Manager:
         stored = await parts.workflows.get(queue_id)
         if stored is not None:
             await parts.workflows.remove(stored)
+
+    async def _remove_unreadable(self, queue_id: str, *, data: bool) -> None:
+        """Remove a workflow whose document is damaged, with all that is found by its name."""
+        if data:
+            raise InvalidInput(
+                "data",
+                f"the document of workflow {queue_id} is damaged, so that it is not known which records are its own: "
+                "remove it without data",
+            )
+        parts = self._parts
+        await self._reservations.release(queue_id)
+        for job in await parts.launcher.jobs():
+            if job.queue_id == queue_id:
+                await parts.launcher.stop(job.name, grace_s=parts.policy.kill_grace_s)
+                await parts.launcher.forget(job.name)
+        topic = names.data_topic(queue_id)
+        await parts.admin.delete_topic(topic)
+        await parts.admin.delete_topic(names.dlq_topic(topic))
+        await parts.history.remove(queue_id)
+        await parts.workflows.remove_unreadable(queue_id)
 
     async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
         await self.get(queue_id)
@@ -235,7 +260,12 @@ class Manager:
 
     async def replay_dead_letters(self, queue_id: str) -> Workflow:
         def change(latest: Workflow) -> Workflow:
-            return latest if not latest.ended else replay_round(open_again(latest, plan=latest.plan))
+            if not latest.ended:
+                return latest
+            going_on = _replace(
+                open_again(latest, plan=latest.plan), replayed=latest.status, replayed_failure=latest.failure
+            )
+            return replay_round(going_on)
 
         with self._alone(queue_id):
             workflow = await self.get(queue_id)
@@ -359,6 +389,8 @@ def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
         stop_asked_ms=None,
         failure=None,
         ended_ms=None,
+        replayed=None,
+        replayed_failure=None,
         topic_removed=False,
         dlq_removed=False,
     )

@@ -150,6 +150,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     span: the range asked for, clipped to the exchange's now; requested: the range as it was written.
     again: load also what coverage already has. asking_failures: tries in a row to ask the exchange in vain.
     surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
+    replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
     topic_removed, dlq_removed: what retention has removed since the end.
     """
 
@@ -176,6 +177,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     stop_asked_ms: int | None = None
     failure: Failure | None = None
     ended_ms: int | None = None
+    replayed: Status | None = None
+    replayed_failure: Failure | None = None
     topic_removed: bool = False
     dlq_removed: bool = False
 

@@ -273,6 +273,21 @@ def test_a_replay_launches_the_sinks_alone_and_is_proven_anew(load: tuple[str, .
     assert actions == [Prove(ask=True)]
 
 
+@pytest.mark.parametrize("status", [Status.INTERRUPTED, Status.ERROR])
+def test_a_replay_of_what_did_not_finish_loads_nothing_and_ends_as_before(status: Status) -> None:
+    failure = Failure(reason="r", next_step="n") if status is Status.ERROR else None
+    stopped = with_attempt(decide(planned(), NOW, POLICY, W)[0], LOADER, ended_ms=NOW, outcome="interrupted")
+    stopped = with_attempt(stopped, SINK, ended_ms=NOW, outcome="interrupted")
+    replaying = replace(replay_round(stopped), replayed=status, replayed_failure=failure)
+    workflow, actions = decide(replaying, NOW, POLICY, W)
+    assert actions == [Launch(SINK)]
+    workflow, actions = decide(over(workflow, SINK), NOW, POLICY, W)
+    assert actions == [Prove(ask=False)], "nobody is asked for what was never loaded"
+    workflow, actions = decide(replace(workflow, surveyed=True), NOW, POLICY, W)
+    assert (workflow.status, workflow.failure, workflow.ended_ms, actions) == (status, failure, NOW, [])
+    assert step(workflow, LOADER).status is StepStatus.INTERRUPTED
+
+
 def test_topics_are_removed_in_their_time() -> None:
     ended = replace(finished(), status=Status.FINISHED, ended_ms=NOW)
     assert decide(ended, NOW + 3_600_000, POLICY, W) == (ended, [])

@@ -52,3 +52,23 @@ async def test_forgetting_concerns_one_collection_and_one_range() -> None:
         (10, 20, "d"),
         (20, 30, None),
     ]
+
+
+async def test_what_another_collection_holds_stays_stored_whatever_is_learnt() -> None:
+    coverage = Coverage(MemoryStore())
+    await coverage.lay_over(SERIES, [segment(0, 10, collection="other"), segment(10, 20, collection="mine")])
+    learnt = [segment(5, 15, Verdict.EXCHANGE, None), segment(15, 25, Verdict.OURS, None)]
+    await coverage.learn(SERIES, learnt, "mine")
+    assert [(s.start_ms, s.end_ms, s.verdict.value, s.collection) for s in await coverage.of(SERIES)] == [
+        (0, 10, "stored", "other"),
+        (10, 15, "exchange", None),
+        (15, 25, "ours", None),
+    ]
+    await coverage.learn(SERIES, [segment(0, 30, Verdict.CLOSED, None)])
+    assert [(s.end_ms, s.verdict.value) for s in await coverage.of(SERIES)] == [(10, "stored"), (30, "closed")]
+    await coverage.learn(SERIES, [segment(2, 4, collection="mine")], "mine")
+    assert [(s.end_ms, s.collection) for s in await coverage.of(SERIES)][:3] == [
+        (2, "other"),
+        (4, "mine"),
+        (10, "other"),
+    ]

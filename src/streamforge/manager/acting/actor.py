@@ -172,7 +172,7 @@ class Actor:
         except RetryableError as error:
             await self._asked_in_vain(workflow, error)
         else:
-            await parts.coverage.lay_over(workflow.series, plan.settled)
+            await parts.coverage.learn(workflow.series, plan.settled)
             await parts.workflows.change(
                 workflow.queue_id,
                 lambda w: (
@@ -315,7 +315,7 @@ class Actor:
         learnt = segments if ask else [segment for segment in segments if segment.verdict is Verdict.STORED]
         # What coverage calls stored is not loaded again: a power cut must not take it any more.
         await parts.store.flush(workflow.collection)
-        await parts.coverage.lay_over(workflow.series, learnt)
+        await parts.coverage.learn(workflow.series, learnt, workflow.collection)
         proof = Proof(
             round=workflow.repairs + 1,
             checked_ms=parts.clock.now_ms(),

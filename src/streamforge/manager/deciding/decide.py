@@ -261,6 +261,8 @@ def _stopping(
 def _conclude(
     workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]
 ) -> tuple[Workflow, list[Action]]:
+    if workflow.replayed in (Status.INTERRUPTED, Status.ERROR):
+        return _replayed(workflow, workflow.replayed, now_ms, actions)
     proof = workflow.proof
     if proof is None or proof.round <= workflow.repairs:
         if now_ms < world.banned_until_ms:
@@ -281,6 +283,19 @@ def _conclude(
         )
         return _replace(workflow, failure=failure), actions
     return next_round(_replace(workflow, repairs=workflow.repairs + 1), ours), actions
+
+
+def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Action]) -> tuple[Workflow, list[Action]]:
+    """What had not come to its end before its dead letters were replayed has not now: that is for a retry."""
+    if not workflow.surveyed:
+        return workflow, [*actions, Prove(ask=False)]
+    for step in workflow.steps:
+        if step.role is Role.LOADER and (step.attempt is None or step.attempt.outcome != "finished"):
+            workflow = workflow.with_step(_replace(step, status=StepStatus.INTERRUPTED))
+    return (
+        _replace(workflow, status=status, failure=workflow.replayed_failure, waiting_for="", ended_ms=now_ms),
+        actions,
+    )
 
 
 def _retention(workflow: Workflow, now_ms: int, policy: Policy) -> list[Action]:

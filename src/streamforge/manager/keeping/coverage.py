@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from streamforge_utils.model.coverage import Segment, overlay, without_records
+from streamforge_utils.model.coverage import Segment, overlay, without_records, without_stored
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -39,6 +39,10 @@ class Coverage:
     async def lay_over(self, series: Series, segments: Sequence[Segment]) -> None:
         """Add what has been learnt; where it speaks of the same time, it replaces what was known."""
         await self._change(series, lambda known: overlay(known, segments))
+
+    async def learn(self, series: Series, segments: Sequence[Segment], collection: str | None = None) -> None:
+        """As `lay_over`, but what other collections than `collection` hold stays stored, whatever was learnt of it."""
+        await self._change(series, lambda known: overlay(known, without_stored(segments, known, collection)))
 
     async def forget(self, series: Series, collection: str, span: TimeRange) -> None:
         """Drop what says that records of `span` lie in `collection`: they are about to be removed."""

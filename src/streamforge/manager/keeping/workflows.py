@@ -150,6 +150,13 @@ class Workflows:
         await self._states.remove(KIND, stored.workflow.queue_id, expected=stored.revision)
         self._live.pop(stored.workflow.queue_id, None)
 
+    async def remove_unreadable(self, queue_id: str) -> None:
+        """Forget a workflow whose document cannot be read; none such is no error."""
+        state = await self._states.get(KIND, queue_id)
+        if state is not None:
+            await self._states.remove(KIND, queue_id, expected=state.revision)
+        self.unreadable.pop(queue_id, None)
+
     async def _write(self, workflow: Workflow, *, expected: str | None) -> Stored:
         state = await self._states.put(
             KIND,
@@ -200,6 +207,6 @@ def _stored(state: State) -> Stored:
     except msgspec.MsgspecError as error:
         raise Unreadable(
             f"workflow {state.id} cannot be read, its document is damaged ({error}): restore the store from a copy, "
-            "or start the same request anew"
+            "or remove the workflow and start the same request anew"
         ) from error
     return Stored(workflow, state.revision)

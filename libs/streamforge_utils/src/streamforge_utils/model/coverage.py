@@ -55,6 +55,15 @@ def overlay(old: Sequence[Segment], new: Sequence[Segment]) -> list[Segment]:
     return _joined(sorted([*kept, *new], key=lambda s: s.start_ms))
 
 
+def without_stored(new: Sequence[Segment], old: Iterable[Segment], collection: str | None = None) -> list[Segment]:
+    """`new` without what speaks, other than as stored, of times whose records `old` knows in another collection."""
+    kept = [s for s in old if s.verdict is Verdict.STORED and s.collection != collection]
+    left: list[Segment] = []
+    for segment in new:
+        left.extend([segment] if segment.verdict is Verdict.STORED else _without(segment, kept))
+    return left
+
+
 def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
     """The part of `segments` inside `span`; what `segments` do not mention is `unknown`."""
     found: list[Segment] = []

@@ -166,7 +166,7 @@ def test_a_loader_that_the_firewall_blocked_is_not_started_again_before_its_time
 
 def _assert_waits(quiet: rig.Exchange, manager: rig.Manager) -> None:
     queue_id = manager.start_load("BTCUSDT", "api_candles_1m", SPAN, again=True)["queue_id"]
-    waiting = manager.until(queue_id, "it waits", lambda found: found["waiting_for"] is not None)
+    waiting = manager.until(queue_id, "it waits", lambda found: "HTTP" in (found["waiting_for"] or ""))
     assert "HTTP 403" in waiting["waiting_for"]
     assert "firewall" in waiting["waiting_for"]
     assert waiting["status"] == "running"

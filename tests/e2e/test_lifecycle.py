@@ -175,7 +175,7 @@ def test_two_loaders_share_the_weight_pong_and_leave_a_third_workflow_pending(
     manager.until(two, "its loader runs", lambda w: _running(w, LOADER))
 
     three = manager.start_load("BTCUSDT", "api_candles_1m", MONTH.format(5))["queue_id"]
-    waiting = manager.until(three, "it waits for a slot", lambda w: w["waiting_for"] is not None)
+    waiting = manager.until(three, "it waits for a slot", lambda w: "slot" in (w["waiting_for"] or ""))
     assert waiting["status"] == "pending"
     assert "slot" in waiting["waiting_for"]
     assert manager.api.delete(f"/queues/{three}").status_code == 409

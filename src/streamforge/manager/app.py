@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.acting.waits import Waits
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
 from streamforge.manager.api.tokens import Tokens
@@ -41,6 +42,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     launcher: Launcher
     exchange: Exchange
+    exchange_waits: Waits | None = None
     clock: Clock = SystemClock()
     observer: Observer = Silent()
 
@@ -65,11 +67,13 @@ def ports_of(settings: ManagerSettings, wiring: Wiring, *, clock: Clock, observe
     """The adapters that `settings` name. Raises ConfigError or RetryableError."""
     # The manager asks little; the loaders have their own share of the exchange's weight.
     exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
+    waits = Waits(observer)
     return Ports(
         bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
         store=wiring.make_store(settings.data, observer=observer),
         launcher=wiring.make_launcher(settings.data, clock=clock),
-        exchange=wiring.make_exchange(exchange, clock=clock, observer=observer),
+        exchange=wiring.make_exchange(exchange, clock=clock, observer=waits),
+        exchange_waits=waits,
         clock=clock,
         observer=observer,
     )
@@ -135,6 +139,7 @@ async def running(
             history=History(ports.store),
             reservations=Reservations(ports.store, ports.clock),
             dead_letters=DeadLetters(ports.bus, ports.bus),
+            exchange_waits=ports.exchange_waits,
         )
         await parts.workflows.load()
         reconciler = Reconciler(parts)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from streamforge.manager.acting.waits import Waits
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History
@@ -21,7 +22,10 @@ from streamforge_utils.ports.store import Store
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """The manager's ports, stores and numbers. common: settings that every worker gets."""
+    """The manager's ports, stores and numbers.
+
+    common: settings that every worker gets. exchange_waits: what questions to `exchange` wait for, where it is known.
+    """
 
     bus: Bus
     admin: BusAdmin
@@ -40,3 +44,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     history: History
     reservations: Reservations
     dead_letters: DeadLetters
+    exchange_waits: Waits | None = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
+from streamforge.manager.acting.waits import Waits
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
+from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.acting.world import create, exchange_of, finish, launched, store_bars, turns_until_ended
 from tests.manager.support import (
     DAY_MS,
@@ -15,6 +18,7 @@ from tests.manager.support import (
     World,
     accepted,
     planned,
+    replace,
 )
 
 
@@ -42,6 +46,32 @@ async def test_a_ban_is_waited_for_however_long_and_remembered(world: World) -> 
     assert (await world.workflow(queue_id)).plan is None
     await world.turns(2, seconds=600)
     assert (await world.workflow(queue_id)).plan is not None
+
+
+async def test_what_the_exchange_is_asked_in_vain_is_said_while_it_is_asked(world: World) -> None:
+    waits = Waits(world.observer)
+    await world.die()
+    await world.start()
+    world.reconciler._parts = replace(world.parts, exchange_waits=waits)
+    asking = asyncio.Event()
+    symbol_info = world.exchange.symbol_info
+
+    async def slow(symbol: str) -> SymbolInfo:
+        await asking.wait()
+        return await symbol_info(symbol)
+
+    world.exchange.symbol_info = slow  # type: ignore[method-assign]
+    queue_id = await create(world, accepted())
+    await world.turns(2)
+    assert (await world.workflow(queue_id)).waiting_for == "the exchange: its answer"
+    waits.waiting("another try: no connection to https://x:443: No route to host", NOW)
+    await world.turns()
+    assert "No route to host" in (await world.workflow(queue_id)).waiting_for
+    assert not (await world.workflow(queue_id)).failure
+    waits.waiting(None)
+    asking.set()
+    await world.turns(3)
+    assert (await world.workflow(queue_id)).waiting_for == ""
 
 
 async def test_nobody_can_claim_a_ban_for_ever(world: World) -> None:
@@ -84,8 +114,11 @@ async def test_a_launcher_that_is_away_is_waited_for_and_its_slowness_is_not_the
     world.launcher.starting = RetryableError("no answer")
     queue_id = await create(world, planned())
     await world.turns(60, seconds=2)
+    waiting = (await world.workflow(queue_id)).waiting_for
+    assert waiting == "the start of its workers, tried again and again: no answer"
     world.launcher.starting = None
     await world.turns(10)
+    assert (await world.workflow(queue_id)).waiting_for == ""
     assert len(world.launcher.running()) == 2
     assert world.launcher.stopped == []
     assert {len(s.attempts) for s in (await world.workflow(queue_id)).steps} == {1}

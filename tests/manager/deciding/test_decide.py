@@ -57,7 +57,7 @@ def test_a_pending_workflow_takes_a_slot_then_asks_the_exchange() -> None:
     assert (waiting.status, actions) == (Status.PENDING, [])
     assert "slot" in waiting.waiting_for
     going, actions = decide(waiting, NOW, POLICY, W)
-    assert (going.status, going.waiting_for, actions) == (Status.RUNNING, "", [Prepare()])
+    assert (going.status, going.waiting_for, actions) == (Status.RUNNING, "the exchange: its answer", [Prepare()])
     assert decide(replace(going, not_before_ms=NOW + 1), NOW, POLICY, W)[1] == []
 
 

@@ -16,8 +16,8 @@ from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.hearing import Ear
 from streamforge.manager.acting.retaining import Retaining
-from streamforge.manager.acting.tasks import Key, Kind, Tasks
-from streamforge.manager.deciding.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord
+from streamforge.manager.acting.tasks import TRIED, Key, Kind, Tasks, key_of
+from streamforge.manager.deciding.actions import Action, Launch, Prepare, Prove, SayLastWord
 from streamforge.manager.deciding.decide import World, decide, live
 from streamforge.manager.deciding.fold import hear, observe
 from streamforge.manager.keeping.workflows import Stored, Unreadable
@@ -34,6 +34,8 @@ _log = structlog.get_logger(__name__)
 
 MOST_LEFT = 1000
 """Events kept for a workflow that cannot be reconciled."""
+
+_SHOWN = 300
 
 Listener = Callable[[Event, float], None]
 """Called with each event heard and the time (unix seconds) at which it was."""
@@ -71,6 +73,7 @@ class Reconciler:
         self._launching: dict[str, frozenset[str]] = {}
         self._failing: dict[str, _Failing] = {}
         self._failures: dict[Key, int] = {}
+        self._troubles: dict[Key, str] = {}
 
     def wake(self) -> None:
         """Look at the workflows now: something was changed."""
@@ -153,6 +156,7 @@ class Reconciler:
         for queue_id in list(live):
             await self._reconcile_alone(queue_id, heard.get(queue_id, ()))
         self._failing = {queue_id: failing for queue_id, failing in self._failing.items() if queue_id in live}
+        self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[1] in live}
         await self._ear.commit()
         await self.actor.deal_budget()
         await self._call()
@@ -235,6 +239,7 @@ class Reconciler:
                 workflow = hear(workflow, event, now_ms)
             workflow = observe(workflow, self._jobs, now_ms)
             workflow, actions = decide(workflow, now_ms, self._parts.policy, self._world(workflow))
+            workflow = self._troubled(workflow, actions)
             try:
                 await self._store(stored, workflow, now_ms)
             except ConflictError:
@@ -252,6 +257,7 @@ class Reconciler:
             may_start=self._started < self._parts.policy.max_running,
             banned_until_ms=self.actor.banned_until_ms,
             ban_reason=self.actor.ban_reason,
+            exchange_waits=None if self._parts.exchange_waits is None else self._parts.exchange_waits.reason,
             hearing_since_ms=self._hearing_since_ms,
             launching=self._launching.get(workflow.queue_id, frozenset()),
         )
@@ -273,23 +279,34 @@ class Reconciler:
             self._stored_ms.pop(queue_id, None)
             self._parts.history.wake(queue_id)
 
+    def _troubled(self, workflow: Workflow, actions: Sequence[Action]) -> Workflow:
+        """The workflow, saying which of the actions is tried in vain, and why."""
+        for action in actions:
+            trouble = self._troubles.get(key_of(workflow, action))
+            if trouble is not None and not workflow.ended:
+                return _replace(
+                    workflow, waiting_for=f"{TRIED[type(action).__name__]}, tried again and again: {trouble}"
+                )
+        return workflow
+
     async def _begin(self, workflow: Workflow, action: Action) -> None:
         if isinstance(action, SayLastWord):
             # Awaited, so that it is heard before the workflow is looked at again: it is said once.
             await self.actor.act(workflow, action)
             return
-        if isinstance(action, Prove):
-            what = "ask" if action.ask else ""
-            if not action.ask:  # it was asked to stop: what the exchange has does not matter any more
-                self.tasks.cancel((Prove.__name__, workflow.queue_id, "ask"))
-        else:
-            what = action.job if isinstance(action, EndJob) else getattr(action, "target", "")
-        key = (type(action).__name__, workflow.queue_id, what)
+        if isinstance(action, Prove) and not action.ask:
+            # It was asked to stop: what the exchange has does not matter any more.
+            self.tasks.cancel((Prove.__name__, workflow.queue_id, "ask"))
+        key = key_of(workflow, action)
         kind = Kind.LONG if isinstance(action, Prepare | Prove) else Kind.SHORT
         self._do(key, kind, self.actor.act(workflow, action))
 
     def _do(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
-        self.tasks.begin(key, kind, work, succeeded=lambda: self._failures.pop(key, None))
+        self.tasks.begin(key, kind, work, succeeded=lambda: self._succeeded(key))
+
+    def _succeeded(self, key: Key) -> None:
+        self._failures.pop(key, None)
+        self._troubles.pop(key, None)
 
     async def _action_failed(self, key: Key, error: Exception) -> None:
         unexpected = not isinstance(error, StreamForgeError)
@@ -301,6 +318,7 @@ class Reconciler:
             error=str(error) or repr(error),
             exc_info=unexpected,
         )
+        self._troubles[key] = (str(error) or repr(error))[:_SHOWN]
         if not isinstance(error, RetryableError | ConflictError):
             # Bus, store and launcher come back; what is wrong in itself is tried a limited number of times.
             self._failures[key] = self._failures.get(key, 0) + 1
@@ -357,7 +375,7 @@ class _Failing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _without_progress(workflow: Workflow) -> Workflow:
-    return _replace(workflow, steps=tuple(_bare(step) for step in workflow.steps))
+    return _replace(workflow, waiting_for="", steps=tuple(_bare(step) for step in workflow.steps))
 
 
 def _bare(step: Step) -> Step:

@@ -6,7 +6,34 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from enum import IntEnum
 
+from streamforge.manager.deciding.actions import Action, EndJob, Prove
+from streamforge.manager.workflow import Workflow
+
 Key = tuple[str, ...]
+
+
+TRIED = {
+    "Prepare": "the exchange's answer",
+    "Launch": "the start of its workers",
+    "SendStop": "the stop of its workers",
+    "EndJob": "the end of its workers",
+    "SayLastWord": "the last word of a worker",
+    "Prove": "the proof",
+    "RemoveTopics": "the removal of its topics",
+}
+"""Actions in words, by the first part of their key."""
+
+
+def key_of(workflow: Workflow, action: Action) -> Key:
+    """What an action is known by: its name, its workflow and what of it is meant."""
+    match action:
+        case Prove(ask):
+            what = "ask" if ask else ""
+        case EndJob(job):
+            what = job
+        case _:
+            what = getattr(action, "target", "")
+    return type(action).__name__, workflow.queue_id, what
 
 
 class Kind(IntEnum):

@@ -33,13 +33,15 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     may_start: a slot is free. banned_until_ms: until then nobody asks the exchange, and no loader starts
     (ban_reason: why).
     hearing_since_ms: since when every event was heard soon after it was sent; silence before that was not the
-    workers'. launching: targets of this workflow that may be being launched right now.
+    workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
+    that may be being launched right now.
     """
 
     may_start: bool = True
     banned_until_ms: int = 0
     ban_reason: str = ""
     hearing_since_ms: int = 0
+    exchange_waits: str | None = None
     launching: frozenset[str] = frozenset()
 
 
@@ -57,6 +59,8 @@ def decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tup
     if not workflow.plan.load and not any(step.replay for step in workflow.steps):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return _conclude(_replace(workflow, steps=steps), now_ms, policy, world, actions)
+    if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
+        workflow = _replace(workflow, waiting_for="")
     workflow = _watch(workflow, now_ms, policy, world, actions)
     workflow = _launch(workflow, now_ms, world, actions)
     if all(step.status is StepStatus.FINISHED for step in workflow.steps):
@@ -115,6 +119,7 @@ def _before_plan(workflow: Workflow, now_ms: int, world: World, actions: list[Ac
         return _replace(workflow, waiting_for=_ban(world)), actions
     if now_ms >= workflow.not_before_ms:
         actions.append(Prepare())
+        workflow = _replace(workflow, waiting_for=f"the exchange: {world.exchange_waits or 'its answer'}")
     return workflow, actions
 
 
@@ -269,6 +274,8 @@ def _conclude(
             return _replace(workflow, waiting_for=_ban(world)), actions
         if now_ms >= workflow.not_before_ms:
             actions.append(Prove(ask=True))
+            waits = f"the exchange: {world.exchange_waits}" if world.exchange_waits else ""
+            workflow = _replace(workflow, waiting_for=waits)
         return workflow, actions
     holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]
     ours = tuple(str(hole) for hole in joined(holes))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from streamforge.cli.loading import short
+from streamforge.manager.keeping.workflows import Workflows
+from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from tests.cli import support
 from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli, exchange, finished, process
+from tests.manager.support import accepted
 
 HOUR = "2024-08-01:2024-08-01T01:00Z"
 HOUR_MS = 3_600_000
@@ -47,6 +51,26 @@ def test_only_what_coverage_lacks_is_loaded_unless_again(cli: Cli) -> None:
     assert (rest["records_expected"], rest["records_stored"]) == (30, 30)
     again = cli.load("BTCUSDT", TYPE, "2024-08-01:2024-08-01T01:30Z", "--again")
     assert (again["records_expected"], again["records_stored"]) == (90, 90)
+
+
+def test_other_workflows_of_the_data_go_on_and_are_named(cli: Cli) -> None:
+    assert "other workflows" not in cli("load", "BTCUSDT", TYPE, HOUR).ok().err
+    left = accepted(created_ms=1, symbol="ETHUSDT", time_range=HOUR)
+
+    async def leave() -> None:
+        store = EmbeddedStore(cli.data / "store")
+        await Workflows(store).create(left)
+        await store.close()
+
+    asyncio.run(leave())
+    ran = cli("load", "BTCUSDT", TYPE, "2024-08-02").ok()
+    said = "other workflows that have not ended; they go on for as long as this command runs"
+    assert f"{said}: {left.queue_id}" in ran.err
+    for day in range(3, 20):  # it goes on with every manager that comes
+        if cli("show", left.queue_id, "--json").json["status"] == "finished":
+            break
+        cli("load", "BTCUSDT", TYPE, f"2024-08-{day:02d}").ok()
+    assert cli("show", left.queue_id, "--json").json["status"] == "finished"
 
 
 def test_holes_of_the_exchange_are_named_and_still_finished(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from streamforge.cli import output, views
+from streamforge.cli.client import Query
 from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost
 from streamforge.cli.interrupts import Interrupts
 from streamforge.cli.progress import Display
@@ -18,6 +19,7 @@ Begin = Callable[[Session], Awaitable[views.Workflow]]
 
 LOOK_EVERY_S = 0.25
 TAKE_OVERS = 5
+OTHERS_SHOWN = 5
 LEAVES_S = 3.0
 """After the second Ctrl-C, how long ends in order may take."""
 PATIENCE_S = 5.0
@@ -84,6 +86,8 @@ class Follower:
         while True:
             try:
                 async with session(where, Mode.DRIVE) as found:
+                    if found.own:
+                        await self._tell_of_others(found)
                     if self._workflow is None:
                         self._begun = True
                         self._workflow = await begin(found)
@@ -95,6 +99,18 @@ class Follower:
                     raise
                 takeovers += 1
                 self._display.note("the manager that ran on this data has ended; going on with another")
+
+    async def _tell_of_others(self, found: Session) -> None:
+        """A manager of our own goes on with what others have left: nobody else would, and it takes slots and weight."""
+        query: Query = {"status": ["pending", "running", "stopping"], "limit": OTHERS_SHOWN + 2}
+        page = await found.api.get("/queues", views.Page, query)
+        ids = [one.queue_id for one in page.queues if self._workflow is None or one.queue_id != self._workflow.queue_id]
+        if ids:
+            more = ", …" if len(ids) > OTHERS_SHOWN else ""
+            self._display.note(
+                f"this data holds other workflows that have not ended; they go on for as long as this command runs: "
+                f"{', '.join(ids[:OTHERS_SHOWN])}{more} (`streamforge stop QUEUE_ID` ends one)"
+            )
 
     async def _follow(self, found: Session, workflow: views.Workflow) -> views.Workflow:
         path = f"/queues/{workflow.queue_id}"

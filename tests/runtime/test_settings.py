@@ -203,3 +203,14 @@ def test_the_reference_shows_what_a_worker_reads_and_no_more() -> None:
 def test_no_parameters_is_fine() -> None:
     _, parameters = load_worker(LOADER, LEAST)
     assert parameters == NoParameters()
+
+
+def test_a_loader_refuses_passwords_in_urls_and_more_weight_than_binance_allows() -> None:
+    password = {**LEAST, "STREAMFORGE_EXCHANGE_URL": "https://me:hush-hush@data-api.binance.vision"}
+    with pytest.raises(ConfigError, match="STREAMFORGE_EXCHANGE_URL: it holds a user or a password") as error:
+        load_worker(LOADER, password)
+    assert "hush" not in str(error.value)
+    much = {**LEAST, "STREAMFORGE_WEIGHT_PER_MINUTE": "6001"}
+    with pytest.raises(ConfigError, match="STREAMFORGE_WEIGHT_PER_MINUTE: 6001 is more than the 6000"):
+        load_worker(LOADER, much)
+    load_worker(LOADER, {**much, "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:8000"})

@@ -9,7 +9,14 @@ import msgspec
 
 from streamforge.manager.policy import Policy
 from streamforge_utils.runtime.environment import read, settings_error, variable
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, ExchangeSettings, not_yet
+from streamforge_utils.runtime.settings import (
+    CONTROL_TOPIC,
+    EVENTS_TOPIC,
+    DataSettings,
+    ExchangeSettings,
+    exchange_problems,
+    not_yet,
+)
 
 
 class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +156,10 @@ def load_manager(environ: Mapping[str, str]) -> ManagerSettings:
     """
     problems = not_yet(environ)
     settings = read(ManagerSettings, environ, problems)
+    if settings is not None:
+        problems += exchange_problems(
+            settings.exchange.urls, settings.total_weight_per_minute, "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE"
+        )
     if settings is None or problems:
         raise settings_error(problems)
     return settings

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -39,6 +40,37 @@ def not_yet(environ: Mapping[str, str]) -> list[str]:
         for name, technology in _NOT_YET.items()
         if environ.get(name)
     ]
+
+
+BINANCE_HOSTS = (".binance.com", ".binance.vision", ".binance.us")
+BINANCE_WEIGHT_PER_MINUTE = 6000
+"""What Binance allows one address; only another exchange (a test exchange) may be asked for more."""
+
+
+def exchange_problems(urls: Sequence[str], weight_per_minute: int, weight_name: str) -> list[str]:
+    """What is wrong with how the exchange is to be asked. weight_name: the variable that gave the weight.
+
+    A URL with a user or a password is not repeated: it would be in the log.
+    """
+    problems = []
+    hosts = []
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            hosts.append(parts.hostname or "")
+        except ValueError:
+            continue  # it is refused, and named, where it is used
+        if "@" in parts.netloc:
+            problems.append(
+                "STREAMFORGE_EXCHANGE_URL: it holds a user or a password, which everybody on the machine could read: "
+                "leave them out"
+            )
+    if weight_per_minute > BINANCE_WEIGHT_PER_MINUTE and any(f".{host}".endswith(BINANCE_HOSTS) for host in hosts):
+        problems.append(
+            f"{weight_name}: {weight_per_minute} is more than the {BINANCE_WEIGHT_PER_MINUTE} a minute that Binance "
+            "allows one address, which would be banned: lower it"
+        )
+    return problems
 
 
 def _queue_id(text: str) -> str:
@@ -268,6 +300,9 @@ def _checked(settings: WorkerSettings, definition: Definition[P], problems: list
             )
     except ValueError as error:
         problems.append(f"INTERVAL: {error}")
+    problems.extend(
+        exchange_problems(settings.exchange.urls, settings.exchange.weight_per_minute, "STREAMFORGE_WEIGHT_PER_MINUTE")
+    )
     problems.extend(
         f"STREAMFORGE_RANGES: {part} is not inside TIME_RANGE {settings.time_range}"
         for part in settings.ranges

@@ -58,15 +58,28 @@ class Exchange:
         self.url: str = ready["url"]
         self.symbols: list[str] = ready["symbols"]
         self._client = httpx.Client(base_url=self.url, timeout=20)
+        self._clock_moved = False
 
     def switch_on(self, fault: str) -> None:
         """Switch a fault on."""
         self._client.post("/control/faults", json={"fault": fault}).raise_for_status()
 
-    def reset(self) -> None:
-        """No faults, nothing counted, no ban."""
+    def lift_faults(self) -> None:
+        """No faults; what was counted stays."""
         self._client.delete("/control/faults").raise_for_status()
+
+    def reset(self) -> None:
+        """No faults, nothing counted, no ban, and the machine's time."""
+        self.lift_faults()
+        if self._clock_moved:
+            self.set_clock(time.time_ns() // 1_000_000)
+            self._clock_moved = False
         self._client.delete("/control/stats").raise_for_status()
+
+    def set_clock(self, now_ms: int) -> None:
+        """Let its clock show `now_ms` and run on from there, until `reset`."""
+        self._client.post("/control/clock", json={"now_ms": now_ms}).raise_for_status()
+        self._clock_moved = True
 
     def struck(self, fault: str) -> int:
         """How often a fault that is switched on has struck."""

@@ -98,3 +98,27 @@ async def test_the_clock_can_be_moved() -> None:
         assert (await exchange.send("POST", "/control/clock", {"now_ms": 1_600_000_000_000})).status == 200
         assert msgspec.json.decode((await exchange.get("/api/v3/time")).body) == {"serverTime": 1_600_000_000_000}
         assert (await exchange.send("POST", "/control/clock", {"then": 1})).status == 400
+
+
+async def test_who_asks_before_the_pause_of_a_429_is_over_is_counted() -> None:
+    async with peer() as exchange:
+        exchange.state.faults.add("429:retry_after=2,count=1")
+        exchange.state.faults.add("429:retry_after=-1,count=1")
+
+        async def asked() -> tuple[int, object]:
+            return (await spend(exchange, 1))[0], exchange.state.counts()["asked_in_pause"]
+
+        assert await asked() == (429, 0)
+        exchange.clock.advance(1_999)
+        exchange.state.faults.active[1].options["count"] = 0
+        assert await asked() == (200, 1)
+        exchange.clock.advance(1)
+        assert await asked() == (200, 1)
+        exchange.state.faults.active[1].options["count"] = 1
+        assert await asked() == (429, 1)
+        exchange.clock.advance(LEFT_MS - 2_001)
+        assert await asked() == (200, 2)
+        exchange.clock.advance(1)
+        assert await asked() == (200, 2)
+        pauses = [(pause.from_ms, pause.until_ms) for pause in exchange.state.limiter.pauses]
+        assert pauses == [(NOW, NOW + 2_000), (NOW + 2_000, NOW + LEFT_MS)]

@@ -18,12 +18,21 @@ class _Client(msgspec.Struct):
     window: int = 0
     used: int = 0
     refused: int = 0
+    paused_until_ms: int = 0
     banned_until_ms: int = 0
     bans: int = 0
 
 
 class Ban(msgspec.Struct, frozen=True):
     """A ban that was issued; times in unix ms of the exchange's clock."""
+
+    client: str
+    from_ms: int
+    until_ms: int
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A 429 that was answered: until when the client was told to ask nothing. Unix ms of the exchange's clock."""
 
     client: str
     from_ms: int
@@ -45,7 +54,9 @@ class Limiter:
         self.limit = limit
         self.max_used = 0
         self.refused_while_banned = 0
+        self.asked_in_pause = 0
         self.bans: list[Ban] = []
+        self.pauses: list[Pause] = []
         self._ban_after, self._ban_ms, self._ban_limit_ms = ban_after, ban_ms, ban_limit_ms
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._windows: OrderedDict[tuple[int, str], int] = OrderedDict()
@@ -56,6 +67,8 @@ class Limiter:
         if now_ms < state.banned_until_ms:
             self.refused_while_banned += 1
             raise self._banned(state, now_ms)
+        if now_ms < state.paused_until_ms:
+            self.asked_in_pause += 1
         state.used += weight
         self.max_used = max(self.max_used, state.used)
         self._windows[state.window * _WINDOW_MS, client] = state.used
@@ -67,7 +80,9 @@ class Limiter:
         if state.refused > self._ban_after:
             self.ban(client, now_ms, min(self._ban_ms * 2**state.bans, self._ban_limit_ms))
             raise self._banned(state, now_ms)
-        raise Refusal(errors.too_much_weight(self.limit), self.seconds_left(now_ms))
+        seconds = self.seconds_left(now_ms)
+        self.pause(client, now_ms, seconds * 1000)
+        raise Refusal(errors.too_much_weight(self.limit), seconds)
 
     def used(self, client: str, now_ms: int) -> int:
         """Weight spent by `client` in the current minute."""
@@ -81,6 +96,15 @@ class Limiter:
         ban = Ban(client, now_ms, state.banned_until_ms)
         self.bans = [*self.bans[-99:], ban]
         return ban
+
+    def pause(self, client: str, now_ms: int, duration_ms: int | None) -> Pause:
+        """Remember that `client` was answered 429. duration_ms: None without a Retry-After: the rest of the minute."""
+        state = self._state(client, now_ms)
+        until_ms = now_ms + (_WINDOW_MS - now_ms % _WINDOW_MS if duration_ms is None else duration_ms)
+        state.paused_until_ms = max(state.paused_until_ms, until_ms)
+        pause = Pause(client, now_ms, until_ms)
+        self.pauses = [*self.pauses[-99:], pause]
+        return pause
 
     def windows(self) -> list[dict[str, int | str]]:
         """The last minutes, oldest first: start, client, weight asked for (refused requests included)."""

@@ -113,6 +113,7 @@ class Rest:
             case "429":
                 seconds = int(fault.number("retry_after"))
                 error = errors.too_much_weight(state.limiter.limit or WEIGHT_LIMIT)
+                state.limiter.pause(client, now_ms, seconds * 1000 if seconds >= 0 else None)
                 return wire.Answer(429, error.body, headers | ({"Retry-After": str(seconds)} if seconds >= 0 else {}))
             case "418":
                 seconds = int(fault.number("seconds"))

@@ -54,5 +54,7 @@ class ExchangeState:
             "minutes": limiter.windows(),
             "bans": limiter.bans,
             "refused_while_banned": limiter.refused_while_banned,
+            "pauses": limiter.pauses,
+            "asked_in_pause": limiter.asked_in_pause,
             "faults": self.faults.struck,
         }

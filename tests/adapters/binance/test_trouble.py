@@ -229,6 +229,19 @@ async def test_a_ban_stops_every_call_until_it_is_over(text: str, header: str | 
         assert await opens(made) == OPENS
 
 
+@pytest.mark.parametrize("off_s", [-90, 90])
+async def test_the_end_of_a_ban_is_told_by_our_own_clock(off_s: int) -> None:
+    async with bench(NOW) as made:
+        made.server.skew_ms = made.server.date_skew_ms = off_s * 1000
+        said = f"IP banned until {NOW + (off_s + 500) * 1000}."
+        made.server.expect("klines", always(lambda: error(418, -1003, said)))
+        await made.client.server_time()
+        with pytest.raises(BannedError) as caught:
+            await opens(made)
+        assert caught.value.until_ms == pytest.approx(NOW + 500_000, abs=1100)
+        assert caught.value.retry_after == pytest.approx(500, abs=1.1)
+
+
 async def test_a_ban_also_stops_what_waits_for_its_weight() -> None:
     async with bench(NOW, weight_limit=3) as made:
         listed(made)

@@ -26,7 +26,7 @@ class RetryableError(StreamForgeError):
 
 
 class BannedError(RetryableError):
-    """The exchange refuses every call from this address until `until_ms` (unix milliseconds)."""
+    """The exchange refuses every call from this address until `until_ms` (unix milliseconds, by our clock)."""
 
     def __init__(self, message: str, *, until_ms: int, retry_after: float) -> None:
         super().__init__(message, retry_after=retry_after)

@@ -69,7 +69,8 @@ class Refusals:
             named.append((trouble.banned_until_ms - now_ms) / 1000)
         seconds = min(max(named), LONGEST_BAN_S) if named and max(named) > 0 else DEFAULT_BAN_S
         self._banned_until = self._clock.monotonic() + seconds
-        self._banned_until_ms = now_ms + round(seconds * 1000)
+        # By our own clock, as everybody who waits for it has that one.
+        self._banned_until_ms = self._clock.now_ms() + round(seconds * 1000)
         self._ban = f"{said}: {trouble.reason} ({format_ms(self._banned_until_ms)})"
         return self._banned_error(f"{what}: {self._ban}. The exchange answered: {answer}")
 

@@ -1,12 +1,29 @@
-"""A bus in memory: topics of one partition. `failing` makes it unavailable."""
+"""A bus in memory that keeps the port's promises within one process: topics of one partition, a switch to fail."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
-from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.ports.bus import Consumer, Lag, Message, Producer, Received, Start, TopicPartition, TopicSpec
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.ports.bus import (
+    Consumer,
+    Lag,
+    Message,
+    Producer,
+    Received,
+    Retention,
+    Start,
+    TopicPartition,
+    TopicSpec,
+)
+
+_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_LARGEST = 1_000_000
+_TURN_S = 0.002
+"""The longest that a poll really waits: tests do not wait for what does not come."""
 
 
 class MemoryBus:
@@ -18,6 +35,8 @@ class MemoryBus:
         self.specs: dict[str, TopicSpec] = {}
         self.committed: dict[tuple[str, str], int] = {}
         self.sent = asyncio.Event()
+        self._members: dict[tuple[str, str], list[_Consumer]] = {}
+        self._made: list[_Consumer] = []
 
     async def producer(self) -> Producer:
         return _Producer(self)
@@ -31,15 +50,23 @@ class MemoryBus:
         start_time_ms: int | None = None,
     ) -> Consumer:
         self.check()
-        (topic,) = topics
-        self.messages(topic)
-        return _Consumer(self, topic, group)
+        if group is not None and start_time_ms is not None:
+            raise PermanentError("a consumer of a group cannot start at a time")
+        consumer = _Consumer(self, group, {topic: self._first(topic, group, start, start_time_ms) for topic in topics})
+        self._made.append(consumer)
+        if group is not None:
+            for topic in topics:
+                self._members.setdefault((topic, group), []).append(consumer)
+        return consumer
 
     async def close(self) -> None:
-        pass
+        for consumer in self._made:
+            await consumer.close()
 
     async def create_topic(self, spec: TopicSpec) -> None:
         self.check()
+        if _LEGAL.fullmatch(spec.name) is None or spec.name in (".", ".."):
+            raise PermanentError(f"{spec.name[:80]!r} is no legal name of a topic")
         self.log.setdefault(spec.name, [])
         self.specs.setdefault(spec.name, spec)
 
@@ -55,7 +82,8 @@ class MemoryBus:
 
     async def lag(self, topic: str, group: str) -> Lag:
         self.check()
-        return Lag(len(self.messages(topic)) - self.committed.get((topic, group), 0), 0.0)
+        left = self.messages(topic)[self.committed.get((topic, group), 0) :]
+        return Lag(len(left), time.time() - left[0].timestamp_ms / 1000 if left else 0.0)
 
     def messages(self, topic: str) -> list[Received]:
         """What lies on the topic."""
@@ -66,14 +94,48 @@ class MemoryBus:
     def append(self, topic: str, *messages: Message) -> None:
         """Send at once."""
         log = self.messages(topic)
+        now_ms = time.time_ns() // 1_000_000
         for message in messages:
-            log.append(Received(topic, 0, len(log), message.key, message.value, 0, message.headers))
+            log.append(Received(topic, 0, len(log), message.key, message.value, now_ms, message.headers))
+        self.changed()
+
+    def full(self, topic: str) -> bool:
+        """Whether a producer has to wait for the topic's readers."""
+        log, spec = self.messages(topic), self.specs.get(topic)
+        if spec is None or spec.retention is not Retention.CONSUMED:
+            return False
+        slowest = min((self.committed.get((topic, group), 0) for group in spec.readers), default=len(log))
+        return sum(len(message.key or b"") + len(message.value) for message in log[slowest:]) >= spec.max_bytes
+
+    def owner(self, topic: str, group: str) -> object:
+        """The member of the group that reads the topic."""
+        return next(iter(self._members.get((topic, group), [])), None)
+
+    def leave(self, consumer: _Consumer) -> None:
+        """The consumer is no member of anything any more."""
+        for members in self._members.values():
+            if consumer in members:
+                members.remove(consumer)
+        self.changed()
+
+    def changed(self) -> None:
+        """Wake who waits."""
         self.sent.set()
         self.sent = asyncio.Event()
 
     def check(self) -> None:
         if self.failing is not None:
             raise self.failing
+
+    def _first(self, topic: str, group: str | None, start: Start, start_time_ms: int | None) -> int:
+        log = self.messages(topic)
+        if start_time_ms is not None:
+            return next((message.offset for message in log if message.timestamp_ms >= start_time_ms), len(log))
+        first = 0 if start is Start.EARLIEST else len(log)
+        if group is None:
+            return first
+        # A group that began at the end keeps that place, also where nobody has committed yet.
+        return self.committed.setdefault((topic, group), first) if first else self.committed.get((topic, group), 0)
 
 
 class _Producer:
@@ -83,39 +145,82 @@ class _Producer:
     async def send(self, topic: str, messages: Sequence[Message]) -> None:
         await asyncio.sleep(0)
         self._bus.check()
-        self._bus.append(topic, *messages)
+        for message in messages:
+            size = len(message.key or b"") + len(message.value)
+            if size > _LARGEST:
+                raise PermanentError(f"a message of {size} bytes is too large for {topic}")
+        for message in messages:
+            while self._bus.full(topic):
+                await self._bus.sent.wait()
+            self._bus.append(topic, message)
+        self._bus.messages(topic)
 
     async def close(self) -> None:
         pass
 
 
 class _Consumer:
-    def __init__(self, bus: MemoryBus, topic: str, group: str | None) -> None:
+    """places: the next offset of each topic."""
+
+    def __init__(self, bus: MemoryBus, group: str | None, places: dict[str, int]) -> None:
         self._bus = bus
-        self._topic = topic
         self._group = group
-        self._next = 0 if group is None else bus.committed.get((topic, group), 0)
+        self._places = places
+        self._owned = {topic: bus.owner(topic, group) is None for topic in places} if group is not None else {}
+        self._closed = False
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         await asyncio.sleep(0)
-        self._bus.check()
-        found = self._bus.messages(self._topic)[self._next :][:max_messages]
+        found = self._next(max_messages)
         if not found:
             try:
-                await asyncio.wait_for(self._bus.sent.wait(), min(timeout_s, 0.002))
+                async with asyncio.timeout(min(timeout_s, _TURN_S)):
+                    await self._bus.sent.wait()
             except TimeoutError:
                 return []
-            found = self._bus.messages(self._topic)[self._next :][:max_messages]
-        self._next += len(found)
+            found = self._next(max_messages)
         return found
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self._bus.check()
+        if self._group is None:
+            raise PermanentError("a consumer without a group cannot commit")
         for partition, offset in offsets.items():
-            self._bus.committed[partition.topic, self._group or ""] = offset
+            if self._bus.owner(partition.topic, self._group) is not self:
+                raise RetryableError(f"{partition.topic} belongs to another member of {self._group}")
+            self._bus.committed[partition.topic, self._group] = offset
+        self._bus.changed()
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._next = offset
+        self._places[partition.topic] = offset
 
     async def close(self) -> None:
-        pass
+        self._closed = True
+        self._bus.leave(self)
+
+    def _next(self, max_messages: int) -> list[Received]:
+        self._bus.check()
+        if self._closed:
+            raise PermanentError("the consumer is closed")
+        topics = list(self._mine())
+        found: list[Received] = []
+        for number, topic in enumerate(topics):
+            # A share for each, so that none has to wait for another.
+            share = -(-(max_messages - len(found)) // (len(topics) - number))
+            fresh = self._bus.messages(topic)[self._places[topic] :][:share]
+            self._places[topic] += len(fresh)
+            found += fresh
+        return found
+
+    def _mine(self) -> Iterator[str]:
+        for topic in self._places:
+            self._bus.messages(topic)
+            if self._group is None:
+                yield topic
+                continue
+            mine = self._bus.owner(topic, self._group) is self
+            if mine and not self._owned[topic]:  # taken over: from where the other one has committed
+                self._places[topic] = self._bus.committed.get((topic, self._group), 0)
+            self._owned[topic] = mine
+            if mine:
+                yield topic

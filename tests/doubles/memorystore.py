@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import count
 
 import msgspec
 
-from streamforge_utils.model.errors import ConflictError, InvalidInput
+from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError
 from streamforge_utils.ports.store import Answer, Document, Edge, Outcome, State
+
+_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,255}"
+_DOCUMENT_KEY = r"[A-Za-z0-9_\-.@()+,=;$!*'%:]{1,254}"
+_KEY = re.compile(_DOCUMENT_KEY)
+_EDGE_END = re.compile(f"{_NAME}/{_DOCUMENT_KEY}")
+_BODY_LIMIT = 16 * 1024 * 1024
 
 
 class MemoryStore:
@@ -24,6 +31,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.documents: dict[str, dict[str, Document]] = {}
         self.states: dict[tuple[str, str], State] = {}
+        self.edges: dict[str, dict[tuple[str, str], Edge]] = {}
         self.failing: Exception | None = None
         self.refused: set[str] = set()
         self.puts: list[tuple[str, str]] = []
@@ -35,17 +43,28 @@ class MemoryStore:
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         await self._given_way()
-        return [self._upsert(self.documents.setdefault(collection, {}), document) for document in documents]
+        _check_name(collection)
+        there = self.documents.get(collection, {})
+        answers = [self._upsert(there, document) for document in documents]
+        if there:
+            self.documents[collection] = there
+        return answers
 
     def _upsert(self, there: dict[str, Document], document: Document) -> Answer:
         if document.key in self.refused:
             return Answer(Outcome.REFUSED, "the key is refused")
+        if _KEY.fullmatch(document.key) is None:
+            return Answer(Outcome.REFUSED, f"the key {document.key[:80]!r} is not legal")
+        if len(document.body) > _BODY_LIMIT or not _is_object(document.body):
+            return Answer(Outcome.REFUSED, f"the body of {document.key} is no JSON object of at most 16 MiB")
         old = there.get(document.key)
+        if old is not None and json.loads(old.body) == json.loads(document.body):
+            there[document.key] = msgspec.structs.replace(old, version=max(old.version, document.version))
+            return Answer(Outcome.UNCHANGED)
         if old is not None and old.version > document.version:
             return Answer(Outcome.STALE)
         there[document.key] = document
-        same = old is not None and json.loads(old.body) == json.loads(document.body)
-        return Answer(Outcome.UNCHANGED if same else Outcome.STORED)
+        return Answer(Outcome.STORED)
 
     async def read(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
@@ -140,12 +159,24 @@ class MemoryStore:
             del self.states[kind, id]
 
     async def link(self, collection: str, edges: Sequence[Edge]) -> None:
-        raise NotImplementedError
+        await self._given_way()
+        _check_name(collection)
+        for edge in edges:
+            if not all(_EDGE_END.fullmatch(name) for name in (edge.source, edge.destination)):
+                raise PermanentError(f"the edge from {edge.source!r} to {edge.destination!r} names no document")
+            if not _is_object(edge.body):
+                raise PermanentError(f"the body of the edge from {edge.source} to {edge.destination} is no object")
+        self.edges.setdefault(collection, {}).update({(edge.source, edge.destination): edge for edge in edges})
 
     async def links(
         self, collection: str, *, source: str | None = None, destination: str | None = None
     ) -> Sequence[Edge]:
-        raise NotImplementedError
+        await self._given_way()
+        return [
+            edge
+            for _, edge in sorted(self.edges.get(collection, {}).items())
+            if source in (None, edge.source) and destination in (None, edge.destination)
+        ]
 
     async def close(self) -> None:
         pass
@@ -170,3 +201,15 @@ class MemoryStore:
         await asyncio.sleep(0)
         if self.failing is not None:
             raise self.failing
+
+
+def _check_name(collection: str) -> None:
+    if re.fullmatch(_NAME, collection) is None:
+        raise PermanentError(f"{collection[:80]!r} is no legal name of a collection")
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict)
+    except ValueError:
+        return False

@@ -1,7 +1,7 @@
 """Runs the benchmarks: `python -m benchmarks [NAME …] [--quick]`.
 
 A whole run writes docs/benchmarks.md; a part of it, or a quick one, writes build/benchmarks.md. The numbers also go to
-build/benchmarks.json. The exit code is 1 if a benchmark could not be run; a target that is missed is no error.
+build/benchmarks.json. The exit code is 1 if a benchmark could not be run or a target is missed; each such is named.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"written: {target.relative_to(ROOT)}", file=sys.stderr)
     if failed:
         print(f"could not be run: {', '.join(failed)}", file=sys.stderr)
-    return 1 if failed else 0
+    missed = [line for section in sections for line in section.lines if line.passed is False]
+    for line in missed:
+        print(f"missed: {line.what}: {line.value}, the target is {line.target}", file=sys.stderr)
+    return 1 if failed or missed else 0
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks import growth
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.common.bench import Bench
 from benchmarks.common.command import Run
-from benchmarks.common.measuring import Size
+from benchmarks.common.measuring import Line, Section, Size
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS.keys() - {"growth"}))
@@ -31,3 +34,44 @@ def test_growth_compares_the_longest_range_with_the_one_before(monkeypatch: pyte
         "an hour: 60 candles in 1.00 s, 60/s, 16,667 s per million.",
         "two hours: 120 candles in 3.00 s, 40/s, 25,000 s per million.",
     )
+
+
+def _broken(_: Bench) -> Section:
+    raise RuntimeError("it cannot be measured")
+
+
+@pytest.mark.parametrize(
+    ("measured", "code", "said"),
+    [
+        ({"share": 71.0}, 0, []),
+        ({"share": 69.0}, 1, ["missed: share: 69 %, the target is ≥ 70 %"]),
+        ({"time": 10.0}, 1, ["missed: time: 10 s, the target is < 10 s"]),
+        ({"share": 80.0, "time": 9.0, "plain": 1e9}, 0, []),
+        ({"broken": 0.0, "share": 80.0}, 1, ["could not be run: broken"]),
+        ({"time": 11.0, "share": 1.0}, 1, ["missed: time: 11 s", "missed: share: 1 %"]),
+    ],
+)
+def test_the_exit_code_says_whether_every_target_is_met(
+    measured: dict[str, float],
+    code: int,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def line(what: str) -> Line:
+        at_least, below = {"share": (70.0, None), "time": (None, 10.0)}.get(what, (None, None))
+        unit = "%" if what == "share" else "s"
+        return Line(what=what, measured=measured[what], unit=unit, at_least=at_least, below=below)
+
+    runs = {
+        name: _broken if name == "broken" else lambda _, n=name: Section(title=n, how="", lines=(line(n),))
+        for name in measured
+    }
+    monkeypatch.setattr(command, "BENCHMARKS", runs)
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    assert command.main(list(measured)) == code
+    told = capsys.readouterr().err
+    assert [text for text in said if text not in told] == []
+    assert ("missed" in told) == any("missed" in text for text in said)

@@ -1,4 +1,7 @@
-"""Hearing `queue-control`: what is meant for this worker is obeyed, the rest is counted and passed over."""
+"""Hearing `queue-control`: what is meant for this worker is obeyed, the rest is counted and passed over.
+
+What nobody understands is also logged as a warning, now and then: somebody sends it in vain.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.sparingly import Sparingly
 from streamforge_utils.runtime.telemetry import PATIENCE_S, Identity
 
 CLOCK_SKEW_S = 5.0
 """Commands sent up to this long before the launch are read: clocks of two machines differ."""
 
 _KNOWN = ("start", "stop", "ping", "budget")
+_NOT_UNDERSTOOD = ("unknown", "invalid")
 _SHOWN = 200
 
 
@@ -43,6 +48,7 @@ class Commands:
         self._metrics = metrics
         self._clock = clock
         self._log = log
+        self._sparingly = Sparingly(clock)
         self.heard_at = clock.monotonic()
         """When the last command for this worker was heard, by the clock's `monotonic`."""
 
@@ -87,7 +93,10 @@ class Commands:
 
     def _count(self, kind: str, **details: object) -> None:
         self._metrics.count("commands", command=kind)
-        self._log.debug("command", kind=kind, **details)
+        if kind not in _NOT_UNDERSTOOD:
+            self._log.debug("command", kind=kind, **details)
+        elif (more := self._sparingly.speak(kind)) is not None:
+            self._log.warning("a command was ignored", kind=kind, not_logged_before=more, **details)
 
     def _failed(self, error: RetryableError, pause: float) -> None:
         self._metrics.count("retries", what="commands")

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+
+from streamforge_utils.model.commands import Command, encode_command
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.sparingly import Sparingly
+from tests.doubles.manualclock import ManualClock
+from tests.runtime.rig import CONTROL, QUEUE, NoParameters, Rig, worker
+
+
+def test_the_first_is_spoken_of_and_then_one_in_a_while_with_how_many_were_not() -> None:
+    clock = ManualClock(0)
+    sparingly = Sparingly(clock, every_s=10)
+    assert [sparingly.speak("a") for _ in range(3)] == [0, None, None]
+    assert sparingly.speak("b") == 0
+    clock.advance(9)
+    assert sparingly.speak("a") is None
+    clock.advance(1)
+    assert [sparingly.speak(kind) for kind in "aab"] == [3, None, 0]
+
+
+async def test_commands_that_nobody_understands_are_logged_without_filling_the_log(rig: Rig) -> None:
+    dances = [Message(b"k", encode_command(Command(command="dance", queue_id=QUEUE))) for _ in range(200)]
+    await rig.send(CONTROL, [*dances, *(Message(b"k", b"rubbish") for _ in range(200))])
+    await rig.command("ping")
+
+    async def run(_: Context[NoParameters]) -> None:
+        await rig.until_event("pong")
+
+    supervisor = rig.supervisor(worker(run))
+    assert await supervisor.run() == 0
+    lines = [json.loads(line) for line in rig.logs.getvalue().splitlines()]
+    warned = [(line["kind"], line["not_logged_before"]) for line in lines if line["level"] == "warning"]
+    assert warned == [("unknown", 0), ("invalid", 0)]
+    assert any("dance" in str(line.get("command")) for line in lines)
+    counted = supervisor._metrics.text().decode()
+    for kind in ("unknown", "invalid"):
+        assert f'streamforge_commands_total{{command="{kind}",target="dummy"}} 200.0' in counted

@@ -56,6 +56,7 @@ def test_images_parameters_and_a_collection_of_ones_own() -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"steps": steps(LOADER, SINK, "dummy-service")}, "targets", "is a diagnostic: a workflow proves what is stored"),
     ({"symbol": ""}, "symbol", "1 to 60"),
     ({"symbol": "BTC USDT"}, "symbol", "characters"),
     ({"symbol": "BTC/USDT"}, "symbol", "'/'"),

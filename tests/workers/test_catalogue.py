@@ -14,6 +14,7 @@ from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.reference import environment_table
 from streamforge_utils.runtime.settings import WorkerSettings
+from streamforge_utils.runtime.worker import Role
 from tests.places import ROOT
 
 REPOSITORY = ROOT
@@ -21,7 +22,7 @@ TARGETS = workers.targets()
 
 
 def test_the_targets_are_known() -> None:
-    assert {"loader-api-candles", "arango-candles"} <= set(TARGETS)
+    assert {"loader-api-candles", "arango-candles", "dummy-service"} <= set(TARGETS)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -29,7 +30,7 @@ def test_every_file_of_the_folder_defines_the_target_of_its_name(target: str) ->
     definition = workers.definition(target)
     assert definition.target == target
     assert definition.summary
-    assert definition.types
+    assert definition.types or definition.role is Role.DIAGNOSTIC
     definition.parameters()  # every parameter has a default
     for field in msgspec.structs.fields(definition.parameters):
         assert any(isinstance(meta, msgspec.Meta) and meta.description for meta in get_args(field.type)[1:]), field.name

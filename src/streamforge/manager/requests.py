@@ -102,6 +102,12 @@ def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
         if step.target in seen:
             raise InvalidInput("targets", f"target {step.target!r} is named twice: a workflow has one step of a target")
         seen.add(step.target)
+        if workers.definition(step.target).role is Role.DIAGNOSTIC:
+            raise InvalidInput(
+                "targets",
+                f"target {step.target!r} is a diagnostic: a workflow proves what is stored, and it makes things up; "
+                f"run it by hand, as services/{step.target}/README.md tells",
+            )
         if not type_name.startswith(tuple(workers.definition(step.target).types)):
             raise InvalidInput("targets", f"target {step.target!r} does not work on type {type_name!r}")
     roles = {workers.definition(step.target).role for step in steps}

@@ -1,4 +1,7 @@
-"""Runs a worker: `python -m streamforge.workers TARGET [--debug]`; its settings are the environment's."""
+"""Runs a worker: `python -m streamforge.workers TARGET [--debug] [--PARAMETER VALUE …]`.
+
+Its settings are the environment's; every parameter of a target can be given as an option too, which then counts.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,29 @@ from streamforge import wiring
 from streamforge.workers import definition, targets
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.runtime.ending import EXIT_CONFIG
+from streamforge_utils.runtime.options import environment_of, help_text
 from streamforge_utils.runtime.process import run_worker
 
-USAGE = f"usage: python -m streamforge.workers TARGET [--debug]\nTARGET: {', '.join(targets())}"
+USAGE = (
+    "usage: python -m streamforge.workers TARGET [--debug] [--PARAMETER VALUE ...]\n"
+    f"TARGET: {', '.join(targets())}; TARGET --help tells its parameters"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker that `arguments` (or `STREAMFORGE_TARGET`) name; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     environ = dict(os.environ)
-    if "--debug" in given:
-        given.remove("--debug")
-        environ["STREAMFORGE_DEBUG"] = "true"
-    if not given and environ.get("STREAMFORGE_TARGET"):
-        given = [environ["STREAMFORGE_TARGET"]]
-    if len(given) != 1 or given[0].startswith("-"):
-        print(USAGE, file=sys.stderr)
-        return EXIT_CONFIG
+    if environ.get("STREAMFORGE_TARGET") and (not given or given[0].startswith("--")):
+        given.insert(0, environ["STREAMFORGE_TARGET"])
     try:
+        if not given or given[0].startswith("-"):
+            raise InvalidInput("target", "no target is named")
         found = definition(given[0])
+        if "--help" in given or "-h" in given:
+            print(help_text(found, f"python -m streamforge.workers {found.target} [OPTIONS]"))
+            return 0
+        environ.update(environment_of(found, given[1:]))
     except InvalidInput as error:
         print(f"{error}\n{USAGE}", file=sys.stderr)
         return EXIT_CONFIG

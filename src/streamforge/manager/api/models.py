@@ -258,7 +258,7 @@ class Target(View):
     """A kind of worker."""
 
     target: str = Field(examples=["loader-api-candles"])
-    role: Literal["loader", "sink"]
+    role: Literal["loader", "sink", "diagnostic"]
     summary: str
     types: list[str] = Field(description="The types it works on, or what they begin with.")
     parameters: dict[str, Any] = Field(description="JSON Schema 2020-12 of its parameters.")

@@ -172,7 +172,7 @@ def _step(step: workflow.Step) -> models.Step:
     latest = step.attempt
     return models.Step(
         target=step.target,
-        role=step.role.value,
+        role="loader" if step.role is Role.LOADER else "sink",
         telemetry_id=step.telemetry_id,
         status=step.status.value,
         image=step.image,

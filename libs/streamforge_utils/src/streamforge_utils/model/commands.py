@@ -17,7 +17,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: `start` `stop` `ping` `budget`; a worker ignores and logs what it does not know.
     queue_id: the workflow that is meant, or `*` for all. target, telemetry_id: narrow it to a step.
     timestamp: when it was sent, unix seconds; `sent_at` is accepted for it.
-    payload: `budget` carries {"weight_per_minute": N}.
+    payload: `budget` carries {"weight_per_minute": N}; some workers obey commands of their own with another one.
     """
 
     command: str

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streamforge_utils.model.commands import Command, decode_command
-from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Consumer, Received
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.owncommands import OwnCommands
 from streamforge_utils.runtime.retrying import retry
 from streamforge_utils.runtime.sparingly import Sparingly
 from streamforge_utils.runtime.telemetry import PATIENCE_S, Identity
@@ -36,6 +37,7 @@ class Commands:
         stop: Callable[[], None],
         ping: Callable[[float], None],
         budget: Callable[[int], None],
+        own: OwnCommands,
         metrics: Metrics,
         clock: Clock,
         log: Log,
@@ -45,6 +47,7 @@ class Commands:
         self._stop = stop
         self._ping = ping
         self._budget = budget
+        self._own = own
         self._metrics = metrics
         self._clock = clock
         self._log = log
@@ -72,7 +75,7 @@ class Commands:
         meant = command.meant_for(identity.queue_id, identity.target, identity.producer)
         if not meant or command.attempt not in (None, identity.attempt):
             self._count("foreign", command=command.command[:_SHOWN], queue_id=command.queue_id[:_SHOWN])
-        elif command.command not in _KNOWN:
+        elif command.command not in _KNOWN and command.command not in self._own:
             self._count("unknown", command=command.command[:_SHOWN])
         else:
             self._do(command, message)
@@ -90,6 +93,11 @@ class Commands:
                 self._budget(weight)
             else:
                 self._count("invalid", error=f"budget {weight!r:.80} is no weight", offset=message.offset)
+        elif command.command in self._own:
+            try:
+                self._own.put(command.command, command.payload)
+            except InvalidInput as error:
+                self._count("invalid", error=str(error)[:_SHOWN], offset=message.offset)
 
     def _count(self, kind: str, **details: object) -> None:
         self._metrics.count("commands", command=kind)

@@ -70,7 +70,7 @@ class Connector:
         return await self._patiently("the bus", lambda: bus.consumer([topic], start_time_ms=since_ms))
 
     async def ensure_topic(self, admin: BusAdmin, topic: str) -> None:
-        """Make a topic of the platform if nobody has; normally the manager did."""
+        """Make a topic if nobody has; normally the manager did."""
 
         async def make() -> None:
             if topic not in await admin.topics():
@@ -82,6 +82,8 @@ class Connector:
         """The parts that `definition` uses. Raises RetryableError, PermanentError (no data topic) or ConfigError."""
         settings, tally, metrics, clock = self._settings, self._tally, self._metrics, self._clock
         parts = Parts()
+        if definition.makes_topic and definition.uses & {Use.INPUT, Use.OUTPUT}:
+            await self.ensure_topic(bus, settings.kafka_topic)
         if Use.EXCHANGE in definition.uses:
 
             async def make_exchange() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -20,9 +20,11 @@ from streamforge_utils.runtime.input import Input
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.output import Output
+from streamforge_utils.runtime.owncommands import OwnCommands
 from streamforge_utils.runtime.retrying import retry
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.telemetry import Telemetry
 
 P = TypeVar("P", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -68,6 +70,8 @@ class Context(Generic[P]):
         parameters: P,
         parts: Parts,
         *,
+        own_commands: OwnCommands,
+        telemetry: Telemetry,
         tally: Tally,
         metrics: Metrics,
         clock: Clock,
@@ -84,6 +88,8 @@ class Context(Generic[P]):
         self.clock = clock
         self.log = log
         self._settings = settings
+        self._own_commands = own_commands
+        self._telemetry = telemetry
         self._parts = parts
         self._metrics = metrics
 
@@ -116,6 +122,14 @@ class Context(Generic[P]):
     def exchange(self) -> Exchange:
         """The exchange."""
         return _declared(self._parts.exchange, "exchange")
+
+    async def command(self) -> msgspec.Struct:
+        """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""
+        return await self._own_commands.next()
+
+    async def tell(self, extra: Mapping[str, Any]) -> None:
+        """Say `loading` now, beside the heartbeats: the progress and `extra`. Waits while the bus is slow."""
+        await self._telemetry.loading(extra)
 
     async def retry(self, what: str, call: Callable[[], Awaitable[T]], *, patience_s: float) -> T:
         """Await `call()` again while it raises RetryableError, for at most `patience_s`; the wait is reported.

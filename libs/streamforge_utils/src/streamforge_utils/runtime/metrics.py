@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.runtime.families import Family, Follower
 
 DEFAULT_PORT = 8000
 _REQUEST_LIMIT_S = 5.0
@@ -45,22 +46,31 @@ class Metrics:
     """Metric families `streamforge_*`, each with the label `target`; made on first use.
 
     A family has one set of label names; a report with another one is dropped, never an error. It is an `Observer`
-    save for the waiting, which `waits` receives.
+    save for the waiting, which `waits` receives. families: those that the worker has beside.
     """
 
-    def __init__(self, target: str, waits: Callable[[str | None, int | None], None] | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        waits: Callable[[str | None, int | None], None] | None = None,
+        families: Sequence[Family] = (),
+    ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._target = target
         self._waits = waits
         self._families: dict[str, tuple[Counter | Gauge | Histogram, frozenset[str]]] = {}
         self._lock = threading.Lock()
+        self._followers = [(family.of, Follower(family, self.registry)) for family in families]
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Add to a counter."""
         family = self._family(Counter, name, labels)
         if isinstance(family, Counter):
             family.labels(target=self._target, **labels).inc(amount)
+        for followed, follower in self._followers:
+            if followed == name:
+                follower.follow(amount, labels)
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Set a gauge."""

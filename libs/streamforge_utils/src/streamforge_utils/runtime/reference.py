@@ -16,7 +16,15 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 def environment_table(definition: Definition[P]) -> str:
     """A Markdown table of every variable that the worker reads, its parameters last; ends in a newline."""
-    return table([*variables(WorkerSettings, uses=definition.uses), *variables(definition.parameters)])
+    common = (
+        msgspec.structs.replace(
+            row, required=False, shown=definition.defaults[row.name].replace("{QUEUE_ID}", "QUEUE_ID")
+        )
+        if row.name in definition.defaults
+        else row
+        for row in variables(WorkerSettings, uses=definition.uses)
+    )
+    return table([*common, *variables(definition.parameters)])
 
 
 def table(rows: Iterable[Variable]) -> str:

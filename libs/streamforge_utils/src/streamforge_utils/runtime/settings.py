@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
@@ -73,7 +74,8 @@ def exchange_problems(urls: Sequence[str], weight_per_minute: int, weight_name: 
     return problems
 
 
-def _queue_id(text: str) -> str:
+def check_queue_id(text: str) -> str:
+    """`text` itself. Raises ValueError for what no bus and no launcher would take as a name."""
     if _NAME.fullmatch(text) is None:
         raise ValueError("it holds other than letters, digits and `._-`, or is too long")
     return text
@@ -162,7 +164,7 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What every worker reads. `load_worker` reads and checks it."""
 
-    queue_id: Annotated[str, variable("QUEUE_ID", "the workflow that the worker belongs to", check=_queue_id)]
+    queue_id: Annotated[str, variable("QUEUE_ID", "the workflow that the worker belongs to", check=check_queue_id)]
     symbol: Annotated[
         str, variable("SYMBOL", "the symbol as the exchange spells it, e.g. `BTCUSDT`", check=check_symbol)
     ]
@@ -283,13 +285,27 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
     Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
     """
     problems = not_yet(environ)
-    settings = read(WorkerSettings, environ, problems, uses=definition.uses)
     parameters = read(definition.parameters, environ, problems)
+    if parameters is not None:
+        try:
+            definition = definition.adapted(parameters)
+        except InvalidInput as error:
+            problems.append(str(error))
+    settings = read(WorkerSettings, with_defaults(definition, environ), problems, uses=definition.uses)
     if settings is not None:
         settings = _checked(settings, definition, problems)
     if problems or settings is None or parameters is None:
         raise settings_error(problems)
     return settings, parameters
+
+
+def with_defaults(definition: Definition[P], environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ`, and what the definition can do without where `environ` lacks it."""
+    lacking = {name: text for name, text in definition.defaults.items() if not environ.get(name)}
+    return {
+        **environ,
+        **{name: text.replace("{QUEUE_ID}", environ.get("QUEUE_ID", "")) for name, text in lacking.items()},
+    }
 
 
 def _checked(settings: WorkerSettings, definition: Definition[P], problems: list[str]) -> WorkerSettings:

@@ -19,6 +19,7 @@ from streamforge_utils.runtime.ending import EXIT_FAILED, FINISHED, Ending, Stop
 from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.logs import Log, Redactor
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
+from streamforge_utils.runtime.owncommands import OwnCommands
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
@@ -55,7 +56,7 @@ class Supervisor(Generic[P]):
     ) -> None:
         self.stop = Stop()
         self.hard_exit = False
-        self._definition = definition
+        self._definition = definition = definition.adapted(parameters)
         self._settings = settings
         self._parameters = parameters
         self._clock = clock or SystemClock()
@@ -63,7 +64,11 @@ class Supervisor(Generic[P]):
         self._handle_signals = handle_signals
         self._log = log
         self._launched_at = self._clock.now_ms() / 1000 if settings.launched_at is None else settings.launched_at
-        self._metrics = Metrics(definition.target, lambda reason, until_ms: self._tally.adapter_waits(reason, until_ms))
+        self._metrics = Metrics(
+            definition.target,
+            lambda reason, until_ms: self._tally.adapter_waits(reason, until_ms),
+            families=definition.families,
+        )
         self._tally = Tally(self._clock, lambda who, s: self._metrics.count("waiting_seconds", s, who=who))
         self._connector = Connector(
             settings, wiring, tally=self._tally, metrics=self._metrics, clock=self._clock, log=log
@@ -80,6 +85,7 @@ class Supervisor(Generic[P]):
         self._speaker: asyncio.Task[None] | None = None
         self._server: MetricsServer | None = None
         self._parts = Parts()
+        self._own_commands = OwnCommands(definition.commands)
         self._budget: int | None = None
 
     async def run(self) -> int:
@@ -126,6 +132,7 @@ class Supervisor(Generic[P]):
             stop=self.stop.by_command,
             ping=telemetry.pong,
             budget=self._set_budget,
+            own=self._own_commands,
             metrics=self._metrics,
             clock=self._clock,
             log=self._log,
@@ -171,10 +178,14 @@ class Supervisor(Generic[P]):
 
     async def _work(self, bus: MessageBus) -> None:
         self._parts = await self._connector.parts(self._definition, bus)
+        if self._telemetry is None:
+            raise RuntimeError("work begins after `started`")
         context = Context(
             self._settings,
             self._parameters,
             self._parts,
+            own_commands=self._own_commands,
+            telemetry=self._telemetry,
             tally=self._tally,
             metrics=self._metrics,
             clock=self._clock,

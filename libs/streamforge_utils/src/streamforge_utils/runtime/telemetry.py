@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +22,8 @@ PATIENCE_S = 20.0
 """How long a bus that does not answer is asked again before that is the worker's error."""
 
 _OUTBOX_EVENTS = 1000
+_TOLD_EVENTS = 100
+"""Of these, so many may be the work's own."""
 _MESSAGE_CHARACTERS = 2000
 
 
@@ -62,6 +66,8 @@ class Telemetry:
         self._redact = redactor
         self._outbox: asyncio.Queue[Event | None] = asyncio.Queue(_OUTBOX_EVENTS)
         self._heartbeats_waiting = 0
+        self._told: deque[Event] = deque()
+        self._may_tell = asyncio.Semaphore(_TOLD_EVENTS)
         self._ended = False
         self._confirmed_at = clock.monotonic()
         metrics.gauge_by("heartbeat_age_seconds", lambda: clock.monotonic() - self._confirmed_at)
@@ -75,6 +81,18 @@ class Telemetry:
         if self._heartbeats_waiting == 0 and self._put(self._event("loading", extra=_builtins(self._tally.snapshot()))):
             self._heartbeats_waiting += 1
 
+    async def loading(self, extra: Mapping[str, Any]) -> None:
+        """Say `loading` with the progress of now and `extra`, after what was said before; waits while the bus is slow.
+
+        It is not yet confirmed on return, but goes before the last word.
+        """
+        await self._may_tell.acquire()
+        event = self._event("loading", extra=_builtins(self._tally.snapshot()) | dict(extra))
+        if self._put(event):
+            self._told.append(event)
+        else:
+            self._may_tell.release()
+
     def pong(self, ping_ts: float | None) -> None:
         """Answer a ping. ping_ts: when it was sent, unix seconds."""
         self._put(self._event("pong", ping_ts=ping_ts, ponged_at=self._clock.now_ms() / 1000))
@@ -86,9 +104,12 @@ class Telemetry:
             while not self._outbox.empty():
                 batch.append(self._outbox.get_nowait())
             events = [event for event in batch if event is not None]
-            self._heartbeats_waiting -= sum(event.event == "loading" for event in events)
+            told = self._told_in(events)
+            self._heartbeats_waiting -= sum(event.event == "loading" for event in events) - told
             if events:
                 await self._send(events, PATIENCE_S)
+            for _ in range(told):
+                self._may_tell.release()
             if len(events) < len(batch):
                 return
 
@@ -129,6 +150,15 @@ class Telemetry:
         if not speaker.done():
             speaker.cancel()
             await asyncio.wait([speaker], timeout=patience_s)
+
+    def _told_in(self, events: list[Event]) -> int:
+        """How many of `events` are the work's own; these are forgotten."""
+        count = 0
+        for event in events:
+            if self._told and event is self._told[0]:
+                self._told.popleft()
+                count += 1
+        return count
 
     def _put(self, event: Event) -> bool:
         if self._ended:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
+
+from streamforge_utils.runtime.families import Family
 
 if TYPE_CHECKING:
     from streamforge_utils.runtime.context import Context
@@ -15,10 +17,15 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 
 class Role(StrEnum):
-    """loader: brings records from the exchange to a topic. sink: brings records from a topic to the store."""
+    """What a worker is to a workflow.
+
+    loader: brings records from the exchange to a topic. sink: brings records from a topic to the store.
+    diagnostic: belongs to no workflow; it is run by hand, to see whether the rest works.
+    """
 
     LOADER = "loader"
     SINK = "sink"
+    DIAGNOSTIC = "diagnostic"
 
 
 class Use(StrEnum):
@@ -36,6 +43,11 @@ class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     summary: one line for the catalogue. types: what the types that it works on begin with (`api_candles_`).
     parameters: a struct whose fields all have a default and a description; each is read from `STREAMFORGE_<FIELD>`.
     run: the work; it returns when all is done, raises when it cannot be done, and lets itself be cancelled.
+    commands: what it obeys beside the common commands, each with the type of its payload; `ctx.command()` gives them.
+    defaults: common settings that it can do without, by variable; `{QUEUE_ID}` in one stands for that variable's value.
+    families: metric families that it has beside the common ones.
+    makes_topic: it makes its data topic where nobody has; the others leave that to the manager.
+    adapt: what the definition becomes with given parameters; a worker whose parts depend on them needs it.
     """
 
     target: str
@@ -45,6 +57,15 @@ class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     parameters: type[P]
     uses: frozenset[Use]
     run: Callable[[Context[P]], Awaitable[None]]
+    commands: Mapping[str, type[msgspec.Struct]] = {}
+    defaults: Mapping[str, str] = {}
+    families: tuple[Family, ...] = ()
+    makes_topic: bool = False
+    adapt: Callable[[Definition[P], P], Definition[P]] | None = None
+
+    def adapted(self, parameters: P) -> Definition[P]:
+        """The definition as it is with `parameters`. Raises InvalidInput where they do not go together."""
+        return self if self.adapt is None else self.adapt(self, parameters)
 
     def json_schema(self) -> dict[str, Any]:
         """The JSON Schema (2020-12) of the parameters."""

@@ -1,0 +1,1 @@
+"""What dummy-service plays, one file per part."""

@@ -12,9 +12,8 @@ import msgspec
 
 from streamforge.cli import output, views
 from streamforge.cli.client import path_part
-from streamforge.cli.errors import CliError, Interrupted
+from streamforge.cli.errors import CliError, Interrupted, exit_code
 from streamforge.cli.loading import Ended, Request, followed, show_segments
-from streamforge.cli.main import exit_code
 from streamforge.cli.own_manager import configure_logs
 from streamforge.cli.picture import chart
 from streamforge.cli.places import BINANCE, EXCHANGE_VARIABLE, TEST, known_origin

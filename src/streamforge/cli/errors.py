@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.errors import ConfigError, InvalidInput, StreamForgeError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -47,3 +47,10 @@ class ApiProblem(CliError):
         self.status = status
         self.kind = kind
         self.exit_code = EXIT_USAGE if kind == "invalid-input" else EXIT_FAILED
+
+
+def exit_code(error: StreamForgeError) -> int:
+    """2 for what the user has to change in the command or the settings, 1 for what went wrong."""
+    if isinstance(error, CliError):
+        return error.exit_code
+    return EXIT_USAGE if isinstance(error, InvalidInput | ConfigError) else EXIT_FAILED

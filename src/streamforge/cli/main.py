@@ -11,8 +11,8 @@ import typer
 
 from streamforge.cli import options
 from streamforge.cli.app import PROGRAM, app
-from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, CliError, PipeClosed
-from streamforge_utils.model.errors import ConfigError, InvalidInput, StreamForgeError
+from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, PipeClosed, exit_code
+from streamforge_utils.model.errors import StreamForgeError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,13 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(
             f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", EXIT_FAILED
         )
-
-
-def exit_code(error: StreamForgeError) -> int:
-    """2 for what the user has to change in the command or the settings, 1 for what went wrong."""
-    if isinstance(error, CliError):
-        return error.exit_code
-    return EXIT_USAGE if isinstance(error, InvalidInput | ConfigError) else EXIT_FAILED
 
 
 def _usage(error: typer.TyperException) -> int:

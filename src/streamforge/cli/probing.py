@@ -1,0 +1,249 @@
+"""Sends commands and waits for what workers answer: the work behind `debug_producer.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from streamforge_utils.model.commands import ANY_QUEUE, Command, encode_command
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.events import Event, decode_event
+from streamforge_utils.ports.bus import Consumer, Message, Producer, Start, TopicSpec
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.retrying import retry
+
+PONG = "pong"
+_SAME_S = 1e-6
+"""Two times that differ by less are one: another client's JSON may have cut the last digits."""
+_POLL_S = 1.0
+_POLL_MESSAGES = 1000
+_REMEMBERED = 1000
+"""Commands whose answers are still told apart."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent, how often, and what is waited for. queue_id: `*` for all. target: None for every worker.
+
+    command: None sends nothing. expect: the event that must follow each command; None waits for none. interval_s: from
+    one command to the next. timeout_s: how long one answer is waited for, and how long the bus may be silent.
+    """
+
+    queue_id: str
+    command: str | None = None
+    target: str | None = None
+    payload: dict[str, Any] | None = None
+    expect: str | None = None
+    repeat: int = 1
+    interval_s: float = 1.0
+    timeout_s: float = 10.0
+    follow: bool = False
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """What came of it. rtts_s: from the moment a ping is given to the bus until a pong to it was read."""
+
+    sent: int = 0
+    answered: int = 0
+    rtts_s: list[float] = []
+
+
+class Report(Protocol):
+    """Is told what happens, as it happens."""
+
+    def sending(self, number: int, command: Command) -> None:
+        """A command is given to the bus; the first has number 1."""
+
+    def answered(self, number: int, event: Event, rtt_s: float | None) -> None:
+        """An expected event came, or another worker's pong to the same ping. rtt_s: of a pong."""
+
+    def missing(self, number: int, expected: str, timeout_s: float) -> None:
+        """An expected event did not come."""
+
+    def followed(self, event: Event) -> None:
+        """An event of the queue, where events are followed."""
+
+
+class _Wait:
+    """The wait for the answer to one command."""
+
+    def __init__(self, number: int, command: Command, begun: float) -> None:
+        self.number = number
+        self.command = command
+        self.begun = begun
+        self.over = asyncio.Event()
+        self.expired = False
+
+
+class Probe:
+    """One run of a request. `connect` first, then `run`."""
+
+    def __init__(
+        self,
+        request: Request,
+        bus: MessageBus,
+        report: Report,
+        *,
+        control_topic: str,
+        events_topic: str,
+        clock: Clock,
+        now_s: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.result = Result()
+        self._request = request
+        self._bus = bus
+        self._report = report
+        self._control = control_topic
+        self._events = events_topic
+        self._clock = clock
+        self._now_s = now_s
+        self._waits: deque[_Wait] = deque(maxlen=_REMEMBERED)
+        self._last_ms = 0
+        self._consumer: Consumer | None = None
+        self._producer: Producer | None = None
+
+    async def connect(self) -> None:
+        """Subscribe to the events, then make ready to send: no answer can be missed.
+
+        Raises RetryableError (also if it takes longer than the time-out), PermanentError or ConfigError.
+        """
+        try:
+            async with asyncio.timeout(self._request.timeout_s):
+                there = await self._bus.topics()
+                for topic in (self._events, self._control):
+                    if topic not in there:
+                        await self._bus.create_topic(TopicSpec(name=topic))
+                self._consumer = await self._bus.consumer([self._events], start=Start.LATEST)
+                if self._request.command is not None:
+                    self._producer = await self._bus.producer()
+        except TimeoutError:
+            raise RetryableError(f"the bus did not answer within {self._request.timeout_s:g} s") from None
+
+    async def run(self) -> bool:
+        """Send and wait as the request says; true if every expected answer came. With `follow` it ends by cancelling.
+
+        Raises as `connect` does.
+        """
+        reading = asyncio.create_task(self._read(), name="events")
+        sending = asyncio.create_task(self._send_all(), name="commands")
+        try:
+            await asyncio.wait({reading, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                await reading
+            await sending
+            if self._request.follow:
+                await reading
+        finally:
+            for task in (reading, sending):
+                task.cancel()
+            await asyncio.wait({reading, sending})
+        return self.complete
+
+    @property
+    def complete(self) -> bool:
+        """Whether every command was sent and every expected answer came."""
+        wanted = self._request.repeat if self._request.command is not None else 0
+        return self.result.sent == wanted and (self._request.expect is None or self.result.answered == wanted)
+
+    async def _send_all(self) -> None:
+        request = self._request
+        if request.command is None:
+            return
+        for number in range(1, request.repeat + 1):
+            begun = self._clock.monotonic()
+            wait = await self._send(number, request.command)
+            if request.expect is not None:
+                await self._wait_for(wait)
+            if number < request.repeat:
+                await self._clock.sleep(max(0.0, begun + request.interval_s - self._clock.monotonic()))
+
+    async def _send(self, number: int, name: str) -> _Wait:
+        request = self._request
+        # A pong tells by the time which ping it answers: no two have the same.
+        self._last_ms = max(self._clock.now_ms(), self._last_ms + 1)
+        now = self._last_ms / 1000
+        command = Command(
+            command=name,
+            queue_id=request.queue_id,
+            target=request.target,
+            payload=request.payload,
+            timestamp=now,
+            sent_at=now,
+        )
+        if self._producer is None:
+            raise RuntimeError("connect first")
+        wait = _Wait(number, command, self._now_s())
+        self._waits.append(wait)
+        self._report.sending(number, command)
+        try:
+            async with asyncio.timeout(request.timeout_s):
+                await self._producer.send(self._control, [Message(request.queue_id.encode(), encode_command(command))])
+        except TimeoutError:
+            raise RetryableError(
+                f"topic {self._control}: the bus did not take the command within {request.timeout_s:g} s"
+            ) from None
+        self.result.sent += 1
+        return wait
+
+    async def _wait_for(self, wait: _Wait) -> None:
+        try:
+            async with asyncio.timeout(self._request.timeout_s):
+                await wait.over.wait()
+        except TimeoutError:
+            wait.expired = True
+            self._report.missing(wait.number, self._request.expect or "", self._request.timeout_s)
+
+    async def _read(self) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            raise RuntimeError("connect first")
+        while True:
+            received = await retry(
+                lambda: consumer.poll(_POLL_MESSAGES, _POLL_S), clock=self._clock, patience_s=self._request.timeout_s
+            )
+            for message in received:
+                try:
+                    event = decode_event(message.value)
+                except PermanentError:
+                    continue  # whatever lies on the topic, it answers nothing
+                self._heard(event)
+
+    def _heard(self, event: Event) -> None:
+        request = self._request
+        if request.queue_id not in (event.queue_id, ANY_QUEUE) or request.target not in (None, event.target):
+            return
+        if request.follow:
+            self._report.followed(event)
+        if event.event != request.expect:
+            return
+        for wait in self._waits:
+            if event.event == PONG:
+                if _is_same(event.ping_ts, wait.command.sent):
+                    self._answer(wait, event, self._now_s() - wait.begun)
+                    return
+            elif not wait.over.is_set() and not wait.expired:
+                self._answer(wait, event, None)
+                return
+
+    def _answer(self, wait: _Wait, event: Event, rtt_s: float | None) -> None:
+        if rtt_s is not None:
+            self.result.rtts_s.append(rtt_s)
+        if not wait.over.is_set() and not wait.expired:
+            self.result.answered += 1
+            wait.over.set()
+        self._report.answered(wait.number, event, rtt_s)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest of `values` (not empty) that `percent` % of them do not exceed."""
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
+
+
+def _is_same(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and abs(one - other) < _SAME_S

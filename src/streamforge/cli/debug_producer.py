@@ -15,6 +15,7 @@ import msgspec
 
 from streamforge import wiring
 from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, UsageProblem, exit_code
+from streamforge.cli.places import DATA_VARIABLE, data_directory
 from streamforge.cli.probing import PONG, Probe, Request, Result, percentile
 from streamforge_utils.model.commands import ANY_QUEUE, Command
 from streamforge_utils.model.errors import StreamForgeError
@@ -193,8 +194,8 @@ def _event(event: Event) -> dict[str, Any]:
 
 
 def _address(environ: Mapping[str, str]) -> BusAddress:
-    problems = not_yet(environ)
-    address = read(BusAddress, environ, problems)
+    problems = not_yet({name: text for name, text in environ.items() if name.startswith("KAFKA_")})
+    address = read(BusAddress, {**environ, DATA_VARIABLE: str(data_directory(None, environ))}, problems)
     if address is None or problems:
         raise settings_error(problems)
     return address

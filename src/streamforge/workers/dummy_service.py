@@ -86,9 +86,9 @@ class SimulateLoading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailAfter(msgspec.Struct, frozen=True, kw_only=True):
-    """Payload of the command `fail-after`; seconds: from when the command is obeyed."""
+    """Payload of the command `fail-after`."""
 
-    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    seconds: Annotated[float, msgspec.Meta(ge=0, description="fail so many seconds after the command is obeyed")]
 
 
 async def run(ctx: Context[Parameters]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from streamforge import workers
 from streamforge.manager.describing import asyncapi, schemas
+from streamforge.manager.policy import Policy
 from streamforge_utils.model.candles import CANDLE_FIELDS, decode_candle, stored_document
 from streamforge_utils.model.commands import decode_command
 from streamforge_utils.model.events import Progress, decode_event
@@ -19,7 +20,10 @@ from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import problem
 from tests.places import schemas as schemas_of_others
 
-NAMES = ["command", "event", "progress", "candle", "stored-candle", "end-of-stream", "dead-letter-headers"]
+NAMES = [
+    *("command", "event", "progress", "candle", "stored-candle", "end-of-stream", "dead-letter-headers"),
+    *("payload-simulate-loading", "payload-fail-after"),
+]
 
 
 def asyncapi_schema() -> dict[str, Any]:
@@ -86,7 +90,14 @@ def test_the_examples_are_read_by_the_code_that_reads_the_topics() -> None:
     def bodies(name: str) -> list[bytes]:
         return [json.dumps(example).encode() for example in found[name]["examples"]]
 
-    assert [decode_command(body).command for body in bodies("command")] == ["start", "stop", "ping", "budget"]
+    told = [decode_command(body) for body in bodies("command")]
+    assert [command.command for command in told] == [
+        *("start", "stop", "ping", "budget", "simulate-loading", "fail-after"),
+    ]
+    own = workers.definition("dummy-service").commands
+    for command in told[4:]:
+        msgspec.convert(command.payload, own[command.command])
+        jsonschema.validate(command.payload, found[f"payload-{command.command}"])
     assert [decode_event(body).event for body in bodies("event")] == ["started", "loading", "finished", "error", "pong"]
     assert msgspec.json.decode(bodies("progress")[0], type=Progress).share == 0.5
     candle = bodies("candle")[0]
@@ -151,6 +162,23 @@ def test_the_asyncapi_document_names_the_four_topics_and_holds_no_dangling_refer
         assert found
     used = {operation["channel"]["$ref"].rpartition("/")[2] for operation in document["operations"].values()}
     assert used == set(document["channels"])
+
+
+def test_kafka_bindings_say_keys_groups_and_how_topics_are_kept() -> None:
+    document = asyncapi.document()
+    assert document["asyncapi"] == "3.1.0"
+    kept = {name: channel["bindings"]["kafka"]["topicConfiguration"] for name, channel in document["channels"].items()}
+    assert kept["data"] == {"cleanup.policy": ["delete"], "retention.ms": -1, "retention.bytes": -1}
+    assert kept["dlq"]["retention.bytes"] == Policy().dlq_max_bytes
+    assert {channel["bindings"]["kafka"]["partitions"] for channel in document["channels"].values()} == {1}
+    for message in document["components"]["messages"].values():
+        assert message["bindings"]["kafka"]["key"]["type"] == "string"
+        assert message["examples"]
+    groups = {name for name, operation in document["operations"].items() if "groupId" in str(operation.get("bindings"))}
+    assert groups == {"receiveRecord", "receiveDeadLetter"}
+    validator = jsonschema.Draft7Validator(asyncapi_schema())
+    document["channels"]["data"]["bindings"]["kafka"]["partitions"] = "one"
+    assert not validator.is_valid(document)  # so the schema does look at the bindings
 
 
 async def test_the_openapi_document_is_valid_and_says_who_may_what(client: httpx.AsyncClient) -> None:

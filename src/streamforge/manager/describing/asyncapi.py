@@ -1,18 +1,22 @@
-"""The topics as AsyncAPI 3.0: who sends which message where, with the same schemas as `schemas.py`."""
+"""The topics as AsyncAPI 3.1: who sends which message where, with the same schemas as `schemas.py`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 from streamforge.manager.describing import schemas
+from streamforge.manager.policy import Policy
 from streamforge_utils.model import names
 from streamforge_utils.model.markers import EOS_KEY
 
-VERSION = "3.0.0"
+VERSION = "3.1.0"
+_BINDING = "0.5.0"
+"""Version of the Kafka bindings."""
 CONTROL_TOPIC = "queue-control"
 EVENTS_TOPIC = "queue-events"
-_QUEUE_PARAMETER = {
+_QUEUE_PARAMETER: dict[str, Any] = {
     "queue_id": {
         "description": "the workflow, as POST /queues/start named it",
         "examples": ["wf-btcusdt-api_candles_1m-20240801-abc123"],
@@ -25,10 +29,10 @@ def document() -> dict[str, Any]:
     """The AsyncAPI document."""
     found = schemas.message_schemas()
     messages = {name: _message(name, found[name]) for name in _NAMES}
-    messages["command"]["bindings"] = {"kafka": {"key": _key("queue_id, or * for every workflow")}}
-    messages["event"]["bindings"] = {"kafka": {"key": _key("queue_id")}}
-    messages["candle"]["bindings"] = {"kafka": {"key": _key("the record's _key")}}
-    messages["end-of-stream"]["bindings"] = {"kafka": {"key": {"type": "string", "const": EOS_KEY.decode()}}}
+    messages["command"]["bindings"] = _kafka(key=_key("queue_id, or * for every workflow"))
+    messages["event"]["bindings"] = _kafka(key=_key("queue_id"))
+    messages["candle"]["bindings"] = _kafka(key=_key("the record's _key"))
+    messages["end-of-stream"]["bindings"] = _kafka(key={"type": "string", "const": EOS_KEY.decode()})
     messages["dead-letter"] = {
         "name": "dead-letter",
         "title": "Dead letter",
@@ -36,18 +40,29 @@ def document() -> dict[str, Any]:
         "contentType": "application/octet-stream",
         "headers": {"$ref": "#/components/schemas/dead-letter-headers"},
         "payload": {"description": "The original bytes, whatever they are."},
+        "bindings": _kafka(key=_key("the original key")),
+        "examples": [{"headers": dict(example)} for example in found["dead-letter-headers"]["examples"]],
     }
     channels = {
-        "control": _channel(CONTROL_TOPIC, "What workers are told.", ["command"]),
-        "events": _channel(EVENTS_TOPIC, "What workers say.", ["event"]),
+        "control": _channel(CONTROL_TOPIC, "What workers are told.", ["command"], {}),
+        "events": _channel(EVENTS_TOPIC, "What workers say.", ["event"], {}),
         "data": _channel(
-            names.data_topic("{queue_id}"), "The records of one workflow; one partition.", ["candle", "end-of-stream"]
+            names.data_topic("{queue_id}"),
+            "The records of one workflow, all of them until it is over; one partition.",
+            ["candle", "end-of-stream"],
+            {"retention.ms": -1, "retention.bytes": -1},
         ),
         "dlq": _channel(
             names.dlq_topic(names.data_topic("{queue_id}")),
             "What of one workflow could not be stored.",
             ["dead-letter"],
+            {"retention.ms": -1, "retention.bytes": Policy().dlq_max_bytes},
         ),
+    }
+    group = {
+        "type": "string",
+        "description": "QUEUE_ID-TARGET: the processes of one step share the topic",
+        "examples": [names.consumer_group(_QUEUE_PARAMETER["queue_id"]["examples"][0], "arango-candles")],
     }
     return {
         "asyncapi": VERSION,
@@ -58,21 +73,39 @@ def document() -> dict[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
+        "servers": {
+            "kafka": {
+                "host": "{brokers}",
+                "protocol": "kafka-secure",
+                "description": "The brokers of KAFKA_BOOTSTRAP_SERVERS; the embedded bus has the same topics.",
+                "variables": {"brokers": {"description": "HOST:PORT of a broker", "default": "localhost:9093"}},
+                "security": [{"$ref": "#/components/securitySchemes/scram"}],
+            }
+        },
         "channels": channels,
         "operations": {
             "sendCommand": _operation("send", "control", ["command"], "queue-manager commands the workers"),
+            "receiveCommand": _operation("receive", "control", ["command"], "every worker reads them all, in no group"),
+            "sendEvent": _operation("send", "events", ["event"], "a worker says how it is"),
             "receiveEvent": _operation("receive", "events", ["event"], "queue-manager hears the workers"),
             "sendRecord": _operation(
                 "send", "data", ["candle", "end-of-stream"], "a loader writes records, then an end-of-stream marker"
             ),
             "receiveRecord": _operation(
-                "receive", "data", ["candle", "end-of-stream"], "a sink stores records until the marker of every loader"
+                "receive",
+                "data",
+                ["candle", "end-of-stream"],
+                "a sink stores records until the marker of every loader",
+                _kafka(groupId=group),
             ),
             "sendDeadLetter": _operation("send", "dlq", ["dead-letter"], "a sink puts aside what can never be stored"),
-            "receiveDeadLetter": _operation("receive", "dlq", ["dead-letter"], "a replay reads it again"),
+            "receiveDeadLetter": _operation(
+                "receive", "dlq", ["dead-letter"], "a replay reads it again", _kafka(groupId=group)
+            ),
         },
         "components": {
             "messages": messages,
+            "securitySchemes": {"scram": {"type": "scramSha512", "description": "KAFKA_USER and KAFKA_PASSWORD"}},
             "schemas": {name: _embedded(schema) for name, schema in found.items()},
         },
     }
@@ -89,24 +122,34 @@ def _message(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _channel(address: str, description: str, messages: list[str]) -> dict[str, Any]:
+def _channel(
+    address: str, description: str, messages: list[str], configuration: Mapping[str, object]
+) -> dict[str, Any]:
     channel: dict[str, Any] = {
         "address": address,
         "description": description,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+        "bindings": _kafka(partitions=1, topicConfiguration={"cleanup.policy": ["delete"], **configuration}),
     }
     if "{queue_id}" in address:
         channel["parameters"] = _QUEUE_PARAMETER
     return channel
 
 
-def _operation(action: str, channel: str, messages: list[str], summary: str) -> dict[str, Any]:
+def _operation(
+    action: str, channel: str, messages: list[str], summary: str, bindings: Mapping[str, object] | None = None
+) -> dict[str, Any]:
     return {
+        **({} if bindings is None else {"bindings": bindings}),
         "action": action,
         "channel": {"$ref": f"#/channels/{channel}"},
         "summary": summary,
         "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages],
     }
+
+
+def _kafka(**fields: object) -> dict[str, Any]:
+    return {"kafka": {**fields, "bindingVersion": _BINDING}}
 
 
 def _key(description: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from streamforge import workers
 from streamforge_utils.model.candles import Candle, StoredCandle
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.events import Event, Progress
@@ -56,8 +57,9 @@ _CANDLE_NOTES: Mapping[str, Mapping[str, Any]] = {
 
 _COMMAND_NOTES: Mapping[str, Mapping[str, Any]] = {
     "command": {
-        "description": "start, stop, ping or budget; a worker ignores and logs what it does not know",
-        "examples": ["start", "stop", "ping", "budget"],
+        "description": "start, stop, ping or budget; some targets obey others too, dummy-service simulate-loading and "
+        "fail-after; a worker ignores and logs what it does not know",
+        "examples": ["start", "stop", "ping", "budget", "simulate-loading", "fail-after"],
     },
     "queue_id": {"description": "the workflow that is meant, or * for all; also the message's key"},
     "target": {"description": "narrows the command to a kind of step"},
@@ -67,7 +69,9 @@ _COMMAND_NOTES: Mapping[str, Mapping[str, Any]] = {
     "attempt": {"description": "which attempt of the step, from 1"},
     "timestamp": {"description": f"when it was sent, {_SECONDS}"},
     "sent_at": {"description": f"when it was sent, {_SECONDS}; accepted for timestamp"},
-    "payload": {"description": 'budget carries {"weight_per_minute": N}'},
+    "payload": {
+        "description": 'budget carries {"weight_per_minute": N}; commands of single targets see the schemas `payload-…`'
+    },
 }
 
 _EVENT_NOTES: Mapping[str, Mapping[str, Any]] = {
@@ -117,6 +121,12 @@ _CANDLE: Mapping[str, Any] = {
     "taker_buy_quote_asset_volume": "212232.36051530",
 }
 
+_PAYLOADS: Mapping[str, Mapping[str, Any]] = {
+    "simulate-loading": {"rate": 10, "record_size": 256, "events": 100},
+    "fail-after": {"seconds": 3},
+}
+"""An example of each payload of a command that single targets obey."""
+
 _WHO: Mapping[str, Any] = {
     "queue_id": _QUEUE,
     "producer": "arango-candles__abc123",
@@ -165,6 +175,10 @@ def _all() -> dict[str, dict[str, Any]]:
                     "timestamp": 1722556803.0,
                     "payload": {"weight_per_minute": 600},
                 },
+                *(
+                    {"command": command, "queue_id": _QUEUE, "timestamp": 1722556804.0, "payload": payload}
+                    for command, payload in _PAYLOADS.items()
+                ),
             ],
         ),
         "event": _schema(
@@ -231,7 +245,25 @@ def _all() -> dict[str, dict[str, Any]]:
         ),
         "end-of-stream": _marker(),
         "dead-letter-headers": _dead_letter_headers(),
+        **_payloads(),
     }
+
+
+def _payloads() -> dict[str, dict[str, Any]]:
+    """The payloads of the commands that single targets obey."""
+    found = {}
+    for target in workers.targets():
+        for command, kind in workers.definition(target).commands.items():
+            text = f"What the command {command} to {target} carries as its payload."
+            title = f"Payload of {command}"
+            schema = _schema(f"payload-{command}", title, text, kind, {}, [_PAYLOADS[command]])
+            for field in schema["properties"].values():
+                # What may be left out is described in the branch that is not null.
+                for branch in field.get("anyOf", ()):
+                    if "description" in branch:
+                        field["description"] = branch.pop("description")
+            found[f"payload-{command}"] = schema
+    return found
 
 
 def message_schemas() -> dict[str, dict[str, Any]]:

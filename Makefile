@@ -16,7 +16,7 @@ WORKERS ?= 3
 ARGS ?=
 
 .PHONY: help setup demo test check bench docs lock clean
-.PHONY: format format-check lint types imports docs-check versions
+.PHONY: format format-check lint types imports docs-check compatibility versions
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,8 +34,8 @@ demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show
 test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
-check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs: all of them, even if one fails
-	@$(MAKE) --keep-going format-check lint types imports versions docs-check
+check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility: all of them, even if one fails
+	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility
 
 bench: $(STAMP) ## measure the ratios: ours against the raw client doing the same bytes
 	@$(PY) -m benchmarks
@@ -72,3 +72,6 @@ versions: $(STAMP)
 
 docs-check: $(STAMP)
 	@$(PY) -m streamforge.cli.reference --check
+
+compatibility: $(STAMP)
+	@$(PY) tools/compatibility.py

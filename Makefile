@@ -15,11 +15,11 @@ WORKERS ?= 3
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test check bench docs lock clean
+.PHONY: help setup demo test test-engines kafka check bench docs lock clean
 .PHONY: format format-check lint types imports docs-check compatibility versions
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv: pinned dependencies and both packages, editable (again only when these change)
 	@echo "setup: $(VENV) is ready"
@@ -33,6 +33,13 @@ demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show
 
 test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+test-engines: $(STAMP) ## run the tests that need a real engine (Kafka: Java 17 and Maven); it fails where one cannot start
+	@$(PY) -m tests.engines.kafka --fetch
+	@$(PY) -m pytest tests/engines $(ARGS)
+
+kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
+	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)
 
 check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility: all of them, even if one fails
 	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility

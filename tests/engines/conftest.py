@@ -1,0 +1,7 @@
+"""What the tests on real engines share. They fail, never skip, where an engine cannot start."""
+
+from __future__ import annotations
+
+from tests.engines.kafka.fixtures import plain_broker, plain_proxy, secured_broker, secured_proxy
+
+__all__ = ["plain_broker", "plain_proxy", "secured_broker", "secured_proxy"]

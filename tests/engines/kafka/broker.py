@@ -1,0 +1,336 @@
+"""A real Apache Kafka broker as a process: one node, plain, or secured as in the cluster.
+
+Secured means TLS with a CA made on the spot, SCRAM-SHA-512 users, and an authoriser that refuses what no ACL allows.
+The broker listens on loopback only, keeps its ports and data over a restart, and dies with the process that made it.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
+from tests.engines.errors import EngineError
+from tests.engines.kafka import jars
+from tests.engines.kafka.disk import SmallDisk
+from tests.engines.kafka.properties import ADMIN, HOST, Ports, server_properties
+from tests.engines.kafka.proxy import Proxy
+from tests.engines.kafka.tls import Authority
+from tests.engines.ports import free_ports
+
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 30.0
+FORMAT_LIMIT_S = 60.0
+ADMIN_LIMIT_S = 15.0
+_SCRAM_ITERATIONS = 4096
+
+
+@dataclass(frozen=True)
+class User:
+    """A SCRAM user. No ACL comes with it."""
+
+    name: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"User({self.name!r}, password hidden)"
+
+
+class Broker:
+    """A broker on `folder`, which holds everything of it: settings, keys, log and, without `disk`, the data.
+
+    authority: who signs its certificate (secured only; a new one by default). disk: where the data lies instead.
+    settings: more lines of server.properties, or other values.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        secured: bool = False,
+        authority: Authority | None = None,
+        disk: SmallDisk | None = None,
+        heap_mb: int = 512,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.secured = secured
+        self.log_path = folder / "broker.log"
+        self.admin = User(ADMIN, secrets.token_urlsafe(18)) if secured else None
+        self._ports = Ports(*free_ports(4))
+        self._disk = disk
+        self._heap_mb = heap_mb
+        self._settings = dict(settings or {})
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
+        self._formatted = False
+        self._client: AdminClient | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ca_path = folder / "ca.crt" if secured else None
+        if secured:
+            self.trust(authority or Authority.create())
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` of the broker itself."""
+        return f"{HOST}:{self._ports.client}"
+
+    @property
+    def proxied_bootstrap(self) -> str:
+        """`host:port` of the proxy: whoever connects here stays behind it."""
+        return f"{HOST}:{self._ports.proxy}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the broker's Java. Raises EngineError if it does not run."""
+        if self._pid is None:
+            raise EngineError("the broker does not run")
+        return self._pid
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is alive."""
+        return self._keeper is not None and self._keeper.poll() is None
+
+    def proxy(self) -> Proxy:
+        """A proxy in front of the broker, not yet started; one at a time."""
+        return Proxy((HOST, self._ports.proxy), (HOST, self._ports.proxied))
+
+    # Its life
+
+    def start(self) -> None:
+        """Start it on its data and wait until it answers. Raises EngineError, with the end of its log."""
+        if self.running:
+            raise EngineError("the broker runs already")
+        self._write_properties()
+        if not self._formatted:
+            self._format()
+        self._launch()
+        try:
+            self._await_answer()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """End it in order (SIGTERM), by force if that takes too long; without effect on one that does not run."""
+        self._signal(signal.SIGTERM)
+        try:
+            self._ended(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL); without effect on one that does not run."""
+        self._signal(signal.SIGKILL)
+        try:
+            self._ended(10)
+        finally:
+            if self.running:
+                assert self._keeper is not None
+                self._keeper.kill()
+                self._keeper.wait(10)
+
+    def restart(self) -> None:
+        """End it in order and start it on the same data and ports."""
+        self.stop()
+        self.start()
+
+    def wait(self, limit_s: float | None = None) -> int:
+        """Wait until it ends by itself, as it does when its disk fails; its exit code. Raises TimeoutExpired."""
+        return self._ended(limit_s)
+
+    def freeze(self) -> None:
+        """Stop it in its tracks (SIGSTOP), connections open; `thaw` lets it go on."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def log(self) -> str:
+        """What it wrote last."""
+        try:
+            return self.log_path.read_text(errors="replace")[-6000:]
+        except OSError:
+            return ""
+
+    # Security
+
+    def trust(self, authority: Authority) -> None:
+        """Have the certificate signed by `authority` from the next start on; `ca_path` holds what clients trust."""
+        assert self.ca_path is not None
+        _write_secret(self.folder / "broker.pem", authority.issue())
+        self.ca_path.write_text(authority.pem)
+
+    def add_user(self, name: str, password: str | None = None) -> User:
+        """Make a SCRAM user, or give it another password. Raises EngineError."""
+        user = User(name, password or secrets.token_urlsafe(18))
+        change = UserScramCredentialUpsertion(
+            name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _SCRAM_ITERATIONS), user.password.encode()
+        )
+        client = self.admin_client()
+        for answer in client.alter_user_scram_credentials([change], request_timeout=ADMIN_LIMIT_S).values():
+            answer.result(ADMIN_LIMIT_S)
+        return user
+
+    def client_config(self, user: User | None = None, *, proxied: bool = False) -> dict[str, str | int | float | bool]:
+        """Settings of a librdkafka client. user: of a secured broker; the administrator by default."""
+        config: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": self.proxied_bootstrap if proxied else self.bootstrap
+        }
+        if self.secured:
+            who = user or self.admin
+            assert who is not None
+            config |= {
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "SCRAM-SHA-512",
+                "sasl.username": who.name,
+                "sasl.password": who.password,
+                "ssl.ca.location": str(self.ca_path),
+            }
+        return config
+
+    def environment(self, user: User | None = None, *, proxied: bool = False) -> dict[str, str]:
+        """The variables that make a service use this broker. user: as in `client_config`."""
+        found = {"KAFKA_BOOTSTRAP_SERVERS": self.proxied_bootstrap if proxied else self.bootstrap}
+        if self.secured:
+            who = user or self.admin
+            assert who is not None
+            found |= {
+                "KAFKA_USER": who.name,
+                "KAFKA_PASSWORD": who.password,
+                "KAFKA_CA_PATH": str(self.ca_path),
+            }
+        return found
+
+    def admin_client(self) -> AdminClient:
+        """A client that may do everything, the same one until the broker trusts another authority."""
+        if self._client is None:
+            # Refused connections are expected while it starts; what fails is raised.
+            self._client = AdminClient({**self.client_config(), "log_level": 0})
+        return self._client
+
+    # Inside
+
+    def _write_properties(self) -> None:
+        self._client = None
+        settings = server_properties(
+            self._ports,
+            data=self._data,
+            keystore=self.folder / "broker.pem" if self.secured else None,
+            truststore=self.ca_path,
+            admin_password=self.admin.password if self.admin else None,
+        )
+        lines = [f"{name}={value}\n" for name, value in {**settings, **self._settings}.items()]
+        _write_secret(self._properties, "".join(lines))
+
+    @property
+    def _properties(self) -> Path:
+        return self.folder / "server.properties"
+
+    @property
+    def _data(self) -> Path:
+        return self._disk.folder if self._disk else self.folder / "data"
+
+    def _java(self, main: str, *arguments: str, heap_mb: int) -> list[str]:
+        command = [
+            jars.java(),
+            f"-Xmx{heap_mb}m",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-Dorg.slf4j.simpleLogger.log.kafka.server=info",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Djava.net.preferIPv4Stack=true",
+            # A failure leaves its trace in the log, not in the folder the tests run in.
+            f"-XX:ErrorFile={self.folder}/java-%p.log",
+            *("-cp", jars.class_path(), main, *arguments),
+        ]
+        return self._disk.command(command) if self._disk else command
+
+    def _format(self) -> None:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        arguments = ["format", "--standalone", "-t", cluster, "-c", str(self._properties)]
+        if self.admin is not None:
+            # The tool takes it from nowhere else. It was made for this broker and is worth nothing beyond it.
+            arguments += ["--add-scram", f"SCRAM-SHA-512=[name={self.admin.name},password={self.admin.password}]"]
+        command = self._java("kafka.tools.StorageTool", *arguments, heap_mb=128)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_LIMIT_S, cwd=self.folder)
+        if done.returncode != 0:
+            raise EngineError(f"the broker's storage could not be formatted:\n{(done.stdout + done.stderr)[-3000:]}")
+        self._formatted = True
+
+    def _launch(self) -> None:
+        command = self._java("kafka.Kafka", str(self._properties), heap_mb=self._heap_mb)
+        root = Path(__file__).parents[3]
+        keeper = [sys.executable, "-m", "tests.engines.keeper", *command]
+        with self.log_path.open("ab") as log:
+            self._keeper = subprocess.Popen(
+                keeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=root, start_new_session=True
+            )
+        assert self._keeper.stdout is not None
+        line = self._keeper.stdout.readline()
+        if not line:
+            raise EngineError(f"the broker could not be started:\n{self.log()}")
+        self._pid = int(line)
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + START_LIMIT_S
+        # Java first: librdkafka backs off after each refused connection.
+        while not _listens(self._ports.client):
+            self._still_starting(deadline)
+            time.sleep(0.05)
+        while True:
+            try:
+                self.admin_client().list_topics(timeout=2)
+                return
+            except KafkaException:
+                self._still_starting(deadline)
+
+    def _still_starting(self, deadline: float) -> None:
+        if not self.running:
+            raise EngineError(f"the broker ended while it started:\n{self.log()}")
+        if time.monotonic() > deadline:
+            raise EngineError(f"the broker did not answer within {START_LIMIT_S:.0f} s:\n{self.log()}")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.running and self._pid is not None:
+            try:
+                os.kill(self._pid, number)
+                # What was frozen hears nothing.
+                os.kill(self._pid, signal.SIGCONT)
+            except ProcessLookupError:
+                return
+
+    def _ended(self, limit_s: float | None) -> int:
+        keeper = self._keeper
+        if keeper is None:
+            return 0
+        code = keeper.wait(limit_s)
+        for pipe in (keeper.stdin, keeper.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._pid = None
+        return code
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _write_secret(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)

@@ -1,0 +1,130 @@
+"""The proxy breaks the network in the ways that the other tests count on."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engines.kafka.proxy import Proxy
+from tests.engines.ports import free_ports
+
+LIMIT_S = 5.0
+
+
+@pytest.fixture
+def echo() -> Iterator[tuple[str, int]]:
+    """A server that sends back what it gets."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer(connection: socket.socket) -> None:
+            with connection:
+                try:
+                    while data := connection.recv(65536):
+                        connection.sendall(data)
+                except OSError:
+                    return
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=answer, args=[connection], daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[:2]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(echo: tuple[str, int]) -> Iterator[Proxy]:
+    with Proxy(("127.0.0.1", free_ports(1)[0]), echo) as found:
+        yield found
+
+
+def connect(proxy: Proxy) -> socket.socket:
+    return socket.create_connection(proxy.listen, timeout=LIMIT_S)
+
+
+def echoed(connection: socket.socket, data: bytes) -> bytes:
+    connection.sendall(data)
+    found = b""
+    while len(found) < len(data):
+        part = connection.recv(65536)
+        assert part, "the connection was closed"
+        found += part
+    return found
+
+
+def test_bytes_pass_in_both_directions(proxy: Proxy) -> None:
+    with connect(proxy) as one, connect(proxy) as other:
+        data = bytes(range(256)) * 4096
+        sender = threading.Thread(target=one.sendall, args=[data])
+        sender.start()
+        found = b""
+        while len(found) < len(data):
+            found += one.recv(65536)
+        sender.join(LIMIT_S)
+        assert found == data
+        assert echoed(other, b"other") == b"other"
+        assert (proxy.accepted, proxy.connections) == (2, 2)
+
+
+def test_a_reset_ends_what_is_open_and_nothing_else(proxy: Proxy) -> None:
+    with connect(proxy) as one, connect(proxy) as other:
+        assert (echoed(one, b"1"), echoed(other, b"2")) == (b"1", b"2")
+        assert proxy.reset() == 2
+        for connection in (one, other):
+            with pytest.raises(ConnectionResetError):
+                connection.recv(1)
+    with connect(proxy) as again:
+        assert echoed(again, b"3") == b"3"
+
+
+def test_what_was_stalled_arrives_whole_after_healing(proxy: Proxy) -> None:
+    with connect(proxy) as connection:
+        assert echoed(connection, b"before") == b"before"
+        proxy.stall()
+        connection.sendall(b"meanwhile")
+        connection.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(LIMIT_S)
+        proxy.heal()
+        assert connection.recv(9, socket.MSG_WAITALL) == b"meanwhile"
+
+
+def test_cut_resets_old_and_new_connections_until_it_heals(proxy: Proxy) -> None:
+    with connect(proxy) as old:
+        assert echoed(old, b"1") == b"1"
+        assert proxy.cut() == 1
+        with pytest.raises(ConnectionResetError):
+            old.recv(1)
+    with connect(proxy) as new, pytest.raises(ConnectionResetError):
+        new.recv(1)
+    assert proxy.refused == 1
+    proxy.heal()
+    with connect(proxy) as again:
+        assert echoed(again, b"2") == b"2"
+
+
+def test_a_stalled_network_can_be_cut(proxy: Proxy) -> None:
+    with connect(proxy) as connection:
+        assert echoed(connection, b"1") == b"1"
+        proxy.stall()
+        connection.sendall(b"2")
+        assert proxy.cut() == 1
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+
+
+def test_a_proxy_that_does_not_run_is_not_listened_to() -> None:
+    port = free_ports(1)[0]
+    with Proxy(("127.0.0.1", port), ("127.0.0.1", 1)):
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)

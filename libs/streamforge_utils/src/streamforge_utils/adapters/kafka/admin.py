@@ -1,0 +1,213 @@
+"""Topics, offsets and lag, asked of the brokers. Every method blocks; for the thread of one lane."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from streamforge_utils.adapters.kafka.connection import Connection, Role
+from streamforge_utils.adapters.kafka.errors import GONE, LOST, UNSETTLED, About
+from streamforge_utils.adapters.kafka.groups import GroupOffsets
+from streamforge_utils.adapters.kafka.handle import CALL_S, Handle
+from streamforge_utils.adapters.kafka.topics import CAP_GROUP, Cap, Topic, check_name, config_of
+from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.ports.bus import Retention, TopicSpec
+
+T = TypeVar("T")
+
+SETTLING_S = 10.0
+"""How long all brokers may take to know of a topic that was made or deleted."""
+
+_PAUSE_S = 0.02
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the package's own gap
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_OURS_NOT = "__"
+"""Topics whose names begin so are the brokers' own."""
+
+
+class Admin:
+    """Asks on behalf of a bus."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.handle: Handle[Any] = Handle(connection, Role.ADMIN, lambda config: AdminClient(**_split(config)), _forget)
+        self._groups = GroupOffsets(connection)
+
+    def names(self) -> list[str]:
+        """The names of all topics that the user may see, sorted."""
+        about = About(what="list the topics")
+        began = time.monotonic()
+        while True:
+            client = self.handle.get()
+            try:
+                found = client.list_topics(timeout=0.5)
+            except KafkaException as error:
+                client.poll(0)
+                self.handle.ear.check()
+                limit = CALL_S if self.handle.ear.connected else 6.0
+                if time.monotonic() - began > limit:
+                    raise self.handle.error(error, about) from error
+            else:
+                self.handle.ear.answered()
+                return sorted(name for name in found.topics if not name.startswith(_OURS_NOT))
+
+    def find(self, name: str, needs: str = "describe") -> Topic:
+        """The topic. Raises PermanentError if there is none such."""
+        about = About(what=f"look for topic {name}", topic=name, needs=needs)
+        client = self.handle.get()
+        asked = client.describe_topics(TopicCollection([name]), request_timeout=CALL_S)[name]
+        found = self.handle.wait_for(asked, about)
+        return Topic(name, str(found.topic_id), len(found.partitions))
+
+    def create(self, spec: TopicSpec) -> None:
+        """Make the topic, unless it exists."""
+        check_name(spec.name)
+        if spec.partitions < 1 or spec.max_bytes < 1:
+            raise InvalidInput("topic", f"topic {spec.name}: partitions and max_bytes must be at least 1")
+        about = About(what=f"create topic {spec.name}", topic=spec.name, needs="create")
+        client = self.handle.get()
+        new = NewTopic(spec.name, num_partitions=spec.partitions, config=config_of(spec))
+        asked = client.create_topics([new], operation_timeout=CALL_S, request_timeout=CALL_S)[spec.name]
+        try:
+            self.handle.wait_for(asked, about)
+        except StreamForgeError as error:
+            if _name_of(error) == "TOPIC_ALREADY_EXISTS":
+                return
+            raise
+        self._await(spec.name, there=True)
+        if spec.retention is Retention.CONSUMED and spec.readers:
+            self._write_cap(spec)
+
+    def delete(self, name: str) -> None:
+        """Remove the topic; the brokers forget its groups' offsets with it."""
+        check_name(name)
+        about = About(what=f"delete topic {name}", topic=name, needs="delete")
+        client = self.handle.get()
+        asked = client.delete_topics([name], operation_timeout=CALL_S, request_timeout=CALL_S)[name]
+        try:
+            self.handle.wait_for(asked, about)
+        except StreamForgeError as error:
+            if _name_of(error) not in GONE:
+                raise
+        self._await(name, there=False)
+
+    def ends(self, topic: Topic) -> dict[int, int]:
+        """The offset after the last message of each partition."""
+        return self._offsets(topic, _LATEST)
+
+    def starts(self, topic: Topic) -> dict[int, int]:
+        """The offset of the oldest message of each partition."""
+        return self._offsets(topic, _EARLIEST)
+
+    def at_time(self, topic: Topic, times: Mapping[int, int]) -> dict[int, tuple[int, int]]:
+        """Of each partition, offset and time (ms) of its first message of `times` or later; (-1, -1) without one."""
+        about = About(what=f"look for a time in topic {topic.name}", topic=topic.name)
+        specs = {TopicPartition(topic.name, number): OffsetSpec.for_timestamp(at) for number, at in times.items()}
+        return {number: (found.offset, found.timestamp) for number, found in self._list(specs, about).items()}
+
+    def committed(self, topic: Topic, group: str) -> dict[int, int]:
+        """The committed offsets of `group`; partitions without one are left out."""
+        about = About(what=f"ask what group {group} has read of topic {topic.name}", topic=topic.name, group=group)
+        return {
+            place.partition: place.offset
+            for place in self._groups.committed(group, topic.name, range(topic.partitions), about)
+            if place.offset >= 0
+        }
+
+    def cap(self, topic: str) -> Cap | None:
+        """The cap of a topic, if it has one and the user may see it."""
+        about = About(what=f"ask for the cap of topic {topic}", topic=topic, group=CAP_GROUP)
+        try:
+            (found,) = self._groups.committed(CAP_GROUP, topic, [0], about)
+        except StreamForgeError as error:
+            if _name_of(error) == "GROUP_AUTHORIZATION_FAILED":
+                return None
+            raise
+        try:
+            return msgspec.json.decode(found.metadata or "null", type=Cap | None)
+        except msgspec.MsgspecError:
+            return None
+
+    def begin_at_end(self, topic: Topic, group: str) -> None:
+        """Commit, for a group that never read the topic, that it has read all that is there."""
+        committed = self.committed(topic, group)
+        missing = {number: end for number, end in self.ends(topic).items() if number not in committed}
+        if not missing:
+            return
+        about = About(what=f"begin to read topic {topic.name}", topic=topic.name, group=group, needs="read")
+        places = [TopicPartition(topic.name, number, end) for number, end in missing.items()]
+        try:
+            self._groups.commit(group, places, about)
+        except RetryableError as error:
+            if _name_of(error) not in LOST:  # else it has members, and the first of them did this
+                raise
+
+    def close(self) -> None:
+        """End the clients."""
+        self._groups.close()
+        self.handle.drop()
+
+    def _write_cap(self, spec: TopicSpec) -> None:
+        text = msgspec.json.encode(Cap(spec.max_bytes, spec.readers)).decode()
+        place = TopicPartition(spec.name, 0, 0, text)
+        about = About(what=f"note the cap of topic {spec.name}", topic=spec.name, group=CAP_GROUP, needs="read")
+        self._groups.commit(CAP_GROUP, [place], about)
+
+    def _offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
+        about = About(what=f"ask for the offsets of topic {topic.name}", topic=topic.name)
+        places = {TopicPartition(topic.name, number): spec for number in range(topic.partitions)}
+        return {number: found.offset for number, found in self._list(places, about).items()}
+
+    def _list(self, specs: dict[TopicPartition, OffsetSpec], about: About) -> dict[int, Any]:
+        def ask() -> dict[int, Any]:
+            asked = self.handle.get().list_offsets(specs, request_timeout=CALL_S)
+            return {place.partition: self.handle.wait_for(future, about) for place, future in asked.items()}
+
+        return _settled(ask)
+
+    def _await(self, name: str, *, there: bool) -> None:
+        """Return once the brokers agree that the topic is there, with leaders, or that it is gone."""
+        give_up = time.monotonic() + SETTLING_S
+        while time.monotonic() < give_up:
+            try:
+                asked = self.handle.get().describe_topics(TopicCollection([name]), request_timeout=CALL_S)[name]
+                found = self.handle.wait_for(asked, About(what=f"look for topic {name}", topic=name))
+                if there and all(part.leader is not None for part in found.partitions):
+                    return
+            except PermanentError:
+                if not there:
+                    return
+            time.sleep(_PAUSE_S)
+        state = "known to all brokers" if there else "gone"
+        raise RetryableError(f"topic {name} is not {state} after {SETTLING_S:g} s; try again")
+
+
+def _settled(ask: Callable[[], T]) -> T:
+    """What `ask` gives, once a broker that was just made responsible answers."""
+    give_up = time.monotonic() + SETTLING_S
+    while True:
+        try:
+            return ask()
+        except RetryableError as error:
+            if _name_of(error) not in UNSETTLED or time.monotonic() > give_up:
+                raise
+        time.sleep(_PAUSE_S)
+
+
+def _name_of(error: BaseException) -> str:
+    cause = error.__cause__
+    return str(cause.args[0].name()) if isinstance(cause, KafkaException) else ""
+
+
+def _split(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `AdminClient`, which takes the logger apart from the rest."""
+    logger = config.pop("logger")
+    return {"conf": config, "logger": logger}
+
+
+def _forget(client: Any) -> None:
+    """Nothing to do: the client ends when it is collected."""

@@ -1,0 +1,129 @@
+"""A client of librdkafka that can be made anew: after a fatal error, or when the CA file was replaced."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+from confluent_kafka import KafkaException
+
+from streamforge_utils.adapters.kafka.connection import Connection, Role
+from streamforge_utils.adapters.kafka.ear import Ear
+from streamforge_utils.adapters.kafka.errors import About
+from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
+
+FIRST_CONTACT_S = 6.0
+"""How long a client that never reached a broker tries to."""
+
+CALL_S = 15.0
+_SLICE_S = 0.1
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+
+class Handle(Generic[C]):
+    """Holds a client, made on first use. For the thread of one lane.
+
+    make: from a configuration to the client. discard: ends a client, without waiting for anybody.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        role: Role,
+        make: Callable[[dict[str, Any]], C],
+        discard: Callable[[C], None],
+    ) -> None:
+        self.connection = connection
+        self.role = role
+        self.ear = Ear(connection, role)
+        self._make = make
+        self._discard = discard
+        self._client: C | None = None
+        self._stamp: object = None
+        self._lock = threading.Lock()
+
+    def get(self) -> C:
+        """The client. Raises ConfigError for what librdkafka refuses to begin with."""
+        with self._lock:
+            if self._client is not None and self._is_stale():
+                self._drop()
+            if self._client is None:
+                self._client = self._made()
+            return self._client
+
+    @property
+    def stale(self) -> bool:
+        """Whether `get` would make another client."""
+        return self._client is not None and self._is_stale()
+
+    def drop(self) -> None:
+        """End the client, if there is one; the next `get` makes another."""
+        with self._lock:
+            self._drop()
+
+    def wait_for(self, future: Future[T], about: About) -> T:
+        """The result of a call to the broker that was begun. Raises what the error means."""
+        began = time.monotonic()
+        while True:
+            try:
+                found = future.result(timeout=_SLICE_S)
+            except TimeoutError:
+                self._serve()
+                self.ear.check()
+                limit = CALL_S if self.ear.connected else FIRST_CONTACT_S
+                if time.monotonic() - began > limit or self.stale:
+                    raise self.ear.explain(about, "_TIMED_OUT", f"no answer within {limit:g} s") from None
+            except KafkaException as error:
+                self._serve()
+                raise self.error(error, about) from error
+            else:
+                self.ear.answered()
+                return found
+
+    def error(self, error: KafkaException, about: About) -> StreamForgeError:
+        """What an exception of the client means."""
+        return self.error_of(error.args[0], about)
+
+    def error_of(self, error: Any, about: About) -> StreamForgeError:
+        """What a `KafkaError` means."""
+        if error.fatal():
+            self.ear.fatal = True
+        return self.ear.explain(about, error.name(), error.str())
+
+    def _is_stale(self) -> bool:
+        return self.ear.fatal or (self.ear.untrusted and self.connection.ca_stamp() != self._stamp)
+
+    def _serve(self) -> None:
+        poll = getattr(self._client, "poll", None)
+        if self.role is Role.ADMIN and poll is not None:
+            poll(0)
+
+    def _made(self) -> C:
+        # Before the file is read: what is replaced while it is read counts as replaced afterwards.
+        stamp = self.connection.ca_stamp()
+        connected = self.ear.connected
+        self.ear = Ear(self.connection, self.role)
+        self.ear.connected = connected
+        try:
+            client = self._make({**self.connection.config(self.role), **self.ear.config})
+        except ConfigError as error:
+            if connected:  # it is being replaced at this moment
+                raise RetryableError(str(error)) from error
+            raise
+        except KafkaException as error:
+            text = error.args[0].str()
+            setting = self.connection.ca_setting if "ssl" in text else "KAFKA_BOOTSTRAP_SERVERS"
+            problem = f"the Kafka client refuses its settings ({text}): check {setting}"
+            raise (RetryableError(problem) if connected else ConfigError(problem)) from error
+        self._stamp = stamp
+        return client
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            self._discard(client)

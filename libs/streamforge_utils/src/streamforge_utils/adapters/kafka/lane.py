@@ -1,0 +1,62 @@
+"""A thread of one's own for blocking calls: one call at a time, also after an awaiting task was cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from streamforge_utils.model.errors import PermanentError
+
+T = TypeVar("T")
+
+
+class Lane:
+    """Runs calls in its own thread, in the order in which they were given."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._last: asyncio.Future[Any] | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """The result of `call`. A cancelled `run` does not interrupt the call: `settle` waits for its end."""
+        self.require_open()
+        return await asyncio.shield(self._start(call))
+
+    def require_open(self) -> None:
+        """Raises PermanentError once closed."""
+        if self._closed:
+            raise PermanentError(f"the {self._name} is closed")
+
+    async def settle(self) -> None:
+        """Return once no call is running."""
+        while self._last is not None and not self._last.done():
+            await asyncio.wait({self._last})
+
+    async def close(self, last: Callable[[], None]) -> None:
+        """Run `last` after everything else and end the thread. Once closed, nothing happens."""
+        if self._closed:
+            return
+        self._closed = True
+        ending = self._start(last)
+        self._executor.shutdown(wait=False)
+        await asyncio.shield(ending)
+
+    def _start(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        future = asyncio.get_running_loop().run_in_executor(self._executor, call)
+        future.add_done_callback(_retrieve)
+        self._last = future
+        return future
+
+
+def _retrieve(future: asyncio.Future[Any]) -> None:
+    # The task that awaited it may have been cancelled: nobody else would take the error, and asyncio would complain.
+    if not future.cancelled():
+        future.exception()

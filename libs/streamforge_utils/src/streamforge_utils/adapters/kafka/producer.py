@@ -1,0 +1,189 @@
+"""Sending to Kafka: a `send` is handed over in batches, and returns when the broker has confirmed all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka import Producer as Client
+
+from streamforge_utils.adapters.kafka.cap import CapKeeper
+from streamforge_utils.adapters.kafka.connection import (
+    MESSAGE_BYTES,
+    SEND_S,
+    Connection,
+    Role,
+)
+from streamforge_utils.adapters.kafka.errors import GONE, About
+from streamforge_utils.adapters.kafka.handle import Handle
+from streamforge_utils.adapters.kafka.known import KnownTopics
+from streamforge_utils.adapters.kafka.lane import Lane
+from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.observing import Observer
+
+_OVERHEAD_BYTES = 16
+_SLICE_S = 0.2
+_SUSPICIOUS_S = 1.5
+"""A send that takes longer makes us ask whether the topic is still there."""
+
+_FLUSH_LIMIT_S = SEND_S + 5.0
+
+
+class KafkaProducer:
+    """Implements `Producer`. Sends of one producer follow one another."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        topics: KnownTopics,
+        caps: CapKeeper,
+        observer: Observer,
+        on_close: Callable[[KafkaProducer], None],
+    ) -> None:
+        self._handle: Handle[Client] = Handle(connection, Role.PRODUCER, Client, _end)
+        self._topics = topics
+        self._caps = caps
+        self._observer = observer
+        self._on_close = on_close
+        self._lane = Lane("Kafka producer")
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._closing = threading.Event()
+        self._failed: list[Any] = []
+
+    async def open(self) -> None:
+        """Make the client: it connects while others go on."""
+        await self._lane.run(self._make)
+
+    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+        self._lane.require_open()
+        if not messages:
+            return
+        messages = list(messages)
+        sizes = [_size(message) for message in messages]
+        _check_sizes(topic, messages, sizes)
+        _check_headers(topic, messages)
+        async with self._locks.setdefault(topic, asyncio.Lock()):
+            found = await self._topics.find(topic, needs="write")
+            try:
+                async for first, last in self._caps.portions(found, sizes):
+                    await self._lane.run(partial(self._send, topic, messages[first:last]))
+            except PermanentError:
+                self._topics.forget(topic)
+                raise
+        self._observer.count("bus_messages_sent", len(messages), topic=topic)
+
+    async def close(self) -> None:
+        self._on_close(self)
+        self._closing.set()
+        await self._lane.close(self._handle.drop)
+
+    def _make(self) -> None:
+        self._handle.get()
+
+    def _send(self, topic: str, messages: Sequence[Message]) -> None:
+        about = About(what=f"send to topic {topic}", topic=topic, needs="write")
+        client = self._handle.get()
+        self._failed.clear()
+        try:
+            if any(message.headers for message in messages):
+                for message in messages:
+                    client.produce(
+                        topic,
+                        message.value,
+                        message.key,
+                        headers=list(message.headers),
+                        on_delivery=self._on_failure,
+                    )
+            else:
+                batch = [_plain(message) for message in messages]
+                client.produce_batch(topic, batch, on_delivery=self._on_failure)
+                self._failed += [message["_error"] for message in batch if "_error" in message]
+        except KafkaException as error:
+            self._give_up(client)
+            raise self._handle.error(error, about) from error
+        except BufferError as error:
+            self._give_up(client)
+            raise self._handle.ear.explain(about, "_TIMED_OUT", "the client's queue is full") from error
+        self._confirm(client, topic, about)
+        if self._failed:
+            raise self._because(self._failed[0], topic, about)
+        self._handle.ear.answered()
+
+    def _confirm(self, client: Client, topic: str, about: About) -> None:
+        """Return once nothing is left. Raises where waiting for it is of no use."""
+        began = time.monotonic()
+        asked = began
+        while client.flush(_SLICE_S):
+            now = time.monotonic()
+            trouble: StreamForgeError | None = None
+            try:
+                self._handle.ear.check()
+                if now - asked > _SUSPICIOUS_S and self._handle.ear.connected and not self._handle.ear.down:
+                    asked = now
+                    self._topics.check(topic)
+            except StreamForgeError as error:
+                trouble = error
+            if trouble is None and (now - began > _FLUSH_LIMIT_S or self._handle.stale or self._closing.is_set()):
+                trouble = self._handle.ear.explain(about, "_TIMED_OUT", f"not confirmed within {now - began:.0f} s")
+            if trouble is not None:
+                self._give_up(client)
+                raise trouble
+
+    def _give_up(self, client: Client) -> None:
+        """What is under way may arrive or not: the client goes, its successor begins with a clean sequence."""
+        client.purge()
+        client.flush(0)
+        self._handle.drop()
+
+    def _because(self, failure: Any, topic: str, about: About) -> StreamForgeError:
+        if failure.name() in GONE:
+            self._topics.check(topic)
+            return RetryableError(f"topic {topic} is not known to all brokers yet; try again")
+        return self._handle.error_of(failure, about)
+
+    def _on_failure(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self._failed.append(error)
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    if message.key is None:
+        return {"value": message.value}
+    return {"value": message.value, "key": message.key}
+
+
+def _size(message: Message) -> int:
+    size = len(message.value) + _OVERHEAD_BYTES
+    if message.key is not None:
+        size += len(message.key)
+    if message.headers:
+        size += sum(len(name.encode()) + len(value) + 2 for name, value in message.headers)
+    return size
+
+
+def _check_headers(topic: str, messages: Sequence[Message]) -> None:
+    for message in messages:
+        for name, _ in message.headers:
+            if "\0" in name:  # the client would cut it there
+                raise PermanentError(f"topic {topic}: the header name {name[:80]!r} holds a NUL: leave it out")
+
+
+def _check_sizes(topic: str, messages: Sequence[Message], sizes: Sequence[int]) -> None:
+    if max(sizes) <= MESSAGE_BYTES - 1024:
+        return
+    at = next(number for number, size in enumerate(sizes) if size > MESSAGE_BYTES - 1024)
+    raise PermanentError(
+        f"topic {topic}: message {at} of {len(messages)} (key {(messages[at].key or b'')[:80]!r}) has {sizes[at]} "
+        f"bytes, more than the limit of {MESSAGE_BYTES - 1024}; send less in one message"
+    )
+
+
+def _end(client: Client) -> None:
+    client.purge()
+    client.flush(0)

@@ -1,0 +1,64 @@
+"""Buses on the real brokers, here and in another process."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.adapters.kafka.connection import Connection, Login, Role
+from tests.engines.kafka.broker import Broker, User
+
+
+class Text:
+    """A password that shows itself only when asked."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+
+def connection(
+    broker: Broker, user: User | None = None, *, proxied: bool = False, ca: Path | None = None
+) -> Connection:
+    """The way to a broker. user: the administrator by default. ca: another file than the broker's."""
+    servers = broker.proxied_bootstrap if proxied else broker.bootstrap
+    who = user or broker.admin
+    if who is None:
+        return Connection(bootstrap_servers=servers)
+    login = Login(user=who.name, password=Text(who.password))
+    return Connection(
+        bootstrap_servers=servers,
+        security_protocol="SASL_SSL",
+        ca_path=ca or broker.ca_path,
+        logins=dict.fromkeys(Role, login),
+    )
+
+
+def told(broker: Broker) -> tuple[str, str]:
+    """What another process needs to make the bus: the factory, and its argument (which holds no password)."""
+    if broker.admin is None:
+        return f"{__name__}:remote", json.dumps({"servers": broker.bootstrap})
+    os.environ["STREAMFORGE_TEST_PASSWORD"] = broker.admin.password
+    return f"{__name__}:remote", json.dumps(
+        {"servers": broker.bootstrap, "user": broker.admin.name, "ca": str(broker.ca_path)}
+    )
+
+
+def remote(text: str) -> KafkaBus:
+    """The bus that `told` speaks of."""
+    about: dict[str, str] = json.loads(text)
+    if "user" not in about:
+        return KafkaBus(Connection(bootstrap_servers=about["servers"]))
+    login = Login(user=about["user"], password=Text(os.environ["STREAMFORGE_TEST_PASSWORD"]))
+    return KafkaBus(
+        Connection(
+            bootstrap_servers=about["servers"],
+            security_protocol="SASL_SSL",
+            ca_path=Path(about["ca"]),
+            logins=dict.fromkeys(Role, login),
+        )
+    )

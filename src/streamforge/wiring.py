@@ -12,6 +12,8 @@ from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.environment import Secret
+from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 
 if TYPE_CHECKING:
@@ -22,10 +24,44 @@ BUS, STORE, JOBS = "bus", "store", "jobs"
 
 
 def make_bus(settings: DataSettings, *, clock: Clock | None = None, observer: Observer | None = None) -> MessageBus:
-    """The embedded bus on `DATA/bus`. Raises ConfigError or RetryableError."""
+    """Kafka where the settings name its brokers, else the embedded bus on `DATA/bus`.
+
+    Raises ConfigError or RetryableError.
+    """
+    if settings.kafka.bootstrap_servers:
+        return _kafka_bus(settings.kafka, clock or SystemClock(), observer or Silent())
     from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 
     return EmbeddedBus(settings.data_dir / BUS, clock=clock or SystemClock(), observer=observer or Silent())
+
+
+def _kafka_bus(settings: KafkaSettings, clock: Clock, observer: Observer) -> MessageBus:
+    from streamforge_utils.adapters.kafka.bus import KafkaBus
+    from streamforge_utils.adapters.kafka.connection import Connection, Login, Role
+
+    def login(suffix: str, user: str, password: Secret | None) -> Login | None:
+        if not user or password is None:
+            return None
+        return Login(
+            user=user,
+            password=password,
+            user_setting=f"KAFKA_USER{suffix}",
+            password_setting=f"KAFKA_PASSWORD{suffix}",
+        )
+
+    common = login("", settings.user, settings.password)
+    producer = login("_PRODUCER", settings.user_producer, settings.password_producer) or common
+    consumer = login("_CONSUMER", settings.user_consumer, settings.password_consumer) or common
+    who = {Role.PRODUCER: producer, Role.CONSUMER: consumer, Role.ADMIN: common or producer}
+    connection = Connection(
+        bootstrap_servers=settings.bootstrap_servers,
+        security_protocol=settings.protocol,
+        sasl_mechanism=settings.sasl_mechanism,
+        ca_path=settings.ca,
+        ca_setting=settings.ca_setting,
+        logins={role: found for role, found in who.items() if found is not None},
+    )
+    return KafkaBus(connection, clock=clock, observer=observer)
 
 
 def make_store(settings: DataSettings, *, observer: Observer | None = None) -> Store:

@@ -90,6 +90,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_METRICS_PORT": "0",
         "STREAMFORGE_LOG_FORMAT": "json",
+        **settings.data.kafka.environment(),
     }
     if settings.exchange.api_key is not None:
         environment["BINANCE_API_KEY"] = settings.exchange.api_key.reveal()

@@ -1,6 +1,7 @@
 """Reading typed settings from the environment: structs whose fields name their variable, unit and meaning.
 
 A struct's field says `Annotated[int, variable("STREAMFORGE_ATTEMPT", "which attempt of the step this is")] = 1`.
+What variables must be together is said by its method `problems`, if it has one.
 Reading collects every problem before it raises, so that one start names all that must be changed.
 """
 
@@ -142,7 +143,11 @@ def read(
         except (ValueError, InvalidInput) as error:
             value = "its value" if item.secret else repr(text[:_SHOWN])
             problems.append(f"{item.name}: {value} is not accepted ({error}): expected {expectation(item)}")
-    return cls(**values) if len(problems) == before else None
+    if len(problems) > before:
+        return None
+    found = cls(**values)
+    problems.extend(getattr(found, "problems", list)())
+    return found if len(problems) == before else None
 
 
 def variables(cls: type[msgspec.Struct], *, uses: Collection[str] | None = None) -> Iterator[Variable]:

@@ -62,3 +62,24 @@ def make_log(
         cache_logger_on_first_use=True,
     ).bind(**bound)
     return log
+
+
+def use_for_libraries(log: Log) -> None:
+    """Have what is logged by `structlog.get_logger()`, as adapters do for their client libraries, written by `log`."""
+    structlog.configure(
+        processors=[_Passing(log)],
+        wrapper_class=structlog.make_filtering_bound_logger(_DEBUG),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+class _Passing:
+    """The last step of a logger that writes nothing itself."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        getattr(self._log, method)(event.pop("event", ""), **event)
+        raise structlog.DropEvent

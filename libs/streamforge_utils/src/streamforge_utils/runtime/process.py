@@ -15,10 +15,10 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.observing import Silent
-from streamforge_utils.runtime.context import Wiring
+from streamforge_utils.runtime.context import MessageBus, Wiring
 from streamforge_utils.runtime.ending import EXIT_CONFIG, failed
 from streamforge_utils.runtime.environment import load, secrets_of
-from streamforge_utils.runtime.logs import Log, Redactor, make_log
+from streamforge_utils.runtime.logs import Log, Redactor, make_log, use_for_libraries
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, load_worker
 from streamforge_utils.runtime.supervisor import Supervisor
@@ -53,6 +53,7 @@ def run_worker(definition: Definition[P], wiring: Wiring, environ: Mapping[str, 
         target=target,
         attempt=settings.attempt,
     )
+    use_for_libraries(log)
 
     async def live() -> tuple[int, bool]:
         supervisor = Supervisor(definition, settings, parameters, wiring, log=log, version=version, handle_signals=True)
@@ -88,10 +89,11 @@ async def _report(
     clock = SystemClock()
     metrics = Metrics(definition.target)
     ending = failed(error)
+    bus: MessageBus | None = None
     try:
         data = load(DataSettings, environ)
+        bus = wiring.make_bus(data, clock=clock, observer=Silent())
         async with asyncio.timeout(_REPORT_LIMIT_S):
-            bus = wiring.make_bus(data, clock=clock, observer=Silent())
             telemetry = Telemetry(
                 await bus.producer(),
                 environ.get("QUEUE_EVENTS_TOPIC") or EVENTS_TOPIC,
@@ -116,9 +118,19 @@ async def _report(
                 error_message=ending.error_message,
                 extra=ending.extra,
             )
-            await bus.close()
     except Exception as trouble:
         log.warning("the bad configuration could not be said on the bus", error=str(trouble) or repr(trouble))
+    finally:
+        if bus is not None:
+            await _closed(bus, log)
+
+
+async def _closed(bus: MessageBus, log: Log) -> None:
+    try:
+        async with asyncio.timeout(_REPORT_LIMIT_S):
+            await bus.close()
+    except Exception as trouble:
+        log.debug("the bus could not be closed", error=repr(trouble))
 
 
 def _attempt(environ: Mapping[str, str]) -> int:

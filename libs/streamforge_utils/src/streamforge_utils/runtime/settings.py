@@ -16,6 +16,7 @@ from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.environment import Secret, read, settings_error, variable
+from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.worker import Definition
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -27,7 +28,6 @@ MAX_LAG = 200_000
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _NOT_YET = {
-    "KAFKA_BOOTSTRAP_SERVERS": "Kafka",
     "ARANGO_URL": "ArangoDB",
     "K8S_NAMESPACE": "Kubernetes",
 }
@@ -37,7 +37,7 @@ _NOT_YET = {
 def not_yet(environ: Mapping[str, str]) -> list[str]:
     """A problem for each variable that asks for what this version does not have."""
     return [
-        f"{name} is set, but this version has the embedded bus, store and launcher only, no {technology}: unset it"
+        f"{name} is set, but this version has the embedded store and launcher only, no {technology}: unset it"
         for name, technology in _NOT_YET.items()
         if environ.get(name)
     ]
@@ -100,9 +100,10 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class DataSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the embedded bus, store and launcher keep their files."""
+    """Where the embedded bus, store and launcher keep their files, and whether Kafka is the bus instead."""
 
     data_dir: Annotated[Path, variable("STREAMFORGE_DATA_DIR", "where the embedded bus and store keep their files")]
+    kafka: KafkaSettings = KafkaSettings()
 
 
 class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from streamforge_utils.adapters.kafka.connection import Connection, Role
 from streamforge_utils.adapters.kafka.errors import GONE, LOST, UNSETTLED, About
 from streamforge_utils.adapters.kafka.groups import GroupOffsets
-from streamforge_utils.adapters.kafka.handle import CALL_S, Handle
+from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.topics import CAP_GROUP, Cap, Topic, check_name, config_of
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Retention, TopicSpec
@@ -48,8 +48,8 @@ class Admin:
             except KafkaException as error:
                 client.poll(0)
                 self.handle.ear.check()
-                limit = CALL_S if self.handle.ear.connected else 6.0
-                if time.monotonic() - began > limit:
+                limit = CALL_S if self.handle.ear.connected else FIRST_CONTACT_S
+                if time.monotonic() - began > limit or self.handle.closing.is_set():
                     raise self.handle.error(error, about) from error
             else:
                 self.handle.ear.answered()
@@ -145,6 +145,11 @@ class Admin:
         except RetryableError as error:
             if _name_of(error) not in LOST:  # else it has members, and the first of them did this
                 raise
+
+    def hurry(self) -> None:
+        """Have calls that wait give up. Any thread."""
+        self.handle.closing.set()
+        self._groups.closing.set()
 
     def close(self) -> None:
         """End the clients."""

@@ -77,6 +77,7 @@ class KafkaBus:
         return consumer
 
     async def close(self) -> None:
+        self._admin.hurry()
         closing = [*(made.close() for made in list(self._made)), self._lane.close(self._admin.close)]
         self._made.clear()
         errors = [error for error in await asyncio.gather(*closing, return_exceptions=True) if error is not None]

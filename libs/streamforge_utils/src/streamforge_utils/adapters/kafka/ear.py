@@ -85,7 +85,8 @@ class Ear:
             return  # the call says it, with the topic
         else:
             self._note_text(text)
-            self._say(_WARNING, text, name)
+            # Before the first contact the call that waits for it fails, and tells it better.
+            self._say(_WARNING if self.connected else _DEBUG, text, name)
 
     def log(self, level: int, line: str, *values: object) -> None:
         """librdkafka's log lines; as a `logging.Logger` takes them."""

@@ -33,6 +33,7 @@ class GroupOffsets:
         self._connection = connection
         self._handles: OrderedDict[str, Handle[Client]] = OrderedDict()
         self._lock = threading.Lock()
+        self.closing = threading.Event()
 
     def committed(self, group: str, topic: str, partitions: Iterable[int], about: About) -> Sequence[KafkaPlace]:
         """What the group has committed; a negative offset where it has not."""
@@ -65,7 +66,8 @@ class GroupOffsets:
                 handle.ear.check()
                 limit = CALL_S if handle.ear.connected else FIRST_CONTACT_S
                 name = error.args[0].name()
-                if name not in VAGUE | UNSETTLED or time.monotonic() - began > limit:
+                out_of_time = time.monotonic() - began > limit or self.closing.is_set()
+                if name not in VAGUE | UNSETTLED or out_of_time:
                     raise handle.error(error, about) from error
                 time.sleep(_PAUSE_S)
             else:

@@ -46,6 +46,8 @@ class Handle(Generic[C]):
         self._client: C | None = None
         self._stamp: object = None
         self._lock = threading.Lock()
+        self.closing = threading.Event()
+        """Set: calls that wait give up."""
 
     def get(self) -> C:
         """The client. Raises ConfigError for what librdkafka refuses to begin with."""
@@ -76,7 +78,7 @@ class Handle(Generic[C]):
                 self._serve()
                 self.ear.check()
                 limit = CALL_S if self.ear.connected else FIRST_CONTACT_S
-                if time.monotonic() - began > limit or self.stale:
+                if time.monotonic() - began > limit or self.stale or self.closing.is_set():
                     raise self.ear.explain(about, "_TIMED_OUT", f"no answer within {limit:g} s") from None
             except KafkaException as error:
                 self._serve()

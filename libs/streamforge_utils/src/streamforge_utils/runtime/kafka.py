@@ -1,0 +1,163 @@
+"""The settings that make Kafka the bus, by the names that the first generation gave them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from streamforge_utils.runtime.environment import Secret, variable
+
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+_HIGHEST_PORT = 65535
+
+
+def _servers(text: str) -> str:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for part in parts:
+        match = _SERVER.fullmatch(part)
+        if match is None or not 0 < int(match[2]) <= _HIGHEST_PORT:
+            raise ValueError(f"{part[:80]!r} has not the form HOST:PORT")
+    if not parts:
+        raise ValueError("it names no broker")
+    return ",".join(parts)
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the brokers are reached. Without `bootstrap_servers` the bus is the embedded one."""
+
+    bootstrap_servers: Annotated[
+        str,
+        variable(
+            "KAFKA_BOOTSTRAP_SERVERS",
+            "brokers, `HOST:PORT` each, with commas between them; if set, Kafka is the bus",
+            default="the embedded bus",
+            check=_servers,
+        ),
+    ] = ""
+    user: Annotated[str, variable("KAFKA_USER", "who logs in at the brokers (SASL)")] = ""
+    password: Annotated[Secret | None, variable("KAFKA_PASSWORD", "the password of `KAFKA_USER`")] = None
+    user_producer: Annotated[
+        str, variable("KAFKA_USER_PRODUCER", "another user to send with", default="`KAFKA_USER`")
+    ] = ""
+    password_producer: Annotated[
+        Secret | None, variable("KAFKA_PASSWORD_PRODUCER", "the password of `KAFKA_USER_PRODUCER`")
+    ] = None
+    user_consumer: Annotated[
+        str, variable("KAFKA_USER_CONSUMER", "another user to read with", default="`KAFKA_USER`")
+    ] = ""
+    password_consumer: Annotated[
+        Secret | None, variable("KAFKA_PASSWORD_CONSUMER", "the password of `KAFKA_USER_CONSUMER`")
+    ] = None
+    ca_path: Annotated[
+        Path | None,
+        variable(
+            "KAFKA_CA_PATH",
+            "PEM file of the CA that signed the brokers' certificates; it may be replaced at any time",
+            default="`CA_PATH`, else the system's CAs",
+        ),
+    ] = None
+    other_ca_path: Annotated[Path | None, variable("CA_PATH", "another name of `KAFKA_CA_PATH`, which goes first")] = (
+        None
+    )
+    security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None,
+        variable(
+            "STREAMFORGE_KAFKA_SECURITY_PROTOCOL",
+            "how the brokers are spoken to",
+            default="`SASL_SSL` with a user, `SSL` with a CA only, else `PLAINTEXT`",
+        ),
+    ] = None
+    sasl_mechanism: Annotated[
+        Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"],
+        variable("STREAMFORGE_KAFKA_SASL_MECHANISM", "how a user proves who it is"),
+    ] = "SCRAM-SHA-512"
+
+    @property
+    def ca(self) -> Path | None:
+        """The CA file."""
+        return self.ca_path or self.other_ca_path
+
+    @property
+    def ca_setting(self) -> str:
+        """The variable that named the CA file."""
+        return "CA_PATH" if self.ca_path is None and self.other_ca_path is not None else "KAFKA_CA_PATH"
+
+    @property
+    def protocol(self) -> str:
+        """How the brokers are spoken to."""
+        if self.security_protocol is not None:
+            return self.security_protocol
+        if self.user or self.user_producer or self.user_consumer:
+            return "SASL_SSL"
+        return "SSL" if self.ca is not None else "PLAINTEXT"
+
+    def problems(self) -> list[str]:
+        """What does not go together, each with the variable to change."""
+        if not self.bootstrap_servers:
+            return [
+                f"{name} is set, but KAFKA_BOOTSTRAP_SERVERS is not: name the brokers there, or unset {name}"
+                for name in self._named()
+                if name != "CA_PATH"  # which is not Kafka's alone
+            ]
+        found: list[str] = []
+        for suffix, user, password in self._logins():
+            if user and not password:
+                found.append(f"KAFKA_PASSWORD{suffix} is missing: KAFKA_USER{suffix} has a password")
+            if password and not user:
+                found.append(f"KAFKA_USER{suffix} is missing: KAFKA_PASSWORD{suffix} is set")
+        if not self.user and bool(self.user_producer) != bool(self.user_consumer):
+            missing = "KAFKA_USER_CONSUMER" if self.user_producer else "KAFKA_USER_PRODUCER"
+            found.append(f"{missing} is missing: set it, or KAFKA_USER for both")
+        sasl = self.protocol.startswith("SASL_")
+        anybody = bool(self.user or self.user_producer or self.user_consumer)
+        if sasl and not anybody:
+            found.append(f"KAFKA_USER is missing: STREAMFORGE_KAFKA_SECURITY_PROTOCOL is {self.protocol}")
+        if anybody and not sasl:
+            found.append(
+                f"STREAMFORGE_KAFKA_SECURITY_PROTOCOL: {self.protocol} has no users, but KAFKA_USER is set: unset one"
+            )
+        if self.ca_path is not None and not self.protocol.endswith("SSL"):
+            found.append(
+                f"STREAMFORGE_KAFKA_SECURITY_PROTOCOL: {self.protocol} is not encrypted, but KAFKA_CA_PATH is set: "
+                "unset one"
+            )
+        return found
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which another process has the same settings."""
+        if not self.bootstrap_servers:
+            return {}
+        found = {"KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
+        for suffix, user, password in self._logins():
+            if user and password:
+                found |= {f"KAFKA_USER{suffix}": user, f"KAFKA_PASSWORD{suffix}": password.reveal()}
+        if self.ca is not None:
+            found["KAFKA_CA_PATH"] = str(self.ca.absolute())
+        if self.security_protocol is not None:
+            found["STREAMFORGE_KAFKA_SECURITY_PROTOCOL"] = self.security_protocol
+        found["STREAMFORGE_KAFKA_SASL_MECHANISM"] = self.sasl_mechanism
+        return found
+
+    def _logins(self) -> tuple[tuple[str, str, Secret | None], ...]:
+        return (
+            ("", self.user, self.password),
+            ("_PRODUCER", self.user_producer, self.password_producer),
+            ("_CONSUMER", self.user_consumer, self.password_consumer),
+        )
+
+    def _named(self) -> list[str]:
+        values = {
+            "KAFKA_USER": self.user,
+            "KAFKA_PASSWORD": self.password,
+            "KAFKA_USER_PRODUCER": self.user_producer,
+            "KAFKA_PASSWORD_PRODUCER": self.password_producer,
+            "KAFKA_USER_CONSUMER": self.user_consumer,
+            "KAFKA_PASSWORD_CONSUMER": self.password_consumer,
+            "KAFKA_CA_PATH": self.ca_path,
+            "CA_PATH": self.other_ca_path,
+            "STREAMFORGE_KAFKA_SECURITY_PROTOCOL": self.security_protocol,
+        }
+        return [name for name, value in values.items() if value]

@@ -99,9 +99,9 @@ class Proxy:
     async def _shut(self) -> None:
         assert self._server is not None
         self._server.close()
+        pairs = list(self._pairs)
         await self._reset()
-        while self._pairs:
-            await asyncio.sleep(0)
+        await asyncio.gather(*(pair.closed.wait() for pair in pairs))
 
     async def _reset(self) -> int:
         pairs = list(self._pairs)
@@ -147,6 +147,7 @@ class Proxy:
             pair.reset()
         finally:
             self._pairs.discard(pair)
+            pair.closed.set()
 
     def _is_cut(self) -> bool:
         return self._cut
@@ -168,6 +169,7 @@ class _Pair:
     def __init__(
         self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, pumps: asyncio.Future[tuple[None, None]]
     ) -> None:
+        self.closed = asyncio.Event()
         self._ends = (near, far)
         self._pumps = pumps
 

@@ -1,0 +1,127 @@
+"""cred-kafka-yaml/ is what Strimzi accepts, and what the platform needs of it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from streamforge.manager.hearing import GROUP
+from streamforge_utils.model import names
+from tests.manifests.strimzi import FOLDER, Json, faults, objects, schemas_folder, validator
+
+OBJECTS = objects()
+NAMED = [pytest.param(found, id=f"{found['kind']}-{found['metadata']['name']}") for _, found in OBJECTS]
+USERS = {found["metadata"]["name"]: found for _, found in OBJECTS if found["kind"] == "KafkaUser"}
+TOPICS = {found["metadata"]["name"]: found for _, found in OBJECTS if found["kind"] == "KafkaTopic"}
+(KAFKA,) = (found for _, found in OBJECTS if found["kind"] == "Kafka")
+
+
+def errors_of(found: Json) -> list[str]:
+    checked = validator(found["kind"], schemas_folder())
+    return [f"{error.json_path}: {error.message}" for error in checked.iter_errors(found)] + faults(found)
+
+
+@pytest.mark.parametrize("found", NAMED)
+def test_each_manifest_is_what_strimzi_accepts(found: Json) -> None:
+    assert found["apiVersion"] == "kafka.strimzi.io/v1"
+    assert errors_of(found) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("user-streamforge", "spec.authorization.acls.0.operation", "Read"),
+        ("user-streamforge", "spec.authorization.acls.0.operations", ["Reed"]),
+        ("user-streamforge", "spec.authorization.acls.3.operations", ["Write"]),
+        ("user-streamforge", "spec.authentication.validityDays", 30),
+        ("user-streamforge", "spec.authentication.type", "plain"),
+        ("user-streamforge", "metadata.labels", {}),
+        ("queue-control", "spec.config", {"retention.millis": 1}),
+        ("queue-control", "spec.partitions", 0),
+        ("queue-control", "metadata.name", "queue_control"),
+        ("streamforge", "spec.kafka.replicas", 3),
+        ("streamforge", "spec.zookeeper", {}),
+        ("dual", "spec.roles", ["broker", "keeper"]),
+    ],
+)
+def test_a_mistake_is_found(name: str, path: str, value: Any) -> None:
+    (original,) = (one for _, one in OBJECTS if one["metadata"]["name"] == name)
+    found = copy.deepcopy(original)
+    *parents, last = path.split(".")
+    place: Any = found
+    for step in parents:
+        place = place[int(step)] if step.isdigit() else place[step]
+    place[last] = value
+    assert errors_of(found)
+
+
+def test_every_object_belongs_to_the_one_cluster() -> None:
+    for name, found in OBJECTS:
+        assert found["metadata"]["namespace"] == KAFKA["metadata"]["namespace"], name
+        if found["kind"] != "Kafka":
+            assert found["metadata"]["labels"]["strimzi.io/cluster"] == KAFKA["metadata"]["name"], name
+
+
+def test_the_cluster_asks_who_comes_and_refuses_what_nobody_allowed() -> None:
+    kafka = KAFKA["spec"]["kafka"]
+    for listener in kafka["listeners"]:
+        assert listener["tls"] is True
+        assert listener["authentication"] == {"type": "scram-sha-512"}
+    assert kafka["authorization"] == {"type": "simple"}
+    assert "superUsers" not in kafka["authorization"]
+    assert kafka["config"]["auto.create.topics.enable"] is False
+
+
+def test_the_topics_and_users_are_those_of_the_platform() -> None:
+    assert set(TOPICS) == {"queue-control", "queue-events"}
+    assert {topic["spec"]["partitions"] for topic in TOPICS.values()} == {1}
+    assert set(USERS) == {
+        "user-streamforge",
+        "user-streamforge-manager",
+        "user-streamforge-worker",
+        "user-streamforge-reader",
+    }
+
+
+def test_no_secret_has_a_value_and_no_user_may_everything() -> None:
+    for name, text in ((path.name, path.read_text()) for path in FOLDER.glob("*.yaml")):
+        assert "kind: Secret" not in text, name
+        assert "stringData" not in text, name
+    for name, user in USERS.items():
+        assert user["spec"]["authentication"]["type"] == "scram-sha-512", name
+        assert "value" not in user["spec"]["authentication"].get("password", {}), name
+        for rule in user["spec"]["authorization"]["acls"]:
+            assert rule["resource"]["type"] in ("topic", "group"), name
+            assert rule["resource"]["name"] != "*", name
+            assert not {"All", "Alter", "AlterConfigs", "ClusterAction"} & set(rule["operations"]), name
+
+
+def test_the_rules_name_what_a_workflow_is_called() -> None:
+    queue_id = names.queue_id("BTCUSDT", "api_candles_1m", 1_722_470_400_000, "abc123")
+    topic = names.data_topic(queue_id)
+    for name in (topic, names.dlq_topic(topic), names.consumer_group(queue_id, "arango-candles")):
+        assert name.startswith("wf-")
+    for user in USERS.values():
+        rules = [rule["resource"] for rule in user["spec"]["authorization"]["acls"]]
+        for kind in ("topic", "group"):
+            assert {"type": kind, "name": "wf-", "patternType": "prefix"} in rules
+    managing = [
+        USERS[name]["spec"]["authorization"]["acls"] for name in ("user-streamforge", "user-streamforge-manager")
+    ]
+    for acls in managing:
+        assert {"type": "group", "name": GROUP, "patternType": "literal"} in [rule["resource"] for rule in acls]
+
+
+def test_the_one_user_may_what_manager_and_worker_may_together() -> None:
+    together = _rights("user-streamforge-manager") | _rights("user-streamforge-worker")
+    assert _rights("user-streamforge") == together
+
+
+def _rights(name: str) -> set[tuple[str, str, str, str]]:
+    return {
+        (rule["resource"]["type"], rule["resource"]["patternType"], rule["resource"]["name"], operation)
+        for rule in USERS[name]["spec"]["authorization"]["acls"]
+        for operation in rule["operations"]
+    }

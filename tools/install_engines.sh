@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# What `make test-engines` needs beyond Python, where it is missing: a Java 17 and Maven, from the system's packages.
+# Only root of a Debian or Ubuntu can install them; everyone else is told what is missing.
+set -euo pipefail
+missing=()
+command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
+command -v mvn >/dev/null || missing+=(maven)
+if [[ ${#missing[@]} -eq 0 ]]; then
+    echo "engines: java and mvn are there"
+    exit 0
+fi
+if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
+    echo "engines: install these first: ${missing[*]}" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+echo "engines: installing ${missing[*]}"
+apt-get update -q
+apt-get install -q -y --no-install-recommends "${missing[@]}"

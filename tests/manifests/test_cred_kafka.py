@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.hearing import GROUP
+from streamforge.manager.acting.hearing import GROUP
 from streamforge_utils.model import names
 from tests.manifests.strimzi import FOLDER, Json, faults, objects, schemas_folder, validator
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from streamforge.manager.acting.hearing import MOST, Ear
 from streamforge.manager.workflow import StepStatus
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Consumer, Message, Received
 from tests.doubles.memorybus import MemoryBus
 from tests.manager.acting.world import launched
@@ -85,6 +88,47 @@ async def test_a_poll_that_had_looked_before_proves_nothing() -> None:
     gate.set()
     assert await ear.read_all()
     assert [received.value for received in ear.heard] == [b"word"]
+    await ear.close()
+
+
+async def test_a_poll_that_finds_nothing_proves_nothing_while_events_are_outstanding() -> None:
+    class Late(SlowPoll):
+        """A bus on the network: it had another member of the group to give up first."""
+
+        polls = 0
+
+        async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+            self.polls += 1
+            return self._bus.messages("queue-events") if self.polls == 3 else []
+
+    class Bus(MemoryBus):
+        async def consumer(self, *args: object, **kwargs: object) -> Consumer:
+            return Late(self, asyncio.Event())
+
+    bus = Bus()
+    bus.log["queue-events"] = [Received("queue-events", 0, 0, None, b"word", 0)]
+    ear = Ear(bus, bus, "queue-events")
+    assert await ear.read_all()
+    assert [received.value for received in ear.heard] == [b"word"]
+    await ear.close()
+
+
+async def test_events_that_never_come_are_an_error_and_not_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deaf(SlowPoll):
+        async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+            await asyncio.sleep(0)
+            return []
+
+    class Bus(MemoryBus):
+        async def consumer(self, *args: object, **kwargs: object) -> Consumer:
+            return Deaf(self, asyncio.Event())
+
+    monkeypatch.setattr("streamforge.manager.acting.hearing.READ_ALL_S", 0.05)
+    bus = Bus()
+    bus.log["queue-events"] = [Received("queue-events", 0, 0, None, b"word", 0)]
+    ear = Ear(bus, bus, "queue-events")
+    with pytest.raises(RetryableError, match="1 events were sent and do not come"):
+        await ear.read_all()
     await ear.close()
 
 

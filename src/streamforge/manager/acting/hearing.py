@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Received, TopicPartition
 
 GROUP = "queue-manager"
 POLL_S = 0.25
-"""How long one poll waits; also the longest that `read_all` takes where nothing comes."""
+"""How long one poll waits."""
+
+READ_ALL_S = 15.0
+"""Longer than a manager that was killed stays a member of its group."""
 
 _AT_ONCE = 1000
 MOST = 10_000
@@ -51,18 +54,22 @@ class Ear:
     async def read_all(self) -> bool:
         """Take in all that was sent before this call. False: it is more than `MOST`, the rest is still to be read.
 
-        Raises RetryableError.
+        Raises RetryableError, also if it does not all come within `READ_ALL_S`.
         """
-        if self._polling is not None:
-            # It was begun before this call: that it finds nothing proves nothing.
-            await self._take(self._polling)
-        polling = await self._poll()
-        # Counted, because where many workers speak a poll that finds nothing may never come.
+        # Counted: where many workers speak a poll that finds nothing may never come, and one that finds nothing proves
+        # nothing, as the bus may have waited for a broker or for a former member of the group to be given up.
         sent = (await self._admin.lag(self._topic, GROUP)).records
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + READ_ALL_S
         while len(self.heard) < min(sent, MOST):
-            if not await self._take(polling):
-                return True
-            polling = await self._poll()
+            if not await self._take(await self._poll()):
+                # What was trimmed meanwhile will not come.
+                sent = min(sent, (await self._admin.lag(self._topic, GROUP)).records)
+                if len(self.heard) < min(sent, MOST) and loop.time() > give_up:
+                    raise RetryableError(
+                        f"topic {self._topic}: {sent - len(self.heard)} events were sent and do not come; "
+                        f"does another manager read as group {GROUP}?"
+                    )
         return len(self.heard) >= sent
 
     async def commit(self) -> None:

@@ -17,7 +17,11 @@ from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
+    from streamforge_utils.adapters.kafka.connection import Connection, Login
+    from streamforge_utils.ports.provisioning import Provisioner
 
 BUS, STORE, JOBS = "bus", "store", "jobs"
 """The folders of the embedded adapters inside the data directory."""
@@ -37,6 +41,11 @@ def make_bus(settings: DataSettings, *, clock: Clock | None = None, observer: Ob
 
 def _kafka_bus(settings: KafkaSettings, clock: Clock, observer: Observer) -> MessageBus:
     from streamforge_utils.adapters.kafka.bus import KafkaBus
+
+    return KafkaBus(_kafka_connection(settings), clock=clock, observer=observer)
+
+
+def _kafka_connection(settings: KafkaSettings) -> Connection:
     from streamforge_utils.adapters.kafka.connection import Connection, Login, Role
 
     def login(suffix: str, user: str, password: Secret | None) -> Login | None:
@@ -53,7 +62,7 @@ def _kafka_bus(settings: KafkaSettings, clock: Clock, observer: Observer) -> Mes
     producer = login("_PRODUCER", settings.user_producer, settings.password_producer) or common
     consumer = login("_CONSUMER", settings.user_consumer, settings.password_consumer) or common
     who = {Role.PRODUCER: producer, Role.CONSUMER: consumer, Role.ADMIN: common or producer}
-    connection = Connection(
+    return Connection(
         bootstrap_servers=settings.bootstrap_servers,
         security_protocol=settings.protocol,
         sasl_mechanism=settings.sasl_mechanism,
@@ -61,7 +70,13 @@ def _kafka_bus(settings: KafkaSettings, clock: Clock, observer: Observer) -> Mes
         ca_setting=settings.ca_setting,
         logins={role: found for role, found in who.items() if found is not None},
     )
-    return KafkaBus(connection, clock=clock, observer=observer)
+
+
+def make_provisioner(settings: KafkaSettings, manifests: Path, *, secrets: Path, adopt: bool) -> Provisioner:
+    """What applies the manifests of a folder to Kafka. secrets: where passwords lie. Raises ConfigError."""
+    from streamforge_utils.adapters.kafka.manifest_apply import ManifestProvisioner
+
+    return ManifestProvisioner(_kafka_connection(settings), manifests, secrets=secrets, adopt=adopt)
 
 
 def make_store(settings: DataSettings, *, observer: Observer | None = None) -> Store:

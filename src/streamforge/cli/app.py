@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streamforge.cli.commands import records, services, workflows
+from streamforge.cli.commands import kafka, records, services, workflows
 
 PROGRAM = "streamforge"
 _HELP = ["-h", "--help"]
@@ -56,5 +56,10 @@ app.add_typer(dlq, name="dlq", rich_help_panel=_look)
 app.command(rich_help_panel=_run)(services.up)
 app.command(rich_help_panel=_run)(services.doctor)
 app.command(rich_help_panel=_run)(services.exchange)
+on_kafka = typer.Typer(
+    no_args_is_help=True, help="A Kafka that no operator looks after.", context_settings={"help_option_names": _HELP}
+)
+on_kafka.command("apply")(kafka.apply)
+app.add_typer(on_kafka, name="kafka", rich_help_panel=_run)
 app.command(rich_help_panel=_know)(services.targets)
 app.command(rich_help_panel=_know)(services.schemas)

@@ -1,0 +1,58 @@
+"""Making what manifests describe: first the differences, then, if wanted, the changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+
+class Action(StrEnum):
+    """What would be done about one thing.
+
+    foreign: it was made by somebody else and is left alone. blocked: it is ours, but can never become as wanted.
+    """
+
+    CREATE = "create"
+    CHANGE = "change"
+    REMOVE = "remove"
+    ADOPT = "adopt"
+    UNCHANGED = "unchanged"
+    FOREIGN = "foreign"
+    BLOCKED = "blocked"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing and what would be done about it. details: lines for a person. as_wanted: once it is done, if at all."""
+
+    kind: str
+    name: str
+    action: Action
+    details: tuple[str, ...] = ()
+    as_wanted: bool = True
+
+    @property
+    def does_something(self) -> bool:
+        """Whether applying it changes anything."""
+        return self.action in (Action.CREATE, Action.CHANGE, Action.REMOVE, Action.ADOPT)
+
+
+class Provisioner(Protocol):
+    """Compares manifests with what is there, and applies the differences. Every call blocks."""
+
+    def plan(self) -> Sequence[Change]:
+        """The differences, in the order in which they would be applied; changes nothing.
+
+        Raises InvalidInput (a manifest is wrong), ConfigError or RetryableError.
+        """
+
+    def notes(self) -> Sequence[str]:
+        """Of the last `plan`, sentences that a person should know."""
+
+    def apply(self) -> Iterator[Change]:
+        """Do what the last `plan` said; yields each change once it is done. Raises as `plan`, and PermanentError."""
+
+    def close(self) -> None:
+        """Release the connections."""

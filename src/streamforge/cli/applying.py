@@ -1,0 +1,101 @@
+"""Showing what manifests would change, asking, and changing it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamforge.cli import output
+from streamforge.cli.client import to_json
+from streamforge.cli.errors import EXIT_FAILED, CliError, UsageProblem
+from streamforge_utils.ports.provisioning import Action, Change, Provisioner
+
+_SIGNS = {
+    Action.CREATE: "+",
+    Action.CHANGE: "~",
+    Action.REMOVE: "-",
+    Action.ADOPT: "=",
+    Action.UNCHANGED: " ",
+    Action.FOREIGN: "!",
+    Action.BLOCKED: "!",
+}
+_TOLD = {
+    Action.FOREIGN: "made by somebody else, left alone",
+    Action.BLOCKED: "cannot be made so",
+    Action.ADOPT: "made by somebody else, taken over",
+}
+
+
+def apply(folder: Path, *, secrets: Path, dry_run: bool, yes: bool, adopt: bool, as_json: bool) -> int:
+    """Apply the manifests; the exit code."""
+    provisioner = _connected(folder, secrets, adopt=adopt)
+    try:
+        return _apply(provisioner, dry_run=dry_run, yes=yes, as_json=as_json)
+    finally:
+        provisioner.close()
+
+
+def _connected(folder: Path, secrets: Path, *, adopt: bool) -> Provisioner:
+    from streamforge import wiring
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.kafka import KafkaSettings
+
+    if not folder.is_dir():
+        raise UsageProblem(f"{folder} is no folder: name the one that holds the manifests")
+    settings = load(KafkaSettings, os.environ)
+    if not settings.bootstrap_servers:
+        raise UsageProblem("KAFKA_BOOTSTRAP_SERVERS is not set: name the brokers there, HOST:PORT each")
+    return wiring.make_provisioner(settings, folder, secrets=secrets, adopt=adopt)
+
+
+def _apply(provisioner: Provisioner, *, dry_run: bool, yes: bool, as_json: bool) -> int:
+    changes = provisioner.plan()
+    pending = [change for change in changes if change.does_something]
+    if not as_json:
+        _show(changes)
+        for note in provisioner.notes():
+            output.say(note)
+    if pending and not dry_run:
+        if not yes:
+            _confirm(len(pending))
+        done = 0
+        try:
+            for done, change in enumerate(provisioner.apply(), start=1):  # noqa: B007 - counted for the error
+                if not as_json:
+                    output.say(f"{change.kind} {change.name}: done")
+        except BaseException:
+            output.say(f"{done} of {len(pending)} changes were made; the same command makes the rest")
+            raise
+    unlike = [change for change in changes if not change.as_wanted]
+    if as_json:
+        output.write(to_json({"applied": not dry_run, "changes": changes}))
+    else:
+        output.say(_summary(len(pending), len(unlike), dry_run=dry_run))
+    return EXIT_FAILED if unlike else 0
+
+
+def _show(changes: Sequence[Change]) -> None:
+    for change in changes:
+        told = _TOLD.get(change.action)
+        output.write(f"{_SIGNS[change.action]} {change.kind:<5} {change.name}{f'  ({told})' if told else ''}")
+        if change.action is not Action.UNCHANGED:
+            for line in change.details:
+                output.write(f"          {line}")
+
+
+def _summary(pending: int, unlike: int, *, dry_run: bool) -> str:
+    told = f"{pending} changes {'would be' if dry_run else 'were'} made" if pending else "nothing to change"
+    if unlike:
+        told += f"; {unlike} things stay unlike the manifests (marked !), see --adopt"
+    return told
+
+
+def _confirm(count: int) -> None:
+    import typer
+
+    if not sys.stdin.isatty():
+        raise UsageProblem("kafka apply asks before it changes anything, and nobody can answer here: add --yes")
+    if not typer.confirm(f"Make these {count} changes?", err=True):
+        raise CliError("nothing was changed")

@@ -110,10 +110,6 @@ def live(step: Step) -> Attempt | None:
     return attempt if attempt is not None and attempt.ended_ms is None else None
 
 
-def _ban(world: World) -> str:
-    return f"the end of the exchange's ban at {format_ms(world.banned_until_ms)}"
-
-
 def _before_plan(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> tuple[Workflow, list[Action]]:
     if workflow.status is Status.PENDING:
         if not world.may_start:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from streamforge.cli.reference_cli import cli_page
+from streamforge.cli.reference_http import http_page
+from streamforge.cli.reference_topics import messages_page, topics_page
 
 FOLDER = Path("docs") / "reference"
 NOTE = "<!-- Generated from the code by `make docs`: do not edit. -->\n"
@@ -22,6 +24,9 @@ def pages(root: Path) -> dict[Path, str]:
     found = {FOLDER / "cli.md": NOTE + cli_page(), FOLDER / "settings.md": NOTE + settings_page()}
     found[FOLDER / "openapi.json"] = _json(openapi())
     found[FOLDER / "asyncapi.json"] = _json(asyncapi())
+    found[FOLDER / "messages.md"] = NOTE + messages_page(schemas())
+    found[FOLDER / "topics.md"] = NOTE + topics_page(asyncapi())
+    found[FOLDER / "http-api.md"] = NOTE + http_page(openapi())
     for name, schema in schemas().items():
         found[FOLDER / "schemas" / f"{name}.json"] = _json(schema)
     for target, table in environments():

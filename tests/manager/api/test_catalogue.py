@@ -7,6 +7,8 @@ import httpx
 import jsonschema
 import msgspec
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from streamforge import workers
 from streamforge.manager.describing import asyncapi, schemas
@@ -185,6 +187,9 @@ async def test_the_openapi_document_is_valid_and_says_who_may_what(client: httpx
     document = (await client.get("/openapi.json")).json()
 
     assert document["openapi"] == "3.1.0"
+    OpenAPIV31SpecValidator(document).validate()
+    with pytest.raises(OpenAPIValidationError):
+        OpenAPIV31SpecValidator({**document, "info": {}}).validate()
     for schema in document["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
     for reference in _references(document):

@@ -1,8 +1,9 @@
 """Fails when a message or a route changes in a way that breaks whoever speaks or reads the frozen version of it.
 
 A field may be added. None may be removed, change its type, its default or its description (which holds its unit),
-become stricter, required or optional: who needs that makes a new version. `--freeze` adds what is new to
-docs/contracts, and takes over descriptions whose words changed and whose meaning did not; it refuses all else.
+become stricter, required (of what others send) or optional (of what they read): who needs that makes a new version.
+`--freeze` adds what is new to docs/contracts, and takes over descriptions whose words but not meaning changed;
+it refuses all else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,21 @@ _NOTHING = object()
 Schema = Mapping[str, Any]
 
 
+class Way(Enum):
+    """What others do with a value: they send it, they read it, or both."""
+
+    SENT = "sent"
+    READ = "read"
+    BOTH = "both"
+
+
 def broken(before: Schema, now: Schema, where: str = "") -> Iterator[str]:
     """What of the JSON Schema `now` breaks those who rely on `before`; each names its place."""
-    yield from _broken(before, now, where, before, now, ())
+    yield from _broken(before, now, where, before, now, Way.BOTH)
 
 
 def _broken(
-    before: Schema, now: Schema, where: str, old_root: Schema, new_root: Schema, seen: tuple[str, ...]
+    before: Schema, now: Schema, where: str, old_root: Schema, new_root: Schema, way: Way, seen: tuple[str, ...] = ()
 ) -> Iterator[str]:
     reference_before, place = before.get("$ref"), where or "the whole"
     if isinstance(reference_before, str):
@@ -57,21 +67,22 @@ def _broken(
     if "enum" in before and (gone := [value for value in before["enum"] if value not in now.get("enum", ())]):
         yield f"{place}: the values {gone} are gone"
     fields, new_fields = before.get("properties", {}), now.get("properties", {})
-    for name in sorted(set(now.get("required", ())) - set(before.get("required", ()))):
+    needed, needed_before = set(now.get("required", ())), set(before.get("required", ()))
+    for name in sorted(needed - needed_before if way is not Way.READ else ()):
         yield f"{_join(where, name)}: it has become required"
-    for name in sorted(set(before.get("required", ())) - set(now.get("required", ()))):
+    for name in sorted((needed_before - needed) & set(new_fields) if way is not Way.SENT else ()):
         yield f"{_join(where, name)}: it was always there, and need not be any more"
     for name, field in fields.items():
         if name in new_fields:
-            yield from _broken(field, new_fields[name], _join(where, name), old_root, new_root, seen)
+            yield from _broken(field, new_fields[name], _join(where, name), old_root, new_root, way, seen)
         else:
             yield f"{_join(where, name)}: it is gone"
     for name in ("items", "additionalProperties"):
         if isinstance(before.get(name), Mapping) and isinstance(now.get(name), Mapping):
-            yield from _broken(before[name], now[name], f"{where}[]", old_root, new_root, seen)
+            yield from _broken(before[name], now[name], f"{where}[]", old_root, new_root, way, seen)
     for name in ("anyOf", "oneOf", "allOf"):
         for old, new in zip(before.get(name, ()), now.get(name, ()), strict=False):
-            yield from _broken(old, new, where, old_root, new_root, seen)
+            yield from _broken(old, new, where, old_root, new_root, way, seen)
 
 
 def reworded(before: Schema, now: Schema, where: str = "") -> Iterator[str]:
@@ -104,27 +115,27 @@ def _broken_operation(before: Schema, now: Schema, where: str, old_root: Schema,
             yield f"{where}, parameter {key[1]}: it is gone"
         else:
             place = f"{where}, parameter {key[1]}"
-            yield from _broken(one.get("schema", {}), new[key].get("schema", {}), place, old_root, new_root, ())
+            yield from _broken(one.get("schema", {}), new[key].get("schema", {}), place, old_root, new_root, Way.SENT)
     for key, one in new.items():
         if one.get("required") and not old.get(key, {}).get("required"):
             yield f"{where}, parameter {key[1]}: it has become required"
-    sides = [("the request", before.get("requestBody", {}), now.get("requestBody", {}))]
+    sides = [("the request", Way.SENT, before.get("requestBody", {}), now.get("requestBody", {}))]
     for status, answer in before.get("responses", {}).items():
         if status not in now.get("responses", {}):
             yield f"{where}: it answers {status} no more"
         else:
-            sides.append((f"the answer {status}", answer, now["responses"][status]))
-    for side, one, other in sides:
+            sides.append((f"the answer {status}", Way.READ, answer, now["responses"][status]))
+    for side, way, one, other in sides:
         for kind, content in one.get("content", {}).items():
             if kind not in other.get("content", {}):
                 yield f"{where}, {side}: {kind} is gone"
                 continue
             schema, new_schema = content.get("schema", {}), other["content"][kind].get("schema", {})
-            yield from _broken(schema, new_schema, f"{where}, {side}", old_root, new_root, ())
+            yield from _broken(schema, new_schema, f"{where}, {side}", old_root, new_root, way)
 
 
 def broken_topics(before: Schema, now: Schema) -> Iterator[str]:
-    """What of the AsyncAPI document `now` breaks those on the topics of `before`; messages are judged by their schemas."""
+    """What of the AsyncAPI document `now` breaks those on the topics of `before`; messages have schemas."""
     for name, channel in before["channels"].items():
         new = now["channels"].get(name)
         if new is None or new["address"] != channel["address"]:

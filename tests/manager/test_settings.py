@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+import structlog
+
+from streamforge.manager.__main__ import configure_logs, main
+from streamforge.manager.app import worker_environment
 from streamforge.manager.settings import load_manager
 from streamforge_utils.model.errors import ConfigError
 
@@ -35,3 +40,30 @@ def test_more_weight_than_binance_allows_is_refused_where_binance_is_asked(url: 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://binance.com.example"])
 def test_another_exchange_may_be_asked_for_more(url: str) -> None:
     load_manager({**DATA, "STREAMFORGE_EXCHANGE_URL": url, "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000"})
+
+
+@pytest.mark.parametrize(("form", "debug"), [("json", "true"), ("json", "false"), ("console", "true")])
+def test_the_form_of_the_log_and_whether_it_tells_all(
+    form: str, debug: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_manager({**DATA, "STREAMFORGE_LOG_FORMAT": form, "STREAMFORGE_DEBUG": debug})
+    before = structlog.get_config()
+    try:
+        configure_logs(settings)
+        log = structlog.get_logger("x")
+        log.debug("found", offset=7)
+        log.info("seen")
+    finally:
+        structlog.configure(**before)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 + (debug == "true")
+    if form == "json":
+        assert json.loads(lines[-1])["event"] == "seen"
+    else:
+        assert "offset=7" in lines[0]
+    assert ("STREAMFORGE_DEBUG" in worker_environment(settings)) == (debug == "true")
+
+
+def test_an_argument_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--verbose"]) == 2
+    assert "usage: python -m streamforge.manager [--debug]" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Runs queue-manager: `python -m streamforge.manager`; its settings are the environment's."""
+"""Runs queue-manager: `python -m streamforge.manager [--debug]`; its settings are the environment's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -24,11 +25,15 @@ from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 EXIT_FAILED, EXIT_CONFIG = 1, 2
 
 
-def main() -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code. arguments: without them, those of the process."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given not in ([], ["--debug"]):
+        print("usage: python -m streamforge.manager [--debug]", file=sys.stderr)
+        return EXIT_CONFIG
     try:
-        settings = load_manager(os.environ)
-        _configure_logs(Redactor(secrets_of(settings)))
+        settings = load_manager({**os.environ, "STREAMFORGE_DEBUG": "true"} if given else os.environ)
+        configure_logs(settings)
         tokens = Tokens.read(os.environ)
         with wiring.make_data_directory(settings.data).lock():
             asyncio.run(_serve(settings, tokens))
@@ -41,17 +46,19 @@ def main() -> int:
     return 0
 
 
-def _configure_logs(redactor: Redactor) -> None:
-    """JSON lines on stderr; a traceback shows no values, which may be secrets."""
+def configure_logs(settings: ManagerSettings) -> None:
+    """Lines on stderr, as the settings say; a traceback shows no values, which may be secrets."""
+    redactor = Redactor(secrets_of(settings))
+    console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             redactor.processor,
-            structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer(colors=False) if console else structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if settings.debug else logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 

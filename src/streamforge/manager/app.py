@@ -92,6 +92,8 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_LOG_FORMAT": "json",
         **settings.data.kafka.environment(),
     }
+    if settings.debug:
+        environment["STREAMFORGE_DEBUG"] = "true"
     if settings.exchange.api_key is not None:
         environment["BINANCE_API_KEY"] = settings.exchange.api_key.reveal()
     return environment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -43,6 +43,13 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_host: Annotated[str, variable("STREAMFORGE_METRICS_HOST", "the address that `/metrics` listens on")] = (
         "127.0.0.1"
     )
+    log_format: Annotated[
+        Literal["json", "console"] | None,
+        variable("STREAMFORGE_LOG_FORMAT", "the form of log lines", default="console on a terminal, else json"),
+    ] = None
+    debug: Annotated[
+        bool, variable("STREAMFORGE_DEBUG", "log also what is only of use to find a fault, the workers too")
+    ] = False
     heartbeat_seconds: Annotated[
         float,
         msgspec.Meta(gt=0),

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from streamforge.manager.api.app import create_app
@@ -185,6 +186,42 @@ async def test_a_head_beyond_the_limit_is_refused(start: Start) -> None:
     assert (await _raw(server.url, b"\x00\x01\r\n\r\n")).startswith(b"HTTP/1.1 400")
     async with httpx.AsyncClient(base_url=server.url) as client:
         assert (await client.get("/healthz")).status_code == 200
+
+
+def _problem(answer: bytes, status: int, kind: str) -> dict[str, Any]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines[1:])
+    assert int(headers.get("content-length", len(body))) == len(body)
+    assert headers["connection"] == "close"
+    return problem(httpx.Response(int(lines[0].split()[1]), headers=headers, content=body), status, kind)
+
+
+async def test_what_is_no_request_is_answered_with_a_problem(start: Start) -> None:
+    url = (await start()).url
+    for sent in (b"\x00\x01\r\n\r\n", b"GET /queues\r\n\r\n", b"GET / HTTP/1.1\r\nHost localhost\r\n\r\n"):
+        _problem(await _raw(url, sent), 400, "bad-request")
+
+
+async def test_more_connections_than_the_limit_are_answered_with_a_problem(start: Start) -> None:
+    url = (await start(limits=msgspec.structs.replace(LIMITS, requests=1, header_timeout_s=5.0))).url
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    held = [await asyncio.open_connection(host, int(port)) for _ in range(4)]
+    try:
+        answer = await _raw(url, b"GET /queues HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        _problem(answer, 503, "busy")
+        assert b"retry-after: 2" in answer.lower()
+    finally:
+        for _, writer in held:
+            writer.close()
+    async with httpx.AsyncClient(base_url=url) as client:
+        await until_served(client)
+
+
+async def until_served(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(10):
+        while (await client.get("/healthz")).status_code != 200:  # noqa: ASYNC110 (it has no event of its own)
+            await asyncio.sleep(0.01)
 
 
 async def test_a_huge_body_is_refused_before_it_is_read(start: Start) -> None:

@@ -53,13 +53,7 @@ class Guard:
             self._serving += 1
         try:
             if counted and self._serving > self._limits.requests:
-                raise ProblemError(
-                    503,
-                    "busy",
-                    f"the server answers {self._limits.requests} requests at once, its limit",
-                    next_step="send the same request again after Retry-After",
-                    retry_after=self._limits.retry_after_s,
-                )
+                raise busy(f"the server answers {self._limits.requests} requests at once, its limit", self._limits)
             incoming = _Incoming(scope, receive, self._limits)
             await self._app(scope, incoming, outgoing)
         except Exception as error:
@@ -97,7 +91,7 @@ class _Outgoing:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            message = {**message, "headers": [*message["headers"], *_HEADERS]}
+            message = {**message, "headers": [*message["headers"], *HEADERS]}
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._send(message)
@@ -159,11 +153,23 @@ class _Incoming:
         )
 
 
-_HEADERS: list[tuple[bytes, bytes]] = [
+HEADERS: list[tuple[bytes, bytes]] = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
+"""Sent with every answer."""
+
+
+def busy(detail: str, limits: Limits) -> ProblemError:
+    """More is asked at once than is served."""
+    return ProblemError(
+        503,
+        "busy",
+        detail,
+        next_step="send the same request again after Retry-After",
+        retry_after=limits.retry_after_s,
+    )
 
 
 def _check_token(scope: Scope, tokens: Tokens) -> None:

@@ -7,11 +7,15 @@ import errno
 import logging
 import socket
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from streamforge.manager.api.guard import HEADERS, busy
 from streamforge.manager.api.limits import Limits
+from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.tokens import Tokens, check_binding
 from streamforge_utils.model.errors import ConfigError
 
@@ -20,6 +24,8 @@ log = logging.getLogger(__name__)
 _BACKLOG = 256
 _TICK_S = 0.1
 _KEEP_ALIVE_S = 30
+CONNECTIONS_A_REQUEST = 4
+"""Connections held, for each request that may be served at once."""
 
 
 class Server:
@@ -50,14 +56,46 @@ class Server:
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 that gives a request's head a limited time to arrive."""
+    """HTTP/1.1 that gives a request's head a limited time to arrive, and answers in problem documents all by itself."""
 
-    header_timeout_s = 10.0
+    limits = Limits()
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait_for_head(self.header_timeout_s)
+        self._served = self.app
+        self._wait_for_head(self.limits.header_timeout_s)
+
+    def handle_events(self) -> None:
+        most = CONNECTIONS_A_REQUEST * self.limits.requests
+        # As uvicorn's own limit_concurrency, but for the form of the answer.
+        full = len(self.connections) > most or len(self.tasks) >= most
+        self.app = self._refuse if full else self._served
+        super().handle_events()
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        most = CONNECTIONS_A_REQUEST * self.limits.requests
+        problem = busy(f"the server holds {most} connections, its limit", self.limits)
+        problem.headers["Connection"] = "close"
+        response = problem.response(scope["path"])
+        response.raw_headers.extend(HEADERS)
+        await response(scope, receive, send)
+
+    def send_400_response(self, msg: str) -> None:
+        problem = ProblemError(
+            400,
+            "bad-request",
+            "this is no HTTP/1.1 request: its first line or its headers cannot be read, or are larger than "
+            f"{self.limits.header_bytes} bytes",
+            next_step="send a well-formed and smaller request",
+            headers={"Connection": "close"},
+        )
+        response = problem.response("/")
+        head = h11.Response(status_code=400, headers=[*response.raw_headers, *HEADERS], reason=b"Bad Request")
+        for part in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
+            if (sent := self.conn.send(part)) is not None:
+                self.transport.write(sent)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._deadline is not None:
@@ -66,7 +104,7 @@ class BoundedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._wait_for_head(self.header_timeout_s + self.timeout_keep_alive)
+        self._wait_for_head(self.limits.header_timeout_s + self.timeout_keep_alive)
 
     def _wait_for_head(self, seconds: float) -> None:
         if self._deadline is not None:
@@ -100,7 +138,7 @@ async def serve(
     address = listener.getsockname()
     config = uvicorn.Config(
         app,
-        http=type("Protocol", (BoundedProtocol,), {"header_timeout_s": limits.header_timeout_s}),
+        http=type("Protocol", (BoundedProtocol,), {"limits": limits}),
         ws="none",
         lifespan="off",
         loop="none",
@@ -111,7 +149,6 @@ async def serve(
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(grace_s)),
         h11_max_incomplete_event_size=limits.header_bytes,
-        limit_concurrency=4 * limits.requests,
     )
     server = uvicorn.Server(config)
     # Not Server.serve(): that one takes the process's signals.

@@ -62,6 +62,8 @@ class Workflow:
             "STREAMFORGE_UPSTREAM": f"{self.loader_id}:1",
             "STREAMFORGE_DOWNSTREAM": self.group,
             "STREAMFORGE_METRICS_PORT": "0",
+            # Not Binance, of which nobody may ask so much: what asks over HTTP names its test exchange.
+            "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:9",
             "STREAMFORGE_WEIGHT_PER_MINUTE": str(UNLIMITED_WEIGHT),
             **more,
         }

@@ -80,6 +80,7 @@ def test_what_is_covered_is_not_loaded_a_second_time_unless_asked_for(
     assert second["progress"] | {"rate": 0.0} == {
         "records_expected": 0,
         "records_stored": 0,
+        "records_refused": 0,
         "share": 1.0,
         "rate": 0.0,
         "eta_seconds": None,

@@ -41,11 +41,12 @@ def run_manager(environment: Mapping[str, str]) -> subprocess.CompletedProcess[s
         ({"STREAMFORGE_DATA_DIR": "/proc/nowhere"}, ("/proc/nowhere", "cannot be used")),
         (
             {"STREAMFORGE_DATA_DIR": "DATA", "STREAMFORGE_EXCHANGE_URL": "ftp://u:secret@host"},
-            ("base URL", "ftp://***@host"),
+            ("STREAMFORGE_EXCHANGE_URL", "a user or a password"),
         ),
+        ({"STREAMFORGE_DATA_DIR": "DATA", "STREAMFORGE_EXCHANGE_URL": "ftp://host"}, ("base URL", "ftp://host")),
         ({"STREAMFORGE_DATA_DIR": "DATA", "STREAMFORGE_HOST": "0.0.0.0"}, ("token", "0.0.0.0")),
     ],
-    ids=["none", "several", "folder", "URL", "host"],
+    ids=["none", "several", "folder", "password", "URL", "host"],
 )
 def test_settings_that_cannot_work_are_all_named_and_nothing_starts(
     settings: dict[str, str], words: tuple[str, ...], tmp_path: Path

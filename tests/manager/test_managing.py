@@ -3,21 +3,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import KeyReused, NotFound, NotNow, StartRequest
-from streamforge.manager.workflow import Status, StepStatus, Workflow
-from streamforge_utils.model import names
-from streamforge_utils.model.candles import encode_candle, stored_document
-from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge.manager.workflow import Status, StepStatus
 from streamforge_utils.model.errors import BannedError, ConfigError, InvalidInput, RetryableError
-from streamforge_utils.model.events import Event, encode_event
-from streamforge_utils.ports.bus import Message, TopicSpec
-from streamforge_utils.ports.store import Document
-from tests.doubles.candles import candle
 from tests.doubles.scriptedexchange import ScriptedExchange
+from tests.manager.stored import ended, put, stored_day
 from tests.manager.support import (
     DAY_START,
     LOADER,
@@ -31,37 +24,13 @@ from tests.manager.support import (
     decide_running,
     job_named,
     replace,
-    said,
-    step,
 )
 
 REQUEST = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")
 
 
-@pytest.fixture
-async def world() -> World:
-    world = World()
-    await world.start()
-    return world
-
-
 def codes(*wanted: str) -> Iterator[str]:
     yield from wanted
-
-
-async def put(world: World, workflow: Workflow, **fields: object) -> str:
-    stored = await world.parts.workflows.create(replace(workflow, **fields))
-    return stored.workflow.queue_id
-
-
-async def ended(world: World, status: Status = Status.INTERRUPTED) -> str:
-    """A workflow of which one attempt of each step has run."""
-    workflow = decide_running()
-    for target in (LOADER, SINK):
-        of = step(workflow, target)
-        last = replace(attempt(workflow, target), ended_ms=NOW, last_word="interrupted", outcome="interrupted")
-        workflow = workflow.with_step(replace(of, status=StepStatus.INTERRUPTED, attempts=(last,)))
-    return await put(world, workflow, status=status, ended_ms=NOW, surveyed=True, stop_asked_ms=NOW)
 
 
 # Starting
@@ -249,25 +218,6 @@ async def test_what_goes_on_is_not_removed(world: World) -> None:
         await world.manager.remove(queue_id)
 
 
-async def stored_day(world: World, queue_id: str) -> Workflow:
-    """The workflow's topics, jobs, history, records and coverage are there."""
-    workflow = await world.manager.get(queue_id)
-    for topic in (workflow.topic, names.dlq_topic(workflow.topic)):
-        await world.bus.create_topic(TopicSpec(name=topic))
-    await world.parts.history.append([(queue_id, 1, b"{}")])
-    opens = range(DAY_START - 2 * MINUTE_MS, DAY_START + 3 * MINUTE_MS, MINUTE_MS)
-    documents = [Document(*stored_document(None, encode_candle(candle(time)))) for time in opens]
-    await world.store.upsert(workflow.collection, documents)
-    whole = Segment(
-        start_ms=DAY_START - 2 * MINUTE_MS,
-        end_ms=DAY_START + 3 * MINUTE_MS,
-        verdict=Verdict.STORED,
-        collection=workflow.collection,
-    )
-    await world.parts.coverage.lay_over(workflow.series, [whole])
-    return workflow
-
-
 async def test_removing_forgets_all_but_the_records(world: World) -> None:
     queue_id = await ended(world)
     workflow = await stored_day(world, queue_id)
@@ -348,124 +298,3 @@ async def test_what_is_being_started_again_is_not_removed(world: World) -> None:
     with pytest.raises(NotNow):
         await world.manager.remove(queue_id, data=True)
     assert (await retrying).status is Status.PENDING
-
-
-# Pinging
-
-
-async def answering(world: World, queue_id: str, *telemetry: str) -> None:
-    """Workers that answer the next ping, and one that answers another one's."""
-    workflow = await world.manager.get(queue_id)
-    while not (pings := world.commands("ping")):
-        await world.bus.sent.wait()
-    for of in workflow.steps:
-        if of.telemetry_id in telemetry:
-            pong = replace(said(workflow, of.target, "pong"), ping_ts=pings[0]["sent_at"], ponged_at=1.0)
-            for listener in tuple(world.reconciler.listeners):
-                listener(replace(pong, ping_ts=1.5), 0.0)
-                listener(replace(pong, queue_id="wf-other-20240801-aaaaaa"), 0.0)
-                listener(pong, 0.0)
-
-
-async def test_a_ping_tells_who_answered_and_who_did_not(world: World) -> None:
-    queue_id = await put(world, decide_running())
-    loader, sink = (f"{target}__abc123" for target in (LOADER, SINK))
-    asking = asyncio.create_task(world.manager.ping(queue_id, timeout_s=0.2))
-    await answering(world, queue_id, loader)
-    answers = await asking
-    assert answers[loader] is not None
-    assert answers[sink] is None
-    assert world.reconciler.listeners == set()
-    world.bus.log["queue-control"].clear()
-    asking = asyncio.create_task(world.manager.ping(queue_id, timeout_s=50))
-    await answering(world, queue_id, loader, sink)
-    assert all(seconds is not None for seconds in (await asking).values()), (
-        "all have answered: nothing more to wait for"
-    )
-
-
-async def test_where_nobody_runs_nobody_is_asked(world: World) -> None:
-    queue_id = await put(world, accepted())
-    assert set((await world.manager.ping(queue_id)).values()) == {None}
-    assert world.commands("ping") == []
-
-
-# Dead letters, records, following
-
-
-async def test_a_replay_needs_an_end_and_something_to_replay(world: World) -> None:
-    queue_id = await ended(world, Status.ERROR)
-    workflow = await world.manager.get(queue_id)
-    with pytest.raises(NotNow, match="no dead letters"):
-        await world.manager.replay_dead_letters(queue_id)
-    topic = names.dlq_topic(workflow.topic)
-    await world.bus.create_topic(TopicSpec(name=topic))
-    world.bus.append(topic, Message(b"k", b"v"))
-    assert len(await world.manager.dead_letters(queue_id)) == 1
-    again = await world.manager.replay_dead_letters(queue_id)
-    assert (again.status, again.plan, again.surveyed) == (Status.RUNNING, workflow.plan, False)
-    assert [(s.target, s.status) for s in again.steps if s.role.value == "loader"] == [(LOADER, StepStatus.FINISHED)]
-    with pytest.raises(NotNow, match="running"):
-        await world.manager.replay_dead_letters(queue_id)
-
-
-async def keys(world: World, collection: str, **fields: object) -> list[int]:
-    batches = [batch async for batch in world.manager.records(collection, **fields)]  # type: ignore[arg-type]
-    return [(int(key[-13:]) - DAY_START) // MINUTE_MS for batch in batches for key, _ in batch]
-
-
-async def test_records_in_pages_and_by_range(world: World) -> None:
-    opens = [DAY_START + n * MINUTE_MS for n in range(10)]
-    documents = [Document(*stored_document(None, encode_candle(candle(time)))) for time in opens]
-    await world.store.upsert("c", documents)
-    assert await keys(world, "c") == list(range(10))
-    assert await keys(world, "c", limit=3) == [0, 1, 2]
-    assert await keys(world, "c", after=documents[2].key, limit=3) == [3, 4, 5]
-    span = msgspec.structs.replace(accepted().span, start_ms=opens[4], end_ms=opens[8])
-    assert await keys(world, "c", span=span, limit=3) == [4, 5, 6]
-    assert await keys(world, "c", limit=0) == []
-    with pytest.raises(NotFound, match="nothing"):
-        await keys(world, "nothing")
-    await world.parts.history.append([("wf-a-20240801-aaaaaa", 1, b"{}")])
-    assert await world.manager.collections() == ["c"]
-
-
-async def test_following_ends_with_the_workflow(world: World) -> None:
-    queue_id = await put(world, decide_running())
-    workflow = await world.manager.get(queue_id)
-    seen: list[str] = []
-
-    async def follow() -> None:
-        async for event in world.manager.follow(queue_id):
-            word = msgspec.json.decode(event.body, type=Event).event
-            seen.append(word)
-
-    following = asyncio.create_task(follow())
-    await world.parts.history.append([(queue_id, 1, encode_event(said(workflow, SINK, "loading")))])
-    await asyncio.sleep(0.01)
-    await world.parts.workflows.change(queue_id, lambda w: replace(w, status=Status.FINISHED, ended_ms=NOW))
-    await world.parts.history.append([(queue_id, 2, encode_event(said(workflow, SINK, "finished")))])
-    await asyncio.wait_for(following, 20)
-    assert seen == ["loading", "finished"]
-
-
-async def test_coverage_is_that_of_the_series(world: World) -> None:
-    queue_id = await ended(world)
-    await stored_day(world, queue_id)
-    assert [s.verdict.value for s in await world.manager.coverage(queue_id)] == ["stored", "unknown"]
-    assert len(await world.manager.series_coverage("btcusdt", "api_candles_1m")) == 1
-    assert await world.manager.series_coverage("ethusdt", "api_candles_1m", accepted().span) == ()
-
-
-async def test_readiness_names_what_is_wrong(world: World) -> None:
-    assert (await world.manager.ready())["reconciler"] == "it has not looked at the workflows yet"
-    world.store.failing = RetryableError("no disk")
-    world.launcher.failing = RuntimeError("a bug")
-    world.reconciler.last_error = "stuck"
-    ready = await world.manager.ready()
-    assert ready == {"bus": None, "store": "no disk", "launcher": "a bug", "reconciler": "stuck"}
-    world.store.failing = world.launcher.failing = world.reconciler.last_error = None
-    world.reconciler.last_look = world.clock.monotonic()
-    assert set((await world.manager.ready()).values()) == {None}
-    world.reconciler.last_look -= 31
-    assert "not looked for 31 s" in str((await world.manager.ready())["reconciler"])

@@ -14,7 +14,7 @@ from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.model.events import Event, Progress, decode_event, progress_of
-from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker, encode_marker
 from streamforge_utils.ports.bus import Message, Received, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
@@ -44,8 +44,20 @@ class NoParameters(msgspec.Struct, frozen=True, kw_only=True):
     pass
 
 
+Ctx = Context[NoParameters]
+
+
+async def nothing(ctx: Ctx) -> None:
+    """Work that is done at once."""
+
+
+async def forever(ctx: Ctx) -> None:
+    """Work that is never done."""
+    await asyncio.Event().wait()
+
+
 def worker(
-    run: Callable[[Context[NoParameters]], Any], *uses: Use, role: Role = Role.LOADER, target: str = "dummy"
+    run: Callable[[Ctx], Any], *uses: Use, role: Role = Role.LOADER, target: str = "dummy"
 ) -> Definition[NoParameters]:
     return Definition(
         target=target,
@@ -182,3 +194,8 @@ def last(events: Sequence[Event]) -> tuple[Event, Progress]:
 
 def headers(message: Received) -> Mapping[str, str]:
     return {name: value.decode() for name, value in message.headers}
+
+
+async def markers(rig: Rig) -> list[EndOfStream]:
+    """The ends of stream on the data topic."""
+    return [decode_marker(m.value) for m in await rig.read(TOPIC) if m.key == EOS_KEY]

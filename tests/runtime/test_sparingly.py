@@ -4,10 +4,9 @@ import json
 
 from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.sparingly import Sparingly
 from tests.doubles.manualclock import ManualClock
-from tests.runtime.rig import CONTROL, QUEUE, NoParameters, Rig, worker
+from tests.runtime.rig import CONTROL, QUEUE, Ctx, Rig, worker
 
 
 def test_the_first_is_spoken_of_and_then_one_in_a_while_with_how_many_were_not() -> None:
@@ -26,7 +25,7 @@ async def test_commands_that_nobody_understands_are_logged_without_filling_the_l
     await rig.send(CONTROL, [*dances, *(Message(b"k", b"rubbish") for _ in range(200))])
     await rig.command("ping")
 
-    async def run(_: Context[NoParameters]) -> None:
+    async def run(_: Ctx) -> None:
         await rig.until_event("pong")
 
     supervisor = rig.supervisor(worker(run))

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import Any
 
 import msgspec
 import pytest
 
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
-from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
-from streamforge_utils.ports.bus import Message
+from streamforge_utils.model.markers import EndOfStream
 from streamforge_utils.runtime import supervisor as life
-from streamforge_utils.runtime import telemetry
-from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker import Role, Use
-from tests.doubles.faulty import always, times
+from tests.doubles.faulty import always
 from tests.doubles.manualclock import ManualClock
-from tests.runtime.rig import CONTROL, EVENTS, QUEUE, TOPIC, NoParameters, Rig, last, until, words, worker
-
-Ctx = Context[NoParameters]
-
-
-async def nothing(ctx: Ctx) -> None: ...
-
-
-async def forever(ctx: Ctx) -> None:
-    await asyncio.Event().wait()
-
-
-async def markers(rig: Rig) -> list[EndOfStream]:
-    return [decode_marker(m.value) for m in await rig.read(TOPIC) if m.key == EOS_KEY]
+from tests.runtime.rig import EVENTS, QUEUE, TOPIC, Ctx, Rig, last, markers, nothing, until, words, worker
 
 
 async def test_work_that_returns_is_finished_with_exit_code_0(rig: Rig) -> None:
@@ -138,130 +121,6 @@ async def test_a_ban_is_told_with_its_end(rig: Rig) -> None:
     assert last(await rig.events())[1].banned_until_ms == 1_722_600_099_000
 
 
-async def test_stop_by_command_is_interrupted_with_exit_code_0(rig: Rig) -> None:
-    life_of = asyncio.create_task(rig.live(worker(forever, Use.OUTPUT)))
-    await rig.until_event("started")
-    await rig.command("stop", target="dummy")
-    assert await life_of == 0
-    word, progress = last(events := await rig.events())
-    assert words(events) == ["started", "interrupted"]
-    assert (word.message, progress.exit_code, word.error_message) == ("stopped by command", 0, None)
-    assert [m.reason for m in await markers(rig)] == ["interrupted"]
-
-
-@pytest.mark.parametrize("command_too", [False, True])
-async def test_stop_by_signal_has_exit_code_1_unless_a_command_asked_too(rig: Rig, command_too: bool) -> None:
-    supervisor = rig.supervisor(worker(forever))
-    running = asyncio.create_task(supervisor.run())
-    await rig.until_event("started")
-    if command_too:
-        supervisor.stop.by_command()
-    assert supervisor.stop.by_signal(signal.SIGTERM)
-    assert not supervisor.stop.by_signal(signal.SIGTERM)
-    assert await running == (0 if command_too else 1)
-    assert words(await rig.events()) == ["started", "interrupted"]
-
-
-async def test_a_worker_that_hears_no_manager_ends_by_itself_and_is_worth_another_attempt(rig: Rig) -> None:
-    rig.environment["STREAMFORGE_ORPHAN_SECONDS"] = "0.3"
-    supervisor = rig.supervisor(worker(forever))
-    assert await asyncio.wait_for(supervisor.run(), 10) == 1
-    last = (await rig.events())[-1]
-    assert last.event == "interrupted"
-    assert "no command was heard for" in last.message
-
-
-async def test_a_worker_that_is_pinged_goes_on(rig: Rig) -> None:
-    rig.environment["STREAMFORGE_ORPHAN_SECONDS"] = "2"
-    supervisor = rig.supervisor(worker(forever))
-    running = asyncio.create_task(supervisor.run())
-    await rig.until_event("started")
-    for _ in range(25):
-        await rig.command("ping", queue_id="*")
-        await asyncio.sleep(0.1)  # longer than the limit in all
-    assert not running.done()
-    await rig.command("stop")
-    assert await running == 0
-
-
-@pytest.mark.parametrize("fields", [{}, {"queue_id": "*"}, {"target": "dummy"}, {"telemetry_id": "dummy__abc123"}])
-async def test_a_stop_sent_after_the_launch_but_before_the_worker_was_up_is_obeyed(
-    rig: Rig, fields: dict[str, str]
-) -> None:
-    # Its launch time is another machine's, whose clock is 3 s ahead.
-    rig.environment["STREAMFORGE_LAUNCHED_AT"] = str(rig.clock.now_ms() / 1000 + 3)
-    await rig.command("stop", **fields)
-    assert await rig.live(worker(forever)) == 0
-    assert words(await rig.events()) == ["started", "interrupted"]
-
-
-async def test_a_stop_of_long_before_the_launch_is_history(rig: Rig) -> None:
-    await rig.command("stop")
-    rig.environment["STREAMFORGE_LAUNCHED_AT"] = str(rig.clock.now_ms() / 1000 + 5.5)
-    assert await rig.live(worker(nothing)) == 0
-    assert words(await rig.events()) == ["started", "finished"]
-
-
-async def test_commands_that_are_foreign_unknown_or_no_commands_change_nothing(rig: Rig) -> None:
-    await rig.send(
-        CONTROL,
-        [
-            Message(None, b"x" * 1_000_000),
-            Message(b"k", b'{"command": 7}'),
-            Message(b"k", b"\xff\xfe"),
-            Message(b"k", b""),
-        ],
-    )
-    await rig.command("stop", queue_id="wf-other-api_candles_1m-20240801-zzzzzz")
-    await rig.command("stop", target="arango-candles")
-    await rig.command("stop", telemetry_id="dummy__zzzzzz")
-    await rig.command("stop", attempt=2)
-    await rig.command("start")
-    await rig.command("dance")
-    await rig.command("budget", payload={"weight_per_minute": "many"})
-    await rig.command("budget")
-    await rig.command("ping", sent_at=5.0)
-
-    async def run(ctx: Ctx) -> None:
-        await rig.until_event("pong")
-
-    supervisor = rig.supervisor(worker(run))
-    assert await supervisor.run() == 0
-    assert words(await rig.events()) == ["started", "finished"]
-    counted = supervisor._metrics.text().decode()
-    for kind, number in {"invalid": 6, "foreign": 4, "unknown": 1, "start": 1, "budget": 2, "ping": 1}.items():
-        assert f'streamforge_commands_total{{command="{kind}",target="dummy"}} {number}.0' in counted
-
-
-async def test_a_pong_carries_the_ping_s_time(rig: Rig) -> None:
-    await rig.command("ping", sent_at=1234.5, timestamp=None)
-    await rig.command("ping", timestamp=99.25)
-
-    async def run(ctx: Ctx) -> None:
-        await rig.until_event("pong", 2)
-
-    await rig.live(worker(run))
-    pongs = [msgspec.json.decode(m.value) for m in await rig.read(EVENTS) if b'"pong"' in m.value]
-    assert [pong["ping_ts"] for pong in pongs] == [1234.5, 99.25]
-    for pong in pongs:
-        assert pong["ponged_at"] == pytest.approx(rig.clock.now_ms() / 1000, abs=30)
-        assert "status" not in pong
-        assert not pong.get("finished")
-
-
-async def test_a_budget_reaches_the_exchange_whenever_it_comes(rig: Rig) -> None:
-    await rig.command("budget", payload={"weight_per_minute": 300})
-
-    async def run(ctx: Ctx) -> None:
-        assert ctx.exchange is rig.exchange
-        await until(lambda: rig.exchange.weight_limits[-1:] == [300])
-        await rig.command("budget", payload={"weight_per_minute": 50})
-        await until(lambda: rig.exchange.weight_limits[-1:] == [50])
-
-    assert await rig.live(worker(run, Use.EXCHANGE)) == 0
-    assert rig.exchange.closed
-
-
 async def test_work_that_ignores_its_cancellation_is_an_error(rig: Rig) -> None:
     rig.environment["STREAMFORGE_STOP_GRACE_SECONDS"] = "0.5"
     over = asyncio.Event()
@@ -342,72 +201,6 @@ async def test_control_and_events_topics_are_made_where_nobody_has(rig: Rig) -> 
     rig.environment |= {"QUEUE_CONTROL_TOPIC": "c2", "QUEUE_EVENTS_TOPIC": "e2"}
     assert await rig.live(worker(nothing)) == 0
     assert [msgspec.json.decode(m.value)["event"] for m in await rig.read("e2")] == ["started", "finished"]
-
-
-async def test_a_bus_that_is_away_for_a_moment_costs_nothing(rig: Rig) -> None:
-    rig.bus.send[EVENTS] = times(3, "not now")
-    rig.bus.connect = times(2, "not yet")
-    rig.bus.poll = times(2, "not now")
-    await rig.command("ping", sent_at=1.0)
-
-    async def run(ctx: Ctx) -> None:
-        await rig.until_event("pong")
-
-    assert await rig.live(worker(run)) == 0
-    assert words(await rig.events()) == ["started", "finished"]
-
-
-async def test_a_bus_that_never_answers_ends_the_worker_with_exit_code_1(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(telemetry, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.3)
-    rig.bus.send[EVENTS] = always("the bus is away")
-    assert await rig.live(worker(nothing)) == 1
-    assert await rig.events() == []
-    assert "the last word could not be said" in rig.logs.getvalue()
-
-
-async def test_a_bus_that_goes_away_ends_the_work(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.3)
-    cancelled = asyncio.Event()
-
-    async def run(ctx: Ctx) -> None:
-        rig.bus.send[EVENTS] = always("the bus is gone")
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-
-    assert await rig.live(worker(run)) == 1
-    assert cancelled.is_set()
-    assert words(await rig.events()) == ["started"]
-
-
-async def test_a_send_that_never_returns_does_not_keep_the_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.3)
-
-    async def run(ctx: Ctx) -> None:
-        rig.bus.held[EVENTS] = asyncio.Event()
-        await asyncio.sleep(0.1)
-
-    assert await rig.live(worker(run)) == 1
-
-
-async def test_commands_that_can_no_longer_be_read_end_the_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def poll() -> Exception | None:
-        return PermanentError("the topic queue-control was deleted")
-
-    async def run(ctx: Ctx) -> None:
-        rig.bus.poll = poll
-        await rig.command("ping")
-        await asyncio.Event().wait()
-
-    assert await rig.live(worker(run)) == 1
-    word, _ = last(events := await rig.events())
-    assert words(events) == ["started", "error"]
-    assert word.error_message == "the topic queue-control was deleted"
 
 
 async def test_a_heartbeat_under_way_comes_before_the_last_word(rig: Rig) -> None:

@@ -1,218 +1,24 @@
 """The embedded launcher: what only it can promise, on its processes and its files."""
 
-# ruff: noqa: ASYNC110, ASYNC240 - other processes cannot set an event; the files are small
+# ruff: noqa: ASYNC240 - other processes cannot set an event; the files are small
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import os
-import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.embedded.launcher.folder import LOG_LIMIT, Folder
+from streamforge_utils.adapters.embedded.launcher.folder import LOG_LIMIT
 from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
-from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
-from streamforge_utils.ports.launcher import Job, JobSpec, JobState
+from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.ports.launcher import JobState
+from tests.adapters.embedded.launcher.support import PATIENCE_S, ended, job, make, number, until
 from tests.places import ROOT
-
-PATIENCE_S = 20.0
-
-
-def make(directory: Path) -> ProcessLauncher:
-    return ProcessLauncher(
-        directory, command=lambda spec: ["/bin/sh", "-c", spec.environment["SCRIPT"]], base_environment={}
-    )
-
-
-def job(name: str, script: str) -> JobSpec:
-    return JobSpec(name=name, target="dummy-service", queue_id="wf-x", attempt=3, environment={"SCRIPT": script})
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-async def ended(launcher: ProcessLauncher, name: str) -> Job:
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            (found,) = [job for job in await launcher.jobs() if job.name == name]
-            if found.state is JobState.ENDED:
-                return found
-            await asyncio.sleep(0.005)
-
-
-def number(path: Path) -> int:
-    return int(path.read_text())
-
-
-def alive(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
-    try:
-        return f"{pid}" in os.listdir("/proc") and ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path / "jobs"
-
-
-@pytest.fixture
-async def launcher(directory: Path) -> AsyncIterator[ProcessLauncher]:
-    launcher = make(directory)
-    yield launcher
-    with contextlib.suppress(ConfigError):
-        for found in await launcher.jobs():
-            await launcher.stop(found.name, grace_s=0)
-    await launcher.close()
-
-
-async def test_a_killed_shell_leaves_the_worker_running_and_stoppable(
-    launcher: ProcessLauncher, directory: Path
-) -> None:
-    await launcher.start(job("a", "exec sleep 300"))
-    shell, worker = number(directory / "a/started"), number(directory / "a/pid")
-    os.kill(shell, signal.SIGKILL)
-    await until(lambda: not alive(shell))
-    assert [found.state for found in await launcher.jobs()] == [JobState.RUNNING]
-    await launcher.stop("a", grace_s=PATIENCE_S)
-    assert not alive(worker)
-    found = await ended(launcher, "a")
-    assert (found.exit_code, found.signal) == (None, None)
-    assert "could not be observed" in found.reason
-
-
-async def test_a_job_killed_with_its_shell_ends_unobserved_once_and_for_all(
-    launcher: ProcessLauncher, directory: Path
-) -> None:
-    await launcher.start(job("a", "echo last words; kill -9 0"))
-    found = await ended(launcher, "a")
-    assert (found.exit_code, found.signal) == (None, None)
-    assert "could not be observed" in found.reason
-    assert "last words" in found.reason
-    assert found.ended_ms is not None
-    other = make(directory)
-    assert list(await other.jobs()) == [found]
-    await other.close()
-
-
-async def test_a_signal_is_never_swallowed_however_early(launcher: ProcessLauncher) -> None:
-    for serial in range(30):
-        await launcher.start(job(f"job-{serial}", "exec sleep 300"))
-        await launcher.stop(f"job-{serial}", grace_s=PATIENCE_S)
-    assert {found.signal for found in await launcher.jobs()} == {signal.SIGTERM}
-
-
-async def test_a_signal_to_the_whole_group_does_not_end_the_shell(launcher: ProcessLauncher, directory: Path) -> None:
-    await launcher.start(job("a", "trap 'exit 2' TERM; echo ready; while :; do sleep 0.01; done"))
-    await until(lambda: (directory / "a/log").read_text() == "ready\n")
-    os.killpg(number(directory / "a/started"), signal.SIGTERM)
-    assert (await ended(launcher, "a")).exit_code == 2
-
-
-async def test_force_ends_children_of_the_worker_wherever_they_hide(launcher: ProcessLauncher, directory: Path) -> None:
-    hider = (
-        "import os, subprocess, sys, time; "
-        "deaf = ['sh', '-c', 'trap \"\" TERM; while :; do sleep 0.1; done']; "
-        "keeps = subprocess.Popen(deaf, close_fds=False, start_new_session=True); "
-        "closes = subprocess.Popen(deaf); "
-        "print(keeps.pid, closes.pid, flush=True); time.sleep(300)"
-    )
-    await launcher.start(
-        job("a", f"exec {sys.executable} -S -c '{hider.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'")
-    )
-    await until(lambda: (directory / "a/log").read_text().endswith("\n"))
-    keeps, closes = map(int, (directory / "a/log").read_text().split())
-    worker = number(directory / "a/pid")
-    os.kill(worker, signal.SIGTERM)
-    await until(lambda: not alive(worker))
-    assert [found.state for found in await launcher.jobs()] == [JobState.RUNNING], "a child of it still runs"
-    with pytest.raises(ConflictError):
-        await launcher.forget("a")
-    await launcher.stop("a", grace_s=0.05)
-    assert not alive(keeps)
-    assert [found.state for found in await launcher.jobs()] == [JobState.ENDED]
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(closes, signal.SIGKILL)
-
-
-async def test_force_ends_the_session_and_the_status_is_observed(launcher: ProcessLauncher, directory: Path) -> None:
-    script = "trap '' TERM; (while :; do sleep 0.1; done) & echo $!; while :; do sleep 0.1; done"
-    await launcher.start(job("a", script))
-    await until(lambda: (directory / "a/log").read_text().endswith("\n"))
-    child, worker = number(directory / "a/log"), number(directory / "a/pid")
-    await launcher.stop("a", grace_s=0.05)
-    assert not alive(child)
-    assert not alive(worker)
-    found = await ended(launcher, "a")
-    assert (found.exit_code, found.signal) == (None, signal.SIGKILL)
-
-
-async def test_a_stranger_with_the_same_number_is_left_alone(launcher: ProcessLauncher, directory: Path) -> None:
-    stranger = await asyncio.create_subprocess_exec("sleep", "300", start_new_session=True)
-    await launcher.start(job("a", "exit 0"))
-    await ended(launcher, "a")
-    for name in ("started", "pid"):
-        (directory / "a" / name).write_text(f"{stranger.pid}\n")
-    await launcher.stop("a", grace_s=0)
-    await launcher.start(job("b", "trap '' TERM; while :; do sleep 0.1; done"))
-    for name in ("started", "pid"):
-        (directory / "b" / name).write_text(f"{stranger.pid}\n")
-    await launcher.stop("b", grace_s=0)
-    assert stranger.returncode is None
-    assert alive(stranger.pid)
-    stranger.kill()
-    await stranger.wait()
-
-
-async def test_force_spares_who_only_looks_at_the_lock(launcher: ProcessLauncher, directory: Path) -> None:
-    await launcher.start(job("a", "trap '' TERM; while :; do sleep 0.1; done"))
-    looks = "import sys; file = open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
-    looker = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        looks,
-        str(directory / "a/lock"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert looker.stdout is not None
-    async with asyncio.timeout(PATIENCE_S):
-        assert await looker.stdout.readline() == b"open\n"
-        await launcher.stop("a", grace_s=0)
-        await looker.communicate(b"")
-    assert looker.returncode == 0
-    assert [found.state for found in await launcher.jobs()] == [JobState.ENDED]
-
-
-def test_the_lock_of_a_folder_that_was_forgotten_meanwhile_is_no_lock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, flock = Folder(tmp_path, "a"), fcntl.flock
-    folder.make()
-
-    def forgotten_meanwhile(descriptor: int, operation: int) -> None:
-        folder.remove()
-        folder.make()
-        flock(descriptor, operation)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fcntl, "flock", forgotten_meanwhile)
-        with folder.locked() as lock:
-            assert lock is None
-    with folder.locked() as lock:
-        assert lock is not None
 
 
 async def test_a_folder_without_a_start_is_no_job_and_can_be_started(
@@ -336,16 +142,6 @@ async def test_a_removal_that_was_cut_short_is_no_job_and_is_completed(directory
     assert list(await launcher.jobs()) == []
     assert not trash.exists()
     await launcher.close()
-
-
-async def test_no_zombie_is_left(launcher: ProcessLauncher, directory: Path) -> None:
-    await launcher.start(job("a", "exit 0"))
-    shell = number(directory / "a/started")
-    await ended(launcher, "a")
-    async with asyncio.timeout(PATIENCE_S):
-        while Path(f"/proc/{shell}").exists():
-            await launcher.jobs()
-            await asyncio.sleep(0.005)
 
 
 async def test_starting_and_stopping_do_not_hold_up_the_loop(launcher: ProcessLauncher) -> None:

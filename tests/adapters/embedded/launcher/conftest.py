@@ -1,0 +1,28 @@
+"""A launcher in a directory of its own; its jobs end with the test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.model.errors import ConfigError
+from tests.adapters.embedded.launcher.support import make
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "jobs"
+
+
+@pytest.fixture
+async def launcher(directory: Path) -> AsyncIterator[ProcessLauncher]:
+    launcher = make(directory)
+    yield launcher
+    with contextlib.suppress(ConfigError):
+        for found in await launcher.jobs():
+            await launcher.stop(found.name, grace_s=0)
+    await launcher.close()

@@ -163,7 +163,7 @@ def _ban(exchange: rig.Exchange, number: int) -> rig.Json | None:
 
 def _banned_until(workflow: rig.Json, until_ms: int, off_ms: int = 2000) -> bool:
     """Whether it says that it waits for the end of the ban, and when that is."""
-    told = re.search(r"ban.* at (\S+)$", workflow["waiting_for"] or "")
+    told = re.search(r"ban at ([-0-9T:.]+Z)", workflow["waiting_for"] or "")
     return told is not None and abs(datetime.fromisoformat(told[1]).timestamp() * 1000 - until_ms) <= off_ms
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from streamforge.cli import reference
 from streamforge.cli.reference_cli import cli_page
+from streamforge_utils.runtime.settings import NOT_YET
 from tests.places import ROOT
 
 
@@ -91,3 +93,17 @@ def test_elsewhere_than_in_a_checkout_it_writes_nothing(tmp_path: Path, capsys: 
     assert reference.main(["--root", str(tmp_path)]) == 2
     assert "is no checkout: name one with --root" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+_READS = re.compile(r"environ(?:\.get\(|\[)\"((?:STREAMFORGE_|CI)[A-Z_]*)\"")
+
+
+def test_the_settings_hold_what_the_tests_read_and_what_is_refused() -> None:
+    read = {name for path in (ROOT / "tests").rglob("*.py") for name in _READS.findall(path.read_text())}
+    known = set(re.findall(r"^\| `([A-Z_0-9]+)` \|", reference.settings_page(), re.MULTILINE))
+    # A password that one process of a test hands to another.
+    read.discard("STREAMFORGE_TEST_PASSWORD")
+    assert {"STREAMFORGE_CHAOS_ALL", "STREAMFORGE_MARKET_DATA", "CI"} <= read
+    assert read - known == set()
+    assert reference.TESTS.keys() - read == set(), "what no test reads (any more)"
+    assert NOT_YET.keys() <= known

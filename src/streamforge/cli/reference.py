@@ -6,13 +6,14 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from streamforge.cli.reference_cli import cli_page
 from streamforge.cli.reference_http import http_page
 from streamforge.cli.reference_topics import messages_page, topics_page
+from streamforge_utils.runtime.settings import NOT_YET
 
 FOLDER = Path("docs") / "reference"
 NOTE = "<!-- Generated from the code by `make docs`: do not edit. -->\n"
@@ -90,8 +91,31 @@ def settings_page() -> str:
     parts += ["## queue-manager", _TOKENS, tables.pop("queue-manager").rstrip()]
     for target, table in tables.items():
         parts += [f"## {target}", table.rstrip()]
+    parts += ["## Refused", _REFUSED, _names({name: f"for {what}" for name, what in NOT_YET.items()})]
+    parts += ["## The tests", _names(TESTS)]
     return "\n\n".join(parts) + "\n"
 
+
+def _names(meanings: Mapping[str, str]) -> str:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in meanings.items()]
+    return "\n".join(["| variable | meaning |", "|---|---|", *rows])
+
+
+TESTS = {
+    "CI": "set to anything: what a machine cannot do fails a test instead of skipping it",
+    "STREAMFORGE_MARKET_DATA": "the folder of recorded market data; else `../shared/market-data`",
+    "STREAMFORGE_REQUIRE_MARKET_DATA": "1: recordings that are absent fail a test instead of skipping it",
+    "STREAMFORGE_SCHEMAS": "the folder of the schemas of others' formats; else `../shared/schemas`",
+    "STREAMFORGE_REQUIRE_SCHEMAS": "1: schemas that are absent fail a test instead of skipping it",
+    "STREAMFORGE_CHAOS_SEED": "where the random killer and the crashes begin; 1 by default",
+    "STREAMFORGE_CHAOS_KILLS": "how many processes the random killer kills; 52 by default",
+    "STREAMFORGE_CHAOS_ALL": "1: a crash at every call of a port, not at a choice of them",
+}
+"""What the tests read of the environment, and what it means."""
+
+_REFUSED = """\
+Names that ask for what this version does not have: a manager or worker that finds one of them set does not start,
+since running beside it unnoticed would split the data."""
 
 _COMMAND_LINE = """\
 | variable | default | meaning |

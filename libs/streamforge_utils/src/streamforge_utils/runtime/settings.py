@@ -27,7 +27,7 @@ BINANCE_DATA_URL = "https://data-api.binance.vision"
 MAX_LAG = 200_000
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-_NOT_YET = {
+NOT_YET = {
     "ARANGO_URL": "ArangoDB",
     "K8S_NAMESPACE": "Kubernetes",
 }
@@ -38,7 +38,7 @@ def not_yet(environ: Mapping[str, str]) -> list[str]:
     """A problem for each variable that asks for what this version does not have."""
     return [
         f"{name} is set, but this version has the embedded store and launcher only, no {technology}: unset it"
-        for name, technology in _NOT_YET.items()
+        for name, technology in NOT_YET.items()
         if environ.get(name)
     ]
 

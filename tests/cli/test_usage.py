@@ -54,7 +54,6 @@ def sentence(ran: Ran, code: int) -> str:
         (["export", "BTCUSDT", "candles"], "type 'candles' is not known"),
         (["export", "a", "b", "c", "d"], "write QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"),
         (["export", NO_QUEUE, "--format", "xls"], "format 'xls' is not known: choose one of csv, jsonl, parquet"),
-        (["export", NO_QUEUE, "--json"], "--json tells about a file: name one with --output"),
     ],
 )
 def test_what_is_wrong_with_a_command_is_said_before_anything_is_started(
@@ -203,3 +202,38 @@ def test_a_folder_of_a_newer_version_is_refused_by_name(cli: Cli, tmp_path: Path
     (cli.data / "format.json").write_text('{"format": 99}')
     for command in (["queues"], ["load", "BTCUSDT", TYPE, "2024-08-01"]):
         assert "has format 99; this version of StreamForge knows up to" in sentence(cli(*command), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["load", "BTCUSDT", TYPE, "2024-13"], 2, "'2024-13' is no date"),
+        (["load", "NOSUCH", TYPE, "2024-08-01"], 2, "NOSUCH"),
+        (["load", "BTCUSDT", TYPE], 2, "missing argument 'TIME_RANGE'"),
+        (["load", "BTCUSDT", TYPE, "2024-08-01", "--detach"], 1, "no manager runs on"),
+        (["show", NO_QUEUE], 1, "nothing was loaded into"),
+        (["export", NO_QUEUE], 2, "--json tells about a file: name one with --output"),
+    ],
+)
+def test_a_program_is_told_of_a_refusal_on_stdout(cli: Cli, arguments: list[str], code: int, message: str) -> None:
+    ran = cli(*arguments, "--json")
+    told = ran.json
+    assert (ran.code, told["status"], told["exit_code"]) == (code, "error", code)
+    assert message in told["error"]
+    assert ran.err.endswith(f": {told['error']}\n"), "a person is told the same"
+    assert sorted(told) == ["error", "exit_code", "status"]
+
+
+def test_what_was_printed_already_is_followed_by_no_second_object(cli: Cli, exchange_url: str) -> None:
+    ran = cli("load", "BTCUSDT", TYPE, "2024-08-01", "--timeout", "0.1", "--json")
+    assert ran.code == 1
+    assert ran.json["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("command", ["targets", "schemas"])
+def test_targets_and_schemas_take_the_common_options(cli: Cli, command: str) -> None:
+    assert cli(command, "--json").ok().json == cli(command, "--json", where=False).ok().json
+    assert not cli.data.exists()
+    both = cli(command, "--server", "http://127.0.0.1:1")
+    assert (both.code, both.out) == (2, "")
+    assert "--server and --data name two places" in both.err

@@ -1,4 +1,4 @@
-"""`targets` and `schemas`: what this version knows, or the manager at --server."""
+"""`targets` and `schemas`: what this version knows, or the manager at --server or on --data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 from streamforge.cli import output, views
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import UsageProblem
-from streamforge.cli.session import Mode, Where, session
+from streamforge.cli.session import Mode, Where, running_server, session
 
 
 async def targets(where: Where, *, as_json: bool) -> int:
     """List the kinds of workers."""
-    if where.server is not None:
+    if _somebody_serves(where):
         async with session(where, Mode.SERVER) as found:
             answer: object = await found.api.get("/targets", dict[str, Any])
     else:
@@ -37,6 +37,12 @@ async def targets(where: Where, *, as_json: bool) -> int:
         ],
     )
     return 0
+
+
+def _somebody_serves(where: Where) -> bool:
+    """Whether to ask a manager; else this version of the command speaks for itself."""
+    where.check()
+    return where.server is not None or (where.data is not None and running_server(where.folder) is not None)
 
 
 def _known_targets() -> dict[str, list[dict[str, Any]]]:
@@ -68,7 +74,7 @@ def _parameters(schema: dict[str, Any]) -> list[str]:
 
 async def schemas(name: str | None, where: Where, *, as_json: bool) -> int:
     """List the messages, or print the schema of one."""
-    if where.server is not None:
+    if _somebody_serves(where):
         async with session(where, Mode.SERVER) as found:
             path = "/schemas" if name is None else f"/schemas/{path_part(name)}"
             answer: dict[str, Any] = await found.api.get(path, dict[str, Any])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -9,17 +10,26 @@ from collections.abc import Sequence
 
 import typer
 
-from streamforge.cli import options
+from streamforge.cli import options, output
 from streamforge.cli.app import PROGRAM, app
 from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, PipeClosed, exit_code
 from streamforge_utils.model.errors import StreamForgeError
 
+_as_json = False
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that `arguments` (or the process's) name; returns the exit code."""
+    """Run the command that `arguments` (or the process's) name; returns the exit code.
+
+    A command that fails says why on stderr; with `--json`, where it printed nothing, also as one object on stdout.
+    """
     options.debugging(False)
+    output.wrote(nothing_yet=True)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    global _as_json
+    _as_json = "--json" in given
     try:
-        code = app(args=None if arguments is None else list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        code = app(args=given, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
@@ -39,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # whatever it is, a person gets a sentence
         if options.debugging():
             traceback.print_exc()
-            return EXIT_FAILED
         return _failed(
             f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", EXIT_FAILED
         )
@@ -62,6 +71,8 @@ def _usage(error: typer.TyperException) -> int:
 def _failed(message: str, code: int, *, command: str = PROGRAM) -> int:
     if message:
         print(f"{command}: {message}", file=sys.stderr)
+    if _as_json and not output.wrote():
+        output.write(json.dumps({"status": "error", "error": message, "exit_code": code}, ensure_ascii=False))
     return code
 
 

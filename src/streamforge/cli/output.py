@@ -57,6 +57,9 @@ def console(*, stderr: bool = False) -> Console:
     )
 
 
+_wrote = False
+
+
 def say(text: str) -> None:
     """A message on stderr: never part of what a program reads."""
     with contextlib.suppress(BrokenPipeError):
@@ -65,7 +68,17 @@ def say(text: str) -> None:
 
 def write(text: str) -> None:
     """A line on stdout."""
+    global _wrote
+    _wrote = True
     print(text, flush=True)
+
+
+def wrote(*, nothing_yet: bool = False) -> bool:
+    """Whether a line was written to stdout; nothing_yet: begin to look."""
+    global _wrote
+    if nothing_yet:
+        _wrote = False
+    return _wrote
 
 
 def columns() -> int:

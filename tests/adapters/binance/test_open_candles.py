@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge_utils.adapters.binance.exchange_clock import ExchangeClock, parse_date
+from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate, parse_date
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.adapters.binance.scripted import SYMBOL, Bench, bench, row, rows
@@ -112,7 +112,7 @@ async def test_the_clock_is_measured_again_after_some_minutes() -> None:
 
 
 def test_the_estimate_is_the_midpoint_and_the_observation_is_its_earliest() -> None:
-    clock = ExchangeClock()
+    clock = ClockEstimate()
     assert clock.now_ms(5.0) is None
     assert clock.observed_ms(5.0, 6.0, None) == (0, False)
     assert not clock.measure(1_000_000, sent=10.0, received=12.0, date=None)

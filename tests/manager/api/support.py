@@ -9,7 +9,7 @@ import httpx
 import msgspec
 from fastapi import FastAPI
 
-from streamforge.manager.api.tokens import Role, Tokens
+from streamforge.manager.api.tokens import Access, Tokens
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.candles import Candle, candle_key
@@ -19,7 +19,7 @@ from tests.doubles.service import ServiceDouble
 
 LOCAL = "http://127.0.0.1:8080"
 READER, OPERATOR = "reader-token-0123456789", "operator-token-0123456789"
-TOKENS = Tokens([(Role.READER, READER), (Role.OPERATOR, OPERATOR)])
+TOKENS = Tokens([(Access.READER, READER), (Access.OPERATOR, OPERATOR)])
 DAY_MS = 86_400_000
 START_MS = 1_722_470_400_000  # 2024-08-01
 MINUTE_MS = 60_000

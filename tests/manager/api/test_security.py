@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from streamforge.manager.api import catalogue, data, queues
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
-from streamforge.manager.api.tokens import Role
+from streamforge.manager.api.tokens import Access
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import OPERATOR, READER, REQUEST, TOKENS, UNKNOWN, client_of, problem
 
@@ -50,7 +50,7 @@ def test_the_matrix_holds_every_route() -> None:
 @pytest.mark.parametrize(("method", "path"), ALL)
 async def test_every_route_asks_for_its_role(service: ServiceDouble, method: str, path: str) -> None:
     app = create_app(service, tokens=TOKENS)
-    needs = None if path in OPEN_PATHS else Role.READER if method == "GET" else Role.OPERATOR
+    needs = None if path in OPEN_PATHS else Access.READER if method == "GET" else Access.OPERATOR
     assert role_needed(method, path) is needs
 
     async def ask(token: str | None) -> httpx.Response:
@@ -66,7 +66,7 @@ async def test_every_route_asks_for_its_role(service: ServiceDouble, method: str
         assert answer.headers["www-authenticate"].startswith('Bearer realm="streamforge"')
         assert "Authorization: Bearer" in body["next_step"]
     reader = await ask(READER)
-    if needs is Role.OPERATOR:
+    if needs is Access.OPERATOR:
         body = problem(reader, 403, "forbidden")
         assert "reader" in body["detail"]
         assert "operator" in body["next_step"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.manager.api.tokens import Role, Tokens, check_binding, is_loopback
+from streamforge.manager.api.tokens import Access, Tokens, check_binding, is_loopback
 from streamforge_utils.model.errors import ConfigError
 
 A, B = "reader-token-0123456789", "operator-token-0123456789"
@@ -13,8 +13,8 @@ A, B = "reader-token-0123456789", "operator-token-0123456789"
 def test_a_file_gives_roles_by_line_and_skips_comments() -> None:
     tokens = Tokens.parse(f"# who may\n\nreader:{A}\n operator : {B} \n")
 
-    assert tokens.role_of(A) is Role.READER
-    assert tokens.role_of(B) is Role.OPERATOR
+    assert tokens.role_of(A) is Access.READER
+    assert tokens.role_of(B) is Access.OPERATOR
     assert tokens.role_of(A + "x") is None
     assert tokens.role_of("") is None
     assert tokens.role_of("\udcff") is None
@@ -29,7 +29,7 @@ def test_only_the_whole_token_counts() -> None:
 
 
 def test_a_token_with_both_roles_is_an_operators() -> None:
-    assert Tokens.parse(f"operator:{A}\nreader:{A}").role_of(A) is Role.OPERATOR
+    assert Tokens.parse(f"operator:{A}\nreader:{A}").role_of(A) is Access.OPERATOR
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_the_environment_names_a_file_and_two_tokens(tmp_path: Path) -> None:
     both = Tokens.read({"STREAMFORGE_TOKENS_FILE": str(path), "STREAMFORGE_OPERATOR_TOKEN": B})
 
     assert both is not None
-    assert (both.role_of(A), both.role_of(B)) == (Role.READER, Role.OPERATOR)
+    assert (both.role_of(A), both.role_of(B)) == (Access.READER, Access.OPERATOR)
     alone = Tokens.read({"STREAMFORGE_READER_TOKEN": A})
     assert alone is not None
-    assert (alone.role_of(A), alone.role_of(B)) == (Role.READER, None)
+    assert (alone.role_of(A), alone.role_of(B)) == (Access.READER, None)
     assert Tokens.read({}) is None
     assert Tokens.read({"STREAMFORGE_READER_TOKEN": ""}) is None
 
@@ -85,7 +85,7 @@ def test_a_weak_token_in_the_environment_is_refused_without_being_shown() -> Non
 
 
 def test_tokens_do_not_show_themselves() -> None:
-    tokens = Tokens([(Role.READER, A)])
+    tokens = Tokens([(Access.READER, A)])
 
     assert repr(tokens) == "Tokens(1 known)"
     assert A not in str(vars(tokens))
@@ -110,4 +110,4 @@ def test_anything_else_needs_tokens_and_says_so(host: str) -> None:
     assert not is_loopback(host)
     with pytest.raises(ConfigError, match="STREAMFORGE_TOKENS_FILE"):
         check_binding(host, None)
-    check_binding(host, Tokens([(Role.READER, A)]))
+    check_binding(host, Tokens([(Access.READER, A)]))

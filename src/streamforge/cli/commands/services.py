@@ -102,6 +102,7 @@ def exchange(
 
 
 def targets(
+    data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
     as_json: o.Json = False,
@@ -111,11 +112,12 @@ def targets(
     from streamforge.cli.catalogue import targets as work
 
     o.debugging(debug)
-    return o.run(work(Where(server=server, token_file=token_file, debug=debug), as_json=as_json))
+    return o.run(work(Where(data=data, server=server, token_file=token_file, debug=debug), as_json=as_json))
 
 
 def schemas(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print the JSON Schema of this message.")] = None,
+    data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
     as_json: o.Json = False,
@@ -125,4 +127,4 @@ def schemas(
     from streamforge.cli.catalogue import schemas as work
 
     o.debugging(debug)
-    return o.run(work(name, Where(server=server, token_file=token_file, debug=debug), as_json=as_json))
+    return o.run(work(name, Where(data=data, server=server, token_file=token_file, debug=debug), as_json=as_json))

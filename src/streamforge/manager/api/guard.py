@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamforge.manager.api.handlers import problem_of
 from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.problems import ProblemError
-from streamforge.manager.api.tokens import Role, Tokens, is_loopback
+from streamforge.manager.api.tokens import Access, Tokens, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +25,11 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
-def role_needed(method: str, path: str) -> Role | None:
+def role_needed(method: str, path: str) -> Access | None:
     """The role that a request needs; None: anybody. What is not known to be harmless needs an operator."""
     if path in OPEN_PATHS and method in SAFE_METHODS:
         return None
-    return Role.READER if method in SAFE_METHODS else Role.OPERATOR
+    return Access.READER if method in SAFE_METHODS else Access.OPERATOR
 
 
 class Guard:

@@ -19,23 +19,23 @@ LEAST_LENGTH = 16
 _FORM = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 
 
-class Role(StrEnum):
+class Access(StrEnum):
     """reader: every GET. operator: everything."""
 
     READER = "reader"
     OPERATOR = "operator"
 
-    def may(self, needed: Role) -> bool:
+    def may(self, needed: Access) -> bool:
         """Whether who has this role may do what needs `needed`."""
-        return self is Role.OPERATOR or self is needed
+        return self is Access.OPERATOR or self is needed
 
 
 class Tokens:
     """The known tokens; only their hashes are kept, and nothing of them is ever shown."""
 
-    def __init__(self, tokens: Iterable[tuple[Role, str]]) -> None:
+    def __init__(self, tokens: Iterable[tuple[Access, str]]) -> None:
         """Raises ConfigError if there is none, or one is too weak or not a bearer token."""
-        self._known: list[tuple[Role, bytes]] = []
+        self._known: list[tuple[Access, bytes]] = []
         for number, (role, token) in enumerate(tokens, 1):
             if _FORM.fullmatch(token) is None:
                 raise ConfigError(
@@ -54,14 +54,14 @@ class Tokens:
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             role, colon, token = line.partition(":")
-            if not colon or role.strip() not in tuple(Role):
+            if not colon or role.strip() not in tuple(Access):
                 raise ConfigError(f"{source}, line {number}: write reader:TOKEN or operator:TOKEN")
             if _FORM.fullmatch(token.strip()) is None:
                 raise ConfigError(
                     f"{source}, line {number}: a token has {LEAST_LENGTH} to 512 letters, digits and . _ ~ + / = -; "
                     "make one with: openssl rand -hex 32"
                 )
-            found.append((Role(role.strip()), token.strip()))
+            found.append((Access(role.strip()), token.strip()))
         if not found:
             raise ConfigError(f"{source}: no token in it; write reader:TOKEN or operator:TOKEN, or unset it")
         return cls(found)
@@ -72,7 +72,7 @@ class Tokens:
 
         Raises ConfigError if the file cannot be read or holds none.
         """
-        found: list[tuple[Role, bytes]] = []
+        found: list[tuple[Access, bytes]] = []
         if path := environ.get(TOKENS_FILE):
             try:
                 text = Path(path).read_text("utf-8")
@@ -80,7 +80,7 @@ class Tokens:
                 reason = getattr(error, "strerror", None) or "it is not text"
                 raise ConfigError(f"{TOKENS_FILE}: cannot read {path}: {reason}") from error
             found.extend(cls.parse(text, f"{TOKENS_FILE} {path}")._known)
-        for name, role in ((READER_TOKEN, Role.READER), (OPERATOR_TOKEN, Role.OPERATOR)):
+        for name, role in ((READER_TOKEN, Access.READER), (OPERATOR_TOKEN, Access.OPERATOR)):
             if token := environ.get(name):
                 found.extend(cls.parse(f"{role}:{token}", name)._known)
         if not found:
@@ -89,12 +89,12 @@ class Tokens:
         tokens._known = found
         return tokens
 
-    def role_of(self, token: str) -> Role | None:
+    def role_of(self, token: str) -> Access | None:
         """The role that `token` has (of several the greatest), in a time that does not depend on the known tokens."""
         given = _digest(token)
-        role: Role | None = None
+        role: Access | None = None
         for known_role, known in self._known:
-            if hmac.compare_digest(given, known) and role is not Role.OPERATOR:
+            if hmac.compare_digest(given, known) and role is not Access.OPERATOR:
                 role = known_role
         return role
 

@@ -12,7 +12,7 @@ DATE_GRAIN_MS = 1000
 """A `Date` header names a second; the true time lies less than this after it."""
 
 
-class ExchangeClock:
+class ClockEstimate:
     """The exchange's clock in unix milliseconds; `monotonic` arguments are seconds of the local monotonic clock."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from streamforge_utils.adapters.binance.answers import Trouble, judge, shown
-from streamforge_utils.adapters.binance.exchange_clock import ExchangeClock
+from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate
 from streamforge_utils.adapters.binance.limiter import WeightLimiter
 from streamforge_utils.adapters.binance.refusals import Refusals
 from streamforge_utils.adapters.binance.retries import Retries
@@ -98,7 +98,7 @@ class Transport:
         self._closed = False
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._waits = Waits(clock, observer)
-        self.exchange_clock = ExchangeClock()
+        self.exchange_clock = ClockEstimate()
         self.limiter = WeightLimiter(
             weight_limit, self.now_ms, self._waits, observer, longest_wait_s=LONGEST_WEIGHT_WAIT_S
         )

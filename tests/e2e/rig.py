@@ -128,7 +128,9 @@ class Manager:
     ) -> None:
         self.data = data
         self._environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("STREAMFORGE_", "BINANCE_"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("STREAMFORGE_", "BINANCE_", "KAFKA_", "QUEUE_"))
         } | {
             "STREAMFORGE_DATA_DIR": str(data),
             "STREAMFORGE_EXCHANGE_URL": exchange_url,

@@ -158,13 +158,13 @@ async def test_work_that_swallows_its_cancellation_is_not_finished(rig: Rig) -> 
 
 async def test_work_that_fails_while_it_is_stopped_is_an_error(rig: Rig) -> None:
     async def run(ctx: Ctx) -> None:
+        supervisor.stop.by_command()
         try:
             await asyncio.Event().wait()
         finally:
             raise PermanentError("the last page is torn")
 
     supervisor = rig.supervisor(worker(run, Use.OUTPUT))
-    supervisor.stop.by_command()
     assert await supervisor.run() == 1
     assert words(await rig.events()) == ["started", "error"]
     assert await markers(rig) == []
@@ -180,7 +180,7 @@ async def test_parts_that_cannot_be_made_are_an_error_after_started(rig: Rig) ->
 
 async def test_a_data_topic_that_does_not_exist_is_an_error(rig: Rig) -> None:
     rig.environment["KAFKA_TOPIC"] = "nowhere"
-    assert await rig.live(worker(nothing, Use.INPUT, role=Role.SINK)) == 1
+    assert await rig.live(worker(nothing, Use.INPUT, role=Role.SINK)) == 2
     word, _ = last(await rig.events())
     assert "nowhere" in (word.error_message or "")
 

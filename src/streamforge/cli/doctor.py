@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -23,7 +24,6 @@ from streamforge_utils.model.errors import StreamForgeError
 LITTLE_BYTES = 1024**3
 CHECK_S = 20.0
 SKEW_S = 5.0
-_GROUP, _TOPIC = "doctor", "doctor"
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,22 +204,32 @@ def _probe(folder: Path) -> Iterator[Path | None]:
 async def _bus(folder: Path, probe: Path) -> Check:
     from streamforge import wiring
     from streamforge_utils.ports.bus import Message, Retention, TopicSpec
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.kafka import KafkaSettings
     from streamforge_utils.runtime.settings import DataSettings
 
+    kafka = load(KafkaSettings, os.environ)
+    # On brokers that others use too it must be nobody's, and have a name that a manager may make.
+    name = f"wf-doctor-{secrets.token_hex(4)}"
     began = time.perf_counter()
     async with AsyncExitStack() as stack:
-        bus = wiring.make_bus(DataSettings(data_dir=probe))
+        bus = wiring.make_bus(DataSettings(data_dir=probe, kafka=kafka))
         stack.push_async_callback(bus.close)
-        await bus.create_topic(TopicSpec(name=_TOPIC, retention=Retention.ROLLING, max_bytes=1024**2))
-        consumer = await bus.consumer([_TOPIC], group=_GROUP)
+        await bus.create_topic(TopicSpec(name=name, retention=Retention.ROLLING, max_bytes=1024**2))
+        stack.push_async_callback(bus.delete_topic, name)
+        consumer = await bus.consumer([name], group=name)
         producer = await bus.producer()
-        await producer.send(_TOPIC, [Message(key=b"k", value=b"v")])
+        await producer.send(name, [Message(key=b"k", value=b"v")])
         received = await consumer.poll(1, 10.0)
-    if [message.value for message in received] != [b"v"]:
-        return Check(part="bus", verdict="fails", detail="a message that was sent was not received")
-    told = f"a message was sent and received in {(time.perf_counter() - began) * 1000:.0f} ms"
-    if (folder / wiring.BUS).is_dir():
-        told += f"; {await _count_topics(folder)} topics"
+        if [message.value for message in received] != [b"v"]:
+            return Check(part="bus", verdict="fails", detail="a message that was sent was not received")
+        told = f"a message was sent and received in {(time.perf_counter() - began) * 1000:.0f} ms"
+        if kafka.bootstrap_servers:
+            user = f", as user {kafka.user}" if kafka.user else ""
+            told = f"Kafka at {kafka.bootstrap_servers} ({kafka.protocol}{user}): {told}"
+            told += f"; {len(await bus.topics()) - 1} topics"
+        elif (folder / wiring.BUS).is_dir():
+            told += f"; {await _count_topics(folder)} topics"
     return Check(part="bus", verdict="works", detail=told)
 
 

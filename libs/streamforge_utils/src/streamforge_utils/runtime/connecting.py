@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.names import consumer_group
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Producer, TopicSpec
 from streamforge_utils.ports.clock import Clock
@@ -80,7 +80,7 @@ class Connector:
         await self._patiently("the bus", make)
 
     async def parts(self, definition: Definition[P], bus: MessageBus) -> Parts:
-        """The parts that `definition` uses. Raises RetryableError, PermanentError (no data topic) or ConfigError."""
+        """The parts that `definition` uses. Raises RetryableError, PermanentError or ConfigError (no data topic)."""
         settings, tally, metrics, clock = self._settings, self._tally, self._metrics, self._clock
         parts = Parts()
         if definition.makes_topic and definition.uses & {Use.INPUT, Use.OUTPUT}:
@@ -102,6 +102,7 @@ class Connector:
 
             await self._patiently("the store", make_store)
         if Use.OUTPUT in definition.uses:
+            await self._require_topic(bus)
             parts.output = Output(
                 await self.producer(bus),
                 bus,
@@ -114,6 +115,7 @@ class Connector:
             )
         if Use.INPUT in definition.uses:
             group = consumer_group(settings.queue_id, definition.target)
+            await self._require_topic(bus)
             consumer = await self._patiently("the bus", lambda: bus.consumer([settings.kafka_topic], group=group))
             parts.dead_letters = DeadLetters(
                 await self.producer(bus),
@@ -138,6 +140,14 @@ class Connector:
                 log=self._log,
             )
         return parts
+
+    async def _require_topic(self, admin: BusAdmin) -> None:
+        """Raises ConfigError if the data topic is not there: its maker made it before this worker was launched."""
+        topic = self._settings.kafka_topic
+        if topic not in await self._patiently("the bus", admin.topics):
+            raise ConfigError(
+                f"settings: KAFKA_TOPIC: there is no topic {topic} (or no ACL to see it); name one that exists"
+            )
 
     async def close(self, limit_s: float) -> bool:
         """Close everything; False if something did not close within `limit_s` (seconds, each)."""

@@ -1,0 +1,190 @@
+"""Settings that cannot work end every service soon, with one sentence that names what to change."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.engines.kafka.broker import Broker
+from tests.engines.kafka.tls import Authority
+from tests.engines.ports import free_ports
+
+LIMIT_S = 15.0
+CONFIG, FAILED = 2, 1
+
+Environ = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Settings that are wrong in one way. code: the exit code of a service; says: what its sentence holds."""
+
+    change: Callable[[Environ, Broker, Broker, Path], Environ]
+    code: int
+    says: tuple[str, ...]
+
+
+def _password(environ: Environ, secured: Broker, plain: Broker, folder: Path) -> Environ:
+    return environ | {"KAFKA_PASSWORD": "not-the-password"}
+
+
+def _user(environ: Environ, secured: Broker, plain: Broker, folder: Path) -> Environ:
+    return environ | {"KAFKA_USER": "nobody-knows-me"}
+
+
+def _authority(environ: Environ, secured: Broker, plain: Broker, folder: Path) -> Environ:
+    path = folder / "other-ca.crt"
+    path.write_text(Authority.create("another authority").pem)
+    return environ | {"KAFKA_CA_PATH": str(path)}
+
+
+def _no_authority(environ: Environ, secured: Broker, plain: Broker, folder: Path) -> Environ:
+    return environ | {"KAFKA_CA_PATH": str(folder / "absent.crt")}
+
+
+def _host(environ: Environ, secured: Broker, plain: Broker, folder: Path) -> Environ:
+    return environ | {"KAFKA_BOOTSTRAP_SERVERS": "kafka.nowhere.invalid:9093"}
+
+
+def _port(environ: Environ, secured: Broker, plain: Broker, folder: Path) -> Environ:
+    (port,) = free_ports(1)
+    return environ | {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"}
+
+
+def _plaintext(environ: Environ, secured: Broker, plain: Broker, folder: Path) -> Environ:
+    return {"KAFKA_BOOTSTRAP_SERVERS": secured.bootstrap}
+
+
+def _tls(environ: Environ, secured: Broker, plain: Broker, folder: Path) -> Environ:
+    return environ | {"KAFKA_BOOTSTRAP_SERVERS": plain.bootstrap}
+
+
+def _no_acl(environ: Environ, secured: Broker, plain: Broker, folder: Path) -> Environ:
+    user = secured.add_user(f"stranger-{uuid.uuid4().hex[:6]}")
+    return environ | {"KAFKA_USER": user.name, "KAFKA_PASSWORD": user.password}
+
+
+CASES = {
+    "password": Case(_password, CONFIG, ("KAFKA_PASSWORD",)),
+    "user": Case(_user, CONFIG, ("nobody-knows-me", "KAFKA_USER")),
+    "authority": Case(_authority, CONFIG, ("is not signed by", "KAFKA_CA_PATH", "other-ca.crt")),
+    "no authority": Case(_no_authority, CONFIG, ("KAFKA_CA_PATH", "absent.crt", "cannot be read")),
+    "host": Case(_host, FAILED, ("KAFKA_BOOTSTRAP_SERVERS", "kafka.nowhere.invalid")),
+    "port": Case(_port, FAILED, ("KAFKA_BOOTSTRAP_SERVERS", "Connection refused")),
+    "plaintext": Case(_plaintext, CONFIG, ("plaintext", "KAFKA_CA_PATH")),
+    "TLS": Case(_tls, CONFIG, ("does not speak TLS", "KAFKA_BOOTSTRAP_SERVERS")),
+    "no ACL": Case(_no_acl, CONFIG, ("stranger-", "no ACL to", "KAFKA_USER")),
+}
+
+
+@pytest.fixture(params=sorted(CASES))
+def case(request: pytest.FixtureRequest) -> Case:
+    found: Case = CASES[request.param]
+    return found
+
+
+@pytest.fixture
+def environ(case: Case, secured_broker: Broker, plain_broker: Broker, tmp_path: Path) -> Environ:
+    return case.change(secured_broker.environment(), secured_broker, plain_broker, tmp_path)
+
+
+def run(arguments: list[str], environ: Mapping[str, str], data: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run a service to its end; with the seconds that took."""
+    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "QUEUE_"))}
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=clean
+        | {
+            "STREAMFORGE_DATA_DIR": str(data),
+            "STREAMFORGE_PORT": "0",
+            "STREAMFORGE_METRICS_PORT": "0",
+            "STREAMFORGE_LOG_FORMAT": "json",
+        }
+        | dict(environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done, time.monotonic() - began
+
+
+def check_no_secret(text: str, environ: Mapping[str, str], broker: Broker) -> None:
+    assert broker.admin is not None
+    for secret in (broker.admin.password, environ.get("KAFKA_PASSWORD", broker.admin.password)):
+        assert secret not in text
+
+
+def test_the_manager_ends(case: Case, environ: Environ, secured_broker: Broker, tmp_path: Path) -> None:
+    ended, seconds = run(["-m", "streamforge.manager"], environ, tmp_path / "data")
+    assert ended.returncode == case.code, ended.stderr
+    assert seconds < LIMIT_S
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("queue-manager:")]
+    assert [word for word in case.says if word not in line] == [], line
+    assert "Traceback" not in ended.stderr
+    check_no_secret(ended.stdout + ended.stderr, environ, secured_broker)
+
+
+def test_a_worker_ends(case: Case, environ: Environ, secured_broker: Broker, tmp_path: Path) -> None:
+    worker = {
+        "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
+        "SYMBOL": "BTCUSDT",
+        "TYPE": "api_candles_1m",
+        "TIME_RANGE": "2024-08-01",
+        "KAFKA_TOPIC": "wf-btcusdt-api_candles_1m-20240801-abc123-data",
+        "COLLECTION_NAME": "btcusdt_api_candles_1m_2024_08_01",
+        "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123",
+    }
+    ended, seconds = run(["-m", "streamforge.workers", "arango-candles"], environ | worker, tmp_path / "data")
+    assert ended.returncode == case.code, ended.stderr
+    assert seconds < LIMIT_S
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    last = next(line["error"] for line in reversed(lines) if line.get("error"))
+    assert [word for word in case.says if word not in last] == [], last
+    check_no_secret(ended.stdout + ended.stderr, environ, secured_broker)
+
+
+def test_doctor_says_it_of_the_bus_alone(case: Case, environ: Environ, secured_broker: Broker, tmp_path: Path) -> None:
+    ended, seconds = run(
+        ["-m", "streamforge.cli", "doctor", "--json", "--exchange", "test", "--data", str(tmp_path / "data")],
+        environ,
+        tmp_path / "data",
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert seconds < LIMIT_S
+    checks = {check["part"]: check for check in json.loads(ended.stdout)["checks"]}
+    assert [part for part, check in checks.items() if check["verdict"] == "fails"] == ["bus"]
+    assert [word for word in case.says if word not in checks["bus"]["detail"]] == [], checks["bus"]
+    assert ended.stderr == ""
+    check_no_secret(ended.stdout + ended.stderr, environ, secured_broker)
+
+
+def test_a_topic_that_is_missing_is_named(secured_broker: Broker, tmp_path: Path) -> None:
+    worker = {
+        "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
+        "SYMBOL": "BTCUSDT",
+        "TYPE": "api_candles_1m",
+        "TIME_RANGE": "2024-08-01",
+        "KAFKA_TOPIC": "nobody-made-this-topic",
+        "COLLECTION_NAME": "btcusdt_api_candles_1m_2024_08_01",
+        "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123",
+    }
+    ended, seconds = run(
+        ["-m", "streamforge.workers", "arango-candles"], secured_broker.environment() | worker, tmp_path / "data"
+    )
+    assert ended.returncode == CONFIG, ended.stderr
+    assert seconds < LIMIT_S
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    last = next(line["error"] for line in reversed(lines) if line.get("error"))
+    assert "KAFKA_TOPIC" in last
+    assert "nobody-made-this-topic" in last

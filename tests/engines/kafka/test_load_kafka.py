@@ -1,0 +1,96 @@
+"""Whole workflows over Kafka, as a person and as a cluster runs them, on the plain and on the secured broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import rig
+from tests.engines.kafka.broker import Broker
+
+LIMIT_S = 60.0
+
+
+@pytest.fixture(params=["plain_broker", "secured_broker"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    found: Broker = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    with rig.exchange() as found:
+        yield found
+
+
+def talk() -> dict[str, str]:
+    """Topics of commands and events of one's own: brokers are shared."""
+    code = uuid.uuid4().hex[:8]
+    return {"QUEUE_CONTROL_TOPIC": f"control-{code}", "QUEUE_EVENTS_TOPIC": f"events-{code}"}
+
+
+def topics(broker: Broker) -> set[str]:
+    return set(broker.admin_client().list_topics(timeout=10).topics)
+
+
+def test_the_command_loads_and_proves_a_day(broker: Broker, exchange: rig.Exchange, tmp_path: Path) -> None:
+    kept = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "QUEUE_"))}
+    data = tmp_path / "data"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "streamforge.cli", "load", "BTCUSDT", "api_candles_1m", "2024-08-01"),
+            *("--data", str(data), "--exchange", exchange.url, "--json"),
+        ],
+        env=kept | broker.environment() | talk(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["status"], found["records_stored"], found["records_expected"]) == ("finished", 1440, 1440)
+    assert f"{found['queue_id']}-data" in topics(broker), "the records went through the broker"
+    assert not (data / "bus").exists()
+    if broker.admin is not None:
+        texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any(broker.admin.password.encode() in text for text in texts)
+        assert broker.admin.password not in done.stdout + done.stderr
+
+
+def test_a_manager_drives_workflows_whose_records_are_the_exchanges_own(
+    broker: Broker, exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    with rig.manager(tmp_path / "data", exchange.url, **broker.environment(), **talk()) as manager:
+        begun = [manager.start_load("BTCUSDT", f"api_candles_{interval}", "2024-08-01") for interval in ("1m", "1h")]
+        for start, interval in zip(begun, ("1m", "1h"), strict=True):
+            workflow = manager.wait(start["queue_id"])
+            assert workflow["status"] == "finished", manager.story(start["queue_id"])
+            span = workflow["time_range"]
+            rows = exchange.oracle("BTCUSDT", interval, span["start_ms"], span["end_ms"])
+            assert manager.csv(workflow["collection"]) == rig.expected_csv("BTCUSDT", interval, rows)
+            words = [event["event"] for event in manager.events(start["queue_id"])]
+            assert words.count("started") == 2
+            assert words.count("finished") == 2
+            assert "error" not in words
+
+
+def test_a_manager_killed_in_the_middle_goes_on_where_it_was(
+    broker: Broker, exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    with rig.manager(tmp_path / "data", exchange.url, **broker.environment(), **talk()) as manager:
+        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08")["queue_id"]
+        manager.until(queue_id, "a worker has started", lambda w: any(s["status"] == "running" for s in w["steps"]))
+        manager.kill()
+        manager.start()
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "finished", manager.story(queue_id)
+        assert workflow["progress"]["records_stored"] == 31 * 1440
+        assert [len(step["attempts"]) for step in workflow["steps"]] == [1, 1], manager.story(queue_id)

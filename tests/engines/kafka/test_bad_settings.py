@@ -21,6 +21,8 @@ from tests.engines.ports import free_ports
 LIMIT_S = 15.0
 CONFIG, FAILED = 2, 1
 
+pytestmark = pytest.mark.timeout(120)
+
 Environ = dict[str, str]
 
 

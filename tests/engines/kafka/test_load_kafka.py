@@ -17,6 +17,8 @@ from tests.engines.kafka.broker import Broker
 
 LIMIT_S = 60.0
 
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.fixture(params=["plain_broker", "secured_broker"])
 def broker(request: pytest.FixtureRequest) -> Broker:

@@ -1,0 +1,166 @@
+"""What happens to a running bus: the CA is renewed, the broker goes away and comes back, the network is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.ports.bus import Message, Producer, Received, Retention, TopicPartition, TopicSpec
+from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.runtime.retrying import retry
+from tests.contracts.bus import numbered, read, values
+from tests.engines.kafka import buses
+from tests.engines.kafka.broker import Broker
+from tests.engines.kafka.tls import Authority
+
+PATIENCE_S = 40.0
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """A secured broker that a test may do anything to."""
+    broker = Broker(tmp_path / "broker", secured=True)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+@pytest.fixture
+async def bus(own_broker: Broker, tmp_path: Path) -> AsyncIterator[KafkaBus]:
+    """A bus whose CA file is a copy, which is replaced when the test says so."""
+    assert own_broker.ca_path is not None
+    shutil.copy(own_broker.ca_path, tmp_path / "trusted.crt")
+    bus = KafkaBus(buses.connection(own_broker, ca=tmp_path / "trusted.crt"))
+    yield bus
+    await bus.close()
+
+
+async def send(producer: Producer, topic: str, messages: list[Message]) -> None:
+    """Send, as a worker does: again while that may help."""
+    await retry(lambda: producer.send(topic, messages), clock=SystemClock(), patience_s=PATIENCE_S)
+
+
+async def test_a_renewed_ca_is_trusted_by_the_next_connection(
+    own_broker: Broker, bus: KafkaBus, tmp_path: Path
+) -> None:
+    await bus.create_topic(TopicSpec(name="t"))
+    producer, member = await bus.producer(), await bus.consumer(["t"], group="group")
+    reader = await bus.consumer(["t"])
+    await producer.send("t", numbered(3))
+    assert values(await read(member, 3, PATIENCE_S)) == [0, 1, 2]
+    assert values(await read(reader, 3, PATIENCE_S)) == [0, 1, 2]
+    await member.commit({TopicPartition("t", 0): 3})
+
+    own_broker.stop()
+    own_broker.trust(Authority.create("the renewed authority"))
+    await asyncio.to_thread(own_broker.start)
+    with pytest.raises(RetryableError, match="not signed by the CA"):
+        await bus.topics()  # the file is still the old one: waiting for it may help
+    assert own_broker.ca_path is not None
+    shutil.copy(own_broker.ca_path, tmp_path / "new.crt")
+    (tmp_path / "new.crt").replace(tmp_path / "trusted.crt")
+
+    await retry(bus.topics, clock=SystemClock(), patience_s=PATIENCE_S)
+    await send(producer, "t", numbered(3, first=3))
+    for consumer in (reader, member):
+        found: list[Received] = []
+        while len(found) < 3:
+            found += await retry(lambda c=consumer: read(c, 3, 5), clock=SystemClock(), patience_s=PATIENCE_S)  # type: ignore[misc]
+        assert sorted(set(values(found))) == [3, 4, 5]
+    await retry(lambda: member.commit({TopicPartition("t", 0): 6}), clock=SystemClock(), patience_s=PATIENCE_S)
+    assert (await bus.lag("t", "group")).records == 0
+
+
+async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_confirmed(
+    own_broker: Broker, bus: KafkaBus
+) -> None:
+    await bus.create_topic(TopicSpec(name="t", retention=Retention.CONSUMED, readers=("group",)))
+    producer, member = await bus.producer(), await bus.consumer(["t"], group="group")
+    confirmed: set[int] = set()
+    stored: set[int] = set()
+    clock = SystemClock()
+    some = asyncio.Event()
+
+    async def produce() -> None:
+        for first in range(0, 40_000, 500):
+            await send(producer, "t", numbered(500, first=first))
+            confirmed.update(range(first, first + 500))
+            if first >= 2000:
+                some.set()
+
+    async def consume() -> None:
+        while len(stored) < 40_000:
+            batch = await retry(lambda: member.poll(5000, 1.0), clock=clock, patience_s=PATIENCE_S)
+            stored.update(values(batch))
+            if batch:
+                last = {TopicPartition("t", 0): batch[-1].offset + 1}
+                await retry(lambda last=last: member.commit(last), clock=clock, patience_s=PATIENCE_S)  # type: ignore[misc]
+
+    async with asyncio.timeout(120):
+        working = asyncio.gather(produce(), consume())
+        await some.wait()
+        await asyncio.to_thread(own_broker.kill)
+        assert len(confirmed) < 40_000
+        await asyncio.to_thread(own_broker.start)
+        await working
+    assert confirmed == stored == set(range(40_000))
+    assert (await bus.lag("t", "group")).records == 0
+
+
+async def test_while_the_broker_is_away_a_poll_says_so_and_a_send_does_too(own_broker: Broker, bus: KafkaBus) -> None:
+    await bus.create_topic(TopicSpec(name="t"))
+    reader = await bus.consumer(["t"])
+    await asyncio.to_thread(own_broker.stop)
+    with pytest.raises(RetryableError, match=r"KAFKA_BOOTSTRAP_SERVERS|do not answer"):
+        await read(reader, 1, PATIENCE_S)
+    with pytest.raises(RetryableError):
+        await bus.topics()
+
+
+async def test_stalled_and_reset_connections_are_survived(secured_broker: Broker) -> None:
+    name = f"proxied-{uuid.uuid4().hex[:8]}"
+    with secured_broker.proxy() as proxy:
+        bus = KafkaBus(buses.connection(secured_broker, proxied=True))
+        try:
+            await bus.create_topic(TopicSpec(name=name))
+            producer, reader = await bus.producer(), await bus.consumer([name])
+            found: list[Received] = []
+            for first in range(0, 30, 3):
+                await send(producer, name, numbered(3, first=first))
+                if first % 2:
+                    await asyncio.to_thread(proxy.reset)
+                found += await retry(lambda: read(reader, 3, 10), clock=SystemClock(), patience_s=PATIENCE_S)
+            assert list(dict.fromkeys(values(found))) == list(range(30))
+        finally:
+            await bus.close()
+
+
+async def test_a_user_without_acls_reads_which_one_it_lacks(secured_broker: Broker) -> None:
+    name, user = f"closed-{uuid.uuid4().hex[:8]}", secured_broker.add_user(f"stranger-{uuid.uuid4().hex[:8]}")
+    admin, bus = KafkaBus(buses.connection(secured_broker)), KafkaBus(buses.connection(secured_broker, user))
+    try:
+        await admin.create_topic(TopicSpec(name=name))
+        with pytest.raises(ConfigError, match=f"{user.name} has no ACL to write topic {name}"):
+            await (await bus.producer()).send(name, numbered(1))
+        with pytest.raises(ConfigError, match=f"{user.name} has no ACL to read topic {name}"):
+            await bus.consumer([name])
+        with pytest.raises(ConfigError, match=f"{user.name} has no ACL to create topic new-{name}"):
+            await bus.create_topic(TopicSpec(name=f"new-{name}"))
+        with pytest.raises(ConfigError, match=f"{user.name} has no ACL to delete topic {name}"):
+            await bus.delete_topic(name)
+        with pytest.raises(PermanentError, match="NUL"):
+            await (await admin.producer()).send(name, [Message(None, b"", (("a\0b", b""),))])
+    finally:
+        await bus.close()
+        await admin.close()

@@ -13,6 +13,8 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.store import Document, Outcome
+from streamforge_utils.runtime.environment import Secret
+from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 
 
@@ -66,3 +68,24 @@ def test_importing_wiring_imports_no_adapter() -> None:
     script = "import sys, streamforge.wiring; print([m for m in sys.modules if '.adapters' in m])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_service_on_the_embedded_bus_does_not_load_kafkas_client(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from streamforge import wiring; "
+        "from streamforge_utils.runtime.settings import DataSettings; "
+        f"wiring.make_bus(DataSettings(data_dir=Path({str(tmp_path)!r}))); "
+        "print([m for m in sys.modules if 'kafka' in m and 'runtime' not in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+async def test_brokers_in_the_settings_make_kafka_the_bus(settings: DataSettings) -> None:
+    kafka = KafkaSettings(bootstrap_servers="127.0.0.1:9", user="u", password=Secret("hush-hush"), ca_path=Path("/ca"))
+    bus = wiring.make_bus(DataSettings(data_dir=settings.data_dir, kafka=kafka))
+    assert type(bus).__name__ == "KafkaBus"
+    with pytest.raises(ConfigError, match="KAFKA_CA_PATH: the file /ca cannot be read"):
+        await bus.topics()
+    await bus.close()
+    assert not settings.data_dir.exists()

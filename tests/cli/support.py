@@ -80,7 +80,9 @@ class Cli:
 def environment(**more: str) -> Mapping[str, str]:
     """That of this process without what would change what a command does."""
     kept = {
-        k: v for k, v in os.environ.items() if not k.startswith("STREAMFORGE_") and k not in ("COLUMNS", "NO_COLOR")
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("STREAMFORGE_", "KAFKA_", "QUEUE_")) and k not in ("COLUMNS", "NO_COLOR")
     }
     return {**kept, **more}
 

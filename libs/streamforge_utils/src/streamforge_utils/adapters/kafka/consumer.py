@@ -296,6 +296,7 @@ class KafkaConsumer:
 
     def _on_assign(self, client: Client, places: list[KafkaPlace]) -> None:
         self._joined = True
+        self._handle.ear.answered()
         for place in places:
             self._shelf.drop((place.topic, place.partition))
             self._owned.add((place.topic, place.partition))

@@ -20,6 +20,9 @@ from streamforge_utils.ports.observing import Observer
 
 FULL_TIMEOUT_S = 300.0
 
+UNASKED_BYTES = 64 * 1024
+"""So much a producer sends to a topic before it asks for its cap: who only talks starts without asking."""
+
 _PORTIONS = 8
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 
@@ -40,6 +43,7 @@ class CapKeeper:
         self._full_timeout_s = full_timeout_s
         self._caps: dict[str, Cap | None] = {}
         self._room: dict[str, int] = {}
+        self._unasked: dict[str, int] = {}
         self._sent: dict[str, tuple[int, int]] = {}
 
     async def portions(self, topic: Topic, sizes: Sequence[int]) -> AsyncIterator[tuple[int, int]]:
@@ -48,6 +52,11 @@ class CapKeeper:
         Raises RetryableError if the topic stays full.
         """
         if topic.identity not in self._caps:
+            free = self._unasked.get(topic.identity, UNASKED_BYTES) - sum(sizes)
+            if free >= 0:
+                self._unasked[topic.identity] = free
+                yield 0, len(sizes)
+                return
             self._caps[topic.identity] = await self._lane.run(partial(self._admin.cap, topic.name))
         cap = self._caps[topic.identity]
         most = BATCH_BYTES if cap is None else max(1, min(BATCH_BYTES, cap.max_bytes // _PORTIONS))

@@ -65,7 +65,7 @@ class KafkaProducer:
         if not messages:
             return
         messages = list(messages)
-        sizes = [_size(message) for message in messages]
+        sizes = _sizes(messages)
         _check_sizes(topic, messages, sizes)
         _check_headers(topic, messages)
         async with self._locks.setdefault(topic, asyncio.Lock()):
@@ -158,13 +158,12 @@ def _plain(message: Message) -> dict[str, Any]:
     return {"value": message.value, "key": message.key}
 
 
-def _size(message: Message) -> int:
-    size = len(message.value) + _OVERHEAD_BYTES
-    if message.key is not None:
-        size += len(message.key)
-    if message.headers:
-        size += sum(len(name.encode()) + len(value) + 2 for name, value in message.headers)
-    return size
+def _sizes(messages: Sequence[Message]) -> list[int]:
+    sizes = [len(m.value) + (len(m.key) if m.key is not None else 0) + _OVERHEAD_BYTES for m in messages]
+    for at, message in enumerate(messages):
+        if message.headers:
+            sizes[at] += sum(len(name.encode()) + len(value) + 2 for name, value in message.headers)
+    return sizes
 
 
 def _check_headers(topic: str, messages: Sequence[Message]) -> None:

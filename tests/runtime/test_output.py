@@ -54,7 +54,7 @@ async def test_readers_that_lag_make_the_writer_wait_and_say_so(tmp_path: Path) 
         await ctx.output.write([(b"k", b"v")])
 
     running = asyncio.create_task(rig.live(worker(run, Use.OUTPUT)))
-    await clock.sleeping(2)
+    await clock.sleeping(3)  # heartbeats, the look for the owner, and the writer
     for _ in range(5):
         clock.advance(0.2)
         await clock.sleeping(1)

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +222,16 @@ class Broker:
             self._client = AdminClient({**self.client_config(), "log_level": 0})
         return self._client
 
+    def await_topic(self, name: str) -> None:
+        """Wait until a topic that was made has a leader and is known. Raises EngineError."""
+        deadline = time.monotonic() + ADMIN_LIMIT_S
+        while time.monotonic() < deadline:
+            found = self.admin_client().list_topics(name, timeout=ADMIN_LIMIT_S).topics[name]
+            if found.error is None and all(part.leader >= 0 for part in found.partitions.values()):
+                return
+            time.sleep(0.02)
+        raise EngineError(f"the topic {name} is not known after {ADMIN_LIMIT_S:.0f} s")
+
     # Inside
 
     def _write_properties(self) -> None:
@@ -260,7 +269,8 @@ class Broker:
         return self._disk.command(command) if self._disk else command
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Beginning with a zero byte it begins with A, not with a - that would be taken for an option.
+        cluster = base64.urlsafe_b64encode(bytes(1) + secrets.token_bytes(15)).decode().rstrip("=")
         arguments = ["format", "--standalone", "-t", cluster, "-c", str(self._properties)]
         if self.admin is not None:
             # The tool takes it from nowhere else. It was made for this broker and is worth nothing beyond it.

@@ -1,0 +1,102 @@
+"""The users of cred-kafka-yaml/ can run a whole workflow, and are refused everything else."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from streamforge_utils.adapters.kafka.manifest_apply import ManifestProvisioner
+from tests.e2e import rig
+from tests.engines.kafka import buses, workers_apart
+from tests.engines.kafka.broker import Broker, User
+from tests.engines.kafka.rights import GROUP_OPERATIONS, TOPIC_OPERATIONS, Trying, named
+
+SHIPPED = Path(__file__).parents[3] / "cred-kafka-yaml"
+RANGE = "2024-08-01T00:00Z:2024-08-01T03:00Z"
+MINUTES = 180
+LIMIT_S = 20.0
+NAMES = ("user-streamforge", "user-streamforge-manager", "user-streamforge-worker", "user-streamforge-reader")
+
+
+class Cluster:
+    """A secured broker to which the manifests that ship were applied."""
+
+    def __init__(self, folder: Path) -> None:
+        self.broker = Broker(folder / "broker", secured=True)
+        self._secrets = folder / "secrets"
+        self.broker.start()
+        provisioner = ManifestProvisioner(buses.connection(self.broker), SHIPPED, secrets=self._secrets)
+        provisioner.plan()
+        self.applied = len(list(provisioner.apply()))
+        provisioner.close()
+
+    def user(self, name: str) -> User:
+        """A user, with the password that was made for it."""
+        return User(name, (self._secrets / name / "password").read_text())
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    found = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield found
+    found.broker.stop()
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    with rig.exchange() as found:
+        yield found
+
+
+def check_workflow(manager: rig.Manager, exchange: rig.Exchange) -> None:
+    ended = manager.load("BTCUSDT", "api_candles_1m", RANGE)
+    assert ended["status"] == "finished", manager.story(ended["queue_id"])
+    assert [segment["verdict"] for segment in manager.coverage(ended["queue_id"])] == ["stored"]
+    lines = manager.csv(ended["collection"])
+    assert len(lines) == 1 + MINUTES
+
+
+@pytest.mark.timeout(120)
+def test_a_whole_workflow_runs_as_the_one_user(cluster: Cluster, exchange: rig.Exchange, tmp_path: Path) -> None:
+    environment = cluster.broker.environment(cluster.user("user-streamforge"))
+    with rig.manager(tmp_path / "data", exchange.url, **environment) as manager:
+        check_workflow(manager, exchange)
+
+
+@pytest.mark.timeout(120)
+def test_a_whole_workflow_runs_with_a_user_for_the_manager_and_one_for_the_workers(
+    cluster: Cluster, exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    worker = cluster.user("user-streamforge-worker")
+    environment = cluster.broker.environment(cluster.user("user-streamforge-manager")) | {
+        workers_apart.USER: worker.name,
+        workers_apart.PASSWORD: worker.password,
+    }
+    with rig.manager(
+        tmp_path / "data", exchange.url, module="tests.engines.kafka.workers_apart", **environment
+    ) as manager:
+        check_workflow(manager, exchange)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", NAMES)
+def test_each_user_may_what_its_rules_name_and_nothing_else(cluster: Cluster, name: str) -> None:
+    mark = uuid.uuid4().hex[:6]
+    ours, foreign = f"wf-{mark}-data", f"other-{mark}"
+    topics = [ours, "queue-control", "queue-events", foreign, "streamforge-kafka-apply"]
+    groups = [f"wf-{mark}-arango-candles", "queue-manager", f"reader-{mark}", f"other-{mark}"]
+    made = [NewTopic(topic, 1, 1) for topic in (ours, foreign)]
+    for topic, future in cluster.broker.admin_client().create_topics(made).items():
+        future.result(LIMIT_S)
+        cluster.broker.await_topic(topic)
+    wanted = named(SHIPPED, name, topics, groups)
+    trying = Trying(cluster.broker, cluster.user(name))
+    assert trying.cluster() == set()
+    got = trying.rights(topics, groups)
+    assert got == wanted
+    refused = len(topics) * len(TOPIC_OPERATIONS) + len(groups) * len(GROUP_OPERATIONS) - len(wanted)
+    assert refused > 20, "most of it is refused"

@@ -28,6 +28,9 @@ SHIPPED = Path(__file__).parents[3] / "cred-kafka-yaml"
 LIMIT_S = 20.0
 NOTES = "streamforge-kafka-apply"
 
+# A start takes 5 s, and several times as long on a busy machine.
+pytestmark = pytest.mark.timeout(240)
+
 
 class Applying:
     """The command on one folder of manifests and one broker."""

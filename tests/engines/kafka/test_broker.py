@@ -29,6 +29,9 @@ from tests.engines.kafka.tls import Authority
 
 LIMIT_S = 20.0
 
+# A start takes 5 s, and several times as long on a busy machine.
+pytestmark = pytest.mark.timeout(240)
+
 
 def new_topic(broker: Broker) -> str:
     name = f"topic-{uuid.uuid4().hex[:8]}"

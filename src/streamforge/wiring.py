@@ -74,7 +74,7 @@ def _kafka_connection(settings: KafkaSettings) -> Connection:
 
 def make_provisioner(settings: KafkaSettings, manifests: Path, *, secrets: Path, adopt: bool) -> Provisioner:
     """What applies the manifests of a folder to Kafka. secrets: where passwords lie. Raises ConfigError."""
-    from streamforge_utils.adapters.kafka.manifest_apply import ManifestProvisioner
+    from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
 
     return ManifestProvisioner(_kafka_connection(settings), manifests, secrets=secrets, adopt=adopt)
 

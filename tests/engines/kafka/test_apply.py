@@ -20,11 +20,12 @@ from confluent_kafka.admin import (
 )
 
 from streamforge.cli.main import main
-from streamforge_utils.adapters.kafka.manifest_apply import ManifestProvisioner, rules_of
-from streamforge_utils.adapters.kafka.manifests import WantedUser
+from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner, rules_of
+from streamforge_utils.adapters.kafka.manifests.reading import WantedUser
 from tests.engines.kafka.broker import Broker
+from tests.places import ROOT
 
-SHIPPED = Path(__file__).parents[3] / "cred-kafka-yaml"
+SHIPPED = ROOT / "cred-kafka-yaml"
 LIMIT_S = 20.0
 NOTES = "streamforge-kafka-apply"
 

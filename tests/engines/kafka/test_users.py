@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from streamforge_utils.adapters.kafka.manifest_apply import ManifestProvisioner
+from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
 from tests.e2e import rig
 from tests.engines.kafka import buses, workers_apart
 from tests.engines.kafka.broker import Broker, User
 from tests.engines.kafka.rights import GROUP_OPERATIONS, TOPIC_OPERATIONS, Trying, named
+from tests.places import ROOT
 
-SHIPPED = Path(__file__).parents[3] / "cred-kafka-yaml"
+SHIPPED = ROOT / "cred-kafka-yaml"
 RANGE = "2024-08-01T00:00Z:2024-08-01T03:00Z"
 MINUTES = 180
 LIMIT_S = 20.0

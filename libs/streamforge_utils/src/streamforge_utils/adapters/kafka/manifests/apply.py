@@ -33,9 +33,9 @@ from streamforge_utils.adapters.kafka.admin import Admin
 from streamforge_utils.adapters.kafka.connection import Connection, Login, Role
 from streamforge_utils.adapters.kafka.errors import About
 from streamforge_utils.adapters.kafka.handle import CALL_S, Handle
-from streamforge_utils.adapters.kafka.manifest_notes import TOPIC as NOTES
-from streamforge_utils.adapters.kafka.manifest_notes import NotesTopic
-from streamforge_utils.adapters.kafka.manifest_plan import (
+from streamforge_utils.adapters.kafka.manifests.notes import TOPIC as NOTES
+from streamforge_utils.adapters.kafka.manifests.notes import NotesTopic
+from streamforge_utils.adapters.kafka.manifests.plan import (
     Actual,
     ActualTopic,
     RulesStep,
@@ -44,8 +44,8 @@ from streamforge_utils.adapters.kafka.manifest_plan import (
     UserStep,
     plan,
 )
-from streamforge_utils.adapters.kafka.manifest_secrets import Password, SecretsFolder
-from streamforge_utils.adapters.kafka.manifests import Rule, Wanted, WantedTopic, WantedUser, read_manifests
+from streamforge_utils.adapters.kafka.manifests.reading import Rule, Wanted, WantedTopic, WantedUser, read_manifests
+from streamforge_utils.adapters.kafka.manifests.secrets import Password, SecretsFolder
 from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
 from streamforge_utils.ports.provisioning import Action, Change
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamforge_utils.adapters.kafka.manifests import WantedUser
+from streamforge_utils.adapters.kafka.manifests.reading import WantedUser
 from streamforge_utils.model.errors import ConfigError
 
 _LENGTH = 32

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.kafka.manifests import Rule, SecretKey, read_manifests
+from streamforge_utils.adapters.kafka.manifests.reading import Rule, SecretKey, read_manifests
 from streamforge_utils.model.errors import InvalidInput
+from tests.places import ROOT
 
-SHIPPED = Path(__file__).parents[3] / "cred-kafka-yaml"
+SHIPPED = ROOT / "cred-kafka-yaml"
 TOPIC = """
 apiVersion: kafka.strimzi.io/v1
 kind: KafkaTopic

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from streamforge_utils.adapters.kafka.manifests import Rule, Wanted, WantedTopic, WantedUser
+from streamforge_utils.adapters.kafka.manifests.reading import Rule, Wanted, WantedTopic, WantedUser
 from streamforge_utils.ports.provisioning import Action, Change
 
 Notes = frozenset[str]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.kafka.manifest_secrets import SecretsFolder
-from streamforge_utils.adapters.kafka.manifests import SecretKey, WantedUser
+from streamforge_utils.adapters.kafka.manifests.reading import SecretKey, WantedUser
+from streamforge_utils.adapters.kafka.manifests.secrets import SecretsFolder
 from streamforge_utils.model.errors import ConfigError
 
 USER = WantedUser("somebody", SecretKey("somebody"), False, frozenset(), "u.yaml")

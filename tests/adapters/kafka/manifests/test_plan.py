@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.kafka.manifest_plan import (
+from streamforge_utils.adapters.kafka.manifests.plan import (
     Actual,
     ActualTopic,
     RulesStep,
@@ -15,7 +15,7 @@ from streamforge_utils.adapters.kafka.manifest_plan import (
     key_of,
     plan,
 )
-from streamforge_utils.adapters.kafka.manifests import Rule, SecretKey, Wanted, WantedTopic, WantedUser
+from streamforge_utils.adapters.kafka.manifests.reading import Rule, SecretKey, Wanted, WantedTopic, WantedUser
 from streamforge_utils.ports.provisioning import Action
 
 READ = Rule("somebody", "topic", "prefix", "wf-", "Read")

@@ -29,7 +29,7 @@ async def test_the_bus_is_shared_by_who_has_the_same_folder(settings: DataSettin
     await (await first.producer()).send("t", [Message(b"k", b"v")])
     (received,) = await (await second.consumer(["t"])).poll(10, 5.0)
     assert received.value == b"v"
-    assert (settings.data_dir / "bus").is_dir()
+    assert (settings.folder / "bus").is_dir()
     await first.close()
     await second.close()
 
@@ -37,7 +37,7 @@ async def test_the_bus_is_shared_by_who_has_the_same_folder(settings: DataSettin
 async def test_the_store_keeps_documents_in_its_folder(settings: DataSettings) -> None:
     store = wiring.make_store(settings)
     assert (await store.upsert("c", [Document("k", 1, b"{}")]))[0].outcome is Outcome.STORED
-    assert (settings.data_dir / "store").is_dir()
+    assert (settings.folder / "store").is_dir()
     await store.close()
 
 
@@ -88,4 +88,4 @@ async def test_brokers_in_the_settings_make_kafka_the_bus(settings: DataSettings
     with pytest.raises(ConfigError, match="KAFKA_CA_PATH: the file /ca cannot be read"):
         await bus.topics()
     await bus.close()
-    assert not settings.data_dir.exists()
+    assert not settings.folder.exists()

@@ -58,7 +58,7 @@ class Workflow:
             "TIME_RANGE": str(self.span),
             "KAFKA_TOPIC": self.topic,
             "COLLECTION_NAME": self.collection,
-            "STREAMFORGE_DATA_DIR": str(self.data.data_dir),
+            "STREAMFORGE_DATA_DIR": str(self.data.folder),
             "STREAMFORGE_UPSTREAM": f"{self.loader_id}:1",
             "STREAMFORGE_DOWNSTREAM": self.group,
             "STREAMFORGE_METRICS_PORT": "0",

@@ -36,7 +36,7 @@ def make_bus(settings: DataSettings, *, clock: Clock | None = None, observer: Ob
         return _kafka_bus(settings.kafka, clock or SystemClock(), observer or Silent())
     from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 
-    return EmbeddedBus(settings.data_dir / BUS, clock=clock or SystemClock(), observer=observer or Silent())
+    return EmbeddedBus(settings.folder / BUS, clock=clock or SystemClock(), observer=observer or Silent())
 
 
 def _kafka_bus(settings: KafkaSettings, clock: Clock, observer: Observer) -> MessageBus:
@@ -83,7 +83,7 @@ def make_store(settings: DataSettings, *, observer: Observer | None = None) -> S
     """The embedded store on `DATA/store`. Raises ConfigError or RetryableError."""
     from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 
-    return EmbeddedStore(settings.data_dir / STORE, observer=observer or Silent())
+    return EmbeddedStore(settings.folder / STORE, observer=observer or Silent())
 
 
 def make_exchange(
@@ -108,7 +108,7 @@ def make_data_directory(settings: DataSettings) -> DataDirectory:
     """The data directory: its format, and the lock of the one manager that holds it."""
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
 
-    return DataDirectory(settings.data_dir)
+    return DataDirectory(settings.folder)
 
 
 def make_launcher(
@@ -121,9 +121,9 @@ def make_launcher(
     from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
 
     return ProcessLauncher(
-        settings.data_dir / JOBS,
+        settings.folder / JOBS,
         # -P: the folder in which the manager was started is no place to import from.
         command=lambda spec: (sys.executable, "-P", "-m", "streamforge.workers", spec.target),
-        base_environment={"STREAMFORGE_DATA_DIR": str(settings.data_dir.absolute()), **(environment or {})},
+        base_environment={"STREAMFORGE_DATA_DIR": str(settings.folder.absolute()), **(environment or {})},
         clock=clock,
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 
+from streamforge.manager.settings import load_manager
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.runtime.environment import Secret, load, secrets_of, variable, variables
@@ -95,6 +96,21 @@ def test_a_sink_needs_its_collection_and_its_upstream() -> None:
     assert "STREAMFORGE_UPSTREAM is missing" in str(error.value)
     settings, _ = load_worker(SINK, LEAST | {"COLLECTION_NAME": "c", "STREAMFORGE_UPSTREAM": "a__x:2,b__x"})
     assert settings.upstream == (Upstream("a__x", 2), Upstream("b__x", 1))
+
+
+def test_files_need_a_folder_where_anything_is_kept_in_files() -> None:
+    on_kafka = {name: value for name, value in LEAST.items() if name != "STREAMFORGE_DATA_DIR"}
+    on_kafka["KAFKA_BOOTSTRAP_SERVERS"] = "kafka.test:9092"
+    settings, _ = load_worker(LOADER, on_kafka)
+    assert settings.data.data_dir is None
+    with pytest.raises(ConfigError, match="STREAMFORGE_DATA_DIR is missing"):
+        _ = settings.data.folder
+    with pytest.raises(ConfigError, match="STREAMFORGE_DATA_DIR is missing"):
+        load_worker(SINK, on_kafka | {"COLLECTION_NAME": "c", "STREAMFORGE_UPSTREAM": "a__x:1"})
+    with pytest.raises(ConfigError, match="STREAMFORGE_DATA_DIR is missing"):
+        load_manager(on_kafka)
+    with pytest.raises(ConfigError, match="STREAMFORGE_DATA_DIR is missing"):
+        load_worker(LOADER, on_kafka | {"KAFKA_BOOTSTRAP_SERVERS": ""})
 
 
 def test_one_error_names_all_that_is_missing() -> None:
@@ -200,7 +216,9 @@ def test_the_reference_shows_what_a_worker_reads_and_no_more() -> None:
     assert "| `STREAMFORGE_MAX_LAG` | integer | records | `200000` |" in loader
     assert "COLLECTION_NAME" not in loader
     assert "STREAMFORGE_EXCHANGE_URL" not in sink
-    assert "| `STREAMFORGE_UPSTREAM` | TELEMETRY_ID:ATTEMPT, … |  | **required** |" in sink
+    assert "| `STREAMFORGE_UPSTREAM` | TELEMETRY_ID:ATTEMPT, … |  | **required** without `STREAMFORGE_REPLAY` |" in sink
+    assert "| `STREAMFORGE_DATA_DIR` | path |  | **required** |" in sink
+    assert "| `STREAMFORGE_DATA_DIR` | path |  | **required** without `KAFKA_BOOTSTRAP_SERVERS` |" in loader
     assert all(line.count(" | ") == 4 for line in loader.splitlines() if line.startswith("| `"))
 
 

@@ -21,9 +21,9 @@ from streamforge_utils.model.commands import ANY_QUEUE, Command
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.events import Event
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime.environment import read, secrets_of, settings_error, variable
+from streamforge_utils.runtime.environment import load, secrets_of, variable
 from streamforge_utils.runtime.logs import Redactor
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, check_queue_id, not_yet
+from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, check_queue_id
 
 PROGRAM = "debug_producer.py"
 _EVENTS = ("started", "loading", "finished", "interrupted", "error", PONG)
@@ -194,11 +194,9 @@ def _event(event: Event) -> dict[str, Any]:
 
 
 def _address(environ: Mapping[str, str]) -> BusAddress:
-    problems = not_yet({name: text for name, text in environ.items() if name.startswith("KAFKA_")})
-    address = read(BusAddress, {**environ, DATA_VARIABLE: str(data_directory(None, environ))}, problems)
-    if address is None or problems:
-        raise settings_error(problems)
-    return address
+    if not environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        environ = {**environ, DATA_VARIABLE: str(data_directory(None, environ))}
+    return load(BusAddress, environ, uses=())
 
 
 def _request(given: argparse.Namespace) -> Request:

@@ -74,7 +74,7 @@ async def _serve(settings: ManagerSettings, tokens: Tokens | None) -> None:
         async with running(ports, settings, tokens=tokens) as manager:
             wiring.make_data_directory(settings.data).advertise(manager.url)
             print(
-                f"queue-manager serves {manager.url}, metrics on port {scraped.port}, data in {settings.data.data_dir}",
+                f"queue-manager serves {manager.url}, metrics on port {scraped.port}, data in {settings.data.folder}",
                 file=sys.stderr,
                 flush=True,
             )

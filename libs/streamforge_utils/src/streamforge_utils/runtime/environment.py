@@ -57,6 +57,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     """One environment variable as a field declares it.
 
     only: which use of a worker it belongs to (`input`, `output`, `store`, `exchange`); empty: every worker.
+    unless: the variable that makes up for it; not for the use `even_for`.
     default: the value of the field if the variable is unset; shown: that value as text.
     """
 
@@ -68,6 +69,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     only: str
     required: bool
     unless: str
+    even_for: str
     secret: bool
     default: object
     shown: str
@@ -82,14 +84,16 @@ def variable(
     only: str = "",
     required: bool = False,
     unless: str = "",
+    even_for: str = "",
     default: str = "",
     check: Callable[[str], object] | None = None,
 ) -> msgspec.Meta:
     """Declare the variable of a field.
 
     required: it must be set wherever `only` is used, although the field has a default; unless: but where the variable
-    of this name is true. default: how the reference shows a default that the value itself does not tell. check: reads
-    the text instead of the field's type; raises ValueError or InvalidInput.
+    of this name is set, and not to false; even_for: a use that needs it all the same. default: how the reference shows
+    a default that the value itself does not tell. check: reads the text instead of the field's type; raises ValueError
+    or InvalidInput.
     """
     extra = {
         "env": name,
@@ -97,6 +101,7 @@ def variable(
         "only": only,
         "required": required,
         "unless": unless,
+        "even_for": even_for,
         "default": default,
         "check": check,
     }
@@ -135,7 +140,7 @@ def read(
             continue
         text = environ.get(item.name, "")
         if text == "":
-            if item.required and environ.get(item.unless, "").lower() not in _TRUE:
+            if item.required and not _made_up_for(item, environ, uses):
                 problems.append(f"{item.name} is missing: expected {expectation(item)}")
             continue
         try:
@@ -150,13 +155,21 @@ def read(
     return found if len(problems) == before else None
 
 
+def _made_up_for(item: Variable, environ: Mapping[str, str], uses: Collection[str] | None) -> bool:
+    return not _needed_for_a_use(item, uses) and environ.get(item.unless, "").lower() not in _FALSE | {""}
+
+
+def _needed_for_a_use(item: Variable, uses: Collection[str] | None) -> bool:
+    return bool(item.even_for) and (uses is None or item.even_for in uses)
+
+
 def variables(cls: type[msgspec.Struct], *, uses: Collection[str] | None = None) -> Iterator[Variable]:
-    """Every variable that `cls` reads, nested structs included, in order."""
+    """Every variable that `cls` reads, nested structs included, in order; `unless` where something makes up for it."""
     for item in _items(cls):
         if not isinstance(item, Variable):
             yield from variables(item[1], uses=uses)
         elif not item.only or uses is None or item.only in uses:
-            yield item
+            yield msgspec.structs.replace(item, unless="") if _needed_for_a_use(item, uses) else item
 
 
 def secrets_of(settings: msgspec.Struct) -> list[str]:
@@ -253,6 +266,7 @@ def _items(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msg
             only=str(extra.get("only") or ""),
             required=default is msgspec.NODEFAULT or bool(extra.get("required")),
             unless=str(extra.get("unless") or ""),
+            even_for=str(extra.get("even_for") or ""),
             secret=kind is Secret,
             default=default,
             shown=str(extra.get("default") or _shown(default)),

@@ -91,7 +91,7 @@ async def _report(
     ending = failed(error)
     bus: MessageBus | None = None
     try:
-        data = load(DataSettings, environ)
+        data = load(DataSettings, environ, uses=())
         bus = wiring.make_bus(data, clock=clock, observer=Silent())
         async with asyncio.timeout(_REPORT_LIMIT_S):
             telemetry = Telemetry(

@@ -31,10 +31,15 @@ def table(rows: Iterable[Variable]) -> str:
     """A Markdown table of `rows`; ends in a newline."""
     lines = ["| variable | type | unit | default | meaning |", "|---|---|---|---|---|"]
     for row in rows:
-        default = "**required**" if row.required else _code(row.shown)
-        cells = (f"`{row.name}`", type_name(row.hint), row.unit, default, row.meaning)
+        cells = (f"`{row.name}`", type_name(row.hint), row.unit, _default(row), row.meaning)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _default(row: Variable) -> str:
+    if not row.required:
+        return _code(row.shown)
+    return f"**required** without `{row.unless}`" if row.unless else "**required**"
 
 
 def _code(text: str) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
@@ -102,8 +102,26 @@ class Upstream(msgspec.Struct, frozen=True):
 class DataSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the embedded bus, store and launcher keep their files, and whether Kafka is the bus instead."""
 
-    data_dir: Annotated[Path, variable("STREAMFORGE_DATA_DIR", "where the embedded bus and store keep their files")]
+    data_dir: Annotated[
+        Path | None,
+        variable(
+            "STREAMFORGE_DATA_DIR",
+            "where the embedded bus and store keep their files",
+            required=True,
+            unless="KAFKA_BOOTSTRAP_SERVERS",
+            even_for="store",
+        ),
+    ] = None
     kafka: KafkaSettings = KafkaSettings()
+
+    @property
+    def folder(self) -> Path:
+        """Where the embedded adapters keep their files. Raises ConfigError where nobody said it."""
+        if self.data_dir is None:
+            raise ConfigError(
+                "STREAMFORGE_DATA_DIR is missing: name the folder where the embedded store keeps its files"
+            )
+        return self.data_dir
 
 
 class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamforge_utils.model.candles import decode_candle, stored_document, stored_documents
 from streamforge_utils.model.commands import Command, decode_command, encode_command
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.events import (
@@ -124,6 +125,25 @@ def test_any_bytes_are_a_permanent_error(value: bytes) -> None:
     for decode in (decode_command, decode_event, decode_marker):
         with pytest.raises(PermanentError):
             decode(value)
+
+
+HOSTILE = {
+    "no UTF-8": b'{"command":"\xff\xfe","event":"pong","producer":"\xff","end_of_stream":{"producer":"\xff"}}',
+    "nested without end": b'{"new":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "half a nesting": b'{"new":' + b"[" * 1_000_000,
+    "half a surrogate": b'{"command":"\\ud800","event":"\\ud800","end_of_stream":{"producer":"\\ud800"}}',
+    "a number without end": b'{"attempt":' + b"9" * 100_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_what_json_cannot_hold_is_a_permanent_error_too(value: bytes) -> None:
+    for decode in (decode_command, decode_event, decode_marker, decode_candle):
+        with pytest.raises(PermanentError):
+            decode(value)
+    with pytest.raises(PermanentError):
+        stored_document(None, value)
+    assert stored_documents([None], [value]) is None
 
 
 @given(

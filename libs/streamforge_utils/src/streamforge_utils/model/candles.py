@@ -16,6 +16,7 @@ import msgspec
 
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.unreadable import UNREADABLE
 
 KEY_SAFE = "-.@()+,=;$!*'"
 """What a store's key may hold besides letters, digits and `_`; anything else is percent-encoded."""
@@ -141,7 +142,7 @@ def decode_candle(value: bytes) -> Candle:
     """Read a record. Raises PermanentError naming the field."""
     try:
         return _decode_record(value)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise PermanentError(f"not a candle: {error}") from error
 
 
@@ -154,7 +155,7 @@ def stored_document(key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
     """
     try:
         candle = _decode_numbers(value)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise PermanentError(f"not a candle: {error}") from error
     if not candle.key:
         raise PermanentError("not a candle: Object missing required field `_key`")
@@ -182,7 +183,7 @@ def stored_documents(
     """
     try:
         candles = [_decode_numbers(value) for value in values]
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     opens, series = [c.open_time for c in candles], {(c.symbol, c.interval) for c in candles}
     if len(series) != 1 or min(opens) < FIRST_TIME_MS or max(opens) >= 10 * FIRST_TIME_MS:

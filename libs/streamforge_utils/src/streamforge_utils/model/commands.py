@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.unreadable import UNREADABLE
 
 ANY_QUEUE = "*"
 
@@ -62,5 +63,5 @@ def decode_command(value: bytes) -> Command:
     """Read a command. Raises PermanentError naming the field; unknown fields are ignored."""
     try:
         return _decode(value)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise PermanentError(f"not a command: {error}") from error

@@ -261,5 +261,7 @@ def error_of(
     """The error for librdkafka's error `name`. because: what is known of the connection, where the error is vague."""
     if name in VAGUE and because is not None:
         return because
+    if name == "CLUSTER_AUTHORIZATION_FAILED" and about.needs == "write":
+        name = "TOPIC_AUTHORIZATION_FAILED"  # who may write to no topic at all is not even given a producer's id
     rule = NAMED.get(name) or Rule(Helps.TIME, "{what}: {detail}; try again")
     return told(rule, about, connection, role, detail)

@@ -62,7 +62,12 @@ class GroupOffsets:
                 if broken is not None:
                     raise KafkaException(broken)
             except KafkaException as error:
-                handle.get().consume(1, 0)  # lets it say what is wrong with the connection
+                # Lets it say what is wrong with the connection; that the group is refused it says here alone, and once.
+                told = [message.error() for message in handle.get().consume(10, 0)]
+                refused = next((one for one in told if one and one.name() == "GROUP_AUTHORIZATION_FAILED"), None)
+                if refused is not None:
+                    handle.drop()
+                    raise handle.error_of(refused, about) from KafkaException(refused)
                 handle.ear.check()
                 limit = CALL_S if handle.ear.connected else FIRST_CONTACT_S
                 name = error.args[0].name()

@@ -104,13 +104,16 @@ class KafkaProducer:
                 batch = [_plain(message) for message in messages]
                 client.produce_batch(topic, batch, on_delivery=self._on_failure)
                 self._failed += [message["_error"] for message in batch if "_error" in message]
+            self._confirm(client, topic, about)
+            if any(failure.name() == "_FATAL" for failure in self._failed):
+                self._handle.ear.fatal = True
+                client.poll(_SLICE_S)  # what it died of, it raises from here
         except KafkaException as error:
             self._give_up(client)
             raise self._handle.error(error, about) from error
         except BufferError as error:
             self._give_up(client)
             raise self._handle.ear.explain(about, "_TIMED_OUT", "the client's queue is full") from error
-        self._confirm(client, topic, about)
         if self._failed:
             raise self._because(self._failed[0], topic, about)
         self._handle.ear.answered()

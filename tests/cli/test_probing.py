@@ -38,7 +38,7 @@ class Answering:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rig.seen, name)
 
-    async def producer(self) -> Producer:
+    async def producer(self, *, bulk: bool = False) -> Producer:
         rig, answers = self._rig, self._answers
 
         class Quick:

@@ -53,9 +53,9 @@ class FaultyBus:
         self.commits: list[Mapping[TopicPartition, int]] = []
         self.lags: dict[str, int] = {}
 
-    async def producer(self) -> Producer:
+    async def producer(self, *, bulk: bool = False) -> Producer:
         _check(self.connect)
-        return _FaultyProducer(self, await self.bus.producer())
+        return _FaultyProducer(self, await self.bus.producer(bulk=bulk))
 
     async def consumer(
         self,

@@ -38,7 +38,7 @@ class MemoryBus:
         self._members: dict[tuple[str, str], list[_Consumer]] = {}
         self._made: list[_Consumer] = []
 
-    async def producer(self) -> Producer:
+    async def producer(self, *, bulk: bool = False) -> Producer:
         return _Producer(self)
 
     async def consumer(

@@ -47,8 +47,8 @@ class Mortal:
             setattr(part, name, self._hooked(getattr(part, name)))
         producer = world.bus.producer
 
-        async def hooked() -> Producer:
-            made = await producer()
+        async def hooked(*, bulk: bool = False) -> Producer:
+            made = await producer(bulk=bulk)
             made.__dict__["send"] = self._hooked(made.send)
             return made
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from streamforge.manager.acting.hearing import GROUP
+from streamforge_utils.adapters.kafka.topics import config_of
 from streamforge_utils.model import names
+from streamforge_utils.ports.bus import TopicSpec
 from tests.manifests.strimzi import FOLDER, Json, faults, objects, schemas_folder, validator
 
 OBJECTS = objects()
@@ -77,6 +79,10 @@ def test_the_cluster_asks_who_comes_and_refuses_what_nobody_allowed() -> None:
 def test_the_topics_and_users_are_those_of_the_platform() -> None:
     assert set(TOPICS) == {"queue-control", "queue-events"}
     assert {topic["spec"]["partitions"] for topic in TOPICS.values()} == {1}
+    # As the services make them: what is said can be read by clients without other packages.
+    assert {topic["spec"]["config"]["compression.type"] for topic in TOPICS.values()} == {
+        config_of(TopicSpec(name="queue-events"))["compression.type"]
+    }
     assert set(USERS) == {
         "user-streamforge",
         "user-streamforge-manager",

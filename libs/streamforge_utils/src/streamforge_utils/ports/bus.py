@@ -111,8 +111,12 @@ class Consumer(Protocol):
 class Bus(Protocol):
     """Makes producers and consumers."""
 
-    async def producer(self) -> Producer:
-        """A producer, ready to send."""
+    async def producer(self, *, bulk: bool = False) -> Producer:
+        """A producer, ready to send.
+
+        bulk: for records by the thousand, which are sent compressed where that pays; what others send, every client
+        can read.
+        """
 
     async def consumer(
         self,

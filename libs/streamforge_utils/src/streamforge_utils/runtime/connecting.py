@@ -59,9 +59,9 @@ class Connector:
         self._closings.append(("bus", bus.close))
         return bus
 
-    async def producer(self, bus: Bus) -> Producer:
+    async def producer(self, bus: Bus, *, bulk: bool = False) -> Producer:
         """A producer; raises as `bus` does."""
-        return await self._patiently("the bus", bus.producer)
+        return await self._patiently("the bus", lambda: bus.producer(bulk=bulk))
 
     async def control(self, bus: MessageBus, launched_at: float) -> Consumer:
         """A consumer of the commands since the launch, less the clocks' skew; raises as `bus` does."""
@@ -104,7 +104,7 @@ class Connector:
         if Use.OUTPUT in definition.uses:
             await self._require_topic(bus)
             parts.output = Output(
-                await self.producer(bus),
+                await self.producer(bus, bulk=True),
                 bus,
                 settings.kafka_topic,
                 downstream=settings.downstream,

@@ -44,10 +44,12 @@ class KafkaBus:
         self._meter = LagMeter(self._admin, self._clock.now_ms)
         self._made: set[KafkaProducer | KafkaConsumer] = set()
 
-    async def producer(self) -> KafkaProducer:
+    async def producer(self, *, bulk: bool = False) -> KafkaProducer:
         self._lane.require_open()
         caps = CapKeeper(self._admin, self._lane, self._clock, self._observer, full_timeout_s=self._full_timeout_s)
-        producer = KafkaProducer(self._connection, self._known, caps, self._observer, self._made.discard)
+        producer = KafkaProducer(
+            self._connection, self._known, caps, self._observer, self._made.discard, compressed=bulk
+        )
         self._made.add(producer)
         try:
             await producer.open()

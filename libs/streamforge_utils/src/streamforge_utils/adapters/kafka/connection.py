@@ -137,7 +137,6 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 _PRODUCER: dict[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
-    "compression.type": "lz4",
     # `flush` does not wait for it: small sends are not slowed, large ones get full batches.
     "linger.ms": 5,
     "batch.size": 1_000_000,

@@ -36,7 +36,10 @@ _FLUSH_LIMIT_S = SEND_S + 5.0
 
 
 class KafkaProducer:
-    """Implements `Producer`. Sends of one producer follow one another."""
+    """Implements `Producer`. Sends of one producer follow one another.
+
+    compressed: with lz4, which not every client can read without another package.
+    """
 
     def __init__(
         self,
@@ -45,8 +48,13 @@ class KafkaProducer:
         caps: CapKeeper,
         observer: Observer,
         on_close: Callable[[KafkaProducer], None],
+        *,
+        compressed: bool,
     ) -> None:
-        self._handle: Handle[Client] = Handle(connection, Role.PRODUCER, Client, _end)
+        codec = {"compression.type": "lz4" if compressed else "none"}
+        self._handle: Handle[Client] = Handle(
+            connection, Role.PRODUCER, lambda config: Client({**config, **codec}), _end
+        )
         self._topics = topics
         self._caps = caps
         self._observer = observer

@@ -49,12 +49,13 @@ def config_of(spec: TopicSpec) -> dict[str, str]:
     """The topic's configuration on the brokers.
 
     A `rolling` topic forgets whole segments, so they are a fraction of its cap. A `consumed` topic forgets nothing:
-    the producer keeps its cap, see `cap.py`.
+    the producer keeps its cap, see `cap.py`. What lies in a `rolling` one, where services talk, is as it was sent: a
+    client of others need not know lz4.
     """
     segment = min(SEGMENT_MOST_BYTES, max(SEGMENT_LEAST_BYTES, spec.max_bytes // _SEGMENTS))
     return {
         "cleanup.policy": "delete",
-        "compression.type": "lz4",
+        "compression.type": "producer" if spec.retention is Retention.ROLLING else "lz4",
         "max.message.bytes": str(MESSAGE_BYTES + 4096),
         "message.timestamp.type": "CreateTime",
         "retention.ms": "-1",

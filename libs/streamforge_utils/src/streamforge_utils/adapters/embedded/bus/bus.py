@@ -52,7 +52,7 @@ class EmbeddedBus:
         self._topics = OpenTopics(self._files)
         self._made: set[EmbeddedProducer | EmbeddedConsumer] = set()
 
-    async def producer(self) -> EmbeddedProducer:
+    async def producer(self, *, bulk: bool = False) -> EmbeddedProducer:
         self._require_open()
         producer = EmbeddedProducer(
             self._files,

@@ -74,7 +74,7 @@ class Commands:
         identity = self._identity
         meant = command.meant_for(identity.queue_id, identity.target, identity.producer)
         if not meant or command.attempt not in (None, identity.attempt):
-            self._count("foreign", command=command.command[:_SHOWN], queue_id=command.queue_id[:_SHOWN])
+            self._count("foreign", command=command.command[:_SHOWN], meant_for=command.queue_id[:_SHOWN])
         elif command.command not in _KNOWN and command.command not in self._own:
             self._count("unknown", command=command.command[:_SHOWN])
         else:

@@ -34,7 +34,7 @@ demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show
 test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
-test-engines: $(STAMP) ## run the tests that need a real engine (Kafka: Java 17 and Maven); it fails where one cannot start
+test-engines: $(STAMP) ## run the tests that need a real engine (Kafka: Java 17, Maven, kcat); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m pytest tests/engines $(ARGS)
 

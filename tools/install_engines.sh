@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# What `make test-engines` needs beyond Python, where it is missing: a Java 17 and Maven, from the system's packages.
+# What `make test-engines` needs beyond Python, where it is missing: a Java 17, Maven and kcat, from the system's packages.
 # Only root of a Debian or Ubuntu can install them; everyone else is told what is missing.
 set -euo pipefail
 missing=()
 command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)
+command -v kcat >/dev/null || missing+=(kcat)
 if [[ ${#missing[@]} -eq 0 ]]; then
-    echo "engines: java and mvn are there"
+    echo "engines: java, mvn and kcat are there"
     exit 0
 fi
 if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then

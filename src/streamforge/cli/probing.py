@@ -115,13 +115,14 @@ class Probe:
         """
         try:
             async with asyncio.timeout(self._request.timeout_s):
+                if self._request.command is not None:
+                    # Before the rest: it gets ready meanwhile, and the first round trip is not the longest.
+                    self._producer = await self._bus.producer()
                 there = await self._bus.topics()
                 for topic in (self._events, self._control):
                     if topic not in there:
                         await self._bus.create_topic(TopicSpec(name=topic))
                 self._consumer = await self._bus.consumer([self._events], start=Start.LATEST)
-                if self._request.command is not None:
-                    self._producer = await self._bus.producer()
         except TimeoutError:
             raise RetryableError(f"the bus did not answer within {self._request.timeout_s:g} s") from None
 

@@ -38,7 +38,8 @@ class GridExchange:
     """Every candle of the grid but those in `holes`, closed before `now_ms`.
 
     requests: the spans asked for, in order. delays: seconds to wait for an answer, by the span's start. failing: what
-    every request raises. under_way, most_under_way: requests that wait for their answer, now and at most.
+    every request raises whose span starts at `failing_from_ms` or later. under_way, most_under_way: requests that wait
+    for their answer, now and at most.
     """
 
     def __init__(self, now_ms: int = 1_722_600_000_000, *, holes: Sequence[TimeRange] = (), phase_ms: int = 0) -> None:
@@ -48,6 +49,7 @@ class GridExchange:
         self.requests: list[TimeRange] = []
         self.delays: dict[int, float] = {}
         self.failing: Exception | None = None
+        self.failing_from_ms = 0
         self.gate: asyncio.Event | None = None
         self.under_way = 0
         self.most_under_way = 0
@@ -72,7 +74,7 @@ class GridExchange:
             await asyncio.sleep(self.delays.get(span.start_ms, 0))
         finally:
             self.under_way -= 1
-        if self.failing is not None:
+        if self.failing is not None and span.start_ms >= self.failing_from_ms:
             raise self.failing
         if symbol == "NOSUCH":
             raise InvalidInput("symbol", f"klines {symbol}: HTTP 400, code -1121: check its spelling")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.workers.loader_api_candles import DEFINITION, WINDOW_CANDLES, cut
+from streamforge.workers.loader_api_candles import BATCH_PAGES, DEFINITION, WAITING_PAGES, WINDOW_CANDLES, cut
 from streamforge_utils.model.candles import decode_candle
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.intervals import Interval
@@ -78,12 +78,13 @@ async def test_no_more_requests_are_under_way_than_chosen(rig: Rig, concurrency:
     assert len(await written(rig)) == 7 * 1440
 
 
-async def test_a_slow_topic_holds_no_more_than_the_windows_under_way(rig: Rig) -> None:
+async def test_a_slow_topic_holds_a_bounded_number_of_answers(rig: Rig) -> None:
     rig.environment["TIME_RANGE"] = "2024-07"
     rig.bus.held[TOPIC] = asyncio.Event()
     running = asyncio.create_task(rig.live(DEFINITION))
     await rig.until_event("loading", 3)
-    assert len(rig.exchange.requests) == 4
+    most = 4 + WAITING_PAGES
+    assert most < len(rig.exchange.requests) <= most + BATCH_PAGES  # the last are those being written
     rig.bus.held.pop(TOPIC).set()
     assert await running == 0
 
@@ -93,6 +94,17 @@ async def test_a_request_that_fails_ends_the_attempt_without_a_marker(rig: Rig) 
     assert await rig.live(DEFINITION) == 1
     assert words(await rig.events()) == ["started", "error"]
     assert await rig.read(TOPIC) == []
+    assert rig.exchange.under_way == 0
+
+
+async def test_what_was_answered_before_a_request_that_fails_is_written(rig: Rig) -> None:
+    rig.environment["TIME_RANGE"] = "2024-07"
+    start = parse_time_range("2024-07").start_ms
+    rig.exchange.failing = RetryableError("klines BTCUSDT: HTTP 503, try again")
+    rig.exchange.failing_from_ms = start + 3000 * MINUTE
+    assert await rig.live(DEFINITION) == 1
+    assert await written(rig) == [start + n * MINUTE for n in range(3000)]
+    assert len(rig.exchange.requests) <= 3 + 4  # nobody asks on after a failure
     assert rig.exchange.under_way == 0
 
 

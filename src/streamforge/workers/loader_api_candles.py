@@ -17,6 +17,10 @@ from streamforge_utils.runtime.worker import Definition, Role, Use
 
 WINDOW_CANDLES = 1000
 """The most that the exchange gives in one answer."""
+BATCH_PAGES = 5
+"""Answers written at once, where so many have come."""
+WAITING_PAGES = 5
+"""Answers that may wait for their turn, beside those that are being written."""
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +28,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
 
     concurrency: Annotated[
         int,
-        msgspec.Meta(ge=1, le=32, description="requests under way at once; so many answers are held in memory at most"),
+        msgspec.Meta(ge=1, le=32, description="requests under way at once"),
         msgspec.Meta(extra={"unit": "requests"}),
     ] = 4
 
@@ -35,27 +39,44 @@ async def run(ctx: Context[Parameters]) -> None:
     ranges = [TimeRange(r.start_ms, min(r.end_ms, now_ms)) for r in ctx.ranges if r.start_ms < now_ms]
     total_ms = sum(r.end_ms - r.start_ms for r in ranges)
     done_ms = 0
-    windows = (window for span in ranges for window in cut(ctx.interval, span))
-    under_way: deque[tuple[TimeRange, asyncio.Task[CandleRecords]]] = deque()
+    windows: Iterator[TimeRange] = (window for span in ranges for window in cut(ctx.interval, span))
+    pages: deque[tuple[TimeRange, asyncio.Task[CandleRecords]]] = deque()
+
+    def ask(_: object = None) -> None:
+        if any(answer.done() and (answer.cancelled() or answer.exception()) for _, answer in pages):
+            return
+        asked = sum(not answer.done() for _, answer in pages)
+        while asked < ctx.parameters.concurrency and len(pages) < ctx.parameters.concurrency + WAITING_PAGES:
+            if (window := next(windows, None)) is None:
+                return
+            answer = asyncio.ensure_future(ctx.exchange.records(ctx.symbol, ctx.interval, window, limit=WINDOW_CANDLES))
+            answer.add_done_callback(ask)
+            pages.append((window, answer))
+            asked += 1
+
     try:
-        while True:
-            while len(under_way) < ctx.parameters.concurrency and (window := next(windows, None)) is not None:
-                request = ctx.exchange.records(ctx.symbol, ctx.interval, window, limit=WINDOW_CANDLES)
-                under_way.append((window, asyncio.ensure_future(request)))
-            if not under_way:
-                break
-            window, answer = under_way[0]
-            records = await answer
-            under_way.popleft()
-            await ctx.output.write(list(zip(records.keys, records.values, strict=True)))
-            if records.open_times:
-                ctx.progress.position = records.open_times[-1]
-            done_ms += window.end_ms - window.start_ms
+        ask()
+        while pages:
+            await pages[0][1]
+            # What came while the last batch was written goes together: a slow bus gets larger batches.
+            answered: list[tuple[TimeRange, CandleRecords]] = []
+            while pages and len(answered) < BATCH_PAGES and pages[0][1].done() and not pages[0][1].exception():
+                window, answer = pages.popleft()
+                answered.append((window, answer.result()))
+            records = [pair for _, page in answered for pair in zip(page.keys, page.values, strict=True)]
+            writing = asyncio.ensure_future(ctx.output.write(records))
+            ask()  # behind it: these records are on their way before the next are made
+            await writing
+            for window, page in answered:
+                if page.open_times:
+                    ctx.progress.position = page.open_times[-1]
+                done_ms += window.end_ms - window.start_ms
             ctx.progress.share = min(1.0, done_ms / total_ms)
     finally:
-        for _, answer in under_way:
+        windows = iter(())  # who is told of a cancelled request asks for nothing more
+        for _, answer in pages:
             answer.cancel()
-        await asyncio.gather(*(answer for _, answer in under_way), return_exceptions=True)
+        await asyncio.gather(*(answer for _, answer in pages), return_exceptions=True)
     ctx.progress.share = 1.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import starmap
 
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
@@ -55,7 +56,7 @@ class Output:
         """
         for start in range(0, len(records), BATCH_RECORDS):
             await self._pace()
-            messages = [Message(key, value) for key, value in records[start : start + BATCH_RECORDS]]
+            messages = list(starmap(Message, records[start : start + BATCH_RECORDS]))
             await self._send(messages, counted=True)
             self._metrics.observe("batch_records", len(messages), direction="written")
 

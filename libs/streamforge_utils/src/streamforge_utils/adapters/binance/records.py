@@ -28,6 +28,7 @@ _NUMBERS = (
     b'"number_of_trades":%b,"taker_buy_base_asset_volume":%b,"taker_buy_quote_asset_volume":%b}'
 )
 _encode = msgspec.json.encode
+_decode_integers = msgspec.json.Decoder(list[int]).decode
 
 
 class RecordPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +52,10 @@ def _plain_records(body: bytes, asked: Asked) -> CandleRecords | None:
     rows = _find_rows(body)
     if not rows or len(rows) > asked.limit:
         return None
-    opens, closes = [int(row[0]) for row in rows], [int(row[6]) for row in rows]
+    try:
+        opens, closes = _integers([row[0] for row in rows]), _integers([row[6] for row in rows])
+    except msgspec.MsgspecError:  # more digits than a time has
+        return None
     if not _all_wanted(opens, closes, asked):
         return None
     prefix = candle_key_prefix(asked.symbol, asked.interval.value).encode()
@@ -69,7 +73,11 @@ def _plain_records(body: bytes, asked: Asked) -> CandleRecords | None:
     whole = len(b"[]") - len(b",") + len(rows) * _BESIDE_GROUPS + taken
     if len(body) != whole or body.count(b"],[") != len(rows) - 1 or body[:2] != b"[[" or body[-2:] != b"]]":
         return None
-    return CandleRecords(open_times=opens, keys=[b"%b%b" % (prefix, row[0]) for row in rows], values=values)
+    return CandleRecords(open_times=opens, keys=[prefix + row[0] for row in rows], values=values)
+
+
+def _integers(texts: list[bytes]) -> list[int]:
+    return _decode_integers(b"[%b]" % b",".join(texts))
 
 
 def _all_wanted(opens: list[int], closes: list[int], asked: Asked) -> bool:

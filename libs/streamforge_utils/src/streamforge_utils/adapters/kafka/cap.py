@@ -111,6 +111,8 @@ class CapKeeper:
 
 def _cut(sizes: Sequence[int], most: int) -> list[tuple[int, int]]:
     """Cuts of at most `most` bytes and `BATCH_MESSAGES` messages, a larger message alone."""
+    if len(sizes) <= BATCH_MESSAGES and sum(sizes) <= most:
+        return [(0, len(sizes))] if sizes else []
     cuts: list[tuple[int, int]] = []
     start, total = 0, 0
     for at, size in enumerate(sizes):

@@ -137,8 +137,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 _PRODUCER: dict[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
-    # `flush` does not wait for it: small sends are not slowed, large ones get full batches.
-    "linger.ms": 5,
+    # `flush` does not wait for it: small sends are not slowed, and large ones are cut into full batches only.
+    "linger.ms": 50,
     "batch.size": 1_000_000,
     "message.max.bytes": MESSAGE_BYTES,
     "delivery.timeout.ms": int(SEND_S * 1000),

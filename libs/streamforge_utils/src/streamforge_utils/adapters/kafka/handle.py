@@ -59,6 +59,12 @@ class Handle(Generic[C]):
             return self._client
 
     @property
+    def ready(self) -> C | None:
+        """What `get` would give without making a client. Any thread."""
+        client = self._client
+        return None if client is None or self._is_stale() else client
+
+    @property
     def stale(self) -> bool:
         """Whether `get` would make another client."""
         return self._client is not None and self._is_stale()

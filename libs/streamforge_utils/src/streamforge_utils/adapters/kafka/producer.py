@@ -28,6 +28,9 @@ from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.observing import Observer
 
 _OVERHEAD_BYTES = 16
+AT_ONCE = 5000
+"""Messages handed over between two chances for others to run: about 5 ms of work."""
+
 _SLICE_S = 0.2
 _SUSPICIOUS_S = 1.5
 """A send that takes longer makes us ask whether the topic is still there."""
@@ -61,6 +64,7 @@ class KafkaProducer:
         self._on_close = on_close
         self._lane = Lane("Kafka producer")
         self._locks: dict[str, asyncio.Lock] = {}
+        self._sending = asyncio.Lock()
         self._closing = threading.Event()
         self._failed: list[Any] = []
 
@@ -73,14 +77,13 @@ class KafkaProducer:
         if not messages:
             return
         messages = list(messages)
-        sizes = _sizes(messages)
+        sizes = _sizes(topic, messages)
         _check_sizes(topic, messages, sizes)
-        _check_headers(topic, messages)
         async with self._locks.setdefault(topic, asyncio.Lock()):
             found = await self._topics.find(topic, needs="write")
             try:
                 async for first, last in self._caps.portions(found, sizes):
-                    await self._lane.run(partial(self._send, topic, messages[first:last]))
+                    await self._send(topic, messages[first:last])
             except PermanentError:
                 self._topics.forget(topic)
                 raise
@@ -94,37 +97,41 @@ class KafkaProducer:
     def _make(self) -> None:
         self._handle.get()
 
-    def _send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def _send(self, topic: str, messages: Sequence[Message]) -> None:
         about = About(what=f"send to topic {topic}", topic=topic, needs="write")
-        client = self._handle.get()
-        self._failed.clear()
-        try:
-            if any(message.headers for message in messages):
-                for message in messages:
-                    client.produce(
-                        topic,
-                        message.value,
-                        message.key,
-                        headers=list(message.headers),
-                        on_delivery=self._on_failure,
-                    )
-            else:
-                batch = [_plain(message) for message in messages]
-                client.produce_batch(topic, batch, on_delivery=self._on_failure)
-                self._failed += [message["_error"] for message in batch if "_error" in message]
-            self._confirm(client, topic, about)
-            if any(failure.name() == "_FATAL" for failure in self._failed):
-                self._handle.ear.fatal = True
-                client.poll(_SLICE_S)  # what it died of, it raises from here
-        except KafkaException as error:
-            self._give_up(client)
-            raise self._handle.error(error, about) from error
-        except BufferError as error:
-            self._give_up(client)
-            raise self._handle.ear.explain(about, "_TIMED_OUT", "the client's queue is full") from error
-        if self._failed:
-            raise self._because(self._failed[0], topic, about)
-        self._handle.ear.answered()
+        async with self._sending:
+            await self._lane.settle()  # a cancelled send may have left a call running
+            found = self._handle.ready
+            client = await self._lane.run(self._handle.get) if found is None else found
+            self._failed.clear()
+            try:
+                # Handing over never blocks, and costs less where the messages were made than in another thread.
+                for first in range(0, len(messages), AT_ONCE):
+                    if first:
+                        await asyncio.sleep(0)
+                    self._hand_over(client, topic, messages[first : first + AT_ONCE])
+            except KafkaException as error:
+                await self._lane.run(partial(self._give_up, client))
+                raise self._handle.error(error, about) from error
+            except BufferError as error:
+                await self._lane.run(partial(self._give_up, client))
+                raise self._handle.ear.explain(about, "_TIMED_OUT", "the client's queue is full") from error
+            await self._lane.run(partial(self._confirm, client, topic, about))
+
+    def _hand_over(self, client: Client, topic: str, messages: Sequence[Message]) -> None:
+        if [message for message in messages if message.headers]:
+            for message in messages:
+                client.produce(
+                    topic,
+                    message.value,
+                    message.key,
+                    headers=list(message.headers),
+                    on_delivery=self._on_failure,
+                )
+        else:
+            batch = _plain(messages)
+            client.produce_batch(topic, batch, on_delivery=self._on_failure)
+            self._failed += [message["_error"] for message in batch if "_error" in message]
 
     def _confirm(self, client: Client, topic: str, about: About) -> None:
         """Return once nothing is left. Raises where waiting for it is of no use."""
@@ -145,6 +152,16 @@ class KafkaProducer:
             if trouble is not None:
                 self._give_up(client)
                 raise trouble
+        if any(failure.name() == "_FATAL" for failure in self._failed):
+            self._handle.ear.fatal = True
+            try:
+                client.poll(_SLICE_S)  # what it died of, it raises from here
+            except KafkaException as error:
+                self._give_up(client)
+                raise self._handle.error(error, about) from error
+        if self._failed:
+            raise self._because(self._failed[0], topic, about)
+        self._handle.ear.answered()
 
     def _give_up(self, client: Client) -> None:
         """What is under way may arrive or not: the client goes, its successor begins with a clean sequence."""
@@ -163,25 +180,22 @@ class KafkaProducer:
             self._failed.append(error)
 
 
-def _plain(message: Message) -> dict[str, Any]:
-    if message.key is None:
-        return {"value": message.value}
-    return {"value": message.value, "key": message.key}
+def _plain(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [
+        {"value": message.value} if message.key is None else {"value": message.value, "key": message.key}
+        for message in messages
+    ]
 
 
-def _sizes(messages: Sequence[Message]) -> list[int]:
-    sizes = [len(m.value) + (len(m.key) if m.key is not None else 0) + _OVERHEAD_BYTES for m in messages]
-    for at, message in enumerate(messages):
-        if message.headers:
-            sizes[at] += sum(len(name.encode()) + len(value) + 2 for name, value in message.headers)
-    return sizes
-
-
-def _check_headers(topic: str, messages: Sequence[Message]) -> None:
-    for message in messages:
-        for name, _ in message.headers:
+def _sizes(topic: str, messages: Sequence[Message]) -> list[int]:
+    """In bytes, with what Kafka adds. Raises PermanentError for headers that cannot be sent."""
+    sizes = [len(message.value) + len(message.key or b"") + _OVERHEAD_BYTES for message in messages]
+    for at in [at for at, message in enumerate(messages) if message.headers]:
+        for name, value in messages[at].headers:
             if "\0" in name:  # the client would cut it there
                 raise PermanentError(f"topic {topic}: the header name {name[:80]!r} holds a NUL: leave it out")
+            sizes[at] += len(name.encode()) + len(value) + 2
+    return sizes
 
 
 def _check_sizes(topic: str, messages: Sequence[Message], sizes: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ WORKERS ?= 3
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-engines kafka check bench docs lock clean
+.PHONY: help setup demo test test-engines kafka check bench bench-others docs lock clean
 .PHONY: format format-check lint types imports docs-check compatibility versions
 
 help: ## list the verbs
@@ -44,8 +44,15 @@ kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: 
 check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility: all of them, even if one fails
 	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility
 
-bench: $(STAMP) ## measure the ratios: ours against the raw client doing the same bytes
+bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven)
 	@$(PY) -m benchmarks
+
+bench-others: build/bench-others/.done ## install what the benchmarks compare with, in an environment of its own
+
+build/bench-others/.done: requirements/bench.txt
+	@$(PYTHON) -m venv --clear build/bench-others
+	@build/bench-others/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@touch $@
 
 docs: $(STAMP) ## write docs/reference again from the code
 	@$(PY) -m streamforge.cli.reference

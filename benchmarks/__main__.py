@@ -20,6 +20,11 @@ from benchmarks.common.machine import this_machine
 from benchmarks.common.measuring import Section, Size
 from benchmarks.common.page import page, summary
 from benchmarks.common.processes import ROOT
+from benchmarks.kafka import loader as kafka_loader
+from benchmarks.kafka import ping as kafka_ping
+from benchmarks.kafka import sink as kafka_sink
+from benchmarks.kafka import start as kafka_start
+from benchmarks.kafka import year as kafka_year
 
 BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "loader": loader.run,
@@ -30,7 +35,13 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "start": start.run,
     "memory": memory.run,
     "queues": queues.run,
+    "kafka-loader": kafka_loader.run,
+    "kafka-sink": kafka_sink.run,
+    "kafka-ping": kafka_ping.run,
+    "kafka-start": kafka_start.run,
+    "kafka-year": kafka_year.run,
 }
+"""Those of Kafka run a real broker, as `make test-engines` does: they need what that needs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,10 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     build.mkdir(exist_ok=True)
     target = (ROOT / "docs" if whole else build) / "benchmarks.md"
     if sections:
-        target.write_text(page(machine, sections, minutes=(time.monotonic() - began) / 60))
+        minutes = (time.monotonic() - began) / 60
+        quiet = bench.quiet
+        target.write_text(page(machine, sections, minutes=minutes, runs=quiet.runs, disturbed=quiet.disturbed))
         numbers = {"machine": machine, "sections": sections}
         (build / "benchmarks.json").write_bytes(msgspec.json.format(msgspec.json.encode(numbers), indent=2))
         print(summary(sections))
+        if quiet.disturbed:
+            print(f"{quiet.disturbed} of {quiet.runs} runs were disturbed by other processes", file=sys.stderr)
         print(f"written: {target.relative_to(ROOT)}", file=sys.stderr)
     if failed:
         print(f"could not be run: {', '.join(failed)}", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from benchmarks.common.bench import Bench
 from benchmarks.common.command import Run, load
 from benchmarks.common.measuring import Line, Section, Size, per_second, shown
@@ -20,7 +22,7 @@ def run(bench: Bench) -> Section:
     """Measure it."""
     runs: dict[str, Run] = {}
     for name, candles in RANGES[bench.size].items():
-        runs[name] = load(bench, candles)
+        runs[name] = bench.undisturbed(partial(load, bench, candles))
         bench.say(f"{name}: {runs[name].seconds:.2f} s")
     (before, shorter), (last, longest) = list(runs.items())[-2:]
     growth = (longest.seconds / longest.candles) / (shorter.seconds / shorter.candles)

@@ -9,18 +9,18 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.common.bench import Bench
 from benchmarks.common.exchange import SYMBOL
 from benchmarks.common.measuring import Line, Section, Size, percentile
 from benchmarks.common.processes import ended, exchange, manager, worker
-from benchmarks.common.workflow import LOADER, SINK, TYPE, Workflow, minutes
+from benchmarks.common.workflow import EMBEDDED, LOADER, SINK, TYPE, Workflow, minutes
 from streamforge import wiring
 from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.model.events import Event, decode_event
 from streamforge_utils.ports.bus import Consumer, Message, Producer, Start
+from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
 
 PINGS = {Size.FULL: 200, Size.QUICK: 50, Size.TINY: 3}
@@ -34,15 +34,12 @@ def run(bench: Bench) -> Section:
     """Measure it."""
     count = PINGS[bench.size]
     with exchange() as url:
-        with bench.folder() as folder:
-            rest = asyncio.run(_on_the_bus(folder, count, None, BUSY_CANDLES[bench.size]))
-            bench.say(f"at rest: {_told(rest)}")
-        with bench.folder() as folder:
-            busy = asyncio.run(_on_the_bus(folder, count, url, BUSY_CANDLES[bench.size]))
-            bench.say(f"at full speed: {_told(busy)}")
-        with bench.folder() as folder:
-            asked = _through_the_api(folder / "data", url, count)
-            bench.say(f"through the API: {_told(asked)}")
+        rest = bench.undisturbed(partial(pinged, bench, None))
+        bench.say(f"at rest: {told(rest)}")
+        busy = bench.undisturbed(partial(pinged, bench, url))
+        bench.say(f"at full speed: {told(busy)}")
+        asked = bench.undisturbed(partial(_through_the_api, bench, url, count))
+        bench.say(f"through the API: {told(asked)}")
     lines = {
         "a sink at rest, on the bus": rest,
         "a sink at full speed, on the bus": busy,
@@ -60,18 +57,25 @@ def run(bench: Bench) -> Section:
             Line(what=f"ping to pong, p50: {what}", measured=1000 * percentile(seconds, 50), unit="ms", below=10)
             for what, seconds in lines.items()
         ),
-        details=tuple(f"{what[0].upper()}{what[1:]}: {_told(seconds)}." for what, seconds in lines.items()),
+        details=tuple(f"{what[0].upper()}{what[1:]}: {told(seconds)}." for what, seconds in lines.items()),
     )
 
 
-def _told(seconds: list[float]) -> str:
+def told(seconds: list[float]) -> str:
+    """The numbers, for a person."""
     p50, p99, most = (1000 * percentile(seconds, percent) for percent in (50, 99, 100))
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, at most {most:.1f} ms, of {len(seconds)}"
 
 
-async def _on_the_bus(folder: Path, count: int, url: str | None, candles: int) -> list[float]:
+def pinged(bench: Bench, url: str | None, kafka: KafkaSettings = EMBEDDED, code: str = "bench0") -> list[float]:
+    """Seconds from each ping to its pong, on the bus. url: of the exchange, for a sink that has work meanwhile."""
+    with bench.folder() as folder:
+        workflow = Workflow(folder, BUSY_CANDLES[bench.size], code, kafka=kafka)
+        return asyncio.run(_on_the_bus(workflow, PINGS[bench.size], url))
+
+
+async def _on_the_bus(workflow: Workflow, count: int, url: str | None) -> list[float]:
     """Ping a sink that waits for records, or (with the URL of an exchange) one that stores them as fast as it can."""
-    workflow = Workflow(folder, candles)
     bus = wiring.make_bus(workflow.data)
     await workflow.make_topics(bus)
     events = await bus.consumer([EVENTS_TOPIC], start=Start.LATEST)
@@ -123,10 +127,11 @@ async def _heard(events: Consumer, wanted: Callable[[Event], bool]) -> None:
             pass
 
 
-def _through_the_api(data: Path, url: str, count: int) -> list[float]:
+def _through_the_api(bench: Bench, url: str, count: int) -> list[float]:
     """Ping the workers of a workflow that waits for request weight."""
     pauses = random.Random(1)
-    with manager(data, url, STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE="20") as address:
+    weight = {"STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "20"}
+    with bench.folder() as folder, manager(folder / "data", url, **weight) as address:
         connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=LIMIT_S)
         started = _call(
             connection, "/queues/start", {"symbol": SYMBOL, "type": TYPE, "time_range": str(minutes(1_000_000))}

@@ -15,13 +15,14 @@ from benchmarks.common.fresh import fresh
 from benchmarks.common.measuring import Line, Section, Size, in_turn, median, per_second
 from benchmarks.common.pages import PAGE, MemoryExchange, fetch
 from benchmarks.common.processes import exchange
-from benchmarks.common.workflow import SINK, Workflow, digest_of, live, read_all
+from benchmarks.common.workflow import EMBEDDED, SINK, Workflow, digest_of, live, read_all
 from streamforge import wiring
 from streamforge_utils.model.candles import encode_candle, stored_document
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Document, Store
 from streamforge_utils.runtime.input import BATCH_RECORDS
+from streamforge_utils.runtime.kafka import KafkaSettings
 
 PAGES = {Size.FULL: 300, Size.QUICK: 60, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}
@@ -48,7 +49,10 @@ def run(bench: Bench) -> Section:
         def new(function: Callable[[str, str, int], Stored]) -> Stored:
             return fresh(function, str(folder), f"run{next(number):03d}", pages * PAGE)
 
-        runs = {"raw": partial(new, raw), "sink": partial(new, ours)}
+        runs = {
+            "raw": partial(bench.undisturbed, partial(new, raw)),
+            "sink": partial(bench.undisturbed, partial(new, ours)),
+        }
         found = in_turn(rounds, runs, lambda name, s: bench.say(f"{name}: {per_second(s.records, s.seconds)}"))
     if len({(stored.records, stored.digest) for stored in (*found["raw"], *found["sink"])}) != 1:
         raise RuntimeError("the sink did not store the same documents as the raw client")
@@ -80,12 +84,13 @@ def run(bench: Bench) -> Section:
 
 def fill(folder: str) -> int:
     """Fill the topic that every run reads, with the marker that ends it; returns how many records."""
-    return asyncio.run(_fill(Path(folder)))
+    return asyncio.run(fill_from(Path(folder)))
 
 
-async def _fill(folder: Path) -> int:
+async def fill_from(folder: Path, kafka: KafkaSettings = EMBEDDED) -> int:
+    """Send the candles of the pages in `folder`, and the marker behind them; returns how many candles."""
     found = MemoryExchange(folder / "pages")
-    workflow = Workflow(folder, found.count)
+    workflow = Workflow(folder, found.count, kafka=kafka)
     bus = wiring.make_bus(workflow.data)
     await workflow.make_topics(bus)
     producer = await bus.producer()
@@ -113,7 +118,7 @@ async def _raw(folder: Path, code: str, records: int) -> Stored:
     began = time.perf_counter()
     for batch in batches:
         await store.upsert(workflow.collection, batch)
-    return await _stored(store, workflow, records, time.perf_counter() - began)
+    return await stored(store, workflow, records, time.perf_counter() - began)
 
 
 def ours(folder: str, code: str, records: int) -> Stored:
@@ -125,10 +130,10 @@ async def _ours(folder: Path, code: str, records: int) -> Stored:
     source, workflow = Workflow(folder, records), Workflow(folder, records, code)
     settings = workflow.settings(KAFKA_TOPIC=source.topic, STREAMFORGE_UPSTREAM=f"{source.loader_id}:1")
     seconds = await live(SINK, settings)
-    return await _stored(wiring.make_store(workflow.data), workflow, records, seconds)
+    return await stored(wiring.make_store(workflow.data), workflow, records, seconds)
 
 
-async def _stored(store: Store, workflow: Workflow, records: int, seconds: float) -> Stored:
+async def stored(store: Store, workflow: Workflow, records: int, seconds: float) -> Stored:
     """What lies in the collection, which is then dropped."""
     found: Sequence[Document] = await store.read(workflow.collection, limit=records + 1)
     await store.drop(workflow.collection)

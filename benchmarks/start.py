@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -11,15 +12,17 @@ import msgspec
 from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, median
 from benchmarks.common.processes import ended, exchange, worker
-from benchmarks.common.workflow import LOADER, SINK, Workflow
+from benchmarks.common.workflow import EMBEDDED, LOADER, SINK, Workflow
 from streamforge import wiring
 from streamforge_utils.model.events import decode_event
 from streamforge_utils.ports.bus import Consumer, Start
 from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.settings import EVENTS_TOPIC
 
 STARTS = {Size.FULL: 10, Size.QUICK: 3, Size.TINY: 1}
 LIMIT_S = 20.0
+_NUMBERS = count()
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -32,8 +35,8 @@ class Spoken(msgspec.Struct, frozen=True):
 def run(bench: Bench) -> Section:
     """Measure it."""
     starts = STARTS[bench.size]
-    with bench.folder() as folder, exchange() as url:
-        sinks, loaders = asyncio.run(_measure(bench, folder, url, starts))
+    with exchange() as url:
+        sinks, loaders = bench.undisturbed(lambda: measured(bench, url))
     first_records = [spoken.record for spoken in loaders if spoken.record is not None]
     return Section(
         title="Start",
@@ -58,10 +61,17 @@ def run(bench: Bench) -> Section:
     )
 
 
-async def _measure(bench: Bench, folder: Path, url: str, starts: int) -> tuple[list[Spoken], list[Spoken]]:
+def measured(bench: Bench, url: str, kafka: KafkaSettings = EMBEDDED) -> tuple[list[Spoken], list[Spoken]]:
+    """Start sinks and loaders in turn, each on topics of its own."""
+    with bench.folder() as folder:
+        return asyncio.run(_measured(bench, folder, url, kafka))
+
+
+async def _measured(bench: Bench, folder: Path, url: str, kafka: KafkaSettings) -> tuple[list[Spoken], list[Spoken]]:
     sinks, loaders = [], []
+    starts = STARTS[bench.size]
     for number in range(starts):
-        workflow = Workflow(folder, 1000, f"st{number:04d}")
+        workflow = Workflow(folder, 1000, f"s{next(_NUMBERS):05d}", kafka=kafka)
         bus = wiring.make_bus(workflow.data)
         await workflow.make_topics(bus)
         events = await bus.consumer([EVENTS_TOPIC], start=Start.LATEST)

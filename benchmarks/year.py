@@ -16,7 +16,7 @@ def run(bench: Bench) -> Section:
     candles = CANDLES[bench.size]
     runs = []
     for number in range(1, ROUNDS[bench.size] + 1):
-        runs.append(load(bench, candles))
+        runs.append(bench.undisturbed(lambda: load(bench, candles)))
         bench.say(f"{number}/{ROUNDS[bench.size]}: {runs[-1].seconds:.2f} s")
     seconds = median([one.seconds for one in runs])
     return Section(

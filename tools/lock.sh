@@ -3,14 +3,15 @@
 # The files name no index, so they install from whichever one the machine is set up for.
 #   requirements/base.txt   what the services need to run
 #   requirements/dev.txt    the same pins, and what tests, checks and benchmarks need
+#   requirements/bench.txt  what the benchmarks compare with, for an environment of its own
 # Pins that still fit are kept; UPGRADE=1 takes the newest of each. Uses `uv` if it is there, else a throw-away copy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
 uv="$(command -v uv || true)"
 if [[ -z $uv ]]; then
     echo "lock: fetching uv into a throw-away environment"
-    scratch="$(mktemp -d)"
-    trap 'rm -rf "$scratch"' EXIT
     "${PYTHON:-python3.11}" -m venv "$scratch"
     "$scratch/bin/python" -m pip --disable-pip-version-check install -q 'uv>=0.9'
     uv="$scratch/bin/uv"
@@ -22,6 +23,9 @@ echo "lock: requirements/base.txt"
 echo "lock: requirements/dev.txt"
 "$uv" pip compile "${options[@]}" --all-extras --group dev -c requirements/base.txt pyproject.toml \
     -o requirements/dev.txt >/dev/null
+echo "lock: requirements/bench.txt"
+grep -E '^msgspec==' requirements/base.txt | tr -d ' \\' >"$scratch/same.txt"
+"$uv" pip compile "${options[@]}" -c "$scratch/same.txt" requirements/bench.in -o requirements/bench.txt >/dev/null
 if grep -nE '://|^ *-(i|-index|-extra|-find|e) ?' requirements/*.txt; then
     echo "lock: a pin names an address or a path (above); it must come from the configured index by name" >&2
     exit 1

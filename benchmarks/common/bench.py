@@ -6,11 +6,17 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.common.measuring import Size
+from benchmarks.common.quiet import Quiet
+
+REPEATS = {Size.FULL: 4, Size.QUICK: 2, Size.TINY: 0}
+
+T = TypeVar("T")
 
 
 class Bench:
@@ -21,6 +27,7 @@ class Bench:
         self._began = time.monotonic()
         self._quiet = quiet
         self._name = ""
+        self.quiet = Quiet(REPEATS[size], self.say)
 
     def begin(self, name: str) -> None:
         """What is said from now on belongs to this benchmark."""
@@ -32,6 +39,10 @@ class Bench:
         if not self._quiet:
             elapsed = time.monotonic() - self._began
             print(f"[{elapsed:5.0f} s] {self._name}: {text}", file=sys.stderr, flush=True)
+
+    def undisturbed(self, call: Callable[[], T]) -> T:
+        """The result of `call`; it is called again, a few times at most, if other processes disturbed it."""
+        return self.quiet.run(call)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:

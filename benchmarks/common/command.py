@@ -11,8 +11,9 @@ import msgspec
 from benchmarks.common.bench import Bench
 from benchmarks.common.exchange import SYMBOL
 from benchmarks.common.processes import ROOT, UNLIMITED_WEIGHT, environment, exchange
-from benchmarks.common.workflow import TYPE, minutes
+from benchmarks.common.workflow import EMBEDDED, TYPE, minutes
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.runtime.kafka import KafkaSettings
 
 LIMIT_S = 480.0
 
@@ -35,8 +36,8 @@ class Run(msgspec.Struct, frozen=True):
     inside_s: float
 
 
-def load(bench: Bench, candles: int) -> Run:
-    """Load so many 1m candles from a new test exchange into a new data directory.
+def load(bench: Bench, candles: int, kafka: KafkaSettings = EMBEDDED) -> Run:
+    """Load so many 1m candles from a new test exchange into a new data directory. kafka: the bus, if not embedded.
 
     Raises RuntimeError if what comes out is not the proof that every one is stored.
     """
@@ -46,7 +47,7 @@ def load(bench: Bench, candles: int) -> Run:
             *(sys.executable, "-m", "streamforge.cli", "load", SYMBOL, TYPE, str(span)),
             *("--json", "--exchange", url, "--data", str(folder / "data")),
         )
-        settings = environment(STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE=str(UNLIMITED_WEIGHT))
+        settings = environment(STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE=str(UNLIMITED_WEIGHT), **kafka.environment())
         began = time.perf_counter()
         process = subprocess.run(command, capture_output=True, cwd=ROOT, env=settings, timeout=LIMIT_S, check=False)
         seconds = time.perf_counter() - began

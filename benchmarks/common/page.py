@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.common.machine import Machine
 from benchmarks.common.measuring import Line, Section
+from benchmarks.common.quiet import FOREIGN
 
 QUIET = 0.7
 """Load above which the machine had other things to do."""
@@ -19,9 +20,14 @@ those of the machine below and of no other.
 """
 
 
-def page(machine: Machine, sections: Sequence[Section], *, minutes: float) -> str:
-    """The page as Markdown. minutes: how long the run took."""
-    parts = [INTRODUCTION, _machine(machine, minutes), "## Summary\n\n" + _table([s.lines for s in sections])]
+def page(machine: Machine, sections: Sequence[Section], *, minutes: float, runs: int = 0, disturbed: int = 0) -> str:
+    """The page as Markdown. minutes: how long the run took. runs, disturbed: as `Quiet` counted them."""
+    parts = [
+        INTRODUCTION,
+        _machine(machine, minutes),
+        _wrapped(_quiet(runs, disturbed)),
+        "## Summary\n\n" + _table([s.lines for s in sections]),
+    ]
     for section in sections:
         details = "".join(f"- {detail}\n" for detail in section.details)
         parts.append(f"## {section.title}\n\n{_wrapped(section.how)}\n\n{_table([section.lines])}")
@@ -48,6 +54,13 @@ def _machine(machine: Machine, minutes: float) -> str:
     if machine.load > QUIET:
         facts += " The machine was not quiet: bare times are worse than they would be, ratios less certain."
     return _wrapped(facts)
+
+
+def _quiet(runs: int, disturbed: int) -> str:
+    rule = f"A run during which other processes used more than {FOREIGN:.0%} of a core is repeated, a few times at most"
+    if not disturbed:
+        return f"{rule}; of {runs} runs none had to be taken as it was."
+    return f"{rule}; **{disturbed} of {runs} runs had to be taken although disturbed**: expect them to be too slow."
 
 
 def _table(groups: Sequence[Sequence[Line]]) -> str:

@@ -17,6 +17,7 @@ from streamforge_utils.model.names import consumer_group, data_topic, dlq_topic,
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import BusAdmin, Received, Retention, TopicSpec
 from streamforge_utils.runtime.context import MessageBus, Wiring
+from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.process import collect_rarely
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, load_worker
@@ -27,6 +28,8 @@ TYPE = "api_candles_1m"
 START_MS = 1_388_534_400_000
 """2014-01-01"""
 MINUTE_MS = 60_000
+EMBEDDED = KafkaSettings()
+"""No brokers: the embedded bus."""
 TOPIC_BYTES = 4_000_000_000
 """More than any benchmark writes: no writer ever waits for a reader because the topic is full."""
 
@@ -37,10 +40,13 @@ def minutes(count: int) -> TimeRange:
 
 
 class Workflow:
-    """A workflow of one loader and one sink on the data directory `data`. code: six characters that tell it apart."""
+    """A workflow of one loader and one sink on the data directory `data`.
 
-    def __init__(self, data: Path, candles: int, code: str = "bench0") -> None:
-        self.data = DataSettings(data_dir=data)
+    code: six characters that tell it apart. kafka: the bus, where that is not the embedded one.
+    """
+
+    def __init__(self, data: Path, candles: int, code: str = "bench0", *, kafka: KafkaSettings = EMBEDDED) -> None:
+        self.data = DataSettings(data_dir=data, kafka=kafka)
         self.span = minutes(candles)
         self.queue_id = queue_id(SYMBOL, TYPE, START_MS, code)
         self.topic = data_topic(self.queue_id)
@@ -65,6 +71,7 @@ class Workflow:
             # Not Binance, of which nobody may ask so much: what asks over HTTP names its test exchange.
             "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:9",
             "STREAMFORGE_WEIGHT_PER_MINUTE": str(UNLIMITED_WEIGHT),
+            **self.data.kafka.environment(),
             **more,
         }
 

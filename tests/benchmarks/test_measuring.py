@@ -9,7 +9,7 @@ import pytest
 from benchmarks.common.machine import Machine, this_machine
 from benchmarks.common.measuring import Line, Section, in_turn, percentile, slope
 from benchmarks.common.page import page, summary
-from benchmarks.common.processes import resident_mb
+from benchmarks.common.processes import environment, resident_mb
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,9 @@ def test_the_page_names_the_machine_and_shows_every_line_with_its_target() -> No
         Line(what="told", measured=3, unit="s"),
     )
     section = Section(title="Things", how="A against B.", lines=lines, details=("A detail.",))
-    text = page(machine, [section], minutes=3.4)
+    text = page(machine, [section], minutes=3.4, runs=7, disturbed=2)
+    assert "2 of 7 runs had to be taken although disturbed" in text.replace("\n", " ")
+    assert "of 7 runs none had to be" in page(machine, [section], minutes=3.4, runs=7).replace("\n", " ")
     assert "Measured 2026-01-02 in 3 minutes: A Processor, 2 cores, 25 GB of memory" in text
     assert "The machine was not quiet" in text
     for row in ("| good | 60 % | ≥ 50 % | met |", "| bad | 12 s | < 10 s | **missed** |", "| told | 3 s |  |  |"):
@@ -86,6 +88,12 @@ def test_this_machine_is_described() -> None:
     assert machine.cores >= 1
     assert 0.1 < machine.memory_gb < 1e5
     assert machine.python.startswith("CPython 3.")
+
+
+def test_nobody_s_settings_reach_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "CA_PATH", "QUEUE_CONTROL_TOPIC", "STREAMFORGE_DATA_DIR"):
+        monkeypatch.setenv(name, "somebody's own")
+    assert "somebody's own" not in environment(STREAMFORGE_DATA_DIR="ours").values()
 
 
 def test_the_memory_of_a_process_that_is_gone_is_none() -> None:

@@ -1,0 +1,1 @@
+"""What StreamForge does with a real Kafka broker as its bus, against the raw client and others."""

@@ -94,8 +94,8 @@ def test_errors_are_sorted_by_what_helps(name: str, kind: type[Exception], says:
             "is not signed by the CA in KAFKA_CA_PATH (/etc/ca.crt)",
         ),
         (
-            "SSL handshake failed: Disconnected: SSL connection closed by peer: connecting to a PLAINTEXT broker "
-            "listener? (after 5ms in state SSL_HANDSHAKE)",
+            "SSL handshake failed: error:0A00010B:SSL routines::wrong version number "
+            "(after 5ms in state SSL_HANDSHAKE)",
             ConfigError,
             "does not speak TLS on this port",
         ),
@@ -123,11 +123,29 @@ def test_why_there_is_no_connection_is_told_instead_of_a_timeout(line: str, kind
     assert says in str(error)
 
 
-def test_a_guess_is_believed_only_when_it_comes_again_and_never_after_a_connection() -> None:
-    line = "Disconnected: connection closed by peer: receive 0 after POLLIN (after 0ms in state APIVERSION_QUERY)"
-    assert isinstance(heard(*[line] * (UNSURE_TIMES - 1)), RetryableError)
-    assert isinstance(heard(*[line] * UNSURE_TIMES), ConfigError)
-    assert isinstance(heard(*[line] * UNSURE_TIMES, connected=True), RetryableError)
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "SSL handshake failed: Disconnected: SSL connection closed by peer: connecting to a PLAINTEXT broker "
+            "listener? (after 5ms in state SSL_HANDSHAKE)",
+            "does not speak TLS on this port",
+        ),
+        (
+            "Disconnected: connection closed by peer: receive 0 after POLLIN (after 0ms in state APIVERSION_QUERY)",
+            "set KAFKA_CA_PATH",
+        ),
+        ("Disconnected: connection closed by peer (after 0ms in state UP)", "set KAFKA_USER and KAFKA_PASSWORD"),
+    ],
+)
+def test_a_guess_is_told_only_when_it_comes_again_never_after_a_connection_and_ends_nothing(
+    line: str, says: str
+) -> None:
+    assert says not in str(heard(*[line] * (UNSURE_TIMES - 1)))
+    assert says in str(heard(*[line] * UNSURE_TIMES))
+    # A network that is cut looks the same: what is guessed may be over soon.
+    assert isinstance(heard(*[line] * UNSURE_TIMES), RetryableError)
+    assert says not in str(heard(*[line] * UNSURE_TIMES, connected=True))
 
 
 def test_a_certificate_that_is_no_longer_trusted_may_be_waited_for() -> None:
@@ -135,6 +153,24 @@ def test_a_certificate_that_is_no_longer_trusted_may_be_waited_for() -> None:
     error = heard(line, connected=True)
     assert isinstance(error, RetryableError)
     assert "waiting for the CA file" in str(error)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SASL authentication error: SaslAuthenticateRequest failed: Local: Broker transport failure "
+        "(after 0ms in state DOWN)",
+        "SASL SCRAM-SHA-512 mechanism handshake failed: Local: Broker transport failure: broker's supported mechanisms:"
+        " (after 3ms in state AUTH_HANDSHAKE)",
+        "SSL handshake failed: Disconnected: connection reset by peer: connecting to a PLAINTEXT broker listener? "
+        "(after 0ms in state SSL_HANDSHAKE)",
+    ],
+)
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_connection_that_breaks_off_in_a_login_says_nothing_about_settings(line: str, connected: bool) -> None:
+    error = heard(*[line] * UNSURE_TIMES, connected=connected)
+    assert type(error) is RetryableError
+    assert "no broker answers" in str(error)
 
 
 def test_an_answer_ends_what_was_wrong() -> None:

@@ -82,8 +82,8 @@ CASES = {
     "no authority": Case(_no_authority, CONFIG, ("KAFKA_CA_PATH", "absent.crt", "cannot be read")),
     "host": Case(_host, FAILED, ("KAFKA_BOOTSTRAP_SERVERS", "kafka.nowhere.invalid")),
     "port": Case(_port, FAILED, ("KAFKA_BOOTSTRAP_SERVERS", "Connection refused")),
-    "plaintext": Case(_plaintext, CONFIG, ("plaintext", "KAFKA_CA_PATH")),
-    "TLS": Case(_tls, CONFIG, ("does not speak TLS", "KAFKA_BOOTSTRAP_SERVERS")),
+    "plaintext": Case(_plaintext, FAILED, ("plaintext", "KAFKA_CA_PATH")),
+    "TLS": Case(_tls, FAILED, ("does not speak TLS", "KAFKA_BOOTSTRAP_SERVERS")),
     "no ACL": Case(_no_acl, CONFIG, ("stranger-", "no ACL to", "KAFKA_USER")),
 }
 

@@ -11,11 +11,11 @@ from typing import Any
 import structlog
 
 from streamforge_utils.adapters.kafka.connection import Connection, Role
-from streamforge_utils.adapters.kafka.errors import About, Helps, error_of, rule_of_text, told
+from streamforge_utils.adapters.kafka.errors import UNREACHABLE, About, Helps, error_of, rule_of_text, told
 from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
 
 UNSURE_TIMES = 3
-"""So often a connection must fail in the same way for a guess to be believed."""
+"""So often a connection must fail in the same way for a guess to be told."""
 
 _REPEAT_S = 30.0
 _LOGS_KEPT = 200
@@ -107,7 +107,7 @@ class Ear:
         if rule is None:
             return
         with self._lock:
-            if rule.helps is Helps.SETTING and not rule.sure:
+            if not rule.sure:
                 if self.connected:
                     return
                 times = self._unsure[rule.says] = self._unsure.get(rule.says, 0) + 1
@@ -117,6 +117,8 @@ class Ear:
                 self.untrusted = True
             if isinstance(self._trouble, ConfigError) and rule.helps is not Helps.SETTING:
                 return  # a refusal is worth more than a closed connection
+            if self._trouble is not None and rule is UNREACHABLE:
+                return
             self._trouble = told(rule, About(what="connect"), self._connection, self._role, text)
 
     def _say(self, level: int, text: str, name: str) -> None:

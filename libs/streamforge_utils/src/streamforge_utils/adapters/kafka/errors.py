@@ -34,7 +34,8 @@ class Rule(msgspec.Struct, frozen=True):
     """How one error is told. says: may hold {what} {topic} {group} {user} {user_setting}
     {password} {servers} {ca} {ca_told} {detail}.
 
-    sure: once is enough; else it is believed when it came again and again without a connection.
+    sure: once is enough; else it is a guess, told when it came again and again without a connection. A network that
+    is down looks the same, so that time may help against what is guessed.
     """
 
     helps: Helps
@@ -55,13 +56,18 @@ _PASSWORD = Rule(
     Helps.SETTING,
     "the broker at {servers} does not know the user {user}, or knows another password: check {password}",
 )
-_UNREACHABLE = Rule(
+UNREACHABLE = Rule(
     Helps.TIME, "no broker answers at {servers} ({detail}): is it running, and is KAFKA_BOOTSTRAP_SERVERS right?"
 )
 _DOWN = Rule(Helps.TIME, "{what}: the brokers at {servers} do not answer ({detail}); try again")
 _LOST = Rule(
     Helps.TIME,
     "{what}: the partition now belongs to another member of the group {group} ({detail}); it is read again there",
+)
+_NO_TLS = Rule(
+    Helps.SETTING,
+    "the broker at {servers} does not speak TLS on this port: take its TLS port in KAFKA_BOOTSTRAP_SERVERS, or do "
+    "without {ca}",
 )
 _NO_TOPIC = Rule(Helps.NOTHING, "there is no topic {topic} (any more); create it before using it")
 _TOO_LARGE = Rule(Helps.NOTHING, "{what}: the message is larger than topic {topic} takes ({detail}); send less in one")
@@ -95,7 +101,7 @@ NAMED: dict[str, Rule] = {
     "_RESOLVE": Rule(
         Helps.TIME, "the host in KAFKA_BOOTSTRAP_SERVERS ({servers}) is not known ({detail}): is it spelled right?"
     ),
-    "_ALL_BROKERS_DOWN": _UNREACHABLE,
+    "_ALL_BROKERS_DOWN": UNREACHABLE,
     "_TRANSPORT": _DOWN,
     "_TIMED_OUT": _DOWN,
     "_TIMED_OUT_QUEUE": _DOWN,
@@ -140,6 +146,8 @@ NAMED: dict[str, Rule] = {
 """By the error's name. What is not here is retried: time helps against most of it, and a limit ends the rest."""
 
 _TEXTS: tuple[tuple[str, Rule], ...] = (
+    # A connection that ends in the middle of a login says nothing about the login.
+    (r"failed: Local: |connection reset by peer", UNREACHABLE),
     (
         r"hostname mismatch|IP address mismatch",
         Rule(
@@ -148,14 +156,9 @@ _TEXTS: tuple[tuple[str, Rule], ...] = (
             "KAFKA_BOOTSTRAP_SERVERS that the certificate has",
         ),
     ),
-    (
-        r"connecting to a PLAINTEXT broker listener|wrong version number",
-        Rule(
-            Helps.SETTING,
-            "the broker at {servers} does not speak TLS on this port: take its TLS port in KAFKA_BOOTSTRAP_SERVERS, "
-            "or do without {ca}",
-        ),
-    ),
+    (r"wrong version number", _NO_TLS),
+    # A client's guess when it is hung up on, which a broken network does too.
+    (r"connecting to a PLAINTEXT broker listener", msgspec.structs.replace(_NO_TLS, helps=Helps.TIME, sure=False)),
     (
         r"certificate has expired",
         Rule(Helps.TIME, "the certificate of the broker at {servers} has expired: it must be renewed there"),
@@ -180,7 +183,7 @@ _TEXTS: tuple[tuple[str, Rule], ...] = (
     (
         r"in state APIVERSION_QUERY",
         Rule(
-            Helps.SETTING,
+            Helps.TIME,
             "the broker at {servers} hangs up on plaintext, as one that speaks TLS does: set KAFKA_CA_PATH, or take "
             "its plaintext port in KAFKA_BOOTSTRAP_SERVERS",
             sure=False,
@@ -189,13 +192,13 @@ _TEXTS: tuple[tuple[str, Rule], ...] = (
     (
         r"in state UP",
         Rule(
-            Helps.SETTING,
+            Helps.TIME,
             "the broker at {servers} hangs up at the first request, as one that asks for a login does: set KAFKA_USER "
             "and KAFKA_PASSWORD",
             sure=False,
         ),
     ),
-    (r"Connection refused|Connection reset|timed out", _UNREACHABLE),
+    (r"Connection refused|Connection reset|timed out", UNREACHABLE),
     (r"Failed to resolve", NAMED["_RESOLVE"]),
 )
 """What goes wrong on the way to a broker, by its text; the first that fits."""
@@ -221,7 +224,7 @@ UNSETTLED = frozenset(
 )
 """A broker that was just made responsible does not know it yet."""
 
-VAGUE = frozenset(name for name, rule in NAMED.items() if rule in (_DOWN, _UNREACHABLE))
+VAGUE = frozenset(name for name, rule in NAMED.items() if rule in (_DOWN, UNREACHABLE))
 """Errors of a call that ended because its connection did; why, was said elsewhere."""
 
 _DETAIL_CHARACTERS = 200
@@ -263,5 +266,6 @@ def error_of(
         return because
     if name == "CLUSTER_AUTHORIZATION_FAILED" and about.needs == "write":
         name = "TOPIC_AUTHORIZATION_FAILED"  # who may write to no topic at all is not even given a producer's id
-    rule = NAMED.get(name) or Rule(Helps.TIME, "{what}: {detail}; try again")
+    rule = rule_of_text(detail) if name == "_AUTHENTICATION" else NAMED.get(name)
+    rule = rule or NAMED.get(name) or Rule(Helps.TIME, "{what}: {detail}; try again")
     return told(rule, about, connection, role, detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from streamforge.manager.acting.hearing import MOST, Ear
@@ -51,6 +52,27 @@ async def test_a_last_word_behind_many_events_is_found_before_another_one_is_wri
     await world.turns(6)
     assert world.words(workflow.queue_id) == [("loader-api-candles__abc123", 1, "finished")]
     assert step(await world.workflow(workflow.queue_id), LOADER).status is StepStatus.FINISHED
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["at once", "after a restart of the manager"])
+async def test_what_was_sent_again_because_its_confirmation_was_lost_is_heard_once(
+    world: World, restarted: bool
+) -> None:
+    workflow = await launched(world)
+    words = [said(workflow, LOADER, "started"), said(workflow, LOADER, "loading", records=5)]
+    words += [said(workflow, LOADER, "finished")] * 2 + [said(workflow, LOADER, "loading", records=5)]
+    words += [said(workflow, LOADER, "error")]
+    for word in words:
+        world.say(word)
+        if restarted:
+            await world.turns()
+            await world.die()
+            await world.start()
+    await world.turns(2)
+    kept = [msgspec.json.decode(event.body) for event in await world.manager.events(workflow.queue_id)]
+    assert [one["event"] for one in kept if one["target"] == LOADER] == ["started", "loading", "finished"]
+    assert attempt(await world.workflow(workflow.queue_id), LOADER).last_word == "finished"
+    assert world.observer.counts["events_repeated_total"] == 4
 
 
 class SlowPoll:

@@ -15,6 +15,7 @@ import structlog
 from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.hearing import Ear
+from streamforge.manager.acting.repeats import Repeats
 from streamforge.manager.acting.retaining import Retaining
 from streamforge.manager.acting.tasks import TRIED, Key, Kind, Tasks, key_of
 from streamforge.manager.deciding.actions import Action, Launch, Prepare, Prove, SayLastWord
@@ -169,7 +170,8 @@ class Reconciler:
     async def _hear(self) -> Mapping[str, Sequence[Event]]:
         heard: dict[str, list[Event]] = defaultdict(list)
         kept: list[tuple[str, int, bytes]] = []
-        ours: dict[str, bool] = {}
+        ours: dict[str, Workflow | None] = {}
+        repeats = Repeats()
         now_s = self._parts.clock.now_ms() / 1000
         for received in self._ear.heard:
             try:
@@ -181,12 +183,15 @@ class Reconciler:
             for listener in tuple(self.listeners):
                 listener(event, now_s)
             if event.queue_id not in ours:
-                ours[event.queue_id] = await self._is_ours(event.queue_id)
-            if not ours[event.queue_id]:
+                ours[event.queue_id] = await self._ours(event.queue_id)
+            workflow = ours[event.queue_id]
+            if workflow is None:
                 self._parts.observer.count("events_foreign_total")
                 continue
             self._parts.observer.count("events_heard_total", event=event.event)
-            if event.event != "pong":
+            if repeats.is_one(workflow, event):
+                self._parts.observer.count("events_repeated_total")
+            elif event.event != "pong":
                 kept.append((event.queue_id, received.offset, received.value))
             heard[event.queue_id].append(event)
             until_ms = (event.extra or {}).get("banned_until_ms")
@@ -195,11 +200,12 @@ class Reconciler:
         await self._parts.history.append(kept)
         return heard
 
-    async def _is_ours(self, queue_id: str) -> bool:
+    async def _ours(self, queue_id: str) -> Workflow | None:
         try:
-            return names.is_queue_id(queue_id) and await self._parts.workflows.get(queue_id) is not None
+            stored = await self._parts.workflows.get(queue_id) if names.is_queue_id(queue_id) else None
         except Unreadable:
-            return False
+            return None
+        return None if stored is None else stored.workflow
 
     async def _reconcile_alone(self, queue_id: str, events: Sequence[Event]) -> None:
         """Reconcile one workflow so that what is wrong with it (or with us) holds up no other one."""

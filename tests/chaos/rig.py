@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from tests import busenv
 from tests.chaos import processes
 
 UP_WITHIN_S = 30.0
@@ -46,6 +47,7 @@ class ManagerKeeper:
             "STREAMFORGE_PORT": "0",
             "STREAMFORGE_METRICS_PORT": "0",
             "PYTHONFAULTHANDLER": "1",
+            **busenv.environment(data),
             **environment,
         }
 

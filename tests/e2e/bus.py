@@ -11,16 +11,24 @@ from streamforge import wiring
 from streamforge_utils.model.commands import Command, decode_command
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings
+from tests import busenv
 
 T = TypeVar("T")
+
+
+def settings(data: Path) -> DataSettings:
+    """Where the bus is."""
+    return DataSettings(data_dir=data, kafka=load(KafkaSettings, busenv.environment(data)))
 
 
 def on_bus(data: Path, work: Callable[[MessageBus], Awaitable[T]]) -> T:
     """What `work` gives, on a bus that is opened for it and closed again."""
 
     async def run() -> T:
-        bus = wiring.make_bus(DataSettings(data_dir=data))
+        bus = wiring.make_bus(settings(data))
         try:
             return await asyncio.wait_for(work(bus), 20)
         finally:
@@ -48,10 +56,11 @@ def read(data: Path, topic: str) -> list[Received]:
     """All messages of a topic."""
 
     async def work(bus: MessageBus) -> list[Received]:
+        there = (await bus.lag(topic, "nobody-reads-this")).records
         consumer = await bus.consumer([topic])
         found: list[Received] = []
-        while batch := await consumer.poll(1000, 0.2):
-            found += batch
+        while len(found) < there:
+            found += await consumer.poll(1000, 0.2)
         return found
 
     return on_bus(data, work)
@@ -59,5 +68,5 @@ def read(data: Path, topic: str) -> list[Received]:
 
 def commands(data: Path, queue_id: str, command: str) -> list[Command]:
     """The commands of one kind to a workflow, oldest first."""
-    found = [decode_command(received.value) for received in read(data, "queue-control")]
+    found = [decode_command(received.value) for received in read(data, busenv.control_topic(data))]
     return [one for one in found if one.queue_id == queue_id and one.command == command]

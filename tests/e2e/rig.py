@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from tests import busenv
+
 Json = dict[str, Any]
 T = TypeVar("T")
 Row = list[int | str]
@@ -139,6 +141,7 @@ class Manager:
             "STREAMFORGE_EXCHANGE_URL": exchange_url,
             "STREAMFORGE_PORT": "0",
             "STREAMFORGE_METRICS_PORT": "0",
+            **busenv.environment(data),
             **IMPATIENT,
             **(settings or {}),
         }
@@ -328,7 +331,8 @@ def eventually(
     story: Callable[[], str] = lambda: "",
     every_s: float = 0.05,
 ) -> T:
-    """Ask until the answer is not None; fails after `limit_s`."""
+    """Ask until the answer is not None; fails after `limit_s`, or what that is on a slower bus."""
+    limit_s = busenv.patience(limit_s)
     give_up = time.monotonic() + limit_s
     while (found := probe()) is None:
         if time.monotonic() > give_up:

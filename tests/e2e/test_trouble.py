@@ -14,7 +14,7 @@ from streamforge import wiring
 from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.settings import DataSettings
+from tests import busenv
 from tests.e2e import bus, rig
 
 LOADER, SINK = "loader-api-candles", "arango-candles"
@@ -27,8 +27,9 @@ START_MS, END_MS = 1_714_521_600_000, 1_716_249_600_000
 @pytest.fixture(scope="module")
 def manager(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
     settings = {
-        "STREAMFORGE_SILENT_SECONDS": "2.5",
-        "STREAMFORGE_STUCK_SECONDS": "5",
+        # A worker on a broker takes longer to its first word, and its group to let a killed member go.
+        "STREAMFORGE_SILENT_SECONDS": "2.5" if busenv.embedded() else "8",
+        "STREAMFORGE_STUCK_SECONDS": "5" if busenv.embedded() else "12",
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "20",
     }
     with rig.manager(tmp_path_factory.mktemp("trouble") / "data", exchange.url, **settings) as found:
@@ -95,7 +96,7 @@ def test_a_frozen_worker_is_ended_and_what_it_would_say_later_counts_no_more(
         records_written=1_000_000,
         finished=True,
     )
-    bus.send(manager.data, "queue-events", [Message(queue_id.encode(), encode_event(late))])
+    bus.send(manager.data, busenv.events_topic(manager.data), [Message(queue_id.encode(), encode_event(late))])
     workflow = manager.wait(queue_id)
     assert workflow["status"] == "finished", manager.story(queue_id)
     attempts = _step(workflow, LOADER)["attempts"]
@@ -145,7 +146,7 @@ def test_a_job_that_belongs_to_no_workflow_is_ended(manager: rig.Manager) -> Non
     )
 
     async def start() -> None:
-        launcher = wiring.make_launcher(DataSettings(data_dir=manager.data))
+        launcher = wiring.make_launcher(bus.settings(manager.data), environment=busenv.environment(manager.data))
         await launcher.start(spec)
         await launcher.close()
 

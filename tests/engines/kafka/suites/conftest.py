@@ -1,0 +1,44 @@
+"""The end-to-end, fault and kill tests once more: managers and workers whose bus is the secured broker.
+
+The tests are those of `tests/e2e` and `tests/chaos`. A module here takes one of them over; if it has `is_sampled`, only
+the tests of which that is true, because for the bus the others would say the same once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import busenv
+from tests.e2e.conftest import exchange, manager, market_data, quiet
+from tests.engines.kafka.broker import Broker
+
+__all__ = ["exchange", "manager", "market_data", "quiet"]
+
+
+LIMIT_S = 150
+"""Of a test that names none: with a first one the broker starts."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose, and give what is chosen the time that it needs on a broker."""
+    left_out: list[pytest.Item] = []
+    for item in items:
+        if not isinstance(item, pytest.Function) or item.path.parent != Path(__file__).parent:
+            continue
+        if not getattr(item.module, "is_sampled", lambda item: True)(item):
+            left_out.append(item)
+        elif item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LIMIT_S))
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def bus_of_managers(secured_broker: Broker) -> Iterator[None]:
+    """Managers that are started in this folder use the secured broker."""
+    with busenv.instead(secured_broker.environment()):
+        yield

@@ -128,6 +128,61 @@ async def test_waits_grow_and_are_capped() -> None:
         assert reasons == {"another try: HTTP 500: the exchange failed"}
 
 
+def _waits_for(made: Bench) -> str | None:
+    return made.observer.waits[-1][0]
+
+
+async def test_trouble_stays_reported_while_it_is_tried_again_until_a_request_succeeds() -> None:
+    async with bench(NOW, retries=Retries(attempts=4, base_s=1)) as made:
+        listed(made)
+        await made.client.server_time()
+        seen: list[tuple[str | None, int | None]] = []
+
+        async def failing(_: web.Request) -> web.StreamResponse:
+            seen.append(made.observer.waits[-1] if made.observer.waits else (None, None))
+            return web.Response(status=500 if len(seen) < 3 else 200, text="[]")
+
+        made.server.expect("klines", failing, failing, failing)
+        await opens(made)
+        told = ("another try: HTTP 500: the exchange failed", None)
+        assert seen == [(None, None), told, told]
+        assert made.observer.waits[-1] == (None, None)
+
+
+async def test_trouble_ends_with_the_call_that_gives_up() -> None:
+    async with bench(NOW, retries=Retries(attempts=2, base_s=1)) as made:
+        listed(made)
+        made.server.expect("klines", html(500), html(500))
+        with pytest.raises(RetryableError):
+            await opens(made)
+        assert [reason for reason, _ in made.observer.waits][-2:] == [
+            "another try: HTTP 500: the exchange failed",
+            None,
+        ]
+
+
+async def test_trouble_of_one_request_is_over_once_another_succeeds() -> None:
+    async with bench(NOW, retries=Retries(attempts=3, base_s=1)) as made:
+        listed(made)
+        await made.client.server_time()
+        again, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(_: web.Request) -> web.StreamResponse:
+            again.set()
+            await go_on.wait()
+            return answer([])
+
+        made.server.expect("klines", html(500), slow)
+        async with asyncio.timeout(10):
+            asking = asyncio.ensure_future(opens(made))
+            await again.wait()
+            assert _waits_for(made) == "another try: HTTP 500: the exchange failed"
+            await opens(made)
+            assert _waits_for(made) is None
+            go_on.set()
+            await asking
+
+
 async def test_the_jitter_is_full() -> None:
     assert Retries().backoff_s(3, 0.0) == 0
     assert Retries().backoff_s(3, 1.0) == 4

@@ -126,21 +126,25 @@ class Transport:
         most = self._retries.attempts if attempts is None else attempts
         most = max(most, len(self._bases)) if most > 1 else most
         failures = 0
-        while True:
-            try:
-                value = await self._try(endpoint, parameters, what, read)
-            except _Failure as error:
-                failure = error
-            else:
-                self._observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="ok")
-                return value
-            self._observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="failed")
-            failures += 1
-            wait_s = self._wait_after(failure, failures)
-            if failures >= most:
-                self._give_up(what, failure, failures, wait_s)
-            self._observer.count("exchange_retries_total", endpoint=endpoint.name)
-            await self._waits.sleep(f"another try: {failure.what}"[:200], wait_s)
+        with self._waits.trouble() as trouble:
+            while True:
+                try:
+                    value = await self._try(endpoint, parameters, what, read)
+                except _Failure as error:
+                    failure = error
+                else:
+                    self._observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="ok")
+                    self._waits.succeeded()
+                    return value
+                self._observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="failed")
+                failures += 1
+                wait_s = self._wait_after(failure, failures)
+                if failures >= most:
+                    self._give_up(what, failure, failures, wait_s)
+                self._observer.count("exchange_retries_total", endpoint=endpoint.name)
+                reason = f"another try: {failure.what}"[:200]
+                trouble.met(reason)
+                await self._waits.sleep(reason, wait_s)
 
     async def close(self) -> None:
         """Close the connections; every later request is refused."""

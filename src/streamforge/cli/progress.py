@@ -36,7 +36,7 @@ def display(*, quiet: bool = False) -> Iterator[Display]:
         with _Bar() as bar:
             yield bar
     else:
-        yield _Lines()
+        yield Lines()
 
 
 class _Quiet:
@@ -47,17 +47,37 @@ class _Quiet:
         output.say(text)
 
 
-class _Lines:
-    def __init__(self) -> None:
-        self._said: tuple[object, ...] | None = None
+class Lines:
+    """A line when there is news. now: seconds that only grow."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._state: tuple[object, ...] | None = None
+        self._stored = -1
+        self._reasons: set[str] = set()
         self._at = float("-inf")
 
     def show(self, workflow: views.Workflow) -> None:
-        state = (workflow.status, workflow.waits_for, workflow.progress.records_expected)
-        if workflow.ended or (state == self._said and time.monotonic() - self._at < EVERY_S):
+        if workflow.ended or not self._is_news(workflow):
             return
-        self._said, self._at = state, time.monotonic()
+        self._at = self._now()
         output.say(f"{workflow.queue_id}: {summary(workflow)}")
+
+    def _is_news(self, workflow: views.Workflow) -> bool:
+        """A reason to wait is told once, however often it comes and goes, until something is stored again."""
+        state, stored = (workflow.status, workflow.progress.records_expected), workflow.progress.records_stored
+        reason, late = workflow.waits_for, self._now() - self._at >= EVERY_S
+        if state != self._state or (late and stored != self._stored):
+            self._reasons.clear()
+        elif reason is None:
+            if not late:
+                return False
+        elif reason in self._reasons:
+            return False
+        self._state, self._stored = state, stored
+        if reason is not None:
+            self._reasons.add(reason)
+        return True
 
     def note(self, text: str) -> None:
         output.say(text)
@@ -107,9 +127,8 @@ class _Bar:
         )
         line.add_row(output.styled(workflow.status), bar, Text(numbers(workflow)))
         rows: list[RenderableType] = [line]
-        waits = workflow.waits_for
-        if waits:
-            waiting = Text(f"  waits for {waits}", style="dim", no_wrap=True, overflow="ellipsis")
+        if waits := waits_for(workflow):
+            waiting = Text(f"  {waits}", style="dim", no_wrap=True, overflow="ellipsis")
             rows.append(waiting)
         return Group(*rows)
 
@@ -136,10 +155,17 @@ def _without_echoed_signals() -> Callable[[], None]:
 def summary(workflow: views.Workflow) -> str:
     """Where it stands, on one line."""
     parts = [workflow.status, numbers(workflow)]
-    waits = workflow.waits_for
-    if waits:
-        parts.append(f"waits for {waits}")
+    if waits := waits_for(workflow):
+        parts.append(waits)
     return ", ".join(part for part in parts if part)
+
+
+def waits_for(workflow: views.Workflow) -> str:
+    """`waits for …`, with the time at which it goes on where that is known; nothing where it does not wait."""
+    if not workflow.waits_for:
+        return ""
+    until = f" (until {workflow.waits_until})" if workflow.waits_until else ""
+    return f"waits for {workflow.waits_for}{until}"
 
 
 def numbers(workflow: views.Workflow) -> str:

@@ -80,6 +80,7 @@ class Attempt(msgspec.Struct, frozen=True):
     reason: str | None = None
     stop_reason: str | None = None
     last_word: str | None = None
+    progress: AttemptProgress | None = None
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -118,15 +119,16 @@ class Workflow(msgspec.Struct, frozen=True):
 
     @property
     def waits_for(self) -> str | None:
-        """What keeps it from going on: its own reason, else that of one of its steps."""
-        if self.ended:
-            return None
-        if self.waiting_for:
-            return self.waiting_for
+        """What keeps it from going on."""
+        return None if self.ended else self.waiting_for
+
+    @property
+    def waits_until(self) -> str | None:
+        """When the step goes on for which it waits, where that is known."""
         for step in self.steps:
-            if step.status == "running" and step.progress is not None and step.progress.waiting:
-                until = f" (until {step.progress.waiting_until})" if step.progress.waiting_until else ""
-                return f"{step.target}: {step.progress.waiting}{until}"
+            found = step.progress
+            if found is not None and self.waits_for == f"{step.target}: {found.waiting}":
+                return found.waiting_until
         return None
 
 

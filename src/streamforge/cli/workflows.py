@@ -16,7 +16,7 @@ from streamforge.cli.following import Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.loading import short, show_segments
 from streamforge.cli.places import TEST, known_origin
-from streamforge.cli.progress import display, numbers
+from streamforge.cli.progress import display, numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     out.print(f"  created {output.moment(workflow.created_at)}{ended} (UTC)")
     if told := numbers(workflow):
         out.print(f"  {told}")
-    if waits := workflow.waits_for:
-        out.print(f"  waits for {waits}")
+    if waits := waits_for(workflow):
+        out.print(f"  {waits}")
     if refused := workflow.progress.records_refused:
         out.print(
             f"  {output.number(refused)} records could not be stored: see `streamforge dlq list {workflow.queue_id}`"
@@ -128,15 +128,19 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
             out.print(f"  next: {workflow.failure.next_step}")
     output.table(
         ["step", "status", "attempt", "records", "started", "ended", "how it ended"],
-        [_attempt_row(step, attempt) for step in workflow.steps for attempt in _attempts(step)],
+        [row for step in workflow.steps for row in step_rows(step)],
         right=("attempt", "records"),
     )
     show_segments(coverage.segments)
     return 0
 
 
-def _attempts(step: views.Step) -> list[views.Attempt]:
-    return step.attempts or [views.Attempt(number=0, status=step.status)]
+def step_rows(step: views.Step) -> list[list[str | Text]]:
+    """A row for each attempt with what that one did; where there are several, one with what they did together."""
+    rows = [_attempt_row(step, attempt) for attempt in step.attempts or [views.Attempt(number=0, status=step.status)]]
+    if len(step.attempts) > 1:
+        rows.append(["", output.styled(step.status), "all", output.number(step.records), "", "", ""])
+    return rows
 
 
 def _attempt_row(step: views.Step, attempt: views.Attempt) -> list[str | Text]:
@@ -148,7 +152,7 @@ def _attempt_row(step: views.Step, attempt: views.Attempt) -> list[str | Text]:
         step.target if first else "",
         output.styled(attempt.status),
         str(attempt.number or ""),
-        output.number(step.records) if first else "",
+        output.number(attempt.progress.records if attempt.progress is not None else None),
         output.moment(attempt.started_at),
         output.moment(attempt.ended_at),
         short(how)[:200],

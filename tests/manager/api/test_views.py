@@ -10,6 +10,8 @@ from streamforge_utils.model.events import Progress
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import SEGMENTS, replace, running, started
 
+LOADER, SINK = "loader-api-candles", "arango-candles"
+
 
 @pytest.fixture
 async def workflow(service: ServiceDouble) -> Workflow:
@@ -61,6 +63,31 @@ def test_after_a_proof_only_newer_attempts_are_added(workflow: Workflow) -> None
     assert progress_of(repairing).records_stored == 1070
     ended = replace(repairing, status=Status.FINISHED, proof=replace(proof, stored=1440))
     assert (progress_of(ended).records_stored, progress_of(ended).share) == (1440, 1.0)
+
+
+WAITS: list[tuple[dict[str, Progress], str | None]] = [
+    ({LOADER: Progress(waiting="no connection"), SINK: Progress(waiting="records", lag=0)}, f"{LOADER}: no connection"),
+    ({LOADER: Progress(waiting="no connection"), SINK: Progress(waiting="records")}, f"{LOADER}: no connection"),
+    ({LOADER: Progress(waiting="readers are behind"), SINK: Progress(waiting="disk", lag=9)}, f"{SINK}: disk"),
+    ({LOADER: Progress(waiting="readers are behind"), SINK: Progress(lag=9)}, f"{LOADER}: readers are behind"),
+    ({LOADER: Progress(), SINK: Progress(waiting="records", lag=0)}, None),
+    ({SINK: Progress(waiting="records", lag=0)}, f"{SINK}: records"),
+]
+
+
+@pytest.mark.parametrize(("progress", "said"), WAITS)
+def test_a_workflow_waits_for_what_holds_up_its_steps(
+    workflow: Workflow, progress: dict[str, Progress], said: str | None
+) -> None:
+    for step in workflow.steps:
+        latest = replace(step.attempts[0], progress=progress.get(step.target, Progress(waiting="old")))
+        if step.target not in progress:
+            latest = replace(latest, last_word="finished")
+        workflow = workflow.with_step(replace(step, attempts=(latest,)))
+
+    assert workflow_view(workflow).waiting_for == said
+    assert workflow_view(replace(workflow, waiting_for="a slot")).waiting_for == "a slot"
+    assert workflow_view(replace(workflow, status=Status.ERROR)).waiting_for is None
 
 
 def test_nothing_to_load_is_all_done(workflow: Workflow) -> None:

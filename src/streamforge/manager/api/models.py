@@ -140,7 +140,9 @@ class WorkflowSummary(View):
     time_range: TimeRange
     created_at: Moment
     ended_at: Moment | None
-    waiting_for: str | None = Field(description="What keeps the workflow from going on at the moment.")
+    waiting_for: str | None = Field(
+        description="What keeps the workflow from going on at the moment; a step's own reason follows its target."
+    )
     progress: Progress
     failure: Failure | None
     topic: str

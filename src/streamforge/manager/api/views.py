@@ -35,7 +35,7 @@ def workflow_summary(found: Workflow) -> models.WorkflowSummary:
         time_range=_time_range(found),
         created_at=moment(found.created_ms),
         ended_at=_moment(found.ended_ms),
-        waiting_for=found.waiting_for or None,
+        waiting_for=waiting_for(found),
         progress=progress_of(found),
         failure=_failure(found.failure),
         topic=found.topic,
@@ -53,6 +53,29 @@ def workflow_view(found: Workflow) -> models.Workflow:
         coverage=None if found.proof is None else _proof(found.proof),
         steps=[_step(step) for step in found.steps],
     )
+
+
+def waiting_for(found: Workflow) -> str | None:
+    """What keeps a workflow from going on: its own reason, else that of the step that holds up the others.
+
+    A sink that waits although records are there for it holds up the loaders; a loader that waits, the sinks. A sink
+    without records waits for nothing but its loaders: that is told where none of them runs.
+    """
+    if found.ended or found.waiting_for:
+        return None if found.ended else found.waiting_for
+    running = [(step, step.attempt.progress) for step in found.steps if step.attempt is not None and _runs(step)]
+    loaders = [pair for pair in running if pair[0].role is Role.LOADER]
+    sinks = [pair for pair in running if pair[0].role is Role.SINK]
+    behind = [pair for pair in sinks if pair[1].lag]
+    for step, progress in (*behind, *loaders, *(() if loaders else sinks)):
+        if progress.waiting:
+            return f"{step.target}: {progress.waiting}"
+    return None
+
+
+def _runs(step: workflow.Step) -> bool:
+    latest = step.attempt
+    return latest is not None and latest.ended_ms is None and latest.last_word is None
 
 
 def progress_of(found: Workflow) -> models.Progress:
@@ -273,5 +296,4 @@ def _moment(time_ms: int | None) -> str | None:
 
 
 def _rate(step: workflow.Step) -> float:
-    latest = step.attempt
-    return latest.progress.rate if latest is not None and latest.ended_ms is None and latest.last_word is None else 0.0
+    return step.attempt.progress.rate if step.attempt is not None and _runs(step) else 0.0

@@ -1,0 +1,119 @@
+"""How far a workflow is, as a person reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamforge.cli import views, workflows
+from streamforge.cli.progress import EVERY_S, Lines, summary
+
+DEAD = "loader-api-candles: another try: no connection to http://127.0.0.1:9"
+QUEUE_ID = "wf-btcusdt-api_candles_1m-20240801-abc123"
+
+
+def workflow(**fields: Any) -> views.Workflow:
+    """A workflow that runs, as the API answers it."""
+    found = {
+        "queue_id": QUEUE_ID,
+        "status": "running",
+        "symbol": "BTCUSDT",
+        "type": "api_candles_1m",
+        "time_range": {"requested": "2024", "start": "", "end": "", "start_ms": 0, "end_ms": 60_000},
+        "created_at": "2024-08-01T00:00:00Z",
+        "collection": "c",
+        "progress": {"records_expected": 525_600, "records_stored": 19_000},
+        **fields,
+    }
+    return msgspec.convert(found, views.Workflow)
+
+
+def stored(records: int, **more: int) -> dict[str, int]:
+    return {"records_expected": 525_600, "records_stored": records, **more}
+
+
+class Told:
+    """Lines, by a clock that is moved by hand."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.now = 0.0
+        self._capsys = capsys
+        self._lines = Lines(lambda: self.now)
+
+    def after(self, seconds: float, found: views.Workflow) -> int:
+        """How many lines were written."""
+        self.now += seconds
+        self._lines.show(found)
+        return len(self._capsys.readouterr().err.splitlines())
+
+
+def test_a_reason_to_wait_is_told_once_however_often_it_comes_and_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    told = Told(capsys)
+    assert told.after(0, workflow()) == 1
+    assert told.after(0.2, workflow(waiting_for=DEAD)) == 1
+    for _ in range(20):
+        assert told.after(1, workflow(waiting_for=None)) + told.after(1, workflow(waiting_for=DEAD)) <= 1
+    assert told.after(60, workflow(waiting_for=DEAD)) == 0
+    assert told.after(0.2, workflow(waiting_for="a ban")) == 1, "another reason is news"
+
+
+def test_a_reason_is_told_again_once_something_was_stored_in_between(capsys: pytest.CaptureFixture[str]) -> None:
+    told = Told(capsys)
+    assert told.after(0, workflow(waiting_for=DEAD)) == 1
+    assert told.after(EVERY_S, workflow(waiting_for=DEAD)) == 0
+    assert told.after(0.1, workflow(waiting_for=DEAD, progress=stored(20_000))) == 1
+    assert told.after(0.1, workflow(waiting_for=DEAD, progress=stored(21_000))) == 0, "not with every record"
+
+
+def test_what_goes_on_is_told_now_and_then_and_every_change_of_status_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = Told(capsys)
+    assert told.after(0, workflow()) == 1
+    assert told.after(EVERY_S - 0.1, workflow()) == 0
+    assert told.after(0.1, workflow()) == 1
+    assert told.after(0.1, workflow(status="stopping")) == 1
+    assert told.after(9, workflow(status="finished")) == 0, "its end is told by who followed it"
+
+
+def test_the_time_at_which_a_step_goes_on_is_told_but_makes_no_reason_new(capsys: pytest.CaptureFixture[str]) -> None:
+    def waiting(until: str) -> views.Workflow:
+        progress = {"waiting": "another try: no connection", "waiting_until": until}
+        step = {"target": "loader-api-candles", "role": "loader", "telemetry_id": "t", "status": "running"}
+        return workflow(
+            waiting_for="loader-api-candles: another try: no connection", steps=[{**step, "progress": progress}]
+        )
+
+    assert summary(waiting("2024-08-01T00:00:07Z")).endswith(
+        "waits for loader-api-candles: another try: no connection (until 2024-08-01T00:00:07Z)"
+    )
+    told = Told(capsys)
+    assert told.after(0, waiting("2024-08-01T00:00:07Z")) == 1
+    assert told.after(9, waiting("2024-08-01T00:00:16Z")) == 0
+
+
+def test_each_attempt_tells_its_own_records_and_all_together_have_a_line() -> None:
+    def step(*records: int) -> views.Step:
+        attempts = [{"number": n, "status": "error", "progress": {"records": r}} for n, r in enumerate(records, 1)]
+        found = {
+            "target": "loader-api-candles",
+            "role": "loader",
+            "telemetry_id": "t",
+            "status": "finished",
+            "records": sum(records),
+            "attempts": attempts,
+        }
+        return msgspec.convert(found, views.Step)
+
+    def shown(*records: int) -> list[list[str]]:
+        return [[str(cell) for cell in row[:4]] for row in workflows.step_rows(step(*records))]
+
+    assert shown(19_000, 460_000) == [
+        ["loader-api-candles", "error", "1", "19,000"],
+        ["", "error", "2", "460,000"],
+        ["", "finished", "all", "479,000"],
+    ]
+    assert shown(360) == [["loader-api-candles", "error", "1", "360"]]
+    assert shown() == [["loader-api-candles", "finished", "", ""]]

@@ -170,7 +170,7 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
         assert said.err == f"{queue_id} is interrupted\n"
         assert cli("doctor", *server, where=False).code == 0
         wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--exchange", "binance")
-        assert wrong.code == 1
+        assert wrong.code == 2
         assert f"the manager at {ready['url']} already runs on {data} and loads from another exchange" in wrong.err
         second = _run("up", "--data", str(data), "--port", "0", "--exchange", exchange_url)
         assert second.code == 2
@@ -225,6 +225,31 @@ def test_a_test_exchange_ends_with_its_owner_however_that_ends(tmp_path: Path) -
         started.kill()
         started.wait(10)
         until(lambda: not _answers(url), 5)
+
+
+def test_a_manager_whose_test_exchange_was_killed_ends_and_says_so(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with process("up", "--data", str(data), "--exchange", "test", "--port", "0", "--json") as started:
+        assert started.stdout is not None
+        [url] = json.loads(started.stdout.readline())["exchange"]
+        os.kill(_child_of(started.pid), signal.SIGKILL)
+        ran = finished(started)
+    assert ran.code == 1
+    assert "the test exchange of this command has ended (killed by signal 9): run the command again" in ran.err
+    assert "Traceback" not in ran.err
+    assert "never retrieved" not in ran.err
+    assert not _answers(url)
+
+
+def _child_of(owner: int) -> int:
+    """The process of a command's test exchange."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == owner and b"exchange_child" in (entry / "cmdline").read_bytes():
+                    return int(entry.name)
+    raise AssertionError(f"{owner} runs no test exchange")
 
 
 def _answers(url: str) -> bool:

@@ -300,7 +300,7 @@ async def _exchange(where: Where) -> Check:
     async with AsyncExitStack() as stack:
         urls = exchange_urls(where.exchange) if where.exchange != TEST else None
         if where.exchange == TEST:
-            urls = (await stack.enter_async_context(running_exchange()),)
+            urls = ((await stack.enter_async_context(running_exchange())).url,)
         environ = {**os.environ, "STREAMFORGE_REQUEST_ATTEMPTS": "2", "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "5"}
         environ.pop("STREAMFORGE_EXCHANGE_URL", None)
         if urls is not None:

@@ -24,9 +24,16 @@ class _Ready(msgspec.Struct):
     url: str
 
 
+class RunningExchange(msgspec.Struct, frozen=True):
+    """A test exchange that runs. lost: raises CliError once it has ended although nobody ended it."""
+
+    url: str
+    lost: asyncio.Future[None]
+
+
 @asynccontextmanager
-async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[str]:
-    """The URL of a test exchange that lives as long as the block. arguments: of `python -m streamforge.exchange`."""
+async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[RunningExchange]:
+    """A test exchange that lives as long as the block. arguments: of `python -m streamforge.exchange`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "streamforge.cli.exchange_child", *arguments),
         stdin=asyncio.subprocess.PIPE,
@@ -42,7 +49,12 @@ async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[str]:
             url = msgspec.json.decode(line, type=_Ready).url
         except (TimeoutError, msgspec.MsgspecError) as error:
             raise CliError(f"the test exchange did not start: {await _last_words(process)}") from error
-        yield url
+        lost = asyncio.create_task(_lost(process))
+        try:
+            yield RunningExchange(url, lost)
+        finally:
+            if not lost.cancel() and not lost.cancelled():
+                lost.exception()  # whoever waited was told; nobody else has to be
     finally:
         if process.returncode is None:
             process.terminate()
@@ -54,6 +66,15 @@ async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[str]:
                 await process.wait()
         if process.stdin is not None:
             process.stdin.close()
+
+
+async def _lost(process: asyncio.subprocess.Process) -> None:
+    code = await process.wait()
+    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    raise CliError(
+        f"the test exchange of this command has ended ({how}): run the command again; what was stored stays, and "
+        "workflows under way go on"
+    )
 
 
 async def _last_words(process: asyncio.subprocess.Process) -> str:

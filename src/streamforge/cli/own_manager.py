@@ -26,7 +26,10 @@ HEARTBEAT_S = "0.5"
 
 
 class OwnManager(msgspec.Struct, frozen=True):
-    """A manager that runs here. ended: completes when it has failed. exchange: its base URLs."""
+    """A manager that runs here. exchange: its base URLs.
+
+    ended: completes when it has failed, or its test exchange has.
+    """
 
     url: str
     ended: asyncio.Future[None]
@@ -67,8 +70,11 @@ async def own_manager(
             folder.open()
         if reconcile:
             claim_origin(data, origin_of(exchange, urls))
+        ends: list[asyncio.Future[None]] = []
         if exchange == TEST:
-            urls = (await stack.enter_async_context(running_exchange()),)
+            child = await stack.enter_async_context(running_exchange())
+            urls = (child.url,)
+            ends.append(child.lost)
         environ = {
             "STREAMFORGE_HEARTBEAT_SECONDS": HEARTBEAT_S,
             **os.environ,
@@ -83,7 +89,25 @@ async def own_manager(
         manager = await stack.enter_async_context(running(ports, settings, tokens=tokens, reconcile=reconcile))
         if lock and advertise:
             folder.advertise(manager.url)
-        yield OwnManager(url=manager.url, ended=manager.ended, exchange=settings.exchange.urls)
+        ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))
+        yield OwnManager(url=manager.url, ended=ended, exchange=settings.exchange.urls)
+
+
+@asynccontextmanager
+async def _first_end(ends: list[asyncio.Future[None]]) -> AsyncIterator[asyncio.Future[None]]:
+    """What ends, and how, with the first of `ends`."""
+
+    async def first() -> None:
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            await one
+
+    ended = asyncio.create_task(first())
+    try:
+        yield ended
+    finally:
+        if not ended.cancel() and not ended.cancelled():
+            ended.exception()
 
 
 def configure_logs(*, debug: bool, quiet: bool) -> None:

@@ -103,7 +103,7 @@ def test_a_symbol_that_is_not_listed_is_refused_in_the_words_of_the_exchange(cli
 def test_two_exchanges_are_never_mixed_in_one_folder(cli: Cli) -> None:
     cli.load("BTCUSDT", TYPE, HOUR)
     ran = cli("load", "ETHUSDT", TYPE, HOUR, "--exchange", "binance", "--data", str(cli.data), where=False)
-    assert ran.code == 1
+    assert ran.code == 2
     assert f"{cli.data} holds data of the test exchange, not of Binance, and the two are never mixed" in ran.err
 
 

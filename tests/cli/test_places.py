@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli.errors import CliError, UsageProblem
+from streamforge.cli.errors import UsageProblem
 from streamforge.cli.places import (
     claim_origin,
     data_directory,
@@ -78,7 +78,9 @@ def test_a_folder_keeps_to_the_exchange_of_its_first_load(tmp_path: Path) -> Non
     claim_origin(tmp_path, "test")
     claim_origin(tmp_path, "test")
     assert known_origin(tmp_path) == "test"
-    with pytest.raises(CliError, match=r"holds data of the test exchange, not of Binance, .*--data.*--exchange test"):
+    with pytest.raises(
+        UsageProblem, match=r"holds data of the test exchange, not of Binance, .*--data.*--exchange test"
+    ):
         claim_origin(tmp_path, "binance")
     assert known_origin(tmp_path) == "test"
     assert [path.name for path in tmp_path.iterdir()] == ["origin.json"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from streamforge.cli.errors import CliError, UsageProblem
+from streamforge.cli.errors import UsageProblem
 from streamforge_utils.model.errors import ConfigError
 
 DATA_VARIABLE = "STREAMFORGE_DATA_DIR"
@@ -94,7 +94,7 @@ def known_origin(data: Path) -> str | None:
 
 
 def claim_origin(data: Path, origin: str) -> None:
-    """Let the folder hold data of `origin` only. Raises CliError where it holds another's.
+    """Let the folder hold data of `origin` only. Raises UsageProblem where it holds another's.
 
     Coverage belongs to a series, whoever sent it: mixed, what the test exchange made up would pass for Binance's.
     """
@@ -104,7 +104,7 @@ def claim_origin(data: Path, origin: str) -> None:
         draft.write_text(json.dumps({"exchange": origin}) + "\n", "utf-8")
         draft.replace(data / _ORIGIN_FILE)
     elif known != origin:
-        raise CliError(
+        raise UsageProblem(
             f"{data} holds data of {_called(known)}, not of {_called(origin)}, and the two are never mixed: "
             f"choose another folder with --data, or load from {_called(known)} with --exchange {known}"
         )

@@ -181,7 +181,7 @@ def _check_same_exchange(where: Where, folder: Path, url: str) -> None:
     asked = origin_of(where.exchange, exchange_urls(where.exchange) if where.exchange != "test" else None)
     known = known_origin(folder)
     if known is not None and known != asked:
-        raise CliError(
+        raise UsageProblem(
             f"the manager at {url} already runs on {folder} and loads from another exchange ({known}, not {asked}): "
             "leave --exchange out, or choose another folder with --data"
         )

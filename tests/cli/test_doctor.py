@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,22 @@ def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: C
     assert "this version's format, data of the test exchange" in found["data"]["detail"]
     assert "1 collections" in found["store"]["detail"] or "2 collections" in found["store"]["detail"]
     assert sorted(path for path in loaded.data.iterdir()) == before
+
+
+@pytest.mark.parametrize("topic", ["queue-control", "queue-events"])
+@pytest.mark.parametrize("file", ["log", "groups"])
+def test_broken_files_of_a_topic_that_every_command_needs_fail(
+    loaded: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path, topic: str, file: str
+) -> None:
+    cli = Cli(capsys, tmp_path / "copy", "test")
+    shutil.copytree(loaded.data, cli.data)
+    [broken] = (cli.data / "bus" / "topics" / topic).glob(f"{file}-*.db")
+    broken.write_bytes(b"no database" * 1000)
+    ran = cli("doctor", "--json")
+    assert ran.code == 1
+    bus = checks(ran.json)["bus"]
+    assert bus["verdict"] == "fails"
+    assert str(broken) in bus["detail"]
 
 
 def test_an_exchange_that_does_not_answer_fails_with_what_to_do(cli: Cli) -> None:

@@ -229,17 +229,26 @@ async def _bus(folder: Path, probe: Path) -> Check:
             told = f"Kafka at {kafka.bootstrap_servers} ({kafka.protocol}{user}): {told}"
             told += f"; {len(await bus.topics()) - 1} topics"
         elif (folder / wiring.BUS).is_dir():
-            told += f"; {await _count_topics(folder)} topics"
+            told += f"; {await _look_into_topics(folder)} topics"
     return Check(part="bus", verdict="works", detail=told)
 
 
-async def _count_topics(folder: Path) -> int:
+async def _look_into_topics(folder: Path) -> int:
+    """How many topics there are. Raises what opening those fails with that every manager needs."""
     from streamforge import wiring
-    from streamforge_utils.runtime.settings import DataSettings
+    from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
 
+    needed = {
+        os.environ.get("QUEUE_CONTROL_TOPIC") or CONTROL_TOPIC,
+        os.environ.get("QUEUE_EVENTS_TOPIC") or EVENTS_TOPIC,
+    }
     bus = wiring.make_bus(DataSettings(data_dir=folder))
     try:
-        return len(await bus.topics())
+        names = await bus.topics()
+        for name in sorted(needed.intersection(names)):
+            consumer = await bus.consumer([name])  # without a group it leaves no trace
+            await consumer.poll(1, 0.0)
+        return len(names)
     finally:
         await bus.close()
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,17 +110,35 @@ async def _first_end(ends: list[asyncio.Future[None]]) -> AsyncIterator[asyncio.
             ended.exception()
 
 
-def configure_logs(*, debug: bool, quiet: bool) -> None:
-    """The manager's log lines go to stderr: none if `quiet`, warnings otherwise, all with `debug`."""
+def configure_logs(*, debug: bool, quiet: bool, environ: Mapping[str, str] | None = None) -> None:
+    """The manager's log lines go to stderr: none if `quiet`, warnings otherwise, all with `debug`.
+
+    Their form and, too, whether all are shown is as `environ` (the process's) tells queue-manager; times are UTC.
+    Raises ConfigError.
+    """
     import structlog
 
+    from streamforge.manager.settings import ManagerSettings
+    from streamforge_utils.runtime.environment import read, secrets_of, settings_error
+    from streamforge_utils.runtime.logs import Redactor
+
+    problems: list[str] = []
+    # Where the data lies is not the logs' matter, and need not be in the environment.
+    settings = read(
+        ManagerSettings, {"STREAMFORGE_DATA_DIR": ".", **(os.environ if environ is None else environ)}, problems
+    )
+    if settings is None:
+        raise settings_error(problems)
+    debug = debug or settings.debug
+    console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
     level = logging.DEBUG if debug else logging.CRITICAL if quiet else logging.WARNING
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=False),
+            Redactor(secrets_of(settings)).processor,
+            structlog.dev.ConsoleRenderer(colors=False) if console else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

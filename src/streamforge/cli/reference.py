@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from streamforge.cli.own_manager import HEARTBEAT_S
 from streamforge.cli.reference_cli import cli_page
 from streamforge.cli.reference_http import http_page
 from streamforge.cli.reference_topics import messages_page, topics_page
@@ -85,7 +86,10 @@ def settings_page() -> str:
         "## streamforge",
         _COMMAND_LINE,
         "A manager that a command runs for itself reads the variables of `queue-manager` below, except "
-        "`STREAMFORGE_HOST` and `STREAMFORGE_PORT`.",
+        "`STREAMFORGE_HOST` and `STREAMFORGE_PORT`. Its workers tell their progress every "
+        f"{HEARTBEAT_S} s unless `STREAMFORGE_HEARTBEAT_SECONDS` says otherwise, and it logs warnings only unless "
+        "`STREAMFORGE_DEBUG` does (the manager of `load` and the like, beside which a bar moves, nothing). `up` reads "
+        "`STREAMFORGE_HOST` and `STREAMFORGE_PORT` too.",
     ]
     tables = dict(environments())
     parts += ["## queue-manager", _TOKENS, tables.pop("queue-manager").rstrip()]

@@ -19,7 +19,6 @@ REFUSED: dict[str, tuple[rig.Json, str, str]] = {
     "symbol with a path": ({"symbol": "../../etc"}, "symbol", "characters that no symbol has"),
     "symbol with a line break": ({"symbol": "BTC\nUSDT"}, "symbol", "characters that no symbol has"),
     "symbol with a NUL": ({"symbol": "BTC\x00"}, "symbol", "characters that no symbol has"),
-    "symbol of half a character": ({"symbol": "BTC\ud800"}, "symbol", ""),
     "no symbol": ({"symbol": ""}, "symbol", "1 to 60 characters"),
     "symbol that is too long": ({"symbol": "A" * 61}, "symbol", "1 to 60 characters"),
     "symbol in another script that is not listed": ({"symbol": "测试" * 20}, "symbol", "symbol"),
@@ -34,16 +33,16 @@ REFUSED: dict[str, tuple[rig.Json, str, str]] = {
     "range that is empty": ({"time_range": "2024-08-01:2024-08-01"}, "time_range", "end is not after the start"),
     "range that is reversed": ({"time_range": "2024-08-02:2024-08-01"}, "time_range", "end is not after the start"),
     "range in the future": ({"time_range": TOMORROW}, "time_range", "starts in the future"),
-    "range in the far future": ({"time_range": "9999-12-31"}, "time_range", ""),
+    "range in the far future": ({"time_range": "9999-12-31"}, "time_range", "ends after the year 9999"),
     "range before there was time": ({"time_range": "1066"}, "time_range", "before 1970"),
     "range that is none": ({"time_range": "yesterday"}, "time_range", "is not understood"),
     "range with more behind it": ({"time_range": "2024-08-01; DROP"}, "time_range", "is not understood"),
     "range of three": ({"time_range": "2024:2025:2026"}, "time_range", "is not understood"),
     "no day of the calendar": ({"time_range": "2024-02-30"}, "time_range", "is no date"),
-    "no month of the calendar": ({"time_range": "2024-13"}, "time_range", ""),
+    "no month of the calendar": ({"time_range": "2024-13"}, "time_range", "is no date"),
     "no hour of the day": ({"time_range": "2024-08-01T25:00Z"}, "time_range", "is no date"),
     "range in other digits": ({"time_range": "٢٠٢٤"}, "time_range", "is not understood"),
-    "range that is too long": ({"time_range": "2024-08-01" * 1000}, "time_range", ""),
+    "range that is too long": ({"time_range": "2024-08-01" * 1000}, "time_range", "300"),
     "parameter that is unknown": ({"parameters": {"arango-candles": {"x": 1}}}, "parameters", "is not known"),
     "parameter out of range": ({"parameters": {"loader-api-candles": {"concurrency": 0}}}, "parameters", ">= 1"),
     "parameter of no step": ({"parameters": {"nobody": {}}}, "parameters.nobody", "no step"),
@@ -75,9 +74,8 @@ def test_a_request_that_cannot_become_a_workflow_is_refused_with_its_field_and_t
         headers={"Content-Type": "application/json"},
     )
     _assert_problem(answer.status_code, answer.headers["content-type"], answer.json())
-    assert answer.status_code in (400, 422), answer.text
-    if answer.status_code == 422:
-        assert field in [error["field"] for error in answer.json()["errors"]], answer.text
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [field], answer.text
     assert words in answer.json()["detail"]
     assert len(answer.content) < 4_000, "what was sent is not sent back whole"
 
@@ -93,10 +91,12 @@ def test_a_request_that_cannot_become_a_workflow_is_refused_with_its_field_and_t
         (b'{"symbol": NaN}', "application/json", (400, 422)),
         (b"[" * 100_000, "application/json", (400, 413, 422)),
         (b'{"symbol":"BTCUSDT",' * 5, "application/json", (400, 422)),
+        # Half a character, which no text has.
+        (json.dumps(GOOD | {"symbol": "BTC\ud800"}).encode(), "application/json", (400,)),
         (json.dumps(GOOD).encode(), "text/plain", (415, 422)),
         (json.dumps(GOOD | {"parameters": {"x": "y" * 20_000_000}}).encode(), "application/json", (413,)),
     ],
-    ids=["none", "broken", "list", "null", "no text", "NaN", "deep", "cut", "plain text", "huge"],
+    ids=["none", "broken", "list", "null", "no text", "NaN", "deep", "cut", "half a character", "plain text", "huge"],
 )
 def test_a_body_that_is_no_request_is_refused(
     body: bytes, content_type: str, statuses: tuple[int, ...], manager: rig.Manager

@@ -17,6 +17,7 @@ START_MS, END_MS = 1_722_470_400_000, 1_722_643_200_000
 
 PASSING: dict[str, list[str]] = {
     "429": ["429:retry_after=0,count=1", "429:retry_after=0,after=3,count=2,path=klines"],
+    "429 with a pause": ["429:retry_after=1,count=1", "429:retry_after=1,after=3,count=2,path=klines"],
     "418": ["418:seconds=1,count=1"],
     "500": ["500:count=1", "500:after=3,count=2,path=klines"],
     "502": ["502:count=1", "502:after=3,count=2,path=klines"],

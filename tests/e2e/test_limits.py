@@ -44,8 +44,12 @@ def test_a_pause_that_the_exchange_asks_for_is_seen_and_kept_to(quiet: rig.Excha
     assert [len(step["attempts"]) for step in workflow["steps"]] == [1, 1]
 
 
-def test_a_pause_before_the_workflow_has_a_plan_is_kept_to(quiet: rig.Exchange, manager: rig.Manager) -> None:
-    quiet.switch_on("429:retry_after=2,path=klines,count=1")
+@pytest.mark.parametrize("retry_after", [2, -1], ids=["with a time", "until the next minute"])
+def test_a_pause_before_the_workflow_has_a_plan_is_kept_to(
+    retry_after: int, quiet: rig.Exchange, manager: rig.Manager
+) -> None:
+    _near_the_end_of_a_minute(quiet)
+    quiet.switch_on(f"429:retry_after={retry_after},path=klines,count=1")
     queue_id = _start(manager)
     workflow = manager.wait(queue_id)
     assert workflow["status"] == "finished", manager.story(queue_id)
@@ -56,9 +60,7 @@ def test_a_pause_before_the_workflow_has_a_plan_is_kept_to(quiet: rig.Exchange, 
 
 @pytest.mark.timeout(120)
 def test_without_a_time_the_next_minute_is_waited_for(quiet: rig.Exchange, manager: rig.Manager) -> None:
-    now_ms = quiet.stats()["now_ms"]
-    # The minute ends soon, as the exchange sees it.
-    quiet.set_clock(now_ms - now_ms % MINUTE_MS + MINUTE_MS - 8000)
+    _near_the_end_of_a_minute(quiet)
     quiet.switch_on(f"429:retry_after=-1,{OF_THE_LOADER},count=1")
     queue_id = _start(manager)
     loader = _loader_waits(manager, queue_id, lambda reason: reason == "request weight")
@@ -119,6 +121,12 @@ def test_a_workflow_that_waits_for_the_end_of_a_ban_can_be_stopped(quiet: rig.Ex
     manager.post(f"/queues/{queue_id}/stop")
     assert manager.wait(queue_id, limit_s=20)["status"] == "interrupted"
     assert quiet.requests() == asked
+
+
+def _near_the_end_of_a_minute(exchange: rig.Exchange) -> None:
+    """As the exchange sees it, the minute ends soon."""
+    now_ms = exchange.stats()["now_ms"]
+    exchange.set_clock(now_ms - now_ms % MINUTE_MS + MINUTE_MS - 8000)
 
 
 def _start(manager: rig.Manager) -> str:

@@ -31,6 +31,14 @@ CSV_HEADER = (
     "taker_buy_base_asset_volume,taker_buy_quote_asset_volume"
 )
 COMMAND = (sys.executable, "-m", "streamforge.cli")
+_WITHOUT_OVERRIDE = """
+import ctypes, os, sys
+if os.geteuid() == 0 and ctypes.CDLL(None, use_errno=True).prctl(24, 1, 0, 0, 0):  # PR_CAPBSET_DROP CAP_DAC_OVERRIDE
+    sys.exit("root's right to write everywhere cannot be dropped: " + os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+UNPRIVILEGED = (sys.executable, "-c", _WITHOUT_OVERRIDE, *COMMAND)
+"""The command of a user that the permissions of files bind, root as well."""
 
 
 class Ran(msgspec.Struct, frozen=True):

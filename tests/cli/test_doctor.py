@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.cli.support import Cli, Json
+from tests.cli.support import UNPRIVILEGED, Cli, Json, finished, process
 
 PARTS = ["settings", "disk", "data", "manager", "bus", "store", "launcher", "exchange"]
 
@@ -87,11 +86,12 @@ def test_a_file_where_the_folder_should_be_fails(cli: Cli) -> None:
     assert f"{cli.data} is no folder" in checks(ran.json)["disk"]["detail"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_fails(cli: Cli) -> None:
-    cli.data.mkdir(mode=0o500)
-    ran = cli("doctor", "--json")
-    assert ran.code == 1
+def test_a_folder_that_cannot_be_written_fails(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o500)
+    with process("doctor", "--json", "--data", str(data), "--exchange", "test", command=UNPRIVILEGED) as started:
+        ran = finished(started)
+    assert ran.code == 1, ran.err
     assert checks(ran.json)["disk"]["verdict"] == "fails"
 
 

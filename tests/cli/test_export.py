@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as parquet
 import pytest
 
 from streamforge.cli import exporting
@@ -70,7 +71,6 @@ def test_json_lines_are_the_same_records(loaded: Cli, exchange_url: str) -> None
 
 
 def test_parquet_has_the_same_records_typed(loaded: Cli, exchange_url: str, tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     file = tmp_path / "candles.parquet"
     told = loaded("export", *SERIES, "--output", str(file), "--json").ok().json
     assert told == {"rows": 360, "file": str(file), "format": "parquet", "complete": True, "holes": []}
@@ -173,7 +173,6 @@ def test_the_format_follows_the_option_then_the_file() -> None:
 
 
 def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr("streamforge.cli.writers.PARQUET_ROWS", 10)
     file = tmp_path / "a.parquet"
     with record_writer(Format.PARQUET, file) as writer:

@@ -48,7 +48,3 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Let time pass without anybody sleeping."""
         self._seconds += seconds
-
-    def set_wall(self, now_ms: int) -> None:
-        """Correct the wall clock; monotonic time is not touched."""
-        self._start_ms += now_ms - self.now_ms()

@@ -15,7 +15,6 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.server import serve
 from streamforge_utils.model.candles import encode_candle
-from streamforge_utils.model.events import Event
 from streamforge_utils.ports.bus import Message
 from tests.doubles.candles import candle
 from tests.places import ROOT
@@ -48,10 +47,6 @@ async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
     async with asyncio.timeout(LIMIT_S):
         out, err = await process.communicate()
     return process.returncode or 0, (out + err).decode()
-
-
-def without_pongs(events: list[Event]) -> list[Event]:
-    return [event for event in events if event.event != "pong"]
 
 
 async def test_both_workers_bring_the_exchange_s_candles_to_the_store(rig: Rig) -> None:

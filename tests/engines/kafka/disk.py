@@ -6,7 +6,6 @@ hits nobody else. It lives until `close`, over any number of restarts of the bro
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -54,12 +53,6 @@ class SmallDisk:
     def command(self, command: Sequence[str]) -> list[str]:
         """The command, seeing the small disk."""
         return ["nsenter", f"--target={self._pid}", "--user", "--mount", "--preserve-credentials", *command]
-
-    @property
-    def free_bytes(self) -> int:
-        """What is left on it."""
-        found = os.statvfs(self._inside)
-        return found.f_bavail * found.f_frsize
 
     def fill(self) -> None:
         """Use up what is left: the next write that needs a block gets ENOSPC."""

@@ -10,7 +10,6 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
-from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.bus import Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.worker import Role
@@ -103,29 +102,6 @@ def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, TopicSpec]
             readers=readers,
         ),
     )
-
-
-def loaded_share(workflow: Workflow) -> float:
-    """How much of what is to be loaded the loaders have behind them, 0 to 1, by time."""
-    plan = workflow.plan
-    if plan is None:
-        return 0.0
-    total = sum(_length(text) for text in plan.load)
-    if not total:
-        return 1.0
-    positions = [
-        step.attempt.progress.position or 0 for step in workflow.steps if step.role is Role.LOADER and step.attempt
-    ]
-    reached = min(positions, default=0)
-    done = sum(
-        max(0, min(reached, span.end_ms) - span.start_ms) for span in (parse_time_range(text) for text in plan.load)
-    )
-    return min(1.0, done / total)
-
-
-def _length(text: str) -> int:
-    span = parse_time_range(text)
-    return span.end_ms - span.start_ms
 
 
 def _text(value: object) -> str:

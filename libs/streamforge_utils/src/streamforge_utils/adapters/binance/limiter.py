@@ -49,11 +49,6 @@ class WeightLimiter:
         self._owed = 0  # spent beyond the share by a request that is dearer than it: paid in the minutes after it
         self._address_used = 0
 
-    @property
-    def address_limit(self) -> int:
-        """What the exchange allows the whole address in a minute."""
-        return self._address_limit
-
     def set_share(self, weight_per_minute: int) -> None:
         """The share of this client from now on; calls that wait are judged by it at once. 0 holds them back."""
         self._share = _checked(weight_per_minute)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import json
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, Json, Ran, finished, line, process, until
@@ -101,14 +101,13 @@ def test_the_second_leaves_at_once_and_the_next_manager_goes_on(
         try:
             started.send_signal(signal.SIGINT)
             line(started, "Ctrl-C again leaves at once")
-            began = time.monotonic()
             started.send_signal(signal.SIGINT)
             ran = finished(started)
+            assert set(workers) <= set(workers_of(data)), "it did not wait for them, nor kill them"
         finally:
             for worker in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGCONT)
-    assert time.monotonic() - began < 4
     assert ran.code == 130, ran.err
     assert "as it is: the next manager on its data goes on with it" in ran.err
     cli = Cli(capsys, data, slow_url)
@@ -152,13 +151,15 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
         answers: Json = {}
 
         def answered() -> bool:
+            began = time.monotonic()
             ran = cli("ping", queue_id, *server, "--json", where=False)
+            took = time.monotonic() - began
             answers.update(ran.json["answers"])
+            assert all(0 < seconds < took for seconds in answers.values() if seconds is not None)
             return ran.code == 0 and None not in answers.values()
 
         until(answered)
         assert len(answers) == 2
-        assert all(0 < seconds < 2 for seconds in answers.values())
         assert " ms" in cli("ping", queue_id).ok().out
         refused = cli("rm", queue_id, "--yes")
         assert refused.code == 1
@@ -307,7 +308,7 @@ def test_a_port_that_the_test_exchange_cannot_have_is_named(
     async def forbidden(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "create_server", forbidden)
+    monkeypatch.setattr(web.TCPSite, "start", forbidden)
     refused = cli("exchange", "--port", "80", where=False)
     assert refused.code == 2
     assert "cannot listen on port 80" in refused.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -186,9 +187,11 @@ def test_two_loaders_share_the_weight_pong_and_leave_a_third_workflow_pending(
     assert [step["attempts"] for step in stopped["steps"]] == [[], []]
     assert manager.events(three) == []
 
+    began = time.monotonic()
     answers = manager.api.post(f"/queues/{one}/ping").json()["answers"]
+    took = time.monotonic() - began
     assert sorted(answers) == sorted(step["telemetry_id"] for step in manager.show(one)["steps"])
-    assert all(seconds is not None and seconds < 2 for seconds in answers.values())
+    assert all(seconds is not None and 0 < seconds < took for seconds in answers.values())
 
     def dealt(queue_id: str, weights: list[int]) -> None:
         rig.eventually(

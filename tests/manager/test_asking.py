@@ -117,7 +117,9 @@ async def test_following_ends_with_the_workflow(world: World) -> None:
 
     following = asyncio.create_task(follow())
     await world.parts.history.append([(queue_id, 1, encode_event(said(workflow, SINK, "loading")))])
-    await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not seen:  # noqa: ASYNC110 - it is heard by following alone
+            await asyncio.sleep(0.001)
     await world.parts.workflows.change(queue_id, lambda w: replace(w, status=Status.FINISHED, ended_ms=NOW))
     await world.parts.history.append([(queue_id, 2, encode_event(said(workflow, SINK, "finished")))])
     await asyncio.wait_for(following, 20)

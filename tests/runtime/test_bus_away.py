@@ -10,7 +10,7 @@ from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.runtime import supervisor as life
 from streamforge_utils.runtime import telemetry
 from tests.doubles.faulty import always, times
-from tests.runtime.rig import EVENTS, Ctx, Rig, last, nothing, words, worker
+from tests.runtime.rig import EVENTS, Ctx, Rig, last, nothing, until, words, worker
 
 
 async def test_a_bus_that_is_away_for_a_moment_costs_nothing(rig: Rig) -> None:
@@ -59,7 +59,7 @@ async def test_a_send_that_never_returns_does_not_keep_the_worker(rig: Rig, monk
 
     async def run(ctx: Ctx) -> None:
         rig.bus.held[EVENTS] = asyncio.Event()
-        await asyncio.sleep(0.1)
+        await until(lambda: rig.bus.waiting > 0)
 
     assert await rig.live(worker(run)) == 1
 

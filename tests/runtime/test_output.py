@@ -13,7 +13,7 @@ from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker import Use
 from tests.doubles.faulty import times
 from tests.doubles.manualclock import ManualClock
-from tests.runtime.rig import TOPIC, NoParameters, Rig, last, words, worker
+from tests.runtime.rig import TOPIC, NoParameters, Rig, last, until, words, worker
 
 Ctx = Context[NoParameters]
 RECORDS = [(b"%d" % number, b"v%d" % number) for number in range(12_000)]
@@ -86,18 +86,22 @@ async def test_readers_that_are_gone_are_an_error_in_the_end(rig: Rig, monkeypat
 
 async def test_a_write_under_way_is_counted_before_the_interrupted_marker(rig: Rig) -> None:
     rig.bus.held[TOPIC] = asyncio.Event()
-    writing = asyncio.Event()
+    tasks: list[asyncio.Task[object] | None] = []
 
     async def run(ctx: Ctx) -> None:
-        writing.set()
+        tasks.append(asyncio.current_task())
         await ctx.output.write([(b"k", b"v")])
         raise AssertionError("not reached: it was stopped")
 
     supervisor = rig.supervisor(worker(run, Use.OUTPUT))
     running = asyncio.create_task(supervisor.run())
-    await writing.wait()
+    await until(lambda: rig.bus.waiting == 1)
     supervisor.stop.by_command()
-    await asyncio.sleep(0.05)
+    (task,) = tasks
+    assert task is not None
+    await until(lambda: task.cancelling() > 0)
+    await asyncio.sleep(0)  # one turn of the loop, in which the write hears of it
+    assert rig.bus.waiting == 1
     rig.bus.held.pop(TOPIC).set()
     assert await running == 0
     found = await rig.read(TOPIC)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.worker import Use
+from tests.doubles.manualclock import ManualClock
 from tests.runtime.rig import CONTROL, EVENTS, Ctx, Rig, forever, last, markers, nothing, until, words, worker
 
 
@@ -46,17 +48,23 @@ async def test_a_worker_that_hears_no_manager_ends_by_itself_and_is_worth_anothe
     assert "no command was heard for" in last.message
 
 
-async def test_a_worker_that_is_pinged_goes_on(rig: Rig) -> None:
-    rig.environment["STREAMFORGE_ORPHAN_SECONDS"] = "2"
+async def test_a_worker_that_is_pinged_goes_on(tmp_path: Path) -> None:
+    clock = ManualClock()
+    rig = Rig(tmp_path, clock)
+    await rig.prepare()
+    rig.environment["STREAMFORGE_ORPHAN_SECONDS"] = "10"
     supervisor = rig.supervisor(worker(forever))
     running = asyncio.create_task(supervisor.run())
     await rig.until_event("started")
-    for _ in range(25):
+    for number in (1, 2, 3, 4):
         await rig.command("ping", queue_id="*")
-        await asyncio.sleep(0.1)  # longer than the limit in all
+        await rig.until_event("pong", number)
+        clock.advance(6)  # longer than the limit in all, but not between two
+        await clock.sleeping(2)  # heartbeats, and the look for the owner, which found one
     assert not running.done()
     await rig.command("stop")
     assert await running == 0
+    await rig.close()
 
 
 @pytest.mark.parametrize("fields", [{}, {"queue_id": "*"}, {"target": "dummy"}, {"telemetry_id": "dummy__abc123"}])

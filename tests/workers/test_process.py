@@ -1,4 +1,4 @@
-"""Workers as real processes: exit codes, signals, kill -9, bad settings, the time until `started`."""
+"""Workers as real processes: exit codes, signals, kill -9, bad settings, the time of `started`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from tests.runtime.rig import COLLECTION, TOPIC, Rig, last, words
 REPOSITORY = ROOT
 START = 1_722_470_400_000
 LIMIT_S = 30.0
-STARTED_LIMIT_S = 5.0
-"""Generous: other tests share the machine. A quiet machine takes 0.2 to 0.3 s."""
 
 
 async def start(environment: Mapping[str, str], *arguments: str, cwd: Path | None = None) -> asyncio.subprocess.Process:
@@ -67,13 +65,14 @@ async def test_both_workers_bring_the_exchange_s_candles_to_the_store(rig: Rig) 
         assert said[-1].finished
 
 
-async def test_started_is_said_soon_after_the_process_began(rig: Rig) -> None:
+async def test_started_carries_when_it_was_said(rig: Rig) -> None:
     begun = time.time()
     process = await sink(rig)
     event = (await rig.until_event("started"))[0]
+    heard = time.time()
     process.terminate()
     assert (await ended(process))[0] == 1
-    assert event.timestamp - begun < STARTED_LIMIT_S
+    assert begun < event.timestamp < heard
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -11,7 +11,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -341,39 +340,6 @@ async def test_a_lock_held_for_too_long_is_retryable(directory: Path, monkeypatc
     blocker.close()
     await store.put("workflow", "b", b"{}", expected=None)
     await store.close()
-
-
-async def test_ten_thousand_states_are_found_quickly(store: EmbeddedStore, directory: Path) -> None:
-    await store.put("workflow", "wf", b"{}", expected=None)
-    with sqlite3.connect(directory / "states.db") as connection:
-        for serial in range(10_000):
-            labels = {"status": ("running", "finished", "error")[serial % 3], "symbol": f"S{serial % 50}", "type": "x"}
-            id = f"wf-{serial:05d}"
-            connection.execute(
-                "INSERT INTO states (kind, id, revision, created_ms, labels, body) "
-                "VALUES ('workflow', ?, ?, ?, '{}', ?)",
-                (id, serial + 10, serial, b"{}" * 500),
-            )
-            connection.executemany(
-                "INSERT INTO labels (kind, name, value, created_ms, id) VALUES ('workflow', ?, ?, ?, ?)",
-                [(*label, serial, id) for label in labels.items()],
-            )
-    connection.close()
-    questions = [
-        {},
-        {"status": ["running", "error"]},
-        {"status": ["running", "finished", "error"], "type": ["x"]},
-        {"symbol": [f"S{n}" for n in range(0, 50, 2)], "status": ["error"], "type": ["x", "y"]},
-        {"symbol": ["S1", "S2"], "status": ["none"]},
-    ]
-    for where in questions:
-        for after in (None, "wf-00500"):
-            cost = []
-            for _ in range(5):
-                before = time.perf_counter()
-                await store.find("workflow", where=where, after=after)
-                cost.append(time.perf_counter() - before)
-            assert min(cost) < 0.02, where  # typically 0.003
 
 
 async def test_a_flush_brings_what_another_store_has_written_to_the_disk(

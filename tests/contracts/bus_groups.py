@@ -1,0 +1,197 @@
+"""The contract of a bus, its second half: groups of consumers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import pytest
+
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.ports.bus import (
+    Bus,
+    Consumer,
+    Message,
+    Received,
+    Retention,
+    Start,
+    TopicPartition,
+    TopicSpec,
+)
+from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, numbered, read, values
+from tests.contracts.bus_remote import line, remote
+
+
+class BusGroupContract(BusFixtures):
+    """Groups, committed offsets, lag and the cap."""
+
+    async def test_a_group_resumes_at_the_committed_offset(self, bus: BusWithAdmin, topic: str) -> None:
+        await (await bus.producer()).send(topic, numbered(20))
+        first = await bus.consumer([topic], group="group")
+        assert values(await read(first, 8, self.patience_s)) == list(range(8))
+        await first.commit({TopicPartition(topic, 0): 5})
+        await first.close()
+        second = await bus.consumer([topic], group="group")
+        assert values(await read(second, 15, self.patience_s)) == list(range(5, 20))
+
+    async def test_what_was_not_committed_is_read_again(self, bus: BusWithAdmin, topic: str) -> None:
+        await (await bus.producer()).send(topic, numbered(3))
+        for _ in range(2):
+            consumer = await bus.consumer([topic], group="group")
+            assert values(await read(consumer, 3, self.patience_s)) == [0, 1, 2]
+            await consumer.close()
+
+    async def test_groups_do_not_disturb_each_other(self, bus: BusWithAdmin, topic: str) -> None:
+        await (await bus.producer()).send(topic, numbered(4))
+        for group in ("one", "two"):
+            consumer = await bus.consumer([topic], group=group)
+            assert values(await read(consumer, 4, self.patience_s)) == [0, 1, 2, 3]
+            await consumer.commit({TopicPartition(topic, 0): 4})
+
+    async def test_start_latest_of_a_group_counts_from_its_first_member_on(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        await producer.send(topic, numbered(3))
+        first = await bus.consumer([topic], group="group", start=Start.LATEST)
+        await producer.send(topic, numbered(1, first=3))
+        assert values(await read(first, 1, self.patience_s)) == [3]
+        await first.commit({TopicPartition(topic, 0): 4})
+        await first.close()
+        await producer.send(topic, numbered(1, first=4))
+        second = await bus.consumer([topic], group="group", start=Start.LATEST)
+        assert values(await read(second, 1, self.patience_s)) == [4]
+
+    async def test_a_consumer_without_a_group_cannot_commit(self, bus: BusWithAdmin, topic: str) -> None:
+        consumer = await bus.consumer([topic])
+        with pytest.raises(PermanentError, match="group"):
+            await consumer.commit({TopicPartition(topic, 0): 1})
+
+    async def test_a_time_to_start_at_is_not_for_groups(self, bus: BusWithAdmin, topic: str) -> None:
+        with pytest.raises(PermanentError, match="group"):
+            await bus.consumer([topic], group="group", start_time_ms=1)
+
+    async def test_two_members_share_the_partitions(self, bus: BusWithAdmin, other: BusWithAdmin, wide: str) -> None:
+        members = [await bus.consumer([wide], group="group"), await other.consumer([wide], group="group")]
+        producer = await bus.producer()
+        seen: list[dict[int, set[int]]] = [{}, {}]
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self.patience_s
+        number = 0
+        # They share once each has read something that the other one has not, and everything was read by somebody.
+        while loop.time() < give_up and not (seen[0] and seen[1]):
+            await producer.send(wide, numbered(8, first=number, key=None))
+            number += 8
+            for member, mine in zip(members, seen, strict=True):
+                for message in await member.poll(100, 0.05):
+                    mine.setdefault(message.partition, set()).add(int(message.value))
+        while loop.time() < give_up and _read_by(seen) != set(range(number)):
+            for member, mine in zip(members, seen, strict=True):
+                for message in await member.poll(100, 0.05):
+                    mine.setdefault(message.partition, set()).add(int(message.value))
+        assert seen[0]
+        assert seen[1]
+        assert _read_by(seen) == set(range(number))
+
+    async def test_a_member_that_closes_is_replaced_from_the_committed_offset(
+        self, bus: BusWithAdmin, other: BusWithAdmin, topic: str
+    ) -> None:
+        await (await bus.producer()).send(topic, numbered(10))
+        owner, waiting = await self._owner_and_waiting(bus, other, topic)
+        await owner.commit({TopicPartition(topic, 0): 4})
+        await owner.close()
+        assert values(await read(waiting, 6, self.patience_s)) == [4, 5, 6, 7, 8, 9]
+
+    async def test_a_member_that_is_killed_is_replaced(self, bus: BusWithAdmin, topic: str, factory: Factory) -> None:
+        await (await bus.producer()).send(topic, numbered(10))
+        async with remote(factory, "member", topic, "group", "commits") as process:
+            assert await line(process) == "ready"
+            assert [await line(process) for _ in range(10)] == [f"0 {number}" for number in range(10)]
+            waiting = await bus.consumer([topic], group="group")
+            process.kill()
+            await process.wait()
+            await (await bus.producer()).send(topic, numbered(3, first=10))
+            received = values(await read(waiting, 3, self.takeover_s))
+        assert received == [10, 11, 12]
+
+    async def test_a_late_commit_of_a_partition_that_was_lost_is_refused(
+        self, bus: BusWithAdmin, other: BusWithAdmin, wide: str
+    ) -> None:
+        producer = await bus.producer()
+        await producer.send(wide, numbered(40, key=None))
+        first = await bus.consumer([wide], group="group")
+        await read(first, 40, self.patience_s)
+        second = await other.consumer([wide], group="group")
+        taken: list[Received] = []
+        give_up = asyncio.get_running_loop().time() + self.patience_s
+        while not taken and asyncio.get_running_loop().time() < give_up:
+            taken += await second.poll(1, 0.2)
+            if self.hands_over_in_poll:
+                assert not await first.poll(1, 0)
+        assert taken  # the second one has partitions now
+        with pytest.raises(RetryableError, match="another member"):
+            await first.commit({TopicPartition(wide, taken[0].partition): 10})
+        await second.commit({TopicPartition(wide, taken[0].partition): taken[0].offset + 1})
+
+    async def test_lag_counts_what_is_not_committed(self, bus: BusWithAdmin, wide: str) -> None:
+        producer = await bus.producer()
+        assert (await bus.lag(wide, "group")).records == 0
+        assert (await bus.lag(wide, "group")).seconds == 0
+        await producer.send(wide, numbered(40, key=None))
+        lag = await bus.lag(wide, "group")
+        assert lag.records == 40
+        assert 0 <= lag.seconds < 60
+        consumer = await bus.consumer([wide], group="group")
+        received = await read(consumer, 40, self.patience_s)
+        assert (await bus.lag(wide, "group")).records == 40
+        ends = {m.partition: m.offset + 1 for m in received}
+        await consumer.commit({TopicPartition(wide, 0): ends[0] - 2})
+        assert (await bus.lag(wide, "group")).records == 40 - ends[0] + 2
+        await consumer.commit({TopicPartition(wide, number): end for number, end in ends.items()})
+        lag = await bus.lag(wide, "group")
+        assert (lag.records, lag.seconds) == (0, 0)
+
+    async def test_a_full_topic_makes_the_producer_wait_until_its_reader_has_committed(
+        self, bus: BusWithAdmin, other: BusWithAdmin
+    ) -> None:
+        name = f"contract-cap-{secrets.token_hex(6)}"
+        await bus.create_topic(
+            TopicSpec(name=name, retention=Retention.CONSUMED, max_bytes=200_000, readers=("slow", "fast"))
+        )
+        producer = await bus.producer()
+        messages = [Message(b"%d" % number, b"%07d" % number + b"x" * 993) for number in range(1000)]
+        sending = asyncio.create_task(producer.send(name, messages))
+        fast, slow = await bus.consumer([name], group="fast"), await other.consumer([name], group="slow")
+        place = TopicPartition(name, 0)
+        ahead = await read(fast, 100, self.patience_s)
+        await fast.commit({place: ahead[-1].offset + 1})
+        await asyncio.wait({sending}, timeout=self.settling_s)
+        assert not sending.done()
+        # Nothing was trimmed below the slowest: the other group still reads all from the first message on.
+        received: list[Received] = []
+        while len(received) < 1000:
+            fresh = await read(slow, 1, self.patience_s) + list(await slow.poll(1000, 0))
+            assert fresh, f"stuck after {len(received)} messages"
+            received += fresh
+            await slow.commit({place: received[-1].offset + 1})
+            for message in await fast.poll(1000, 0):
+                await fast.commit({place: message.offset + 1})
+        async with asyncio.timeout(self.patience_s):
+            await sending
+        assert [message.offset for message in received] == list(range(1000))
+        assert [int(message.value[:7]) for message in received] == list(range(1000))
+        await bus.delete_topic(name)
+
+    async def _owner_and_waiting(self, bus: Bus, other: Bus, topic: str) -> tuple[Consumer, Consumer]:
+        """Two members of a group over one partition: the one that reads it, and the one that waits for it."""
+        first = await bus.consumer([topic], group="group")
+        await read(first, 1, self.patience_s)
+        second = await other.consumer([topic], group="group")
+        for _ in range(100):
+            for owner, waiting in ((first, second), (second, first)):
+                await waiting.poll(1, 0)
+                if await owner.poll(1, 0.05):
+                    return owner, waiting
+        raise AssertionError("none of the members owns the partition")
+
+
+def _read_by(members: list[dict[int, set[int]]]) -> set[int]:
+    return {number for mine in members for numbers in mine.values() for number in numbers}

@@ -35,6 +35,7 @@ class Ear:
         self._log = log or _to_structlog
         self._lock = threading.Lock()
         self._trouble: StreamForgeError | None = None
+        self._guessed = False
         self._unsure: dict[str, int] = {}
         self._logged: dict[str, float] = {}
         self.connected = False
@@ -56,11 +57,19 @@ class Ear:
             self.down = False
             self.untrusted = False
             self._trouble = None
+            self._guessed = False
             self._unsure.clear()
 
     def check(self) -> None:
-        """Raises ConfigError if no connection will ever come about."""
+        """Raises ConfigError if no connection will ever come about, and RetryableError if that is a guess: once, so
+        that who tries again begins anew.
+        """
         trouble = self._trouble
+        if self._guessed and trouble is not None:
+            with self._lock:
+                self._trouble, self._guessed = None, False
+                self._unsure.clear()
+            raise trouble
         if isinstance(trouble, ConfigError) and not self.untrusted_for_now:
             raise trouble
 
@@ -119,6 +128,7 @@ class Ear:
                 return  # a refusal is worth more than a closed connection
             if self._trouble is not None and rule is UNREACHABLE:
                 return
+            self._guessed = not rule.sure
             self._trouble = told(rule, About(what="connect"), self._connection, self._role, text)
 
     def _say(self, level: int, text: str, name: str) -> None:

@@ -12,6 +12,8 @@ PY := $(BIN)/python
 STAMP := $(VENV)/.setup-done
 # Processes that run tests side by side (many tests wait, so more than two cores have use for); 0 runs them in pytest's own process (for a debugger).
 WORKERS ?= 3
+# The same for tests on engines, each of which has engines of its own.
+ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
@@ -36,7 +38,7 @@ test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some 
 
 test-engines: $(STAMP) ## run the tests that need a real engine (Kafka: Java 17, Maven, kcat); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
-	@$(PY) -m pytest tests/engines $(ARGS)
+	@$(PY) -m pytest tests/engines -n $(ENGINE_WORKERS) $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)

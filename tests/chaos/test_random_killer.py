@@ -79,7 +79,7 @@ async def _run(keeper: ManagerKeeper, killer: Killer, client: httpx.AsyncClient,
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
         (await client.delete(f"{exchange}/control/faults")).raise_for_status()
-        workflows = await api.until_ended(queue_ids, END_WITHIN_S)
+        workflows = await api.until_ended(queue_ids, busenv.patience(END_WITHIN_S))
         took_s = time.monotonic() - began
     finally:
         for task in (killing, working, *watching):

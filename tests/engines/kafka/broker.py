@@ -29,7 +29,7 @@ from tests.engines.kafka.proxy import Proxy
 from tests.engines.kafka.tls import Authority
 from tests.engines.ports import free_ports
 
-START_LIMIT_S = 60.0
+START_LIMIT_S = 120.0
 STOP_LIMIT_S = 30.0
 FORMAT_LIMIT_S = 60.0
 ADMIN_LIMIT_S = 15.0

@@ -94,6 +94,16 @@ def test_the_time_at_which_a_step_goes_on_is_told_but_makes_no_reason_new(capsys
     assert told.after(9, waiting("2024-08-01T00:00:16Z")) == 0
 
 
+def test_what_was_there_before_counts_and_100_percent_is_when_all_is_there() -> None:
+    assert summary(workflow(progress=stored(0, records_there=30_000))).startswith(
+        "running, 30,000 of 555,600 (5 %), 30,000 of them stored before"
+    )
+    assert summary(workflow(progress=stored(525_599))) == "running, 525,599 of 525,600 (99 %)"
+    assert "(100 %), proving that it is complete" in summary(workflow(progress=stored(525_600)))
+    step = {"target": "arango-candles", "role": "sink", "telemetry_id": "t", "status": "finished"}
+    assert summary(workflow(progress=stored(525_000), steps=[step])).endswith("(99 %), proving that it is complete")
+
+
 def test_each_attempt_tells_its_own_records_and_all_together_have_a_line() -> None:
     def step(*records: int) -> views.Step:
         attempts = [{"number": n, "status": "error", "progress": {"records": r}} for n, r in enumerate(records, 1)]

@@ -77,13 +77,26 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"steps": steps(LOADER)}, "targets", SINK),
     ({"steps": steps(SINK)}, "targets", LOADER),
     ({"steps": steps(LOADER, SINK, SINK)}, "targets", "twice"),
-    ({"steps": steps(LOADER, "nobody")}, "targets", "'nobody' is not known"),
+    ({"steps": steps(LOADER, "nobody")}, "targets", "'nobody' is not known: for api_candles_1m choose from"),
     ({"steps": steps(LOADER, "../../etc/passwd")}, "targets", "not known"),
     ({"steps": steps(StepRequest(target=LOADER, image="a b"), SINK)}, "image", "no name of an image"),
     ({"steps": steps(StepRequest(target=LOADER, image="-x"), SINK)}, "image", "no name of an image"),
     ({"steps": steps(StepRequest(target=LOADER, parameters={"speed": 1}), SINK)}, "parameters", "concurrency"),
-    ({"steps": steps(StepRequest(target=LOADER, parameters={"concurrency": 0}), SINK)}, "parameters", ">= 1"),
-    ({"steps": steps(StepRequest(target=LOADER, parameters={"concurrency": "4"}), SINK)}, "parameters", "int"),
+    (
+        {"steps": steps(StepRequest(target=LOADER, parameters={"concurrency": 0}), SINK)},
+        "parameters",
+        "'concurrency' of loader-api-candles is 0: it must be a whole number, at least 1",
+    ),
+    (
+        {"steps": steps(StepRequest(target=LOADER, parameters={"concurrency": "4"}), SINK)},
+        "parameters",
+        '"4": it must be a whole number',
+    ),
+    (
+        {"steps": steps(LOADER, StepRequest(target=SINK, parameters={"store_patience_seconds": -1}))},
+        "parameters",
+        "is -1: it must be a number, at least 0",
+    ),
     ({"collection": "1a"}, "collection_name", "begin with a letter"),
     ({"collection": "a/b"}, "collection_name", "digits"),
     ({"collection": "a" * 257}, "collection_name", "at most 256"),
@@ -98,3 +111,11 @@ def test_refusals_name_the_field_and_what_is_acceptable(fields: dict[str, Any], 
         asked(**fields)
     assert refused.value.field == field
     assert words in str(refused.value)
+
+
+def test_a_choice_of_targets_offers_only_what_a_workflow_may_have() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        asked(steps=steps(LOADER, "nobody"))
+    offered = str(refused.value).rpartition("choose from ")[2].split(", ")
+    assert sorted(offered) == sorted([LOADER, SINK])
+    asked(steps=steps(*offered))

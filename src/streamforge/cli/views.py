@@ -45,14 +45,25 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a workflow is."""
+    """How far a workflow is. expected and stored leave out what was there before it was planned."""
 
     records_expected: int | None = None
     records_stored: int = 0
+    records_there: int = 0
     records_refused: int = 0
     share: float | None = None
     rate: float = 0.0
     eta_seconds: float | None = None
+
+    @property
+    def of(self) -> int | None:
+        """Records of the whole range that can be had."""
+        return None if self.records_expected is None else self.records_expected + self.records_there
+
+    @property
+    def stored(self) -> int:
+        """Records of the whole range that are stored."""
+        return self.records_stored + self.records_there
 
 
 class AttemptProgress(msgspec.Struct, frozen=True):

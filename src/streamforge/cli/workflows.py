@@ -85,8 +85,8 @@ def _cells(workflow: views.Workflow) -> dict[str, str | Text]:
         "queue_id": workflow.queue_id,
         "status": output.styled(workflow.status),
         "range": output.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
-        "stored": output.number(workflow.progress.records_stored),
-        "of": output.number(workflow.progress.records_expected) or "?",
+        "stored": output.number(workflow.progress.stored),
+        "of": output.number(workflow.progress.of) or "?",
         "created": output.moment(workflow.created_at),
     }
 

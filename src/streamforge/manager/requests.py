@@ -97,7 +97,9 @@ def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
     for step in steps:
         if step.target not in known:
             raise InvalidInput(
-                "targets", f"target {step.target[:80]!r} is not known: choose from {', '.join(sorted(known))}"
+                "targets",
+                f"target {step.target[:80]!r} is not known: for {type_name} choose from "
+                f"{', '.join(default_targets(type_name))}",
             )
         if step.target in seen:
             raise InvalidInput("targets", f"target {step.target!r} is named twice: a workflow has one step of a target")
@@ -131,8 +133,28 @@ def _checked_step(step: StepRequest) -> StepRequest:
         try:
             parameters[name] = msgspec.to_builtins(msgspec.convert(value, fields[name].type))
         except msgspec.ValidationError as error:
-            raise InvalidInput("parameters", f"parameter {name!r} of {step.target}: {error}") from error
+            raise InvalidInput(
+                "parameters",
+                f"parameter {name!r} of {step.target} is {_shown(value)}: it must be {_acceptable(fields[name].type)}",
+            ) from error
     return msgspec.structs.replace(step, parameters=parameters)
+
+
+def _shown(value: object) -> str:
+    text = msgspec.json.encode(value, enc_hook=repr).decode(errors="replace")
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _acceptable(kind: Any) -> str:
+    """What a parameter of this type may be."""
+    schema = msgspec.json.schema(kind)
+    words = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "text"}
+    text = words.get(schema.get("type", ""), f"as GET /targets describes it ({schema})")
+    limits = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    said = [f"{word} {schema[name]}" for name, word in limits.items() if name in schema]
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    return ", ".join([text, " and ".join(said)]) if said else text
 
 
 def _check_collection(name: str) -> None:

@@ -124,7 +124,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     exchange_now_ms: its clock then. load: ranges to be loaded, as texts, sorted, disjoint.
     settled: segments with a verdict that needs no loading (closed, pending). phase_ms: a known open time, for `3d`.
-    expected: bars of the grid inside `load`.
+    expected: bars of the grid inside `load`. there: bars of the rest that coverage knows as stored.
     """
 
     exchange_now_ms: int
@@ -132,6 +132,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settled: tuple[Segment, ...] = ()
     phase_ms: int | None = None
     expected: int = 0
+    there: int = 0
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,11 +101,11 @@ async def test_what_is_covered_is_left_out_and_again_loads_it_all() -> None:
     )
     plan = await plan_of(exchange(), "2024-08-01", known)
     assert plan.load == ("2024-08-01T07:00Z:2024-08-01T20:00Z", "2024-08-01T21:00Z:2024-08-02")
-    assert plan.expected == 16
+    assert (plan.expected, plan.there) == (16, 7), "of the range alone, and nothing where the exchange has nothing"
     plan = await plan_of(exchange(), "2024-08-01", known, again=True)
-    assert plan.load == ("2024-08-01:2024-08-02",)
+    assert (plan.load, plan.expected, plan.there) == (("2024-08-01:2024-08-02",), 24, 0)
     plan = await plan_of(exchange(), "2024-08-01", (known_as("2024", Verdict.STORED),))
-    assert (plan.load, plan.settled) == ((), ())
+    assert (plan.load, plan.settled, plan.there) == ((), (), 24)
 
 
 @pytest.mark.parametrize("text", ["2024-08-01T12:10Z:2024-08-01T12:20Z", "2024-08-01T12:00:01Z:2024-08-01T13:00Z"])

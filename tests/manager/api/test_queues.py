@@ -20,6 +20,7 @@ async def test_show_gives_steps_attempts_and_progress_with_values(
     assert body["progress"] == {
         "records_expected": 1440,
         "records_stored": 720,
+        "records_there": 0,
         "records_refused": 0,
         "share": 0.5,
         "rate": 144.0,

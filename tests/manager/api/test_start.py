@@ -40,6 +40,7 @@ async def test_start_answers_202_with_the_workflow_and_its_place(
     assert body["progress"] == {
         "records_expected": None,
         "records_stored": 0,
+        "records_there": 0,
         "records_refused": 0,
         "share": None,
         "rate": 0.0,

@@ -52,6 +52,67 @@ def test_what_was_refused_is_told_until_it_was_replayed(workflow: Workflow) -> N
     assert refused(first, second, replace(replayed, last_word="finished")) == 1
 
 
+def _attempts(workflow: Workflow, *progress: Progress, first: int = 1) -> Workflow:
+    step = workflow.step(SINK)
+    assert step is not None
+    attempts = tuple(
+        replace(step.attempts[0], number=number, planned_ms=workflow.created_ms + number, progress=found)
+        for number, found in enumerate(progress, first)
+    )
+    return workflow.with_step(replace(step, attempts=attempts))
+
+
+def _counted(workflow: Workflow) -> tuple[int, int]:
+    """Records stored, and those of the sink's step."""
+    view = workflow_view(workflow)
+    return view.progress.records_stored, next(step.records for step in view.steps if step.target == SINK)
+
+
+def test_what_a_sink_reads_again_after_a_kill_counts_once(workflow: Workflow) -> None:
+    # It had committed 300 of its 400, was killed, began anew at 300 and is at 700.
+    killed = Progress(records=400, position=299)
+    assert _counted(_attempts(workflow, killed, Progress(records=400, position=699, unchanged=100))) == (700, 700)
+    # It had stored 150 more than it could tell before it was killed: they are not lost.
+    silent = Progress(records=250, position=249)
+    assert _counted(_attempts(workflow, silent, Progress(records=400, position=649, unchanged=150))) == (650, 650)
+    late = Progress(records=450, position=699, unchanged=50)
+    assert _counted(_attempts(workflow, Progress(records=300, position=249), late)) == (700, 700)
+    # What was refused has a place in the topic, but is not stored.
+    refused = Progress(records=390, position=699, unchanged=100, refused=10)
+    assert _counted(_attempts(workflow, killed, refused)) == (690, 690)
+
+
+def test_what_all_was_there_counts_too_where_it_is_loaded_again(workflow: Workflow) -> None:
+    again = replace(workflow, again=True)
+    halves = Progress(records=400, position=299, unchanged=400), Progress(records=400, position=699, unchanged=400)
+    assert _counted(_attempts(again, *halves)) == (700, 700)
+
+
+def test_a_later_round_begins_in_the_topic_where_the_one_before_it_ended(workflow: Workflow) -> None:
+    found = _attempts(
+        workflow,
+        Progress(records=500, position=499),
+        Progress(records=200, position=650),
+        Progress(records=100, position=750, unchanged=50),
+    )
+    step = found.step(SINK)
+    assert step is not None
+    # 250 records, and the marker at the end of the first round.
+    assert progress_of(found.with_step(replace(step, round_from=2))).records_stored == 251
+
+
+def test_where_the_beginning_is_forgotten_attempts_add_up(workflow: Workflow) -> None:
+    later = Progress(records=5, position=9), Progress(records=6, position=12)
+    assert progress_of(_attempts(workflow, *later, first=51)).records_stored == 11
+
+
+def test_what_was_there_before_is_told_beside_what_is_loaded(workflow: Workflow) -> None:
+    assert workflow.plan is not None
+    found = progress_of(replace(workflow, plan=replace(workflow.plan, there=300)))
+    assert (found.records_expected, found.records_there) == (1440, 300)
+    assert progress_of(replace(workflow, plan=None)).records_there == 0
+
+
 def test_what_the_loader_has_sent_is_not_what_is_stored(workflow: Workflow) -> None:
     assert progress_of(_with_attempts(workflow, "loader-api-candles", 1440)).records_stored == 720
 

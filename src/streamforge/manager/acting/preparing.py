@@ -6,6 +6,8 @@ not turn data into "before the listing".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from streamforge.manager.deciding.ranges import joined
@@ -62,7 +64,8 @@ async def prepare(
     if start_ms >= end_ms:
         return Plan(exchange_now_ms=now_ms, load=(), settled=tuple(settled), phase_ms=phase_ms)
     wanted = TimeRange(start_ms, end_ms)
-    ranges = [wanted] if again else lacking(overlay(known, settled), wanted)
+    known = tuple(overlay(known, settled))
+    ranges = [wanted] if again else lacking(known, wanted)
     # Where no bar opens there is nothing to have: shorter than a bar, and not at its beginning.
     barless = [r for r in ranges if not len(interval.grid(r.start_ms, r.end_ms, phase_ms))]
     settled += [_segment(r.start_ms, r.end_ms, Verdict.EXCHANGE) for r in barless]
@@ -73,7 +76,20 @@ async def prepare(
         settled=tuple(sorted(settled, key=lambda segment: segment.start_ms)),
         phase_ms=phase_ms,
         expected=sum(len(interval.grid(r.start_ms, r.end_ms, phase_ms)) for r in ranges),
+        there=_there(known, wanted, ranges, interval, phase_ms),
     )
+
+
+def _there(
+    known: Sequence[Segment], wanted: TimeRange, load: list[TimeRange], interval: Interval, phase_ms: int | None
+) -> int:
+    """Bars of `wanted` that are known as stored and will not be loaded again."""
+
+    def bars(span: TimeRange | None) -> int:
+        return 0 if span is None else len(interval.grid(span.start_ms, span.end_ms, phase_ms))
+
+    spans = [segment.span.intersection(wanted) for segment in known if segment.verdict is Verdict.STORED]
+    return sum(bars(span) - sum(bars(span.intersection(r)) for r in load) for span in spans if span is not None)
 
 
 async def _bounds(exchange: Exchange, symbol: str, interval: Interval, now_ms: int, *, trading: bool) -> _Bounds | None:

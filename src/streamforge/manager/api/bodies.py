@@ -15,6 +15,10 @@ from streamforge_utils.model.series import candles_interval, normal_type
 
 _TEXT = 300
 _MANY = 32
+_IMAGE = (
+    "It is kept and shown, and used only by a launcher that runs images: one that runs processes on the manager's own "
+    "machine does nothing with it."
+)
 
 
 class Start(BaseModel):
@@ -48,7 +52,7 @@ class Start(BaseModel):
     parameters: dict[str, dict[str, Any]] | None = Field(
         default=None, max_length=_MANY, description="By target, the parameters that GET /targets describes."
     )
-    image: str | None = Field(default=None, max_length=_TEXT, description="The image of every step, in a cluster.")
+    image: str | None = Field(default=None, max_length=_TEXT, description=f"The image of every step. {_IMAGE}")
     collection_name: str | None = Field(
         default=None,
         max_length=_TEXT,
@@ -94,7 +98,7 @@ class Microservice(BaseModel):
 
     target: str = Field(max_length=_TEXT)
     type: str = Field(max_length=_TEXT)
-    image: str | None = Field(default=None, max_length=_TEXT)
+    image: str | None = Field(default=None, max_length=_TEXT, description=f"The image of this step. {_IMAGE}")
     interval: str | None = Field(default=None, max_length=_TEXT, description="Must agree with `type`.")
     collection_name: str | None = Field(default=None, max_length=_TEXT)
 

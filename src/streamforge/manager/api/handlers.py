@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from streamforge.manager.api.inputs import in_words
 from streamforge.manager.api.problems import FieldError, ProblemError, invalid, kind_of, printable
 from streamforge.manager.service import KeyReused, NotFound, NotNow
 from streamforge_utils.model.errors import (
@@ -143,7 +144,7 @@ def _field_error(item: Mapping[str, Any]) -> FieldError:
     return FieldError(
         field=printable(field_path(path)) or where,
         where=where,
-        message=printable(str(item["msg"])),
+        message=printable(in_words(item)),
         next_step=_BY_RULE.get(rule, REFERENCE),
     )
 

@@ -79,9 +79,11 @@ class Step(View):
     role: Literal["loader", "sink"]
     telemetry_id: str
     status: StepState
-    image: str | None
+    image: str | None = Field(description="As it was asked for; a launcher that runs processes does not use it.")
     parameters: dict[str, Any]
-    records: int = Field(description="Confirmed by all attempts together.")
+    records: int = Field(
+        description="Confirmed by all attempts together; what a sink read again counts once, as far as that is known."
+    )
     progress: AttemptProgress | None = Field(description="That of the latest attempt.")
     failure: Failure | None
     attempts: list[Attempt]
@@ -90,8 +92,13 @@ class Step(View):
 class Progress(View):
     """How far a workflow is."""
 
-    records_expected: int | None = Field(description="None until the exchange was asked.")
-    records_stored: int
+    records_expected: int | None = Field(description="Records that it has to load. None until the exchange was asked.")
+    records_stored: int = Field(
+        description="Of those that it has to load; what was read again counts once. An estimate until the proof."
+    )
+    records_there: int = Field(
+        description="Records of the range that were stored before and are not loaded again; not among the others."
+    )
     share: float | None = Field(description="0 to 1.")
     records_refused: int = Field(
         description="Records that could not be stored; they are kept as dead letters until they are replayed."

@@ -87,7 +87,7 @@ def progress_of(found: Workflow) -> models.Progress:
     # Each sink stores every record, so the workflow is as far as the slowest of them.
     confirmed = min(
         (
-            sum(a.progress.records for a in step.attempts if a.planned_ms >= since and a.number >= step.round_from)
+            _distinct(step, [a for a in step.attempts if a.planned_ms >= since and a.number >= step.round_from])
             for step in sinks
         ),
         default=0,
@@ -103,11 +103,38 @@ def progress_of(found: Workflow) -> models.Progress:
     return models.Progress(
         records_expected=expected,
         records_stored=stored,
+        records_there=found.plan.there if found.plan is not None else 0,
         records_refused=sum(map(_refused, sinks)),
         share=share,
         rate=round(rate, 1),
         eta_seconds=eta,
     )
+
+
+def _distinct(step: workflow.Step, attempts: Sequence[workflow.Attempt]) -> int:
+    """What consecutive attempts of a sink have stored; what a later one has read once more counts once.
+
+    By how far they came in the topic since the first of them began: a later attempt begins where the one before it had
+    committed, not where it had stored. Where that beginning is not known any more, their sum.
+    """
+    total = sum(attempt.progress.records for attempt in attempts)
+    readers = [attempt for attempt in attempts if not attempt.replay]
+    offsets = [a.progress.position for a in readers if a.progress.position is not None]
+    if step.role is not Role.SINK or len(readers) < 2 or not offsets:
+        return total
+    first = readers[0].number
+    earlier = [
+        a.progress.position
+        for a in step.attempts
+        if a.number < first and not a.replay and a.progress.position is not None
+    ]
+    begin = 0 if first == 1 else max(earlier) + 1 if earlier else None
+    if begin is None or max(offsets) < begin:  # or the topic is another one
+        return total
+    replayed = total - sum(a.progress.records for a in readers)
+    read = max(offsets) + 1 - begin - sum(a.progress.refused for a in readers)
+    new = sum(a.progress.records - a.progress.unchanged for a in readers)
+    return min(total, max(read, new) + replayed)
 
 
 def _refused(step: workflow.Step) -> int:
@@ -200,7 +227,7 @@ def _step(step: workflow.Step) -> models.Step:
         status=step.status.value,
         image=step.image,
         parameters=step.parameters,
-        records=sum(attempt.progress.records for attempt in step.attempts),
+        records=_distinct(step, step.attempts),
         progress=None if latest is None else _progress(latest.progress),
         failure=_failure(step.failure),
         attempts=[_attempt(attempt) for attempt in step.attempts],

@@ -91,6 +91,11 @@ def test_before_listing_there_is_nothing_and_that_is_said(cli: Cli) -> None:
     assert [segment["verdict"] for segment in found["coverage"]] == ["closed", "stored"]
     assert found["coverage"][1]["start"] == "2024-03-15T10:07:00Z"
     assert found["records_stored"] == 53
+    ran = cli("load", "NEWUSDT", TYPE, "2024-03-14").ok()
+    assert "the exchange has nothing in this range\n" in ran.out
+    assert "nothing was left to load" not in ran.out
+    one = cli("load", "NEWUSDT", TYPE, "2024-03-15T11:00Z:2024-03-15T11:01Z").ok()
+    assert "1 of 1 record stored, proven complete" in one.out
 
 
 def test_a_symbol_that_is_not_listed_is_refused_in_the_words_of_the_exchange(cli: Cli) -> None:

@@ -17,6 +17,8 @@ from streamforge.cli.progress import display
 from streamforge.cli.session import Mode, Session, Where, session
 
 SEGMENTS_SHOWN = 12
+_LAST_WORDS, _KILLED = "; it last wrote:\n", "killed by signal"
+"""How a launcher tells what a worker logged last, and that it was killed."""
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,27 +158,51 @@ def tell(ended: Ended) -> None:
     progress = workflow.progress
     took = output.duration(loaded.seconds)
     if workflow.status == "finished" and progress.records_expected == 0:
-        output.write(f"{workflow.queue_id} finished in {took}: nothing was left to load")
+        stored_before = any(segment.verdict == "stored" for segment in loaded.coverage)
+        why = "nothing was left to load" if stored_before else "the exchange has nothing in this range"
+        output.write(f"{workflow.queue_id} finished in {took}: {why}")
     elif workflow.status == "finished":
         stored, expected = progress.records_stored, progress.records_expected or 0
         proof = "proven complete" if stored >= expected else "the rest is accounted for below"
         output.write(
-            f"{workflow.queue_id} finished in {took}: {output.number(stored)} of {output.number(expected)} records "
-            f"stored, {proof}"
+            f"{workflow.queue_id} finished in {took}: {output.number(stored)} of {records(expected)} stored, {proof}"
         )
     else:
-        of = "" if progress.records_expected is None else f" of {output.number(progress.records_expected)}"
-        output.write(
-            f"{workflow.queue_id} {workflow.status} after {took}: {output.number(progress.records_stored)}{of} records "
-            "stored"
-        )
+        if progress.records_expected is None:
+            count = records(progress.records_stored)
+        else:
+            count = f"{output.number(progress.records_stored)} of {records(progress.records_expected)}"
+        output.write(f"{workflow.queue_id} {workflow.status} after {took}: {count} stored")
     show_segments(loaded.coverage)
 
 
+def records(count: int) -> str:
+    """How many, for a person."""
+    return f"{output.number(count)} record{'' if count == 1 else 's'}"
+
+
 def short(reason: str) -> str:
-    """A reason on one line: where it has several (the last words of a log), the first and the last of them."""
+    """A reason on one line: where it has several, the first and the last of them.
+
+    Of the log lines of a worker that failed, the last one follows in words; those of one that was killed tell nothing.
+    """
+    what, logged, words = reason.partition(_LAST_WORDS)
+    if logged:
+        if _KILLED in what:
+            return short(what)
+        reason = "\n".join((what, *(_in_words(line) for line in words.splitlines())))
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
     return reason if len(lines) < 2 else f"{lines[0].rstrip(':')}: … {lines[-1]}"
+
+
+def _in_words(line: str) -> str:
+    """What a line of a log says, without what each of them carries."""
+    try:
+        told = msgspec.json.decode(line, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return line
+    words = [str(told[name]).strip().splitlines() for name in ("event", "error", "exception") if told.get(name)]
+    return ": ".join(lines[-1].strip() for lines in words if lines) or line
 
 
 def show_segments(segments: Sequence[views.Segment]) -> None:
@@ -185,7 +211,7 @@ def show_segments(segments: Sequence[views.Segment]) -> None:
         span = output.day_span(segment.start_ms, segment.end_ms)
         what = output.VERDICTS.get(segment.verdict, "")
         if segment.verdict == "stored":
-            count = f"{output.number(segment.records)} records in " if segment.records else ""
+            count = f"{records(segment.records)} in " if segment.records else ""
             what = f"{count}{segment.collection}"
         output.write(f"  {segment.verdict:<9} {span}: {what}")
     if len(segments) > SEGMENTS_SHOWN:

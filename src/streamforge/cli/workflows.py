@@ -195,7 +195,7 @@ def _tell_event(number: int, event: dict[str, object], *, as_json: bool) -> None
     records = event.get("records_written")
     told = [str(event.get("message") or "")]
     if event.get("error_message"):
-        told.append(str(event["error_message"]))
+        told.append(short(str(event["error_message"])))
     attempt = event.get("attempt", 1)
     who = f"{event.get('producer', '')}" + (f" (attempt {attempt})" if attempt != 1 else "")
     count = f"{output.number(records)} records" if isinstance(records, int) and records else ""

@@ -1,0 +1,42 @@
+"""How a reason is told on one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from streamforge.cli.loading import short
+from streamforge.cli.workflows import _tell_event
+
+LINE = json.dumps({"queue_id": "wf-x", "event": "written", "level": "info", "records": 1000})
+FAILED = json.dumps({"queue_id": "wf-x", "event": "the work failed", "exception": "Traceback …\n  x\nValueError: no"})
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("the exchange is away", "the exchange is away"),
+        ("bad:\nfirst\n\nlast\n", "bad: … last"),
+        (f"killed by signal 9 (SIGKILL); it last wrote:\n{LINE}\n{LINE}", "killed by signal 9 (SIGKILL)"),
+        (f"stuck; killed by signal 9 (SIGKILL); it last wrote:\n{LINE}", "stuck; killed by signal 9 (SIGKILL)"),
+        (f"exit code 1; it last wrote:\n{LINE}\n{FAILED}", "exit code 1: … the work failed: ValueError: no"),
+        ("exit code 1; it last wrote:\nMemoryError", "exit code 1: … MemoryError"),
+        ('exit code 1; it last wrote:\n{"a": 1}', 'exit code 1: … {"a": 1}'),
+        ("exit code 1; it wrote nothing", "exit code 1; it wrote nothing"),
+    ],
+)
+def test_a_reason_is_told_on_one_line_and_a_log_line_in_words(reason: str, told: str) -> None:
+    assert short(reason) == told
+
+
+def test_an_event_is_told_without_the_lines_of_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    event: dict[str, object] = {
+        "event": "error",
+        "producer": "arango-candles__abc123",
+        "error_message": f"killed by signal 9 (SIGKILL); it last wrote:\n{LINE}",
+    }
+    _tell_event(7, event, as_json=False)
+    assert capsys.readouterr().out.endswith("arango-candles__abc123: killed by signal 9 (SIGKILL)\n")
+    _tell_event(7, event, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"id": 7, "event": event}

@@ -267,6 +267,15 @@ def _answers(url: str) -> bool:
         return False
 
 
+def test_a_port_that_is_taken_is_named_in_plain_words(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, exchange_url: str
+) -> None:
+    port = exchange_url.rpartition(":")[2]
+    ran = Cli(capsys, tmp_path)("exchange", "--port", port, where=False)
+    assert ran.code == 2
+    assert f"cannot listen on port {port} (it is in use): choose another with --port" in ran.err
+
+
 def test_the_test_exchange_serves_until_it_is_told_to_end() -> None:
     with process("exchange", "--seed", "3", "--json", "--hole", "BTCUSDT@2024-08-01:2024-08-02") as started:
         assert started.stdout is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,8 +119,11 @@ def test_exchange(
         with contextlib.suppress(KeyboardInterrupt):
             return run(config, json_line=as_json)
     except OSError as error:
+        # asyncio's own words repeat the address as Python writes it.
+        known = {errno.EADDRINUSE: "it is in use", errno.EACCES: "this user may not"}
+        reason = known.get(error.errno or 0) or (os.strerror(error.errno) if error.errno else str(error))
         raise UsageProblem(
-            f"the test exchange cannot listen on port {port} ({error.strerror or error}): choose another with --port "
+            f"the test exchange cannot listen on port {port} ({reason}): choose another with --port "
             "(0 takes any free one)"
         ) from error
     return 0

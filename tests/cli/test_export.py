@@ -121,7 +121,7 @@ def test_a_file_replaces_the_old_one_only_when_it_is_whole(loaded: Cli, tmp_path
     assert loaded("export", "ETHUSDT", TYPE, SIX_HOURS, "-o", str(file)).code == 1
     assert file.read_text() == "old"
     ran = loaded("export", *SERIES, "-o", str(file)).ok()
-    assert (ran.out, ran.err) == ("", f"360 records of BTCUSDT {TYPE} {SIX_HOURS} to {file}\n")
+    assert (ran.out, ran.err) == ("", f"360 records of BTCUSDT {TYPE} {SIX_HOURS} to {file} as CSV\n")
     assert file.read_text().count("\n") == 361
     assert [path.name for path in tmp_path.iterdir()] == ["candles.csv"]
 

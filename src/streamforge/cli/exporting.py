@@ -10,6 +10,7 @@ import msgspec
 from streamforge.cli import output, views
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
+from streamforge.cli.loading import records
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import Format, RecordWriter, format_of, record_writer
 from streamforge_utils.model.candles import candle_key
@@ -19,6 +20,7 @@ from streamforge_utils.model.timeranges import TimeRange, format_ms, parse_time_
 
 HOLES_SHOWN = 10
 _NAMES_SHOWN = 8
+_CALLED = {Format.CSV: "CSV", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet"}
 _WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
 
 
@@ -223,8 +225,8 @@ def _report(selection: Selection, writer: RecordWriter, form: Format, file: Path
         told = Exported(rows=writer.rows, file=str(file), format=form.value, complete=complete, holes=selection.holes)
         output.write(to_json(told))
         return
-    goes_to = f" to {file}" if file is not None else ""
-    output.say(f"{output.number(writer.rows)} records of {selection.name}{goes_to}")
+    goes_to = f" to {file} as {_CALLED[form]}" if file is not None else ""
+    output.say(f"{records(writer.rows)} of {selection.name}{goes_to}")
     for hole in selection.holes[:HOLES_SHOWN]:
         output.say(f"  hole: {_hole(hole)}")
     if len(selection.holes) > HOLES_SHOWN:

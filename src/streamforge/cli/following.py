@@ -11,6 +11,7 @@ from streamforge.cli import output, views
 from streamforge.cli.client import Query
 from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost
 from streamforge.cli.interrupts import Interrupts
+from streamforge.cli.places import TEST
 from streamforge.cli.progress import Display
 from streamforge.cli.session import Mode, Session, Where, session
 
@@ -39,6 +40,7 @@ class Follower:
         self._workflow: views.Workflow | None = None
         self._begun = False
         self._hinted = False
+        self._made_up = False
         self._started = self._loop.time()
         self._asked = asyncio.Event()
         self._stop_sent = False
@@ -83,6 +85,7 @@ class Follower:
 
     async def _begin(self, where: Where, begin: Begin) -> tuple[views.Workflow, views.Coverage]:
         takeovers = 0
+        self._made_up = where.exchange == TEST
         while True:
             try:
                 async with session(where, Mode.DRIVE) as found:
@@ -126,12 +129,14 @@ class Follower:
     def _hint(self, found: Session, workflow: views.Workflow) -> None:
         """Once: what to do where the exchange cannot be reached, which is what happens to many on their first try."""
         late = self._loop.time() - self._started > PATIENCE_S
+        hint = "the exchange has not answered yet: `streamforge doctor` tells whether it can be reached from here"
+        if self._made_up:
+            hint = "the test exchange has not answered yet: is the machine overloaded?"
+        else:
+            hint += "; --exchange test (with a --data of its own) works without it"
         if late and found.own and not self._hinted and workflow.progress.records_expected is None:
             self._hinted = True
-            self._display.note(
-                "the exchange has not answered yet: `streamforge doctor` tells whether it can be reached from here; "
-                "--exchange test (with a --data of its own) works without it"
-            )
+            self._display.note(hint)
 
     async def _pause(self, found: Session) -> None:
         wake: set[asyncio.Future[Any]] = set() if found.ended is None else {found.ended}

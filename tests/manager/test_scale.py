@@ -67,7 +67,8 @@ async def test_a_look_grows_with_the_live_workflows_and_not_faster() -> None:
 
 
 async def test_a_look_does_not_grow_with_the_ended_workflows() -> None:
-    assert await costs(40, 0) == await costs(40, 2000)
+    for alone, beside in zip(await costs(40, 0), await costs(40, 2000), strict=True):
+        assert abs(beside - alone) < 0.01 * alone, "2,000 more calls would be a third"
 
 
 async def test_thousands_that_wait_for_a_slot_cost_little_each() -> None:

@@ -113,6 +113,8 @@ TESTS = {
     "STREAMFORGE_REQUIRE_SCHEMAS": "1: schemas that are absent fail a test instead of skipping it",
     "STREAMFORGE_CHAOS_SEED": "where the random killer and the crashes begin; 1 by default",
     "STREAMFORGE_CHAOS_KILLS": "how many processes the random killer kills; 52 by default",
+    "STREAMFORGE_CHAOS_SEEDS": "with how many seeds the broker is broken in the tests of engines",
+    "STREAMFORGE_CHAOS_BREAKS": "how often the broker is broken with each of them",
     "STREAMFORGE_CHAOS_ALL": "1: a crash at every call of a port, not at a choice of them",
 }
 """What the tests read of the environment, and what it means."""

@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 STAMP := $(VENV)/.setup-done
 # Processes that run tests side by side (many tests wait, so more than two cores have use for); 0 runs them in pytest's own process (for a debugger).
-WORKERS ?= 3
+WORKERS ?= 4
 # The same for tests on engines, each of which has engines of its own.
 ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"

@@ -193,4 +193,4 @@ def test_the_module_is_the_command(tmp_path: Path, exchange_url: str) -> None:
 def test_a_reason_of_many_lines_is_told_on_one() -> None:
     assert short("it was killed") == "it was killed"
     log = "3 attempts failed; it last wrote:\n  Traceback\n    File x\n  TypeError: no\n\n"
-    assert short(log) == "3 attempts failed; it last wrote: … TypeError: no"
+    assert short(log) == "3 attempts failed: … TypeError: no"

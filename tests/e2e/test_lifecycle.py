@@ -82,6 +82,7 @@ def test_what_is_covered_is_not_loaded_a_second_time_unless_asked_for(
         "records_expected": 0,
         "records_stored": 0,
         "records_refused": 0,
+        "records_there": 720,
         "share": 1.0,
         "rate": 0.0,
         "eta_seconds": None,

@@ -37,8 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def bus_of_managers(secured_broker: Broker) -> Iterator[None]:
-    """Managers that are started in this folder use the secured broker."""
+    """Managers that a module here starts use the secured broker; those of other folders, which may follow, do not."""
     with busenv.instead(secured_broker.environment()):
         yield

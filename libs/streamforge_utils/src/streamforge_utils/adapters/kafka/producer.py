@@ -110,13 +110,13 @@ class KafkaProducer:
                     if first:
                         await asyncio.sleep(0)
                     self._hand_over(client, topic, messages[first : first + AT_ONCE])
+                await self._lane.run(partial(self._confirm, client, topic, about))
             except KafkaException as error:
                 await self._lane.run(partial(self._give_up, client))
                 raise self._handle.error(error, about) from error
             except BufferError as error:
                 await self._lane.run(partial(self._give_up, client))
                 raise self._handle.ear.explain(about, "_TIMED_OUT", "the client's queue is full") from error
-            await self._lane.run(partial(self._confirm, client, topic, about))
 
     def _hand_over(self, client: Client, topic: str, messages: Sequence[Message]) -> None:
         if [message for message in messages if message.headers]:
@@ -154,11 +154,7 @@ class KafkaProducer:
                 raise trouble
         if any(failure.name() == "_FATAL" for failure in self._failed):
             self._handle.ear.fatal = True
-            try:
-                client.poll(_SLICE_S)  # what it died of, it raises from here
-            except KafkaException as error:
-                self._give_up(client)
-                raise self._handle.error(error, about) from error
+            client.poll(_SLICE_S)  # what it died of, it raises from here
         if self._failed:
             raise self._because(self._failed[0], topic, about)
         self._handle.ear.answered()

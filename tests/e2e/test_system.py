@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.addresses import EVERYWHERE
 from tests.e2e import rig
 
 SINK = "arango-candles"
@@ -44,7 +45,7 @@ def run_manager(environment: Mapping[str, str]) -> subprocess.CompletedProcess[s
             ("STREAMFORGE_EXCHANGE_URL", "a user or a password"),
         ),
         ({"STREAMFORGE_DATA_DIR": "DATA", "STREAMFORGE_EXCHANGE_URL": "ftp://host"}, ("base URL", "ftp://host")),
-        ({"STREAMFORGE_DATA_DIR": "DATA", "STREAMFORGE_HOST": "0.0.0.0"}, ("token", "0.0.0.0")),
+        ({"STREAMFORGE_DATA_DIR": "DATA", "STREAMFORGE_HOST": EVERYWHERE}, ("token", EVERYWHERE)),
     ],
     ids=["none", "several", "folder", "password", "URL", "host"],
 )

@@ -10,26 +10,14 @@ import pytest
 from aiohttp import web
 
 from streamforge_utils.adapters.binance import BinanceExchange, Retries
-from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.observing import Silent
+from tests.adapters.binance.asking import NOW, OPENS, SPAN, START, html, listed, opens
 from tests.adapters.binance.scripted import SYMBOL, Bench, Handler, always, answer, bench, error, row, rows
 from tests.doubles.clock import FakeClock
 
-NOW = 1_722_513_630_000  # 2024-08-01T12:00:30Z
-START = NOW - 30_000 - 60 * 60_000
-SPAN = TimeRange(START, START + 3 * 60_000)
-OPENS = [START, START + 60_000, START + 120_000]
 KEY = "k" * 40
-
-
-def listed(made: Bench) -> None:
-    made.server.series[SYMBOL, "1m"] = rows(START, 61)
-
-
-async def opens(made: Bench) -> list[int]:
-    return [c.open_time for c in await made.client.candles(SYMBOL, Interval.M1, SPAN)]
 
 
 async def _cut(request: web.Request) -> web.StreamResponse:
@@ -45,10 +33,6 @@ async def _reset(request: web.Request) -> web.StreamResponse:
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
-
-
-def html(status: int) -> Handler:
-    return always(lambda: web.Response(status=status, text="<html>oops</html>", content_type="text/html"))
 
 
 TRANSIENT: dict[str, Handler] = {
@@ -212,112 +196,6 @@ async def test_what_no_repetition_can_help_fails_at_once(fault: str) -> None:
             await opens(made)
         assert made.server.paths().count("klines") == 1
         assert made.clock.slept == []
-
-
-async def test_retry_after_is_obeyed_by_every_call() -> None:
-    async with bench(NOW) as made:
-        listed(made)
-        await made.client.server_time()
-        made.server.expect("klines", always(lambda: error(429, -1003, "Too many.", Retry_After="20")))
-        await opens(made)
-        began = made.clock.monotonic()
-        assert began >= 20.5  # the jitter of the bench is half a second
-        made.server.expect("klines", always(lambda: error(429, -1003, "Too many.", retry_after="20")))
-        await asyncio.gather(opens(made), opens(made))
-        assert made.server.paths().count("klines") == 5  # the other call was not refused, it waited or was before
-        assert ("rate limit of the exchange", NOW + 20_500) in made.observer.waits
-
-
-async def test_a_long_retry_after_is_waited_for_in_part_then_told() -> None:
-    async with bench(NOW, retries=Retries(longest_wait_s=60)) as made:
-        listed(made)
-        made.server.expect("klines", always(lambda: error(429, -1003, "Too many.", Retry_After="300")))
-        with pytest.raises(RetryableError, match=r"not sent: rate limit.*try again in 24[01] s") as caught:
-            await opens(made)
-        assert caught.value.retry_after == pytest.approx(240, abs=1)
-        assert made.server.paths().count("klines") == 1
-
-
-async def test_without_retry_after_the_next_minute_is_waited_for() -> None:
-    async with bench(NOW) as made:
-        listed(made)
-        text = "Too much request weight used; current limit is 1200 request weight per 1 MINUTE. Please use WebSocket."
-        made.server.expect("klines", always(lambda: error(429, -1003, text)))
-        assert await opens(made) == OPENS
-        assert made.clock.now_ms() % 60_000 < 2_000
-        assert 30 <= made.clock.monotonic() < 32
-
-
-@pytest.mark.parametrize(
-    ("text", "header", "seconds"),
-    [
-        ("Way too much request weight used; IP banned until {until}. Please use WebSocket.", None, 500),
-        ("banned", "720", 720),
-        ("IP banned until {until}.", "30", 500),
-        ("IP banned until 1516363116074.", None, 120),  # a time long past says nothing
-        ("", None, 120),
-        ("", "99999999", 3 * 86_400),
-    ],
-)
-async def test_a_ban_stops_every_call_until_it_is_over(text: str, header: str | None, seconds: int) -> None:
-    async with bench(NOW) as made:
-        listed(made)
-        headers = {} if header is None else {"Retry_After": header}
-        said = text.format(until=NOW + 500_000)
-        made.server.expect("klines", always(lambda: error(418, -1003, said, **headers)))
-        await made.client.server_time()
-        with pytest.raises(BannedError) as caught:
-            await opens(made)
-        assert caught.value.until_ms == pytest.approx(NOW + seconds * 1000, abs=100)
-        assert caught.value.retry_after == pytest.approx(seconds, abs=0.1)
-        asked = len(made.server.asked)
-        for wait in (0, seconds / 2):
-            made.clock.advance(wait)
-            with pytest.raises(BannedError, match="not sent: HTTP 418") as again:
-                await opens(made)
-            assert again.value.until_ms == caught.value.until_ms
-            assert again.value.retry_after == pytest.approx(seconds - wait, abs=0.1)
-        with pytest.raises(BannedError):
-            await made.client.symbol_info(SYMBOL)
-        assert len(made.server.asked) == asked
-        made.clock.advance(seconds / 2 + 0.2)
-        assert await opens(made) == OPENS
-
-
-@pytest.mark.parametrize("off_s", [-90, 90])
-async def test_the_end_of_a_ban_is_told_by_our_own_clock(off_s: int) -> None:
-    async with bench(NOW) as made:
-        made.server.skew_ms = made.server.date_skew_ms = off_s * 1000
-        said = f"IP banned until {NOW + (off_s + 500) * 1000}."
-        made.server.expect("klines", always(lambda: error(418, -1003, said)))
-        await made.client.server_time()
-        with pytest.raises(BannedError) as caught:
-            await opens(made)
-        assert caught.value.until_ms == pytest.approx(NOW + 500_000, abs=1100)
-        assert caught.value.retry_after == pytest.approx(500, abs=1.1)
-
-
-async def test_a_ban_also_stops_what_waits_for_its_weight() -> None:
-    async with bench(NOW, weight_limit=3) as made:
-        listed(made)
-        made.server.expect("klines", always(lambda: error(418, -1003, "IP banned", Retry_After="600")))
-        results = await asyncio.gather(*(opens(made) for _ in range(4)), return_exceptions=True)
-        assert [type(result) for result in results] == [BannedError] * 4
-        assert made.server.paths().count("klines") == 1
-
-
-async def test_the_firewall_is_left_alone() -> None:
-    async with bench(NOW) as made:
-        listed(made)
-        made.server.expect("klines", html(403))
-        with pytest.raises(RetryableError, match=r"HTTP 403: the exchange's firewall.*<html>oops") as caught:
-            await opens(made)
-        assert caught.value.retry_after == 300
-        with pytest.raises(RetryableError, match="not sent: HTTP 403"):
-            await opens(made)
-        assert made.server.paths().count("klines") == 1
-        made.clock.advance(301)
-        assert await opens(made) == OPENS
 
 
 async def test_an_alternate_stands_in_for_a_base_url_that_cannot_be_reached() -> None:

@@ -16,6 +16,7 @@ from streamforge.manager.api.app import create_app
 from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.server import Server, serve
 from streamforge_utils.model.errors import ConfigError
+from tests.addresses import EVERYWHERE
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import OPERATOR, REQUEST, TOKENS, candles, event, problem, started
 
@@ -73,7 +74,7 @@ async def test_a_port_in_use_is_named_with_what_to_do(start: Start) -> None:
     ("settings", "said"),
     [
         ({"port": 65_536}, "65535"),
-        ({"host": "0.0.0.0"}, "STREAMFORGE_TOKENS_FILE"),
+        ({"host": EVERYWHERE}, "STREAMFORGE_TOKENS_FILE"),
         ({"host": "192.0.2.1", "tokens": TOKENS}, "no address of this machine"),
         ({"host": "host.invalid", "tokens": TOKENS}, "is not known"),
     ],
@@ -84,8 +85,8 @@ async def test_a_place_that_cannot_be_is_refused_by_name(start: Start, settings:
 
 
 async def test_with_tokens_it_listens_anywhere_and_asks_for_them(start: Start) -> None:
-    server = await start(host="0.0.0.0", tokens=TOKENS)
-    async with httpx.AsyncClient(base_url=server.url.replace("0.0.0.0", "127.0.0.1")) as client:
+    server = await start(host=EVERYWHERE, tokens=TOKENS)
+    async with httpx.AsyncClient(base_url=server.url.replace(EVERYWHERE, "127.0.0.1")) as client:
         problem(await client.get("/queues"), 401, "unauthorized")
         assert (await client.get("/queues", headers={"Authorization": f"Bearer {OPERATOR}"})).status_code == 200
         assert (await client.get("/readyz")).status_code == 200

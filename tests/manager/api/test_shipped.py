@@ -15,6 +15,7 @@ from streamforge.manager.api.app import create_app
 from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.runtime.environment import variables
+from tests.addresses import EVERYWHERE
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import OPERATOR, problem
 from tests.places import ROOT
@@ -63,7 +64,7 @@ def test_beyond_loopback_without_tokens_it_does_not_start(tmp_path: Path) -> Non
     process = _run(
         {
             "STREAMFORGE_DATA_DIR": str(tmp_path),
-            "STREAMFORGE_HOST": "0.0.0.0",
+            "STREAMFORGE_HOST": EVERYWHERE,
             "STREAMFORGE_PORT": "0",
             "STREAMFORGE_METRICS_PORT": "0",
         }

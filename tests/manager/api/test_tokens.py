@@ -6,6 +6,7 @@ import pytest
 
 from streamforge.manager.api.tokens import Access, Tokens, check_binding, is_loopback
 from streamforge_utils.model.errors import ConfigError
+from tests.addresses import EVERYWHERE
 
 A, B = "reader-token-0123456789", "operator-token-0123456789"
 
@@ -104,7 +105,7 @@ def test_loopback_needs_no_tokens(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["0.0.0.0", "::", "", "10.0.0.1", "example.org", "localhost.example.org", "127.0.0.1.example.org", "2130706433"],
+    [EVERYWHERE, "::", "", "10.0.0.1", "example.org", "localhost.example.org", "127.0.0.1.example.org", "2130706433"],
 )
 def test_anything_else_needs_tokens_and_says_so(host: str) -> None:
     assert not is_loopback(host)

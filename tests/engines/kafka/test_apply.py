@@ -182,6 +182,17 @@ def test_an_interrupted_apply_is_finished_by_the_next(apply: Applying, monkeypat
     assert set(apply.actions("--yes").values()) == {"unchanged"}
 
 
+def test_a_topic_that_was_refused_is_not_ours_when_another_makes_it(apply: Applying) -> None:
+    apply.edit("topic-queue-events.yaml", "retention.ms: 604800000", "retention.ms: abc")
+    assert "queue-events" in apply("--yes", code=1)
+    assert "queue-events" not in apply.topics()
+    theirs = NewTopic("queue-events", 1, 1, config={"retention.ms": "12345678"})
+    apply.broker.admin_client().create_topics([theirs])["queue-events"].result(LIMIT_S)
+    apply.edit("topic-queue-events.yaml", "retention.ms: abc", "retention.ms: 604800000")
+    assert apply.actions("--yes", code=1)["topic queue-events"] == "foreign"
+    assert apply.config("queue-events")["retention.ms"] == "12345678"
+
+
 def test_nobody_to_ask_and_nothing_to_ask_of_are_said(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "add --yes" in apply(code=2)
     assert apply.topics() == set()

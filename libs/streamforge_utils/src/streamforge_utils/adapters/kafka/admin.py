@@ -75,11 +75,15 @@ class Admin:
         try:
             self.handle.wait_for(asked, about)
         except StreamForgeError as error:
-            if _name_of(error) == "TOPIC_ALREADY_EXISTS":
-                return
-            raise
+            if _name_of(error) != "TOPIC_ALREADY_EXISTS":
+                raise
+            if self._is_capped(spec) and self.cap(spec.name) is None:
+                # Whoever made it was cut short before it noted the cap.
+                self._await(spec.name, there=True)
+                self._write_cap(spec)
+            return
         self._await(spec.name, there=True)
-        if spec.retention is Retention.CONSUMED and spec.readers:
+        if self._is_capped(spec):
             self._write_cap(spec)
 
     def delete(self, name: str) -> None:
@@ -155,6 +159,10 @@ class Admin:
         """End the clients."""
         self._groups.close()
         self.handle.drop()
+
+    @staticmethod
+    def _is_capped(spec: TopicSpec) -> bool:
+        return spec.retention is Retention.CONSUMED and bool(spec.readers)
 
     def _write_cap(self, spec: TopicSpec) -> None:
         text = msgspec.json.encode(Cap(spec.max_bytes, spec.readers)).decode()

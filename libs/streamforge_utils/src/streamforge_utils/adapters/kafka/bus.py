@@ -23,7 +23,7 @@ class KafkaBus:
     """Implements `Bus` and `BusAdmin`. Nothing is connected before it is used.
 
     full_timeout_s: how long `send` waits at a topic's cap without any progress of its readers before it raises
-    RetryableError.
+    TopicFull.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from streamforge_utils.adapters.kafka.admin import Admin
 from streamforge_utils.adapters.kafka.connection import BATCH_BYTES, BATCH_MESSAGES
 from streamforge_utils.adapters.kafka.lane import Lane
 from streamforge_utils.adapters.kafka.topics import Cap, Topic
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import TopicFull
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.observing import Observer
 
@@ -49,7 +49,7 @@ class CapKeeper:
     async def portions(self, topic: Topic, sizes: Sequence[int]) -> AsyncIterator[tuple[int, int]]:
         """First and (exclusive) last index of each portion of messages with `sizes` (bytes), in order.
 
-        Raises RetryableError if the topic stays full.
+        Raises TopicFull if the topic stays full.
         """
         if topic.identity not in self._caps:
             free = self._unasked.get(topic.identity, UNASKED_BYTES) - sum(sizes)
@@ -88,7 +88,7 @@ class CapKeeper:
                     least, give_up = unread, self._clock.monotonic() + self._full_timeout_s
                     pause = _FIRST_PAUSE_S
                 elif self._clock.monotonic() >= give_up:
-                    raise RetryableError(
+                    raise TopicFull(
                         f"topic {topic.name} is full ({cap.max_bytes} bytes) and nothing was committed for "
                         f"{self._full_timeout_s:g} s: the group {slowest} is {unread} messages behind; start or "
                         "repair its reader, then try again"

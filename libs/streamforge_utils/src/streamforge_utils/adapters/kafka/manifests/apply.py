@@ -46,7 +46,7 @@ from streamforge_utils.adapters.kafka.manifests.plan import (
 )
 from streamforge_utils.adapters.kafka.manifests.reading import Rule, Wanted, WantedTopic, WantedUser, read_manifests
 from streamforge_utils.adapters.kafka.manifests.secrets import Password, SecretsFolder
-from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.provisioning import Action, Change
 
 ITERATIONS = 4096
@@ -110,16 +110,25 @@ class ManifestProvisioner:
                 self._create(NotesTopic.new())
             elif step.notes:
                 self._notes.write(step.notes, ours=True)
-            match step.work:
-                case TopicStep():
-                    self._do_topic(step.work)
-                case UserStep(user):
-                    self._do_user(user)
-                case RulesStep(add, remove):
-                    self._do_rules(add, remove)
+            self._do(step)
             if step.forgets:
                 self._notes.write(step.forgets, ours=False)
             yield step.change
+
+    def _do(self, step: Step) -> None:
+        match step.work:
+            case TopicStep():
+                try:
+                    self._do_topic(step.work)
+                except (ConfigError, PermanentError):
+                    # It was refused, not cut short: what another makes of that name is not ours.
+                    if step.work.create:
+                        self._notes.write(step.notes, ours=False)
+                    raise
+            case UserStep(user):
+                self._do_user(user)
+            case RulesStep(add, remove):
+                self._do_rules(add, remove)
 
     def close(self) -> None:
         self._notes.close()

@@ -12,8 +12,8 @@ from streamforge_utils.adapters.kafka.connection import Connection
 from streamforge_utils.adapters.kafka.consumer import KafkaConsumer
 from streamforge_utils.adapters.kafka.known import KnownTopics
 from streamforge_utils.adapters.kafka.lag import LagMeter
-from streamforge_utils.adapters.kafka.lane import Lane
 from streamforge_utils.adapters.kafka.producer import KafkaProducer
+from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.ports.bus import Lag, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.observing import Observer, Silent

@@ -18,9 +18,9 @@ from streamforge_utils.adapters.kafka.connection import Connection, Role
 from streamforge_utils.adapters.kafka.errors import GONE, LOST, About
 from streamforge_utils.adapters.kafka.handle import FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.known import KnownTopics
-from streamforge_utils.adapters.kafka.lane import Lane
 from streamforge_utils.adapters.kafka.shelf import Place, Shelf
 from streamforge_utils.adapters.kafka.topics import Topic
+from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Received, Start, TopicPartition
 from streamforge_utils.ports.observing import Observer

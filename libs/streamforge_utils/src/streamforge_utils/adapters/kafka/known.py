@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from streamforge_utils.adapters.kafka.admin import Admin
-from streamforge_utils.adapters.kafka.lane import Lane
 from streamforge_utils.adapters.kafka.topics import Topic
+from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError
 
 _KEPT = 1000

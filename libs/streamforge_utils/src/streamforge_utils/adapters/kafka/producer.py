@@ -22,7 +22,7 @@ from streamforge_utils.adapters.kafka.connection import (
 from streamforge_utils.adapters.kafka.errors import GONE, About
 from streamforge_utils.adapters.kafka.handle import Handle
 from streamforge_utils.adapters.kafka.known import KnownTopics
-from streamforge_utils.adapters.kafka.lane import Lane
+from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.observing import Observer

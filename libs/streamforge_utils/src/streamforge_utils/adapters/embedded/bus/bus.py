@@ -13,9 +13,9 @@ from pathlib import Path
 
 from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
-from streamforge_utils.adapters.embedded.bus.lane import Lane
 from streamforge_utils.adapters.embedded.bus.producer import EmbeddedProducer, OpenTopics
 from streamforge_utils.adapters.embedded.sqlite import BUSY_LIMIT_S
+from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Lag, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock

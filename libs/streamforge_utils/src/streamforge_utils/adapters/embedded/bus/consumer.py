@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from functools import partial
 
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
-from streamforge_utils.adapters.embedded.bus.lane import Lane
 from streamforge_utils.adapters.embedded.bus.liveness import Life
 from streamforge_utils.adapters.embedded.bus.reader import TopicReader
+from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.ports.bus import Received, Start, TopicPartition
 from streamforge_utils.ports.clock import Clock

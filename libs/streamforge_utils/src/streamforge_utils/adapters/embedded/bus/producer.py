@@ -8,8 +8,8 @@ from functools import partial
 
 from streamforge_utils.adapters.embedded.bus.batch import BATCH_BYTES, Batch, pack
 from streamforge_utils.adapters.embedded.bus.files import OpenTopic, TopicFiles
-from streamforge_utils.adapters.embedded.bus.lane import Lane
 from streamforge_utils.adapters.embedded.bus.log import gone
+from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, TopicFull
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock

@@ -21,24 +21,30 @@ class Lane:
         self._last: asyncio.Future[Any] | None = None
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is running."""
+        return self._last is not None and not self._last.done()
+
     async def run(self, call: Callable[[], T]) -> T:
         """The result of `call`. A cancelled `run` does not interrupt the call: `settle` waits for its end."""
+        self.require_open()
+        return await asyncio.shield(self._start(call))
+
+    def require_open(self) -> None:
+        """Raises PermanentError once closed."""
         if self._closed:
             raise PermanentError(f"the {self._name} is closed")
-        return await asyncio.shield(self._start(call))
 
     async def settle(self) -> None:
         """Return once no call is running."""
         while self._last is not None and not self._last.done():
             await asyncio.wait({self._last})
-
-    @property
-    def busy(self) -> bool:
-        return self._last is not None and not self._last.done()
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
 
     async def close(self, last: Callable[[], None]) -> None:
         """Run `last` after everything else and end the thread. Once closed, nothing happens."""

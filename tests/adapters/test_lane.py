@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from streamforge_utils.adapters.embedded.bus.lane import Lane
+from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError
 
 

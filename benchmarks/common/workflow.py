@@ -19,7 +19,7 @@ from streamforge_utils.ports.bus import BusAdmin, Received, Retention, TopicSpec
 from streamforge_utils.runtime.context import MessageBus, Wiring
 from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.logs import make_log
-from streamforge_utils.runtime.process import collect_rarely
+from streamforge_utils.runtime.process import tune_interpreter
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, load_worker
 from streamforge_utils.runtime.supervisor import Supervisor
 
@@ -93,7 +93,7 @@ async def live(target: str, settings: Mapping[str, str], wired: Wiring = wiring)
     log = io.StringIO()
     read, parameters = load_worker(kind, settings)
     supervisor = Supervisor(kind, read, parameters, wired, log=make_log(form="json", stream=log))
-    collect_rarely()
+    tune_interpreter()
     began = time.perf_counter()
     code = await supervisor.run()
     seconds = time.perf_counter() - began

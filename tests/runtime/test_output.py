@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.model.markers import EOS_KEY, decode_marker
+from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime import output
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker import Use
@@ -16,7 +17,7 @@ from tests.doubles.manualclock import ManualClock
 from tests.runtime.rig import TOPIC, NoParameters, Rig, last, until, words, worker
 
 Ctx = Context[NoParameters]
-RECORDS = [(b"%d" % number, b"v%d" % number) for number in range(12_000)]
+RECORDS = [Message(b"%d" % number, b"v%d" % number) for number in range(12_000)]
 
 
 async def test_records_arrive_in_order_with_their_keys(rig: Rig) -> None:
@@ -25,7 +26,7 @@ async def test_records_arrive_in_order_with_their_keys(rig: Rig) -> None:
         await ctx.output.write([])
 
     assert await rig.live(worker(run, Use.OUTPUT)) == 0
-    assert [(m.key, m.value) for m in (await rig.read(TOPIC))[:-1]] == RECORDS
+    assert [Message(m.key, m.value) for m in (await rig.read(TOPIC))[:-1]] == RECORDS
     assert last(await rig.events())[1].records == 12_000
 
 
@@ -36,7 +37,7 @@ async def test_a_write_that_fails_for_a_moment_is_repeated(rig: Rig) -> None:
         await ctx.output.write(RECORDS[:10])
 
     assert await rig.live(worker(run, Use.OUTPUT)) == 0
-    assert [m.value for m in (await rig.read(TOPIC))[:-1]] == [value for _, value in RECORDS[:10]]
+    assert [m.value for m in (await rig.read(TOPIC))[:-1]] == [record.value for record in RECORDS[:10]]
 
 
 async def test_readers_that_lag_make_the_writer_wait_and_say_so(tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ async def test_readers_that_lag_make_the_writer_wait_and_say_so(tmp_path: Path) 
     rig.bus.lags |= {"slow": 100, "fast": 0}
 
     async def run(ctx: Ctx) -> None:
-        await ctx.output.write([(b"k", b"v")])
+        await ctx.output.write([Message(b"k", b"v")])
 
     running = asyncio.create_task(rig.live(worker(run, Use.OUTPUT)))
     await clock.sleeping(3)  # heartbeats, the look for the owner, and the writer
@@ -78,7 +79,7 @@ async def test_readers_that_are_gone_are_an_error_in_the_end(rig: Rig, monkeypat
     rig.bus.lags["dead"] = 5000
 
     async def run(ctx: Ctx) -> None:
-        await ctx.output.write([(b"k", b"v")])
+        await ctx.output.write([Message(b"k", b"v")])
 
     assert await rig.live(worker(run, Use.OUTPUT)) == 1
     assert "its readers dead are 5000 records behind" in ((await rig.events())[-1].error_message or "")
@@ -90,7 +91,7 @@ async def test_a_write_under_way_is_counted_before_the_interrupted_marker(rig: R
 
     async def run(ctx: Ctx) -> None:
         tasks.append(asyncio.current_task())
-        await ctx.output.write([(b"k", b"v")])
+        await ctx.output.write([Message(b"k", b"v")])
         raise AssertionError("not reached: it was stopped")
 
     supervisor = rig.supervisor(worker(run, Use.OUTPUT))

@@ -10,6 +10,7 @@ import pytest
 
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.markers import EndOfStream
+from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime import supervisor as life
 from streamforge_utils.runtime.worker import Role, Use
 from tests.doubles.faulty import always
@@ -19,7 +20,7 @@ from tests.runtime.rig import EVENTS, QUEUE, TOPIC, Ctx, Rig, last, markers, not
 
 async def test_work_that_returns_is_finished_with_exit_code_0(rig: Rig) -> None:
     async def run(ctx: Ctx) -> None:
-        await ctx.output.write([(b"a", b"1"), (b"b", b"2")])
+        await ctx.output.write([Message(b"a", b"1"), Message(b"b", b"2")])
         ctx.progress.position, ctx.progress.share = 77, 1.0
 
     assert await rig.live(worker(run, Use.OUTPUT)) == 0
@@ -52,7 +53,7 @@ async def test_started_tells_port_process_and_version(rig: Rig) -> None:
 
 async def test_a_loader_closes_its_topic_before_it_says_finished(rig: Rig) -> None:
     async def run(ctx: Ctx) -> None:
-        await ctx.output.write([(b"a", b"1")])
+        await ctx.output.write([Message(b"a", b"1")])
 
     await rig.live(worker(run, Use.OUTPUT))
     assert await markers(rig) == [EndOfStream(producer="dummy__abc123", attempt=1, records=1, reason="finished")]
@@ -247,7 +248,7 @@ async def test_heartbeats_carry_progress_by_the_clock(tmp_path: Any) -> None:
     go_on = asyncio.Event()
 
     async def run(ctx: Ctx) -> None:
-        await ctx.output.write([(b"k", b"v")] * 300)
+        await ctx.output.write([Message(b"k", b"v")] * 300)
         ctx.progress.position, ctx.progress.share = 1_722_470_400_000, 0.25
         ctx.progress.wait("exchange", "weight limit", clock.now_ms() + 7000)
         await go_on.wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from streamforge.cli import output, views
+from streamforge.cli.checking import Check, check_bus
 from streamforge.cli.client import Api, to_json
 from streamforge.cli.exchange_child import running_exchange
 from streamforge.cli.places import TEST, exchange_urls, known_origin
@@ -24,15 +24,6 @@ from streamforge_utils.model.errors import StreamForgeError
 LITTLE_BYTES = 1024**3
 CHECK_S = 20.0
 SKEW_S = 5.0
-
-
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """What one part is like. verdict: `works`, `careful` or `fails`; next_step: what to do, unless it works."""
-
-    part: str
-    verdict: str
-    detail: str
-    next_step: str = ""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +63,7 @@ async def _checks(where: Where) -> AsyncIterator[Check]:
     with _probe(folder) as probe:
         if probe is None:
             return
-        yield await _bounded("bus", _bus(folder, probe))
+        yield await _bounded("bus", check_bus(folder, probe))
         yield await _bounded("store", _store(folder, probe))
         yield await _bounded("launcher", _launcher(folder, probe))
     if where.exchange is None and _origin(folder) == TEST:
@@ -199,58 +190,6 @@ def _probe(folder: Path) -> Iterator[Path | None]:
         return
     with found as path:
         yield Path(path)
-
-
-async def _bus(folder: Path, probe: Path) -> Check:
-    from streamforge import wiring
-    from streamforge_utils.ports.bus import Message, Retention, TopicSpec
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.kafka import KafkaSettings
-    from streamforge_utils.runtime.settings import DataSettings
-
-    kafka = load(KafkaSettings, os.environ)
-    # On brokers that others use too it must be nobody's, and have a name that a manager may make.
-    name = f"wf-doctor-{secrets.token_hex(4)}"
-    began = time.perf_counter()
-    async with AsyncExitStack() as stack:
-        bus = wiring.make_bus(DataSettings(data_dir=probe, kafka=kafka))
-        stack.push_async_callback(bus.close)
-        await bus.create_topic(TopicSpec(name=name, retention=Retention.ROLLING, max_bytes=1024**2))
-        stack.push_async_callback(bus.delete_topic, name)
-        consumer = await bus.consumer([name], group=name)
-        producer = await bus.producer()
-        await producer.send(name, [Message(key=b"k", value=b"v")])
-        received = await consumer.poll(1, 10.0)
-        if [message.value for message in received] != [b"v"]:
-            return Check(part="bus", verdict="fails", detail="a message that was sent was not received")
-        told = f"a message was sent and received in {(time.perf_counter() - began) * 1000:.0f} ms"
-        if kafka.bootstrap_servers:
-            user = f", as user {kafka.user}" if kafka.user else ""
-            told = f"Kafka at {kafka.bootstrap_servers} ({kafka.protocol}{user}): {told}"
-            told += f"; {len(await bus.topics()) - 1} topics"
-        elif (folder / wiring.BUS).is_dir():
-            told += f"; {await _look_into_topics(folder)} topics"
-    return Check(part="bus", verdict="works", detail=told)
-
-
-async def _look_into_topics(folder: Path) -> int:
-    """How many topics there are. Raises what opening those fails with that every manager needs."""
-    from streamforge import wiring
-    from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
-
-    needed = {
-        os.environ.get("QUEUE_CONTROL_TOPIC") or CONTROL_TOPIC,
-        os.environ.get("QUEUE_EVENTS_TOPIC") or EVENTS_TOPIC,
-    }
-    bus = wiring.make_bus(DataSettings(data_dir=folder))
-    try:
-        names = await bus.topics()
-        for name in sorted(needed.intersection(names)):
-            consumer = await bus.consumer([name])  # without a group it leaves no trace
-            await consumer.poll(1, 0.0)
-        return len(names)
-    finally:
-        await bus.close()
 
 
 async def _store(folder: Path, probe: Path) -> Check:

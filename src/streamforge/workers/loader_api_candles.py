@@ -12,6 +12,7 @@ import msgspec
 from streamforge_utils.model.candles import CandleRecords
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker import Definition, Role, Use
 
@@ -63,7 +64,7 @@ async def run(ctx: Context[Parameters]) -> None:
             while pages and len(answered) < BATCH_PAGES and pages[0][1].done() and not pages[0][1].exception():
                 window, answer = pages.popleft()
                 answered.append((window, answer.result()))
-            records = [pair for _, page in answered for pair in zip(page.keys, page.values, strict=True)]
+            records = [record for _, page in answered for record in map(Message, page.keys, page.values)]
             writing = asyncio.ensure_future(ctx.output.write(records))
             ask()  # behind it: these records are on their way before the next are made
             await writing

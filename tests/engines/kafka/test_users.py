@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewTopic
 
+from streamforge.cli.main import main
 from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
 from tests.e2e import rig
 from tests.engines.kafka import buses, workers_apart
@@ -54,6 +56,53 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def exchange() -> Iterator[rig.Exchange]:
     with rig.exchange() as found:
         yield found
+
+
+def doctor(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
+    """doctor's exit code, and what it says of the bus, as the user."""
+    code = main(["doctor", "--json", "--exchange", "test", "--data", str(folder)])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    found: dict[str, str] = next(check for check in checks if check["part"] == "bus")
+    return code, found
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "words"),
+    [
+        ("user-streamforge", "works", "a message was sent and received"),
+        ("user-streamforge-manager", "careful", "no ACL to write"),
+        ("user-streamforge-worker", "careful", "no ACL to create"),
+    ],
+)
+def test_doctor_knows_what_a_user_is_for(
+    cluster: Cluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    verdict: str,
+    words: str,
+) -> None:
+    for variable, value in cluster.broker.environment(cluster.user(name)).items():
+        monkeypatch.setenv(variable, value)
+    code, bus = doctor(tmp_path, capsys)
+    assert (code, bus["verdict"]) == (0, verdict), bus
+    assert words in bus["detail"]
+    assert not any(
+        topic.startswith("wf-doctor") for topic in cluster.broker.admin_client().list_topics(timeout=20).topics
+    )
+
+
+def test_doctor_misses_the_topics_of_commands_and_events(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable, value in cluster.broker.environment(cluster.user("user-streamforge")).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("QUEUE_CONTROL_TOPIC", "my-control")
+    code, bus = doctor(tmp_path, capsys)
+    assert (code, bus["verdict"]) == (0, "careful"), bus
+    assert "sees no topic my-control" in bus["detail"]
+    assert "QUEUE_CONTROL_TOPIC" in bus["next_step"]
 
 
 def check_workflow(manager: rig.Manager, exchange: rig.Exchange) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from streamforge.workers.playing.pace import Pace
 from streamforge_utils.model.candles import Candle, candle_key, encode_candle
 from streamforge_utils.model.intervals import Interval
+from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.context import Context
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -38,10 +39,10 @@ async def play_loader(ctx: Context[P], *, rate: float, record_size: int, records
     ctx.progress.share = 1.0
 
 
-def _records(symbol: str, interval: Interval, opens: list[int], size: int) -> Iterator[tuple[bytes, bytes]]:
+def _records(symbol: str, interval: Interval, opens: list[int], size: int) -> Iterator[Message]:
     for time in opens:
         candle = _candle(symbol, interval, time)
-        yield candle.key.encode(), padded(encode_candle(candle), size)
+        yield Message(candle.key.encode(), padded(encode_candle(candle), size))
 
 
 def _candle(symbol: str, interval: Interval, open_time: int) -> Candle:

@@ -26,7 +26,7 @@ from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.worker import Definition, Use
 
-PATIENCE_S = 6.0
+PATIENCE_S = 5.0
 """Kafka waits as long for its first contact before it fails: a wrong host is told within 15 s."""
 
 P = TypeVar("P", bound=msgspec.Struct)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import starmap
 
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
@@ -48,15 +47,15 @@ class Output:
         self._clock = clock
         self._checked_at: float | None = None
 
-    async def write(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        """Append `records` (key, value) in order; on return every one is confirmed by the bus.
+    async def write(self, records: Sequence[Message]) -> None:
+        """Append `records` in order; on return every one is confirmed by the bus.
 
         Waits while a downstream group lags too far behind. A cancelled call waits a moment for what is under way.
         Raises RetryableError (retries are spent, or the readers are gone) or PermanentError.
         """
         for start in range(0, len(records), BATCH_RECORDS):
             await self._pace()
-            messages = list(starmap(Message, records[start : start + BATCH_RECORDS]))
+            messages = records[start : start + BATCH_RECORDS]
             await self._send(messages, counted=True)
             self._metrics.observe("batch_records", len(messages), direction="written")
 
@@ -70,7 +69,7 @@ class Output:
         if lags:
             self._tally.lag = max(lags)
 
-    async def _send(self, messages: list[Message], *, counted: bool) -> None:
+    async def _send(self, messages: Sequence[Message], *, counted: bool) -> None:
         async def once() -> None:
             sending = asyncio.ensure_future(self._producer.send(self._topic, messages))
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,9 @@ BATCH_OVERHEAD = 64
 _CHECKPOINT_BYTES = 8 * 1024 * 1024
 _WAL_ALARM_BYTES = 64 * 1024 * 1024  # readers that never pause keep the write-ahead log from starting over
 _SLACK_BYTES = 8 * 1024 * 1024  # trimmed beyond what is needed, so that not every send at the cap trims
+
+_INSERT = "INSERT INTO log (partition, last, count, timestamp, bytes, batch) VALUES (?, ?, ?, ?, ?, ?)"
+_ROWS_AT_ONCE = 16
 
 _MIGRATIONS = (
     (
@@ -134,7 +138,7 @@ class Log:
             needed = sum(batch.size + BATCH_OVERHEAD for batch in batches)
             if kept + needed > self.spec.max_bytes:
                 kept -= self._trim(kept + needed - self.spec.max_bytes, state, floors)
-            fitting = 0
+            rows: list[tuple[object, ...]] = []
             for batch in batches:
                 size = batch.size + BATCH_OVERHEAD
                 if kept + size > self.spec.max_bytes and kept > 0 and not self._rolling:
@@ -143,11 +147,8 @@ class Log:
                 partition[0] += batch.count
                 partition[1] += size
                 kept += size
-                fitting += 1
-                connection.execute(
-                    "INSERT INTO log (partition, last, count, timestamp, bytes, batch) VALUES (?, ?, ?, ?, ?, ?)",
-                    (batch.partition, partition[0] - 1, batch.count, now_ms, size, batch.body),
-                )
+                rows.append((batch.partition, partition[0] - 1, batch.count, now_ms, size, batch.body))
+            self._insert(rows)
             if kept > self.spec.max_bytes and self._rolling:  # one send larger than the whole topic
                 self._trim(kept - self.spec.max_bytes, state, floors)
             connection.executemany(
@@ -155,7 +156,15 @@ class Log:
                 [(following, size, number) for number, (following, size) in state.items()],
             )
         self._restrain()
-        return fitting
+        return len(rows)
+
+    def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
+        # Many rows in one statement: after each the thread waits for the interpreter, which others use.
+        for first in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[first : first + _ROWS_AT_ONCE]
+            self._connection.execute(
+                f"{_INSERT}{', (?, ?, ?, ?, ?, ?)' * (len(part) - 1)}", [*chain.from_iterable(part)]
+            )
 
     def read(self, partition: int, offset: int, max_messages: int, max_bytes: int) -> list[StoredBatch]:
         """Batches from the one that holds `offset` on, until they hold `max_messages` or `max_bytes`; at least one."""

@@ -26,8 +26,8 @@ from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.worker import Definition, Use
 
-PATIENCE_S = 5.0
-"""Kafka waits as long for its first contact before it fails: a wrong host is told within 15 s."""
+PATIENCE_S = 4.0
+"""After the first failure. Kafka waits 4.5 s for a first contact before it fails: a wrong host is told within 10 s."""
 
 P = TypeVar("P", bound=msgspec.Struct)
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from streamforge_utils.adapters.kafka.ear import Ear
 from streamforge_utils.adapters.kafka.errors import About
 from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
 
-FIRST_CONTACT_S = 6.0
+FIRST_CONTACT_S = 4.5
 """How long a client that never reached a broker tries to."""
 
 CALL_S = 15.0

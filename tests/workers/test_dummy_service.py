@@ -103,7 +103,7 @@ async def test_a_rate_is_kept_on_the_whole_and_what_was_late_is_caught_up_with()
 async def test_the_command_simulates_a_loading_and_the_service_goes_on(rig: Rig) -> None:
     work = asyncio.create_task(live(rig))
     await rig.command("simulate-loading", payload={"events": 2, "rate": 1000})
-    await rig.until_event("loading", 2)
+    await until_loads(rig, 2)
     await rig.command("simulate-loading", payload={"events": 3, "rate": 1000})
     await until_loads(rig, 5)
     assert not work.done()
@@ -114,7 +114,7 @@ async def test_the_command_simulates_a_loading_and_the_service_goes_on(rig: Rig)
 
 async def test_a_loading_by_command_takes_the_place_of_the_one_under_way(rig: Rig) -> None:
     work = asyncio.create_task(live(rig, simulate_loading="true", rate="0.0001"))
-    await rig.until_event("loading")
+    await until_loads(rig, 1)
     await rig.command("simulate-loading", payload={"events": 1})
     await until_loads(rig, 2)
     await rig.command("stop")
@@ -131,7 +131,7 @@ async def test_it_fails_when_it_is_told_to_and_that_is_worth_another_attempt(rig
 
 async def test_it_fails_by_command_while_it_loads(rig: Rig) -> None:
     work = asyncio.create_task(live(rig, simulate_loading="true", rate="10", fail_after="3600"))
-    await rig.until_event("loading", 3)
+    await until_loads(rig, 3)
     await rig.command("fail-after", payload={"seconds": 0})
     assert await work == 1
     word, progress = last(await rig.events())

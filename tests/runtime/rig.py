@@ -153,7 +153,7 @@ class Rig:
             return []
         consumer = await self.seen.consumer([topic])
         found: list[Received] = []
-        while batch := await consumer.poll(10_000, 0.05):
+        while batch := await consumer.poll(10_000, 0):  # no wait: a worker that goes on would give no end
             found.extend(batch)
         await consumer.close()
         return found

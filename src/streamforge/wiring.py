@@ -11,6 +11,7 @@ from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import Secret
 from streamforge_utils.runtime.kafka import KafkaSettings
@@ -80,10 +81,31 @@ def make_provisioner(settings: KafkaSettings, manifests: Path, *, secrets: Path,
 
 
 def make_store(settings: DataSettings, *, observer: Observer | None = None) -> Store:
-    """The embedded store on `DATA/store`. Raises ConfigError or RetryableError."""
+    """ArangoDB where the settings name a server, else the embedded store on `DATA/store`.
+
+    Raises ConfigError or RetryableError.
+    """
+    if settings.arango.url:
+        return _arango_store(settings.arango, observer or Silent())
     from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 
     return EmbeddedStore(settings.folder / STORE, observer=observer or Silent())
+
+
+def _arango_store(settings: ArangoSettings, observer: Observer) -> Store:
+    from streamforge_utils.adapters.arango.connection import Connection
+    from streamforge_utils.adapters.arango.store import ArangoStore
+
+    return ArangoStore(
+        Connection(
+            url=settings.url,
+            database=settings.database,
+            user=settings.user or None,
+            password=settings.password,
+            ca_path=settings.ca_path,
+        ),
+        observer=observer,
+    )
 
 
 def make_exchange(

@@ -41,6 +41,9 @@ class MemoryStore:
         self.flushed: list[str] = []
         self._revisions = count(1)
 
+    async def connect(self) -> None:
+        await self._given_way()
+
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         await self._given_way()
         _check_name(collection)

@@ -91,6 +91,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_METRICS_PORT": "0",
         "STREAMFORGE_LOG_FORMAT": "json",
         **settings.data.kafka.environment(),
+        **settings.data.arango.environment(),
     }
     if settings.debug:
         environment["STREAMFORGE_DEBUG"] = "true"

@@ -11,7 +11,10 @@ import msgspec
 
 
 class Document(msgspec.Struct, frozen=True, gc=False):
-    """A document. version: when its content was observed, unix milliseconds. body: a JSON object, without the key."""
+    """A document. version: when its content was observed, unix milliseconds. body: a JSON object, without the key.
+
+    What is read says what was stored; spaces, the order of attributes and the way of writing a number may be others.
+    """
 
     key: str
     version: int
@@ -140,7 +143,7 @@ class StateStore(Protocol):
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """A directed edge between two documents, each named `collection/key`. body: a JSON object."""
+    """A directed edge between two documents, each named `collection/key`. body: a JSON object, as a document's."""
 
     source: str
     destination: str
@@ -161,6 +164,9 @@ class EdgeStore(Protocol):
 
 class Store(DocumentStore, Collections, StateStore, EdgeStore, Protocol):
     """All four, as an adapter offers them."""
+
+    async def connect(self) -> None:
+        """Return once the store answers; every call does so by itself too. Raises ConfigError or RetryableError."""
 
     async def close(self) -> None:
         """Release what the store holds."""

@@ -15,6 +15,7 @@ from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret, read, settings_error, variable
 from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.worker import Definition
@@ -28,7 +29,6 @@ MAX_LAG = 200_000
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 NOT_YET = {
-    "ARANGO_URL": "ArangoDB",
     "K8S_NAMESPACE": "Kubernetes",
 }
 """Variables that ask for what this version does not have; to run beside them unnoticed would split the data."""
@@ -37,7 +37,7 @@ NOT_YET = {
 def not_yet(environ: Mapping[str, str]) -> list[str]:
     """A problem for each variable that asks for what this version does not have."""
     return [
-        f"{name} is set, but this version has the embedded store and launcher only, no {technology}: unset it"
+        f"{name} is set, but this version has the embedded launcher only, no {technology}: unset it"
         for name, technology in NOT_YET.items()
         if environ.get(name)
     ]
@@ -100,7 +100,7 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class DataSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the embedded bus, store and launcher keep their files, and whether Kafka is the bus instead."""
+    """Where the embedded bus, store and launcher keep their files; Kafka and ArangoDB, where they are used instead."""
 
     data_dir: Annotated[
         Path | None,
@@ -110,9 +110,11 @@ class DataSettings(msgspec.Struct, frozen=True, kw_only=True):
             required=True,
             unless="KAFKA_BOOTSTRAP_SERVERS",
             even_for="store",
+            even_unless="ARANGO_URL",
         ),
     ] = None
     kafka: KafkaSettings = KafkaSettings()
+    arango: ArangoSettings = ArangoSettings()
 
     @property
     def folder(self) -> Path:

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamforge_utils.adapters.embedded.store import documents as store_documents
-from streamforge_utils.adapters.embedded.store.collections import Catalogue, check_name
+from streamforge_utils.adapters.embedded.store.collections import Catalogue
 from streamforge_utils.adapters.embedded.store.edges import Edges
 from streamforge_utils.adapters.embedded.store.states import States
 from streamforge_utils.adapters.embedded.store.thread import WorkThread
+from streamforge_utils.model.documents import check_name
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import Answer, Document, Edge, State, count_outcomes
 
@@ -37,6 +38,9 @@ class EmbeddedStore:
         self._changing, self._changed = WorkThread("store-states-write"), States(directory / "states.db")
         self._looking, self._looked = WorkThread("store-states-read"), States(directory / "states.db")
         self._linking, self._linked = WorkThread("store-edges"), Edges(directory / "edges.db")
+
+    async def connect(self) -> None:
+        """There is nobody to connect to: files are opened when they are needed."""
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         """One transaction; see `DocumentStore.upsert`. Raises PermanentError for an illegal collection name."""

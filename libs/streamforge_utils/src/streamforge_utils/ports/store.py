@@ -162,11 +162,28 @@ class EdgeStore(Protocol):
         """The edges that leave `source` and arrive at `destination` (where given), sorted. Raises RetryableError."""
 
 
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """How much room the data take.
+
+    limit_bytes: at which the store itself stops; None: only the disk limits it. read_only: it has stopped already.
+    read_only_in_s, ends_in_s: seconds until it stops taking writes, and until it ends, where it has said so.
+    """
+
+    used_bytes: int
+    limit_bytes: int | None = None
+    read_only: bool = False
+    read_only_in_s: float | None = None
+    ends_in_s: float | None = None
+
+
 class Store(DocumentStore, Collections, StateStore, EdgeStore, Protocol):
     """All four, as an adapter offers them."""
 
     async def connect(self) -> None:
         """Return once the store answers; every call does so by itself too. Raises ConfigError or RetryableError."""
+
+    async def usage(self) -> Usage:
+        """How much room the data take, about. Raises RetryableError or ConfigError."""
 
     async def close(self) -> None:
         """Release what the store holds."""

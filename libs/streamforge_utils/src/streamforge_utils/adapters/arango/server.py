@@ -16,6 +16,7 @@ WITH_VERSION_ATTRIBUTE = (3, 12)
 class _Version(msgspec.Struct):
     server: str = ""
     version: str = ""
+    license: str = ""
 
 
 _decode = msgspec.json.Decoder(_Version).decode
@@ -28,6 +29,7 @@ class Server:
         self._transport = transport
         self._version: tuple[int, int] | None = None
         self.name = ""
+        self.licence = ""
 
     async def version(self) -> tuple[int, int]:
         """Major and minor version. Raises ConfigError (too old, no ArangoDB, no access) or RetryableError."""
@@ -48,7 +50,7 @@ class Server:
                 f"ArangoDB at {where} is of version {found.version[:30]}, which is too old: "
                 f"StreamForge needs {OLDEST[0]}.{OLDEST[1]} or newer; upgrade it, or name another server in ARANGO_URL"
             )
-        self.name, self._version = found.version, version
+        self.name, self.licence, self._version = found.version, found.license, version
         return version
 
     async def keeps_newer(self) -> bool:

@@ -14,11 +14,12 @@ from streamforge_utils.adapters.arango.graph import Edges
 from streamforge_utils.adapters.arango.server import Server
 from streamforge_utils.adapters.arango.states import States
 from streamforge_utils.adapters.arango.transport import Retries, Transport
+from streamforge_utils.adapters.arango.usage import usage
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.observing import Observer, Silent
-from streamforge_utils.ports.store import Answer, Document, Edge, State, count_outcomes
+from streamforge_utils.ports.store import Answer, Document, Edge, State, Usage, count_outcomes
 
 
 class ArangoStore:
@@ -140,6 +141,9 @@ class ArangoStore:
     ) -> Sequence[Edge]:
         _check(collection)
         return await self._edges.links(collection, source, destination)
+
+    async def usage(self) -> Usage:
+        return await usage(self._transport, self._server)
 
     async def close(self) -> None:
         """Close the connections. A second call does nothing."""

@@ -19,7 +19,7 @@ from streamforge_utils.adapters.embedded.store.states import States
 from streamforge_utils.adapters.embedded.store.thread import WorkThread
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.ports.observing import Observer, Silent
-from streamforge_utils.ports.store import Answer, Document, Edge, State, count_outcomes
+from streamforge_utils.ports.store import Answer, Document, Edge, State, Usage, count_outcomes
 
 
 class EmbeddedStore:
@@ -138,6 +138,9 @@ class EmbeddedStore:
     ) -> Sequence[Edge]:
         return await self._linking.run(self._linked.links, collection, source, destination)
 
+    async def usage(self) -> Usage:
+        return Usage(used_bytes=await self._reading.run(_size, self._directory))
+
     async def close(self) -> None:
         """Finish what was begun, then close every file. A second call does nothing."""
         await asyncio.gather(
@@ -147,3 +150,14 @@ class EmbeddedStore:
             self._looking.close(self._looked.close),
             self._linking.close(self._linked.close),
         )
+
+
+def _size(directory: Path) -> int:
+    """Bytes of all files; what is removed meanwhile counts nothing."""
+    total = 0
+    for path in directory.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total

@@ -22,11 +22,11 @@ _TTL_S = 60
 _encode = msgspec.json.Encoder().encode
 
 
-class _Statistics(msgspec.Struct):
+class _Statistics(msgspec.Struct, frozen=True):
     written: int = msgspec.field(name="writesExecuted", default=0)
 
 
-class _Extra(msgspec.Struct):
+class _Extra(msgspec.Struct, frozen=True):
     stats: _Statistics = _Statistics()
 
 

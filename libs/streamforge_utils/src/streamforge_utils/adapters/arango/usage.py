@@ -33,11 +33,11 @@ class _Licence(msgspec.Struct):
     disk: _Disk | None = msgspec.field(name="diskUsage", default=None)
 
 
-class _Indexes(msgspec.Struct):
+class _Indexes(msgspec.Struct, frozen=True):
     size: int = 0
 
 
-class _Figures(msgspec.Struct):
+class _Figures(msgspec.Struct, frozen=True):
     documents: int = msgspec.field(name="documentsSize", default=0)
     indexes: _Indexes = _Indexes()
 

@@ -17,7 +17,7 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-engines kafka check bench bench-others docs lock clean
+.PHONY: help setup demo test test-double test-arango test-engines kafka check bench bench-others docs lock clean
 .PHONY: format format-check lint types imports docs-check compatibility versions
 
 help: ## list the verbs
@@ -39,6 +39,13 @@ test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some 
 test-engines: $(STAMP) ## run the tests that need a real engine (Kafka: Java 17, Maven, kcat); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m pytest tests/engines -n $(ENGINE_WORKERS) $(ARGS)
+
+test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
+	@env -u ARANGO_URL $(PY) -m pytest tests/arango -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
+
+test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on the ArangoDB that ARANGO_URL names
+	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
+	@$(PY) -m pytest tests/arango/test_contract.py tests/arango/suites -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)

@@ -13,6 +13,7 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.store import Document, Outcome
+from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret
 from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
@@ -89,3 +90,26 @@ async def test_brokers_in_the_settings_make_kafka_the_bus(settings: DataSettings
         await bus.topics()
     await bus.close()
     assert not settings.folder.exists()
+
+
+async def test_a_server_in_the_settings_makes_arangodb_the_store(settings: DataSettings) -> None:
+    arango = ArangoSettings(
+        url="https://127.0.0.1:9", database="d", user="u", password=Secret("hush-hush"), ca_path=Path("/ca")
+    )
+    store = wiring.make_store(DataSettings(data_dir=settings.data_dir, arango=arango))
+    assert type(store).__name__ == "ArangoStore"
+    with pytest.raises(ConfigError, match="STREAMFORGE_ARANGO_CA_PATH: the file /ca cannot be read"):
+        await store.connect()
+    await store.close()
+    assert not settings.folder.exists()
+
+
+def test_a_service_on_the_embedded_store_does_not_load_an_http_client(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from streamforge import wiring; "
+        "from streamforge_utils.runtime.settings import DataSettings; "
+        f"wiring.make_store(DataSettings(data_dir=Path({str(tmp_path)!r}))); "
+        "print([m for m in sys.modules if m == 'aiohttp' or 'adapters.arango' in m])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.doubles.arangodb.values import Doc, decode, encode
 
+_FIRST = 10_000
 _RESERVED = 100_000
 
 
@@ -25,7 +26,7 @@ class Storage:
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute("PRAGMA cache_size=-65536")
         self._db.execute("CREATE TABLE IF NOT EXISTS facts (kind TEXT, id TEXT, body BLOB, PRIMARY KEY (kind, id))")
-        self._tick = self._limit = 0
+        self._tick = self._limit = _FIRST
         for fact in self.facts("tick"):
             self._tick = self._limit = int(fact["limit"])
 

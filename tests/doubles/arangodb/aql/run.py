@@ -38,6 +38,19 @@ class Query:
         """What is returned, row by row. A query that writes has done it all before the first."""
         return self._run({})
 
+    def fold(self) -> None:
+        """Compute what has no variables, as an optimizer does: a warning of it is known before the query runs."""
+
+        def look(node: Any) -> None:
+            if type(node) is not tuple and type(node) is not list:
+                return
+            for part in node:
+                look(part)
+            if type(node) is tuple and node[:1] == ("binary",) and node[2][0] == node[3][0] == "value":
+                self._expressions.constant(node, set())
+
+        look(self.tree)
+
     def _nested(self, tree: list[Node], scope: set[str]) -> Compute:
         run = self._build(tree, set(scope), top=False)
         return lambda env: list(run(env))

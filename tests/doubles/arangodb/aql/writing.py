@@ -39,7 +39,8 @@ def build(query: Query, expressions: Expressions, node: Node, scope: set[str]) -
                 found = write(row)
             except ArangoError as error:
                 if not ignore_errors:
-                    words = f"AQL: {error.message} [node #3: {kind.capitalize()}Node] (while executing)"
+                    where = "" if context.database.server.is_311 else f" [node #3: {kind.capitalize()}Node]"
+                    words = f"AQL: {error.message}{where} (while executing)"
                     raise ArangoError(error.number, words, status=_status(error)) from error
                 context.ignored += 1
                 continue

@@ -25,8 +25,9 @@ def parse(server: ArangoServer, request: Request, rest: list[str]) -> Response:
             "collections": sorted(_found(tree, "collections")),
             "bindVars": sorted(_found(tree, "binds")),
             "ast": [{"type": "root", "subNodes": _Syntax().statements(tree)}],
-            "warnings": [],
         }
+        if not server.is_311:
+            answer["warnings"] = []
         return Response(200, {"error": False, "code": 200, **answer})
     if request.method == "GET" and rest in (["current"], ["slow"]):
         return Response(200, [])
@@ -59,9 +60,12 @@ def explain(server: ArangoServer, request: Request, rest: list[str]) -> Response
     options = body.get("options") or {}
     context = Context(server.database(request.database), server.unit(), body.get("bindVars") or {}, {})
     query = Query(context, body["query"])
+    query.fold()
     plan = plan_of(query)
     every = options.get("allPlans") is True
-    plans: dict[str, Any] = {"plans": [plan]} if every else {"plan": plan, "cacheable": not query.writes}
+    plans: dict[str, Any] = (
+        {"plans": [plan]} if every else {"plan": plan, "cacheable": not (query.writes or context.warnings)}
+    )
     stats = {
         "rulesExecuted": 0,
         "rulesSkipped": 0,

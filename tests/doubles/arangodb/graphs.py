@@ -181,7 +181,7 @@ def _options(database: Database, body: dict[str, Any]) -> dict[str, Any]:
         "isSatellite": False,
     }
     if smart:
-        found["isDisjoint"] = body.get("isDisjoint") is True
+        found["isDisjoint"] = True in (body.get("isDisjoint"), options.get("isDisjoint"))
         if "smartGraphAttribute" in options:
             found["smartGraphAttribute"] = options["smartGraphAttribute"]
     return found

@@ -13,8 +13,8 @@ from tests.doubles.arangodb.replay.prepare import Answer
 MADE_UP = frozenset(
     {
         # revisions, numbers and names that a server makes up
-        "_rev", "_oldRev", "revision", "checksum", "objectId", "globallyUniqueId", "lastValue", "shardId", "token", "initialCid",
-        "fingerprint", "jwt", "hash", "queryHash",
+        "_rev", "_oldRev", "revision", "checksum", "objectId", "globallyUniqueId", "lastValue", "shardId", "initialCid",
+        "token", "fingerprint", "jwt", "hash", "queryHash",
         # times and what is measured
         "time", "created_at", "created", "started", "executionTime", "peakMemoryUsage", "memoryUsage", "runTime",
         "documentsSize", "size", "bytesUsed", "cacheSize", "cacheUsage",

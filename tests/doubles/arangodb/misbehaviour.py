@@ -23,7 +23,7 @@ NUMBERS = {
     "resource-limit": 32,
     "not-leader": 1496,
     "leader-challenge": 1495,
-    "leader-resigned": 1477,
+    "leader-resigned": 1491,
     "cluster-timeout": 1457,
     "maintenance": 503,
     "shutdown": 30,
@@ -135,6 +135,4 @@ def refusal(fault: Fault) -> ArangoError:
     """The error that a fault answers with."""
     if fault.kind == "unauthorized":
         return ArangoError(11, "not authorized to execute this request", status=401)
-    if fault.kind == "leader-resigned":
-        return ArangoError(1477, "leadership resigned", status=503)
     return ArangoError(NUMBERS.get(fault.kind, fault.number))

@@ -137,7 +137,8 @@ class ArangoServer:
             raise ArangoError(1208)
         if name in self.databases:
             raise ArangoError(1207)
-        facts = {"name": name, "id": str(self.storage.tick()), "options": body.get("options") or {}}
+        number = "1" if system else str(self.storage.tick())
+        facts = {"name": name, "id": number, "options": body.get("options") or {}}
         self.storage.keep("database", name, facts)
         database = self.databases[name] = Database(self, facts)
         database.make_system_collections()

@@ -37,7 +37,16 @@ OPAQUE = (
 )
 """By path: attributes of which only the type of the value is compared: plans, syntax trees, builds, licences."""
 
-LISTINGS = ("/_api/collection", "/_api/user", "/_api/job/done", "/_api/job/pending", "/_api/endpoint")
+LISTINGS = (
+    "/_api/collection",
+    "/_api/user",
+    "/_api/database",
+    "/_api/database/user",
+    "/_api/cluster/endpoints",
+    "/_api/job/done",
+    "/_api/job/pending",
+    "/_api/endpoint",
+)
 """GET of one of these lists all there is on a server: the elements' shape is compared, not which they are."""
 
 _NUMBERED = re.compile(r"([A-Za-z][\w-]*/|s)?\d{3,}")
@@ -66,6 +75,10 @@ def compare(pair: Pair, answer: Answer) -> Comparison:
         return result
     _headers(pair, answer, result)
     if pair.subset and pair.answer is None:
+        return result
+    if isinstance(pair.answer, str) and not answer.headers.get("content-type", "").startswith("application/json"):
+        if not answer.body:
+            result.differences.append("body: recorded text, answered nothing")
         return result
     try:
         value = answer.json()
@@ -172,6 +185,8 @@ class _Bodies:
         if len(want) != len(have):
             self._result.differences.append(f"{place}: recorded {len(want)} elements, answered {len(have)}")
             return
+        if place == "body.graphs":  # all there are, in no order
+            want, have = sorted(want, key=_by_key), sorted(have, key=_by_key)
         for i, (a, b) in enumerate(zip(want, have, strict=True)):
             self.compare(a, b, f"{place}[{i}]")
 
@@ -187,6 +202,10 @@ class _Bodies:
 
     def _differ(self, place: str, want: Any, have: Any) -> None:
         self._result.differences.append(f"{place}: recorded {_short(want)}, answered {_short(have)}")
+
+
+def _by_key(value: Any) -> str:
+    return str(value.get("_key")) if isinstance(value, dict) else ""
 
 
 def _kind(value: Any) -> str:

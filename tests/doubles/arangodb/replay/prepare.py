@@ -33,20 +33,45 @@ _RELATIONS = [
 _NAMES = ["alice", "bob", "charlie", "dave", "eve"]
 _KNOWS = [("alice", "bob"), ("bob", "charlie"), ("bob", "dave"), ("eve", "alice"), ("eve", "bob")]
 
+_CITIES = {"germanCity": ["Berlin", "Cologne", "Hamburg"], "frenchCity": ["Lyon", "Paris"]}
+_ROADS = [
+    ("germanHighway", "germanCity/Berlin", "germanCity/Cologne", 850),
+    ("germanHighway", "germanCity/Berlin", "germanCity/Hamburg", 400),
+    ("germanHighway", "germanCity/Hamburg", "germanCity/Cologne", 500),
+    ("frenchHighway", "frenchCity/Paris", "frenchCity/Lyon", 550),
+    ("internationalHighway", "germanCity/Berlin", "frenchCity/Lyon", 1100),
+    ("internationalHighway", "germanCity/Berlin", "frenchCity/Paris", 1200),
+    ("internationalHighway", "germanCity/Hamburg", "frenchCity/Paris", 900),
+    ("internationalHighway", "germanCity/Hamburg", "frenchCity/Lyon", 1300),
+    ("internationalHighway", "germanCity/Cologne", "frenchCity/Lyon", 700),
+    ("internationalHighway", "germanCity/Cologne", "frenchCity/Paris", 550),
+]
+
 EXAMPLE_GRAPHS: dict[str, dict[str, Any]] = {
     "social": {
-        "edge": "relation",
-        "ends": ["female", "male"],
+        "ends": {"relation": ["female", "male"]},
         "vertices": _PEOPLE,
-        "edges": _RELATIONS,
+        "edges": {"relation": _RELATIONS},
     },
     "knows_graph": {
-        "edge": "knows",
-        "ends": ["persons"],
+        "ends": {"knows": ["persons"]},
         "vertices": {"persons": [{"_key": name, "name": name.capitalize()} for name in _NAMES]},
-        "edges": [{"_from": f"persons/{a}", "_to": f"persons/{b}"} for a, b in _KNOWS],
+        "edges": {"knows": [{"_from": f"persons/{a}", "_to": f"persons/{b}"} for a, b in _KNOWS]},
+    },
+    "routeplanner": {
+        "ends": {
+            "frenchHighway": ["frenchCity"],
+            "germanHighway": ["germanCity"],
+            "internationalHighway": ["frenchCity", "germanCity"],
+        },
+        "vertices": {name: [{"_key": city} for city in cities] for name, cities in _CITIES.items()},
+        "edges": {
+            name: [{"_from": a, "_to": b, "distance": km} for road, a, b, km in _ROADS if road == name]
+            for name in ("frenchHighway", "germanHighway", "internationalHighway")
+        },
     },
 }
+"""Those of the example graphs of ArangoDB that are recorded or may be: ends of each edge collection, and documents."""
 
 
 class SetupFailed(Exception):
@@ -260,11 +285,10 @@ class Stage:
 
     async def _load_example_graph(self, step: dict[str, Any]) -> None:
         example = EXAMPLE_GRAPHS[step["name"]]
-        definition = {"collection": example["edge"], "from": example["ends"], "to": example["ends"]}
-        await self._must("POST", "/_api/gharial", {"name": step["name"], "edgeDefinitions": [definition]})
-        for collection, documents in example["vertices"].items():
+        definitions = [{"collection": name, "from": ends, "to": ends} for name, ends in example["ends"].items()]
+        await self._must("POST", "/_api/gharial", {"name": step["name"], "edgeDefinitions": definitions})
+        for collection, documents in (example["vertices"] | example["edges"]).items():
             await self._must("POST", f"/_api/document/{collection}", documents)
-        await self._must("POST", f"/_api/document/{example['edge']}", example["edges"])
 
     async def _create_database(self, step: dict[str, Any]) -> None:
         await self._must("POST", "/_db/_system/_api/database", {"name": step["name"]})

@@ -123,12 +123,12 @@ def _lines(work: _Import, request: Request) -> None:
 
 def _table(work: _Import, request: Request) -> None:
     """The first line names the attributes, each further one holds the values of a document."""
-    lines = _split(request.body)
-    if not lines:
-        raise ArangoError(400, "no JSON array found in first line")
-    names = _row(lines[0])
-    if names is None or any(type(name) is not str for name in names):
+    if b"\n" not in request.body:
         raise ArangoError(400, "no JSON array found in second line")
+    lines = _split(request.body)
+    names = _row(lines[0]) if lines else None
+    if names is None or any(type(name) is not str for name in names):
+        raise ArangoError(400, "no JSON string array found in first line")
     for position, line in enumerate(lines[1:], 1):
         if not line:
             work.counts["empty"] += 1

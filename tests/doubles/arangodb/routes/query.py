@@ -31,26 +31,11 @@ def parse(server: ArangoServer, request: Request, rest: list[str]) -> Response:
         return Response(200, {"error": False, "code": 200, **answer})
     if request.method == "GET" and rest in (["current"], ["slow"]):
         return Response(200, [])
-    if request.method == "GET" and rest == ["properties"]:
-        return Response(200, {"error": False, "code": 200, **_TRACKING})
-    if request.method == "PUT" and rest == ["properties"]:
-        return Response(200, {"error": False, "code": 200, **_TRACKING, **(request.json() or {})})
     if request.method == "DELETE" and rest == ["slow"]:
         return Response(200, {"error": False, "code": 200})
     if request.method == "DELETE" and len(rest) == 1:
         raise ArangoError(1591, "query ID not found", status=404)
     raise ArangoError(404 if request.method == "GET" else 405)
-
-
-_TRACKING = {
-    "enabled": True,
-    "trackSlowQueries": True,
-    "trackBindVars": True,
-    "maxSlowQueries": 64,
-    "slowQueryThreshold": 10,
-    "slowStreamingQueryThreshold": 10,
-    "maxQueryStringLength": 4096,
-}
 
 
 def explain(server: ArangoServer, request: Request, rest: list[str]) -> Response:

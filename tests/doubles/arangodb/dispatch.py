@@ -128,8 +128,6 @@ class Dispatcher:
             segments = segments[2:]
         request.segments = segments
         family = "/".join(segments[:2])
-        if request.headers.get("x-arango-queue-time-seconds") and self._server.misbehaviour.requests.get("queue"):
-            raise ArangoError(21004)
         if family == "_open/auth":
             request.segments = ["_open", "auth"]
             raise _Opened(self._session(request))

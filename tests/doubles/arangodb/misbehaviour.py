@@ -42,7 +42,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     answered with `number`), `element` (elements of array calls fail with `number`, the others succeed).
     method, path: regular expressions that a request must match whole and in part. skip: matching requests that are let
     through first. times: how many are hit (None: no end). share, seed: hit this share of the matching ones, by a
-    seeded generator. For `element` all of these count elements.
+    seeded generator. For `element` all of these count elements. `read-only` strikes no GET or HEAD.
     """
 
     kind: str
@@ -109,8 +109,10 @@ class Misbehaviour:
         """The faults that strike this request, `element` ones apart."""
         struck = []
         for active in self._active:
-            if active.fault.kind != "element" and active.matches(method, path) and active.strikes():
-                self.hits[active.fault.kind] += 1
+            kind = active.fault.kind
+            reads = kind == "read-only" and method in ("GET", "HEAD")
+            if kind != "element" and not reads and active.matches(method, path) and active.strikes():
+                self.hits[kind] += 1
                 struck.append(active.fault)
         return struck
 

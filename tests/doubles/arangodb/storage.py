@@ -67,9 +67,10 @@ class Storage:
         self._db.execute(f"DELETE FROM {table}")
 
     def write(self, table: str, puts: Iterable[tuple[str, bytes]], gone: Iterable[tuple[str]]) -> None:
-        """Within begin and commit. A document that is written again moves to the end."""
+        """Within begin and commit. A document that is written again keeps its place."""
         self._db.executemany(f"DELETE FROM {table} WHERE key = ?", gone)
-        self._db.executemany(f"INSERT OR REPLACE INTO {table} (key, body) VALUES (?, ?)", puts)
+        insert = f"INSERT INTO {table} (key, body) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body"
+        self._db.executemany(insert, puts)
 
     def get(self, table: str, key: str) -> Doc | None:
         row = self._db.execute(f"SELECT body FROM {table} WHERE key = ?", (key,)).fetchone()

@@ -23,7 +23,7 @@ MADE_UP = frozenset(
         "cacheMisses", "filtered", "runtime", "fetching", "searchParallelism",
         # the machine
         "pid", "host", "hostname", "persistedId", "serverId", "rebootId", "address", "foxxmaster",
-        "isFoxxmaster", "endpoint", "endpoints", "endianness", "expires", "license",
+        "isFoxxmaster", "path", "endpoint", "endpoints", "endianness", "expires", "license",
     }
 )  # fmt: skip
 """Attributes whose values are compared by type only."""

@@ -157,18 +157,18 @@ class Stage:
         last = parts[-1]
         if "/_api/cursor/" in route and self._cursor:
             parts[parts.index("cursor") + 1] = self._cursor
-        elif "/_api/job/" in route and self._job and re.fullmatch(r"\d{4,}", parts[parts.index("job") + 1]):
+        elif "/_api/job/" in route and self._job and _made_up(parts[parts.index("job") + 1]):
             parts[parts.index("job") + 1] = self._job
-        elif "/_api/transaction/" in route and last.isdigit():
+        elif "/_api/transaction/" in route and _made_up(last):
             parts[-1] = self._transactions.get(last, self._last_transaction or last)
         elif "/_api/collection/" in route and self._collections:
             place = parts.index("collection") + 1
-            if parts[place].isdigit():
+            if _made_up(parts[place]):
                 found = await self._must("GET", f"/_api/collection/{self._collections[-1]}")
                 parts[place] = found["id"]
-        elif "/_api/index/" in route and re.fullmatch(r"\d{4,}", last) and self._indexes:
+        elif "/_api/index/" in route and _made_up(last) and self._indexes:
             parts[-1] = self._indexes[-1].rpartition("/")[2]
-        elif "/_api/gharial/" in route and re.fullmatch(r"\d{4,}", last):
+        elif "/_api/gharial/" in route and _made_up(last):
             parts[-1] = await self._generated(parts[-2], last)
         return "/".join(parts) + question + query
 
@@ -186,9 +186,10 @@ class Stage:
 
     async def _bound_revision(self, value: str, path: str) -> str:
         bare = value.strip('"')
-        if "stale" in bare or (REVISION.fullmatch(bare) and self._pair.status == 412):
+        told = bare.startswith("<")
+        if (told and "current" not in bare) or (REVISION.fullmatch(bare) and self._pair.status == 412):
             return value.replace(bare, STALE)
-        if "current" in bare or REVISION.fullmatch(bare):
+        if told or REVISION.fullmatch(bare):
             answer = await self.call("GET", path.partition("?")[0])
             return value.replace(bare, answer.headers.get("etag", "").strip('"'))
         return value
@@ -209,9 +210,10 @@ class Stage:
             answer = self._pair.answer
             told = answer[place] if isinstance(answer, list) and place < len(answer) else answer
             refused = isinstance(told, dict) and told.get("errorNum") == 1200
-            if "stale" in str(item["_rev"]):
+            given = str(item["_rev"])
+            if given.startswith("<") and "current" not in given:
                 item["_rev"] = STALE
-            elif REVISION.fullmatch(str(item["_rev"])):
+            elif given.startswith("<") or REVISION.fullmatch(given):
                 key = item.get("_key", parts[-1])
                 current = await self.call("GET", f"/_api/document/{collection}/{key}")
                 item["_rev"] = STALE if refused else (current.json() or {}).get("_rev", STALE)
@@ -309,6 +311,11 @@ class Stage:
     async def _grant(self, step: dict[str, Any]) -> None:
         place = "/".join(str(step[name]) for name in ("database", "collection") if name in step)
         await self._must("PUT", f"/_api/user/{quote(step['user'])}/database/{place}", {"grant": step["level"]})
+
+
+def _made_up(name: str) -> bool:
+    """Whether a part of a path is a number that a server made up, or stands for one."""
+    return re.fullmatch(r"\d{4,}|<[^>]*>", name) is not None
 
 
 OPERATIONS: dict[str, Callable[[Stage, dict[str, Any]], Awaitable[None]]] = {

@@ -16,6 +16,11 @@ def market_data(*parts: str) -> Path:
     return _present(Path(os.environ.get("STREAMFORGE_MARKET_DATA") or SHARED / "market-data").joinpath(*parts))
 
 
+def arango_recordings() -> Path:
+    """The recorded answers of ArangoDB servers (`STREAMFORGE_ARANGO_RECORDINGS` names another file)."""
+    return _present(Path(os.environ.get("STREAMFORGE_ARANGO_RECORDINGS") or SHARED / "arango" / "recordings.jsonl"))
+
+
 def schemas(*parts: str) -> Path:
     """A file or folder of the schemas of others' formats (`STREAMFORGE_SCHEMAS` names another place)."""
     return _present(Path(os.environ.get("STREAMFORGE_SCHEMAS") or SHARED / "schemas").joinpath(*parts))

@@ -109,6 +109,7 @@ TESTS = {
     "CI": "set to anything: what a machine cannot do fails a test instead of skipping it",
     "STREAMFORGE_MARKET_DATA": "the folder of recorded market data; else `../shared/market-data`",
     "STREAMFORGE_REQUIRE_MARKET_DATA": "1: recordings that are absent fail a test instead of skipping it",
+    "STREAMFORGE_ARANGO_RECORDINGS": "the recorded answers of ArangoDB; else `../shared/arango/recordings.jsonl`",
     "STREAMFORGE_SCHEMAS": "the folder of the schemas of others' formats; else `../shared/schemas`",
     "STREAMFORGE_REQUIRE_SCHEMAS": "1: schemas that are absent fail a test instead of skipping it",
     "STREAMFORGE_CHAOS_SEED": "where the random killer and the crashes begin; 1 by default",

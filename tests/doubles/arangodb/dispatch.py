@@ -64,10 +64,6 @@ FAMILIES: dict[str, Handler] = {
     "_admin/license": admin.license_,
     "_admin/deployment": admin.deployment,
     "_admin/metrics": admin.metrics,
-    "_admin/statistics": admin.statistics,
-    "_admin/statistics-description": admin.statistics,
-    "_admin/usage-metrics": admin.metrics,
-    "_admin/log": admin.log,
 }
 
 _OPEN = ("_open/auth", "_admin/server/availability")
@@ -132,8 +128,6 @@ class Dispatcher:
             segments = segments[2:]
         request.segments = segments
         family = "/".join(segments[:2])
-        if request.headers.get("x-arango-queue-time-seconds") and self._server.misbehaviour.requests.get("queue"):
-            raise ArangoError(21004)
         if family == "_open/auth":
             request.segments = ["_open", "auth"]
             raise _Opened(self._session(request))
@@ -214,7 +208,7 @@ class Dispatcher:
         headers = {}
         if error.status == 401 and error.number == 11 and "x-omit-www-authenticate" not in request.headers:
             headers["Www-Authenticate"] = _CHALLENGE
-        if "_rev" in error.body and error.status == 412:
+        if "_rev" in error.body:
             headers["Etag"] = f'"{error.body["_rev"]}"'
         return Response(error.status, error.answer(), headers)
 

@@ -166,7 +166,7 @@ def insert(unit: Unit, collection: Collection, body: Any, options: WriteOptions)
         return _identity(old)
     if mode == "conflict":
         words = f"unique constraint violated - in index primary of type primary over '_key'; conflicting key: {key}"
-        raise ArangoError(1210, words, **_identity(old))
+        raise ArangoError(1210, words)
     return _write(unit, collection, old, body, options, patch=mode == "update")
 
 
@@ -269,13 +269,14 @@ def _shaped(collection: Collection, key: str, body: Doc) -> Doc:
         new["_from"] = body["_from"]
         new["_to"] = body["_to"]
     new["_rev"] = ""
+    own = dict(new)
+    new.update(body)
+    new.update(own)
     for name, value in body.items():
         kind = type(value)
-        if kind is float or kind is dict or kind is list:
-            value = printed(value)
-        if name[:1] == "_" and name in ("_key", "_id", "_rev"):
-            continue
-        new[name] = value
+        changes = kind is dict or kind is list or (kind is float and value.is_integer())
+        if changes and name not in own:
+            new[name] = printed(value)
     return new
 
 

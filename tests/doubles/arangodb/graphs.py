@@ -157,6 +157,8 @@ def create(database: Database, unit: Unit, body: Any) -> Graph:
         made.add_orphan(orphan)
     if "isSmart" in document or "isSatellite" in document:
         document["initial"] = made.definitions[0]["from"][0] if made.definitions else None
+        if database.server.is_311 and document["initial"]:
+            document["initialCid"] = int(database.collection(document["initial"]).facts["id"])
     made.keep(unit)
     return made
 
@@ -179,7 +181,7 @@ def _options(database: Database, body: dict[str, Any]) -> dict[str, Any]:
         "isSatellite": False,
     }
     if smart:
-        found["isDisjoint"] = body.get("isDisjoint") is True
+        found["isDisjoint"] = True in (body.get("isDisjoint"), options.get("isDisjoint"))
         if "smartGraphAttribute" in options:
             found["smartGraphAttribute"] = options["smartGraphAttribute"]
     return found

@@ -207,7 +207,7 @@ def _inverted(body: dict[str, Any], is_311: bool) -> dict[str, Any]:
         "consolidationPolicy": body.get("consolidationPolicy", dict(_POLICY_311 if is_311 else _POLICY_312)),
         "features": features,
         "includeAllFields": body.get("includeAllFields") is True,
-        "optimizeTopK": body.get("optimizeTopK", []),
+        **({} if is_311 else {"optimizeTopK": body.get("optimizeTopK", [])}),
         "primarySort": body.get("primarySort", {"fields": [], "compression": "lz4"}),
         "searchField": body.get("searchField") is True,
         "sparse": True,

@@ -23,7 +23,7 @@ NUMBERS = {
     "resource-limit": 32,
     "not-leader": 1496,
     "leader-challenge": 1495,
-    "leader-resigned": 1477,
+    "leader-resigned": 1491,
     "cluster-timeout": 1457,
     "maintenance": 503,
     "shutdown": 30,
@@ -42,7 +42,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     answered with `number`), `element` (elements of array calls fail with `number`, the others succeed).
     method, path: regular expressions that a request must match whole and in part. skip: matching requests that are let
     through first. times: how many are hit (None: no end). share, seed: hit this share of the matching ones, by a
-    seeded generator. For `element` all of these count elements.
+    seeded generator. For `element` all of these count elements. `read-only` strikes no GET or HEAD.
     """
 
     kind: str
@@ -109,8 +109,10 @@ class Misbehaviour:
         """The faults that strike this request, `element` ones apart."""
         struck = []
         for active in self._active:
-            if active.fault.kind != "element" and active.matches(method, path) and active.strikes():
-                self.hits[active.fault.kind] += 1
+            kind = active.fault.kind
+            reads = kind == "read-only" and method in ("GET", "HEAD")
+            if kind != "element" and not reads and active.matches(method, path) and active.strikes():
+                self.hits[kind] += 1
                 struck.append(active.fault)
         return struck
 
@@ -135,6 +137,4 @@ def refusal(fault: Fault) -> ArangoError:
     """The error that a fault answers with."""
     if fault.kind == "unauthorized":
         return ArangoError(11, "not authorized to execute this request", status=401)
-    if fault.kind == "leader-resigned":
-        return ArangoError(1477, "leadership resigned", status=503)
     return ArangoError(NUMBERS.get(fault.kind, fault.number))

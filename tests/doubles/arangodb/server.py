@@ -22,7 +22,7 @@ from tests.doubles.arangodb.storage import Storage
 class Settings:
     """What the double pretends to be.
 
-    version: whole; one that starts with 3.11 behaves as 3.11, others as 3.12. cluster: a coordinator instead of a
+    version: whole; 3.11 and before behave as 3.11, others as 3.12. cluster: a coordinator instead of a
     single server. password: of root, when the data are new. path: the file that keeps the data, None for memory.
     authentication: off, every caller is root. limit_bytes: the licence's dataset limit.
     """
@@ -76,7 +76,7 @@ class ArangoServer:
         self.settings = settings
         self.version = settings.version
         self.cluster = settings.cluster
-        self.is_311 = settings.version.startswith("3.11")
+        self.is_311 = settings.version.startswith(("3.10.", "3.11."))
         self.storage = Storage(settings.path)
         self.revisions = Revisions()
         self.misbehaviour = Misbehaviour()
@@ -137,7 +137,8 @@ class ArangoServer:
             raise ArangoError(1208)
         if name in self.databases:
             raise ArangoError(1207)
-        facts = {"name": name, "id": str(self.storage.tick()), "options": body.get("options") or {}}
+        number = "1" if system else str(self.storage.tick())
+        facts = {"name": name, "id": number, "options": body.get("options") or {}}
         self.storage.keep("database", name, facts)
         database = self.databases[name] = Database(self, facts)
         database.make_system_collections()

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.doubles.arangodb.values import Doc, decode, encode
 
+_FIRST = 10_000
 _RESERVED = 100_000
 
 
@@ -25,7 +26,7 @@ class Storage:
         self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute("PRAGMA cache_size=-65536")
         self._db.execute("CREATE TABLE IF NOT EXISTS facts (kind TEXT, id TEXT, body BLOB, PRIMARY KEY (kind, id))")
-        self._tick = self._limit = 0
+        self._tick = self._limit = _FIRST
         for fact in self.facts("tick"):
             self._tick = self._limit = int(fact["limit"])
 
@@ -66,9 +67,10 @@ class Storage:
         self._db.execute(f"DELETE FROM {table}")
 
     def write(self, table: str, puts: Iterable[tuple[str, bytes]], gone: Iterable[tuple[str]]) -> None:
-        """Within begin and commit. A document that is written again moves to the end."""
+        """Within begin and commit. A document that is written again keeps its place."""
         self._db.executemany(f"DELETE FROM {table} WHERE key = ?", gone)
-        self._db.executemany(f"INSERT OR REPLACE INTO {table} (key, body) VALUES (?, ?)", puts)
+        insert = f"INSERT INTO {table} (key, body) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body"
+        self._db.executemany(insert, puts)
 
     def get(self, table: str, key: str) -> Doc | None:
         row = self._db.execute(f"SELECT body FROM {table} WHERE key = ?", (key,)).fetchone()

@@ -78,6 +78,19 @@ def rank(value: Any) -> int:
     return 5
 
 
+_ORDER = "_-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$0123456789abcdefghijklmnopqrstuvwxyz"
+_WEIGHTS = {ord(c): 33 + i for i, c in enumerate(_ORDER)} | {ord(c.upper()): 33 + i for i, c in enumerate(_ORDER)}
+
+
+def collated(text: str) -> tuple[str, str]:
+    """What orders text as a server does, whose order is that of a language and not that of code points.
+
+    Signs before digits before letters, letters without their case first and then the small one before the capital:
+    `_` < `-` < `0` < `a` < `A` < `b`. Right for ASCII (the root collation of ICU); other letters follow it.
+    """
+    return text.translate(_WEIGHTS), text.swapcase()
+
+
 def compare(left: Any, right: Any) -> int:
     """Below 0, 0 or above 0: AQL's order of any two values."""
     a, b = rank(left), rank(right)
@@ -85,6 +98,8 @@ def compare(left: Any, right: Any) -> int:
         return a - b
     if a == 0:
         return 0
+    if a == 3:
+        return 0 if left == right else -1 if collated(left) < collated(right) else 1
     if a < 4:
         return int(left > right) - int(left < right)
     if a == 4:

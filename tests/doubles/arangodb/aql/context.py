@@ -37,7 +37,10 @@ class Context:
 
     def collection(self, name: Any, write: bool = False) -> Collection:
         """The collection of a name; 1203 where there is none. A transaction may refuse it."""
-        found = self.database.collection(name)
+        found = self.database.find(name)
+        if found is None:
+            words = f"collection or view not found: {name}"
+            raise ArangoError(1203, f"AQL: {words} (while parsing)" if self.database.server.is_311 else words)
         if write or found.name not in self.used:
             self.used[found.name] = "write" if write else "read"
         if self._may is not None:

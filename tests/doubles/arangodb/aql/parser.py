@@ -329,7 +329,7 @@ class _Parser:
             if self._accept("."):
                 token = self._next()
                 tail = ("member", tail, token.text)
-            elif self._token.kind == "[" and self._tokens[self._at + 1].kind != "*":
+            elif self._token.kind == "[":
                 self._at += 1
                 tail = self._bracket(tail)
             else:

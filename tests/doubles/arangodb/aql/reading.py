@@ -12,83 +12,124 @@ from tests.doubles.arangodb.aql.parser import Node
 from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.errors import ArangoError
 from tests.doubles.arangodb.graphs import graph as graph_of
-from tests.doubles.arangodb.values import Doc, truthy
+from tests.doubles.arangodb.values import Doc, rank, truthy
 
-Documents = Callable[[Env], Iterator[Doc]]
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "=="}
+_TEXT = 3
 
 
-def plan(
-    context: Context, expressions: Expressions, collection: Collection, name: str, after: list[Node], scope: set[str]
-) -> Documents:
-    """The documents of a collection that the FILTERs after a FOR can let pass; all are filtered again later.
+class Plan:
+    """How one FOR reads a collection.
 
-    Conditions on `_key` use the primary index, and so does a SORT by `_key`. Others look at every document.
+    Conditions on `_key` and a SORT by `_key` use the primary index, whose order is that of code points (AQL's own is
+    that of a language); they are not looked at again. Everything else looks at every document. used: the parts of the
+    filters that the index has answered. sorts: whether it gives the order too.
     """
-    conditions: list[tuple[str, Compute]] = []
-    descending: bool | None = None
-    for node in after:
-        if node[0] == "filter":
-            for part in _parts(node[1]):
-                condition = _on_key(part, name)
-                if condition and not _names(condition[1]) - scope:
-                    conditions.append((condition[0], expressions.build(condition[1], scope)))
-        elif node[0] == "sort":
-            (by, way), *_ = node[1]
-            if by == ("member", ("name", name), "_key") and way[0] == "value":
-                descending = way[1] == "DESC"
-            break
-        else:
-            break
-    unit = context.unit
-    storage, table = collection.storage, collection.table
 
-    def documents(env: Env) -> Iterator[Doc]:
-        low: str | None = None
-        high: str | None = None
-        open_low = open_high = False
-        exact: list[str] | None = None
-        for operator, value in conditions:
-            bound = value(env)
-            if operator == "IN" and type(bound) is list:
-                exact = [key for key in bound if type(key) is str and (exact is None or key in exact)]
-            elif type(bound) is not str:
-                continue
-            elif operator == "==":
-                exact = [bound] if exact is None or bound in exact else []
-            elif operator in (">", ">=") and (low is None or bound >= low):
-                low, open_low = bound, operator == ">"
-            elif operator in ("<", "<=") and (high is None or bound <= high):
-                high, open_high = bound, operator == "<"
-        if exact is not None:
-            keys = list(dict.fromkeys(exact))
-            if len(keys) > 1:
-                unit.prefetch(collection, [key for key in keys if key not in unit.pending.get(collection, ())])
-            found = (unit.get(collection, key) for key in keys)
-            for document in found:
-                if document is not None:
-                    context.scanned_index += 1
-                    yield document
-            return
-        indexed = low is not None or high is not None or descending is not None
-        if indexed:
-            rows = storage.scan_keys(table, low, open_low, high, open_high, descending is True)
-        else:
-            rows = storage.scan(table)
-        for document in unit.scan(collection, rows):
-            if indexed:
-                context.scanned_index += 1
+    def __init__(self, context: Context, expressions: Expressions, collection: Collection, name: str) -> None:
+        self.used: list[Node] = []
+        self.sorts: Node | None = None
+        self._context = context
+        self._expressions = expressions
+        self._collection = collection
+        self._name = name
+        self._conditions: list[tuple[str, Compute]] = []
+        self._descending: bool | None = None
+
+    def look(self, after: list[Node], scope: set[str], *, first: bool) -> None:
+        """Take what the index can answer of the statements behind the FOR; the order only of the first FOR."""
+        for node in after:
+            if node[0] == "filter":
+                for part in parts_of(node[1]):
+                    condition = _on_key(part, self._name)
+                    if condition and not _names(condition[1]) - scope:
+                        self._conditions.append((condition[0], self._expressions.build(condition[1], scope)))
+                        self.used.append(part)
+            elif node[0] == "sort":
+                (by, way), *more = node[1]
+                if by == ("member", ("name", self._name), "_key") and way[0] == "value" and first and not more:
+                    self._descending = way[1] == "DESC"
+                    self.sorts = node
+                return
             else:
+                return
+
+    def documents(self, env: Env) -> Iterator[Doc]:
+        """The documents for one row of what is outside the FOR."""
+        bounds = _Bounds()
+        for operator, value in self._conditions:
+            bounds.take(operator, value(env))
+        if bounds.empty:
+            return
+        context, unit, collection = self._context, self._context.unit, self._collection
+        pending = unit.pending.get(collection)
+        rows: Iterator[Doc]
+        if bounds.exact is not None:
+            keys = sorted(bounds.exact, reverse=self._descending is True) if self.sorts else list(bounds.exact)
+            if len(keys) > 1:
+                unit.prefetch(collection, [key for key in keys if not pending or key not in pending])
+            rows = (document for key in keys if (document := unit.get(collection, key)) is not None)
+        elif bounds.bounded or self.sorts:
+            way = self._descending is True
+            stored = collection.storage.scan_keys(collection.table, *bounds.low, *bounds.high, way)
+            rows = (document for document in unit.scan(collection, stored) if bounds.within(document["_key"]))
+            if pending and self.sorts:
+                rows = iter(sorted(rows, key=lambda document: document["_key"], reverse=way))
+        else:
+            for document in unit.scan(collection, collection.scan()):
                 context.scanned += 1
+                yield document
+            return
+        for document in rows:
+            context.scanned_index += 1
             yield document
 
-    return documents
+
+class _Bounds:
+    """What conditions on a key leave: some keys, or those between two ends."""
+
+    def __init__(self) -> None:
+        self.empty = False
+        self.exact: dict[str, None] | None = None
+        self.low: tuple[str | None, bool] = (None, False)
+        self.high: tuple[str | None, bool] = (None, False)
+
+    @property
+    def bounded(self) -> bool:
+        return self.low[0] is not None or self.high[0] is not None
+
+    def take(self, operator: str, bound: Any) -> None:
+        if operator in ("IN", "=="):
+            listed = bound if operator == "IN" else [bound]
+            keys = {key: None for key in listed if type(key) is str} if type(listed) is list else {}
+            self.exact = {k: None for k in keys if (self.exact is None or k in self.exact) and self.within(k)}
+        elif type(bound) is not str:
+            # Values of other types come before or after all text.
+            greater = rank(bound) < _TEXT
+            self.empty = self.empty or greater != operator.startswith(">")
+        elif operator.startswith(">"):
+            low = self.low[0]
+            if low is None or bound >= low:
+                self.low = (bound, operator == ">" or (bound == low and self.low[1]))
+        else:
+            high = self.high[0]
+            if high is None or bound <= high:
+                self.high = (bound, operator == "<" or (bound == high and self.high[1]))
+        if self.exact is not None:
+            self.exact = {key: None for key in self.exact if self.within(key)}
+
+    def within(self, key: str) -> bool:
+        (low, beyond_low), (high, beyond_high) = self.low, self.high
+        if low is not None and (key < low or (beyond_low and key == low)):
+            return False
+        return high is None or key < high or (key == high and not beyond_high)
 
 
-def _parts(node: Node) -> Iterator[Node]:
+def parts_of(node: Node) -> Iterator[Node]:
+    """The conditions that are joined by AND."""
     if node[0] == "binary" and node[1] == "&&":
-        yield from _parts(node[2])
-        yield from _parts(node[3])
+        yield from parts_of(node[2])
+        yield from parts_of(node[3])
     else:
         yield node
 

@@ -28,6 +28,7 @@ class Query:
         self.tree = parse(text)
         self.writes = any(node[0] in _WRITES for node in self.tree)
         self._expressions = Expressions(context, self._nested)
+        self._answered: set[int] = set()
         self._run = self._build(self.tree, set(), top=True)
         unused = set(context.binds) - context.used_binds
         if unused:
@@ -37,6 +38,19 @@ class Query:
     def results(self) -> Iterator[Any]:
         """What is returned, row by row. A query that writes has done it all before the first."""
         return self._run({})
+
+    def fold(self) -> None:
+        """Compute what has no variables, as an optimizer does: a warning of it is known before the query runs."""
+
+        def look(node: Any) -> None:
+            if type(node) is not tuple and type(node) is not list:
+                return
+            for part in node:
+                look(part)
+            if type(node) is tuple and node[:1] == ("binary",) and node[2][0] == node[3][0] == "value":
+                self._expressions.constant(node, set())
+
+        look(self.tree)
 
     def _nested(self, tree: list[Node], scope: set[str]) -> Compute:
         run = self._build(tree, set(scope), top=False)
@@ -112,11 +126,15 @@ class Query:
             collection = self.context.collection(self.name_of(source))
             before = set(scope)
             self._declare(name, scope)
-            documents = reading.plan(self.context, self._expressions, collection, name, tree[place + 1 :], before)
+            plan = reading.Plan(self.context, self._expressions, collection, name)
+            first = not any(node[0] in ("for", "traverse") for node in tree[:place])
+            plan.look(tree[place + 1 :], before, first=first)
+            self._answered.update(map(id, plan.used))
+            self._answered.add(id(plan.sorts))
 
             def over_collection(rows: Rows) -> Rows:
                 for row in rows:
-                    for document in documents(row):
+                    for document in plan.documents(row):
                         yield {**row, name: document}
 
             return over_collection
@@ -160,7 +178,13 @@ class Query:
         return step
 
     def _filter(self, node: Node, scope: set[str]) -> Step:
-        condition = self._expressions.build(node[1], scope)
+        left = [part for part in reading.parts_of(node[1]) if id(part) not in self._answered]
+        if not left:
+            return lambda rows: rows
+        remaining = left[0]
+        for part in left[1:]:
+            remaining = ("binary", "&&", remaining, part)
+        condition = self._expressions.build(remaining, scope)
         context = self.context
 
         def step(rows: Rows) -> Rows:
@@ -173,6 +197,8 @@ class Query:
         return step
 
     def _sort(self, node: Node, scope: set[str]) -> Step:
+        if id(node) in self._answered:
+            return lambda rows: rows
         keys: list[tuple[Compute, bool]] = []
         for by, way in node[1]:
             direction = str(self._expressions.constant(way, scope)).upper()

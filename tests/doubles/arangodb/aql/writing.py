@@ -31,15 +31,20 @@ def build(query: Query, expressions: Expressions, node: Node, scope: set[str]) -
     scope |= {"OLD", "NEW"}
     ignore_errors = type(given) is dict and given.get("ignoreErrors") is True
     context = query.context
+    key = _key_of_example(expressions, node, scope) if kind == "upsert" else None
 
     def step(rows: Iterator[Env]) -> Iterator[Env]:
         done: list[Env] = []
-        for row in list(rows):
+        found_rows = list(rows)
+        if key is not None and len(found_rows) > 1 and collection not in context.unit.pending:
+            context.unit.prefetch(collection, [k for k in map(key, found_rows) if type(k) is str])
+        for row in found_rows:
             try:
                 found = write(row)
             except ArangoError as error:
                 if not ignore_errors:
-                    words = f"AQL: {error.message} [node #3: {kind.capitalize()}Node] (while executing)"
+                    where = "" if context.database.server.is_311 else f" [node #3: {kind.capitalize()}Node]"
+                    words = f"AQL: {error.message}{where} (while executing)"
                     raise ArangoError(error.number, words, status=_status(error)) from error
                 context.ignored += 1
                 continue
@@ -51,6 +56,14 @@ def build(query: Query, expressions: Expressions, node: Node, scope: set[str]) -
         yield from done
 
     return step
+
+
+def _key_of_example(expressions: Expressions, node: Node, scope: set[str]) -> Compute | None:
+    """What gives the key of an UPSERT whose example is a key alone: then all can be read at once."""
+    example = node[1]
+    if example[0] == "object" and len(example[1]) == 1 and example[1][0][0] == ("value", "_key"):
+        return expressions.build(example[1][0][1], scope)
+    return None
 
 
 def _status(error: ArangoError) -> int | None:

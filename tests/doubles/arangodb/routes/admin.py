@@ -31,8 +31,8 @@ def version(server: ArangoServer, request: Request, rest: list[str]) -> Response
 
 def engine(server: ArangoServer, request: Request, rest: list[str]) -> Response:
     _get(request)
-    if rest == ["stats"]:
-        return Response(200, {f"rocksdb.{name}": value for name, value in _sizes(server).items()})
+    if rest:
+        raise ArangoError(404)
     kinds = ["primary", "edge", "hash", "skiplist", "ttl", "persistent", "geo", "fulltext"]
     aliases = {"hash": "persistent", "skiplist": "persistent"}
     if server.is_311:
@@ -155,16 +155,6 @@ def metrics(server: ArangoServer, request: Request, rest: list[str]) -> Response
         lines += [f"# HELP {metric} {name} of this double", f"# TYPE {metric} gauge", f"{metric} {value}"]
     body = ("\n".join(lines) + "\n").encode()
     return Response(200, body, kind="text/plain; version=0.0.4; charset=utf-8")
-
-
-def statistics(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    _get(request)
-    return Response(200, {"time": time.time(), "enabled": False, "error": False, "code": 200})
-
-
-def log(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    _get(request)
-    return Response(200, {"total": 0, "messages": []})
 
 
 def _sizes(server: ArangoServer) -> dict[str, int]:

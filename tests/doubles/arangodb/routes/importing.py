@@ -29,6 +29,8 @@ class _Import:
         self._prefixes = {"_from": request.query.get("fromPrefix", ""), "_to": request.query.get("toPrefix", "")}
         self.counts = {"created": 0, "errors": 0, "empty": 0, "updated": 0, "ignored": 0}
         self.details: list[str] = []
+        self._sound = 0
+        """Documents that were fit to be stored: where storing one fails it is named by its place among them, from 0."""
 
     def take(self, document: Any, position: int) -> None:
         """Store one document, or count why not; with `complete` the first error ends all."""
@@ -45,6 +47,8 @@ class _Import:
             if "_from" not in document or "_to" not in document:
                 self.fail(position, "missing '_from' or '_to' attribute", document, ArangoError(1233))
                 return
+        place = self._sound
+        self._sound += 1
         key = document.get("_key")
         existed = type(key) is str and self.unit.get(self.collection, key) is not None
         try:
@@ -53,7 +57,7 @@ class _Import:
             words = "unique constraint violated" if error.number == 1210 else error.message
             if self._complete:
                 raise ArangoError(error.number, words, status=error.status) from error
-            self.fail(position, f"creating document failed with error '{words}'", document, error)
+            self.fail(place, f"creating document failed with error '{words}'", document, error)
             return
         what = "created" if not existed else "ignored" if self._ignores else "updated"
         self.counts[what] += 1
@@ -109,7 +113,7 @@ def _array(work: _Import, request: Request) -> None:
 
 def _lines(work: _Import, request: Request) -> None:
     lines = _split(request.body)
-    for position, line in enumerate(lines):
+    for position, line in enumerate(lines, 1):
         if not line:
             work.counts["empty"] += 1
             continue
@@ -123,12 +127,12 @@ def _lines(work: _Import, request: Request) -> None:
 
 def _table(work: _Import, request: Request) -> None:
     """The first line names the attributes, each further one holds the values of a document."""
-    lines = _split(request.body)
-    if not lines:
-        raise ArangoError(400, "no JSON array found in first line")
-    names = _row(lines[0])
-    if names is None or any(type(name) is not str for name in names):
+    if b"\n" not in request.body:
         raise ArangoError(400, "no JSON array found in second line")
+    lines = _split(request.body)
+    names = _row(lines[0]) if lines else None
+    if names is None or any(type(name) is not str for name in names):
+        raise ArangoError(400, "no JSON string array found in first line")
     for position, line in enumerate(lines[1:], 1):
         if not line:
             work.counts["empty"] += 1

@@ -38,7 +38,9 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
         if len(rest) != 1:
             raise ArangoError(400)
         if rest[0] in ("done", "pending"):
-            return Response(200, [number for number, job in jobs.items() if job.task.done() == (rest[0] == "done")])
+            wanted = [number for number, job in jobs.items() if job.task.done() == (rest[0] == "done")]
+            most = request.query.get("count", "")
+            return Response(200, wanted[: int(most)] if most.isdigit() else wanted)
         return Response(200 if _find(jobs, rest[0]).task.done() else 204)
     if method == "PUT":
         return _fetch_or_cancel(jobs, rest)

@@ -25,31 +25,17 @@ def parse(server: ArangoServer, request: Request, rest: list[str]) -> Response:
             "collections": sorted(_found(tree, "collections")),
             "bindVars": sorted(_found(tree, "binds")),
             "ast": [{"type": "root", "subNodes": _Syntax().statements(tree)}],
-            "warnings": [],
         }
+        if not server.is_311:
+            answer["warnings"] = []
         return Response(200, {"error": False, "code": 200, **answer})
     if request.method == "GET" and rest in (["current"], ["slow"]):
         return Response(200, [])
-    if request.method == "GET" and rest == ["properties"]:
-        return Response(200, {"error": False, "code": 200, **_TRACKING})
-    if request.method == "PUT" and rest == ["properties"]:
-        return Response(200, {"error": False, "code": 200, **_TRACKING, **(request.json() or {})})
     if request.method == "DELETE" and rest == ["slow"]:
         return Response(200, {"error": False, "code": 200})
     if request.method == "DELETE" and len(rest) == 1:
         raise ArangoError(1591, "query ID not found", status=404)
     raise ArangoError(404 if request.method == "GET" else 405)
-
-
-_TRACKING = {
-    "enabled": True,
-    "trackSlowQueries": True,
-    "trackBindVars": True,
-    "maxSlowQueries": 64,
-    "slowQueryThreshold": 10,
-    "slowStreamingQueryThreshold": 10,
-    "maxQueryStringLength": 4096,
-}
 
 
 def explain(server: ArangoServer, request: Request, rest: list[str]) -> Response:
@@ -59,9 +45,12 @@ def explain(server: ArangoServer, request: Request, rest: list[str]) -> Response
     options = body.get("options") or {}
     context = Context(server.database(request.database), server.unit(), body.get("bindVars") or {}, {})
     query = Query(context, body["query"])
+    query.fold()
     plan = plan_of(query)
     every = options.get("allPlans") is True
-    plans: dict[str, Any] = {"plans": [plan]} if every else {"plan": plan, "cacheable": not query.writes}
+    plans: dict[str, Any] = (
+        {"plans": [plan]} if every else {"plan": plan, "cacheable": not (query.writes or context.warnings)}
+    )
     stats = {
         "rulesExecuted": 0,
         "rulesSkipped": 0,

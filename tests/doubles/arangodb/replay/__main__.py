@@ -1,0 +1,28 @@
+"""`python -m tests.doubles.arangodb.replay FILE`: exit code 1 if an answer differs, 2 if there is no such file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from tests.doubles.arangodb.replay.report import replay
+
+
+def main() -> int:
+    """Replay the file and print the report."""
+    parser = argparse.ArgumentParser(prog="python -m tests.doubles.arangodb.replay", description=__doc__)
+    parser.add_argument("file", type=Path, help="recordings, one JSON object per line")
+    parser.add_argument("--verbose", action="store_true", help="name every line outside the scope, and other wording")
+    given = parser.parse_args()
+    if not given.file.is_file():
+        print(f"{given.file}: no such file", file=sys.stderr)
+        return 2
+    report = asyncio.run(replay(given.file))
+    print(report.text(verbose=given.verbose))
+    return 1 if report.differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

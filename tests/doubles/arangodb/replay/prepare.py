@@ -1,0 +1,340 @@
+"""Bringing a double to the state in which a request was recorded, over HTTP; and the names of that state.
+
+Numbers and revisions that the real server made up are bound to those that the double makes up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from tests.doubles.arangodb.replay.lines import REVISION, Pair
+
+ROOT = {"authorization": "Basic " + base64.b64encode(b"root:").decode()}
+STALE = "_aaaaaaaaaa"
+
+_PEOPLE = {
+    "female": [{"_key": "alice", "name": "Alice"}, {"_key": "diana", "name": "Diana"}],
+    "male": [{"_key": "bob", "name": "Bob"}, {"_key": "charly", "name": "Charly"}],
+}
+_RELATIONS = [
+    {"_from": "female/alice", "_to": "male/bob", "type": "married", "vertex": "alice"},
+    {"_from": "female/alice", "_to": "male/charly", "type": "friend", "vertex": "alice"},
+    {"_from": "male/charly", "_to": "female/diana", "type": "married", "vertex": "charly"},
+    {"_from": "male/bob", "_to": "female/diana", "type": "friend", "vertex": "bob"},
+]
+_NAMES = ["alice", "bob", "charlie", "dave", "eve"]
+_KNOWS = [("alice", "bob"), ("bob", "charlie"), ("bob", "dave"), ("eve", "alice"), ("eve", "bob")]
+
+_CITIES = {"germanCity": ["Berlin", "Cologne", "Hamburg"], "frenchCity": ["Lyon", "Paris"]}
+_ROADS = [
+    ("germanHighway", "germanCity/Berlin", "germanCity/Cologne", 850),
+    ("germanHighway", "germanCity/Berlin", "germanCity/Hamburg", 400),
+    ("germanHighway", "germanCity/Hamburg", "germanCity/Cologne", 500),
+    ("frenchHighway", "frenchCity/Paris", "frenchCity/Lyon", 550),
+    ("internationalHighway", "germanCity/Berlin", "frenchCity/Lyon", 1100),
+    ("internationalHighway", "germanCity/Berlin", "frenchCity/Paris", 1200),
+    ("internationalHighway", "germanCity/Hamburg", "frenchCity/Paris", 900),
+    ("internationalHighway", "germanCity/Hamburg", "frenchCity/Lyon", 1300),
+    ("internationalHighway", "germanCity/Cologne", "frenchCity/Lyon", 700),
+    ("internationalHighway", "germanCity/Cologne", "frenchCity/Paris", 550),
+]
+
+EXAMPLE_GRAPHS: dict[str, dict[str, Any]] = {
+    "social": {
+        "ends": {"relation": ["female", "male"]},
+        "vertices": _PEOPLE,
+        "edges": {"relation": _RELATIONS},
+    },
+    "knows_graph": {
+        "ends": {"knows": ["persons"]},
+        "vertices": {"persons": [{"_key": name, "name": name.capitalize()} for name in _NAMES]},
+        "edges": {"knows": [{"_from": f"persons/{a}", "_to": f"persons/{b}"} for a, b in _KNOWS]},
+    },
+    "routeplanner": {
+        "ends": {
+            "frenchHighway": ["frenchCity"],
+            "germanHighway": ["germanCity"],
+            "internationalHighway": ["frenchCity", "germanCity"],
+        },
+        "vertices": {name: [{"_key": city} for city in cities] for name, cities in _CITIES.items()},
+        "edges": {
+            name: [{"_from": a, "_to": b, "distance": km} for road, a, b, km in _ROADS if road == name]
+            for name in ("frenchHighway", "germanHighway", "internationalHighway")
+        },
+    },
+}
+"""Those of the example graphs of ArangoDB that are recorded or may be: ends of each edge collection, and documents."""
+
+
+class SetupFailed(Exception):
+    """A step of a setup that the double refused."""
+
+
+class Answer:
+    """What the double answered: status, headers by lower-case name (more than one joined by a line), body."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def json(self) -> Any:
+        return json.loads(self.body) if self.body else None
+
+
+class Stage:
+    """One double and what was done on it: makes the setup, then sends the recorded request."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, pair: Pair) -> None:
+        self._url = url
+        self._session = session
+        self._pair = pair
+        self._collections: list[str] = []
+        self._indexes: list[str] = []
+        self._cursor: str | None = None
+        self._job: str | None = None
+        self._transactions: dict[str, str] = {}
+        self._last_transaction: str | None = None
+        self._database = ""
+
+    async def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
+        url = self._url + (self._database + path if not path.startswith("/_db/") else path)
+        sent = ROOT if headers is None else headers
+        async with self._session.request(method, url, data=data, headers=sent) as response:
+            names = {name.lower() for name in response.headers}
+            found = {name: "\n".join(response.headers.getall(name)) for name in names}
+            return Answer(response.status, found, await response.read())
+
+    async def _must(self, method: str, path: str, body: Any = None) -> Any:
+        answer = await self.call(method, path, body)
+        if answer.status >= 400:
+            raise SetupFailed(f"{method} {path}: {answer.status} {answer.body[:200].decode(errors='replace')}")
+        return answer.json()
+
+    async def prepare(self) -> None:
+        """Make all steps of the setup."""
+        for step in self._pair.setup:
+            await OPERATIONS[step["op"]](self, step)
+
+    async def ask(self) -> Answer:
+        """Send the recorded request, its names bound."""
+        pair = self._pair
+        path = await self._bound_path(pair.path)
+        headers = {name: value for name, value in pair.headers.items() if name != "accept"}
+        named = re.search(r"request header ([A-Za-z-]+): (<[^>]*>|\S+)", pair.note)
+        if named:
+            headers[named.group(1).lower()] = named.group(2)
+        for name in ("if-match", "if-none-match"):
+            if name in headers:
+                headers[name] = await self._bound_revision(headers[name], path)
+        body = await self._bound_body(pair.body, path)
+        return await self.call(pair.method, path, body, headers | self._credentials())
+
+    def _credentials(self) -> dict[str, str]:
+        """Those of root, but for a refusal by the authentication itself."""
+        pair = self._pair
+        if "authorization" in pair.headers or pair.status != 401:
+            return {} if "authorization" in pair.headers else ROOT
+        if "JWT" in pair.note:
+            unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
+            return {"authorization": f"bearer {unsigned}.{unsigned}."}
+        return {}
+
+    # --- names
+
+    async def _bound_path(self, path: str) -> str:
+        route, question, query = path.partition("?")
+        parts = route.split("/")
+        last = parts[-1]
+        if "/_api/cursor/" in route and self._cursor:
+            parts[parts.index("cursor") + 1] = self._cursor
+        elif "/_api/job/" in route and self._job and _made_up(parts[parts.index("job") + 1]):
+            parts[parts.index("job") + 1] = self._job
+        elif "/_api/transaction/" in route and _made_up(last):
+            parts[-1] = self._transactions.get(last, self._last_transaction or last)
+        elif "/_api/collection/" in route and self._collections:
+            place = parts.index("collection") + 1
+            if _made_up(parts[place]):
+                found = await self._must("GET", f"/_api/collection/{self._collections[-1]}")
+                parts[place] = found["id"]
+        elif "/_api/index/" in route and _made_up(last) and self._indexes:
+            parts[-1] = self._indexes[-1].rpartition("/")[2]
+        elif "/_api/gharial/" in route and _made_up(last):
+            parts[-1] = await self._generated(parts[-2], last)
+        return "/".join(parts) + question + query
+
+    async def _generated(self, collection: str, key: str) -> str:
+        """The document that a recorded, generated key means: that with the recorded attributes, else the first."""
+        query = {"query": "FOR d IN @@c RETURN d", "bindVars": {"@c": collection}}
+        documents = (await self._must("POST", "/_api/cursor", query))["result"]
+        answer = self._pair.answer if isinstance(self._pair.answer, dict) else {}
+        told = next((value for value in answer.values() if isinstance(value, dict) and value.get("_key") == key), {})
+        own = {name: value for name, value in told.items() if name not in ("_key", "_id", "_rev", "_oldRev")}
+        for document in documents:
+            if own and all(document.get(name) == value for name, value in own.items()):
+                return str(document["_key"])
+        return str(documents[0]["_key"]) if documents else key
+
+    async def _bound_revision(self, value: str, path: str) -> str:
+        bare = value.strip('"')
+        told = bare.startswith("<")
+        if (told and "current" not in bare) or (REVISION.fullmatch(bare) and self._pair.status == 412):
+            return value.replace(bare, STALE)
+        if told or REVISION.fullmatch(bare):
+            answer = await self.call("GET", path.partition("?")[0])
+            return value.replace(bare, answer.headers.get("etag", "").strip('"'))
+        return value
+
+    async def _bound_body(self, body: str | None, path: str) -> str | None:
+        """The body with revisions of the double in the place of recorded ones."""
+        if body is None or '"_rev"' not in body:
+            return body
+        try:
+            value = json.loads(body)
+        except ValueError:
+            return body
+        parts = path.partition("?")[0].split("/")
+        collection = parts[parts.index("document") + 1] if "document" in parts else ""
+        for place, item in enumerate(value if isinstance(value, list) else [value]):
+            if not isinstance(item, dict) or "_rev" not in item:
+                continue
+            answer = self._pair.answer
+            told = answer[place] if isinstance(answer, list) and place < len(answer) else answer
+            refused = isinstance(told, dict) and told.get("errorNum") == 1200
+            given = str(item["_rev"])
+            if given.startswith("<") and "current" not in given:
+                item["_rev"] = STALE
+            elif given.startswith("<") or REVISION.fullmatch(given):
+                key = item.get("_key", parts[-1])
+                current = await self.call("GET", f"/_api/document/{collection}/{key}")
+                item["_rev"] = STALE if refused else (current.json() or {}).get("_rev", STALE)
+        return json.dumps(value)
+
+    # --- steps
+
+    async def _create_collection(self, step: dict[str, Any]) -> None:
+        body = {"name": step["name"], **(step.get("options") or {})}
+        if step.get("type"):
+            body["type"] = step["type"]
+        await self._must("POST", "/_api/collection", body)
+        self._collections.append(step["name"])
+
+    async def _insert(self, step: dict[str, Any]) -> None:
+        for document in step["docs"]:
+            await self._must("POST", f"/_api/document/{step['collection']}", document)
+
+    async def _insert_generated(self, step: dict[str, Any]) -> None:
+        documents = [{"_key": step["key"].replace("{i}", str(i))} for i in range(step["count"])]
+        await self._must("POST", f"/_api/document/{step['collection']}", documents)
+
+    async def _remove(self, step: dict[str, Any]) -> None:
+        given = step["docs"]
+        for one in given if isinstance(given, list) else [given]:
+            handle = one if isinstance(one, str) else one.get("_id", one.get("_key"))
+            key = str(handle).rpartition("/")[2]
+            await self._must("DELETE", f"/_api/document/{step['collection']}/{key}")
+
+    async def _ensure_index(self, step: dict[str, Any]) -> None:
+        made = await self._must("POST", f"/_api/index?collection={step['collection']}", step["index"])
+        self._indexes.append(made["id"])
+
+    async def _aql(self, step: dict[str, Any]) -> None:
+        await self._must("POST", "/_api/cursor", {"query": step["query"], "bindVars": step.get("bindVars") or {}})
+
+    async def _request(self, step: dict[str, Any]) -> None:
+        path = await self._bound_path(step["path"])
+        headers = dict(ROOT)
+        # The recorded steps have no headers; in the examples of stored jobs the first request is the job.
+        about_jobs = "/_api/job" in self._pair.path or self._pair.id.rpartition("/")[2].startswith("job_")
+        stored = about_jobs and not any(part in path for part in ("/_api/job", "/_admin/time"))
+        if stored:
+            headers["x-arango-async"] = "store"
+        answer = await self.call(step["method"], path, step.get("body"), headers)
+        if stored:
+            self._job = answer.headers.get("x-arango-async-id")
+            await self._settle()
+        elif step["method"] == "POST" and path.partition("?")[0].endswith("/_api/cursor") and answer.status == 201:
+            self._cursor = answer.json().get("id", self._cursor)
+        elif step["method"] == "POST" and path.endswith("/transaction/begin") and answer.status == 201:
+            self._last_transaction = answer.json()["result"]["id"]
+
+    async def _settle(self) -> None:
+        """Let a stored job end, unless it is one that sleeps."""
+        for _ in range(20):
+            if self._job in (await self.call("GET", "/_api/job/done")).json():
+                return
+            await asyncio.sleep(0)
+
+    async def _begin_transaction(self, step: dict[str, Any]) -> None:
+        made = await self._must("POST", "/_api/transaction/begin", step["body"])
+        self._last_transaction = self._transactions[str(step.get("id"))] = made["result"]["id"]
+
+    async def _create_graph(self, step: dict[str, Any]) -> None:
+        body = {name: step[name] for name in ("name", "edgeDefinitions", "orphanCollections") if name in step}
+        await self._must("POST", "/_api/gharial", body)
+
+    async def _graph_add_vertex_collection(self, step: dict[str, Any]) -> None:
+        await self._must("POST", f"/_api/gharial/{step['graph']}/vertex", {"collection": step["collection"]})
+
+    async def _load_example_graph(self, step: dict[str, Any]) -> None:
+        example = EXAMPLE_GRAPHS[step["name"]]
+        definitions = [{"collection": name, "from": ends, "to": ends} for name, ends in example["ends"].items()]
+        await self._must("POST", "/_api/gharial", {"name": step["name"], "edgeDefinitions": definitions})
+        for collection, documents in (example["vertices"] | example["edges"]).items():
+            await self._must("POST", f"/_api/document/{collection}", documents)
+
+    async def _create_database(self, step: dict[str, Any]) -> None:
+        await self._must("POST", "/_db/_system/_api/database", {"name": step["name"]})
+
+    async def _drop_database(self, step: dict[str, Any]) -> None:
+        await self.call("DELETE", f"/_db/_system/_api/database/{step['name']}")
+
+    async def _use_database(self, step: dict[str, Any]) -> None:
+        self._database = "" if step["name"] == "_system" else f"/_db/{step['name']}"
+
+    async def _create_user(self, step: dict[str, Any]) -> None:
+        body = {name: step[name] for name in ("user", "passwd", "active") if name in step}
+        await self._must("POST", "/_api/user", body)
+
+    async def _remove_user(self, step: dict[str, Any]) -> None:
+        await self.call("DELETE", f"/_api/user/{quote(step['user'])}")
+
+    async def _grant(self, step: dict[str, Any]) -> None:
+        place = "/".join(str(step[name]) for name in ("database", "collection") if name in step)
+        await self._must("PUT", f"/_api/user/{quote(step['user'])}/database/{place}", {"grant": step["level"]})
+
+
+def _made_up(name: str) -> bool:
+    """Whether a part of a path is a number that a server made up, or stands for one."""
+    return re.fullmatch(r"\d{4,}|<[^>]*>", name) is not None
+
+
+OPERATIONS: dict[str, Callable[[Stage, dict[str, Any]], Awaitable[None]]] = {
+    "create_collection": Stage._create_collection,
+    "insert": Stage._insert,
+    "insert_generated": Stage._insert_generated,
+    "remove": Stage._remove,
+    "ensure_index": Stage._ensure_index,
+    "aql": Stage._aql,
+    "request": Stage._request,
+    "begin_transaction": Stage._begin_transaction,
+    "create_graph": Stage._create_graph,
+    "graph_add_vertex_collection": Stage._graph_add_vertex_collection,
+    "load_example_graph": Stage._load_example_graph,
+    "create_database": Stage._create_database,
+    "drop_database": Stage._drop_database,
+    "use_database": Stage._use_database,
+    "create_user": Stage._create_user,
+    "remove_user": Stage._remove_user,
+    "grant_database": Stage._grant,
+    "grant_collection": Stage._grant,
+}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from benchmarks import growth, loader, memory, ping, queues, sink, start, year
+from benchmarks.arango import memory as arango_memory
 from benchmarks.arango import sink as arango_sink
 from benchmarks.common.bench import Bench
 from benchmarks.common.machine import this_machine
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "memory": memory.run,
     "queues": queues.run,
     "arango-sink": arango_sink.run,
+    "arango-memory": arango_memory.run,
     "kafka-loader": kafka_loader.run,
     "kafka-sink": kafka_sink.run,
     "kafka-ping": kafka_ping.run,

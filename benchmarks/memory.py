@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, slope
 from benchmarks.common.processes import ended, exchange, resident_mb, worker
-from benchmarks.common.workflow import LOADER, SINK, Workflow
+from benchmarks.common.workflow import FILES, LOADER, SINK, Workflow
 from streamforge import wiring
+from streamforge_utils.runtime.arango import ArangoSettings
 
 CANDLES = {Size.FULL: 1_000_000, Size.QUICK: 200_000, Size.TINY: 3000}
 REST_S = {Size.FULL: 4.0, Size.QUICK: 2.0, Size.TINY: 0.5}
@@ -33,13 +35,10 @@ def run(bench: Bench) -> Section:
             rest = _at_rest(folder, url, REST_S[bench.size])
             bench.say(", ".join(f"{target} at rest {mb:.0f} MB" for target, mb in rest.items()))
         with bench.folder() as folder:
-            samples = _at_full_speed(folder, url, candles)
+            samples = at_full_speed(folder, url, candles)
     most = {target: max(mb for _, mb in found) for target, found in samples.items()}
     # A run is as many records as it has candles, brought at an even rate: x is the share of the run.
-    growth = {
-        target: slope([(at * candles / 1e6, mb) for at, mb in found if at >= WARM_UP])
-        for target, found in samples.items()
-    }
+    growth = {target: growth_of(found, candles) for target, found in samples.items()}
     bench.say(", ".join(f"{target} {most[target]:.0f} MB, {growth[target]:+.2f} MB per million" for target in most))
     lines: list[Line] = []
     for target in (LOADER, SINK):
@@ -77,8 +76,9 @@ def _at_rest(folder: Path, url: str, seconds: float) -> dict[str, float]:
         return found
 
 
-def _at_full_speed(folder: Path, url: str, candles: int) -> Samples:
-    workflow = Workflow(folder, candles)
+def at_full_speed(folder: Path, url: str, candles: int, arango: ArangoSettings = FILES) -> Samples:
+    """Let a loader and a sink bring so many candles; their memory meanwhile."""
+    workflow = Workflow(folder, candles, arango=arango)
     asyncio.run(_prepare(workflow))
     found: dict[str, list[tuple[float, float]]] = {SINK: [], LOADER: []}
     began = time.monotonic()
@@ -101,6 +101,11 @@ def _at_full_speed(folder: Path, url: str, candles: int) -> Samples:
         target: [(at / samples[-1][0], megabytes) for at, megabytes in samples[:-1]]
         for target, samples in found.items()
     }
+
+
+def growth_of(samples: Sequence[tuple[float, float]], candles: int) -> float:
+    """Megabytes by which memory grows with a million records, once a process has warmed up."""
+    return slope([(at * candles / 1e6, mb) for at, mb in samples if at >= WARM_UP])
 
 
 async def _prepare(workflow: Workflow) -> None:

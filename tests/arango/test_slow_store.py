@@ -1,0 +1,68 @@
+"""A store that takes 200 ms for every answer slows the reader, that one the loader, and nothing grows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from benchmarks.arango.servers import responder
+from benchmarks.common.processes import ended, exchange, resident_mb, worker
+from benchmarks.common.workflow import LOADER, SINK, Workflow, read_all
+from streamforge import wiring
+from streamforge_utils.model.events import Event
+from streamforge_utils.runtime.settings import EVENTS_TOPIC
+
+CANDLES, MAX_LAG = 160_000, 20_000
+BETWEEN_LOOKS = 60_000
+"""Records that the loader may send at most before it looks at the lag again, twice a second."""
+GROWTH_MB, MOST_MB = 25.0, 130.0
+
+
+@pytest.mark.timeout(180)
+def test_a_slow_store_slows_the_reader_and_grows_nothing(tmp_path: Path) -> None:
+    memory: dict[str, list[float]] = {SINK: [], LOADER: []}
+    with exchange() as url, responder(delay_s=0.2) as server:
+        workflow = Workflow(tmp_path, CANDLES, arango=server)
+        asyncio.run(_prepare(workflow))
+        more = {"STREAMFORGE_MAX_LAG": str(MAX_LAG), "STREAMFORGE_HEARTBEAT_SECONDS": "0.1"}
+        began = time.monotonic()
+        with (
+            ended(worker(SINK, workflow.settings(**more))) as sink,
+            ended(worker(LOADER, workflow.settings(STREAMFORGE_EXCHANGE_URL=url, **more))) as loader,
+        ):
+            processes = {SINK: sink, LOADER: loader}
+            while any(process.poll() is None for process in processes.values()):
+                assert time.monotonic() - began < 150, "it is not over"
+                for target, process in processes.items():
+                    if megabytes := resident_mb(process.pid):
+                        memory[target].append(megabytes)
+                time.sleep(0.05)
+            assert [process.returncode for process in processes.values()] == [0, 0]
+    events = asyncio.run(_events(workflow))
+    loading = [event for event in events if event.target == LOADER and event.event == "loading"]
+    progress = [(event.extra or {}) for event in loading]
+    assert any("records behind" in str(one.get("waiting")) for one in progress), "the loader never waited"
+    assert max(one.get("lag") or 0 for one in progress) <= MAX_LAG + BETWEEN_LOOKS
+    assert [event.records_written for event in events if event.finished] == [CANDLES, CANDLES]
+    for target, samples in memory.items():
+        third = len(samples) // 3
+        assert max(samples) < MOST_MB, target
+        assert max(samples[-third:]) - max(samples[third : 2 * third]) < GROWTH_MB, target
+
+
+async def _prepare(workflow: Workflow) -> None:
+    bus = wiring.make_bus(workflow.data)
+    await workflow.make_topics(bus)
+    await bus.close()
+
+
+async def _events(workflow: Workflow) -> list[Event]:
+    bus = wiring.make_bus(workflow.data)
+    there = (await bus.lag(EVENTS_TOPIC, "nobody-reads-this")).records
+    received = await read_all(bus, EVENTS_TOPIC, there)
+    await bus.close()
+    return [msgspec.json.decode(one.value, type=Event) for one in received]

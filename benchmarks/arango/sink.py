@@ -138,7 +138,7 @@ def _batches(folder: Path, records: int) -> list[list[bytes]]:
     documents = asyncio.run(documents_of(folder, records))
     found: list[list[bytes]] = []
     for first in range(0, records, BATCH_RECORDS):
-        texts, _ = bodies.texts(documents[first : first + BATCH_RECORDS])
+        texts = bodies.texts(documents[first : first + BATCH_RECORDS]).parts
         found.extend(texts[start:end] for start, end in bodies.chunks(texts))
     return found
 

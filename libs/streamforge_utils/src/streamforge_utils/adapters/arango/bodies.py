@@ -30,8 +30,19 @@ _decode_own = msgspec.json.Decoder(list[_Own]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def texts(documents: Sequence[Document]) -> tuple[list[bytes], dict[int, str]]:
-    """The text of each document, and why some can never be stored, by position (their text is empty)."""
+class Texts(msgspec.Struct, frozen=True, gc=False):
+    """The text of each document; of one that can never be stored it is empty, and `reasons` says why, by position.
+
+    arrays: the texts cut and joined for requests (from, to, text), where that is known already.
+    """
+
+    parts: list[bytes]
+    reasons: dict[int, str] = {}
+    arrays: list[tuple[int, int, bytes]] = []
+
+
+def texts(documents: Sequence[Document]) -> Texts:
+    """The texts of documents. Those of thousands that are all right are looked at together."""
     keys, versions = [d.key for d in documents], [d.version for d in documents]
     bodies = [d.body for d in documents]
     if all_acceptable(keys, versions, bodies):
@@ -41,8 +52,9 @@ def texts(documents: Sequence[Document]) -> tuple[list[bytes], dict[int, str]]:
             else _text(key, version, body)
             for key, version, body in zip(keys, versions, bodies, strict=True)
         ]
-        if _sound(found, keys, versions):
-            return found, {}
+        arrays = [(start, end, array(found[start:end])) for start, end in chunks(found)]
+        if all(_sound(whole, keys[start:end], versions[start:end]) for start, end, whole in arrays):
+            return Texts(found, {}, arrays)
     found, reasons = [], {}
     for position, (key, version, body) in enumerate(zip(keys, versions, bodies, strict=True)):
         reason = refusal(key, version, body) or _flaw(key, body)
@@ -51,7 +63,7 @@ def texts(documents: Sequence[Document]) -> tuple[list[bytes], dict[int, str]]:
         else:
             found.append(b"")
             reasons[position] = reason
-    return found, reasons
+    return Texts(found, reasons)
 
 
 def chunks(parts: Sequence[bytes]) -> Iterator[tuple[int, int]]:
@@ -79,9 +91,8 @@ def _text(key: str, version: int, body: bytes) -> bytes:
     return b'{"_key":"%b","_version":%d%b%b' % (key.encode(), version, comma, rest)
 
 
-def _sound(parts: list[bytes], keys: list[str], versions: list[int]) -> bool:
+def _sound(whole: bytes, keys: list[str], versions: list[int]) -> bool:
     """Whether each text is one JSON object without attributes that are ArangoDB's or ours; False proves nothing."""
-    whole = array(parts)
     try:
         if not whole.isascii():
             whole.decode()

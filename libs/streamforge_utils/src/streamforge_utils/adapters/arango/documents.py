@@ -7,7 +7,8 @@ tells whether the content is another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -24,6 +25,8 @@ from streamforge_utils.ports.store import Answer, Document, Outcome
 _STORED = Answer(Outcome.STORED)
 _UNCHANGED = Answer(Outcome.UNCHANGED)
 _STALE = Answer(Outcome.STALE)
+AT_ONCE: Final = 3
+"""Requests of one call under way: a server has several threads, and one is busy while the next arrives."""
 _REMAKINGS: Final = 50
 _RACES: Final = 4
 """How often a key that somebody else inserts at the same moment is tried again before it counts as taken."""
@@ -63,16 +66,27 @@ class Documents:
     async def upsert(self, collection: str, documents: Sequence[Document]) -> list[Answer]:
         """Store the documents; one answer each, in order."""
         by_itself = await self._server.keeps_newer()
-        parts, reasons = bodies.texts(documents)
+        known = bodies.texts(documents)
+        parts, reasons = known.parts, known.reasons
+        store = self._upsert_array if by_itself else self._upsert_guarded
+        if known.arrays and len({document.key for document in documents}) == len(documents):
+            found = await _side_by_side(
+                store,
+                [_Batch(collection, documents[start:end], parts[start:end], body) for start, end, body in known.arrays],
+            )
+            return found[0] if len(found) == 1 else [answer for some in found for answer in some]
         answers: list[Answer] = [_STORED] * len(documents)
         for position, reason in reasons.items():
             answers[position] = Answer(Outcome.REFUSED, reason)
         for wave in _waves(documents, reasons):
             texts = [parts[position] for position in wave] if len(wave) < len(parts) else parts
-            for start, end in bodies.chunks(texts):
-                batch = _Batch(collection, [documents[wave[n]] for n in range(start, end)], texts[start:end])
-                found = await (self._upsert_array(batch) if by_itself else self._upsert_guarded(batch))
-                for position, answer in zip(wave[start:end], found, strict=True):
+            cuts = list(bodies.chunks(texts))
+            batches = [
+                _Batch(collection, [documents[wave[n]] for n in range(start, end)], texts[start:end])
+                for start, end in cuts
+            ]
+            for (start, end), some in zip(cuts, await _side_by_side(store, batches), strict=True):
+                for position, answer in zip(wave[start:end], some, strict=True):
                     answers[position] = answer
         return answers
 
@@ -128,7 +142,7 @@ class Documents:
 
     async def _upsert_array(self, batch: _Batch) -> list[Answer]:
         """Store documents of different keys by one call; the server compares the versions."""
-        answers: list[Answer | None] = [None] * len(batch.documents)
+        answers: list[Answer | None] = []
         left = batch.all
         patience = self._transport.patience(f"store in the collection {batch.collection}")
         while left:
@@ -139,7 +153,8 @@ class Documents:
                     raise
                 return await self._halves(batch, error, self._upsert_array)
             if b'"error":true' not in body and b'"_oldRev"' not in body and body.count(b'"_key":') == len(left):
-                return [answer or _STORED for answer in answers]
+                return [answer or _STORED for answer in answers] or [_STORED] * len(left)
+            answers = answers or [None] * len(batch.documents)
             elements = _elements(body, len(left))
             skipped: list[int] = []
             again: list[int] = []
@@ -164,8 +179,8 @@ class Documents:
         return [answer or _STORED for answer in answers]
 
     async def _post(self, batch: _Batch, positions: Sequence[int]) -> bytes:
-        texts = batch.texts if len(positions) == len(batch.texts) else [batch.texts[n] for n in positions]
-        body = bodies.array(texts)
+        whole = len(positions) == len(batch.texts)
+        body = batch.array() if whole else bodies.array([batch.texts[n] for n in positions])
         for _ in range(_REMAKINGS):
             await self._catalogue.ensure(batch.collection, RECORDS)
             reply = await self._transport.ask(
@@ -212,7 +227,7 @@ class Documents:
 
     async def _upsert_guarded(self, batch: _Batch) -> list[Answer]:
         """Store documents of different keys by one statement, which compares the versions: all of them or none."""
-        query = queries.guarded_upsert(batch.collection, msgspec.Raw(bodies.array(batch.texts)), len(batch.texts))
+        query = queries.guarded_upsert(batch.collection, msgspec.Raw(batch.array()), len(batch.texts))
         what = f"store in the collection {batch.collection}"
         patience = self._transport.patience(what)
         races = 0
@@ -251,11 +266,16 @@ class Documents:
 
 
 class _Batch(msgspec.Struct, frozen=True):
-    """Documents of different keys, and their texts, small enough for one request."""
+    """Documents of different keys, and their texts, small enough for one request. body: the texts as one array."""
 
     collection: str
     documents: Sequence[Document]
     texts: Sequence[bytes]
+    body: bytes = b""
+
+    def array(self) -> bytes:
+        """The texts as one array."""
+        return self.body or bodies.array(self.texts)
 
     @property
     def all(self) -> list[int]:
@@ -265,6 +285,27 @@ class _Batch(msgspec.Struct, frozen=True):
     def only(self, positions: Sequence[int]) -> _Batch:
         """Some of them."""
         return _Batch(self.collection, [self.documents[n] for n in positions], [self.texts[n] for n in positions])
+
+
+async def _side_by_side(
+    store: Callable[[_Batch], Awaitable[list[Answer]]], batches: Sequence[_Batch]
+) -> list[list[Answer]]:
+    """The answers for batches of different keys, a few of them under way at a time."""
+    if len(batches) == 1:
+        return [await store(batches[0])]
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(batch: _Batch) -> list[Answer]:
+        async with places:
+            return await store(batch)
+
+    tasks = [asyncio.ensure_future(one(batch)) for batch in batches]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _waves(documents: Sequence[Document], refused: dict[int, str]) -> list[list[int]]:

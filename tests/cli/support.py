@@ -74,7 +74,7 @@ class Cli:
         given = list(arguments)
         if where:
             given += ["--data", str(self.data)]
-            if self._exchange is not None and arguments[0] in ("load", "retry", "doctor"):
+            if self._exchange is not None and arguments[0] in ("load", "doctor"):
                 given += ["--exchange", self._exchange]
         code = main(given)
         out, err = self._capsys.readouterr()

@@ -64,6 +64,25 @@ def test_the_form_of_the_log_and_whether_it_tells_all(
     assert ("STREAMFORGE_DEBUG" in worker_environment(settings)) == (debug == "true")
 
 
+def test_a_misspelt_name_is_told_before_it_passes_without_effect(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "DATA_DIR": "/dev/null/nowhere",
+        "STUK_SECONDS": "hush",
+        "TOKEN": "x",
+        "LOG_FORMAT": "json",
+    }.items():
+        monkeypatch.setenv(f"STREAMFORGE_{name}", value)
+    before = structlog.get_config()
+    try:
+        assert main([]) == 2  # its folder can never be
+    finally:
+        structlog.configure(**before)
+    told = [json.loads(line)["problem"] for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert told == ["STREAMFORGE_STUK_SECONDS is set, but nothing reads it: is STREAMFORGE_STUCK_SECONDS meant?"]
+
+
 def test_an_argument_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--verbose"]) == 2
     assert "usage: python -m streamforge.manager [--debug]" in capsys.readouterr().err

@@ -81,8 +81,15 @@ async def coverage(what: Sequence[str], where: Where, *, as_json: bool) -> int:
             ],
             right=("records",),
         )
-        output.say("complete: every hole has its reason" if known.complete else "not complete: see ours and unknown")
+        output.say(_judged(known))
     return 0 if known.complete else 1
+
+
+def _judged(known: views.Coverage) -> str:
+    if not known.complete:
+        return "not complete: see ours and unknown"
+    whole = all(segment.verdict == "stored" for segment in known.segments)
+    return "complete: no hole" if whole else "complete: every hole has its reason"
 
 
 def _coverage_of(what: Sequence[str]) -> tuple[str, Query]:
@@ -141,7 +148,7 @@ async def _select(found: Session, what: Sequence[str]) -> Selection:
             after=candle_key(known.symbol, interval, segment.start_ms - 1),
             starts={
                 "csv": f"{known.symbol},{interval},".encode(),
-                "ndjson": f'{{"symbol":"{known.symbol}","interval":"{interval}",'.encode(),
+                "jsonl": f'{{"symbol":"{known.symbol}","interval":"{interval}",'.encode(),
             },
             records=segment.records,
         )

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
 from streamforge.manager.policy import Policy
-from streamforge_utils.runtime.environment import read, settings_error, variable
+from streamforge_utils.runtime.environment import misspelt, read, settings_error, variable, variables
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
@@ -154,6 +155,16 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             topic_retention_s=self.topic_retention_seconds,
             dlq_retention_s=self.dlq_retention_seconds,
         )
+
+
+TOKEN = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
+"""What `streamforge` shows a manager elsewhere; it often stands beside a manager's own settings."""
+
+
+def misspelt_settings(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that is almost one of the manager's, and would pass without effect."""
+    own = {item.name for item in variables(ManagerSettings)}
+    return misspelt(environ, own | {TOKENS_FILE, READER_TOKEN, OPERATOR_TOKEN, TOKEN})
 
 
 def load_manager(environ: Mapping[str, str]) -> ManagerSettings:

@@ -30,7 +30,7 @@ def test_a_load_ends_with_one_object_that_tells_all(cli: Cli) -> None:
     assert found["queue_id"].startswith("wf-btcusdt-api_candles_1m-20240801-")
     assert (found["status"], found["records_expected"], found["records_stored"]) == ("finished", 60, 60)
     assert found["records_there"] == 0
-    assert 0 < found["seconds"] < 30
+    assert found["seconds"] > 0
     assert found["coverage"] == [
         {
             "start": "2024-08-01T00:00:00Z",

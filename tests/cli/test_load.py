@@ -185,7 +185,8 @@ def test_a_failure_says_why_and_what_to_do(
 def test_without_a_manager_nothing_can_be_detached(cli: Cli) -> None:
     ran = cli("load", "BTCUSDT", TYPE, HOUR, "--detach")
     assert ran.code == 1
-    assert f"no manager runs on {cli.data}: start one with `streamforge up --data {cli.data}`" in ran.err
+    advice = f"streamforge up --data {cli.data} --exchange {cli.exchange}"
+    assert f"no manager runs on {cli.data}: start one with `{advice}`" in ran.err
     assert not cli.data.exists()
 
 

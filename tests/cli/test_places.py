@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,9 +104,11 @@ def test_the_last_choice_of_a_folder_is_what_the_option_has_to_say(tmp_path: Pat
         claim_origin(tmp_path / "a", "test", None)
 
 
-def test_a_note_of_an_earlier_version_has_no_choice(tmp_path: Path) -> None:
-    (tmp_path / "origin.json").write_text('{"exchange": "test"}')
-    assert (known_origin(tmp_path), last_choice(tmp_path)) == ("test", None)
+@pytest.mark.parametrize(("origin", "choice"), [("test", "test"), ("binance", None), ("mirror.example.org", None)])
+def test_a_note_that_was_written_by_hand_is_enough(tmp_path: Path, origin: str, choice: str | None) -> None:
+    (tmp_path / "origin.json").write_text(json.dumps({"exchange": origin}))
+    assert (known_origin(tmp_path), last_choice(tmp_path)) == (origin, choice)
+    assert Where(data=tmp_path).starting() == f" --data {tmp_path}" + (" --exchange test" if choice else "")
 
 
 def test_what_goes_on_with_a_workflow_asks_the_exchange_that_it_had(

@@ -159,7 +159,7 @@ def test_an_unexpected_fault_is_a_sentence_and_with_debug_a_traceback(
 
 def test_help_names_every_command() -> None:
     ran = subprocess.run(
-        [*COMMAND, "--help"], capture_output=True, text=True, timeout=20, check=True, env=environment()
+        [*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True, env=environment()
     )
     for name in ("load", "queues", "show", "events", "stop", "ping", "retry", "rm", "coverage", "export", "dlq"):
         assert f" {name} " in ran.stdout
@@ -174,7 +174,7 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = ('aiohttp', 'fastapi', 'uvicorn', 'uvloop', 'pyarrow'); "
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
-    ran = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    ran = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stderr == "[]\n"
     assert "TIME_RANGE" in ran.stdout
 

@@ -73,9 +73,7 @@ OTHERWISE = {"waf": "test_a_block_by_the_firewall_is_waited_for"}
 
 @pytest.fixture(scope="module")
 def manager(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
-    # Longer than an answer takes on a busy machine: only what a test does counts as a fault.
-    settings = SETTINGS | {"STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "5"}
-    with rig.manager(tmp_path_factory.mktemp("faults") / "data", exchange.url, **settings) as found:
+    with rig.manager(tmp_path_factory.mktemp("faults") / "data", exchange.url, **SETTINGS) as found:
         # The exchange's clock and the symbol are known then, so that faults strike what each test means.
         assert found.load("BTCUSDT", "api_candles_1h", "2024-01-01")["status"] == "finished"
         yield found

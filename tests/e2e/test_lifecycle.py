@@ -20,7 +20,7 @@ MONTH = "2023-{:02d}"
 
 @pytest.fixture(scope="module")
 def manager(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
-    settings = {"STREAMFORGE_MAX_RUNNING": "2", "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "5"}
+    settings = {"STREAMFORGE_MAX_RUNNING": "2"}
     with rig.manager(tmp_path_factory.mktemp("lifecycle") / "data", exchange.url, **settings) as found:
         yield found
 

@@ -26,7 +26,7 @@ def run_manager(environment: Mapping[str, str]) -> subprocess.CompletedProcess[s
         env=clean | {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"} | dict(environment),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 

@@ -136,7 +136,7 @@ async def test_work_that_ignores_its_cancellation_is_an_error(rig: Rig) -> None:
     supervisor = rig.supervisor(worker(run))
     supervisor.stop.by_command()
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await supervisor.run() == 1
         assert supervisor.hard_exit
         assert words(await rig.events()) == ["started", "error"]

@@ -169,7 +169,7 @@ async def _collection(found: Session, name: str) -> Selection:
 
 
 def _nothing(what: Sequence[str], selection: Selection, where: Where) -> str:
-    advice = f": load it with `streamforge load {' '.join(what)}{where.flags()}`" if len(what) == 3 else ""
+    advice = f": load it with `streamforge load {' '.join(what)}{where.starting()}`" if len(what) == 3 else ""
     if selection.holes and all(hole.verdict in ("exchange", "closed") for hole in selection.holes):
         return f"nothing of {selection.name} is stored: the exchange has none ({_hole(selection.holes[0])})"
     return f"nothing of {selection.name} is stored{advice}"

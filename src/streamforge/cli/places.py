@@ -89,7 +89,10 @@ def known_origin(data: Path) -> str | None:
 def last_choice(data: Path) -> str | None:
     """What `--exchange` has to say to load from where the last manager of the folder did; None: nothing."""
     noted = _noted(data)
-    return None if noted is None else noted.get("choice")
+    if noted is None:
+        return None
+    # A note without it, of somebody who wrote one by hand, says `test` and means the built-in one.
+    return noted.get("choice") or (TEST if noted["exchange"] == TEST else None)
 
 
 def claim_origin(data: Path, choice: str | None, urls: tuple[str, ...] | None) -> None:

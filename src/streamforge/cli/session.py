@@ -66,6 +66,10 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
             return self
         return msgspec.structs.replace(self, exchange=last_choice(self.folder))
 
+    def starting(self) -> str:
+        """As `flags`, for the advice to start a manager or a load there."""
+        return self.as_before().flags(exchange=True)
+
     def flags(self, *, exchange: bool = False) -> str:
         """What a command that is advised needs to mean the same place; begins with a space, or is empty."""
         given = [("--data", self.data), ("--server", self.server), ("--token-file", self.token_file)]
@@ -133,7 +137,7 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
             return
         if mode is Mode.SERVER:
             raise CliError(
-                f"no manager runs on {folder}: start one with `streamforge up{where.flags()}`, or name one with "
+                f"no manager runs on {folder}: start one with `streamforge up{where.starting()}`, or name one with "
                 "--server"
             )
         if mode is not Mode.DRIVE and not folder.exists():

@@ -175,7 +175,7 @@ async def events(queue_id: str, where: Where, *, follow: bool, as_json: bool) ->
         if found.own and not workflow.ended:
             output.say(
                 f"no manager runs on {where.folder}, so nothing more will come: {queue_id} is {workflow.status} and "
-                "goes on with the next manager (`streamforge up`)"
+                f"goes on with the next manager (`streamforge up{where.starting()}`)"
             )
             return 0
         async for number, body in found.api.follow(queue_id, after=after):

@@ -40,14 +40,14 @@ def sentence(ran: Ran, code: int) -> str:
         (["load", "BTCUSDT", TYPE, "2190"], "starts in the future"),
         (
             ["load", "BTCUSDT", TYPE, "2024", "--timeout", "0"],
-            "invalid value for '--timeout': Input should be greater than",
+            "'0' is no value for '--timeout': Input should be greater than",
         ),
         (
             ["load", "BTCUSDT", TYPE, "2024", "--exchange", "kraken"],
             "exchange 'kraken' is not known: write binance, test",
         ),
         (["queues", "--status", "done"], "status 'done' is not known: choose from pending, running"),
-        (["queues", "--limit", "0"], "invalid value for '--limit': Input should be greater than"),
+        (["queues", "--limit", "0"], "'0' is no value for '--limit': Input should be greater than"),
         (["coverage", "BTCUSDT"], "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
         (["coverage", "a", "b", "c", "d"], "write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
         (["export", "BTCUSDT", "candles"], "type 'candles' is not known"),

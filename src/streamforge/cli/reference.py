@@ -81,7 +81,8 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "Settings are environment variables, read once at the start. A missing or bad value ends the start with exit "
-        "code 2 and is named. With `KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, else the embedded one; store and "
+        "code 2 and is named; a name that is almost one of these, and none, is pointed out. With "
+        "`KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, else the embedded one; store and "
         "launcher are the embedded ones.",
         "## streamforge",
         _COMMAND_LINE,

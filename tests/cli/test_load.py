@@ -131,7 +131,8 @@ def test_a_load_that_takes_too_long_is_stopped_in_order(capsys: pytest.CaptureFi
         assert ran.code == 1
         found = ran.json
         assert found["status"] == "interrupted"
-        assert 0 <= found["records_stored"] < found["records_expected"]
+        # A busy machine may not even have planned it by then.
+        assert found["records_expected"] is None or found["records_stored"] < found["records_expected"]
         assert found["coverage"][-1]["verdict"] == "unknown"
         assert f"{found['queue_id']} was not finished in time and was stopped (interrupted): go on with" in ran.err
         assert f"`streamforge retry {found['queue_id']} --data {cli.data} --exchange {url}`" in ran.err

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from itertools import repeat
 
 import msgspec
 
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.ports.bus import Message, Received
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.columns import Headers, MessageColumns
 
 BATCH_MESSAGES = 1000
 BATCH_BYTES = 1024 * 1024
 
 _MESSAGE_OVERHEAD = 16  # lengths and the like, so that many tiny messages count for what they take
 
-_Headers = tuple[tuple[str, bytes], ...]
-_Columns = tuple[list[bytes | None], list[bytes], list[_Headers] | None]
+_Columns = tuple[list[bytes | None], list[bytes], list[Headers] | None]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Columns).decode
@@ -77,16 +76,15 @@ def pack(
     return batches
 
 
-def unpack(topic: str, partition: int, batch: StoredBatch, first: int) -> list[Received]:
+def unpack(topic: str, partition: int, batch: StoredBatch, first: int) -> MessageColumns:
     """The messages of `batch` from offset `first` on. Raises msgspec.MsgspecError if the body is broken."""
     keys, values, headers = _decode(batch.body)
-    base = batch.last - batch.count + 1
-    time = batch.timestamp_ms
-    columns = (repeat(topic), repeat(partition), range(base, batch.last + 1), keys, values, repeat(time))
     if len(keys) != batch.count or len(values) != batch.count or (headers is not None and len(headers) != batch.count):
         raise ValueError("it does not hold as many messages as it says")
-    received = list(map(Received, *columns) if headers is None else map(Received, *columns, headers))
-    return received[first - base :] if first > base else received
+    base = batch.last - batch.count + 1
+    times = [batch.timestamp_ms] * batch.count
+    messages = MessageColumns(topic, partition, range(base, batch.last + 1), keys, values, times, headers)
+    return messages[first - base :] if first > base else messages
 
 
 def _size(message: Message) -> int:

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import overload
 
-from streamforge_utils.ports.bus import Received, TopicPartition
+from streamforge_utils.ports.bus import Message, Received, TopicPartition
 from streamforge_utils.ports.store import Document
 
 Headers = tuple[tuple[str, bytes], ...]
 
 
-class MessageColumns(Sequence[Received]):
+class ReceivedColumns(Sequence[Received]):
     """Messages of one partition in the order of their offsets. headers: None if no message has any."""
 
     __slots__ = ("headers", "keys", "offsets", "partition", "timestamps_ms", "topic", "values")
@@ -39,7 +39,7 @@ class MessageColumns(Sequence[Received]):
         self.headers = headers
 
     @classmethod
-    def joined(cls, parts: Sequence[MessageColumns]) -> MessageColumns:
+    def joined(cls, parts: Sequence[ReceivedColumns]) -> ReceivedColumns:
         """All of `parts`, which are of one partition and follow each other; at least one."""
         first, last = parts[0], parts[-1]
         if len(parts) == 1:
@@ -64,11 +64,11 @@ class MessageColumns(Sequence[Received]):
     @overload
     def __getitem__(self, at: int) -> Received: ...
     @overload
-    def __getitem__(self, at: slice) -> MessageColumns: ...
-    def __getitem__(self, at: int | slice) -> Received | MessageColumns:
+    def __getitem__(self, at: slice) -> ReceivedColumns: ...
+    def __getitem__(self, at: int | slice) -> Received | ReceivedColumns:
         headers = self.headers
         if isinstance(at, slice):
-            return MessageColumns(
+            return ReceivedColumns(
                 self.topic,
                 self.partition,
                 self.offsets[at],
@@ -92,6 +92,31 @@ class MessageColumns(Sequence[Received]):
         if self.headers is None:
             return map(Received, repeat(self.topic), repeat(self.partition), *columns)
         return map(Received, repeat(self.topic), repeat(self.partition), *columns, self.headers)
+
+
+class MessageColumns(Sequence[Message]):
+    """Messages to be sent, without headers; the columns are of one length."""
+
+    __slots__ = ("keys", "values")
+
+    def __init__(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> None:
+        self.keys = keys
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, at: int) -> Message: ...
+    @overload
+    def __getitem__(self, at: slice) -> MessageColumns: ...
+    def __getitem__(self, at: int | slice) -> Message | MessageColumns:
+        if isinstance(at, slice):
+            return MessageColumns(self.keys[at], self.values[at])
+        return Message(self.keys[at], self.values[at])
+
+    def __iter__(self) -> Iterator[Message]:
+        return map(Message, self.keys, self.values)
 
 
 class DocumentColumns(Sequence[Document]):
@@ -129,17 +154,17 @@ class DocumentColumns(Sequence[Document]):
 
 def keys_of(messages: Sequence[Received]) -> Sequence[bytes | None]:
     """The key of each message."""
-    return messages.keys if isinstance(messages, MessageColumns) else [message.key for message in messages]
+    return messages.keys if isinstance(messages, ReceivedColumns) else [message.key for message in messages]
 
 
 def values_of(messages: Sequence[Received]) -> Sequence[bytes]:
     """The value of each message."""
-    return messages.values if isinstance(messages, MessageColumns) else [message.value for message in messages]
+    return messages.values if isinstance(messages, ReceivedColumns) else [message.value for message in messages]
 
 
 def ends_of(messages: Sequence[Received]) -> Mapping[TopicPartition, int]:
     """Of each partition of which there are messages, the offset after the last one."""
-    if isinstance(messages, MessageColumns):
+    if isinstance(messages, ReceivedColumns):
         return {TopicPartition(messages.topic, messages.partition): messages.offsets[-1] + 1} if messages else {}
     last = dict(zip([(m.topic, m.partition) for m in messages], [m.offset for m in messages], strict=True))
     return {TopicPartition(*place): offset + 1 for place, offset in last.items()}

@@ -46,8 +46,8 @@ class ConversionProcess:
     def __init__(self, conversion: Conversion, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
         """Start it. Raises OSError or ValueError (a function has no name to be imported by)."""
         names = [_name_of(conversion.one), _name_of(conversion.many)]
-        ours, theirs = socket.socketpair()
         shared = _shared_file()
+        ours, theirs = socket.socketpair()
         with theirs:
             try:
                 self._line = _Line(ours, shared)

@@ -11,7 +11,7 @@ from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.groups import owner
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.bus import Start
-from streamforge_utils.ports.columns import MessageColumns
+from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.observing import Observer
 
 
@@ -22,20 +22,20 @@ class Place:
         self.partition = partition
         self.offset = offset
         self.behind = True
-        self._fetched: MessageColumns | None = None
+        self._fetched: ReceivedColumns | None = None
         self._taken = 0
 
     @property
     def waiting(self) -> bool:
         return self._fetched is not None
 
-    def add(self, received: Sequence[MessageColumns]) -> None:
+    def add(self, received: Sequence[ReceivedColumns]) -> None:
         """What follows what was fetched before; at least one part."""
         left = [] if self._fetched is None else [self._fetched[self._taken :]]
-        self._fetched, self._taken = MessageColumns.joined([*left, *received]), 0
+        self._fetched, self._taken = ReceivedColumns.joined([*left, *received]), 0
         self.offset = received[-1].offsets[-1] + 1
 
-    def take(self, limit: int) -> MessageColumns:
+    def take(self, limit: int) -> ReceivedColumns:
         """At most `limit` messages of those that wait; there are some."""
         fetched = self._fetched
         if fetched is None:
@@ -131,7 +131,7 @@ class TopicReader:
         if not place.behind:
             return 0
         name, offset = self._topic.name, place.offset
-        found: list[MessageColumns] = []
+        found: list[ReceivedColumns] = []
         batches = self._topic.log.read(place.partition, place.offset, max_messages, max_bytes)
         place.behind = bool(batches)  # the read after the last message finds out
         for batch in batches:

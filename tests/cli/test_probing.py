@@ -42,7 +42,7 @@ class Answering:
         rig, answers = self._rig, self._answers
 
         class Quick:
-            async def send(self, topic: str, messages: Sequence[Message]) -> None:
+            async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
                 await rig.send(topic, messages)
                 events = [event for message in messages for event in answers(decode_command(message.value))]
                 await rig.send(EVENTS, [Message(QUEUE.encode(), encode_event(event)) for event in events])

@@ -92,7 +92,7 @@ class _FaultyProducer:
         self._faults = faults
         self._producer = producer
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         held = self._faults.held.get(topic)
         if held is not None:
             self._faults.waiting += 1
@@ -101,7 +101,7 @@ class _FaultyProducer:
             finally:
                 self._faults.waiting -= 1
         _check(self._faults.send.get(topic))
-        await self._producer.send(topic, messages)
+        await self._producer.send(topic, messages, fleeting=fleeting)
 
     async def close(self) -> None:
         await self._producer.close()

@@ -142,7 +142,7 @@ class _Producer:
     def __init__(self, bus: MemoryBus) -> None:
         self._bus = bus
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         await asyncio.sleep(0)
         self._bus.check()
         for message in messages:

@@ -184,7 +184,11 @@ class Probe:
         self._report.sending(number, command)
         try:
             async with asyncio.timeout(request.timeout_s):
-                await self._producer.send(self._control, [Message(request.queue_id.encode(), encode_command(command))])
+                await self._producer.send(
+                    self._control,
+                    [Message(request.queue_id.encode(), encode_command(command))],
+                    fleeting=command.command == "ping",
+                )
         except TimeoutError:
             raise RetryableError(
                 f"topic {self._control}: the bus did not take the command within {request.timeout_s:g} s"

@@ -74,9 +74,10 @@ class Lag(msgspec.Struct, frozen=True):
 class Producer(Protocol):
     """Sends messages."""
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         """Append `messages` in order; on return every one is confirmed: it survives the death of any process.
 
+        fleeting: nobody misses them after a loss of power (a ping, its answer): a bus need not wait for the disk.
         A `consumed` topic at its cap makes the call wait for its readers.
         Raises RetryableError (the bus does not answer; TopicFull: the cap lasted too long; some of the messages may
         have been appended) or PermanentError (no such topic, message too large).

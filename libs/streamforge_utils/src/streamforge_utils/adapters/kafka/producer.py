@@ -72,7 +72,7 @@ class KafkaProducer:
         """Make the client: it connects while others go on."""
         await self._lane.run(self._make)
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         self._lane.require_open()
         if not messages:
             return

@@ -48,13 +48,17 @@ class Retention(StrEnum):
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic to be made. readers: the consumer groups that must have committed a message before it may go."""
+    """A topic to be made. readers: the consumer groups that must have committed a message before it may go.
+
+    max_age_s: messages of a `rolling` topic that are older may go, too; None: age is no reason.
+    """
 
     name: str
     partitions: int = 1
     retention: Retention = Retention.ROLLING
     max_bytes: int = 256 * 1024 * 1024
     readers: tuple[str, ...] = ()
+    max_age_s: float | None = None
 
 
 class Start(StrEnum):

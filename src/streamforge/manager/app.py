@@ -89,7 +89,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_METRICS_PORT": "0",
         "STREAMFORGE_LOG_FORMAT": "json",
-        **settings.data.kafka.environment(),
+        **settings.data.kafka.environment(settings.worker_kafka_user, settings.worker_kafka_password),
     }
     if settings.debug:
         environment["STREAMFORGE_DEBUG"] = "true"

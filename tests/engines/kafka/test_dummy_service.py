@@ -138,6 +138,18 @@ def test_without_an_answer_and_with_wrong_settings_it_fails_in_time(talk: Talk) 
     assert "not this one" not in ping.stderr + ping.stdout
 
 
+def test_a_topic_that_is_mistyped_is_named_and_not_made(talk: Talk) -> None:
+    ping = shlex.split(SEED_PING.format(talk.queue_id))
+    talk.allow(talk.user, ResourceType.TOPIC, "mistyped-", "CREATE", "DESCRIBE", "READ", "WRITE", prefix=True)
+    for variable in ("QUEUE_CONTROL_TOPIC", "QUEUE_EVENTS_TOPIC"):
+        wrong = f"mistyped-{talk.code}"
+        ended = talk.producer(*ping, environment=talk.environment | {variable: wrong})
+        assert ended.returncode == 2, ended.stderr
+        assert f"there is no topic {wrong} ({variable})" in ended.stderr
+        assert (ended.stdout, ended.stderr.count("\n")) == ("", 1)
+        assert wrong not in talk.broker.admin_client().list_topics(timeout=20).topics
+
+
 def test_one_user_may_send_and_another_read(talk: Talk) -> None:
     """The variables with _PRODUCER and _CONSUMER, and the CA's other name; nobody else can log in, nor do more."""
     writer, reader = (talk.broker.add_user(f"{who}-{talk.code}") for who in ("writer", "reader"))

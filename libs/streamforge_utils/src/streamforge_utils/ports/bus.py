@@ -78,6 +78,12 @@ class Lag(msgspec.Struct, frozen=True):
 class Producer(Protocol):
     """Sends messages."""
 
+    async def prepare(self, topic: str) -> None:
+        """Do now what the first `send` to `topic` would have to wait for, for who measures how long one takes.
+
+        Raises as `send`; what only sending can tell, `send` still does.
+        """
+
     async def send(self, topic: str, messages: Sequence[Message]) -> None:
         """Append `messages` in order; on return every one is confirmed: it survives the death of any process.
 
@@ -92,6 +98,9 @@ class Producer(Protocol):
 
 class Consumer(Protocol):
     """Reads messages. With a group it shares the partitions with the other members and has committed offsets."""
+
+    async def prepare(self) -> None:
+        """Do now what the first message would have to wait for; none is lost. Raises as `poll`."""
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         """The next messages, in offset order within a partition; empty when none came within `timeout_s`.

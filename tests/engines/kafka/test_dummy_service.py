@@ -184,6 +184,44 @@ def test_one_user_may_send_and_another_read(talk: Talk) -> None:
     assert dummy.ended() == 0, dummy.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"KAFKA_PASSWORD_PRODUCER": "not this one"}, "KAFKA_PASSWORD_PRODUCER"),
+        ({"KAFKA_PASSWORD_CONSUMER": "not this one"}, "KAFKA_PASSWORD_CONSUMER"),
+        ({"KAFKA_USER_CONSUMER": "nobody-knows-me"}, "KAFKA_USER_CONSUMER"),
+        ({"KAFKA_USER_PRODUCER": ""}, "KAFKA_USER_PRODUCER"),
+        ({"KAFKA_PASSWORD_CONSUMER": ""}, "KAFKA_PASSWORD_CONSUMER"),
+    ],
+)
+def test_of_two_users_the_one_that_cannot_log_in_is_named(talk: Talk, change: dict[str, str], names: str) -> None:
+    """By the service and by the producer; each of the users has all rights here."""
+    environment = {
+        name: value for name, value in talk.environment.items() if name not in ("KAFKA_USER", "KAFKA_PASSWORD")
+    }
+    for suffix in ("PRODUCER", "CONSUMER"):
+        environment |= {f"KAFKA_USER_{suffix}": talk.user.name, f"KAFKA_PASSWORD_{suffix}": talk.user.password}
+    environment |= change
+    dummy = talk.dummy(environment=environment)
+    ping = talk.producer(*shlex.split(SEED_PING.format(talk.queue_id)), "--timeout", "20", environment=environment)
+    assert ping.returncode == 2, ping.stderr
+    assert dummy.ended() == 2, dummy.stderr
+    for said in (ping.stderr, dummy.stderr):
+        assert names in said
+        assert "not this one" not in said
+        assert talk.user.password not in said
+
+
+def test_a_reader_without_rights_is_named_with_its_setting(talk: Talk) -> None:
+    reader = talk.broker.add_user(f"blind-{talk.code}")
+    talk.allow(reader, ResourceType.TOPIC, talk.events, "DESCRIBE")
+    environment = talk.environment | {"KAFKA_USER_CONSUMER": reader.name, "KAFKA_PASSWORD_CONSUMER": reader.password}
+    ping = talk.producer(*shlex.split(SEED_PING.format(talk.queue_id)), "--timeout", "20", environment=environment)
+    assert ping.returncode == 2, ping.stderr
+    assert f"the user {reader.name} has no ACL to read topic {talk.events}" in ping.stderr
+    assert "KAFKA_USER_CONSUMER" in ping.stderr
+
+
 def test_a_played_loader_writes_what_a_played_sink_reads_to_its_end(talk: Talk) -> None:
     data = f"{talk.queue_id}-data"
     talk.allow(talk.user, ResourceType.TOPIC, talk.queue_id, "CREATE", "DESCRIBE", "READ", "WRITE", prefix=True)

@@ -31,7 +31,7 @@ def requests(said: list[bytearray]) -> list[int]:
 
 
 async def first_round_trip(broker: Broker, *, prepared: bool) -> set[str]:
-    """What of `CONNECTING` is asked while the first message is sent and read."""
+    """What of `CONNECTING` is asked from being prepared, else from being made, until the first message is read."""
     name = f"prepared-{uuid.uuid4().hex[:8]}"
     proxy = broker.proxy()
     proxy.said = []
@@ -40,11 +40,12 @@ async def first_round_trip(broker: Broker, *, prepared: bool) -> set[str]:
         try:
             await bus.create_topic(TopicSpec(name=name))
             reader = await bus.consumer([name], start=Start.LATEST)
+            before = requests(proxy.said)
             producer = await bus.producer()
             if prepared:
                 await reader.prepare()
                 await producer.prepare(name)
-            before = requests(proxy.said)
+                before = requests(proxy.said)
             await producer.send(name, numbered(1))
             assert values(await read(reader, 1, PATIENCE_S)) == [0]
             after = requests(proxy.said)

@@ -92,6 +92,9 @@ class _FaultyProducer:
         self._faults = faults
         self._producer = producer
 
+    async def prepare(self, topic: str) -> None:
+        await self._producer.prepare(topic)
+
     async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         held = self._faults.held.get(topic)
         if held is not None:
@@ -111,6 +114,9 @@ class _FaultyConsumer:
     def __init__(self, faults: FaultyBus, consumer: Consumer) -> None:
         self._faults = faults
         self._consumer = consumer
+
+    async def prepare(self) -> None:
+        await self._consumer.prepare()
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         _check(self._faults.poll)

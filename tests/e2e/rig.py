@@ -130,11 +130,8 @@ class Manager:
         data: Path,
         exchange_url: str,
         settings: Mapping[str, str] | None = None,
-        *,
-        module: str = "streamforge.manager",
     ) -> None:
         self.data = data
-        self._module = module
         self._environment = {
             name: value
             for name, value in os.environ.items()
@@ -163,7 +160,7 @@ class Manager:
         """Start it, and wait until it serves."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module],
+                [sys.executable, "-m", "streamforge.manager"],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
@@ -384,14 +381,9 @@ def exchange(*arguments: str) -> Iterator[Exchange]:
 
 
 @contextmanager
-def manager(
-    data: Path, exchange_url: str, *, module: str = "streamforge.manager", **settings: str
-) -> Iterator[Manager]:
-    """A manager until the end of the block, after which none of its workers may be alive.
-
-    module: what is run instead of the manager that ships.
-    """
-    found = Manager(data, exchange_url, settings, module=module)
+def manager(data: Path, exchange_url: str, **settings: str) -> Iterator[Manager]:
+    """A manager until the end of the block, after which none of its workers may be alive."""
+    found = Manager(data, exchange_url, settings)
     idle, left = False, list[int]()
     try:
         yield found

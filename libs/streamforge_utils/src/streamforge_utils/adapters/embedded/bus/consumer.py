@@ -56,6 +56,9 @@ class EmbeddedConsumer:
             raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
         await self._lane.run(partial(self._open, start, start_time_ms))
 
+    async def prepare(self) -> None:
+        """Nothing is left to do: `open` has done it."""
+
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         if max_messages < 1:
             raise InvalidInput("max_messages", f"max_messages is {max_messages}: it must be at least 1")

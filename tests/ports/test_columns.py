@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.ports.bus import Message, Received, TopicPartition
@@ -17,6 +17,9 @@ from streamforge_utils.ports.columns import (
     values_of,
 )
 from streamforge_utils.ports.store import Document
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""However busy the machine is."""
 
 small = st.binary(max_size=4)
 headers = st.lists(st.tuples(st.text(max_size=3), small), max_size=2).map(tuple)
@@ -35,6 +38,7 @@ def messages(found: Sequence[Row], first: int) -> list[Received]:
     return [Received("t", 3, at, *row) for at, row in enumerate(found, first)]
 
 
+@PATIENT
 @given(st.lists(rows, max_size=6), st.integers(0, 100), bounds, bounds)
 def test_columns_of_messages_are_the_messages(found: list[Row], first: int, start: int | None, end: int | None) -> None:
     made, wanted = columns(found, first), messages(found, first)
@@ -47,6 +51,7 @@ def test_columns_of_messages_are_the_messages(found: list[Row], first: int, star
     assert ends_of(made) == ends_of(wanted)
 
 
+@PATIENT
 @given(st.lists(st.tuples(st.lists(rows, min_size=1, max_size=3), st.integers(0, 2)), min_size=1, max_size=4))
 def test_parts_are_joined_in_order_with_the_gaps_between_them(parts: list[tuple[list[Row], int]]) -> None:
     made, wanted, first = [], [], 5
@@ -64,6 +69,7 @@ def test_the_end_of_each_partition_is_behind_its_last_message() -> None:
     assert ends_of([]) == {}
 
 
+@PATIENT
 @given(st.lists(st.builds(Message, st.none() | small, small), max_size=6), bounds, bounds)
 def test_columns_to_be_sent_are_the_messages(wanted: list[Message], start: int | None, end: int | None) -> None:
     made = MessageColumns([message.key for message in wanted], [message.value for message in wanted])
@@ -73,6 +79,7 @@ def test_columns_to_be_sent_are_the_messages(wanted: list[Message], start: int |
     assert list(made[start:end]) == wanted[start:end]
 
 
+@PATIENT
 @given(st.lists(st.builds(Document, st.text(max_size=3), st.integers(0, 9), small), max_size=6), bounds, bounds)
 def test_columns_of_documents_are_the_documents(wanted: list[Document], start: int | None, end: int | None) -> None:
     made = DocumentColumns.of(wanted)

@@ -29,6 +29,8 @@ from tests.doubles.candles import candle
 CONVERSION = Conversion(one=stored_document, many=stored_documents)
 START, MINUTE = 1_722_470_400_000, 60_000
 LIMIT_S = 20.0
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+"""However busy the machine is."""
 
 Record = tuple[bytes | None, bytes]
 
@@ -79,11 +81,13 @@ BAD = st.sampled_from(
 records_ = st.lists(st.one_of(st.builds(lambda n, t: good(n, high=t, volume=t), st.integers(0, 9), numbers), BAD))
 
 
+@PATIENT
 @given(records_)
 def test_many_at_once_become_what_each_alone_becomes(records: list[Record]) -> None:
     assert convert(CONVERSION, *columns(records)) == each(records)
 
 
+@PATIENT
 @given(st.lists(st.tuples(st.integers(0, 10**6), numbers, numbers), min_size=1, max_size=20))
 def test_the_fast_way_gives_the_same_bytes(found: list[tuple[int, str, str]]) -> None:
     records = [good(number, low=low, quote_asset_volume=volume) for number, low, volume in found]
@@ -124,10 +128,15 @@ def is_gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     # Nobody may have taken its zombie away: its parent was killed, and who inherits it may take a while.
-    return sys.platform == "linux" and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    if sys.platform != "linux":
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@PATIENT
 @given(records=records_)
 def test_another_process_gives_the_same(process: ConversionProcess, records: list[Record]) -> None:
     assert process.convert(*columns(records)) == each(records)

@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -148,6 +147,8 @@ def _shared_file() -> int:
     if hasattr(os, "memfd_create"):
         number = os.memfd_create("streamforge-records")
     else:
+        import tempfile  # here alone: it would cost every sink milliseconds of its start
+
         with tempfile.TemporaryFile() as file:
             number = os.dup(file.fileno())
     os.ftruncate(number, _SHARED_BYTES)

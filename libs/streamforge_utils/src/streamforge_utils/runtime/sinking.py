@@ -16,7 +16,7 @@ from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.converter import Converter
 from streamforge_utils.runtime.converting import Conversion, Converted
 
-BATCHES_AT_ONCE = 6
+BATCHES_AT_ONCE = 4
 """Batches that are converted or stored, or wait for it; one more is read and waits for its place."""
 COMMIT_EVERY_S = 0.1
 """A commit is flushed to the disk, which the documents want too: one for several batches."""

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome, Store
 from tests.contracts.store_remote import ended, line, remote, versioned
 
@@ -91,6 +92,13 @@ class DocumentContract(StoreFixtures):
             found = await handle.read(collection)
             assert [d.key for d in found] == ["a", "b", "c"]
             assert [content(d) for d in found] == [content(d) for d in sorted(documents, key=lambda d: d.key)]
+
+    async def test_documents_in_columns_are_stored_as_they_are(self, store: Store, collection: str) -> None:
+        documents = [versioned(f"k{number:05d}", number) for number in range(5001)]
+        columns = DocumentColumns.of(documents)
+        assert outcomes(await store.upsert(collection, columns)) == [STORED] * 5001
+        assert list(await store.read(collection, limit=6000)) == documents
+        assert outcomes(await store.upsert(collection, columns[:3])) == [UNCHANGED] * 3
 
     async def test_storing_nothing_makes_nothing(self, store: Store, collection: str) -> None:
         assert list(await store.upsert(collection, [])) == []

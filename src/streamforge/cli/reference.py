@@ -81,8 +81,9 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "Settings are environment variables, read once at the start. A missing or bad value ends the start with exit "
-        "code 2 and is named. With `KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, with `ARANGO_URL` "
-        "ArangoDB is the store; what is not named is the embedded one, as the launcher always is.",
+        "code 2 and is named; a name that is almost one of these, and none, is pointed out. With "
+        "`KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, with `ARANGO_URL` ArangoDB is the store; what is not named is the "
+        "embedded one, as the launcher always is.",
         "## streamforge",
         _COMMAND_LINE,
         "A manager that a command runs for itself reads the variables of `queue-manager` below, except "

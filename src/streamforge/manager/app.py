@@ -22,7 +22,6 @@ from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
 from streamforge.manager.parts import Parts
 from streamforge.manager.settings import ManagerSettings
-from streamforge_utils.ports.bus import Retention, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.launcher import Launcher
@@ -30,8 +29,8 @@ from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.topics import talk_topic
 
-_TALK_BYTES = 64 * 1024 * 1024
 """Cap of the topics of commands and events; the manager keeps the history of a workflow elsewhere."""
 
 
@@ -90,7 +89,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_METRICS_PORT": "0",
         "STREAMFORGE_LOG_FORMAT": "json",
-        **settings.data.kafka.environment(),
+        **settings.data.kafka.environment(settings.worker_kafka_user, settings.worker_kafka_password),
         **settings.data.arango.environment(),
     }
     if settings.debug:
@@ -124,7 +123,7 @@ async def running(
     """
     try:
         for topic in (settings.control_topic, settings.events_topic):
-            await ports.bus.create_topic(TopicSpec(name=topic, retention=Retention.ROLLING, max_bytes=_TALK_BYTES))
+            await ports.bus.create_topic(talk_topic(topic))
         parts = Parts(
             bus=ports.bus,
             admin=ports.bus,

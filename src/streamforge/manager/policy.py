@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from streamforge.manager.retention import Keep
+from streamforge_utils.runtime.topics import DATA_MAX_BYTES, DEAD_LETTERS_MAX_BYTES
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +53,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Request weight for all loaders together: 70 % of the exchange's limit for one address."""
     manager_weight_per_minute: int = 600
     """Request weight for the manager's own questions, beside the loaders'."""
-    data_topic_max_bytes: int = 512 * 1024 * 1024
+    data_topic_max_bytes: int = DATA_MAX_BYTES
     """Cap of a data topic; beyond it the loader waits for the sink."""
     retention: tuple[Keep, ...] = ()
     """How long records are kept; without a match for ever."""
     retention_dir: Path | None = None
     """Where what is too old is exported to before it is dropped."""
-    dlq_max_bytes: int = 64 * 1024 * 1024
+    dlq_max_bytes: int = DEAD_LETTERS_MAX_BYTES
     """Cap of a topic of dead letters; a workflow that has more of them fails, and says so."""

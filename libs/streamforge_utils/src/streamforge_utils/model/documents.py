@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 from streamforge_utils.model.errors import PermanentError
@@ -16,6 +18,7 @@ KEY_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _KEY = re.compile(f"[{re.escape(KEY_CHARACTERS.decode())}]{{1,{KEY_LIMIT}}}")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,255}")
 _OPENING, _CLOSING = b"{}"
+_first_byte, _last_byte = itemgetter(0), itemgetter(-1)
 
 
 def check_name(collection: str) -> str:
@@ -59,7 +62,7 @@ def refusal(key: str, version: int, body: bytes) -> str | None:
     return None
 
 
-def all_acceptable(keys: list[str], versions: list[int], bodies: list[bytes]) -> bool:
+def all_acceptable(keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]) -> bool:
     """Whether nothing of them would be refused; asked of thousands at once. There is at least one."""
     joined = "".join(keys)
     if not joined.isascii() or joined.encode().translate(None, KEY_CHARACTERS):
@@ -67,9 +70,10 @@ def all_acceptable(keys: list[str], versions: list[int], bodies: list[bytes]) ->
     lengths, sizes = set(map(len, keys)), set(map(len, bodies))
     if min(lengths) < 1 or max(lengths) > KEY_LIMIT or min(sizes) < 2 or max(sizes) > BODY_LIMIT:
         return False
-    if min(versions) < 0 or max(versions) >= VERSION_LIMIT:
+    times = set(versions)  # mostly few
+    if min(times) < 0 or max(times) >= VERSION_LIMIT:
         return False
-    return {b[0] for b in bodies} == {_OPENING} and {b[-1] for b in bodies} == {_CLOSING}
+    return set(map(_first_byte, bodies)) == {_OPENING} and set(map(_last_byte, bodies)) == {_CLOSING}
 
 
 def check_edge(source: str, destination: str, body: bytes) -> None:

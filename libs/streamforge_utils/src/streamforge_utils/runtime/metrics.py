@@ -34,6 +34,7 @@ HELP: dict[str, str] = {
     "store_full_timestamp_seconds": "When the limit is reached if it goes on so, unix seconds; 0: not in sight.",
     "retention_collections": "Old collections exported and dropped.",
     "retention_records": "Records of old collections exported and dropped.",
+    "bus_read_errors": "Errors that the bus's client met while it read, by its name for them.",
     "store_seconds": "Seconds that the store took for one batch.",
     "batch_records": "Records in one batch, read or written.",
     "waiting_seconds": "Seconds spent waiting, by who waited.",

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from streamforge_utils.model.documents import all_acceptable, refusal
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document
 
 CHUNK_BYTES: Final = 1_000_000
@@ -43,8 +44,8 @@ class Texts(msgspec.Struct, frozen=True, gc=False):
 
 def texts(documents: Sequence[Document]) -> Texts:
     """The texts of documents. Those of thousands that are all right are looked at together."""
-    keys, versions = [d.key for d in documents], [d.version for d in documents]
-    bodies = [d.body for d in documents]
+    columns = DocumentColumns.of(documents)
+    keys, versions, bodies = columns.keys, columns.versions, columns.bodies
     if all_acceptable(keys, versions, bodies):
         found = [
             b'{"_key":"%b","_version":%d,%b' % (key.encode(), version, body[1:])
@@ -91,7 +92,7 @@ def _text(key: str, version: int, body: bytes) -> bytes:
     return b'{"_key":"%b","_version":%d%b%b' % (key.encode(), version, comma, rest)
 
 
-def _sound(whole: bytes, keys: list[str], versions: list[int]) -> bool:
+def _sound(whole: bytes, keys: Sequence[str], versions: Sequence[int]) -> bool:
     """Whether each text is one JSON object without attributes that are ArangoDB's or ours; False proves nothing."""
     try:
         if not whole.isascii():
@@ -101,8 +102,8 @@ def _sound(whole: bytes, keys: list[str], versions: list[int]) -> bool:
         return False
     # Of an attribute that is there twice, the later counts: it would be another.
     return (
-        [own.key for own in found] == keys
-        and [own.version for own in found] == versions
+        [own.key for own in found] == list(keys)
+        and [own.version for own in found] == list(versions)
         and not any(own.id or own.revision for own in found)
     )
 

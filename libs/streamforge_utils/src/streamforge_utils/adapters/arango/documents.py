@@ -20,6 +20,7 @@ from streamforge_utils.adapters.arango.errors import DATA, NO_COLLECTION, UNIQUE
 from streamforge_utils.adapters.arango.server import Server
 from streamforge_utils.adapters.arango.transport import Transport
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome
 
 _STORED = Answer(Outcome.STORED)
@@ -69,7 +70,7 @@ class Documents:
         known = bodies.texts(documents)
         parts, reasons = known.parts, known.reasons
         store = self._upsert_array if by_itself else self._upsert_guarded
-        if known.arrays and len({document.key for document in documents}) == len(documents):
+        if known.arrays and len(set(DocumentColumns.of(documents).keys)) == len(documents):
             found = await _side_by_side(
                 store,
                 [_Batch(collection, documents[start:end], parts[start:end], body) for start, end, body in known.arrays],

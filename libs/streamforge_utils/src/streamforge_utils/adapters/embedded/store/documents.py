@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice, starmap
+from itertools import islice, starmap
+from operator import lt
 from typing import Final
 
 from streamforge_utils.model.documents import all_acceptable, refusal
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome
 
 PAGE_SIZE: Final = 16_384
@@ -51,7 +53,8 @@ def is_dropped(connection: sqlite3.Connection) -> bool:
 def upsert(connection: sqlite3.Connection, documents: Sequence[Document]) -> list[Answer]:
     """Store `documents` inside the transaction that is open; one answer each, in order."""
     # Columns, not rows: thousands of tuples alive at once would keep the garbage collector busy.
-    all_keys, versions, bodies = [d.key for d in documents], [d.version for d in documents], [d.body for d in documents]
+    columns = DocumentColumns.of(documents)
+    all_keys, versions, bodies = columns.keys, columns.versions, columns.bodies
     if _all_new(connection, all_keys, versions, bodies):
         _insert(connection, all_keys, versions, bodies)
         return [_STORED] * len(all_keys)
@@ -94,11 +97,17 @@ def delete(connection: sqlite3.Connection, first: str, last: str) -> int:
 _Row = tuple[str, int, bytes]
 
 
-def _all_new(connection: sqlite3.Connection, all_keys: list[str], versions: list[int], bodies: list[bytes]) -> bool:
+def _all_new(
+    connection: sqlite3.Connection, all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]
+) -> bool:
     """Whether every row is acceptable and none of its keys is there; a cheap test, so `False` proves nothing."""
-    if len(set(all_keys)) < len(all_keys) or not all_acceptable(all_keys, versions, bodies):
+    ascending = all(map(lt, all_keys, islice(all_keys, 1, None)))
+    if not ascending and len(set(all_keys)) < len(all_keys):
         return False
-    found = connection.execute(_ANY_WITHIN, (min(all_keys), max(all_keys))).fetchone()
+    if not all_acceptable(all_keys, versions, bodies):
+        return False
+    ends = (all_keys[0], all_keys[-1]) if ascending else (min(all_keys), max(all_keys))
+    found = connection.execute(_ANY_WITHIN, ends).fetchone()
     return not found[0]
 
 
@@ -163,10 +172,13 @@ def _write(
 def _insert(
     connection: sqlite3.Connection, all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]
 ) -> None:
-    rows = zip(all_keys, versions, bodies, strict=True)
-    for _ in range(len(all_keys) // _AT_ONCE):
-        connection.execute(_INSERT_MANY, list(chain.from_iterable(islice(rows, _AT_ONCE))))
-    connection.executemany(_INSERT, rows)
+    whole = len(all_keys) - len(all_keys) % _AT_ONCE
+    for first in range(0, whole, _AT_ONCE):
+        rows = slice(first, first + _AT_ONCE)
+        values: list[str | int | bytes] = [0] * (3 * _AT_ONCE)
+        values[0::3], values[1::3], values[2::3] = all_keys[rows], versions[rows], bodies[rows]
+        connection.execute(_INSERT_MANY, values)
+    connection.executemany(_INSERT, zip(all_keys[whole:], versions[whole:], bodies[whole:], strict=True))
 
 
 def _many(connection: sqlite3.Connection, sql: str, rows: Iterable[tuple[object, ...]]) -> None:

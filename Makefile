@@ -17,7 +17,7 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-engines kafka check bench bench-others docs lock clean
+.PHONY: help setup demo test test-engines kafka check bench bench-others docs manifests lock clean
 .PHONY: format format-check lint types imports docs-check compatibility versions
 
 help: ## list the verbs
@@ -58,6 +58,9 @@ build/bench-others/.done: requirements/bench.txt
 
 docs: $(STAMP) ## write docs/reference again from the code
 	@$(PY) -m streamforge.cli.reference
+
+manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready for kubectl apply (needs kubectl or kustomize)
+	@$(PY) tools/manifests.py
 
 lock: ## resolve the dependencies again into requirements/ (UPGRADE=1 takes the newest of each)
 	@PYTHON="$(PYTHON)" tools/lock.sh

@@ -11,7 +11,8 @@ from streamforge.manager.acting.hearing import GROUP
 from streamforge_utils.adapters.kafka.topics import config_of
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec
-from tests.manifests.strimzi import FOLDER, Json, faults, objects, schemas_folder, validator
+from tests.manifests.schemas import Json, schema_errors
+from tests.manifests.strimzi import FOLDER, faults, objects
 
 OBJECTS = objects()
 NAMED = [pytest.param(found, id=f"{found['kind']}-{found['metadata']['name']}") for _, found in OBJECTS]
@@ -21,8 +22,7 @@ TOPICS = {found["metadata"]["name"]: found for _, found in OBJECTS if found["kin
 
 
 def errors_of(found: Json) -> list[str]:
-    checked = validator(found["kind"], schemas_folder())
-    return [f"{error.json_path}: {error.message}" for error in checked.iter_errors(found)] + faults(found)
+    return schema_errors(found) + faults(found)
 
 
 @pytest.mark.parametrize("found", NAMED)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 import msgspec
 import structlog
 
+from streamforge.manager.acting import counters
 from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.hearing import Ear
@@ -75,6 +76,7 @@ class Reconciler:
         self._failing: dict[str, _Failing] = {}
         self._failures: dict[Key, int] = {}
         self._troubles: dict[Key, str] = {}
+        counters.begin_at_zero(parts.observer)
 
     def wake(self) -> None:
         """Look at the workflows now: something was changed."""

@@ -78,6 +78,22 @@ def selected(selector: Json, labels: Json) -> bool:
     return True
 
 
+def secret_names(spec: Json) -> Iterator[str]:
+    """The Secrets that a pod takes something from."""
+    for volume in spec.get("volumes", []):
+        if "secret" in volume:
+            yield volume["secret"]["secretName"]
+    for one in spec.get("imagePullSecrets", []):
+        yield one["name"]
+    for container in containers(spec):
+        for variable in container.get("env", []):
+            if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                yield reference["name"]
+        for source in container.get("envFrom", []):
+            if "secretRef" in source:
+                yield source["secretRef"]["name"]
+
+
 def _identities(objects: Sequence[Json]) -> Iterator[str]:
     seen = set()
     for one in objects:
@@ -106,24 +122,9 @@ def _secrets(objects: Sequence[Json]) -> Iterator[str]:
             for variable in container.get("env", []):
                 if _TELLTALE.search(variable["name"]) and "value" in variable and "/" not in variable["value"]:
                     yield f"{where}: {variable['name']} has a value in clear text"
-        for name in _secret_names(spec):
+        for name in secret_names(spec):
             if name not in _SECRETS_ELSEWHERE:
                 yield f"{where}: nobody makes the Secret {name}"
-
-
-def _secret_names(spec: Json) -> Iterator[str]:
-    for volume in spec.get("volumes", []):
-        if "secret" in volume:
-            yield volume["secret"]["secretName"]
-    for one in spec.get("imagePullSecrets", []):
-        yield one["name"]
-    for container in containers(spec):
-        for variable in container.get("env", []):
-            if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
-                yield reference["name"]
-        for source in container.get("envFrom", []):
-            if "secretRef" in source:
-                yield source["secretRef"]["name"]
 
 
 def _restricted(spec: Json) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.manifests.rendering import rendered
-from tests.manifests.rules import Json, containers, faults, of_kind, pods
+from tests.manifests.rules import Json, containers, faults, of_kind, pods, secret_names
 from tests.manifests.schemas import ROOT, schema_errors
 from tools import manifests
 
@@ -134,6 +134,18 @@ def test_the_quota_counts_workers_and_not_their_neighbours() -> None:
         assert priority["value"] < 0
         assert priority["preemptionPolicy"] == "Never"
         assert priority["globalDefault"] is False
+
+
+@EACH
+def test_the_deployment_page_says_who_makes_each_secret(overlay: str) -> None:
+    page = (ROOT / "docs/kubernetes-deployment.md").read_text()
+    objects = rendered(overlay)
+    named = {name for _, _, spec in pods(objects) for name in secret_names(spec)}
+    named |= {one["name"] for account in of_kind(objects, "ServiceAccount") for one in account["imagePullSecrets"]}
+    named |= {tls["secretName"] for ingress in of_kind(objects, "Ingress") for tls in ingress["spec"]["tls"]}
+    assert len(named) >= 5
+    for name in named:
+        assert f"\n| `{name}` |" in page, name
 
 
 def test_no_file_of_deploy_holds_a_secret_or_the_tag_latest() -> None:

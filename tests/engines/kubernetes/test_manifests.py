@@ -1,0 +1,145 @@
+"""Every shipped manifest on a real API server: strict validation, admission, and rights that suffice and no more."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engines.errors import EngineError
+from tests.engines.kubernetes import binaries, crds
+from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.jobs import Namespace, until
+from tests.engines.kubernetes.rest import ApiError, Object, Rest
+from tests.manifests.rules import faults, of_kind, pods
+from tests.manifests.schemas import ROOT, schema_errors, schemas_folder
+from tools import manifests
+
+pytestmark = pytest.mark.timeout(300)
+
+NAMESPACE = "stf"
+ACCOUNT = "queue-manager"
+NAMES = sorted(
+    [f"deploy-{overlay}.yaml" for overlay in manifests.overlays()]
+    + ["-".join(path.relative_to(ROOT).parts) for path in manifests.plain()]
+)
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, str]:
+    """What `make manifests` writes, by file."""
+    return manifests.texts([str(binaries.folder() / "kubectl"), "kustomize"])
+
+
+@pytest.fixture(scope="module")
+def house(kube_cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster with the CRDs, and with what its administrator applies; the namespace goes when the tests are over."""
+    crds.install(kube_cluster, schemas_folder())
+    kube_cluster.kubectl("apply", "-k", str(ROOT / "deploy/cluster"))
+    until("the namespace has its ServiceAccount", lambda: _there(kube_cluster, "serviceaccounts/default"))
+    try:
+        yield kube_cluster
+    finally:
+        kube_cluster.kubectl("delete", "-k", str(ROOT / "deploy/cluster"), "--timeout=55s")
+
+
+@pytest.fixture(scope="module")
+def deployed(house: Cluster, texts: dict[str, str]) -> Namespace:
+    """The dev overlay, applied."""
+    house.kubectl("apply", "--filename=-", stdin=texts["deploy-dev.yaml"])
+    return Namespace(house.admin, NAMESPACE)
+
+
+def _there(cluster: Cluster, path: str) -> bool:
+    cluster.admin.request("GET", f"/api/v1/namespaces/{NAMESPACE}/{path}")
+    return True
+
+
+def dry_run(cluster: Cluster, text: str) -> str:
+    """What the API server says to a manifest; a warning counts as a refusal."""
+    return cluster.kubectl(
+        "apply", "--validate=strict", "--dry-run=server", "--warnings-as-errors", "--filename=-", stdin=text
+    )
+
+
+def test_every_manifest_is_looked_at(texts: dict[str, str]) -> None:
+    assert sorted(texts) == NAMES
+    assert {"deploy-dev.yaml", "deploy-production.yaml", "cred-kafka-yaml-user-streamforge.yaml"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_api_server_accepts_it_strictly_and_without_a_warning(
+    house: Cluster, texts: dict[str, str], name: str
+) -> None:
+    said = dry_run(house, texts[name])
+    assert len(said.splitlines()) == len(manifests.objects(texts[name], name))
+    assert all("(server dry run)" in line for line in said.splitlines())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_rules_that_no_server_knows_hold_too(texts: dict[str, str], name: str) -> None:
+    objects = manifests.objects(texts[name], name)
+    assert faults(objects) == []
+    assert [error for one in objects for error in schema_errors(one)] == []
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now", "words"),
+    [
+        ("readOnlyRootFilesystem:", "readOnlyRootFileSystem:", "unknown field"),
+        ("runAsNonRoot: true", "runAsNonRoot: false", "restricted"),
+        ("preemptionPolicy: Never", "preemptionPolicy: Sometimes", "preemptionPolicy"),
+        ("timeouts:", "timeout:", "unknown field"),
+        ("request: 0s", "request: forever", "timeouts"),
+        ("podTargetLabels:", "podTargetLabel:", "unknown field"),
+    ],
+)
+def test_the_api_server_refuses_a_mistake(
+    house: Cluster, texts: dict[str, str], was: str, is_now: str, words: str
+) -> None:
+    text = texts["deploy-production-gateway.yaml"]
+    assert was in text
+    with pytest.raises(EngineError, match=words):
+        dry_run(house, text.replace(was, is_now))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pod_gets_into_the_restricted_namespace(
+    house: Cluster, deployed: Namespace, texts: dict[str, str], name: str
+) -> None:
+    for where, metadata, spec in pods(manifests.objects(texts[name], name)):
+        pod = {"metadata": {"generateName": "admitted-", "labels": metadata["labels"]}, "spec": spec}
+        made = house.admin.request("POST", f"{deployed.path}/pods?dryRun=All&fieldValidation=Strict", pod)
+        assert made["metadata"]["namespace"] == NAMESPACE, where
+
+
+def test_a_pod_that_may_be_root_does_not_get_in(house: Cluster, deployed: Namespace, texts: dict[str, str]) -> None:
+    ((_, metadata, spec),) = pods(manifests.objects(texts["deploy-dev.yaml"], "dev"))
+    spec = copy.deepcopy(spec)
+    del spec["securityContext"]["runAsNonRoot"]
+    pod = {"metadata": {"name": "root", "labels": metadata["labels"]}, "spec": spec}
+    with pytest.raises(ApiError, match="PodSecurity.*runAsNonRoot") as refused:
+        house.admin.request("POST", f"{deployed.path}/pods?dryRun=All", pod)
+    assert refused.value.status == 403
+
+
+def test_an_applied_overlay_brings_one_pod_of_the_manager(house: Cluster, deployed: Namespace) -> None:
+    def found() -> Object | None:
+        query = "labelSelector=app.kubernetes.io/name%3Dqueue-manager"
+        items: list[Object] = house.admin.request("GET", f"{deployed.path}/pods?{query}")["items"]
+        return items[0] if len(items) == 1 and items[0]["spec"].get("nodeName") else None
+
+    pod = until("one pod of queue-manager on a node", found)
+    assert pod["spec"]["serviceAccountName"] == ACCOUNT
+    assert pod["spec"]["imagePullSecrets"] == [{"name": "regcred"}]
+
+
+def test_the_quota_counts_the_workers_alone(house: Cluster, deployed: Namespace) -> None:
+    def used() -> dict[str, str] | None:
+        quota = house.admin.request("GET", f"{deployed.path}/resourcequotas/workers")
+        found: dict[str, str] | None = quota.get("status", {}).get("used")
+        return found
+
+    assert until("the quota is counted", used)["pods"] == "0"

@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from tests.engines.kubernetes import binaries
+
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "manifests"
 OVERLAYS = "deploy/overlays"
@@ -32,12 +34,20 @@ class ManifestError(Exception):
 
 
 def builder() -> list[str]:
-    """The command that, with a folder behind it, prints what kustomize makes of the folder. Raises ManifestError."""
+    """The command that, with a folder behind it, prints what kustomize makes of the folder. Raises ManifestError.
+
+    The kubectl that was built for the tests goes first: it is the same on every machine.
+    """
+    built = binaries.folder() / "kubectl"
+    if built.exists():
+        return [str(built), "kustomize"]
     if kubectl := shutil.which("kubectl"):
         return [kubectl, "kustomize"]
     if kustomize := shutil.which("kustomize"):
         return [kustomize, "build"]
-    raise ManifestError("kustomize is missing: install kubectl 1.27 or newer, or kustomize 5, and put it on PATH")
+    raise ManifestError(
+        "kustomize is missing: put kubectl 1.27 or newer, or kustomize 5, on PATH, or let `make kube-build` build a kubectl"
+    )
 
 
 def overlays(root: Path = ROOT) -> list[str]:

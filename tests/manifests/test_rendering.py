@@ -67,7 +67,7 @@ def test_without_kustomize_it_says_what_to_install_and_writes_nothing(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert manifests.main(["--output", str(tmp_path / "out")]) == 1
-    assert "install kubectl" in capsys.readouterr().err
+    assert "put kubectl" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

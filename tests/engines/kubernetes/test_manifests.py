@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,8 @@ from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries, crds
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, until
-from tests.engines.kubernetes.rest import ApiError, Object, Rest
-from tests.manifests.rules import faults, of_kind, pods
+from tests.engines.kubernetes.rest import ApiError, Object
+from tests.manifests.rules import faults, pods
 from tests.manifests.schemas import ROOT, schema_errors, schemas_folder
 from tools import manifests
 
@@ -35,7 +34,7 @@ def texts() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def house(kube_cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with the CRDs, and with what its administrator applies; the namespace goes when the tests are over."""
+    """The cluster with the CRDs, and with what its administrator applies; the namespace goes after the tests."""
     crds.install(kube_cluster, schemas_folder())
     kube_cluster.kubectl("apply", "-k", str(ROOT / "deploy/cluster"))
     until("the namespace has its ServiceAccount", lambda: _there(kube_cluster, "serviceaccounts/default"))
@@ -120,7 +119,7 @@ def test_a_pod_that_may_be_root_does_not_get_in(house: Cluster, deployed: Namesp
     spec = copy.deepcopy(spec)
     del spec["securityContext"]["runAsNonRoot"]
     pod = {"metadata": {"name": "root", "labels": metadata["labels"]}, "spec": spec}
-    with pytest.raises(ApiError, match="PodSecurity.*runAsNonRoot") as refused:
+    with pytest.raises(ApiError, match=r"PodSecurity.*runAsNonRoot") as refused:
         house.admin.request("POST", f"{deployed.path}/pods?dryRun=All", pod)
     assert refused.value.status == 403
 

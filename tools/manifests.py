@@ -46,7 +46,7 @@ def builder() -> list[str]:
     if kustomize := shutil.which("kustomize"):
         return [kustomize, "build"]
     raise ManifestError(
-        "kustomize is missing: put kubectl 1.27 or newer, or kustomize 5, on PATH, or let `make kube-build` build a kubectl"
+        "kustomize is missing: put kubectl 1.27 or newer, or kustomize 5, on PATH, or have `make kube-build` build one"
     )
 
 

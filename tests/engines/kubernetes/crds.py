@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.engines.errors import EngineError
 from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.jobs import until
 
 _GATEWAY = Path(__file__).parent / "gateway"
 _LIMIT_S = 300.0
@@ -28,7 +29,14 @@ def install(cluster: Cluster, schemas: Path) -> None:
     # Server-side: some are larger than what the annotation of a client-side apply may hold.
     arguments = [f"--filename={path}" for path in sorted(files)]
     cluster.kubectl("apply", "--server-side", "--force-conflicts", *arguments)
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=50s")
+    until("the CRDs are served", lambda: _established(cluster))
+
+
+def _established(cluster: Cluster) -> bool:
+    found = cluster.admin.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+    # A new one has null for its conditions.
+    conditions = [one for crd in found for one in crd["status"].get("conditions") or []]
+    return sum(one["type"] == "Established" and one["status"] == "True" for one in conditions) == len(found)
 
 
 def gateway_api() -> Path:

@@ -16,7 +16,7 @@ _VOLUMES = {
     *("persistentVolumeClaim", "projected", "secret"),
 }
 """The kinds of volumes that the Pod Security level "restricted" lets in."""
-_SECRETS_ELSEWHERE = {
+SECRETS_ELSEWHERE = {
     "user-streamforge",
     "user-streamforge-manager",
     "user-streamforge-worker",
@@ -29,6 +29,13 @@ _SECRETS_ELSEWHERE = {
     "regcred",
 }
 """The Secrets that manifests may name: made by Strimzi, by kube-arangodb, or by hand as the deployment page says."""
+_REFERENCES = {
+    "STREAMFORGE_IMAGE_PULL_SECRETS": re.compile(r"([^,]+)"),
+    "STREAMFORGE_K8S_SECRET_ENV": re.compile(r"=([^/,]+)/"),
+    "STREAMFORGE_K8S_KAFKA_CA_SECRET": re.compile(r"^([^/]+)/"),
+    "STREAMFORGE_K8S_ARANGO_CA_SECRET": re.compile(r"^([^/]+)/"),
+}
+"""Settings that name Secrets, and how to read which."""
 _TELLTALE = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|PRIVATE_KEY")
 _NAMESPACELESS = {"Namespace", "PriorityClass"}
 
@@ -115,15 +122,19 @@ def _secrets(objects: Sequence[Json]) -> Iterator[str]:
         if one["kind"] == "Secret":
             yield f"Secret {one['metadata']['name']}: manifests name Secrets, they hold none"
         for name, value in (one.get("data") or {}).items() if one["kind"] == "ConfigMap" else ():
-            if _TELLTALE.search(name) and not value.startswith("/"):
+            if name in _REFERENCES:
+                for secret in _REFERENCES[name].findall(value):
+                    if secret not in SECRETS_ELSEWHERE:
+                        yield f"ConfigMap {one['metadata']['name']}: {name}: nobody makes the Secret {secret}"
+            elif _TELLTALE.search(name) and name != "STREAMFORGE_TOKENS_FILE":
                 yield f"ConfigMap {one['metadata']['name']}: {name} belongs into a Secret"
     for where, _, spec in pods(objects):
         for container in containers(spec):
             for variable in container.get("env", []):
-                if _TELLTALE.search(variable["name"]) and "value" in variable and "/" not in variable["value"]:
+                if _TELLTALE.search(variable["name"]) and "value" in variable:
                     yield f"{where}: {variable['name']} has a value in clear text"
         for name in secret_names(spec):
-            if name not in _SECRETS_ELSEWHERE:
+            if name not in SECRETS_ELSEWHERE:
                 yield f"{where}: nobody makes the Secret {name}"
 
 

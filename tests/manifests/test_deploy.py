@@ -81,7 +81,7 @@ def test_an_overlay_has_what_it_says(overlay: str) -> None:
 def test_a_mistake_is_found(kind: str, path: str, value: Any) -> None:
     objects = copy.deepcopy(rendered("production"))
     *parents, last = path.split(".")
-    place: Any = one_of(objects, kind)
+    place: Any = of_kind(objects, kind)[0]
     for step in parents:
         place = place[int(step)] if step.isdigit() else place[step]
     place[int(last) if last.isdigit() else last] = value

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.engines.errors import EngineError
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import until
+from tests.engines.kubernetes.rest import Object
 
 _GATEWAY = Path(__file__).parent / "gateway"
 _LIMIT_S = 300.0
@@ -33,9 +34,11 @@ def install(cluster: Cluster, schemas: Path) -> None:
 
 
 def _established(cluster: Cluster) -> bool:
-    found = cluster.admin.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+    found: list[Object] = cluster.admin.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")[
+        "items"
+    ]
     # A new one has null for its conditions.
-    conditions = [one for crd in found for one in crd["status"].get("conditions") or []]
+    conditions: list[Object] = [one for crd in found for one in crd["status"].get("conditions") or []]
     return sum(one["type"] == "Established" and one["status"] == "True" for one in conditions) == len(found)
 
 

@@ -117,7 +117,7 @@ def test_records_that_are_gone_are_loaded_again_although_the_coverage_names_them
         assert third["progress"]["records_expected"] == 0, "what is there again is not loaded a third time"
 
 
-@pytest.mark.parametrize(("name", "value"), [("ARANGO_URL", "http://arango:8529"), ("K8S_NAMESPACE", "stf")])
+@pytest.mark.parametrize(("name", "value"), [("ARANGO_URL", "http://arango:8529")])
 def test_settings_of_what_this_version_does_not_have_are_refused(tmp_path: Path, name: str, value: str) -> None:
     ended = run_manager({"STREAMFORGE_DATA_DIR": str(tmp_path / "data"), name: value})
     assert ended.returncode == 2, ended.stderr

@@ -144,7 +144,6 @@ def test_one_error_names_all_that_is_missing() -> None:
         ("KAFKA_PASSWORD", "hush-hush", "KAFKA_PASSWORD is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
         ("KAFKA_CA_PATH", "/ca.crt", "KAFKA_CA_PATH is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
         ("ARANGO_URL", "http://arango:8529", "no ArangoDB: unset it"),
-        ("K8S_NAMESPACE", "stream", "no Kubernetes: unset it"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_expected(name: str, value: str, says: str) -> None:

@@ -19,6 +19,7 @@ from streamforge.manager.settings import ManagerSettings, load_manager
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.runtime.environment import secrets_of
+from streamforge_utils.runtime.kubernetes import with_launcher
 from streamforge_utils.runtime.logs import Redactor
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
@@ -32,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("usage: python -m streamforge.manager [--debug]", file=sys.stderr)
         return EXIT_CONFIG
     try:
-        settings = load_manager({**os.environ, "STREAMFORGE_DEBUG": "true"} if given else os.environ)
+        environ = with_launcher(os.environ)
+        settings = load_manager({**environ, "STREAMFORGE_DEBUG": "true"} if given else environ)
         configure_logs(settings)
         tokens = Tokens.read(os.environ)
         with wiring.make_data_directory(settings.data).lock():

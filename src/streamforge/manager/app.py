@@ -29,6 +29,7 @@ from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.kubernetes import LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 
 _TALK_BYTES = 64 * 1024 * 1024
@@ -59,8 +60,10 @@ class Wiring(Protocol):
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         """The exchange. Raises ConfigError."""
 
-    def make_launcher(self, settings: DataSettings, *, clock: Clock) -> Launcher:
-        """The launcher. Raises ConfigError."""
+    def make_launcher(
+        self, settings: DataSettings, launcher: LauncherSettings, *, store: Store, clock: Clock, observer: Observer
+    ) -> Launcher:
+        """The launcher. store: where it may remember what became of its jobs. Raises ConfigError."""
 
 
 def ports_of(settings: ManagerSettings, wiring: Wiring, *, clock: Clock, observer: Observer) -> Ports:
@@ -68,10 +71,11 @@ def ports_of(settings: ManagerSettings, wiring: Wiring, *, clock: Clock, observe
     # The manager asks little; the loaders have their own share of the exchange's weight.
     exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
     waits = Waits(observer)
+    store = wiring.make_store(settings.data, observer=observer)
     return Ports(
         bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
-        store=wiring.make_store(settings.data, observer=observer),
-        launcher=wiring.make_launcher(settings.data, clock=clock),
+        store=store,
+        launcher=wiring.make_launcher(settings.data, settings.launcher, store=store, clock=clock, observer=observer),
         exchange=wiring.make_exchange(exchange, clock=clock, observer=waits),
         exchange_waits=waits,
         clock=clock,
@@ -88,10 +92,11 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_REQUEST_ATTEMPTS": str(settings.exchange.request_attempts),
         "STREAMFORGE_REQUEST_BACKOFF_SECONDS": f"{settings.exchange.request_backoff_seconds:g}",
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
-        "STREAMFORGE_METRICS_PORT": "0",
         "STREAMFORGE_LOG_FORMAT": "json",
         **settings.data.kafka.environment(),
     }
+    if not settings.launcher.in_kubernetes:  # in a pod of its own each has port 8000 for itself
+        environment["STREAMFORGE_METRICS_PORT"] = "0"
     if settings.debug:
         environment["STREAMFORGE_DEBUG"] = "true"
     if settings.exchange.api_key is not None:

@@ -9,6 +9,7 @@ import msgspec
 
 from streamforge.manager.policy import Policy
 from streamforge_utils.runtime.environment import read, settings_error, variable
+from streamforge_utils.runtime.kubernetes import LauncherSettings
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
@@ -18,12 +19,16 @@ from streamforge_utils.runtime.settings import (
     not_yet,
 )
 
+JOB_START_S = 300.0
+"""How long a Job may take to begin: its image may have to be fetched first."""
+
 
 class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What queue-manager reads."""
 
     data: DataSettings
     exchange: ExchangeSettings
+    launcher: LauncherSettings = LauncherSettings()
     control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
     events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
     host: Annotated[
@@ -65,6 +70,15 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(gt=0),
         variable("STREAMFORGE_SILENT_SECONDS", "a worker that says nothing for this long is stopped", unit="seconds"),
     ] = Policy().silent_after_s
+    start_seconds: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        variable(
+            "STREAMFORGE_START_SECONDS",
+            "a worker that has not begun for this long is stopped, unless it waits for room in the cluster",
+            unit="seconds",
+            default="`STREAMFORGE_SILENT_SECONDS`; as a Job, which may have to fetch its image: 300",
+        ),
+    ] = None
     orphan_seconds: Annotated[
         float,
         msgspec.Meta(ge=0),
@@ -134,6 +148,12 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = Policy().dlq_retention_s
 
     @property
+    def _start_within_s(self) -> float:
+        if self.start_seconds is not None:
+            return self.start_seconds
+        return max(JOB_START_S, self.silent_seconds) if self.launcher.in_kubernetes else self.silent_seconds
+
+    @property
     def policy(self) -> Policy:
         """The numbers that the reconciler works with."""
         return Policy(
@@ -142,7 +162,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             call_every_s=min(Policy().call_every_s, self.orphan_seconds / 5) or Policy().call_every_s,
             stuck_after_s=self.stuck_seconds,
             silent_after_s=self.silent_seconds,
-            start_within_s=self.silent_seconds,
+            start_within_s=self._start_within_s,
             stop_within_s=self.stop_seconds,
             max_failures=self.max_failures,
             max_asking_failures=self.max_asking_failures,

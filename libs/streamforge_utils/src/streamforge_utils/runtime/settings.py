@@ -29,7 +29,6 @@ MAX_LAG = 200_000
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 NOT_YET = {
     "ARANGO_URL": "ArangoDB",
-    "K8S_NAMESPACE": "Kubernetes",
 }
 """Variables that ask for what this version does not have; to run beside them unnoticed would split the data."""
 
@@ -37,7 +36,7 @@ NOT_YET = {
 def not_yet(environ: Mapping[str, str]) -> list[str]:
     """A problem for each variable that asks for what this version does not have."""
     return [
-        f"{name} is set, but this version has the embedded store and launcher only, no {technology}: unset it"
+        f"{name} is set, but this version has the embedded store only, no {technology}: unset it"
         for name, technology in NOT_YET.items()
         if environ.get(name)
     ]

@@ -39,7 +39,8 @@ def _established(cluster: Cluster) -> bool:
     ]
     # A new one has null for its conditions.
     conditions: list[Object] = [one for crd in found for one in crd["status"].get("conditions") or []]
-    return sum(one["type"] == "Established" and one["status"] == "True" for one in conditions) == len(found)
+    served = [one for one in conditions if one["type"] == "Established" and one["status"] == "True"]
+    return len(served) == len(found)
 
 
 def gateway_api() -> Path:

@@ -13,6 +13,7 @@ from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import StateStore, Store
+from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import Secret, variables
 from streamforge_utils.runtime.kafka import KafkaSettings
@@ -85,10 +86,31 @@ def make_provisioner(settings: KafkaSettings, manifests: Path, *, secrets: Path,
 
 
 def make_store(settings: DataSettings, *, observer: Observer | None = None) -> Store:
-    """The embedded store on `DATA/store`. Raises ConfigError or RetryableError."""
+    """ArangoDB where the settings name a server, else the embedded store on `DATA/store`.
+
+    Raises ConfigError or RetryableError.
+    """
+    if settings.arango.url:
+        return _arango_store(settings.arango, observer or Silent())
     from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 
     return EmbeddedStore(settings.folder / STORE, observer=observer or Silent())
+
+
+def _arango_store(settings: ArangoSettings, observer: Observer) -> Store:
+    from streamforge_utils.adapters.arango.connection import Connection
+    from streamforge_utils.adapters.arango.store import ArangoStore
+
+    return ArangoStore(
+        Connection(
+            url=settings.url,
+            database=settings.database,
+            user=settings.user or None,
+            password=settings.password,
+            ca_path=settings.ca_path,
+        ),
+        observer=observer,
+    )
 
 
 def make_exchange(
@@ -158,7 +180,7 @@ def make_template(
     values = dict(environment or {})
     if settings.data_dir is not None:
         values["STREAMFORGE_DATA_DIR"] = str(settings.data_dir.absolute())
-    ca = kubernetes.kafka_ca
+    ca, arango_ca = kubernetes.kafka_ca, kubernetes.arango_ca
     return Template(
         namespace=kubernetes.namespace or Template().namespace,
         registry=kubernetes.image_registry,
@@ -173,6 +195,7 @@ def make_template(
         config_maps=kubernetes.config_maps,
         secrets=kubernetes.secrets,
         ca=None if ca is None else Key(ca.name, ca.key),
+        arango_ca=None if arango_ca is None else Key(arango_ca.name, arango_ca.key),
         data_claim=kubernetes.data_claim,
         resources=Resources(
             cpu_request=kubernetes.cpu_request,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -179,6 +182,11 @@ class StateContract(StoreFixtures):
         assert await store.get(kind, "a") == winner
 
 
+def said(edges: Sequence[Edge]) -> list[tuple[str, str, Any]]:
+    """Both ends of each edge and what its body says; how a store writes it is its own affair."""
+    return [(edge.source, edge.destination, json.loads(edge.body)) for edge in edges]
+
+
 class EdgeContract(StoreFixtures):
     """Edges: one per pair of documents."""
 
@@ -190,27 +198,27 @@ class EdgeContract(StoreFixtures):
         ab, ac, cb = Edge("x/a", "x/b"), Edge("x/a", "y/c", b'{"n": 1}'), Edge("y/c", "x/b")
         await store.link(edges, [cb, ac, ab])
         for handle in (store, other):
-            assert list(await handle.links(edges)) == [ab, ac, cb]
-            assert list(await handle.links(edges, source="x/a")) == [ab, ac]
-            assert list(await handle.links(edges, destination="x/b")) == [ab, cb]
-            assert list(await handle.links(edges, source="x/a", destination="x/b")) == [ab]
-            assert list(await handle.links(edges, source="x/b")) == []
-            assert list(await handle.links(edges + "_")) == []
+            assert said(await handle.links(edges)) == said([ab, ac, cb])
+            assert said(await handle.links(edges, source="x/a")) == said([ab, ac])
+            assert said(await handle.links(edges, destination="x/b")) == said([ab, cb])
+            assert said(await handle.links(edges, source="x/a", destination="x/b")) == said([ab])
+            assert said(await handle.links(edges, source="x/b")) == []
+            assert said(await handle.links(edges + "_")) == []
 
     async def test_an_edge_that_exists_is_replaced(self, store: Store, edges: str) -> None:
         await store.link(edges, [Edge("x/a", "x/b", b'{"n": 1}'), Edge("x/a", "x/b", b'{"n": 2}')])
         await store.link(edges, [Edge("x/a", "x/b", b'{"n": 3}')])
-        assert list(await store.links(edges)) == [Edge("x/a", "x/b", b'{"n": 3}')]
+        assert said(await store.links(edges)) == said([Edge("x/a", "x/b", b'{"n": 3}')])
         await store.link(edges, [])
-        assert list(await store.links(edges)) == [Edge("x/a", "x/b", b'{"n": 3}')]
+        assert said(await store.links(edges)) == said([Edge("x/a", "x/b", b'{"n": 3}')])
 
     @pytest.mark.parametrize("name", ["", "a", "a/", "/b", "a/b/c", "1a/b", "a/b c", "a/я"], ids=ascii)
     async def test_a_malformed_name_is_named_and_nothing_is_stored(self, store: Store, edges: str, name: str) -> None:
         for edge in (Edge(name, "x/b"), Edge("x/b", name)):
             with pytest.raises(PermanentError, match="edge"):
                 await store.link(edges, [Edge("x/a", "x/b"), edge])
-        assert list(await store.links(edges)) == []
-        assert list(await store.links(edges, source=name)) == []
+        assert said(await store.links(edges)) == []
+        assert said(await store.links(edges, source=name)) == []
 
     async def test_a_body_that_is_no_object_is_refused(self, store: Store, edges: str) -> None:
         with pytest.raises(PermanentError, match="object"):

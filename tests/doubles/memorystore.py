@@ -11,7 +11,7 @@ from itertools import count
 import msgspec
 
 from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError
-from streamforge_utils.ports.store import Answer, Document, Edge, Outcome, State
+from streamforge_utils.ports.store import Answer, Document, Edge, Outcome, State, Usage
 
 _NAME = r"[A-Za-z][A-Za-z0-9_-]{0,255}"
 _DOCUMENT_KEY = r"[A-Za-z0-9_\-.@()+,=;$!*'%:]{1,254}"
@@ -25,7 +25,7 @@ class MemoryStore:
 
     failing: what every call raises. refused: keys that the store does not take. puts: kind and id of each state
     written. flushed: the collections, in the order of the calls. lost_answers: so many writes of a state are made and
-    yet raise `failing_after`.
+    yet raise `failing_after`. said_usage: what `usage` says, where it does not count.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,11 @@ class MemoryStore:
         self.failing_after: Exception | None = None
         self.reads = 0
         self.flushed: list[str] = []
+        self.said_usage: Usage | None = None
         self._revisions = count(1)
+
+    async def connect(self) -> None:
+        await self._given_way()
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         await self._given_way()
@@ -177,6 +181,11 @@ class MemoryStore:
             for _, edge in sorted(self.edges.get(collection, {}).items())
             if source in (None, edge.source) and destination in (None, edge.destination)
         ]
+
+    async def usage(self) -> Usage:
+        await self._given_way()
+        documents = (document for there in self.documents.values() for document in there.values())
+        return self.said_usage or Usage(used_bytes=sum(len(document.body) for document in documents))
 
     async def close(self) -> None:
         pass

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ from streamforge_utils.model.candles import (
     CANDLE_FIELDS,
     KEY_SAFE,
     Candle,
+    as_exported,
     candle_key,
     decode_candle,
     encode_candle,
@@ -185,3 +187,21 @@ def test_unknown_fields_are_kept_out() -> None:
 def test_numbers_may_come_as_numbers() -> None:
     _, _, body = stored(open=1.5, volume=3)
     assert (body["open"], body["volume"]) == (1.5, 3)
+
+
+def test_a_candle_is_exported_alike_however_a_store_writes_it() -> None:
+    body = (
+        b'{"symbol":"BTCUSDT","interval":"1m","open_time":1722470400000,"open":42000.0,"high":42001.5,"low":41999.0,'
+        b'"close":42000.1,"volume":0.0,"close_time":1722470459999,"quote_asset_volume":1e-7,"number_of_trades":0,'
+        b'"taker_buy_base_asset_volume":0.0,"taker_buy_quote_asset_volume":12345678.0}'
+    )
+    said = json.loads(body)
+    whole = {name: int(value) if value == int(value) else value for name, value in said.items() if type(value) is float}
+    other = json.dumps(dict(reversed(list((said | whole).items())))).encode()
+    assert b'"open": 42000,' in other
+    assert as_exported(other) == as_exported(body) == body
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"symbol":"BTCUSDT"}', b"[1]", b'{"x": 1.50}'])
+def test_what_is_no_candle_is_exported_as_it_is(body: bytes) -> None:
+    assert as_exported(body) == body

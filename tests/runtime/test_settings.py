@@ -143,7 +143,10 @@ def test_one_error_names_all_that_is_missing() -> None:
         ("KAFKA_USER", "somebody", "KAFKA_USER is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
         ("KAFKA_PASSWORD", "hush-hush", "KAFKA_PASSWORD is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
         ("KAFKA_CA_PATH", "/ca.crt", "KAFKA_CA_PATH is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
-        ("ARANGO_URL", "http://arango:8529", "no ArangoDB: unset it"),
+        ("ARANGO_URL", "arango:8529", "has not the form http://HOST:PORT"),
+        ("ARANGO_URL", "http://user:pw@arango:8529", "ARANGO_USER and ARANGO_PASSWORD, not into the URL"),
+        ("ARANGO_DB", "candles", "ARANGO_DB is set, but ARANGO_URL is not"),
+        ("ARANGO_PASSWORD", "hush-hush", "ARANGO_PASSWORD is set, but ARANGO_URL is not"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_expected(name: str, value: str, says: str) -> None:
@@ -216,7 +219,8 @@ def test_the_reference_shows_what_a_worker_reads_and_no_more() -> None:
     assert "COLLECTION_NAME" not in loader
     assert "STREAMFORGE_EXCHANGE_URL" not in sink
     assert "| `STREAMFORGE_UPSTREAM` | TELEMETRY_ID:ATTEMPT, … |  | **required** without `STREAMFORGE_REPLAY` |" in sink
-    assert "| `STREAMFORGE_DATA_DIR` | path |  | **required** |" in sink
+    without = "**required** without `KAFKA_BOOTSTRAP_SERVERS` and `ARANGO_URL`"
+    assert f"| `STREAMFORGE_DATA_DIR` | path |  | {without} |" in sink
     assert "| `STREAMFORGE_DATA_DIR` | path |  | **required** without `KAFKA_BOOTSTRAP_SERVERS` |" in loader
     assert all(line.count(" | ") == 4 for line in loader.splitlines() if line.startswith("| `"))
 

@@ -15,6 +15,7 @@ import msgspec
 
 from streamforge.cli import output, views
 from streamforge.cli.checking import Check, check_bus
+from streamforge.cli.checking_store import check_store
 from streamforge.cli.client import Api, to_json
 from streamforge.cli.exchange_child import running_exchange
 from streamforge.cli.places import TEST, exchange_urls, known_origin
@@ -64,7 +65,10 @@ async def _checks(where: Where) -> AsyncIterator[Check]:
         if probe is None:
             return
         yield await _bounded("bus", check_bus(folder, probe))
-        yield await _bounded("store", _store(folder, probe))
+        store: list[Check] = []
+        yield await _bounded("store", check_store(folder, probe, store))
+        for check in store:
+            yield check
         yield await _bounded("launcher", _launcher(folder, probe))
     if where.exchange is None and _origin(folder) == TEST:
         where = msgspec.structs.replace(where, exchange=TEST)
@@ -190,30 +194,6 @@ def _probe(folder: Path) -> Iterator[Path | None]:
         return
     with found as path:
         yield Path(path)
-
-
-async def _store(folder: Path, probe: Path) -> Check:
-    from streamforge import wiring
-    from streamforge_utils.ports.store import Document
-    from streamforge_utils.runtime.settings import DataSettings
-
-    began = time.perf_counter()
-    store = wiring.make_store(DataSettings(data_dir=probe))
-    try:
-        await store.upsert("doctor", [Document("key", 1, b'{"value":1}')])
-        found = await store.read("doctor")
-    finally:
-        await store.close()
-    if [document.key for document in found] != ["key"]:
-        return Check(part="store", verdict="fails", detail="a document that was stored was not found")
-    told = f"a document was stored and read in {(time.perf_counter() - began) * 1000:.0f} ms"
-    if (folder / wiring.STORE).is_dir():
-        store = wiring.make_store(DataSettings(data_dir=folder))
-        try:
-            told += f"; {len(await store.names())} collections"
-        finally:
-            await store.close()
-    return Check(part="store", verdict="works", detail=told)
 
 
 async def _launcher(folder: Path, probe: Path) -> Check:

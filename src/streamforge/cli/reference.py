@@ -14,7 +14,6 @@ from streamforge.cli.own_manager import HEARTBEAT_S
 from streamforge.cli.reference_cli import cli_page
 from streamforge.cli.reference_http import http_page
 from streamforge.cli.reference_topics import messages_page, topics_page
-from streamforge_utils.runtime.settings import NOT_YET
 
 FOLDER = Path("docs") / "reference"
 NOTE = "<!-- Generated from the code by `make docs`: do not edit. -->\n"
@@ -81,8 +80,8 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "Settings are environment variables, read once at the start. A missing or bad value ends the start with exit "
-        "code 2 and is named. With `KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, else the embedded one; store and "
-        "launcher are the embedded ones.",
+        "code 2 and is named. With `KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, with `ARANGO_URL` "
+        "ArangoDB is the store; what is not named is the embedded one, as the launcher always is.",
         "## streamforge",
         _COMMAND_LINE,
         "A manager that a command runs for itself reads the variables of `queue-manager` below, except "
@@ -95,7 +94,6 @@ def settings_page() -> str:
     parts += ["## queue-manager", _TOKENS, tables.pop("queue-manager").rstrip()]
     for target, table in tables.items():
         parts += [f"## {target}", table.rstrip()]
-    parts += ["## Refused", _REFUSED, _names({name: f"for {what}" for name, what in NOT_YET.items()})]
     parts += ["## The tests", _names(TESTS)]
     return "\n\n".join(parts) + "\n"
 
@@ -118,10 +116,6 @@ TESTS = {
     "STREAMFORGE_CHAOS_ALL": "1: a crash at every call of a port, not at a choice of them",
 }
 """What the tests read of the environment, and what it means."""
-
-_REFUSED = """\
-Names that ask for what this version does not have: a manager or worker that finds one of them set does not start,
-since running beside it unnoticed would split the data."""
 
 _COMMAND_LINE = """\
 | variable | default | meaning |

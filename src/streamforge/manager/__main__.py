@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_manager({**environ, "STREAMFORGE_DEBUG": "true"} if given else environ)
         configure_logs(settings)
         tokens = Tokens.read(os.environ)
-        with wiring.make_data_directory(settings.data).lock():
+        with _held(settings):
             asyncio.run(_serve(settings, tokens))
     except ConfigError as error:
         print(f"queue-manager: {error}", file=sys.stderr)
@@ -46,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"queue-manager: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0
+
+
+def _held(settings: ManagerSettings) -> AbstractContextManager[object]:
+    """The lock of the data directory, if there is one. Without, a Deployment sees to it that there is one manager."""
+    return nullcontext() if settings.data.data_dir is None else wiring.make_data_directory(settings.data).lock()
 
 
 def configure_logs(settings: ManagerSettings) -> None:
@@ -74,9 +80,13 @@ async def _serve(settings: ManagerSettings, tokens: Tokens | None) -> None:
     try:
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=metrics)
         async with running(ports, settings, tokens=tokens) as manager:
-            wiring.make_data_directory(settings.data).advertise(manager.url)
+            where = f"data in {settings.data.data_dir}"
+            if settings.data.data_dir is None:
+                where = "data in Kafka and ArangoDB"
+            else:
+                wiring.make_data_directory(settings.data).advertise(manager.url)
             print(
-                f"queue-manager serves {manager.url}, metrics on port {scraped.port}, data in {settings.data.folder}",
+                f"queue-manager serves {manager.url}, metrics on port {scraped.port}, {where}",
                 file=sys.stderr,
                 flush=True,
             )

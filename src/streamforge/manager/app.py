@@ -94,6 +94,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_LOG_FORMAT": "json",
         **settings.data.kafka.environment(),
+        **settings.data.arango.environment(),
     }
     if not settings.launcher.in_kubernetes:  # in a pod of its own each has port 8000 for itself
         environment["STREAMFORGE_METRICS_PORT"] = "0"

@@ -25,7 +25,7 @@ from streamforge.manager.service import (
 )
 from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
+from streamforge_utils.model.candles import FIRST_TIME_MS, as_exported, candle_key
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.coverage import Segment, clip
 from streamforge_utils.model.errors import BannedError, ConflictError, InvalidInput, PermanentError, RetryableError
@@ -242,7 +242,7 @@ class Manager:
             size = min(left, _RECORDS_A_BATCH)
             documents = await self._parts.store.read(collection, first=beginning, last=end, limit=size)
             if documents:
-                yield [(d.key, d.body) for d in documents]
+                yield [(d.key, as_exported(d.body)) for d in documents]
                 left -= len(documents)
             if len(documents) == size:
                 first = documents[-1].key + "\x00"

@@ -9,15 +9,17 @@ import msgspec
 
 from streamforge.manager.policy import Policy
 from streamforge_utils.runtime.environment import read, settings_error, variable
-from streamforge_utils.runtime.kubernetes import LauncherSettings
+from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, LauncherSettings
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
     DataSettings,
     ExchangeSettings,
     exchange_problems,
-    not_yet,
 )
+
+_USES = ("store", "exchange")
+"""What the manager does where it starts no processes, whose files would need a data directory all the same."""
 
 JOB_START_S = 300.0
 """How long a Job may take to begin: its image may have to be fetched first."""
@@ -181,8 +183,8 @@ def load_manager(environ: Mapping[str, str]) -> ManagerSettings:
 
     Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
     """
-    problems = not_yet(environ)
-    settings = read(ManagerSettings, environ, problems)
+    problems: list[str] = []
+    settings = read(ManagerSettings, environ, problems, uses=_USES if environ.get(LAUNCHER) == KUBERNETES else None)
     if settings is not None:
         problems += exchange_problems(
             settings.exchange.urls, settings.total_weight_per_minute, "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE"

@@ -238,11 +238,27 @@ def test_the_cas_folder_is_mounted_so_that_a_renewed_one_appears() -> None:
     }
 
 
-def test_a_ca_that_no_pod_has_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"KAFKA_CA_PATH names a file that no pod has.*STREAMFORGE_K8S_KAFKA_CA_SECRET"
-    ):
-        job_manifest(with_environment(KAFKA_CA_PATH="/of/the/manager"), TEMPLATE)
+def test_the_cas_of_kafka_and_of_arangodb_lie_beside_each_other() -> None:
+    manifest = job_manifest(
+        with_environment(STREAMFORGE_ARANGO_CA_PATH="/of/the/manager"),
+        template(ca=Key("streamforge-cluster-ca-cert", "ca.crt"), arango_ca=Key("arangodb-ca", "tls.crt")),
+    )
+    assert variables(manifest)["STREAMFORGE_ARANGO_CA_PATH"] == "/etc/streamforge/arangodb/tls.crt"
+    assert variables(manifest)["KAFKA_CA_PATH"] == "/etc/streamforge/kafka/ca.crt"
+    assert [volume["name"] for volume in pod(manifest)["volumes"]] == ["tmp", "kafka-ca", "arangodb-ca"]
+    assert container(manifest)["volumeMounts"][2]["mountPath"] == "/etc/streamforge/arangodb"
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("KAFKA_CA_PATH", "STREAMFORGE_K8S_KAFKA_CA_SECRET"),
+        ("STREAMFORGE_ARANGO_CA_PATH", "STREAMFORGE_K8S_ARANGO_CA_SECRET"),
+    ],
+)
+def test_a_ca_that_no_pod_has_is_refused(name: str, setting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} names a file that no pod has.*{setting}"):
+        job_manifest(with_environment(**{name: "/of/the/manager"}), TEMPLATE)
 
 
 def test_the_data_claim_is_mounted_where_the_workers_look() -> None:

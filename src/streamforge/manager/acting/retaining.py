@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 
 from streamforge.manager.acting.actor import Actor
+from streamforge.manager.acting.measuring import Measuring
 from streamforge.manager.deciding.actions import Action
 from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.parts import Parts
@@ -24,6 +25,7 @@ class Retaining:
         self._parts = parts
         self._actor = actor
         self._expired_at = float("-inf")
+        self._measuring = Measuring(parts.store, parts.clock, parts.observer)
 
     async def retain(self) -> None:
         """Remove what has been kept long enough. Raises RetryableError."""
@@ -37,8 +39,9 @@ class Retaining:
                 for action in actions:
                     await self._do(workflow, action)
             if len(page) < _PAGE:
-                return
+                break
             after = page[-1].queue_id
+        await self._measuring.measure()
 
     async def _expire(self) -> None:
         now = self._parts.clock.monotonic()

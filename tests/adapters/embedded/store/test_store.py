@@ -118,6 +118,14 @@ async def test_a_broken_collection_can_be_dropped_and_the_others_work(store: Emb
     assert (await store.upsert("candles", documents("k")))[0].outcome is Outcome.STORED
 
 
+async def test_a_body_is_read_as_the_bytes_that_were_stored(store: EmbeddedStore) -> None:
+    body = b'{"b": 1.50, "a":[1,  2], "text": "\xc3\xa9"}'
+    await store.upsert("candles", [Document("k", 1, body)])
+    assert [document.body for document in await store.read("candles")] == [body]
+    await store.link("edges", [Edge("x/a", "x/b", body)])
+    assert [edge.body for edge in await store.links("edges")] == [body]
+
+
 async def test_a_collection_moved_away_by_hand_begins_anew(store: EmbeddedStore, directory: Path) -> None:
     await written(directory)
     file_of(directory, "candles").unlink()

@@ -64,6 +64,10 @@ class StoredCandle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     taker_buy_quote_asset_volume: float
 
 
+class _Exactly(StoredCandle, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """A candle and nothing else."""
+
+
 _Number = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 """Not negative, and finite."""
 
@@ -97,6 +101,7 @@ CANDLE_FIELDS: tuple[str, ...] = StoredCandle.__struct_fields__
 _INTERVALS = frozenset(interval.value for interval in Interval)
 _encode = msgspec.json.Encoder().encode
 _decode_record = msgspec.json.Decoder(Candle).decode
+_decode_exactly = msgspec.json.Decoder(_Exactly).decode
 _decode_numbers = msgspec.json.Decoder(_Incoming, strict=False).decode
 
 
@@ -199,6 +204,17 @@ def stored_documents(
     ):
         return None
     return expected, [c.version for c in candles], [_body(candle) for candle in candles]
+
+
+def as_exported(body: bytes) -> bytes:
+    """What a store holds, as the export writes it: of a candle the fields in their order and every double as such.
+
+    A store of documents may give 42000.0 back as 42000, and the fields in another order. What is no candle stays.
+    """
+    try:
+        return _encode(_decode_exactly(body))
+    except UNREADABLE:
+        return body
 
 
 def _body(candle: _Incoming) -> bytes:

@@ -11,7 +11,10 @@ import msgspec
 
 
 class Document(msgspec.Struct, frozen=True, gc=False):
-    """A document. version: when its content was observed, unix milliseconds. body: a JSON object, without the key."""
+    """A document. version: when its content was observed, unix milliseconds. body: a JSON object, without the key.
+
+    What is read says what was stored; spaces, the order of attributes and the way of writing a number may be others.
+    """
 
     key: str
     version: int
@@ -140,7 +143,7 @@ class StateStore(Protocol):
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """A directed edge between two documents, each named `collection/key`. body: a JSON object."""
+    """A directed edge between two documents, each named `collection/key`. body: a JSON object, as a document's."""
 
     source: str
     destination: str
@@ -159,8 +162,28 @@ class EdgeStore(Protocol):
         """The edges that leave `source` and arrive at `destination` (where given), sorted. Raises RetryableError."""
 
 
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """How much room the data take.
+
+    limit_bytes: at which the store itself stops; None: only the disk limits it. read_only: it has stopped already.
+    read_only_in_s, ends_in_s: seconds until it stops taking writes, and until it ends, where it has said so.
+    """
+
+    used_bytes: int
+    limit_bytes: int | None = None
+    read_only: bool = False
+    read_only_in_s: float | None = None
+    ends_in_s: float | None = None
+
+
 class Store(DocumentStore, Collections, StateStore, EdgeStore, Protocol):
     """All four, as an adapter offers them."""
+
+    async def connect(self) -> None:
+        """Return once the store answers; every call does so by itself too. Raises ConfigError or RetryableError."""
+
+    async def usage(self) -> Usage:
+        """How much room the data take, about. Raises RetryableError or ConfigError."""
 
     async def close(self) -> None:
         """Release what the store holds."""

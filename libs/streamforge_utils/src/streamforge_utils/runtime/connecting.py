@@ -97,6 +97,11 @@ class Connector:
 
             async def make_store() -> None:
                 store = self._wiring.make_store(settings.data, observer=self._observer)
+                try:
+                    await store.connect()
+                except BaseException:
+                    await store.close()
+                    raise
                 parts.store = MeasuredStore(store, tally, metrics)
                 self._closings.append(("store", store.close))
 

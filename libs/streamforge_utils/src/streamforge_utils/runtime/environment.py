@@ -57,7 +57,8 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     """One environment variable as a field declares it.
 
     only: which use of a worker it belongs to (`input`, `output`, `store`, `exchange`); empty: every worker.
-    unless: the variable that makes up for it; not for the use `even_for`.
+    unless: the variable that makes up for it; not for the use `even_for`, unless another one, `even_unless`, is set.
+    unseen: its value is not repeated in messages.
     default: the value of the field if the variable is unset; shown: that value as text.
     """
 
@@ -70,6 +71,8 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     required: bool
     unless: str
     even_for: str
+    even_unless: str
+    unseen: bool
     secret: bool
     default: object
     shown: str
@@ -85,15 +88,17 @@ def variable(
     required: bool = False,
     unless: str = "",
     even_for: str = "",
+    even_unless: str = "",
     default: str = "",
     check: Callable[[str], object] | None = None,
+    unseen: bool = False,
 ) -> msgspec.Meta:
     """Declare the variable of a field.
 
     required: it must be set wherever `only` is used, although the field has a default; unless: but where the variable
-    of this name is set, and not to false; even_for: a use that needs it all the same. default: how the reference shows
-    a default that the value itself does not tell. check: reads the text instead of the field's type; raises ValueError
-    or InvalidInput.
+    of this name is set, and not to false; even_for: a use that needs it all the same, unless `even_unless` is set.
+    default: how the reference shows a default that the value itself does not tell. check: reads the text instead of
+    the field's type; raises ValueError or InvalidInput. unseen: messages do not repeat the value.
     """
     extra = {
         "env": name,
@@ -102,6 +107,8 @@ def variable(
         "required": required,
         "unless": unless,
         "even_for": even_for,
+        "even_unless": even_unless,
+        "unseen": unseen,
         "default": default,
         "check": check,
     }
@@ -146,7 +153,7 @@ def read(
         try:
             values[item.field] = parse(text, item.hint) if item.check is None else item.check(text)
         except (ValueError, InvalidInput) as error:
-            value = "its value" if item.secret else repr(text[:_SHOWN])
+            value = "its value" if item.secret or item.unseen else repr(text[:_SHOWN])
             problems.append(f"{item.name}: {value} is not accepted ({error}): expected {expectation(item)}")
     if len(problems) > before:
         return None
@@ -156,11 +163,13 @@ def read(
 
 
 def _made_up_for(item: Variable, environ: Mapping[str, str], uses: Collection[str] | None) -> bool:
-    return not _needed_for_a_use(item, uses) and environ.get(item.unless, "").lower() not in _FALSE | {""}
+    if uses is not None and item.even_for in uses and not _is_set(item.even_unless, environ):
+        return False
+    return not (uses is None and item.even_for) and _is_set(item.unless, environ)
 
 
-def _needed_for_a_use(item: Variable, uses: Collection[str] | None) -> bool:
-    return bool(item.even_for) and (uses is None or item.even_for in uses)
+def _is_set(name: str, environ: Mapping[str, str]) -> bool:
+    return environ.get(name, "").lower() not in _FALSE | {""}
 
 
 def variables(cls: type[msgspec.Struct], *, uses: Collection[str] | None = None) -> Iterator[Variable]:
@@ -169,7 +178,16 @@ def variables(cls: type[msgspec.Struct], *, uses: Collection[str] | None = None)
         if not isinstance(item, Variable):
             yield from variables(item[1], uses=uses)
         elif not item.only or uses is None or item.only in uses:
-            yield msgspec.structs.replace(item, unless="") if _needed_for_a_use(item, uses) else item
+            yield msgspec.structs.replace(item, unless=_made_up_by(item, uses))
+
+
+def _made_up_by(item: Variable, uses: Collection[str] | None) -> str:
+    """The variables that make up for it, as messages and the reference name them."""
+    if item.even_for and uses is None:
+        return ""
+    if item.even_for and uses is not None and item.even_for in uses:
+        return f"{item.unless}` and `{item.even_unless}" if item.even_unless else ""
+    return item.unless
 
 
 def secrets_of(settings: msgspec.Struct) -> list[str]:
@@ -267,6 +285,8 @@ def _items(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msg
             required=default is msgspec.NODEFAULT or bool(extra.get("required")),
             unless=str(extra.get("unless") or ""),
             even_for=str(extra.get("even_for") or ""),
+            even_unless=str(extra.get("even_unless") or ""),
+            unseen=bool(extra.get("unseen")),
             secret=kind is Secret,
             default=default,
             shown=str(extra.get("default") or _shown(default)),

@@ -163,6 +163,13 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
             "where the CA of Kafka's brokers lies for the workers, e.g. `streamforge-cluster-ca-cert/ca.crt`",
         ),
     ] = None
+    arango_ca: Annotated[
+        SecretKey | None,
+        variable(
+            "STREAMFORGE_K8S_ARANGO_CA_SECRET",
+            "where the CA of ArangoDB lies for the workers, e.g. `arangodb-ca/ca.crt`",
+        ),
+    ] = None
     data_claim: Annotated[
         str,
         variable(
@@ -220,7 +227,7 @@ class LauncherSettings(msgspec.Struct, frozen=True, kw_only=True):
         found = []
         if self.kubernetes.namespace and self.kind is None:
             found.append(
-                f"K8S_NAMESPACE is set, but {LAUNCHER} is not: set it to {KUBERNETES} to run workers there, or {PROCESS}"
+                f"K8S_NAMESPACE is set, but {LAUNCHER} is not: set it to {KUBERNETES} for workers there, or {PROCESS}"
             )
         settings = self.kubernetes
         found += [

@@ -15,6 +15,7 @@ from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret, read, settings_error, variable
 from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.worker import Definition
@@ -27,20 +28,6 @@ BINANCE_DATA_URL = "https://data-api.binance.vision"
 MAX_LAG = 200_000
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-NOT_YET = {
-    "ARANGO_URL": "ArangoDB",
-}
-"""Variables that ask for what this version does not have; to run beside them unnoticed would split the data."""
-
-
-def not_yet(environ: Mapping[str, str]) -> list[str]:
-    """A problem for each variable that asks for what this version does not have."""
-    return [
-        f"{name} is set, but this version has the embedded store only, no {technology}: unset it"
-        for name, technology in NOT_YET.items()
-        if environ.get(name)
-    ]
-
 
 BINANCE_HOSTS = (".binance.com", ".binance.vision", ".binance.us")
 BINANCE_WEIGHT_PER_MINUTE = 6000
@@ -99,7 +86,7 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class DataSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the embedded bus, store and launcher keep their files, and whether Kafka is the bus instead."""
+    """Where the embedded bus, store and launcher keep their files; Kafka and ArangoDB, where they are used instead."""
 
     data_dir: Annotated[
         Path | None,
@@ -109,9 +96,11 @@ class DataSettings(msgspec.Struct, frozen=True, kw_only=True):
             required=True,
             unless="KAFKA_BOOTSTRAP_SERVERS",
             even_for="store",
+            even_unless="ARANGO_URL",
         ),
     ] = None
     kafka: KafkaSettings = KafkaSettings()
+    arango: ArangoSettings = ArangoSettings()
 
     @property
     def folder(self) -> Path:
@@ -302,7 +291,7 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
 
     Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
     """
-    problems = not_yet(environ)
+    problems: list[str] = []
     parameters = read(definition.parameters, environ, problems)
     if parameters is not None:
         try:

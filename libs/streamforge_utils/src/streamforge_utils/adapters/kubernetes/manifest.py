@@ -25,7 +25,12 @@ INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 QUEUE_ANNOTATION: Final = "streamforge.io/queue-id"
 
 METRICS_PORT: Final = 8000
-CA_FOLDER: Final = "/etc/streamforge/kafka"
+CA_FOLDER: Final = "/etc/streamforge"
+_CA_SETTINGS: Final = {
+    "KAFKA_CA_PATH": "STREAMFORGE_K8S_KAFKA_CA_SECRET",
+    "STREAMFORGE_ARANGO_CA_PATH": "STREAMFORGE_K8S_ARANGO_CA_SECRET",
+}
+"""The variables that name a file with a CA, and the settings that say in which Secret it lies for the workers."""
 USER_ID: Final = 1001
 """Whom the images run as: not root, as the Pod Security Standard *restricted* wants it."""
 
@@ -64,7 +69,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     registry, version: the image of a target is `REGISTRY/TARGET:VERSION`, unless `images` names one for it.
     instance: whose Jobs they are; Jobs with another one are not looked at. Empty: of no manager, made by hand.
     values: variables that all workers get, before those of the job. references: variables whose value lies in a Secret.
-    config_maps, secrets: whose every key becomes a variable, where no other names it. ca: the CA of Kafka's brokers.
+    config_maps, secrets: whose every key becomes a variable, where no other names it.
+    ca, arango_ca: the CAs of Kafka's brokers and of ArangoDB.
     secret_names: variables that hold a secret, whatever they are called.
     data_claim: a PersistentVolumeClaim, mounted at the data directory of the embedded bus and store.
     deadline_s: a worker that lives longer is ended. ttl_s: how long a Job that ended stays. command: instead of the
@@ -85,6 +91,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     config_maps: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     ca: Key | None = None
+    arango_ca: Key | None = None
     data_claim: str = ""
     resources: Resources = Resources()
     deadline_s: int = 86_400
@@ -215,13 +222,15 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
 
 def _environment(spec: JobSpec, template: Template) -> list[dict[str, Any]]:
     values = {**spec.environment, **template.values}
-    if template.ca is not None:
-        values["KAFKA_CA_PATH"] = f"{CA_FOLDER}/{template.ca.key}"
-    elif spec.environment.get("KAFKA_CA_PATH") and "KAFKA_CA_PATH" not in template.values:
-        raise ConfigError(
-            f"job {spec.name}: KAFKA_CA_PATH names a file that no pod has: put the certificate into a Secret and name "
-            "that in STREAMFORGE_K8S_KAFKA_CA_SECRET"
-        )
+    cas = _cas(template)
+    for name, (_, folder, key) in cas.items():
+        values[name] = f"{folder}/{key.key}"
+    for name, setting in _CA_SETTINGS.items():
+        if spec.environment.get(name) and name not in template.values and name not in cas:
+            raise ConfigError(
+                f"job {spec.name}: {name} names a file that no pod has: put the certificate into a Secret and name "
+                f"that in {setting}"
+            )
     entries: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         if _VARIABLE.fullmatch(name) is None:
@@ -243,14 +252,20 @@ def _environment(spec: JobSpec, template: Template) -> list[dict[str, Any]]:
     return [entries[name] for name in (*first, *sorted(entries.keys() - set(first)))]
 
 
+def _cas(template: Template) -> dict[str, tuple[str, str, Key]]:
+    """By the variable that names the file: what the CA is called, the folder it is mounted in, and where it lies."""
+    found = {"KAFKA_CA_PATH": ("kafka", template.ca), "STREAMFORGE_ARANGO_CA_PATH": ("arangodb", template.arango_ca)}
+    return {name: (whose, f"{CA_FOLDER}/{whose}", key) for name, (whose, key) in found.items() if key is not None}
+
+
 def _volumes(spec: JobSpec, template: Template) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
-    if template.ca is not None:
-        items = [{"key": template.ca.key, "path": template.ca.key}]
+    for whose, mounted, key in _cas(template).values():
+        items = [{"key": key.key, "path": key.key}]
         # The whole folder, not a file in it: only so a renewed certificate appears in pods that run.
-        volumes.append({"name": "kafka-ca", "secret": {"secretName": template.ca.name, "items": items}})
-        mounts.append({"name": "kafka-ca", "mountPath": CA_FOLDER, "readOnly": True})
+        volumes.append({"name": f"{whose}-ca", "secret": {"secretName": key.name, "items": items}})
+        mounts.append({"name": f"{whose}-ca", "mountPath": mounted, "readOnly": True})
     folder = {**spec.environment, **template.values}.get("STREAMFORGE_DATA_DIR")
     if template.data_claim and folder:
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": template.data_claim}})

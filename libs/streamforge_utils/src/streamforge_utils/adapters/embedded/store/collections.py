@@ -7,7 +7,6 @@ the catalogue again and never writes into a file that nobody else can find. Bloc
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import Final, TypeVar
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store import documents as store_documents
-from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.names import fit
 
 T = TypeVar("T")
@@ -31,17 +30,7 @@ MIGRATIONS: Final = (
     ("CREATE TABLE collections (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)",),
 )
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,255}")
 _REOPENINGS = 20
-
-
-def check_name(collection: str) -> str:
-    """`collection` itself. Raises PermanentError if no store could have one of that name."""
-    if _NAME.fullmatch(collection) is None:
-        raise PermanentError(
-            f"collection name {collection[:80]!r} is not legal: up to 256 letters, digits, _ and -, a letter first"
-        )
-    return collection
 
 
 def make_directory(directory: Path) -> None:

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice, starmap
 from typing import Final
 
+from streamforge_utils.model.documents import all_acceptable, refusal
 from streamforge_utils.ports.store import Answer, Document, Outcome
 
 PAGE_SIZE: Final = 16_384
 """Bytes. With larger pages a batch touches fewer of them; 300-byte documents gain half against 4 KiB."""
-
-KEY_LIMIT: Final = 254
-BODY_LIMIT: Final = 16 * 1024 * 1024
 
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     (
@@ -29,11 +27,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     ),
 )
 
-KEY_CHARACTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.@()+,=;$!*'%:"
-_KEY = re.compile(f"[{re.escape(KEY_CHARACTERS.decode())}]{{1,{KEY_LIMIT}}}")
-_VERSION_LIMIT = 2**63
 _LOOKUP = 500
-_OPENING, _CLOSING = b"{}"
 _BEYOND_KEYS = re.compile("[^\x00-\x7e].*", re.DOTALL)
 
 _STORED = Answer(Outcome.STORED)
@@ -46,17 +40,6 @@ _AT_ONCE = 5000
 _INSERT_MANY = _INSERT + ", (?, ?, ?)" * (_AT_ONCE - 1)
 _ANY_WITHIN = "SELECT EXISTS (SELECT 1 FROM documents WHERE key >= ? AND key <= ?)"
 _EXISTING = f"SELECT key, version, body FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608
-
-
-def is_key(text: str) -> bool:
-    """Whether `text` may be a document's key."""
-    return _KEY.fullmatch(text) is not None
-
-
-def is_object(body: bytes) -> bool:
-    """Whether `body` looks like a JSON object; only its ends are looked at."""
-    stripped = body.strip(b" \t\r\n")
-    return stripped[:1] == b"{" and stripped[-1:] == b"}" and len(stripped) > 1
 
 
 def is_dropped(connection: sqlite3.Connection) -> bool:
@@ -111,51 +94,23 @@ def delete(connection: sqlite3.Connection, first: str, last: str) -> int:
 _Row = tuple[str, int, bytes]
 
 
-def _all_new(
-    connection: sqlite3.Connection, all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]
-) -> bool:
+def _all_new(connection: sqlite3.Connection, all_keys: list[str], versions: list[int], bodies: list[bytes]) -> bool:
     """Whether every row is acceptable and none of its keys is there; a cheap test, so `False` proves nothing."""
-    if len(set(all_keys)) < len(all_keys) or not _plausible(all_keys, versions, bodies):
+    if len(set(all_keys)) < len(all_keys) or not all_acceptable(all_keys, versions, bodies):
         return False
     found = connection.execute(_ANY_WITHIN, (min(all_keys), max(all_keys))).fetchone()
     return not found[0]
 
 
-def _plausible(all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]) -> bool:
-    joined = "".join(all_keys)
-    if not joined.isascii() or joined.encode().translate(None, KEY_CHARACTERS):
-        return False
-    lengths, sizes = set(map(len, all_keys)), set(map(len, bodies))
-    if min(lengths) < 1 or max(lengths) > KEY_LIMIT or min(sizes) < 2 or max(sizes) > BODY_LIMIT:
-        return False
-    if min(versions) < 0 or max(versions) >= _VERSION_LIMIT:
-        return False
-    return {b[0] for b in bodies} == {_OPENING} and {b[-1] for b in bodies} == {_CLOSING}
-
-
-def _refusal(key: str, version: int, body: bytes) -> str | None:
-    if not is_key(key):
-        return (
-            f"the key {key[:80]!r} is not legal: 1 to {KEY_LIMIT} characters, letters, digits and _-.@()+,=;$!*'%: only"
-        )
-    if len(body) > BODY_LIMIT:
-        return f"the body of {key[:80]!r} has {len(body)} bytes, more than {BODY_LIMIT}"
-    if not is_object(body):
-        return f"the body of {key[:80]!r} is not a JSON object: {body[:40]!r}"
-    if not 0 <= version < _VERSION_LIMIT:
-        return f"the version {version} of {key[:80]!r} is not a time in unix milliseconds"
-    return None
-
-
 def _merge(connection: sqlite3.Connection, rows: Sequence[_Row]) -> list[Answer]:
-    refusals = [_refusal(*row) for row in rows]
-    wanted = dict.fromkeys(row[0] for row, refusal in zip(rows, refusals, strict=True) if refusal is None)
+    refusals = [refusal(*row) for row in rows]
+    wanted = dict.fromkeys(row[0] for row, reason in zip(rows, refusals, strict=True) if reason is None)
     there = _existing(connection, list(wanted))
     latest = dict(there)
     answers: list[Answer] = []
-    for (key, version, body), refusal in zip(rows, refusals, strict=True):
-        if refusal is not None:
-            answers.append(Answer(Outcome.REFUSED, refusal))
+    for (key, version, body), reason in zip(rows, refusals, strict=True):
+        if reason is not None:
+            answers.append(Answer(Outcome.REFUSED, reason))
             continue
         old = latest.get(key)
         if old is None:

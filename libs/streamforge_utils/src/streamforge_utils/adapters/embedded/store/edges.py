@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store.collections import check_name, make_directory
-from streamforge_utils.adapters.embedded.store.documents import is_key, is_object
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.adapters.embedded.store.collections import make_directory
+from streamforge_utils.model.documents import check_edge, check_name, is_document
 from streamforge_utils.ports.store import Edge
 
 HOLDS: Final = "store of edges"
@@ -36,7 +35,7 @@ class Edges:
         """Store the edges, all or none. Raises PermanentError naming the malformed one."""
         check_name(collection)
         for edge in edges:
-            _check(edge)
+            check_edge(edge.source, edge.destination, edge.body)
         connection = self._connected()
         with sqlite.transaction(connection, self._path):
             connection.executemany(
@@ -48,8 +47,8 @@ class Edges:
     def links(self, collection: str, source: str | None, destination: str | None) -> list[Edge]:
         """The edges of `source` and `destination`, where given, sorted."""
         check_name(collection)
-        if (source is not None and not _is_document(source)) or (
-            destination is not None and not _is_document(destination)
+        if (source is not None and not is_document(source)) or (
+            destination is not None and not is_document(destination)
         ):
             return []
         where, values = "collection = ?", [collection]
@@ -82,22 +81,3 @@ class Edges:
                 raise
             self._connection = connection
         return self._connection
-
-
-def _check(edge: Edge) -> None:
-    for end, name in (("source", edge.source), ("destination", edge.destination)):
-        if not _is_document(name):
-            raise PermanentError(f"edge {end} {name[:80]!r} does not name a document: write collection/key")
-    if not is_object(edge.body):
-        raise PermanentError(f"edge {edge.source} to {edge.destination}: its body is not a JSON object")
-
-
-def _is_document(name: str) -> bool:
-    collection, slash, key = name.partition("/")
-    if not slash or not is_key(key):
-        return False
-    try:
-        check_name(collection)
-    except PermanentError:
-        return False
-    return True

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamforge_utils.adapters.embedded.store import documents as store_documents
-from streamforge_utils.adapters.embedded.store.collections import Catalogue, check_name
+from streamforge_utils.adapters.embedded.store.collections import Catalogue
 from streamforge_utils.adapters.embedded.store.edges import Edges
 from streamforge_utils.adapters.embedded.store.states import States
 from streamforge_utils.adapters.embedded.store.thread import WorkThread
+from streamforge_utils.model.documents import check_name
 from streamforge_utils.ports.observing import Observer, Silent
-from streamforge_utils.ports.store import Answer, Document, Edge, State, count_outcomes
+from streamforge_utils.ports.store import Answer, Document, Edge, State, Usage, count_outcomes
 
 
 class EmbeddedStore:
@@ -37,6 +38,9 @@ class EmbeddedStore:
         self._changing, self._changed = WorkThread("store-states-write"), States(directory / "states.db")
         self._looking, self._looked = WorkThread("store-states-read"), States(directory / "states.db")
         self._linking, self._linked = WorkThread("store-edges"), Edges(directory / "edges.db")
+
+    async def connect(self) -> None:
+        """There is nobody to connect to: files are opened when they are needed."""
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         """One transaction; see `DocumentStore.upsert`. Raises PermanentError for an illegal collection name."""
@@ -134,6 +138,9 @@ class EmbeddedStore:
     ) -> Sequence[Edge]:
         return await self._linking.run(self._linked.links, collection, source, destination)
 
+    async def usage(self) -> Usage:
+        return Usage(used_bytes=await self._reading.run(_size, self._directory))
+
     async def close(self) -> None:
         """Finish what was begun, then close every file. A second call does nothing."""
         await asyncio.gather(
@@ -143,3 +150,14 @@ class EmbeddedStore:
             self._looking.close(self._looked.close),
             self._linking.close(self._linked.close),
         )
+
+
+def _size(directory: Path) -> int:
+    """Bytes of all files; what is removed meanwhile counts nothing."""
+    total = 0
+    for path in directory.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total

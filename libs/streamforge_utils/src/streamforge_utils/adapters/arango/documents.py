@@ -1,0 +1,320 @@
+"""Documents of one collection: stored in batches, read in the order of their keys.
+
+Who is stored is decided by the server. From 3.12 on it skips a document whose `_version` is not greater than that of
+the one there (`versionAttribute`); before, a statement compares them. What was there comes back with the answer and
+tells whether the content is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from streamforge_utils.adapters.arango import bodies, cursor, queries
+from streamforge_utils.adapters.arango.collections import RECORDS, Catalogue
+from streamforge_utils.adapters.arango.errors import DATA, NO_COLLECTION, UNIQUE, Refused
+from streamforge_utils.adapters.arango.server import Server
+from streamforge_utils.adapters.arango.transport import Transport
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.store import Answer, Document, Outcome
+
+_STORED = Answer(Outcome.STORED)
+_UNCHANGED = Answer(Outcome.UNCHANGED)
+_STALE = Answer(Outcome.STALE)
+_REMAKINGS: Final = 50
+_RACES: Final = 4
+"""How often a key that somebody else inserts at the same moment is tried again before it counts as taken."""
+
+Content = dict[str, Any]
+
+
+class _Element(msgspec.Struct):
+    """The answer for one document of an array."""
+
+    key: str = msgspec.field(name="_key", default="")
+    revision: str = msgspec.field(name="_rev", default="")
+    before: str = msgspec.field(name="_oldRev", default="")
+    old: Content | None = None
+    error: bool = False
+    number: int = msgspec.field(name="errorNum", default=0)
+    message: str = msgspec.field(name="errorMessage", default="")
+
+
+_Row = tuple[str, int | None, msgspec.Raw]
+_decode_elements = msgspec.json.Decoder(list[_Element]).decode
+_decode_rows = msgspec.json.Decoder(cursor.Page[_Row]).decode
+_decode_keys = msgspec.json.Decoder(cursor.Page[str]).decode
+_decode_counts = msgspec.json.Decoder(cursor.Page[int]).decode
+_decode_olds = msgspec.json.Decoder(cursor.Page[Content | None]).decode
+_decode_content = msgspec.json.Decoder(Content).decode
+
+
+class Documents:
+    """The documents of every collection of the database."""
+
+    def __init__(self, transport: Transport, server: Server, catalogue: Catalogue) -> None:
+        self._transport = transport
+        self._server = server
+        self._catalogue = catalogue
+
+    async def upsert(self, collection: str, documents: Sequence[Document]) -> list[Answer]:
+        """Store the documents; one answer each, in order."""
+        by_itself = await self._server.keeps_newer()
+        parts, reasons = bodies.texts(documents)
+        answers: list[Answer] = [_STORED] * len(documents)
+        for position, reason in reasons.items():
+            answers[position] = Answer(Outcome.REFUSED, reason)
+        for wave in _waves(documents, reasons):
+            texts = [parts[position] for position in wave] if len(wave) < len(parts) else parts
+            for start, end in bodies.chunks(texts):
+                batch = _Batch(collection, [documents[wave[n]] for n in range(start, end)], texts[start:end])
+                found = await (self._upsert_array(batch) if by_itself else self._upsert_guarded(batch))
+                for position, answer in zip(wave[start:end], found, strict=True):
+                    answers[position] = answer
+        return answers
+
+    async def read(self, collection: str, first: str, last: str | None, limit: int) -> list[Document]:
+        """Documents with first <= key < last, ascending."""
+        rows = await cursor.everything(
+            self._transport,
+            queries.documents(collection, first, last, limit),
+            _decode_rows,
+            what=f"read the collection {collection}",
+            answers=(NO_COLLECTION,),
+        )
+        return [Document(key, version or 0, bytes(body)) for key, version, body in rows]
+
+    async def keys(self, collection: str, first: str, last: str | None, limit: int) -> list[str]:
+        """The keys that `read` would give."""
+        return await cursor.everything(
+            self._transport,
+            queries.keys(collection, first, last, limit),
+            _decode_keys,
+            what=f"read the keys of the collection {collection}",
+            answers=(NO_COLLECTION,),
+        )
+
+    async def count(self, collection: str, first: str, last: str | None) -> int:
+        """How many documents have first <= key < last."""
+        found = await cursor.everything(
+            self._transport,
+            queries.count(collection, first, last),
+            _decode_counts,
+            what=f"count the collection {collection}",
+            answers=(NO_COLLECTION,),
+        )
+        return sum(found)
+
+    async def delete(self, collection: str, first: str, last: str) -> int:
+        """Remove the documents with first <= key < last; how many there were."""
+        return await cursor.written(
+            self._transport,
+            queries.delete(collection, first, last),
+            what=f"remove from the collection {collection}",
+            answers=(NO_COLLECTION,),
+        )
+
+    async def flush(self, collection: str) -> None:
+        """Return once what was stored in the collection is on the disk."""
+        await cursor.written(
+            self._transport,
+            queries.flush(collection),
+            what=f"flush the collection {collection}",
+            answers=(NO_COLLECTION,),
+        )
+
+    async def _upsert_array(self, batch: _Batch) -> list[Answer]:
+        """Store documents of different keys by one call; the server compares the versions."""
+        answers: list[Answer | None] = [None] * len(batch.documents)
+        left = batch.all
+        patience = self._transport.patience(f"store in the collection {batch.collection}")
+        while left:
+            try:
+                body = await self._post(batch, left)
+            except Refused as error:
+                if not error.of_data:
+                    raise
+                return await self._halves(batch, error, self._upsert_array)
+            if b'"error":true' not in body and b'"_oldRev"' not in body and body.count(b'"_key":') == len(left):
+                return [answer or _STORED for answer in answers]
+            elements = _elements(body, len(left))
+            skipped: list[int] = []
+            again: list[int] = []
+            said = ""
+            for position, element in zip(left, elements, strict=True):
+                if element.error and element.number in DATA:
+                    answers[position] = Answer(Outcome.REFUSED, _reason(batch.documents[position], element))
+                elif element.error:
+                    said = f"error {element.number}: {element.message[:200]}"
+                    again.append(position)
+                elif element.before and element.before == element.revision:
+                    skipped.append(position)
+                elif element.before and element.old is not None and _same(element.old, batch.documents[position]):
+                    answers[position] = _UNCHANGED
+                else:
+                    answers[position] = _STORED
+            for position, answer in zip(skipped, await self._skipped(batch.only(skipped)), strict=True):
+                answers[position] = answer
+            if again:
+                await patience.failed(f"{len(again)} documents, {said}", "document")
+            left = again
+        return [answer or _STORED for answer in answers]
+
+    async def _post(self, batch: _Batch, positions: Sequence[int]) -> bytes:
+        texts = batch.texts if len(positions) == len(batch.texts) else [batch.texts[n] for n in positions]
+        body = bodies.array(texts)
+        for _ in range(_REMAKINGS):
+            await self._catalogue.ensure(batch.collection, RECORDS)
+            reply = await self._transport.ask(
+                "POST",
+                f"/_api/document/{quote(batch.collection, safe='')}",
+                what=f"store in the collection {batch.collection}",
+                query={"overwriteMode": "replace", "versionAttribute": "_version", "returnOld": "true"},
+                body=body,
+                answers=(NO_COLLECTION,),
+            )
+            if not reply.number:
+                return reply.body
+            self._catalogue.forget(batch.collection)
+        raise _dropped(batch.collection)
+
+    async def _skipped(self, batch: _Batch) -> list[Answer]:
+        """What to answer for documents that the server skipped, because theirs were not newer than those there."""
+        if not batch.documents:
+            return []
+        rows = await cursor.everything(
+            self._transport,
+            queries.present(batch.collection, [document.key for document in batch.documents]),
+            _decode_rows,
+            what=f"look at what is in the collection {batch.collection}",
+            answers=(NO_COLLECTION,),
+        )
+        there = {key: (version or 0, body) for key, version, body in rows}
+        answers: list[Answer] = []
+        equal: list[int] = []
+        for position, document in enumerate(batch.documents):
+            version, body = there.get(document.key, (-1, msgspec.Raw(b"null")))
+            if version > document.version:
+                answers.append(_UNCHANGED if _same_text(body, document) else _STALE)
+            elif version == document.version and _same_text(body, document):
+                answers.append(_UNCHANGED)
+            else:
+                # Of the same moment, and another: the later word counts. (Or it was removed meanwhile.)
+                equal.append(position)
+                answers.append(_STALE)
+        if equal:
+            for position, answer in zip(equal, await self._upsert_guarded(batch.only(equal)), strict=True):
+                answers[position] = answer
+        return answers
+
+    async def _upsert_guarded(self, batch: _Batch) -> list[Answer]:
+        """Store documents of different keys by one statement, which compares the versions: all of them or none."""
+        query = queries.guarded_upsert(batch.collection, msgspec.Raw(bodies.array(batch.texts)), len(batch.texts))
+        what = f"store in the collection {batch.collection}"
+        patience = self._transport.patience(what)
+        races = 0
+        for _ in range(_REMAKINGS):
+            await self._catalogue.ensure(batch.collection, RECORDS)
+            try:
+                reply = await cursor.send(self._transport, query, what=what, answers=(NO_COLLECTION, UNIQUE))
+            except Refused as error:
+                if not error.of_data:
+                    raise
+                return await self._halves(batch, error, self._upsert_guarded)
+            if reply.number == UNIQUE:
+                # Somebody else inserts one of the keys: seen now, it is replaced the next time.
+                races += 1
+                if races > _RACES:
+                    refused = Refused("a unique index has this value already", status=409, number=UNIQUE)
+                    return await self._halves(batch, refused, self._upsert_guarded)
+                await patience.failed("another process inserts the same key", "race")
+            elif reply.number:
+                self._catalogue.forget(batch.collection)
+            else:
+                olds = reply.read(_decode_olds).result
+                if len(olds) != len(batch.documents):
+                    raise RetryableError(f"ArangoDB answered for {len(olds)} of {len(batch.documents)} documents")
+                return [_judged(old, document) for old, document in zip(olds, batch.documents, strict=True)]
+        raise _dropped(batch.collection)
+
+    async def _halves(self, batch: _Batch, error: Refused, store: Any) -> list[Answer]:
+        """One of the documents is at fault: store the others, and find out which one."""
+        if len(batch.documents) == 1:
+            return [Answer(Outcome.REFUSED, f"the document {batch.documents[0].key!r}: {error}")]
+        middle = len(batch.documents) // 2
+        first: list[Answer] = await store(batch.only(range(middle)))
+        second: list[Answer] = await store(batch.only(range(middle, len(batch.documents))))
+        return first + second
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    """Documents of different keys, and their texts, small enough for one request."""
+
+    collection: str
+    documents: Sequence[Document]
+    texts: Sequence[bytes]
+
+    @property
+    def all(self) -> list[int]:
+        """Every position."""
+        return list(range(len(self.documents)))
+
+    def only(self, positions: Sequence[int]) -> _Batch:
+        """Some of them."""
+        return _Batch(self.collection, [self.documents[n] for n in positions], [self.texts[n] for n in positions])
+
+
+def _waves(documents: Sequence[Document], refused: dict[int, str]) -> list[list[int]]:
+    """Positions to be stored, one wave after the other: a key that occurs twice is in two of them, in order."""
+    if not refused and len({document.key for document in documents}) == len(documents):
+        return [list(range(len(documents)))]
+    waves: list[list[int]] = []
+    seen: dict[str, int] = {}
+    for position, document in enumerate(documents):
+        if position in refused:
+            continue
+        wave = seen.get(document.key, 0)
+        seen[document.key] = wave + 1
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append(position)
+    return waves
+
+
+def _elements(body: bytes, expected: int) -> list[_Element]:
+    try:
+        found = _decode_elements(body)
+    except msgspec.MsgspecError as error:
+        raise RetryableError(f"ArangoDB's answer cannot be read ({error}): {body[:100]!r}") from error
+    if len(found) != expected:
+        raise RetryableError(f"ArangoDB answered for {len(found)} of {expected} documents")
+    return found
+
+
+def _judged(old: Content | None, document: Document) -> Answer:
+    if old is None:
+        return _STORED
+    if _same(old, document):
+        return _UNCHANGED
+    return _STALE if (old.get("_version") or 0) > document.version else _STORED
+
+
+def _same(old: Content, document: Document) -> bool:
+    """Whether the document that was there has the same content."""
+    content = {name: value for name, value in old.items() if name not in ("_key", "_id", "_rev", "_version")}
+    return content == _decode_content(document.body)
+
+
+def _same_text(body: msgspec.Raw, document: Document) -> bool:
+    return bool(msgspec.json.decode(body) == _decode_content(document.body))
+
+
+def _reason(document: Document, element: _Element) -> str:
+    return f"the document {document.key!r} is refused by ArangoDB (error {element.number}): {element.message[:300]}"
+
+
+def _dropped(collection: str) -> RetryableError:
+    return RetryableError(f"the collection {collection} is dropped again and again by another process; try again")

@@ -1,0 +1,138 @@
+"""Every AQL statement that is sent, and nothing else.
+
+Keys are compared and sorted through the primary index, which orders them by code point; AQL's own comparison would
+follow the server's language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+BATCH: Final = 5000
+"""Results of one answer; the rest come through the cursor."""
+
+_BY_KEY: Final = 'FOR d IN @@collection OPTIONS { indexHint: "primary" }'
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A statement with its bind parameters. batch: results of one answer."""
+
+    text: str
+    bind: dict[str, Any]
+    batch: int = BATCH
+
+
+def documents(collection: str, first: str, last: str | None, limit: int) -> Query:
+    """Key, version and the document itself, ascending by key."""
+    where, bind = _within(first, last)
+    returned = '[d._key, d._version, UNSET(d, "_key", "_id", "_rev", "_version")]'
+    return Query(
+        f"{_BY_KEY}{where} SORT d._key LIMIT @limit RETURN {returned}",
+        {"@collection": collection, "limit": limit, **bind},
+        1000,
+    )
+
+
+def keys(collection: str, first: str, last: str | None, limit: int) -> Query:
+    """Keys alone, ascending."""
+    where, bind = _within(first, last)
+    return Query(
+        f"{_BY_KEY}{where} SORT d._key LIMIT @limit RETURN d._key",
+        {"@collection": collection, "limit": limit, **bind},
+        20_000,
+    )
+
+
+def count(collection: str, first: str, last: str | None) -> Query:
+    """How many documents lie within."""
+    where, bind = _within(first, last)
+    return Query(f"{_BY_KEY}{where} COLLECT WITH COUNT INTO n RETURN n", {"@collection": collection, **bind})
+
+
+def delete(collection: str, first: str, last: str) -> Query:
+    """Remove what lies within; `writesExecuted` tells how many."""
+    where, bind = _within(first, last)
+    return Query(f"{_BY_KEY}{where} REMOVE d IN @@collection", {"@collection": collection, **bind})
+
+
+def present(collection: str, wanted: Sequence[str]) -> Query:
+    """Key, version and the document itself, of those keys that are there."""
+    returned = '[d._key, d._version, UNSET(d, "_key", "_id", "_rev", "_version")]'
+    return Query(
+        f"FOR d IN @@collection FILTER d._key IN @keys RETURN {returned}",
+        {"@collection": collection, "keys": list(wanted)},
+        max(len(wanted), 1),
+    )
+
+
+def guarded_upsert(collection: str, bodies: msgspec.Raw, number: int) -> Query:
+    """Store documents, of which an older one replaces nothing; gives what was there before each, or null."""
+    return Query(
+        "FOR doc IN @documents UPSERT { _key: doc._key } INSERT doc "
+        "REPLACE (OLD._version > doc._version ? OLD : doc) IN @@collection RETURN OLD",
+        {"@collection": collection, "documents": bodies},
+        max(number, 1),
+    )
+
+
+def flush(collection: str) -> Query:
+    """Write one document as it is and wait for the disk: with it the log before it is on the disk too."""
+    return Query(
+        "FOR d IN @@collection LIMIT 1 REPLACE d IN @@collection OPTIONS { waitForSync: true }",
+        {"@collection": collection},
+    )
+
+
+def states(
+    collection: str,
+    kind: str,
+    where: Mapping[str, Sequence[str]],
+    after: tuple[int, str] | None,
+    limit: int,
+) -> Query:
+    """States, newest first; each label that is named must have one of its values. after: creation time and id."""
+    bind: dict[str, Any] = {"@collection": collection, "kind": kind, "limit": limit}
+    text = "FOR s IN @@collection FILTER s.kind == @kind"
+    for number, (name, values) in enumerate(where.items()):
+        bind |= {f"name{number}": name, f"values{number}": sorted(set(values))}
+        text += f" FILTER s.labels[@name{number}] IN @values{number}"
+    if after is not None:
+        bind |= {"ms": after[0], "id": after[1]}
+        text += " FILTER s.created_ms < @ms OR (s.created_ms == @ms AND s.id < @id)"
+    text += " SORT s.created_ms DESC, s.id DESC LIMIT @limit RETURN s"
+    return Query(text, bind, 100)
+
+
+def edges(collection: str, source: str | None, destination: str | None) -> Query:
+    """Both ends and the edge itself."""
+    text, bind = "FOR e IN @@collection", {"@collection": collection}
+    if source is not None:
+        text, bind = text + " FILTER e._from == @source", {**bind, "source": source}
+    if destination is not None:
+        text, bind = text + " FILTER e._to == @destination", {**bind, "destination": destination}
+    returned = '[e._from, e._to, UNSET(e, "_key", "_id", "_rev", "_from", "_to")]'
+    return Query(f"{text} SORT e._from, e._to RETURN {returned}", bind, 1000)
+
+
+def _within(first: str, last: str | None) -> tuple[str, dict[str, str]]:
+    """The filter of first <= key < last. Bounds may be any text, keys are printable ASCII."""
+    start, beyond = _bound(first)
+    text, bind = f" FILTER d._key {'>' if beyond else '>='} @first", {"first": start}
+    if last is not None:
+        end, beyond = _bound(last)
+        text += f" AND d._key {'<=' if beyond else '<'} @last"
+        bind["last"] = end
+    return text, bind
+
+
+def _bound(text: str) -> tuple[str, bool]:
+    """A bound that every server can take, and whether it stands right behind the key of that name."""
+    for at, character in enumerate(text):
+        if character < " ":
+            return text[:at], True  # no key begins so and goes on but with something greater
+        if character > "~":
+            return text[:at] + "~", False  # greater than any key that begins so: none holds `~`
+    return text, False

@@ -1,0 +1,210 @@
+"""States, each a document that is changed only while it has the revision that was read.
+
+A change carries a mark of its own. Where the answer to a change got lost, the mark tells whether it was made: a change
+that is sent again meets its own revision, and that is no conflict.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from streamforge_utils.adapters.arango import cursor, queries
+from streamforge_utils.adapters.arango.collections import STATE_DOCUMENTS, STATES, Catalogue
+from streamforge_utils.adapters.arango.errors import (
+    CONFLICT,
+    MALFORMED_REVISION,
+    NO_COLLECTION,
+    NO_DOCUMENT,
+    UNIQUE,
+)
+from streamforge_utils.adapters.arango.transport import Reply, Transport
+from streamforge_utils.model.documents import KEY_LIMIT
+from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError, RetryableError
+from streamforge_utils.ports.store import State
+
+_REMAKINGS: Final = 5
+
+
+class _Stored(msgspec.Struct):
+    """A state as it lies in the collection. text or base64: the body. mark: of the change that wrote it."""
+
+    id: str
+    revision: str = msgspec.field(name="_rev")
+    labels: dict[str, str] = {}
+    created_ms: int = 0
+    text: str | None = None
+    base64: str | None = None
+    mark: str = ""
+
+    def state(self) -> State:
+        body = base64.b64decode(self.base64 or "") if self.text is None else self.text.encode()
+        return State(id=self.id, revision=self.revision, body=body, labels=self.labels, created_ms=self.created_ms)
+
+
+class _Written(msgspec.Struct):
+    new: _Stored
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Stored).decode
+_decode_written = msgspec.json.Decoder(_Written).decode
+_decode_page = msgspec.json.Decoder(cursor.Page[_Stored]).decode
+
+_MISSING: Final = (NO_COLLECTION, NO_DOCUMENT)
+_ANOTHER: Final = (CONFLICT, MALFORMED_REVISION, NO_DOCUMENT, NO_COLLECTION)
+
+
+class States:
+    """The states of every kind."""
+
+    def __init__(self, transport: Transport, catalogue: Catalogue) -> None:
+        self._transport = transport
+        self._catalogue = catalogue
+
+    async def get(self, kind: str, id: str) -> State | None:
+        """The state, or None."""
+        found = await self._stored(kind, id)
+        return None if found is None else found.state()
+
+    async def put(
+        self,
+        kind: str,
+        id: str,
+        body: bytes,
+        *,
+        expected: str | None,
+        labels: Mapping[str, str] | None,
+        created_ms: int,
+    ) -> State:
+        """Write the state if its revision is `expected`. labels: None keeps those there are."""
+        mark = secrets.token_hex(8)
+        content: dict[str, Any] = {"mark": mark, **_body(body)}
+        if expected is None:
+            content |= {"_key": _key(kind, id), "kind": kind, "id": id}
+            content |= {"created_ms": created_ms, "labels": dict(labels or {})}
+            reply = await self._create(kind, id, content)
+        else:
+            if labels is not None:
+                content["labels"] = dict(labels)
+            reply = await self._transport.ask(
+                "PATCH",
+                _path(kind, id),
+                what=f"change the state {kind} {id}",
+                # Without a merge: labels that are not given again are gone.
+                query={"returnNew": "true", "waitForSync": "true", "mergeObjects": "false", "keepNull": "false"},
+                headers={"If-Match": f'"{expected}"'} if _is_revision(expected) else {"If-Match": '"none"'},
+                body=_encode(content),
+                answers=_ANOTHER,
+            )
+        if not reply.number:
+            return reply.read(_decode_written).new.state()
+        there = await self._stored(kind, id)
+        if there is not None and reply.repeated and there.mark == mark:
+            return there.state()
+        raise _conflict(kind, id, there, expected)
+
+    async def find(
+        self, kind: str, *, where: Mapping[str, Sequence[str]] | None, after: str | None, limit: int
+    ) -> list[State]:
+        """States by label, newest first. Raises InvalidInput if there is no state `after`."""
+        edge: tuple[int, str] | None = None
+        if after is not None:
+            last = await self._stored(kind, after)
+            if last is None:
+                raise InvalidInput(
+                    "after",
+                    f"there is no {kind} {after[:80]!r} any more to continue after: begin again at the first page",
+                )
+            edge = (last.created_ms, last.id)
+        if limit <= 0 or not all((where or {}).values()):
+            return []
+        found = await cursor.everything(
+            self._transport,
+            queries.states(STATES, kind, where or {}, edge, limit),
+            _decode_page,
+            what=f"look for states of the kind {kind}",
+            answers=(NO_COLLECTION,),
+        )
+        return [stored.state() for stored in found]
+
+    async def remove(self, kind: str, id: str, *, expected: str) -> None:
+        """Remove the state if its revision is `expected`."""
+        reply = await self._transport.ask(
+            "DELETE",
+            _path(kind, id),
+            what=f"remove the state {kind} {id}",
+            query={"waitForSync": "true"},
+            headers={"If-Match": f'"{expected}"' if _is_revision(expected) else '"none"'},
+            answers=_ANOTHER,
+        )
+        if reply.number in (CONFLICT, MALFORMED_REVISION):
+            there = await self._stored(kind, id)
+            if there is not None:
+                raise _conflict(kind, id, there, expected)
+
+    async def _create(self, kind: str, id: str, content: dict[str, Any]) -> Reply:
+        for _ in range(_REMAKINGS):
+            await self._catalogue.ensure(STATES, STATE_DOCUMENTS)
+            reply = await self._transport.ask(
+                "POST",
+                f"/_api/document/{STATES}",
+                what=f"make the state {kind} {id}",
+                query={"returnNew": "true", "waitForSync": "true"},
+                body=_encode(content),
+                answers=(UNIQUE, NO_COLLECTION),
+            )
+            if reply.number != NO_COLLECTION:
+                return reply
+            self._catalogue.forget(STATES)
+        raise RetryableError(f"the collection {STATES} is dropped again and again by another process; try again")
+
+    async def _stored(self, kind: str, id: str) -> _Stored | None:
+        reply = await self._transport.ask("GET", _path(kind, id), what=f"read the state {kind} {id}", answers=_MISSING)
+        return None if reply.number else reply.read(_decode)
+
+
+def _conflict(kind: str, id: str, there: _Stored | None, expected: str | None) -> ConflictError:
+    if there is None:
+        return ConflictError(f"{kind} {id}: it was removed since revision {expected} was read; read again and decide")
+    if expected is None:
+        return ConflictError(f"{kind} {id}: there is one already (revision {there.revision})")
+    return ConflictError(
+        f"{kind} {id}: it is at revision {there.revision}, not {expected} any more; read again and decide"
+    )
+
+
+def _body(body: bytes) -> dict[str, str | None]:
+    try:
+        return {"text": body.decode(), "base64": None}
+    except UnicodeDecodeError:
+        return {"text": None, "base64": base64.b64encode(body).decode()}
+
+
+def _key(kind: str, id: str) -> str:
+    """A legal key that follows from both; a long one is cut and ends in a hash of the whole."""
+    try:
+        whole = f"{_quoted(kind)}={_quoted(id)}"
+    except UnicodeEncodeError as error:
+        raise PermanentError(f"{kind} {id!r}: that is no text") from error
+    if len(whole) <= KEY_LIMIT:
+        return whole
+    return f"{whole[:180]}={hashlib.sha256(whole.encode()).hexdigest()}"
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="").replace("~", "%7E")
+
+
+def _path(kind: str, id: str) -> str:
+    return f"/_api/document/{STATES}/{quote(_key(kind, id), safe='')}"
+
+
+def _is_revision(text: str) -> bool:
+    return text.isascii() and text.isprintable() and '"' not in text and text != ""

@@ -1,0 +1,265 @@
+"""Requests to the server over connections that are kept, tried again where that can help."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango.errors import is_retried, translated, trouble_of
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.observing import Observer
+
+T = TypeVar("T")
+
+CONNECTIONS = 8
+CONNECT_S = 3.0
+ANSWER_S = 30.0
+"""Within which one answer is to be there; a batch of 4 MiB takes a busy server a second."""
+LARGEST_ANSWER = 256 * 1024 * 1024
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """The patience of one call; whoever calls may have more.
+
+    attempts: requests at most. within_s: no further one once so long has passed. The n-th wait is drawn from a half to
+    the whole of base_s × 2ⁿ, never above cap_s.
+    """
+
+    attempts: int = 6
+    within_s: float = 10.0
+    base_s: float = 0.05
+    cap_s: float = 2.0
+
+    def pause_s(self, failures: int, draw: float) -> float:
+        """The wait after the `failures`-th failure in a row. draw: from 0 to 1."""
+        return (0.5 + draw / 2) * min(self.cap_s, self.base_s * 2.0 ** min(failures, 30))
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer. number: the error's, 0 for a success.
+
+    repeated: an earlier sending of the same request was not answered, so it may have been carried out before this one.
+    """
+
+    status: int
+    body: bytes
+    number: int = 0
+    repeated: bool = False
+
+    def read(self, decode: Callable[[bytes], T]) -> T:
+        """What `decode` makes of the body. Raises RetryableError for what is no answer of ArangoDB."""
+        try:
+            return decode(self.body)
+        except msgspec.MsgspecError as error:
+            raise RetryableError(f"ArangoDB's answer cannot be read ({error}): {self.body[:100]!r}") from error
+
+
+class AnswerLost(RetryableError):
+    """A request that must not be sent twice was not answered."""
+
+
+class Patience:
+    """The retries of one call: counts failures, waits between them, and gives up."""
+
+    def __init__(self, transport: Transport, what: str) -> None:
+        self._transport = transport
+        self._what = what
+        self._began = transport.clock.monotonic()
+        self.failures = 0
+
+    async def failed(self, reason: str, kind: str) -> None:
+        """Wait before another try. Raises RetryableError once it was enough. kind: one word for the metric."""
+        transport, retries = self._transport, self._transport.retries
+        self.failures += 1
+        spent = transport.clock.monotonic() - self._began
+        if self.failures >= retries.attempts or spent >= retries.within_s:
+            tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
+            raise RetryableError(
+                f"ArangoDB at {transport.connection.shown}: {self._what}: given up after {tries}: {reason}"
+            )
+        transport.observer.count("store_retries_total", reason=kind)
+        transport.observer.waiting(f"another try: {reason}"[:200])
+        try:
+            await transport.clock.sleep(retries.pause_s(self.failures, transport.jitter()))
+        finally:
+            transport.observer.waiting(None)
+
+
+class Transport:
+    """One client of one database. Nothing is opened before the first request."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        clock: Clock,
+        observer: Observer,
+        retries: Retries,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.connection = connection
+        self.clock = clock
+        self.observer = observer
+        self.retries = retries
+        self.jitter = jitter
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+        self._met = False
+
+    def patience(self, what: str) -> Patience:
+        """The retries of a call of its own."""
+        return Patience(self, what)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        body: bytes | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        answers: Collection[int] = (),
+        once: bool = False,
+    ) -> Reply:
+        """The answer to a request, once there is one.
+
+        path: after the database's, encoded. answers: error numbers that the caller takes for an answer. once: it must
+        not be carried out twice, so what may have arrived is not sent again (AnswerLost).
+        Raises RetryableError, ConfigError, or Refused.
+        """
+        url = URL(self.connection.base + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
+        patience = self.patience(what)
+        repeated = False
+        while True:
+            try:
+                status, found = await self._send(method, url, body, headers)
+            except _Broken as broken:
+                if once and broken.sent:
+                    raise AnswerLost(f"ArangoDB at {self.connection.shown}: {what}: {broken}") from None
+                repeated = repeated or broken.sent
+                await patience.failed(str(broken), broken.kind)
+                continue
+            if status < 300:
+                return Reply(status, found, repeated=repeated)
+            trouble = trouble_of(found)
+            if is_retried(status, trouble.number):
+                # A server that goes down may have written before it said so.
+                repeated = True
+                said = f"HTTP {status}, error {trouble.number}: {trouble.message[:200]}"
+                await patience.failed(said, str(trouble.number or status))
+                continue
+            if trouble.number in answers:
+                return Reply(status, found, number=trouble.number, repeated=repeated)
+            raise translated(self.connection, what, status, trouble)
+
+    async def close(self) -> None:
+        """Close the connections; every later request is refused."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _send(
+        self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str] | None
+    ) -> tuple[int, bytes]:
+        if self._closed:
+            raise PermanentError("the store is closed")
+        if self._session is None:
+            self._session = self._new_session()
+        try:
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                found = await _read(response)
+                self._met = True
+                return response.status, found
+        except TimeoutError as error:
+            unsent = isinstance(error, aiohttp.ConnectionTimeoutError)
+            limit = CONNECT_S if unsent else ANSWER_S
+            raise _Broken(f"no answer within {limit:g} s", "timeout", sent=not unsent) from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise ConfigError(
+                f"ArangoDB at {self.connection.shown}: its certificate is not accepted "
+                f"({_of_certificate(error.certificate_error)}): {self._advice_on_ca()}"
+            ) from None
+        except aiohttp.ClientConnectorSSLError as error:
+            if "WRONG_VERSION_NUMBER" in str(error).upper().replace(" ", "_"):
+                raise ConfigError(
+                    f"ArangoDB at {self.connection.shown}: it does not speak TLS: write http:// in ARANGO_URL, "
+                    "or the port at which it does"
+                ) from None
+            raise _Broken(f"TLS failed ({getattr(error, 'strerror', None) or error})", "connect", sent=False) from None
+        except aiohttp.ClientConnectorError as error:
+            reason = error.os_error.strerror or str(error.os_error)
+            raise _Broken(
+                f"there is no connection ({reason}): is the server up, and are host and port in ARANGO_URL right?",
+                "connect",
+                sent=False,
+            ) from None
+        except (aiohttp.ClientError, OSError) as error:
+            hint = (
+                ""
+                if self._met or self.connection.encrypted
+                else "; if it speaks TLS only, write https:// in ARANGO_URL"
+            )
+            raise _Broken(f"the connection broke off ({_shown(error)}){hint}", "cut", sent=True) from None
+
+    def _advice_on_ca(self) -> str:
+        if self.connection.ca_path is None:
+            return "name the PEM file of the CA that signed it in STREAMFORGE_ARANGO_CA_PATH"
+        return (
+            f"STREAMFORGE_ARANGO_CA_PATH names {self.connection.ca_path}: is that the CA that signed it, "
+            "and is the host in ARANGO_URL the one that it is for?"
+        )
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "streamforge"}
+        authorization = self.connection.authorization()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        tls = self.connection.tls()
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=30, ssl=True if tls is None else tls),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S),
+            headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+
+
+class _Broken(Exception):
+    """No answer. sent: the request may have arrived. kind: one word for the metric."""
+
+    def __init__(self, reason: str, kind: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.sent = sent
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    if (response.content_length or 0) > LARGEST_ANSWER:
+        response.close()
+        raise PermanentError(f"ArangoDB's answer is larger than {LARGEST_ANSWER} bytes: ask for less at once")
+    return await response.read()
+
+
+def _of_certificate(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return str(error)
+
+
+def _shown(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed it"
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -1,0 +1,54 @@
+"""How the room that data take has grown, and when it will be full. Pure; times are unix milliseconds, UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+WINDOW_MS = 7 * DAY_MS
+LEAST_MS = 6 * HOUR_MS
+"""Growth over less than this says nothing of a day."""
+KEPT_MS = 30 * DAY_MS
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """How much room the data took at a time."""
+
+    at_ms: int
+    used_bytes: int
+
+
+def with_sample(samples: Sequence[Sample], latest: Sample) -> tuple[Sample, ...]:
+    """`samples` and the latest one: of each hour the last, of the last thirty days."""
+    kept = [sample for sample in samples if latest.at_ms - KEPT_MS <= sample.at_ms < latest.at_ms]
+    if kept and kept[-1].at_ms // HOUR_MS == latest.at_ms // HOUR_MS:
+        kept.pop()
+    return (*kept, latest)
+
+
+def growth_per_day(samples: Sequence[Sample]) -> float | None:
+    """Bytes a day over the last week (fewer days where there are no more); None: it cannot be told yet."""
+    if not samples:
+        return None
+    latest = samples[-1]
+    first = next(sample for sample in samples if sample.at_ms >= latest.at_ms - WINDOW_MS)
+    took_ms = latest.at_ms - first.at_ms
+    if took_ms < LEAST_MS:
+        return None
+    return (latest.used_bytes - first.used_bytes) * DAY_MS / took_ms
+
+
+def full_at_ms(samples: Sequence[Sample], limit_bytes: int | None) -> int | None:
+    """When `limit_bytes` are reached if it goes on so; None: never, or it cannot be told."""
+    growth = growth_per_day(samples)
+    if limit_bytes is None or not samples:
+        return None
+    latest = samples[-1]
+    if latest.used_bytes >= limit_bytes:
+        return latest.at_ms
+    if growth is None or growth <= 0:
+        return None
+    return latest.at_ms + int((limit_bytes - latest.used_bytes) / growth * DAY_MS)

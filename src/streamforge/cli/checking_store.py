@@ -1,0 +1,117 @@
+"""What doctor says of the store: files, or ArangoDB with the room that its licence leaves."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamforge.cli.checking import Check
+from streamforge_utils.model.errors import StreamForgeError
+
+if TYPE_CHECKING:
+    from streamforge_utils.ports.store import Store
+
+_GIB = 1024**3
+CAREFUL_SHARE = 0.8
+CAREFUL_DAYS = 30
+
+
+async def check_store(folder: Path, probe: Path, more: list[Check]) -> Check:
+    """Whether documents are stored and read. Raises what it fails with.
+
+    folder: of the data; probe: one to try things in. more: receives the check of the room that is left, if any.
+    """
+    from streamforge import wiring
+    from streamforge_utils.runtime.arango import ArangoSettings
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.settings import DataSettings
+
+    arango = load(ArangoSettings, os.environ)
+    store = wiring.make_store(DataSettings(data_dir=probe, arango=arango))
+    try:
+        await store.connect()
+        told = await _round_trip(store)
+        if not arango.url:
+            if (folder / wiring.STORE).is_dir():
+                told += f"; {await _collections_of(folder)} collections"
+            return Check(part="store", verdict="works", detail=told)
+        user = f", user {arango.user}" if arango.user else ""
+        where = f"ArangoDB at {arango.url} (database {arango.database}{user})"
+        told = f"{where}: {told}; {len(await store.names())} collections"
+        more.append(await _room(store))
+        return Check(part="store", verdict="works", detail=told)
+    finally:
+        await store.close()
+
+
+async def _round_trip(store: Store) -> str:
+    """Store a document in a collection of its own, which is dropped again; says how long that took."""
+    from streamforge_utils.ports.store import Document
+
+    # In a database that others use too it must be nobody's.
+    name = f"streamforge-doctor-{secrets.token_hex(4)}"
+    began = time.perf_counter()
+    try:
+        await store.upsert(name, [Document("key", 1, b'{"value":1}')])
+        found = await store.read(name)
+        took = time.perf_counter() - began
+    finally:
+        await store.drop(name)
+    if [document.key for document in found] != ["key"]:
+        raise StreamForgeError("a document that was stored was not found")
+    return f"a document was stored and read in {took * 1000:.0f} ms"
+
+
+async def _collections_of(folder: Path) -> int:
+    from streamforge import wiring
+    from streamforge_utils.runtime.settings import DataSettings
+
+    store = wiring.make_store(DataSettings(data_dir=folder))
+    try:
+        return len(await store.names())
+    finally:
+        await store.close()
+
+
+async def _room(store: Store) -> Check:
+    """Size, growth, and the day on which the licence's limit is reached."""
+    from streamforge.manager.keeping.usage import UsageSamples
+    from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
+
+    try:
+        usage = await store.usage()
+        samples = with_sample(await UsageSamples(store).all(), Sample(int(time.time() * 1000), usage.used_bytes))
+    except StreamForgeError as error:
+        return Check(part="room", verdict="careful", detail=f"how much room the data take cannot be told: {error}")
+    growth = growth_per_day(samples)
+    grows = "its growth is known after some hours of a running manager"
+    if growth is not None:
+        grows = f"it grows by {growth / _GIB:,.3f} GiB a day" if growth > 0 else "it does not grow"
+    if usage.limit_bytes is None:
+        told = f"the data take {usage.used_bytes / _GIB:,.3f} GiB; {grows}; its edition sets no limit"
+        return Check(part="room", verdict="works", detail=told)
+    share = usage.used_bytes / usage.limit_bytes
+    told = f"the data take {usage.used_bytes / _GIB:,.3f} of {usage.limit_bytes / _GIB:,.0f} GiB ({share:.1%}); {grows}"
+    full_ms = full_at_ms(samples, usage.limit_bytes)
+    days = None if full_ms is None else (full_ms / 1000 - time.time()) / 86400
+    if usage.read_only or share >= 1:
+        ends = "" if usage.ends_in_s is None else f", and ends in {usage.ends_in_s / 86400:.1f} days"
+        state = "it takes no more writes" if usage.read_only else "the limit is reached: soon it takes no more writes"
+        return Check(part="room", verdict="fails", detail=f"{told}; {state}{ends}", next_step=_WAYS_OUT)
+    if full_ms is not None:
+        told += f"; the limit is reached on {datetime.fromtimestamp(full_ms / 1000, UTC):%Y-%m-%d}"
+    else:
+        told += "; the limit is not in sight"
+    if share >= CAREFUL_SHARE or (days is not None and days < CAREFUL_DAYS):
+        return Check(part="room", verdict="careful", detail=told, next_step=_WAYS_OUT)
+    return Check(part="room", verdict="works", detail=told)
+
+
+_WAYS_OUT = (
+    "let old collections be exported and dropped (STREAMFORGE_RETENTION), or get a licence: the Community Edition "
+    "warns for two days, reads only for two, then ends"
+)

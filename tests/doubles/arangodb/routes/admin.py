@@ -1,0 +1,183 @@
+"""What a server says of itself: version, role, availability, sizes, licence, metrics."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from tests.doubles.arangodb.errors import ArangoError
+from tests.doubles.arangodb.server import ArangoServer
+from tests.doubles.arangodb.wire import Request, Response
+
+_COORDINATOR = "CRDN-00000000-0000-4000-8000-000000000001"
+_DETAILS = {
+    "architecture": "64bit",
+    "build-repository": "none: a double for tests",
+    "license": "enterprise",
+    "platform": "linux",
+}
+
+
+def version(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    if request.method not in ("GET", "HEAD", "PUT", "POST"):
+        raise ArangoError(405)
+    details = {"details": {**_DETAILS, "server-version": server.version}} if request.flag("details") else {}
+    if details and request.method == "GET":
+        details["details"] |= {"role": "COORDINATOR" if server.cluster else "SINGLE", "mode": "server"}
+    newer = {} if server.is_311 else {"apiVersions": ["v0"], "deprecatedApiVersions": [], "requestedApiVersion": "v0"}
+    return Response(200, {"server": "arango", "license": "enterprise", "version": server.version, **newer, **details})
+
+
+def engine(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    _get(request)
+    if rest == ["stats"]:
+        return Response(200, {f"rocksdb.{name}": value for name, value in _sizes(server).items()})
+    kinds = ["primary", "edge", "hash", "skiplist", "ttl", "persistent", "geo", "fulltext"]
+    aliases = {"hash": "persistent", "skiplist": "persistent"}
+    if server.is_311:
+        supports: dict[str, Any] = {
+            "dfdb": False,
+            "indexes": [*kinds, "zkd", "inverted"],
+            "aliases": {"indexes": aliases},
+        }
+        return Response(200, {"name": "rocksdb", "supports": supports})
+    indexes = [*kinds, "mdi", "mdi-prefixed", "inverted"]
+    supports = {"indexes": indexes, "aliases": {"indexes": aliases | {"zkd": "mdi"}}}
+    return Response(200, {"name": "rocksdb", "supports": supports, "endianness": "little"})
+
+
+def endpoint(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    _get(request)
+    if request.database != "_system":
+        raise ArangoError(1230)
+    return Response(200, [{"endpoint": server.endpoint}])
+
+
+def cluster(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    """The coordinators' addresses, as clients ask for them to spread their load."""
+    _get(request)
+    if rest == ["endpoints"]:
+        if not server.cluster:
+            raise ArangoError(501, "this operation is only available on coordinators in a cluster")
+        listed = [{"endpoint": server.endpoint.replace("http://", "tcp://")}]
+        return Response(200, {"error": False, "code": 200, "endpoints": listed})
+    raise ArangoError(404)
+
+
+def server_time(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    _get(request)
+    return Response(200, {"error": False, "code": 200, "time": time.time()})
+
+
+def status(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    _get(request)
+    info: dict[str, Any] = {
+        "progress": {"phase": "in wait", "feature": "", "recoveryTick": 0},
+        "maintenance": False,
+        "role": "COORDINATOR" if server.cluster else "SINGLE",
+        "writeOpsEnabled": True,
+        "readOnly": False,
+    }
+    body: dict[str, Any] = {
+        "server": "arango",
+        "version": server.version,
+        "pid": os.getpid(),
+        "license": "enterprise",
+        "mode": "server",
+        "operationMode": "server",
+        "foxxApi": True,
+        "host": "localhost",
+        "hostname": "localhost",
+        "serverInfo": info,
+    }
+    if server.cluster:
+        info |= {"persistedId": _COORDINATOR, "rebootId": 1, "address": "tcp://localhost:8529"}
+        info |= {"serverId": _COORDINATOR, "state": "SERVING"}
+        body["coordinator"] = {"foxxmaster": _COORDINATOR, "isFoxxmaster": True}
+        body["agency"] = {"agencyComm": {"endpoints": ["tcp://localhost:8531"]}}
+    return Response(200, body)
+
+
+def server(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    if rest == ["availability"]:
+        return Response(200, {"mode": "default", "error": False, "code": 200})
+    if rest == ["mode"]:
+        return Response(200, {"mode": "default", "error": False, "code": 200})
+    _get(request)
+    if rest == ["role"]:
+        role = "COORDINATOR" if server.cluster else "SINGLE"
+        return Response(200, {"error": False, "code": 200, "role": role, "mode": "default"})
+    if rest == ["id"]:
+        if not server.cluster:
+            raise ArangoError(4)
+        return Response(200, {"error": False, "code": 200, "id": _COORDINATOR})
+    if rest == ["count"]:
+        raise ArangoError(11)
+    raise ArangoError(404)
+
+
+def license_(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    """3.12: the dataset against the limit of the Community Edition. 3.11: an Enterprise licence without one."""
+    _get(request)
+    if server.is_311:
+        features = {"expires": 4102444800}
+        return Response(
+            200, {"upgrading": False, "features": features, "license": "none", "version": 1, "status": "good"}
+        )
+    used, limit = server.data_bytes(), server.settings.limit_bytes
+    reached = used > limit
+    seconds = 172800 if reached else 315569520
+    usage = {
+        "bytesUsed": used,
+        "bytesLimit": limit,
+        "limitReached": reached,
+        "secondsUntilReadOnly": seconds,
+        "secondsUntilShutDown": 2 * seconds if reached else seconds,
+        "status": "limit-reached" if reached else "good",
+    }
+    return Response(200, {"upgrading": False, "diskUsage": usage})
+
+
+def deployment(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    _get(request)
+    if rest != ["id"]:
+        raise ArangoError(404)
+    return Response(200, {"id": "6172616e-676f-4000-0000-" + server.unique[1:].lower()})
+
+
+def metrics(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    """Prometheus text: the few gauges that tell sizes."""
+    _get(request)
+    lines = []
+    for name, value in _sizes(server).items():
+        metric = "rocksdb_" + name.replace("-", "_").replace(".", "_")
+        lines += [f"# HELP {metric} {name} of this double", f"# TYPE {metric} gauge", f"{metric} {value}"]
+    body = ("\n".join(lines) + "\n").encode()
+    return Response(200, body, kind="text/plain; version=0.0.4; charset=utf-8")
+
+
+def statistics(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    _get(request)
+    return Response(200, {"time": time.time(), "enabled": False, "error": False, "code": 200})
+
+
+def log(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    _get(request)
+    return Response(200, {"total": 0, "messages": []})
+
+
+def _sizes(server: ArangoServer) -> dict[str, int]:
+    size = server.data_bytes()
+    return {
+        "live-sst-files-size": size,
+        "total-sst-files-size": size,
+        "estimate-live-data-size": size,
+        "free-disk-space": 1 << 40,
+        "total-disk-space": 2 << 40,
+    }
+
+
+def _get(request: Request) -> None:
+    if request.method not in ("GET", "HEAD"):
+        raise ArangoError(405)

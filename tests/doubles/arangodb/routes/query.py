@@ -1,0 +1,190 @@
+"""/_api/query, /_api/explain and the caches: what is said about a query without running it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.doubles.arangodb.aql.context import Context
+from tests.doubles.arangodb.aql.parser import Node
+from tests.doubles.arangodb.aql.parser import parse as parse_text
+from tests.doubles.arangodb.aql.run import Query
+from tests.doubles.arangodb.errors import ArangoError
+from tests.doubles.arangodb.routes.cursor import checked_body
+from tests.doubles.arangodb.routes.plans import plan_of
+from tests.doubles.arangodb.server import ArangoServer
+from tests.doubles.arangodb.wire import Request, Response
+
+
+def parse(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    """POST /_api/query: is it a query? GET, PUT and DELETE are about running ones: there never are any."""
+    if request.method == "POST" and not rest:
+        body = checked_body(request)
+        tree = parse_text(body["query"])
+        answer = {
+            "parsed": True,
+            "collections": sorted(_found(tree, "collections")),
+            "bindVars": sorted(_found(tree, "binds")),
+            "ast": [{"type": "root", "subNodes": _Syntax().statements(tree)}],
+            "warnings": [],
+        }
+        return Response(200, {"error": False, "code": 200, **answer})
+    if request.method == "GET" and rest in (["current"], ["slow"]):
+        return Response(200, [])
+    if request.method == "GET" and rest == ["properties"]:
+        return Response(200, {"error": False, "code": 200, **_TRACKING})
+    if request.method == "PUT" and rest == ["properties"]:
+        return Response(200, {"error": False, "code": 200, **_TRACKING, **(request.json() or {})})
+    if request.method == "DELETE" and rest == ["slow"]:
+        return Response(200, {"error": False, "code": 200})
+    if request.method == "DELETE" and len(rest) == 1:
+        raise ArangoError(1591, "query ID not found", status=404)
+    raise ArangoError(404 if request.method == "GET" else 405)
+
+
+_TRACKING = {
+    "enabled": True,
+    "trackSlowQueries": True,
+    "trackBindVars": True,
+    "maxSlowQueries": 64,
+    "slowQueryThreshold": 10,
+    "slowStreamingQueryThreshold": 10,
+    "maxQueryStringLength": 4096,
+}
+
+
+def explain(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    if request.method != "POST":
+        raise ArangoError(405)
+    body = checked_body(request)
+    options = body.get("options") or {}
+    context = Context(server.database(request.database), server.unit(), body.get("bindVars") or {}, {})
+    query = Query(context, body["query"])
+    plan = plan_of(query)
+    every = options.get("allPlans") is True
+    plans: dict[str, Any] = {"plans": [plan]} if every else {"plan": plan, "cacheable": not query.writes}
+    stats = {
+        "rulesExecuted": 0,
+        "rulesSkipped": 0,
+        "plansCreated": 1,
+        "rules": {},
+        "peakMemoryUsage": 0,
+        "executionTime": 0.0001,
+    }
+    if server.is_311:
+        del stats["rules"]
+    return Response(200, {**plans, "warnings": context.warnings, "stats": stats, "error": False, "code": 200})
+
+
+def results_cache(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    """No result is ever cached here."""
+    method = request.method
+    if method == "DELETE" and not rest:
+        return Response(200, {"error": False, "code": 200})
+    if method == "GET" and rest == ["properties"]:
+        return Response(200, server.cache_properties)
+    if method == "GET" and rest == ["entries"]:
+        return Response(200, [])
+    if method == "PUT" and rest == ["properties"]:
+        given = request.json()
+        if type(given) is not dict:
+            raise ArangoError(400, "expecting a JSON-Object body")
+        server.cache_properties |= {name: given[name] for name in server.cache_properties if name in given}
+        return Response(200, server.cache_properties)
+    raise ArangoError(404 if method == "GET" else 405)
+
+
+def plan_cache(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    """No plan is ever cached here."""
+    if server.is_311:
+        raise ArangoError(404)
+    if request.method == "GET" and not rest:
+        return Response(200, [])
+    if request.method == "DELETE" and not rest:
+        return Response(200, {"error": False, "code": 200})
+    raise ArangoError(405)
+
+
+def _found(tree: list[Node], what: str) -> set[str]:
+    """The collections or bind parameters that a query names."""
+    names: set[str] = set()
+
+    def look(node: Any, scope: set[str]) -> None:
+        if type(node) is list or (type(node) is tuple and (not node or type(node[0]) is not str)):
+            for part in node:
+                look(part, scope)
+        elif type(node) is tuple:
+            kind = node[0]
+            if (kind == "bind" and what == "binds") or (
+                kind == "name" and what == "collections" and node[1] not in scope
+            ):
+                names.add(node[1])
+            if kind == "for":
+                look(node[2], scope)
+                scope.add(node[1])
+            elif kind == "let":
+                for name, value in node[1]:
+                    look(value, scope)
+                    scope.add(name)
+            elif kind == "subquery":
+                look(node[1], set(scope))
+            else:
+                for part in node[1:]:
+                    look(part, scope)
+
+    look(tree, {"OLD", "NEW", "CURRENT"})
+    return names
+
+
+class _Syntax:
+    """A query's tree in the words of a server: for the kinds of nodes that are known here, `unknown` for others."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, int] = {}
+
+    def statements(self, tree: list[Node]) -> list[dict[str, Any]]:
+        return [self._statement(node) for node in tree]
+
+    def _statement(self, node: Node) -> dict[str, Any]:
+        kind = node[0]
+        if kind == "for":
+            source = self._expression(node[2])
+            return {"type": "for", "subNodes": [self._variable(node[1]), source, {"type": "no-op"}]}
+        if kind == "let":
+            name, value = node[1][0]
+            made = self._expression(value)
+            return {"type": "let", "subNodes": [self._variable(name), made]}
+        if kind == "limit":
+            return {"type": "limit", "subNodes": [self._expression(node[1]), self._expression(node[2])]}
+        if kind in ("filter", "return"):
+            return {"type": kind, "subNodes": [self._expression(node[1])]}
+        return {"type": kind}
+
+    def _variable(self, name: str) -> dict[str, Any]:
+        self._ids[name] = len(self._ids)
+        return {"type": "variable", "name": name, "id": self._ids[name]}
+
+    def _expression(self, node: Node) -> dict[str, Any]:
+        kind = node[0]
+        if kind == "value":
+            return {"type": "value", "value": node[1]}
+        if kind == "name" and node[1] in self._ids:
+            return {"type": "reference", "name": node[1], "id": self._ids[node[1]], "subqueryReference": False}
+        if kind == "name":
+            return {"type": "collection", "name": node[1]}
+        if kind == "bind":
+            return {"type": "parameter", "name": node[1]}
+        if kind == "member":
+            return {"type": "attribute access", "name": node[2], "subNodes": [self._expression(node[1])]}
+        if kind == "range":
+            return {"type": "range", "subNodes": [self._expression(node[2]), self._expression(node[3])]}
+        if kind == "binary":
+            both = [self._expression(node[2]), self._expression(node[3])]
+            return {"type": _OPERATORS.get(node[1], f"compare {node[1].lower()}"), "subNodes": both}
+        if kind == "array":
+            return {"type": "array", "subNodes": [self._expression(item) for item in node[1]]}
+        return {"type": "unknown"}
+
+
+_OPERATORS = {
+    "&&": "logical and", "||": "logical or", "+": "plus", "-": "minus", "*": "times", "/": "division", "%": "modulus",
+}  # fmt: skip

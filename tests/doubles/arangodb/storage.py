@@ -1,0 +1,129 @@
+"""Where the double keeps its data: SQLite, in memory or in a file that outlives the process.
+
+A request is answered after its writes are in the file (not after a sync of the disk: a killed process loses nothing,
+a power cut may).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.doubles.arangodb.values import Doc, decode, encode
+
+_RESERVED = 100_000
+
+
+class Storage:
+    """One table of facts (databases, collections, users) and one table for the documents of each collection."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=OFF")
+        self._db.execute("PRAGMA cache_size=-65536")
+        self._db.execute("CREATE TABLE IF NOT EXISTS facts (kind TEXT, id TEXT, body BLOB, PRIMARY KEY (kind, id))")
+        self._tick = self._limit = 0
+        for fact in self.facts("tick"):
+            self._tick = self._limit = int(fact["limit"])
+
+    def close(self) -> None:
+        self._db.close()
+
+    def tick(self) -> int:
+        """A number above all before, also above those of an earlier process on the same file."""
+        if self._tick >= self._limit:
+            self._limit = self._tick + _RESERVED
+            self.keep("tick", "tick", {"limit": self._limit})
+        self._tick += 1
+        return self._tick
+
+    def begin(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self._db.execute("COMMIT")
+
+    def facts(self, kind: str) -> list[Any]:
+        rows = self._db.execute("SELECT body FROM facts WHERE kind = ? ORDER BY rowid", (kind,)).fetchall()
+        return [decode(body) for (body,) in rows]
+
+    def keep(self, kind: str, name: str, body: Any) -> None:
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", (kind, name, encode(body)))
+
+    def forget(self, kind: str, name: str) -> None:
+        self._db.execute("DELETE FROM facts WHERE kind = ? AND id = ?", (kind, name))
+
+    def create_table(self, table: str) -> None:
+        self._db.execute(f"CREATE TABLE {table} (n INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, body BLOB NOT NULL)")
+
+    def drop_table(self, table: str) -> None:
+        self._db.execute(f"DROP TABLE {table}")
+
+    def clear_table(self, table: str) -> None:
+        self._db.execute(f"DELETE FROM {table}")
+
+    def write(self, table: str, puts: Iterable[tuple[str, bytes]], gone: Iterable[tuple[str]]) -> None:
+        """Within begin and commit. A document that is written again moves to the end."""
+        self._db.executemany(f"DELETE FROM {table} WHERE key = ?", gone)
+        self._db.executemany(f"INSERT OR REPLACE INTO {table} (key, body) VALUES (?, ?)", puts)
+
+    def get(self, table: str, key: str) -> Doc | None:
+        row = self._db.execute(f"SELECT body FROM {table} WHERE key = ?", (key,)).fetchone()
+        return decode(row[0]) if row else None
+
+    def get_many(self, table: str, keys: Iterable[str]) -> dict[str, Doc]:
+        listed = encode(list(keys)).decode()
+        sql = f"SELECT key, body FROM {table} WHERE key IN (SELECT value FROM json_each(?))"
+        return {key: decode(body) for key, body in self._db.execute(sql, (listed,))}
+
+    def count(self, table: str) -> int:
+        return int(self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+    def size(self, table: str) -> int:
+        """Bytes of the documents."""
+        return int(self._db.execute(f"SELECT coalesce(sum(length(body)), 0) FROM {table}").fetchone()[0])
+
+    def scan(self, table: str, page: int = 1000) -> Iterator[Doc]:
+        """All documents, in the order in which they were written; what is written meanwhile may be seen or not."""
+        last = -1
+        while True:
+            sql = f"SELECT n, body FROM {table} WHERE n > ? ORDER BY n LIMIT ?"
+            rows = self._db.execute(sql, (last, page)).fetchall()
+            for _, body in rows:
+                yield decode(body)
+            if len(rows) < page:
+                return
+            last = rows[-1][0]
+
+    def scan_keys(
+        self,
+        table: str,
+        low: str | None,
+        open_low: bool,
+        high: str | None,
+        open_high: bool,
+        descending: bool,
+        page: int = 1000,
+    ) -> Iterator[Doc]:
+        """The documents between two keys (None: no end), by key, one page after the other."""
+        while True:
+            where, values = ["1"], []
+            if low is not None:
+                where.append("key > ?" if open_low else "key >= ?")
+                values.append(low)
+            if high is not None:
+                where.append("key < ?" if open_high else "key <= ?")
+                values.append(high)
+            sql = f"SELECT key, body FROM {table} WHERE {' AND '.join(where)} ORDER BY key"
+            rows = self._db.execute(f"{sql} {'DESC' if descending else 'ASC'} LIMIT {page}", values).fetchall()
+            for _, body in rows:
+                yield decode(body)
+            if len(rows) < page:
+                return
+            if descending:
+                high, open_high = rows[-1][0], True
+            else:
+                low, open_low = rows[-1][0], True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +13,11 @@ from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries, crds
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, until
-from tests.engines.kubernetes.rest import ApiError, Object
+from tests.engines.kubernetes.parts import HOST
+from tests.engines.kubernetes.rest import ApiError, Object, Rest
 from tests.manifests.rules import faults, pods
 from tests.manifests.schemas import ROOT, schema_errors, schemas_folder
+from tests.manifests.workers import worker_job
 from tools import manifests
 
 pytestmark = pytest.mark.timeout(300)
@@ -133,12 +137,86 @@ def test_an_applied_overlay_brings_one_pod_of_the_manager(house: Cluster, deploy
     pod = until("one pod of queue-manager on a node", found)
     assert pod["spec"]["serviceAccountName"] == ACCOUNT
     assert pod["spec"]["imagePullSecrets"] == [{"name": "regcred"}]
+    used = house.admin.request("GET", f"{deployed.path}/resourcequotas/workers")["status"]["used"]
+    assert used["pods"] == "0", "the quota counts workers alone"
 
 
-def test_the_quota_counts_the_workers_alone(house: Cluster, deployed: Namespace) -> None:
-    def used() -> dict[str, str] | None:
-        quota = house.admin.request("GET", f"{deployed.path}/resourcequotas/workers")
-        found: dict[str, str] | None = quota.get("status", {}).get("used")
-        return found
+@pytest.fixture(scope="module")
+def account(house: Cluster, deployed: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kubeconfig with a token of the shipped ServiceAccount."""
+    return house.accounts.kubeconfig(tmp_path_factory.mktemp("account") / "kubeconfig", NAMESPACE, ACCOUNT)
 
-    assert until("the quota is counted", used)["pods"] == "0"
+
+@pytest.fixture(scope="module")
+def speaker(house: Cluster, deployed: Namespace) -> Rest:
+    """The API server, asked with such a token."""
+    return Rest(HOST, house.ports.api, house.pki.ca, token=house.accounts.token(NAMESPACE, ACCOUNT))
+
+
+def test_the_shipped_account_makes_sees_and_ends_a_workers_job(
+    house: Cluster, deployed: Namespace, account: Path, texts: dict[str, str]
+) -> None:
+    for name in ("user-streamforge", "arangodb-streamforge", "streamforge-cluster-ca-cert", "arangodb-ca", "regcred"):
+        data = {"metadata": {"name": name}, "stringData": {"password": "made-up", "ca.crt": "made up"}}
+        house.admin.request("POST", f"{deployed.path}/secrets", data)
+    job = worker_job(manifests.objects(texts["deploy-dev.yaml"], "dev"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    container["image"] = "registry.dmz.home/streamforge/pause:v1"  # which does nothing until it is told to end
+    name = job["metadata"]["name"]
+
+    def as_account(*arguments: str, stdin: str | None = None) -> str:
+        return house.kubectl(f"--namespace={NAMESPACE}", *arguments, stdin=stdin, kubeconfig=account)
+
+    strict = ("--validate=strict", "--warnings-as-errors")
+    assert as_account("create", *strict, "--filename=-", stdin=json.dumps(job)) == f"job.batch/{name} created\n"
+    pod = deployed.running(name)
+    assert pod["spec"]["priority"] == -100
+    assert pod["spec"]["nodeName"]
+    assert name in as_account("get", "jobs", "--output=name")
+    assert pod["metadata"]["name"] in as_account("get", "pods", "--output=name")
+    as_account("get", "--raw", f"{deployed.path}/pods/{pod['metadata']['name']}/log")
+    assert "Scheduled" in as_account("get", "events", f"--field-selector=involvedObject.name={pod['metadata']['name']}")
+    # The quota counts the worker, and not queue-manager.
+    quota = f"{deployed.path}/resourcequotas/workers"
+    until("the worker is counted", lambda: house.admin.request("GET", quota)["status"]["used"]["pods"] == "1")
+    as_account("delete", "job", name, "--timeout=50s")
+    until("its pod is gone", lambda: not deployed.pods(name))
+    until("nobody is counted any more", lambda: house.admin.request("GET", quota)["status"]["used"]["pods"] == "0")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "get secrets",
+        "list secrets",
+        "create pods",
+        "patch pods",
+        "create pods/exec",
+        "update jobs.batch",
+        "deletecollection jobs.batch",
+        "get configmaps",
+        "update deployments.apps",
+        "create roles.rbac.authorization.k8s.io",
+        "create serviceaccounts/token",
+        "get nodes",
+    ],
+)
+def test_the_shipped_account_may_do_nothing_else(speaker: Rest, question: str) -> None:
+    assert not may(speaker, question, NAMESPACE)
+
+
+def test_the_shipped_account_may_do_nothing_in_another_namespace(speaker: Rest) -> None:
+    for question in ("list jobs.batch", "create jobs.batch", "list pods", "delete pods", "get pods/log"):
+        assert may(speaker, question, NAMESPACE)
+        assert not may(speaker, question, "default")
+
+
+def may(speaker: Rest, question: str, namespace: str) -> bool:
+    """Whether the API server lets who asks do it: `VERB RESOURCE[.GROUP][/PART]`."""
+    verb, _, what = question.partition(" ")
+    what, _, part = what.partition("/")
+    resource, _, group = what.partition(".")
+    attributes = {"namespace": namespace, "verb": verb, "resource": resource, "group": group, "subresource": part}
+    body = {"spec": {"resourceAttributes": attributes}}
+    answer = speaker.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
+    return bool(answer["status"].get("allowed", False))

@@ -121,13 +121,16 @@ class Api:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _away(f"GET {path}", error) from error
         finally:
-            response.close()
+            _drop(response)
 
     async def close(self) -> None:
         """Close the connections."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+            # What was broken off just now is gone after the loop's next round.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
     async def _once(self, method: str, path: str, query: Query | None, body: object, accept: str) -> bytes:
         import aiohttp
@@ -141,7 +144,7 @@ class Api:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _away(what, error) from error
         finally:
-            response.release()
+            _drop(response)
 
     async def _send(
         self, method: str, path: str, query: Query | None, body: object, accept: str, limits: Any
@@ -198,6 +201,14 @@ class Api:
                 self._client = ApiClient(self._way.configuration)
                 self._logged_in = time.monotonic()
             return self._client
+
+
+def _drop(response: ClientResponse) -> None:
+    """Let go of an answer; where it was not read to its end, of its connection too, without the goodbye of TLS."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 def _away(what: str, error: Exception) -> RetryableError:

@@ -79,8 +79,9 @@ class Api:
         body: object = None,
         accept: str = "application/json",
         patience_s: float | None = None,
+        warnings: list[str] | None = None,
     ) -> bytes:
-        """The answer's body.
+        """The answer's body. warnings: receives what the API server warns of.
 
         Raises Refused, RetryableError (it may or may not have been done; patience is spent) or ConfigError.
         """
@@ -89,7 +90,7 @@ class Api:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                return await self._once(method, path, query, body, accept)
+                return await self._once(method, path, query, body, accept, warnings)
             except RetryableError as error:
                 now = self._clock.monotonic()
                 give_up = now + patience_s if give_up is None else give_up
@@ -132,7 +133,9 @@ class Api:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 
-    async def _once(self, method: str, path: str, query: Query | None, body: object, accept: str) -> bytes:
+    async def _once(
+        self, method: str, path: str, query: Query | None, body: object, accept: str, warnings: list[str] | None
+    ) -> bytes:
         import aiohttp
 
         what = f"{method} {path}"
@@ -140,6 +143,8 @@ class Api:
         try:
             if response.status >= _ERRORS_FROM:
                 raise await self._error(response, what)
+            if warnings is not None:
+                warnings += response.headers.getall("Warning", [])
             return await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _away(what, error) from error

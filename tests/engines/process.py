@@ -131,3 +131,17 @@ class EngineProcess:
                 if pipe is not None:
                     pipe.close()
         self._pid = None
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and has not ended: one whose parent has not looked yet has."""
+    if Path("/proc/self/stat").exists():
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.kubernetes import binaries
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, condition, container, job, shell, terminated, until
 from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.rest import ApiError, Rest
+from tests.engines.process import alive
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -21,8 +23,6 @@ def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
 
 
 def test_the_server_is_the_version_that_go_mod_names(kube_cluster: Cluster) -> None:
-    from tests.engines.kubernetes import binaries
-
     told = kube_cluster.kubectl("version")
     assert told.count(binaries.version()) == 2
 
@@ -67,7 +67,7 @@ def test_values_come_from_the_manifest_config_maps_secrets_and_the_pod(namespace
         {"name": "SPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         {"name": "CA_PATH", "value": "/etc/kafka/ca.crt"},
     ]
-    script = 'echo "$PLAIN $COMPOSED $PASSWORD $POD $SPACE $COLOUR"; cat "$CA_PATH" /etc/kafka/password'
+    script = 'echo "$PLAIN $COMPOSED $PASSWORD $POD $SPACE $COLOUR"; cat "$CA_PATH" /etc/kafka/password; echo'
     main = shell(
         script,
         env=environment,
@@ -79,7 +79,7 @@ def test_values_come_from_the_manifest_config_maps_secrets_and_the_pod(namespace
     assert namespace.ended("values") == "Complete"
     pod = namespace.pod("values")
     composed = "one-$(UNKNOWN)-$(PLAIN)"
-    assert namespace.log(pod) == f"one {composed} hush {pod['metadata']['name']} {name} blue\na certificatehush"
+    assert namespace.log(pod) == f"one {composed} hush {pod['metadata']['name']} {name} blue\na certificatehush\n"
 
 
 def test_containers_share_an_empty_dir_and_init_containers_come_first(namespace: Namespace) -> None:
@@ -131,15 +131,16 @@ def test_a_deleted_job_has_its_process_told_and_waited_for(namespace: Namespace,
 
 def test_a_process_that_does_not_listen_is_killed_after_its_grace(namespace: Namespace, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    # What it has started ends with it.
-    script = f"trap '' TERM; sleep 600 & echo $$ $! > {pids}; while :; do sleep 0.05; done"
+    # What it has started ends with it. (Kubernetes makes one dollar sign of two.)
+    script = f"trap '' TERM; sleep 600 & echo $$$$ $! > {pids}; while :; do sleep 0.05; done"
     namespace.create(job("deaf", shell(script), pod={"terminationGracePeriodSeconds": 1}))
     namespace.running("deaf")
     until("it has started", lambda: pids.exists() and pids.read_text().endswith("\n"))
     namespace.delete("deaf")
     until("the pod is gone", lambda: not namespace.pods("deaf"))
-    for pid in pids.read_text().split():
-        assert not _alive(int(pid))
+    found = [int(pid) for pid in pids.read_text().split()]
+    assert len(found) == 2
+    until("both have ended", lambda: not any(map(alive, found)))
 
 
 def test_a_job_past_its_deadline_is_ended(namespace: Namespace) -> None:
@@ -314,14 +315,6 @@ def test_strict_validation_refuses_a_field_that_is_not_known(kube_cluster: Clust
         namespace.rest.request(
             "POST", f"/apis/batch/v1/namespaces/{namespace.name}/jobs?fieldValidation=Strict&dryRun=All", manifest
         )
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_every_part_listens_on_loopback_only(kube_cluster: Cluster) -> None:

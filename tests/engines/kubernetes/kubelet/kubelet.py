@@ -100,7 +100,10 @@ class Kubelet:
 
     def _see_node(self, change: str, thing: Object) -> None:
         node = self._nodes.get(thing["metadata"]["name"])
-        if node is None or change == "DELETED":
+        if node is None:
+            return
+        if change == "DELETED":
+            node.forgotten()
             return
         wanted = faults.annotation(thing, faults.LOST)
         if wanted == node.lost:

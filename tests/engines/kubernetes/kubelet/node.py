@@ -28,37 +28,40 @@ class Node:
         self._plan = plan
         self._node = node
         self._api = api
+        self._registered = False
 
     async def run(self) -> None:
         """Register it and renew its lease, for ever."""
-        registered = False
         while True:
             await self.online.wait()
             try:
-                if not registered:
+                if not self._registered:
                     await self._register()
-                    registered = True
+                    self._registered = True
                 await self._renew()
             except (ApiError, *UNREACHABLE) as error:
-                # Whoever deleted it or its lease gets another.
-                registered = False
+                self.forgotten()
                 _log.info("node %s: %s", self.name, error)
             await asyncio.sleep(self._plan.heartbeat_s)
 
-    async def report(self) -> None:
-        """Say how it is. Raises ApiError, or one of `api.UNREACHABLE`."""
-        await self._api.request(
-            "PATCH", f"/api/v1/nodes/{self.name}/status", {"status": self._status()}, kind=STRATEGIC
-        )
+    def forgotten(self) -> None:
+        """Whoever deleted it or its lease gets another."""
+        self._registered = False
 
-    async def _register(self) -> None:
+    async def report(self) -> None:
+        """Say what it is and how. Raises ApiError, or one of `api.UNREACHABLE`."""
         labels = {
             "kubernetes.io/hostname": self.name,
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": "amd64",
             **self._node.labels,
         }
-        await self._create("/api/v1/nodes", {"metadata": {"name": self.name, "labels": labels}})
+        path = f"/api/v1/nodes/{self.name}"
+        await self._api.request("PATCH", path, {"metadata": {"labels": labels}}, kind=MERGE)
+        await self._api.request("PATCH", f"{path}/status", {"status": self._status()}, kind=STRATEGIC)
+
+    async def _register(self) -> None:
+        await self._create("/api/v1/nodes", {"metadata": {"name": self.name}})
         lease = {
             "metadata": {"name": self.name, "namespace": "kube-node-lease"},
             "spec": {"holderIdentity": self.name, "leaseDurationSeconds": _LEASE_S},

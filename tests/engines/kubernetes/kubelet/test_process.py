@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from tests.engines.kubernetes.kubelet.logs import last_words
 from tests.engines.kubernetes.kubelet.process import Nothing, Process
 from tests.engines.kubernetes.kubelet.reaper import MARK, Reaper
+from tests.engines.process import alive
 
 _LIMIT_S = 30.0
 
@@ -56,7 +56,7 @@ async def test_sigterm_goes_to_the_first_process(tmp_path: Path, reaper: Reaper)
 async def test_what_a_process_leaves_behind_ends_with_it(tmp_path: Path, reaper: Reaper) -> None:
     process = _start("sleep 600 & echo $!", tmp_path, reaper)
     assert await _ended(process) == 0
-    await _until(lambda: not _alive(int(last_words(tmp_path / "0.log"))))
+    await _until(lambda: not alive(int(last_words(tmp_path / "0.log"))))
 
 
 async def test_when_the_kubelet_is_gone_everything_it_started_ends(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_when_the_kubelet_is_gone_everything_it_started_ends(tmp_path: Pat
     await _until(lambda: last_words(tmp_path / "0.log") != "")
     reaper.close()
     assert await _ended(process) == 128 + signal.SIGKILL
-    await _until(lambda: not _alive(int(last_words(tmp_path / "0.log"))))
+    await _until(lambda: not alive(int(last_words(tmp_path / "0.log"))))
 
 
 async def test_nothing_ends_as_pause_does() -> None:
@@ -85,9 +85,3 @@ async def _until(holds: object) -> None:
     while not holds():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
-
-
-def _alive(pid: int) -> bool:
-    # A zombie whose parent is slow has ended too.
-    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, timeout=10)
-    return told.stdout.strip() != "" and not told.stdout.strip().startswith("Z")

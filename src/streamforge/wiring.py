@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.examining import Examiner
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.observing import Observer, Silent
@@ -206,6 +207,13 @@ def make_template(
         deadline_s=kubernetes.deadline_seconds,
         ttl_s=kubernetes.ttl_seconds,
     )
+
+
+def make_examiner(settings: DataSettings, kubernetes: KubernetesSettings) -> Examiner:
+    """What tells whether Jobs could be run in the cluster that the settings name."""
+    from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
+
+    return KubernetesExaminer(_access(kubernetes), make_template(settings, kubernetes))
 
 
 def _access(kubernetes: KubernetesSettings) -> Access:

@@ -41,6 +41,7 @@ async def own_manager(
     data: Path,
     *,
     exchange: str | None = None,
+    launcher: str | None = None,
     lock: bool = True,
     reconcile: bool = True,
     advertise: bool = True,
@@ -59,6 +60,7 @@ async def own_manager(
     from streamforge.manager.settings import load_manager
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.observing import Silent
+    from streamforge_utils.runtime.kubernetes import LAUNCHER
     from streamforge_utils.runtime.settings import DataSettings
 
     folder = wiring.make_data_directory(DataSettings(data_dir=data))
@@ -82,6 +84,8 @@ async def own_manager(
             **(overrides or {}),
         }
         environ.pop("STREAMFORGE_EXCHANGE_URL", None)
+        if launcher is not None:
+            environ[LAUNCHER] = launcher
         if urls is not None:
             environ["STREAMFORGE_EXCHANGE_URL"] = ",".join(urls)
         settings: ManagerSettings = load_manager(environ)

@@ -226,9 +226,7 @@ class LauncherSettings(msgspec.Struct, frozen=True, kw_only=True):
         """What does not go together, each with the variable to change."""
         found = []
         if self.kubernetes.namespace and self.kind is None:
-            found.append(
-                f"K8S_NAMESPACE is set, but {LAUNCHER} is not: set it to {KUBERNETES} for workers there, or {PROCESS}"
-            )
+            found.append(f"K8S_NAMESPACE is set, but {LAUNCHER} is not: set it to {KUBERNETES} to run workers there")
         settings = self.kubernetes
         found += [
             f"STREAMFORGE_K8S_NODE_SELECTOR: {pair.name}={pair.value} is no label of a node"

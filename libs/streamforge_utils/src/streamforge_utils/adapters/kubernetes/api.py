@@ -79,8 +79,9 @@ class Api:
         body: object = None,
         accept: str = "application/json",
         patience_s: float | None = None,
+        warnings: list[str] | None = None,
     ) -> bytes:
-        """The answer's body.
+        """The answer's body. warnings: receives what the API server warns of.
 
         Raises Refused, RetryableError (it may or may not have been done; patience is spent) or ConfigError.
         """
@@ -89,7 +90,7 @@ class Api:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                return await self._once(method, path, query, body, accept)
+                return await self._once(method, path, query, body, accept, warnings)
             except RetryableError as error:
                 now = self._clock.monotonic()
                 give_up = now + patience_s if give_up is None else give_up
@@ -121,15 +122,20 @@ class Api:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _away(f"GET {path}", error) from error
         finally:
-            response.close()
+            _drop(response)
 
     async def close(self) -> None:
         """Close the connections."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+            # What was broken off just now is gone after the loop's next round.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
-    async def _once(self, method: str, path: str, query: Query | None, body: object, accept: str) -> bytes:
+    async def _once(
+        self, method: str, path: str, query: Query | None, body: object, accept: str, warnings: list[str] | None
+    ) -> bytes:
         import aiohttp
 
         what = f"{method} {path}"
@@ -137,11 +143,13 @@ class Api:
         try:
             if response.status >= _ERRORS_FROM:
                 raise await self._error(response, what)
+            if warnings is not None:
+                warnings += response.headers.getall("Warning", [])
             return await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _away(what, error) from error
         finally:
-            response.release()
+            _drop(response)
 
     async def _send(
         self, method: str, path: str, query: Query | None, body: object, accept: str, limits: Any
@@ -198,6 +206,14 @@ class Api:
                 self._client = ApiClient(self._way.configuration)
                 self._logged_in = time.monotonic()
             return self._client
+
+
+def _drop(response: ClientResponse) -> None:
+    """Let go of an answer; where it was not read to its end, of its connection too, without the goodbye of TLS."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 def _away(what: str, error: Exception) -> RetryableError:

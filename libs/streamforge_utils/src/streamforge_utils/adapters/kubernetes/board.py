@@ -21,10 +21,10 @@ _FORGOTTEN: Final = 10_000
 class Entry:
     """One job.
 
-    job: its Kubernetes Job as last seen. gone: that was deleted. pods: those there are, by uid. last: the last pod
-    that went, in its last state. stopped: we were asked to end it. waited: why it has not begun. log: its last lines,
-    fetched while it was being deleted. since: when it became known, monotonic seconds. kept: its start is remembered.
-    ended: the job as it ended; over is set then.
+    job: its Kubernetes Job as last seen. gone: that was deleted. looked_up: whether it is still remembered was asked
+    then. pods: those there are, by uid. last: the last pod that went, in its last state. stopped: we were asked to end
+    it. waited: why it has not begun. log: its last lines, fetched while it was being deleted. since: when it became
+    known, monotonic seconds. kept: its start is remembered. ended: the job as it ended; over is set then.
     """
 
     __slots__ = (
@@ -35,6 +35,7 @@ class Entry:
         "kept",
         "last",
         "log",
+        "looked_up",
         "name",
         "over",
         "pods",
@@ -58,6 +59,7 @@ class Entry:
         self.since = since
         self.job: JobObject | None = None
         self.gone = False
+        self.looked_up = False
         self.kept = False
         self.pods: dict[str, PodObject] = {}
         self.last: PodObject | None = None

@@ -7,6 +7,7 @@ is told of it, so it is known when the Job and its pods are long gone, and to a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Coroutine, Mapping, Sequence
@@ -48,7 +49,7 @@ _ASK_AGAIN_S: Final = 1.0
 _SHORT_S: Final = 3.0
 """Patience for what is nice to know: a log, an event."""
 
-_LOG_LINES, _LOG_BYTES = 40, 8192
+_LOG_LINES, _LOG_BYTES = 40, 262_144
 _ASKING = 8
 _NOT_FOUND, _CONFLICT = 404, 409
 
@@ -136,12 +137,13 @@ class KubernetesLauncher:
             return
         if entry.ended is None:
             raise ConflictError(f"job {name} runs: stop it first")
+        # First, so that whoever sees the Job go can tell that it is not remembered any more.
+        await self._memory.forget(name)
         give_up = self._clock.monotonic() + GONE_WITHIN_S
         while not await self._delete_job(entry):
             if self._clock.monotonic() >= give_up:
                 raise RetryableError(f"job {name} was deleted, but its Job is still there; try again")
             await self._clock.sleep(0.1)
-        await self._memory.forget(name)
         self._board.drop(entry)
 
     async def close(self) -> None:
@@ -179,7 +181,8 @@ class KubernetesLauncher:
                 self._begin(work, f"kubernetes {name}")
             self._mirrors = (jobs, pods)
             for entry in list(self._board.entries.values()):
-                self._touched(entry)
+                if entry.ended is None:
+                    self._touched(entry)
 
     def _is_open(self) -> bool:
         return self._mirrors is not None
@@ -224,10 +227,15 @@ class KubernetesLauncher:
     # Ending
 
     def _touched(self, entry: Entry) -> None:
-        if self._mirrors is None or entry.settling is not None:
+        if self._mirrors is None:
             return
         if entry.ended is not None:
             self._end_latecomers(entry)
+            if entry.gone and not entry.looked_up:
+                entry.looked_up = True
+                self._begin(self._forget_with_others(entry), f"is {entry.name} remembered")
+        elif entry.settling is not None:
+            return
         elif entry.is_over():
             entry.settling = self._begin(self._settle(entry), f"settle {entry.name}")
         elif not entry.has_begun():
@@ -240,6 +248,12 @@ class KubernetesLauncher:
         for pod in entry.living():
             if pod.metadata.deletion_timestamp is None:
                 self._begin(self._quietly(self._delete_pod(entry, pod, 1)), f"late pod of {entry.name}")
+
+    async def _forget_with_others(self, entry: Entry) -> None:
+        """Its Job is gone: because its time was over, or because another launcher forgot it."""
+        with contextlib.suppress(StreamForgeError):
+            if await self._memory.find(entry.name) is None:
+                self._board.drop(entry)
 
     async def _settle(self, entry: Entry) -> None:
         """Find out how it ended, remember it, and only then tell."""

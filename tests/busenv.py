@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import storeenv
+
 _chosen: dict[str, str] = {}
 
 
@@ -32,8 +34,8 @@ def embedded() -> bool:
 
 
 def patience(seconds: float) -> float:
-    """How long to wait, on this bus, for what is to be there within `seconds` on the embedded one."""
-    return seconds if embedded() else 2 * seconds
+    """How long to wait, on this bus and this store, for what is to be there within `seconds` on the embedded ones."""
+    return seconds if embedded() and storeenv.embedded() else 2 * seconds
 
 
 def environment(data: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from tests import busenv
+from tests import busenv, storeenv
 from tests.chaos import processes
 
 UP_WITHIN_S = 30.0
@@ -48,6 +48,7 @@ class ManagerKeeper:
             "STREAMFORGE_METRICS_PORT": "0",
             "PYTHONFAULTHANDLER": "1",
             **busenv.environment(data),
+            **storeenv.environment(data),
             **environment,
         }
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.model.timeranges import format_ms
+from tests import storeenv
 from tests.chaos import processes
 from tests.chaos.rig import Api, ManagerKeeper
 from tests.chaos.verdict import assert_covered, assert_history, assert_rows
@@ -57,7 +57,7 @@ async def check_workflows(
 ) -> int:
     """All of them are finished, proven, and hold what the exchange has; each attempt spoke as it should. The rows."""
     rows = 0
-    store = EmbeddedStore(keeper.data / "store")
+    store = storeenv.make_store(keeper.data)
     try:
         for queue_id, workflow in workflows.items():
             assert_covered(workflow, await api.ask("GET", f"/queues/{queue_id}/coverage"))

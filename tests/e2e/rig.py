@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tests import busenv
+from tests import busenv, storeenv
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -135,13 +135,14 @@ class Manager:
         self._environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("STREAMFORGE_", "BINANCE_", "KAFKA_", "QUEUE_"))
+            if not name.startswith(("STREAMFORGE_", "BINANCE_", "KAFKA_", "ARANGO_", "QUEUE_"))
         } | {
             "STREAMFORGE_DATA_DIR": str(data),
             "STREAMFORGE_EXCHANGE_URL": exchange_url,
             "STREAMFORGE_PORT": "0",
             "STREAMFORGE_METRICS_PORT": "0",
             **busenv.environment(data),
+            **storeenv.environment(data),
             **IMPATIENT,
             **(settings or {}),
         }

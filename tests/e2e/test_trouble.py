@@ -14,7 +14,7 @@ from streamforge import wiring
 from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.launcher import JobSpec
-from tests import busenv
+from tests import busenv, storeenv
 from tests.e2e import bus, rig
 
 LOADER, SINK = "loader-api-candles", "arango-candles"
@@ -146,7 +146,7 @@ def test_a_job_that_belongs_to_no_workflow_is_ended(manager: rig.Manager) -> Non
     )
 
     async def start() -> None:
-        launcher = wiring.make_launcher(bus.settings(manager.data), environment=busenv.environment(manager.data))
+        launcher = wiring.make_launcher(bus.settings(manager.data), environment=_world(manager.data))
         await launcher.start(spec)
         await launcher.close()
 
@@ -193,7 +193,8 @@ def test_retention_removes_the_topics_of_ended_workflows(quiet: rig.Exchange, tm
         assert {topic, dlq} <= set(bus.topics(manager.data))
         rig.eventually(lambda: True if topic not in bus.topics(manager.data) else None, "the topic is gone", 10)
         assert dlq in bus.topics(manager.data)
-        assert not list((manager.data / "jobs").glob("*"))
+        jobs = manager.data / "jobs"
+        rig.eventually(lambda: None if list(jobs.glob("*")) else True, "the jobs are forgotten", 10)
         rig.eventually(lambda: True if dlq not in bus.topics(manager.data) else None, "the DLQ is gone", 10)
         assert manager.show(workflow["queue_id"])["status"] == "finished"
         assert len(manager.csv(workflow["collection"])) == 25
@@ -223,3 +224,8 @@ def _assert_exact(exchange: rig.Exchange, manager: rig.Manager, workflow: rig.Js
     rows = exchange.oracle(workflow["symbol"], "1m", START_MS, END_MS)
     assert len(rows) == 28_800
     assert manager.csv(workflow["collection"]) == rig.expected_csv(workflow["symbol"], "1m", rows)
+
+
+def _world(data: Path) -> dict[str, str]:
+    """What a worker is told of bus and store."""
+    return busenv.environment(data) | storeenv.environment(data)

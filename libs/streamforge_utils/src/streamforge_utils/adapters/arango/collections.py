@@ -74,11 +74,11 @@ class Catalogue:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._known: set[str] = set()
+        self._known: dict[str, int] = {}
 
     async def ensure(self, name: str, kind: Kind) -> None:
         """Return once there is a collection of this kind, made by whom ever. Raises ConfigError if it is of another."""
-        if name in self._known:
+        if self._known.get(name) == kind.type:
             return
         for _ in range(_ROUNDS):
             about = await self._about(name)
@@ -95,13 +95,13 @@ class Catalogue:
                     "choose another name (COLLECTION_NAME, or `collection_name` of the request), or drop it"
                 )
             if await self._indexed(name, kind):
-                self._known.add(name)
+                self._known[name] = kind.type
                 return
         raise RetryableError(f"the collection {name} is dropped again and again by another process; try again")
 
     def forget(self, name: str) -> None:
         """The collection was seen to be missing."""
-        self._known.discard(name)
+        self._known.pop(name, None)
 
     async def names(self) -> list[str]:
         """Collections of records, sorted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import ssl
 from collections.abc import Callable, Collection, Mapping
@@ -24,6 +25,7 @@ CONNECTIONS = 8
 CONNECT_S = 3.0
 ANSWER_S = 30.0
 """Within which one answer is to be there; a batch of 4 MiB takes a busy server a second."""
+AT_ONCE_BYTES = 1024 * 1024
 LARGEST_ANSWER = 256 * 1024 * 1024
 
 
@@ -176,9 +178,11 @@ class Transport:
             raise PermanentError("the store is closed")
         if self._session is None:
             self._session = self._new_session()
+        # What is large goes out piece by piece, so that other tasks have their turn; its length is sent all the same.
+        data = io.BytesIO(body) if body is not None and len(body) > AT_ONCE_BYTES else body
         try:
             async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method, url, data=data, headers=headers, allow_redirects=False
             ) as response:
                 found = await _read(response)
                 self._met = True

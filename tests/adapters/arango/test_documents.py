@@ -1,0 +1,155 @@
+"""Documents on ArangoDB beside the contract: first use, what a server refuses, versions of foreign documents."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from streamforge_utils.adapters.arango import bodies
+from streamforge_utils.adapters.arango.store import ArangoStore
+from streamforge_utils.model.errors import ConfigError, PermanentError
+from streamforge_utils.ports.store import Document, Edge, Outcome
+from tests.adapters.arango.conftest import DATABASE, PASSWORD, MakeStore
+from tests.doubles.arangodb.double import ArangoDouble
+
+STORED, UNCHANGED, STALE, REFUSED = Outcome.STORED, Outcome.UNCHANGED, Outcome.STALE, Outcome.REFUSED
+
+
+async def ask(double: ArangoDouble, method: str, path: str, body: object) -> None:
+    """A request of another client."""
+    headers = {"Authorization": aiohttp.encode_basic_auth("root", PASSWORD)}
+    url = f"{double.url}/_db/{DATABASE}{path}"
+    async with aiohttp.ClientSession(headers=headers) as session, session.request(method, url, json=body) as answer:
+        assert answer.ok, await answer.text()
+
+
+def outcome(answers: object) -> list[Outcome]:
+    return [answer.outcome for answer in answers]  # type: ignore[attr-defined]
+
+
+async def test_many_make_a_collection_on_first_use_and_it_is_made_once(make: MakeStore, double: ArangoDouble) -> None:
+    stores = [make() for _ in range(6)]
+    answers = await asyncio.gather(
+        *(store.upsert("candles", [Document(f"k{number}", 1, b"{}")]) for number, store in enumerate(stores))
+    )
+    assert [outcome(one) for one in answers] == [[STORED]] * 6
+    assert await stores[0].count("candles") == 6
+    made = double.server.databases[DATABASE].collections["candles"]
+    assert made.facts["schema"]["level"] == "strict"
+    assert sorted(index.facts["type"] for index in made.indexes) == ["persistent", "primary"]
+
+
+async def test_the_schema_keeps_foreign_writers_to_the_version(store: ArangoStore, double: ArangoDouble) -> None:
+    await store.upsert("candles", [Document("a", 1, b"{}")])
+    collection = double.server.databases[DATABASE].collections["candles"]
+    rule = collection.facts["schema"]["rule"]
+    assert rule["required"] == ["_version"]
+
+
+async def test_a_collection_of_another_type_is_named(store: ArangoStore) -> None:
+    await store.link("relations", [Edge("x/a", "x/b")])
+    with pytest.raises(ConfigError, match=r"collection relations is one of edges.*COLLECTION_NAME"):
+        await store.upsert("relations", [Document("a", 1, b"{}")])
+    await store.upsert("candles", [Document("a", 1, b"{}")])
+    with pytest.raises(ConfigError, match="collection candles is one of documents"):
+        await store.link("candles", [Edge("x/a", "x/b")])
+
+
+async def test_the_states_are_no_collection_of_records(store: ArangoStore) -> None:
+    await store.put("workflow", "a", b"1", expected=None)
+    assert list(await store.names()) == []
+    for use in (store.upsert("streamforge_states", [Document("a", 1, b"{}")]), store.drop("streamforge_states")):
+        with pytest.raises(PermanentError, match="StreamForge's own"):
+            await use
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1},{"_key":"smuggled"}',
+        b'{"a":1}{"b":2}',
+        b"{x}",
+        b'{"a":NaN}',
+        b'{"a":"\xff"}',
+        b'{"_key":"other"}',
+        b'{"\\u005fkey":"other"}',
+        b'{"_rev":"x"}',
+        b'{"a":1,"_version":99}',
+    ],
+)
+async def test_a_body_that_would_say_something_else_there_is_refused(store: ArangoStore, body: bytes) -> None:
+    good = Document("good", 1, b'{"text": "_key \\u00e9"}')
+    answers = await store.upsert("candles", [good, Document("bad", 1, body), Document("c", 1, b"{ }")])
+    assert outcome(answers) == [STORED, REFUSED, STORED]
+    assert "'bad'" in answers[1].reason
+    assert list(await store.keys("candles")) == ["c", "good"]
+    assert json.loads((await store.read("candles"))[1].body) == {"text": "_key é"}
+
+
+async def test_what_only_the_server_finds_is_refused_alone(store: ArangoStore) -> None:
+    """A number that no double holds: the server refuses the whole request, not the document."""
+    documents = [Document(f"k{number}", 1, b'{"a":%s}' % (b"1e999" if number == 5 else b"1")) for number in range(9)]
+    answers = await store.upsert("candles", documents)
+    assert [n for n, answer in enumerate(answers) if answer.outcome is REFUSED] == [5]
+    assert "'k5'" in answers[5].reason
+    assert await store.count("candles") == 8
+
+
+async def test_of_one_moment_the_later_word_counts(store: ArangoStore) -> None:
+    """As in the embedded store: records of a producer that knows no versions can be corrected."""
+    for said, expected in ((b'{"v":1}', STORED), (b'{"v":2}', STORED), (b'{"v":2}', UNCHANGED)):
+        assert outcome(await store.upsert("candles", [Document("k", 0, said)])) == [expected]
+    assert [d.body for d in await store.read("candles")] == [b'{"v":2}']
+
+
+async def test_a_document_of_the_first_generation_has_version_0(store: ArangoStore, double: ArangoDouble) -> None:
+    await ask(double, "POST", "/_api/collection", {"name": "old"})
+    await ask(double, "POST", "/_api/document/old", {"_key": "k", "v": 1})
+    assert [(d.key, d.version, json.loads(d.body)) for d in await store.read("old")] == [("k", 0, {"v": 1})]
+    assert outcome(await store.upsert("old", [Document("k", 5, b'{"v":1}')])) == [UNCHANGED]
+    assert [(d.key, d.version) for d in await store.read("old")] == [("k", 5)]
+
+
+async def test_large_batches_are_cut_and_nothing_is_lost(store: ArangoStore, double: ArangoDouble) -> None:
+    body = b'{"text":"' + b"x" * 1_000_000 + b'"}'
+    documents = [Document(f"k{number}", 1, body) for number in range(10)]
+    assert outcome(await store.upsert("candles", documents)) == [STORED] * 10
+    assert await store.count("candles") == 10
+    sent = sum(number for name, number in double.misbehaviour.requests.items() if name.startswith("POST"))
+    assert sent >= 3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cuts"),
+    [
+        ([10], [(0, 1)]),
+        ([bodies.CHUNK_BYTES - 10, 5, 10], [(0, 2), (2, 3)]),
+        ([bodies.CHUNK_BYTES * 2, 1], [(0, 1), (1, 2)]),
+        ([1] * (bodies.CHUNK_DOCUMENTS + 1), [(0, bodies.CHUNK_DOCUMENTS), (bodies.CHUNK_DOCUMENTS, 10_001)]),
+    ],
+)
+def test_no_request_is_larger_than_the_limit_but_for_one_large_document(
+    sizes: list[int], cuts: list[tuple[int, int]]
+) -> None:
+    assert list(bodies.chunks([b"x" * size for size in sizes])) == cuts
+
+
+async def test_edges_make_up_a_named_graph_that_a_dropped_collection_leaves(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.upsert("coins", [Document("btc", 1, b"{}"), Document("eth", 1, b"{}")])
+    await store.link("trades_with", [Edge("coins/btc", "coins/eth"), Edge("coins/btc", "places/binance")])
+    graph = double.server.databases[DATABASE].collections["_graphs"]
+    (found,) = list(graph.scan())
+    (definition,) = found["edgeDefinitions"]
+    assert (definition["collection"], definition["from"], definition["to"]) == (
+        "trades_with",
+        ["coins"],
+        ["coins", "places"],
+    )
+    await store.drop("places")
+    await store.drop("coins")
+    assert list(await store.names()) == []

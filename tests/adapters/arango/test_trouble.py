@@ -1,0 +1,176 @@
+"""What servers do under load and in trouble: it is tried again, and what was done is done once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from streamforge_utils.adapters.arango.store import ArangoStore
+from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
+from streamforge_utils.ports.store import Document, Outcome
+from tests.adapters.arango.conftest import IMPATIENT, PASSWORD
+from tests.doubles.arangodb.double import ArangoDouble
+from tests.doubles.arangodb.misbehaviour import Fault
+from tests.doubles.observer import RecordingObserver
+
+PASSING = [
+    "queue-full",
+    "queue-time",
+    "conflict",
+    "lock-timeout",
+    "resource-limit",
+    "not-leader",
+    "leader-challenge",
+    "leader-resigned",
+    "cluster-timeout",
+    "maintenance",
+    "shutdown",
+    "write-concern",
+    "cut-before",
+    "cut-after",
+]
+WRITES = "_api/(document|cursor)"
+
+
+def documents(*keys: str, version: int = 1) -> list[Document]:
+    return [Document(key, version, b'{"content": %d}' % version) for key in keys]
+
+
+async def contents(store: ArangoStore) -> dict[str, tuple[int, object]]:
+    return {d.key: (d.version, json.loads(d.body)) for d in await store.read("candles")}
+
+
+@pytest.mark.parametrize("kind", PASSING)
+async def test_documents_are_stored_once_in_spite_of(
+    kind: str, store: ArangoStore, double: ArangoDouble, observer: RecordingObserver
+) -> None:
+    await store.upsert("candles", documents("a"))
+    fault = double.misbehaviour.add(Fault(kind=kind, method="POST", path=WRITES, times=2))
+    answers = await store.upsert("candles", documents("a", "b", "c", version=2))
+    assert fault.hit == 2
+    assert {answer.outcome for answer in answers} <= {Outcome.STORED, Outcome.UNCHANGED}
+    assert await contents(store) == {key: (2, {"content": 2}) for key in "abc"}
+    assert sum(number for name, number in observer.counts.items() if name.startswith("store_retries_total")) == 2
+    assert observer.waits[-1] == (None, None)
+
+
+@pytest.mark.parametrize("number", [4, 1200, 1457, 503])
+async def test_a_failure_after_the_write_leaves_it_written_once(
+    number: int, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.connect()
+    double.misbehaviour.add(Fault(kind="error-after", number=number, method="POST", path=WRITES, times=1))
+    await store.upsert("candles", documents("a", "b"))
+    assert await contents(store) == {key: (1, {"content": 1}) for key in "ab"}
+
+
+@pytest.mark.parametrize("kind", PASSING)
+async def test_a_state_is_changed_once_in_spite_of(kind: str, store: ArangoStore, double: ArangoDouble) -> None:
+    """A change that was made although its answer got lost is no conflict with itself."""
+    first = state = await store.put("workflow", "warm", b"0", expected=None)
+    for method, path in (("POST", "_api/document"), ("PATCH", "_api/document"), ("DELETE", "_api/document")):
+        double.misbehaviour.clear()
+        fault = double.misbehaviour.add(Fault(kind=kind, method=method, path=path, times=1))
+        if method == "POST":
+            state = await store.put("workflow", "a", b"1", expected=None, labels={"s": "x"}, created_ms=7)
+            assert (state.body, state.labels, state.created_ms) == (b"1", {"s": "x"}, 7)
+        elif method == "PATCH":
+            state = await store.put("workflow", "a", b"2", expected=state.revision)
+            assert (state.body, state.labels, state.created_ms) == (b"2", {"s": "x"}, 7)
+        else:
+            await store.remove("workflow", "a", expected=state.revision)
+        assert fault.hit == 1
+        found = await store.get("workflow", "a")
+        assert found == (None if method == "DELETE" else state)
+    assert await store.find("workflow") == [first]
+
+
+async def test_a_change_by_somebody_else_is_a_conflict_even_if_an_answer_got_lost(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    first = await store.put("workflow", "a", b"1", expected=None)
+    second = await store.put("workflow", "a", b"2", expected=first.revision)
+    double.misbehaviour.add(Fault(kind="cut-after", method="PATCH", times=1))
+    with pytest.raises(ConflictError):
+        await store.put("workflow", "a", b"3", expected=first.revision)
+    with pytest.raises(ConflictError):
+        await store.put("workflow", "a", b"3", expected=None)
+    assert await store.get("workflow", "a") == second
+
+
+async def test_a_batch_of_results_that_got_lost_is_read_again_from_the_beginning(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    keys = [f"k{number:05d}" for number in range(3500)]
+    await store.upsert("candles", documents(*keys))
+    fault = double.misbehaviour.add(Fault(kind="cut-after", method="POST", path=r"_api/cursor/\d+", times=2, skip=1))
+    assert [document.key for document in await store.read("candles", limit=10_000)] == keys
+    assert fault.hit == 2
+    assert double.server.cursors == {} or fault.hit == 2
+
+
+async def test_no_cursor_stays_open(store: ArangoStore, double: ArangoDouble) -> None:
+    keys = [f"k{number:05d}" for number in range(2500)]
+    await store.upsert("candles", documents(*keys))
+    assert len(await store.read("candles", limit=10_000)) == 2500
+    double.misbehaviour.add(Fault(kind="read-only", method="POST", path=r"_api/cursor/\d+"))
+    with pytest.raises(RetryableError):
+        await store.read("candles", limit=10_000)
+    assert double.server.cursors == {}
+
+
+@pytest.mark.parametrize("kind", ["queue-full", "conflict", "cut-before", "maintenance"])
+async def test_trouble_that_lasts_is_told_after_a_few_tries(
+    kind: str, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.upsert("candles", documents("a"))
+    fault = double.misbehaviour.add(Fault(kind=kind, method="POST", path=WRITES))
+    with pytest.raises(RetryableError, match=rf"{double.url}: store in the collection candles: given up after 5 tries"):
+        await store.upsert("candles", documents("b"))
+    assert fault.hit == IMPATIENT.attempts
+    double.misbehaviour.clear()
+    assert set(await contents(store)) == {"a"}
+
+
+async def test_read_only_is_told_with_its_likely_reason(store: ArangoStore, double: ArangoDouble) -> None:
+    await store.upsert("candles", documents("a"))
+    double.misbehaviour.add(Fault(kind="read-only", method="POST", path=WRITES))
+    with pytest.raises(RetryableError, match=r"read-only.*licence.*doctor") as error:
+        await store.upsert("candles", documents("b"))
+    assert error.value.retry_after == 5.0
+
+
+async def test_a_user_who_is_shut_out_meanwhile_is_named(store: ArangoStore, double: ArangoDouble) -> None:
+    await store.upsert("candles", documents("a"))
+    double.misbehaviour.add(Fault(kind="unauthorized"))
+    with pytest.raises(ConfigError, match="ARANGO_USER and ARANGO_PASSWORD") as error:
+        await store.upsert("candles", documents("b"))
+    assert PASSWORD not in str(error.value)
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+@pytest.mark.parametrize("number", [1200, 18, 1429])
+async def test_documents_of_a_batch_that_were_in_the_way_are_sent_again_alone(
+    number: int, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.connect()
+    fault = double.misbehaviour.add(Fault(kind="element", number=number, skip=1, times=3))
+    answers = await store.upsert("candles", documents("a", "b", "c", "d", "e"))
+    assert fault.hit == 3
+    assert [answer.outcome for answer in answers] == [Outcome.STORED] * 5
+    assert set(await contents(store)) == set("abcde")
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+@pytest.mark.parametrize("number", [1210, 1221, 1620, 1233])
+async def test_a_document_at_fault_is_refused_and_the_rest_is_stored(
+    number: int, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.connect()
+    double.misbehaviour.add(Fault(kind="element", number=number, skip=1, times=1))
+    answers = await store.upsert("candles", documents("a", "b", "c"))
+    assert [answer.outcome for answer in answers] == [Outcome.STORED, Outcome.REFUSED, Outcome.STORED]
+    assert "'b'" in answers[1].reason
+    assert str(number) in answers[1].reason
+    assert set(await contents(store)) == {"a", "c"}

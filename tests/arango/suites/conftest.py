@@ -1,0 +1,43 @@
+"""The end-to-end, fault and kill tests once more: managers and workers whose store is ArangoDB.
+
+The tests are those of `tests/e2e` and `tests/chaos`. A module here takes one of them over; if it has `is_sampled`, only
+the tests of which that is true, because for the store the others would say the same once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import storeenv
+from tests.arango.servers import Databases
+from tests.e2e.conftest import exchange, manager, market_data, quiet
+
+__all__ = ["exchange", "manager", "market_data", "quiet"]
+
+LIMIT_S = 120
+"""Of a test that names none: with a first one the server starts."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose, and give what is chosen the time that it needs on a server."""
+    left_out: list[pytest.Item] = []
+    for item in items:
+        if not isinstance(item, pytest.Function) or item.path.parent != Path(__file__).parent:
+            continue
+        if not getattr(item.module, "is_sampled", lambda item: True)(item):
+            left_out.append(item)
+        elif item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LIMIT_S))
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def store_of_managers(databases: Databases) -> Iterator[None]:
+    """Managers that a module here starts use the server; those of other folders, which may follow, do not."""
+    with storeenv.instead(databases):
+        yield

@@ -1,0 +1,10 @@
+"""Series of every kind of name and end, on ArangoDB."""
+
+import pytest
+
+from tests.e2e.test_series import *  # noqa: F403 - every test and fixture of it
+
+
+def is_sampled(item: pytest.Function) -> bool:
+    """Sixteen intervals at once are a load for the machine, not a question to the bus."""
+    return item.originalname != "test_every_interval_is_loaded_exactly_as_the_exchange_has_it"

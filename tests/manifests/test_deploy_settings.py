@@ -9,6 +9,7 @@ import pytest
 from streamforge import workers
 from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
 from streamforge.manager.settings import ManagerSettings, load_manager
+from streamforge_utils.adapters.kubernetes.rights import role_rules
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.settings import WorkerSettings, load_worker
 from tests.manifests.network import Peer, allowed
@@ -102,6 +103,26 @@ def test_a_workers_job_keeps_the_rules_and_holds_no_secret(overlay: str) -> None
     assert pod_of(job)["priorityClassName"] == one_of(objects, "PriorityClass")["metadata"]["name"]
     sources = [source["configMapRef"]["name"] for source in containers(pod_of(job))[0]["envFrom"]]
     assert set(sources) <= {one["metadata"]["name"] for one in of_kind(objects, "ConfigMap")}
+
+
+@EACH
+def test_the_role_gives_the_rights_that_the_launcher_needs_and_no_other(overlay: str) -> None:
+    objects = rendered(overlay)
+    assert rights(one_of(objects, "Role")["rules"]) == rights(role_rules())
+    (subject,) = one_of(objects, "RoleBinding")["subjects"]
+    assert subject == {"kind": "ServiceAccount", "name": "queue-manager", "namespace": "stf"}
+    assert one_of(objects, "ServiceAccount")["metadata"]["name"] == pod_of_manager(objects)["serviceAccountName"]
+    assert not of_kind(objects, "ClusterRole") + of_kind(objects, "ClusterRoleBinding")
+
+
+def rights(rules: list[Json]) -> set[tuple[str, str, str]]:
+    return {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def test_workers_run_on_nodes_of_their_own_in_production_alone() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries, crds
@@ -15,6 +16,7 @@ from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, until
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import ApiError, Object, Rest
+from tests.engines.kubernetes.test_doctor_kubernetes import doctor
 from tests.manifests.rules import faults, pods
 from tests.manifests.schemas import ROOT, schema_errors, schemas_folder
 from tests.manifests.workers import worker_job
@@ -41,11 +43,13 @@ def house(kube_cluster: Cluster) -> Iterator[Cluster]:
     """The cluster with the CRDs, and with what its administrator applies; the namespace goes after the tests."""
     crds.install(kube_cluster, schemas_folder())
     kube_cluster.kubectl("apply", "-k", str(ROOT / "deploy/cluster"))
-    until("the namespace has its ServiceAccount", lambda: _there(kube_cluster, "serviceaccounts/default"))
+    until("the namespace has its ServiceAccount", lambda: _there(kube_cluster, "/serviceaccounts/default"))
     try:
         yield kube_cluster
     finally:
-        kube_cluster.kubectl("delete", "-k", str(ROOT / "deploy/cluster"), "--timeout=55s")
+        kube_cluster.kubectl("delete", "-k", str(ROOT / "deploy/cluster"), "--wait=false")
+        # Others of this session may want one of that name.
+        until("the namespace is gone", lambda: not _there(kube_cluster, ""), limit_s=200)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,12 @@ def deployed(house: Cluster, texts: dict[str, str]) -> Namespace:
 
 
 def _there(cluster: Cluster, path: str) -> bool:
-    cluster.admin.request("GET", f"/api/v1/namespaces/{NAMESPACE}/{path}")
+    try:
+        cluster.admin.request("GET", f"/api/v1/namespaces/{NAMESPACE}{path}")
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
     return True
 
 
@@ -209,6 +218,36 @@ def test_the_shipped_account_may_do_nothing_in_another_namespace(speaker: Rest) 
     for question in ("list jobs.batch", "create jobs.batch", "list pods", "delete pods", "get pods/log"):
         assert may(speaker, question, NAMESPACE)
         assert not may(speaker, question, "default")
+
+
+ROLE = next(one for one in yaml.safe_load_all((ROOT / "deploy/base/role.yaml").read_text()) if one["kind"] == "Role")
+
+
+@pytest.mark.parametrize(
+    "rule", [None, *ROLE["rules"]], ids=lambda rule: "none" if rule is None else rule["resources"][0]
+)
+def test_doctor_names_what_the_role_lacks_without_a_rule(
+    house: Cluster, deployed: Namespace, account: Path, tmp_path: Path, rule: Object | None
+) -> None:
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles/{ROLE['metadata']['name']}"
+
+    def give(rules: list[Object]) -> None:
+        house.admin.request("PATCH", path, {"rules": rules}, kind="application/merge-patch+json")
+
+    give([one for one in ROLE["rules"] if one != rule])
+    try:
+        found = doctor(account, NAMESPACE, tmp_path, STREAMFORGE_K8S_PRIORITY_CLASS="streamforge-worker")
+    finally:
+        give(ROLE["rules"])
+    if rule is None:
+        assert [found[part]["verdict"] for part in ("launcher", "rights", "jobs")] == ["works"] * 3, found
+    else:
+        assert found["rights"]["verdict"] == "fails"
+        (resource,) = rule["resources"]
+        for verb in rule["verbs"]:
+            assert f"may not {verb} {resource}" in found["rights"]["detail"]
+        others = [one["resources"][0] for one in ROLE["rules"] if one != rule]
+        assert not [other for other in others if f" {other}" in found["rights"]["detail"].replace(f" {resource}", "")]
 
 
 def may(speaker: Rest, question: str, namespace: str) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.examining import Examiner
 from streamforge_utils.ports.exchange import Exchange
-from streamforge_utils.ports.launcher import Launcher
+from streamforge_utils.ports.launcher import JobSpec, Launcher
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.runtime.arango import ArangoSettings
@@ -207,6 +209,21 @@ def make_template(
         deadline_s=kubernetes.deadline_seconds,
         ttl_s=kubernetes.ttl_seconds,
     )
+
+
+def make_manifest(
+    spec: JobSpec,
+    settings: DataSettings,
+    kubernetes: KubernetesSettings,
+    *,
+    arguments: tuple[str, ...] = (),
+    pod: bool = False,
+) -> dict[str, Any]:
+    """The manifest of a Job made by hand, or of its pod alone. arguments: for its program. Raises ConfigError."""
+    from streamforge_utils.adapters.kubernetes.manifest import job_manifest, pod_manifest
+
+    template = structs.replace(make_template(settings, kubernetes), arguments=arguments)
+    return pod_manifest(spec, template) if pod else job_manifest(spec, template)
 
 
 def make_examiner(settings: DataSettings, kubernetes: KubernetesSettings) -> Examiner:

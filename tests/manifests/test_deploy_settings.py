@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
+import yaml
 
 from streamforge import workers
 from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
@@ -14,8 +15,8 @@ from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.settings import WorkerSettings, load_worker
 from tests.manifests.network import Peer, allowed
 from tests.manifests.rendering import rendered
-from tests.manifests.rules import Json, containers, faults, of_kind, selected
-from tests.manifests.schemas import schema_errors
+from tests.manifests.rules import Json, containers, faults, of_kind, pods, selected
+from tests.manifests.schemas import ROOT, schema_errors
 from tests.manifests.test_deploy import one_of
 from tests.manifests.workers import PASSWORD, environment, environment_of, worker_job
 from tools import manifests
@@ -53,7 +54,7 @@ def test_every_setting_is_one_that_there_is(overlay: str) -> None:
     objects = rendered(overlay)
     known = {item.name for item in variables(ManagerSettings)} | {TOKENS_FILE, OPERATOR_TOKEN, READER_TOKEN}
     assert environment(objects).keys() <= known
-    worker = one_of(objects, "ConfigMap", "streamforge-worker")["data"]
+    worker = one_of(objects, "ConfigMap", "streamforge-workers")["data"]
     assert worker.keys() <= {item.name for item in variables(WorkerSettings)}
 
 
@@ -90,6 +91,22 @@ def test_a_worker_accepts_what_its_job_gives_it(overlay: str, target: str) -> No
     assert settings.data.kafka.password.reveal() == PASSWORD
     assert settings.data.arango.url == load_manager(environment(objects)).data.arango.url
     assert {found["KAFKA_CA_PATH"], found["STREAMFORGE_ARANGO_CA_PATH"]} <= files(spec, container)
+
+
+@EACH
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "services").glob("*/[jp]o[bd].yaml")), ids=lambda path: path.parent.name
+)
+def test_an_example_that_is_applied_by_hand_finds_what_it_needs(overlay: str, path: Path) -> None:
+    objects = rendered(overlay)
+    ((_, _, spec),) = pods([yaml.safe_load(path.read_text())])
+    (container,) = containers(spec)
+    found = environment_of(container, objects)
+    settings, _ = load_worker(workers.definition(path.parent.name), found)
+    assert settings.data.kafka.user == "user-streamforge"
+    assert settings.metrics_host == "0.0.0.0"
+    named = {found[name] for name in ("KAFKA_CA_PATH", "STREAMFORGE_ARANGO_CA_PATH") if name in found}
+    assert named <= files(spec, container)
 
 
 @EACH

@@ -13,6 +13,7 @@ from typing import Any
 from streamforge.cli.own_manager import HEARTBEAT_S
 from streamforge.cli.reference_cli import cli_page
 from streamforge.cli.reference_http import http_page
+from streamforge.cli.reference_manifests import manifests
 from streamforge.cli.reference_topics import messages_page, topics_page
 
 FOLDER = Path("docs") / "reference"
@@ -28,6 +29,7 @@ def pages(root: Path) -> dict[Path, str]:
     found[FOLDER / "messages.md"] = NOTE + messages_page(schemas())
     found[FOLDER / "topics.md"] = NOTE + topics_page(asyncapi())
     found[FOLDER / "http-api.md"] = NOTE + http_page(openapi())
+    found |= dict(manifests())
     for name, schema in schemas().items():
         found[FOLDER / "schemas" / f"{name}.json"] = _json(schema)
     for target, table in environments():
@@ -81,7 +83,8 @@ def settings_page() -> str:
         "# Settings",
         "Settings are environment variables, read once at the start. A missing or bad value ends the start with exit "
         "code 2 and is named. With `KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, with `ARANGO_URL` "
-        "ArangoDB is the store; what is not named is the embedded one, as the launcher always is.",
+        "ArangoDB is the store; what is not named is the embedded one. Workers are processes of this machine, or Jobs "
+        "of a Kubernetes cluster (`STREAMFORGE_LAUNCHER`).",
         "## streamforge",
         _COMMAND_LINE,
         "A manager that a command runs for itself reads the variables of `queue-manager` below, except "

@@ -82,6 +82,22 @@ def test_values_come_from_the_manifest_config_maps_secrets_and_the_pod(namespace
     assert namespace.log(pod) == f"one {composed} hush {pod['metadata']['name']} {name} blue\na certificatehush\n"
 
 
+def test_volumes_are_also_where_the_manifest_mounts_them(namespace: Namespace) -> None:
+    secret = {"metadata": {"name": "keys"}, "stringData": {"word": "hush"}}
+    namespace.rest.request("POST", f"{namespace.path}/secrets", secret)
+    # Written so that nothing in the command line is a path to rewrite.
+    script = 'for folder in /etc/"streamforge-test"/keys /var/run/"secrets"/test; do cat $folder/word; echo; done'
+    mounts = [
+        {"name": "keys", "mountPath": "/etc/streamforge-test/keys"},
+        {"name": "keys", "mountPath": "/var/run/secrets/test"},
+    ]
+    pod = {"volumes": [{"name": "keys", "secret": {"secretName": "keys"}}]}
+    namespace.create(job("mounted", shell(script, volumeMounts=mounts), pod=pod))
+    assert namespace.ended("mounted") == "Complete"
+    assert namespace.log(namespace.pod("mounted")) == "hush\nhush\n"
+    assert not Path("/etc/streamforge-test").exists()
+
+
 def test_containers_share_an_empty_dir_and_init_containers_come_first(namespace: Namespace) -> None:
     mounts = [{"name": "shared", "mountPath": "/data"}]
     first = shell("echo made before > /data/file", volumeMounts=mounts) | {"name": "first"}

@@ -42,6 +42,8 @@ def texts() -> dict[str, str]:
 def house(kube_cluster: Cluster) -> Iterator[Cluster]:
     """The cluster with the CRDs, and with what its administrator applies; the namespace goes after the tests."""
     crds.install(kube_cluster, schemas_folder())
+    # One that another module has left goes first.
+    until("no namespace of that name is about to go", lambda: not _ending(kube_cluster), limit_s=200)
     kube_cluster.kubectl("apply", "-k", str(ROOT / "deploy/cluster"))
     until("the namespace has its ServiceAccount", lambda: _there(kube_cluster, "/serviceaccounts/default"))
     try:
@@ -57,6 +59,13 @@ def deployed(house: Cluster, texts: dict[str, str]) -> Namespace:
     """The dev overlay, applied."""
     house.kubectl("apply", "--filename=-", stdin=texts["deploy-dev.yaml"])
     return Namespace(house.admin, NAMESPACE)
+
+
+def _ending(cluster: Cluster) -> bool:
+    if not _there(cluster, ""):
+        return False
+    found = cluster.admin.request("GET", f"/api/v1/namespaces/{NAMESPACE}")
+    return "deletionTimestamp" in found["metadata"]
 
 
 def _there(cluster: Cluster, path: str) -> bool:

@@ -200,7 +200,7 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
                 if now_ms < step.not_before_ms:
                     workflow = _replace(workflow, waiting_for=_pause(step))
                     continue
-                attempt = _planned(workflow, step, now_ms)
+                attempt = planned(workflow, step, now_ms)
                 kept = step.attempts[1 - ATTEMPTS_KEPT :]
                 step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept, attempt))
                 workflow = _replace(workflow.with_step(step), waiting_for="")
@@ -220,7 +220,8 @@ def _pause(step: Step) -> str:
     return f"a pause before {step.target} is tried again at {format_ms(step.not_before_ms)}{why}"
 
 
-def _planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
+def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
+    """The step's next attempt, as it is planned now."""
     number = next_number(step)
     upstream = [other.round_from for other in workflow.steps if other.role is Role.LOADER]
     return Attempt(

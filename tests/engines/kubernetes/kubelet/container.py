@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +14,12 @@ from tests.engines.kubernetes.kubelet import status
 from tests.engines.kubernetes.kubelet.environment import command_line
 from tests.engines.kubernetes.kubelet.images import Image
 from tests.engines.kubernetes.kubelet.logs import last_words
+from tests.engines.kubernetes.kubelet.mounting import Mounter
 from tests.engines.kubernetes.kubelet.plan import Plan
 from tests.engines.kubernetes.kubelet.process import Nothing, Process, Run
 from tests.engines.kubernetes.kubelet.reaper import MARK, Reaper
 from tests.engines.kubernetes.kubelet.status import ContainerStatus, Terminated, Waiting
-from tests.engines.kubernetes.kubelet.volumes import TERMINATION_LOG, Rewrite
+from tests.engines.kubernetes.kubelet.volumes import TERMINATION_LOG, Mounted
 from tests.engines.kubernetes.rest import Object
 
 _MESSAGE_BYTES = 4096
@@ -24,12 +27,20 @@ _MESSAGE_BYTES = 4096
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a container needs to start. root: what its paths are mapped to; values: the pod's variables."""
+    """What a container needs to start. values: the variables that the pod gives it."""
 
     image: Image
-    root: Path
-    rewrite: Rewrite
+    mounted: Mounted
     values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What containers run on."""
+
+    plan: Plan
+    reaper: Reaper
+    mounter: Mounter
 
 
 class Container:
@@ -60,7 +71,7 @@ class Container:
         """The log of a run, by default of the last one."""
         return self._folder / "logs" / self.name / f"{self.status.restarts if run is None else run}.log"
 
-    def start(self, plan: Plan, reaper: Reaper, host_name: str) -> None:
+    def start(self, machine: Machine, host_name: str) -> None:
         """Start it, or note that it cannot be."""
         assert self.prepared is not None
         moment = status.stamp()
@@ -68,7 +79,7 @@ class Container:
             self.run = Nothing()
         else:
             try:
-                self.run = self._process(plan, reaper, host_name)
+                self.run = self._process(machine, host_name)
             except OSError as error:
                 told = f"failed to create task: exec: {error.filename or ''}: {error.strerror}"
                 self.run = None
@@ -85,14 +96,15 @@ class Container:
         self.status = self.status.at(found)
         return found
 
-    def _process(self, plan: Plan, reaper: Reaper, host_name: str) -> Process:
-        prepared = self.prepared
+    def _process(self, machine: Machine, host_name: str) -> Process:
+        prepared, plan = self.prepared, machine.plan
         assert prepared is not None
+        mounted = prepared.mounted
         temporary = self._folder / "tmp"
         temporary.mkdir(mode=0o700, exist_ok=True)
         base = {
             "PATH": f"{os.path.dirname(sys.executable)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": str(prepared.root),
+            "HOME": str(mounted.root),
             "TMPDIR": str(temporary),
             "HOSTNAME": host_name,
             "LANG": "C.UTF-8",
@@ -102,20 +114,25 @@ class Container:
             "KUBERNETES_SERVICE_PORT_HTTPS": str(plan.api_port),
             **plan.environment,
         }
-        own = {name: prepared.rewrite(value) for name, value in prepared.values.items()}
-        found = {**base, **own, "KUBELET_POD_ROOT": str(prepared.root), MARK: reaper.mark}
+        own = {name: mounted.rewrite(value) for name, value in prepared.values.items()}
+        found = {**base, **own, "KUBELET_POD_ROOT": str(mounted.root), MARK: machine.reaper.mark}
         words = command_line(self.spec, prepared.image.command, {**base, **prepared.values})
-        command = [prepared.rewrite(word) for word in words]
-        return Process.start(command, found, self._working_folder(prepared), self.log_path(), reaper)
+        command = [mounted.rewrite(word) for word in words]
+        folder = self._working_folder(prepared)
+        if shutil.which(command[0], path=found["PATH"]) is None and not (folder / command[0]).exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+        scratch = self._folder / "overlays" / f"{self.name}-{self.status.restarts}"
+        command = machine.mounter.around(command, mounted.mounts, scratch)
+        return Process.start(command, found, folder, self.log_path(), machine.reaper)
 
     def _working_folder(self, prepared: Prepared) -> Path:
         wanted = self.spec.get("workingDir")
         if wanted is None:
-            return prepared.image.folder or prepared.root
-        mapped = Path(prepared.rewrite(wanted))
+            return prepared.image.folder or prepared.mounted.root
+        mapped = Path(prepared.mounted.rewrite(wanted))
         if mapped == Path(wanted):
             # In its image it would be there.
-            mapped = prepared.root / wanted.lstrip("/")
+            mapped = prepared.mounted.root / wanted.lstrip("/")
             mapped.mkdir(parents=True, exist_ok=True)
         return mapped
 
@@ -123,7 +140,7 @@ class Container:
         """What it left in its termination log, or, if it failed and wants that, the end of its log."""
         if self.prepared is None:
             return ""
-        path = self.prepared.root / str(self.spec.get("terminationMessagePath", TERMINATION_LOG)).lstrip("/")
+        path = self.prepared.mounted.root / str(self.spec.get("terminationMessagePath", TERMINATION_LOG)).lstrip("/")
         try:
             told = path.read_text(errors="replace")[:_MESSAGE_BYTES]
         except OSError:

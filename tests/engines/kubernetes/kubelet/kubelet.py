@@ -9,7 +9,9 @@ from collections.abc import Coroutine
 
 from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.kubelet.api import UNREACHABLE, Api
+from tests.engines.kubernetes.kubelet.container import Machine
 from tests.engines.kubernetes.kubelet.events import Events
+from tests.engines.kubernetes.kubelet.mounting import Mounter
 from tests.engines.kubernetes.kubelet.node import Node
 from tests.engines.kubernetes.kubelet.plan import Plan
 from tests.engines.kubernetes.kubelet.reaper import Reaper
@@ -40,7 +42,8 @@ class Kubelet:
         try:
             async with self._api:
                 events = Events(self._api)
-                self._host = Host(self._plan, self._api, Sources(self._api), events, self._reaper)
+                machine = Machine(self._plan, self._reaper, await asyncio.to_thread(Mounter.probe))
+                self._host = Host(self._api, Sources(self._api), events, machine)
                 self._nodes = {node.name: Node(self._plan, node, self._api) for node in self._plan.nodes}
                 await server.start()
                 try:

@@ -68,5 +68,4 @@ class Preparing:
             values = await environment(pod, container.spec, self._host.sources, self._host.plan.host)
         except SourceMissing as error:
             raise Trouble("CreateContainerConfigError", str(error), "Failed", [container.name]) from error
-        root, rewrite = self._volumes.mount(container.spec)
-        return Prepared(image, root, rewrite, values)
+        return Prepared(image, self._volumes.mount(container.spec), values)

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.kubelet.api import STRATEGIC, UNREACHABLE, Api
-from tests.engines.kubernetes.kubelet.container import Container
+from tests.engines.kubernetes.kubelet.container import Container, Machine
 from tests.engines.kubernetes.kubelet.events import Events
 from tests.engines.kubernetes.kubelet.node import Node
 from tests.engines.kubernetes.kubelet.plan import Plan
 from tests.engines.kubernetes.kubelet.preparing import Preparing, Trouble
-from tests.engines.kubernetes.kubelet.reaper import Reaper
 from tests.engines.kubernetes.kubelet.sources import Sources
 from tests.engines.kubernetes.kubelet.status import (
     FAILED,
@@ -43,11 +42,15 @@ _DEADLINE = Verdict("DeadlineExceeded", "Pod was active on the node longer than 
 class Host:
     """What all pods share."""
 
-    plan: Plan
     api: Api
     sources: Sources
     events: Events
-    reaper: Reaper
+    machine: Machine
+
+    @property
+    def plan(self) -> Plan:
+        """What the kubelet was told."""
+        return self.machine.plan
 
 
 @dataclass(frozen=True)
@@ -267,7 +270,7 @@ class PodRunner:
         """Run one container until it has ended for good."""
         wait = self._host.plan.restart_s
         while self._stop is None:
-            container.start(self._host.plan, self._host.reaper, self.pod["metadata"]["name"])
+            container.start(self._host.machine, self.pod["metadata"]["name"])
             if container.run is not None:
                 if not container.idle:
                     self._host.events.tell(

@@ -2,8 +2,8 @@
 
 A container's paths are mapped to a private folder, its root: a volume mounted at `/etc/kafka` lies at
 `ROOT/etc/kafka`. Its process finds it because `/etc/kafka` is rewritten to that in the values of its environment,
-command, arguments and working directory, and because `KUBELET_POD_ROOT` names ROOT. What it opens by a path that
-is in none of these it opens on this machine.
+command, arguments and working directory, and because `KUBELET_POD_ROOT` names ROOT. Where the system lets us, the
+volume is at `/etc/kafka` as well (`mounting.py`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,28 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.engines.kubernetes.kubelet.api import Api
 from tests.engines.kubernetes.kubelet.fields import field
+from tests.engines.kubernetes.kubelet.mounting import Mount
 from tests.engines.kubernetes.kubelet.sources import SourceMissing, Sources
 from tests.engines.kubernetes.rest import Object
 
 Rewrite = Callable[[str], str]
 TERMINATION_LOG = "/dev/termination-log"
 _TOKEN_S = 3600
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """Where a container finds its volumes. rewrite: puts `root` before their paths; mounts: where they belong."""
+
+    root: Path
+    rewrite: Rewrite
+    mounts: Sequence[Mount]
 
 
 class Volumes:
@@ -43,21 +54,23 @@ class Volumes:
             for path, content in files.items():
                 _write(where, path, content)
 
-    def mount(self, container: Object) -> tuple[Path, Rewrite]:
-        """A container's root with everything mounted, and what rewrites its paths."""
+    def mount(self, container: Object) -> Mounted:
+        """A container's root with everything mounted."""
         root = self._folder / "roots" / container["name"]
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(mode=0o700, parents=True)
+        mounted = list[Mount]()
         mounts = sorted(container.get("volumeMounts", []), key=lambda mount: len(mount["mountPath"]))
         for mount in mounts:
             target = self._folder / "volumes" / mount["name"] / mount.get("subPath", "")
+            mounted.append(Mount(target, mount["mountPath"]))
             link = _below(root, mount["mountPath"])
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(target, target_is_directory=target.is_dir())
         paths = [mount["mountPath"] for mount in mounts]
         log = container.get("terminationMessagePath", TERMINATION_LOG)
         _below(root, log).parent.mkdir(parents=True, exist_ok=True)
-        return root, rewriter(root, [*paths, log])
+        return Mounted(root, rewriter(root, [*paths, log]), mounted)
 
     async def _files(self, pod: Object, volume: Object) -> Mapping[str, bytes]:
         """Paths below the volume, and what is in them."""

@@ -11,20 +11,20 @@ import pytest
 import yaml
 
 from tests.engines.errors import EngineError
-from tests.engines.kubernetes import binaries, crds
+from tests.engines.kubernetes import binaries
 from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.house import NAMESPACE, prepared
 from tests.engines.kubernetes.jobs import Namespace, until
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import ApiError, Object, Rest
 from tests.engines.kubernetes.test_doctor_kubernetes import doctor
 from tests.manifests.rules import faults, pods
-from tests.manifests.schemas import ROOT, schema_errors, schemas_folder
+from tests.manifests.schemas import ROOT, schema_errors
 from tests.manifests.workers import worker_job
 from tools import manifests
 
 pytestmark = pytest.mark.timeout(300)
 
-NAMESPACE = "stf"
 ACCOUNT = "queue-manager"
 NAMES = sorted(
     [f"deploy-{overlay}.yaml" for overlay in manifests.overlays()]
@@ -40,18 +40,9 @@ def texts() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def house(kube_cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with the CRDs, and with what its administrator applies; the namespace goes after the tests."""
-    crds.install(kube_cluster, schemas_folder())
-    # One that another module has left goes first.
-    until("no namespace of that name is about to go", lambda: not _ending(kube_cluster), limit_s=200)
-    kube_cluster.kubectl("apply", "-k", str(ROOT / "deploy/cluster"))
-    until("the namespace has its ServiceAccount", lambda: _there(kube_cluster, "/serviceaccounts/default"))
-    try:
+    """The cluster, prepared; the namespace goes after the tests."""
+    with prepared(kube_cluster):
         yield kube_cluster
-    finally:
-        kube_cluster.kubectl("delete", "-k", str(ROOT / "deploy/cluster"), "--wait=false")
-        # Others of this session may want one of that name.
-        until("the namespace is gone", lambda: not _there(kube_cluster, ""), limit_s=200)
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +50,6 @@ def deployed(house: Cluster, texts: dict[str, str]) -> Namespace:
     """The dev overlay, applied."""
     house.kubectl("apply", "--filename=-", stdin=texts["deploy-dev.yaml"])
     return Namespace(house.admin, NAMESPACE)
-
-
-def _ending(cluster: Cluster) -> bool:
-    if not _there(cluster, ""):
-        return False
-    found = cluster.admin.request("GET", f"/api/v1/namespaces/{NAMESPACE}")
-    return "deletionTimestamp" in found["metadata"]
-
-
-def _there(cluster: Cluster, path: str) -> bool:
-    try:
-        cluster.admin.request("GET", f"/api/v1/namespaces/{NAMESPACE}{path}")
-    except ApiError as error:
-        if error.status == 404:
-            return False
-        raise
-    return True
 
 
 def dry_run(cluster: Cluster, text: str) -> str:

@@ -34,6 +34,7 @@ from tests.engines.kubernetes.rest import Object
 from tests.engines.ports import free_ports
 from tests.manifests.rules import of_kind
 from tests.manifests.schemas import ROOT
+from tests.manifests.workers import environment
 from tools import manifests
 
 pytestmark = pytest.mark.timeout(600)
@@ -45,13 +46,13 @@ _MANAGER = "labelSelector=app.kubernetes.io/name%3Dqueue-manager"
 
 @dataclass(frozen=True)
 class Deployed:
-    """queue-manager in its namespace, and what speaks to it."""
+    """queue-manager in its namespace, and what speaks to it. settings: its own, for who is outside of the pod."""
 
     namespace: Namespace
     url: str
     metrics: str
     token: str
-    exchange: rig.Exchange
+    settings: dict[str, str]
 
     def pods(self) -> list[Object]:
         """The pods of queue-manager that are not about to go."""
@@ -106,16 +107,18 @@ def deployed(kube_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
         provisioner.close()
         with rig.exchange("--seed", "7") as exchange, prepared(kube_cluster):
             api, metrics = free_ports(2)
+            token = secrets.token_hex(16)
+            _make_secrets(kube_cluster, broker, folder / "secrets", token)
+            objects = _addressed(kube_cluster, broker, arango, exchange, api, metrics)
+            kube_cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(objects))
+            account = kube_cluster.accounts.kubeconfig(folder / "kubeconfig", NAMESPACE, "queue-manager")
             found = Deployed(
                 Namespace(kube_cluster.admin, NAMESPACE),
                 f"http://{HOST}:{api}",
                 f"http://{HOST}:{metrics}/metrics",
-                secrets.token_hex(16),
-                exchange,
+                token,
+                _outside(environment(objects), broker, folder / "secrets", account),
             )
-            _make_secrets(kube_cluster, broker, folder / "secrets", found.token)
-            objects = _addressed(kube_cluster, broker, arango, exchange, api, metrics)
-            kube_cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(objects))
             _until_ready(found)
             yield found
             # Before the servers that it speaks to: it is to end in order.
@@ -174,6 +177,19 @@ def _addressed(
     return objects
 
 
+def _outside(found: dict[str, str], broker: Broker, passwords: Path, account: Path) -> dict[str, str]:
+    """The settings for somebody who has them without being in the pod, with a token of its ServiceAccount."""
+    left = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "STREAMFORGE_TOKENS_FILE")
+    return {name: value for name, value in found.items() if name not in left} | {
+        "STREAMFORGE_LAUNCHER": "kubernetes",
+        "KUBECONFIG": str(account),
+        "K8S_NAMESPACE": NAMESPACE,
+        "KAFKA_CA_PATH": str(broker.ca_path),
+        "KAFKA_PASSWORD": (passwords / "user-streamforge-manager" / "password").read_text(),
+        "ARANGO_PASSWORD": PASSWORD,
+    }
+
+
 def _until_ready(deployed: Deployed) -> None:
     try:
         until("queue-manager is ready", deployed.ready, limit_s=LIMIT_S)
@@ -202,6 +218,22 @@ def test_a_day_is_loaded_and_proven_through_the_deployed_manager(kube_cluster: C
     text = json.dumps(jobs)
     assert deployed.token not in text
     assert PASSWORD not in text
+
+
+def test_doctor_finds_that_everything_works_with_the_shipped_account(deployed: Deployed, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "streamforge.cli", "doctor", "--data", str(tmp_path / "data"), "--json"]
+    own = {name: os.environ[name] for name in ("PATH", "HOME")}
+    done = subprocess.run(command, env=own | deployed.settings, capture_output=True, text=True, timeout=LIMIT_S)
+    checks = {check["part"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 0, done.stdout
+    for part in ("settings", "store", "launcher", "rights", "jobs"):
+        assert checks[part]["verdict"] == "works", checks
+    # It may not read Secrets, and says so.
+    assert checks["secrets"]["verdict"] == "careful"
+    assert "may not get secret user-streamforge-worker" in checks["secrets"]["detail"]
+    # The manager's user writes no records.
+    assert checks["bus"]["verdict"] == "careful"
+    assert PASSWORD not in done.stdout + done.stderr
 
 
 def test_who_has_no_token_gets_in_nowhere(deployed: Deployed) -> None:

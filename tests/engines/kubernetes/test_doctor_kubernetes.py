@@ -86,12 +86,12 @@ def test_secrets_and_config_maps_that_are_missing_are_named(
     launchers.create_secret(kube_cluster, kube_namespace, "user-streamforge", {"password": "hush-hush"})
     settings = {
         "STREAMFORGE_K8S_SECRET_ENV": "KAFKA_PASSWORD=user-streamforge/password,ARANGO_PASSWORD=arango/password",
-        "STREAMFORGE_K8S_WORKER_CONFIGMAPS": "streamforge-workers",
+        "STREAMFORGE_K8S_WORKER_CONFIGMAPS": "streamforge-worker",
         "STREAMFORGE_K8S_KAFKA_CA_SECRET": "streamforge-cluster-ca-cert/ca.crt",
     }
     check = doctor(kube_cluster.kubeconfig, kube_namespace, folder, **settings)["secrets"]
     assert check["verdict"] == "fails"
-    for name in ("secret arango", "configmap streamforge-workers", "secret streamforge-cluster-ca-cert"):
+    for name in ("secret arango", "configmap streamforge-worker", "secret streamforge-cluster-ca-cert"):
         assert name in check["detail"]
     assert "user-streamforge" not in check["detail"]
     assert "hush-hush" not in json.dumps(check)

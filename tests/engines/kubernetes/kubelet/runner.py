@@ -17,6 +17,8 @@ from tests.engines.kubernetes.kubelet.events import Events
 from tests.engines.kubernetes.kubelet.node import Node
 from tests.engines.kubernetes.kubelet.plan import Plan
 from tests.engines.kubernetes.kubelet.preparing import Preparing, Trouble
+from tests.engines.kubernetes.kubelet.probes import Probes
+from tests.engines.kubernetes.kubelet.process import Run
 from tests.engines.kubernetes.kubelet.sources import Sources
 from tests.engines.kubernetes.kubelet.status import (
     FAILED,
@@ -167,7 +169,7 @@ class PodRunner:
         """Whether it has run where we know nothing of: under a kubelet or on a node that ended."""
         known = self.pod["status"]
         statuses = [*known.get("initContainerStatuses", []), *known.get("containerStatuses", [])]
-        return any("waiting" not in status["state"] or status["restartCount"] for status in statuses)
+        return any("waiting" not in status["state"] or status.get("lastState") for status in statuses)
 
     async def _report_lost(self) -> None:
         told = "The container could not be located when the pod was terminated"
@@ -277,7 +279,7 @@ class PodRunner:
                         self.pod, "Started", f"Started container {container.name}", container=container.name
                     )
                 await self._write("Pending" if container.init and not container.sidecar else "Running")
-                code = await container.run.ended()
+                code = await self._attended(container, container.run)
                 container.run = None
                 over = self._ended(container, code)
             else:
@@ -290,7 +292,6 @@ class PodRunner:
             told = f"back-off {wait:g}s restarting failed container={container.name} pod={self._name}"
             container.status = replace(
                 container.status.at(Waiting("CrashLoopBackOff", told)),
-                restarts=container.status.restarts + 1,
                 last=over,
             )
             await self._write("Pending" if container.init and not container.sidecar else "Running")
@@ -299,6 +300,32 @@ class PodRunner:
             wait = min(wait * 2, _RESTART_MAX_S)
         if isinstance(container.status.state, Waiting) and container.status.last is not None:
             container.status = container.status.at(container.status.last)
+
+    async def _attended(self, container: Container, run: Run) -> int:
+        """Probe it while it runs, and wait for its end."""
+        if not Probes.wanted(container.spec):
+            return await run.ended()
+        attending = self._loop.create_task(self._attend(container, run))
+        try:
+            return await run.ended()
+        finally:
+            attending.cancel()
+
+    async def _attend(self, container: Container, run: Run) -> None:
+        async def ready(holds: bool) -> None:
+            if container.run is run:
+                container.status = replace(container.status, ready=holds)
+                await self._write("Running")
+
+        async def execute(command: list[str]) -> int:
+            return await container.execute(self._host.machine, self.pod["metadata"]["name"], command)
+
+        failed = await Probes(container.spec, self._host.plan.host, execute, ready).attend()
+        told = f"{failed} probe failed: container {container.name} will be stopped"
+        self._host.events.tell(self.pod, "Unhealthy", told, container=container.name, warning=True)
+        run.terminate()
+        await asyncio.sleep(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
+        run.kill()
 
     def _ended(self, container: Container, code: int) -> Terminated:
         stop = self._stop

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -48,9 +47,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def account(kube_cluster: Cluster, kube_namespace: str, tmp_path: Path) -> Path:
     """The kubeconfig of one who has the rights that a manager needs and no other."""
-    name = f"manager-{secrets.token_hex(3)}"
-    kube_cluster.accounts.create(kube_namespace, name, role_rules())
-    return kube_cluster.accounts.kubeconfig(tmp_path / "kubeconfig", kube_namespace, name)
+    return launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
 
 
 def test_with_the_least_rights_everything_works(

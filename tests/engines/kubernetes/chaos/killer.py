@@ -8,7 +8,7 @@ from collections import Counter
 
 from tests.chaos.rig import ManagerKeeper
 from tests.engines.kubernetes.cluster import Cluster
-from tests.engines.kubernetes.jobs import Namespace
+from tests.engines.kubernetes.jobs import Namespace, until
 from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.rest import ApiError, Object
 
@@ -20,6 +20,7 @@ REST_S = (0.0, 1.0)
 
 POD, MANAGER, SERVER, CONTROLLERS = "pod", "manager", "API server", "controller manager"
 _LIVE_S = 30.0
+_UP_S = 90.0
 
 
 class KubernetesKiller:
@@ -53,14 +54,31 @@ class KubernetesKiller:
                 what = SERVER
                 await asyncio.to_thread(self._cluster.api_server.kill)
                 await asyncio.sleep(rest_s)
-                await asyncio.to_thread(self._cluster.start_api_server)
+                await asyncio.to_thread(self._revive)
             else:
                 what = CONTROLLERS
                 await asyncio.to_thread(self._cluster.controller_manager.kill)
                 await asyncio.sleep(rest_s)
-                await asyncio.to_thread(self._cluster.controller_manager.start)
+                await asyncio.to_thread(self._supervise)
             self.hits[kind] += 1
             self.struck.append(what)
+        await asyncio.to_thread(self._supervise)
+
+    def _revive(self) -> None:
+        """Start the API server and wait until it serves."""
+        self._cluster.api_server.start()
+
+        def serves() -> bool:
+            self._supervise()
+            return self._cluster.admin.text("GET", "/readyz", limit_s=5) == "ok"
+
+        until("the API server serves again", serves, limit_s=_UP_S)
+
+    def _supervise(self) -> None:
+        """Start what is down, as a node does: controllers give up where there is no API server when they start."""
+        for process in (self._cluster.controller_manager, self._cluster.scheduler):
+            if not process.running:
+                process.start()
 
     async def _hit_pod(self) -> str:
         """End a live pod in one of the ways in which pods end; raises if there is none for too long."""

@@ -59,7 +59,7 @@ def test_arango_candles_job_is_the_first_generations() -> None:
             "COLLECTION_NAME": "btcusdt_api_candles_1m_2024_08_01",
         }.items()
     )
-    assert container["envFrom"] == [{"configMapRef": {"name": "streamforge-workers"}}]
+    assert container["envFrom"] == [{"configMapRef": {"name": "streamforge-worker"}}]
     # Other than there: a pod that is replaced behind the manager's back would share its attempt.
     assert job["spec"]["backoffLimit"] == 0
 

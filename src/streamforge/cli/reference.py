@@ -116,6 +116,7 @@ TESTS = {
     "STREAMFORGE_CHAOS_KILLS": "how many processes the random killer kills; 52 by default",
     "STREAMFORGE_CHAOS_SEEDS": "with how many seeds the broker is broken in the tests of engines",
     "STREAMFORGE_CHAOS_BREAKS": "how often the broker is broken with each of them",
+    "STREAMFORGE_CHAOS_KUBERNETES": "how often pods, manager, API server and controller manager are each killed",
     "STREAMFORGE_CHAOS_ALL": "1: a crash at every call of a port, not at a choice of them",
 }
 """What the tests read of the environment, and what it means."""

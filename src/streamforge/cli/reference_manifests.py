@@ -24,7 +24,7 @@ DUMMY = "dummy-service"
 SHIPPED = KubernetesSettings(
     namespace="stf",
     node_selector=(Pair("streamforge-worker", "true"),),
-    config_maps=("streamforge-workers",),
+    config_maps=("streamforge-worker",),
     secret_variables=(
         SecretVariable("KAFKA_PASSWORD", SecretKey("user-streamforge", "password")),
         SecretVariable("ARANGO_PASSWORD", SecretKey("arangodb-streamforge", "password")),

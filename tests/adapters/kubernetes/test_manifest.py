@@ -113,7 +113,7 @@ def test_the_whole_manifest_of_a_step() -> None:
                                 },
                                 {"name": "STREAMFORGE_ATTEMPT", "value": "1"},
                             ],
-                            "envFrom": [{"configMapRef": {"name": "streamforge-workers"}}],
+                            "envFrom": [{"configMapRef": {"name": "streamforge-worker"}}],
                             "ports": [{"name": "metrics", "containerPort": 8000, "protocol": "TCP"}],
                             "resources": {
                                 "requests": {"cpu": "100m", "memory": "128Mi"},
@@ -139,7 +139,7 @@ def test_the_whole_manifest_of_a_step() -> None:
                 instance="sf-1234",
                 node_selector={"streamforge-worker": "true"},
                 references={"KAFKA_PASSWORD": Key("user-streamforge", "password")},
-                config_maps=("streamforge-workers",),
+                config_maps=("streamforge-worker",),
             ),
         )
         == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import msgspec
 from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.manifest import Key, Template
+from streamforge_utils.adapters.kubernetes.rights import role_rules
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.store import StateStore
 from tests.engines.kubernetes.cluster import Cluster
@@ -40,6 +42,13 @@ def make(
     """A launcher. kubeconfig: who asks, and by which way; the administrator's otherwise. changes: of the template."""
     access = Access(kubeconfig=str(kubeconfig or cluster.kubeconfig), namespace=namespace)
     return KubernetesLauncher(access, msgspec.structs.replace(template, **changes), store, clock=clock)
+
+
+def manager_account(cluster: Cluster, namespace: str, path: Path) -> Path:
+    """The kubeconfig of a ServiceAccount that has the rights a manager needs, and no other."""
+    name = f"manager-{secrets.token_hex(3)}"
+    cluster.accounts.create(namespace, name, role_rules())
+    return cluster.accounts.kubeconfig(path, namespace, name)
 
 
 def create_secret(cluster: Cluster, namespace: str, name: str, values: Mapping[str, str]) -> None:

@@ -178,6 +178,14 @@ def test_a_pod_can_be_killed_for_its_memory(namespace: Namespace) -> None:
     assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
 
 
+def test_a_template_can_have_every_pod_killed(namespace: Namespace) -> None:
+    manifest = job("greedy", shell("exec sleep 600"))
+    manifest["spec"]["template"]["metadata"] = {"annotations": {faults.FAULT: faults.OOM_KILLED}}
+    namespace.create(manifest)
+    assert namespace.ended("greedy") == "BackoffLimitExceeded"
+    assert terminated(namespace.pod("greedy"))["reason"] == "OOMKilled"
+
+
 def test_a_pod_can_be_evicted_by_its_node(namespace: Namespace) -> None:
     namespace.create(job("evicted", shell("exec sleep 600")))
     namespace.fault(namespace.running("evicted"), faults.EVICTED)

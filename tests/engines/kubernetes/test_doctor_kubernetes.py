@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -48,9 +47,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def account(kube_cluster: Cluster, kube_namespace: str, tmp_path: Path) -> Path:
     """The kubeconfig of one who has the rights that a manager needs and no other."""
-    name = f"manager-{secrets.token_hex(3)}"
-    kube_cluster.accounts.create(kube_namespace, name, role_rules())
-    return kube_cluster.accounts.kubeconfig(tmp_path / "kubeconfig", kube_namespace, name)
+    return launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
 
 
 def test_with_the_least_rights_everything_works(
@@ -86,12 +83,12 @@ def test_secrets_and_config_maps_that_are_missing_are_named(
     launchers.create_secret(kube_cluster, kube_namespace, "user-streamforge", {"password": "hush-hush"})
     settings = {
         "STREAMFORGE_K8S_SECRET_ENV": "KAFKA_PASSWORD=user-streamforge/password,ARANGO_PASSWORD=arango/password",
-        "STREAMFORGE_K8S_WORKER_CONFIGMAPS": "streamforge-workers",
+        "STREAMFORGE_K8S_WORKER_CONFIGMAPS": "streamforge-worker",
         "STREAMFORGE_K8S_KAFKA_CA_SECRET": "streamforge-cluster-ca-cert/ca.crt",
     }
     check = doctor(kube_cluster.kubeconfig, kube_namespace, folder, **settings)["secrets"]
     assert check["verdict"] == "fails"
-    for name in ("secret arango", "configmap streamforge-workers", "secret streamforge-cluster-ca-cert"):
+    for name in ("secret arango", "configmap streamforge-worker", "secret streamforge-cluster-ca-cert"):
         assert name in check["detail"]
     assert "user-streamforge" not in check["detail"]
     assert "hush-hush" not in json.dumps(check)

@@ -59,7 +59,7 @@ def test_dummy_service_plays_in_the_cluster(kube_cluster: Cluster, stf: Namespac
         (container,) = spec["containers"]
         container["args"][-1] = "1"  # second, not five minutes
         container["env"] = [entry for entry in container["env"] if not entry["name"].startswith("KAFKA_")]
-        _config_map(kube_cluster, "streamforge-workers", values)
+        _config_map(kube_cluster, "streamforge-worker", values)
         _secret(kube_cluster, "streamforge-cluster-ca-cert", {"ca.crt": "a certificate"})
         kube_cluster.kubectl("apply", "--validate=strict", "-f", "-", stdin=yaml.safe_dump(manifest))
         label = f"queue_id=wf-dummy-api_candles_1m-20240801-{reference_manifests.CODE}"

@@ -1,4 +1,4 @@
-"""The launcher on Kubernetes keeps the contract of the launcher, on a real control plane."""
+"""The launcher on Kubernetes keeps the contract of the launcher, on a real control plane and with no right too many."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class TestKubernetesLauncher(LauncherContract):
     others_at_once = False
 
     @pytest.fixture
-    def make_launcher(self, kube_cluster: Cluster, kube_namespace: str) -> MakeLauncher:
+    def make_launcher(self, kube_cluster: Cluster, kube_namespace: str, tmp_path: Path) -> MakeLauncher:
         launchers.create_secret(kube_cluster, kube_namespace, launchers.SECRET.name, {"password": "s3cret-word"})
+        account = launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
         store = MemoryStore()
-        return lambda: launchers.make(kube_cluster, kube_namespace, store)
+        return lambda: launchers.make(kube_cluster, kube_namespace, store, kubeconfig=account)
 
     @pytest.fixture
     def file(self) -> Iterator[Path]:

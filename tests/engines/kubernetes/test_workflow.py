@@ -27,15 +27,22 @@ def exchange() -> Iterator[rig.Exchange]:
 
 
 @pytest.fixture
+def settings(kube_cluster: Cluster, kube_namespace: str, tmp_path: Path) -> dict[str, str]:
+    """Of a manager that has no right too many."""
+    account = launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
+    return managers.settings(kube_cluster, kube_namespace, kubeconfig=account)
+
+
+@pytest.fixture
 def folder() -> Iterator[Path]:
     with launchers.shared_folder() as found:
         yield found
 
 
 def test_a_day_is_loaded_and_proven_by_two_jobs(
-    kube_cluster: Cluster, kube_namespace: str, exchange: rig.Exchange, folder: Path
+    kube_cluster: Cluster, kube_namespace: str, settings: dict[str, str], exchange: rig.Exchange, folder: Path
 ) -> None:
-    with rig.manager(folder / "data", exchange.url, **managers.settings(kube_cluster, kube_namespace)) as manager:
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
         queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08-01")["queue_id"]
         workflow = manager.wait(queue_id, limit_s=LIMIT_S)
         assert workflow["status"] == "finished", manager.story(queue_id)
@@ -59,11 +66,11 @@ def test_a_day_is_loaded_and_proven_by_two_jobs(
 
 
 def test_a_stopped_workflow_leaves_no_pod(
-    kube_cluster: Cluster, kube_namespace: str, exchange: rig.Exchange, folder: Path
+    kube_cluster: Cluster, kube_namespace: str, settings: dict[str, str], exchange: rig.Exchange, folder: Path
 ) -> None:
     exchange.switch_on("slow:ms=500,path=klines")
     try:
-        with rig.manager(folder / "data", exchange.url, **managers.settings(kube_cluster, kube_namespace)) as manager:
+        with rig.manager(folder / "data", exchange.url, **settings) as manager:
             queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024")["queue_id"]
             manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
             manager.post(f"/queues/{queue_id}/stop")
@@ -74,12 +81,12 @@ def test_a_stopped_workflow_leaves_no_pod(
 
 
 def test_jobs_of_a_workflow_that_is_gone_are_ended_after_a_restart(
-    kube_cluster: Cluster, kube_namespace: str, exchange: rig.Exchange, folder: Path
+    kube_cluster: Cluster, kube_namespace: str, settings: dict[str, str], exchange: rig.Exchange, folder: Path
 ) -> None:
     """And those of a workflow that went on while its manager was away are found again."""
     exchange.switch_on("slow:ms=300,path=klines")
     try:
-        with rig.manager(folder / "data", exchange.url, **managers.settings(kube_cluster, kube_namespace)) as manager:
+        with rig.manager(folder / "data", exchange.url, **settings) as manager:
             queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08")["queue_id"]
             manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
             manager.kill()

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.engines.kubernetes.kubelet import status
@@ -16,6 +16,7 @@ from tests.engines.kubernetes.kubelet.images import Image
 from tests.engines.kubernetes.kubelet.logs import last_words
 from tests.engines.kubernetes.kubelet.mounting import Mounter
 from tests.engines.kubernetes.kubelet.plan import Plan
+from tests.engines.kubernetes.kubelet.probes import Probes
 from tests.engines.kubernetes.kubelet.process import Nothing, Process, Run
 from tests.engines.kubernetes.kubelet.reaper import MARK, Reaper
 from tests.engines.kubernetes.kubelet.status import ContainerStatus, Terminated, Waiting
@@ -61,6 +62,7 @@ class Container:
         self.run: Run | None = None
         self.prepared: Prepared | None = None
         self._folder = folder
+        self._overlays = 0
 
     @property
     def idle(self) -> bool:
@@ -75,11 +77,13 @@ class Container:
         """Start it, or note that it cannot be."""
         assert self.prepared is not None
         moment = status.stamp()
+        if self.status.last is not None:
+            self.status = replace(self.status, restarts=self.status.restarts + 1)
         if self.prepared.image.idle:
             self.run = Nothing()
         else:
             try:
-                self.run = self._process(machine, host_name)
+                self.run = self._process(machine, host_name, self._words(), self.log_path())
             except OSError as error:
                 told = f"failed to create task: exec: {error.filename or ''}: {error.strerror}"
                 self.run = None
@@ -87,7 +91,15 @@ class Container:
                     Terminated(status.STARTED_WITH_TROUBLE, moment, moment, "StartError", told)
                 )
                 return
-        self.status = self.status.at(status.Running(moment), ready=True)
+        self.status = self.status.at(status.Running(moment), ready=not Probes.wanted(self.spec))
+
+    async def execute(self, machine: Machine, host_name: str, command: list[str]) -> int:
+        """Run another command in it, as a probe does; its exit code. Raises OSError if there is no such program."""
+        run = self._process(machine, host_name, command, self._folder / "probes" / f"{self.name}.log")
+        try:
+            return await run.ended()
+        finally:
+            run.kill()
 
     def ended(self, code: int, reason: str = "") -> Terminated:
         """Note how the run ended."""
@@ -96,7 +108,11 @@ class Container:
         self.status = self.status.at(found)
         return found
 
-    def _process(self, machine: Machine, host_name: str) -> Process:
+    def _words(self) -> list[str]:
+        assert self.prepared is not None
+        return command_line(self.spec, self.prepared.image.command, self.prepared.values)
+
+    def _process(self, machine: Machine, host_name: str, words: list[str], log_path: Path) -> Process:
         prepared, plan = self.prepared, machine.plan
         assert prepared is not None
         mounted = prepared.mounted
@@ -116,14 +132,14 @@ class Container:
         }
         own = {name: mounted.rewrite(value) for name, value in prepared.values.items()}
         found = {**base, **own, "KUBELET_POD_ROOT": str(mounted.root), MARK: machine.reaper.mark}
-        words = command_line(self.spec, prepared.image.command, {**base, **prepared.values})
         command = [mounted.rewrite(word) for word in words]
         folder = self._working_folder(prepared)
         if shutil.which(command[0], path=found["PATH"]) is None and not (folder / command[0]).exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
-        scratch = self._folder / "overlays" / f"{self.name}-{self.status.restarts}"
+        self._overlays += 1
+        scratch = self._folder / "overlays" / f"{self.name}-{self._overlays}"
         command = machine.mounter.around(command, mounted.mounts, scratch)
-        return Process.start(command, found, folder, self.log_path(), machine.reaper)
+        return Process.start(command, found, folder, log_path, machine.reaper)
 
     def _working_folder(self, prepared: Prepared) -> Path:
         wanted = self.spec.get("workingDir")

@@ -17,6 +17,8 @@ from tests.engines.kubernetes.kubelet.events import Events
 from tests.engines.kubernetes.kubelet.node import Node
 from tests.engines.kubernetes.kubelet.plan import Plan
 from tests.engines.kubernetes.kubelet.preparing import Preparing, Trouble
+from tests.engines.kubernetes.kubelet.probes import Probes
+from tests.engines.kubernetes.kubelet.process import Run
 from tests.engines.kubernetes.kubelet.sources import Sources
 from tests.engines.kubernetes.kubelet.status import (
     FAILED,
@@ -71,7 +73,7 @@ class PodRunner:
         self.node = node
         self._host = host
         self._loop = asyncio.get_running_loop()
-        self._folder = Path(host.plan.folder) / pod["metadata"]["uid"]
+        self._folder: Path = Path(host.plan.folder) / pod["metadata"]["uid"]
         spec = pod["spec"]
         policy = spec.get("restartPolicy", "Always")
         self._before = [Container(given, policy, self._folder, init=True) for given in spec.get("initContainers", [])]
@@ -83,6 +85,7 @@ class PodRunner:
         self._stop: Stop | None = None
         self._kill_at = math.inf
         self._gone = False
+        self._running = False
         self._look()
         self._task = self._loop.create_task(self._main())
 
@@ -119,10 +122,13 @@ class PodRunner:
         if "deletionTimestamp" in meta:
             self._ask(Stop(float(meta.get("deletionGracePeriodSeconds", 30))))
         fault = faults.annotation(self.pod, faults.FAULT)
-        if fault == faults.OOM_KILLED:
-            self._ask(Stop(0, reason=fault))
-        elif fault == faults.EVICTED:
+        if fault == faults.EVICTED:
             self._ask(Stop(0, _EVICTED))
+        elif not self._running:
+            # A template may have it from the start: it comes to what runs.
+            return
+        elif fault == faults.OOM_KILLED:
+            self._ask(Stop(0, reason=fault))
         elif (code := faults.code_of(fault)) is not None:
             self._ask(Stop(0, code=code))
 
@@ -147,6 +153,9 @@ class PodRunner:
                 self._news.clear()
                 await self._news.wait()
             await self._delete()
+            while not self._gone:
+                self._news.clear()
+                await self._news.wait()
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -157,7 +166,8 @@ class PodRunner:
                     container.run.kill()
                     with contextlib.suppress(asyncio.CancelledError):
                         await container.run.ended()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._gone:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def _name(self) -> str:
@@ -165,9 +175,16 @@ class PodRunner:
 
     def _ran_before(self) -> bool:
         """Whether it has run where we know nothing of: under a kubelet or on a node that ended."""
+        if self._marker.exists():
+            return True
         known = self.pod["status"]
         statuses = [*known.get("initContainerStatuses", []), *known.get("containerStatuses", [])]
-        return any("waiting" not in status["state"] or status["restartCount"] for status in statuses)
+        return any("waiting" not in status["state"] or status.get("lastState") for status in statuses)
+
+    @property
+    def _marker(self) -> Path:
+        """It is there from the first start on, though nobody could be told of it."""
+        return self._folder / "started"
 
     async def _report_lost(self) -> None:
         told = "The container could not be located when the pod was terminated"
@@ -270,6 +287,7 @@ class PodRunner:
         """Run one container until it has ended for good."""
         wait = self._host.plan.restart_s
         while self._stop is None:
+            self._marker.touch()
             container.start(self._host.machine, self.pod["metadata"]["name"])
             if container.run is not None:
                 if not container.idle:
@@ -277,7 +295,10 @@ class PodRunner:
                         self.pod, "Started", f"Started container {container.name}", container=container.name
                     )
                 await self._write("Pending" if container.init and not container.sidecar else "Running")
-                code = await container.run.ended()
+                if not container.init:
+                    self._running = True
+                    self._look()
+                code = await self._attended(container, container.run)
                 container.run = None
                 over = self._ended(container, code)
             else:
@@ -290,7 +311,6 @@ class PodRunner:
             told = f"back-off {wait:g}s restarting failed container={container.name} pod={self._name}"
             container.status = replace(
                 container.status.at(Waiting("CrashLoopBackOff", told)),
-                restarts=container.status.restarts + 1,
                 last=over,
             )
             await self._write("Pending" if container.init and not container.sidecar else "Running")
@@ -299,6 +319,32 @@ class PodRunner:
             wait = min(wait * 2, _RESTART_MAX_S)
         if isinstance(container.status.state, Waiting) and container.status.last is not None:
             container.status = container.status.at(container.status.last)
+
+    async def _attended(self, container: Container, run: Run) -> int:
+        """Probe it while it runs, and wait for its end."""
+        if not Probes.wanted(container.spec):
+            return await run.ended()
+        attending = self._loop.create_task(self._attend(container, run))
+        try:
+            return await run.ended()
+        finally:
+            attending.cancel()
+
+    async def _attend(self, container: Container, run: Run) -> None:
+        async def ready(holds: bool) -> None:
+            if container.run is run:
+                container.status = replace(container.status, ready=holds)
+                await self._write("Running")
+
+        async def execute(command: list[str]) -> int:
+            return await container.execute(self._host.machine, self.pod["metadata"]["name"], command)
+
+        failed = await Probes(container.spec, self._host.plan.host, execute, ready).attend()
+        told = f"{failed} probe failed: container {container.name} will be stopped"
+        self._host.events.tell(self.pod, "Unhealthy", told, container=container.name, warning=True)
+        run.terminate()
+        await asyncio.sleep(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
+        run.kill()
 
     def _ended(self, container: Container, code: int) -> Terminated:
         stop = self._stop

@@ -17,7 +17,8 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-engines kafka kube kube-build check bench bench-others docs manifests lock clean
+.PHONY: help setup demo test test-double test-arango test-engines kafka kube kube-build
+.PHONY: check bench bench-others docs manifests lock clean
 .PHONY: format format-check lint types imports docs-check compatibility versions
 
 help: ## list the verbs
@@ -40,6 +41,13 @@ test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, 
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/engines -n $(ENGINE_WORKERS) $(ARGS)
+
+test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
+	@env -u ARANGO_URL $(PY) -m pytest tests/arango -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
+
+test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on the ArangoDB that ARANGO_URL names
+	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
+	@$(PY) -m pytest tests/arango/test_contract.py tests/arango/suites -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)

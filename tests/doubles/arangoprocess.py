@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.engines.ports import free_ports
 from tests.places import ROOT
 
 START_S = 30.0
@@ -29,7 +30,7 @@ class ArangoProcess:
         self.folder = folder
         self._arguments = ("--data", str(folder / "arangodb.db"), "--version", version, *arguments)
         self._process: subprocess.Popen[str] | None = None
-        self._port = 0
+        (self._port,) = free_ports(1)  # which nobody takes while it is down
         self.url = ""
         folder.mkdir(parents=True, exist_ok=True)
         self.start()
@@ -59,7 +60,6 @@ class ArangoProcess:
             self.kill()
             raise AssertionError(f"the double did not start: {(self.folder / 'arangodb.log').read_text()[-2000:]}")
         self.url = line
-        self._port = int(line.rpartition(":")[2])
 
     def kill(self) -> None:
         """End it at once (SIGKILL)."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
+
+from streamforge.manager.retention import Keep
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,5 +54,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Request weight for the manager's own questions, beside the loaders'."""
     data_topic_max_bytes: int = 512 * 1024 * 1024
     """Cap of a data topic; beyond it the loader waits for the sink."""
+    retention: tuple[Keep, ...] = ()
+    """How long records are kept; without a match for ever."""
+    retention_dir: Path | None = None
+    """Where what is too old is exported to before it is dropped."""
     dlq_max_bytes: int = 64 * 1024 * 1024
     """Cap of a topic of dead letters; a workflow that has more of them fails, and says so."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from streamforge.manager.policy import Policy
+from streamforge.manager.retention import Keep
 from streamforge_utils.runtime.environment import read, settings_error, variable
 from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, LauncherSettings
 from streamforge_utils.runtime.settings import (
@@ -148,6 +150,29 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=0),
         variable("STREAMFORGE_DLQ_RETENTION_SECONDS", "how long dead letters stay", unit="seconds"),
     ] = Policy().dlq_retention_s
+    retention: Annotated[
+        tuple[Keep, ...],
+        variable(
+            "STREAMFORGE_RETENTION",
+            "how many days collections are kept after their newest record, as in `*_1m_*=365,*=1825`: the first "
+            "pattern that matches a name counts; what is older is exported, then dropped",
+            unit="days",
+            default="for ever",
+        ),
+    ] = ()
+    retention_dir: Annotated[
+        Path | None,
+        variable(
+            "STREAMFORGE_RETENTION_DIR",
+            "the folder that old collections are exported to before they are dropped (`NAME.jsonl.gz`)",
+        ),
+    ] = None
+
+    def problems(self) -> list[str]:
+        """What does not go together, each with the variable to change."""
+        if self.retention and self.retention_dir is None:
+            return ["STREAMFORGE_RETENTION_DIR is missing: nothing is dropped by STREAMFORGE_RETENTION unexported"]
+        return []
 
     @property
     def _start_within_s(self) -> float:
@@ -175,6 +200,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             manager_weight_per_minute=max(60, self.total_weight_per_minute // 7),
             topic_retention_s=self.topic_retention_seconds,
             dlq_retention_s=self.dlq_retention_seconds,
+            retention=self.retention,
+            retention_dir=self.retention_dir,
         )
 
 

@@ -1,10 +1,11 @@
-"""What is over is removed after its time: topics, jobs, reservations."""
+"""What is over is removed after its time: topics, jobs, reservations, old collections."""
 
 from __future__ import annotations
 
 import structlog
 
 from streamforge.manager.acting.actor import Actor
+from streamforge.manager.acting.ageing import Ageing
 from streamforge.manager.acting.measuring import Measuring
 from streamforge.manager.deciding.actions import Action
 from streamforge.manager.deciding.decide import World, decide
@@ -25,6 +26,7 @@ class Retaining:
         self._parts = parts
         self._actor = actor
         self._expired_at = float("-inf")
+        self._ageing = Ageing(parts)
         self._measuring = Measuring(parts.store, parts.clock, parts.observer)
 
     async def retain(self) -> None:
@@ -42,6 +44,7 @@ class Retaining:
                 break
             after = page[-1].queue_id
         await self._measuring.measure()
+        await self._ageing.age()
 
     async def _expire(self) -> None:
         now = self._parts.clock.monotonic()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from streamforge_utils.model.coverage import Segment, overlay, without_records, without_stored
+from streamforge_utils.model.coverage import Segment, Verdict, overlay, without_records, without_stored
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import StateStore
 
 KIND = "series"
+_PAGE = 500
 
 
 class _Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +48,20 @@ class Coverage:
     async def forget(self, series: Series, collection: str, span: TimeRange) -> None:
         """Drop what says that records of `span` lie in `collection`: they are about to be removed."""
         await self._change(series, lambda known: without_records(known, collection, span))
+
+    async def by_collection(self) -> Mapping[str, Sequence[tuple[Series, TimeRange]]]:
+        """What lies in each collection: of which series, from when to when. Raises RetryableError."""
+        found: dict[str, list[tuple[Series, TimeRange]]] = {}
+        after: str | None = None
+        while True:
+            page = await self._states.find(KIND, after=after, limit=_PAGE)
+            for known in map(_decode, (state.body for state in page)):
+                for segment in known.segments:
+                    if segment.verdict is Verdict.STORED and segment.collection is not None:
+                        found.setdefault(segment.collection, []).append((known.series, segment.span))
+            if len(page) < _PAGE:
+                return found
+            after = page[-1].id
 
     async def _change(self, series: Series, change: Callable[[Sequence[Segment]], list[Segment]]) -> None:
         for _ in range(50):

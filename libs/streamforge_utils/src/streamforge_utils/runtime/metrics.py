@@ -32,6 +32,8 @@ HELP: dict[str, str] = {
     "store_limit_bytes": "Bytes at which the store itself stops taking more, where it does (licence).",
     "store_growth_bytes_per_day": "Bytes by which the data grow in a day, over the last week.",
     "store_full_timestamp_seconds": "When the limit is reached if it goes on so, unix seconds; 0: not in sight.",
+    "retention_collections": "Old collections exported and dropped.",
+    "retention_records": "Records of old collections exported and dropped.",
     "store_seconds": "Seconds that the store took for one batch.",
     "batch_records": "Records in one batch, read or written.",
     "waiting_seconds": "Seconds spent waiting, by who waited.",

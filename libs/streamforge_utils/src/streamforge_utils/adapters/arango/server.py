@@ -35,7 +35,8 @@ class Server:
         """Major and minor version. Raises ConfigError (too old, no ArangoDB, no access) or RetryableError."""
         if self._version is not None:
             return self._version
-        reply = await self._transport.ask("GET", "/_api/version", what="ask for its version")
+        # Whoever cannot reach it at all hears so soon, and may have more patience.
+        reply = await self._transport.ask("GET", "/_api/version", what="ask for its version", attempts=2)
         where = self._transport.connection.shown
         try:
             found = _decode(reply.body)

@@ -72,9 +72,10 @@ class AnswerLost(RetryableError):
 class Patience:
     """The retries of one call: counts failures, waits between them, and gives up."""
 
-    def __init__(self, transport: Transport, what: str) -> None:
+    def __init__(self, transport: Transport, what: str, attempts: int | None = None) -> None:
         self._transport = transport
         self._what = what
+        self._attempts = transport.retries.attempts if attempts is None else attempts
         self._began = transport.clock.monotonic()
         self.failures = 0
 
@@ -83,7 +84,7 @@ class Patience:
         transport, retries = self._transport, self._transport.retries
         self.failures += 1
         spent = transport.clock.monotonic() - self._began
-        if self.failures >= retries.attempts or spent >= retries.within_s:
+        if self.failures >= self._attempts or spent >= retries.within_s:
             tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
             raise RetryableError(
                 f"ArangoDB at {transport.connection.shown}: {self._what}: given up after {tries}: {reason}"
@@ -132,15 +133,16 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         answers: Collection[int] = (),
         once: bool = False,
+        attempts: int | None = None,
     ) -> Reply:
         """The answer to a request, once there is one.
 
         path: after the database's, encoded. answers: error numbers that the caller takes for an answer. once: it must
-        not be carried out twice, so what may have arrived is not sent again (AnswerLost).
+        not be carried out twice, so what may have arrived is not sent again (AnswerLost). attempts: fewer than usual.
         Raises RetryableError, ConfigError, or Refused.
         """
         url = URL(self.connection.base + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
-        patience = self.patience(what)
+        patience = Patience(self, what, attempts)
         repeated = False
         while True:
             try:
@@ -187,36 +189,35 @@ class Transport:
                 found = await _read(response)
                 self._met = True
                 return response.status, found
-        except TimeoutError as error:
-            unsent = isinstance(error, aiohttp.ConnectionTimeoutError)
-            limit = CONNECT_S if unsent else ANSWER_S
-            raise _Broken(f"no answer within {limit:g} s", "timeout", sent=not unsent) from None
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise ConfigError(
-                f"ArangoDB at {self.connection.shown}: its certificate is not accepted "
-                f"({_of_certificate(error.certificate_error)}): {self._advice_on_ca()}"
-            ) from None
-        except aiohttp.ClientConnectorSSLError as error:
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._told(error) from None
+
+    def _told(self, error: Exception) -> Exception:
+        """What to raise for a request without an answer: ConfigError for what no other try would mend."""
+        where = f"ArangoDB at {self.connection.shown}"
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            more = " does it speak TLS, or is it http://?" if self.connection.encrypted else " is there such a host?"
+            return _Broken(f"no answer within {CONNECT_S:g} s; look at ARANGO_URL:{more}", "timeout", sent=False)
+        if isinstance(error, TimeoutError):
+            return _Broken(f"no answer within {ANSWER_S:g} s", "timeout", sent=True)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            reason = _of_certificate(error.certificate_error)
+            return ConfigError(f"{where}: its certificate is not accepted ({reason}): {self._advice_on_ca()}")
+        if isinstance(error, aiohttp.ClientConnectorSSLError):
             if "WRONG_VERSION_NUMBER" in str(error).upper().replace(" ", "_"):
-                raise ConfigError(
-                    f"ArangoDB at {self.connection.shown}: it does not speak TLS: write http:// in ARANGO_URL, "
-                    "or the port at which it does"
-                ) from None
-            raise _Broken(f"TLS failed ({getattr(error, 'strerror', None) or error})", "connect", sent=False) from None
-        except aiohttp.ClientConnectorError as error:
+                return ConfigError(
+                    f"{where}: it does not speak TLS: write http:// in ARANGO_URL, or the port at which it does"
+                )
+            return _Broken(f"TLS failed ({error.os_error.strerror or error.os_error})", "connect", sent=False)
+        if isinstance(error, aiohttp.ClientConnectorError):
             reason = error.os_error.strerror or str(error.os_error)
-            raise _Broken(
+            return _Broken(
                 f"there is no connection ({reason}): is the server up, and are host and port in ARANGO_URL right?",
                 "connect",
                 sent=False,
-            ) from None
-        except (aiohttp.ClientError, OSError) as error:
-            hint = (
-                ""
-                if self._met or self.connection.encrypted
-                else "; if it speaks TLS only, write https:// in ARANGO_URL"
             )
-            raise _Broken(f"the connection broke off ({_shown(error)}){hint}", "cut", sent=True) from None
+        hint = "" if self._met or self.connection.encrypted else "; if it speaks TLS only, write https:// in ARANGO_URL"
+        return _Broken(f"the connection broke off ({_shown(error)}){hint}", "cut", sent=True)
 
     def _advice_on_ca(self) -> str:
         if self.connection.ca_path is None:

@@ -1,0 +1,109 @@
+"""Collections that are older than the retention policy wants are exported to a file, counted, and dropped.
+
+Only what the coverage calls stored is judged: where it ends is known, and what it says goes with the records. Done
+again after a kill at any moment it exports once more and drops what is left; no file is ever overwritten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from streamforge.manager.parts import Parts
+from streamforge.manager.retention import kept_ms
+from streamforge_utils.model.candles import as_exported
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+
+EVERY_S = 3600.0
+_PAGE = 5000
+
+_log = structlog.get_logger(__name__)
+
+Places = Sequence[tuple[Series, TimeRange]]
+
+
+class Ageing:
+    """Called often; looks every hour."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._looked_at = float("-inf")
+
+    async def age(self) -> None:
+        """Export and drop what is too old, if it is time to look. Raises RetryableError."""
+        policy = self._parts.policy
+        now = self._parts.clock.monotonic()
+        if not policy.retention or policy.retention_dir is None or now - self._looked_at < EVERY_S:
+            return
+        self._looked_at = now
+        there = set(await self._parts.store.names())
+        for collection, places in (await self._parts.coverage.by_collection()).items():
+            kept = kept_ms(policy.retention, collection)
+            newest_ms = max(span.end_ms for _, span in places)
+            if kept is None or newest_ms > self._parts.clock.now_ms() - kept or self._is_used(collection):
+                continue
+            try:
+                if collection in there:
+                    await self._let_go(collection, policy.retention_dir)
+                for series, span in places:
+                    await self._parts.coverage.forget(series, collection, span)
+            except (StreamForgeError, OSError) as error:
+                self._parts.observer.count("action_failures_total", action="Age")
+                _log.warning(
+                    "an old collection could not be exported and dropped", collection=collection, error=str(error)
+                )
+
+    def _is_used(self, collection: str) -> bool:
+        return any(stored.workflow.collection == collection for stored in self._parts.workflows.live.values())
+
+    async def _let_go(self, collection: str, folder: Path) -> None:
+        """Export the collection, and drop it if the file holds every record. Raises OSError or RetryableError."""
+        path, records = await self._export(collection, folder)
+        if self._is_used(collection) or await self._parts.store.count(collection) != records:
+            raise RetryableError(f"{collection} was written to while it was exported to {path}; it stays for now")
+        await self._parts.store.drop(collection)
+        self._parts.observer.count("retention_collections_total")
+        self._parts.observer.count("retention_records_total", records)
+        _log.info("an old collection was exported and dropped", collection=collection, file=str(path), records=records)
+
+    async def _export(self, collection: str, folder: Path) -> tuple[Path, int]:
+        """Write the collection to a new file of JSON lines, compressed; the file, and how many records."""
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        draft = folder / f".{collection}.jsonl.gz.part"
+        records, first = 0, ""
+        # The names in the folder are collections', which hold neither dots nor slashes.
+        with gzip.open(draft, "wb", compresslevel=6) as file:
+            while page := await self._parts.store.read(collection, first=first, limit=_PAGE):
+                lines = b"".join(as_exported(document.body) + b"\n" for document in page)
+                await asyncio.to_thread(file.write, lines)
+                records += len(page)
+                first = page[-1].key + "\x00"
+        return await asyncio.to_thread(_in_place, draft, folder, collection), records
+
+
+def _in_place(draft: Path, folder: Path, collection: str) -> Path:
+    """Bring the draft to the disk and under a name that nobody has."""
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    number = 1
+    while True:
+        path = folder / (f"{collection}.jsonl.gz" if number == 1 else f"{collection}.{number}.jsonl.gz")
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            number += 1
+            continue
+        draft.unlink()
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return path

@@ -1,0 +1,64 @@
+"""A workflow whose store is ArangoDB, on the double: what `make test` says of it (`make test-double` says the rest)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import storeenv
+from tests.arango import servers
+from tests.doubles import arangoprocess
+from tests.doubles.arangoprocess import ArangoProcess
+from tests.e2e import rig
+
+pytestmark = pytest.mark.timeout(120)
+RANGE = "2024-05-01:2024-05-08"
+START_MS, END_MS = 1_714_521_600_000, 1_715_126_400_000
+
+
+@pytest.fixture
+def double(tmp_path: Path) -> Iterator[ArangoProcess]:
+    """A double of a test's own; the managers of the test use it."""
+    with arangoprocess.running(tmp_path / "double") as found, storeenv.instead(servers.databases(found)):
+        yield found
+
+
+def test_a_day_is_stored_there_proven_and_exported_as_from_files(
+    double: ArangoProcess, quiet: rig.Exchange, tmp_path: Path
+) -> None:
+    with rig.manager(tmp_path / "data", quiet.url) as manager:
+        workflow = manager.load("BTCUSDT", "api_candles_1m", "2024-08-01")
+        assert workflow["status"] == "finished", manager.story(workflow["queue_id"])
+        name = workflow["collection"]
+        rows = quiet.oracle("BTCUSDT", "1m", 1_722_470_400_000, 1_722_556_800_000)
+        assert manager.csv(name) == rig.expected_csv("BTCUSDT", "1m", rows)
+        records = manager.api.get(f"/collections/{name}/records", params={"limit": 2}).json()["records"]
+        assert list(records[0])[:4] == ["symbol", "interval", "open_time", "open"]
+        assert manager.coverage(workflow["queue_id"])[0]["collection"] == name
+        database = storeenv.environment(manager.data)["ARANGO_DB"]
+        assert not (manager.data / "store").exists(), "something lies in the embedded store"
+    there = double.ask("GET", f"/_db/{database}/_api/document/{name}/BTCUSDT_1m_1722470400000")
+    assert there["open_time"] == 1_722_470_400_000
+    assert there["_version"] > there["open_time"]
+    assert json.loads(json.dumps(there["open"])) == float(rows[0][1])
+
+
+def test_a_store_that_is_killed_and_fails_in_the_middle_loses_and_doubles_nothing(
+    double: ArangoProcess, quiet: rig.Exchange, tmp_path: Path
+) -> None:
+    quiet.switch_on("slow:ms=150,path=klines")
+    with rig.manager(tmp_path / "data", quiet.url) as manager:
+        # Written, and not answered: sent again, it is there once.
+        double.fail("cut-after", method="POST", path="_api/document/ethusdt", times=2)
+        queue_id = manager.start_load("ETHUSDT", "api_candles_1m", RANGE)["queue_id"]
+        rig.eventually(lambda: double.hits("cut-after") >= 2 or None, "answers got lost", 40)
+        double.fail("queue-full", share=0.3)
+        double.restart()  # which ends the faults
+        workflow = manager.wait(queue_id)
+        assert workflow["status"] == "finished", manager.story(queue_id)
+        rows = quiet.oracle("ETHUSDT", "1m", START_MS, END_MS)
+        assert manager.csv(workflow["collection"]) == rig.expected_csv("ETHUSDT", "1m", rows)
+        assert workflow["progress"]["records_stored"] == len(rows) == 7 * 1440

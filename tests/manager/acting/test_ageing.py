@@ -1,0 +1,141 @@
+"""Old collections are exported, then dropped; what is used, unknown or young stays."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streamforge.manager.acting.ageing import EVERY_S, Ageing
+from streamforge.manager.parts import Parts
+from streamforge.manager.retention import Keep, kept_ms
+from streamforge.manager.settings import load_manager
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.model.series import Series
+from streamforge_utils.ports.store import Document
+from tests.doubles.manualclock import ManualClock
+from tests.manager.acting.world import create
+from tests.manager.support import DAY_MS, DAY_START, NOW, World, planned
+
+SERIES = Series("BTCUSDT", "candles", "1m")
+OLD, YOUNG, FOREIGN = "btcusdt_api_candles_1m_2024_08_01", "btcusdt_api_candles_1m_2024_08_09", "somebody_elses"
+
+
+@pytest.fixture
+def parts(world: World, tmp_path: Path) -> Parts:
+    """A world (ten days after its day) that keeps nothing longer than five days; two collections are covered."""
+    policy = msgspec.structs.replace(
+        world.parts.policy, retention=(Keep("*_1m_*", 5),), retention_dir=tmp_path / "kept"
+    )
+    return msgspec.structs.replace(world.parts, policy=policy)
+
+
+async def fill(world: World, name: str, start_ms: int, *, covered: bool = True) -> None:
+    await world.store.upsert(name, [Document(f"k{n}", 1, b'{"n":%d}' % n) for n in range(3)])
+    if covered:
+        stored = Segment(
+            start_ms=start_ms, end_ms=start_ms + DAY_MS, verdict=Verdict.STORED, collection=name, records=3
+        )
+        await world.parts.coverage.lay_over(SERIES, [stored])
+
+
+def lines(path: Path) -> list[object]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+async def test_what_is_old_is_exported_then_dropped_and_no_longer_covered(world: World, parts: Parts) -> None:
+    await fill(world, OLD, DAY_START)
+    await fill(world, YOUNG, NOW - 2 * DAY_MS)
+    await fill(world, FOREIGN, DAY_START, covered=False)
+    await Ageing(parts).age()
+    assert sorted(await world.store.names()) == sorted([YOUNG, FOREIGN])
+    (kept,) = (parts.policy.retention_dir or Path()).iterdir()
+    assert kept.name == f"{OLD}.jsonl.gz"
+    assert lines(kept) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert [segment.collection for segment in await world.parts.coverage.of(SERIES)] == [YOUNG]
+
+
+async def test_a_file_that_is_there_is_not_overwritten(world: World, parts: Parts) -> None:
+    folder = parts.policy.retention_dir
+    assert folder is not None
+    for _ in range(2):
+        await fill(world, OLD, DAY_START)
+        await Ageing(parts).age()
+    assert sorted(path.name for path in folder.iterdir()) == [f"{OLD}.2.jsonl.gz", f"{OLD}.jsonl.gz"]
+
+
+async def test_what_a_workflow_uses_stays(world: World, parts: Parts) -> None:
+    await fill(world, OLD, DAY_START)
+    workflow = planned()
+    assert workflow.collection == OLD
+    await create(world, workflow)
+    await Ageing(parts).age()
+    assert list(await world.store.names()) == [OLD]
+
+
+async def test_what_cannot_be_exported_stays(world: World, parts: Parts, tmp_path: Path) -> None:
+    await fill(world, OLD, DAY_START)
+    (tmp_path / "kept").write_text("a file where the folder should be")
+    await Ageing(parts).age()
+    assert list(await world.store.names()) == [OLD]
+    assert await world.parts.coverage.of(SERIES)
+
+
+async def test_what_grows_while_it_is_exported_stays(
+    world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, OLD, DAY_START)
+    count = world.store.count
+
+    async def one_more(collection: str) -> int:
+        await world.store.upsert(collection, [Document("late", 1, b"{}")])
+        return await count(collection)
+
+    monkeypatch.setattr(world.store, "count", one_more)
+    await Ageing(parts).age()
+    assert list(await world.store.names()) == [OLD]
+
+
+async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, parts: Parts) -> None:
+    clock = parts.clock
+    assert isinstance(clock, ManualClock)
+    await fill(world, OLD, DAY_START)
+    drop = world.store.drop
+
+    async def cut(collection: str) -> None:
+        await drop(collection)
+        raise RetryableError("the answer got lost")
+
+    world.store.drop = cut  # type: ignore[method-assign]
+    ageing = Ageing(parts)
+    await ageing.age()
+    assert await world.parts.coverage.of(SERIES)
+    await ageing.age()  # not before an hour is over
+    assert await world.parts.coverage.of(SERIES)
+    clock.advance(EVERY_S)
+    await ageing.age()
+    assert await world.parts.coverage.of(SERIES) == ()
+
+
+@pytest.mark.parametrize(("name", "days"), [("a_1m_x", 5), ("a_1h_x", 7), ("other", None)])
+def test_the_first_pattern_that_matches_counts(name: str, days: int | None) -> None:
+    keeps = (Keep.parse_setting("*_1m_*=5"), Keep.parse_setting("a_*=7d"))
+    assert kept_ms(keeps, name) == (None if days is None else days * DAY_MS)
+
+
+@pytest.mark.parametrize("text", ["", "5", "x=", "x=0", "x=-1", "=5", "x=y"])
+def test_a_malformed_policy_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="PATTERN=DAYS"):
+        Keep.parse_setting(text)
+
+
+def test_nothing_is_dropped_unexported() -> None:
+    environ = {"STREAMFORGE_DATA_DIR": "/nowhere", "STREAMFORGE_RETENTION": "*=30"}
+    with pytest.raises(ConfigError, match="STREAMFORGE_RETENTION_DIR is missing"):
+        load_manager(environ)
+    policy = load_manager({**environ, "STREAMFORGE_RETENTION_DIR": "/kept"}).policy
+    assert (policy.retention, policy.retention_dir) == ((Keep("*", 30),), Path("/kept"))

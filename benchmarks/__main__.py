@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from benchmarks import growth, loader, memory, ping, queues, sink, start, year
+from benchmarks import growth, kubernetes, loader, memory, ping, queues, sink, start, year
 from benchmarks.common.bench import Bench
 from benchmarks.common.machine import this_machine
 from benchmarks.common.measuring import Section, Size
@@ -40,8 +40,9 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "kafka-ping": kafka_ping.run,
     "kafka-start": kafka_start.run,
     "kafka-year": kafka_year.run,
+    "kubernetes": kubernetes.run,
 }
-"""Those of Kafka run a real broker, as `make test-engines` does: they need what that needs."""
+"""Those of Kafka and Kubernetes run the real thing, as `make test-engines` does: they need what that needs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

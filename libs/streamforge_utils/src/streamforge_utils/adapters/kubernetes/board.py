@@ -72,6 +72,15 @@ class Entry:
         if self.ended is not None:
             self.over.set()
 
+    def end(self, ended: Job) -> None:
+        """It ended so, and that is remembered: the objects that told it are not needed any more."""
+        self.kept = True
+        self.ended = ended
+        self.job = self.last = self.waited = None
+        self.pods.clear()
+        self.log = ""
+        self.over.set()
+
     def record(self) -> Record:
         """What is worth remembering."""
         return Record(
@@ -208,14 +217,17 @@ class _Jobs:
         if job.metadata.uid in board._forgotten:
             return
         entry = board._entry(job.metadata, job.metadata.uid, job.metadata.name, float("-inf"))
-        entry.job = job
-        board.touch(entry)
+        if entry.ended is None:
+            entry.job = job
+            board.touch(entry)
 
     def removed(self, job: JobObject) -> None:
         board = self._board
         entry = board.by_uid.get(job.metadata.uid)
         if entry is not None:
-            entry.job, entry.gone = job, True
+            entry.gone = True
+            if entry.ended is None:
+                entry.job = job
             board.touch(entry)
 
 
@@ -236,7 +248,7 @@ class _Pods:
 
     def changed(self, pod: PodObject) -> None:
         entry = self._entry(pod)
-        if entry is None:
+        if entry is None or (entry.ended is not None and pod.ended):
             return
         before = entry.pods.get(pod.metadata.uid)
         entry.pods[pod.metadata.uid] = pod
@@ -250,6 +262,8 @@ class _Pods:
         if entry is None:
             return
         known = entry.pods.pop(pod.metadata.uid, None)
+        if entry.ended is not None:
+            return
         # The last word is the server's, unless it has forgotten more than was told before.
         entry.last = known if known is not None and known.ended and not pod.ended else pod
         self._board.touch(entry)

@@ -266,10 +266,9 @@ class KubernetesLauncher:
                     if entry.living():
                         return
                     await self._memory.keep(msgspec.structs.replace(entry.record(), ended=ended))
-                    entry.kept = True
-                    entry.ended = ended
-                    entry.log = ""
-                    entry.over.set()
+                    for uid in (*entry.pods, *([entry.last.metadata.uid] if entry.last is not None else [])):
+                        self._forced.pop(uid, None)
+                    entry.end(ended)
                 except StreamForgeError as error:
                     _log.warning("how job %s ended is not known yet: %s", entry.name, error)
                     await self._clock.sleep(_ASK_AGAIN_S)

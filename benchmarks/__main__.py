@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from benchmarks import growth, kubernetes, loader, memory, ping, queues, sink, start, year
+from benchmarks.arango import sink as arango_sink
 from benchmarks.common.bench import Bench
 from benchmarks.common.machine import this_machine
 from benchmarks.common.measuring import Section, Size
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "start": start.run,
     "memory": memory.run,
     "queues": queues.run,
+    "arango-sink": arango_sink.run,
     "kafka-loader": kafka_loader.run,
     "kafka-sink": kafka_sink.run,
     "kafka-ping": kafka_ping.run,

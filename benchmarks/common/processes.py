@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UNLIMITED_WEIGHT = 100_000_000
 """Request weight a minute that nothing reaches: the exchange's limit is no property of ours."""
 
-_OURS = ("STREAMFORGE_", "BINANCE_", "KAFKA_", "CA_PATH", "QUEUE_")
+_OURS = ("STREAMFORGE_", "BINANCE_", "KAFKA_", "ARANGO_", "CA_PATH", "QUEUE_")
 _READY_S = 20.0
 _ENDS_S = 10.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

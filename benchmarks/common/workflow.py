@@ -16,6 +16,7 @@ from streamforge.workers import definition
 from streamforge_utils.model.names import consumer_group, data_topic, dlq_topic, queue_id, telemetry_id
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import BusAdmin, Received, Retention, TopicSpec
+from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.context import MessageBus, Wiring
 from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.logs import make_log
@@ -30,6 +31,8 @@ START_MS = 1_388_534_400_000
 MINUTE_MS = 60_000
 EMBEDDED = KafkaSettings()
 """No brokers: the embedded bus."""
+FILES = ArangoSettings()
+"""No server: the embedded store."""
 TOPIC_BYTES = 4_000_000_000
 """More than any benchmark writes: no writer ever waits for a reader because the topic is full."""
 
@@ -42,11 +45,19 @@ def minutes(count: int) -> TimeRange:
 class Workflow:
     """A workflow of one loader and one sink on the data directory `data`.
 
-    code: six characters that tell it apart. kafka: the bus, where that is not the embedded one.
+    code: six characters that tell it apart. kafka, arango: bus and store, where those are not the embedded ones.
     """
 
-    def __init__(self, data: Path, candles: int, code: str = "bench0", *, kafka: KafkaSettings = EMBEDDED) -> None:
-        self.data = DataSettings(data_dir=data, kafka=kafka)
+    def __init__(
+        self,
+        data: Path,
+        candles: int,
+        code: str = "bench0",
+        *,
+        kafka: KafkaSettings = EMBEDDED,
+        arango: ArangoSettings = FILES,
+    ) -> None:
+        self.data = DataSettings(data_dir=data, kafka=kafka, arango=arango)
         self.span = minutes(candles)
         self.queue_id = queue_id(SYMBOL, TYPE, START_MS, code)
         self.topic = data_topic(self.queue_id)
@@ -72,6 +83,7 @@ class Workflow:
             "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:9",
             "STREAMFORGE_WEIGHT_PER_MINUTE": str(UNLIMITED_WEIGHT),
             **self.data.kafka.environment(),
+            **self.data.arango.environment(),
             **more,
         }
 

@@ -54,7 +54,7 @@ def test_every_setting_is_one_that_there_is(overlay: str) -> None:
     objects = rendered(overlay)
     known = {item.name for item in variables(ManagerSettings)} | {TOKENS_FILE, OPERATOR_TOKEN, READER_TOKEN}
     assert environment(objects).keys() <= known
-    worker = one_of(objects, "ConfigMap", "streamforge-workers")["data"]
+    worker = one_of(objects, "ConfigMap", "streamforge-worker")["data"]
     assert worker.keys() <= {item.name for item in variables(WorkerSettings)}
 
 

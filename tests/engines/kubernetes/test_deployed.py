@@ -154,7 +154,7 @@ def _addressed(
         data = one["data"]
         data |= {name: there[name] for name in ("ARANGO_URL", "ARANGO_DB", "ARANGO_USER")}
         data |= {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "STREAMFORGE_METRICS_HOST": HOST}
-        if one["metadata"]["name"] == "streamforge-workers":
+        if one["metadata"]["name"] == "streamforge-worker":
             data["STREAMFORGE_METRICS_PORT"] = "0"
             continue
         data |= {

@@ -1,0 +1,1 @@
+"""What the store on ArangoDB costs."""

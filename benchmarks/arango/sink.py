@@ -1,0 +1,216 @@
+"""The sink on ArangoDB against a bare loop that posts the same bodies over one connection that is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import resource
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from benchmarks.arango.servers import double, headers, responder
+from benchmarks.common.bench import Bench
+from benchmarks.common.fresh import fresh
+from benchmarks.common.measuring import Line, Section, Size, in_turn, median, per_second
+from benchmarks.common.pages import PAGE, fetch
+from benchmarks.common.processes import exchange
+from benchmarks.common.workflow import SINK, Workflow, live, read_all
+from benchmarks.sink import fill
+from streamforge import wiring
+from streamforge_utils.adapters.arango import bodies
+from streamforge_utils.model.candles import stored_document
+from streamforge_utils.ports.store import Document, Outcome
+from streamforge_utils.runtime.arango import ArangoSettings
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.input import BATCH_RECORDS
+
+PAGES = {Size.FULL: 200, Size.QUICK: 60, Size.TINY: 2}
+ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}
+T = TypeVar("T")
+QUERY = "overwriteMode=replace&versionAttribute=_version&returnOld=true"
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What a run sent. cpu_s: what this process used of a core meanwhile."""
+
+    records: int
+    seconds: float
+    cpu_s: float
+
+
+def run(bench: Bench) -> Section:
+    """Measure it."""
+    pages, rounds = PAGES[bench.size], ROUNDS[bench.size]
+    records = pages * PAGE
+    with bench.folder() as folder, responder() as nothing, double() as real:
+        with exchange() as url:
+            fetch(url, pages, folder / "pages")
+        fresh(fill, str(folder))
+        numbers = iter(range(100_000))
+
+        def new(name: str, server: ArangoSettings) -> Sent:
+            code = f"a{next(numbers):05d}"
+            function = {"loop": loop, "encoding": encoding, "store": store, "sink": sink}[name]
+            return fresh(function, str(folder), code, records, server.environment())
+
+        runs = {
+            f"{name} {where}": partial(bench.undisturbed, partial(new, name, server))
+            for where, server in (("nothing", nothing), ("double", real))
+            for name in ("loop", "encoding", "store", "sink")
+        }
+        found = in_turn(rounds, runs, lambda name, s: bench.say(f"{name}: {per_second(s.records, s.seconds)}"))
+
+    def share(name: str, of: str, where: str) -> float:
+        pairs = zip(found[f"{of} {where}"], found[f"{name} {where}"], strict=True)
+        return 100 * median([raw.seconds / one.seconds for raw, one in pairs])
+
+    rates = {name: median([one.records / one.seconds for one in them]) for name, them in found.items()}
+    cpu = {name: median([one.cpu_s / one.records * 1e6 for one in them]) for name, them in found.items()}
+    return Section(
+        title="ArangoDB: sink",
+        how=(
+            "A bare loop of the standard library's `http.client` posts bodies that were made beforehand "
+            f"({BATCH_RECORDS:,} documents, or 1 MB) over one kept connection and reads the answers. Encoding loop: "
+            "the same, but it makes each body of documents in memory (msgspec) and decodes each answer, as whoever "
+            "stores something must. Store: the adapter's `upsert` of the same documents. Sink: the worker's whole life "
+            "in its process, from a topic that was filled beforehand. The server is a process of its own. Once it is "
+            "the double, which stores the documents: its time is in all of them, as a server's would be. Once it is "
+            "one that does nothing but count documents and say that they are stored: what is left is the client's own "
+            "time."
+        ),
+        lines=(
+            Line(
+                what="ArangoDB: sink on the double, share of a bare HTTP loop",
+                measured=share("sink", "loop", "double"),
+                unit="%",
+                at_least=70,
+            ),
+            Line(
+                what="ArangoDB: store on the double, share of a bare HTTP loop",
+                measured=share("store", "loop", "double"),
+                unit="%",
+                at_least=70,
+            ),
+            Line(
+                what="ArangoDB: store (client alone), share of an encoding HTTP loop",
+                measured=share("store", "encoding", "nothing"),
+                unit="%",
+            ),
+            Line(
+                what="ArangoDB: store (client alone), share of a bare HTTP loop",
+                measured=share("store", "loop", "nothing"),
+                unit="%",
+            ),
+            Line(
+                what="ArangoDB: sink (client alone), share of a bare HTTP loop",
+                measured=share("sink", "loop", "nothing"),
+                unit="%",
+            ),
+        ),
+        details=(
+            f"{records:,} documents a run, {rounds} runs of each in turn.",
+            f"Median: {', '.join(f'{name} {rate:,.0f}/s' for name, rate in rates.items())}.",
+            f"CPU of the client: {', '.join(f'{name} {used:.2f} µs' for name, used in cpu.items())} a document.",
+        ),
+    )
+
+
+def loop(folder: str, code: str, records: int, environ: dict[str, str]) -> Sent:
+    """Post bodies that are ready."""
+    ready = [bodies.array(texts) for texts in _batches(Path(folder), records)]
+    return _post(Path(folder), code, records, environ, ready, lambda body: body, lambda answer: None)
+
+
+def encoding(folder: str, code: str, records: int, environ: dict[str, str]) -> Sent:
+    """Make each body of documents in memory, post it, and decode the answer."""
+    decode = msgspec.json.Decoder().decode
+    batches = [[decode(text) for text in texts] for texts in _batches(Path(folder), records)]
+    return _post(Path(folder), code, records, environ, batches, msgspec.json.Encoder().encode, decode)
+
+
+def _batches(folder: Path, records: int) -> list[list[bytes]]:
+    documents = asyncio.run(documents_of(folder, records))
+    found: list[list[bytes]] = []
+    for first in range(0, records, BATCH_RECORDS):
+        texts, _ = bodies.texts(documents[first : first + BATCH_RECORDS])
+        found.extend(texts[start:end] for start, end in bodies.chunks(texts))
+    return found
+
+
+def _post(
+    folder: Path,
+    code: str,
+    records: int,
+    environ: dict[str, str],
+    batches: Sequence[T],
+    make: Callable[[T], bytes],
+    read: Callable[[bytes], object],
+) -> Sent:
+    settings = load(ArangoSettings, environ)
+    collection = Workflow(folder, records, code).collection
+    parts = urlsplit(settings.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+    known = headers(settings)
+    base = f"/_db/{settings.database}/_api"
+    connection.request("POST", f"{base}/collection", b'{"name":"%b"}' % collection.encode(), known)
+    connection.getresponse().read()
+    began, cpu = time.perf_counter(), _cpu()
+    for batch in batches:
+        connection.request("POST", f"{base}/document/{collection}?{QUERY}", make(batch), known)
+        answer = connection.getresponse()
+        read(answer.read())
+        if answer.status > 202:
+            raise RuntimeError(f"HTTP {answer.status}")
+    sent = Sent(records, time.perf_counter() - began, _cpu() - cpu)
+    connection.close()
+    return sent
+
+
+def store(folder: str, code: str, records: int, environ: dict[str, str]) -> Sent:
+    """Give documents that are ready to the adapter."""
+    return asyncio.run(_store(Path(folder), code, records, environ))
+
+
+async def _store(folder: Path, code: str, records: int, environ: dict[str, str]) -> Sent:
+    documents = await documents_of(folder, records)
+    workflow = Workflow(folder, records, code, arango=load(ArangoSettings, environ))
+    found = wiring.make_store(workflow.data)
+    await found.connect()
+    began, cpu = time.perf_counter(), _cpu()
+    for first in range(0, records, BATCH_RECORDS):
+        answers = await found.upsert(workflow.collection, documents[first : first + BATCH_RECORDS])
+        if any(answer.outcome is not Outcome.STORED for answer in answers):
+            raise RuntimeError("not all was stored")
+    sent = Sent(records, time.perf_counter() - began, _cpu() - cpu)
+    await found.close()
+    return sent
+
+
+def sink(folder: str, code: str, records: int, environ: dict[str, str]) -> Sent:
+    """Let the real sink store what lies on the topic, as a consumer group of its own."""
+    source = Workflow(Path(folder), records)
+    workflow = Workflow(Path(folder), records, code, arango=load(ArangoSettings, environ))
+    settings = workflow.settings(KAFKA_TOPIC=source.topic, STREAMFORGE_UPSTREAM=f"{source.loader_id}:1")
+    cpu = _cpu()
+    seconds = asyncio.run(live(SINK, settings))
+    return Sent(records, seconds, _cpu() - cpu)
+
+
+async def documents_of(folder: Path, records: int) -> list[Document]:
+    """The documents that the sink makes of the topic."""
+    source = Workflow(folder, records)
+    bus = wiring.make_bus(source.data)
+    received = await read_all(bus, source.topic, records)
+    await bus.close()
+    return [Document(*stored_document(message.key, message.value)) for message in received]
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

@@ -90,7 +90,9 @@ async def own_manager(
             environ["STREAMFORGE_EXCHANGE_URL"] = ",".join(urls)
         settings: ManagerSettings = load_manager(environ)
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or Silent())
-        manager = await stack.enter_async_context(running(ports, settings, tokens=tokens, reconcile=reconcile))
+        manager = await stack.enter_async_context(
+            running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True)
+        )
         if lock and advertise:
             folder.advertise(manager.url)
         ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.acting.waits import Waits
@@ -22,6 +23,7 @@ from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
 from streamforge.manager.parts import Parts
 from streamforge.manager.settings import ManagerSettings
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
@@ -32,6 +34,10 @@ from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.kubernetes import LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 
+_LAUNCHER_S = 5.0
+"""How long the launcher is waited for at the start."""
+
+_log = structlog.get_logger(__name__)
 _TALK_BYTES = 64 * 1024 * 1024
 """Cap of the topics of commands and events; the manager keeps the history of a workflow elsewhere."""
 
@@ -121,13 +127,18 @@ async def running(
     *,
     tokens: Tokens | None = None,
     reconcile: bool = True,
+    insist: bool = False,
 ) -> AsyncIterator[Running]:
     """Run a manager until the end of the block.
 
-    reconcile: False answers questions only: no workflow is driven.
-    Raises ConfigError (the port is taken, the data is of a newer version) or RetryableError.
+    reconcile: False answers questions only: no workflow is driven. insist: end if the launcher does not answer now,
+    instead of asking it again later.
+    Raises ConfigError (the port is taken, the data is of a newer version, the launcher's settings are wrong) or
+    RetryableError.
     """
     try:
+        if reconcile:
+            await _first_look(ports.launcher, insist=insist)
         for topic in (settings.control_topic, settings.events_topic):
             await ports.bus.create_topic(TopicSpec(name=topic, retention=Retention.ROLLING, max_bytes=_TALK_BYTES))
         parts = Parts(
@@ -171,6 +182,19 @@ async def running(
         await ports.exchange.close()
         await ports.bus.close()
         await ports.store.close()
+
+
+async def _first_look(launcher: Launcher, *, insist: bool) -> None:
+    """Settings of the launcher that cannot work are named now, not in a log for ever."""
+    try:
+        async with asyncio.timeout(None if insist else _LAUNCHER_S):
+            await launcher.jobs()
+    except (RetryableError, TimeoutError) as error:
+        if insist:
+            raise
+        _log.warning(
+            "the launcher does not answer yet, it will be asked again", error=str(error) or "no answer in time"
+        )
 
 
 async def _first(tasks: list[asyncio.Task[None]]) -> None:

@@ -53,11 +53,11 @@ class Refused(StreamForgeError):
 class Api:
     """One connection pool to one API server, made at the first call."""
 
-    def __init__(self, access: Access, *, clock: Clock, observer: Observer, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, access: Access, *, clock: Clock, observer: Observer, patience_s: float | None = None) -> None:
         self._access = access
         self._clock = clock
         self._observer = observer
-        self._patience_s = patience_s
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._client: ApiClient | None = None
         self._way: Way | None = None
         self._opening = asyncio.Lock()

@@ -23,8 +23,9 @@ class Entry:
 
     job: its Kubernetes Job as last seen. gone: that was deleted. looked_up: whether it is still remembered was asked
     then. pods: those there are, by uid. last: the last pod that went, in its last state. stopped: we were asked to end
-    it. waited: why it has not begun. log: its last lines, fetched while it was being deleted. since: when it became
-    known, monotonic seconds. kept: its start is remembered. ended: the job as it ended; over is set then.
+    it. waited: why it has not begun. shown: what was told of it last, and what it waited for then. log: its last lines,
+    fetched while it was being deleted. since: when it became known, monotonic seconds. kept: its start is remembered.
+    ended: the job as it ended; over is set then.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Entry:
         "pods",
         "queue_id",
         "settling",
+        "shown",
         "since",
         "started_ms",
         "stopped",
@@ -66,6 +68,7 @@ class Entry:
         self.stopped = False
         self.waited: Wait | None = None
         self.log = ""
+        self.shown: tuple[Wait | None, Job] | None = None
         self.ended: Job | None = record.ended
         self.over = asyncio.Event()
         self.settling: asyncio.Task[None] | None = None
@@ -123,6 +126,13 @@ class Entry:
         if self.ended is not None:
             return self.ended
         waited = None if self.has_begun() else self.waited
+        if self.shown is not None and self.shown[0] == waited:
+            return self.shown[1]
+        job = self._running(waited)
+        self.shown = (waited, job)
+        return job
+
+    def _running(self, waited: Wait | None) -> Job:
         return Job(
             name=self.name,
             target=self.target,

@@ -17,7 +17,8 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-double test-arango test-engines kafka check bench bench-others docs lock clean
+.PHONY: help setup demo test test-double test-arango test-engines kafka kube kube-build
+.PHONY: check bench bench-others docs manifests lock clean
 .PHONY: format format-check lint types imports docs-check compatibility versions
 
 help: ## list the verbs
@@ -36,8 +37,9 @@ demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show
 test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
-test-engines: $(STAMP) ## run the tests that need a real engine (Kafka: Java 17, Maven, kcat); it fails where one cannot start
+test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
+	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/engines -n $(ENGINE_WORKERS) $(ARGS)
 
 test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
@@ -49,6 +51,12 @@ test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on th
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)
+
+kube: $(STAMP) ## run a real Kubernetes cluster on loopback until Ctrl-C; its pods are processes of this machine
+	@$(PY) -m tests.engines.kubernetes
+
+kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the first time (two cores: about ten minutes)
+	@$(PY) -m tests.engines.kubernetes --fetch
 
 check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility: all of them, even if one fails
 	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility
@@ -65,6 +73,9 @@ build/bench-others/.done: requirements/bench.txt
 
 docs: $(STAMP) ## write docs/reference again from the code
 	@$(PY) -m streamforge.cli.reference
+
+manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready for kubectl apply (needs kubectl or kustomize)
+	@$(PY) -m tools.manifests
 
 lock: ## resolve the dependencies again into requirements/ (UPGRADE=1 takes the newest of each)
 	@PYTHON="$(PYTHON)" tools/lock.sh

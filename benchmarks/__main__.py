@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from benchmarks import growth, loader, memory, ping, queues, sink, start, year
+from benchmarks import growth, kubernetes, loader, memory, ping, queues, sink, start, year
 from benchmarks.arango import memory as arango_memory
 from benchmarks.arango import sink as arango_sink
 from benchmarks.common.bench import Bench
@@ -44,8 +44,9 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "kafka-ping": kafka_ping.run,
     "kafka-start": kafka_start.run,
     "kafka-year": kafka_year.run,
+    "kubernetes": kubernetes.run,
 }
-"""Those of Kafka run a real broker, as `make test-engines` does: they need what that needs."""
+"""Those of Kafka and Kubernetes run the real thing, as `make test-engines` does: they need what that needs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
+from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.examining import Examiner
 from streamforge_utils.ports.exchange import Exchange
-from streamforge_utils.ports.launcher import Launcher
+from streamforge_utils.ports.launcher import JobSpec, Launcher
 from streamforge_utils.ports.observing import Observer, Silent
-from streamforge_utils.ports.store import Store
+from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.environment import Secret
+from streamforge_utils.runtime.environment import Secret, variables
 from streamforge_utils.runtime.kafka import KafkaSettings
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.kubernetes import KubernetesSettings, LauncherSettings
+from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
     from streamforge_utils.adapters.kafka.connection import Connection, Login
+    from streamforge_utils.adapters.kubernetes.access import Access
+    from streamforge_utils.adapters.kubernetes.manifest import Template
     from streamforge_utils.ports.provisioning import Provisioner
 
 BUS, STORE, JOBS = "bus", "store", "jobs"
@@ -139,12 +147,27 @@ def make_data_directory(settings: DataSettings) -> DataDirectory:
 
 
 def make_launcher(
-    settings: DataSettings, *, environment: Mapping[str, str] | None = None, clock: Clock | None = None
+    settings: DataSettings,
+    launcher: LauncherSettings | None = None,
+    *,
+    store: StateStore | None = None,
+    environment: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
+    observer: Observer | None = None,
 ) -> Launcher:
-    """The embedded launcher on `DATA/jobs`: one process `python -m streamforge.workers TARGET` per job.
+    """Jobs of a Kubernetes cluster where the settings say so, else the embedded launcher on `DATA/jobs`.
 
-    environment: what every job gets besides its own and `STREAMFORGE_DATA_DIR`.
+    The latter runs one process `python -m streamforge.workers TARGET` per job. store: where the former remembers what
+    became of its jobs. environment: what every job gets besides its own and `STREAMFORGE_DATA_DIR`.
+    Raises ConfigError.
     """
+    if launcher is not None and launcher.in_kubernetes:
+        if store is None:
+            raise ConfigError("the launcher on Kubernetes needs a store to remember what became of its jobs")
+        from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
+
+        template = make_template(settings, launcher.kubernetes, environment=environment)
+        return KubernetesLauncher(_access(launcher.kubernetes), template, store, clock=clock, observer=observer)
     from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
 
     return ProcessLauncher(
@@ -154,3 +177,68 @@ def make_launcher(
         base_environment={"STREAMFORGE_DATA_DIR": str(settings.folder.absolute()), **(environment or {})},
         clock=clock,
     )
+
+
+def make_template(
+    settings: DataSettings, kubernetes: KubernetesSettings, *, environment: Mapping[str, str] | None = None
+) -> Template:
+    """What all Jobs have in common. environment: what every one gets besides its own variables."""
+    from streamforge_utils.adapters.kubernetes.manifest import Key, Resources, Template
+
+    values = dict(environment or {})
+    if settings.data_dir is not None:
+        values["STREAMFORGE_DATA_DIR"] = str(settings.data_dir.absolute())
+    ca, arango_ca = kubernetes.kafka_ca, kubernetes.arango_ca
+    return Template(
+        namespace=kubernetes.namespace or Template().namespace,
+        registry=kubernetes.image_registry,
+        version=kubernetes.image_version or f"v{version('streamforge')}",
+        images={pair.name: pair.value for pair in kubernetes.images},
+        pull_secrets=kubernetes.pull_secrets,
+        node_selector={pair.name: pair.value for pair in kubernetes.node_selector},
+        priority_class=kubernetes.priority_class,
+        values=values | {pair.name: pair.value for pair in kubernetes.values},
+        references={one.variable: Key(one.secret.name, one.secret.key) for one in kubernetes.secret_variables},
+        secret_names=frozenset(item.name for item in variables(WorkerSettings) if item.secret),
+        config_maps=kubernetes.config_maps,
+        secrets=kubernetes.secrets,
+        ca=None if ca is None else Key(ca.name, ca.key),
+        arango_ca=None if arango_ca is None else Key(arango_ca.name, arango_ca.key),
+        data_claim=kubernetes.data_claim,
+        resources=Resources(
+            cpu_request=kubernetes.cpu_request,
+            cpu_limit=kubernetes.cpu_limit,
+            memory_request=kubernetes.memory_request,
+            memory_limit=kubernetes.memory_limit,
+        ),
+        deadline_s=kubernetes.deadline_seconds,
+        ttl_s=kubernetes.ttl_seconds,
+    )
+
+
+def make_manifest(
+    spec: JobSpec,
+    settings: DataSettings,
+    kubernetes: KubernetesSettings,
+    *,
+    arguments: tuple[str, ...] = (),
+    pod: bool = False,
+) -> dict[str, Any]:
+    """The manifest of a Job made by hand, or of its pod alone. arguments: for its program. Raises ConfigError."""
+    from streamforge_utils.adapters.kubernetes.manifest import job_manifest, pod_manifest
+
+    template = structs.replace(make_template(settings, kubernetes), arguments=arguments)
+    return pod_manifest(spec, template) if pod else job_manifest(spec, template)
+
+
+def make_examiner(settings: DataSettings, kubernetes: KubernetesSettings) -> Examiner:
+    """What tells whether Jobs could be run in the cluster that the settings name."""
+    from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
+
+    return KubernetesExaminer(_access(kubernetes), make_template(settings, kubernetes))
+
+
+def _access(kubernetes: KubernetesSettings) -> Access:
+    from streamforge_utils.adapters.kubernetes.access import Access
+
+    return Access(kubeconfig=kubernetes.kubeconfig, context=kubernetes.context, namespace=kubernetes.namespace)

@@ -17,8 +17,8 @@ from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import DATABASE, PASSWORD, ArangoProcess
 from tests.doubles.tlsfront import tls_front
 from tests.e2e import rig
-from tests.engines.kafka.tls import Authority
 from tests.engines.ports import free_ports
+from tests.engines.tls import Authority
 
 LIMIT_S = 15.0
 CONFIG, FAILED = 2, 1

@@ -14,7 +14,9 @@ from benchmarks.common.command import Run
 from benchmarks.common.measuring import Line, Section, Size
 from tests.benchmarks.sanity import check_sane
 
-WITHOUT_ENGINE = sorted(name for name in BENCHMARKS if not name.startswith("kafka-") and name != "growth")
+WITHOUT_ENGINE = sorted(
+    name for name in BENCHMARKS if not name.startswith(("kafka-", "kubernetes")) and name != "growth"
+)
 
 
 @pytest.mark.parametrize("name", WITHOUT_ENGINE)

@@ -11,7 +11,6 @@ import pytest
 
 from streamforge.cli import reference
 from streamforge.cli.reference_cli import cli_page
-from streamforge_utils.runtime.settings import NOT_YET
 from tests.places import ROOT
 
 
@@ -106,4 +105,3 @@ def test_the_settings_hold_what_the_tests_read_and_what_is_refused() -> None:
     assert {"STREAMFORGE_CHAOS_ALL", "STREAMFORGE_MARKET_DATA", "CI"} <= read
     assert read - known == set()
     assert reference.TESTS.keys() - read == set(), "what no test reads (any more)"
-    assert NOT_YET.keys() <= known

@@ -176,6 +176,9 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
         wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--exchange", "binance")
         assert wrong.code == 2
         assert f"the manager at {ready['url']} already runs on {data} and loads from another exchange" in wrong.err
+        wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--launcher", "kubernetes")
+        assert wrong.code == 2
+        assert f"the manager at {ready['url']} already runs on {data} and has its launcher" in wrong.err
         second = _run("up", "--data", str(data), "--port", "0", "--exchange", exchange_url)
         assert second.code == 2
         assert (

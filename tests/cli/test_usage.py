@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def sentence(ran: Ran, code: int) -> str:
             ["load", "BTCUSDT", TYPE, "2024", "--exchange", "kraken"],
             "exchange 'kraken' is not known: write binance, test",
         ),
+        (["load", "BTCUSDT", TYPE, "2024", "--launcher", "docker"], "invalid value for '--launcher'"),
         (["queues", "--status", "done"], "status 'done' is not known: choose from pending, running"),
         (["queues", "--limit", "0"], "'0' is no value for '--limit': Input should be greater than"),
         (["coverage", "BTCUSDT"], "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
@@ -82,6 +84,36 @@ def test_what_is_wrong_with_a_command_is_said_before_anything_is_started(
 )
 def test_contradictions_about_the_place_are_named(cli: Cli, arguments: list[str], message: str) -> None:
     assert message in sentence(cli("queues", *arguments, where=False), 2)
+
+
+def test_a_launcher_is_for_a_manager_of_the_commands_own(cli: Cli) -> None:
+    arguments = ("--server", "http://127.0.0.1:1", "--launcher", "kubernetes")
+    ran = cli("load", "BTCUSDT", TYPE, "2024", *arguments, where=False)
+    assert "--launcher is for a manager of this command's own" in sentence(ran, 2)
+
+
+def test_a_kubeconfig_that_is_none_ends_the_command_and_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/kubeconfig")
+    ran = cli("load", "BTCUSDT", TYPE, "2024", "--launcher", "kubernetes")
+    said = sentence(ran, 2)
+    assert "/nowhere/kubeconfig cannot be used" in said
+    assert "STREAMFORGE_LAUNCHER=process" in said
+
+
+def test_a_cluster_that_is_not_there_ends_the_command_and_is_named(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "u", "user": {"token": "a-token"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.setattr("streamforge_utils.adapters.kubernetes.api.PATIENCE_S", 0.1)
+    said = sentence(cli("load", "BTCUSDT", TYPE, "2024", "--launcher", "kubernetes"), 1)
+    assert "the API server of Kubernetes cannot be reached" in said
 
 
 def test_nobody_at_the_address_is_said_with_what_to_do(cli: Cli) -> None:

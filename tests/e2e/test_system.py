@@ -117,11 +117,10 @@ def test_records_that_are_gone_are_loaded_again_although_the_coverage_names_them
         assert third["progress"]["records_expected"] == 0, "what is there again is not loaded a third time"
 
 
-def test_settings_of_what_this_version_does_not_have_are_refused(tmp_path: Path) -> None:
+def test_a_namespace_without_a_word_about_who_runs_the_workers_is_refused(tmp_path: Path) -> None:
     ended = run_manager({"STREAMFORGE_DATA_DIR": str(tmp_path / "data"), "K8S_NAMESPACE": "stf"})
     assert ended.returncode == 2, ended.stderr
-    assert "K8S_NAMESPACE is set" in ended.stderr
-    assert "unset it" in ended.stderr
+    assert "K8S_NAMESPACE is set, but STREAMFORGE_LAUNCHER is not" in ended.stderr
 
 
 def test_a_store_whose_states_are_broken_stops_the_start_and_is_named(exchange: rig.Exchange, tmp_path: Path) -> None:

@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
-from tests.engines.kafka.fixtures import plain_broker, plain_proxy, secured_broker, secured_proxy
+from collections.abc import Generator
 
-__all__ = ["plain_broker", "plain_proxy", "secured_broker", "secured_proxy"]
+import pytest
+
+from tests.engines.kafka.fixtures import plain_broker, plain_proxy, secured_broker, secured_proxy
+from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.fixtures import kube_cluster, kube_namespace
+
+__all__ = ["kube_cluster", "kube_namespace", "plain_broker", "plain_proxy", "secured_broker", "secured_proxy"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a test that failed on a cluster comes what the cluster's processes wrote last."""
+    report = yield
+    if report.failed:
+        for found in getattr(item, "funcargs", {}).values():
+            if isinstance(found, Cluster):
+                report.sections += [(f"the end of {name}'s log", log) for name, log in found.logs().items()]
+    return report

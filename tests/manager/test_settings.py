@@ -13,6 +13,7 @@ from streamforge.manager.settings import load_manager
 from streamforge_utils.model.errors import ConfigError
 
 DATA = {"STREAMFORGE_DATA_DIR": "/nowhere"}
+ARANGO = {"ARANGO_URL": "http://arango:8529", "ARANGO_DB": "streamforge"}
 
 
 def test_a_url_with_a_password_is_refused_and_not_repeated() -> None:
@@ -35,6 +36,26 @@ def test_more_weight_than_binance_allows_is_refused_where_binance_is_asked(url: 
     load_manager({**environ, "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "6000"})
     with pytest.raises(ConfigError, match="STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE: 6001 is more than the 6000"):
         load_manager({**environ, "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "6001"})
+
+
+@pytest.mark.parametrize(
+    ("needed", "environ"),
+    [
+        (True, {}),
+        (True, {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9093"}),
+        (True, {"STREAMFORGE_LAUNCHER": "kubernetes", "KAFKA_BOOTSTRAP_SERVERS": "kafka:9093"}),
+        (True, {"STREAMFORGE_LAUNCHER": "kubernetes", **ARANGO}),
+        (True, {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9093", **ARANGO}),
+        (False, {"STREAMFORGE_LAUNCHER": "kubernetes", "KAFKA_BOOTSTRAP_SERVERS": "kafka:9093", **ARANGO}),
+    ],
+)
+def test_a_data_directory_is_needed_for_whatever_is_not_in_a_cluster(needed: bool, environ: dict[str, str]) -> None:
+    if needed:
+        with pytest.raises(ConfigError, match="STREAMFORGE_DATA_DIR is missing"):
+            load_manager(environ)
+    else:
+        assert load_manager(environ).data.data_dir is None
+    assert load_manager({**environ, **DATA}).data.data_dir is not None
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://binance.com.example"])

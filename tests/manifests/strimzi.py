@@ -1,26 +1,15 @@
-"""Strimzi's own schemas, as strict as an API server is, and the rules that no schema can say."""
+"""Strimzi's manifests, and the rules for them that no schema can say."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
-from typing import Any
 
-import pytest
 import yaml
-from jsonschema import Draft202012Validator
 
-Json = dict[str, Any]
+from tests.manifests.schemas import ROOT, Json
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "cred-kafka-yaml"
-_FILES = {
-    "Kafka": "040-Crd-kafka.yaml",
-    "KafkaTopic": "043-Crd-kafkatopic.yaml",
-    "KafkaUser": "044-Crd-kafkauser.yaml",
-    "KafkaNodePool": "045-Crd-kafkanodepool.yaml",
-}
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
@@ -64,39 +53,6 @@ TOPIC_CONFIG = frozenset(
     ]
 )
 """The configuration keys of a topic. The test on the real broker applies the files, so a key it lacks fails there."""
-
-
-def schemas_folder() -> Path:
-    """Where the CRDs lie; the test skips where they are absent, unless they are required."""
-    folder = Path(os.environ.get("STREAMFORGE_SCHEMAS") or ROOT.parent / "shared" / "schemas")
-    if not folder.exists():
-        if os.environ.get("STREAMFORGE_REQUIRE_SCHEMAS") == "1":
-            pytest.fail(f"Strimzi's schemas are required, but {folder} is absent")
-        pytest.skip(f"Strimzi's schemas are absent: {folder} (STREAMFORGE_SCHEMAS names another folder)")
-    return folder
-
-
-def validator(kind: str, folder: Path) -> Draft202012Validator:
-    """What checks an object of the kind, version v1."""
-    crd = yaml.safe_load((folder / "crds" / "strimzi" / _FILES[kind]).read_text())
-    (version,) = [one for one in crd["spec"]["versions"] if one["name"] == "v1"]
-    return Draft202012Validator(_strict(version["schema"]["openAPIV3Schema"]))
-
-
-def _strict(node: Any) -> Any:
-    """A CRD's schema as the API server applies it: unknown fields are refused."""
-    if isinstance(node, list):
-        return [_strict(one) for one in node]
-    if not isinstance(node, dict):
-        return node
-    found = {name: _strict(one) for name, one in node.items()}
-    if found.pop("x-kubernetes-int-or-string", False) is True:
-        found.pop("anyOf", None)
-        found["type"] = ["integer", "string"]
-    kept = found.get("x-kubernetes-preserve-unknown-fields") is True
-    if isinstance(found.get("properties"), dict) and "additionalProperties" not in found and not kept:
-        found["additionalProperties"] = False
-    return found
 
 
 def objects(folder: Path = FOLDER) -> list[tuple[str, Json]]:

@@ -14,7 +14,8 @@ from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
 from streamforge_utils.runtime.topics import data_topic, dead_letters_topic, talk_topic
-from tests.manifests.strimzi import FOLDER, Json, faults, objects, schemas_folder, validator
+from tests.manifests.schemas import Json, schema_errors
+from tests.manifests.strimzi import FOLDER, faults, objects
 
 OBJECTS = objects()
 NAMED = [pytest.param(found, id=f"{found['kind']}-{found['metadata']['name']}") for _, found in OBJECTS]
@@ -24,8 +25,7 @@ TOPICS = {found["metadata"]["name"]: found for _, found in OBJECTS if found["kin
 
 
 def errors_of(found: Json) -> list[str]:
-    checked = validator(found["kind"], schemas_folder())
-    return [f"{error.json_path}: {error.message}" for error in checked.iter_errors(found)] + faults(found)
+    return schema_errors(found) + faults(found)
 
 
 @pytest.mark.parametrize("found", NAMED)

@@ -147,7 +147,6 @@ def test_one_error_names_all_that_is_missing() -> None:
         ("ARANGO_URL", "http://user:pw@arango:8529", "ARANGO_USER and ARANGO_PASSWORD, not into the URL"),
         ("ARANGO_DB", "candles", "ARANGO_DB is set, but ARANGO_URL is not"),
         ("ARANGO_PASSWORD", "hush-hush", "ARANGO_PASSWORD is set, but ARANGO_URL is not"),
-        ("K8S_NAMESPACE", "stream", "no Kubernetes: unset it"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_expected(name: str, value: str, says: str) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
 
 if TYPE_CHECKING:
     from streamforge_utils.runtime.context import MessageBus
+    from streamforge_utils.runtime.kubernetes import LauncherSettings
+
+
+KUBERNETES_S = 20.0
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +76,40 @@ async def check_bus(folder: Path, probe: Path) -> Check:
         )
     finally:
         await bus.close()
+
+
+async def check_kubernetes(launching: LauncherSettings, folder: Path) -> AsyncIterator[Check]:
+    """Whether workers can be Jobs of the cluster: it, the rights, Pod Security, and what they refer to."""
+    from streamforge import wiring
+    from streamforge_utils.runtime.environment import read
+    from streamforge_utils.runtime.kafka import KafkaSettings
+    from streamforge_utils.runtime.settings import DataSettings
+
+    kafka = read(KafkaSettings, os.environ, []) or KafkaSettings()
+    try:
+        examiner = wiring.make_examiner(DataSettings(data_dir=folder, kafka=kafka), launching.kubernetes)
+    except StreamForgeError as error:
+        yield Check(part="launcher", verdict="fails", detail=str(error))
+        return
+    part = "launcher"
+    try:
+        async with asyncio.timeout(KUBERNETES_S):
+            async for found in examiner.examine():
+                part = found.part
+                yield Check(part=part, verdict=found.verdict, detail=found.detail, next_step=found.next_step)
+    except TimeoutError:
+        yield Check(part=part, verdict="fails", detail=f"no answer within {KUBERNETES_S:.0f} s")
+    except (StreamForgeError, OSError) as error:
+        yield Check(part=part, verdict="fails", detail=str(error))
+    finally:
+        await examiner.close()
+    if not kafka.bootstrap_servers and not launching.kubernetes.data_claim:
+        yield Check(
+            part="reach",
+            verdict="careful",
+            detail=f"bus and store are the embedded ones in {folder}, and pods elsewhere do not see that folder",
+            next_step="name brokers in KAFKA_BOOTSTRAP_SERVERS; on one node, a claim in STREAMFORGE_K8S_DATA_CLAIM",
+        )
 
 
 async def _round_trip(bus: MessageBus) -> str:

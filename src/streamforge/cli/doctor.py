@@ -10,17 +10,21 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from streamforge.cli import output, views
-from streamforge.cli.checking import Check, check_bus
+from streamforge.cli.checking import Check, check_bus, check_kubernetes
 from streamforge.cli.checking_store import check_store
 from streamforge.cli.client import Api, to_json
 from streamforge.cli.exchange_child import running_exchange
 from streamforge.cli.places import EXCHANGE_VARIABLE, TEST, exchange_urls, known_origin, last_choice
 from streamforge.cli.session import Where, is_held, running_server
 from streamforge_utils.model.errors import StreamForgeError
+
+if TYPE_CHECKING:
+    from streamforge_utils.runtime.kubernetes import LauncherSettings
 
 LITTLE_BYTES = 1024**3
 CHECK_S = 20.0
@@ -69,7 +73,12 @@ async def _checks(where: Where) -> AsyncIterator[Check]:
         yield await _bounded("store", check_store(folder, probe, store))
         for check in store:
             yield check
-        yield await _bounded("launcher", _launcher(folder, probe))
+        launching = _launching(where)
+        if launching.in_kubernetes:
+            async for check in check_kubernetes(launching, folder):
+                yield check
+        else:
+            yield await _bounded("launcher", _launcher(folder, probe))
     if where.exchange is None and not os.environ.get(EXCHANGE_VARIABLE):
         where = msgspec.structs.replace(where, exchange=_last_choice(folder))
     yield await _bounded("exchange", _exchange(where))
@@ -92,12 +101,25 @@ async def _bounded(part: str, work: Awaitable[Check]) -> Check:
         return Check(part=part, verdict="fails", detail=f"{type(error).__name__}: {error}")
 
 
+def _launching(where: Where) -> LauncherSettings:
+    """What would run the workers; the environment's, or nothing of it where that is wrong, which `settings` says."""
+    from streamforge_utils.runtime.environment import read
+    from streamforge_utils.runtime.kubernetes import LAUNCHER, LauncherSettings, with_launcher
+
+    environ = with_launcher(os.environ)
+    if where.launcher is not None:
+        environ[LAUNCHER] = where.launcher
+    return read(LauncherSettings, environ, []) or LauncherSettings()
+
+
 def _settings(where: Where) -> Check:
     from streamforge.manager.api.tokens import Tokens
     from streamforge.manager.settings import load_manager, misspelt_settings
+    from streamforge_utils.runtime.kubernetes import LAUNCHER, with_launcher
 
     try:
-        load_manager({**os.environ, "STREAMFORGE_DATA_DIR": str(where.folder)})
+        environ = {**with_launcher(os.environ), "STREAMFORGE_DATA_DIR": str(where.folder)}
+        load_manager(environ if where.launcher is None else {**environ, LAUNCHER: where.launcher})
         tokens = Tokens.read(os.environ)
     except StreamForgeError as error:
         return Check(part="settings", verdict="fails", detail=str(error))

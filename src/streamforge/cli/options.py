@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -43,6 +43,17 @@ Exchange = Annotated[
         metavar="binance|test|URL",
         help="Where market data comes from. test: a test exchange on this machine, for as long as the command runs.",
         show_default="binance",
+        rich_help_panel="Where",
+    ),
+]
+Launcher = Annotated[
+    Literal["process", "kubernetes"] | None,
+    typer.Option(
+        "--launcher",
+        metavar="process|kubernetes",
+        help="What runs the workers: processes of this machine, or Jobs of a Kubernetes cluster (or "
+        "STREAMFORGE_LAUNCHER; the cluster is that of KUBECONFIG and K8S_NAMESPACE).",
+        show_default="process",
         rich_help_panel="Where",
     ),
 ]

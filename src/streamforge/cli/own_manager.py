@@ -42,6 +42,7 @@ async def own_manager(
     data: Path,
     *,
     exchange: str | None = None,
+    launcher: str | None = None,
     lock: bool = True,
     reconcile: bool = True,
     advertise: bool = True,
@@ -60,6 +61,7 @@ async def own_manager(
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.observing import Silent
+    from streamforge_utils.runtime.kubernetes import LAUNCHER
     from streamforge_utils.runtime.settings import DataSettings
 
     folder = wiring.make_data_directory(DataSettings(data_dir=data))
@@ -83,6 +85,8 @@ async def own_manager(
             **(overrides or {}),
         }
         environ.pop("STREAMFORGE_EXCHANGE_URL", None)
+        if launcher is not None:
+            environ[LAUNCHER] = launcher
         if urls is not None:
             environ["STREAMFORGE_EXCHANGE_URL"] = ",".join(urls)
         settings: ManagerSettings = load_manager(environ)
@@ -90,7 +94,9 @@ async def own_manager(
             for problem in misspelt_settings(os.environ):
                 output.say(f"careful: {problem}")
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or Silent())
-        manager = await stack.enter_async_context(running(ports, settings, tokens=tokens, reconcile=reconcile))
+        manager = await stack.enter_async_context(
+            running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True)
+        )
         if lock and advertise:
             folder.advertise(manager.url)
         ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))

@@ -13,8 +13,8 @@ from typing import Any
 from streamforge.cli.own_manager import HEARTBEAT_S
 from streamforge.cli.reference_cli import cli_page
 from streamforge.cli.reference_http import http_page
+from streamforge.cli.reference_manifests import manifests
 from streamforge.cli.reference_topics import messages_page, topics_page
-from streamforge_utils.runtime.settings import NOT_YET
 
 FOLDER = Path("docs") / "reference"
 NOTE = "<!-- Generated from the code by `make docs`: do not edit. -->\n"
@@ -29,6 +29,7 @@ def pages(root: Path) -> dict[Path, str]:
     found[FOLDER / "messages.md"] = NOTE + messages_page(schemas())
     found[FOLDER / "topics.md"] = NOTE + topics_page(asyncapi())
     found[FOLDER / "http-api.md"] = NOTE + http_page(openapi())
+    found |= dict(manifests())
     for name, schema in schemas().items():
         found[FOLDER / "schemas" / f"{name}.json"] = _json(schema)
     for target, table in environments():
@@ -83,7 +84,8 @@ def settings_page() -> str:
         "Settings are environment variables, read once at the start. A missing or bad value ends the start with exit "
         "code 2 and is named; a name that is almost one of these, and none, is pointed out. With "
         "`KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, with `ARANGO_URL` ArangoDB is the store; what is not named is the "
-        "embedded one, as the launcher always is.",
+        "embedded one. Workers are processes of this machine, or Jobs of a Kubernetes cluster "
+        "(`STREAMFORGE_LAUNCHER`).",
         "## streamforge",
         _COMMAND_LINE,
         "A manager that a command runs for itself reads the variables of `queue-manager` below, except "
@@ -96,7 +98,6 @@ def settings_page() -> str:
     parts += ["## queue-manager", _TOKENS, tables.pop("queue-manager").rstrip()]
     for target, table in tables.items():
         parts += [f"## {target}", table.rstrip()]
-    parts += ["## Refused", _REFUSED, _names({name: f"for {what}" for name, what in NOT_YET.items()})]
     parts += ["## The tests", _names(TESTS)]
     return "\n\n".join(parts) + "\n"
 
@@ -117,13 +118,10 @@ TESTS = {
     "STREAMFORGE_CHAOS_KILLS": "how many processes the random killer kills; 52 by default",
     "STREAMFORGE_CHAOS_SEEDS": "with how many seeds the broker is broken in the tests of engines",
     "STREAMFORGE_CHAOS_BREAKS": "how often the broker is broken with each of them",
+    "STREAMFORGE_CHAOS_KUBERNETES": "how often pods, manager, API server and controller manager are each killed",
     "STREAMFORGE_CHAOS_ALL": "1: a crash at every call of a port, not at a choice of them",
 }
 """What the tests read of the environment, and what it means."""
-
-_REFUSED = """\
-Names that ask for what this version does not have: a manager or worker that finds one of them set does not start,
-since running beside it unnoticed would split the data."""
 
 _COMMAND_LINE = """\
 | variable | default | meaning |

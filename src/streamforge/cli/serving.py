@@ -39,7 +39,12 @@ async def up(where: Where, *, host: str | None, port: int | None, as_json: bool)
         scraped = MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
         try:
             async with own_manager(
-                folder, exchange=where.exchange, overrides=overrides, tokens=tokens, observer=metrics
+                folder,
+                exchange=where.exchange,
+                launcher=where.launcher,
+                overrides=overrides,
+                tokens=tokens,
+                observer=metrics,
             ) as manager:
                 _announce(manager, where, f"{settings.metrics_host}:{scraped.port}", as_json=as_json)
                 waiting = asyncio.ensure_future(asked.happened.wait())

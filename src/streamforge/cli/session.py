@@ -50,6 +50,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     server: str | None = None
     token_file: Path | None = None
     exchange: str | None = None
+    launcher: str | None = None
     debug: bool = False
 
     @property
@@ -74,7 +75,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
         """What a command that is advised needs to mean the same place; begins with a space, or is empty."""
         given = [("--data", self.data), ("--server", self.server), ("--token-file", self.token_file)]
         if exchange:
-            given.append(("--exchange", self.exchange))
+            given += [("--exchange", self.exchange), ("--launcher", self.launcher)]
         return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given if value is not None)
 
     def token(self) -> str | None:
@@ -97,6 +98,10 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
         if self.server is not None and self.exchange is not None:
             raise UsageProblem(
                 "--exchange is for a manager of this command's own; the one at --server has its exchange"
+            )
+        if self.server is not None and self.launcher is not None:
+            raise UsageProblem(
+                "--launcher is for a manager of this command's own; the one at --server has its launcher"
             )
         if self.token_file is not None and self.server is None:
             raise UsageProblem("--token-file is for --server: a manager of this machine asks for no token")
@@ -132,6 +137,11 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
         url = running_server(folder)
         if url is not None:
             _check_same_exchange(where, folder, url)
+            if where.launcher is not None:
+                raise UsageProblem(
+                    f"the manager at {url} already runs on {folder} and has its launcher: leave --launcher out, or "
+                    "choose another folder with --data"
+                )
             async with Api(url, token) as api:
                 yield Session(api, own=False)
             return
@@ -167,6 +177,7 @@ async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]
         own_manager(
             folder,
             exchange=where.exchange if mode is Mode.DRIVE else BINANCE,
+            launcher=where.launcher,
             lock=mode is not Mode.READ,
             reconcile=mode is Mode.DRIVE,
             advertise=mode is Mode.DRIVE,

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from streamforge.manager.settings import ManagerSettings, load_manager, misspelt
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.runtime.environment import secrets_of
+from streamforge_utils.runtime.kubernetes import with_launcher
 from streamforge_utils.runtime.logs import Redactor
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
@@ -32,12 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("usage: python -m streamforge.manager [--debug]", file=sys.stderr)
         return EXIT_CONFIG
     try:
-        settings = load_manager({**os.environ, "STREAMFORGE_DEBUG": "true"} if given else os.environ)
+        environ = with_launcher(os.environ)
+        settings = load_manager({**environ, "STREAMFORGE_DEBUG": "true"} if given else environ)
         configure_logs(settings)
         for problem in misspelt_settings(os.environ):
             structlog.get_logger().warning("a setting may be misspelt", problem=problem)
         tokens = Tokens.read(os.environ)
-        with wiring.make_data_directory(settings.data).lock():
+        with _held(settings):
             asyncio.run(_serve(settings, tokens))
     except ConfigError as error:
         print(f"queue-manager: {error}", file=sys.stderr)
@@ -46,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"queue-manager: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0
+
+
+def _held(settings: ManagerSettings) -> AbstractContextManager[object]:
+    """The lock of the data directory, if there is one. Without, a Deployment sees to it that there is one manager."""
+    return nullcontext() if settings.data.data_dir is None else wiring.make_data_directory(settings.data).lock()
 
 
 def configure_logs(settings: ManagerSettings) -> None:
@@ -74,9 +82,13 @@ async def _serve(settings: ManagerSettings, tokens: Tokens | None) -> None:
     try:
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=metrics)
         async with running(ports, settings, tokens=tokens) as manager:
-            wiring.make_data_directory(settings.data).advertise(manager.url)
+            where = f"data in {settings.data.data_dir}"
+            if settings.data.data_dir is None:
+                where = "data in Kafka and ArangoDB"
+            else:
+                wiring.make_data_directory(settings.data).advertise(manager.url)
             print(
-                f"queue-manager serves {manager.url}, metrics on port {scraped.port}, data in {settings.data.folder}",
+                f"queue-manager serves {manager.url}, metrics on port {scraped.port}, {where}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.acting.waits import Waits
@@ -22,15 +23,21 @@ from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
 from streamforge.manager.parts import Parts
 from streamforge.manager.settings import ManagerSettings
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.kubernetes import LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from streamforge_utils.runtime.topics import talk_topic
 
+_LAUNCHER_S = 5.0
+"""How long the launcher is waited for at the start."""
+
+_log = structlog.get_logger(__name__)
 """Cap of the topics of commands and events; the manager keeps the history of a workflow elsewhere."""
 
 
@@ -58,8 +65,10 @@ class Wiring(Protocol):
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         """The exchange. Raises ConfigError."""
 
-    def make_launcher(self, settings: DataSettings, *, clock: Clock) -> Launcher:
-        """The launcher. Raises ConfigError."""
+    def make_launcher(
+        self, settings: DataSettings, launcher: LauncherSettings, *, store: Store, clock: Clock, observer: Observer
+    ) -> Launcher:
+        """The launcher. store: where it may remember what became of its jobs. Raises ConfigError."""
 
 
 def ports_of(settings: ManagerSettings, wiring: Wiring, *, clock: Clock, observer: Observer) -> Ports:
@@ -67,10 +76,11 @@ def ports_of(settings: ManagerSettings, wiring: Wiring, *, clock: Clock, observe
     # The manager asks little; the loaders have their own share of the exchange's weight.
     exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
     waits = Waits(observer)
+    store = wiring.make_store(settings.data, observer=observer)
     return Ports(
         bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
-        store=wiring.make_store(settings.data, observer=observer),
-        launcher=wiring.make_launcher(settings.data, clock=clock),
+        store=store,
+        launcher=wiring.make_launcher(settings.data, settings.launcher, store=store, clock=clock, observer=observer),
         exchange=wiring.make_exchange(exchange, clock=clock, observer=waits),
         exchange_waits=waits,
         clock=clock,
@@ -87,11 +97,12 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_REQUEST_ATTEMPTS": str(settings.exchange.request_attempts),
         "STREAMFORGE_REQUEST_BACKOFF_SECONDS": f"{settings.exchange.request_backoff_seconds:g}",
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
-        "STREAMFORGE_METRICS_PORT": "0",
         "STREAMFORGE_LOG_FORMAT": "json",
         **settings.data.kafka.environment(settings.worker_kafka_user, settings.worker_kafka_password),
         **settings.data.arango.environment(),
     }
+    if not settings.launcher.in_kubernetes:  # in a pod of its own each has port 8000 for itself
+        environment["STREAMFORGE_METRICS_PORT"] = "0"
     if settings.debug:
         environment["STREAMFORGE_DEBUG"] = "true"
     if settings.exchange.api_key is not None:
@@ -115,13 +126,18 @@ async def running(
     *,
     tokens: Tokens | None = None,
     reconcile: bool = True,
+    insist: bool = False,
 ) -> AsyncIterator[Running]:
     """Run a manager until the end of the block.
 
-    reconcile: False answers questions only: no workflow is driven.
-    Raises ConfigError (the port is taken, the data is of a newer version) or RetryableError.
+    reconcile: False answers questions only: no workflow is driven. insist: end if the launcher does not answer now,
+    instead of asking it again later.
+    Raises ConfigError (the port is taken, the data is of a newer version, the launcher's settings are wrong) or
+    RetryableError.
     """
     try:
+        if reconcile:
+            await _first_look(ports.launcher, insist=insist)
         for topic in (settings.control_topic, settings.events_topic):
             await ports.bus.create_topic(talk_topic(topic))
         parts = Parts(
@@ -165,6 +181,19 @@ async def running(
         await ports.exchange.close()
         await ports.bus.close()
         await ports.store.close()
+
+
+async def _first_look(launcher: Launcher, *, insist: bool) -> None:
+    """Settings of the launcher that cannot work are named now, not in a log for ever."""
+    try:
+        async with asyncio.timeout(None if insist else _LAUNCHER_S):
+            await launcher.jobs()
+    except (RetryableError, TimeoutError) as error:
+        if insist:
+            raise
+        _log.warning(
+            "the launcher does not answer yet, it will be asked again", error=str(error) or "no answer in time"
+        )
 
 
 async def _first(tasks: list[asyncio.Task[None]]) -> None:

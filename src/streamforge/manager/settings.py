@@ -19,14 +19,20 @@ from streamforge_utils.runtime.environment import (
     variable,
     variables,
 )
+from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, LauncherSettings
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
     DataSettings,
     ExchangeSettings,
     exchange_problems,
-    not_yet,
 )
+
+_USES = ("store", "exchange")
+"""What the manager does where it starts no processes, whose files would need a data directory all the same."""
+
+JOB_START_S = 300.0
+"""How long a Job may take to begin: its image may have to be fetched first."""
 
 
 class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +40,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     data: DataSettings
     exchange: ExchangeSettings
+    launcher: LauncherSettings = LauncherSettings()
     control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
     events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
     worker_kafka_user: Annotated[
@@ -87,6 +94,15 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(gt=0),
         variable("STREAMFORGE_SILENT_SECONDS", "a worker that says nothing for this long is stopped", unit="seconds"),
     ] = Policy().silent_after_s
+    start_seconds: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        variable(
+            "STREAMFORGE_START_SECONDS",
+            "a worker that has not begun for this long is stopped, unless it waits for room in the cluster",
+            unit="seconds",
+            default="`STREAMFORGE_SILENT_SECONDS`; as a Job, which may have to fetch its image: 300",
+        ),
+    ] = None
     orphan_seconds: Annotated[
         float,
         msgspec.Meta(ge=0),
@@ -190,6 +206,12 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return [] if self.worker_kafka_password else [f"{password} is missing: {user} has a password"]
 
     @property
+    def _start_within_s(self) -> float:
+        if self.start_seconds is not None:
+            return self.start_seconds
+        return max(JOB_START_S, self.silent_seconds) if self.launcher.in_kubernetes else self.silent_seconds
+
+    @property
     def policy(self) -> Policy:
         """The numbers that the reconciler works with."""
         return Policy(
@@ -198,7 +220,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             call_every_s=min(Policy().call_every_s, self.orphan_seconds / 5) or Policy().call_every_s,
             stuck_after_s=self.stuck_seconds,
             silent_after_s=self.silent_seconds,
-            start_within_s=self.silent_seconds,
+            start_within_s=self._start_within_s,
             stop_within_s=self.stop_seconds,
             max_failures=self.max_failures,
             max_asking_failures=self.max_asking_failures,
@@ -229,8 +251,8 @@ def load_manager(environ: Mapping[str, str]) -> ManagerSettings:
 
     Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
     """
-    problems = not_yet(environ)
-    settings = read(ManagerSettings, environ, problems)
+    problems: list[str] = []
+    settings = read(ManagerSettings, environ, problems, uses=_USES if environ.get(LAUNCHER) == KUBERNETES else None)
     if settings is not None:
         problems += exchange_problems(
             settings.exchange.urls, settings.total_weight_per_minute, "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE"

@@ -62,6 +62,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     observed: its job was seen. stop_asked_ms: when the manager first asked it to end, and `stop_reason` why.
     last_word: `finished`, `interrupted` or `error`. permanent: its error will not go away by trying again.
     exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
+    message: of its latest event; before its first one, why its job has not begun. next_step: what a person can do about
+    that or about the reason, where the launcher knows.
     """
 
     number: int
@@ -85,6 +87,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signal: int | None = None
     ended_ms: int | None = None
     reason: str = ""
+    next_step: str = ""
     outcome: str | None = None
 
 

@@ -25,9 +25,9 @@ from tests.engines.errors import EngineError
 from tests.engines.kafka import jars
 from tests.engines.kafka.disk import SmallDisk
 from tests.engines.kafka.properties import ADMIN, HOST, Ports, server_properties
-from tests.engines.kafka.proxy import Proxy
-from tests.engines.kafka.tls import Authority
 from tests.engines.ports import free_ports
+from tests.engines.proxy import Proxy
+from tests.engines.tls import Authority
 
 START_LIMIT_S = 120.0
 STOP_LIMIT_S = 30.0

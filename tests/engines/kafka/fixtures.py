@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engines.kafka.broker import Broker
-from tests.engines.kafka.proxy import Proxy
+from tests.engines.proxy import Proxy
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -10,17 +9,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from tests.engines.cache import cache_folder, fetching
 from tests.engines.errors import EngineError
 
 POM = Path(__file__).with_name("pom.xml")
 JAVA_AT_LEAST = 17
 FETCH_LIMIT_S = 300.0
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/streamforge`, by default `~/.cache/streamforge`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "streamforge"
 
 
 def java() -> str:
@@ -46,12 +40,9 @@ def class_path() -> str:
     """
     key = hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
     folder = cache_folder() / f"kafka-{key}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with (folder.parent / f"kafka-{key}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.is_dir():
-                _fetch(folder)
+    with fetching(folder) as ours:
+        if ours:
+            _fetch(folder)
     return f"{folder}/*"
 
 

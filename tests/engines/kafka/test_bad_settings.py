@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.engines.kafka.broker import Broker
-from tests.engines.kafka.tls import Authority
 from tests.engines.ports import free_ports
+from tests.engines.tls import Authority
 from tests.places import ROOT
 
 LIMIT_S = 15.0

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
 from tests.engines.errors import EngineError
 from tests.engines.kafka import jars
 from tests.engines.kafka.broker import Broker, User
-from tests.engines.kafka.tls import Authority
+from tests.engines.tls import Authority
 
 LIMIT_S = 20.0
 

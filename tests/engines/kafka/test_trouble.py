@@ -19,7 +19,7 @@ from streamforge_utils.runtime.retrying import retry
 from tests.contracts.bus import numbered, read, values
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
-from tests.engines.kafka.tls import Authority
+from tests.engines.tls import Authority
 
 PATIENCE_S = 40.0
 

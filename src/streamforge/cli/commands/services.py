@@ -27,6 +27,7 @@ def up(
     ] = None,
     data: o.Data = None,
     exchange: o.Exchange = None,
+    launcher: o.Launcher = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the line that says where it serves as JSON.")] = False,
     debug: o.Debug = False,
 ) -> int:
@@ -38,7 +39,9 @@ def up(
     from streamforge.cli.serving import up as work
 
     o.debugging(debug)
-    return o.run(work(Where(data=data, exchange=exchange, debug=debug), host=host, port=port, as_json=as_json))
+    return o.run(
+        work(Where(data=data, exchange=exchange, launcher=launcher, debug=debug), host=host, port=port, as_json=as_json)
+    )
 
 
 def doctor(
@@ -46,6 +49,7 @@ def doctor(
     server: o.Server = None,
     token_file: o.TokenFile = None,
     exchange: o.Exchange = None,
+    launcher: o.Launcher = None,
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
@@ -56,7 +60,7 @@ def doctor(
     from streamforge.cli.doctor import doctor as work
 
     o.debugging(debug)
-    where = Where(data=data, server=server, token_file=token_file, exchange=exchange, debug=debug)
+    where = Where(data=data, server=server, token_file=token_file, exchange=exchange, launcher=launcher, debug=debug)
     return o.run(work(where, as_json=as_json))
 
 

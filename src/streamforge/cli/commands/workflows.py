@@ -30,6 +30,7 @@ def load(
     server: o.Server = None,
     token_file: o.TokenFile = None,
     exchange: o.Exchange = None,
+    launcher: o.Launcher = None,
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
@@ -46,7 +47,7 @@ def load(
     from streamforge.cli.loading import load as work
 
     o.debugging(debug)
-    where = Where(data=data, server=server, token_file=token_file, exchange=exchange, debug=debug)
+    where = Where(data=data, server=server, token_file=token_file, exchange=exchange, launcher=launcher, debug=debug)
     request = Request(symbol=symbol, type=type_name, time_range=time_range, again=again)
     return o.run(work(request, where, detach=detach, timeout_s=timeout, as_json=as_json))
 

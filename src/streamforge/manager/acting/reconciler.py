@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 import msgspec
 import structlog
 
+from streamforge.manager.acting import counters
 from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.hearing import Ear
@@ -50,6 +51,7 @@ class Reconciler:
     NOTE_EVERY_MS = 3_000
     RETAIN_EVERY_S = 60.0
     GAP_MS = 5_000
+    YIELD_EVERY = 20
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -67,6 +69,8 @@ class Reconciler:
         self._called_at = float("-inf")
         self._stored_ms: dict[str, int] = {}
         self._deaf = False
+        self._everything_at = float("-inf")
+        self._known: dict[str, object] = {}
         self._looked_ms = 0
         self._hearing_since_ms = 0
         self._started = 0
@@ -75,6 +79,7 @@ class Reconciler:
         self._failing: dict[str, _Failing] = {}
         self._failures: dict[Key, int] = {}
         self._troubles: dict[Key, str] = {}
+        counters.begin_at_zero(parts.observer)
 
     def wake(self) -> None:
         """Look at the workflows now: something was changed."""
@@ -154,8 +159,16 @@ class Reconciler:
         for _, queue_id, target in self._launching_then | self._launches():
             launching[queue_id] = launching.get(queue_id, frozenset()) | {target}
         self._launching = launching
-        for queue_id in list(live):
-            await self._reconcile_alone(queue_id, heard.get(queue_id, ()))
+        everything = self._parts.clock.monotonic() - self._everything_at >= self.LOOK_EVERY_S
+        if everything:
+            self._everything_at = self._parts.clock.monotonic()
+        for number, queue_id in enumerate(list(live)):
+            if everything or queue_id in heard or queue_id in self._failing or self._is_news(queue_id):
+                await self._reconcile_alone(queue_id, heard.get(queue_id, ()))
+                self._known[queue_id] = self._facts(queue_id)
+            if number % self.YIELD_EVERY == self.YIELD_EVERY - 1:
+                await asyncio.sleep(0)  # whoever asks meanwhile is answered
+        self._known = {queue_id: facts for queue_id, facts in self._known.items() if queue_id in live}
         self._failing = {queue_id: failing for queue_id, failing in self._failing.items() if queue_id in live}
         self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[1] in live}
         await self._ear.commit()
@@ -163,6 +176,21 @@ class Reconciler:
         await self._call()
         self._retain()
         self._looked_ms = now_ms
+
+    def _is_news(self, queue_id: str) -> bool:
+        """Whether anything but the time differs from what the latest look at the workflow saw.
+
+        Looks come as fast as events do; what only time decides can wait for the next one at everything.
+        """
+        return queue_id not in self._known or self._known[queue_id] != self._facts(queue_id)
+
+    def _facts(self, queue_id: str) -> object:
+        stored = self._parts.workflows.live.get(queue_id)
+        if stored is None:
+            return None
+        jobs = [self._jobs.get(attempt.job) for step in stored.workflow.steps if (attempt := step.attempt) is not None]
+        # It is mostly the very same document, which costs nothing to compare.
+        return stored.workflow, stored.revision, jobs, self._deaf, self._world(stored.workflow)
 
     def _launches(self) -> frozenset[Key]:
         return frozenset(key for key in self.tasks if key[0] == Launch.__name__)

@@ -138,6 +138,8 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
         attempt = live(step)
         if attempt is None:
             continue
+        if attempt.started_ms is None and attempt.message:
+            workflow = _replace(workflow, waiting_for=f"the start of {step.target}: {attempt.message}")
         if attempt.stop_asked_ms is None:
             why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _forsaken(workflow, step, now_ms, policy)
             if why is None:
@@ -169,7 +171,9 @@ def _stuck(attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> str 
     if attempt.started_ms is None:
         # From the first sight of its job: that the launcher was slow before is not its fault.
         waited_s = (now_ms - max(attempt.planned_ms, attempt.seen_ms or 0, since_ms)) / 1000
-        return f"it did not start within {waited_s:.0f} s" if waited_s > policy.start_within_s else None
+        if waited_s <= policy.start_within_s:
+            return None
+        return f"it did not start within {waited_s:.0f} s" + (f": {attempt.message}" if attempt.message else "")
     silent_s = (now_ms - max(attempt.seen_ms or attempt.started_ms, since_ms)) / 1000
     if silent_s > policy.silent_after_s:
         return f"it said nothing for {silent_s:.0f} s"
@@ -196,7 +200,7 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
                 if now_ms < step.not_before_ms:
                     workflow = _replace(workflow, waiting_for=_pause(step))
                     continue
-                attempt = _planned(workflow, step, now_ms)
+                attempt = planned(workflow, step, now_ms)
                 kept = step.attempts[1 - ATTEMPTS_KEPT :]
                 step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept, attempt))
                 workflow = _replace(workflow.with_step(step), waiting_for="")
@@ -216,7 +220,8 @@ def _pause(step: Step) -> str:
     return f"a pause before {step.target} is tried again at {format_ms(step.not_before_ms)}{why}"
 
 
-def _planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
+def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
+    """The step's next attempt, as it is planned now."""
     number = next_number(step)
     upstream = [other.round_from for other in workflow.steps if other.role is Role.LOADER]
     return Attempt(

@@ -84,7 +84,7 @@ def _observed(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
             return attempt
         return _replace(attempt, ended_ms=now_ms, reason="its job disappeared: somebody else removed it")
     if job.state is JobState.RUNNING:
-        return attempt if attempt.observed else _replace(attempt, observed=True, seen_ms=attempt.seen_ms or now_ms)
+        return _waits_to_begin(attempt, job, now_ms)
     return _replace(
         attempt,
         observed=True,
@@ -93,4 +93,16 @@ def _observed(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
         signal=job.signal,
         # Why the manager ended it goes before how it ended.
         reason="; ".join(part for part in (attempt.reason, job.reason) if part),
+        next_step=job.next_step or (attempt.next_step if attempt.started_ms is None else ""),
     )
+
+
+def _waits_to_begin(attempt: Attempt, job: Job, now_ms: int) -> Attempt:
+    if not attempt.observed:
+        attempt = _replace(attempt, observed=True, seen_ms=attempt.seen_ms or now_ms)
+    if attempt.started_ms is not None:
+        return attempt
+    if (job.waiting, job.next_step) != (attempt.message, attempt.next_step):
+        attempt = _replace(attempt, message=job.waiting, next_step=job.next_step)
+    # The time in which it waits for room is no time in which it should have begun.
+    return _replace(attempt, seen_ms=now_ms) if job.waits_for_room else attempt

@@ -132,7 +132,8 @@ def _disrupted(step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, mov
         reason = (
             f"ended from outside {disruptions} times in a row without getting anywhere; the last time: {attempt.reason}"
         )
-        return _replace(step, status=StepStatus.ERROR, failure=_failure("disrupted", reason))
+        failure = _failure("disrupted", reason, attempt.next_step)
+        return _replace(step, status=StepStatus.ERROR, failure=failure)
     wait_ms = 0 if disruptions < 3 else backoff_ms(policy, disruptions - 2, attempt.job)
     return _replace(step, status=StepStatus.WAITING, disruptions=disruptions, not_before_ms=now_ms + wait_ms)
 
@@ -148,13 +149,15 @@ def _failed(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, polic
     failures = 1 if moved else step.failures + 1
     if failures >= policy.max_failures:
         reason = f"{failures} attempts failed; the last one: {attempt.reason}"
-        return _replace(step, status=StepStatus.ERROR, failures=failures, failure=_failure("failed", reason))
+        failure = _failure("failed", reason, attempt.next_step)
+        return _replace(step, status=StepStatus.ERROR, failures=failures, failure=failure)
     not_before_ms = now_ms + backoff_ms(policy, failures, workflow.queue_id, attempt.job)
     return _replace(step, status=StepStatus.WAITING, failures=failures, not_before_ms=not_before_ms)
 
 
-def _failure(outcome: str, reason: str) -> Failure:
-    next_step = {
+def _failure(outcome: str, reason: str, known: str = "") -> Failure:
+    """known: what the launcher would do about it, which knows more."""
+    next_step = known or {
         "refused": "correct the setting that the reason names, then retry the workflow",
         "permanent": "correct the request or the cause that the reason names; a retry alone will not help",
         "disrupted": "see whether the machine ends processes (memory?), then retry the workflow",

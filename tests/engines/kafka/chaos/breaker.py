@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tests.engines.kafka.broker import Broker
 from tests.engines.kafka.disk import SmallDisk
-from tests.engines.kafka.proxy import Proxy
+from tests.engines.proxy import Proxy
 
 PAUSE_S = (0.5, 2.5)
 """Between two breaks."""

@@ -25,7 +25,7 @@ from tests.chaos.workload import check_workflows, keep_busy
 from tests.engines.kafka.broker import Broker
 from tests.engines.kafka.chaos.breaker import Breaker
 from tests.engines.kafka.disk import SmallDisk
-from tests.engines.kafka.proxy import Proxy
+from tests.engines.proxy import Proxy
 
 SEEDS = [int(text) for text in os.environ.get("STREAMFORGE_CHAOS_SEEDS", "1,2").split(",")]
 ROUNDS = int(os.environ.get("STREAMFORGE_CHAOS_BREAKS", "1"))

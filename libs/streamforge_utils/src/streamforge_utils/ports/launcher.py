@@ -32,7 +32,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     exit_code: of an ended job; None if it could not be observed (killed together with who watched it).
     signal: the number of the signal that ended it. reason: for a person, why it ended other than with 0, with the
-    last words of its log. started_ms, ended_ms: unix milliseconds.
+    last words of its log. next_step: what a person can do about that, or about the waiting. started_ms, ended_ms: unix
+    milliseconds. waiting: of a running job, why its worker has not begun yet; waits_for_room: for room on the machines,
+    so that nothing is wrong with it.
     """
 
     name: str
@@ -45,6 +47,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     started_ms: int = 0
     ended_ms: int | None = None
+    next_step: str = ""
+    waiting: str = ""
+    waits_for_room: bool = False
 
 
 class Launcher(Protocol):

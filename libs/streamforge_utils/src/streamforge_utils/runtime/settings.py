@@ -28,20 +28,6 @@ BINANCE_DATA_URL = "https://data-api.binance.vision"
 MAX_LAG = 200_000
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-NOT_YET = {
-    "K8S_NAMESPACE": "Kubernetes",
-}
-"""Variables that ask for what this version does not have; to run beside them unnoticed would split the data."""
-
-
-def not_yet(environ: Mapping[str, str]) -> list[str]:
-    """A problem for each variable that asks for what this version does not have."""
-    return [
-        f"{name} is set, but this version has the embedded launcher only, no {technology}: unset it"
-        for name, technology in NOT_YET.items()
-        if environ.get(name)
-    ]
-
 
 BINANCE_HOSTS = (".binance.com", ".binance.vision", ".binance.us")
 BINANCE_WEIGHT_PER_MINUTE = 6000
@@ -305,7 +291,7 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
 
     Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
     """
-    problems = not_yet(environ)
+    problems: list[str] = []
     parameters = read(definition.parameters, environ, problems)
     if parameters is not None:
         try:

@@ -35,25 +35,45 @@ class Authority:
         )
         return cls(_pem(certificate), key, certificate)
 
-    def issue(self, *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")) -> str:
-        """A server's key (PKCS#8), certificate and our certificate, as one PEM text. hosts: names and addresses."""
+    def issue(self, *, hosts: tuple[str, ...] = ("localhost", "127.0.0.1"), client: bool = False) -> str:
+        """A server's key (PKCS#8), certificate and our certificate, as one PEM text.
+
+        hosts: names and addresses. client: it is one too, and proves itself by the same certificate.
+        """
+        names = x509.SubjectAlternativeName([_general(host) for host in hosts])
+        uses = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if client else [])]
+        return self._issue(_name(hosts[0]), uses, names)
+
+    def issue_client(self, name: str, *groups: str) -> str:
+        """A client's key, certificate and our certificate as one PEM text. groups: the subject's organisations."""
+        return self._issue(_name(name, *groups), [ExtendedKeyUsageOID.CLIENT_AUTH])
+
+    def _issue(
+        self, subject: x509.Name, uses: list[x509.ObjectIdentifier], names: x509.SubjectAlternativeName | None = None
+    ) -> str:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            _builder(_name(hosts[0]), self._certificate.subject, key)
+        builder = (
+            _builder(subject, self._certificate.subject, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(_usage(digital_signature=True), critical=True)
-            .sign(self._key, hashes.SHA256())
         )
-        secret = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return secret.decode() + _pem(certificate) + self.pem
+        if names is not None:
+            builder = builder.add_extension(names, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return private_pem(key) + _pem(certificate) + self.pem
 
 
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+def private_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    """A key as PKCS#8, without a password."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def _name(common: str, *organisations: str) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation) for organisation in organisations]
+    return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

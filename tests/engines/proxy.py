@@ -131,7 +131,7 @@ class Proxy:
         try:
             far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(*self.upstream), _LIMIT_S)
         except OSError:
-            # The broker is down: its client sees what it would see without us.
+            # The server is down: its client sees what it would see without us.
             _abort(writer)
             return
         if self._is_cut():

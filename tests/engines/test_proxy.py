@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engines.kafka.proxy import Proxy
 from tests.engines.ports import free_ports
+from tests.engines.proxy import Proxy
 
 LIMIT_S = 5.0
 

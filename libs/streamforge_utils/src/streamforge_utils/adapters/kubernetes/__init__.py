@@ -1,0 +1,1 @@
+"""The launcher on Kubernetes: one Job per attempt of a step."""

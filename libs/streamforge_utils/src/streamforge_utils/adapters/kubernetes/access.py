@@ -1,0 +1,83 @@
+"""How the API server is reached and who asks: from inside a pod by its ServiceAccount, else by a kubeconfig."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from streamforge_utils.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kubernetes_asyncio.client.configuration import Configuration
+
+DEFAULT_NAMESPACE: Final = "stf"
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_HOST: Final = "KUBERNETES_SERVICE_HOST"
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Which cluster and namespace. kubeconfig, context, namespace: empty is what kubectl would take.
+
+    Without a kubeconfig and a context, in a pod, it is the pod's own cluster, ServiceAccount and namespace.
+    """
+
+    kubeconfig: str = ""
+    context: str = ""
+    namespace: str = ""
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """A way found. where: for a person."""
+
+    configuration: Configuration
+    namespace: str
+    where: str
+
+
+def in_a_pod(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether this process runs in a pod that may speak to its API server."""
+    environ = os.environ if environ is None else environ
+    return bool(environ.get(_HOST)) and (_ACCOUNT / "token").exists()
+
+
+async def find_way(access: Access) -> Way:
+    """Read the credentials. Raises ConfigError naming the file or the context that is wrong."""
+    # Half a second and 60 MB: only who speaks to Kubernetes pays for it.
+    from kubernetes_asyncio.client.configuration import Configuration
+    from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
+
+    configuration = Configuration()
+    if not access.kubeconfig and not access.context and in_a_pod():
+        try:
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, OSError) as error:
+            raise ConfigError(f"the pod's ServiceAccount cannot be used ({error}): is its token mounted?") from error
+        namespace = access.namespace or _own_namespace() or DEFAULT_NAMESPACE
+        return Way(configuration=configuration, namespace=namespace, where=f"{configuration.host} (this cluster)")
+    path = access.kubeconfig or str(Path.home() / ".kube" / "config")
+    named = f"context {access.context!r} of {path}" if access.context else path
+    try:
+        loader = await load_kube_config(
+            config_file=path, context=access.context or None, client_configuration=configuration, persist_config=False
+        )
+        found = (loader.current_context or {})["context"].get("namespace") or ""
+    except (ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"Kubernetes: {named} cannot be used ({error}): name a kubeconfig in KUBECONFIG and its context in "
+            "STREAMFORGE_K8S_CONTEXT, or set STREAMFORGE_LAUNCHER=process to run workers on this machine"
+        ) from error
+    except Exception as error:  # a file that is no YAML, a program that gives credentials: whatever they raise
+        raise ConfigError(f"Kubernetes: {named} cannot be used: {type(error).__name__}: {str(error)[:300]}") from error
+    namespace = access.namespace or str(found) or DEFAULT_NAMESPACE
+    return Way(configuration=configuration, namespace=namespace, where=f"{configuration.host} ({named})")
+
+
+def _own_namespace() -> str:
+    try:
+        return (_ACCOUNT / "namespace").read_text("utf-8").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,227 @@
+"""Calls to the API server: repeated with jitter and a cap where that helps, refused by name where it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from streamforge_utils.adapters.kubernetes.access import Access, Way, find_way
+from streamforge_utils.adapters.kubernetes.objects import Failure
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.observing import Observer
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
+    from kubernetes_asyncio.client.api_client import ApiClient
+
+REQUEST_S: Final = 10.0
+"""How long one answer is waited for."""
+
+PATIENCE_S: Final = 20.0
+"""How long a call is repeated, from its first failure."""
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+_AGAIN = frozenset({429, 500, 502, 503, 504})
+_UNAUTHORIZED = 401
+_ERRORS_FROM = 400
+_SHOWN = 500
+_RELOGIN_S = 10.0
+
+Query = Mapping[str, str | int]
+_failure = msgspec.json.Decoder(Failure)
+
+
+class Refused(StreamForgeError):
+    """The API server's answer was an error that asking again does not mend. `reason` is Kubernetes' own word."""
+
+    def __init__(self, status: int, failure: Failure, what: str) -> None:
+        super().__init__(f"{what}: {failure.message[:_SHOWN] or failure.reason or 'no reason given'} (HTTP {status})")
+        self.status = status
+        self.reason = failure.reason
+        self.message = failure.message[:_SHOWN]
+        causes = None if failure.details is None else failure.details.causes
+        self.causes = tuple(cause.reason for cause in causes or ())
+
+
+class Api:
+    """One connection pool to one API server, made at the first call."""
+
+    def __init__(self, access: Access, *, clock: Clock, observer: Observer, patience_s: float | None = None) -> None:
+        self._access = access
+        self._clock = clock
+        self._observer = observer
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
+        self._client: ApiClient | None = None
+        self._way: Way | None = None
+        self._opening = asyncio.Lock()
+        self._logged_in = float("-inf")
+
+    async def way(self) -> Way:
+        """How the API server is reached. Raises ConfigError."""
+        await self._opened()
+        if self._way is None:
+            raise RuntimeError("not opened")
+        return self._way
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: object = None,
+        accept: str = "application/json",
+        patience_s: float | None = None,
+        warnings: list[str] | None = None,
+    ) -> bytes:
+        """The answer's body. warnings: receives what the API server warns of.
+
+        Raises Refused, RetryableError (it may or may not have been done; patience is spent) or ConfigError.
+        """
+        patience_s = self._patience_s if patience_s is None else patience_s
+        give_up: float | None = None
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._once(method, path, query, body, accept, warnings)
+            except RetryableError as error:
+                now = self._clock.monotonic()
+                give_up = now + patience_s if give_up is None else give_up
+                wait = max(error.retry_after or 0.0, pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+                if now + wait > give_up:
+                    raise
+                await self._clock.sleep(wait)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    async def lines(self, path: str, *, query: Query, silent_s: float) -> AsyncGenerator[bytes, None]:
+        """The lines of an answer that goes on, as they come; ends when the other side ends it.
+
+        silent_s: nothing for this long means that nobody is there any more. Raises as `call` does, without repeating.
+        """
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(connect=REQUEST_S, sock_connect=REQUEST_S, sock_read=silent_s)
+        response = await self._send("GET", path, query, None, "application/json", timeout)
+        try:
+            if response.status >= _ERRORS_FROM:
+                raise await self._error(response, f"GET {path}")
+            rest = b""
+            # In pieces, not by readline: that refuses lines beyond its buffer.
+            async for piece in response.content.iter_any():
+                *whole, rest = (rest + piece).split(b"\n")
+                for line in whole:
+                    if line:
+                        yield line
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _away(f"GET {path}", error) from error
+        finally:
+            _drop(response)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+            # What was broken off just now is gone after the loop's next round.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    async def _once(
+        self, method: str, path: str, query: Query | None, body: object, accept: str, warnings: list[str] | None
+    ) -> bytes:
+        import aiohttp
+
+        what = f"{method} {path}"
+        response = await self._send(method, path, query, body, accept, aiohttp.ClientTimeout(total=REQUEST_S))
+        try:
+            if response.status >= _ERRORS_FROM:
+                raise await self._error(response, what)
+            if warnings is not None:
+                warnings += response.headers.getall("Warning", [])
+            return await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _away(what, error) from error
+        finally:
+            _drop(response)
+
+    async def _send(
+        self, method: str, path: str, query: Query | None, body: object, accept: str, limits: Any
+    ) -> ClientResponse:
+        import aiohttp
+
+        client = await self._opened()
+        try:
+            response: ClientResponse = await client.call_api(
+                path,
+                method,
+                query_params=[(name, str(value)) for name, value in (query or {}).items()],
+                header_params={"Accept": accept, "Content-Type": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=limits,
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _away(f"{method} {path}", error) from error
+        self._observer.count("kubernetes_requests_total", method=method, status=str(response.status))
+        return response
+
+    async def _error(self, response: ClientResponse, what: str) -> StreamForgeError:
+        text = await response.read()
+        try:
+            failure = _failure.decode(text)
+        except msgspec.MsgspecError:
+            failure = Failure(code=response.status, message=text[:_SHOWN].decode(errors="replace"))
+        if response.status == _UNAUTHORIZED:
+            # Tokens are renewed: read it again, at most so often that a wrong one does no harm.
+            if time.monotonic() - self._logged_in > _RELOGIN_S:
+                await self.close()
+            return RetryableError(
+                f"{what}: the API server does not accept who asks (HTTP 401): is the kubeconfig's token or certificate "
+                "still valid?",
+                retry_after=1.0,
+            )
+        if response.status in _AGAIN:
+            return RetryableError(
+                f"{what}: {failure.message[:_SHOWN] or response.reason} (HTTP {response.status})",
+                retry_after=_retry_after(response, failure),
+            )
+        return Refused(response.status, failure, what)
+
+    async def _opened(self) -> ApiClient:
+        if self._client is not None:
+            return self._client
+        async with self._opening:
+            if self._client is None:
+                from kubernetes_asyncio.client.api_client import ApiClient
+
+                self._way = await find_way(self._access)
+                self._client = ApiClient(self._way.configuration)
+                self._logged_in = time.monotonic()
+            return self._client
+
+
+def _drop(response: ClientResponse) -> None:
+    """Let go of an answer; where it was not read to its end, of its connection too, without the goodbye of TLS."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
+
+
+def _away(what: str, error: Exception) -> RetryableError:
+    how = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return RetryableError(f"{what}: the API server of Kubernetes cannot be reached: {how}")
+
+
+def _retry_after(response: ClientResponse, failure: Failure) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    named = float(text) if text.isdecimal() else float(failure.details.retry_after_seconds if failure.details else 0)
+    return min(named, _LONGEST_PAUSE_S) or None

@@ -1,0 +1,247 @@
+"""From what Kubernetes says of a Job and its pods to what a person understands and can do. Pure."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from streamforge_utils.adapters.kubernetes.objects import EventObject, JobObject, PodObject, Terminated
+
+REASON_LIMIT: Final = 2000
+_LOG_SHARE: Final = 1400
+_EVENTS_SHOWN: Final = 3
+_MESSAGE: Final = 400
+_SIGNALS: Final = 128
+_LOST_CODE: Final = 255
+
+_NO_IMAGE = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+)
+_NO_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_FACTS = re.compile(r"exceeded quota|quota", re.IGNORECASE)
+_SECURITY = re.compile(r"violates PodSecurity", re.IGNORECASE)
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job does not run yet. room: it waits for room in the cluster, which others make; else for a person."""
+
+    reason: str
+    next_step: str
+    room: bool = False
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job ended. exit_code and signal as `Job` has them: neither, where it could not be observed."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+    next_step: str = ""
+
+
+def wait_of(job: JobObject | None, pods: Sequence[PodObject], events: Sequence[EventObject]) -> Wait | None:
+    """What a job that has not begun waits for; None if it runs or nothing is known. events: warnings about any jobs."""
+    for pod in pods:
+        if pod.status.phase != "Pending":
+            return None
+        found = _pending(pod, [event for event in events if event.involved_object.uid == pod.metadata.uid])
+        if found is not None:
+            return found
+    if pods or job is None:
+        return None
+    mine = [event for event in events if event.involved_object.uid == job.metadata.uid]
+    latest = max(mine, key=lambda event: event.at, default=None)
+    return None if latest is None else _no_pod(latest.message)
+
+
+def end_of(
+    job: JobObject | None,
+    pod: PodObject | None,
+    *,
+    deleted: bool,
+    stopped: bool,
+    waited: Wait | None = None,
+    log: str = "",
+    events: Sequence[EventObject] = (),
+) -> End:
+    """What became of a job whose pods are all gone or over.
+
+    pod: the last one, in its last state. deleted: the Job is gone. stopped: we ended it. waited: why it had not begun.
+    """
+    terminated = None if pod is None else pod.terminated
+    if pod is not None and pod.status.phase == "Succeeded" and (terminated is None or terminated.exit_code == 0):
+        return End(exit_code=0)
+    what, next_step, end = _why(job, pod, terminated, deleted=deleted, stopped=stopped, waited=waited)
+    return msgspec.structs.replace(end, reason=_told(what, log, events), next_step=next_step)
+
+
+def _why(
+    job: JobObject | None,
+    pod: PodObject | None,
+    terminated: Terminated | None,
+    *,
+    deleted: bool,
+    stopped: bool,
+    waited: Wait | None,
+) -> tuple[str, str, End]:
+    code = _code(terminated)
+    node = pod.spec.node_name if pod is not None and pod.spec.node_name else "unknown"
+    disruption = None if pod is None else pod.condition("DisruptionTarget")
+    failed = None if job is None else job.condition("Failed", "FailureTarget")
+    if pod is None or (terminated is None and not pod.spec.node_name):
+        if waited is not None:
+            return f"it never began: {waited.reason}", waited.next_step, End()
+        if failed is not None and failed.reason != "BackoffLimitExceeded":
+            return f"it never began: {failed.reason}: {failed.message[:_MESSAGE]}", _LOOK, End()
+        return _gone(deleted=deleted, stopped=stopped), "", End()
+    if terminated is not None and terminated.reason == "OOMKilled":
+        # Not a signal from outside: the same would happen to the next attempt, so it counts as its failure.
+        what = "OOMKilled: it took more memory than its limit"
+        return what, "raise STREAMFORGE_K8S_MEMORY_LIMIT, then retry the workflow", End(exit_code=code or 137)
+    if pod.status.reason == "Evicted":
+        what = f"evicted from node {node}: {pod.status.message[:_MESSAGE] or 'the node ran short'}"
+        next_step = "see what the node runs short of; a higher STREAMFORGE_K8S_MEMORY_REQUEST keeps workers longer"
+        return what, next_step, End(signal=_signal(code))
+    if failed is not None and failed.reason == "DeadlineExceeded":
+        what = f"ended by its deadline: {failed.message[:_MESSAGE]}"
+        next_step = "raise STREAMFORGE_K8S_DEADLINE_SECONDS if a step may take that long"
+        return what, next_step, End(signal=_signal(code) or signal.SIGTERM)
+    if disruption is not None or pod.status.reason in ("NodeLost", "NodeShutdown", "Terminated", "Preempting"):
+        why = disruption.message or disruption.reason if disruption is not None else pod.status.reason
+        what = f"disrupted on node {node}: {why[:_MESSAGE]}"
+        return (
+            what,
+            f"nothing if it is rare; else {_NODE}",
+            End(signal=_signal(code)),
+        )
+    if terminated is not None and terminated.reason == "ContainerStatusUnknown":
+        return f"node {node} lost sight of it", _NODE, End()
+    if terminated is not None and code is not None:
+        return _exited(code, terminated, deleted=deleted, stopped=stopped)
+    if waited is not None:
+        return f"it never began: {waited.reason}", waited.next_step, End()
+    return _gone(deleted=deleted, stopped=stopped), "", End()
+
+
+def _exited(code: int, terminated: Terminated, *, deleted: bool, stopped: bool) -> tuple[str, str, End]:
+    number = _signal(code)
+    by_hand = deleted and not stopped
+    if number is not None:
+        who = "; its Job or pod was deleted by somebody else" if by_hand else ""
+        return f"killed by signal {number} ({_name(number)}){who}", "", End(signal=number)
+    if by_hand and code != 2:
+        what = f"its Job or pod was deleted by somebody else; exit code {code}"
+        return what, "", End(exit_code=0) if code == 0 else End(signal=signal.SIGTERM)
+    if terminated.reason in ("StartError", "ContainerCannotRun"):
+        what = f"its container could not be started: {terminated.message[:_MESSAGE] or terminated.reason}"
+        return what, "see whether the image is the right one and has a command", End(exit_code=2)
+    next_step = {
+        1: "see the log lines above for the cause",
+        2: "correct the setting that the log names: the manager's, or that of the workers' ConfigMap or Secret",
+    }.get(code, "see the log lines above for the cause")
+    return f"exit code {code}", next_step, End(exit_code=code)
+
+
+def _pending(pod: PodObject, events: Sequence[EventObject]) -> Wait | None:
+    waiting = pod.waiting
+    if waiting is not None and waiting.reason in _NO_IMAGE:
+        image = next((status.image for status in pod.status.container_statuses or ()), "") or "its image"
+        return Wait(
+            reason=f"image {image} cannot be pulled ({waiting.reason}: {waiting.message[:_MESSAGE]})",
+            next_step="correct STREAMFORGE_IMAGE_REGISTRY, STREAMFORGE_IMAGE_VERSION or STREAMFORGE_IMAGES, or give "
+            "the registry's login in STREAMFORGE_IMAGE_PULL_SECRETS",
+        )
+    if waiting is not None and waiting.reason in _NO_CONTAINER:
+        return Wait(
+            reason=f"its container cannot be made ({waiting.reason}: {waiting.message[:_MESSAGE]})",
+            next_step="make the Secret or ConfigMap that the reason names; `streamforge doctor` lists them",
+        )
+    unscheduled = next(
+        (one for one in pod.status.conditions or () if one.type == "PodScheduled" and one.status == "False"), None
+    )
+    if unscheduled is not None and unscheduled.reason == "Unschedulable":
+        return Wait(
+            reason=f"no node takes it: {unscheduled.message[:_MESSAGE]}",
+            next_step="free or add a node, or change STREAMFORGE_K8S_NODE_SELECTOR or the workers' requests",
+            room=True,
+        )
+    latest = max(
+        (event for event in events if event.reason in ("FailedMount", "FailedAttachVolume")),
+        key=lambda event: event.at,
+        default=None,
+    )
+    if latest is not None:
+        return Wait(
+            reason=f"a volume cannot be mounted: {latest.message[:_MESSAGE]}",
+            next_step="make the Secret, ConfigMap or claim that the reason names; `streamforge doctor` lists them",
+        )
+    return None
+
+
+def _no_pod(message: str) -> Wait:
+    told = message[:_MESSAGE]
+    if _SECURITY.search(message):
+        return Wait(
+            reason=f"Pod Security does not let its pod in: {told}",
+            next_step="the workers keep to *restricted*: look for what was added to them, or for a policy of your own",
+        )
+    if _FACTS.search(message):
+        return Wait(
+            reason=f"the namespace's quota is used up: {told}",
+            next_step="wait for other pods to end, or raise the ResourceQuota",
+            room=True,
+        )
+    return Wait(reason=f"no pod is made for it: {told}", next_step=_LOOK)
+
+
+_NODE = "see the node's state (kubectl describe node)"
+_LOOK = "see `kubectl describe job` for what keeps its pod from being made"
+
+
+def _gone(*, deleted: bool, stopped: bool) -> str:
+    if stopped:
+        return "it was ended before it had begun, or its end could not be observed"
+    if deleted:
+        return "its Job was deleted by somebody else; how it ended could not be observed"
+    return "its pod is gone; how it ended could not be observed"
+
+
+def _told(what: str, log: str, events: Sequence[EventObject]) -> str:
+    parts = [what]
+    latest = sorted(events, key=lambda event: event.at)[-_EVENTS_SHOWN:]
+    told = [f"{event.reason}: {' '.join(event.message.split())[:160]}" for event in latest]
+    if told:
+        parts.append("events: " + " | ".join(told))
+    words = last_words(log, _LOG_SHARE)
+    parts.append(f"it last wrote:\n{words}" if words else "it wrote nothing")
+    return "; ".join(parts)[:REASON_LIMIT]
+
+
+def last_words(text: str, limit: int) -> str:
+    """The end of a log, at most `limit` characters, beginning with a whole line where it was cut."""
+    text = "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
+    if len(text) <= limit:
+        return text
+    cut = text[-limit:]
+    return cut.partition("\n")[2] or cut
+
+
+def _code(terminated: Terminated | None) -> int | None:
+    if terminated is None:
+        return None
+    return _SIGNALS + terminated.signal if terminated.signal else terminated.exit_code
+
+
+def _signal(code: int | None) -> int | None:
+    return code - _SIGNALS if code is not None and _SIGNALS < code < _LOST_CODE else None
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

@@ -1,0 +1,162 @@
+"""Whether Jobs could be run: the cluster, the rights, what lets pods in, and what the workers refer to."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from streamforge_utils.adapters.kubernetes.access import Access
+from streamforge_utils.adapters.kubernetes.api import Api, Refused
+from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifest, pod_manifest
+from streamforge_utils.adapters.kubernetes.refusals import create_refused
+from streamforge_utils.adapters.kubernetes.rights import RIGHTS, reviews
+from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.ports.examining import Finding
+from streamforge_utils.ports.launcher import JobSpec
+from streamforge_utils.ports.observing import Silent
+
+_PATIENCE_S = 3.0
+_FORBIDDEN, _NOT_FOUND = 403, 404
+_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""Ask for no content: that a Secret is there can be seen without reading it."""
+
+_DRY = {"dryRun": "All", "fieldValidation": "Strict"}
+
+
+class _Version(msgspec.Struct, frozen=True, rename={"version": "gitVersion"}):
+    version: str = "unknown"
+
+
+class _Review(msgspec.Struct, frozen=True):
+    class Status(msgspec.Struct, frozen=True):
+        allowed: bool = False
+
+    status: Status = Status()
+
+
+class KubernetesExaminer:
+    """See `Examiner`. template: what the Jobs would be made from; its namespace is filled in here."""
+
+    def __init__(self, access: Access, template: Template) -> None:
+        self._api = Api(access, clock=SystemClock(), observer=Silent(), patience_s=_PATIENCE_S)
+        self._template = template
+
+    async def examine(self) -> AsyncIterator[Finding]:
+        """See `Examiner.examine`."""
+        way = await self._api.way()
+        self._template = msgspec.structs.replace(self._template, namespace=way.namespace)
+        version = msgspec.json.decode(await self._api.call("GET", "/version"), type=_Version).version
+        yield Finding(
+            part="launcher",
+            verdict="works",
+            detail=f"Kubernetes {version} at {way.where}, namespace {way.namespace}",
+        )
+        yield await self._rights()
+        for look in (self._jobs, self._objects):
+            yield await look()
+
+    async def close(self) -> None:
+        """See `Examiner.close`."""
+        await self._api.close()
+
+    async def _rights(self) -> Finding:
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        asked = list(reviews(self._template.namespace))
+        answers = await asyncio.gather(*(self._api.call("POST", path, body=body) for _, _, body in asked))
+        missing = [
+            f"{verb} {resource}"
+            for (verb, resource, _), answer in zip(asked, answers, strict=True)
+            if not msgspec.json.decode(answer, type=_Review).status.allowed
+        ]
+        if not missing:
+            told = ", ".join(f"{'/'.join(right.verbs)} {right.resource}" for right in RIGHTS)
+            return Finding(part="rights", verdict="works", detail=f"may {told}")
+        return Finding(
+            part="rights",
+            verdict="fails",
+            detail=f"may not {', may not '.join(missing)} in namespace {self._template.namespace}",
+            next_step="give these rights to who asks, by a Role and a RoleBinding",
+        )
+
+    async def _jobs(self) -> Finding:
+        """Whether a Job and its pod would be let in; nothing is made."""
+        namespace = self._template.namespace
+        spec = JobSpec(name=f"job-doctor-{secrets.token_hex(4)}", target="dummy-service", queue_id="doctor", attempt=1)
+        template = msgspec.structs.replace(self._template, instance="doctor")
+        warnings: list[str] = []
+        try:
+            manifest = job_manifest(spec, template)
+            path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+            await self._api.call("POST", path, query=_DRY, body=manifest, warnings=warnings)
+        except Refused as refused:
+            return Finding(part="jobs", verdict="fails", detail=str(create_refused(refused, spec, namespace)))
+        except StreamForgeError as error:
+            return Finding(part="jobs", verdict="fails", detail=str(error))
+        refused_by = [warning for warning in warnings if "PodSecurity" in warning]
+        asked = False
+        try:
+            await self._api.call("POST", f"/api/v1/namespaces/{namespace}/pods", query=_DRY, body=_pod(spec, template))
+            asked = True
+        except Refused as refused:
+            # A manager makes no pods itself, so it may lack that right: then the warnings are what there is.
+            if "cannot create resource" not in refused.message:
+                refused_by.append(refused.message)
+        except StreamForgeError as error:
+            return Finding(part="jobs", verdict="fails", detail=str(error))
+        if refused_by:
+            return Finding(
+                part="jobs",
+                verdict="fails",
+                detail=f"a Job can be made, but its pod would not be let in: {'; '.join(refused_by)[:500]}",
+                next_step="see to what the reason names; the workers keep to the Pod Security Standard *restricted*",
+            )
+        how = "" if asked else " (as far as the namespace warns; to ask for a pod itself is not allowed here)"
+        return Finding(part="jobs", verdict="works", detail=f"a Job and its pod would be let in{how}")
+
+    async def _objects(self) -> Finding:
+        """Whether what the workers refer to is there."""
+        template = self._template
+        wanted: dict[tuple[str, str], None] = {("configmaps", name): None for name in template.config_maps}
+        cas = [key for key in (template.ca, template.arango_ca) if key is not None]
+        keys = [*template.references.values(), *cas]
+        names = [*template.secrets, *template.pull_secrets, *(key.name for key in keys)]
+        wanted |= {("secrets", name): None for name in names}
+        if template.data_claim:
+            wanted["persistentvolumeclaims", template.data_claim] = None
+        if not wanted:
+            return Finding(part="secrets", verdict="works", detail="the workers refer to no Secret and no ConfigMap")
+        missing, unseen, there = list[str](), list[str](), list[str]()
+        for kind, name in wanted:
+            told = f"{kind.removesuffix('s')} {name}"
+            path = f"/api/v1/namespaces/{template.namespace}/{kind}/{name}"
+            try:
+                await self._api.call("GET", path, accept=_METADATA)
+                there.append(told)
+            except Refused as refused:
+                if refused.status not in (_FORBIDDEN, _NOT_FOUND):
+                    return Finding(part="secrets", verdict="fails", detail=str(refused))
+                (missing if refused.status == _NOT_FOUND else unseen).append(told)
+        if missing:
+            return Finding(
+                part="secrets",
+                verdict="fails",
+                detail=f"not there: {', '.join(missing)} (namespace {template.namespace})",
+                next_step="make them, or correct the settings STREAMFORGE_K8S_… that name them",
+            )
+        if unseen:
+            return Finding(
+                part="secrets",
+                verdict="careful",
+                detail=f"may not get {', may not get '.join(unseen)}, so whether they are there cannot be seen",
+                next_step="look with kubectl, or give the right to get these by name",
+            )
+        return Finding(part="secrets", verdict="works", detail=f"there: {', '.join(there)}")
+
+
+def _pod(spec: JobSpec, template: Template) -> dict[str, Any]:
+    return pod_manifest(msgspec.structs.replace(spec, name=f"{spec.name}-pod"), template)

@@ -1,0 +1,463 @@
+"""The launcher on Kubernetes: every job is a Job of its own, made once under a fixed name and never restarted.
+
+One list and one watch of Jobs, and one of pods, serve all of them. How a job ended is kept in the store before anybody
+is told of it, so it is known when the Job and its pods are long gone, and to a manager that was started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from streamforge_utils.adapters.kubernetes.access import Access
+from streamforge_utils.adapters.kubernetes.api import Api, Refused
+from streamforge_utils.adapters.kubernetes.board import JOB_UID_LABEL, Board, Entry
+from streamforge_utils.adapters.kubernetes.diagnosing import end_of, wait_of
+from streamforge_utils.adapters.kubernetes.manifest import (
+    APP,
+    INSTANCE_LABEL,
+    QUEUE_ANNOTATION,
+    Template,
+    job_manifest,
+)
+from streamforge_utils.adapters.kubernetes.memory import Memory
+from streamforge_utils.adapters.kubernetes.objects import EventObject, JobObject, Page, PodObject, milliseconds
+from streamforge_utils.adapters.kubernetes.refusals import create_refused, list_refused
+from streamforge_utils.adapters.kubernetes.watching import Mirror
+from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.launcher import Job, JobSpec, JobState
+from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.store import StateStore
+
+GONE_WITHIN_S: Final = 15.0
+"""How much longer than its grace a job that was ended may take to be seen gone; then the caller is to ask again."""
+
+LOST_AFTER_S: Final = 60.0
+"""A pod that is still there so long after its grace has a node that does not answer: it is removed by force."""
+
+_PENDING_EVERY_S: Final = 3.0
+_PENDING_AFTER_S: Final = 2.0
+_CONDITION_S: Final = 3.0
+_ASK_AGAIN_S: Final = 1.0
+_SHORT_S: Final = 3.0
+"""Patience for what is nice to know: a log, an event."""
+
+_LOG_LINES, _LOG_BYTES = 40, 262_144
+_ASKING = 8
+_NOT_FOUND, _CONFLICT = 404, 409
+
+_log = logging.getLogger(__name__)
+_job = msgspec.json.Decoder(JobObject)
+_event = msgspec.json.Decoder(EventObject)
+_page = msgspec.json.Decoder(Page)
+
+
+class KubernetesLauncher:
+    """See `Launcher`. template: what all Jobs have in common; its instance and namespace are filled in here.
+
+    store: where it is remembered how jobs ended.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        template: Template,
+        store: StateStore,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._observer = observer or Silent()
+        self._api = Api(access, clock=self._clock, observer=self._observer)
+        self._template = template
+        self._memory = Memory(store)
+        self._board = Board(self._touched, self._pod_leaves)
+        self._asking = asyncio.Semaphore(_ASKING)
+        self._opening = asyncio.Lock()
+        self._paths = _Paths("")
+        self._mirrors: tuple[Mirror[JobObject], Mirror[PodObject]] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._forced: dict[str, float] = {}
+
+    async def start(self, spec: JobSpec) -> None:
+        """See `Launcher.start`; returns when the API server has the Job."""
+        await self._opened()
+        entry = self._board.entries.get(spec.name)
+        if entry is None:
+            entry = await self._create(spec)
+        if entry.queue_id != spec.queue_id:
+            raise ConfigError(
+                f"job {spec.name} is there already and belongs to workflow {entry.queue_id!r}, not {spec.queue_id!r}: "
+                "delete it if nobody needs it"
+            )
+        if not entry.kept:
+            await self._memory.keep(entry.record())
+            entry.kept = True
+
+    async def jobs(self) -> Sequence[Job]:
+        """See `Launcher.jobs`: as of the latest that the API server told, which is soon after it happens."""
+        await self._opened()
+        return [entry.seen() for _, entry in sorted(self._board.entries.items())]
+
+    async def stop(self, name: str, *, grace_s: float) -> None:
+        """See `Launcher.stop`; a pod's grace is a whole number of seconds, one at least."""
+        await self._opened()
+        entry = self._board.entries.get(name)
+        if entry is None or entry.ended is not None:
+            return
+        await self._remember_wait(entry)
+        entry.stopped = True
+        grace = max(1, math.ceil(grace_s))
+        give_up = self._clock.monotonic() + grace + GONE_WITHIN_S
+        while not entry.over.is_set():
+            await self._delete_job(entry)
+            for pod in entry.living():
+                await self._delete_pod(entry, pod, grace)
+            await self._wait_for_end(entry, min(grace + 1.0, max(0.1, give_up - self._clock.monotonic())))
+            if not entry.over.is_set() and self._clock.monotonic() >= give_up:
+                nodes = ", ".join(sorted({pod.spec.node_name or "none" for pod in entry.living()}))
+                raise RetryableError(
+                    f"job {name} was deleted, but its pod on node {nodes or 'unknown'} is not seen to end; "
+                    f"after {LOST_AFTER_S:.0f} s it is removed by force"
+                )
+
+    async def forget(self, name: str) -> None:
+        """See `Launcher.forget`; returns when its Job is gone too."""
+        await self._opened()
+        entry = self._board.entries.get(name)
+        if entry is None:
+            return
+        if entry.ended is None:
+            raise ConflictError(f"job {name} runs: stop it first")
+        # First, so that whoever sees the Job go can tell that it is not remembered any more.
+        await self._memory.forget(name)
+        give_up = self._clock.monotonic() + GONE_WITHIN_S
+        while not await self._delete_job(entry):
+            if self._clock.monotonic() >= give_up:
+                raise RetryableError(f"job {name} was deleted, but its Job is still there; try again")
+            await self._clock.sleep(0.1)
+        self._board.drop(entry)
+
+    async def close(self) -> None:
+        """See `Launcher.close`."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._api.close()
+
+    # Opening
+
+    async def _opened(self) -> None:
+        if self._is_open():
+            return
+        async with self._opening:
+            if self._is_open():
+                return
+            way = await self._api.way()
+            instance = self._template.instance or await self._memory.instance()
+            self._template = msgspec.structs.replace(self._template, namespace=way.namespace, instance=instance)
+            self._paths = _Paths(way.namespace)
+            selector = f"app={APP},{INSTANCE_LABEL}={instance}"
+            common: dict[str, Any] = {"clock": self._clock, "observer": self._observer}
+            jobs = Mirror(self._api, self._paths.jobs, selector, JobObject, self._board.jobs, **common)
+            pods = Mirror(self._api, self._paths.pods, selector, PodObject, self._board.pods, **common)
+            self._board.load(await self._memory.all())
+            try:
+                # Pods last: they are told of together with the Jobs that they belong to.
+                await jobs.list_all()
+                await pods.list_all()
+            except Refused as refused:
+                raise list_refused(refused, way.namespace) from refused
+            for name, work in (("jobs", jobs.run()), ("pods", pods.run()), ("pending", self._watch_pending())):
+                self._begin(work, f"kubernetes {name}")
+            self._mirrors = (jobs, pods)
+            for entry in list(self._board.entries.values()):
+                if entry.ended is None:
+                    self._touched(entry)
+
+    def _is_open(self) -> bool:
+        return self._mirrors is not None
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # Starting
+
+    async def _create(self, spec: JobSpec) -> Entry:
+        manifest = job_manifest(spec, self._template)
+        record = await self._memory.find(spec.name)
+        if record is not None:  # another manager on the same store ran it
+            self._board.load([record])
+            return self._board.entries[spec.name]
+        try:
+            answer = await self._api.call("POST", self._paths.jobs, query={"fieldValidation": "Strict"}, body=manifest)
+        except Refused as refused:
+            if refused.status != _CONFLICT or refused.reason != "AlreadyExists":
+                raise create_refused(refused, spec, self._template.namespace) from refused
+            return await self._there_already(spec)
+        return self._board.add(_job.decode(answer), self._clock.monotonic())
+
+    async def _there_already(self, spec: JobSpec) -> Entry:
+        try:
+            job = _job.decode(await self._api.call("GET", f"{self._paths.jobs}/{spec.name}"))
+        except Refused as refused:
+            if refused.status == _NOT_FOUND:
+                raise RetryableError(f"job {spec.name} was there and is gone: ask again") from refused
+            raise create_refused(refused, spec, self._template.namespace) from refused
+        owner = job.metadata.annotation(QUEUE_ANNOTATION)
+        if owner != spec.queue_id or job.metadata.label(INSTANCE_LABEL) != self._template.instance:
+            raise ConfigError(
+                f"job {spec.name} is there already in namespace {self._template.namespace} and is not this manager's "
+                f"(it belongs to workflow {owner or 'unknown'!r}): delete it if nobody needs it"
+            )
+        return self._board.add(job, self._clock.monotonic())
+
+    # Ending
+
+    def _touched(self, entry: Entry) -> None:
+        if self._mirrors is None:
+            return
+        if entry.ended is not None:
+            self._end_latecomers(entry)
+            if entry.gone and not entry.looked_up:
+                entry.looked_up = True
+                self._begin(self._forget_with_others(entry), f"is {entry.name} remembered")
+        elif entry.settling is not None:
+            return
+        elif entry.is_over():
+            entry.settling = self._begin(self._settle(entry), f"settle {entry.name}")
+        elif not entry.has_begun():
+            entry.waited = wait_of(entry.job, list(entry.pods.values()), ()) or entry.waited
+
+    def _end_latecomers(self, entry: Entry) -> None:
+        """A pod that was made while its Job was being deleted: the garbage collector would take it away, but later."""
+        if not entry.gone:
+            return
+        for pod in entry.living():
+            if pod.metadata.deletion_timestamp is None:
+                self._begin(self._quietly(self._delete_pod(entry, pod, 1)), f"late pod of {entry.name}")
+
+    async def _forget_with_others(self, entry: Entry) -> None:
+        """Its Job is gone: because its time was over, or because another launcher forgot it."""
+        with contextlib.suppress(StreamForgeError):
+            if await self._memory.find(entry.name) is None:
+                self._board.drop(entry)
+
+    async def _settle(self, entry: Entry) -> None:
+        """Find out how it ended, remember it, and only then tell."""
+        try:
+            while not entry.over.is_set():
+                try:
+                    if entry.living() or not await self._certainly_over(entry):
+                        return
+                    ended = await self._end(entry)
+                    if entry.living():
+                        return
+                    await self._memory.keep(msgspec.structs.replace(entry.record(), ended=ended))
+                    for uid in (*entry.pods, *([entry.last.metadata.uid] if entry.last is not None else [])):
+                        self._forced.pop(uid, None)
+                    entry.end(ended)
+                except StreamForgeError as error:
+                    _log.warning("how job %s ended is not known yet: %s", entry.name, error)
+                    await self._clock.sleep(_ASK_AGAIN_S)
+        finally:
+            entry.settling = None
+            if entry.ended is None and entry.name in self._board.entries and entry.is_over():
+                # It changed while it was looked at.
+                asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._touched, entry)
+
+    async def _certainly_over(self, entry: Entry) -> bool:
+        """Whether it is so, where that is known only by not having been told of anything."""
+        pod = entry.final_pod()
+        if pod is not None and pod.ended:
+            return True
+        if entry.job is not None and not entry.gone and entry.job.condition("Complete", "Failed") is None:
+            return False
+        if entry.job is None and not entry.gone:
+            try:
+                job = _job.decode(await self._api.call("GET", f"{self._paths.jobs}/{entry.name}"))
+            except Refused as refused:
+                if refused.status != _NOT_FOUND:
+                    raise list_refused(refused, self._template.namespace) from refused
+                entry.gone = True
+            else:
+                if job.metadata.uid == entry.uid:
+                    entry.job = job
+                    return entry.is_over()
+                entry.gone = True
+        if self._mirrors is None:
+            return False
+        # The mirror of the pods may be behind that of the Jobs.
+        try:
+            there, _ = await self._mirrors[1].everything(f"{JOB_UID_LABEL}={entry.uid}")
+        except Refused as refused:
+            raise list_refused(refused, self._template.namespace) from refused
+        for found in there:
+            self._board.pods.changed(found)
+        return not entry.living()
+
+    async def _end(self, entry: Entry) -> Job:
+        pod = entry.final_pod()
+        log, events = entry.log, []
+        if pod is None or pod.status.phase != "Succeeded":
+            await self._wait_for_verdict(entry, pod)
+            log = (
+                await self._fetch_log(pod) if pod is not None and pod.metadata.uid in entry.pods else ""
+            ) or entry.log
+            events = await self._fetch_events(entry)
+        deleted = entry.gone or (pod is not None and pod.metadata.deletion_timestamp is not None)
+        end = end_of(
+            entry.job, pod, deleted=deleted, stopped=entry.stopped, waited=entry.waited, log=log, events=events
+        )
+        terminated = None if pod is None else pod.terminated
+        ended_ms = milliseconds(None if terminated is None else terminated.finished_at) or self._clock.now_ms()
+        return Job(
+            name=entry.name,
+            target=entry.target,
+            queue_id=entry.queue_id,
+            attempt=entry.attempt,
+            state=JobState.ENDED,
+            exit_code=end.exit_code,
+            signal=end.signal,
+            reason=end.reason,
+            next_step=end.next_step,
+            started_ms=entry.started_ms,
+            ended_ms=max(ended_ms, entry.started_ms),
+        )
+
+    async def _wait_for_verdict(self, entry: Entry, pod: PodObject | None) -> None:
+        """A pod that was deleted may have met a deadline, which its Job tells a moment later."""
+        if entry.stopped or pod is None or pod.metadata.deletion_timestamp is None:
+            return
+        give_up = self._clock.monotonic() + _CONDITION_S
+        while not entry.gone and self._clock.monotonic() < give_up:
+            if entry.job is not None and entry.job.condition("Failed", "FailureTarget", "Complete") is not None:
+                return
+            await self._clock.sleep(0.1)
+
+    async def _wait_for_end(self, entry: Entry, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await entry.over.wait()
+        except TimeoutError:
+            return
+
+    async def _delete_job(self, entry: Entry) -> bool:
+        """Have the API server delete it and, in the background, its pods; whether it is gone. Its pods end in order."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": entry.uid}}
+        try:
+            await self._api.call("DELETE", f"{self._paths.jobs}/{entry.name}", body=body)
+        except Refused as refused:
+            # Not found, or another one by the same name: this one is gone.
+            if refused.status in (_NOT_FOUND, _CONFLICT):
+                entry.gone = True
+                self._board.touch(entry)
+                return True
+            raise RetryableError(f"job {entry.name} cannot be deleted: {refused}") from refused
+        return False
+
+    async def _delete_pod(self, entry: Entry, pod: PodObject, grace_s: int) -> None:
+        now = self._clock.monotonic()
+        first = self._forced.setdefault(pod.metadata.uid, now)
+        # No answer from its node: nobody can tell whether it runs. Its attempt is fenced, so it does no harm.
+        by_force = now - first > grace_s + LOST_AFTER_S
+        body = {
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": pod.metadata.uid},
+            "gracePeriodSeconds": 0 if by_force else grace_s,
+        }
+        try:
+            await self._api.call("DELETE", f"{self._paths.pods}/{pod.metadata.name}", body=body)
+        except Refused as refused:
+            if refused.status not in (_NOT_FOUND, _CONFLICT):
+                raise RetryableError(f"pod {pod.metadata.name} cannot be deleted: {refused}") from refused
+            self._forced.pop(pod.metadata.uid, None)
+            if refused.status == _NOT_FOUND:
+                self._board.pods.removed(pod)
+
+    # What a person wants to know
+
+    def _pod_leaves(self, entry: Entry, pod: PodObject) -> None:
+        if entry.ended is None and not entry.stopped and not pod.ended and self._mirrors is not None:
+            self._begin(self._keep_log(entry, pod), f"log of {pod.metadata.name}")
+
+    async def _keep_log(self, entry: Entry, pod: PodObject) -> None:
+        entry.log = await self._fetch_log(pod) or entry.log
+
+    async def _remember_wait(self, entry: Entry) -> None:
+        """Know before the end what will be gone after it."""
+        pods = entry.living()
+        if pods and entry.has_begun():
+            await self._keep_log(entry, pods[0])
+        elif not entry.stopped:
+            events = await self._fetch_events(entry)
+            entry.waited = wait_of(entry.job, pods, events) or entry.waited
+
+    async def _fetch_log(self, pod: PodObject) -> str:
+        query = {"tailLines": _LOG_LINES, "limitBytes": _LOG_BYTES}
+        path = f"{self._paths.pods}/{pod.metadata.name}/log"
+        try:
+            async with self._asking:
+                answer = await self._api.call("GET", path, query=query, accept="*/*", patience_s=_SHORT_S)
+        except StreamForgeError:  # it never ran, or its node is gone: then there is none
+            terminated = pod.terminated
+            return "" if terminated is None else terminated.message
+        return answer.decode(errors="replace")
+
+    async def _fetch_events(self, entry: Entry) -> list[EventObject]:
+        pod = entry.final_pod()
+        uids = [entry.uid, *([pod.metadata.uid] if pod is not None else [])]
+        found: list[EventObject] = []
+        for uid in uids:
+            async with self._asking:
+                found += await self._warnings(f"type=Warning,involvedObject.uid={uid}")
+        return found
+
+    async def _warnings(self, selector: str) -> list[EventObject]:
+        try:
+            query: Mapping[str, str | int] = {"fieldSelector": selector, "limit": 500}
+            answer = await self._api.call("GET", self._paths.events, query=query, patience_s=_SHORT_S)
+        except StreamForgeError:
+            return []
+        return [_event.decode(item) for item in _page.decode(answer).items or ()]
+
+    async def _watch_pending(self) -> None:
+        """Know what jobs wait for that do not begin; one list for all of them."""
+        while True:
+            await self._clock.sleep(_PENDING_EVERY_S)
+            now = self._clock.monotonic()
+            pending = [
+                entry
+                for entry in self._board.entries.values()
+                if entry.ended is None and not entry.has_begun() and now - entry.since > _PENDING_AFTER_S
+            ]
+            if not pending:
+                continue
+            events = await self._warnings("type=Warning")
+            for entry in pending:
+                entry.waited = wait_of(entry.job, list(entry.pods.values()), events)
+
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except StreamForgeError as error:
+            _log.warning("%s", error)
+
+
+class _Paths:
+    def __init__(self, namespace: str) -> None:
+        self.jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        self.pods = f"/api/v1/namespaces/{namespace}/pods"
+        self.events = f"/api/v1/namespaces/{namespace}/events"

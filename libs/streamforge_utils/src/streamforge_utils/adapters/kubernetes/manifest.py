@@ -1,0 +1,295 @@
+"""From a job to the manifest of the Kubernetes Job that runs it. Pure; the shipped examples come from here too.
+
+No value that is secret gets into a manifest: what holds one is named by reference, or refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.names import LABEL_LIMIT, fit
+from streamforge_utils.ports.launcher import JobSpec
+
+APP: Final = "streamforge"
+MANAGER: Final = "queue-manager"
+QUEUE_LABEL: Final = "queue_id"
+TARGET_LABEL: Final = "streamforge.io/target"
+ATTEMPT_LABEL: Final = "streamforge.io/attempt"
+MANAGED_LABEL: Final = "app.kubernetes.io/managed-by"
+INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
+QUEUE_ANNOTATION: Final = "streamforge.io/queue-id"
+
+METRICS_PORT: Final = 8000
+CA_FOLDER: Final = "/etc/streamforge"
+_CA_SETTINGS: Final = {
+    "KAFKA_CA_PATH": "STREAMFORGE_K8S_KAFKA_CA_SECRET",
+    "STREAMFORGE_ARANGO_CA_PATH": "STREAMFORGE_K8S_ARANGO_CA_SECRET",
+}
+"""The variables that name a file with a CA, and the settings that say in which Secret it lies for the workers."""
+USER_ID: Final = 1001
+"""Whom the images run as: not root, as the Pod Security Standard *restricted* wants it."""
+
+LONGEST_NAME: Final = 63
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_TELLTALE = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|PRIVATE_KEY)", re.IGNORECASE)
+_FIRST = ("QUEUE_ID", "SYMBOL", "TYPE", "TIME_RANGE", "INTERVAL", "KAFKA_TOPIC", "COLLECTION_NAME")
+"""What a reader of a manifest looks for comes first."""
+
+_GRACE_LEAST_S = 30
+_GRACE_MARGIN_S = 10
+_STOP_GRACE = "STREAMFORGE_STOP_GRACE_SECONDS"
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key of a Secret or of a ConfigMap."""
+
+    name: str
+    key: str
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is given, as Kubernetes writes quantities; an empty one is left out."""
+
+    cpu_request: str = "100m"
+    cpu_limit: str = ""
+    memory_request: str = "128Mi"
+    memory_limit: str = "512Mi"
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True):
+    """What all Jobs of an installation have in common.
+
+    registry, version: the image of a target is `REGISTRY/TARGET:VERSION`, unless `images` names one for it.
+    instance: whose Jobs they are; Jobs with another one are not looked at. Empty: of no manager, made by hand.
+    values: variables that all workers get, before those of the job. references: variables whose value lies in a Secret.
+    config_maps, secrets: whose every key becomes a variable, where no other names it.
+    ca, arango_ca: the CAs of Kafka's brokers and of ArangoDB.
+    secret_names: variables that hold a secret, whatever they are called.
+    data_claim: a PersistentVolumeClaim, mounted at the data directory of the embedded bus and store.
+    deadline_s: a worker that lives longer is ended. ttl_s: how long a Job that ended stays. command: instead of the
+    image's; arguments: after it.
+    """
+
+    namespace: str = "stf"
+    registry: str = "registry.dmz.home/streamforge"
+    version: str = "latest"
+    images: Mapping[str, str] = {}
+    pull_secrets: tuple[str, ...] = ()
+    instance: str = ""
+    node_selector: Mapping[str, str] = {}
+    priority_class: str = ""
+    values: Mapping[str, str] = {}
+    references: Mapping[str, Key] = {}
+    secret_names: frozenset[str] = frozenset()
+    config_maps: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    ca: Key | None = None
+    arango_ca: Key | None = None
+    data_claim: str = ""
+    resources: Resources = Resources()
+    deadline_s: int = 86_400
+    ttl_s: int = 3600
+    command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+
+
+def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
+    """The Job that runs `spec`. Raises ConfigError for what can be in no manifest: a secret, or an illegal name."""
+    labels = _labels(spec, template)
+    annotations = {QUEUE_ANNOTATION: spec.queue_id}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": _checked(spec.name),
+            "namespace": template.namespace,
+            "labels": labels,
+            "annotations": annotations,
+        },
+        "spec": {
+            # The manager makes the next attempt: a pod that is replaced behind its back would share the attempt.
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "activeDeadlineSeconds": template.deadline_s,
+            "ttlSecondsAfterFinished": template.ttl_s,
+            "template": {
+                "metadata": {"labels": labels, "annotations": annotations},
+                "spec": _pod_spec(spec, template),
+            },
+        },
+    }
+
+
+def pod_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
+    """The same as a pod alone, for a look by hand."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": _checked(spec.name),
+            "namespace": template.namespace,
+            "labels": _labels(spec, template),
+            "annotations": {QUEUE_ANNOTATION: spec.queue_id},
+        },
+        "spec": {**_pod_spec(spec, template), "activeDeadlineSeconds": template.deadline_s},
+    }
+
+
+def label_of(queue_id: str) -> str:
+    """The queue_id itself where it is a legal label value, else what is legal of it with a hash of the whole."""
+    if len(queue_id) <= LABEL_LIMIT and _LABEL.fullmatch(queue_id):
+        return queue_id
+    return fit(queue_id, LABEL_LIMIT, "A-Za-z0-9._-") if queue_id else ""
+
+
+def image_of(spec: JobSpec, template: Template) -> str:
+    """The image: the job's own, else the one named for its target, else `REGISTRY/TARGET:VERSION`."""
+    named = spec.image or template.images.get(spec.target)
+    return named or f"{template.registry.rstrip('/')}/{spec.target}:{template.version}"
+
+
+def _labels(spec: JobSpec, template: Template) -> dict[str, str]:
+    labels = {
+        "app": APP,
+        QUEUE_LABEL: label_of(spec.queue_id),
+        TARGET_LABEL: label_of(spec.target),
+        ATTEMPT_LABEL: str(spec.attempt),
+    }
+    if template.instance:
+        labels |= {MANAGED_LABEL: MANAGER, INSTANCE_LABEL: template.instance}
+    return labels
+
+
+def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
+    volumes, mounts = _volumes(spec, template)
+    limits = _quantities(template.resources.cpu_limit, template.resources.memory_limit)
+    container: dict[str, Any] = {
+        "name": label_of(spec.target),
+        "image": image_of(spec, template),
+        "env": _environment(spec, template),
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
+        "resources": {
+            "requests": _quantities(template.resources.cpu_request, template.resources.memory_request),
+            **({"limits": limits} if limits else {}),
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        # Where a worker says nothing before it dies, its last lines say why it did.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }
+    if template.command:
+        container["command"] = list(template.command)
+    if template.arguments:
+        container["args"] = list(template.arguments)
+    sources: list[dict[str, Any]] = [{"configMapRef": {"name": name}} for name in template.config_maps]
+    sources += [{"secretRef": {"name": name}} for name in template.secrets]
+    if sources:
+        container["envFrom"] = sources
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _grace_s(spec, template),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": volumes,
+    }
+    if template.node_selector:
+        pod["nodeSelector"] = dict(template.node_selector)
+    if template.priority_class:
+        pod["priorityClassName"] = template.priority_class
+    if template.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in template.pull_secrets]
+    return pod
+
+
+def _environment(spec: JobSpec, template: Template) -> list[dict[str, Any]]:
+    values = {**spec.environment, **template.values}
+    cas = _cas(template)
+    for name, (_, folder, key) in cas.items():
+        values[name] = f"{folder}/{key.key}"
+    for name, setting in _CA_SETTINGS.items():
+        if spec.environment.get(name) and name not in template.values and name not in cas:
+            raise ConfigError(
+                f"job {spec.name}: {name} names a file that no pod has: put the certificate into a Secret and name "
+                f"that in {setting}"
+            )
+    entries: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        if _VARIABLE.fullmatch(name) is None:
+            raise ConfigError(f"job {spec.name}: {name[:80]!r} can be the name of no variable in a pod")
+        if name in template.references:
+            continue
+        if name in template.secret_names or _TELLTALE.search(name):
+            if template.secrets:
+                continue  # one of those has it; a value here would go before it
+            raise ConfigError(
+                f"job {spec.name}: {name} holds a secret, which gets into no manifest: put it into a Secret and name "
+                f"that in STREAMFORGE_K8S_SECRET_ENV ({name}=SECRET/KEY) or in STREAMFORGE_K8S_WORKER_SECRETS"
+            )
+        # Kubernetes reads `$(NAME)` as the value of another variable, and two dollars as one.
+        entries[name] = {"name": name, "value": value.replace("$", "$$")}
+    for name, key in template.references.items():
+        entries[name] = {"name": name, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}
+    first = [name for name in _FIRST if name in entries]
+    return [entries[name] for name in (*first, *sorted(entries.keys() - set(first)))]
+
+
+def _cas(template: Template) -> dict[str, tuple[str, str, Key]]:
+    """By the variable that names the file: what the CA is called, the folder it is mounted in, and where it lies."""
+    found = {"KAFKA_CA_PATH": ("kafka", template.ca), "STREAMFORGE_ARANGO_CA_PATH": ("arangodb", template.arango_ca)}
+    return {name: (whose, f"{CA_FOLDER}/{whose}", key) for name, (whose, key) in found.items() if key is not None}
+
+
+def _volumes(spec: JobSpec, template: Template) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
+    mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
+    for whose, mounted, key in _cas(template).values():
+        items = [{"key": key.key, "path": key.key}]
+        # The whole folder, not a file in it: only so a renewed certificate appears in pods that run.
+        volumes.append({"name": f"{whose}-ca", "secret": {"secretName": key.name, "items": items}})
+        mounts.append({"name": f"{whose}-ca", "mountPath": mounted, "readOnly": True})
+    folder = {**spec.environment, **template.values}.get("STREAMFORGE_DATA_DIR")
+    if template.data_claim and folder:
+        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": template.data_claim}})
+        mounts.append({"name": "data", "mountPath": folder})
+    return volumes, mounts
+
+
+def _grace_s(spec: JobSpec, template: Template) -> int:
+    """Longer than a worker takes to end in order, so that it is never cut off in the middle of that."""
+    try:
+        stop_s = float({**spec.environment, **template.values}.get(_STOP_GRACE) or 0)
+    except ValueError:
+        stop_s = 0  # it is refused, and named, by the worker
+    return max(_GRACE_LEAST_S, int(stop_s) + _GRACE_MARGIN_S)
+
+
+def _quantities(cpu: str, memory: str) -> dict[str, str]:
+    return {name: amount for name, amount in (("cpu", cpu), ("memory", memory)) if amount}
+
+
+def _checked(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ConfigError(
+            f"job name {name[:80]!r} is not legal: up to {LONGEST_NAME} small letters, digits and hyphens, none of "
+            "them at an end"
+        )
+    return name

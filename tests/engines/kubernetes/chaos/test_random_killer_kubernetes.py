@@ -1,0 +1,155 @@
+"""A random killer of pods, manager, API server and controller manager ends with 0 lost, duplicated, stuck, orphaned.
+
+STREAMFORGE_CHAOS_SEED: which schedule. STREAMFORGE_CHAOS_KUBERNETES: how often each of the four is hit, 10 by default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from tests.chaos import processes
+from tests.chaos.rig import Api, ManagerKeeper, clean_up, exchange_process
+from tests.chaos.verdict import assert_covered, assert_history, assert_rows
+from tests.chaos.workload import keep_busy
+from tests.engines.kubernetes import launchers, managers
+from tests.engines.kubernetes.chaos.killer import KubernetesKiller
+from tests.engines.kubernetes.chaos.watcher import PodWatcher
+from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.jobs import Namespace, until
+
+TIMES = int(os.environ.get("STREAMFORGE_CHAOS_KUBERNETES", "10"))
+SEED = int(os.environ.get("STREAMFORGE_CHAOS_SEED", "1"))
+END_WITHIN_S = 180.0
+MEMORY_MB = 350.0
+SETTINGS = {
+    "STREAMFORGE_HEARTBEAT_SECONDS": "0.5",
+    "STREAMFORGE_SILENT_SECONDS": "20",
+    "STREAMFORGE_STUCK_SECONDS": "60",
+    "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000",
+}
+
+pytestmark = pytest.mark.timeout(300 + 60 * TIMES)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=10) as client:
+        yield client
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with launchers.shared_folder() as found:
+        yield found
+
+
+async def test_nothing_is_lost_duplicated_stuck_or_orphaned(
+    kube_cluster: Cluster, kube_namespace: str, folder: Path, client: httpx.AsyncClient
+) -> None:
+    namespace = Namespace(kube_cluster.admin, kube_namespace)
+    settings = {**managers.settings(kube_cluster, kube_namespace), **SETTINGS}
+    async with exchange_process("--seed", "7", "--fault", "slow:ms=400,path=klines") as exchange:
+        settings["STREAMFORGE_EXCHANGE_URL"] = exchange
+        keeper = ManagerKeeper(folder / "data", folder / "manager.log", settings)
+        killer = KubernetesKiller(kube_cluster, namespace, keeper, SEED, times=TIMES)
+        try:
+            await keeper.up()
+            await _run(keeper, killer, namespace, client, exchange)
+        except BaseException as error:
+            error.add_note(f"repeat it with STREAMFORGE_CHAOS_SEED={SEED} STREAMFORGE_CHAOS_KUBERNETES={TIMES}")
+            error.add_note(f"struck: {killer.struck}")
+            error.add_note(f"the manager's log ends with:\n{await keeper.autopsy()}")
+            raise
+        finally:
+            await clean_up(keeper)
+
+
+async def _run(
+    keeper: ManagerKeeper, killer: KubernetesKiller, namespace: Namespace, client: httpx.AsyncClient, exchange: str
+) -> None:
+    api, watcher = Api(keeper, client), PodWatcher(namespace)
+    queue_ids: list[str] = []
+    began = time.monotonic()
+    killing = asyncio.create_task(killer.run(), name="killer")
+    working = asyncio.create_task(keep_busy(api, SEED, queue_ids, at_once=3), name="work")
+    watching = asyncio.create_task(watcher.watch(), name="watcher")
+    try:
+        done, _ = await asyncio.wait({killing, working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task
+        assert killing in done, "there was no work left to be hit"
+        killed_s = time.monotonic() - began
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        (await client.delete(f"{exchange}/control/faults")).raise_for_status()
+        workflows = await api.until_ended(queue_ids, END_WITHIN_S)
+        took_s = time.monotonic() - began
+    finally:
+        for task in (killing, working, watching):
+            task.cancel()
+        await asyncio.gather(killing, working, watching, return_exceptions=True)
+    rows = await _check(keeper, api, client, exchange, workflows)
+    _check_cluster(namespace, watcher, workflows)
+    assert all(count >= TIMES for count in killer.hits.values())
+    assert len(killer.hits) == 4
+    assert keeper.process is not None
+    memory = processes.peak_memory_mb(keeper.process.pid)
+    assert memory < MEMORY_MB
+    assert await keeper.down() == 0
+    attempts = sum(len(step["attempts"]) for workflow in workflows.values() for step in workflow["steps"])
+    print(
+        f"\nseed {SEED}: {dict(killer.hits)}, pods {dict(killer.ways)}, in {killed_s:.0f} s, over in {took_s:.0f} s; "
+        f"{len(workflows)} workflows, {attempts} attempts, {rows} rows, {watcher.looks} looks, manager {memory:.0f} MB"
+    )
+
+
+async def _check(
+    keeper: ManagerKeeper,
+    api: Api,
+    client: httpx.AsyncClient,
+    exchange: str,
+    workflows: Mapping[str, Mapping[str, Any]],
+) -> int:
+    """Every workflow is finished and proven, its rows are the exchange's, and each attempt spoke as it should."""
+    rows = 0
+    store = EmbeddedStore(keeper.data / "store")
+    try:
+        for queue_id, workflow in workflows.items():
+            assert_covered(workflow, await api.ask("GET", f"/queues/{queue_id}/coverage"))
+            assert_history(workflow, await api.events(queue_id))
+            assert (await api.ask("GET", f"/queues/{queue_id}/dlq"))["dead_letters"] == []
+            rows += await assert_rows(store, client, exchange, workflow)
+    finally:
+        await store.close()
+    listed = await api.ask("GET", "/queues", params={"limit": 1000})
+    assert {one["queue_id"] for one in listed["queues"]} == set(workflows), "a request was accepted twice"
+    assert "Traceback" not in keeper.log.read_text(errors="replace")
+    return rows
+
+
+def _check_cluster(namespace: Namespace, watcher: PodWatcher, workflows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Every Job belongs to an attempt, had one pod at most, and none of them runs any more."""
+    attempts = {
+        attempt["job"] for workflow in workflows.values() for step in workflow["steps"] for attempt in step["attempts"]
+    }
+    path = f"/apis/batch/v1/namespaces/{namespace.name}/jobs"
+    jobs = {job["metadata"]["name"] for job in namespace.rest.request("GET", path)["items"]}
+    assert jobs <= attempts, "a Job that no workflow knows"
+    assert set(watcher.pods_of) <= attempts
+    assert {name: pods for name, pods in watcher.pods_of.items() if len(pods) > 1} == {}
+    assert watcher.overlaps == set()
+
+    def nothing_runs() -> bool:
+        pods = namespace.rest.request("GET", f"{namespace.path}/pods")["items"]
+        return all(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in pods)
+
+    until("no pod runs", nothing_runs)

@@ -1,0 +1,49 @@
+"""The cluster as its administrator prepares it for StreamForge: others' CRDs, the namespace, the PriorityClass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.engines.kubernetes import crds
+from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.jobs import until
+from tests.engines.kubernetes.rest import ApiError
+from tests.manifests.schemas import ROOT, schemas_folder
+
+NAMESPACE = "stf"
+_CLUSTER = str(ROOT / "deploy/cluster")
+_NAMESPACE_LIMIT_S = 200
+
+
+@contextmanager
+def prepared(cluster: Cluster) -> Iterator[None]:
+    """Until the end of the block `deploy/cluster` is applied; then the namespace goes, with all that is in it."""
+    crds.install(cluster, schemas_folder())
+    # One that another module has left goes first.
+    until("no namespace of that name is about to go", lambda: not _ending(cluster), limit_s=_NAMESPACE_LIMIT_S)
+    cluster.kubectl("apply", "-k", _CLUSTER)
+    until("the namespace has its ServiceAccount", lambda: _there(cluster, "/serviceaccounts/default"))
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "-k", _CLUSTER, "--wait=false")
+        # Others of this session may want one of that name.
+        until("the namespace is gone", lambda: not _there(cluster, ""), limit_s=_NAMESPACE_LIMIT_S)
+
+
+def _ending(cluster: Cluster) -> bool:
+    if not _there(cluster, ""):
+        return False
+    found = cluster.admin.request("GET", f"/api/v1/namespaces/{NAMESPACE}")
+    return "deletionTimestamp" in found["metadata"]
+
+
+def _there(cluster: Cluster, path: str) -> bool:
+    try:
+        cluster.admin.request("GET", f"/api/v1/namespaces/{NAMESPACE}{path}")
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True

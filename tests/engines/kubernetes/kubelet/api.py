@@ -1,0 +1,128 @@
+"""The API server for the kubelet: many requests at once, and watches that survive everything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from tests.engines.kubernetes.rest import ApiError, Object
+
+_CONNECTIONS = 24
+_LIMIT_S = 30.0
+_WATCH_S = 240
+_AGAIN_S = 0.2
+_log = logging.getLogger(__name__)
+
+# What a request can fail with when the server, not the request, is to blame.
+UNREACHABLE = (aiohttp.ClientError, OSError, TimeoutError)
+STRATEGIC = "application/strategic-merge-patch+json"
+MERGE = "application/merge-patch+json"
+
+
+class Api:
+    """Requests to one API server, with a client certificate or a token. To be entered."""
+
+    def __init__(self, host: str, port: int, ca: str, *, pem: str | None = None, token: str | None = None) -> None:
+        self._base = f"https://{host}:{port}"
+        self._context = ssl.create_default_context(cafile=ca)
+        if pem is not None:
+            self._context.load_cert_chain(pem)
+        self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Api:
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=self._context)
+        self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open().close()
+
+    async def text(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        kind: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """The answer as it came. kind: the body's media type. Raises ApiError, or one of `UNREACHABLE`."""
+        data = None if body is None else msgspec.json.encode(body)
+        limit = aiohttp.ClientTimeout(total=_LIMIT_S)
+        async with self._open().request(
+            method, self._base + path, data=data, params=query, headers={"Content-Type": kind}, timeout=limit
+        ) as answer:
+            told = await answer.read()
+            if answer.status >= 300:
+                raise ApiError.of(answer.status, told)
+            return told
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        kind: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
+        """The answer, decoded. Raises as `text`."""
+        found: Object = msgspec.json.decode(await self.text(method, path, body, kind=kind, query=query))
+        return found
+
+    async def follow(
+        self,
+        path: str,
+        listed: Callable[[list[Object]], None],
+        changed: Callable[[str, Object], None],
+        query: Mapping[str, str] | None = None,
+    ) -> None:
+        """Tell what is there, then every change, for ever. What is there is told again after changes were missed."""
+        version: str | None = None
+        while True:
+            try:
+                if version is None:
+                    found = await self.request("GET", path, query=query)
+                    version = found["metadata"]["resourceVersion"]
+                    listed(found["items"])
+                async for event in self._watch(path, {**(query or {}), "resourceVersion": version}):
+                    thing = event["object"]
+                    if event["type"] == "ERROR":
+                        raise ApiError(thing.get("code", 0), thing.get("reason", ""), thing.get("message", ""))
+                    version = thing["metadata"]["resourceVersion"]
+                    if event["type"] != "BOOKMARK":
+                        changed(event["type"], thing)
+            except ApiError as error:
+                _log.info("watching %s: %s", path, error)
+                version = None
+                await asyncio.sleep(_AGAIN_S)
+            except UNREACHABLE as error:
+                _log.info("watching %s: %r", path, error)
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Object]:
+        options = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_S)}
+        # A little over the server's own limit: a connection that is half open does not hang for ever.
+        limit = aiohttp.ClientTimeout(total=_WATCH_S + _LIMIT_S, sock_connect=_LIMIT_S)
+        async with self._open().get(self._base + path, params=options, timeout=limit) as answer:
+            if answer.status != 200:
+                raise ApiError.of(answer.status, await answer.read())
+            rest = b""
+            async for chunk in answer.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield msgspec.json.decode(line)
+
+    def _open(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "not entered"
+        return self._session

@@ -1,0 +1,34 @@
+"""What a test can have happen: by annotations, so that `kubectl annotate` does it too.
+
+On a pod, `FAULT`: `OOMKilled` (killed for its memory), `Evicted` (by a node without memory), `Exit:N` (the process is
+killed and said to have ended with N); as long as it is there before the start, `ImagePullBackOff`. On a node, `LOST`:
+`partitioned` (nothing is heard of it, its pods go on) or `off` (they are gone); without it the node is back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+FAULT = "test.streamforge.io/fault"
+LOST = "test.streamforge.io/lost"
+OOM_KILLED = "OOMKilled"
+EVICTED = "Evicted"
+IMAGE = "ImagePullBackOff"
+PARTITIONED = "partitioned"
+OFF = "off"
+
+
+def ending(code: int) -> str:
+    """The fault that ends a container with `code`."""
+    return f"Exit:{code}"
+
+
+def code_of(fault: str) -> int | None:
+    """The exit code that a fault asks for, or None if it is of another kind."""
+    word, _, number = fault.partition(":")
+    return int(number) if word == "Exit" and number.isdigit() else None
+
+
+def annotation(thing: dict[str, Any], name: str) -> str:
+    """An annotation of an object, empty without it."""
+    return str(thing["metadata"].get("annotations", {}).get(name, ""))

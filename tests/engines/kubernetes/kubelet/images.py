@@ -1,0 +1,48 @@
+"""What stands for an image: a service of this checkout, or nothing at all."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamforge.workers import targets
+
+_ROOT = Path(__file__).parents[4]
+# An image that does nothing until it is told to end, as the real one of that name: a thousand of them cost nothing.
+PAUSE = "pause"
+# No registry has a version of this name.
+MISSING_TAG = "missing"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is there. command: its entry point; folder: where it starts. idle: it runs no process."""
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path | None = None
+    idle: bool = False
+
+
+class ImageMissing(Exception):
+    """The registry does not have it."""
+
+
+def find(image: str, *, has_command: bool) -> Image:
+    """What `image` is. has_command: the container brings its own command, so any name will do. Raises ImageMissing."""
+    path = image.partition("@")[0]
+    name, _, tag = path.rpartition("/")[2].partition(":")
+    if tag == MISSING_TAG:
+        raise ImageMissing(f"{image}: not found")
+    if name == PAUSE and not has_command:
+        return Image(name, (), idle=True)
+    folder = _ROOT / "services" / name
+    where = folder if folder.is_dir() else None
+    if name in targets():
+        return Image(name, (sys.executable, "-m", "streamforge.workers", name), where)
+    if where is not None:
+        return Image(name, (sys.executable, "-m", "app.main"), where)
+    if has_command:
+        return Image(name, ())
+    raise ImageMissing(f"{image}: not found")

@@ -1,0 +1,64 @@
+"""Launchers on the tests' cluster, and what their jobs need there."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamforge_utils.adapters.kubernetes.access import Access
+from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
+from streamforge_utils.adapters.kubernetes.manifest import Key, Template
+from streamforge_utils.adapters.kubernetes.rights import role_rules
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.store import StateStore
+from tests.engines.kubernetes.cluster import Cluster
+
+SECRET = Key("contract", "password")
+TEMPLATE = Template(
+    registry="local",
+    command=("/bin/sh", "-c", 'eval "$CONTRACT_SCRIPT"'),
+    references={"KAFKA_PASSWORD": SECRET},
+)
+"""Jobs that run what their variable CONTRACT_SCRIPT says."""
+
+
+def make(
+    cluster: Cluster,
+    namespace: str,
+    store: StateStore,
+    *,
+    kubeconfig: Path | None = None,
+    clock: Clock | None = None,
+    template: Template = TEMPLATE,
+    **changes: Any,
+) -> KubernetesLauncher:
+    """A launcher. kubeconfig: who asks, and by which way; the administrator's otherwise. changes: of the template."""
+    access = Access(kubeconfig=str(kubeconfig or cluster.kubeconfig), namespace=namespace)
+    return KubernetesLauncher(access, msgspec.structs.replace(template, **changes), store, clock=clock)
+
+
+def manager_account(cluster: Cluster, namespace: str, path: Path) -> Path:
+    """The kubeconfig of a ServiceAccount that has the rights a manager needs, and no other."""
+    name = f"manager-{secrets.token_hex(3)}"
+    cluster.accounts.create(namespace, name, role_rules())
+    return cluster.accounts.kubeconfig(path, namespace, name)
+
+
+def create_secret(cluster: Cluster, namespace: str, name: str, values: Mapping[str, str]) -> None:
+    """Make a Secret."""
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    cluster.admin.request("POST", f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": name}, "data": data})
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """A folder that the test and its pods both know by one path: none below `/tmp`, which every pod has for itself."""
+    with tempfile.TemporaryDirectory(prefix="streamforge-", dir="/var/tmp", ignore_cleanup_errors=True) as path:
+        yield Path(path)

@@ -1,0 +1,131 @@
+"""`streamforge doctor` on a real control plane: what is missing for Jobs is named, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamforge_utils.adapters.kubernetes.rights import RIGHTS, role_rules
+from tests.engines.kubernetes import launchers
+from tests.engines.kubernetes.cluster import Cluster
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def doctor(kubeconfig: Path, namespace: str, folder: Path, **settings: str) -> dict[str, dict[str, Any]]:
+    """What it says of each part, through the command line."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "KUBECONFIG": str(kubeconfig),
+        "K8S_NAMESPACE": namespace,
+        **settings,
+    }
+    command = [sys.executable, "-m", "streamforge.cli", "doctor", "--launcher", "kubernetes", "--json"]
+    done = subprocess.run(
+        [*command, "--data", str(folder / "data"), "--exchange", "test"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout, done.stderr
+    return {check["part"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def account(kube_cluster: Cluster, kube_namespace: str, tmp_path: Path) -> Path:
+    """The kubeconfig of one who has the rights that a manager needs and no other."""
+    return launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
+
+
+def test_with_the_least_rights_everything_works(
+    kube_cluster: Cluster, kube_namespace: str, account: Path, folder: Path
+) -> None:
+    found = doctor(account, kube_namespace, folder)
+    for part in ("settings", "launcher", "rights", "jobs", "secrets"):
+        assert found[part]["verdict"] == "works", found
+    assert f"namespace {kube_namespace}" in found["launcher"]["detail"]
+    assert found["reach"]["verdict"] == "careful"
+
+
+@pytest.mark.parametrize(
+    ("resource", "verb"), [(right.resource, verb) for right in RIGHTS for verb in right.verbs], ids="-".join
+)
+def test_a_right_that_is_missing_is_named_and_no_other(
+    kube_cluster: Cluster, kube_namespace: str, folder: Path, resource: str, verb: str
+) -> None:
+    rules = role_rules()
+    for rule in rules:
+        if rule["resources"] == [resource]:
+            rule["verbs"] = [one for one in rule["verbs"] if one != verb]
+    kube_cluster.accounts.create(kube_namespace, "lacking", [rule for rule in rules if rule["verbs"]])
+    kubeconfig = kube_cluster.accounts.kubeconfig(folder / "kubeconfig", kube_namespace, "lacking")
+    check = doctor(kubeconfig, kube_namespace, folder)["rights"]
+    assert check["verdict"] == "fails"
+    assert check["detail"] == f"may not {verb} {resource} in namespace {kube_namespace}"
+
+
+def test_secrets_and_config_maps_that_are_missing_are_named(
+    kube_cluster: Cluster, kube_namespace: str, folder: Path
+) -> None:
+    launchers.create_secret(kube_cluster, kube_namespace, "user-streamforge", {"password": "hush-hush"})
+    settings = {
+        "STREAMFORGE_K8S_SECRET_ENV": "KAFKA_PASSWORD=user-streamforge/password,ARANGO_PASSWORD=arango/password",
+        "STREAMFORGE_K8S_WORKER_CONFIGMAPS": "streamforge-worker",
+        "STREAMFORGE_K8S_KAFKA_CA_SECRET": "streamforge-cluster-ca-cert/ca.crt",
+    }
+    check = doctor(kube_cluster.kubeconfig, kube_namespace, folder, **settings)["secrets"]
+    assert check["verdict"] == "fails"
+    for name in ("secret arango", "configmap streamforge-worker", "secret streamforge-cluster-ca-cert"):
+        assert name in check["detail"]
+    assert "user-streamforge" not in check["detail"]
+    assert "hush-hush" not in json.dumps(check)
+
+
+def test_who_may_not_look_at_secrets_is_told_so(
+    kube_cluster: Cluster, kube_namespace: str, account: Path, folder: Path
+) -> None:
+    settings = {"STREAMFORGE_K8S_SECRET_ENV": "KAFKA_PASSWORD=user-streamforge/password"}
+    check = doctor(account, kube_namespace, folder, **settings)["secrets"]
+    assert (check["verdict"], "may not get secret user-streamforge" in check["detail"]) == ("careful", True)
+
+
+def test_a_quota_that_is_used_up_is_named(kube_cluster: Cluster, kube_namespace: str, folder: Path) -> None:
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
+    kube_cluster.admin.request("POST", f"/api/v1/namespaces/{kube_namespace}/resourcequotas", quota)
+    check = doctor(kube_cluster.kubeconfig, kube_namespace, folder)["jobs"]
+    assert check["verdict"] == "fails"
+    assert "quota is used up" in check["detail"]
+
+
+def test_a_namespace_that_is_not_there_is_named(kube_cluster: Cluster, folder: Path) -> None:
+    check = doctor(kube_cluster.kubeconfig, "nowhere", folder)["jobs"]
+    assert check["verdict"] == "fails"
+    assert "there is no namespace nowhere" in check["detail"]
+    assert "kubectl create namespace nowhere" in check["detail"]
+
+
+def test_a_cluster_that_does_not_answer_is_named(kube_cluster: Cluster, kube_namespace: str, folder: Path) -> None:
+    # Nobody listens on the proxy's port while there is no proxy.
+    check = doctor(kube_cluster.proxied_kubeconfig, kube_namespace, folder)["launcher"]
+    assert check["verdict"] == "fails"
+    assert "cannot be reached" in check["detail"]
+
+
+def test_a_kubeconfig_that_is_none_is_named(folder: Path) -> None:
+    check = doctor(folder / "nothing", "stf", folder)["launcher"]
+    assert check["verdict"] == "fails"
+    assert str(folder / "nothing") in check["detail"]
+    assert "KUBECONFIG" in check["detail"]

@@ -1,0 +1,284 @@
+"""What becomes of a job on a real control plane, and what a person is told: a reason, a next step, its last words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
+from streamforge_utils.adapters.kubernetes.manifest import Key
+from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.ports.launcher import Job, JobSpec, JobState
+from tests.doubles.memorystore import MemoryStore
+from tests.engines.kubernetes import launchers
+from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.jobs import Namespace
+from tests.engines.kubernetes.kubelet import faults
+
+pytestmark = pytest.mark.timeout(300)
+
+QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
+LIMIT_S = 60.0
+SLEEPS = 'echo "all is well"; exec sleep 300'
+Make = Callable[..., KubernetesLauncher]
+
+
+@pytest.fixture
+def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
+    launchers.create_secret(kube_cluster, kube_namespace, launchers.SECRET.name, {"password": "s3cret-word"})
+    return Namespace(kube_cluster.admin, kube_namespace)
+
+
+@pytest.fixture
+async def make(kube_cluster: Cluster, namespace: Namespace) -> AsyncIterator[Make]:
+    """Makes launchers on one store."""
+    made: list[KubernetesLauncher] = []
+    store = MemoryStore()
+
+    def one(**changes: Any) -> KubernetesLauncher:
+        made.append(launchers.make(kube_cluster, namespace.name, store, **changes))
+        return made[-1]
+
+    yield one
+    for launcher in made:
+        await launcher.close()
+
+
+def spec(script: str = SLEEPS, *, name: str = "job-one", **more: Any) -> JobSpec:
+    return JobSpec(
+        name=name, target="arango-candles", queue_id=QUEUE, attempt=1, environment={"CONTRACT_SCRIPT": script}, **more
+    )
+
+
+async def until(launcher: KubernetesLauncher, holds: Callable[[Job], object], name: str = "job-one") -> Job:
+    """The job, once that holds of it."""
+    found: Job | None = None
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                found = next((job for job in await launcher.jobs() if job.name == name), None)
+                if found is not None and holds(found):
+                    return found
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"within {LIMIT_S:.0f} s not true; the job: {found}") from None
+
+
+async def ended(launcher: KubernetesLauncher, name: str = "job-one") -> Job:
+    return await until(launcher, lambda job: job.state is JobState.ENDED, name)
+
+
+async def running(namespace: Namespace, name: str = "job-one", says: str = "well") -> dict[str, Any]:
+    """Its pod, once its process has spoken."""
+    pod = await asyncio.to_thread(namespace.running, name)
+    async with asyncio.timeout(LIMIT_S):
+        while says not in await asyncio.to_thread(namespace.log, pod):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return pod
+
+
+async def test_exit_1_is_told_with_its_last_words(make: Make) -> None:
+    launcher = make()
+    await launcher.start(spec('echo "cannot reach the store"; exit 1'))
+    job = await ended(launcher)
+    assert (job.exit_code, job.signal) == (1, None)
+    assert job.reason.startswith("exit code 1")
+    assert "cannot reach the store" in job.reason
+    assert "log lines" in job.next_step
+
+
+async def test_exit_2_is_told_as_a_setting_to_be_corrected(make: Make) -> None:
+    launcher = make()
+    await launcher.start(spec('echo "QUEUE_ID is missing"; exit 2'))
+    job = await ended(launcher)
+    assert job.exit_code == 2
+    assert "QUEUE_ID is missing" in job.reason
+    assert "correct the setting" in job.next_step
+
+
+async def test_more_memory_than_its_limit_is_a_failure_of_its_own(make: Make, namespace: Namespace) -> None:
+    launcher = make()
+    await launcher.start(spec())
+    namespace.fault(await running(namespace), faults.OOM_KILLED)
+    job = await ended(launcher)
+    assert (job.exit_code, job.signal) == (137, None), "counted, not tried again at once for ever"
+    assert job.reason.startswith("OOMKilled")
+    assert "all is well" in job.reason
+    assert "STREAMFORGE_K8S_MEMORY_LIMIT" in job.next_step
+
+
+async def test_an_eviction_is_a_disruption(make: Make, namespace: Namespace) -> None:
+    launcher = make()
+    await launcher.start(spec())
+    namespace.fault(await running(namespace), faults.EVICTED)
+    job = await ended(launcher)
+    assert job.exit_code is None
+    assert job.reason.startswith("evicted from node node-")
+    assert "STREAMFORGE_K8S_MEMORY_REQUEST" in job.next_step
+
+
+async def test_an_image_that_is_not_there_is_waited_for_and_named(make: Make) -> None:
+    launcher = make()
+    await launcher.start(spec(image="local/nothing:missing"))
+    job = await until(launcher, lambda job: job.waiting)
+    assert job.state is JobState.RUNNING
+    assert "image local/nothing:missing cannot be pulled" in job.waiting
+    assert not job.waits_for_room
+    assert "STREAMFORGE_IMAGE" in job.next_step
+    await launcher.stop("job-one", grace_s=1)
+    job = await ended(launcher)
+    assert job.reason.startswith("it never began: image local/nothing:missing cannot be pulled")
+    assert "STREAMFORGE_IMAGE" in job.next_step
+
+
+async def test_a_node_that_is_not_there_is_waited_for_as_room(make: Make) -> None:
+    launcher = make(node_selector={"streamforge-worker": "not-here"})
+    await launcher.start(spec())
+    job = await until(launcher, lambda job: job.waiting)
+    assert job.waits_for_room
+    assert job.waiting.startswith("no node takes it: 0/3 nodes are available")
+    assert "STREAMFORGE_K8S_NODE_SELECTOR" in job.next_step
+    await launcher.stop("job-one", grace_s=1)
+    assert (await ended(launcher)).reason.startswith("it never began: no node takes it")
+
+
+async def test_a_quota_on_pods_that_is_used_up_is_waited_for_as_room(
+    make: Make, kube_cluster: Cluster, namespace: Namespace
+) -> None:
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    kube_cluster.admin.request("POST", f"{namespace.path}/resourcequotas", quota)
+    launcher = make()
+    await launcher.start(spec("exit 0"))
+    job = await until(launcher, lambda job: job.waiting)
+    assert job.waits_for_room
+    assert "quota is used up" in job.waiting
+    kube_cluster.admin.request("DELETE", f"{namespace.path}/resourcequotas/none")
+    assert (await ended(launcher)).exit_code == 0
+
+
+async def test_a_quota_on_jobs_that_is_used_up_is_asked_again(
+    make: Make, kube_cluster: Cluster, namespace: Namespace
+) -> None:
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
+    kube_cluster.admin.request("POST", f"{namespace.path}/resourcequotas", quota)
+    launcher = make()
+    with pytest.raises(RetryableError, match="quota is used up"):
+        await launcher.start(spec("exit 0"))
+    kube_cluster.admin.request("DELETE", f"{namespace.path}/resourcequotas/none")
+    await launcher.start(spec("exit 0"))
+    assert (await ended(launcher)).exit_code == 0
+
+
+async def test_a_secret_that_is_missing_is_named(make: Make) -> None:
+    launcher = make(references={"WORD": Key("nowhere", "word")})
+    await launcher.start(spec())
+    job = await until(launcher, lambda job: job.waiting)
+    assert 'secret "nowhere" not found' in job.waiting
+    assert "streamforge doctor" in job.next_step
+    assert not job.waits_for_room
+
+
+async def test_a_volume_that_cannot_be_mounted_is_named(make: Make) -> None:
+    launcher = make(ca=Key("no-ca", "ca.crt"))
+    await launcher.start(spec())
+    job = await until(launcher, lambda job: job.waiting)
+    assert 'secret "no-ca" not found' in job.waiting
+
+
+async def test_a_deadline_is_told(make: Make) -> None:
+    launcher = make(deadline_s=2)
+    await launcher.start(spec())
+    job = await ended(launcher)
+    assert job.exit_code is None
+    assert job.reason.startswith("ended by its deadline")
+    assert "STREAMFORGE_K8S_DEADLINE_SECONDS" in job.next_step
+
+
+async def test_a_job_deleted_by_hand_is_a_disruption_with_its_last_words(make: Make, namespace: Namespace) -> None:
+    launcher = make()
+    await launcher.start(spec("trap 'echo leaving; exit 1' TERM; echo all is well; while :; do sleep 0.05; done"))
+    await running(namespace)
+    namespace.delete("job-one")
+    job = await ended(launcher)
+    assert job.exit_code is None, "what it said in leaving is no failure of its own"
+    assert "deleted by somebody else" in job.reason
+    assert "all is well" in job.reason
+    assert namespace.job("job-one") is None
+    await launcher.start(spec())
+    assert await ended(launcher) == job, "it is not run again"
+    assert namespace.job("job-one") is None
+
+
+async def test_a_pod_deleted_by_hand_is_a_disruption_and_not_replaced(make: Make, namespace: Namespace) -> None:
+    launcher = make()
+    await launcher.start(spec())
+    pod = await running(namespace)
+    namespace.rest.request("DELETE", f"{namespace.path}/pods/{pod['metadata']['name']}", {"gracePeriodSeconds": 1})
+    job = await ended(launcher)
+    assert job.exit_code is None
+    assert "deleted by somebody else" in job.reason
+    assert namespace.ended("job-one") == "BackoffLimitExceeded"
+
+
+async def test_a_namespace_that_is_being_deleted_ends_its_jobs_and_takes_no_more(
+    make: Make, kube_cluster: Cluster, namespace: Namespace
+) -> None:
+    launcher = make()
+    await launcher.start(spec())
+    await running(namespace)
+    kube_cluster.delete_namespace(namespace.name)
+    job = await ended(launcher)
+    assert "deleted by somebody else" in job.reason
+    with pytest.raises(ConfigError, match=f"namespace {namespace.name}"):
+        await launcher.start(spec(name="job-two"))
+
+
+async def test_what_ended_while_nobody_looked_is_told_afterwards(make: Make, namespace: Namespace) -> None:
+    first = make(ttl_s=1)
+    with launchers.shared_folder() as folder:
+        await first.start(spec(f"echo all is well; until [ -e {folder}/end ]; do sleep 0.05; done"))
+        await first.start(spec(name="job-two"))
+        await running(namespace, "job-one")
+        await running(namespace, "job-two")
+        await first.close()
+        (folder / "end").touch()
+        namespace.ended("job-one")
+    namespace.delete("job-two")
+    async with asyncio.timeout(LIMIT_S):
+        while namespace.job("job-one") or namespace.job("job-two") or namespace.pods("job-two"):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    second = make()
+    for name in ("job-one", "job-two"):
+        job = await ended(second, name)
+        assert job.exit_code is None
+        assert "could not be observed" in job.reason
+        await second.start(spec(name=name))
+        assert namespace.job(name) is None, "it ran once, and is not run again"
+
+
+async def test_a_node_that_is_lost_does_not_hold_a_stop_up_for_ever(
+    make: Make, kube_cluster: Cluster, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streamforge_utils.adapters.kubernetes import launcher as module
+
+    monkeypatch.setattr(module, "LOST_AFTER_S", 2.0)
+    monkeypatch.setattr(module, "GONE_WITHIN_S", 1.0)
+    launcher = make(node_selector={"streamforge-worker": "true"})
+    await launcher.start(spec())
+    pod = await running(namespace)
+    node = f"/api/v1/nodes/{pod['spec']['nodeName']}"
+    kube_cluster.annotate(node, {faults.LOST: faults.PARTITIONED})
+    try:
+        with pytest.raises(RetryableError, match="node-1"):
+            await launcher.stop("job-one", grace_s=1)
+        for _ in range(20):
+            with contextlib.suppress(RetryableError):
+                await launcher.stop("job-one", grace_s=1)
+                break
+        assert (await ended(launcher)).exit_code is None
+    finally:
+        kube_cluster.annotate(node, {faults.LOST: None})

@@ -1,0 +1,155 @@
+"""A workflow whose cluster is against it ends as a user would expect, and says why."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e import rig
+from tests.engines.kubernetes import launchers, managers
+from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.jobs import Namespace
+from tests.engines.kubernetes.kubelet import faults
+
+pytestmark = pytest.mark.timeout(300)
+
+LIMIT_S = 120.0
+DAY = ("BTCUSDT", "api_candles_1m", "2024-08-01")
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    with rig.exchange("--seed", "7") as found:
+        yield found
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with launchers.shared_folder() as found:
+        yield found
+
+
+@pytest.fixture
+def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
+    return Namespace(kube_cluster.admin, kube_namespace)
+
+
+@pytest.fixture
+def settings(kube_cluster: Cluster, kube_namespace: str) -> dict[str, str]:
+    return managers.settings(kube_cluster, kube_namespace)
+
+
+def loading(manager: rig.Manager, exchange: rig.Exchange, time_range: str = "2024-08") -> str:
+    """A workflow that is in the middle of its loading."""
+    exchange.switch_on("slow:ms=300,path=klines")
+    queue_id: str = manager.start_load("BTCUSDT", "api_candles_1m", time_range)["queue_id"]
+    manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
+    return queue_id
+
+
+def attempts(workflow: dict[str, Any], target: str) -> list[dict[str, Any]]:
+    (step,) = [step for step in workflow["steps"] if step["target"] == target]
+    found: list[dict[str, Any]] = step["attempts"]
+    return found
+
+
+def test_a_job_deleted_by_hand_is_made_again_as_the_next_attempt(
+    settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
+) -> None:
+    try:
+        with rig.manager(folder / "data", exchange.url, **settings) as manager:
+            queue_id = loading(manager, exchange)
+            namespace.delete(f"job-loader-api-candles-btcusdt-{queue_id[-6:]}")
+            manager.until(
+                queue_id,
+                "there is a second attempt",
+                lambda w: len(attempts(w, "loader-api-candles")) > 1,
+                limit_s=LIMIT_S,
+            )
+            exchange.reset()
+            workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+            assert workflow["status"] == "finished", manager.story(queue_id)
+            first, second = attempts(workflow, "loader-api-candles")
+            assert first["job"] == f"job-loader-api-candles-btcusdt-{queue_id[-6:]}"
+            assert second["job"] == f"{first['job']}-2"
+            assert "deleted by somebody else" in first["reason"], manager.story(queue_id)
+    finally:
+        exchange.reset()
+
+
+def test_a_worker_without_memory_is_told_with_what_to_do(
+    settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
+) -> None:
+    try:
+        with rig.manager(folder / "data", exchange.url, **settings, STREAMFORGE_MAX_FAILURES="1") as manager:
+            queue_id = loading(manager, exchange)
+            pod = namespace.running(f"job-arango-candles-btcusdt-{queue_id[-6:]}")
+            namespace.fault(pod, faults.OOM_KILLED)
+            workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+            assert workflow["status"] == "error", manager.story(queue_id)
+            assert "OOMKilled" in workflow["failure"]["reason"]
+            assert "STREAMFORGE_K8S_MEMORY_LIMIT" in workflow["failure"]["next_step"]
+    finally:
+        exchange.reset()
+
+
+def test_an_image_that_is_not_there_ends_the_workflow_with_the_setting_to_correct(
+    settings: dict[str, str], exchange: rig.Exchange, folder: Path
+) -> None:
+    settings |= {
+        "STREAMFORGE_IMAGES": "arango-candles=local/arango-candles:missing",
+        "STREAMFORGE_START_SECONDS": "5",
+        "STREAMFORGE_MAX_FAILURES": "1",
+    }
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = manager.start_load(*DAY)["queue_id"]
+        manager.until(
+            queue_id,
+            "it says what it waits for",
+            lambda w: "local/arango-candles:missing cannot be pulled" in (w["waiting_for"] or ""),
+            limit_s=LIMIT_S,
+        )
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "error", manager.story(queue_id)
+        assert "local/arango-candles:missing cannot be pulled" in workflow["failure"]["reason"]
+        assert "STREAMFORGE_IMAGES" in workflow["failure"]["next_step"]
+
+
+@pytest.mark.parametrize("hard", ["pods", "count/jobs.batch"])
+def test_a_quota_that_is_used_up_is_waited_for_and_named(
+    settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path, hard: str
+) -> None:
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {hard: "0"}}}
+    namespace.rest.request("POST", f"{namespace.path}/resourcequotas", quota)
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = manager.start_load(*DAY)["queue_id"]
+        manager.until(
+            queue_id,
+            "it says what it waits for",
+            lambda w: "quota is used up" in (w["waiting_for"] or ""),
+            limit_s=LIMIT_S,
+        )
+        namespace.rest.request("DELETE", f"{namespace.path}/resourcequotas/none")
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "finished", manager.story(queue_id)
+
+
+def test_a_namespace_that_is_deleted_ends_its_workflows_and_is_named(
+    kube_cluster: Cluster, exchange: rig.Exchange, folder: Path
+) -> None:
+    name = f"test-{secrets.token_hex(4)}"
+    kube_cluster.create_namespace(name)
+    try:
+        with rig.manager(folder / "data", exchange.url, **managers.settings(kube_cluster, name)) as manager:
+            queue_id = loading(manager, exchange, "2023")
+            kube_cluster.delete_namespace(name)
+            workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+            assert workflow["status"] == "error", manager.story(queue_id)
+            assert f"namespace {name}" in workflow["failure"]["reason"]
+            assert manager.api.get("/readyz").status_code in (200, 503), "it goes on answering"
+    finally:
+        exchange.reset()

@@ -1,0 +1,30 @@
+"""What kustomize makes of deploy/, built once per process; without kustomize the tests skip, and say so.
+
+`make test-engines` runs the same rules on every shipped manifest with a kubectl of its own, and never skips.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+
+from tools import manifests
+
+Json = dict[str, Any]
+
+
+def rendered(overlay: str) -> list[Json]:
+    """The objects of an overlay."""
+    try:
+        return manifests.objects(_built(overlay), overlay)
+    except manifests.ManifestError as error:
+        if "missing" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+@functools.cache
+def _built(overlay: str) -> str:
+    return manifests.build(manifests.builder(), overlay)

@@ -1,0 +1,77 @@
+"""`make manifests` writes what is shipped, all of it and nothing else, or says what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools import manifests
+
+
+def checkout(folder: Path) -> Path:
+    """A repository with an overlay, a manifest, and YAML that is none."""
+    for path, text in {
+        "deploy/overlays/dev/kustomization.yaml": "resources: []\n",
+        "cred-kafka-yaml/topic.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: topic}\n",
+        "services/sink/job.yaml": "# a comment\napiVersion: batch/v1\nkind: Job\n---\napiVersion: v1\nkind: Pod\n",
+        "services/sink/settings.yaml": "colour: blue\n",
+        "services/sink/empty.yaml": "",
+    }.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+def command(folder: Path, script: str) -> list[str]:
+    program = folder / "kustomize"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return [str(program)]
+
+
+def test_every_overlay_and_every_manifest_becomes_one_file(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    found = manifests.texts(command(tmp_path, 'echo "apiVersion: v1"; echo "kind: Namespace # $1"'), root)
+    assert found == {
+        "deploy-dev.yaml": "apiVersion: v1\nkind: Namespace # deploy/overlays/dev\n",
+        "cred-kafka-yaml-topic.yaml": (root / "cred-kafka-yaml/topic.yaml").read_text(),
+        "services-sink-job.yaml": (root / "services/sink/job.yaml").read_text(),
+    }
+
+
+def test_what_is_no_longer_shipped_does_not_stay(tmp_path: Path) -> None:
+    output = tmp_path / "build" / "manifests"
+    manifests.write({"old.yaml": "1", "both.yaml": "2"}, output)
+    manifests.write({"both.yaml": "3"}, output)
+    assert {path.name: path.read_text() for path in output.iterdir()} == {"both.yaml": "3"}
+    assert [path.name for path in output.parent.iterdir()] == ["manifests"]
+
+
+def test_what_kustomize_complains_of_is_told(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    with pytest.raises(manifests.ManifestError, match=r"deploy/overlays/dev.*no such resource"):
+        manifests.texts(command(tmp_path, "echo no such resource >&2; exit 1"), root)
+
+
+def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    (root / "services/sink/pod.yaml").write_text("kind: [\n")
+    with pytest.raises(manifests.ManifestError, match=r"services/sink/pod\.yaml: it is no YAML"):
+        list(manifests.plain(root))
+
+
+def test_without_kustomize_it_says_what_to_install_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert manifests.main(["--output", str(tmp_path / "out")]) == 1
+    assert "put kubectl" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_repository_ships_its_overlays_and_those_of_kafka() -> None:
+    assert manifests.overlays() == ["dev", "production", "production-gateway"]
+    names = {path.name for path in manifests.plain()}
+    assert {"kafka.yaml", "topic-queue-control.yaml", "user-streamforge.yaml"} <= names

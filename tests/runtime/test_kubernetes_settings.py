@@ -1,0 +1,92 @@
+"""The settings of the launcher on Kubernetes: read, refused by name, and chosen by itself inside a cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamforge.manager.settings import load_manager
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.kubernetes import LauncherSettings, Pair, SecretKey, SecretVariable, with_launcher
+
+CHOSEN = {"STREAMFORGE_LAUNCHER": "kubernetes"}
+
+
+def test_without_settings_workers_are_processes() -> None:
+    assert not load(LauncherSettings, {}).in_kubernetes
+    assert load(LauncherSettings, CHOSEN).in_kubernetes
+
+
+def test_in_a_cluster_a_manager_picks_it_by_itself_unless_it_is_told() -> None:
+    inside = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    assert load(LauncherSettings, with_launcher(inside)).in_kubernetes
+    assert not load(LauncherSettings, with_launcher({**inside, "STREAMFORGE_LAUNCHER": "process"})).in_kubernetes
+    assert not load(LauncherSettings, with_launcher({})).in_kubernetes
+
+
+def test_everything_is_read() -> None:
+    found = load(
+        LauncherSettings,
+        CHOSEN
+        | {
+            "K8S_NAMESPACE": "stf",
+            "STREAMFORGE_IMAGES": "arango-candles=r.example/x:1, loader-api-candles=r.example/y:2",
+            "STREAMFORGE_K8S_NODE_SELECTOR": "streamforge-worker=true",
+            "STREAMFORGE_K8S_SECRET_ENV": "KAFKA_PASSWORD=user-streamforge/password",
+            "STREAMFORGE_K8S_WORKER_ENV": "KAFKA_USER=worker",
+            "STREAMFORGE_K8S_KAFKA_CA_SECRET": "streamforge-cluster-ca-cert/ca.crt",
+            "STREAMFORGE_K8S_MEMORY_LIMIT": "1Gi",
+        },
+    ).kubernetes
+    assert found.namespace == "stf"
+    assert found.images == (Pair("arango-candles", "r.example/x:1"), Pair("loader-api-candles", "r.example/y:2"))
+    assert found.node_selector == (Pair("streamforge-worker", "true"),)
+    assert found.secret_variables == (SecretVariable("KAFKA_PASSWORD", SecretKey("user-streamforge", "password")),)
+    assert found.values == (Pair("KAFKA_USER", "worker"),)
+    assert found.kafka_ca == SecretKey("streamforge-cluster-ca-cert", "ca.crt")
+    assert found.memory_limit == "1Gi"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("STREAMFORGE_LAUNCHER", "docker", "`process` or `kubernetes`"),
+        ("K8S_NAMESPACE", "Not_One", "no namespace"),
+        ("STREAMFORGE_IMAGES", "arango-candles", "NAME=VALUE"),
+        ("STREAMFORGE_K8S_NODE_SELECTOR", "a b=c", "no label of a node"),
+        ("STREAMFORGE_K8S_SECRET_ENV", "KAFKA_PASSWORD=secret", "SECRET/KEY"),
+        ("STREAMFORGE_K8S_SECRET_ENV", "A-B=secret/key", "the name of no variable"),
+        ("STREAMFORGE_K8S_WORKER_ENV", "A-B=c", "the name of no variable"),
+        ("STREAMFORGE_K8S_KAFKA_CA_SECRET", "ca", "SECRET/KEY"),
+        ("STREAMFORGE_K8S_WORKER_SECRETS", "Not_One", "the name of no object"),
+        ("STREAMFORGE_K8S_MEMORY_LIMIT", "much", "no quantity"),
+        ("STREAMFORGE_K8S_DEADLINE_SECONDS", "0", "'0'"),
+        ("STREAMFORGE_K8S_TTL_SECONDS", "-1", "'-1'"),
+    ],
+)
+def test_what_cannot_be_is_named(name: str, value: str, says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(LauncherSettings, CHOSEN | {name: value})
+    assert name in str(raised.value)
+    assert says in str(raised.value)
+
+
+def test_a_namespace_without_the_launcher_is_no_oversight_to_pass_over() -> None:
+    with pytest.raises(ConfigError, match="K8S_NAMESPACE is set, but STREAMFORGE_LAUNCHER is not"):
+        load(LauncherSettings, {"K8S_NAMESPACE": "stf"})
+    assert not load(LauncherSettings, {"K8S_NAMESPACE": "stf", "STREAMFORGE_LAUNCHER": "process"}).in_kubernetes
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        ({}, 30.0),
+        (CHOSEN, 300.0),
+        (CHOSEN | {"STREAMFORGE_START_SECONDS": "7"}, 7.0),
+        (CHOSEN | {"STREAMFORGE_SILENT_SECONDS": "400"}, 400.0),
+        ({"STREAMFORGE_SILENT_SECONDS": "9"}, 9.0),
+    ],
+)
+def test_a_job_is_given_the_time_to_fetch_its_image(settings: dict[str, str], seconds: float) -> None:
+    manager = load_manager({"STREAMFORGE_DATA_DIR": "/data", **settings})
+    assert manager.policy.start_within_s == seconds

@@ -70,19 +70,19 @@ def _build(folder: Path, tell: Callable[[str], None]) -> None:
     names = {"gitVersion": number, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     stamps = " ".join(f"-X {_VERSION}.{name}={value}" for name, value in names.items())
     # What was compiled stays until all is done, so that a build that was cut short goes on where it was.
-    compiled = folder.with_name("kubernetes-build")
+    compiled, scratch = folder.with_name(f"{folder.name}.compiled"), folder.with_name(f"{folder.name}.building")
     # More memory, less time: the compiler collects its garbage later.
     environment = {**os.environ, "GOCACHE": str(compiled), "GOGC": "400", "GOWORK": "off", "CGO_ENABLED": "0"}
     began = time.monotonic()
     tell(f"building Kubernetes {number} once, in {folder}: this takes minutes (two cores: about ten)")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as scratch:
-        built = Path(scratch) / "bin"
-        for command in COMMANDS:
-            arguments = [go, "build", *_FLAGS, "-ldflags", f"-s -w {stamps}", "-o", f"{built}/"]
-            _run([*arguments, f"k8s.io/kubernetes/cmd/{command}"], environment, command, tell)
-            tell(f"{command} is built, {time.monotonic() - began:.0f} s after the start")
-        shutil.rmtree(compiled, ignore_errors=True)
-        built.rename(folder)
+    # Whoever was killed could not remove it; nobody else builds this.
+    shutil.rmtree(scratch, ignore_errors=True)
+    for command in COMMANDS:
+        arguments = [go, "build", *_FLAGS, "-ldflags", f"-s -w {stamps}", "-o", f"{scratch}/"]
+        _run([*arguments, f"k8s.io/kubernetes/cmd/{command}"], environment, command, tell)
+        tell(f"{command} is built, {time.monotonic() - began:.0f} s after the start")
+    shutil.rmtree(compiled, ignore_errors=True)
+    scratch.rename(folder)
 
 
 def _run(command: list[str], environment: dict[str, str], name: str, tell: Callable[[str], None]) -> None:

@@ -16,6 +16,7 @@ from tests.engines.errors import EngineError
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, condition, job, shell, terminated, until
 from tests.engines.kubernetes.kubelet import faults
+from tests.engines.kubernetes.parts import Pace
 from tests.engines.kubernetes.rest import Object
 from tests.engines.process import alive
 
@@ -140,6 +141,27 @@ def test_the_pods_of_a_node_that_went_off_have_failed_once_it_is_back(
         cluster.find_node(node)
     assert namespace.ended("waits") == "BackoffLimitExceeded"
     until("its pod is gone", lambda: not namespace.pods("waits"))
+
+
+def test_a_node_without_heartbeats_is_lost_after_its_grace(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "cluster", pace=Pace(node_grace_s=10))
+    cluster.start()
+    try:
+        namespace = Namespace(cluster.admin, "default")
+        pod, pid = _waiting(namespace, tmp_path)
+        node = pod["spec"]["nodeName"]
+        cluster.lose_node(node, at_once=False)
+
+        def status() -> str | None:
+            found = condition(cluster.admin.request("GET", f"/api/v1/nodes/{node}"), "Ready")
+            return found["status"] if found and found["status"] != "True" else None
+
+        assert until("the node is lost", status) == "Unknown"
+        namespace.pod("waits", lambda pod: "deletionTimestamp" in pod["metadata"])
+        assert alive(pid)
+    finally:
+        cluster.stop()
+    assert not alive(pid)
 
 
 def test_a_node_that_is_deleted_registers_again(cluster: Cluster) -> None:

@@ -44,7 +44,12 @@ async def keep_busy(api: Api, seed: int, started: list[str], *, at_once: int = A
         while len(running) >= at_once:
             await asyncio.sleep(0.3)
             running = [one for one in running if (await api.show(one))["ended_at"] is None]
-        started.append(await api.start(f"chaos-{seed}-{number}", **request))
+        starting = asyncio.ensure_future(api.start(f"chaos-{seed}-{number}", **request))
+        try:
+            await asyncio.shield(starting)
+        finally:
+            # Cancelled while the manager accepts it: it is one of those that must end.
+            started.append(await starting)
         running.append(started[-1])
 
 

@@ -135,14 +135,22 @@ class _FaultyConsumer:
 
 
 class FaultyStore:
-    """upserting: the fault of every `upsert`. answers: replace the store's by key. gate: upserts wait for it."""
+    """connecting, upserting: the fault of every such call. answers: replace the store's by key.
+
+    gate: upserts wait for it.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.connecting: Fault | None = None
         self.upserting: Fault | None = None
         self.answers: dict[str, Answer] = {}
         self.gate: asyncio.Event | None = None
         self.batches: list[int] = []
+
+    async def connect(self) -> None:
+        _check(self.connecting)
+        await self.store.connect()
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         self.batches.append(len(documents))

@@ -56,8 +56,9 @@ def run(bench: Bench) -> Section:
     return Section(
         title="Memory",
         how=(
-            "Resident memory of the processes, in 10⁶ bytes, read every 50 ms. At rest: the sink waits for records, "
-            "the loader for request weight, its HTTP client loaded. At full speed: both bring "
+            "Resident memory of a worker with the processes that it starts, in 10⁶ bytes, read every 50 ms (what they "
+            "share counts for each). At rest: the sink waits for records, the loader for request weight, its HTTP "
+            "client loaded. At full speed: both bring "
             f"{candles:,} candles from the test exchange to the store. Growth: by least squares, "
             f"after the first {WARM_UP:.0%} of the run."
         ),

@@ -108,7 +108,8 @@ async def _ping(
         sent_at = time.time()
         command = Command(command="ping", queue_id=workflow.queue_id, telemetry_id=workflow.sink_id, sent_at=sent_at)
         began = time.perf_counter()
-        await producer.send(CONTROL_TOPIC, [Message(workflow.queue_id.encode(), encode_command(command))])
+        message = Message(workflow.queue_id.encode(), encode_command(command))
+        await producer.send(CONTROL_TOPIC, [message], fleeting=True)
         await _heard(events, partial(_answers, sent_at))
         seconds.append(time.perf_counter() - began)
     if not seconds:

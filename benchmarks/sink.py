@@ -24,7 +24,7 @@ from streamforge_utils.ports.store import Document, Store
 from streamforge_utils.runtime.input import BATCH_RECORDS
 from streamforge_utils.runtime.kafka import KafkaSettings
 
-PAGES = {Size.FULL: 300, Size.QUICK: 60, Size.TINY: 2}
+PAGES = {Size.FULL: 526, Size.QUICK: 60, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}
 
 

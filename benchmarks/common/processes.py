@@ -103,13 +103,26 @@ def finish(process: subprocess.Popen[bytes], limit_s: float) -> None:
 
 
 def resident_mb(pid: int) -> float:
-    """The memory that a process has resident, in 10**6 bytes; 0 if there is none such any more."""
-    with contextlib.suppress(OSError, IndexError, ValueError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
+    """The memory that a process and its children have resident, in 10**6 bytes; 0 if there is none such any more.
+
+    What they share counts for each of them.
+    """
     if Path("/proc/self").exists():
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            own = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
+            return own + sum(resident_mb(child) for child in _children(pid))
         return 0.0
-    found = subprocess.run(["/bin/ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return int(found.stdout.strip() or 0) * 1024 / 1e6
+    listed = subprocess.run(["/bin/ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=False)
+    found = [[int(word) for word in line.split()] for line in listed.stdout.splitlines()]
+    return sum(rss for number, parent, rss in found if pid in (number, parent)) * 1024 / 1e6
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def _address(path: Path, pid: int) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +80,16 @@ def _kafka_connection(settings: KafkaSettings) -> Connection:
     )
 
 
-def make_provisioner(settings: KafkaSettings, manifests: Path, *, secrets: Path, adopt: bool) -> Provisioner:
-    """What applies the manifests of a folder to Kafka. secrets: where passwords lie. Raises ConfigError."""
+def make_provisioner(
+    settings: KafkaSettings, manifests: Path, *, secrets: Path, adopt: bool, rotate: Sequence[str] = ()
+) -> Provisioner:
+    """What applies the manifests of a folder to Kafka. secrets: where passwords lie. rotate: users to have another.
+
+    Raises ConfigError.
+    """
     from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
 
-    return ManifestProvisioner(_kafka_connection(settings), manifests, secrets=secrets, adopt=adopt)
+    return ManifestProvisioner(_kafka_connection(settings), manifests, secrets=secrets, adopt=adopt, rotate=rotate)
 
 
 def make_store(settings: DataSettings, *, observer: Observer | None = None) -> Store:

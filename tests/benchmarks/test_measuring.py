@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -99,3 +101,14 @@ def test_nobody_s_settings_reach_what_is_measured(monkeypatch: pytest.MonkeyPatc
 def test_the_memory_of_a_process_that_is_gone_is_none() -> None:
     assert 5 < resident_mb(os.getpid()) < 5000
     assert resident_mb(2**22 + 1) == 0
+
+
+def test_the_memory_of_a_process_holds_that_of_its_children() -> None:
+    alone = resident_mb(os.getpid())
+    script = "held = bytearray(b'x') * 50_000_000; print('ready', flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline()
+        assert resident_mb(os.getpid()) > alone + 45
+        child.kill()

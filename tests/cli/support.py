@@ -67,15 +67,15 @@ class Cli:
     def __init__(self, capsys: pytest.CaptureFixture[str], data: Path, exchange: str | None = None) -> None:
         self._capsys = capsys
         self.data = data
-        self._exchange = exchange
+        self.exchange = exchange
 
     def __call__(self, *arguments: str, where: bool = True) -> Ran:
         self._capsys.readouterr()
         given = list(arguments)
         if where:
             given += ["--data", str(self.data)]
-            if self._exchange is not None and arguments[0] in ("load", "retry", "doctor"):
-                given += ["--exchange", self._exchange]
+            if self.exchange is not None and arguments[0] in ("load", "doctor"):
+                given += ["--exchange", self.exchange]
         code = main(given)
         out, err = self._capsys.readouterr()
         return Ran(code, out, err)

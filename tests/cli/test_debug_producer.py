@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from streamforge import wiring
+from streamforge.cli.places import data_directory
+from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.runtime.topics import talk_topic
 from tests.places import ROOT
-from tests.runtime.rig import QUEUE, Rig, words
+from tests.runtime.rig import CONTROL, EVENTS, QUEUE, Rig, words
 
 LIMIT_S = 40.0
 SCRIPT = "services/dummy-service/debug_producer.py"
@@ -148,8 +152,16 @@ async def test_wrong_options_are_exit_code_2_and_a_sentence(rig: Rig, arguments:
 async def test_without_a_data_directory_it_takes_that_of_the_command_line(rig: Rig) -> None:
     quick = ("--queue-id", QUEUE, "--command", "stop")
     code, _, err = await produced(rig, *quick, STREAMFORGE_DATA_DIR="", XDG_DATA_HOME="", HOME=str(rig.folder))
+    assert code == 2
+    # Where no service ever ran: who only asks makes no topics.
+    assert "there is no topic queue-events (QUEUE_EVENTS_TOPIC) and no topic queue-control" in err
+    home = {"STREAMFORGE_DATA_DIR": "", "XDG_DATA_HOME": "", "HOME": str(rig.folder)}
+    bus = EmbeddedBus(data_directory(None, home) / wiring.BUS)
+    for topic in (CONTROL, EVENTS):
+        await bus.create_topic(talk_topic(topic))
+    await bus.close()
+    code, _, err = await produced(rig, *quick, **home)
     assert (code, err) == (0, "")
-    assert (rig.folder / ".local" / "share" / "streamforge" / "bus").is_dir() or sys.platform == "darwin"
 
 
 async def test_a_data_directory_that_is_none_is_a_sentence(rig: Rig) -> None:

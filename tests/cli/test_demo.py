@@ -27,6 +27,7 @@ def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.timeout(240)  # five processes, one after the other, each with its own limit
 def test_it_proves_a_day_twice_and_its_advice_works(tmp_path: Path) -> None:
     advice: list[str] = []
     for again in (False, True):

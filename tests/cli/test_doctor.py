@@ -70,6 +70,17 @@ def test_a_newer_format_and_a_bad_setting_fail(cli: Cli, monkeypatch: pytest.Mon
     assert found["bus"]["verdict"] == "works"
 
 
+def test_a_misspelt_setting_is_pointed_out_here_and_by_who_would_have_read_it(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMFORGE_MAX_RUNING", "3")
+    told = "STREAMFORGE_MAX_RUNING is set, but nothing reads it: is STREAMFORGE_MAX_RUNNING meant?"
+    settings = checks(cli("doctor", "--json").ok().json)["settings"]
+    assert (settings["verdict"], settings["detail"]) == ("careful", told)
+    assert f"careful: {told}\n" in cli("load", "BTCUSDT", "api_candles_1h", "2024-08-01").ok().err
+    assert "careful" not in cli("queues").ok().err
+
+
 def test_a_folder_of_something_else_is_pointed_out(cli: Cli) -> None:
     cli.data.mkdir()
     (cli.data / "holiday.jpg").write_text("x")

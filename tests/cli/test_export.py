@@ -170,6 +170,7 @@ def test_the_format_follows_the_option_then_the_file() -> None:
     assert format_of(None, Path("a.parquet")) is Format.PARQUET
     assert format_of(None, Path("a.txt")) is Format.CSV
     assert format_of("CSV", Path("a.parquet")) is Format.CSV
+    assert format_of("ndjson", None) is format_of("jsonl", None) is Format.JSONL
 
 
 def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

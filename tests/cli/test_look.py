@@ -71,7 +71,7 @@ def test_events_are_told_in_order(loaded: Cli, one: str) -> None:
 
 def test_coverage_names_every_range_and_fails_where_one_has_no_reason(loaded: Cli, one: str) -> None:
     whole = loaded("coverage", one).ok()
-    assert whole.err == "complete: every hole has its reason\n"
+    assert whole.err == "complete: no hole\n"
     ran = loaded("coverage", "BTCUSDT", TYPE, "2024-08-01:2024-08-02", "--json")
     assert ran.code == 1
     assert ran.json["complete"] is False

@@ -42,7 +42,10 @@ class Answering:
         rig, answers = self._rig, self._answers
 
         class Quick:
-            async def send(self, topic: str, messages: Sequence[Message]) -> None:
+            async def prepare(self, topic: str) -> None:
+                pass
+
+            async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
                 await rig.send(topic, messages)
                 events = [event for message in messages for event in answers(decode_command(message.value))]
                 await rig.send(EVENTS, [Message(QUEUE.encode(), encode_event(event)) for event in events])
@@ -118,7 +121,7 @@ async def test_what_is_no_answer_is_none(rig: Rig, wrong: dict[str, Any]) -> Non
     def answers(command: Command) -> list[Event]:
         return [said(**({"kind": PONG, "ping_ts": command.sent} | wrong))]
 
-    complete, probe, told = await probed(rig, answers, target="a", timeout_s=0.3)
+    complete, probe, told = await probed(rig, answers, target="a", timeout_s=3)
     assert not complete
     assert (probe.result.answered, told.answers, told.lacking) == (0, [], [1])
 
@@ -126,7 +129,7 @@ async def test_what_is_no_answer_is_none(rig: Rig, wrong: dict[str, Any]) -> Non
 async def test_one_missing_pong_is_enough_to_fail(rig: Rig) -> None:
     numbers = iter(range(1, 4))
     complete, probe, told = await probed(
-        rig, lambda command: [pong(command)] if next(numbers) != 2 else [], repeat=3, timeout_s=0.3
+        rig, lambda command: [pong(command)] if next(numbers) != 2 else [], repeat=3, timeout_s=3
     )
     assert not complete
     assert (probe.result.sent, probe.result.answered, told.lacking) == (3, 2, [2])
@@ -139,7 +142,7 @@ async def test_a_pong_that_comes_too_late_is_shown_and_does_not_count(rig: Rig) 
         earlier.append(command)
         return [pong(earlier[0]), pong(command)] if len(earlier) == 2 else []
 
-    complete, probe, told = await probed(rig, answers, repeat=2, timeout_s=0.3)
+    complete, probe, told = await probed(rig, answers, repeat=2, timeout_s=3)
     assert not complete
     assert (probe.result.answered, told.lacking, [number for number, _ in told.answers]) == (1, [1], [1, 2])
 
@@ -159,7 +162,7 @@ async def test_a_stop_is_answered_by_the_event_that_is_expected(rig: Rig) -> Non
     assert complete
     assert [event.event for _, event in told.answers] == ["interrupted"]
     complete, _, told = await probed(
-        rig, lambda _: [said("loading")], command="stop", expect="interrupted", timeout_s=0.3
+        rig, lambda _: [said("loading")], command="stop", expect="interrupted", timeout_s=3
     )
     assert not complete
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
 from streamforge.cli.loading import short
 from streamforge.cli.workflows import _tell_event
+from tests.adapters.embedded.launcher.support import ended, job, make, number, until
 
 LINE = json.dumps({"queue_id": "wf-x", "event": "written", "level": "info", "records": 1000})
 FAILED = json.dumps({"queue_id": "wf-x", "event": "the work failed", "exception": "Traceback …\n  x\nValueError: no"})
@@ -28,6 +32,17 @@ FAILED = json.dumps({"queue_id": "wf-x", "event": "the work failed", "exception"
 )
 def test_a_reason_is_told_on_one_line_and_a_log_line_in_words(reason: str, told: str) -> None:
     assert short(reason) == told
+
+
+async def test_of_a_worker_that_was_killed_the_signal_is_told_and_not_its_log(tmp_path: Path) -> None:
+    launcher = make(tmp_path)
+    await launcher.start(job("killed", f"echo '{LINE}'; echo $$ >{tmp_path}/pid; exec sleep 60"))
+    await until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+    os.kill(number(tmp_path / "pid"), signal.SIGKILL)
+    reason = (await ended(launcher, "killed")).reason
+    assert LINE in reason
+    assert short(reason) == "killed by signal 9 (SIGKILL)"
+    await launcher.close()
 
 
 def test_an_event_is_told_without_the_lines_of_a_log(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def sentence(ran: Ran, code: int) -> str:
         (["load", "BTCUSDT", TYPE, "2190"], "starts in the future"),
         (
             ["load", "BTCUSDT", TYPE, "2024", "--timeout", "0"],
-            "invalid value for '--timeout': Input should be greater than",
+            "'0' is no value for '--timeout': Input should be greater than",
         ),
         (
             ["load", "BTCUSDT", TYPE, "2024", "--exchange", "kraken"],
@@ -49,7 +49,7 @@ def sentence(ran: Ran, code: int) -> str:
         ),
         (["load", "BTCUSDT", TYPE, "2024", "--launcher", "docker"], "invalid value for '--launcher'"),
         (["queues", "--status", "done"], "status 'done' is not known: choose from pending, running"),
-        (["queues", "--limit", "0"], "invalid value for '--limit': Input should be greater than"),
+        (["queues", "--limit", "0"], "'0' is no value for '--limit': Input should be greater than"),
         (["coverage", "BTCUSDT"], "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
         (["coverage", "a", "b", "c", "d"], "write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
         (["export", "BTCUSDT", "candles"], "type 'candles' is not known"),
@@ -191,7 +191,7 @@ def test_an_unexpected_fault_is_a_sentence_and_with_debug_a_traceback(
 
 def test_help_names_every_command() -> None:
     ran = subprocess.run(
-        [*COMMAND, "--help"], capture_output=True, text=True, timeout=20, check=True, env=environment()
+        [*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True, env=environment()
     )
     for name in ("load", "queues", "show", "events", "stop", "ping", "retry", "rm", "coverage", "export", "dlq"):
         assert f" {name} " in ran.stdout
@@ -206,7 +206,7 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = ('aiohttp', 'fastapi', 'uvicorn', 'uvloop', 'pyarrow'); "
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
-    ran = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    ran = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stderr == "[]\n"
     assert "TIME_RANGE" in ran.stdout
 

@@ -21,6 +21,7 @@ from streamforge_utils.ports.bus import (
     TopicPartition,
     TopicSpec,
 )
+from streamforge_utils.ports.columns import MessageColumns, keys_of, values_of
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, MakeBus, numbered, read, values
 from tests.contracts.bus_groups import BusGroupContract
 from tests.contracts.bus_remote import line, remote
@@ -54,6 +55,35 @@ class BusContract(BusFixtures):
         assert values(received) == list(range(2503))
         assert [message.offset for message in received] == list(range(2503))
         assert {(message.topic, message.partition) for message in received} == {(topic, 0)}
+
+    async def test_messages_in_columns_are_sent_and_read_as_they_are(self, bus: BusWithAdmin, topic: str) -> None:
+        messages = [Message(None if n % 7 == 0 else b"key-%d" % n, b"%d" % n) for n in range(1500)]
+        columns = MessageColumns([message.key for message in messages], [message.value for message in messages])
+        await (await bus.producer(bulk=True)).send(topic, columns)
+        received = await read(await bus.consumer([topic]), 1500, self.patience_s)
+        assert [Message(message.key, message.value) for message in received] == messages
+        assert list(keys_of(received)) == columns.keys
+        assert list(values_of(received)) == columns.values
+
+    async def test_fleeting_messages_lie_in_order_among_the_others(self, bus: BusWithAdmin, topic: str) -> None:
+        producer = await bus.producer()
+        for number in range(6):
+            await producer.send(topic, numbered(2, first=2 * number), fleeting=number % 2 == 0)
+        assert values(await read(await bus.consumer([topic]), 12, self.patience_s)) == list(range(12))
+
+    async def test_who_is_prepared_sends_and_reads_all_and_misses_a_topic_before_sending(
+        self, bus: BusWithAdmin, topic: str
+    ) -> None:
+        producer = await bus.producer()
+        await producer.send(topic, numbered(3))
+        consumer = await bus.consumer([topic])
+        await consumer.prepare()
+        await producer.prepare(topic)
+        await producer.prepare(topic)
+        await producer.send(topic, numbered(3, first=3))
+        assert values(await read(consumer, 6, self.patience_s)) == list(range(6))
+        with pytest.raises(PermanentError):
+            await producer.prepare(f"{topic}-missing")
 
     async def test_any_size_of_poll_gives_the_same(self, bus: BusWithAdmin, topic: str) -> None:
         producer = await bus.producer()

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome, Store
 from tests.contracts.store_remote import ended, line, remote, versioned
 
@@ -78,6 +79,13 @@ class DocumentContract(StoreFixtures):
         assert outcomes(await store.upsert(collection, documents)) == [STORED] * 3
         for handle in (store, other):
             assert list(await handle.read(collection)) == sorted(documents, key=lambda d: d.key)
+
+    async def test_documents_in_columns_are_stored_as_they_are(self, store: Store, collection: str) -> None:
+        documents = [versioned(f"k{number:05d}", number) for number in range(5001)]
+        columns = DocumentColumns.of(documents)
+        assert outcomes(await store.upsert(collection, columns)) == [STORED] * 5001
+        assert list(await store.read(collection, limit=6000)) == documents
+        assert outcomes(await store.upsert(collection, columns[:3])) == [UNCHANGED] * 3
 
     async def test_storing_nothing_makes_nothing(self, store: Store, collection: str) -> None:
         assert list(await store.upsert(collection, [])) == []

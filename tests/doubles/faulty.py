@@ -92,7 +92,10 @@ class _FaultyProducer:
         self._faults = faults
         self._producer = producer
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def prepare(self, topic: str) -> None:
+        await self._producer.prepare(topic)
+
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         held = self._faults.held.get(topic)
         if held is not None:
             self._faults.waiting += 1
@@ -101,7 +104,7 @@ class _FaultyProducer:
             finally:
                 self._faults.waiting -= 1
         _check(self._faults.send.get(topic))
-        await self._producer.send(topic, messages)
+        await self._producer.send(topic, messages, fleeting=fleeting)
 
     async def close(self) -> None:
         await self._producer.close()
@@ -111,6 +114,9 @@ class _FaultyConsumer:
     def __init__(self, faults: FaultyBus, consumer: Consumer) -> None:
         self._faults = faults
         self._consumer = consumer
+
+    async def prepare(self) -> None:
+        await self._consumer.prepare()
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         _check(self._faults.poll)

@@ -142,7 +142,11 @@ class _Producer:
     def __init__(self, bus: MemoryBus) -> None:
         self._bus = bus
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def prepare(self, topic: str) -> None:
+        self._bus.check()
+        self._bus.messages(topic)
+
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         await asyncio.sleep(0)
         self._bus.check()
         for message in messages:
@@ -168,6 +172,9 @@ class _Consumer:
         self._places = places
         self._owned = {topic: bus.owner(topic, group) is None for topic in places} if group is not None else {}
         self._closed = False
+
+    async def prepare(self) -> None:
+        self._bus.check()
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         await asyncio.sleep(0)

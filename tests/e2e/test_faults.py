@@ -56,11 +56,16 @@ LASTING: dict[str, tuple[str, tuple[str, ...]]] = {
     "garbage": ("garbage", ("cannot be read",)),
     "stall": ("stall:seconds=0.1", ("no connection", "closed the connection")),
     "bad-number": ("bad-number:kind=nan", ("cannot be read", "'NaN' is no decimal number")),
-    "drip": ("drip:bytes=1,ms=50", ("no answer within 0.5 s",)),
     "cut": ("cut", ("broke off",)),
     "truncated": ("truncated", ("cannot be read",)),
 }
 """Faults that do not pass, and what of them the reason of the failure must name."""
+
+SETTINGS = {
+    "STREAMFORGE_REQUEST_ATTEMPTS": "2",
+    "STREAMFORGE_MAX_ASKING_FAILURES": "2",
+    "STREAMFORGE_MAX_FAILURES": "2",
+}
 
 OTHERWISE = {"waf": "test_a_block_by_the_firewall_is_waited_for"}
 """Faults with a test of their own."""
@@ -68,13 +73,7 @@ OTHERWISE = {"waf": "test_a_block_by_the_firewall_is_waited_for"}
 
 @pytest.fixture(scope="module")
 def manager(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
-    settings = {
-        "STREAMFORGE_REQUEST_ATTEMPTS": "2",
-        "STREAMFORGE_MAX_ASKING_FAILURES": "2",
-        "STREAMFORGE_MAX_FAILURES": "2",
-        "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "0.5",
-    }
-    with rig.manager(tmp_path_factory.mktemp("faults") / "data", exchange.url, **settings) as found:
+    with rig.manager(tmp_path_factory.mktemp("faults") / "data", exchange.url, **SETTINGS) as found:
         # The exchange's clock and the symbol are known then, so that faults strike what each test means.
         assert found.load("BTCUSDT", "api_candles_1h", "2024-01-01")["status"] == "finished"
         yield found
@@ -111,6 +110,15 @@ def test_a_fault_that_lasts_ends_in_a_reason_that_a_person_understands(
     name: str, quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
     fault, words = LASTING[name]
+    _assert_ends_in_a_reason(quiet, manager, fault, words)
+
+
+def test_an_answer_that_never_comes_to_its_end_is_given_up(quiet: rig.Exchange, tmp_path: Path) -> None:
+    with rig.manager(tmp_path / "data", quiet.url, **SETTINGS, STREAMFORGE_REQUEST_TIMEOUT_SECONDS="1") as hasty:
+        _assert_ends_in_a_reason(quiet, hasty, "drip:bytes=1,ms=50,path=klines", ("no answer within 1 s",))
+
+
+def _assert_ends_in_a_reason(quiet: rig.Exchange, manager: rig.Manager, fault: str, words: tuple[str, ...]) -> None:
     quiet.switch_on(fault)
     workflow = manager.load("BTCUSDT", "api_candles_1m", SPAN, again=True)
     assert workflow["status"] == "error", manager.story(workflow["queue_id"])
@@ -120,7 +128,7 @@ def test_a_fault_that_lasts_ends_in_a_reason_that_a_person_understands(
     assert failure["next_step"]
     asked = quiet.requests()
     assert asked <= 20, "retries are bounded"
-    if "451" in name:
+    if "451" in fault:
         assert quiet.struck(fault) <= 4, "what cannot succeed is not asked again"
     _forget(manager, workflow)
 

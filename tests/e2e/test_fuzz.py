@@ -111,7 +111,7 @@ def likely(case: Case[Any], drawn: st.DataObject, known: list[str]) -> None:
         case.query["timeout_s"] = 0.1
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 def test_no_request_breaks_a_real_manager(managed: rig.Manager) -> None:
     schema = schemathesis.openapi.from_url(f"{managed.api.base_url}/openapi.json")
     states = States(managed.data)

@@ -20,7 +20,7 @@ MONTH = "2023-{:02d}"
 
 @pytest.fixture(scope="module")
 def manager(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
-    settings = {"STREAMFORGE_MAX_RUNNING": "2", "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "5"}
+    settings = {"STREAMFORGE_MAX_RUNNING": "2"}
     with rig.manager(tmp_path_factory.mktemp("lifecycle") / "data", exchange.url, **settings) as found:
         yield found
 
@@ -189,7 +189,7 @@ def test_two_loaders_share_the_weight_pong_and_leave_a_third_workflow_pending(
     assert manager.events(three) == []
 
     began = time.monotonic()
-    answers = manager.api.post(f"/queues/{one}/ping").json()["answers"]
+    answers = manager.api.post(f"/queues/{one}/ping", params={"timeout_s": 20}).json()["answers"]
     took = time.monotonic() - began
     assert sorted(answers) == sorted(step["telemetry_id"] for step in manager.show(one)["steps"])
     assert all(seconds is not None and 0 < seconds < took for seconds in answers.values())

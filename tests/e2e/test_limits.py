@@ -31,12 +31,12 @@ def manager(quiet: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
 
 
 def test_a_pause_that_the_exchange_asks_for_is_seen_and_kept_to(quiet: rig.Exchange, manager: rig.Manager) -> None:
-    fault = f"429:retry_after=3,{OF_THE_LOADER},count=1"
+    fault = f"429:retry_after=5,{OF_THE_LOADER},count=1"
     quiet.switch_on(fault)
     queue_id = _start(manager)
     loader = _loader_waits(manager, queue_id, lambda reason: "rate limit" in reason)
     (pause,) = quiet.stats()["pauses"]
-    assert pause["until_ms"] - pause["from_ms"] == 3000
+    assert pause["until_ms"] - pause["from_ms"] == 5000
     assert loader["status"] == "running"
     workflow = _resumed(quiet, manager, queue_id, pause["until_ms"])
     assert quiet.stats()["asked_in_pause"] == 0
@@ -77,7 +77,7 @@ def test_a_ban_that_is_renewed_is_waited_for_each_time(
 ) -> None:
     if clock_off_ms:
         quiet.set_clock(quiet.stats()["now_ms"] + clock_off_ms)
-    fault = f"418:seconds=3,{OF_THE_LOADER},count=2"
+    fault = f"418:seconds=5,{OF_THE_LOADER},count=2"
     quiet.switch_on(fault)
     queue_id = _start(manager)
     for number in (1, 2):

@@ -26,7 +26,7 @@ def run_manager(environment: Mapping[str, str]) -> subprocess.CompletedProcess[s
         env=clean | {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"} | dict(environment),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
@@ -77,7 +77,7 @@ def test_a_taken_port_and_a_held_folder_are_named(manager: rig.Manager, tmp_path
 
 
 def test_a_broken_file_of_the_store_is_named(exchange: rig.Exchange, tmp_path: Path) -> None:
-    with rig.manager(tmp_path / "data", exchange.url) as manager:
+    with rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_MAX_FAILURES="2") as manager:
         workflow = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01")
         manager.stop()
         files = [path for path in (manager.data / "store").rglob("*") if path.is_file() and _is_database(path)]

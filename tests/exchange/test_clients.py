@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 
-import ccxt
+import pytest
 
 from streamforge.exchange.config import ExchangeConfig
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.support import ms, peer
-
-with warnings.catch_warnings():
-    # it imports the older client of websockets
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from binance.client import Client
 
 JULY = TimeRange(ms("2024-07-01"), ms("2024-08-01"))
 HOLE = TimeRange(ms("2024-07-10T01:00"), ms("2024-07-10T05:00"))
@@ -23,6 +17,8 @@ CONFIG = ExchangeConfig(holes={"*": (HOLE,)})
 
 
 def by_ccxt(url: str, symbol: str, timeframe: str, span: TimeRange) -> list[list[float]]:
+    import ccxt  # it takes seconds, which every process that collects tests would spend
+
     client = ccxt.binance({"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}})
     client.urls["api"]["public"] = f"{url}/api/v3"
     client.load_markets()
@@ -38,6 +34,8 @@ def by_ccxt(url: str, symbol: str, timeframe: str, span: TimeRange) -> list[list
 
 
 def by_python_binance(url: str, symbol: str, interval: str, span: TimeRange) -> list[list[int | str]]:
+    from binance.client import Client
+
     class LocalClient(Client):  # type: ignore[misc]
         API_URL = f"{url}/api"
 
@@ -57,6 +55,8 @@ async def test_ccxt_loads_a_month_of_minutes() -> None:
         assert len(rows) == (31 * 24 - 4) * 60
 
 
+# python-binance imports the older client of websockets
+@pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
 async def test_python_binance_loads_a_month_of_quarters_of_an_hour() -> None:
     # not of minutes: it sleeps a second after every third page
     async with peer(CONFIG) as exchange:

@@ -66,7 +66,7 @@ def test_what_cannot_be_served_is_named() -> None:
         (["--now", "noon"], "instant 'noon' is not ISO 8601"),
         (["--hole", "BTCUSDT"], "hole 'BTCUSDT' is not understood"),
     ):
-        ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20, check=False)
+        ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode == 2
         assert complaint in ended.stderr
         assert "Traceback" not in ended.stderr

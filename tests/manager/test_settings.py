@@ -64,6 +64,56 @@ def test_the_form_of_the_log_and_whether_it_tells_all(
     assert ("STREAMFORGE_DEBUG" in worker_environment(settings)) == (debug == "true")
 
 
+def test_a_misspelt_name_is_told_before_it_passes_without_effect(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "DATA_DIR": "/dev/null/nowhere",
+        "STUK_SECONDS": "hush",
+        "TOKEN": "x",
+        "LOG_FORMAT": "json",
+    }.items():
+        monkeypatch.setenv(f"STREAMFORGE_{name}", value)
+    before = structlog.get_config()
+    try:
+        assert main([]) == 2  # its folder can never be
+    finally:
+        structlog.configure(**before)
+    told = [json.loads(line)["problem"] for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert told == ["STREAMFORGE_STUK_SECONDS is set, but nothing reads it: is STREAMFORGE_STUCK_SECONDS meant?"]
+
+
+KAFKA = {"KAFKA_BOOTSTRAP_SERVERS": "k:9093", "KAFKA_USER": "manager", "KAFKA_PASSWORD": "hush"}
+WORKER = {"STREAMFORGE_WORKER_KAFKA_USER": "worker", "STREAMFORGE_WORKER_KAFKA_PASSWORD": "quiet"}
+
+
+def test_workers_log_in_as_the_manager_does_or_as_their_own_user() -> None:
+    split = {"KAFKA_USER_PRODUCER": "writer", "KAFKA_PASSWORD_PRODUCER": "w"}
+
+    def users(environ: dict[str, str]) -> dict[str, str]:
+        handed_on = worker_environment(load_manager(environ))
+        return {name: value for name, value in handed_on.items() if name.startswith(("KAFKA_", "STREAMFORGE_WORKER"))}
+
+    common = {"KAFKA_BOOTSTRAP_SERVERS": "k:9093"}
+    assert users({**DATA, **KAFKA, **split}) == {**common, **KAFKA, **split}
+    assert users({**DATA, **KAFKA, **split, **WORKER}) == {**common, "KAFKA_USER": "worker", "KAFKA_PASSWORD": "quiet"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({**KAFKA, "STREAMFORGE_WORKER_KAFKA_USER": "worker"}, "STREAMFORGE_WORKER_KAFKA_PASSWORD is missing"),
+        ({**KAFKA, "STREAMFORGE_WORKER_KAFKA_PASSWORD": "quiet"}, "STREAMFORGE_WORKER_KAFKA_USER is missing"),
+        (WORKER, "KAFKA_BOOTSTRAP_SERVERS is not"),
+        ({**WORKER, "KAFKA_BOOTSTRAP_SERVERS": "k:9092"}, "KAFKA_USER is not"),
+    ],
+)
+def test_half_a_user_for_the_workers_is_refused(environ: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence) as found:
+        load_manager({**DATA, **environ})
+    assert "quiet" not in str(found.value)
+
+
 def test_an_argument_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--verbose"]) == 2
     assert "usage: python -m streamforge.manager [--debug]" in capsys.readouterr().err

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from streamforge.manager.acting.hearing import GROUP
+from streamforge.manager.describing import asyncapi
 from streamforge_utils.adapters.kafka.topics import config_of
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec
+from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
+from streamforge_utils.runtime.topics import data_topic, dead_letters_topic, talk_topic
 from tests.manifests.strimzi import FOLDER, Json, faults, objects, schemas_folder, validator
 
 OBJECTS = objects()
@@ -78,17 +81,41 @@ def test_the_cluster_asks_who_comes_and_refuses_what_nobody_allowed() -> None:
 
 def test_the_topics_and_users_are_those_of_the_platform() -> None:
     assert set(TOPICS) == {"queue-control", "queue-events"}
-    assert {topic["spec"]["partitions"] for topic in TOPICS.values()} == {1}
-    # As the services make them: what is said can be read by clients without other packages.
-    assert {topic["spec"]["config"]["compression.type"] for topic in TOPICS.values()} == {
-        config_of(TopicSpec(name="queue-events"))["compression.type"]
-    }
+    assert set(TOPICS) == {CONTROL_TOPIC, EVENTS_TOPIC}
     assert set(USERS) == {
         "user-streamforge",
         "user-streamforge-manager",
         "user-streamforge-worker",
         "user-streamforge-reader",
     }
+
+
+def test_manifests_services_and_documents_say_the_same_of_the_topics_on_which_they_talk() -> None:
+    for name, channel in ((CONTROL_TOPIC, "control"), (EVENTS_TOPIC, "events")):
+        spec = talk_topic(name)
+        assert TOPICS[name]["spec"] == {
+            "topicName": name,
+            "partitions": spec.partitions,
+            "config": {key: int(value) if value.isdigit() else value for key, value in config_of(spec).items()},
+        }
+        check_documented(channel, spec)
+
+
+def test_documents_say_how_the_topics_of_a_workflow_are_made() -> None:
+    data = data_topic(names.data_topic("{queue_id}"), ("wf-x-arango-candles",))
+    check_documented("data", data)
+    check_documented("dlq", dead_letters_topic(names.dlq_topic(data.name), data.readers))
+
+
+def check_documented(channel: str, spec: TopicSpec) -> None:
+    found = asyncapi.document()["channels"][channel]
+    kafka = found["bindings"]["kafka"]
+    assert (found["address"], kafka["partitions"]) == (spec.name, spec.partitions)
+    said = {
+        key: value[0] if isinstance(value, list) else str(value) for key, value in kafka["topicConfiguration"].items()
+    }
+    assert set(said) == {"cleanup.policy", "retention.ms", "retention.bytes"}
+    assert said == {key: config_of(spec)[key] for key in said}
 
 
 def test_no_secret_has_a_value_and_no_user_may_everything() -> None:

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 
-from streamforge.manager.settings import load_manager
+from streamforge.manager.settings import ManagerSettings, load_manager
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.timeranges import parse_time_range
-from streamforge_utils.runtime.environment import Secret, load, secrets_of, variable, variables
+from streamforge_utils.runtime.environment import Secret, load, misspelt, secrets_of, variable, variables
 from streamforge_utils.runtime.reference import environment_table
 from streamforge_utils.runtime.settings import (
     BINANCE_DATA_URL,
@@ -235,3 +235,19 @@ def test_a_loader_refuses_passwords_in_urls_and_more_weight_than_binance_allows(
     with pytest.raises(ConfigError, match="STREAMFORGE_WEIGHT_PER_MINUTE: 6001 is more than the 6000"):
         load_worker(LOADER, much)
     load_worker(LOADER, {**much, "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:8000"})
+
+
+@pytest.mark.parametrize("name", ["HEARTBEAT_SECOND", "HEARTBAET_SECONDS", "HEARTBEATS_SECONDS"])
+def test_a_slip_in_a_name_is_told_with_the_name_that_is_meant(name: str) -> None:
+    known = {item.name for item in variables(WorkerSettings)}
+    found = misspelt({**LEAST, f"STREAMFORGE_{name}": "hush"}, known)
+    assert found == [
+        f"STREAMFORGE_{name} is set, but nothing reads it: is STREAMFORGE_HEARTBEAT_SECONDS meant?",
+    ]
+
+
+def test_names_of_other_services_and_of_others_are_no_slip() -> None:
+    known = {item.name for item in variables(WorkerSettings)}
+    managers = {item.name for item in variables(ManagerSettings)}
+    others = {"STREAMFORGE_MARKET_DATA", "STREAMFORGE_TOKEN", "HEARTBEAT_SECOND", "KAFKA_USERS"}
+    assert misspelt(dict.fromkeys(managers | others, "x"), known) == []

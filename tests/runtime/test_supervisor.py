@@ -136,7 +136,7 @@ async def test_work_that_ignores_its_cancellation_is_an_error(rig: Rig) -> None:
     supervisor = rig.supervisor(worker(run))
     supervisor.stop.by_command()
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await supervisor.run() == 1
         assert supervisor.hard_exit
         assert words(await rig.events()) == ["started", "error"]
@@ -214,7 +214,10 @@ async def test_a_heartbeat_under_way_comes_before_the_last_word(rig: Rig) -> Non
         asyncio.get_running_loop().call_later(0.1, held.set)
 
     assert await rig.live(worker(run)) == 0
-    assert [event.event for event in await rig.events()] == ["started", "loading", "finished"]
+    said = [event.event for event in await rig.events()]
+    # On a slow machine the next one may be due before the work returns.
+    assert said == ["started", *["loading"] * (len(said) - 2), "finished"]
+    assert len(said) > 2
 
 
 async def test_nothing_is_said_after_the_last_word(rig: Rig) -> None:

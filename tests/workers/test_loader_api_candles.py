@@ -14,7 +14,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.markers import EOS_KEY, decode_marker
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from tests.runtime.rig import TOPIC, Rig, last, words
+from tests.runtime.rig import TOPIC, Rig, last, until, words
 
 MINUTE = 60_000
 DAY = parse_time_range("2024-08-01")
@@ -82,9 +82,11 @@ async def test_a_slow_topic_holds_a_bounded_number_of_answers(rig: Rig) -> None:
     rig.environment["TIME_RANGE"] = "2024-07"
     rig.bus.held[TOPIC] = asyncio.Event()
     running = asyncio.create_task(rig.live(DEFINITION))
-    await rig.until_event("loading", 3)
     most = 4 + WAITING_PAGES
-    assert most < len(rig.exchange.requests) <= most + BATCH_PAGES  # the last are those being written
+    await until(lambda: len(rig.exchange.requests) > most)
+    beats = sum(event.event == "loading" for event in await rig.events())
+    await rig.until_event("loading", beats + 2)
+    assert len(rig.exchange.requests) <= most + BATCH_PAGES  # the last are those being written
     rig.bus.held.pop(TOPIC).set()
     assert await running == 0
 
@@ -116,15 +118,14 @@ async def test_an_unknown_symbol_is_permanent(rig: Rig) -> None:
     assert "NOSUCH" in (word.error_message or "")
 
 
-async def test_it_stops_within_a_second_in_a_long_wait(rig: Rig) -> None:
+async def test_it_stops_in_the_middle_of_a_long_wait(rig: Rig) -> None:
     rig.exchange.gate = asyncio.Event()
     supervisor = rig.supervisor(DEFINITION)
     running = asyncio.create_task(supervisor.run())
     await rig.until_event("started")
-    asked = asyncio.get_running_loop().time()
+    await until(lambda: rig.exchange.under_way > 0)
     await rig.command("stop")
-    assert await running == 0
-    assert asyncio.get_running_loop().time() - asked < 1.0
+    assert await asyncio.wait_for(running, 10) == 0
     assert rig.exchange.under_way == 0
     assert words(await rig.events()) == ["started", "interrupted"]
 

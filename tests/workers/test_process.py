@@ -156,10 +156,12 @@ async def test_a_secret_is_in_no_line_and_no_event(rig: Rig) -> None:
         "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:9/hush-hush-key",
         "STREAMFORGE_REQUEST_ATTEMPTS": "1",
         "STREAMFORGE_DEBUG": "1",
+        "STREAMFORGE_ATEMPT": "hush-hush",
     }
     process = await start(environment, "-m", "streamforge.workers", "loader-api-candles", "--debug")
     code, output = await ended(process)
     assert code in (1, 2)
     assert "hush" not in output
+    assert "STREAMFORGE_ATEMPT is set, but nothing reads it: is STREAMFORGE_ATTEMPT meant?" in output
     for message in await rig.read("queue-events"):
         assert b"hush" not in message.value

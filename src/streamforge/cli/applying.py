@@ -20,24 +20,30 @@ _SIGNS = {
     Action.UNCHANGED: " ",
     Action.FOREIGN: "!",
     Action.BLOCKED: "!",
+    Action.LEFT: "?",
+    Action.FORGET: "-",
 }
 _TOLD = {
     Action.FOREIGN: "made by somebody else, left alone",
     Action.BLOCKED: "cannot be made so",
     Action.ADOPT: "made by somebody else, taken over",
+    Action.LEFT: "made here, it stays",
+    Action.FORGET: "no longer noted as made here",
 }
 
 
-def apply(folder: Path, *, secrets: Path, dry_run: bool, yes: bool, adopt: bool, as_json: bool) -> int:
+def apply(
+    folder: Path, *, secrets: Path, dry_run: bool, yes: bool, adopt: bool, rotate: Sequence[str], as_json: bool
+) -> int:
     """Apply the manifests; the exit code."""
-    provisioner = _connected(folder, secrets, adopt=adopt)
+    provisioner = _connected(folder, secrets, adopt=adopt, rotate=rotate)
     try:
         return _apply(provisioner, dry_run=dry_run, yes=yes, as_json=as_json)
     finally:
         provisioner.close()
 
 
-def _connected(folder: Path, secrets: Path, *, adopt: bool) -> Provisioner:
+def _connected(folder: Path, secrets: Path, *, adopt: bool, rotate: Sequence[str]) -> Provisioner:
     from streamforge import wiring
     from streamforge_utils.runtime.environment import load
     from streamforge_utils.runtime.kafka import KafkaSettings
@@ -47,19 +53,20 @@ def _connected(folder: Path, secrets: Path, *, adopt: bool) -> Provisioner:
     settings = load(KafkaSettings, os.environ)
     if not settings.bootstrap_servers:
         raise UsageProblem("KAFKA_BOOTSTRAP_SERVERS is not set: name the brokers there, HOST:PORT each")
-    return wiring.make_provisioner(settings, folder, secrets=secrets, adopt=adopt)
+    return wiring.make_provisioner(settings, folder, secrets=secrets, adopt=adopt, rotate=rotate)
 
 
 def _apply(provisioner: Provisioner, *, dry_run: bool, yes: bool, as_json: bool) -> int:
     changes = provisioner.plan()
+    notes = provisioner.notes()  # now: what is made later is no news then
     pending = [change for change in changes if change.does_something]
     if not as_json:
         _show(changes)
-        for note in provisioner.notes():
+        for note in notes:
             output.say(note)
     if pending and not dry_run:
         if not yes:
-            _confirm(len(pending))
+            _confirm(len(pending), as_json=as_json)
         done = 0
         try:
             for done, change in enumerate(provisioner.apply(), start=1):  # noqa: B007 - counted for the error
@@ -70,7 +77,7 @@ def _apply(provisioner: Provisioner, *, dry_run: bool, yes: bool, as_json: bool)
             raise
     unlike = [change for change in changes if not change.as_wanted]
     if as_json:
-        output.write(to_json({"applied": not dry_run, "changes": changes}))
+        output.write(to_json({"applied": not dry_run, "changes": changes, "notes": notes}))
     else:
         output.say(_summary(len(pending), len(unlike), dry_run=dry_run))
     return EXIT_FAILED if unlike else 0
@@ -92,9 +99,11 @@ def _summary(pending: int, unlike: int, *, dry_run: bool) -> str:
     return told
 
 
-def _confirm(count: int) -> None:
+def _confirm(count: int, *, as_json: bool) -> None:
     import typer
 
+    if as_json:
+        raise UsageProblem("kafka apply --json shows nothing before it asks: add --yes, or --dry-run to look only")
     if not sys.stdin.isatty():
         raise UsageProblem("kafka apply asks before it changes anything, and nobody can answer here: add --yes")
     if not typer.confirm(f"Make these {count} changes?", err=True):

@@ -92,7 +92,7 @@ async def binance_answers() -> bool:
 
 async def _closes(where: Where, collection: str) -> list[_Close]:
     found: list[_Close] = []
-    query: dict[str, str | int | list[str]] = {"format": "ndjson", "limit": "all", "time_range": DAY}
+    query: dict[str, str | int | list[str]] = {"format": "jsonl", "limit": "all", "time_range": DAY}
     async with (
         session(where, Mode.READ) as reading,
         reading.api.stream(f"/collections/{path_part(collection)}/records", query, "*/*") as pieces,

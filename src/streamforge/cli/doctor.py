@@ -18,7 +18,7 @@ from streamforge.cli import output, views
 from streamforge.cli.checking import Check, check_bus, check_kubernetes
 from streamforge.cli.client import Api, to_json
 from streamforge.cli.exchange_child import running_exchange
-from streamforge.cli.places import TEST, exchange_urls, known_origin
+from streamforge.cli.places import EXCHANGE_VARIABLE, TEST, exchange_urls, known_origin, last_choice
 from streamforge.cli.session import Where, is_held, running_server
 from streamforge_utils.model.errors import StreamForgeError
 
@@ -75,8 +75,8 @@ async def _checks(where: Where) -> AsyncIterator[Check]:
                 yield check
         else:
             yield await _bounded("launcher", _launcher(folder, probe))
-    if where.exchange is None and _origin(folder) == TEST:
-        where = msgspec.structs.replace(where, exchange=TEST)
+    if where.exchange is None and not os.environ.get(EXCHANGE_VARIABLE):
+        where = msgspec.structs.replace(where, exchange=_last_choice(folder))
     yield await _bounded("exchange", _exchange(where))
 
 
@@ -110,7 +110,7 @@ def _launching(where: Where) -> LauncherSettings:
 
 def _settings(where: Where) -> Check:
     from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.settings import load_manager
+    from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.runtime.kubernetes import LAUNCHER, with_launcher
 
     try:
@@ -119,6 +119,8 @@ def _settings(where: Where) -> Check:
         tokens = Tokens.read(os.environ)
     except StreamForgeError as error:
         return Check(part="settings", verdict="fails", detail=str(error))
+    if problems := misspelt_settings(os.environ):
+        return Check(part="settings", verdict="careful", detail="; ".join(problems))
     known = "tokens are set" if tokens is not None else "no tokens, so loopback only"
     return Check(part="settings", verdict="works", detail=f"the environment can be read; {known}")
 
@@ -314,9 +316,9 @@ async def _server(url: str, token: str | None) -> Check:
     return Check(part="server", verdict="works", detail=f"{url} is ready: {', '.join(ready.parts)} work")
 
 
-def _origin(folder: Path) -> str | None:
+def _last_choice(folder: Path) -> str | None:
     try:
-        return known_origin(folder)
+        return last_choice(folder)
     except StreamForgeError:
         return None
 

@@ -81,8 +81,15 @@ async def coverage(what: Sequence[str], where: Where, *, as_json: bool) -> int:
             ],
             right=("records",),
         )
-        output.say("complete: every hole has its reason" if known.complete else "not complete: see ours and unknown")
+        output.say(_judged(known))
     return 0 if known.complete else 1
+
+
+def _judged(known: views.Coverage) -> str:
+    if not known.complete:
+        return "not complete: see ours and unknown"
+    whole = all(segment.verdict == "stored" for segment in known.segments)
+    return "complete: no hole" if whole else "complete: every hole has its reason"
 
 
 def _coverage_of(what: Sequence[str]) -> tuple[str, Query]:
@@ -141,7 +148,7 @@ async def _select(found: Session, what: Sequence[str]) -> Selection:
             after=candle_key(known.symbol, interval, segment.start_ms - 1),
             starts={
                 "csv": f"{known.symbol},{interval},".encode(),
-                "ndjson": f'{{"symbol":"{known.symbol}","interval":"{interval}",'.encode(),
+                "jsonl": f'{{"symbol":"{known.symbol}","interval":"{interval}",'.encode(),
             },
             records=segment.records,
         )
@@ -162,7 +169,7 @@ async def _collection(found: Session, name: str) -> Selection:
 
 
 def _nothing(what: Sequence[str], selection: Selection, where: Where) -> str:
-    advice = f": load it with `streamforge load {' '.join(what)}{where.flags()}`" if len(what) == 3 else ""
+    advice = f": load it with `streamforge load {' '.join(what)}{where.starting()}`" if len(what) == 3 else ""
     if selection.holes and all(hole.verdict in ("exchange", "closed") for hole in selection.holes):
         return f"nothing of {selection.name} is stored: the exchange has none ({_hole(selection.holes[0])})"
     return f"nothing of {selection.name} is stored{advice}"

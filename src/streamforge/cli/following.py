@@ -38,6 +38,7 @@ class Follower:
         self._loop = asyncio.get_running_loop()
         self._deadline = None if timeout_s is None else self._loop.time() + timeout_s
         self._workflow: views.Workflow | None = None
+        self._where = Where()
         self._begun = False
         self._hinted = False
         self._made_up = False
@@ -52,6 +53,7 @@ class Follower:
         Returns the ended workflow and what is known of its range. A manager that served another command and ended with
         it is replaced, by another one or by our own. Raises Interrupted where the user insists, or nothing has begun.
         """
+        self._where = where
         work = asyncio.create_task(self._begin(where, begin))
         try:
             while not work.done():
@@ -78,7 +80,7 @@ class Follower:
         if self._workflow is not None:
             error = Interrupted(
                 f"left {self._workflow.queue_id} as it is: the next manager on its data goes on with it "
-                "(`streamforge up`)"
+                f"(`streamforge up{self._where.starting()}`)"
             )
         error.exit_code = self._interrupts.exit_code
         return error

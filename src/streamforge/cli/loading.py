@@ -22,12 +22,16 @@ _LAST_WORDS, _KILLED = "; it last wrote:\n", "killed by signal"
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What `load --json` ends with. seconds: from the request to the end, as this command saw it."""
+    """What `load --json` ends with. seconds: from the request to the end, as this command saw it.
+
+    records_expected, records_stored: of what was to be loaded; records_there: stored before, so not loaded.
+    """
 
     queue_id: str
     status: str
     records_expected: int | None
     records_stored: int
+    records_there: int
     coverage: list[views.Segment]
     seconds: float
 
@@ -79,6 +83,7 @@ async def again(
     async def begin(found: Session) -> views.Workflow:
         return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/{action}"), views.Workflow)
 
+    where = where.as_before()
     if detach:
         return await _detached(where, begin, as_json=as_json)
     return await to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json)
@@ -93,6 +98,7 @@ async def _detached(where: Where, begin: Begin, *, as_json: bool) -> int:
             status=workflow.status,
             records_expected=workflow.progress.records_expected,
             records_stored=workflow.progress.records_stored,
+            records_there=workflow.progress.records_there,
             coverage=[],
             seconds=0.0,
         )
@@ -141,6 +147,7 @@ async def followed(where: Where, begin: Begin, *, timeout_s: float | None = None
             status=workflow.status,
             records_expected=workflow.progress.records_expected,
             records_stored=workflow.progress.records_stored,
+            records_there=workflow.progress.records_there,
             coverage=coverage.segments,
             seconds=round(time.monotonic() - began, 3),
         )
@@ -162,18 +169,22 @@ def tell(ended: Ended) -> None:
         why = "nothing was left to load" if stored_before else "the exchange has nothing in this range"
         output.write(f"{workflow.queue_id} finished in {took}: {why}")
     elif workflow.status == "finished":
-        stored, expected = progress.records_stored, progress.records_expected or 0
-        proof = "proven complete" if stored >= expected else "the rest is accounted for below"
-        output.write(
-            f"{workflow.queue_id} finished in {took}: {output.number(stored)} of {records(expected)} stored, {proof}"
-        )
+        proof = "proven complete" if progress.stored >= (progress.of or 0) else "the rest is accounted for below"
+        output.write(f"{workflow.queue_id} finished in {took}: {_stored(progress)}, {proof}")
     else:
-        if progress.records_expected is None:
-            count = records(progress.records_stored)
-        else:
-            count = f"{output.number(progress.records_stored)} of {records(progress.records_expected)}"
-        output.write(f"{workflow.queue_id} {workflow.status} after {took}: {count} stored")
+        output.write(f"{workflow.queue_id} {workflow.status} after {took}: {_stored(progress)}")
     show_segments(loaded.coverage)
+
+
+def _stored(progress: views.Progress) -> str:
+    """How much of the whole range is stored: what was there before counts, and is told."""
+    whole = (
+        records(progress.stored)
+        if progress.of is None
+        else f"{output.number(progress.stored)} of {records(progress.of)}"
+    )
+    before = f" ({output.number(progress.records_there)} of them before)" if progress.records_there else ""
+    return f"{whole} stored{before}"
 
 
 def records(count: int) -> str:

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
-        return _usage(error)
+        return _usage(error, given)
     except typer.Abort:
         return _failed("nothing was done", EXIT_INTERRUPTED)
     except KeyboardInterrupt:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
 
-def _usage(error: typer.TyperException) -> int:
+def _usage(error: typer.TyperException, given: Sequence[str]) -> int:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         # Who names no command wants to know which there are.
@@ -63,9 +63,21 @@ def _usage(error: typer.TyperException) -> int:
             sys.stdout.write(text + "\n")
         return EXIT_USAGE
     message = error.format_message().strip().rstrip(".")
+    if (value := _refused(error, given)) is not None:
+        message = message.replace("Invalid value for", f"{value[:80]!r} is no value for", 1)
     message = message[:1].lower() + message[1:]
     command = context.command_path if context is not None else PROGRAM
     return _failed(f"{message} (see `{command} --help`)", error.exit_code, command=command)
+
+
+def _refused(error: typer.TyperException, given: Sequence[str]) -> str | None:
+    """The value that was given to the option that the error is about, which typer does not repeat."""
+    names = getattr(getattr(error, "param", None), "opts", [])
+    for at, argument in enumerate(given):
+        option, equals, value = argument.partition("=")
+        if option in names:
+            return value if equals else given[at + 1] if at + 1 < len(given) else None
+    return None
 
 
 def _failed(message: str, code: int, *, command: str = PROGRAM) -> int:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamforge.cli import output
 from streamforge.cli.exchange_child import running_exchange
-from streamforge.cli.places import TEST, claim_origin, exchange_urls, origin_of
+from streamforge.cli.places import TEST, claim_origin, exchange_urls
 
 if TYPE_CHECKING:
     from streamforge.manager.api.tokens import Tokens
@@ -57,7 +58,7 @@ async def own_manager(
     """
     from streamforge import wiring
     from streamforge.manager.app import ports_of, running
-    from streamforge.manager.settings import load_manager
+    from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.observing import Silent
     from streamforge_utils.runtime.kubernetes import LAUNCHER
@@ -71,7 +72,7 @@ async def own_manager(
         else:
             folder.open()
         if reconcile:
-            claim_origin(data, origin_of(exchange, urls))
+            claim_origin(data, exchange, urls)
         ends: list[asyncio.Future[None]] = []
         if exchange == TEST:
             child = await stack.enter_async_context(running_exchange())
@@ -89,6 +90,9 @@ async def own_manager(
         if urls is not None:
             environ["STREAMFORGE_EXCHANGE_URL"] = ",".join(urls)
         settings: ManagerSettings = load_manager(environ)
+        if reconcile:
+            for problem in misspelt_settings(os.environ):
+                output.say(f"careful: {problem}")
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or Silent())
         manager = await stack.enter_async_context(
             running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True)

@@ -82,32 +82,55 @@ def origin_of(choice: str | None, urls: tuple[str, ...] | None) -> str:
 
 def known_origin(data: Path) -> str | None:
     """Which exchange the data in the folder comes from; None if nothing was loaded yet."""
+    noted = _noted(data)
+    return None if noted is None else noted["exchange"]
+
+
+def last_choice(data: Path) -> str | None:
+    """What `--exchange` has to say to load from where the last manager of the folder did; None: nothing."""
+    noted = _noted(data)
+    if noted is None:
+        return None
+    # A note without it, of somebody who wrote one by hand, says `test` and means the built-in one.
+    return noted.get("choice") or (TEST if noted["exchange"] == TEST else None)
+
+
+def claim_origin(data: Path, choice: str | None, urls: tuple[str, ...] | None) -> None:
+    """Let the folder hold data of this exchange only. Raises UsageProblem where it holds another's.
+
+    choice, urls: what `--exchange` says, and what follows from it. Coverage belongs to a series, whoever sent it:
+    mixed, what the test exchange made up would pass for Binance's.
+    """
+    origin = origin_of(choice, urls)
+    noted = _noted(data)
+    if noted is not None and noted["exchange"] != origin:
+        known = noted["exchange"]
+        option = f"--exchange {noted.get('choice', known)}"
+        raise UsageProblem(
+            f"{data} holds data of {_called(known)}, not of {_called(origin)}, and the two are never mixed: "
+            f"choose another folder with --data, or load from {_called(known)} with {option}"
+        )
+    note = {"exchange": origin}
+    if choice == TEST or urls:
+        note["choice"] = TEST if choice == TEST else ",".join(urls or ())
+    if note != noted:
+        draft = data / f"{_ORIGIN_FILE}.{os.getpid()}.tmp"
+        draft.write_text(json.dumps(note) + "\n", "utf-8")
+        draft.replace(data / _ORIGIN_FILE)
+
+
+def _noted(data: Path) -> dict[str, str] | None:
+    """`exchange`, where the data in the folder comes from, and `choice`, where `--exchange` has to name it."""
     try:
-        found = json.loads((data / _ORIGIN_FILE).read_text("utf-8"))["exchange"]
+        found = json.loads((data / _ORIGIN_FILE).read_text("utf-8"))
+        noted = {"exchange": str(found["exchange"])}
+        return noted | ({"choice": str(found["choice"])} if "choice" in found else {})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f'{data / _ORIGIN_FILE} is damaged: write {{"exchange": "binance"}} or {{"exchange": "test"}} into it'
         ) from error
-    return str(found)
-
-
-def claim_origin(data: Path, origin: str) -> None:
-    """Let the folder hold data of `origin` only. Raises UsageProblem where it holds another's.
-
-    Coverage belongs to a series, whoever sent it: mixed, what the test exchange made up would pass for Binance's.
-    """
-    known = known_origin(data)
-    if known is None:
-        draft = data / f"{_ORIGIN_FILE}.{os.getpid()}.tmp"
-        draft.write_text(json.dumps({"exchange": origin}) + "\n", "utf-8")
-        draft.replace(data / _ORIGIN_FILE)
-    elif known != origin:
-        raise UsageProblem(
-            f"{data} holds data of {_called(known)}, not of {_called(origin)}, and the two are never mixed: "
-            f"choose another folder with --data, or load from {_called(known)} with --exchange {known}"
-        )
 
 
 def _called(origin: str) -> str:

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import msgspec
 
 from streamforge_utils.model.commands import ANY_QUEUE, Command, encode_command
-from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.events import Event, decode_event
-from streamforge_utils.ports.bus import Consumer, Message, Producer, Start, TopicSpec
+from streamforge_utils.ports.bus import Consumer, Message, Producer, Start
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.retrying import retry
@@ -24,6 +24,8 @@ _SAME_S = 1e-6
 """Two times that differ by less are one: another client's JSON may have cut the last digits."""
 _POLL_S = 1.0
 _POLL_MESSAGES = 1000
+_TOPICS_S = 3.0
+_LOOK_S = 0.2
 _REMEMBERED = 1000
 """Commands whose answers are still told apart."""
 
@@ -109,20 +111,21 @@ class Probe:
         self._producer: Producer | None = None
 
     async def connect(self) -> None:
-        """Subscribe to the events, then make ready to send: no answer can be missed.
+        """Subscribe to the events, then make ready to send: no answer can be missed, and none waits for a connection.
 
-        Raises RetryableError (also if it takes longer than the time-out), PermanentError or ConfigError.
+        Raises RetryableError (also if it takes longer than the time-out), PermanentError or ConfigError (a topic is
+        missing: who only asks makes none).
         """
         try:
             async with asyncio.timeout(self._request.timeout_s):
                 if self._request.command is not None:
                     # Before the rest: it gets ready meanwhile, and the first round trip is not the longest.
                     self._producer = await self._bus.producer()
-                there = await self._bus.topics()
-                for topic in (self._events, self._control):
-                    if topic not in there:
-                        await self._bus.create_topic(TopicSpec(name=topic))
+                await self._require_topics()
                 self._consumer = await self._bus.consumer([self._events], start=Start.LATEST)
+                await self._consumer.prepare()
+                if self._producer is not None:
+                    await self._producer.prepare(self._control)
         except TimeoutError:
             raise RetryableError(f"the bus did not answer within {self._request.timeout_s:g} s") from None
 
@@ -151,6 +154,21 @@ class Probe:
         """Whether every command was sent and every expected answer came."""
         wanted = self._request.repeat if self._request.command is not None else 0
         return self.result.sent == wanted and (self._request.expect is None or self.result.answered == wanted)
+
+    async def _require_topics(self) -> None:
+        wanted = {"QUEUE_EVENTS_TOPIC": self._events}
+        if self._request.command is not None:
+            wanted["QUEUE_CONTROL_TOPIC"] = self._control
+        # A service that was started just before may be making them.
+        give_up = self._clock.monotonic() + min(_TOPICS_S, self._request.timeout_s / 2)
+        while missing := {name: topic for name, topic in wanted.items() if topic not in await self._bus.topics()}:
+            if self._clock.monotonic() >= give_up:
+                told = " and ".join(f"no topic {topic} ({name})" for name, topic in missing.items())
+                raise ConfigError(
+                    f"there is {told}, or this user has no ACL to see it: is the name right? The first service that "
+                    "is started on the bus makes its topics"
+                )
+            await self._clock.sleep(_LOOK_S)
 
     async def _send_all(self) -> None:
         request = self._request
@@ -184,7 +202,11 @@ class Probe:
         self._report.sending(number, command)
         try:
             async with asyncio.timeout(request.timeout_s):
-                await self._producer.send(self._control, [Message(request.queue_id.encode(), encode_command(command))])
+                await self._producer.send(
+                    self._control,
+                    [Message(request.queue_id.encode(), encode_command(command))],
+                    fleeting=command.command == "ping",
+                )
         except TimeoutError:
             raise RetryableError(
                 f"topic {self._control}: the bus did not take the command within {request.timeout_s:g} s"

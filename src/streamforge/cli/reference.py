@@ -83,9 +83,9 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "Settings are environment variables, read once at the start. A missing or bad value ends the start with exit "
-        "code 2 and is named. With `KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, else the embedded one; the store "
-        "is the embedded one. Workers are processes of this machine, or Jobs of a Kubernetes cluster "
-        "(`STREAMFORGE_LAUNCHER`).",
+        "code 2 and is named; a name that is almost one of these, and none, is pointed out. With "
+        "`KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, else the embedded one; the store is the embedded one. Workers are "
+        "processes of this machine, or Jobs of a Kubernetes cluster (`STREAMFORGE_LAUNCHER`).",
         "## streamforge",
         _COMMAND_LINE,
         "A manager that a command runs for itself reads the variables of `queue-manager` below, except "

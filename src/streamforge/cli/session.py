@@ -14,7 +14,15 @@ import msgspec
 
 from streamforge.cli.client import Api
 from streamforge.cli.errors import CliError, UsageProblem
-from streamforge.cli.places import BINANCE, data_directory, exchange_urls, known_origin, origin_of
+from streamforge.cli.places import (
+    BINANCE,
+    EXCHANGE_VARIABLE,
+    data_directory,
+    exchange_urls,
+    known_origin,
+    last_choice,
+    origin_of,
+)
 from streamforge_utils.model.errors import ConfigError
 
 TOKEN_VARIABLE = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
@@ -49,6 +57,19 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """The data directory."""
         return data_directory(self.data)
+
+    def as_before(self) -> Where:
+        """The same, with the exchange of the last manager on the folder where none is named.
+
+        For what goes on with a workflow: it has its exchange already.
+        """
+        if self.server is not None or self.exchange is not None or os.environ.get(EXCHANGE_VARIABLE):
+            return self
+        return msgspec.structs.replace(self, exchange=last_choice(self.folder))
+
+    def starting(self) -> str:
+        """As `flags`, for the advice to start a manager or a load there."""
+        return self.as_before().flags(exchange=True)
 
     def flags(self, *, exchange: bool = False) -> str:
         """What a command that is advised needs to mean the same place; begins with a space, or is empty."""
@@ -126,7 +147,7 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
             return
         if mode is Mode.SERVER:
             raise CliError(
-                f"no manager runs on {folder}: start one with `streamforge up{where.flags()}`, or name one with "
+                f"no manager runs on {folder}: start one with `streamforge up{where.starting()}`, or name one with "
                 "--server"
             )
         if mode is not Mode.DRIVE and not folder.exists():

@@ -15,7 +15,6 @@ from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.following import Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.loading import short, show_segments
-from streamforge.cli.places import TEST, known_origin
 from streamforge.cli.progress import display, numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 
@@ -176,7 +175,7 @@ async def events(queue_id: str, where: Where, *, follow: bool, as_json: bool) ->
         if found.own and not workflow.ended:
             output.say(
                 f"no manager runs on {where.folder}, so nothing more will come: {queue_id} is {workflow.status} and "
-                "goes on with the next manager (`streamforge up`)"
+                f"goes on with the next manager (`streamforge up{where.starting()}`)"
             )
             return 0
         async for number, body in found.api.follow(queue_id, after=after):
@@ -210,8 +209,7 @@ async def stop(queue_id: str, where: Where, *, wait: bool, timeout_s: float | No
         return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/stop"), views.Workflow)
 
     if wait:
-        if where.server is None and where.exchange is None and known_origin(where.folder) == TEST:
-            where = msgspec.structs.replace(where, exchange=TEST)  # if we have to be the manager, be the one it had
+        where = where.as_before()  # if we have to be the manager, be the one it had
         with interrupts() as asked, display() as shown:
             try:
                 async with asyncio.timeout(timeout_s):

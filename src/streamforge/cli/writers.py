@@ -31,17 +31,20 @@ class Format(StrEnum):
     @property
     def asked_for(self) -> str:
         """What the server is asked for: it writes lines, we pass them on."""
-        return "csv" if self is Format.CSV else "ndjson"
+        return "csv" if self is Format.CSV else "jsonl"
 
 
 _SUFFIXES = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".parquet": Format.PARQUET}
 
 
 def format_of(name: str | None, output: Path | None) -> Format:
-    """The format that was named, else that of the file's suffix, else CSV. Raises UsageProblem."""
+    """The format that was named, else that of the file's suffix, else CSV. Raises UsageProblem.
+
+    `ndjson` is another name of `jsonl`, as in the HTTP API.
+    """
     if name is not None:
         try:
-            return Format(name.lower())
+            return Format("jsonl" if name.lower() == "ndjson" else name.lower())
         except ValueError:
             raise UsageProblem(f"format {name[:40]!r} is not known: choose one of {', '.join(Format)}") from None
     return _SUFFIXES.get(output.suffix.lower(), Format.CSV) if output is not None else Format.CSV

@@ -15,7 +15,7 @@ import structlog
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.app import ports_of, running
-from streamforge.manager.settings import ManagerSettings, load_manager
+from streamforge.manager.settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.runtime.environment import secrets_of
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environ = with_launcher(os.environ)
         settings = load_manager({**environ, "STREAMFORGE_DEBUG": "true"} if given else environ)
         configure_logs(settings)
+        for problem in misspelt_settings(os.environ):
+            structlog.get_logger().warning("a setting may be misspelt", problem=problem)
         tokens = Tokens.read(os.environ)
         with wiring.make_data_directory(settings.data).lock():
             asyncio.run(_serve(settings, tokens))

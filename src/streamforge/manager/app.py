@@ -24,7 +24,6 @@ from streamforge.manager.managing import Manager
 from streamforge.manager.parts import Parts
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import Retention, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.launcher import Launcher
@@ -33,13 +32,12 @@ from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.kubernetes import LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.topics import talk_topic
 
 _LAUNCHER_S = 5.0
 """How long the launcher is waited for at the start."""
 
 _log = structlog.get_logger(__name__)
-_TALK_BYTES = 64 * 1024 * 1024
-"""Cap of the topics of commands and events; the manager keeps the history of a workflow elsewhere."""
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +97,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_REQUEST_BACKOFF_SECONDS": f"{settings.exchange.request_backoff_seconds:g}",
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_LOG_FORMAT": "json",
-        **settings.data.kafka.environment(),
+        **settings.data.kafka.environment(settings.worker_kafka_user, settings.worker_kafka_password),
     }
     if not settings.launcher.in_kubernetes:  # in a pod of its own each has port 8000 for itself
         environment["STREAMFORGE_METRICS_PORT"] = "0"
@@ -139,7 +137,7 @@ async def running(
         if reconcile:
             await _first_look(ports.launcher, insist=insist)
         for topic in (settings.control_topic, settings.events_topic):
-            await ports.bus.create_topic(TopicSpec(name=topic, retention=Retention.ROLLING, max_bytes=_TALK_BYTES))
+            await ports.bus.create_topic(talk_topic(topic))
         parts = Parts(
             bus=ports.bus,
             admin=ports.bus,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from streamforge_utils.runtime.topics import DATA_MAX_BYTES, DEAD_LETTERS_MAX_BYTES
+
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds unless the name says otherwise."""
@@ -48,7 +50,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Request weight for all loaders together: 70 % of the exchange's limit for one address."""
     manager_weight_per_minute: int = 600
     """Request weight for the manager's own questions, beside the loaders'."""
-    data_topic_max_bytes: int = 512 * 1024 * 1024
+    data_topic_max_bytes: int = DATA_MAX_BYTES
     """Cap of a data topic; beyond it the loader waits for the sink."""
-    dlq_max_bytes: int = 64 * 1024 * 1024
+    dlq_max_bytes: int = DEAD_LETTERS_MAX_BYTES
     """Cap of a topic of dead letters; a workflow that has more of them fails, and says so."""

@@ -7,8 +7,16 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
 from streamforge.manager.policy import Policy
-from streamforge_utils.runtime.environment import read, settings_error, variable
+from streamforge_utils.runtime.environment import (
+    Secret,
+    misspelt,
+    read,
+    settings_error,
+    variable,
+    variables,
+)
 from streamforge_utils.runtime.kubernetes import LauncherSettings
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
@@ -31,6 +39,18 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     launcher: LauncherSettings = LauncherSettings()
     control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
     events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
+    worker_kafka_user: Annotated[
+        str,
+        variable(
+            "STREAMFORGE_WORKER_KAFKA_USER",
+            "who the workers log in as at the brokers, so that they need not have the manager's rights",
+            default="the manager's user or users",
+        ),
+    ] = ""
+    worker_kafka_password: Annotated[
+        Secret | None,
+        variable("STREAMFORGE_WORKER_KAFKA_PASSWORD", "the password of `STREAMFORGE_WORKER_KAFKA_USER`"),
+    ] = None
     host: Annotated[
         str, variable("STREAMFORGE_HOST", "the address that the API listens on; beyond loopback it needs tokens")
     ] = "127.0.0.1"
@@ -147,6 +167,17 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         variable("STREAMFORGE_DLQ_RETENTION_SECONDS", "how long dead letters stay", unit="seconds"),
     ] = Policy().dlq_retention_s
 
+    def problems(self) -> list[str]:
+        """What does not go together, each with the variable to change."""
+        user, password = "STREAMFORGE_WORKER_KAFKA_USER", "STREAMFORGE_WORKER_KAFKA_PASSWORD"
+        if not self.worker_kafka_user:
+            return [f"{user} is missing: {password} is set"] if self.worker_kafka_password else []
+        if not self.data.kafka.bootstrap_servers:
+            return [f"{user} is set, but KAFKA_BOOTSTRAP_SERVERS is not: name the brokers there, or unset {user}"]
+        if not self.data.kafka.protocol.startswith("SASL_"):
+            return [f"{user} is set, but KAFKA_USER is not: the manager logs in at the same brokers; set both or none"]
+        return [] if self.worker_kafka_password else [f"{password} is missing: {user} has a password"]
+
     @property
     def _start_within_s(self) -> float:
         if self.start_seconds is not None:
@@ -174,6 +205,16 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             topic_retention_s=self.topic_retention_seconds,
             dlq_retention_s=self.dlq_retention_seconds,
         )
+
+
+TOKEN = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
+"""What `streamforge` shows a manager elsewhere; it often stands beside a manager's own settings."""
+
+
+def misspelt_settings(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that is almost one of the manager's, and would pass without effect."""
+    own = {item.name for item in variables(ManagerSettings)}
+    return misspelt(environ, own | {TOKENS_FILE, READER_TOKEN, OPERATOR_TOKEN, TOKEN})
 
 
 def load_manager(environ: Mapping[str, str]) -> ManagerSettings:

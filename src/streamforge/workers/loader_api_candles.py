@@ -12,7 +12,7 @@ import msgspec
 from streamforge_utils.model.candles import CandleRecords
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker import Definition, Role, Use
 
@@ -20,8 +20,8 @@ WINDOW_CANDLES = 1000
 """The most that the exchange gives in one answer."""
 BATCH_PAGES = 5
 """Answers written at once, where so many have come."""
-WAITING_PAGES = 5
-"""Answers that may wait for their turn, beside those that are being written."""
+WAITING_PAGES = 10
+"""Answers that may wait for their turn, beside those that are being written: a bus pauses now and then."""
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,10 @@ async def run(ctx: Context[Parameters]) -> None:
             while pages and len(answered) < BATCH_PAGES and pages[0][1].done() and not pages[0][1].exception():
                 window, answer = pages.popleft()
                 answered.append((window, answer.result()))
-            records = [record for _, page in answered for record in map(Message, page.keys, page.values)]
+            records = MessageColumns(
+                [key for _, page in answered for key in page.keys],
+                [value for _, page in answered for value in page.values],
+            )
             writing = asyncio.ensure_future(ctx.output.write(records))
             ask()  # behind it: these records are on their way before the next are made
             await writing

@@ -10,7 +10,18 @@ from confluent_kafka import KafkaError
 
 from streamforge_utils.adapters.kafka.connection import Connection, Login, Role
 from streamforge_utils.adapters.kafka.ear import UNSURE_TIMES, Ear
-from streamforge_utils.adapters.kafka.errors import GONE, LOST, NAMED, TEXTS, UNSETTLED, VAGUE, About, error_of
+from streamforge_utils.adapters.kafka.errors import (
+    GONE,
+    LOST,
+    NAMED,
+    PASSING,
+    TEXTS,
+    VAGUE,
+    About,
+    Helps,
+    error_of,
+    is_passing,
+)
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.runtime.environment import Secret
 
@@ -40,7 +51,19 @@ def heard(*lines: str, connected: bool = False, role: Role = Role.PRODUCER) -> S
 
 def test_every_name_in_the_table_is_one_of_the_librarys() -> None:
     known = {name for name in dir(KafkaError) if name.isupper()}
-    assert {name for name in (NAMED.keys() | UNSETTLED) if name not in known} == set()
+    assert {name for name in (NAMED.keys() | PASSING) if name not in known} == set()
+
+
+def test_a_reader_goes_on_by_itself_only_after_what_time_helps_against() -> None:
+    known = {getattr(KafkaError, name) for name in dir(KafkaError) if name.isupper()}
+    for code in known:
+        name = KafkaError(code).name()
+        rule = NAMED.get(name)
+        if rule is not None:
+            assert is_passing(name) == (rule.helps is Helps.TIME), name
+        elif name not in PASSING:
+            assert not is_passing(name)
+            assert isinstance(said(name), RetryableError), "what nobody has sorted is told, and tried again"
 
 
 @pytest.mark.parametrize("name", sorted(NAMED))

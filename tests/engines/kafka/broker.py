@@ -271,12 +271,17 @@ class Broker:
     def _format(self) -> None:
         # Beginning with a zero byte it begins with A, not with a - that would be taken for an option.
         cluster = base64.urlsafe_b64encode(bytes(1) + secrets.token_bytes(15)).decode().rstrip("=")
-        arguments = ["format", "--standalone", "-t", cluster, "-c", str(self._properties)]
+        arguments = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(self._properties)]
         if self.admin is not None:
-            # The tool takes it from nowhere else. It was made for this broker and is worth nothing beyond it.
             arguments += ["--add-scram", f"SCRAM-SHA-512=[name={self.admin.name},password={self.admin.password}]"]
-        command = self._java("kafka.tools.StorageTool", *arguments, heap_mb=128)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_LIMIT_S, cwd=self.folder)
+        # In a file, which Java reads: what is in the command, everybody sees in the list of processes.
+        path = self.folder / "format.arguments"
+        _write_secret(path, "".join(f'"{one}"\n' for one in arguments))
+        try:
+            command = self._java(f"@{path}", heap_mb=128)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_LIMIT_S, cwd=self.folder)
+        finally:
+            path.unlink()
         if done.returncode != 0:
             raise EngineError(f"the broker's storage could not be formatted:\n{(done.stdout + done.stderr)[-3000:]}")
         self._formatted = True

@@ -13,6 +13,7 @@ from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
+    AdminClient,
     ConfigResource,
     NewTopic,
     ResourcePatternType,
@@ -20,9 +21,10 @@ from confluent_kafka.admin import (
 )
 
 from streamforge.cli.main import main
-from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner, rules_of
+from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
+from streamforge_utils.adapters.kafka.manifests.bindings import rules_of
 from streamforge_utils.adapters.kafka.manifests.reading import WantedUser
-from tests.engines.kafka.broker import Broker
+from tests.engines.kafka.broker import Broker, User
 from tests.places import ROOT
 
 SHIPPED = ROOT / "cred-kafka-yaml"
@@ -30,7 +32,7 @@ LIMIT_S = 20.0
 NOTES = "streamforge-kafka-apply"
 
 # A start takes 5 s, and several times as long on a busy machine.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(480)
 
 
 class Applying:
@@ -131,9 +133,8 @@ def test_only_what_the_manifests_changed_is_changed(apply: Applying) -> None:
     apply.edit("topic-queue-events.yaml", "retention.ms: 604800000", "retention.ms: 3600000")
     apply.edit("user-reader.yaml", "operations: [Describe, Read]", "operations: [Describe]")
     before = apply.passwords()
-    (apply.secrets / "user-streamforge" / "password").unlink()
     (apply.secrets / "user-streamforge-worker" / "password").write_text("a new password")
-    told = apply("--yes")
+    told = apply("--yes", "--rotate", "user-streamforge")
     assert "retention.ms: 604800000 -> 3600000" in told
     assert apply.config("queue-events")["retention.ms"] == "3600000"
     after = apply.passwords()
@@ -166,11 +167,89 @@ def test_what_others_made_is_shown_and_left_alone_until_it_is_adopted(apply: App
     assert extra in admin.describe_acls(_rules_of("user-streamforge-reader")).result(LIMIT_S)
 
 
+def test_another_folder_of_passwords_changes_none(apply: Applying, tmp_path: Path) -> None:
+    apply("--yes")
+    before, apply.secrets = apply.passwords(), tmp_path / "elsewhere"
+    told = apply("--yes")
+    assert "nothing to change" in told
+    for name, password in before.items():
+        assert f"user {name}: its password is not in {apply.secrets}/{name}/password and stays what it is" in told
+        client = AdminClient({**apply.broker.client_config(User(name, password)), "log_level": 0})
+        assert client.list_topics(timeout=LIMIT_S).topics
+    assert not apply.secrets.exists()
+    assert "another password" in apply("--yes", "--rotate", "user-streamforge-reader")
+    assert set(apply.passwords()) == {"user-streamforge-reader"}
+    assert "no manifest describes" in apply("--yes", "--rotate", "somebody", code=2)
+
+
+def test_what_no_manifest_names_any_more_stays_and_is_told(apply: Applying) -> None:
+    apply("--yes")
+    (apply.manifests / "user-reader.yaml").unlink()
+    (apply.manifests / "topic-queue-events.yaml").unlink()
+    told = apply("--yes")
+    assert "? topic queue-events  (made here, it stays)" in told
+    assert "? user  user-streamforge-reader  (made here, it stays)" in told
+    assert "it keeps the 9 rights" in told
+    assert "queue-events" in apply.topics()
+    admin = apply.broker.admin_client()
+    assert len(admin.describe_acls(_rules_of("user-streamforge-reader")).result(LIMIT_S)) == 9
+
+    admin.delete_topics(["queue-events"])["queue-events"].result(LIMIT_S)
+    assert apply.actions("--yes")["topic queue-events"] == "forget"
+    assert "topic queue-events" not in apply.actions("--yes")
+    # So what another makes of that name is not taken for ours.
+    admin.create_topics([NewTopic("queue-events", 1, 1)])["queue-events"].result(LIMIT_S)
+    shutil.copy(SHIPPED / "topic-queue-events.yaml", apply.manifests)
+    assert apply.actions("--yes", code=1)["topic queue-events"] == "foreign"
+
+
+def test_all_rights_that_are_missing_are_told_at_once(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = apply.broker
+    user = broker.add_user("somebody")
+    for name, value in broker.environment(user).items():
+        monkeypatch.setenv(name, value)
+    told = apply("--yes", code=2)
+    for right in (
+        *("Create on topic queue-control", "Create on topic queue-events", f"Create on topic {NOTES}"),
+        *("Describe on the cluster", "Alter on the cluster"),
+    ):
+        assert right in told
+    assert told.count("\n") == 1
+    assert apply.topics() == set()
+
+    for name, value in broker.environment().items():
+        monkeypatch.setenv(name, value)
+    apply("--yes")
+    apply.edit("topic-queue-events.yaml", "retention.ms: 604800000", "retention.ms: 3600000")
+    apply.edit("topic-queue-control.yaml", "partitions: 1", "partitions: 2")
+    for name, value in broker.environment(user).items():
+        monkeypatch.setenv(name, value)
+    rules = [rule(user.name, topic, AclOperation.DESCRIBE) for topic in ("queue-control", "queue-events", NOTES)]
+    rules += [rule(user.name, topic, AclOperation.DESCRIBE_CONFIGS) for topic in ("queue-control", "queue-events")]
+    rules += [rule(user.name, NOTES, AclOperation.READ)]
+    for made in broker.admin_client().create_acls(rules).values():
+        made.result(LIMIT_S)
+    told = apply("--yes", code=2)
+    for right in (
+        *("AlterConfigs on topic queue-events", "Alter on topic queue-control", f"Write on topic {NOTES}"),
+        *("Describe on the cluster", "Alter on the cluster"),
+    ):
+        assert right in told
+    assert apply.config("queue-events")["retention.ms"] == "604800000"
+
+
+def test_json_without_yes_asks_nothing_and_changes_nothing(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert "add --yes, or --dry-run to look only" in json.loads(apply("--json", code=2))["error"]
+    assert apply.topics() == set()
+    assert set(apply.actions("--dry-run").values()) == {"create"}
+
+
 def test_an_interrupted_apply_is_finished_by_the_next(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ManifestProvisioner._do_user
 
-    def cut(self: ManifestProvisioner, user: WantedUser) -> None:
-        made(self, user)
+    def cut(self: ManifestProvisioner, user: WantedUser, *, fresh: bool) -> None:
+        made(self, user, fresh=fresh)
         raise RuntimeError("cut short")
 
     monkeypatch.setattr(ManifestProvisioner, "_do_user", cut)

@@ -17,6 +17,7 @@ import pytest
 from tests.engines.kafka.broker import Broker
 from tests.engines.ports import free_ports
 from tests.engines.tls import Authority
+from tests.places import ROOT
 
 LIMIT_S = 15.0
 CONFIG, FAILED = 2, 1
@@ -115,10 +116,15 @@ def run(arguments: list[str], environ: Mapping[str, str], data: Path) -> tuple[s
         | dict(environ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
     return done, time.monotonic() - began
+
+
+def limit_s() -> float:
+    """15 s of a machine that has a core for it; where others use it too, as much longer as they make it wait."""
+    return LIMIT_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def check_no_secret(text: str, environ: Mapping[str, str], broker: Broker) -> None:
@@ -130,7 +136,7 @@ def check_no_secret(text: str, environ: Mapping[str, str], broker: Broker) -> No
 def test_the_manager_ends(case: Case, environ: Environ, secured_broker: Broker, tmp_path: Path) -> None:
     ended, seconds = run(["-m", "streamforge.manager"], environ, tmp_path / "data")
     assert ended.returncode == case.code, ended.stderr
-    assert seconds < LIMIT_S
+    assert seconds < limit_s()
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("queue-manager:")]
     assert [word for word in case.says if word not in line] == [], line
     assert "Traceback" not in ended.stderr
@@ -149,7 +155,7 @@ def test_a_worker_ends(case: Case, environ: Environ, secured_broker: Broker, tmp
     }
     ended, seconds = run(["-m", "streamforge.workers", "arango-candles"], environ | worker, tmp_path / "data")
     assert ended.returncode == case.code, ended.stderr
-    assert seconds < LIMIT_S
+    assert seconds < limit_s()
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
     last = next(line["error"] for line in reversed(lines) if line.get("error"))
     assert [word for word in case.says if word not in last] == [], last
@@ -163,12 +169,35 @@ def test_doctor_says_it_of_the_bus_alone(case: Case, environ: Environ, secured_b
         tmp_path / "data",
     )
     assert ended.returncode == 1, ended.stderr
-    assert seconds < LIMIT_S
+    assert seconds < limit_s()
     checks = {check["part"]: check for check in json.loads(ended.stdout)["checks"]}
     assert [part for part, check in checks.items() if check["verdict"] == "fails"] == ["bus"]
     assert [word for word in case.says if word not in checks["bus"]["detail"]] == [], checks["bus"]
     assert ended.stderr == ""
     check_no_secret(ended.stdout + ended.stderr, environ, secured_broker)
+
+
+COMMANDS = {
+    "load": ["load", "BTCUSDT", "api_candles_1m", "2024-08-01", "--exchange", "test"],
+    "up": ["up", "--exchange", "test"],
+    "kafka apply": ["kafka", "apply", str(ROOT / "cred-kafka-yaml"), "--yes"],
+}
+"""Of `streamforge`, those that use the brokers themselves. A missing topic is no mistake for them: they make it."""
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_a_command_ends(case: Case, environ: Environ, command: str, secured_broker: Broker, tmp_path: Path) -> None:
+    places = ["--secrets" if command == "kafka apply" else "--data", str(tmp_path / "data")]
+    ended, seconds = run(["-m", "streamforge.cli", *COMMANDS[command], *places], environ, tmp_path / "data")
+    assert ended.returncode == case.code, ended.stderr
+    assert seconds < limit_s()
+    said = ended.stderr.splitlines()[-1]
+    lacking = command == "kafka apply" and case.change is _no_acl
+    for word in ("stranger-", "lacks ACLs", "KAFKA_USER") if lacking else case.says:
+        assert word in said, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+    check_no_secret(ended.stderr, environ, secured_broker)
 
 
 def test_a_topic_that_is_missing_is_named(secured_broker: Broker, tmp_path: Path) -> None:
@@ -185,7 +214,7 @@ def test_a_topic_that_is_missing_is_named(secured_broker: Broker, tmp_path: Path
         ["-m", "streamforge.workers", "arango-candles"], secured_broker.environment() | worker, tmp_path / "data"
     )
     assert ended.returncode == CONFIG, ended.stderr
-    assert seconds < LIMIT_S
+    assert seconds < limit_s()
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
     last = next(line["error"] for line in reversed(lines) if line.get("error"))
     assert "KAFKA_TOPIC" in last

@@ -75,6 +75,24 @@ def values(broker: Broker, topic: str) -> list[bytes | None]:
         consumer.close()
 
 
+def test_no_command_that_it_starts_holds_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, wrapper = tmp_path / "commands", tmp_path / "java"
+    wrapper.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {seen}\nexec {jars.java()} "$@"\n')
+    wrapper.chmod(0o700)
+    monkeypatch.setattr(jars, "java", lambda: str(wrapper))
+    broker = Broker(tmp_path / "broker", secured=True)
+    try:
+        broker.start()
+        assert broker.admin is not None
+        commands = seen.read_text()
+        assert "kafka.Kafka" in commands
+        assert "format.arguments" in commands
+        assert broker.admin.password not in commands
+        assert not list(broker.folder.glob("*.arguments"))
+    finally:
+        broker.stop()
+
+
 @pytest.fixture(params=["plain", "secured"])
 def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     """A broker that a test may kill."""

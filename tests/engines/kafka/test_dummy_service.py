@@ -138,6 +138,18 @@ def test_without_an_answer_and_with_wrong_settings_it_fails_in_time(talk: Talk) 
     assert "not this one" not in ping.stderr + ping.stdout
 
 
+def test_a_topic_that_is_mistyped_is_named_and_not_made(talk: Talk) -> None:
+    ping = shlex.split(SEED_PING.format(talk.queue_id))
+    talk.allow(talk.user, ResourceType.TOPIC, "mistyped-", "CREATE", "DESCRIBE", "READ", "WRITE", prefix=True)
+    for variable in ("QUEUE_CONTROL_TOPIC", "QUEUE_EVENTS_TOPIC"):
+        wrong = f"mistyped-{talk.code}"
+        ended = talk.producer(*ping, environment=talk.environment | {variable: wrong})
+        assert ended.returncode == 2, ended.stderr
+        assert f"there is no topic {wrong} ({variable})" in ended.stderr
+        assert (ended.stdout, ended.stderr.count("\n")) == ("", 1)
+        assert wrong not in talk.broker.admin_client().list_topics(timeout=20).topics
+
+
 def test_one_user_may_send_and_another_read(talk: Talk) -> None:
     """The variables with _PRODUCER and _CONSUMER, and the CA's other name; nobody else can log in, nor do more."""
     writer, reader = (talk.broker.add_user(f"{who}-{talk.code}") for who in ("writer", "reader"))
@@ -170,6 +182,44 @@ def test_one_user_may_send_and_another_read(talk: Talk) -> None:
     done = talk.producer(*stop, environment=environment)
     assert done.returncode == 0, done.stderr
     assert dummy.ended() == 0, dummy.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"KAFKA_PASSWORD_PRODUCER": "not this one"}, "KAFKA_PASSWORD_PRODUCER"),
+        ({"KAFKA_PASSWORD_CONSUMER": "not this one"}, "KAFKA_PASSWORD_CONSUMER"),
+        ({"KAFKA_USER_CONSUMER": "nobody-knows-me"}, "KAFKA_USER_CONSUMER"),
+        ({"KAFKA_USER_PRODUCER": ""}, "KAFKA_USER_PRODUCER"),
+        ({"KAFKA_PASSWORD_CONSUMER": ""}, "KAFKA_PASSWORD_CONSUMER"),
+    ],
+)
+def test_of_two_users_the_one_that_cannot_log_in_is_named(talk: Talk, change: dict[str, str], names: str) -> None:
+    """By the service and by the producer; each of the users has all rights here."""
+    environment = {
+        name: value for name, value in talk.environment.items() if name not in ("KAFKA_USER", "KAFKA_PASSWORD")
+    }
+    for suffix in ("PRODUCER", "CONSUMER"):
+        environment |= {f"KAFKA_USER_{suffix}": talk.user.name, f"KAFKA_PASSWORD_{suffix}": talk.user.password}
+    environment |= change
+    dummy = talk.dummy(environment=environment)
+    ping = talk.producer(*shlex.split(SEED_PING.format(talk.queue_id)), "--timeout", "20", environment=environment)
+    assert ping.returncode == 2, ping.stderr
+    assert dummy.ended() == 2, dummy.stderr
+    for said in (ping.stderr, dummy.stderr):
+        assert names in said
+        assert "not this one" not in said
+        assert talk.user.password not in said
+
+
+def test_a_reader_without_rights_is_named_with_its_setting(talk: Talk) -> None:
+    reader = talk.broker.add_user(f"blind-{talk.code}")
+    talk.allow(reader, ResourceType.TOPIC, talk.events, "DESCRIBE")
+    environment = talk.environment | {"KAFKA_USER_CONSUMER": reader.name, "KAFKA_PASSWORD_CONSUMER": reader.password}
+    ping = talk.producer(*shlex.split(SEED_PING.format(talk.queue_id)), "--timeout", "20", environment=environment)
+    assert ping.returncode == 2, ping.stderr
+    assert f"the user {reader.name} has no ACL to read topic {talk.events}" in ping.stderr
+    assert "KAFKA_USER_CONSUMER" in ping.stderr
 
 
 def test_a_played_loader_writes_what_a_played_sink_reads_to_its_end(talk: Talk) -> None:

@@ -14,6 +14,7 @@ from streamforge_utils.adapters.kafka.bus import KafkaBus
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Message, Producer, Received, Retention, TopicPartition, TopicSpec
 from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.ports.observing import Silent
 from streamforge_utils.runtime.retrying import retry
 from tests.contracts.bus import numbered, read, values
 from tests.engines.kafka import buses
@@ -126,6 +127,51 @@ async def test_while_the_broker_is_away_a_poll_says_so_and_a_send_does_too(own_b
         await read(reader, 1, PATIENCE_S)
     with pytest.raises(RetryableError):
         await bus.topics()
+
+
+async def test_what_cannot_be_read_is_told_after_what_can_and_counted(plain_broker: Broker) -> None:
+    counted = Counting()
+    bus = KafkaBus(buses.connection(plain_broker), observer=counted)
+    name = f"damaged-{uuid.uuid4().hex[:8]}"
+    try:
+        await bus.create_topic(TopicSpec(name=name, retention=Retention.CONSUMED))
+        producer = await bus.producer(bulk=True)
+        for first in range(0, 300, 100):  # a batch each
+            await producer.send(name, numbered(100, first=first))
+        (segment,) = (plain_broker.folder / "data" / f"{name}-0").glob("*.log")
+        damage(segment, batch=1)
+        reader = await bus.consumer([name])
+        assert values(await read(reader, 100, PATIENCE_S)) == list(range(100))
+        with pytest.raises(PermanentError, match=f"read topic {name}: a message in it cannot be read"):
+            await read(reader, 1, PATIENCE_S)
+        assert counted.read_errors == {"_BAD_COMPRESSION"}
+        await bus.delete_topic(name)
+    finally:
+        await bus.close()
+
+
+def damage(segment: Path, *, batch: int) -> None:
+    """Overwrite the compressed records of a batch of a topic's file."""
+    data = segment.read_bytes()
+    start = 0
+    for _ in range(batch):
+        start += int.from_bytes(data[start + 8 : start + 12], "big") + 12
+    end = start + int.from_bytes(data[start + 8 : start + 12], "big") + 12
+    records = start + 61 + 8  # after the batch's head and the codec's
+    with segment.open("r+b") as file:
+        file.seek(records)
+        file.write(b"\xff" * (end - records))
+
+
+class Counting(Silent):
+    """Keeps the names of read errors."""
+
+    def __init__(self) -> None:
+        self.read_errors: set[str] = set()
+
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
+        if name == "bus_read_errors":
+            self.read_errors.add(labels["error"])
 
 
 async def test_stalled_and_reset_connections_are_survived(secured_broker: Broker) -> None:

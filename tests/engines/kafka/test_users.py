@@ -13,7 +13,7 @@ from confluent_kafka.admin import NewTopic
 from streamforge.cli.main import main
 from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
 from tests.e2e import rig
-from tests.engines.kafka import buses, workers_apart
+from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker, User
 from tests.engines.kafka.rights import GROUP_OPERATIONS, TOPIC_OPERATIONS, Trying, named
 from tests.places import ROOT
@@ -124,13 +124,28 @@ def test_a_whole_workflow_runs_with_a_user_for_the_manager_and_one_for_the_worke
 ) -> None:
     worker = cluster.user("user-streamforge-worker")
     environment = cluster.broker.environment(cluster.user("user-streamforge-manager")) | {
-        workers_apart.USER: worker.name,
-        workers_apart.PASSWORD: worker.password,
+        "STREAMFORGE_WORKER_KAFKA_USER": worker.name,
+        "STREAMFORGE_WORKER_KAFKA_PASSWORD": worker.password,
     }
-    with rig.manager(
-        tmp_path / "data", exchange.url, module="tests.engines.kafka.workers_apart", **environment
-    ) as manager:
+    with rig.manager(tmp_path / "data", exchange.url, **environment) as manager:
         check_workflow(manager, exchange)
+        texts = [path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()]
+        assert not any(worker.password.encode() in text for text in texts)
+
+
+def test_a_workflow_whose_workers_may_not_log_in_fails_and_names_why(
+    cluster: Cluster, exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    environment = cluster.broker.environment(cluster.user("user-streamforge-manager")) | {
+        "STREAMFORGE_WORKER_KAFKA_USER": "user-streamforge-worker",
+        "STREAMFORGE_WORKER_KAFKA_PASSWORD": "not-the-password",
+    }
+    with rig.manager(tmp_path / "data", exchange.url, **environment) as manager:
+        ended = manager.load("BTCUSDT", "api_candles_1m", RANGE)
+        assert ended["status"] == "error", manager.story(ended["queue_id"])
+        told = json.dumps(ended)
+        assert "user-streamforge-worker" in told
+        assert "not-the-password" not in told
 
 
 @pytest.mark.parametrize("name", NAMES)

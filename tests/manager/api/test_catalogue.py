@@ -12,7 +12,6 @@ from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from streamforge import workers
 from streamforge.manager.describing import asyncapi, schemas
-from streamforge.manager.policy import Policy
 from streamforge_utils.model.candles import CANDLE_FIELDS, decode_candle, stored_document
 from streamforge_utils.model.commands import decode_command
 from streamforge_utils.model.events import Progress, decode_event
@@ -171,7 +170,12 @@ def test_kafka_bindings_say_keys_groups_and_how_topics_are_kept() -> None:
     assert document["asyncapi"] == "3.1.0"
     kept = {name: channel["bindings"]["kafka"]["topicConfiguration"] for name, channel in document["channels"].items()}
     assert kept["data"] == {"cleanup.policy": ["delete"], "retention.ms": -1, "retention.bytes": -1}
-    assert kept["dlq"]["retention.bytes"] == Policy().dlq_max_bytes
+    assert kept["dlq"] == kept["data"]  # a dead letter is dropped as little as a record
+    assert (
+        kept["control"]
+        == kept["events"]
+        == {"cleanup.policy": ["delete"], "retention.ms": 604_800_000, "retention.bytes": 67_108_864}
+    )
     assert {channel["bindings"]["kafka"]["partitions"] for channel in document["channels"].values()} == {1}
     for message in document["components"]["messages"].values():
         assert message["bindings"]["kafka"]["key"]["type"] == "string"

@@ -117,11 +117,13 @@ async def test_csv_has_field_names_and_the_shortest_numbers(client: httpx.AsyncC
     assert lines[-1] == ""
 
 
-async def test_json_lines_of_the_whole_are_the_records_of_the_pages(client: httpx.AsyncClient) -> None:
-    whole = await client.get(RECORDS, params={"limit": "all", "format": "ndjson"})
+@pytest.mark.parametrize("form", ["jsonl", "ndjson"])
+async def test_json_lines_of_the_whole_are_the_records_of_the_pages(client: httpx.AsyncClient, form: str) -> None:
+    whole = await client.get(RECORDS, params={"limit": "all", "format": form})
     paged = await client.get(RECORDS, params={"limit": 1000})
 
     assert whole.headers["content-type"] == "application/x-ndjson"
+    assert whole.headers["content-disposition"].endswith('.jsonl"')
     assert [json.loads(line) for line in whole.text.splitlines()] == paged.json()["records"]
 
 
@@ -169,7 +171,7 @@ async def test_a_collection_without_records_has_a_header_and_nothing_else(
 
     for limit in ("10", "all"):
         assert await text("csv", limit) == ",".join(CANDLE_FIELDS) + "\n"
-        assert await text("ndjson", limit) == ""
+        assert await text("jsonl", limit) == ""
         assert json.loads(await text("json", limit)) == {"collection": "empty", "records": [], "after": None}
 
 

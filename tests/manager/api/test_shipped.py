@@ -52,7 +52,7 @@ def test_it_starts_asks_for_a_token_and_ends_in_order(tmp_path: Path) -> None:
         allowed = httpx.get(f"{found[0]}/queues", headers={"Authorization": f"Bearer {OPERATOR}"})
         assert allowed.json() == {"queues": [], "cursor": None}
         process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=20)
+        _, rest = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()

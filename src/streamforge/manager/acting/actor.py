@@ -107,7 +107,9 @@ class Actor:
         """Send a command, stamped with the time."""
         stamped = _replace(command, timestamp=self._parts.clock.now_ms() / 1000)
         await self._parts.producer.send(
-            self._parts.control_topic, [Message(command.queue_id.encode(), encode_command(stamped))]
+            self._parts.control_topic,
+            [Message(command.queue_id.encode(), encode_command(stamped))],
+            fleeting=command.command == "ping",
         )
 
     async def load_ban(self) -> None:

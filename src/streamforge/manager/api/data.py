@@ -28,8 +28,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,255}", re.ASCII)
 _KEY = re.compile(r"[!-~]{1,254}", re.ASCII)
 _BY_MEDIA_TYPE = {
     "application/json": Format.JSON,
-    "application/x-ndjson": Format.NDJSON,
-    "application/jsonl": Format.NDJSON,
+    "application/x-ndjson": Format.JSONL,
+    "application/jsonl": Format.JSONL,
     "text/csv": Format.CSV,
 }
 _RANGE = "START[:END], half-open, UTC, as in POST /queues/start."
@@ -88,7 +88,9 @@ async def records(
         Annotated[int, Query(ge=1, le=PAGE_LIMIT)] | Literal["all"],
         Query(description="At most so many; `all` streams the whole."),
     ] = PAGE,
-    format: Annotated[Format | None, Query(description="Goes before Accept.")] = None,
+    format: Annotated[
+        Format | None, Query(description="Goes before Accept. `ndjson` is another name of `jsonl`.")
+    ] = None,
 ) -> Response:
     if _NAME.fullmatch(name) is None:
         raise NotFound(f"there is no collection {name[:80]!r}: GET /collections lists them")
@@ -100,7 +102,7 @@ async def records(
             "send what the page before named as `after`, or leave it out",
         )
     span = _span(time_range)
-    form = format or _BY_MEDIA_TYPE[preferred(request.headers.get("accept"), tuple(_BY_MEDIA_TYPE))]
+    form = (format or _BY_MEDIA_TYPE[preferred(request.headers.get("accept"), tuple(_BY_MEDIA_TYPE))]).plain
     headers = {}
     if form is not Format.JSON:
         headers["Content-Disposition"] = f'attachment; filename="{name}.{form.value}"'

@@ -26,13 +26,19 @@ class Format(StrEnum):
     """How records are written."""
 
     JSON = "json"
+    JSONL = "jsonl"
     NDJSON = "ndjson"
     CSV = "csv"
+
+    @property
+    def plain(self) -> Format:
+        """The format under the name that we use; `ndjson` is another name of `jsonl`, kept for who knows that one."""
+        return Format.JSONL if self is Format.NDJSON else self
 
 
 MEDIA_TYPES = {
     Format.JSON: "application/json",
-    Format.NDJSON: "application/x-ndjson",
+    Format.JSONL: "application/x-ndjson",
     Format.CSV: "text/csv; charset=utf-8",
 }
 
@@ -41,7 +47,7 @@ class Writer:
     """Writes batches of records in one format. head and tail stand before the first and after the last batch."""
 
     def __init__(self, form: Format, collection: str) -> None:
-        self._form = form
+        self._form = form.plain
         self._first = True
         self._fields: Sequence[str] = CANDLE_FIELDS
         self._collection = collection
@@ -51,7 +57,7 @@ class Writer:
         match self._form:
             case Format.JSON:
                 return b'{"collection":' + msgspec.json.encode(self._collection) + b',"records":['
-            case Format.NDJSON:
+            case Format.JSONL | Format.NDJSON:
                 return b""
             case Format.CSV:
                 if first:
@@ -67,7 +73,7 @@ class Writer:
                 joint = b"" if self._first else b","
                 self._first = False
                 return joint + b",".join(body for _, body in batch)
-            case Format.NDJSON:
+            case Format.JSONL | Format.NDJSON:
                 return b"\n".join(body for _, body in batch) + b"\n"
             case Format.CSV:
                 records = [_decode(body) for _, body in batch]

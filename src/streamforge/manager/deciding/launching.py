@@ -10,8 +10,9 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
-from streamforge_utils.ports.bus import Retention, TopicSpec
+from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
+from streamforge_utils.runtime.topics import data_topic, dead_letters_topic
 from streamforge_utils.runtime.worker import Role
 
 
@@ -88,19 +89,8 @@ def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, TopicSpec]
         names.consumer_group(workflow.queue_id, step.target) for step in workflow.steps if step.role is Role.SINK
     )
     return (
-        TopicSpec(
-            name=workflow.topic,
-            retention=Retention.CONSUMED,
-            max_bytes=policy.data_topic_max_bytes,
-            readers=readers,
-        ),
-        # Only a replay makes room in it: a dead letter that nobody has seen is never dropped.
-        TopicSpec(
-            name=names.dlq_topic(workflow.topic),
-            retention=Retention.CONSUMED,
-            max_bytes=policy.dlq_max_bytes,
-            readers=readers,
-        ),
+        data_topic(workflow.topic, readers, policy.data_topic_max_bytes),
+        dead_letters_topic(names.dlq_topic(workflow.topic), readers, policy.dlq_max_bytes),
     )
 
 

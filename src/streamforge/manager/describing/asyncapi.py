@@ -7,15 +7,15 @@ from importlib.metadata import version
 from typing import Any
 
 from streamforge.manager.describing import schemas
-from streamforge.manager.policy import Policy
 from streamforge_utils.model import names
 from streamforge_utils.model.markers import EOS_KEY
+from streamforge_utils.ports.bus import Retention, TopicSpec
+from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
+from streamforge_utils.runtime.topics import data_topic, dead_letters_topic, talk_topic
 
 VERSION = "3.1.0"
 _BINDING = "0.5.0"
 """Version of the Kafka bindings."""
-CONTROL_TOPIC = "queue-control"
-EVENTS_TOPIC = "queue-events"
 _QUEUE_PARAMETER: dict[str, Any] = {
     "queue_id": {
         "description": "the workflow, as POST /queues/start named it",
@@ -43,20 +43,22 @@ def document() -> dict[str, Any]:
         "bindings": _kafka(key=_key("the original key")),
         "examples": [{"headers": dict(example)} for example in found["dead-letter-headers"]["examples"]],
     }
+    data = data_topic(names.data_topic("{queue_id}"), ())
+    dead_letters = dead_letters_topic(names.dlq_topic(data.name), ())
     channels = {
-        "control": _channel(CONTROL_TOPIC, "What workers are told.", ["command"], {}),
-        "events": _channel(EVENTS_TOPIC, "What workers say.", ["event"], {}),
+        "control": _channel(talk_topic(CONTROL_TOPIC), "What workers are told.", ["command"]),
+        "events": _channel(talk_topic(EVENTS_TOPIC), "What workers say.", ["event"]),
         "data": _channel(
-            names.data_topic("{queue_id}"),
-            "The records of one workflow, all of them until it is over; one partition.",
+            data,
+            "The records of one workflow, all of them until it is over; one partition. Kafka forgets none of it: once "
+            f"{_mebibytes(data)} MiB are unread, the loader waits.",
             ["candle", "end-of-stream"],
-            {"retention.ms": -1, "retention.bytes": -1},
         ),
         "dlq": _channel(
-            names.dlq_topic(names.data_topic("{queue_id}")),
-            "What of one workflow could not be stored.",
+            dead_letters,
+            "What of one workflow could not be stored. Kafka forgets none of it: once "
+            f"{_mebibytes(dead_letters)} MiB wait for a replay, the workflow fails and says so.",
             ["dead-letter"],
-            {"retention.ms": -1, "retention.bytes": Policy().dlq_max_bytes},
         ),
     }
     group = {
@@ -122,18 +124,30 @@ def _message(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _channel(
-    address: str, description: str, messages: list[str], configuration: Mapping[str, object]
-) -> dict[str, Any]:
+def _channel(topic: TopicSpec, description: str, messages: list[str]) -> dict[str, Any]:
     channel: dict[str, Any] = {
-        "address": address,
+        "address": topic.name,
         "description": description,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
-        "bindings": _kafka(partitions=1, topicConfiguration={"cleanup.policy": ["delete"], **configuration}),
+        "bindings": _kafka(partitions=topic.partitions, topicConfiguration=_configuration(topic)),
     }
-    if "{queue_id}" in address:
+    if "{queue_id}" in topic.name:
         channel["parameters"] = _QUEUE_PARAMETER
     return channel
+
+
+def _configuration(topic: TopicSpec) -> dict[str, Any]:
+    """How Kafka is told to keep it; what the bindings know of that."""
+    rolling = topic.retention is Retention.ROLLING
+    return {
+        "cleanup.policy": ["delete"],
+        "retention.ms": int(topic.max_age_s * 1000) if rolling and topic.max_age_s is not None else -1,
+        "retention.bytes": topic.max_bytes if rolling else -1,
+    }
+
+
+def _mebibytes(topic: TopicSpec) -> int:
+    return topic.max_bytes // 1024**2
 
 
 def _operation(

@@ -77,3 +77,12 @@ def test_a_read_holds_no_more_than_was_asked_for(topic: OpenTopic) -> None:
         (200, 1000, 1 << 20, []),
     ):
         assert [batch.last for batch in topic.log.read(0, offset, max_messages, max_bytes)] == lasts
+
+
+def test_only_what_is_fleeting_does_not_wait_for_the_disk(topic: OpenTopic) -> None:
+    def flushes() -> bool:
+        return bool(topic.log._connection.execute("PRAGMA synchronous").fetchone() == (2,))
+
+    for fleeting in (False, True, True, False):
+        topic.log.append(batches(1), 1, dict, fleeting=fleeting)
+        assert flushes() is not fleeting

@@ -142,7 +142,7 @@ async def test_a_send_that_is_cancelled_while_it_waits_at_the_cap_holds_nothing_
         await bus.create_topic(spec)
     producer, consumer = await bus.producer(), await bus.consumer(["full", "free"], group="group")
     sending = asyncio.create_task(producer.send("full", [Message(None, b"x" * 1000)] * 50))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await notes.waited.wait()
     await producer.send("free", numbered(1))  # another topic does not wait
     sending.cancel()
@@ -227,11 +227,11 @@ async def test_a_sink_may_commit_while_it_polls(tmp_path: Path) -> None:
     consumer = await bus.consumer(["topic"], group="group")
     polling = asyncio.create_task(consumer.poll(10, 30))
     await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await consumer.commit({TopicPartition("topic", 0): 0})
     assert not polling.done()
     await (await bus.producer()).send("topic", numbered(1))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert values(await polling) == [0]
     await bus.close()
 
@@ -248,10 +248,10 @@ async def test_a_poll_that_waits_ends_when_its_consumer_is_closed(tmp_path: Path
     await bus.create_topic(TopicSpec(name="topic"))
     consumer = await bus.consumer(["topic"])
     polling = asyncio.create_task(consumer.poll(10, 30))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await pausing.wait()
     await consumer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         with pytest.raises(PermanentError, match="closed"):
             await polling
     await bus.close()
@@ -303,7 +303,7 @@ async def test_the_event_loop_stays_free_while_another_process_holds_the_log(tmp
     assert not sending.done()
     blocker.execute("ROLLBACK")
     blocker.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await sending
     await bus.close()
 

@@ -186,13 +186,13 @@ async def test_a_reader_does_not_wait_for_a_writer(store: EmbeddedStore, directo
     blocker = sqlite3.connect(file_of(directory, "candles"), isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     writing = asyncio.create_task(store.upsert("candles", documents("b")))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert list(await store.keys("candles")) == ["a"]
         await store.put("workflow", "a", b"{}", expected=None)
     assert not writing.done()
     blocker.execute("ROLLBACK")
     blocker.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await writing
     assert list(await store.keys("candles")) == ["a", "b"]
 

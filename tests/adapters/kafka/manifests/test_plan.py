@@ -139,11 +139,15 @@ def test_a_foreign_rule_that_is_wanted_anyway_is_left_and_no_problem() -> None:
     assert adopted.notes == (key_of(WRITE),)
 
 
-def test_rules_of_users_that_no_manifest_names_are_not_looked_at() -> None:
+def test_rules_of_users_that_no_manifest_names_are_told_and_left() -> None:
     other = msgspec.structs.replace(DELETE, user="other")
     ours = noted(USER, READ, WRITE, other)
-    there = Actual(passwords={"somebody": True}, rules=frozenset({READ, WRITE, other}))
-    assert {step.change.action for step in user_steps(there, ours)} == {Action.UNCHANGED}
+    there = Actual(
+        passwords={"somebody": True}, rules=frozenset({READ, WRITE, other}), unnamed=frozenset({key_of(other)})
+    )
+    *wanted, left = user_steps(there, ours)
+    assert {step.change.action for step in wanted} == {Action.UNCHANGED}
+    assert (left.change.name, left.change.action, left.work) == ("other", Action.LEFT, None)
 
 
 def test_rules_that_differ_in_anything_have_different_keys() -> None:
@@ -152,3 +156,30 @@ def test_rules_that_differ_in_anything_have_different_keys() -> None:
         for field in ("user", "resource", "pattern", "name", "operation", "permission", "host")
     ]
     assert len({key_of(rule) for rule in (READ, *changed)}) == 8
+
+
+def test_a_user_whose_password_is_unknown_here_keeps_it_unless_it_is_rotated() -> None:
+    ours = noted(USER, READ, WRITE)
+    actual = Actual(passwords={"somebody": None}, rules=frozenset({READ, WRITE}))
+    assert user_steps(actual, ours)[0].change.action is Action.UNCHANGED
+    step = plan(Wanted(users=(USER,)), actual, ours, rotate=frozenset({"somebody"}))[0]
+    assert (step.change.action, step.work) == (Action.CHANGE, UserStep(USER, fresh=True))
+    # Of a foreign one it is nobody's here to change; who adopts it, sets it.
+    foreign = plan(Wanted(users=(USER,)), actual, NOTHING, rotate=frozenset({"somebody"}))[0]
+    assert (foreign.change.action, foreign.work, foreign.change.as_wanted) == (Action.FOREIGN, None, False)
+    assert user_steps(actual, NOTHING, adopt=True)[0].change.action is Action.CHANGE
+
+
+def test_what_no_manifest_names_is_told_while_it_is_there_and_forgotten_once_it_is_gone() -> None:
+    ours = noted(TOPIC, USER, READ, WRITE)
+    there = ours - noted(WRITE)
+    topic, user, gone = plan(Wanted(), Actual(unnamed=there), ours)
+    assert (topic.change.kind, topic.change.name, topic.change.action) == ("topic", "t", Action.LEFT)
+    assert (user.change.kind, user.change.name, user.change.action) == ("user", "somebody", Action.LEFT)
+    assert "it keeps the 1 rights that it was given here" in user.change.details
+    assert (gone.change.action, gone.forgets) == (Action.FORGET, (key_of(WRITE),))
+    assert not topic.change.does_something
+    assert not user.change.does_something
+    steps = plan(Wanted(), Actual(), ours)
+    assert [(step.change.action, step.work) for step in steps] == [(Action.FORGET, None)] * 2
+    assert {key for step in steps for key in step.forgets} == ours

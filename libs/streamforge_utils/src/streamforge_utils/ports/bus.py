@@ -48,13 +48,17 @@ class Retention(StrEnum):
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic to be made. readers: the consumer groups that must have committed a message before it may go."""
+    """A topic to be made. readers: the consumer groups that must have committed a message before it may go.
+
+    max_age_s: messages of a `rolling` topic that are older may go, too; None: age is no reason.
+    """
 
     name: str
     partitions: int = 1
     retention: Retention = Retention.ROLLING
     max_bytes: int = 256 * 1024 * 1024
     readers: tuple[str, ...] = ()
+    max_age_s: float | None = None
 
 
 class Start(StrEnum):
@@ -74,9 +78,16 @@ class Lag(msgspec.Struct, frozen=True):
 class Producer(Protocol):
     """Sends messages."""
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def prepare(self, topic: str) -> None:
+        """Do now what the first `send` to `topic` would have to wait for, for who measures how long one takes.
+
+        Raises as `send`; what only sending can tell, `send` still does.
+        """
+
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         """Append `messages` in order; on return every one is confirmed: it survives the death of any process.
 
+        fleeting: nobody misses them after a loss of power (a ping, its answer): a bus need not wait for the disk.
         A `consumed` topic at its cap makes the call wait for its readers.
         Raises RetryableError (the bus does not answer; TopicFull: the cap lasted too long; some of the messages may
         have been appended) or PermanentError (no such topic, message too large).
@@ -88,6 +99,9 @@ class Producer(Protocol):
 
 class Consumer(Protocol):
     """Reads messages. With a group it shares the partitions with the other members and has committed offsets."""
+
+    async def prepare(self) -> None:
+        """Do now what the first message would have to wait for; none is lost. Raises as `poll`."""
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         """The next messages, in offset order within a partition; empty when none came within `timeout_s`.

@@ -13,6 +13,7 @@ class Action(StrEnum):
     """What would be done about one thing.
 
     foreign: it was made by somebody else and is left alone. blocked: it is ours, but can never become as wanted.
+    left: it is ours, but no manifest names it any more; it stays. forget: such a thing that is gone.
     """
 
     CREATE = "create"
@@ -22,6 +23,8 @@ class Action(StrEnum):
     UNCHANGED = "unchanged"
     FOREIGN = "foreign"
     BLOCKED = "blocked"
+    LEFT = "left"
+    FORGET = "forget"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +39,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def does_something(self) -> bool:
         """Whether applying it changes anything."""
-        return self.action in (Action.CREATE, Action.CHANGE, Action.REMOVE, Action.ADOPT)
+        return self.action in (Action.CREATE, Action.CHANGE, Action.REMOVE, Action.ADOPT, Action.FORGET)
 
 
 class Provisioner(Protocol):

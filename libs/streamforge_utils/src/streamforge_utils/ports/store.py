@@ -40,9 +40,9 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 def count_outcomes(answers: Sequence[Answer]) -> Mapping[Outcome, int]:
     """How many answers there are of each outcome."""
-    outcomes = [answer.outcome for answer in answers]
-    stored = outcomes.count(Outcome.STORED)  # mostly all of them
-    return {Outcome.STORED: stored} if stored == len(outcomes) else Counter(outcomes)
+    if answers and answers.count(answers[0]) == len(answers):  # mostly: all of them are stored
+        return {answers[0].outcome: len(answers)}
+    return Counter([answer.outcome for answer in answers])
 
 
 class DocumentStore(Protocol):

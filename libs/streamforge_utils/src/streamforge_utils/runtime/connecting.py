@@ -24,6 +24,7 @@ from streamforge_utils.runtime.output import Output
 from streamforge_utils.runtime.retrying import retry
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.topics import talk_topic
 from streamforge_utils.runtime.worker import Definition, Use
 
 PATIENCE_S = 4.0
@@ -67,15 +68,15 @@ class Connector:
         """A consumer of the commands since the launch, less the clocks' skew; raises as `bus` does."""
         since_ms = int((launched_at - CLOCK_SKEW_S) * 1000)
         topic = self._settings.control_topic
-        await self.ensure_topic(bus, topic)
+        await self.ensure_topic(bus, talk_topic(topic))
         return await self._patiently("the bus", lambda: bus.consumer([topic], start_time_ms=since_ms))
 
-    async def ensure_topic(self, admin: BusAdmin, topic: str) -> None:
+    async def ensure_topic(self, admin: BusAdmin, topic: TopicSpec) -> None:
         """Make a topic if nobody has; normally the manager did."""
 
         async def make() -> None:
-            if topic not in await admin.topics():
-                await admin.create_topic(TopicSpec(name=topic))
+            if topic.name not in await admin.topics():
+                await admin.create_topic(topic)
 
         await self._patiently("the bus", make)
 
@@ -84,7 +85,8 @@ class Connector:
         settings, tally, metrics, clock = self._settings, self._tally, self._metrics, self._clock
         parts = Parts()
         if definition.makes_topic and definition.uses & {Use.INPUT, Use.OUTPUT}:
-            await self.ensure_topic(bus, settings.kafka_topic)
+            # Whoever plays without a manager knows no readers: the topic may roll.
+            await self.ensure_topic(bus, TopicSpec(name=settings.kafka_topic))
         if Use.EXCHANGE in definition.uses:
 
             async def make_exchange() -> None:

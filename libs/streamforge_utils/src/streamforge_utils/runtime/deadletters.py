@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from streamforge_utils.model.errors import PermanentError, RetryableError, TopicFull
 from streamforge_utils.model.names import dlq_topic
-from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received, Retention, TopicSpec
+from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.retrying import retry
 from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.topics import dead_letters_topic
 
 PATIENCE_S = 60.0
 HEADERS = ("reason", "topic", "partition", "offset", "attempt", "time")
@@ -77,9 +78,7 @@ class DeadLetters:
             # Normally the manager has made the topic.
             if self.topic in await self._admin.topics():
                 raise
-            await self._admin.create_topic(
-                TopicSpec(name=self.topic, retention=Retention.CONSUMED, readers=(self._group,))
-            )
+            await self._admin.create_topic(dead_letters_topic(self.topic, (self._group,)))
             await self._producer.send(self.topic, messages)
 
     def _headers(self, received: Received, reason: str) -> tuple[tuple[str, bytes], ...]:

@@ -20,6 +20,8 @@ from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 
 PREFIX = "STREAMFORGE_"
 _SHOWN = 100
+_ALMOST = 0.93
+"""How alike two names are of which one is a slip: a letter too many, too few, or two in the wrong order."""
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -170,6 +172,20 @@ def variables(cls: type[msgspec.Struct], *, uses: Collection[str] | None = None)
             yield from variables(item[1], uses=uses)
         elif not item.only or uses is None or item.only in uses:
             yield msgspec.structs.replace(item, unless="") if _needed_for_a_use(item, uses) else item
+
+
+def misspelt(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """A sentence for each variable in `environ` that is almost one of `known`, which are read, and none of them.
+
+    Other names of ours are another service's, and no mistake where several share an environment.
+    """
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    if not unknown:
+        return []
+    from difflib import get_close_matches  # is seldom needed, and costs the start of every process
+
+    near = {name: get_close_matches(name, known, n=1, cutoff=_ALMOST) for name in unknown}
+    return [f"{name} is set, but nothing reads it: is {names[0]} meant?" for name, names in near.items() if names]
 
 
 def secrets_of(settings: msgspec.Struct) -> list[str]:

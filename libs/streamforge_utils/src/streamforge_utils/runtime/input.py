@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received, TopicPartition
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.columns import ends_of, keys_of
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.retrying import retry
@@ -54,6 +56,8 @@ class Input:
         self._missing = {one.producer: one.attempt for one in upstream}
         self._replay = replay
         self._batch_records = batch_records
+        self._committing = asyncio.Lock()
+        self._kept: dict[TopicPartition, int] = {}
         self._first_marker: dict[TopicPartition, int] = {}
         self._tally = tally
         self._metrics = metrics
@@ -67,20 +71,30 @@ class Input:
         self._tally.wait("input", None)
 
     async def done(self, batch: Sequence[Received]) -> None:
-        """Every record of `batch` is stored or in the dead-letter topic: commit as far as it goes.
+        """All of `batch` is stored or in the dead-letter topic: commit as far as it goes; raises as `commit`."""
+        self.kept(batch)
+        await self.commit()
 
-        Raises RetryableError if the partition now belongs to another member.
-        """
-        ends = dict(zip([(r.topic, r.partition) for r in batch], [r.offset for r in batch], strict=True))
-        offsets = {TopicPartition(*partition): last + 1 for partition, last in ends.items()}
-        for partition, marker in self._first_marker.items():
-            if partition in offsets:
-                offsets[partition] = min(offsets[partition], marker)
-        await retry(
-            lambda: self._consumer.commit(offsets), clock=self._clock, patience_s=PATIENCE_S, failed=self._failed
-        )
+    def kept(self, batch: Sequence[Received]) -> None:
+        """As `done`, but leave it to the next `commit`."""
+        self._kept.update(ends_of(batch))
         if batch:
             self._tally.position = batch[-1].offset
+
+    async def commit(self) -> None:
+        """Commit as far as everything is kept. Raises RetryableError if a partition now belongs to another member."""
+        async with self._committing:  # one after another: none may undo what a later one says
+            offsets, self._kept = self._kept, {}
+            for partition, marker in self._first_marker.items():
+                if partition in offsets:
+                    offsets[partition] = min(offsets[partition], marker)
+            if offsets:
+                await retry(
+                    lambda: self._consumer.commit(offsets),
+                    clock=self._clock,
+                    patience_s=PATIENCE_S,
+                    failed=self._failed,
+                )
 
     async def measure(self) -> None:
         """Bring the tally's lag up to date. Raises RetryableError or PermanentError."""
@@ -122,7 +136,7 @@ class Input:
         return f"records or the end of stream of {', '.join(self._missing)}" if self._missing else "records"
 
     def _without_markers(self, polled: Sequence[Received]) -> Sequence[Received]:
-        if EOS_KEY not in [message.key for message in polled]:
+        if EOS_KEY not in keys_of(polled):
             return polled
         batch: list[Received] = []
         for message in polled:

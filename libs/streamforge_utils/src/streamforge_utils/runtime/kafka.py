@@ -126,14 +126,14 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
             )
         return found
 
-    def environment(self) -> dict[str, str]:
-        """The variables with which another process has the same settings."""
+    def environment(self, user: str = "", password: Secret | None = None) -> dict[str, str]:
+        """The variables with which another process has the same settings. user, password: who it logs in as instead."""
         if not self.bootstrap_servers:
             return {}
         found = {"KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
-        for suffix, user, password in self._logins():
-            if user and password:
-                found |= {f"KAFKA_USER{suffix}": user, f"KAFKA_PASSWORD{suffix}": password.reveal()}
+        for suffix, who, secret in (("", user, password),) if user else self._logins():
+            if who and secret:
+                found |= {f"KAFKA_USER{suffix}": who, f"KAFKA_PASSWORD{suffix}": secret.reveal()}
         if self.ca is not None:
             found["KAFKA_CA_PATH"] = str(self.ca.absolute())
         if self.security_protocol is not None:

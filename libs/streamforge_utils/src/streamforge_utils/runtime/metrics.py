@@ -26,6 +26,7 @@ HELP: dict[str, str] = {
     "store_documents": "Documents by the store's answer.",
     "bus_messages_sent": "Messages confirmed by the bus, by topic.",
     "bus_messages_received": "Messages read from the bus.",
+    "bus_read_errors": "Errors that the bus's client met while it read, by its name for them.",
     "store_seconds": "Seconds that the store took for one batch.",
     "batch_records": "Records in one batch, read or written.",
     "waiting_seconds": "Seconds spent waiting, by who waited.",

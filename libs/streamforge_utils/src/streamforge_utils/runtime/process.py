@@ -17,10 +17,10 @@ from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.observing import Silent
 from streamforge_utils.runtime.context import MessageBus, Wiring
 from streamforge_utils.runtime.ending import EXIT_CONFIG, failed
-from streamforge_utils.runtime.environment import load, secrets_of
+from streamforge_utils.runtime.environment import load, misspelt, secrets_of, variables
 from streamforge_utils.runtime.logs import Log, Redactor, make_log, use_for_libraries
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, load_worker
+from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, WorkerSettings, load_worker
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
@@ -54,6 +54,9 @@ def run_worker(definition: Definition[P], wiring: Wiring, environ: Mapping[str, 
         attempt=settings.attempt,
     )
     use_for_libraries(log)
+    read = {item.name for cls in (WorkerSettings, definition.parameters) for item in variables(cls)}
+    for problem in misspelt(environ, read):
+        log.warning("a setting may be misspelt", problem=problem)
 
     async def live() -> tuple[int, bool]:
         supervisor = Supervisor(definition, settings, parameters, wiring, log=log, version=version, handle_signals=True)

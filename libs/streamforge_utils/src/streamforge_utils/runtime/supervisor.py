@@ -23,6 +23,7 @@ from streamforge_utils.runtime.owncommands import OwnCommands
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
+from streamforge_utils.runtime.topics import talk_topic
 from streamforge_utils.runtime.worker import Definition, Role
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -107,7 +108,7 @@ class Supervisor(Generic[P]):
         try:
             bus = await self._connector.bus()
             events = await self._connector.producer(bus)
-            await self._connector.ensure_topic(bus, self._settings.events_topic)
+            await self._connector.ensure_topic(bus, talk_topic(self._settings.events_topic))
             self._telemetry = Telemetry(
                 events,
                 self._settings.events_topic,

@@ -107,7 +107,7 @@ class Telemetry:
             told = self._told_in(events)
             self._heartbeats_waiting -= sum(event.event == "loading" for event in events) - told
             if events:
-                await self._send(events, PATIENCE_S)
+                await self._send(events, PATIENCE_S, fleeting=True)
             for _ in range(told):
                 self._may_tell.release()
             if len(events) < len(batch):
@@ -170,7 +170,7 @@ class Telemetry:
             return False
         return True
 
-    async def _send(self, events: list[Event], patience_s: float) -> None:
+    async def _send(self, events: list[Event], patience_s: float, *, fleeting: bool = False) -> None:
         key = self._identity.queue_id.encode()
         messages = [Message(key, encode_event(event)) for event in events]
 
@@ -179,7 +179,7 @@ class Telemetry:
             self._log.warning("events are sent again", error=str(error), pause_seconds=round(pause, 3))
 
         await retry(
-            lambda: self._producer.send(self._topic, messages),
+            lambda: self._producer.send(self._topic, messages, fleeting=fleeting),
             clock=self._clock,
             patience_s=patience_s,
             failed=failed,

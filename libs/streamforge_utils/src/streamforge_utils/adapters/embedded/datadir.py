@@ -32,8 +32,11 @@ class DataDirectory:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._check_format()
         except OSError as error:
+            # Of a file in the place of the folder, or above it, the system says what only a programmer understands.
+            file = next((path for path in (self.path, *self.path.parents) if path.is_file()), None)
+            why = f"{file} is a file" if file is not None else error.strerror or str(error)
             raise ConfigError(
-                f"the data directory {self.path} cannot be used ({error.strerror or error}): choose another with --data"
+                f"the data directory {self.path} cannot be used ({why}): choose another with --data"
             ) from error
 
     @contextmanager

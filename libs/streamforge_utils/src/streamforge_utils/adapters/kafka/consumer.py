@@ -15,13 +15,13 @@ from confluent_kafka import TopicPartition as KafkaPlace
 
 from streamforge_utils.adapters.kafka.admin import Admin
 from streamforge_utils.adapters.kafka.connection import Connection, Role
-from streamforge_utils.adapters.kafka.errors import GONE, LOST, About
-from streamforge_utils.adapters.kafka.handle import FIRST_CONTACT_S, Handle
+from streamforge_utils.adapters.kafka.errors import GONE, LOST, About, is_passing
+from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.known import KnownTopics
 from streamforge_utils.adapters.kafka.shelf import Place, Shelf
 from streamforge_utils.adapters.kafka.topics import Topic
 from streamforge_utils.adapters.lane import Lane
-from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Received, Start, TopicPartition
 from streamforge_utils.ports.observing import Observer
 
@@ -68,6 +68,7 @@ class KafkaConsumer:
         self._joined = False
         self._shelf = Shelf()
         self._looked_at = 0.0
+        self._trouble: StreamForgeError | None = None
 
     async def open(self, start: Start, start_time_ms: int | None) -> None:
         """Find the places to begin at, join the group. To be closed if it raises, too."""
@@ -76,6 +77,12 @@ class KafkaConsumer:
         if self._group is not None and start_time_ms is not None:
             raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
         await self._lane.run(partial(self._open, start, start_time_ms))
+
+    async def prepare(self) -> None:
+        async with self._lock:
+            self._lane.require_open()
+            await self._lane.settle()
+            await self._in_lane(self._await_fetching)
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         if max_messages < 1:
@@ -183,9 +190,29 @@ class KafkaConsumer:
             if waited > JOIN_S:
                 raise self._handle.ear.explain(about, "_TIMED_OUT", f"not a member after {JOIN_S:g} s")
 
+    def _await_fetching(self) -> None:
+        """Return once the brokers have answered the first fetch of each partition."""
+        about = About(what=f"read topic {self._names[0]}", topic=self._names[0], group=self._group or "", needs="read")
+        began = time.monotonic()
+        while not self._hurry.is_set():
+            client = self._handle.get()
+            self._take_in(client.consume(1, _SLICE_S / 10))
+            places = [KafkaPlace(topic, partition) for topic, partition in sorted(self._owned)]
+            # The end of a partition is learnt from what a fetch brings.
+            if all(client.get_watermark_offsets(place, cached=True)[1] >= 0 for place in places):
+                self._handle.ear.answered()
+                return
+            self._handle.ear.check()
+            limit = CALL_S if self._handle.ear.connected else FIRST_CONTACT_S
+            if time.monotonic() - began > limit:
+                raise self._handle.ear.explain(about, "_TIMED_OUT", f"nothing was fetched within {limit:g} s")
+
     def _fetch(self, most: int, timeout_s: float) -> None:
         """Fill the shelf; returns at the first messages, or after `timeout_s`."""
         give_up = time.monotonic() + timeout_s
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
+            raise trouble
         while True:
             client = self._handle.get()
             left = give_up - time.monotonic()
@@ -202,10 +229,14 @@ class KafkaConsumer:
 
     def _take_in(self, messages: Sequence[Any]) -> None:
         good: list[Received] = []
+        trouble: StreamForgeError | None = None
         for message in messages:
             error = message.error()
             if error is not None:
-                self._on_message_error(message, error)
+                try:
+                    self._on_message_error(message, error)
+                except StreamForgeError as found:
+                    trouble = trouble or found
                 continue
             place = (message.topic(), message.partition())
             if place not in self._owned:
@@ -225,17 +256,25 @@ class KafkaConsumer:
         if good:
             self._handle.ear.answered()
             self._shelf.put(good)
+        if trouble is not None:
+            if not self._shelf.count:
+                raise trouble
+            self._trouble = trouble  # what came before it is not fetched again
 
     def _on_message_error(self, message: Any, error: Any) -> None:
         name = error.name()
         if name == "GROUP_AUTHORIZATION_FAILED" and self._group is None:
             return  # it uses none
+        self._observer.count("bus_read_errors", 1, error=name)
         topic = message.topic() or self._names[0]
         about = About(what=f"read topic {topic}", topic=topic, group=self._group or "", needs="read")
         if name in GONE:
             self._look_for_topics()
-        elif name in ("TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED") or error.fatal():
+        elif error.fatal() or not is_passing(name):
             raise self._handle.error_of(error, about)
+        else:
+            # The client goes on by itself; what lasts is told by the connection, or by nothing coming any more.
+            self._handle.ear.tell(name, error.str())
 
     def _look_after(self) -> None:
         """Where nothing comes: is there a connection, and are the topics still there?"""

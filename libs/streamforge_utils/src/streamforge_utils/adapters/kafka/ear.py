@@ -105,6 +105,10 @@ class Ear:
             level = min(level, _DEBUG)  # `on_error` says what matters of it
         self._say(level, text, "")
 
+    def tell(self, name: str, text: str) -> None:
+        """Have a log line of an error that came another way; one of a kind now and then."""
+        self._say(_WARNING, text, name)
+
     def _because(self) -> StreamForgeError | None:
         trouble = self._trouble
         if trouble is not None and self.untrusted_for_now:

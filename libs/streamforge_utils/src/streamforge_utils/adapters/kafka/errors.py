@@ -72,6 +72,11 @@ _NO_TLS = Rule(
 _NO_TOPIC = Rule(Helps.NOTHING, "there is no topic {topic} (any more); create it before using it")
 _TOO_LARGE = Rule(Helps.NOTHING, "{what}: the message is larger than topic {topic} takes ({detail}); send less in one")
 
+_UNREADABLE = Rule(
+    Helps.NOTHING,
+    "{what}: a message in it cannot be read ({detail}): it was damaged, or is of a kind that this client does not know",
+)
+
 NAMED: dict[str, Rule] = {
     # Who may what.
     "_AUTHENTICATION": _PASSWORD,
@@ -123,7 +128,11 @@ NAMED: dict[str, Rule] = {
     "MSG_SIZE_TOO_LARGE": _TOO_LARGE,
     "RECORD_LIST_TOO_LARGE": _TOO_LARGE,
     "INVALID_MSG_SIZE": _TOO_LARGE,
-    "INVALID_MSG": Rule(Helps.NOTHING, "{what}: topic {topic} refuses the message ({detail})"),
+    "INVALID_MSG": Rule(Helps.NOTHING, "{what}: a message is damaged, or topic {topic} refuses it ({detail})"),
+    "_BAD_MSG": _UNREADABLE,
+    "_BAD_COMPRESSION": _UNREADABLE,
+    "_UNDERFLOW": _UNREADABLE,
+    "_NOT_IMPLEMENTED": _UNREADABLE,
     "INVALID_RECORD": Rule(Helps.NOTHING, "{what}: topic {topic} refuses the message ({detail})"),
     "TOPIC_EXCEPTION": Rule(Helps.NOTHING, "{topic!r} is no legal topic name ({detail})"),
     "INVALID_CONFIG": Rule(Helps.NOTHING, "{what}: the broker refuses what topic {topic} is asked to be ({detail})"),
@@ -139,6 +148,7 @@ NAMED: dict[str, Rule] = {
     "FENCED_MEMBER_EPOCH": _LOST,
     "STALE_MEMBER_EPOCH": _LOST,
     "_ASSIGNMENT_LOST": _LOST,
+    "_MAX_POLL_EXCEEDED": _LOST,
     "NON_EMPTY_GROUP": _LOST,
     "INVALID_GROUP_ID": Rule(Helps.NOTHING, "{group!r} is no legal name of a consumer group"),
     "GROUP_MAX_SIZE_REACHED": Rule(Helps.TIME, "the group {group} takes no more members; try again"),
@@ -223,6 +233,28 @@ UNSETTLED = frozenset(
     }
 )
 """A broker that was just made responsible does not know it yet."""
+
+
+PASSING = UNSETTLED | {
+    "REQUEST_TIMED_OUT",
+    "BROKER_NOT_AVAILABLE",
+    "REPLICA_NOT_AVAILABLE",
+    "NETWORK_EXCEPTION",
+    "KAFKA_STORAGE_ERROR",
+    "OFFSET_NOT_AVAILABLE",
+    "UNSTABLE_OFFSET_COMMIT",
+    "FETCH_SESSION_ID_NOT_FOUND",
+    "INVALID_FETCH_SESSION_EPOCH",
+    "THROTTLING_QUOTA_EXCEEDED",
+}
+"""A client that reads tries again by itself."""
+
+
+def is_passing(name: str) -> bool:
+    """Whether a client that reads goes on by itself after the error `name`; not after one that is not known here."""
+    rule = NAMED.get(name)
+    return name in PASSING or (rule is not None and rule.helps is Helps.TIME)
+
 
 VAGUE = frozenset(name for name, rule in NAMED.items() if rule in (_DOWN, UNREACHABLE))
 """Errors of a call that ended because its connection did; why, was said elsewhere."""

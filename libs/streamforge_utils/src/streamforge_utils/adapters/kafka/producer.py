@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,7 +22,7 @@ from streamforge_utils.adapters.kafka.connection import (
     Role,
 )
 from streamforge_utils.adapters.kafka.errors import GONE, About
-from streamforge_utils.adapters.kafka.handle import Handle
+from streamforge_utils.adapters.kafka.handle import FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.known import KnownTopics
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
@@ -34,6 +36,9 @@ AT_ONCE = 5000
 _SLICE_S = 0.2
 _SUSPICIOUS_S = 1.5
 """A send that takes longer makes us ask whether the topic is still there."""
+
+_READY_S = 3.0
+"""How long `prepare` waits beyond being connected; a broker that was just started needs a second."""
 
 _FLUSH_LIMIT_S = SEND_S + 5.0
 
@@ -54,10 +59,10 @@ class KafkaProducer:
         *,
         compressed: bool,
     ) -> None:
-        codec = {"compression.type": "lz4" if compressed else "none"}
-        self._handle: Handle[Client] = Handle(
-            connection, Role.PRODUCER, lambda config: Client({**config, **codec}), _end
-        )
+        self._codec = {"compression.type": "lz4" if compressed else "none"}
+        self._handle: Handle[Client] = Handle(connection, Role.PRODUCER, self._client, _end)
+        self._eager = False
+        self._up: frozenset[int] = frozenset()
         self._topics = topics
         self._caps = caps
         self._observer = observer
@@ -72,7 +77,15 @@ class KafkaProducer:
         """Make the client: it connects while others go on."""
         await self._lane.run(self._make)
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def prepare(self, topic: str) -> None:
+        self._lane.require_open()
+        async with self._locks.setdefault(topic, asyncio.Lock()):
+            await self._topics.find(topic, needs="write")
+            async with self._sending:
+                await self._lane.settle()
+                await self._lane.run(partial(self._connect, topic))
+
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         self._lane.require_open()
         if not messages:
             return
@@ -94,8 +107,47 @@ class KafkaProducer:
         self._closing.set()
         await self._lane.close(self._handle.drop)
 
+    def _client(self, config: dict[str, Any]) -> Client:
+        # An eager client connects to all brokers at once, and tells to which it is.
+        eager = {"enable.sparse.connections": False, "statistics.interval.ms": 100, "stats_cb": self._on_statistics}
+        self._up = frozenset()
+        return Client({**config, **self._codec, **(eager if self._eager else {})})
+
     def _make(self) -> None:
         self._handle.get()
+
+    def _connect(self, topic: str) -> None:
+        """Have a client that is connected to the topic's leaders and has its idempotent producer's id."""
+        about = About(what=f"get ready to send to topic {topic}", topic=topic, needs="write")
+        if not self._eager:
+            self._eager = True
+            self._handle.drop()
+        began = time.monotonic()
+        leaders: frozenset[int] | None = None
+        while leaders is None or not leaders <= self._up:
+            client = self._handle.get()
+            ear = self._handle.ear
+            waited = time.monotonic() - began
+            try:
+                if leaders is None:
+                    found = client.list_topics(topic, timeout=_SLICE_S).topics[topic]
+                    leaders = frozenset(part.leader for part in found.partitions.values())
+                    ear.answered()
+                client.poll(_SLICE_S / 10)
+            except KafkaException as error:
+                if error.args[0].fatal():
+                    raise self._handle.error(error, about) from error
+            if leaders is not None and waited > _READY_S:
+                return
+            ear.check()
+            if waited > FIRST_CONTACT_S or self._closing.is_set():
+                raise ear.explain(about, "_TIMED_OUT", f"not connected within {waited:.1f} s")
+
+    def _on_statistics(self, text: str) -> None:
+        found = json.loads(text)
+        if self._up or found.get("eos", {}).get("idemp_state") != "Assigned":
+            return
+        self._up = frozenset(one["nodeid"] for one in found["brokers"].values() if one["state"] == "UP")
 
     async def _send(self, topic: str, messages: Sequence[Message]) -> None:
         about = About(what=f"send to topic {topic}", topic=topic, needs="write")
@@ -206,4 +258,5 @@ def _check_sizes(topic: str, messages: Sequence[Message], sizes: Sequence[int]) 
 
 def _end(client: Client) -> None:
     client.purge()
-    client.flush(0)
+    with suppress(KafkaException):  # what it died of, if nobody has asked yet
+        client.flush(0)

@@ -52,13 +52,14 @@ def config_of(spec: TopicSpec) -> dict[str, str]:
     the producer keeps its cap, see `cap.py`. What lies in a `rolling` one, where services talk, is as it was sent: a
     client of others need not know lz4.
     """
+    rolling = spec.retention is Retention.ROLLING
     segment = min(SEGMENT_MOST_BYTES, max(SEGMENT_LEAST_BYTES, spec.max_bytes // _SEGMENTS))
     return {
         "cleanup.policy": "delete",
-        "compression.type": "producer" if spec.retention is Retention.ROLLING else "lz4",
+        "compression.type": "producer" if rolling else "lz4",
         "max.message.bytes": str(MESSAGE_BYTES + 4096),
         "message.timestamp.type": "CreateTime",
-        "retention.ms": "-1",
-        "retention.bytes": str(spec.max_bytes) if spec.retention is Retention.ROLLING else "-1",
+        "retention.ms": str(int(spec.max_age_s * 1000)) if rolling and spec.max_age_s is not None else "-1",
+        "retention.bytes": str(spec.max_bytes) if rolling else "-1",
         "segment.bytes": str(segment),
     }

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from itertools import repeat
 
 import msgspec
 
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.ports.bus import Message, Received
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.columns import Headers, MessageColumns, ReceivedColumns
 
 BATCH_MESSAGES = 1000
 BATCH_BYTES = 1024 * 1024
 
 _MESSAGE_OVERHEAD = 16  # lengths and the like, so that many tiny messages count for what they take
 
-_Headers = tuple[tuple[str, bytes], ...]
-_Columns = tuple[list[bytes | None], list[bytes], list[_Headers] | None]
+_Columns = tuple[list[bytes | None], list[bytes], list[Headers] | None]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Columns).decode
@@ -54,7 +53,7 @@ def pack(
     turn: the partition of the first message without a key; the following ones take turns.
     Raises PermanentError if a message is larger than `message_limit` bytes.
     """
-    sizes = [_size(message) for message in messages]
+    sizes = _sizes(messages)
     if sizes and max(sizes) > message_limit:
         at = next(i for i, size in enumerate(sizes) if size > message_limit)
         key = messages[at].key
@@ -77,16 +76,24 @@ def pack(
     return batches
 
 
-def unpack(topic: str, partition: int, batch: StoredBatch, first: int) -> list[Received]:
+def unpack(topic: str, partition: int, batch: StoredBatch, first: int) -> ReceivedColumns:
     """The messages of `batch` from offset `first` on. Raises msgspec.MsgspecError if the body is broken."""
     keys, values, headers = _decode(batch.body)
-    base = batch.last - batch.count + 1
-    time = batch.timestamp_ms
-    columns = (repeat(topic), repeat(partition), range(base, batch.last + 1), keys, values, repeat(time))
     if len(keys) != batch.count or len(values) != batch.count or (headers is not None and len(headers) != batch.count):
         raise ValueError("it does not hold as many messages as it says")
-    received = list(map(Received, *columns) if headers is None else map(Received, *columns, headers))
-    return received[first - base :] if first > base else received
+    base = batch.last - batch.count + 1
+    times = [batch.timestamp_ms] * batch.count
+    messages = ReceivedColumns(topic, partition, range(base, batch.last + 1), keys, values, times, headers)
+    return messages[first - base :] if first > base else messages
+
+
+def _sizes(messages: Sequence[Message]) -> list[int]:
+    if isinstance(messages, MessageColumns):
+        return [
+            len(value) + _MESSAGE_OVERHEAD + (0 if key is None else len(key))
+            for key, value in zip(messages.keys, messages.values, strict=True)
+        ]
+    return [_size(message) for message in messages]
 
 
 def _size(message: Message) -> int:
@@ -112,6 +119,8 @@ def _cut(partition: int, messages: Sequence[Message], sizes: Sequence[int], batc
 
 
 def _batch(partition: int, messages: Sequence[Message], size: int) -> Batch:
+    if isinstance(messages, MessageColumns):
+        return Batch(partition, len(messages), size, _encode((messages.keys, messages.values, None)))
     columns: _Columns = (
         [message.key for message in messages],
         [message.value for message in messages],

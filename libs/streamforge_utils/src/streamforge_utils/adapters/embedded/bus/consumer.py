@@ -56,6 +56,9 @@ class EmbeddedConsumer:
             raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
         await self._lane.run(partial(self._open, start, start_time_ms))
 
+    async def prepare(self) -> None:
+        """Nothing is left to do: `open` has done it."""
+
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         if max_messages < 1:
             raise InvalidInput("max_messages", f"max_messages is {max_messages}: it must be at least 1")
@@ -105,7 +108,7 @@ class EmbeddedConsumer:
         shared = any(reader.shared for reader in self._readers.values())
         return shared and self._clock.monotonic() >= self._next_liveness
 
-    async def _next(self, max_messages: int) -> list[Received]:
+    async def _next(self, max_messages: int) -> Sequence[Received]:
         if self._lane.closed:
             raise PermanentError("this consumer is closed")
         await self._lane.settle()  # a cancelled poll may have left a call running
@@ -116,11 +119,13 @@ class EmbeddedConsumer:
             await self._lane.run(partial(self._fetch, max_messages, check))
         return self._take(max_messages)
 
-    def _take(self, max_messages: int) -> list[Received]:
+    def _take(self, max_messages: int) -> Sequence[Received]:
         """What was fetched, a share from each partition; the order in which they are asked changes every time."""
         places = [place for reader in self._readers.values() for place in reader.places if place.waiting]
-        taken: list[Received] = []
         self._turn += 1
+        if len(places) == 1:
+            return places[0].take(max_messages)
+        taken: list[Received] = []
         for done in range(len(places)):
             share = -(-(max_messages - len(taken)) // (len(places) - done))
             taken += places[(self._turn + done) % len(places)].take(share)

@@ -48,6 +48,7 @@ class Log:
         self.path = path
         self.spec = spec
         self._connection = connection
+        self._synchronous = _synchronous(spec.retention)
         self._wal = Path(f"{path}-wal")
 
     @classmethod
@@ -124,13 +125,22 @@ class Log:
         with sqlite.translated(self.path, "delete"):
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def append(self, batches: Sequence[Batch], now_ms: int, floors: Callable[[], Mapping[int, int]]) -> int:
+    def append(
+        self,
+        batches: Sequence[Batch],
+        now_ms: int,
+        floors: Callable[[], Mapping[int, int]],
+        *,
+        fleeting: bool = False,
+    ) -> int:
         """Append as many of `batches` as the cap allows, in one transaction; returns how many.
 
+        fleeting: a loss of power may take them; what is appended after them without it is as safe as ever.
         floors: of a `consumed` topic, the offset of each partition below which every reader has committed.
         Raises PermanentError if the topic was deleted.
         """
         connection = self._connection
+        self._synchronize("NORMAL" if fleeting else _synchronous(self.spec.retention))
         with sqlite.transaction(connection, self.path):
             self.require()
             state = {row[0]: [row[1], row[2]] for row in connection.execute("SELECT * FROM partitions")}
@@ -157,6 +167,12 @@ class Log:
             )
         self._restrain()
         return len(rows)
+
+    def _synchronize(self, how: str) -> None:
+        if how != self._synchronous:
+            with sqlite.translated(self.path, "write to"):
+                self._connection.execute(f"PRAGMA synchronous = {how}")
+            self._synchronous = how
 
     def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
         # Many rows in one statement: after each the thread waits for the interpreter, which others use.

@@ -13,6 +13,7 @@ from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, TopicFull
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.ports.observing import Observer
 
 _FULL_PAUSE_S = 0.02
@@ -71,12 +72,16 @@ class EmbeddedProducer:
         self._locks: dict[str, asyncio.Lock] = {}
         self._turns: dict[str, int] = {}
 
-    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+    async def prepare(self, topic: str) -> None:
+        await self._lane.run(partial(self._topics.get, topic))
+
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         if not messages:
             return
-        messages = list(messages)
+        if not isinstance(messages, MessageColumns):
+            messages = list(messages)
         async with self._locks.setdefault(topic, asyncio.Lock()):
-            batches, done = await self._lane.run(partial(self._first, topic, messages))
+            batches, done = await self._lane.run(partial(self._first, topic, messages, fleeting))
             if done < len(batches):
                 await self._rest(topic, batches[done:])
         self._observer.count("bus_messages_sent", len(messages), topic=topic)
@@ -101,7 +106,7 @@ class EmbeddedProducer:
         finally:
             self._observer.waiting(None)
 
-    def _first(self, topic: str, messages: Sequence[Message]) -> tuple[list[Batch], int]:
+    def _first(self, topic: str, messages: Sequence[Message], fleeting: bool) -> tuple[list[Batch], int]:
         spec = self._topics.get(topic).log.spec
         turn = self._turns.get(topic, 0)
         batches = pack(
@@ -114,13 +119,16 @@ class EmbeddedProducer:
         )
         if spec.partitions > 1:
             self._turns[topic] = turn + sum(message.key is None for message in messages)
-        return batches, self._append(topic, batches)
+        return batches, self._append(topic, batches, fleeting)
 
-    def _append(self, topic: str, batches: Sequence[Batch]) -> int:
+    def _append(self, topic: str, batches: Sequence[Batch], fleeting: bool = False) -> int:
         held = self._topics.get(topic)
         spec = held.log.spec
         return held.log.append(
-            batches, self._clock.now_ms(), lambda: held.groups.slowest(spec.readers, spec.partitions)
+            batches,
+            self._clock.now_ms(),
+            lambda: held.groups.slowest(spec.readers, spec.partitions),
+            fleeting=fleeting,
         )
 
     def _too_long(self, topic: str) -> str:

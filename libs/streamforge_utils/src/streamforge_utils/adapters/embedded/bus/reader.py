@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -10,7 +10,8 @@ from streamforge_utils.adapters.embedded.bus.batch import unpack
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.groups import owner
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.ports.bus import Received, Start
+from streamforge_utils.ports.bus import Start
+from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.observing import Observer
 
 
@@ -21,32 +22,34 @@ class Place:
         self.partition = partition
         self.offset = offset
         self.behind = True
-        self._fetched: list[Received] = []
+        self._fetched: ReceivedColumns | None = None
         self._taken = 0
 
     @property
     def waiting(self) -> bool:
-        return self._taken < len(self._fetched)
+        return self._fetched is not None
 
-    def add(self, received: list[Received]) -> None:
-        self._fetched = received if not self.waiting else self._fetched[self._taken :] + received
-        self._taken = 0
-        self.offset = received[-1].offset + 1
+    def add(self, received: Sequence[ReceivedColumns]) -> None:
+        """What follows what was fetched before; at least one part."""
+        left = [] if self._fetched is None else [self._fetched[self._taken :]]
+        self._fetched, self._taken = ReceivedColumns.joined([*left, *received]), 0
+        self.offset = received[-1].offsets[-1] + 1
 
-    def take(self, limit: int) -> list[Received]:
-        if self._taken == 0 and limit >= len(self._fetched):
-            taken, self._fetched = self._fetched, []
-            return taken
-        taken = self._fetched[self._taken : self._taken + limit]
+    def take(self, limit: int) -> ReceivedColumns:
+        """At most `limit` messages of those that wait; there are some."""
+        fetched = self._fetched
+        if fetched is None:
+            raise RuntimeError("nothing was fetched")
+        taken = fetched if self._taken == 0 and limit >= len(fetched) else fetched[self._taken : self._taken + limit]
         self._taken += len(taken)
-        if not self.waiting:
-            self._fetched, self._taken = [], 0
+        if self._taken == len(fetched):
+            self._fetched, self._taken = None, 0
         return taken
 
     def seek(self, offset: int) -> None:
         self.offset = max(offset, 0)
         self.behind = True
-        self._fetched, self._taken = [], 0
+        self._fetched, self._taken = None, 0
 
 
 class TopicReader:
@@ -127,24 +130,26 @@ class TopicReader:
         """Read on in a partition, if there may be more of it; returns how many messages were found."""
         if not place.behind:
             return 0
-        found = 0
-        name = self._topic.name
+        name, offset = self._topic.name, place.offset
+        found: list[ReceivedColumns] = []
         batches = self._topic.log.read(place.partition, place.offset, max_messages, max_bytes)
         place.behind = bool(batches)  # the read after the last message finds out
         for batch in batches:
             try:
-                received = unpack(name, place.partition, batch, place.offset)
+                received = unpack(name, place.partition, batch, offset)
             except (msgspec.MsgspecError, ValueError) as error:
                 raise ConfigError(
                     f"{self._topic.log.path}: the batch that ends with offset {batch.last} of partition "
                     f"{place.partition} is broken ({error}); seek beyond it, or delete the topic {name}"
                 ) from error
-            skipped = received[0].offset - place.offset
+            skipped = received.offsets[0] - offset
             if skipped > 0:
                 self._observer.count("bus_messages_skipped", skipped, topic=name)
-            place.add(received)
-            found += len(received)
-        return found
+            offset = received.offsets[-1] + 1
+            found.append(received)
+        if found:
+            place.add(found)
+        return sum(map(len, found))
 
     def seek(self, partition: int, offset: int) -> None:
         """Continue at `offset`; of a partition that is another member's, nothing happens."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice, starmap
+from itertools import islice, starmap
+from operator import itemgetter, lt
 from typing import Final
 
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome
 
 PAGE_SIZE: Final = 16_384
@@ -34,6 +36,7 @@ _KEY = re.compile(f"[{re.escape(KEY_CHARACTERS.decode())}]{{1,{KEY_LIMIT}}}")
 _VERSION_LIMIT = 2**63
 _LOOKUP = 500
 _OPENING, _CLOSING = b"{}"
+_first_byte, _last_byte = itemgetter(0), itemgetter(-1)
 _BEYOND_KEYS = re.compile("[^\x00-\x7e].*", re.DOTALL)
 
 _STORED = Answer(Outcome.STORED)
@@ -68,7 +71,8 @@ def is_dropped(connection: sqlite3.Connection) -> bool:
 def upsert(connection: sqlite3.Connection, documents: Sequence[Document]) -> list[Answer]:
     """Store `documents` inside the transaction that is open; one answer each, in order."""
     # Columns, not rows: thousands of tuples alive at once would keep the garbage collector busy.
-    all_keys, versions, bodies = [d.key for d in documents], [d.version for d in documents], [d.body for d in documents]
+    columns = DocumentColumns.of(documents)
+    all_keys, versions, bodies = columns.keys, columns.versions, columns.bodies
     if _all_new(connection, all_keys, versions, bodies):
         _insert(connection, all_keys, versions, bodies)
         return [_STORED] * len(all_keys)
@@ -115,9 +119,13 @@ def _all_new(
     connection: sqlite3.Connection, all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]
 ) -> bool:
     """Whether every row is acceptable and none of its keys is there; a cheap test, so `False` proves nothing."""
-    if len(set(all_keys)) < len(all_keys) or not _plausible(all_keys, versions, bodies):
+    ascending = all(map(lt, all_keys, islice(all_keys, 1, None)))
+    if not ascending and len(set(all_keys)) < len(all_keys):
         return False
-    found = connection.execute(_ANY_WITHIN, (min(all_keys), max(all_keys))).fetchone()
+    if not _plausible(all_keys, versions, bodies):
+        return False
+    ends = (all_keys[0], all_keys[-1]) if ascending else (min(all_keys), max(all_keys))
+    found = connection.execute(_ANY_WITHIN, ends).fetchone()
     return not found[0]
 
 
@@ -128,9 +136,10 @@ def _plausible(all_keys: Sequence[str], versions: Sequence[int], bodies: Sequenc
     lengths, sizes = set(map(len, all_keys)), set(map(len, bodies))
     if min(lengths) < 1 or max(lengths) > KEY_LIMIT or min(sizes) < 2 or max(sizes) > BODY_LIMIT:
         return False
-    if min(versions) < 0 or max(versions) >= _VERSION_LIMIT:
+    times = set(versions)  # mostly few
+    if min(times) < 0 or max(times) >= _VERSION_LIMIT:
         return False
-    return {b[0] for b in bodies} == {_OPENING} and {b[-1] for b in bodies} == {_CLOSING}
+    return set(map(_first_byte, bodies)) == {_OPENING} and set(map(_last_byte, bodies)) == {_CLOSING}
 
 
 def _refusal(key: str, version: int, body: bytes) -> str | None:
@@ -208,10 +217,13 @@ def _write(
 def _insert(
     connection: sqlite3.Connection, all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]
 ) -> None:
-    rows = zip(all_keys, versions, bodies, strict=True)
-    for _ in range(len(all_keys) // _AT_ONCE):
-        connection.execute(_INSERT_MANY, list(chain.from_iterable(islice(rows, _AT_ONCE))))
-    connection.executemany(_INSERT, rows)
+    whole = len(all_keys) - len(all_keys) % _AT_ONCE
+    for first in range(0, whole, _AT_ONCE):
+        rows = slice(first, first + _AT_ONCE)
+        values: list[str | int | bytes] = [0] * (3 * _AT_ONCE)
+        values[0::3], values[1::3], values[2::3] = all_keys[rows], versions[rows], bodies[rows]
+        connection.execute(_INSERT_MANY, values)
+    connection.executemany(_INSERT, zip(all_keys[whole:], versions[whole:], bodies[whole:], strict=True))
 
 
 def _many(connection: sqlite3.Connection, sql: str, rows: Iterable[tuple[object, ...]]) -> None:

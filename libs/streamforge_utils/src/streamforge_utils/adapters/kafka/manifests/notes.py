@@ -50,8 +50,8 @@ class NotesTopic:
                         (ours.discard if message.value() is None else ours.add)(key)
                     elif error.code() == KafkaError._PARTITION_EOF:
                         return frozenset(ours)
-                    else:
-                        raise self._reading.error_of(error, about)
+                    elif error.name() != "GROUP_AUTHORIZATION_FAILED":  # it uses none
+                        raise self._reading.error_of(error, about) from KafkaException(error)
                 self._reading.ear.check()
         except KafkaException as error:
             raise self._reading.error(error, about) from error

@@ -16,6 +16,9 @@ Notes = frozenset[str]
 """The keys (`key_of`) of what is ours."""
 
 
+_RULE = "rule/"
+
+
 class ActualTopic(msgspec.Struct, frozen=True):
     """A topic as it is. config: every value in force; own: those set for this topic alone."""
 
@@ -26,11 +29,16 @@ class ActualTopic(msgspec.Struct, frozen=True):
 
 
 class Actual(msgspec.Struct, frozen=True):
-    """What the brokers have of what the manifests name. passwords: of users that exist, whether ours is theirs."""
+    """What the brokers have of what the manifests name.
+
+    passwords: of users that exist, whether ours is theirs; None: we have none. unnamed: keys of what is there and
+    noted as ours, but named by no manifest.
+    """
 
     topics: dict[str, ActualTopic] = {}
-    passwords: dict[str, bool] = {}
+    passwords: dict[str, bool | None] = {}
     rules: frozenset[Rule] = frozenset()
+    unnamed: Notes = frozenset()
 
 
 class TopicStep(msgspec.Struct, frozen=True):
@@ -43,9 +51,10 @@ class TopicStep(msgspec.Struct, frozen=True):
 
 
 class UserStep(msgspec.Struct, frozen=True):
-    """Give the user the password of the secrets' folder."""
+    """Give the user the password of the secrets' folder. fresh: after another was made and put there."""
 
     user: WantedUser
+    fresh: bool = False
 
 
 class RulesStep(msgspec.Struct, frozen=True):
@@ -76,13 +85,53 @@ def key_of(thing: WantedTopic | WantedUser | Rule) -> str:
             return "/".join(("rule", *parts, thing.name))
 
 
-def plan(wanted: Wanted, actual: Actual, ours: Notes, *, adopt: bool = False) -> Sequence[Step]:
-    """The steps, topics before users before their rules."""
+def unnamed(wanted: Wanted, ours: Notes) -> Notes:
+    """What is noted as ours, but named by no manifest; not the rules of users that one names."""
+    named = {key_of(topic) for topic in wanted.topics} | {key_of(user) for user in wanted.users}
+    users = {user.name for user in wanted.users}
+    return frozenset(key for key in ours - named if not (key.startswith(_RULE) and user_of(key) in users))
+
+
+def user_of(key: str) -> str:
+    """Whose user or rule a noted key is."""
+    return key.split("/", 2)[1]
+
+
+def plan(
+    wanted: Wanted, actual: Actual, ours: Notes, *, adopt: bool = False, rotate: frozenset[str] = frozenset()
+) -> Sequence[Step]:
+    """The steps, topics before users before their rules, and what no manifest names any more last.
+
+    rotate: users that get another password.
+    """
     steps = [_topic(topic, actual.topics.get(topic.name), ours, adopt) for topic in wanted.topics]
     for user in wanted.users:
-        step = _user(user, actual, ours, adopt)
+        step = _user(user, actual, ours, adopt, fresh=user.name in rotate)
         steps += [step, *_rules(user, actual, ours, adopt, foreign=step.change.action is Action.FOREIGN)]
-    return steps
+    return [*steps, *_left(unnamed(wanted, ours), actual.unnamed)]
+
+
+def _left(keys: Notes, there: Notes) -> Iterable[Step]:
+    for kind in ("topic", "user"):
+        names = {
+            user_of(key) for key in keys if key.startswith(f"{kind}/") or (kind == "user" and key.startswith(_RULE))
+        }
+        for name in sorted(names):
+            mine = {key for key in keys if key == f"{kind}/{name}"}
+            if kind == "user":
+                mine |= {key for key in keys if key.startswith(f"{_RULE}{name}/")}
+            rules = sum(key.startswith(_RULE) for key in mine & there)
+            if mine & there:
+                details = ["no manifest names it any more; remove it with Kafka's tools if nobody needs it"]
+                if rules:
+                    details.append(f"it keeps the {rules} rights that it was given here")
+                yield Step(Change(kind=kind, name=name, action=Action.LEFT, details=tuple(details)))
+            if gone := mine - there:
+                detail = (
+                    "it is gone, and no manifest names it" if not mine & there else f"{len(gone)} parts of it are gone"
+                )
+                change = Change(kind=kind, name=name, action=Action.FORGET, details=(detail,))
+                yield Step(change, forgets=tuple(sorted(gone)))
 
 
 def _topic(topic: WantedTopic, actual: ActualTopic | None, ours: Notes, adopt: bool) -> Step:
@@ -123,21 +172,26 @@ def _topic(topic: WantedTopic, actual: ActualTopic | None, ours: Notes, adopt: b
     return Step(change(Action.UNCHANGED)) if mine else Step(change(Action.ADOPT), notes=(key,))
 
 
-def _user(user: WantedUser, actual: Actual, ours: Notes, adopt: bool) -> Step:
+def _user(user: WantedUser, actual: Actual, ours: Notes, adopt: bool, *, fresh: bool) -> Step:
     key = key_of(user)
 
     def change(action: Action, *details: str, as_wanted: bool = True) -> Change:
         return Change(kind="user", name=user.name, action=action, details=details, as_wanted=as_wanted)
 
     if user.name not in actual.passwords:
-        return Step(change(Action.CREATE), UserStep(user), notes=(key,))
+        return Step(change(Action.CREATE), UserStep(user, fresh), notes=(key,))
     mine, known = key in ours, actual.passwords[user.name]
     if not mine and not adopt:
         # Whoever made it knows its password, unless the manifest says which one it must be.
         wrong = user.given and not known
+        if fresh:
+            return Step(change(Action.FOREIGN, "it is not given another password", as_wanted=False))
         return Step(change(Action.FOREIGN, *(["it has another password"] if wrong else []), as_wanted=not wrong))
-    if not known:
-        return Step(change(Action.CHANGE, "another password"), UserStep(user), notes=() if mine else (key,))
+    if mine and known is None and not fresh:
+        # A folder without its password is more likely the wrong folder than the wish to have it changed.
+        return Step(change(Action.UNCHANGED))
+    if fresh or not known:
+        return Step(change(Action.CHANGE, "another password"), UserStep(user, fresh), notes=() if mine else (key,))
     return Step(change(Action.UNCHANGED)) if mine else Step(change(Action.ADOPT), notes=(key,))
 
 

@@ -64,16 +64,23 @@ class SecretsFolder:
             )
         return self._make(user)
 
+    def renew(self, user: WantedUser) -> Password:
+        """Another password in place of the one that is there, if one is. Raises ConfigError."""
+        return self._make(user)
+
     def _make(self, user: WantedUser) -> Password:
         path = self.path(user)
         text = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+        new = path.with_name(f".{path.name}.new")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            new.unlink(missing_ok=True)
+            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(file, "w", encoding="utf-8") as stream:
                 stream.write(text)
                 stream.flush()
                 os.fsync(file)
+            new.replace(path)
         except OSError as error:
             raise ConfigError(f"--secrets: the password file {path} cannot be written ({error.strerror})") from error
         return Password(text)

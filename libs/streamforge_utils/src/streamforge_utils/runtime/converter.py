@@ -1,0 +1,101 @@
+"""A sink's thread for converting records, which takes a process to help while there is much to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from streamforge_utils.runtime.conversionprocess import ANSWER_LIMIT_S, ConversionProcess
+from streamforge_utils.runtime.converting import Conversion, Converted, convert
+from streamforge_utils.runtime.logs import Log
+
+IDLE_S = 1.0
+"""A process that was not asked for so long is ended: it takes memory."""
+
+
+class Converter:
+    """Converts batches in the order in which they were given, never in the event loop's thread.
+
+    Converting and storing take about as long, and share the interpreter's lock: once `hurry` was called, a process of
+    its own converts. Where it cannot be started, ends or hangs, the thread goes on alone.
+    asked: how many batches the process has converted.
+    """
+
+    def __init__(self, conversion: Conversion, log: Log, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
+        self._conversion = conversion
+        self._answer_limit_s = answer_limit_s
+        self._log = log
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
+        self._process: ConversionProcess | None = None
+        self.asked = 0
+        self._hurry = False
+        self._closed = False
+        self._waiting = 0
+        self._used_at = 0.0
+
+    @property
+    def process(self) -> int | None:
+        """The id of the process that helps, if there is one."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def hurry(self) -> None:
+        """What is to be converted has to wait for what was: a process is worth its start."""
+        self._hurry = True
+
+    def convert(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> asyncio.Future[Converted]:
+        """What `converting.convert` gives, later."""
+        self._waiting += 1
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._convert, keys, values)
+        future.add_done_callback(self._converted)
+        return future
+
+    def rest(self) -> None:
+        """End the process if it has nothing to do; to be called now and then."""
+        if self._process is not None and not self._waiting and time.monotonic() - self._used_at > IDLE_S:
+            self._hurry = False
+            self._thread.submit(self._end)
+
+    def close(self) -> None:
+        """End the process, and the thread once it has done what it is at."""
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+        self._thread.submit(self._end)
+        self._thread.shutdown(wait=False)
+
+    def _converted(self, _: object) -> None:
+        self._waiting -= 1
+        self._used_at = time.monotonic()
+
+    # What follows runs in the thread.
+
+    def _convert(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Converted:
+        try:
+            if self._hurry and self._process is None and not self._closed:
+                self._process = ConversionProcess(self._conversion, answer_limit_s=self._answer_limit_s)
+                self._log.debug("a process helps to convert", pid=self._process.pid)
+            if self._process is not None and self._process.ready():
+                converted = self._process.convert(keys, values)
+                if converted is not None:
+                    self.asked += 1
+                    return converted
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
+            self._give_up(error)
+        return convert(self._conversion, keys, values)
+
+    def _give_up(self, error: Exception) -> None:
+        self._hurry = False
+        self._end()
+        if not self._closed:
+            self._log.warning("the process that converts is of no use; going on without", error=repr(error))
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None

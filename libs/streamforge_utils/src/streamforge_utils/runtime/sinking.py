@@ -1,0 +1,83 @@
+"""What every sink does: store the records of its input, batch after batch, and commit what the store has answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+import msgspec
+
+from streamforge_utils.ports.bus import Received
+from streamforge_utils.ports.columns import DocumentColumns, keys_of, values_of
+from streamforge_utils.ports.store import Outcome, count_outcomes
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.converter import Converter
+from streamforge_utils.runtime.converting import Conversion, Converted
+
+BATCHES_AT_ONCE = 4
+"""Batches that are converted or stored, or wait for it; one more is read and waits for its place."""
+COMMIT_EVERY_S = 0.1
+"""A commit is flushed to the disk, which the documents want too: one for several batches."""
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+
+async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: float) -> None:
+    """Store all of the input and commit it, in the topic's order; what cannot be stored becomes a dead letter.
+
+    While a batch is stored, those behind it are read and converted, a few at most.
+    store_patience_s: how long a store that does not answer is asked again before RetryableError is raised.
+    """
+    storing, room, ended = asyncio.Lock(), asyncio.Semaphore(BATCHES_AT_ONCE), asyncio.Event()
+    converter = Converter(conversion, ctx.log)
+
+    async def keep(received: Sequence[Received]) -> None:
+        converting = converter.convert(keys_of(received), values_of(received))
+        async with storing:
+            refused = await store(ctx, received, await converting, store_patience_s)
+            await ctx.dead_letters.send_all(refused)
+            ctx.input.kept(received)
+            if refused:  # at once: who reads them again makes each a dead letter again
+                await ctx.input.commit()
+        room.release()
+
+    async def commit() -> None:
+        while not ended.is_set():
+            await ctx.input.commit()
+            converter.rest()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(COMMIT_EVERY_S):
+                    await ended.wait()
+
+    try:
+        async with asyncio.TaskGroup() as always:
+            always.create_task(commit(), name="commit")
+            async with asyncio.TaskGroup() as tasks:
+                async for received in ctx.input:
+                    if room.locked():
+                        converter.hurry()
+                    await room.acquire()
+                    tasks.create_task(keep(received), name="keep")
+            ended.set()
+    finally:
+        converter.close()
+    await ctx.input.commit()
+
+
+async def store(
+    ctx: Context[P], received: Sequence[Received], converted: Converted, patience_s: float
+) -> list[tuple[Received, str]]:
+    """Bring the documents to the store; returns what neither it nor the conversion would take, each with its reason."""
+    refused = converted.refused
+    documents = DocumentColumns(converted.keys, converted.versions, converted.bodies)
+    if documents:
+        answers = await ctx.retry("store", lambda: ctx.store.upsert(ctx.collection, documents), patience_s=patience_s)
+        if Outcome.REFUSED in count_outcomes(answers):
+            refused = refused + [
+                (at, answer.reason)
+                for at, answer in zip(converted.good(len(received)), answers, strict=True)
+                if answer.outcome is Outcome.REFUSED
+            ]
+    return [(received[at], reason) for at, reason in refused]

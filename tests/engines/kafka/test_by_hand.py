@@ -1,0 +1,106 @@
+"""What a person does by hand: `make kafka SECURED=1`, then `streamforge up` and `load` on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Timer
+
+import pytest
+
+from tests.places import ROOT
+
+LIMIT_S = 120.0
+VARIABLES = {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_USER", "KAFKA_PASSWORD", "KAFKA_CA_PATH"}
+
+pytestmark = pytest.mark.timeout(480)
+
+
+class Program:
+    """A process whose first line is waited for, and that Ctrl-C ends."""
+
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments],
+                env=environment,
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def line(self) -> str:
+        """Its first line."""
+        assert self.process.stdout is not None
+        timer = Timer(LIMIT_S, self.process.kill)
+        timer.start()
+        try:
+            found = self.process.stdout.readline()
+        finally:
+            timer.cancel()
+        assert found, self._log.read_text()
+        return found.strip()
+
+    def interrupt(self) -> int:
+        """Ctrl-C; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(LIMIT_S)
+        assert "Traceback" not in self._log.read_text()
+        return code
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+def sourced(command: str) -> dict[str, str]:
+    """The variables that a shell has after `command`, and no others of Kafka's."""
+    told = subprocess.run(["bash", "-c", f"{command}; env -0"], env={}, capture_output=True, text=True, check=True)
+    pairs = (entry.partition("=") for entry in told.stdout.split("\0") if entry)
+    return {name: value for name, _, value in pairs if name.startswith("KAFKA_")}
+
+
+def test_a_broker_for_a_person_is_one_that_up_and_load_work_on(tmp_path: Path) -> None:
+    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "QUEUE_"))}
+    broker = Program(["-m", "tests.engines.kafka", "--secured"], clean, tmp_path / "broker.log")
+    programs = [broker]
+    try:
+        command = broker.line()
+        words = shlex.split(command)
+        assert words[0] == "source"
+        file = Path(words[1])
+        assert file.stat().st_mode & 0o077 == 0
+        kafka = sourced(command)
+        assert set(kafka) == VARIABLES
+
+        data, free = str(tmp_path / "data"), {"STREAMFORGE_METRICS_PORT": "0"}
+        options = ["-m", "streamforge.cli", "up", "--data", data, "--exchange", "test", "--port", "0", "--json"]
+        up = Program(options, clean | kafka | free, tmp_path / "up.log")
+        programs.append(up)
+        assert json.loads(up.line())["data"] == data
+        load = ["load", "BTCUSDT", "api_candles_1m", "2024-08-01T00:00Z:2024-08-01T01:00Z", "--data", data, "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "streamforge.cli", *load], env=clean, capture_output=True, text=True, timeout=LIMIT_S
+        )
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert (found["status"], found["records_stored"]) == ("finished", 60)
+        assert not (tmp_path / "data" / "bus").exists(), "the records went through the broker"
+        assert up.interrupt() == 0
+        assert broker.interrupt() == 0
+        assert not file.exists()
+        logs = [path.read_text(errors="replace") for path in (tmp_path / "broker.log", tmp_path / "up.log")]
+        assert not any(kafka["KAFKA_PASSWORD"] in text for text in [*logs, done.stdout, done.stderr, command])
+    finally:
+        for program in reversed(programs):
+            program.close()

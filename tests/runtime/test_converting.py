@@ -1,0 +1,288 @@
+"""Converting many records at once gives what converting each alone gives, in this process and in another."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streamforge_utils.model.candles import encode_candle, stored_document, stored_documents
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.runtime.conversionprocess import ConversionProcess
+from streamforge_utils.runtime.converter import IDLE_S, Converter
+from streamforge_utils.runtime.converting import PART_RECORDS, Conversion, Converted, convert
+from streamforge_utils.runtime.logs import make_log
+from tests.doubles.candles import candle
+
+CONVERSION = Conversion(one=stored_document, many=stored_documents)
+START, MINUTE = 1_722_470_400_000, 60_000
+LIMIT_S = 20.0
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+"""However busy the machine is."""
+
+Record = tuple[bytes | None, bytes]
+
+
+def good(number: int, **changes: str) -> Record:
+    made = msgspec.structs.replace(candle(START + number * MINUTE, version=number), **changes)
+    return made.key.encode(), encode_candle(made)
+
+
+def each(records: Sequence[Record]) -> Converted:
+    """What becomes of every record alone."""
+    converted = Converted([], [], [], [])
+    for at, (key, value) in enumerate(records):
+        try:
+            document = stored_document(key, value)
+        except PermanentError as error:
+            converted.refused.append((at, str(error)))
+        else:
+            converted.add(Converted([document[0]], [document[1]], [document[2]], []), at)
+    return converted
+
+
+def columns(records: Sequence[Record]) -> tuple[list[bytes | None], list[bytes]]:
+    return [key for key, _ in records], [value for _, value in records]
+
+
+numbers = st.one_of(
+    st.decimals(0, 10**12, places=8, allow_nan=False).map(lambda number: f"{number:f}"),
+    st.floats(0, allow_nan=False, allow_infinity=False).map(repr),
+    st.sampled_from(
+        ["0", "0.00000000", "0.1", "1e-8", "123456789012345678901234567890.5", "9007199254740993", "5e-324"]
+    ),
+)
+BAD = st.sampled_from(
+    [
+        (b"k", b"no json"),
+        (None, b""),
+        good(1, close="nan"),
+        good(2, open="-1"),
+        (b"BTCUSDT_1m_1", good(3)[1]),
+        (None, good(4)[1]),
+        (b"a\nb", good(5)[1]),
+        good(6, symbol="ETHUSDT"),
+        good(7, interval="7m"),
+        good(8, key="BTCUSDT_1m_1"),
+    ]
+)
+records_ = st.lists(st.one_of(st.builds(lambda n, t: good(n, high=t, volume=t), st.integers(0, 9), numbers), BAD))
+
+
+@PATIENT
+@given(records_)
+def test_many_at_once_become_what_each_alone_becomes(records: list[Record]) -> None:
+    assert convert(CONVERSION, *columns(records)) == each(records)
+
+
+@PATIENT
+@given(st.lists(st.tuples(st.integers(0, 10**6), numbers, numbers), min_size=1, max_size=20))
+def test_the_fast_way_gives_the_same_bytes(found: list[tuple[int, str, str]]) -> None:
+    records = [good(number, low=low, quote_asset_volume=volume) for number, low, volume in found]
+    made = stored_documents(*columns(records))
+    assert made is not None
+    assert list(zip(*made, strict=True)) == [stored_document(*record) for record in records]
+
+
+def test_one_bad_record_among_many_is_found_where_it_is() -> None:
+    records = [good(number) for number in range(2 * PART_RECORDS + 7)]
+    records[PART_RECORDS + 3] = (b"k", b"bad")
+    converted = convert(CONVERSION, *columns(records))
+    assert [at for at, _ in converted.refused] == [PART_RECORDS + 3]
+    assert converted == each(records)
+    at = converted.good(len(records))
+    assert list(at) == [n for n in range(len(records)) if n != PART_RECORDS + 3]
+    assert [converted.keys[n].encode() for n in range(len(at))] == [records[n][0] for n in at]
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[ConversionProcess]:
+    process = ConversionProcess(CONVERSION)
+    until(process.ready)
+    yield process
+    process.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.002)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    # Nobody may have taken its zombie away: its parent was killed, and who inherits it may take a while.
+    if sys.platform != "linux":
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@PATIENT
+@given(records=records_)
+def test_another_process_gives_the_same(process: ConversionProcess, records: list[Record]) -> None:
+    assert process.convert(*columns(records)) == each(records)
+
+
+def test_another_process_takes_batches_of_any_length(process: ConversionProcess) -> None:
+    for count in (0, 1, PART_RECORDS, PART_RECORDS + 1, 5000):
+        records = [good(number) for number in range(count)]
+        assert process.convert(*columns(records)) == each(records)
+
+
+def test_what_is_too_large_for_the_line_is_left_to_the_sink(process: ConversionProcess) -> None:
+    assert process.convert([b"k"], [b" " * 20_000_000]) is None
+    assert process.convert(*columns([good(1)])) == each([good(1)])
+
+
+def test_a_process_that_was_killed_is_noticed() -> None:
+    process = ConversionProcess(CONVERSION)
+    until(process.ready)
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(ConnectionError):
+        process.convert(*columns([good(1)]))
+    process.close()
+    assert is_gone(process.pid)
+
+
+def test_a_process_that_cannot_begin_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("module_of_this_process_alone")
+    exec("def many(keys, values): ...", module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    process = ConversionProcess(Conversion(one=stored_document, many=module.many))
+    with pytest.raises(ConnectionError):
+        until(process.ready)
+    process.close()
+
+
+def test_a_function_without_a_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be imported"):
+        ConversionProcess(Conversion(one=stored_document, many=lambda keys, values: None))
+
+
+def test_a_process_ends_with_its_sink_however_that_one_ends() -> None:
+    script = """
+        import sys, time
+        from streamforge_utils.model.candles import stored_document, stored_documents
+        from streamforge_utils.runtime.conversionprocess import ConversionProcess
+        from streamforge_utils.runtime.converting import Conversion
+        process = ConversionProcess(Conversion(stored_document, stored_documents))
+        while not process.ready():
+            time.sleep(0.002)
+        print(process.pid, flush=True)
+        time.sleep(60)
+    """
+    sink = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
+    with sink:
+        assert sink.stdout is not None
+        pid = int(sink.stdout.readline())
+        for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to both
+            os.kill(pid, number)
+        assert not is_gone(pid)
+        sink.kill()
+    until(lambda: is_gone(pid))
+
+
+def test_secrets_of_the_sink_are_not_in_the_process_s_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux shows the environment of a process")
+    monkeypatch.setenv("KAFKA_PASSWORD", "very-secret")
+    process = ConversionProcess(CONVERSION)
+    until(process.ready)
+    assert b"very-secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
+    process.close()
+
+
+class Helped:
+    """A converter whose process is ready."""
+
+    def __init__(self, answer_limit_s: float = LIMIT_S) -> None:
+        self.logs = StringIO()
+        self.converter = Converter(CONVERSION, make_log(form="json", stream=self.logs), answer_limit_s=answer_limit_s)
+        self.pid = 0
+
+    async def begin(self) -> None:
+        self.converter.hurry()
+        give_up = time.monotonic() + LIMIT_S
+        while self.converter.asked == 0:
+            assert await self.converter.convert(*columns([good(1)])) == each([good(1)])
+            assert time.monotonic() < give_up
+        self.pid = self.converter.process or 0
+
+
+async def test_without_hurry_there_is_no_process() -> None:
+    helped = Helped()
+    assert await helped.converter.convert(*columns([good(1)])) == each([good(1)])
+    assert helped.converter.process is None
+    helped.converter.close()
+
+
+async def test_a_process_helps_and_is_ended_with_the_converter() -> None:
+    helped = Helped()
+    await helped.begin()
+    helped.converter.close()
+    until(lambda: is_gone(helped.pid))
+    assert helped.logs.getvalue() == ""
+
+
+@pytest.mark.parametrize(("number", "answer_limit_s"), [(signal.SIGKILL, LIMIT_S), (signal.SIGSTOP, 0.2)])
+async def test_the_converter_goes_on_without_a_process_that_died_or_hangs(number: int, answer_limit_s: float) -> None:
+    helped = Helped(answer_limit_s)
+    await helped.begin()
+    os.kill(helped.pid, number)
+    batches = [[good(batch * 10 + n) for n in range(10)] for batch in range(5)]
+    answers = [helped.converter.convert(*columns(batch)) for batch in batches]
+    assert [await answer for answer in answers] == [each(batch) for batch in batches]
+    assert helped.converter.process is None
+    assert "of no use" in helped.logs.getvalue()
+    until(lambda: is_gone(helped.pid))
+    helped.converter.close()
+
+
+async def test_a_hanging_process_does_not_keep_the_converter_from_closing() -> None:
+    helped = Helped()
+    await helped.begin()
+    os.kill(helped.pid, signal.SIGSTOP)
+    answer = helped.converter.convert(*columns([good(1)]))
+    helped.converter.close()
+    assert await answer == each([good(1)])
+    until(lambda: is_gone(helped.pid))
+
+
+async def test_a_process_without_work_is_ended_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    helped = Helped()
+    await helped.begin()
+    now = time.monotonic()
+    helped.converter.rest()
+    assert await helped.converter.convert(*columns([good(1)])) == each([good(1)])
+    assert helped.converter.process == helped.pid
+    monkeypatch.setattr("streamforge_utils.runtime.converter.time.monotonic", lambda: now + LIMIT_S + IDLE_S)
+    helped.converter.rest()
+    until(lambda: helped.converter.process is None)
+    monkeypatch.undo()
+    asked = helped.converter.asked
+    helped.converter.hurry()
+    give_up = time.monotonic() + LIMIT_S
+    while helped.converter.asked == asked:
+        assert await helped.converter.convert(*columns([good(2)])) == each([good(2)])
+        assert time.monotonic() < give_up
+    assert helped.converter.process not in (None, helped.pid)
+    helped.converter.close()

@@ -47,7 +47,7 @@ def sentence(ran: Ran, code: int) -> str:
             ["load", "BTCUSDT", TYPE, "2024", "--exchange", "kraken"],
             "exchange 'kraken' is not known: write binance, test",
         ),
-        (["load", "BTCUSDT", TYPE, "2024", "--launcher", "docker"], "invalid value for '--launcher'"),
+        (["load", "BTCUSDT", TYPE, "2024", "--launcher", "docker"], "'docker' is no value for '--launcher'"),
         (["queues", "--status", "done"], "status 'done' is not known: choose from pending, running"),
         (["queues", "--limit", "0"], "'0' is no value for '--limit': Input should be greater than"),
         (["coverage", "BTCUSDT"], "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),

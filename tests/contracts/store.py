@@ -26,7 +26,12 @@ Factory = tuple[str, str]
 
 STORED, UNCHANGED, STALE, REFUSED = Outcome.STORED, Outcome.UNCHANGED, Outcome.STALE, Outcome.REFUSED
 
-PROPERTY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROPERTY = settings(
+    max_examples=30,
+    deadline=None,
+    # One suite for several stores: each class that inherits it is an executor of its own.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
 
 
 def outcomes(answers: Sequence[Answer]) -> list[Outcome]:

@@ -38,7 +38,6 @@ _LAUNCHER_S = 5.0
 """How long the launcher is waited for at the start."""
 
 _log = structlog.get_logger(__name__)
-"""Cap of the topics of commands and events; the manager keeps the history of a workflow elsewhere."""
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):

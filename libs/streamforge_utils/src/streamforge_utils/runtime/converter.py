@@ -47,7 +47,9 @@ class Converter:
 
     def hurry(self) -> None:
         """What is to be converted has to wait for what was: a process is worth its start."""
-        self._hurry = True
+        if not self._hurry:
+            self._hurry = True
+            self._thread.submit(self._start)  # at once: the next batch may be long in coming
 
     def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
         """What `converting.convert` gives, later."""
@@ -79,9 +81,6 @@ class Converter:
 
     def _convert(self, records: Sequence[Received]) -> Converted:
         try:
-            if self._hurry and self._process is None and not self._closed:
-                self._process = ConversionProcess(self._conversion, answer_limit_s=self._answer_limit_s)
-                self._log.debug("a process helps to convert", pid=self._process.pid)
             if self._process is not None and self._process.ready():
                 converted = self._process.convert(records)
                 if converted is not None:
@@ -90,6 +89,14 @@ class Converter:
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self._give_up(error)
         return convert(self._conversion, keys_of(records), values_of(records))
+
+    def _start(self) -> None:
+        try:
+            if self._process is None and not self._closed:
+                self._process = ConversionProcess(self._conversion, answer_limit_s=self._answer_limit_s)
+                self._log.debug("a process helps to convert", pid=self._process.pid)
+        except (OSError, ValueError) as error:
+            self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
         self._hurry = False

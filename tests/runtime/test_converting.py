@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.candles import encode_candle, stored_document, stored_documents
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import ConfigError, PermanentError
+from streamforge_utils.ports.columns import ReceivedColumns
+from streamforge_utils.ports.packed import cut, encode_columns, pack_of
 from streamforge_utils.runtime.conversionprocess import ConversionProcess
 from streamforge_utils.runtime.converter import IDLE_S, Converter
 from streamforge_utils.runtime.converting import PART_RECORDS, Conversion, Converted, convert
@@ -55,6 +57,19 @@ def each(records: Sequence[Record]) -> Converted:
 
 def columns(records: Sequence[Record]) -> tuple[list[bytes | None], list[bytes]]:
     return [key for key, _ in records], [value for _, value in records]
+
+
+def received(records: Sequence[Record]) -> ReceivedColumns:
+    return ReceivedColumns("t", 0, range(len(records)), *columns(records), [0] * len(records))
+
+
+def packed(records: Sequence[Record], before: int = 0, after: int = 0) -> ReceivedColumns:
+    """Encoded, with others before and after them that are not meant."""
+    body = encode_columns(*columns([*[(b"k", b"other")] * before, *records, *[(b"k", b"other")] * after]))
+    pack = pack_of(body, before + len(records) + after, "log: the batch", "seek")
+    assert pack is not None
+    packs = cut([pack], before, before + len(records))
+    return ReceivedColumns.packed("t", 0, range(len(records)), [0] * len(records), packs)
 
 
 numbers = st.one_of(
@@ -139,18 +154,49 @@ def is_gone(pid: int) -> bool:
 @PATIENT
 @given(records=records_)
 def test_another_process_gives_the_same(process: ConversionProcess, records: list[Record]) -> None:
-    assert process.convert(*columns(records)) == each(records)
+    assert process.convert(received(records)) == each(records)
+
+
+@PATIENT
+@given(parts=st.lists(st.tuples(records_, st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=3))
+def test_another_process_reads_what_lies_encoded(
+    process: ConversionProcess, parts: list[tuple[list[Record], int, int]]
+) -> None:
+    given = [packed(records, before, after) for records, before, after in parts if records]
+    if given:
+        wanted = [record for records, _, _ in parts for record in records]
+        assert process.convert(ReceivedColumns.joined(given)) == each(wanted)
+
+
+def test_an_encoded_batch_longer_than_a_part_is_converted_in_order(process: ConversionProcess) -> None:
+    records = [good(number) for number in range(2 * PART_RECORDS + 7)]
+    records[PART_RECORDS + 3] = (b"k", b"bad")
+    found = ReceivedColumns.joined([packed(records, before=3), packed(records[:9], after=PART_RECORDS)])
+    assert process.convert(found) == each([*records, *records[:9]])
+
+
+def test_what_cannot_be_read_is_left_to_the_sink(process: ConversionProcess) -> None:
+    assert process.convert(broken()) is None
+    assert process.convert(received([good(1)])) == each([good(1)])
+
+
+def broken() -> ReceivedColumns:
+    """It holds as many messages as it says, but one value is a text."""
+    body = encode_columns([b"k", b"k"], [b"a", b"b"]).replace(b"\xc4\x01b", b"\xd9\x01b")
+    pack = pack_of(body, 2, "log: the batch", "seek beyond it")
+    assert pack is not None
+    return ReceivedColumns.packed("t", 0, range(2), [0, 0], [pack])
 
 
 def test_another_process_takes_batches_of_any_length(process: ConversionProcess) -> None:
     for count in (0, 1, PART_RECORDS, PART_RECORDS + 1, 5000):
         records = [good(number) for number in range(count)]
-        assert process.convert(*columns(records)) == each(records)
+        assert process.convert(received(records)) == each(records)
 
 
 def test_what_is_too_large_for_the_line_is_left_to_the_sink(process: ConversionProcess) -> None:
-    assert process.convert([b"k"], [b" " * 20_000_000]) is None
-    assert process.convert(*columns([good(1)])) == each([good(1)])
+    assert process.convert(received([(b"k", b" " * 20_000_000)])) is None
+    assert process.convert(received([good(1)])) == each([good(1)])
 
 
 def test_a_process_that_was_killed_is_noticed() -> None:
@@ -158,7 +204,7 @@ def test_a_process_that_was_killed_is_noticed() -> None:
     until(process.ready)
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(ConnectionError):
-        process.convert(*columns([good(1)]))
+        process.convert(received([good(1)]))
     process.close()
     assert is_gone(process.pid)
 
@@ -223,15 +269,26 @@ class Helped:
         self.converter.hurry()
         give_up = time.monotonic() + LIMIT_S
         while self.converter.asked == 0:
-            assert await self.converter.convert(*columns([good(1)])) == each([good(1)])
+            assert await self.converter.convert(received([good(1)])) == each([good(1)])
             assert time.monotonic() < give_up
         self.pid = self.converter.process or 0
 
 
 async def test_without_hurry_there_is_no_process() -> None:
     helped = Helped()
-    assert await helped.converter.convert(*columns([good(1)])) == each([good(1)])
+    assert await helped.converter.convert(received([good(1)])) == each([good(1)])
     assert helped.converter.process is None
+    helped.converter.close()
+
+
+async def test_a_batch_that_cannot_be_read_is_named() -> None:
+    helped = Helped()
+    with pytest.raises(ConfigError, match=r"log: the batch is broken.*seek beyond it"):
+        await helped.converter.convert(broken())
+    await helped.begin()
+    with pytest.raises(ConfigError, match=r"log: the batch is broken.*seek beyond it"):
+        await helped.converter.convert(broken())
+    assert helped.converter.process == helped.pid
     helped.converter.close()
 
 
@@ -249,7 +306,7 @@ async def test_the_converter_goes_on_without_a_process_that_died_or_hangs(number
     await helped.begin()
     os.kill(helped.pid, number)
     batches = [[good(batch * 10 + n) for n in range(10)] for batch in range(5)]
-    answers = [helped.converter.convert(*columns(batch)) for batch in batches]
+    answers = [helped.converter.convert(received(batch)) for batch in batches]
     assert [await answer for answer in answers] == [each(batch) for batch in batches]
     assert helped.converter.process is None
     assert "of no use" in helped.logs.getvalue()
@@ -261,7 +318,7 @@ async def test_a_hanging_process_does_not_keep_the_converter_from_closing() -> N
     helped = Helped()
     await helped.begin()
     os.kill(helped.pid, signal.SIGSTOP)
-    answer = helped.converter.convert(*columns([good(1)]))
+    answer = helped.converter.convert(received([good(1)]))
     helped.converter.close()
     assert await answer == each([good(1)])
     until(lambda: is_gone(helped.pid))
@@ -272,7 +329,7 @@ async def test_a_process_without_work_is_ended_and_comes_back(monkeypatch: pytes
     await helped.begin()
     now = time.monotonic()
     helped.converter.rest()
-    assert await helped.converter.convert(*columns([good(1)])) == each([good(1)])
+    assert await helped.converter.convert(received([good(1)])) == each([good(1)])
     assert helped.converter.process == helped.pid
     monkeypatch.setattr("streamforge_utils.runtime.converter.time.monotonic", lambda: now + LIMIT_S + IDLE_S)
     helped.converter.rest()
@@ -282,7 +339,7 @@ async def test_a_process_without_work_is_ended_and_comes_back(monkeypatch: pytes
     helped.converter.hurry()
     give_up = time.monotonic() + LIMIT_S
     while helped.converter.asked == asked:
-        assert await helped.converter.convert(*columns([good(2)])) == each([good(2)])
+        assert await helped.converter.convert(received([good(2)])) == each([good(2)])
         assert time.monotonic() < give_up
     assert helped.converter.process not in (None, helped.pid)
     helped.converter.close()

@@ -320,7 +320,7 @@ def test_batches_hold_every_message_once_in_order(messages: list[Message], parti
     for batch in batches:
         ends[batch.partition] += batch.count
         stored = StoredBatch(ends[batch.partition] - 1, batch.count, 1, batch.body)
-        received = unpack("t", batch.partition, stored, 0)
+        received = unpack("t", batch.partition, stored, 0, "log")
         found[batch.partition] += [Message(m.key, m.value, m.headers) for m in received]
         assert batch.count == 1 or batch.size <= batch_bytes
     keyed = [m for m in messages if m.key is not None]

@@ -10,15 +10,18 @@ from itertools import chain, repeat
 from typing import overload
 
 from streamforge_utils.ports.bus import Message, Received, TopicPartition
+from streamforge_utils.ports.packed import Headers, Pack, cut
 from streamforge_utils.ports.store import Document
-
-Headers = tuple[tuple[str, bytes], ...]
 
 
 class ReceivedColumns(Sequence[Received]):
-    """Messages of one partition in the order of their offsets. headers: None if no message has any."""
+    """Messages of one partition in the order of their offsets. headers: None if no message has any.
 
-    __slots__ = ("headers", "keys", "offsets", "partition", "timestamps_ms", "topic", "values")
+    packs: the messages encoded, if they came so: their keys and values are read when they are first asked for, which
+    raises ConfigError if that cannot be done.
+    """
+
+    __slots__ = ("_read", "headers", "offsets", "packs", "partition", "timestamps_ms", "topic")
 
     def __init__(
         self,
@@ -33,10 +36,33 @@ class ReceivedColumns(Sequence[Received]):
         self.topic = topic
         self.partition = partition
         self.offsets = offsets
-        self.keys = keys
-        self.values = values
+        self._read: tuple[Sequence[bytes | None], Sequence[bytes]] | None = (keys, values)
         self.timestamps_ms = timestamps_ms
         self.headers = headers
+        self.packs: Sequence[Pack] | None = None
+
+    @classmethod
+    def packed(
+        cls, topic: str, partition: int, offsets: Sequence[int], timestamps_ms: Sequence[int], packs: Sequence[Pack]
+    ) -> ReceivedColumns:
+        """The messages of `packs`."""
+        made = cls(topic, partition, offsets, (), (), timestamps_ms)
+        made._read = None
+        made.packs = packs
+        return made
+
+    @property
+    def keys(self) -> Sequence[bytes | None]:
+        return (self._read or self._unpack())[0]
+
+    @property
+    def values(self) -> Sequence[bytes]:
+        return (self._read or self._unpack())[1]
+
+    def _unpack(self) -> tuple[Sequence[bytes | None], Sequence[bytes]]:
+        read = [pack.columns() for pack in self.packs or ()]
+        self._read = read[0] if len(read) == 1 else ([*chain(*(k for k, _ in read))], [*chain(*(v for _, v in read))])
+        return self._read
 
     @classmethod
     def joined(cls, parts: Sequence[ReceivedColumns]) -> ReceivedColumns:
@@ -46,20 +72,27 @@ class ReceivedColumns(Sequence[Received]):
             return first
         count = sum(map(len, parts))
         dense = last.offsets[-1] - first.offsets[0] + 1 == count
+        offsets: Sequence[int] = (
+            range(first.offsets[0], last.offsets[-1] + 1) if dense else [*chain(*(part.offsets for part in parts))]
+        )
+        times = [*chain(*(part.timestamps_ms for part in parts))]
+        packs = [part.packs for part in parts if part.packs is not None]
+        if len(packs) == len(parts):
+            return cls.packed(first.topic, first.partition, offsets, times, [*chain(*packs)])
         return cls(
             first.topic,
             first.partition,
-            range(first.offsets[0], last.offsets[-1] + 1) if dense else [*chain(*(part.offsets for part in parts))],
+            offsets,
             [*chain(*(part.keys for part in parts))],
             [*chain(*(part.values for part in parts))],
-            [*chain(*(part.timestamps_ms for part in parts))],
+            times,
             None
             if all(part.headers is None for part in parts)
             else [*chain(*(part.headers or repeat((), len(part)) for part in parts))],
         )
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.offsets)
 
     @overload
     def __getitem__(self, at: int) -> Received: ...
@@ -68,6 +101,10 @@ class ReceivedColumns(Sequence[Received]):
     def __getitem__(self, at: int | slice) -> Received | ReceivedColumns:
         headers = self.headers
         if isinstance(at, slice):
+            start, end, step = at.indices(len(self))
+            if self.packs is not None and step == 1:
+                packs = cut(self.packs, start, end)
+                return self.packed(self.topic, self.partition, self.offsets[at], self.timestamps_ms[at], packs)
             return ReceivedColumns(
                 self.topic,
                 self.partition,
@@ -160,6 +197,19 @@ def keys_of(messages: Sequence[Received]) -> Sequence[bytes | None]:
 def values_of(messages: Sequence[Received]) -> Sequence[bytes]:
     """The value of each message."""
     return messages.values if isinstance(messages, ReceivedColumns) else [message.value for message in messages]
+
+
+def has_key(messages: Sequence[Received], key: bytes) -> bool:
+    """Whether one of the messages has this key."""
+    if isinstance(messages, ReceivedColumns) and messages.packs is not None:
+        # Mostly none has it, and nothing needs to be read.
+        return any(pack.may_hold(key) for pack in messages.packs) and key in messages.keys
+    return key in keys_of(messages)
+
+
+def last_offset_of(messages: Sequence[Received]) -> int:
+    """The offset of the last message; there is one."""
+    return messages.offsets[-1] if isinstance(messages, ReceivedColumns) else messages[-1].offset
 
 
 def ends_of(messages: Sequence[Received]) -> Mapping[TopicPartition, int]:

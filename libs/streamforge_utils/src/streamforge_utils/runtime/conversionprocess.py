@@ -16,11 +16,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from streamforge_utils.ports.bus import Received
+from streamforge_utils.ports.columns import ReceivedColumns, keys_of, values_of
+from streamforge_utils.ports.packed import decode_columns, encode_columns
 from streamforge_utils.runtime.converting import Conversion, Converted, convert_part, parts_of
 
 ANSWER_LIMIT_S = 10.0
@@ -30,13 +33,17 @@ _LENGTH = 8
 _SHARED_BYTES = 16 * 1024 * 1024
 """Only what is used of it is really taken. What is larger, the sink converts itself."""
 _READY = b"!"
+_IMPOSSIBLE = [(b"", 0, 0)]
+"""The answer of a process that cannot convert what it was given."""
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH")
 """The sink's other variables, secrets among them, are none of its business."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-_decode_columns = msgspec.msgpack.Decoder(tuple[list[bytes | None], list[bytes]]).decode
-_decode_answer = msgspec.msgpack.Decoder(list[Converted]).decode
+_decode_sizes = msgspec.msgpack.Decoder(list[tuple[int, int, int]]).decode
+_decode_converted = msgspec.msgpack.Decoder(Converted).decode
+
+_Part = tuple[bytes, int, int]
+"""A piece of memory, and two numbers that the other end wants to know of it."""
 
 
 class ConversionProcess:
@@ -82,20 +89,18 @@ class ConversionProcess:
             self._line.socket.settimeout(self._answer_limit_s)
         return True
 
-    def convert(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Converted | None:
-        """As `converting.convert`; None if records or documents are too large for it.
+    def convert(self, records: Sequence[Received]) -> Converted | None:
+        """As `converting.convert`; None if records or documents are too large for it, or it cannot read them.
 
         Raises OSError (it has ended, or does not answer); the process is of no more use then.
         """
-        parts = [(keys[part], values[part]) for part in parts_of(len(values))]
-        if not self._line.send(parts):
-            return None
-        answer = self._line.receive()
-        if not answer:
+        if not self._line.send(_parts_to_convert(records)):
             return None
         converted = Converted([], [], [], [])
-        for part, found in zip(parts_of(len(values)), _decode_answer(answer), strict=True):
-            converted.add(found, part.start)
+        for part, first, count in self._line.receive():
+            if count == 0:
+                return None
+            converted.add(_decode_converted(part), first)
         return converted
 
     def kill(self) -> None:
@@ -115,31 +120,48 @@ class _Line:
     def __init__(self, connected: socket.socket, shared: int) -> None:
         self.socket = connected
         self._memory = mmap.mmap(shared, _SHARED_BYTES)
-        self._encode_into = msgspec.msgpack.Encoder().encode_into
-        self._encoded = bytearray()
 
-    def send(self, message: Any) -> bool:
-        """Give the other end a message; False if it is too large, and an empty one is to be given instead."""
-        self._encode_into(message, self._encoded)
-        size = len(self._encoded)
-        if size > _SHARED_BYTES:
-            return False
-        self._memory[:size] = self._encoded
-        self.say(size)
+    def send(self, parts: Iterable[_Part]) -> bool:
+        """Give the other end all of `parts`, or none and False: they are too large."""
+        sizes: list[tuple[int, int, int]] = []
+        end = 0
+        for part, first, second in parts:
+            begin, end = end, end + len(part)
+            if end > _SHARED_BYTES:
+                return False
+            self._memory[begin:end] = part
+            sizes.append((len(part), first, second))
+        told = _encode(sizes)
+        self.socket.sendall(len(told).to_bytes(_LENGTH, "big") + told)
         return True
 
-    def say(self, size: int) -> None:
-        self.socket.sendall(size.to_bytes(_LENGTH, "big"))
+    def receive(self) -> Iterator[tuple[memoryview, int, int]]:
+        """The parts that come next, which lie there until some are sent. Raises OSError."""
+        sizes = _decode_sizes(self._read(int.from_bytes(self._read(_LENGTH), "big")))
+        memory, end = memoryview(self._memory), 0
+        for size, first, second in sizes:
+            begin, end = end, end + size
+            yield memory[begin:end], first, second
 
-    def receive(self) -> memoryview:
-        """The next message, which lies there until one is sent. Raises OSError."""
+    def _read(self, size: int) -> bytes:
         told = b""
-        while len(told) < _LENGTH:
-            part = self.socket.recv(_LENGTH - len(told))
+        while len(told) < size:
+            part = self.socket.recv(size - len(told))
             if not part:
                 raise ConnectionResetError("the other end has ended")
             told += part
-        return memoryview(self._memory)[: int.from_bytes(told, "big")]
+        return told
+
+
+def _parts_to_convert(records: Sequence[Received]) -> Iterator[_Part]:
+    """Encoded columns, and which of the records in them are meant, from and to before."""
+    if isinstance(records, ReceivedColumns) and records.packs is not None:
+        for pack in records.packs:  # as they came: reading them here would only cost
+            yield pack.body, pack.start, pack.end
+        return
+    keys, values = keys_of(records), values_of(records)
+    for part in parts_of(len(values)):
+        yield encode_columns(keys[part], values[part]), 0, part.stop - part.start
 
 
 def _shared_file() -> int:
@@ -177,15 +199,28 @@ def main(shared: int, names: Sequence[str]) -> None:
     try:
         line.socket.sendall(_READY)
         while True:
-            # Part by part: what lies in the processor's caches goes from end to end before the next.
-            answer = [
-                msgspec.Raw(_encode(convert_part(conversion, *_decode_columns(part))))
-                for part in _decode_parts(line.receive())
-            ]
-            if not line.send(answer):
-                line.say(0)
+            if not line.send(_answer(conversion, line.receive())):
+                line.send(_IMPOSSIBLE)
     except ConnectionError:
         pass
+
+
+def _answer(conversion: Conversion, asked: Iterable[tuple[memoryview, int, int]]) -> Sequence[_Part]:
+    """What becomes of the records, encoded, with the place of the first and how many they are."""
+    answer: list[_Part] = []
+    first = 0
+    for body, start, end in asked:
+        try:
+            keys, values, _ = decode_columns(body)
+        except msgspec.MsgspecError:
+            return _IMPOSSIBLE
+        # Part by part: what lies in the processor's caches goes from end to end before the next.
+        for part in parts_of(end - start):
+            chosen = slice(start + part.start, start + part.stop)
+            converted = convert_part(conversion, keys[chosen], values[chosen])
+            answer.append((_encode(converted), first + part.start, part.stop - part.start))
+        first += end - start
+    return answer
 
 
 if __name__ == "__main__":

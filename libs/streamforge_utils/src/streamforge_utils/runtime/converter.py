@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from streamforge_utils.ports.bus import Received
+from streamforge_utils.ports.columns import keys_of, values_of
 from streamforge_utils.runtime.conversionprocess import ANSWER_LIMIT_S, ConversionProcess
 from streamforge_utils.runtime.converting import Conversion, Converted, convert
 from streamforge_utils.runtime.logs import Log
@@ -45,12 +47,14 @@ class Converter:
 
     def hurry(self) -> None:
         """What is to be converted has to wait for what was: a process is worth its start."""
-        self._hurry = True
+        if not self._hurry:
+            self._hurry = True
+            self._thread.submit(self._start)  # at once: the next batch may be long in coming
 
-    def convert(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> asyncio.Future[Converted]:
+    def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
         """What `converting.convert` gives, later."""
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._thread, self._convert, keys, values)
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
         future.add_done_callback(self._converted)
         return future
 
@@ -75,19 +79,24 @@ class Converter:
 
     # What follows runs in the thread.
 
-    def _convert(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Converted:
+    def _convert(self, records: Sequence[Received]) -> Converted:
         try:
-            if self._hurry and self._process is None and not self._closed:
-                self._process = ConversionProcess(self._conversion, answer_limit_s=self._answer_limit_s)
-                self._log.debug("a process helps to convert", pid=self._process.pid)
             if self._process is not None and self._process.ready():
-                converted = self._process.convert(keys, values)
+                converted = self._process.convert(records)
                 if converted is not None:
                     self.asked += 1
                     return converted
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self._give_up(error)
-        return convert(self._conversion, keys, values)
+        return convert(self._conversion, keys_of(records), values_of(records))
+
+    def _start(self) -> None:
+        try:
+            if self._process is None and not self._closed:
+                self._process = ConversionProcess(self._conversion, answer_limit_s=self._answer_limit_s)
+                self._log.debug("a process helps to convert", pid=self._process.pid)
+        except (OSError, ValueError) as error:
+            self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
         self._hurry = False

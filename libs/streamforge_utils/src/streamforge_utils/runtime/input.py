@@ -9,7 +9,7 @@ from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received, TopicPartition
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.columns import ends_of, keys_of
+from streamforge_utils.ports.columns import ends_of, has_key, last_offset_of
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.retrying import retry
@@ -79,7 +79,7 @@ class Input:
         """As `done`, but leave it to the next `commit`."""
         self._kept.update(ends_of(batch))
         if batch:
-            self._tally.position = batch[-1].offset
+            self._tally.position = last_offset_of(batch)
 
     async def commit(self) -> None:
         """Commit as far as everything is kept. Raises RetryableError if a partition now belongs to another member."""
@@ -136,7 +136,7 @@ class Input:
         return f"records or the end of stream of {', '.join(self._missing)}" if self._missing else "records"
 
     def _without_markers(self, polled: Sequence[Received]) -> Sequence[Received]:
-        if EOS_KEY not in keys_of(polled):
+        if not has_key(polled, EOS_KEY):
             return polled
         batch: list[Received] = []
         for message in polled:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from streamforge_utils.ports.bus import Received
-from streamforge_utils.ports.columns import DocumentColumns, keys_of, values_of
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Outcome, count_outcomes
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.converter import Converter
@@ -34,7 +34,7 @@ async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: flo
     converter = Converter(conversion, ctx.log)
 
     async def keep(received: Sequence[Received]) -> None:
-        converting = converter.convert(keys_of(received), values_of(received))
+        converting = converter.convert(received)
         async with storing:
             refused = await store(ctx, received, await converting, store_patience_s)
             await ctx.dead_letters.send_all(refused)

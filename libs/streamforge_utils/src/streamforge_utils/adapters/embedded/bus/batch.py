@@ -7,19 +7,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import ConfigError, PermanentError
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.ports.columns import Headers, MessageColumns, ReceivedColumns
+from streamforge_utils.ports.columns import MessageColumns, ReceivedColumns
+from streamforge_utils.ports.packed import decode_columns, encode_columns, pack_of, require_length
 
 BATCH_MESSAGES = 1000
 BATCH_BYTES = 1024 * 1024
 
 _MESSAGE_OVERHEAD = 16  # lengths and the like, so that many tiny messages count for what they take
-
-_Columns = tuple[list[bytes | None], list[bytes], list[Headers] | None]
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Columns).decode
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -76,14 +72,25 @@ def pack(
     return batches
 
 
-def unpack(topic: str, partition: int, batch: StoredBatch, first: int) -> ReceivedColumns:
-    """The messages of `batch` from offset `first` on. Raises msgspec.MsgspecError if the body is broken."""
-    keys, values, headers = _decode(batch.body)
-    if len(keys) != batch.count or len(values) != batch.count or (headers is not None and len(headers) != batch.count):
-        raise ValueError("it does not hold as many messages as it says")
+def unpack(topic: str, partition: int, batch: StoredBatch, first: int, path: str) -> ReceivedColumns:
+    """The messages of `batch`, which lies in the log at `path`, from offset `first` on.
+
+    Raises ConfigError if it is broken; what only shows in a key or value, when they are first asked for.
+    """
+    source = f"{path}: the batch that ends with offset {batch.last} of partition {partition}"
+    advice = f"seek beyond it, or delete the topic {topic}"
     base = batch.last - batch.count + 1
-    times = [batch.timestamp_ms] * batch.count
-    messages = ReceivedColumns(topic, partition, range(base, batch.last + 1), keys, values, times, headers)
+    offsets, times = range(base, batch.last + 1), [batch.timestamp_ms] * batch.count
+    try:
+        pack = pack_of(batch.body, batch.count, source, advice)
+        if pack is not None:
+            messages = ReceivedColumns.packed(topic, partition, offsets, times, [pack])
+        else:
+            keys, values, headers = decode_columns(batch.body)
+            require_length(batch.count, len(headers or ()))
+            messages = ReceivedColumns(topic, partition, offsets, keys, values, times, headers)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ConfigError(f"{source} is broken ({error}); {advice}") from error
     return messages[first - base :] if first > base else messages
 
 
@@ -120,10 +127,10 @@ def _cut(partition: int, messages: Sequence[Message], sizes: Sequence[int], batc
 
 def _batch(partition: int, messages: Sequence[Message], size: int) -> Batch:
     if isinstance(messages, MessageColumns):
-        return Batch(partition, len(messages), size, _encode((messages.keys, messages.values, None)))
-    columns: _Columns = (
+        return Batch(partition, len(messages), size, encode_columns(messages.keys, messages.values))
+    body = encode_columns(
         [message.key for message in messages],
         [message.value for message in messages],
         [message.headers for message in messages] if any(message.headers for message in messages) else None,
     )
-    return Batch(partition, len(messages), size, _encode(columns))
+    return Batch(partition, len(messages), size, body)

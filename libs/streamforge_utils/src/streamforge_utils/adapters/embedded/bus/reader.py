@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from streamforge_utils.adapters.embedded.bus.batch import unpack
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.groups import owner
-from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.bus import Start
 from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.observing import Observer
@@ -135,13 +132,7 @@ class TopicReader:
         batches = self._topic.log.read(place.partition, place.offset, max_messages, max_bytes)
         place.behind = bool(batches)  # the read after the last message finds out
         for batch in batches:
-            try:
-                received = unpack(name, place.partition, batch, offset)
-            except (msgspec.MsgspecError, ValueError) as error:
-                raise ConfigError(
-                    f"{self._topic.log.path}: the batch that ends with offset {batch.last} of partition "
-                    f"{place.partition} is broken ({error}); seek beyond it, or delete the topic {name}"
-                ) from error
+            received = unpack(name, place.partition, batch, offset, str(self._topic.log.path))
             skipped = received.offsets[0] - offset
             if skipped > 0:
                 self._observer.count("bus_messages_skipped", skipped, topic=name)

@@ -263,6 +263,8 @@ class Actor:
         if not self._wanted(workflow, target, attempt.number):
             return  # it was asked to stop while this waited for its turn
         spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=parts.policy, common=parts.common)
+        if step.role is Role.LOADER:
+            self._budget.told(attempt.job, share)  # before it runs: a look meanwhile would tell it once more
         try:
             await parts.launcher.start(spec_)
         except ConfigError as error:
@@ -271,8 +273,6 @@ class Actor:
             )
             await self._fail(workflow, failure)
             return
-        if step.role is Role.LOADER:
-            self._budget.told(attempt.job, share)
         if attempt.job not in self._recorded:  # a launch comes again until its job is seen
             await self.send(start_command(workflow, step, attempt))
             self._recorded[attempt.job] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -39,6 +40,15 @@ def documents(*keys: str, version: int = 1) -> list[Document]:
 
 async def contents(store: ArangoStore) -> dict[str, tuple[int, object]]:
     return {d.key: (d.version, json.loads(d.body)) for d in await store.read("candles")}
+
+
+def again(observer: RecordingObserver) -> dict[str, float]:
+    """How often something was tried again, by reason."""
+    found: dict[str, float] = {}
+    for name, number in observer.counts.items():
+        if name.startswith("store_retries_total"):
+            found[re.sub(r".*reason=\W*(\w+).*", r"\1", name)] = number
+    return found
 
 
 @pytest.mark.parametrize("kind", PASSING)
@@ -99,15 +109,33 @@ async def test_a_change_by_somebody_else_is_a_conflict_even_if_an_answer_got_los
     assert await store.get("workflow", "a") == second
 
 
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [("cut-after", 0), ("error-after", 4), ("error-after", 30), ("error-after", 503), ("error-after", 1457)],
+)
 async def test_a_batch_of_results_that_got_lost_is_read_again_from_the_beginning(
-    store: ArangoStore, double: ArangoDouble
+    kind: str, number: int, store: ArangoStore, double: ArangoDouble, observer: RecordingObserver
 ) -> None:
     keys = [f"k{number:05d}" for number in range(3500)]
     await store.upsert("candles", documents(*keys))
-    fault = double.misbehaviour.add(Fault(kind="cut-after", method="POST", path=r"_api/cursor/\d+", times=2, skip=1))
+    fault = double.misbehaviour.add(
+        Fault(kind=kind, number=number, method="POST", path=r"_api/cursor/\d+", times=2, skip=1)
+    )
     assert [document.key for document in await store.read("candles", limit=10_000)] == keys
     assert fault.hit == 2
-    assert double.server.cursors == {} or fault.hit == 2
+    assert again(observer) == {"cursor": 2}
+
+
+@pytest.mark.parametrize(("kind", "number"), [("queue-full", 21003), ("queue-time", 21004)])
+async def test_a_batch_that_a_full_queue_kept_back_is_asked_for_again_alone(
+    kind: str, number: int, store: ArangoStore, double: ArangoDouble, observer: RecordingObserver
+) -> None:
+    keys = [f"k{number:05d}" for number in range(3500)]
+    await store.upsert("candles", documents(*keys))
+    double.misbehaviour.add(Fault(kind=kind, method="POST", path=r"_api/cursor/\d+", times=2, skip=1))
+    assert [document.key for document in await store.read("candles", limit=10_000)] == keys
+    assert again(observer) == {str(number): 2}
+    assert double.server.cursors == {}
 
 
 async def test_no_cursor_stays_open(store: ArangoStore, double: ArangoDouble) -> None:

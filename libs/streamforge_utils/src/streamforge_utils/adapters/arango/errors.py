@@ -45,6 +45,9 @@ RETRIED: Final = frozenset(
 )
 """Of a request or of a document in it: what the server says while it is busy, moves or is just being restarted."""
 
+NOTHING_DONE: Final = frozenset({21003, 21004})
+"""Of RETRIED: the request never left the server's queue."""
+
 DATA: Final = frozenset(
     {
         *(PARSE, 1208, UNIQUE, MALFORMED_REVISION, 1221, 1222, 1226, 1233, 1466, 1469, 1504, 1505, 1524, 1542, 1543),

@@ -78,9 +78,7 @@ async def usage(transport: Transport, server: Server) -> Usage:
 
 async def _counted(transport: Transport) -> _Disk | None:
     try:
-        reply = await transport.ask(
-            "GET", "/_admin/license", what="ask for its licence", answers=(0, 404, FORBIDDEN), once=True
-        )
+        reply = await transport.ask("GET", "/_admin/license", what="ask for its licence", answers=(0, 404, FORBIDDEN))
     except ConfigError:  # it is for administrators
         return None
     return None if reply.status >= 300 else reply.read(_decode_licence).disk

@@ -178,7 +178,7 @@ async def test_a_user_who_is_shut_out_meanwhile_is_named(store: ArangoStore, dou
 
 
 @pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
-@pytest.mark.parametrize("number", [1200, 18, 1429])
+@pytest.mark.parametrize("number", [1200, 18, 1429, 1491])
 async def test_documents_of_a_batch_that_were_in_the_way_are_sent_again_alone(
     number: int, store: ArangoStore, double: ArangoDouble
 ) -> None:

@@ -36,7 +36,7 @@ RETRIED: Final = frozenset(
         CONFLICT,
         1429,  # the write concern is not fulfilled
         1457,  # cluster: time-out
-        1477,  # cluster: the leader resigned
+        1491,  # cluster: the leader resigned
         1495,  # cluster: leadership is being taken over
         1496,  # cluster: not the leader (any more)
         21003,  # queue full

@@ -34,6 +34,9 @@ async def check_store(folder: Path, probe: Path, more: list[Check]) -> Check:
     store = wiring.make_store(DataSettings(data_dir=probe, arango=arango))
     try:
         await store.connect()
+        if arango.url:
+            # First: a server that is full refuses what comes next, and this says why.
+            more.append(await _room(store))
         told = await _round_trip(store)
         if not arango.url:
             if (folder / wiring.STORE).is_dir():
@@ -42,7 +45,6 @@ async def check_store(folder: Path, probe: Path, more: list[Check]) -> Check:
         user = f", user {arango.user}" if arango.user else ""
         where = f"ArangoDB at {arango.url} (database {arango.database}{user})"
         told = f"{where}: {told}; {len(await store.names())} collections"
-        more.append(await _room(store))
         return Check(part="store", verdict="works", detail=told)
     finally:
         await store.close()

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from streamforge_utils.adapters.arango.store import ArangoStore
-from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
-from streamforge_utils.ports.store import Document, Outcome
+from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError
+from streamforge_utils.ports.store import Document, Edge, Outcome
 from tests.adapters.arango.conftest import IMPATIENT, PASSWORD
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
@@ -202,3 +202,29 @@ async def test_a_document_at_fault_is_refused_and_the_rest_is_stored(
     assert "'b'" in answers[1].reason
     assert str(number) in answers[1].reason
     assert set(await contents(store)) == {"a", "c"}
+
+
+def edges(*targets: str) -> list[Edge]:
+    return [Edge("candles/a", f"candles/{target}", b"{}") for target in targets]
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_edges_that_were_in_the_way_are_sent_again_alone(store: ArangoStore, double: ArangoDouble) -> None:
+    await store.connect()
+    fault = double.misbehaviour.add(Fault(kind="element", number=1200, method="POST", skip=1, times=2))
+    await store.link("leads", edges("b", "c", "d", "e"))
+    assert fault.hit == 2
+    assert [edge.destination for edge in await store.links("leads")] == [f"candles/{name}" for name in "bcde"]
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+@pytest.mark.parametrize(("number", "tries"), [(1233, 1), (1620, 1), (1210, 4)])
+async def test_an_edge_at_fault_is_refused_by_name(
+    number: int, tries: int, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.connect()
+    fault = double.misbehaviour.add(Fault(kind="element", number=number, method="POST", skip=1))
+    with pytest.raises(PermanentError, match=rf"edge candles/a to candles/c: .*error {number}"):
+        await store.link("leads", edges("b", "c"))
+    assert fault.hit == tries
+    assert [edge.destination for edge in await store.links("leads")] == ["candles/b"]

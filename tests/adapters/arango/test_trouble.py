@@ -204,6 +204,24 @@ async def test_a_document_at_fault_is_refused_and_the_rest_is_stored(
     assert set(await contents(store)) == {"a", "c"}
 
 
+TAKEN = "unique constraint violated - in index primary of type primary over '_key'; conflicting key: b"
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+@pytest.mark.parametrize("times", [1, 4, 5, None])
+async def test_a_key_that_somebody_else_inserts_is_tried_again_before_it_counts_as_taken(
+    times: int | None, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.connect()
+    fault = double.misbehaviour.add(Fault(kind="element", number=1210, message=TAKEN, skip=1, times=times))
+    answers = await store.upsert("candles", documents("a", "b"))
+    stored = times is not None and times <= 4
+    assert fault.hit == (times or 5)
+    assert [answer.outcome for answer in answers] == [Outcome.STORED, Outcome.STORED if stored else Outcome.REFUSED]
+    assert stored or "'b' is refused by ArangoDB (error 1210)" in answers[1].reason
+    assert set(await contents(store)) == ({"a", "b"} if stored else {"a"})
+
+
 def edges(*targets: str) -> list[Edge]:
     return [Edge("candles/a", f"candles/{target}", b"{}") for target in targets]
 

@@ -47,3 +47,13 @@ async def test_a_server_that_takes_no_more_writes_is_told_with_its_room(double: 
     assert (room.part, room.verdict) == ("room", "fails")
     assert "the limit is reached" in room.detail
     assert "STREAMFORGE_RETENTION" in room.next_step
+
+
+async def test_a_limit_that_the_user_may_not_see_is_called_unknown(double: ArangoDouble, tmp_path: Path) -> None:
+    double.misbehaviour.add(Fault(kind="error", number=11, path="_admin/license"))
+    more: list[Check] = []
+    await check_store(tmp_path, tmp_path / "probe", more)
+    (room,) = more
+    assert (room.part, room.verdict) == ("room", "careful")
+    assert "unknown" in room.detail
+    assert "_system" in room.next_step

@@ -34,6 +34,9 @@ async def check_store(folder: Path, probe: Path, more: list[Check]) -> Check:
     store = wiring.make_store(DataSettings(data_dir=probe, arango=arango))
     try:
         await store.connect()
+        if arango.url:
+            # First: a server that is full refuses what comes next, and this says why.
+            more.append(await _room(store))
         told = await _round_trip(store)
         if not arango.url:
             if (folder / wiring.STORE).is_dir():
@@ -42,7 +45,6 @@ async def check_store(folder: Path, probe: Path, more: list[Check]) -> Check:
         user = f", user {arango.user}" if arango.user else ""
         where = f"ArangoDB at {arango.url} (database {arango.database}{user})"
         told = f"{where}: {told}; {len(await store.names())} collections"
-        more.append(await _room(store))
         return Check(part="store", verdict="works", detail=told)
     finally:
         await store.close()
@@ -92,7 +94,11 @@ async def _room(store: Store) -> Check:
     if growth is not None:
         grows = f"it grows by {growth / _GIB:,.3f} GiB a day" if growth > 0 else "it does not grow"
     if usage.limit_bytes is None:
-        told = f"the data take {usage.used_bytes / _GIB:,.3f} GiB; {grows}; its edition sets no limit"
+        told = f"the data take {usage.used_bytes / _GIB:,.3f} GiB; {grows}; "
+        if not usage.limit_known:
+            told += "whether its licence sets a limit is unknown: the server does not say it to this user"
+            return Check(part="room", verdict="careful", detail=told, next_step=_RIGHT)
+        told += "its edition sets no limit"
         return Check(part="room", verdict="works", detail=told)
     share = usage.used_bytes / usage.limit_bytes
     told = f"the data take {usage.used_bytes / _GIB:,.3f} of {usage.limit_bytes / _GIB:,.0f} GiB ({share:.1%}); {grows}"
@@ -111,6 +117,10 @@ async def _room(store: Store) -> Check:
     return Check(part="room", verdict="works", detail=told)
 
 
+_RIGHT = (
+    "ask as a user who may administrate the database _system (GET /_admin/license): without a licence key an ArangoDB "
+    "from 3.12.5 on holds 100 GiB, with one it says nothing of a limit"
+)
 _WAYS_OUT = (
     "let old collections be exported and dropped (STREAMFORGE_RETENTION), or get a licence: the Community Edition "
     "warns for two days, reads only for two, then ends"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from streamforge_utils.adapters.arango.store import ArangoStore
-from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
-from streamforge_utils.ports.store import Document, Outcome
+from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError
+from streamforge_utils.ports.store import Document, Edge, Outcome
 from tests.adapters.arango.conftest import IMPATIENT, PASSWORD
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
@@ -39,6 +40,15 @@ def documents(*keys: str, version: int = 1) -> list[Document]:
 
 async def contents(store: ArangoStore) -> dict[str, tuple[int, object]]:
     return {d.key: (d.version, json.loads(d.body)) for d in await store.read("candles")}
+
+
+def again(observer: RecordingObserver) -> dict[str, float]:
+    """How often something was tried again, by reason."""
+    found: dict[str, float] = {}
+    for name, number in observer.counts.items():
+        if name.startswith("store_retries_total"):
+            found[re.sub(r".*reason=\W*(\w+).*", r"\1", name)] = number
+    return found
 
 
 @pytest.mark.parametrize("kind", PASSING)
@@ -99,15 +109,33 @@ async def test_a_change_by_somebody_else_is_a_conflict_even_if_an_answer_got_los
     assert await store.get("workflow", "a") == second
 
 
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [("cut-after", 0), ("error-after", 4), ("error-after", 30), ("error-after", 503), ("error-after", 1457)],
+)
 async def test_a_batch_of_results_that_got_lost_is_read_again_from_the_beginning(
-    store: ArangoStore, double: ArangoDouble
+    kind: str, number: int, store: ArangoStore, double: ArangoDouble, observer: RecordingObserver
 ) -> None:
     keys = [f"k{number:05d}" for number in range(3500)]
     await store.upsert("candles", documents(*keys))
-    fault = double.misbehaviour.add(Fault(kind="cut-after", method="POST", path=r"_api/cursor/\d+", times=2, skip=1))
+    fault = double.misbehaviour.add(
+        Fault(kind=kind, number=number, method="POST", path=r"_api/cursor/\d+", times=2, skip=1)
+    )
     assert [document.key for document in await store.read("candles", limit=10_000)] == keys
     assert fault.hit == 2
-    assert double.server.cursors == {} or fault.hit == 2
+    assert again(observer) == {"cursor": 2}
+
+
+@pytest.mark.parametrize(("kind", "number"), [("queue-full", 21003), ("queue-time", 21004)])
+async def test_a_batch_that_a_full_queue_kept_back_is_asked_for_again_alone(
+    kind: str, number: int, store: ArangoStore, double: ArangoDouble, observer: RecordingObserver
+) -> None:
+    keys = [f"k{number:05d}" for number in range(3500)]
+    await store.upsert("candles", documents(*keys))
+    double.misbehaviour.add(Fault(kind=kind, method="POST", path=r"_api/cursor/\d+", times=2, skip=1))
+    assert [document.key for document in await store.read("candles", limit=10_000)] == keys
+    assert again(observer) == {str(number): 2}
+    assert double.server.cursors == {}
 
 
 async def test_no_cursor_stays_open(store: ArangoStore, double: ArangoDouble) -> None:
@@ -150,7 +178,7 @@ async def test_a_user_who_is_shut_out_meanwhile_is_named(store: ArangoStore, dou
 
 
 @pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
-@pytest.mark.parametrize("number", [1200, 18, 1429])
+@pytest.mark.parametrize("number", [1200, 18, 1429, 1491])
 async def test_documents_of_a_batch_that_were_in_the_way_are_sent_again_alone(
     number: int, store: ArangoStore, double: ArangoDouble
 ) -> None:
@@ -174,3 +202,47 @@ async def test_a_document_at_fault_is_refused_and_the_rest_is_stored(
     assert "'b'" in answers[1].reason
     assert str(number) in answers[1].reason
     assert set(await contents(store)) == {"a", "c"}
+
+
+TAKEN = "unique constraint violated - in index primary of type primary over '_key'; conflicting key: b"
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+@pytest.mark.parametrize("times", [1, 4, 5, None])
+async def test_a_key_that_somebody_else_inserts_is_tried_again_before_it_counts_as_taken(
+    times: int | None, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.connect()
+    fault = double.misbehaviour.add(Fault(kind="element", number=1210, message=TAKEN, skip=1, times=times))
+    answers = await store.upsert("candles", documents("a", "b"))
+    stored = times is not None and times <= 4
+    assert fault.hit == (times or 5)
+    assert [answer.outcome for answer in answers] == [Outcome.STORED, Outcome.STORED if stored else Outcome.REFUSED]
+    assert stored or "'b' is refused by ArangoDB (error 1210)" in answers[1].reason
+    assert set(await contents(store)) == ({"a", "b"} if stored else {"a"})
+
+
+def edges(*targets: str) -> list[Edge]:
+    return [Edge("candles/a", f"candles/{target}", b"{}") for target in targets]
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_edges_that_were_in_the_way_are_sent_again_alone(store: ArangoStore, double: ArangoDouble) -> None:
+    await store.connect()
+    fault = double.misbehaviour.add(Fault(kind="element", number=1200, method="POST", skip=1, times=2))
+    await store.link("leads", edges("b", "c", "d", "e"))
+    assert fault.hit == 2
+    assert [edge.destination for edge in await store.links("leads")] == [f"candles/{name}" for name in "bcde"]
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+@pytest.mark.parametrize(("number", "tries"), [(1233, 1), (1620, 1), (1210, 4)])
+async def test_an_edge_at_fault_is_refused_by_name(
+    number: int, tries: int, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.connect()
+    fault = double.misbehaviour.add(Fault(kind="element", number=number, method="POST", skip=1))
+    with pytest.raises(PermanentError, match=rf"edge candles/a to candles/c: .*error {number}"):
+        await store.link("leads", edges("b", "c"))
+    assert fault.hit == tries
+    assert [edge.destination for edge in await store.links("leads")] == ["candles/b"]

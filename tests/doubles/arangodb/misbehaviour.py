@@ -39,7 +39,8 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     kind: a name of NUMBERS (refused before execution), `error` (any `number`), `slow` (answered after `seconds`),
     `cut-before` and `cut-after` (the connection closes before or after execution), `error-after` (executed, then
-    answered with `number`), `element` (elements of array calls fail with `number`, the others succeed).
+    answered with `number`), `element` (elements of array calls fail with `number` and, if given, `message`, the
+    others succeed).
     method, path: regular expressions that a request must match whole and in part. skip: matching requests that are let
     through first. times: how many are hit (None: no end). share, seed: hit this share of the matching ones, by a
     seeded generator. For `element` all of these count elements. `read-only` strikes no GET or HEAD.
@@ -47,6 +48,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     kind: str
     number: int = 0
+    message: str = ""
     seconds: float = 0.0
     method: str = ".*"
     path: str = ""
@@ -121,7 +123,7 @@ class Misbehaviour:
         for active in self._active:
             if active.fault.kind == "element" and active.matches(method, path) and active.strikes():
                 self.hits["element"] += 1
-                return ArangoError(active.fault.number)
+                return ArangoError(active.fault.number, active.fault.message or None)
         return None
 
     def report(self) -> dict[str, Any]:

@@ -47,6 +47,11 @@ def lines(path: Path) -> list[object]:
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
 
 
+def files(parts: Parts) -> list[str]:
+    assert parts.policy.retention_dir is not None
+    return sorted(path.name for path in parts.policy.retention_dir.iterdir())
+
+
 async def test_what_is_old_is_exported_then_dropped_and_no_longer_covered(world: World, parts: Parts) -> None:
     await fill(world, OLD, DAY_START)
     await fill(world, YOUNG, NOW - 2 * DAY_MS)
@@ -98,6 +103,54 @@ async def test_what_grows_while_it_is_exported_stays(
     monkeypatch.setattr(world.store, "count", one_more)
     await Ageing(parts).age()
     assert list(await world.store.names()) == [OLD]
+    assert files(parts) == []
+
+
+async def test_no_files_pile_up_while_a_collection_cannot_be_counted_or_dropped(
+    world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, OLD, DAY_START)
+
+    async def fail(collection: str) -> int:
+        raise RetryableError("it does not answer")
+
+    clock = parts.clock
+    assert isinstance(clock, ManualClock)
+    ageing = Ageing(parts)
+    for part, left in (("count", 0), ("drop", 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(world.store, part, fail)
+            for _ in range(3):
+                await ageing.age()
+                assert len(files(parts)) == left  # a drop that failed may be carried out later: one copy stays
+                clock.advance(EVERY_S)
+        assert list(await world.store.names()) == [OLD]
+    await ageing.age()
+    assert list(await world.store.names()) == []
+    (kept,) = files(parts)
+    assert lines((parts.policy.retention_dir or Path()) / kept) == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+async def test_a_file_that_holds_something_else_stays(
+    world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drop was carried out after its time, and somebody filled the collection again."""
+    await fill(world, OLD, DAY_START)
+    clock = parts.clock
+    assert isinstance(clock, ManualClock)
+    ageing = Ageing(parts)
+
+    async def fail(collection: str) -> None:
+        raise RetryableError("it does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "drop", fail)
+        await ageing.age()
+    await world.store.drop(OLD)
+    await world.store.upsert(OLD, [Document("other", 1, b'{"n":9}')])
+    clock.advance(EVERY_S)
+    await ageing.age()
+    assert files(parts) == [f"{OLD}.2.jsonl.gz", f"{OLD}.jsonl.gz"]
 
 
 async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, parts: Parts) -> None:
@@ -113,6 +166,7 @@ async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, 
     world.store.drop = cut  # type: ignore[method-assign]
     ageing = Ageing(parts)
     await ageing.age()
+    assert files(parts) == [f"{OLD}.jsonl.gz"]  # the only place where the records are now
     assert await world.parts.coverage.of(SERIES)
     await ageing.age()  # not before an hour is over
     assert await world.parts.coverage.of(SERIES)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
+import pytest
+import structlog
+
+from streamforge.manager.acting.actor import Actor
+from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.measuring import EVERY_S, Measuring
+from streamforge.manager.acting.retaining import Retaining
 from streamforge.manager.keeping.usage import UsageSamples
-from streamforge_utils.ports.store import Usage
+from streamforge.manager.retention import Keep
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.series import Series
+from streamforge_utils.ports.store import Document, Usage
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.observer import RecordingObserver
+from tests.manager.support import DAY_MS, DAY_START, World
 
 DAY_S = 86_400
 
@@ -43,3 +57,38 @@ async def test_a_store_without_a_limit_has_no_day_of_it() -> None:
     await Measuring(store, ManualClock(), observer).measure()
     assert "store_limit_bytes" not in observer.gauges
     assert observer.gauges["store_used_bytes"] == 0
+
+
+async def test_a_store_that_takes_no_more_writes_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, observer = MemoryStore(), RecordingObserver()
+    store.said_usage = Usage(used_bytes=160, limit_bytes=150, read_only=True)
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise RetryableError("it is read-only")
+
+    monkeypatch.setattr(store, "put", refuse)
+    with structlog.testing.capture_logs() as logs:
+        await Measuring(store, ManualClock(), observer).measure()
+    assert observer.gauges == {"store_used_bytes": 160, "store_limit_bytes": 150}
+    assert [(log["event"], log.get("read_only")) for log in logs] == [
+        ("the store is near the limit of its licence", True),
+        ("a sample of the store's size could not be kept", None),
+    ]
+
+
+async def test_what_is_old_goes_even_if_the_room_cannot_be_measured(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = msgspec.structs.replace(world.parts.policy, retention=(Keep("*", 5),), retention_dir=tmp_path / "kept")
+    parts = msgspec.structs.replace(world.parts, policy=policy)
+    await world.store.upsert("old", [Document("k", 1, b"{}")])
+    stored = Segment(start_ms=DAY_START, end_ms=DAY_START + DAY_MS, verdict=Verdict.STORED, collection="old", records=1)
+    await world.parts.coverage.lay_over(Series("BTCUSDT", "candles", "1m"), [stored])
+
+    async def fail() -> Usage:
+        raise RetryableError("it does not answer")
+
+    monkeypatch.setattr(world.store, "usage", fail)
+    await Retaining(parts, Actor(parts, Budget(100))).retain()
+    assert list(await world.store.names()) == []
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["old.jsonl.gz"]

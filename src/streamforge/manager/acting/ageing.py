@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ class Ageing:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._looked_at = float("-inf")
+        self._left: dict[str, tuple[Path, bytes]] = {}
+        """Files whose collections may not be dropped yet, with the hash of what is in them."""
 
     async def age(self) -> None:
         """Export and drop what is too old, if it is time to look. Raises RetryableError."""
@@ -52,6 +55,7 @@ class Ageing:
             try:
                 if collection in there:
                     await self._let_go(collection, policy.retention_dir)
+                self._left.pop(collection, None)
                 for series, span in places:
                     await self._parts.coverage.forget(series, collection, span)
             except (StreamForgeError, OSError) as error:
@@ -65,27 +69,38 @@ class Ageing:
 
     async def _let_go(self, collection: str, folder: Path) -> None:
         """Export the collection, and drop it if the file holds every record. Raises OSError or RetryableError."""
-        path, records = await self._export(collection, folder)
-        if self._is_used(collection) or await self._parts.store.count(collection) != records:
-            raise RetryableError(f"{collection} was written to while it was exported to {path}; it stays for now")
+        path, records, digest = await self._export(collection, folder)
+        try:
+            if self._is_used(collection) or await self._parts.store.count(collection) != records:
+                raise RetryableError(f"{collection} was written to while it was exported; it stays for now")
+        except BaseException:
+            # This try drops nothing: another export comes, and this one would only fill the disk.
+            await asyncio.to_thread(path.unlink)
+            raise
+        # A drop that failed may still be carried out, so its file stays until another holds the same.
+        left = self._left.pop(collection, None)
+        self._left[collection] = (path, digest)
+        if left is not None and left[1] == digest:
+            await asyncio.to_thread(left[0].unlink, missing_ok=True)
         await self._parts.store.drop(collection)
         self._parts.observer.count("retention_collections_total")
         self._parts.observer.count("retention_records_total", records)
         _log.info("an old collection was exported and dropped", collection=collection, file=str(path), records=records)
 
-    async def _export(self, collection: str, folder: Path) -> tuple[Path, int]:
-        """Write the collection to a new file of JSON lines, compressed; the file, and how many records."""
+    async def _export(self, collection: str, folder: Path) -> tuple[Path, int, bytes]:
+        """Write the collection to a new file of JSON lines, compressed; the file, how many records, and their hash."""
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         draft = folder / f".{collection}.jsonl.gz.part"
-        records, first = 0, ""
+        records, first, digest = 0, "", hashlib.sha256()
         # The names in the folder are collections', which hold neither dots nor slashes.
         with gzip.open(draft, "wb", compresslevel=6) as file:
             while page := await self._parts.store.read(collection, first=first, limit=_PAGE):
                 lines = b"".join(as_exported(document.body) + b"\n" for document in page)
                 await asyncio.to_thread(file.write, lines)
+                digest.update(lines)
                 records += len(page)
                 first = page[-1].key + "\x00"
-        return await asyncio.to_thread(_in_place, draft, folder, collection), records
+        return await asyncio.to_thread(_in_place, draft, folder, collection), records, digest.digest()
 
 
 def _in_place(draft: Path, folder: Path, collection: str) -> Path:

@@ -43,7 +43,12 @@ class Retaining:
             if len(page) < _PAGE:
                 break
             after = page[-1].queue_id
-        await self._measuring.measure()
+        try:
+            await self._measuring.measure()
+        except StreamForgeError as error:
+            # Room is made all the same.
+            self._parts.observer.count("action_failures_total", action="Measure")
+            _log.warning("the room that the data take could not be measured", error=str(error))
         await self._ageing.age()
 
     async def _expire(self) -> None:

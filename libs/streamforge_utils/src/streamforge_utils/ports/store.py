@@ -167,6 +167,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     limit_bytes: at which the store itself stops; None: only the disk limits it. read_only: it has stopped already.
     read_only_in_s, ends_in_s: seconds until it stops taking writes, and until it ends, where it has said so.
+    limit_known: False: there may be a limit, but the store does not tell this user.
     """
 
     used_bytes: int
@@ -174,6 +175,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     read_only: bool = False
     read_only_in_s: float | None = None
     ends_in_s: float | None = None
+    limit_known: bool = True
 
 
 class Store(DocumentStore, Collections, StateStore, EdgeStore, Protocol):

@@ -145,6 +145,7 @@ class Documents:
         """Store documents of different keys by one call; the server compares the versions."""
         answers: list[Answer | None] = []
         left = batch.all
+        races = 0
         patience = self._transport.patience(f"store in the collection {batch.collection}")
         while left:
             try:
@@ -159,9 +160,12 @@ class Documents:
             elements = _elements(body, len(left))
             skipped: list[int] = []
             again: list[int] = []
-            said = ""
+            said, raced = "", False
             for position, element in zip(left, elements, strict=True):
-                if element.error and element.number in DATA:
+                if element.error and _is_race(element) and races < _RACES:
+                    said, raced = "another process inserts the same key", True
+                    again.append(position)
+                elif element.error and element.number in DATA:
                     answers[position] = Answer(Outcome.REFUSED, _reason(batch.documents[position], element))
                 elif element.error:
                     said = f"error {element.number}: {element.message[:200]}"
@@ -174,6 +178,7 @@ class Documents:
                     answers[position] = _STORED
             for position, answer in zip(skipped, await self._skipped(batch.only(skipped)), strict=True):
                 answers[position] = answer
+            races += raced
             if again:
                 await patience.failed(f"{len(again)} documents, {said}", "document")
             left = again
@@ -352,6 +357,11 @@ def _same(old: Content, document: Document) -> bool:
 
 def _same_text(body: msgspec.Raw, document: Document) -> bool:
     return bool(msgspec.json.decode(body) == _decode_content(document.body))
+
+
+def _is_race(element: _Element) -> bool:
+    """Whether the key itself is taken, which a call that replaces meets only while somebody else inserts it."""
+    return element.number == UNIQUE and "of type primary" in element.message
 
 
 def _reason(document: Document, element: _Element) -> str:

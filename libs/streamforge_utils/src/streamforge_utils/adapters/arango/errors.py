@@ -36,7 +36,7 @@ RETRIED: Final = frozenset(
         CONFLICT,
         1429,  # the write concern is not fulfilled
         1457,  # cluster: time-out
-        1477,  # cluster: the leader resigned
+        1491,  # cluster: the leader resigned
         1495,  # cluster: leadership is being taken over
         1496,  # cluster: not the leader (any more)
         21003,  # queue full
@@ -44,6 +44,9 @@ RETRIED: Final = frozenset(
     }
 )
 """Of a request or of a document in it: what the server says while it is busy, moves or is just being restarted."""
+
+NOTHING_DONE: Final = frozenset({21003, 21004})
+"""Of RETRIED: the request never left the server's queue."""
 
 DATA: Final = frozenset(
     {

@@ -12,10 +12,12 @@ import msgspec
 from streamforge_utils.adapters.arango import bodies, cursor, queries
 from streamforge_utils.adapters.arango.collections import EDGE_DOCUMENTS, RECORDS, Catalogue
 from streamforge_utils.adapters.arango.errors import (
+    DATA,
     EDGE_COLLECTION_USED,
     GRAPH_DUPLICATE,
     GRAPH_MISSING,
     NO_COLLECTION,
+    UNIQUE,
     Refused,
 )
 from streamforge_utils.adapters.arango.transport import Transport
@@ -26,6 +28,8 @@ from streamforge_utils.ports.store import Edge
 GRAPH: Final = "streamforge"
 """The named graph of all edges."""
 _ROUNDS: Final = 20
+_RACES: Final = 3
+"""How often an edge that somebody else inserts at the same moment is tried again before it counts as refused."""
 
 
 class _Definition(msgspec.Struct):
@@ -50,11 +54,17 @@ class _Element(msgspec.Struct):
     message: str = msgspec.field(name="errorMessage", default="")
 
 
+class _Ends(msgspec.Struct):
+    source: str = msgspec.field(name="_from")
+    destination: str = msgspec.field(name="_to")
+
+
 _Row = tuple[str, str, msgspec.Raw]
 _encode = msgspec.json.Encoder().encode
 _decode_rows = msgspec.json.Decoder(cursor.Page[_Row]).decode
 _decode_about = msgspec.json.Decoder(_About).decode
 _decode_elements = msgspec.json.Decoder(list[_Element]).decode
+_decode_ends = msgspec.json.Decoder(_Ends).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -122,7 +132,8 @@ class Edges:
             await self._change("DELETE", f"/vertex/{quote(collection, safe='')}")
 
     async def _store(self, collection: str, texts: Sequence[bytes]) -> bool:
-        """Store some edges; False if there is no such collection (any more)."""
+        """Store some edges; False if there is no such collection (any more). Raises PermanentError naming one."""
+        races = 0
         patience = self._transport.patience(f"store the edges {collection}")
         while True:
             reply = await self._transport.ask(
@@ -135,10 +146,22 @@ class Edges:
             )
             if reply.number:
                 return False
-            failed = [element for element in reply.read(_decode_elements) if element.error]
+            elements = reply.read(_decode_elements)
+            if len(elements) != len(texts):
+                raise RetryableError(f"ArangoDB answered for {len(elements)} of {len(texts)} edges")
+            failed = [(text, element) for text, element in zip(texts, elements, strict=True) if element.error]
             if not failed:
                 return True
-            await patience.failed(f"error {failed[0].number}: {failed[0].message[:200]}", "document")
+            for text, element in failed:
+                if element.number in DATA and element.number != UNIQUE:
+                    raise _refused(text, element)
+            taken = [pair for pair in failed if pair[1].number == UNIQUE]
+            races += bool(taken)
+            if races > _RACES:
+                raise _refused(*taken[0])
+            # An edge that another process inserts at this moment is replaced the next time.
+            await patience.failed(f"error {failed[0][1].number}: {failed[0][1].message[:200]}", "document")
+            texts = [text for text, _ in failed]
 
     async def _join(self, collection: str, edges: dict[tuple[str, str], Edge]) -> None:
         """Let the named graph know which collections these edges join."""
@@ -192,6 +215,14 @@ class Edges:
 
 def _definition(collection: str, origins: Any, targets: Any) -> dict[str, Any]:
     return {"collection": collection, "from": sorted(origins), "to": sorted(targets)}
+
+
+def _refused(text: bytes, element: _Element) -> PermanentError:
+    ends = _decode_ends(text)
+    return PermanentError(
+        f"edge {ends.source} to {ends.destination}: it is refused by ArangoDB (error {element.number}): "
+        f"{element.message[:300]}"
+    )
 
 
 def _text(edge: Edge) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 from yarl import URL
 
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.errors import is_retried, translated, trouble_of
+from streamforge_utils.adapters.arango.errors import NOTHING_DONE, is_retried, translated, trouble_of
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.observing import Observer
@@ -138,7 +138,7 @@ class Transport:
         """The answer to a request, once there is one.
 
         path: after the database's, encoded. answers: error numbers that the caller takes for an answer. once: it must
-        not be carried out twice, so what may have arrived is not sent again (AnswerLost). attempts: fewer than usual.
+        not be carried out twice, so what may have been is not sent again (AnswerLost). attempts: fewer than usual.
         Raises RetryableError, ConfigError, or Refused.
         """
         url = URL(self.connection.base + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
@@ -157,9 +157,11 @@ class Transport:
                 return Reply(status, found, repeated=repeated)
             trouble = trouble_of(found)
             if is_retried(status, trouble.number):
-                # A server that goes down may have written before it said so.
-                repeated = True
                 said = f"HTTP {status}, error {trouble.number}: {trouble.message[:200]}"
+                # A server that goes down may have written, or moved a cursor on, before it said so.
+                if once and trouble.number not in NOTHING_DONE:
+                    raise AnswerLost(f"ArangoDB at {self.connection.shown}: {what}: {said}")
+                repeated = True
                 await patience.failed(said, str(trouble.number or status))
                 continue
             if trouble.number in answers:

@@ -31,6 +31,7 @@ class _Disk(msgspec.Struct):
 
 class _Licence(msgspec.Struct):
     disk: _Disk | None = msgspec.field(name="diskUsage", default=None)
+    licence: str = msgspec.field(name="license", default="")
 
 
 class _Indexes(msgspec.Struct, frozen=True):
@@ -62,10 +63,17 @@ _decode_listed = msgspec.json.Decoder(_Listed).decode
 async def usage(transport: Transport, server: Server) -> Usage:
     """What the server counts against its licence; where it says nothing of that, what the collections take."""
     await server.version()
-    disk = await _counted(transport)
+    told = await _told(transport)
+    disk = told.disk
     if disk is None:
-        limited = _patch(server.name) >= _LIMITED_SINCE and server.licence == "community"
-        return Usage(used_bytes=await _collections(transport), limit_bytes=COMMUNITY_BYTES if limited else None)
+        recent = _patch(server.name) >= _LIMITED_SINCE
+        limited = recent and server.licence == "community"
+        return Usage(
+            used_bytes=await _collections(transport),
+            limit_bytes=COMMUNITY_BYTES if limited else None,
+            # A server with a licence key tells of the key instead.
+            limit_known=limited or not recent or bool(told.licence),
+        )
     ends = disk.limit > 0 and disk.reached
     return Usage(
         used_bytes=disk.used,
@@ -76,14 +84,12 @@ async def usage(transport: Transport, server: Server) -> Usage:
     )
 
 
-async def _counted(transport: Transport) -> _Disk | None:
+async def _told(transport: Transport) -> _Licence:
     try:
-        reply = await transport.ask(
-            "GET", "/_admin/license", what="ask for its licence", answers=(0, 404, FORBIDDEN), once=True
-        )
+        reply = await transport.ask("GET", "/_admin/license", what="ask for its licence", answers=(0, 404, FORBIDDEN))
     except ConfigError:  # it is for administrators
-        return None
-    return None if reply.status >= 300 else reply.read(_decode_licence).disk
+        return _Licence()
+    return _Licence() if reply.status >= 300 else reply.read(_decode_licence)
 
 
 async def _collections(transport: Transport) -> int:

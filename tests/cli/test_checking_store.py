@@ -1,0 +1,59 @@
+"""What doctor says of an ArangoDB that is full."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from streamforge.cli.checking import Check
+from streamforge.cli.checking_store import check_store
+from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango.store import ArangoStore
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.store import Document
+from streamforge_utils.runtime.environment import Secret
+from tests.doubles.arangodb.double import ArangoDouble
+from tests.doubles.arangodb.misbehaviour import Fault
+from tests.doubles.arangodb.server import Settings
+from tests.doubles.observer import RecordingObserver
+
+
+@pytest.fixture
+async def double(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ArangoDouble]:
+    async with ArangoDouble(Settings(version="3.12.10", password="hush-hush")) as found:
+        found.server.create_database({"name": "candles"})
+        monkeypatch.setenv("ARANGO_URL", found.url)
+        monkeypatch.setenv("ARANGO_DB", "candles")
+        monkeypatch.setenv("ARANGO_USER", "root")
+        monkeypatch.setenv("ARANGO_PASSWORD", "hush-hush")
+        yield found
+
+
+async def test_a_server_that_takes_no_more_writes_is_told_with_its_room(double: ArangoDouble, tmp_path: Path) -> None:
+    store = ArangoStore(
+        Connection(url=double.url, database="candles", user="root", password=Secret("hush-hush")),
+        observer=RecordingObserver(),
+    )
+    await store.upsert("candles", [Document("k", 1, b'{"n":1}')])
+    await store.close()
+    double.server.settings.limit_bytes = 1
+    double.misbehaviour.add(Fault(kind="read-only"))
+    more: list[Check] = []
+    with pytest.raises(RetryableError, match="read-only"):
+        await check_store(tmp_path, tmp_path / "probe", more)
+    (room,) = more
+    assert (room.part, room.verdict) == ("room", "fails")
+    assert "the limit is reached" in room.detail
+    assert "STREAMFORGE_RETENTION" in room.next_step
+
+
+async def test_a_limit_that_the_user_may_not_see_is_called_unknown(double: ArangoDouble, tmp_path: Path) -> None:
+    double.misbehaviour.add(Fault(kind="error", number=11, path="_admin/license"))
+    more: list[Check] = []
+    await check_store(tmp_path, tmp_path / "probe", more)
+    (room,) = more
+    assert (room.part, room.verdict) == ("room", "careful")
+    assert "unknown" in room.detail
+    assert "_system" in room.next_step

@@ -14,7 +14,7 @@ from benchmarks.common.workflow import FILES, LOADER, SINK, Workflow
 from streamforge import wiring
 from streamforge_utils.runtime.arango import ArangoSettings
 
-CANDLES = {Size.FULL: 1_000_000, Size.QUICK: 200_000, Size.TINY: 3000}
+CANDLES = {Size.FULL: 5_000_000, Size.QUICK: 200_000, Size.TINY: 3000}
 REST_S = {Size.FULL: 4.0, Size.QUICK: 2.0, Size.TINY: 0.5}
 EVERY_S = 0.05
 WARM_UP = 0.3

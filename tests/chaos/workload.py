@@ -95,6 +95,6 @@ def _check_jobs(data: Path, workflows: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _moment(text: str) -> datetime:
-    """A time as the API writes it. As texts they do not sort: without a fraction one comes behind those of its second."""
+    """A time as the API writes it; as texts they do not sort: one without a fraction comes behind those with one."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)  # a midnight is a date alone

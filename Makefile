@@ -17,7 +17,7 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-double test-arango test-engines kafka kube kube-build
+.PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
 .PHONY: check bench bench-others docs manifests lock clean
 .PHONY: format format-check lint types imports docs-check compatibility versions
 
@@ -48,6 +48,12 @@ test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the doubl
 test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on the ArangoDB that ARANGO_URL names
 	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
 	@$(PY) -m pytest tests/arango/test_contract.py tests/arango/suites -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
+
+test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap)
+	@$(PY) -m pytest tests/images $(ARGS)
+
+test-delivery: $(STAMP) ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
+	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)

@@ -4,6 +4,7 @@
 #   requirements/base.txt   what the services need to run
 #   requirements/dev.txt    the same pins, and what tests, checks and benchmarks need
 #   requirements/bench.txt  what the benchmarks compare with, for an environment of its own
+#   requirements/*.in       each into a .txt of its name, for further environments of their own
 # Pins that still fit are kept; UPGRADE=1 takes the newest of each. Uses `uv` if it is there, else a throw-away copy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,6 +27,11 @@ echo "lock: requirements/dev.txt"
 echo "lock: requirements/bench.txt"
 grep -E '^msgspec==' requirements/base.txt | tr -d ' \\' >"$scratch/same.txt"
 "$uv" pip compile "${options[@]}" -c "$scratch/same.txt" requirements/bench.in -o requirements/bench.txt >/dev/null
+for wanted in requirements/*.in; do # environments of their own, which share no pin with the services
+    [[ $wanted == requirements/bench.in ]] && continue
+    echo "lock: ${wanted%.in}.txt"
+    "$uv" pip compile "${options[@]}" "$wanted" -o "${wanted%.in}.txt" >/dev/null
+done
 if grep -nE '://|^ *-(i|-index|-extra|-find|e) ?' requirements/*.txt; then
     echo "lock: a pin names an address or a path (above); it must come from the configured index by name" >&2
     exit 1

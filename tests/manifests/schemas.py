@@ -26,6 +26,8 @@ _CRDS = {
     "kafka.strimzi.io/v1/KafkaTopic": "strimzi/043-Crd-kafkatopic.yaml",
     "kafka.strimzi.io/v1/KafkaUser": "strimzi/044-Crd-kafkauser.yaml",
     "kafka.strimzi.io/v1/KafkaNodePool": "strimzi/045-Crd-kafkanodepool.yaml",
+    "keda.sh/v1alpha1/ScaledObject": "keda/keda.sh_scaledobjects.yaml",
+    "keda.sh/v1alpha1/TriggerAuthentication": "keda/keda.sh_triggerauthentications.yaml",
     "monitoring.coreos.com/v1/ServiceMonitor": "prometheus-operator/monitoring.coreos.com_servicemonitors.yaml",
     "monitoring.coreos.com/v1/PodMonitor": "prometheus-operator/monitoring.coreos.com_podmonitors.yaml",
     "monitoring.coreos.com/v1/PrometheusRule": "prometheus-operator/monitoring.coreos.com_prometheusrules.yaml",

@@ -39,7 +39,7 @@ _REFERENCES = {
 }
 """Settings that name Secrets, and how to read which."""
 _TELLTALE = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|PRIVATE_KEY")
-_NAMESPACELESS = {"Namespace", "PriorityClass"}
+_NAMESPACELESS = {"ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume", "PriorityClass"}
 
 
 def faults(objects: Sequence[Json]) -> list[str]:

@@ -26,6 +26,7 @@ _CRDS = {
     "kafka.strimzi.io/v1/KafkaTopic": "strimzi/043-Crd-kafkatopic.yaml",
     "kafka.strimzi.io/v1/KafkaUser": "strimzi/044-Crd-kafkauser.yaml",
     "kafka.strimzi.io/v1/KafkaNodePool": "strimzi/045-Crd-kafkanodepool.yaml",
+    "keda.sh/v1alpha1/ScaledJob": "keda/keda.sh_scaledjobs.yaml",
     "keda.sh/v1alpha1/ScaledObject": "keda/keda.sh_scaledobjects.yaml",
     "keda.sh/v1alpha1/TriggerAuthentication": "keda/keda.sh_triggerauthentications.yaml",
     "monitoring.coreos.com/v1/ServiceMonitor": "prometheus-operator/monitoring.coreos.com_servicemonitors.yaml",

@@ -19,7 +19,7 @@ ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
 .PHONY: check bench bench-others docs manifests lock clean
-.PHONY: format format-check lint types imports docs-check compatibility versions
+.PHONY: format format-check lint types imports docs-check compatibility versions alerts
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -65,7 +65,7 @@ kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the f
 	@$(PY) -m tests.engines.kubernetes --fetch
 
 check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility: all of them, even if one fails
-	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility
+	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility alerts
 
 bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven)
 	@$(PY) -m benchmarks
@@ -79,6 +79,7 @@ build/bench-others/.done: requirements/bench.txt
 
 docs: $(STAMP) ## write docs/reference again from the code
 	@$(PY) -m streamforge.cli.reference
+	@$(PY) -m tools.monitoring --write
 
 manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready for kubectl apply (needs kubectl or kustomize)
 	@$(PY) -m tools.manifests
@@ -115,3 +116,6 @@ docs-check: $(STAMP)
 
 compatibility: $(STAMP)
 	@$(PY) tools/compatibility.py
+
+alerts: $(STAMP)
+	@$(PY) -m tools.monitoring

@@ -3,6 +3,7 @@
 # packages. Go builds the rest of a Kubernetes cluster; no Debian has one that is new enough, so it is only looked for.
 # Only root of a Debian or Ubuntu can install them; everyone else is told what is missing.
 set -euo pipefail
+"$(dirname "$0")/install_promtool.sh" # for `make check`
 missing=()
 command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)

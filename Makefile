@@ -18,8 +18,10 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
-.PHONY: check bench bench-others docs manifests lock clean
-.PHONY: format format-check lint types imports docs-check compatibility versions alerts
+.PHONY: check bench bench-others docs site manifests lock clean
+# The parts of `make check`.
+CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts
+.PHONY: format $(CHECKS)
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,8 +66,8 @@ kube: $(STAMP) ## run a real Kubernetes cluster on loopback until Ctrl-C; its po
 kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the first time (two cores: about ten minutes)
 	@$(PY) -m tests.engines.kubernetes --fetch
 
-check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility: all of them, even if one fails
-	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility alerts
+check: $(STAMP) ## format, lint, types, import rules, generated docs, what manuals name, alerts …: all of them, even if one fails
+	@$(MAKE) --keep-going $(CHECKS)
 
 bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven)
 	@$(PY) -m benchmarks
@@ -75,6 +77,15 @@ bench-others: build/bench-others/.done ## install what the benchmarks compare wi
 build/bench-others/.done: requirements/bench.txt
 	@$(PYTHON) -m venv --clear build/bench-others
 	@build/bench-others/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@touch $@
+
+site: build/site-env/.done ## build the manuals as a site into build/site; a warning is an error
+	@build/site-env/bin/sphinx-build -q -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
+	@echo "site: build/site/index.html"
+
+build/site-env/.done: requirements/site.txt
+	@$(PYTHON) -m venv --clear build/site-env
+	@build/site-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
 	@touch $@
 
 docs: $(STAMP) ## write docs/reference again from the code
@@ -113,6 +124,9 @@ versions: $(STAMP)
 
 docs-check: $(STAMP)
 	@$(PY) -m streamforge.cli.reference --check
+
+manuals-check: $(STAMP)
+	@$(PY) -m tools.manuals
 
 compatibility: $(STAMP)
 	@$(PY) tools/compatibility.py

@@ -18,8 +18,8 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
-.PHONY: check bench bench-others docs manifests lock clean
-.PHONY: format format-check lint types imports docs-check compatibility versions
+.PHONY: check bench bench-others pipelines-tools docs manifests lock clean
+.PHONY: format format-check lint types imports docs-check compatibility versions yaml secrets
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,7 +52,7 @@ test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on th
 test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap)
 	@$(PY) -m pytest tests/images $(ARGS)
 
-test-delivery: $(STAMP) ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
+test-delivery: $(STAMP) pipelines-tools ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
@@ -64,8 +64,8 @@ kube: $(STAMP) ## run a real Kubernetes cluster on loopback until Ctrl-C; its po
 kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the first time (two cores: about ten minutes)
 	@$(PY) -m tests.engines.kubernetes --fetch
 
-check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility: all of them, even if one fails
-	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility
+check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility, YAML, secrets: all of them, even if one fails
+	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility yaml secrets
 
 bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven)
 	@$(PY) -m benchmarks
@@ -75,6 +75,15 @@ bench-others: build/bench-others/.done ## install what the benchmarks compare wi
 build/bench-others/.done: requirements/bench.txt
 	@$(PYTHON) -m venv --clear build/bench-others
 	@build/bench-others/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@touch $@
+
+pipelines-tools: build/pipelines-env/.done ## install what reads pipelines and devcontainer in tests (Node.js 24), in an environment of its own
+
+build/pipelines-env/.done: requirements/pipelines.txt tools/pipelines/package.json tools/pipelines/package-lock.json tools/pipelines/.npmrc
+	@$(PYTHON) -m venv --clear build/pipelines-env
+	@build/pipelines-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@cp tools/pipelines/package*.json tools/pipelines/.npmrc build/pipelines-env/
+	@PATH="$(CURDIR)/build/pipelines-env/bin:$$PATH" npm --prefix build/pipelines-env ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 docs: $(STAMP) ## write docs/reference again from the code
@@ -115,3 +124,9 @@ docs-check: $(STAMP)
 
 compatibility: $(STAMP)
 	@$(PY) tools/compatibility.py
+
+yaml: $(STAMP)
+	@$(BIN)/yamllint --strict .
+
+secrets:
+	@tools/check_secrets.sh

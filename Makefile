@@ -18,9 +18,9 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
-.PHONY: check bench bench-others docs site manifests lock clean
+.PHONY: check bench bench-others pipelines-tools docs site manifests lock clean
 # The parts of `make check`.
-CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts
+CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml secrets
 .PHONY: format $(CHECKS)
 
 help: ## list the verbs
@@ -54,7 +54,7 @@ test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on th
 test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap)
 	@$(PY) -m pytest tests/images $(ARGS)
 
-test-delivery: $(STAMP) ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
+test-delivery: $(STAMP) pipelines-tools ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
@@ -83,9 +83,18 @@ site: build/site-env/.done ## build the manuals as a site into build/site; a war
 	@build/site-env/bin/sphinx-build -q -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
 	@echo "site: build/site/index.html"
 
-build/site-env/.done: requirements/site.txt
-	@$(PYTHON) -m venv --clear build/site-env
-	@build/site-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+pipelines-tools: build/pipelines-env/.done ## install what reads pipelines and devcontainer in tests (Node.js 24), in an environment of its own
+
+build/pipelines-env/.done: requirements/pipelines.txt tools/pipelines/package.json tools/pipelines/package-lock.json tools/pipelines/.npmrc
+	@$(PYTHON) -m venv --clear build/pipelines-env
+	@build/pipelines-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@cp tools/pipelines/package*.json tools/pipelines/.npmrc build/pipelines-env/
+	@PATH="$(CURDIR)/build/pipelines-env/bin:$$PATH" npm --prefix build/pipelines-env ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+build/%-env/.done: requirements/%.txt
+	@$(PYTHON) -m venv --clear build/$*-env
+	@build/$*-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
 	@touch $@
 
 docs: $(STAMP) ## write docs/reference again from the code
@@ -133,3 +142,9 @@ compatibility: $(STAMP)
 
 alerts: $(STAMP)
 	@$(PY) -m tools.monitoring
+
+yaml: $(STAMP)
+	@$(BIN)/yamllint --strict .
+
+secrets:
+	@tools/check_secrets.sh

@@ -9,12 +9,13 @@ command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)
 command -v kcat >/dev/null || missing+=(kcat)
 command -v etcd >/dev/null || missing+=(etcd-server)
+command -v rsync >/dev/null || missing+=(rsync) # gitlab-ci-local copies with it
 if ! command -v go >/dev/null; then
     echo "engines: install Go 1.26 or newer first" >&2
     exit 1
 fi
 if [[ ${#missing[@]} -eq 0 ]]; then
-    echo "engines: java, mvn, kcat, etcd and go are there"
+    echo "engines: java, mvn, kcat, etcd, rsync and go are there"
     exit 0
 fi
 if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then

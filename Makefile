@@ -18,8 +18,11 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
-.PHONY: check bench bench-others docs manifests lock clean
-.PHONY: format format-check lint types imports docs-check compatibility versions
+# What builds images: buildah, podman or docker; the first of them that is there by default.
+BUILDER ?=
+
+.PHONY: check bench bench-others docs images manifests lock clean
+.PHONY: format format-check lint types imports docs-check compatibility versions dockerfiles
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,8 +67,8 @@ kube: $(STAMP) ## run a real Kubernetes cluster on loopback until Ctrl-C; its po
 kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the first time (two cores: about ten minutes)
 	@$(PY) -m tests.engines.kubernetes --fetch
 
-check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility: all of them, even if one fails
-	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility
+check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility, Dockerfiles: all of them, even if one fails
+	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility dockerfiles
 
 bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven)
 	@$(PY) -m benchmarks
@@ -82,6 +85,9 @@ docs: $(STAMP) ## write docs/reference again from the code
 
 manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready for kubectl apply (needs kubectl or kustomize)
 	@$(PY) -m tools.manifests
+
+images: $(STAMP) ## build every image, its inventory in build/images/ (BUILDER=buildah, podman or docker; PUSH=1; ARGS="base debug": some)
+	@$(PY) -m tools.images $(if $(BUILDER),--builder $(BUILDER)) $(if $(PUSH),--push) $(ARGS)
 
 lock: ## resolve the dependencies again into requirements/ (UPGRADE=1 takes the newest of each)
 	@PYTHON="$(PYTHON)" tools/lock.sh
@@ -115,3 +121,7 @@ docs-check: $(STAMP)
 
 compatibility: $(STAMP)
 	@$(PY) tools/compatibility.py
+
+dockerfiles: $(STAMP)
+	@find . -name '*Dockerfile' -not -path './.venv/*' -not -path './build/*' -not -path '*/node_modules/*' -print0 | xargs -0 $(BIN)/hadolint
+	@echo "dockerfiles: hadolint has nothing to say"

@@ -18,10 +18,13 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
-.PHONY: check bench bench-others pipelines-tools docs site manifests lock clean
+.PHONY: check bench bench-others pipelines-tools docs images site manifests lock clean
 # The parts of `make check`.
-CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml secrets
+CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles secrets
 .PHONY: format $(CHECKS)
+# What builds images: buildah, podman or docker; the first of them that is there by default.
+BUILDER ?=
+
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -104,6 +107,9 @@ docs: $(STAMP) ## write docs/reference again from the code
 manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready for kubectl apply (needs kubectl or kustomize)
 	@$(PY) -m tools.manifests
 
+images: $(STAMP) ## build every image, its inventory in build/images/ (BUILDER=buildah, podman or docker; PUSH=1; ARGS="base debug": some)
+	@$(PY) -m tools.images $(if $(BUILDER),--builder $(BUILDER)) $(if $(PUSH),--push) $(ARGS)
+
 lock: ## resolve the dependencies again into requirements/ (UPGRADE=1 takes the newest of each)
 	@PYTHON="$(PYTHON)" tools/lock.sh
 
@@ -148,3 +154,7 @@ yaml: $(STAMP)
 
 secrets:
 	@tools/check_secrets.sh
+
+dockerfiles: $(STAMP)
+	@find . -name '*Dockerfile' -not -path './.venv/*' -not -path './build/*' -not -path '*/node_modules/*' -print0 | xargs -0 $(BIN)/hadolint
+	@echo "dockerfiles: hadolint has nothing to say"

@@ -1,4 +1,5 @@
-"""Fails when versions disagree: both packages, the changelog, and the pins against what the packages ask for.
+"""Fails when versions disagree: both packages, the changelog, the base images that Dockerfiles name, and the pins
+against what the packages ask for.
 
 It needs no network, so a dependency added without `make lock` is found by `make check`. With an argument, the tag of a
 release, it also fails unless the packages have that version (`v0.1.0` is 0.1.0).
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)", re.MULTILINE)
+BASE = re.compile(r"^ARG (?:BASE|TOOLS)_IMAGE=(?P<name>\S+/base:v(?P<version>[^-\s]+)\S*)", re.MULTILINE)
 RELEASE = re.compile(r"^## \[(?P<version>[^\]]+)\]", re.MULTILINE)
 
 
@@ -57,6 +59,11 @@ def problems(tag: str | None = None) -> list[str]:
     extras = [r for extra in services["project"]["optional-dependencies"].values() for r in extra]
     found += unpinned(runtime, "requirements/base.txt")
     found += unpinned(runtime + extras + services["dependency-groups"]["dev"], "requirements/dev.txt")
+
+    for path in sorted([*ROOT.glob("services/*/Dockerfile"), *ROOT.glob("platform/*/Dockerfile")]):
+        for base in BASE.finditer(path.read_text(encoding="utf-8")):
+            if base["version"] != version:
+                found.append(f"{path.relative_to(ROOT)} builds on {base['name']}, the packages are {version}")
 
     newest = RELEASE.search((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     if newest is None or newest["version"] != version:

@@ -19,7 +19,7 @@ from streamforge_utils.adapters.arango.batches import Batch, side_by_side, waves
 from streamforge_utils.adapters.arango.collections import RECORDS, Catalogue
 from streamforge_utils.adapters.arango.errors import DATA, NO_COLLECTION, UNIQUE, Refused
 from streamforge_utils.adapters.arango.server import Server
-from streamforge_utils.adapters.arango.transport import Transport
+from streamforge_utils.adapters.arango.transport import TooLarge, Transport
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome
@@ -156,8 +156,8 @@ class Documents:
         while left:
             try:
                 body = await self._post(batch, left)
-            except Refused as error:
-                if not error.of_data:
+            except (Refused, TooLarge) as error:
+                if not _is_of_data(error):
                     raise
                 return await self._halves(batch, error, self._upsert_array)
             if b'"error":true' not in body and b'"_oldRev"' not in body and body.count(b'"_key":') == len(left):
@@ -245,35 +245,31 @@ class Documents:
         for _ in range(_REMAKINGS):
             await self._catalogue.ensure(batch.collection, RECORDS)
             try:
-                reply = await cursor.send(self._transport, query, what=what, answers=(NO_COLLECTION, UNIQUE))
-            except Refused as error:
-                if not error.of_data:
+                reply = await cursor.send(self._transport, query, what=what, answers=(NO_COLLECTION,))
+            except (Refused, TooLarge) as error:
+                if not _is_of_data(error):
                     raise
-                return await self._halves(batch, error, self._upsert_guarded)
-            if reply.number == UNIQUE:
+                if not _is_race(error) or races == _RACES:
+                    return await self._halves(batch, error, self._upsert_guarded)
                 # Somebody else inserts one of the keys: seen now, it is replaced the next time.
                 races += 1
-                if races > _RACES:
-                    refused = Refused("a unique index has this value already", status=409, number=UNIQUE)
-                    return await self._halves(batch, refused, self._upsert_guarded)
                 await patience.failed("another process inserts the same key", "race")
-            elif reply.number:
-                self._catalogue.forget(batch.collection)
-            else:
+                continue
+            if not reply.number:
                 olds = reply.read(_decode_olds).result
                 if len(olds) != len(batch.documents):
                     raise RetryableError(f"ArangoDB answered for {len(olds)} of {len(batch.documents)} documents")
                 return [_judged(old, document) for old, document in zip(olds, batch.documents, strict=True)]
+            self._catalogue.forget(batch.collection)
         raise _dropped(batch.collection)
 
-    async def _halves(self, batch: Batch, error: Refused, store: Any) -> list[Answer]:
+    async def _halves(self, batch: Batch, error: Refused | TooLarge, store: _Store) -> list[Answer]:
         """One of the documents is at fault: store the others, and find out which one."""
         if len(batch.documents) == 1:
             return [Answer(Outcome.REFUSED, f"the document {batch.documents[0].key!r}: {error}")]
         middle = len(batch.documents) // 2
-        first: list[Answer] = await store(batch.only(range(middle)))
-        second: list[Answer] = await store(batch.only(range(middle, len(batch.documents))))
-        return first + second
+        first = await store(batch.only(range(middle)))
+        return first + await store(batch.only(range(middle, len(batch.documents))))
 
 
 def _elements(body: bytes, expected: int) -> list[_Element]:
@@ -304,9 +300,17 @@ def _same_text(body: msgspec.Raw, document: Document) -> bool:
     return bool(msgspec.json.decode(body) == _decode_content(document.body))
 
 
-def _is_race(element: _Element) -> bool:
+def _is_of_data(error: Refused | TooLarge) -> bool:
+    """Whether fewer documents at once may do better."""
+    return isinstance(error, TooLarge) or error.of_data
+
+
+def _is_race(error: _Element | Refused | TooLarge) -> bool:
     """Whether the key itself is taken, which a call that replaces meets only while somebody else inserts it."""
-    return element.number == UNIQUE and "of type primary" in element.message
+    if isinstance(error, TooLarge):
+        return False
+    said = error.message if isinstance(error, _Element) else str(error)
+    return error.number == UNIQUE and "of type primary" in said
 
 
 def _reason(document: Document, element: _Element) -> str:

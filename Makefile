@@ -25,7 +25,6 @@ CHECKS := format-check lint types imports versions docs-check manuals-check comp
 # What builds images: buildah, podman or docker; the first of them that is there by default.
 BUILDER ?=
 
-
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 

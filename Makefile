@@ -18,11 +18,12 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
+.PHONY: check bench bench-others pipelines-tools docs images site manifests lock clean
+# The parts of `make check`.
+CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles secrets
+.PHONY: format $(CHECKS)
 # What builds images: buildah, podman or docker; the first of them that is there by default.
 BUILDER ?=
-
-.PHONY: check bench bench-others docs images manifests lock clean
-.PHONY: format format-check lint types imports docs-check compatibility versions dockerfiles
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,12 +53,13 @@ test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on th
 	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
 	@$(PY) -m pytest tests/arango/test_contract.py tests/arango/suites -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
+# STREAMFORGE_IMAGES_DIR=DIR keeps the images in DIR: the next run builds only what has changed.
 test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap, crun and what test-engines needs)
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/images -s $(ARGS)
 
-test-delivery: $(STAMP) ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
+test-delivery: $(STAMP) pipelines-tools ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
@@ -69,8 +71,8 @@ kube: $(STAMP) ## run a real Kubernetes cluster on loopback until Ctrl-C; its po
 kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the first time (two cores: about ten minutes)
 	@$(PY) -m tests.engines.kubernetes --fetch
 
-check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, compatibility, Dockerfiles: all of them, even if one fails
-	@$(MAKE) --keep-going format-check lint types imports versions docs-check compatibility dockerfiles
+check: $(STAMP) ## format, lint, types, import rules, generated docs, what manuals name, alerts …: all of them, even if one fails
+	@$(MAKE) --keep-going $(CHECKS)
 
 bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven)
 	@$(PY) -m benchmarks
@@ -82,8 +84,27 @@ build/bench-others/.done: requirements/bench.txt
 	@build/bench-others/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
 	@touch $@
 
+site: build/site-env/.done ## build the manuals as a site into build/site; a warning is an error
+	@build/site-env/bin/sphinx-build -q -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
+	@echo "site: build/site/index.html"
+
+pipelines-tools: build/pipelines-env/.done ## install what reads pipelines and devcontainer in tests (Node.js 24), in an environment of its own
+
+build/pipelines-env/.done: requirements/pipelines.txt tools/pipelines/package.json tools/pipelines/package-lock.json tools/pipelines/.npmrc
+	@$(PYTHON) -m venv --clear build/pipelines-env
+	@build/pipelines-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@cp tools/pipelines/package*.json tools/pipelines/.npmrc build/pipelines-env/
+	@PATH="$(CURDIR)/build/pipelines-env/bin:$$PATH" npm --prefix build/pipelines-env ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+build/%-env/.done: requirements/%.txt
+	@$(PYTHON) -m venv --clear build/$*-env
+	@build/$*-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@touch $@
+
 docs: $(STAMP) ## write docs/reference again from the code
 	@$(PY) -m streamforge.cli.reference
+	@$(PY) -m tools.monitoring --write
 
 manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready for kubectl apply (needs kubectl or kustomize)
 	@$(PY) -m tools.manifests
@@ -121,8 +142,20 @@ versions: $(STAMP)
 docs-check: $(STAMP)
 	@$(PY) -m streamforge.cli.reference --check
 
+manuals-check: $(STAMP)
+	@$(PY) -m tools.manuals
+
 compatibility: $(STAMP)
 	@$(PY) tools/compatibility.py
+
+alerts: $(STAMP)
+	@$(PY) -m tools.monitoring
+
+yaml: $(STAMP)
+	@$(BIN)/yamllint --strict .
+
+secrets:
+	@tools/check_secrets.sh
 
 dockerfiles: $(STAMP)
 	@find . -name '*Dockerfile' -not -path './.venv/*' -not -path './build/*' -not -path '*/node_modules/*' -print0 | xargs -0 $(BIN)/hadolint

@@ -1,7 +1,8 @@
 """Fails when versions disagree: both packages, the changelog, the base images that Dockerfiles name, and the pins
 against what the packages ask for.
 
-It needs no network, so a dependency added without `make lock` is found by `make check`.
+It needs no network, so a dependency added without `make lock` is found by `make check`. With an argument, the tag of a
+release, it also fails unless the packages have that version (`v0.1.0` is 0.1.0).
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ def unpinned(requirements: list[str], lock: str) -> list[str]:
     return problems
 
 
-def problems() -> list[str]:
+def problems(tag: str | None = None) -> list[str]:
     services = load("pyproject.toml")
     library = load("libs/streamforge_utils/pyproject.toml")
     version = services["project"]["version"]
     found = []
+    if tag is not None and tag != f"v{version}":
+        found.append(f"the release is tagged {tag}, the packages are {version}")
     if library["project"]["version"] != version:
         found.append(f"streamforge is {version}, streamforge_utils is {library['project']['version']}")
 
@@ -69,7 +72,7 @@ def problems() -> list[str]:
 
 
 def main() -> int:
-    found = problems()
+    found = problems(*sys.argv[1:2])
     for problem in found:
         print(f"versions: {problem}", file=sys.stderr)
     if not found:

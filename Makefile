@@ -53,8 +53,11 @@ test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on th
 	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
 	@$(PY) -m pytest tests/arango/test_contract.py tests/arango/suites -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
-test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap)
-	@$(PY) -m pytest tests/images $(ARGS)
+# STREAMFORGE_IMAGES_DIR=DIR keeps the images in DIR: the next run builds only what has changed.
+test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap, crun and what test-engines needs)
+	@$(PY) -m tests.engines.kafka --fetch
+	@$(PY) -m tests.engines.kubernetes --fetch
+	@$(PY) -m pytest tests/images -s $(ARGS)
 
 test-delivery: $(STAMP) pipelines-tools ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)

@@ -18,7 +18,7 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
-.PHONY: check bench bench-others docs manifests lock clean
+.PHONY: check bench bench-others jupyterhub-env docs manifests lock clean
 .PHONY: format format-check lint types imports docs-check compatibility versions alerts
 
 help: ## list the verbs
@@ -37,7 +37,7 @@ demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show
 test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
-test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
+test-engines: $(STAMP) jupyterhub-env ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/engines -n $(ENGINE_WORKERS) $(ARGS)
@@ -75,6 +75,21 @@ bench-others: build/bench-others/.done ## install what the benchmarks compare wi
 build/bench-others/.done: requirements/bench.txt
 	@$(PYTHON) -m venv --clear build/bench-others
 	@build/bench-others/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@touch $@
+
+jupyterhub-env: build/jupyterhub-env/.done build/jupyter-env/.done ## install the JupyterHub that tests start, and what its users' servers have
+
+HUB_PROXY := build/jupyterhub-env/proxy
+build/jupyterhub-env/.done: requirements/jupyterhub.txt $(addprefix tests/engines/jupyterhub/,.npmrc package.json package-lock.json)
+	@$(PYTHON) -m venv --clear build/jupyterhub-env
+	@build/jupyterhub-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@mkdir $(HUB_PROXY) && cp $(filter-out $<,$^) $(HUB_PROXY)
+	@cd $(HUB_PROXY) && PATH="$(CURDIR)/build/jupyterhub-env/bin:$$PATH" npm ci --silent --ignore-scripts
+	@touch $@
+
+build/jupyter-env/.done: requirements/base.txt requirements/jupyter.txt
+	@$(PYTHON) -m venv --clear build/jupyter-env
+	@build/jupyter-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps $(^:%=-r %)
 	@touch $@
 
 docs: $(STAMP) ## write docs/reference again from the code

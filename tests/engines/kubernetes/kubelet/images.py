@@ -11,6 +11,8 @@ from streamforge.workers import targets
 _ROOT = Path(__file__).parents[4]
 # An image that does nothing until it is told to end, as the real one of that name: a thousand of them cost nothing.
 PAUSE = "pause"
+# An image whose entry point runs what it is given as arguments (platform/jupyterhub).
+JUPYTER = "jupyter-python311"
 # No registry has a version of this name.
 MISSING_TAG = "missing"
 
@@ -37,6 +39,8 @@ def find(image: str, *, has_command: bool) -> Image:
         raise ImageMissing(f"{image}: not found")
     if name == PAUSE and not has_command:
         return Image(name, (), idle=True)
+    if name == JUPYTER:
+        return Image(name, ())
     folder = _ROOT / "services" / name
     where = folder if folder.is_dir() else None
     if name in targets():

@@ -26,6 +26,7 @@ from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, W
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from streamforge_utils.adapters.embedded.backup import Backup
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
     from streamforge_utils.adapters.kafka.connection import Connection, Login
     from streamforge_utils.adapters.kubernetes.access import Access
@@ -144,6 +145,23 @@ def make_data_directory(settings: DataSettings) -> DataDirectory:
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
 
     return DataDirectory(settings.folder)
+
+
+def back_up(data: Path, target: Path, *, made_at: str) -> Backup:
+    """Copy the embedded bus, store and jobs in `data` to the new folder `target`, whoever works on them meanwhile.
+
+    made_at: ISO 8601, UTC. Raises InvalidInput, ConfigError or RetryableError.
+    """
+    from streamforge_utils.adapters.embedded import backup
+
+    return backup.back_up(data, target, made_at=made_at, made_by=version("streamforge"))
+
+
+def restore(source: Path, data: Path) -> Backup:
+    """Make the data directory `data` from a backup. Raises InvalidInput, ConfigError or RetryableError."""
+    from streamforge_utils.adapters.embedded import backup
+
+    return backup.restore(source, data)
 
 
 def make_launcher(

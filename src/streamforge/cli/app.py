@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from streamforge.cli.commands import kafka, records, services, workflows
+from streamforge.cli.commands import backups, kafka, records, services, workflows
 
 PROGRAM = "streamforge"
 _HELP = ["-h", "--help"]
@@ -56,6 +56,8 @@ app.add_typer(dlq, name="dlq", rich_help_panel=_look)
 app.command(rich_help_panel=_run)(services.up)
 app.command(rich_help_panel=_run)(services.doctor)
 app.command(rich_help_panel=_run)(services.exchange)
+app.command(rich_help_panel=_run)(backups.backup)
+app.command(rich_help_panel=_run)(backups.restore)
 on_kafka = typer.Typer(
     no_args_is_help=True, help="A Kafka that no operator looks after.", context_settings={"help_option_names": _HELP}
 )

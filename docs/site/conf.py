@@ -1,0 +1,76 @@
+"""How Sphinx makes the site of the manuals (`make site`).
+
+The source is the repository itself, so that a link works on the site as it does in the tree. The navigation is what
+docs/index.md lists: its headings are the groups, the links below each are the pages, in this order.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+INDEX = "docs/index"
+
+project = "StreamForge"
+author = "StreamForge contributors"
+copyright = "StreamForge contributors, Apache License 2.0"
+version = release = next(
+    line.split('"')[1] for line in (ROOT / "pyproject.toml").read_text("utf-8").splitlines() if line[:7] == "version"
+)
+
+root_doc = INDEX
+include_patterns = [
+    "docs/**.md",
+    "services/*/README.md",
+    "deploy/README.md",
+    "cred-kafka-yaml/README.md",
+    "platform/**/README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+]
+exclude_patterns = [".*", "build", "node_modules", "docs/site", "**/node_modules"]
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}
+nitpicky = True
+highlight_language = "text"
+
+# Headings are anchors, spelt as GitLab and GitHub spell them.
+myst_heading_anchors = 4
+myst_links_external_new_tab = True
+
+html_theme = "furo"
+html_title = f"StreamForge {release}"
+html_copy_source = False
+html_show_sphinx = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_extra_path = ["extra"]
+html_theme_options = {"navigation_with_keys": True, "sidebar_hide_name": False}
+
+_GROUP = re.compile(r"^## (.+)$", re.MULTILINE)
+_PAGE = re.compile(r"^- \[([^\]]+)\]\(([^)#]+\.md)\)", re.MULTILINE)
+
+
+def _with_navigation(app: Any, name: str, source: list[str]) -> None:
+    """Give the index a hidden table of contents per group."""
+    if name != INDEX:
+        return
+    # A page that is not there is the docs checker's to name; the site is made without it.
+    source[0] = "".join(line for line in source[0].splitlines(keepends=True) if not _absent(Path(app.srcdir), line))
+    groups = _GROUP.split(source[0])[1:]
+    for title, text in zip(groups[::2], groups[1::2], strict=True):
+        listed = "\n".join(f"{label} <{path.removesuffix('.md')}>" for label, path in _PAGE.findall(text))
+        source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{listed}\n```\n"
+
+
+def _absent(root: Path, line: str) -> bool:
+    page = _PAGE.match(line)
+    return page is not None and not (root / "docs" / page[2]).exists()
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", _with_navigation)

@@ -1,0 +1,258 @@
+"""A copy of the data directory, made while a manager and its workers go on, and the way back.
+
+Each database is copied from one snapshot of it, in this order: states, topics (the groups before the log), documents,
+edges. So nothing in the copy speaks of what is missing in it: what the coverage calls stored was stored before the
+documents were copied, and an offset that was committed lies inside its log. What happened meanwhile may be missing, as
+after a crash at that moment; a manager goes on from there. Blocking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from streamforge_utils.adapters.embedded import sqlite
+from streamforge_utils.adapters.embedded.datadir import FORMAT as DATA_FORMAT
+from streamforge_utils.adapters.embedded.datadir import DataDirectory
+from streamforge_utils.model.errors import ConfigError, InvalidInput, RetryableError
+
+FORMAT: Final = 1
+MANIFEST: Final = "backup.json"
+_DATA: Final = "data"
+_LEFT_OUT: Final = {"manager.lock", "server.json", "bus.lock"}
+_CHUNK: Final = 1024 * 1024
+
+
+class Copied(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a backup."""
+
+    bytes: int
+    sha256: str
+
+
+class Backup(msgspec.Struct, frozen=True, kw_only=True):
+    """What `backup.json` holds. made_at: ISO 8601, UTC. documents: how many each collection has, by name."""
+
+    format: int = FORMAT
+    data_format: int = DATA_FORMAT
+    made_at: str
+    made_by: str
+    topics: int
+    documents: dict[str, int]
+    files: dict[str, Copied]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.bytes for file in self.files.values())
+
+
+def back_up(data: Path, target: Path, *, made_at: str, made_by: str) -> Backup:
+    """Copy the data directory `data` to the new folder `target`, which appears when it is whole and on the disk.
+
+    Raises InvalidInput (no data directory, a target that exists), ConfigError (a broken file) or RetryableError.
+    """
+    if not (data / "format.json").exists():
+        raise InvalidInput("data", f"{data} is no data directory of StreamForge: name one with --data")
+    DataDirectory(data).open()
+    if target.exists():
+        raise InvalidInput("target", f"{target} exists: a backup goes into a new folder")
+    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+    try:
+        with _disk(target):
+            (draft / _DATA).mkdir(parents=True, mode=0o700)
+            draft.chmod(0o700)
+            documents = _copy_all(data, draft / _DATA)
+            paths = sorted(path for path in (draft / _DATA).rglob("*") if path.is_file())
+            backup = Backup(
+                made_at=made_at,
+                made_by=made_by,
+                topics=sum(1 for _ in (draft / _DATA / "bus").glob("topics/*/log-*.db")),
+                documents=documents,
+                files={path.relative_to(draft / _DATA).as_posix(): _sealed(path) for path in paths},
+            )
+            (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(backup)) + b"\n")
+            _flush(draft)
+            draft.rename(target)
+            _sync(target.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return backup
+
+
+def restore(backup: Path, data: Path) -> Backup:
+    """Make the data directory `data` from a backup, after every byte of it was compared with its checksum.
+
+    Raises InvalidInput (no backup; `data` holds something) or ConfigError (a damaged or newer backup), RetryableError.
+    """
+    found = read(backup)
+    if DataDirectory(data).held():
+        raise InvalidInput("data", f"a manager works on {data}: end it first, or restore into another folder")
+    if data.exists() and any(data.iterdir()):
+        raise InvalidInput("data", f"{data} is not empty: move it away first, or restore into another folder")
+    draft = data.with_name(f".{data.name}.{os.getpid()}.draft")
+    try:
+        with _disk(data):
+            for name, copied in found.files.items():
+                path = draft / name
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                shutil.copy2(backup / _DATA / name, path)
+                path.chmod(0o600)
+                if _sealed(path) != copied:
+                    raise ConfigError(f"{backup / _DATA / name} is damaged: it is not what was backed up; use another")
+            draft.chmod(0o700)
+            _flush(draft)
+            if data.exists():
+                data.rmdir()
+            data.parent.mkdir(parents=True, exist_ok=True)
+            draft.rename(data)
+            _sync(data.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    DataDirectory(data).open()
+    return found
+
+
+def read(backup: Path) -> Backup:
+    """What a backup holds, without looking at its files' content. Raises InvalidInput or ConfigError."""
+    file = backup / MANIFEST
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise InvalidInput("backup", f"{backup} is no backup: {file} cannot be read ({error.strerror})") from error
+    try:
+        version = json.loads(raw)["format"]
+        if not isinstance(version, int) or version > FORMAT:
+            raise ConfigError(
+                f"{backup} has format {version}; this version of StreamForge knows up to {FORMAT}: upgrade StreamForge"
+            )
+        found = msgspec.json.decode(raw, type=Backup)
+    except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"{file} is damaged ({error}): use another backup") from error
+    for name in found.files:
+        # What a name like this leads out of the folder was never written by `back_up`.
+        if name.startswith("/") or ".." in Path(name).parts:
+            raise ConfigError(f"{file} is damaged: {name[:80]!r} is no file of a data directory; use another backup")
+        if not (backup / _DATA / name).is_file():
+            raise ConfigError(f"{backup / _DATA / name} is missing: the backup is not whole, use another")
+    return found
+
+
+def _copy_all(data: Path, copy: Path) -> dict[str, int]:
+    """Copy everything; returns how many documents each collection has."""
+    _copy_database(data, copy, Path("store") / "states.db")
+    for topic in sorted((data / "bus" / "topics").glob("*")):
+        for pattern in ("groups-*.db", "log-*.db"):
+            for path in sorted(topic.glob(pattern)):
+                _copy_database(data, copy, path.relative_to(data))
+    documents = Path("store") / "documents"
+    counts = {}
+    if _copy_database(data, copy, documents / "collections.db"):
+        for name, identity in _collections(copy / documents / "collections.db"):
+            for path in (data / documents).glob(f"*.{identity}.db"):
+                # One that was dropped since is forgotten; the coverage is counted again before it is believed.
+                if _copy_database(data, copy, path.relative_to(data)):
+                    counts[name] = _count(copy / path.relative_to(data))
+    _copy_database(data, copy, Path("store") / "edges.db")
+    for path in _plain_files(data):
+        _copy_file(data, copy, path.relative_to(data))
+    _forget_unfinished_topics(copy)
+    return counts
+
+
+def _plain_files(data: Path) -> Iterator[Path]:
+    """What is no database, and not about who is alive now."""
+    for path in sorted(data.rglob("*")):
+        parts = path.relative_to(data).parts
+        passing = path.name in _LEFT_OUT or path.name.endswith((".db", ".db-wal", ".db-shm", ".tmp"))
+        if not passing and "members" not in parts and not parts[-1].startswith(".") and path.is_file():
+            yield path
+
+
+def _copy_database(data: Path, copy: Path, name: Path) -> bool:
+    """Copy one snapshot of a database, and check it; whether it was there to its end."""
+    source, target = data / name, copy / name
+    try:
+        with closing(sqlite.connect(source, create=False)) as reading:
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with sqlite.translated(source, "copy"), closing(sqlite3.connect(target, isolation_level=None)) as writing:
+                reading.backup(writing)
+                found = writing.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except FileNotFoundError:
+        return False
+    if found != "ok":
+        raise ConfigError(f"{source} is broken ({found}): its backup would be, too; restore an older one")
+    if not source.exists():  # removed meanwhile: what was opened may lack the end of it
+        sqlite.remove(target)
+        return False
+    for suffix in ("-wal", "-shm"):
+        Path(f"{target}{suffix}").unlink(missing_ok=True)
+    return True
+
+
+def _copy_file(data: Path, copy: Path, name: Path) -> None:
+    target = copy / name
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        shutil.copy2(data / name, target)  # with its time, which tells when a job ended
+    except FileNotFoundError:
+        target.unlink(missing_ok=True)
+
+
+def _forget_unfinished_topics(copy: Path) -> None:
+    """Remove what is left of topics that were being made or removed."""
+    for folder in (copy / "bus" / "topics").glob("*"):
+        if not (any(folder.glob("log-*.db")) and (folder / "name").exists()):
+            shutil.rmtree(folder)
+
+
+def _collections(catalogue: Path) -> list[tuple[str, int]]:
+    with sqlite.translated(catalogue, "read"), closing(sqlite3.connect(catalogue)) as connection:
+        return [(str(name), int(identity)) for name, identity in connection.execute("SELECT name, id FROM collections")]
+
+
+def _count(path: Path) -> int:
+    with sqlite.translated(path, "read"), closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM documents").fetchone()[0])
+
+
+def _sealed(path: Path) -> Copied:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return Copied(bytes=size, sha256=digest.hexdigest())
+
+
+def _flush(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Raise our error instead of the system's."""
+    try:
+        yield
+    except OSError as error:
+        raise RetryableError(
+            f"cannot write {path}: {error.strerror or error}; check the disk and its free space, then try again"
+        ) from error

@@ -56,7 +56,7 @@ test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on th
 test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap)
 	@$(PY) -m pytest tests/images $(ARGS)
 
-test-delivery: $(STAMP) pipelines-tools ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
+test-delivery: $(STAMP) pipelines-tools build/jupyter-env/.done ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)

@@ -37,10 +37,19 @@ _RIGHTS: list[Json] = [
 ]
 
 
-class Hub:
-    """The hub and its proxy, not yet started. config: traits by class, to which the addresses are added."""
+def account(cluster: Cluster, folder: Path) -> Path:
+    """A kubeconfig of a ServiceAccount `hub` that may do what the chart's own may."""
+    cluster.accounts.create(NAMESPACE, "hub", _RIGHTS)
+    return cluster.accounts.kubeconfig(folder / "kubeconfig", NAMESPACE, "hub")
 
-    def __init__(self, folder: Path, config: dict[str, Json], cluster: Cluster) -> None:
+
+class Hub:
+    """The hub and its proxy, not yet started.
+
+    config: traits by class, to which the addresses are added. account: a kubeconfig (`account`). more: variables.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Json], account: Path, **more: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         public, private, proxy, self.user_port = free_ports(4)
         self.url = f"http://{HOST}:{public}"
@@ -57,6 +66,8 @@ class Hub:
         }
         found = {name: merged(config.get(name, {}), own.get(name, {})) for name in config.keys() | own.keys()}
         # A service by which the test looks at the hub from outside.
+        database = found["JupyterHub"]["db_url"]
+        found["JupyterHub"]["db_url"] = database.replace("sqlite:///", f"sqlite:///{folder}/")  # its working directory
         services = found["JupyterHub"].setdefault("services", [])
         services.append({"name": "observer", "api_token": self.token})
         roles = found["JupyterHub"].setdefault("load_roles", [])
@@ -64,8 +75,6 @@ class Hub:
         roles.append({"name": "observer", "scopes": scopes, "services": ["observer"]})
         path = folder / "jupyterhub_config.json"
         path.write_text(json.dumps(found))
-        cluster.accounts.create(NAMESPACE, "hub", _RIGHTS)
-        account = cluster.accounts.kubeconfig(folder / "kubeconfig", NAMESPACE, "hub")
         proxies = HUB_ENV / "proxy" / "node_modules" / ".bin"
         self.process = EngineProcess(
             "jupyterhub",
@@ -75,6 +84,7 @@ class Hub:
                 "PATH": os.pathsep.join([str(HUB_ENV / "bin"), str(proxies), os.environ["PATH"]]),
                 "HOME": str(folder),
                 "KUBECONFIG": str(account),
+                **more,
             },
         )
 

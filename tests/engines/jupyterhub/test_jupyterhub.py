@@ -11,12 +11,13 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 
 from tests.engines.jupyterhub import chart
-from tests.engines.jupyterhub.hub import HUB_ENV, USER_ENV, Hub
+from tests.engines.jupyterhub.hub import HUB_ENV, USER_ENV, Hub, account
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.kubelet.plan import NodePlan
 from tests.engines.kubernetes.parts import HOST
@@ -57,9 +58,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def hub(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def speaks_for_hubs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A kubeconfig for hubs."""
+    return account(cluster, tmp_path_factory.mktemp("account"))
+
+
+@pytest.fixture(scope="module")
+def hub(speaks_for_hubs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """The hub with the test environment's values."""
-    made = Hub(tmp_path_factory.mktemp("hub"), chart.hub_config(VALUES), cluster)
+    made = Hub(tmp_path_factory.mktemp("hub"), chart.hub_config(VALUES), speaks_for_hubs)
     made.start()
     try:
         yield made
@@ -84,6 +91,10 @@ def pod(cluster: Cluster, browser: httpx.Client) -> Object:
 
 def test_the_hub_is_of_the_charts_version(hub: Hub) -> None:
     assert re.fullmatch(r"5\.5\.\d+", hub.api("/")["version"])
+
+
+def test_no_setting_is_unknown_to_hub_and_spawner(hub: Hub, pod: Object) -> None:
+    assert "not recognized" not in hub.process.log(200_000)
 
 
 def test_the_pod_runs_on_the_node_that_the_values_name(pod: Object) -> None:
@@ -190,3 +201,34 @@ def test_servers_that_nobody_uses_are_ended(hub: Hub, cluster: Cluster, pod: Obj
     assert cluster.admin.request("GET", PODS)["items"] == []
     # What the user has written is still there.
     assert (cluster.folder / "pods" / "disk" / "srv" / "jupyterhub" / "home" / USER / "note.txt").exists()
+
+
+def test_production_sends_people_to_the_identity_provider_and_lets_nobody_else_in(
+    speaks_for_hubs: Path, tmp_path: Path
+) -> None:
+    values = chart.values("values.yaml", "values-production.yaml")
+    wanted = values["hub"]["config"]["GenericOAuthenticator"]
+    secrets = {"OAUTH_CLIENT_SECRET": "of-a-test", "JUPYTERHUB_CRYPT_KEY": "0f" * 32}
+    assert values["hub"]["extraEnv"].keys() == secrets.keys()
+    production = Hub(tmp_path / "hub", chart.hub_config(values), speaks_for_hubs, **secrets)
+    production.start()
+    try:
+        with httpx.Client(base_url=production.url) as client:
+            sent = client.get("/hub/oauth_login")
+            where = sent.headers["location"]
+            assert sent.status_code == 302
+            assert where.startswith(wanted["authorize_url"] + "?")
+            asked = dict(parse_qsl(urlsplit(where).query))
+            assert asked["client_id"] == wanted["client_id"]
+            assert asked["redirect_uri"] == wanted["oauth_callback_url"]
+            assert asked["scope"].split() == wanted["scope"]
+            client.get("/hub/login")
+            form = {"username": USER, "password": "", "_xsrf": client.cookies.get("_xsrf", path="/hub/")}
+            assert client.post("/hub/login", data=form).status_code >= 400
+        assert production.api("/users") == []
+        log = production.process.log(200_000)
+        assert "not recognized" not in log
+        assert "of-a-test" not in log
+        assert (tmp_path / "hub" / "jupyterhub.sqlite").exists(), "it remembers"
+    finally:
+        production.stop()

@@ -13,6 +13,7 @@ from tests.manifests.schemas import ROOT, schemas_folder
 
 NAMESPACE = "stf"
 _CLUSTER = str(ROOT / "deploy/cluster")
+_BESIDE = str(ROOT / "platform/jupyterhub/manifests/namespace.yaml")
 _NAMESPACE_LIMIT_S = 200
 
 
@@ -23,6 +24,7 @@ def prepared(cluster: Cluster) -> Iterator[None]:
     # One that another module has left goes first.
     until("no namespace of that name is about to go", lambda: not _ending(cluster), limit_s=_NAMESPACE_LIMIT_S)
     cluster.kubectl("apply", "-k", _CLUSTER)
+    cluster.kubectl("apply", f"--filename={_BESIDE}")
     until("the namespace has its ServiceAccount", lambda: _there(cluster, "/serviceaccounts/default"))
     try:
         yield

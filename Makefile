@@ -18,8 +18,12 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
-.PHONY: check bench bench-others docs site manifests lock clean
-.PHONY: format format-check lint types imports docs-check manuals-check compatibility versions
+.PHONY: check bench bench-others pipelines-tools docs images site manifests lock clean
+# The parts of `make check`.
+CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles secrets
+.PHONY: format $(CHECKS)
+# What builds images: buildah, podman or docker; the first of them that is there by default.
+BUILDER ?=
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,7 +56,7 @@ test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on th
 test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap)
 	@$(PY) -m pytest tests/images $(ARGS)
 
-test-delivery: $(STAMP) ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
+test-delivery: $(STAMP) pipelines-tools ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
@@ -64,8 +68,8 @@ kube: $(STAMP) ## run a real Kubernetes cluster on loopback until Ctrl-C; its po
 kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the first time (two cores: about ten minutes)
 	@$(PY) -m tests.engines.kubernetes --fetch
 
-check: $(STAMP) ## format, lint, types, import rules, changelog, generated docs, what manuals name, compatibility: all of them, even if one fails
-	@$(MAKE) --keep-going format-check lint types imports versions docs-check manuals-check compatibility
+check: $(STAMP) ## format, lint, types, import rules, generated docs, what manuals name, alerts …: all of them, even if one fails
+	@$(MAKE) --keep-going $(CHECKS)
 
 bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven)
 	@$(PY) -m benchmarks
@@ -81,16 +85,29 @@ site: build/site-env/.done ## build the manuals as a site into build/site; a war
 	@build/site-env/bin/sphinx-build -q -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
 	@echo "site: build/site/index.html"
 
-build/site-env/.done: requirements/site.txt
-	@$(PYTHON) -m venv --clear build/site-env
-	@build/site-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+pipelines-tools: build/pipelines-env/.done ## install what reads pipelines and devcontainer in tests (Node.js 24), in an environment of its own
+
+build/pipelines-env/.done: requirements/pipelines.txt tools/pipelines/package.json tools/pipelines/package-lock.json tools/pipelines/.npmrc
+	@$(PYTHON) -m venv --clear build/pipelines-env
+	@build/pipelines-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@cp tools/pipelines/package*.json tools/pipelines/.npmrc build/pipelines-env/
+	@PATH="$(CURDIR)/build/pipelines-env/bin:$$PATH" npm --prefix build/pipelines-env ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+build/%-env/.done: requirements/%.txt
+	@$(PYTHON) -m venv --clear build/$*-env
+	@build/$*-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
 	@touch $@
 
 docs: $(STAMP) ## write docs/reference again from the code
 	@$(PY) -m streamforge.cli.reference
+	@$(PY) -m tools.monitoring --write
 
 manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready for kubectl apply (needs kubectl or kustomize)
 	@$(PY) -m tools.manifests
+
+images: $(STAMP) ## build every image, its inventory in build/images/ (BUILDER=buildah, podman or docker; PUSH=1; ARGS="base debug": some)
+	@$(PY) -m tools.images $(if $(BUILDER),--builder $(BUILDER)) $(if $(PUSH),--push) $(ARGS)
 
 lock: ## resolve the dependencies again into requirements/ (UPGRADE=1 takes the newest of each)
 	@PYTHON="$(PYTHON)" tools/lock.sh
@@ -127,3 +144,16 @@ manuals-check: $(STAMP)
 
 compatibility: $(STAMP)
 	@$(PY) tools/compatibility.py
+
+alerts: $(STAMP)
+	@$(PY) -m tools.monitoring
+
+yaml: $(STAMP)
+	@$(BIN)/yamllint --strict .
+
+secrets:
+	@tools/check_secrets.sh
+
+dockerfiles: $(STAMP)
+	@find . -name '*Dockerfile' -not -path './.venv/*' -not -path './build/*' -not -path '*/node_modules/*' -print0 | xargs -0 $(BIN)/hadolint
+	@echo "dockerfiles: hadolint has nothing to say"

@@ -7,6 +7,7 @@ ArangoDB. Each data directory has a database of its own there.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from streamforge_utils.runtime.settings import DataSettings
 Server = Callable[[str], Mapping[str, str]]
 """Makes the database of a name, if there is none; gives the variables that name it."""
 
+_RUN = secrets.token_hex(4)
+"""No run meets the databases of another, which may have been ended before it could drop them."""
 _chosen: list[Server] = []
 _made: dict[str, dict[str, str]] = {}
 
@@ -46,7 +49,7 @@ def environment(data: Path) -> dict[str, str]:
         return {}
     code = hashlib.sha256(str(data.absolute()).encode()).hexdigest()[:10]
     if code not in _made:
-        _made[code] = dict(_chosen[-1](f"sf-{code}"))
+        _made[code] = dict(_chosen[-1](f"sf-{_RUN}-{code}"))
     return dict(_made[code])
 
 

@@ -1,6 +1,8 @@
-"""Fails when versions disagree: both packages, the changelog, and the pins against what the packages ask for.
+"""Fails when versions disagree: both packages, the changelog, the base images that Dockerfiles name, and the pins
+against what the packages ask for.
 
-It needs no network, so a dependency added without `make lock` is found by `make check`.
+It needs no network, so a dependency added without `make lock` is found by `make check`. With an argument, the tag of a
+release, it also fails unless the packages have that version (`v0.1.0` is 0.1.0).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)", re.MULTILINE)
+BASE = re.compile(r"^ARG (?:BASE|TOOLS)_IMAGE=(?P<name>\S+/base:v(?P<version>[^-\s]+)\S*)", re.MULTILINE)
 RELEASE = re.compile(r"^## \[(?P<version>[^\]]+)\]", re.MULTILINE)
 
 
@@ -38,11 +41,13 @@ def unpinned(requirements: list[str], lock: str) -> list[str]:
     return problems
 
 
-def problems() -> list[str]:
+def problems(tag: str | None = None) -> list[str]:
     services = load("pyproject.toml")
     library = load("libs/streamforge_utils/pyproject.toml")
     version = services["project"]["version"]
     found = []
+    if tag is not None and tag != f"v{version}":
+        found.append(f"the release is tagged {tag}, the packages are {version}")
     if library["project"]["version"] != version:
         found.append(f"streamforge is {version}, streamforge_utils is {library['project']['version']}")
 
@@ -55,6 +60,11 @@ def problems() -> list[str]:
     found += unpinned(runtime, "requirements/base.txt")
     found += unpinned(runtime + extras + services["dependency-groups"]["dev"], "requirements/dev.txt")
 
+    for path in sorted([*ROOT.glob("services/*/Dockerfile"), *ROOT.glob("platform/*/Dockerfile")]):
+        for base in BASE.finditer(path.read_text(encoding="utf-8")):
+            if base["version"] != version:
+                found.append(f"{path.relative_to(ROOT)} builds on {base['name']}, the packages are {version}")
+
     newest = RELEASE.search((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     if newest is None or newest["version"] != version:
         found.append(f"CHANGELOG.md's newest entry is {newest and newest['version']}, the packages are {version}")
@@ -62,7 +72,7 @@ def problems() -> list[str]:
 
 
 def main() -> int:
-    found = problems()
+    found = problems(*sys.argv[1:2])
     for problem in found:
         print(f"versions: {problem}", file=sys.stderr)
     if not found:

@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
-# What `make test-engines` needs beyond Python, where it is missing: a Java 17, Maven, kcat and etcd, from the system's
-# packages. Go builds the rest of a Kubernetes cluster; no Debian has one that is new enough, so it is only looked for.
+# What `make test-engines` and `make test-images` need beyond Python, where it is missing: a Java 17, Maven, kcat, etcd,
+# buildah, mmdebstrap and crun, from the system's packages. Go builds the rest of a Kubernetes cluster; no Debian has one
+# that is new enough, so it is only looked for.
 # Only root of a Debian or Ubuntu can install them; everyone else is told what is missing.
 set -euo pipefail
+"$(dirname "$0")/install_promtool.sh" # for `make check`
 missing=()
 command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)
 command -v kcat >/dev/null || missing+=(kcat)
 command -v etcd >/dev/null || missing+=(etcd-server)
+command -v rsync >/dev/null || missing+=(rsync) # gitlab-ci-local copies with it
+command -v buildah >/dev/null || missing+=(buildah)
+command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
+command -v crun >/dev/null || missing+=(crun)
 if ! command -v go >/dev/null; then
     echo "engines: install Go 1.26 or newer first" >&2
     exit 1
 fi
 if [[ ${#missing[@]} -eq 0 ]]; then
-    echo "engines: java, mvn, kcat, etcd and go are there"
+    echo "engines: java, mvn, kcat, etcd, rsync, buildah, mmdebstrap, crun and go are there"
     exit 0
 fi
 if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then

@@ -1,7 +1,8 @@
 """Writes every shipped manifest into build/manifests/, one file each, ready for `kubectl apply -f`.
 
-The overlays in deploy/ are built by kustomize, as kubectl has it or by itself; the other manifests are taken as they
-are. The folder is made anew each time, so that nothing stays in it that is no longer shipped.
+What lies in one of FOLDERS is shipped: a folder with a kustomization.yaml as what kustomize makes of it (kubectl has
+one, or it is there by itself), every other manifest as it is. The output is made anew each time, so that nothing stays
+in it that is no longer shipped.
 """
 
 from __future__ import annotations
@@ -22,8 +23,15 @@ from tests.engines.kubernetes import binaries
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "manifests"
 OVERLAYS = "deploy/overlays"
-FOLDERS = ("cred-kafka-yaml", "services", "docs")
-"""Where manifests lie that need no kustomize; other YAML beside them is left alone."""
+FOLDERS = (
+    OVERLAYS,
+    "cred-kafka-yaml",
+    "docs",
+    "platform",
+    "services",
+)
+"""Where manifests lie, one line each; a folder that is not there is passed over, and so is other YAML beside them."""
+_KUSTOMIZATION = "kustomization.yaml"
 _LIMIT_S = 60.0
 
 Json = dict[str, Any]
@@ -51,31 +59,46 @@ def builder() -> list[str]:
 
 
 def overlays(root: Path = ROOT) -> list[str]:
-    """The names of the overlays."""
-    return sorted(path.parent.name for path in root.glob(f"{OVERLAYS}/*/kustomization.yaml"))
+    """The names of queue-manager's overlays."""
+    return [folder.name for folder in kustomizations(root) if folder.parent == root / OVERLAYS]
 
 
-def build(command: Sequence[str], overlay: str, root: Path = ROOT) -> str:
-    """The objects of an overlay as YAML. Raises ManifestError with what kustomize says."""
-    folder = f"{OVERLAYS}/{overlay}"
+def kustomizations(root: Path = ROOT) -> list[Path]:
+    """The folders that kustomize builds; what lies deeper in one of them is its part."""
+    found = sorted(path.parent for folder in FOLDERS for path in (root / folder).rglob(_KUSTOMIZATION))
+    return [folder for folder in found if not any(outer in folder.parents for outer in found)]
+
+
+def build(command: Sequence[str], folder: Path, root: Path = ROOT) -> str:
+    """The objects of such a folder as YAML. Raises ManifestError with what kustomize says."""
+    name = folder.relative_to(root).as_posix()
     try:
-        done = subprocess.run(
-            [*command, folder], cwd=root, capture_output=True, text=True, timeout=_LIMIT_S, check=False
-        )
+        done = subprocess.run([*command, name], cwd=root, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ManifestError(f"{folder}: {error}") from error
+        raise ManifestError(f"{name}: {error}") from error
     if done.returncode != 0:
-        raise ManifestError(f"{folder}: {' '.join(command)} says: {done.stderr.strip()[:2000]}")
+        raise ManifestError(f"{name}: {' '.join(command)} says: {done.stderr.strip()[:2000]}")
     return done.stdout
 
 
 def plain(root: Path = ROOT) -> Iterator[Path]:
     """The manifests that are shipped as they are. Raises ManifestError for a file that is no YAML."""
+    built = kustomizations(root)
     for folder in FOLDERS:
         for path in sorted((root / folder).rglob("*.yaml")):
+            if any(one in path.parents for one in built):
+                continue
             found = objects(path.read_text("utf-8"), path.relative_to(root).as_posix())
             if found and all("apiVersion" in one and "kind" in one for one in found):
                 yield path
+
+
+def file_name(path: Path, root: Path = ROOT) -> str:
+    """The file in build/manifests/ for a manifest, or for a folder that kustomize builds."""
+    parts = path.relative_to(root).parts
+    if path.parent == root / OVERLAYS:
+        parts = ("deploy", path.name)
+    return "-".join((*parts[:-1], f"{parts[-1].removesuffix('.yaml')}.yaml"))
 
 
 def objects(text: str, source: str) -> list[Json]:
@@ -86,11 +109,16 @@ def objects(text: str, source: str) -> list[Json]:
         raise ManifestError(f"{source}: it is no YAML: {error}") from error
 
 
+def names(root: Path = ROOT) -> list[str]:
+    """The files in build/manifests/, known before anything is built."""
+    return [file_name(path, root) for path in (*kustomizations(root), *plain(root))]
+
+
 def texts(command: Sequence[str], root: Path = ROOT) -> dict[str, str]:
     """Every shipped manifest by the name of its file in build/manifests/. Raises ManifestError."""
-    found = {f"deploy-{overlay}.yaml": build(command, overlay, root) for overlay in overlays(root)}
+    found = {file_name(folder, root): build(command, folder, root) for folder in kustomizations(root)}
     for path in plain(root):
-        found["-".join(path.relative_to(root).parts)] = path.read_text("utf-8")
+        found[file_name(path, root)] = path.read_text("utf-8")
     return found
 
 

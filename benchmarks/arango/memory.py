@@ -14,7 +14,7 @@ def run(bench: Bench) -> Section:
     """Measure it."""
     candles = CANDLES[bench.size]
     with bench.folder() as folder, exchange() as url, responder() as server:
-        samples = at_full_speed(folder, url, candles, server)[SINK]
+        samples = at_full_speed(folder, url, candles, server.settings)[SINK]
     most, growth = max(mb for _, mb in samples), growth_of(samples, candles)
     bench.say(f"{SINK} {most:.0f} MB, {growth:+.2f} MB per million")
     return Section(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import http.client
 import os
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
 
 from benchmarks.common.processes import ROOT, ended, environment
 from streamforge_utils.runtime.arango import ArangoSettings
@@ -18,28 +22,59 @@ DATABASE = "bench"
 _PASSWORD = "of-a-benchmark"  # noqa: S105 - of a server on loopback, for as long as it takes
 
 
+class Server(msgspec.Struct, frozen=True):
+    """A server that runs: how it is reached, and its process."""
+
+    settings: ArangoSettings
+    pid: int
+
+    def cpu_s(self) -> float:
+        """What its process has used of a core; 0 where the system does not tell (`/proc`)."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def responder(delay_s: float = 0.0) -> Iterator[ArangoSettings]:
+def responder(delay_s: float = 0.0) -> Iterator[Server]:
     """A server that does nothing."""
     command = [sys.executable, "-m", "benchmarks.arango.responder", "--delay", f"{delay_s:g}"]
-    with _started(command) as url:
-        yield ArangoSettings(url=url, database=DATABASE)
+    with _started(command) as (url, pid):
+        yield Server(ArangoSettings(url=url, database=DATABASE), pid)
 
 
 @contextmanager
-def double() -> Iterator[ArangoSettings]:
+def double() -> Iterator[Server]:
     """The double of ArangoDB, its data in memory."""
-    with _started([sys.executable, "-m", "tests.doubles.arangodb"]) as url:
+    with _started([sys.executable, "-m", "tests.doubles.arangodb"]) as (url, pid):
         settings = ArangoSettings(url=url, database=DATABASE, user="root", password=Secret(_PASSWORD))
-        request = urllib.request.Request(  # noqa: S310 - loopback
-            f"{url}/_api/database",
-            method="POST",
-            data=json.dumps({"name": DATABASE}).encode(),
-            headers=headers(settings),
+        ask(
+            msgspec.structs.replace(settings, database="_system"),
+            "POST",
+            "/database",
+            b'{"name":"%b"}' % DATABASE.encode(),
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            answer.read()
-        yield settings
+        yield Server(settings, pid)
+
+
+def connected(settings: ArangoSettings) -> http.client.HTTPConnection:
+    """A connection to a server."""
+    parts = urlsplit(settings.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    connection.connect()
+    return connection
+
+
+def ask(settings: ArangoSettings, method: str, path: str, body: bytes | None = None) -> None:
+    """Send one request. Raises RuntimeError if it is refused."""
+    with contextlib.closing(connected(settings)) as connection:
+        connection.request(method, f"/_db/{settings.database}/_api{path}", body, headers(settings))
+        answer = connection.getresponse()
+        said = answer.read()
+        if answer.status >= 300:
+            raise RuntimeError(f"{method} {path}: HTTP {answer.status}: {said[:200]!r}")
 
 
 def headers(settings: ArangoSettings) -> dict[str, str]:
@@ -52,7 +87,7 @@ def headers(settings: ArangoSettings) -> dict[str, str]:
 
 
 @contextmanager
-def _started(command: list[str]) -> Iterator[str]:
+def _started(command: list[str]) -> Iterator[tuple[str, int]]:
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, cwd=ROOT, env=environment(ARANGO_ROOT_PASSWORD=_PASSWORD) | _path()
     )
@@ -61,7 +96,7 @@ def _started(command: list[str]) -> Iterator[str]:
         line = process.stdout.readline().decode().strip()
         if not line.startswith("http"):
             raise RuntimeError(f"{command[2]} did not start: exit code {process.wait(10)}")
-        yield line
+        yield line, process.pid
 
 
 def _path() -> dict[str, str]:

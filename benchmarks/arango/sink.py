@@ -1,20 +1,21 @@
-"""The sink on ArangoDB against a bare loop that posts the same bodies over one connection that is kept."""
+"""The sink on ArangoDB against a bare loop that posts the same bodies over as many connections that are kept."""
 
 from __future__ import annotations
 
 import asyncio
 import http.client
 import resource
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import msgspec
 
-from benchmarks.arango.servers import double, headers, responder
+from benchmarks.arango.servers import Server, ask, connected, double, headers, responder
 from benchmarks.common.bench import Bench
 from benchmarks.common.fresh import fresh
 from benchmarks.common.measuring import Line, Section, Size, in_turn, median, per_second
@@ -24,25 +25,32 @@ from benchmarks.common.workflow import SINK, Workflow, live, read_all
 from benchmarks.sink import fill
 from streamforge import wiring
 from streamforge_utils.adapters.arango import bodies
+from streamforge_utils.adapters.arango.batches import AT_ONCE
+from streamforge_utils.adapters.arango.collections import RECORDS
 from streamforge_utils.model.candles import stored_document
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.input import BATCH_RECORDS
 from streamforge_utils.runtime.process import tune_interpreter
 
-PAGES = {Size.FULL: 200, Size.QUICK: 60, Size.TINY: 2}
+PAGES = {Size.FULL: 400, Size.QUICK: 100, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}
 T = TypeVar("T")
 QUERY = "overwriteMode=replace&versionAttribute=_version&returnOld=true"
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """What a run sent. cpu_s: what this process used of a core meanwhile."""
+    """What a run sent. cpu_s: what its process, and the one that helps the sink, used of a core meanwhile.
+
+    server_s: what the server used.
+    """
 
     records: int
     seconds: float
     cpu_s: float
+    server_s: float = 0.0
 
 
 def run(bench: Bench) -> Section:
@@ -55,10 +63,14 @@ def run(bench: Bench) -> Section:
         fresh(fill, str(folder))
         numbers = iter(range(100_000))
 
-        def new(name: str, server: ArangoSettings) -> Sent:
+        def new(name: str, server: Server) -> Sent:
             code = f"a{next(numbers):05d}"
             function = {"loop": loop, "encoding": encoding, "store": store, "sink": sink}[name]
-            return fresh(function, str(folder), code, records, server.environment())
+            before = server.cpu_s()
+            sent = fresh(function, str(folder), code, records, server.settings.environment())
+            used = server.cpu_s() - before
+            ask(server.settings, "DELETE", f"/collection/{Workflow(folder, records, code).collection}")
+            return msgspec.structs.replace(sent, server_s=used)
 
         runs = {
             f"{name} {where}": partial(bench.undisturbed, partial(new, name, server))
@@ -75,17 +87,20 @@ def run(bench: Bench) -> Section:
 
     rates = {name: median([one.records / one.seconds for one in them]) for name, them in found.items()}
     cpu = {name: median([one.cpu_s / one.records * 1e6 for one in them]) for name, them in found.items()}
+    theirs = {name: median([one.server_s / one.records * 1e6 for one in them]) for name, them in found.items()}
     return Section(
         title="ArangoDB: sink",
         how=(
-            "A bare loop of the standard library's `http.client` posts bodies that were made beforehand "
-            f"({BATCH_RECORDS:,} documents, or 1 MB) over one kept connection and reads the answers. Encoding loop: "
-            "the same, but it makes each body of documents in memory (msgspec) and decodes each answer, as whoever "
-            "stores something must. Store: the adapter's `upsert` of the same documents. Sink: the worker's whole life "
-            "in its process, from a topic that was filled beforehand. The server is a process of its own. Once it is "
-            "the double, which stores the documents: its time is in all of them, as a server's would be. Once it is "
-            "one that does nothing but count documents and say that they are stored: there the client alone is "
-            "compared, by the CPU time of its process."
+            "A bare loop of the standard library's `http.client` posts bodies that were made beforehand, the same as "
+            f"the adapter makes ({BATCH_RECORDS:,} documents, or half a megabyte), over {AT_ONCE} kept connections at "
+            "once, as many as the adapter uses, and reads the answers. Encoding loop: the same, but it makes each body "
+            "of documents in memory (msgspec) and decodes each answer, as whoever stores something must. Store: the "
+            "adapter's `upsert` of the same documents. Sink: the worker's whole life in its process, from a topic that "
+            "was filled beforehand. All write into collections with the same schema and index, which are dropped "
+            "afterwards. The server is a process of its own. Once it is the double, which stores the documents: its "
+            "time is in all of them, as a server's would be, and the CPU that it used for each is listed: what the "
+            "ratio leaves is the client's doing. Once it is one that does nothing but count documents and say that "
+            "they are stored: there the client alone is compared, by the CPU time of its processes."
         ),
         lines=(
             Line(
@@ -120,29 +135,32 @@ def run(bench: Bench) -> Section:
             f"{records:,} documents a run, {rounds} runs of each in turn.",
             f"Median: {', '.join(f'{name} {rate:,.0f}/s' for name, rate in rates.items())}.",
             f"CPU of the client: {', '.join(f'{name} {used:.2f} µs' for name, used in cpu.items())} a document.",
+            f"CPU of the server: {', '.join(f'{name} {used:.2f} µs' for name, used in theirs.items())} a document.",
         ),
     )
 
 
 def loop(folder: str, code: str, records: int, environ: dict[str, str]) -> Sent:
     """Post bodies that are ready."""
-    ready = [bodies.array(texts) for texts in _batches(Path(folder), records)]
+    ready = _bodies(Path(folder), records)
     return _post(Path(folder), code, records, environ, ready, lambda body: body, lambda answer: None)
 
 
 def encoding(folder: str, code: str, records: int, environ: dict[str, str]) -> Sent:
     """Make each body of documents in memory, post it, and decode the answer."""
     decode = msgspec.json.Decoder().decode
-    batches = [[decode(text) for text in texts] for texts in _batches(Path(folder), records)]
+    batches = [decode(body) for body in _bodies(Path(folder), records)]
     return _post(Path(folder), code, records, environ, batches, msgspec.json.Encoder().encode, decode)
 
 
-def _batches(folder: Path, records: int) -> list[list[bytes]]:
-    documents = asyncio.run(documents_of(folder, records))
-    found: list[list[bytes]] = []
+def _bodies(folder: Path, records: int) -> list[bytes]:
+    """The bodies that the adapter makes of the documents."""
+    documents = DocumentColumns.of(asyncio.run(documents_of(folder, records)))
+    found: list[bytes] = []
     for first in range(0, records, BATCH_RECORDS):
-        texts = bodies.texts(documents[first : first + BATCH_RECORDS]).parts
-        found.extend(texts[start:end] for start, end in bodies.chunks(texts))
+        batch = documents[first : first + BATCH_RECORDS]
+        made = [bodies.plain_array(batch[start:end]) for start, end in bodies.chunks(bodies.sizes(batch))]
+        found.extend(body for body in made if body is not None)
     return found
 
 
@@ -157,24 +175,39 @@ def _post(
 ) -> Sent:
     settings = load(ArangoSettings, environ)
     collection = Workflow(folder, records, code).collection
-    parts = urlsplit(settings.url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+    for path, about in _collection_like_ours(collection):
+        ask(settings, "POST", path, msgspec.json.encode(about))
+    path = f"/_db/{settings.database}/_api/document/{collection}?{QUERY}"
     known = headers(settings)
-    base = f"/_db/{settings.database}/_api"
-    connection.request("POST", f"{base}/collection", b'{"name":"%b"}' % collection.encode(), known)
-    connection.getresponse().read()
+    left = iter(batches)
+
+    def some(connection: http.client.HTTPConnection) -> None:
+        for batch in left:
+            connection.request("POST", path, make(batch), known)
+            answer = connection.getresponse()
+            read(answer.read())
+            if answer.status > 202:
+                raise RuntimeError(f"HTTP {answer.status}")
+
     make(batches[0])  # what is needed once only is there before the clock starts, as it is in a worker
+    connections = [connected(settings) for _ in range(AT_ONCE)]
     tune_interpreter()
-    began, cpu = time.perf_counter(), _cpu()
-    for batch in batches:
-        connection.request("POST", f"{base}/document/{collection}?{QUERY}", make(batch), known)
-        answer = connection.getresponse()
-        read(answer.read())
-        if answer.status > 202:
-            raise RuntimeError(f"HTTP {answer.status}")
-    sent = Sent(records, time.perf_counter() - began, _cpu() - cpu)
-    connection.close()
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        began, cpu = time.perf_counter(), _cpu()
+        list(threads.map(some, connections))
+        sent = Sent(records, time.perf_counter() - began, _cpu() - cpu)
+    for connection in connections:
+        connection.close()
     return sent
+
+
+def _collection_like_ours(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The calls that make a collection with the same schema and indexes as the adapter makes it: what they cost the
+    server is in every run."""
+    return [
+        ("/collection", {"name": name, "type": RECORDS.type, **RECORDS.options}),
+        *((f"/index?collection={name}", index) for index in RECORDS.indexes),
+    ]
 
 
 def store(folder: str, code: str, records: int, environ: dict[str, str]) -> Sent:
@@ -204,6 +237,9 @@ def sink(folder: str, code: str, records: int, environ: dict[str, str]) -> Sent:
     settings = workflow.settings(KAFKA_TOPIC=source.topic, STREAMFORGE_UPSTREAM=f"{source.loader_id}:1")
     cpu = _cpu()
     seconds = asyncio.run(live(SINK, settings))
+    for thread in threading.enumerate():
+        if thread.name.startswith("convert"):  # it sees its process end
+            thread.join(10)
     return Sent(records, seconds, _cpu() - cpu)
 
 
@@ -217,5 +253,6 @@ async def documents_of(folder: Path, records: int) -> list[Document]:
 
 
 def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    """Of this process, and of those that it started and that have ended."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(used.ru_utime + used.ru_stime for used in both)

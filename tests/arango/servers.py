@@ -8,7 +8,7 @@ import os
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tests.doubles.arangoprocess import ArangoProcess
@@ -30,17 +30,24 @@ class Databases:
         self._made: list[str] = []
 
     def __call__(self, name: str) -> dict[str, str]:
-        """The variables that name the database, which is made if it is not there."""
-        self._ask("POST", "/_db/_system/_api/database", {"name": name})
-        self._made.append(name)
+        """The variables that name the database, which is made. AssertionError if somebody else made it before."""
+        if name not in self._made:
+            self._ask("POST", "/_db/_system/_api/database", {"name": name})
+            self._made.append(name)
         return self._server | {"ARANGO_DB": name}
 
     def drop(self) -> None:
-        """Drop what was made."""
-        for name in self._made:
-            self._ask("DELETE", f"/_db/_system/_api/database/{name}")
+        """Drop what was made, all that can be. AssertionError naming what could not."""
+        left: list[str] = []
+        while self._made:
+            name = self._made.pop()
+            try:
+                self._ask("DELETE", f"/_db/_system/_api/database/{name}", fine=(404,))
+            except (AssertionError, OSError) as error:
+                left.append(f"{name}: {error}")
+        assert not left, f"these databases are left: {left}"
 
-    def _ask(self, method: str, path: str, body: Any = None) -> None:
+    def _ask(self, method: str, path: str, body: Any = None, *, fine: Collection[int] = ()) -> None:
         who = f"{self._server.get('ARANGO_USER', '')}:{self._server.get('ARANGO_PASSWORD', '')}"
         request = urllib.request.Request(
             self._server["ARANGO_URL"] + path,
@@ -54,7 +61,7 @@ class Databases:
             with urllib.request.urlopen(request, timeout=60, context=trusted) as answer:
                 answer.read()
         except urllib.error.HTTPError as error:
-            if error.code not in (404, 409):  # it is there, or gone, already
+            if error.code not in fine:
                 raise AssertionError(f"{method} {path}: {error.code} {error.read()[:300]!r}") from error
 
 

@@ -137,7 +137,7 @@ class _FaultyConsumer:
 class FaultyStore:
     """connecting, upserting: the fault of every such call. answers: replace the store's by key.
 
-    gate: upserts wait for it.
+    gate: upserts wait for it. held: an upsert whose first document has this key waits for the event.
     """
 
     def __init__(self, store: Store) -> None:
@@ -146,6 +146,7 @@ class FaultyStore:
         self.upserting: Fault | None = None
         self.answers: dict[str, Answer] = {}
         self.gate: asyncio.Event | None = None
+        self.held: dict[str, asyncio.Event] = {}
         self.batches: list[int] = []
 
     async def connect(self) -> None:
@@ -156,6 +157,8 @@ class FaultyStore:
         self.batches.append(len(documents))
         if self.gate is not None:
             await self.gate.wait()
+        if (event := self.held.get(documents[0].key)) is not None:
+            await event.wait()
         _check(self.upserting)
         kept = [document for document in documents if document.key not in self.answers]
         answers = iter(await self.store.upsert(collection, kept))

@@ -27,4 +27,4 @@ def rendered(overlay: str) -> list[Json]:
 
 @functools.cache
 def _built(overlay: str) -> str:
-    return manifests.build(manifests.builder(), overlay)
+    return manifests.build(manifests.builder(), manifests.ROOT / manifests.OVERLAYS / overlay)

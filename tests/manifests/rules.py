@@ -29,6 +29,8 @@ SECRETS_ELSEWHERE = {
     "regcred",
 }
 """The Secrets that manifests may name: made by Strimzi, by kube-arangodb, or by hand as the deployment page says."""
+MAP_ELSEWHERE = "streamforge-worker"
+"""The ConfigMap of the overlays that an example beside them uses."""
 _REFERENCES = {
     "STREAMFORGE_IMAGE_PULL_SECRETS": re.compile(r"([^,]+)"),
     "STREAMFORGE_K8S_SECRET_ENV": re.compile(r"=([^/,]+)/"),
@@ -37,7 +39,7 @@ _REFERENCES = {
 }
 """Settings that name Secrets, and how to read which."""
 _TELLTALE = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|PRIVATE_KEY")
-_NAMESPACELESS = {"Namespace", "PriorityClass"}
+_NAMESPACELESS = {"ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume", "PriorityClass"}
 
 
 def faults(objects: Sequence[Json]) -> list[str]:
@@ -222,7 +224,7 @@ def _selectors(objects: Sequence[Json]) -> Iterator[str]:
             for source in container.get("envFrom", []):
                 if of_kind(objects, "Deployment") and "configMapRef" in source:
                     name = source["configMapRef"]["name"]
-                    if name not in maps:
+                    if name not in maps and (maps or name != MAP_ELSEWHERE):
                         yield f"{where}: there is no ConfigMap {name}"
     for name, service in services.items():
         yield from _of_service(name, service, objects)

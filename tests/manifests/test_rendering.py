@@ -17,6 +17,10 @@ def checkout(folder: Path) -> Path:
         "services/sink/job.yaml": "# a comment\napiVersion: batch/v1\nkind: Job\n---\napiVersion: v1\nkind: Pod\n",
         "services/sink/settings.yaml": "colour: blue\n",
         "services/sink/empty.yaml": "",
+        "platform/hub/values.yaml": "hub: {}\n",
+        "platform/hub/rights/kustomization.yaml": "resources: [role.yaml, more]\n",
+        "platform/hub/rights/role.yaml": "apiVersion: v1\nkind: Role\n",
+        "platform/hub/rights/more/kustomization.yaml": "resources: []\n",
     }.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
@@ -35,9 +39,15 @@ def test_every_overlay_and_every_manifest_becomes_one_file(tmp_path: Path) -> No
     found = manifests.texts(command(tmp_path, 'echo "apiVersion: v1"; echo "kind: Namespace # $1"'), root)
     assert found == {
         "deploy-dev.yaml": "apiVersion: v1\nkind: Namespace # deploy/overlays/dev\n",
+        "platform-hub-rights.yaml": "apiVersion: v1\nkind: Namespace # platform/hub/rights\n",
         "cred-kafka-yaml-topic.yaml": (root / "cred-kafka-yaml/topic.yaml").read_text(),
         "services-sink-job.yaml": (root / "services/sink/job.yaml").read_text(),
     }
+
+
+def test_the_names_are_known_before_anything_is_built(tmp_path: Path) -> None:
+    root = checkout(tmp_path)
+    assert manifests.names(root) == list(manifests.texts(command(tmp_path, "echo"), root))
 
 
 def test_what_is_no_longer_shipped_does_not_stay(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ _FOLDER = Path(__file__).parent
 
 def targets() -> list[str]:
     """Every target that has a file, sorted; nothing is imported."""
-    return sorted(path.stem.replace("_", "-") for path in _FOLDER.glob("[a-z]*.py"))
+    return list(_targets())
+
+
+@functools.cache
+def _targets() -> tuple[str, ...]:
+    return tuple(sorted(path.stem.replace("_", "-") for path in _FOLDER.glob("[a-z]*.py")))
 
 
 def definition(target: str) -> Definition[Any]:

@@ -9,8 +9,9 @@ import pytest
 
 from streamforge_utils.adapters.arango.store import ArangoStore
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError
+from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Document, Edge, Outcome
-from tests.adapters.arango.conftest import IMPATIENT, PASSWORD
+from tests.adapters.arango.conftest import IMPATIENT, PASSWORD, MakeStore
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
 from tests.doubles.observer import RecordingObserver
@@ -107,6 +108,29 @@ async def test_a_change_by_somebody_else_is_a_conflict_even_if_an_answer_got_los
     with pytest.raises(ConflictError):
         await store.put("workflow", "a", b"3", expected=None)
     assert await store.get("workflow", "a") == second
+
+
+async def test_a_change_that_was_made_and_changed_again_before_it_was_known_is_a_conflict(
+    make: MakeStore, double: ArangoDouble
+) -> None:
+    """Its answer got lost, and before it was sent again somebody else went on from it."""
+    ours, other = make(), make()
+    first = await ours.put("workflow", "a", b"1", expected=None)
+
+    class Meanwhile(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            made = await other.get("workflow", "a")
+            assert made is not None
+            assert made.body == b"2"
+            await other.put("workflow", "a", b"3", expected=made.revision)
+
+    ours._transport.clock = Meanwhile()
+    double.misbehaviour.add(Fault(kind="cut-after", method="PATCH", times=1))
+    with pytest.raises(ConflictError, match=r"read again and decide"):
+        await ours.put("workflow", "a", b"2", expected=first.revision)
+    found = await ours.get("workflow", "a")
+    assert found is not None
+    assert found.body == b"3"
 
 
 @pytest.mark.parametrize(

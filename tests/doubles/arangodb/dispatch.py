@@ -68,6 +68,7 @@ FAMILIES: dict[str, Handler] = {
 
 _OPEN = ("_open/auth", "_admin/server/availability")
 _WORDS_401 = "not authorized to execute this request"
+_TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head><body></body></html>"
 _CHALLENGE = 'Basic, realm="ArangoDB"\nBearer, token_type="JWT", realm="ArangoDB"'
 
 
@@ -84,11 +85,13 @@ class Dispatcher:
         misbehaviour.requests[f"{request.method} {_family(request)}"] += 1
         after: Fault | None = None
         if not misbehaviour.quiet:
-            for fault in misbehaviour.of(request.method, request.path):
+            for fault in misbehaviour.of(request.method, request.path, len(request.body)):
                 if fault.kind == "slow":
                     await asyncio.sleep(fault.seconds)
                 elif fault.kind == "cut-before":
                     return Cut()
+                elif fault.kind == "too-large":
+                    return Response(413, _TOO_LARGE, kind="text/html")
                 elif fault.kind in ("cut-after", "error-after"):
                     after = fault
                 else:

@@ -31,13 +31,14 @@ NUMBERS = {
     "read-only": 1004,
     "write-concern": 1429,
 }
-KINDS = (*NUMBERS, "error", "slow", "cut-before", "cut-after", "error-after", "element")
+KINDS = (*NUMBERS, "too-large", "error", "slow", "cut-before", "cut-after", "error-after", "element")
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One way to misbehave.
 
-    kind: a name of NUMBERS (refused before execution), `error` (any `number`), `slow` (answered after `seconds`),
+    kind: a name of NUMBERS (refused before execution), `too-large` (a proxy lets no body of more than `bytes` through
+    and answers for the server), `error` (any `number`), `slow` (answered after `seconds`),
     `cut-before` and `cut-after` (the connection closes before or after execution), `error-after` (executed, then
     answered with `number`), `element` (elements of array calls fail with `number` and, if given, `message`, the
     others succeed).
@@ -50,6 +51,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     number: int = 0
     message: str = ""
     seconds: float = 0.0
+    bytes: int = 0
     method: str = ".*"
     path: str = ""
     skip: int = 0
@@ -73,7 +75,9 @@ class _Active:
         self.path = re.compile(fault.path)
         self.random = random.Random(fault.seed)
 
-    def matches(self, method: str, path: str) -> bool:
+    def matches(self, method: str, path: str, size: int = 0) -> bool:
+        if self.fault.kind == "too-large" and size <= self.fault.bytes:
+            return False
         return bool(self.method.fullmatch(method) and self.path.search(path))
 
     def strikes(self) -> bool:
@@ -107,13 +111,13 @@ class Misbehaviour:
     def quiet(self) -> bool:
         return not self._active
 
-    def of(self, method: str, path: str) -> list[Fault]:
-        """The faults that strike this request, `element` ones apart."""
+    def of(self, method: str, path: str, size: int = 0) -> list[Fault]:
+        """The faults that strike this request, `element` ones apart. size: bytes of its body."""
         struck = []
         for active in self._active:
             kind = active.fault.kind
             reads = kind == "read-only" and method in ("GET", "HEAD")
-            if kind != "element" and not reads and active.matches(method, path) and active.strikes():
+            if kind != "element" and not reads and active.matches(method, path, size) and active.strikes():
                 self.hits[kind] += 1
                 struck.append(active.fault)
         return struck

@@ -111,6 +111,16 @@ def test_lines_that_are_no_pairs_are_reported_and_end_nothing(tmp_path: Path) ->
     assert "unreadable line" in report.text(verbose=True)
 
 
+@pytest.mark.parametrize("name", sorted(LINE))
+@pytest.mark.parametrize("odd", [None, 7, True, "x\x00é", [], {}, [1], {"op": 1}, ["x", {"op": "insert"}]])
+def test_whatever_a_line_holds_the_next_is_replayed(tmp_path: Path, name: str, odd: Any) -> None:
+    report = replayed(tmp_path / "lines", LINE | {"id": "odd", name: odd}, LINE)
+
+    assert report.covered[-1].id == "made/count"
+    assert len(report.covered) + len(report.differing) + sum(map(len, report.outside.values())) == 2
+    assert report.text(verbose=True)
+
+
 def test_the_command_says_by_its_exit_code_whether_something_differs(tmp_path: Path) -> None:
     def run(*lines: dict[str, Any]) -> tuple[int, str]:
         path = tmp_path / "lines"

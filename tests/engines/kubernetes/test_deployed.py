@@ -148,7 +148,7 @@ def _addressed(
 ) -> list[Object]:
     """The overlay with the addresses of the tests."""
     command = [str(binaries.folder() / "kubectl"), "kustomize"]
-    objects = manifests.objects(manifests.build(command, "production"), "production")
+    objects = manifests.objects(manifests.build(command, ROOT / manifests.OVERLAYS / "production"), "production")
     there = arango.environment()
     for one in of_kind(objects, "ConfigMap"):
         data = one["data"]

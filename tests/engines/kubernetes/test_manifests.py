@@ -26,10 +26,7 @@ from tools import manifests
 pytestmark = pytest.mark.timeout(300)
 
 ACCOUNT = "queue-manager"
-NAMES = sorted(
-    [f"deploy-{overlay}.yaml" for overlay in manifests.overlays()]
-    + ["-".join(path.relative_to(ROOT).parts) for path in manifests.plain()]
-)
+NAMES = sorted(manifests.names())
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from tests.manager.support import DAY_MS, DAY_START, NOW, World, planned
 
 SERIES = Series("BTCUSDT", "candles", "1m")
 OLD, YOUNG, FOREIGN = "btcusdt_api_candles_1m_2024_08_01", "btcusdt_api_candles_1m_2024_08_09", "somebody_elses"
+KEPT = [{"_key": f"k{n}", "_version": 1, "n": n} for n in range(3)]
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ async def test_what_is_old_is_exported_then_dropped_and_no_longer_covered(world:
     assert sorted(await world.store.names()) == sorted([YOUNG, FOREIGN])
     (kept,) = (parts.policy.retention_dir or Path()).iterdir()
     assert kept.name == f"{OLD}.jsonl.gz"
-    assert lines(kept) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert lines(kept) == KEPT
     assert [segment.collection for segment in await world.parts.coverage.of(SERIES)] == [YOUNG]
 
 
@@ -90,34 +92,43 @@ async def test_what_cannot_be_exported_stays(world: World, parts: Parts, tmp_pat
     assert await world.parts.coverage.of(SERIES)
 
 
-async def test_what_grows_while_it_is_exported_stays(
-    world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param(Document("a", 1, b"{}"), id="one more"),
+        pytest.param(Document("k1", 2, b'{"n":7}'), id="one replaced"),
+        pytest.param(Document("k1", 2, b'{"n":1}'), id="one seen again"),
+    ],
+)
+async def test_what_changes_while_it_is_exported_stays(
+    late: Document, world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(world, OLD, DAY_START)
-    count = world.store.count
+    read = world.store.read
 
-    async def one_more(collection: str) -> int:
-        await world.store.upsert(collection, [Document("late", 1, b"{}")])
-        return await count(collection)
+    async def changing(collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Any:
+        page = await read(collection, first=first, last=last, limit=limit)
+        await world.store.upsert(collection, [late])
+        return page
 
-    monkeypatch.setattr(world.store, "count", one_more)
+    monkeypatch.setattr(world.store, "read", changing)
     await Ageing(parts).age()
     assert list(await world.store.names()) == [OLD]
     assert files(parts) == []
 
 
-async def test_no_files_pile_up_while_a_collection_cannot_be_counted_or_dropped(
+async def test_no_files_pile_up_while_a_collection_cannot_be_read_or_dropped(
     world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(world, OLD, DAY_START)
 
-    async def fail(collection: str) -> int:
+    async def fail(*_: object, **__: object) -> None:
         raise RetryableError("it does not answer")
 
     clock = parts.clock
     assert isinstance(clock, ManualClock)
     ageing = Ageing(parts)
-    for part, left in (("count", 0), ("drop", 1)):
+    for part, left in (("read", 0), ("drop", 1)):
         with monkeypatch.context() as patch:
             patch.setattr(world.store, part, fail)
             for _ in range(3):
@@ -128,7 +139,7 @@ async def test_no_files_pile_up_while_a_collection_cannot_be_counted_or_dropped(
     await ageing.age()
     assert list(await world.store.names()) == []
     (kept,) = files(parts)
-    assert lines((parts.policy.retention_dir or Path()) / kept) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert lines((parts.policy.retention_dir or Path()) / kept) == KEPT
 
 
 async def test_a_file_that_holds_something_else_stays(

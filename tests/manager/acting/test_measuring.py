@@ -11,6 +11,7 @@ import structlog
 from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.measuring import EVERY_S, Measuring
+from streamforge.manager.acting.overview import Overview
 from streamforge.manager.acting.retaining import Retaining
 from streamforge.manager.keeping.usage import UsageSamples
 from streamforge.manager.retention import Keep
@@ -89,6 +90,6 @@ async def test_what_is_old_goes_even_if_the_room_cannot_be_measured(
         raise RetryableError("it does not answer")
 
     monkeypatch.setattr(world.store, "usage", fail)
-    await Retaining(parts, Actor(parts, Budget(100))).retain()
+    await Retaining(parts, Actor(parts, Budget(100), Overview(parts.workflows.live))).retain()
     assert list(await world.store.names()) == []
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["old.jsonl.gz"]

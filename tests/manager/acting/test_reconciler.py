@@ -11,6 +11,7 @@ from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import State
 from tests.doubles.manualclock import ManualClock
 from tests.manager.acting.world import OPENS, create, exchange_of, finish, launched, store_bars
@@ -22,6 +23,7 @@ from tests.manager.support import (
     World,
     accepted,
     attempt,
+    job_named,
     planned,
     said,
 )
@@ -181,3 +183,31 @@ async def test_what_was_heard_is_not_lost_when_another_change_comes_first(world:
     world.store.put = overtaken  # type: ignore[method-assign]
     await world.turns()
     assert attempt(await world.workflow(workflow.queue_id), SINK).last_word == "finished"
+
+
+async def test_topics_are_made_once_for_first_attempts_and_again_for_a_later_one(world: World) -> None:
+    made: list[str] = []
+    create_topic = world.bus.create_topic
+
+    async def counted(spec: TopicSpec) -> None:
+        made.append(spec.name)
+        await create_topic(spec)
+
+    world.bus.create_topic = counted  # type: ignore[method-assign]
+    await world.start()
+    workflow = await launched(world)
+    topics = [workflow.topic, names.dlq_topic(workflow.topic)]
+    assert sorted(set(made)) == sorted(topics)
+    made.clear()
+    world.launcher.end(attempt(workflow, SINK).job, signal=9)
+    await world.turns(3)
+    assert attempt(await world.workflow(workflow.queue_id), SINK).number == 2
+    assert made == topics, "they may be what it lacked"
+
+
+async def test_an_orphan_is_counted_once_however_long_it_takes_to_end(world: World) -> None:
+    world.launcher.known["job-lost"] = job_named("job-lost", target=SINK, queue_id="wf-lost")
+    world.launcher.obedient = False
+    await world.turns(8)
+    assert world.observer.counts["orphans_ended_total"] == 1
+    assert world.launcher.stopped.count("job-lost") > 1, "it is asked again and again"

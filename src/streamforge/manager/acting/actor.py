@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.acting.budget import Budget
+from streamforge.manager.acting.overview import Overview
 from streamforge.manager.acting.preparing import prepare
 from streamforge.manager.acting.proving import ask_again, segments_of, survey
 from streamforge.manager.deciding.actions import (
@@ -24,7 +25,7 @@ from streamforge.manager.deciding.decide import next_number, next_round
 from streamforge.manager.deciding.launching import job_of, start_command, topics_of
 from streamforge.manager.deciding.settling import LONGEST_BAN_MS, backoff_ms
 from streamforge.manager.parts import Parts
-from streamforge.manager.workflow import Failure, Proof, Workflow
+from streamforge.manager.workflow import Attempt, Failure, Proof, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
 from streamforge_utils.model.commands import Command, encode_command
@@ -39,8 +40,8 @@ from streamforge_utils.runtime.worker import Role
 
 _replace = msgspec.structs.replace
 _BAN_KIND = "exchange-ban"
-_RECORDED = 1000
-"""The latest jobs whose `start` command is known to have been sent."""
+_REMEMBERED = 1000
+"""The latest jobs whose `start` command is known to have been sent, and workflows whose topics are there."""
 
 _BAN_SHOWN = 300
 
@@ -55,13 +56,16 @@ class _Ban(msgspec.Struct, frozen=True, kw_only=True):
 class Actor:
     """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once."""
 
-    def __init__(self, parts: Parts, budget: Budget) -> None:
+    def __init__(self, parts: Parts, budget: Budget, overview: Overview) -> None:
         self._parts = parts
         self._budget = budget
+        self._overview = overview
+        self._dealt: object = None
         self.banned_until_ms = 0
         self.ban_reason = ""
         self._ban_kept_ms = 0
         self._recorded: dict[str, None] = {}
+        self._provided: dict[str, None] = {}
 
     async def act(self, workflow: Workflow, action: Action) -> None:
         """Carry the action out. Raises RetryableError: the next look at the workflow will want it again."""
@@ -137,15 +141,15 @@ class Actor:
 
     async def deal_budget(self) -> None:
         """Tell every running loader its share of the exchange's weight, where that has changed."""
-        loaders = {
-            step.attempt.job: (stored.workflow.queue_id, step)
-            for stored in self._parts.workflows.live.values()
-            for step in stored.workflow.steps
-            if step.role is Role.LOADER and step.attempt is not None and step.attempt.ended_ms is None
-        }
-        running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
         banned = self._parts.clock.now_ms() < self.banned_until_ms
+        dealt = (self._overview.version, banned)
+        if dealt == self._dealt:
+            return
+        loaders = self._overview.loaders
+        running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
         for job, share in self._budget.deal(loaders, running, banned=banned).items():
+            if job not in loaders:
+                continue  # it has ended meanwhile
             queue_id, step = loaders[job]
             await self.send(
                 Command(
@@ -157,6 +161,7 @@ class Actor:
                 )
             )
             self._budget.told(job, share)
+        self._dealt = dealt
 
     async def _prepare(self, workflow: Workflow) -> None:
         parts = self._parts
@@ -250,16 +255,11 @@ class Actor:
         step = workflow.step(target)
         if step is None or (attempt := step.attempt) is None:
             return
-        for spec in topics_of(workflow, parts.policy):
-            await parts.admin.create_topic(spec)
+        await self._provide_topics(workflow, attempt)
         share = self._budget.share(1)
         if step.role is Role.LOADER:
-            loaders = sum(
-                other.role is Role.LOADER and other.attempt is not None and other.attempt.ended_ms is None
-                for stored in parts.workflows.live.values()
-                for other in stored.workflow.steps
-            )
-            share = self._budget.share(loaders)
+            self._overview.refresh()
+            share = self._budget.share(len(self._overview.loaders))
         if not self._wanted(workflow, target, attempt.number):
             return  # it was asked to stop while this waited for its turn
         spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=parts.policy, common=parts.common)
@@ -275,9 +275,18 @@ class Actor:
             return
         if attempt.job not in self._recorded:  # a launch comes again until its job is seen
             await self.send(start_command(workflow, step, attempt))
-            self._recorded[attempt.job] = None
-            if len(self._recorded) > _RECORDED:
-                self._recorded.pop(next(iter(self._recorded)))
+            _remember(self._recorded, attempt.job)
+
+    async def _provide_topics(self, workflow: Workflow, attempt: Attempt) -> None:
+        """Make the workflow's topics: once for the first attempts of its steps, again for every later one.
+
+        They may be gone by then, and that may be why it is made.
+        """
+        if attempt.number == 1 and workflow.queue_id in self._provided:
+            return
+        for spec in topics_of(workflow, self._parts.policy):
+            await self._parts.admin.create_topic(spec)
+        _remember(self._provided, workflow.queue_id)
 
     def _wanted(self, workflow: Workflow, target: str, number: int) -> bool:
         stored = self._parts.workflows.live.get(workflow.queue_id)
@@ -352,3 +361,9 @@ class Actor:
                     await self._parts.launcher.forget(job)
                 except ConflictError:
                     _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
+
+
+def _remember(latest: dict[str, None], name: str) -> None:
+    latest[name] = None
+    if len(latest) > _REMEMBERED:
+        latest.pop(next(iter(latest)))

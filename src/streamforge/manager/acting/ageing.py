@@ -1,4 +1,4 @@
-"""Collections that are older than the retention policy wants are exported to a file, counted, and dropped.
+"""Collections that are older than the retention policy wants are exported to a file, read once more, and dropped.
 
 Only what the coverage calls stored is judged: where it ends is known, and what it says goes with the records. Done
 again after a kill at any moment it exports once more and drops what is left; no file is ever overwritten.
@@ -10,9 +10,11 @@ import asyncio
 import gzip
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from streamforge.manager.parts import Parts
@@ -21,6 +23,7 @@ from streamforge_utils.model.candles import as_exported
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import Document
 
 EVERY_S = 3600.0
 _PAGE = 5000
@@ -68,10 +71,10 @@ class Ageing:
         return any(stored.workflow.collection == collection for stored in self._parts.workflows.live.values())
 
     async def _let_go(self, collection: str, folder: Path) -> None:
-        """Export the collection, and drop it if the file holds every record. Raises OSError or RetryableError."""
+        """Export the collection, and drop it if the file holds what it holds. Raises OSError or RetryableError."""
         path, records, digest = await self._export(collection, folder)
         try:
-            if self._is_used(collection) or await self._parts.store.count(collection) != records:
+            if self._is_used(collection) or await self._digest(collection) != digest:
                 raise RetryableError(f"{collection} was written to while it was exported; it stays for now")
         except BaseException:
             # This try drops nothing: another export comes, and this one would only fill the disk.
@@ -91,16 +94,41 @@ class Ageing:
         """Write the collection to a new file of JSON lines, compressed; the file, how many records, and their hash."""
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         draft = folder / f".{collection}.jsonl.gz.part"
-        records, first, digest = 0, "", hashlib.sha256()
+        records, digest = 0, hashlib.sha256()
         # The names in the folder are collections', which hold neither dots nor slashes.
-        with gzip.open(draft, "wb", compresslevel=6) as file:
-            while page := await self._parts.store.read(collection, first=first, limit=_PAGE):
-                lines = b"".join(as_exported(document.body) + b"\n" for document in page)
-                await asyncio.to_thread(file.write, lines)
-                digest.update(lines)
-                records += len(page)
-                first = page[-1].key + "\x00"
+        try:
+            with gzip.open(draft, "wb", compresslevel=6) as file:
+                async with aclosing(self._pages(collection)) as pages:
+                    async for page in pages:
+                        lines = b"".join(map(_line, page))
+                        await asyncio.to_thread(file.write, lines)
+                        digest.update(lines)
+                        records += len(page)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
         return await asyncio.to_thread(_in_place, draft, folder, collection), records, digest.digest()
+
+    async def _digest(self, collection: str) -> bytes:
+        """The hash of what would be exported now: a record that was replaced meanwhile is not in the file."""
+        digest = hashlib.sha256()
+        async with aclosing(self._pages(collection)) as pages:
+            async for page in pages:
+                digest.update(b"".join(map(_line, page)))
+        return digest.digest()
+
+    async def _pages(self, collection: str) -> AsyncGenerator[Sequence[Document], None]:
+        first = ""
+        while page := await self._parts.store.read(collection, first=first, limit=_PAGE):
+            yield page
+            first = page[-1].key + "\x00"
+
+
+def _line(document: Document) -> bytes:
+    """The document as it can be imported again: with its key and its version."""
+    rest = as_exported(document.body).strip()[1:].lstrip()
+    comma = b"" if rest == b"}" else b","
+    return b'{"_key":%b,"_version":%d%b%b\n' % (msgspec.json.encode(document.key), document.version, comma, rest)
 
 
 def _in_place(draft: Path, folder: Path, collection: str) -> Path:

@@ -6,8 +6,7 @@ It is driven by state, not by events: an event only says "look now". Whatever is
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 
 import msgspec
 import structlog
@@ -16,19 +15,19 @@ from streamforge.manager.acting import counters
 from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.hearing import Ear
-from streamforge.manager.acting.repeats import Repeats
+from streamforge.manager.acting.intake import Intake
+from streamforge.manager.acting.overview import Overview
 from streamforge.manager.acting.retaining import Retaining
 from streamforge.manager.acting.tasks import TRIED, Key, Kind, Tasks, key_of
 from streamforge.manager.deciding.actions import Action, Launch, Prepare, Prove, SayLastWord
-from streamforge.manager.deciding.decide import World, decide, live
+from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.deciding.fold import hear, observe
-from streamforge.manager.keeping.workflows import Stored, Unreadable
+from streamforge.manager.keeping.workflows import Stored
 from streamforge.manager.parts import Parts
-from streamforge.manager.workflow import Attempt, Status, Step, Workflow
-from streamforge_utils.model import names
+from streamforge.manager.workflow import Attempt, Step, Workflow
 from streamforge_utils.model.commands import ANY_QUEUE, Command
-from streamforge_utils.model.errors import ConflictError, PermanentError, RetryableError, StreamForgeError
-from streamforge_utils.model.events import Event, Progress, decode_event
+from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
+from streamforge_utils.model.events import Event, Progress
 from streamforge_utils.ports.launcher import Job, JobState
 
 _replace = msgspec.structs.replace
@@ -39,15 +38,17 @@ MOST_LEFT = 1000
 
 _SHOWN = 300
 
-Listener = Callable[[Event, float], None]
-"""Called with each event heard and the time (unix seconds) at which it was."""
-
 
 class Reconciler:
-    """Drives the live workflows. `run` goes on until it is cancelled; `wake` makes it look now."""
+    """Drives the live workflows. `run` goes on until it is cancelled; `wake` makes it look now.
+
+    REST: times as long as a look takes it rests after it, HURRY_S at most, so that looks at many workflows leave time
+    for what they have begun.
+    """
 
     LOOK_EVERY_S = 1.0
     HURRY_S = 0.05
+    REST = 2.0
     NOTE_EVERY_MS = 3_000
     RETAIN_EVERY_S = 60.0
     GAP_MS = 5_000
@@ -55,27 +56,32 @@ class Reconciler:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.actor = Actor(parts, Budget(parts.policy.weight_per_minute))
-        self.listeners: set[Listener] = set()
+        self._overview = Overview(parts.workflows.live)
+        self.actor = Actor(parts, Budget(parts.policy.weight_per_minute), self._overview)
+        self._intake = Intake(parts, self.actor)
+        self.listeners = self._intake.listeners
         self.last_look: float | None = None
         self.last_error: str | None = None
         self._wake = asyncio.Event()
-        self.tasks = Tasks(self.wake, self._action_failed)
+        self.tasks = Tasks(self._task_ended, self._action_failed)
         self._ear = Ear(parts.bus, parts.admin, parts.events_topic)
         self._retaining = Retaining(parts, self.actor)
         self._jobs: dict[str, Job] = {}
+        self._running: set[str] = set()
         self._jobs_at = float("-inf")
         self._retained_at = float("-inf")
         self._called_at = float("-inf")
         self._stored_ms: dict[str, int] = {}
         self._deaf = False
         self._everything_at = float("-inf")
-        self._known: dict[str, object] = {}
+        self._news: set[str] = set()
+        self._common: object = None
         self._looked_ms = 0
         self._hearing_since_ms = 0
-        self._started = 0
+        self._launched: set[Key] = set()
+        self._orphans: set[str] = set()
         self._launching_then: frozenset[Key] = frozenset()
-        self._launching: dict[str, frozenset[str]] = {}
+        self._launching: frozenset[Key] = frozenset()
         self._failing: dict[str, _Failing] = {}
         self._failures: dict[Key, int] = {}
         self._troubles: dict[Key, str] = {}
@@ -92,8 +98,10 @@ class Reconciler:
                 try:
                     await self._ear.wait(self._wake, self.HURRY_S if self._hurried() else self.LOOK_EVERY_S)
                     self._wake.clear()
+                    began = self._parts.clock.monotonic()
                     await self.turn()
                     self.last_look, self.last_error = self._parts.clock.monotonic(), None
+                    await self._parts.clock.sleep(min(self.HURRY_S, self.REST * (self.last_look - began)))
                 except Exception as error:
                     self.last_error = str(error) or repr(error)
                     unexpected = not isinstance(error, StreamForgeError)
@@ -117,21 +125,14 @@ class Reconciler:
 
     def _hurried(self) -> bool:
         """Whether a job is about to be seen: it was just launched, or has said its last word."""
-        return any(
-            not attempt.observed or attempt.last_word is not None
-            for stored in self._parts.workflows.live.values()
-            for step in stored.workflow.steps
-            if (attempt := live(step)) is not None
-        )
+        self._overview.refresh()
+        return bool(self._overview.hurried)
 
     def _ended_silently(self) -> bool:
         """Whether a job is gone whose last word was not heard: then all that is on the topic must be read first."""
-        return any(
-            attempt.last_word is None and self._is_gone(attempt)
-            for stored in self._parts.workflows.live.values()
-            for step in stored.workflow.steps
-            if (attempt := step.attempt) is not None and attempt.outcome is None
-        )
+        self._overview.refresh()
+        silent = self._overview.silent
+        return any(self._is_gone(silent[job]) for job in silent.keys() - self._running)
 
     def _is_gone(self, attempt: Attempt) -> bool:
         job = self._jobs.get(attempt.job)
@@ -141,8 +142,20 @@ class Reconciler:
         # Before the events are read: what a job said before it was seen ended is then certainly among them.
         now = self._parts.clock.monotonic()
         if now - self._jobs_at >= self.LOOK_EVERY_S or (self._hurried() and now - self._jobs_at >= self.HURRY_S):
-            launching = self._launches()
-            self._jobs = {job.name: job for job in await self._parts.launcher.jobs()}
+            launching = self.tasks.named(Launch.__name__)
+            launched, self._launched = self._launched, set()
+            try:
+                found = {job.name: job for job in await self._parts.launcher.jobs()}
+            except BaseException:
+                self._launched |= launched
+                raise
+            before = self._jobs
+            changed = {name for name, job in found.items() if (was := before.get(name)) is not job and was != job}
+            changed |= before.keys() - found.keys()
+            owners = self._overview.owners
+            self._news |= {owners[name] for name in changed if name in owners}
+            self._jobs = found
+            self._running = {name for name, job in found.items() if job.state is JobState.RUNNING}
             self._launching_then = launching
             self._jobs_at = now
 
@@ -151,24 +164,24 @@ class Reconciler:
         if self._ear.behind or not 0 <= now_ms - self._looked_ms <= self.GAP_MS:
             # It slept, it could not read, or events waited: the workers were not silent, it was not listening.
             self._hearing_since_ms = now_ms
-        heard = await self._hear()
+        heard = await self._intake.take(self._ear.heard)
+        self._overview.refresh()
         await self._end_orphans()
+        self._launching = self._launching_then | self.tasks.named(Launch.__name__)
+        everything = self._is_time_for_everything()
+        news = self._news | self._overview.changed | heard.keys() | self._failing.keys()
+        self._news = set()
+        self._overview.changed.clear()
         live = self._parts.workflows.live
-        self._started = sum(stored.workflow.status is not Status.PENDING for stored in live.values())
-        launching: dict[str, frozenset[str]] = {}
-        for _, queue_id, target in self._launching_then | self._launches():
-            launching[queue_id] = launching.get(queue_id, frozenset()) | {target}
-        self._launching = launching
-        everything = self._parts.clock.monotonic() - self._everything_at >= self.LOOK_EVERY_S
-        if everything:
-            self._everything_at = self._parts.clock.monotonic()
-        for number, queue_id in enumerate(list(live)):
-            if everything or queue_id in heard or queue_id in self._failing or self._is_news(queue_id):
+        try:
+            # In their order: who has waited longest gets the next free slot.
+            for number, queue_id in enumerate([one for one in live if everything or one in news], start=1):
                 await self._reconcile_alone(queue_id, heard.get(queue_id, ()))
-                self._known[queue_id] = self._facts(queue_id)
-            if number % self.YIELD_EVERY == self.YIELD_EVERY - 1:
-                await asyncio.sleep(0)  # whoever asks meanwhile is answered
-        self._known = {queue_id: facts for queue_id, facts in self._known.items() if queue_id in live}
+                if number % self.YIELD_EVERY == 0:
+                    await asyncio.sleep(0)  # whoever asks meanwhile is answered
+        except BaseException:
+            self._everything_at = float("-inf")  # those that were not looked at are, next time
+            raise
         self._failing = {queue_id: failing for queue_id, failing in self._failing.items() if queue_id in live}
         self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[1] in live}
         await self._ear.commit()
@@ -177,63 +190,19 @@ class Reconciler:
         self._retain()
         self._looked_ms = now_ms
 
-    def _is_news(self, queue_id: str) -> bool:
-        """Whether anything but the time differs from what the latest look at the workflow saw.
+    def _is_time_for_everything(self) -> bool:
+        """Whether to look at all workflows, also at those that nothing is new about.
 
-        Looks come as fast as events do; what only time decides can wait for the next one at everything.
+        Looks come as fast as events do; what only time decides can wait for the next one at everything. What all of
+        them depend on is news for each.
         """
-        return queue_id not in self._known or self._known[queue_id] != self._facts(queue_id)
-
-    def _facts(self, queue_id: str) -> object:
-        stored = self._parts.workflows.live.get(queue_id)
-        if stored is None:
-            return None
-        jobs = [self._jobs.get(attempt.job) for step in stored.workflow.steps if (attempt := step.attempt) is not None]
-        # It is mostly the very same document, which costs nothing to compare.
-        return stored.workflow, stored.revision, jobs, self._deaf, self._world(stored.workflow)
-
-    def _launches(self) -> frozenset[Key]:
-        return frozenset(key for key in self.tasks if key[0] == Launch.__name__)
-
-    async def _hear(self) -> Mapping[str, Sequence[Event]]:
-        heard: dict[str, list[Event]] = defaultdict(list)
-        kept: list[tuple[str, int, bytes]] = []
-        ours: dict[str, Workflow | None] = {}
-        repeats = Repeats()
-        now_s = self._parts.clock.now_ms() / 1000
-        for received in self._ear.heard:
-            try:
-                event = decode_event(received.value)
-            except PermanentError as error:
-                self._parts.observer.count("events_malformed_total")
-                _log.debug("event ignored", error=str(error), offset=received.offset)
-                continue
-            for listener in tuple(self.listeners):
-                listener(event, now_s)
-            if event.queue_id not in ours:
-                ours[event.queue_id] = await self._ours(event.queue_id)
-            workflow = ours[event.queue_id]
-            if workflow is None:
-                self._parts.observer.count("events_foreign_total")
-                continue
-            self._parts.observer.count("events_heard_total", event=event.event)
-            if repeats.is_one(workflow, event):
-                self._parts.observer.count("events_repeated_total")
-            elif event.event != "pong":
-                kept.append((event.queue_id, received.offset, received.value))
-            heard[event.queue_id].append(event)
-            until_ms = (event.extra or {}).get("banned_until_ms")
-            if isinstance(until_ms, int):
-                await self.actor.remember_ban(until_ms, event.error_message or "")
-        await self._parts.history.append(kept)
-        return heard
-
-    async def _ours(self, queue_id: str) -> Workflow | None:
-        try:
-            stored = await self._parts.workflows.get(queue_id) if names.is_queue_id(queue_id) else None
-        except Unreadable:
-            return None
-        return None if stored is None else stored.workflow
+        now = self._parts.clock.monotonic()
+        world = self._world(None)
+        common = (self._deaf, world)
+        if common == self._common and now - self._everything_at < self.LOOK_EVERY_S:
+            return False
+        self._common, self._everything_at = common, now
+        return True
 
     async def _reconcile_alone(self, queue_id: str, events: Sequence[Event]) -> None:
         """Reconcile one workflow so that what is wrong with it (or with us) holds up no other one."""
@@ -278,22 +247,26 @@ class Reconciler:
                 await self._store(stored, workflow, now_ms)
             except ConflictError:
                 continue
-            if stored.workflow.status is Status.PENDING and workflow.status is not Status.PENDING:
-                self._started += 1
+            self._overview.known(queue_id)
             for action in actions:
                 if not (self._deaf and isinstance(action, SayLastWord)):
                     await self._begin(workflow, action)
             return
         raise ConflictError(f"workflow {queue_id} was changed by others again and again")
 
-    def _world(self, workflow: Workflow) -> World:
+    def _world(self, workflow: Workflow | None) -> World:
+        """What the decision about a workflow depends on; None: what that about every workflow does."""
+        launching: frozenset[str] = frozenset()
+        if workflow is not None and self._launching:
+            keys = {step.target: (Launch.__name__, workflow.queue_id, step.target) for step in workflow.steps}
+            launching = frozenset(target for target, key in keys.items() if key in self._launching)
         return World(
-            may_start=self._started < self._parts.policy.max_running,
+            may_start=self._overview.started < self._parts.policy.max_running,
             banned_until_ms=self.actor.banned_until_ms,
             ban_reason=self.actor.ban_reason,
             exchange_waits=None if self._parts.exchange_waits is None else self._parts.exchange_waits.reason,
             hearing_since_ms=self._hearing_since_ms,
-            launching=self._launching.get(workflow.queue_id, frozenset()),
+            launching=launching,
         )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:
@@ -332,6 +305,8 @@ class Reconciler:
             # It was asked to stop: what the exchange has does not matter any more.
             self.tasks.cancel((Prove.__name__, workflow.queue_id, "ask"))
         key = key_of(workflow, action)
+        if key in self._launched:
+            return  # its job is there, and will be seen when the jobs are looked at next
         kind = Kind.LONG if isinstance(action, Prepare | Prove) else Kind.SHORT
         self._do(key, kind, self.actor.act(workflow, action))
 
@@ -341,6 +316,12 @@ class Reconciler:
     def _succeeded(self, key: Key) -> None:
         self._failures.pop(key, None)
         self._troubles.pop(key, None)
+        if key[0] == Launch.__name__:
+            self._launched.add(key)
+
+    def _task_ended(self, key: Key) -> None:
+        self._news.add(key[1])
+        self.wake()
 
     async def _action_failed(self, key: Key, error: Exception) -> None:
         unexpected = not isinstance(error, StreamForgeError)
@@ -369,26 +350,24 @@ class Reconciler:
         now = self._parts.clock.monotonic()
         if now - self._called_at < self._parts.policy.call_every_s:
             return
-        if any(live(step) for stored in self._parts.workflows.live.values() for step in stored.workflow.steps):
+        if self._overview.current:
             await self.actor.send(Command(command="ping", queue_id=ANY_QUEUE))
             self._called_at = now
 
     async def _end_orphans(self) -> None:
         """End every job that runs but is not the current attempt of a live workflow."""
-        current = {
-            attempt.job
-            for stored in self._parts.workflows.live.values()
-            for step in stored.workflow.steps
-            if (attempt := live(step)) is not None
-        }
-        for job in self._jobs.values():
+        orphans = self._running - self._overview.current
+        self._orphans &= orphans
+        for name in sorted(orphans):
+            job = self._jobs[name]
             if job.queue_id in self._parts.workflows.unreadable:
                 continue
-            if job.state is JobState.RUNNING and job.name not in current:
-                _log.warning("ending an orphaned job", job=job.name, queue_id=job.queue_id)
+            if name not in self._orphans:  # it may take many looks, and tries, until it is gone
+                self._orphans.add(name)
+                _log.warning("ending an orphaned job", job=name, queue_id=job.queue_id)
                 self._parts.observer.count("orphans_ended_total")
-                stopping = self._parts.launcher.stop(job.name, grace_s=self._parts.policy.kill_grace_s)
-                self._do(("orphan", job.queue_id, job.name), Kind.SHORT, stopping)
+            stopping = self._parts.launcher.stop(name, grace_s=self._parts.policy.kill_grace_s)
+            self._do(("orphan", job.queue_id, name), Kind.SHORT, stopping)
 
     def _retain(self) -> None:
         now = self._parts.clock.monotonic()

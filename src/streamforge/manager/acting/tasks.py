@@ -44,16 +44,21 @@ class Kind(IntEnum):
 
 
 class Tasks:
-    """The tasks that run. ended: called after each; failed: awaited, inside the task, with what it raised."""
+    """The tasks that run. ended: called after each, with its key; failed: awaited, inside it, with what it raised."""
 
-    def __init__(self, ended: Callable[[], None], failed: Callable[[Key, Exception], Awaitable[None]]) -> None:
+    def __init__(self, ended: Callable[[Key], None], failed: Callable[[Key, Exception], Awaitable[None]]) -> None:
         self._ended = ended
         self._failed = failed
         self._running: dict[Key, asyncio.Task[None]] = {}
+        self._named: dict[str, set[Key]] = {}
         self.limits = {kind: asyncio.Semaphore(kind) for kind in Kind}
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._running)
+
+    def named(self, name: str) -> frozenset[Key]:
+        """The keys of those that run whose key begins with `name`."""
+        return frozenset(self._named.get(name, ()))
 
     def begin(self, key: Key, kind: Kind, work: Coroutine[None, None, None], succeeded: Callable[[], object]) -> None:
         """Do `work`, and then call `succeeded`, unless something of the same key is being done."""
@@ -73,9 +78,11 @@ class Tasks:
             # Also of a task that was cancelled before it began: it would seem to run for ever.
             work.close()
             self._running.pop(key, None)
-            self._ended()
+            self._named[key[0]].discard(key)
+            self._ended(key)
 
         self._running[key] = task = asyncio.create_task(bounded(), name=" ".join(key))
+        self._named.setdefault(key[0], set()).add(key)
         task.add_done_callback(ended)
 
     def cancel(self, key: Key) -> None:

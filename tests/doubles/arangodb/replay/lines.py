@@ -67,9 +67,15 @@ def _pair(line: bytes, place: str) -> Pair:
         return Pair(place, broken=f"no JSON: {error}")
     if not isinstance(found, dict):
         return Pair(place, broken="no JSON object")
+    odd = [
+        name
+        for name, form in (("request_headers", dict), ("response_headers", dict), ("setup", list))
+        if not isinstance(found.get(name) or form(), form)
+    ]
+    if odd or not all(isinstance(step, dict) for step in found.get("setup") or []):
+        return Pair(str(found.get("id", place)), broken=f"of another form: {', '.join(odd) or 'setup'}")
     body = found.get("request_body")
     status = found.get("status")
-    setup = found.get("setup") or []
     return Pair(
         id=str(found.get("id", place)),
         kind=str(found.get("kind", "")),
@@ -84,6 +90,6 @@ def _pair(line: bytes, place: str) -> Pair:
         answer_headers={str(k).lower(): v for k, v in (found.get("response_headers") or {}).items()},
         answer=found.get("response_body"),
         subset=found.get("response_body_match") == "subset",
-        setup=setup if isinstance(setup, list) else [],
+        setup=found.get("setup") or [],
         note=str(found.get("note") or ""),
     )

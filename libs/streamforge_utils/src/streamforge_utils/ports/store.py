@@ -127,7 +127,8 @@ class StateStore(Protocol):
         """Write the state if its revision is `expected` (None: if there is none yet); durable on return.
 
         `created_ms` counts on creation only; `labels` replace the old ones.
-        Raises ConflictError (it is another by now: nothing was written) or RetryableError.
+        Raises ConflictError (it is another by now) or RetryableError. Where the way to the store broke off in between,
+        a conflict may also mean that it was written, and has been changed again since: read it, then decide.
         """
 
     async def find(

@@ -46,6 +46,23 @@ HELP: dict[str, str] = {
     "exchange_errors": "Answers of the exchange that are errors, by HTTP status and the exchange's code.",
     "exchange_wait_seconds": "Seconds spent waiting before requests, by reason.",
     "exchange_address_weight": "Request weight used in the current minute by this address, as the exchange counts it.",
+    "exchange_retries": "Requests to the exchange sent again, by endpoint.",
+    "exchange_rows_dropped": "Rows of the exchange's answers that were left out, by reason.",
+    "exchange_banned_until_seconds": "Until when the exchange has banned this address, unix seconds.",
+    "exchange_clock_difference_seconds": "Seconds by which the exchange's clock is ahead of this machine's.",
+    "exchange_clock_disagreements": "Answers of the exchange that tell two different times.",
+    "bus_messages_skipped": "Messages that were gone before they were read, by topic.",
+    "kubernetes_requests": "Requests to the API server, by method and status.",
+    "kubernetes_watches": "Watches of the API server that ended, by kind and how.",
+    "events_heard": "Events of workers that the manager heard, by kind.",
+    "events_foreign": "Events heard of workflows that are not this manager's.",
+    "events_malformed": "Messages on the events topic that are no events.",
+    "events_repeated": "Events heard a second time.",
+    "workflow_changes": "Workflows that came into a status.",
+    "workflow_failures": "Times that one workflow could not be moved on.",
+    "reconcile_failures": "Times that the manager's loop failed as a whole.",
+    "action_failures": "Actions for workflows that failed, by action.",
+    "orphans_ended": "Jobs ended that no workflow asked for.",
 }
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _RECORDS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)

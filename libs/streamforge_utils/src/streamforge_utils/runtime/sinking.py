@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +16,8 @@ from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.converter import Converter
 from streamforge_utils.runtime.converting import Conversion, Converted
 
+STORED_AT_ONCE = 2
+"""Batches that the store has at a time: while it is busy with one, the next is made ready and handed over."""
 BATCHES_AT_ONCE = 4
 """Batches that are converted or stored, or wait for it; one more is read and waits for its place."""
 COMMIT_EVERY_S = 0.1
@@ -27,16 +29,19 @@ P = TypeVar("P", bound=msgspec.Struct)
 async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: float) -> None:
     """Store all of the input and commit it, in the topic's order; what cannot be stored becomes a dead letter.
 
-    While a batch is stored, those behind it are read and converted, a few at most.
+    While a batch is stored, those behind it are read and converted, a few at most, and the next is stored as well if
+    they have no key in common.
     store_patience_s: how long a store that does not answer is asked again before RetryableError is raised.
     """
-    storing, room, ended = asyncio.Lock(), asyncio.Semaphore(BATCHES_AT_ONCE), asyncio.Event()
+    room, ended = asyncio.Semaphore(BATCHES_AT_ONCE), asyncio.Event()
     converter = Converter(conversion, ctx.log)
+    line = _Line()
 
     async def keep(received: Sequence[Received]) -> None:
-        converting = converter.convert(received)
-        async with storing:
-            refused = await store(ctx, received, await converting, store_patience_s)
+        converted = await converter.convert(received)
+        async with line.place(converted.keys) as place:
+            refused = await store(ctx, received, converted, store_patience_s)
+            await place.first()
             await ctx.dead_letters.send_all(refused)
             ctx.input.kept(received)
             if refused:  # at once: who reads them again makes each a dead letter again
@@ -64,6 +69,43 @@ async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: flo
     finally:
         converter.close()
     await ctx.input.commit()
+
+
+class _Line:
+    """The batches that are being stored, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(STORED_AT_ONCE)
+        self._places: list[_Place] = []
+
+    @asynccontextmanager
+    async def place(self, keys: Sequence[str]) -> AsyncIterator[_Place]:
+        """A place behind the others, once there is one, and none before it has one of these keys."""
+        async with self._free:
+            place = _Place(frozenset(keys), self._places[-1] if self._places else None)
+            before = self._places[:]
+            self._places.append(place)
+            for other in before:
+                if not place.keys.isdisjoint(other.keys):
+                    await other.left.wait()
+            yield place
+            self._places.remove(place)
+            place.before = None
+            place.left.set()
+
+
+class _Place:
+    """A batch in the line. keys: of its documents. left: set when it has left the line."""
+
+    def __init__(self, keys: frozenset[str], before: _Place | None) -> None:
+        self.keys = keys
+        self.before = before
+        self.left = asyncio.Event()
+
+    async def first(self) -> None:
+        """Return once no batch is before it."""
+        if self.before is not None:
+            await self.before.left.wait()
 
 
 async def store(

@@ -11,10 +11,11 @@ from streamforge_utils.model.documents import all_acceptable, refusal
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document
 
-CHUNK_BYTES: Final = 1_000_000
-"""Of one request: some 2,600 candles. More at once cost the client more, not less; a larger document goes alone."""
-CHUNK_DOCUMENTS: Final = 10_000
+CHUNK_BYTES: Final = 500_000
+"""Of one request: some 1,300 candles. While the server stores them, the next are made; a larger document goes alone."""
+CHUNK_DOCUMENTS: Final = 5_000
 
+_AROUND: Final = len('{"_key":"","_version":,') + 19  # the digits of the greatest version
 _OWN: Final = frozenset({"_key", "_id", "_rev", "_version"})
 
 
@@ -31,54 +32,56 @@ _decode_own = msgspec.json.Decoder(list[_Own]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Texts(msgspec.Struct, frozen=True, gc=False):
-    """The text of each document; of one that can never be stored it is empty, and `reasons` says why, by position.
+def all_plain(columns: DocumentColumns) -> bool:
+    """Whether at a glance nothing of them would be refused, and no key is there twice; there is at least one.
 
-    arrays: the texts cut and joined for requests (from, to, text), where that is known already.
+    `plain_array` looks closer.
     """
-
-    parts: list[bytes]
-    reasons: dict[int, str] = {}
-    arrays: list[tuple[int, int, bytes]] = []
+    return all_acceptable(columns.keys, columns.versions, columns.bodies) and len(set(columns.keys)) == len(columns)
 
 
-def texts(documents: Sequence[Document]) -> Texts:
-    """The texts of documents. Those of thousands that are all right are looked at together."""
-    columns = DocumentColumns.of(documents)
+def plain_array(columns: DocumentColumns) -> bytes | None:
+    """The documents as one JSON array, made and looked at together; None if one may have to be refused."""
     keys, versions, bodies = columns.keys, columns.versions, columns.bodies
-    if all_acceptable(keys, versions, bodies):
-        found = [
+    whole = array(
+        [
             b'{"_key":"%b","_version":%d,%b' % (key.encode(), version, body[1:])
             if body[1] == 0x22  # a quote: there is an attribute
-            else _text(key, version, body)
+            else text(key, version, body)
             for key, version, body in zip(keys, versions, bodies, strict=True)
         ]
-        arrays = [(start, end, array(found[start:end])) for start, end in chunks(found)]
-        if all(_sound(whole, keys[start:end], versions[start:end]) for start, end, whole in arrays):
-            return Texts(found, {}, arrays)
-    found, reasons = [], {}
-    for position, (key, version, body) in enumerate(zip(keys, versions, bodies, strict=True)):
+    )
+    return whole if _sound(whole, keys, versions) else None
+
+
+def flaws(documents: Sequence[Document]) -> dict[int, str]:
+    """Which documents can never be stored, by position, and why."""
+    found: dict[int, str] = {}
+    for position, document in enumerate(documents):
+        key, version, body = document.key, document.version, document.body
         reason = refusal(key, version, body) or _flaw(key, body)
-        if reason is None:
-            found.append(_text(key, version, body))
-        else:
-            found.append(b"")
-            reasons[position] = reason
-    return Texts(found, reasons)
+        if reason is not None:
+            found[position] = reason
+    return found
 
 
-def chunks(parts: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Where to cut the texts so that no request is too large: from, to."""
-    if len(parts) <= CHUNK_DOCUMENTS and sum(map(len, parts)) <= CHUNK_BYTES:
-        yield 0, len(parts)
+def sizes(documents: DocumentColumns) -> list[int]:
+    """Bytes of each document's text, or a few more."""
+    return [len(key) + len(body) + _AROUND for key, body in zip(documents.keys, documents.bodies, strict=True)]
+
+
+def chunks(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where to cut texts of these sizes so that no request is too large: from, to."""
+    if len(sizes) <= CHUNK_DOCUMENTS and sum(sizes) <= CHUNK_BYTES:
+        yield 0, len(sizes)
         return
-    start, size = 0, 0
-    for position, part in enumerate(parts):
-        if position > start and (size + len(part) > CHUNK_BYTES or position - start >= CHUNK_DOCUMENTS):
+    start, total = 0, 0
+    for position, size in enumerate(sizes):
+        if position > start and (total + size > CHUNK_BYTES or position - start >= CHUNK_DOCUMENTS):
             yield start, position
-            start, size = position, 0
-        size += len(part) + 1
-    yield start, len(parts)
+            start, total = position, 0
+        total += size + 1
+    yield start, len(sizes)
 
 
 def array(parts: Sequence[bytes]) -> bytes:
@@ -86,7 +89,8 @@ def array(parts: Sequence[bytes]) -> bytes:
     return b"[" + b",".join(parts) + b"]"
 
 
-def _text(key: str, version: int, body: bytes) -> bytes:
+def text(key: str, version: int, body: bytes) -> bytes:
+    """A document as it is sent."""
     rest = body.strip(b" \t\r\n")[1:].lstrip(b" \t\r\n")
     comma = b"" if rest == b"}" else b","
     return b'{"_key":"%b","_version":%d%b%b' % (key.encode(), version, comma, rest)

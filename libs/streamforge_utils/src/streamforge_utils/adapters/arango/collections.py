@@ -43,8 +43,17 @@ RECORDS: Final = Kind(
             "message": "StreamForge keeps in _version when a record was observed (unix milliseconds): set it",
         },
     },
-    # Users' queries ask for times; what has none costs this index nothing.
-    ({"type": "persistent", "fields": ["open_time"], "sparse": True, "name": "by_open_time"},),
+    # Users' queries ask for times; what has none costs this index nothing. Of a collection that is full already it is
+    # made while others write.
+    (
+        {
+            "type": "persistent",
+            "fields": ["open_time"],
+            "sparse": True,
+            "inBackground": True,
+            "name": "by_open_time",
+        },
+    ),
 )
 STATE_DOCUMENTS: Final = Kind(
     DOCUMENTS,

@@ -11,7 +11,7 @@ import msgspec
 
 from streamforge_utils.adapters.arango.errors import NO_CURSOR
 from streamforge_utils.adapters.arango.queries import Query
-from streamforge_utils.adapters.arango.transport import AnswerLost, Reply, Transport
+from streamforge_utils.adapters.arango.transport import AnswerLost, Reply, TooLarge, Transport
 from streamforge_utils.model.errors import StreamForgeError
 
 T = TypeVar("T")
@@ -89,7 +89,10 @@ async def everything(
     what: str,
     answers: Collection[int] = (),
 ) -> list[T]:
-    """All results of a query whose statement bounds them; from the beginning again where a batch got lost."""
+    """All results of a query whose statement bounds them; from the beginning again where a batch got lost.
+
+    A batch that is larger than an answer may be is asked for in smaller ones.
+    """
     patience = transport.patience(what)
     while True:
         found: list[T] = []
@@ -99,8 +102,12 @@ async def everything(
                     found.extend(batch)
         except AnswerLost as error:
             await patience.failed(str(error), "cursor")
-            continue
-        return found
+        except TooLarge:
+            if query.batch == 1:
+                raise
+            query = msgspec.structs.replace(query, batch=max(1, query.batch // 10))
+        else:
+            return found
 
 
 async def written(transport: Transport, query: Query, *, what: str, answers: Collection[int] = ()) -> int:

@@ -7,18 +7,19 @@ tells whether the content is another.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
 from streamforge_utils.adapters.arango import bodies, cursor, queries
+from streamforge_utils.adapters.arango.batches import Batch, side_by_side, waves
 from streamforge_utils.adapters.arango.collections import RECORDS, Catalogue
 from streamforge_utils.adapters.arango.errors import DATA, NO_COLLECTION, UNIQUE, Refused
 from streamforge_utils.adapters.arango.server import Server
-from streamforge_utils.adapters.arango.transport import Transport
+from streamforge_utils.adapters.arango.transport import TooLarge, Transport
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome
@@ -26,13 +27,12 @@ from streamforge_utils.ports.store import Answer, Document, Outcome
 _STORED = Answer(Outcome.STORED)
 _UNCHANGED = Answer(Outcome.UNCHANGED)
 _STALE = Answer(Outcome.STALE)
-AT_ONCE: Final = 3
-"""Requests of one call under way: a server has several threads, and one is busy while the next arrives."""
 _REMAKINGS: Final = 50
 _RACES: Final = 4
 """How often a key that somebody else inserts at the same moment is tried again before it counts as taken."""
 
 Content = dict[str, Any]
+_Store = Callable[[Batch], Awaitable[list[Answer]]]
 
 
 class _Element(msgspec.Struct):
@@ -65,29 +65,35 @@ class Documents:
         self._catalogue = catalogue
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> list[Answer]:
-        """Store the documents; one answer each, in order."""
-        by_itself = await self._server.keeps_newer()
-        known = bodies.texts(documents)
-        parts, reasons = known.parts, known.reasons
-        store = self._upsert_array if by_itself else self._upsert_guarded
-        if known.arrays and len(set(DocumentColumns.of(documents).keys)) == len(documents):
-            found = await _side_by_side(
-                store,
-                [_Batch(collection, documents[start:end], parts[start:end], body) for start, end, body in known.arrays],
-            )
-            return found[0] if len(found) == 1 else [answer for some in found for answer in some]
+        """Store the documents, of which there is one; one answer each, in order."""
+        store = self._upsert_array if await self._server.keeps_newer() else self._upsert_guarded
+        columns = DocumentColumns.of(documents)
+        if not bodies.all_plain(columns):
+            return await self._carefully(store, collection, columns)
+
+        async def plain(start: int, end: int) -> list[Answer]:
+            some = columns[start:end]
+            body = bodies.plain_array(some)
+            if body is None:
+                return await self._carefully(store, collection, some)
+            return await store(Batch(collection, some, body))
+
+        cuts = bodies.chunks(bodies.sizes(columns))
+        found = await side_by_side([partial(plain, start, end) for start, end in cuts])
+        return found[0] if len(found) == 1 else [answer for some in found for answer in some]
+
+    async def _carefully(self, store: _Store, collection: str, documents: DocumentColumns) -> list[Answer]:
+        """Store the documents, each of which is looked at, in their order where a key is there twice."""
         answers: list[Answer] = [_STORED] * len(documents)
-        for position, reason in reasons.items():
+        refused = bodies.flaws(documents)
+        for position, reason in refused.items():
             answers[position] = Answer(Outcome.REFUSED, reason)
-        for wave in _waves(documents, reasons):
-            texts = [parts[position] for position in wave] if len(wave) < len(parts) else parts
-            cuts = list(bodies.chunks(texts))
-            batches = [
-                _Batch(collection, [documents[wave[n]] for n in range(start, end)], texts[start:end])
-                for start, end in cuts
-            ]
-            for (start, end), some in zip(cuts, await _side_by_side(store, batches), strict=True):
-                for position, answer in zip(wave[start:end], some, strict=True):
+        sizes = bodies.sizes(documents)
+        for wave in waves(documents, refused):
+            cuts = [wave[start:end] for start, end in bodies.chunks([sizes[n] for n in wave])]
+            storing = [partial(store, Batch(collection, [documents[n] for n in cut])) for cut in cuts]
+            for cut, some in zip(cuts, await side_by_side(storing), strict=True):
+                for position, answer in zip(cut, some, strict=True):
                     answers[position] = answer
         return answers
 
@@ -141,7 +147,7 @@ class Documents:
             answers=(NO_COLLECTION,),
         )
 
-    async def _upsert_array(self, batch: _Batch) -> list[Answer]:
+    async def _upsert_array(self, batch: Batch) -> list[Answer]:
         """Store documents of different keys by one call; the server compares the versions."""
         answers: list[Answer | None] = []
         left = batch.all
@@ -150,8 +156,8 @@ class Documents:
         while left:
             try:
                 body = await self._post(batch, left)
-            except Refused as error:
-                if not error.of_data:
+            except (Refused, TooLarge) as error:
+                if not _is_of_data(error):
                     raise
                 return await self._halves(batch, error, self._upsert_array)
             if b'"error":true' not in body and b'"_oldRev"' not in body and body.count(b'"_key":') == len(left):
@@ -184,9 +190,8 @@ class Documents:
             left = again
         return [answer or _STORED for answer in answers]
 
-    async def _post(self, batch: _Batch, positions: Sequence[int]) -> bytes:
-        whole = len(positions) == len(batch.texts)
-        body = batch.array() if whole else bodies.array([batch.texts[n] for n in positions])
+    async def _post(self, batch: Batch, positions: Sequence[int]) -> bytes:
+        body = batch.only(positions).array()
         for _ in range(_REMAKINGS):
             await self._catalogue.ensure(batch.collection, RECORDS)
             reply = await self._transport.ask(
@@ -202,7 +207,7 @@ class Documents:
             self._catalogue.forget(batch.collection)
         raise _dropped(batch.collection)
 
-    async def _skipped(self, batch: _Batch) -> list[Answer]:
+    async def _skipped(self, batch: Batch) -> list[Answer]:
         """What to answer for documents that the server skipped, because theirs were not newer than those there."""
         if not batch.documents:
             return []
@@ -231,104 +236,40 @@ class Documents:
                 answers[position] = answer
         return answers
 
-    async def _upsert_guarded(self, batch: _Batch) -> list[Answer]:
+    async def _upsert_guarded(self, batch: Batch) -> list[Answer]:
         """Store documents of different keys by one statement, which compares the versions: all of them or none."""
-        query = queries.guarded_upsert(batch.collection, msgspec.Raw(batch.array()), len(batch.texts))
+        query = queries.guarded_upsert(batch.collection, msgspec.Raw(batch.array()), len(batch.documents))
         what = f"store in the collection {batch.collection}"
         patience = self._transport.patience(what)
         races = 0
         for _ in range(_REMAKINGS):
             await self._catalogue.ensure(batch.collection, RECORDS)
             try:
-                reply = await cursor.send(self._transport, query, what=what, answers=(NO_COLLECTION, UNIQUE))
-            except Refused as error:
-                if not error.of_data:
+                reply = await cursor.send(self._transport, query, what=what, answers=(NO_COLLECTION,))
+            except (Refused, TooLarge) as error:
+                if not _is_of_data(error):
                     raise
-                return await self._halves(batch, error, self._upsert_guarded)
-            if reply.number == UNIQUE:
+                if not _is_race(error) or races == _RACES:
+                    return await self._halves(batch, error, self._upsert_guarded)
                 # Somebody else inserts one of the keys: seen now, it is replaced the next time.
                 races += 1
-                if races > _RACES:
-                    refused = Refused("a unique index has this value already", status=409, number=UNIQUE)
-                    return await self._halves(batch, refused, self._upsert_guarded)
                 await patience.failed("another process inserts the same key", "race")
-            elif reply.number:
-                self._catalogue.forget(batch.collection)
-            else:
+                continue
+            if not reply.number:
                 olds = reply.read(_decode_olds).result
                 if len(olds) != len(batch.documents):
                     raise RetryableError(f"ArangoDB answered for {len(olds)} of {len(batch.documents)} documents")
                 return [_judged(old, document) for old, document in zip(olds, batch.documents, strict=True)]
+            self._catalogue.forget(batch.collection)
         raise _dropped(batch.collection)
 
-    async def _halves(self, batch: _Batch, error: Refused, store: Any) -> list[Answer]:
+    async def _halves(self, batch: Batch, error: Refused | TooLarge, store: _Store) -> list[Answer]:
         """One of the documents is at fault: store the others, and find out which one."""
         if len(batch.documents) == 1:
             return [Answer(Outcome.REFUSED, f"the document {batch.documents[0].key!r}: {error}")]
         middle = len(batch.documents) // 2
-        first: list[Answer] = await store(batch.only(range(middle)))
-        second: list[Answer] = await store(batch.only(range(middle, len(batch.documents))))
-        return first + second
-
-
-class _Batch(msgspec.Struct, frozen=True):
-    """Documents of different keys, and their texts, small enough for one request. body: the texts as one array."""
-
-    collection: str
-    documents: Sequence[Document]
-    texts: Sequence[bytes]
-    body: bytes = b""
-
-    def array(self) -> bytes:
-        """The texts as one array."""
-        return self.body or bodies.array(self.texts)
-
-    @property
-    def all(self) -> list[int]:
-        """Every position."""
-        return list(range(len(self.documents)))
-
-    def only(self, positions: Sequence[int]) -> _Batch:
-        """Some of them."""
-        return _Batch(self.collection, [self.documents[n] for n in positions], [self.texts[n] for n in positions])
-
-
-async def _side_by_side(
-    store: Callable[[_Batch], Awaitable[list[Answer]]], batches: Sequence[_Batch]
-) -> list[list[Answer]]:
-    """The answers for batches of different keys, a few of them under way at a time."""
-    if len(batches) == 1:
-        return [await store(batches[0])]
-    places = asyncio.Semaphore(AT_ONCE)
-
-    async def one(batch: _Batch) -> list[Answer]:
-        async with places:
-            return await store(batch)
-
-    tasks = [asyncio.ensure_future(one(batch)) for batch in batches]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _waves(documents: Sequence[Document], refused: dict[int, str]) -> list[list[int]]:
-    """Positions to be stored, one wave after the other: a key that occurs twice is in two of them, in order."""
-    if not refused and len({document.key for document in documents}) == len(documents):
-        return [list(range(len(documents)))]
-    waves: list[list[int]] = []
-    seen: dict[str, int] = {}
-    for position, document in enumerate(documents):
-        if position in refused:
-            continue
-        wave = seen.get(document.key, 0)
-        seen[document.key] = wave + 1
-        if wave == len(waves):
-            waves.append([])
-        waves[wave].append(position)
-    return waves
+        first = await store(batch.only(range(middle)))
+        return first + await store(batch.only(range(middle, len(batch.documents))))
 
 
 def _elements(body: bytes, expected: int) -> list[_Element]:
@@ -359,9 +300,17 @@ def _same_text(body: msgspec.Raw, document: Document) -> bool:
     return bool(msgspec.json.decode(body) == _decode_content(document.body))
 
 
-def _is_race(element: _Element) -> bool:
+def _is_of_data(error: Refused | TooLarge) -> bool:
+    """Whether fewer documents at once may do better."""
+    return isinstance(error, TooLarge) or error.of_data
+
+
+def _is_race(error: _Element | Refused | TooLarge) -> bool:
     """Whether the key itself is taken, which a call that replaces meets only while somebody else inserts it."""
-    return element.number == UNIQUE and "of type primary" in element.message
+    if isinstance(error, TooLarge):
+        return False
+    said = error.message if isinstance(error, _Element) else str(error)
+    return error.number == UNIQUE and "of type primary" in said
 
 
 def _reason(document: Document, element: _Element) -> str:

@@ -128,6 +128,11 @@ def translated(connection: Connection, what: str, status: int, trouble: Trouble)
         return ConfigError(
             f"{where}: {what}: what answers there (HTTP {status}) is no ArangoDB: check host and port in ARANGO_URL"
         )
+    if status == 413:
+        said = (
+            "the request is larger than the server, or a proxy before it, lets through: "
+            f"raise that limit (nginx: client_max_body_size), or make the document smaller ({said[:60]})"
+        )
     return Refused(
         f"{where}: {what}: it was refused (HTTP {status}, error {number}): {said}", status=status, number=number
     )

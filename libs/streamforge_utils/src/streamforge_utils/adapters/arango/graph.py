@@ -88,7 +88,7 @@ class Edges:
             await self._catalogue.ensure(collection, EDGE_DOCUMENTS)
             await self._join(collection, latest)
             missing = False
-            for start, end in bodies.chunks(texts):
+            for start, end in bodies.chunks([*map(len, texts)]):
                 missing = not await self._store(collection, texts[start:end])
                 if missing:
                     break

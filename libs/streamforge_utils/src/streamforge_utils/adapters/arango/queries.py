@@ -13,6 +13,8 @@ import msgspec
 
 BATCH: Final = 5000
 """Results of one answer; the rest come through the cursor."""
+DOCUMENTS_BATCH: Final = 1000
+"""Of whole documents; where these are large, an answer may be too large, and fewer are asked for."""
 
 _BY_KEY: Final = 'FOR d IN @@collection OPTIONS { indexHint: "primary" }'
 
@@ -32,7 +34,7 @@ def documents(collection: str, first: str, last: str | None, limit: int) -> Quer
     return Query(
         f"{_BY_KEY}{where} SORT d._key LIMIT @limit RETURN {returned}",
         {"@collection": collection, "limit": limit, **bind},
-        1000,
+        DOCUMENTS_BATCH,
     )
 
 
@@ -64,7 +66,7 @@ def present(collection: str, wanted: Sequence[str]) -> Query:
     return Query(
         f"FOR d IN @@collection FILTER d._key IN @keys RETURN {returned}",
         {"@collection": collection, "keys": list(wanted)},
-        max(len(wanted), 1),
+        DOCUMENTS_BATCH,
     )
 
 

@@ -1,7 +1,8 @@
 """States, each a document that is changed only while it has the revision that was read.
 
 A change carries a mark of its own. Where the answer to a change got lost, the mark tells whether it was made: a change
-that is sent again meets its own revision, and that is no conflict.
+that is sent again meets its own revision, and that is no conflict. If somebody else has changed the state since, his
+mark is there instead: then it is a conflict either way, and what he decided on was our change, if it was made.
 """
 
 from __future__ import annotations

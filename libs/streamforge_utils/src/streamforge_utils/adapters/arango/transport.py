@@ -23,19 +23,21 @@ T = TypeVar("T")
 
 CONNECTIONS = 8
 CONNECT_S = 3.0
-ANSWER_S = 30.0
-"""Within which one answer is to be there; a batch of 4 MiB takes a busy server a second."""
 AT_ONCE_BYTES = 1024 * 1024
-LARGEST_ANSWER = 256 * 1024 * 1024
+LARGEST_ANSWER = 64 * 1024 * 1024
+"""Bytes of an answer, unpacked: four documents of the greatest size. What is larger is asked for in smaller parts."""
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
     """The patience of one call; whoever calls may have more.
 
-    attempts: requests at most. within_s: no further one once so long has passed. The n-th wait is drawn from a half to
-    the whole of base_s × 2ⁿ, never above cap_s.
+    answer_s: within which one answer is to be there; half a megabyte takes a busy server a tenth of a second, a
+    statement about a whole collection many. attempts: requests at most. within_s: no further one once so long has
+    passed, but a second one in any case: the first may have waited all that time for its answer. The n-th wait is drawn
+    from a half to the whole of base_s × 2ⁿ, never above cap_s.
     """
 
+    answer_s: float = 30.0
     attempts: int = 6
     within_s: float = 10.0
     base_s: float = 0.05
@@ -69,6 +71,10 @@ class AnswerLost(RetryableError):
     """A request that must not be sent twice was not answered."""
 
 
+class TooLarge(PermanentError):
+    """An answer is larger than is ever read; what was asked for has been done."""
+
+
 class Patience:
     """The retries of one call: counts failures, waits between them, and gives up."""
 
@@ -84,7 +90,7 @@ class Patience:
         transport, retries = self._transport, self._transport.retries
         self.failures += 1
         spent = transport.clock.monotonic() - self._began
-        if self.failures >= self._attempts or spent >= retries.within_s:
+        if self.failures >= self._attempts or (self.failures > 1 and spent >= retries.within_s):
             tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
             raise RetryableError(
                 f"ArangoDB at {transport.connection.shown}: {self._what}: given up after {tries}: {reason}"
@@ -139,7 +145,7 @@ class Transport:
 
         path: after the database's, encoded. answers: error numbers that the caller takes for an answer. once: it must
         not be carried out twice, so what may have been is not sent again (AnswerLost). attempts: fewer than usual.
-        Raises RetryableError, ConfigError, or Refused.
+        Raises RetryableError, ConfigError, Refused, or TooLarge.
         """
         url = URL(self.connection.base + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
         patience = Patience(self, what, attempts)
@@ -188,11 +194,30 @@ class Transport:
             async with self._session.request(
                 method, url, data=data, headers=headers, allow_redirects=False
             ) as response:
-                found = await _read(response)
+                found = await self._read(response)
                 self._met = True
                 return response.status, found
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._told(error) from None
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body; of one that is packed or has no length, no more is taken than of others."""
+        parts: list[bytes] = []
+        size = response.content_length or 0
+        if size <= LARGEST_ANSWER:
+            size = 0
+            async for part in response.content.iter_any():
+                size += len(part)
+                if size > LARGEST_ANSWER:
+                    break
+                parts.append(part)
+            else:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+        response.close()
+        raise TooLarge(
+            f"ArangoDB at {self.connection.shown}: an answer is larger than {LARGEST_ANSWER} bytes: "
+            "ask for less at once"
+        )
 
     def _told(self, error: Exception) -> Exception:
         """What to raise for a request without an answer: ConfigError for what no other try would mend."""
@@ -201,7 +226,7 @@ class Transport:
             more = " does it speak TLS, or is it http://?" if self.connection.encrypted else " is there such a host?"
             return _Broken(f"no answer within {CONNECT_S:g} s; look at ARANGO_URL:{more}", "timeout", sent=False)
         if isinstance(error, TimeoutError):
-            return _Broken(f"no answer within {ANSWER_S:g} s", "timeout", sent=True)
+            return _Broken(f"no answer within {self.retries.answer_s:g} s", "timeout", sent=True)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             reason = _of_certificate(error.certificate_error)
             return ConfigError(f"{where}: its certificate is not accepted ({reason}): {self._advice_on_ca()}")
@@ -231,13 +256,14 @@ class Transport:
 
     def _new_session(self) -> aiohttp.ClientSession:
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "streamforge"}
+        headers["Accept-Encoding"] = "identity"  # packing costs more than a network saves
         authorization = self.connection.authorization()
         if authorization is not None:
             headers["Authorization"] = authorization
         tls = self.connection.tls()
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=30, ssl=True if tls is None else tls),
-            timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=self.retries.answer_s, sock_connect=CONNECT_S),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -251,13 +277,6 @@ class _Broken(Exception):
         super().__init__(reason)
         self.kind = kind
         self.sent = sent
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    if (response.content_length or 0) > LARGEST_ANSWER:
-        response.close()
-        raise PermanentError(f"ArangoDB's answer is larger than {LARGEST_ANSWER} bytes: ask for less at once")
-    return await response.read()
 
 
 def _of_certificate(error: Exception) -> str:

@@ -28,7 +28,7 @@ _OPEN_PAUSE_S = 0.005
 def connect(
     path: Path,
     *,
-    synchronous: Literal["NORMAL", "FULL"] = "FULL",
+    synchronous: Literal["OFF", "NORMAL", "FULL"] = "FULL",
     create: bool = True,
     page_size: int = 4096,
     busy_limit_s: float = BUSY_LIMIT_S,
@@ -36,7 +36,8 @@ def connect(
     """Open `path` in WAL mode.
 
     synchronous: `FULL` survives power loss at each commit; `NORMAL` survives the death of any process, but power loss
-    may take the last moments. page_size: bytes, of a new file. create: make the file if there is none.
+    may take the last moments; `OFF` survives neither, for a new file that nobody else knows before `settle` has made it
+    durable. page_size: bytes, of a new file. create: make the file if there is none.
     Raises FileNotFoundError (none there, and `create` is false), ConfigError or RetryableError.
     """
     if not create and not path.exists():
@@ -141,6 +142,23 @@ def translate(error: sqlite3.Error, path: Path, what: str) -> Exception:
     return error
 
 
+def settle(path: Path) -> None:
+    """On return a database that was written with `OFF`, and is closed by all, survives power loss.
+
+    Raises RetryableError, also if the disk had no room to copy its log into it.
+    """
+    if Path(f"{path}-wal").exists():
+        raise RetryableError(f"cannot create {path}: the disk may be full; free some space, then try again")
+    try:
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+    except OSError as error:
+        raise RetryableError(f"cannot create {path}: {error.strerror}; check the disk, then try again") from error
+
+
 def flush(path: Path) -> None:
     """On return every commit to `path` so far, whoever made it, survives power loss. Raises RetryableError.
 
@@ -171,6 +189,8 @@ def _open(path: Path, synchronous: str, create: bool, page_size: int, busy_limit
         check_same_thread=False,
     )
     try:
+        if synchronous == "OFF":
+            connection.execute("PRAGMA synchronous = OFF")  # the switch to WAL mode alone would sync five times
         connection.execute(f"PRAGMA page_size = {page_size}")
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute(f"PRAGMA synchronous = {synchronous}")

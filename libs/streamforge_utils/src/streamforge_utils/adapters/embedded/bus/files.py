@@ -15,7 +15,7 @@ from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.groups import Groups
 from streamforge_utils.adapters.embedded.bus.liveness import locked
 from streamforge_utils.adapters.embedded.bus.log import Log, gone
-from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.names import TOPIC_LIMIT
 from streamforge_utils.ports.bus import TopicSpec
 
@@ -87,10 +87,12 @@ class TopicFiles:
             (folder / _NAME_FILE).write_text(spec.name)
             identity = secrets.token_hex(6)
             draft = folder / f"draft-{identity}.db"
+            groups = folder / f"groups-{identity}.db"
+            # Synced once when they are complete, not at every step: topics are made two at a time for each workflow.
             Log.create(draft, spec)
-            if Path(f"{draft}-wal").exists():  # SQLite could not copy it into the file at its closing
-                raise RetryableError(f"cannot create {draft}: the disk may be full; free some space, then try again")
-            Groups.open(folder / f"groups-{identity}.db", create=True).close()
+            Groups.create(groups)
+            for path in (draft, groups):
+                sqlite.settle(path)
             draft.rename(folder / f"log-{identity}.db")
 
     def delete(self, name: str) -> None:

@@ -32,6 +32,15 @@ class Groups:
         self._connection = connection
 
     @classmethod
+    def create(cls, path: Path) -> None:
+        """Make the file of a new topic; nobody else may know `path` yet, and `sqlite.settle` makes it durable."""
+        connection = sqlite.connect(path, synchronous="OFF")
+        try:
+            sqlite.prepare(connection, path, "file of consumer groups", _MIGRATIONS)
+        finally:
+            connection.close()
+
+    @classmethod
     def open(cls, path: Path, *, create: bool = False, busy_limit_s: float = sqlite.BUSY_LIMIT_S) -> Groups:
         """Open the file. Raises FileNotFoundError, ConfigError or RetryableError."""
         connection = sqlite.connect(path, create=create, busy_limit_s=busy_limit_s)

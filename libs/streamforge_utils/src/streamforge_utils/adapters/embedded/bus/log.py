@@ -53,8 +53,10 @@ class Log:
 
     @classmethod
     def create(cls, path: Path, spec: TopicSpec) -> None:
-        """Make the file of a new topic; nobody else may know `path` yet."""
-        connection = _connect(path, spec.retention, create=True)
+        """Make the file of a new topic; nobody else may know `path` yet, and `sqlite.settle` makes it durable."""
+        # Bulk rows are hundreds of kilobytes: large pages make their chains short. Small rows want small pages.
+        page_size = 16384 if spec.retention is Retention.CONSUMED else 4096
+        connection = sqlite.connect(path, synchronous="OFF", page_size=page_size)
         try:
             sqlite.prepare(connection, path, "topic", _MIGRATIONS)
             with sqlite.transaction(connection, path, "create"):
@@ -272,8 +274,3 @@ def gone(name: str) -> PermanentError:
 def _synchronous(retention: Retention) -> str:
     # Bulk data is read from the exchange again if power is lost; commands and events are not.
     return "NORMAL" if retention is Retention.CONSUMED else "FULL"
-
-
-def _connect(path: Path, retention: Retention, *, create: bool) -> sqlite3.Connection:
-    # Bulk rows are hundreds of kilobytes: large pages make their chains short. Small rows want small pages.
-    return sqlite.connect(path, create=create, page_size=16384 if retention is Retention.CONSUMED else 4096)

@@ -1,0 +1,73 @@
+"""Taking in what workers said: whoever listens is told, and each event is put to the workflow it is about."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from streamforge.manager.acting.actor import Actor
+from streamforge.manager.acting.repeats import Repeats
+from streamforge.manager.keeping.workflows import Unreadable
+from streamforge.manager.parts import Parts
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.events import Event, decode_event
+from streamforge_utils.ports.bus import Received
+
+_log = structlog.get_logger(__name__)
+
+Listener = Callable[[Event, float], None]
+"""Called with each event heard and the time (unix seconds) at which it was."""
+
+
+class Intake:
+    """Takes events in. What is no event, or nobody's, is counted and passed over."""
+
+    def __init__(self, parts: Parts, actor: Actor) -> None:
+        self._parts = parts
+        self._actor = actor
+        self.listeners: set[Listener] = set()
+
+    async def take(self, received: Sequence[Received]) -> Mapping[str, Sequence[Event]]:
+        """The events by workflow, in their order; on return they are in the history. Raises RetryableError."""
+        heard: dict[str, list[Event]] = defaultdict(list)
+        kept: list[tuple[str, int, bytes]] = []
+        ours: dict[str, Workflow | None] = {}
+        repeats = Repeats()
+        now_s = self._parts.clock.now_ms() / 1000
+        for one in received:
+            try:
+                event = decode_event(one.value)
+            except PermanentError as error:
+                self._parts.observer.count("events_malformed_total")
+                _log.debug("event ignored", error=str(error), offset=one.offset)
+                continue
+            for listener in tuple(self.listeners):
+                listener(event, now_s)
+            if event.queue_id not in ours:
+                ours[event.queue_id] = await self._ours(event.queue_id)
+            workflow = ours[event.queue_id]
+            if workflow is None:
+                self._parts.observer.count("events_foreign_total")
+                continue
+            self._parts.observer.count("events_heard_total", event=event.event)
+            if repeats.is_one(workflow, event):
+                self._parts.observer.count("events_repeated_total")
+            elif event.event != "pong":
+                kept.append((event.queue_id, one.offset, one.value))
+            heard[event.queue_id].append(event)
+            until_ms = (event.extra or {}).get("banned_until_ms")
+            if isinstance(until_ms, int):
+                await self._actor.remember_ban(until_ms, event.error_message or "")
+        await self._parts.history.append(kept)
+        return heard
+
+    async def _ours(self, queue_id: str) -> Workflow | None:
+        try:
+            stored = await self._parts.workflows.get(queue_id) if names.is_queue_id(queue_id) else None
+        except Unreadable:
+            return None
+        return None if stored is None else stored.workflow

@@ -1,0 +1,118 @@
+"""What a change makes run: a service's jobs for its own files, all services' for what they share, none for docs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+from tests.delivery.pipelines.checkout import Checkout
+from tests.delivery.pipelines.documents import load
+from tests.delivery.pipelines.test_gitlab import TEMPLATE
+from tests.delivery.pipelines.tools import run
+from tests.places import ROOT
+from tools.changed_services import EVERY_SERVICE
+
+MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event"}
+EVERYTHING = [
+    "libs/streamforge_utils/src/streamforge_utils/model/names.py",
+    "src/streamforge/workers/arango_candles.py",
+    "platform/Dockerfile",
+    "requirements/base.txt",
+    "pyproject.toml",
+]
+NOTHING = [
+    "docs/kafka.md",
+    "README.md",
+    "tests/workers/test_arango_candles.py",
+    "deploy/README.md",
+    "platform/debug/Dockerfile",
+]
+
+
+def verbs(jobs: Iterable[str], services: list[str]) -> dict[str, set[str]]:
+    """What is done with which service."""
+    found: dict[str, set[str]] = {}
+    for name in jobs:
+        verb, _, service = name.partition(" ")
+        if service in services:
+            found.setdefault(service, set()).add(verb)
+    return found
+
+
+def github(repository: Checkout) -> list[str]:
+    """The services that GitHub's workflow would run for the clone's last commit."""
+    done = run([sys.executable, "tools/changed_services.py", "origin/main"], repository.folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize("service", sorted(path.parent.name for path in ROOT.glob("services/*/.gitlab-ci.yml")))
+def test_a_change_in_a_service_runs_the_jobs_of_that_service_alone(
+    service: str, repository: Checkout, services: list[str]
+) -> None:
+    repository.branch(f"services/{service}/app/main.py")
+    assert verbs(repository.jobs(**MERGE_REQUEST), services) == {service: {"test", "build"}}
+    assert github(repository) == [service]
+
+
+@pytest.mark.parametrize("changed", EVERYTHING)
+def test_a_change_of_what_all_services_share_runs_the_jobs_of_all(
+    changed: str, repository: Checkout, services: list[str]
+) -> None:
+    repository.branch(changed)
+    assert verbs(repository.jobs(**MERGE_REQUEST), services) == {name: {"test", "build"} for name in services}
+    assert github(repository) == services
+
+
+@pytest.mark.parametrize("changed", NOTHING)
+def test_a_change_of_anything_else_runs_no_service(changed: str, repository: Checkout, services: list[str]) -> None:
+    repository.branch(changed)
+    assert verbs(repository.jobs(**MERGE_REQUEST), services) == {}
+    assert github(repository) == []
+
+
+def test_a_change_in_two_services_runs_both(repository: Checkout, services: list[str]) -> None:
+    repository.branch("services/dummy-service/README.md", "services/queue-manager/Dockerfile")
+    assert sorted(verbs(repository.jobs(**MERGE_REQUEST), services)) == ["dummy-service", "queue-manager"]
+    assert github(repository) == ["dummy-service", "queue-manager"]
+
+
+def test_a_change_in_a_service_never_builds_the_base(repository: Checkout) -> None:
+    repository.branch("services/arango-candles/Dockerfile")
+    assert "build base" not in repository.jobs(**MERGE_REQUEST)
+    assert repository.preview(**MERGE_REQUEST)["variables"]["BASE_IMAGE_TAG"] == "$CI_DEFAULT_BRANCH"
+
+
+def test_a_change_of_the_library_builds_the_base_and_uses_that_one(repository: Checkout) -> None:
+    repository.branch("libs/streamforge_utils/src/streamforge_utils/model/names.py")
+    jobs = repository.jobs(**MERGE_REQUEST)
+    assert {"build base", "build lean base"} <= jobs.keys()
+    assert jobs["test arango-candles"]["needs"] == ["build base"]
+    assert repository.preview(**MERGE_REQUEST)["variables"]["BASE_IMAGE_TAG"] == "$CI_COMMIT_SHORT_SHA"
+
+
+def test_documents_are_checked_but_run_no_tests(repository: Checkout) -> None:
+    repository.branch("docs/kafka.md")
+    assert list(repository.jobs(**MERGE_REQUEST)) == ["check"]
+
+
+def test_a_release_runs_everything_and_is_deployed_by_hand(repository: Checkout, services: list[str]) -> None:
+    jobs = repository.jobs(CI_COMMIT_TAG="v1.2.3")
+    assert verbs(jobs, services) == {name: {"test", "build", "deploy"} for name in services}
+    assert {jobs[f"deploy {service}"]["when"] for service in services} == {"manual"}
+    assert {"check", "build base", "build lean base", "test", "test engines"} <= jobs.keys()
+    assert repository.preview(CI_COMMIT_TAG="v1.2.3")["variables"]["BASE_IMAGE_TAG"] == "$CI_COMMIT_TAG"
+
+
+def test_both_pipelines_name_the_same_files() -> None:
+    (template,) = load(TEMPLATE)
+    named = template[".when_all_services_change"]["rules"][-1]["changes"]
+    own = (".gitlab", ".github")
+    assert [name for name in named if not name.startswith(own)] == [
+        name for name in EVERY_SERVICE if not name.startswith(own)
+    ]

@@ -1,0 +1,75 @@
+"""The files that follow from the code: dashboards as JSON, and the page about the metrics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tools.monitoring import families, grafana
+from tools.monitoring.dashboards import DASHBOARDS
+
+ROOT = families.ROOT
+FOLDER = Path("deploy/components/monitoring/dashboards")
+PAGE = Path("docs/metrics.md")
+_BY = {
+    "streamforge": "Every service",
+    "process": "Every process",
+    "dummy-service": "dummy-service alone",
+}
+
+
+def texts() -> dict[Path, str]:
+    """Every generated file by its path below the checkout."""
+    found = {
+        FOLDER / f"{dashboard.uid.removeprefix('streamforge-')}.json": _json(grafana.rendered(dashboard))
+        for dashboard in DASHBOARDS
+    }
+    found[PAGE] = metrics_page()
+    return found
+
+
+def stale(root: Path = ROOT) -> list[Path]:
+    """The files that are not as the code makes them, and dashboards that it does not make."""
+    wanted = texts()
+    there = {path.relative_to(root) for path in (root / FOLDER).glob("*.json")}
+    return sorted(
+        {
+            path
+            for path, text in wanted.items()
+            if not (root / path).exists() or (root / path).read_text("utf-8") != text
+        }
+        | (there - wanted.keys())
+    )
+
+
+def write(root: Path = ROOT) -> None:
+    """Write them all, and remove dashboards that are no more."""
+    for path in stale(root):
+        (root / path).unlink(missing_ok=True)
+    for path, text in texts().items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, "utf-8")
+
+
+def metrics_page() -> str:
+    """The page about the metrics."""
+    lines = [
+        "<!-- Generated from the code by `make docs`: do not edit. -->",
+        "# Metrics",
+        "",
+        "What the services report on their port 8000 under `/metrics`. A family appears with its first report;",
+        "counters of failures that alerts look at are there from the start. What Prometheus adds (`namespace`, `pod`,",
+        "on workers `queue_id`), what is drawn and what calls a person: [monitoring](monitoring.md).",
+    ]
+    for by, title in _BY.items():
+        lines += ["", f"## {title}", "", "| metric | kind | labels | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in sorted(one.labels))} | {one.help} |"
+            for one in families.ours()
+            if one.by == by
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _json(found: grafana.Json) -> str:
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"

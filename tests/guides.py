@@ -62,17 +62,23 @@ def steps(page: str, section: str | None = None, root: Path = ROOT) -> list[Step
         line = text.count("\n", 0, match.start("fence")) + 1
         fences.add(line)
         found.append(Step(match["mark"], match["text"], line))
+    first, last = _span(page, text, section)
     for match in _SHELL.finditer(text):
-        if (line := text.count("\n", 0, match.start()) + 1) not in fences:
+        line = text.count("\n", 0, match.start()) + 1
+        if first < line <= last and line not in fences:
             raise GuideError(f"{page}:{line}: a block of shell that is neither run nor said not to be")
-    if section is None:
-        return found
+    return [step for step in found if first < step.line <= last]
+
+
+def _span(page: str, text: str, section: str | None) -> tuple[int, int]:
+    """The line of a section's heading, and its last line; of the whole page without one."""
     lines = text.splitlines()
+    if section is None:
+        return 0, len(lines)
     if f"## {section}" not in lines:
         raise GuideError(f"{page} has no section {section!r}")
     first = lines.index(f"## {section}") + 1
-    last = next((n for n, line in enumerate(lines[first:], first) if line.startswith("## ")), len(lines))
-    return [step for step in found if first < step.line <= last]
+    return first, next((n for n, line in enumerate(lines[first:], first) if line.startswith("## ")), len(lines))
 
 
 class Terminal:
@@ -176,7 +182,9 @@ class Guide:
         if code is None:
             raise self._error(step, f"has not ended after {limit_s:g} s")
         if code:
-            raise self._error(step, f"failed with exit code {code}" + (f", not {expected}" if expected else ""))
+            raise self._error(
+                step, f"did not end with exit code {expected}" if expected else f"failed: exit code {code}"
+            )
 
     def _start(self, step: Step, text: str, awaited: str, limit_s: float) -> None:
         terminal = Terminal(self._folder, self._environ, self._scratch)

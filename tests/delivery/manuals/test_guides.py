@@ -133,3 +133,13 @@ def test_a_worker_that_is_added_as_the_tutorial_says_completes_a_workflow(tmp_pa
         command = [str(folder / ".venv" / "bin" / check[0]), *check[1:], *files]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(240)
+def test_an_installation_is_tested_with_the_commands_of_the_testing_guide(tmp_path: Path) -> None:
+    folder = guides.checkout(tmp_path / "checkout")
+    port = str(free_ports(1)[0])
+    environ = guides.environment(tmp_path / "home") | {"STREAMFORGE_METRICS_PORT": port}
+    with guides.opened("docs/testing.md", folder, environ, tmp_path, {"localhost:8000": f"localhost:{port}"}) as guide:
+        for step in guides.steps(guide.page, "Testing an installation"):
+            guide.step(step)

@@ -85,7 +85,7 @@ build/bench-others/.done: requirements/bench.txt
 	@touch $@
 
 site: build/site-env/.done ## build the manuals as a site into build/site; a warning is an error
-	@build/site-env/bin/sphinx-build -q -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
+	@build/site-env/bin/sphinx-build -q -E -a -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
 	@echo "site: build/site/index.html"
 
 pipelines-tools: build/pipelines-env/.done ## install what reads pipelines and devcontainer in tests (Node.js 24), in an environment of its own

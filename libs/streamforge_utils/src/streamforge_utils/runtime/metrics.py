@@ -55,6 +55,7 @@ HELP: dict[str, str] = {
     "bus_messages_skipped": "Messages that were gone before they were read, by topic.",
     "kubernetes_requests": "Requests to the API server, by method and status.",
     "kubernetes_watches": "Watches of the API server that ended, by kind and how.",
+    "launcher_unseen_seconds": "For how long the launcher has not been told what its jobs do, 0 while it is.",
     "events_heard": "Events of workers that the manager heard, by kind.",
     "events_foreign": "Events heard of workflows that are not this manager's.",
     "events_malformed": "Messages on the events topic that are no events.",

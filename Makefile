@@ -53,8 +53,11 @@ test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on th
 	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
 	@$(PY) -m pytest tests/arango/test_contract.py tests/arango/suites -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
-test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap)
-	@$(PY) -m pytest tests/images $(ARGS)
+# STREAMFORGE_IMAGES_DIR=DIR keeps the images in DIR: the next run builds only what has changed.
+test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap, crun and what test-engines needs)
+	@$(PY) -m tests.engines.kafka --fetch
+	@$(PY) -m tests.engines.kubernetes --fetch
+	@$(PY) -m pytest tests/images -s $(ARGS)
 
 test-delivery: $(STAMP) pipelines-tools build/jupyter-env/.done ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
@@ -82,7 +85,7 @@ build/bench-others/.done: requirements/bench.txt
 	@touch $@
 
 site: build/site-env/.done ## build the manuals as a site into build/site; a warning is an error
-	@build/site-env/bin/sphinx-build -q -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
+	@build/site-env/bin/sphinx-build -q -E -a -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
 	@echo "site: build/site/index.html"
 
 pipelines-tools: build/pipelines-env/.done ## install what reads pipelines and devcontainer in tests (Node.js 24), in an environment of its own

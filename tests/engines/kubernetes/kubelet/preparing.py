@@ -61,7 +61,7 @@ class Preparing:
         try:
             if faults.annotation(pod, faults.FAULT) == faults.IMAGE:
                 raise images.ImageMissing(f"{name}: not found")
-            image = images.find(name, has_command="command" in container.spec)
+            image = images.find(name, has_command="command" in container.spec, real=self._host.plan.images)
         except images.ImageMissing as error:
             told = f'Failed to pull image "{name}": failed to resolve reference: {error}'
             raise Trouble("ErrImagePull", told, "Failed", [container.name], faults.IMAGE) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,6 +19,8 @@ from streamforge.cli import output
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.places import data_directory
 from streamforge.manager.keeping import copying
+from streamforge.manager.keeping.lease import Lease
+from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import load
@@ -74,7 +78,22 @@ async def _back_up_store(arango: ArangoSettings, target: Path, now: str) -> copy
 
 async def _restore_store(arango: ArangoSettings, source: Path) -> copying.StoreBackup:
     async with _store(arango) as store:
-        return await copying.restore(store, source)
+        # No manager drives what is there while it is not whole; one that does so now is named.
+        where = f"streamforge restore, host {socket.gethostname()}"
+        lease = Lease(store, SystemClock(), owner=secrets.token_hex(8), where=where)
+        await lease.take()
+        keeping = asyncio.create_task(lease.keep(), name="lease")
+        restoring = asyncio.create_task(copying.restore(store, source), name="restore")
+        try:
+            await asyncio.wait({keeping, restoring}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()  # raises: another manager has it
+            return await restoring
+        finally:
+            for task in (keeping, restoring):
+                task.cancel()
+            await asyncio.gather(keeping, restoring, return_exceptions=True)
+            await lease.leave()
 
 
 @asynccontextmanager

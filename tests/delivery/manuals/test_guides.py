@@ -6,7 +6,8 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,13 @@ def test_a_database_comes_back_whole_from_its_copy_as_json_lines(tmp_path: Path)
                     arango.ask("POST", "/_api/database", {"name": arangoprocess.DATABASE})
                 guide.step(step)
         assert _everything(folder, environ, "build/elsewhere") == before
+        # No manager's data are written over, and none while a manager lives.
+        again = _refused(folder, environ, "restore", "build/database-backup")
+        assert "the store is not empty" in again
+        with _manager(folder, environ, "build/data"):
+            assert "another manager drives the workflows of this database" in _refused(
+                folder, environ, "restore", "build/database-backup"
+            )
 
 
 def _streamforge(folder: Path, environ: Mapping[str, str], *arguments: str, data: str = "build/data") -> str:
@@ -84,27 +92,34 @@ def _streamforge(folder: Path, environ: Mapping[str, str], *arguments: str, data
     return done.stdout
 
 
+def _refused(folder: Path, environ: Mapping[str, str], *arguments: str) -> str:
+    command = [str(folder / ".venv" / "bin" / "streamforge"), *arguments]
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=90)
+    assert done.returncode != 0, done.stdout
+    return done.stderr
+
+
 def _load(folder: Path, environ: Mapping[str, str], symbol: str, time_range: str) -> None:
     _streamforge(folder, environ, "load", symbol, "api_candles_1h", time_range, "--exchange", "test")
 
 
-def _everything(folder: Path, environ: Mapping[str, str], data: str = "build/data") -> dict[str, Any]:
-    """All that a program can ask a manager of: workflows with their steps, their events, coverage, records."""
+@contextmanager
+def _manager(folder: Path, environ: Mapping[str, str], data: str) -> Iterator[httpx.Client]:
     command = [str(folder / ".venv" / "bin" / "streamforge"), "up", "--data", data, "--exchange", "test", "--port", "0"]
-    with subprocess.Popen(
-        [*command, "--json"],
-        cwd=folder,
-        env=environ,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as manager:
+    with subprocess.Popen([*command, "--json"], cwd=folder, env=environ, stdout=subprocess.PIPE, text=True) as manager:
         try:
             assert manager.stdout is not None
             with httpx.Client(base_url=json.loads(manager.stdout.readline())["url"], timeout=60) as client:
-                return _asked(client)
+                yield client
         finally:
             manager.send_signal(signal.SIGINT)
             manager.wait(30)
+
+
+def _everything(folder: Path, environ: Mapping[str, str], data: str = "build/data") -> dict[str, Any]:
+    """All that a program can ask a manager of: workflows with their steps, their events, coverage, records."""
+    with _manager(folder, environ, data) as client:
+        return _asked(client)
 
 
 def _asked(client: httpx.Client) -> dict[str, Any]:

@@ -36,7 +36,7 @@ KINDS: Final = (
     "kubernetes-job",
     "kubernetes-instance",
 )
-"""Every kind of state that there is; a store does not name them."""
+"""Every kind of state that is kept, so not the lease of a manager that lives; a store does not name them."""
 _PAGE: Final = 5000
 _STATES: Final = "states.jsonl.gz"
 

@@ -168,7 +168,9 @@ class Stage:
     def objects(self) -> list[Object]:
         """The production overlay of `folder`."""
         command = [str(binaries.folder() / "kubectl"), "kustomize"]
-        return manifests.objects(manifests.build(command, "production", self.folder), "production")
+        return manifests.objects(
+            manifests.build(command, self.folder / manifests.OVERLAYS / "production", self.folder), "production"
+        )
 
     def story(self) -> str:
         """What became of the manager."""

@@ -64,7 +64,6 @@ HELP: dict[str, str] = {
     "workflow_failures": "Times that one workflow could not be moved on.",
     "reconcile_failures": "Times that the manager's loop failed as a whole.",
     "action_failures": "Actions for workflows that failed, by action.",
-    "launcher_unseen_seconds": "Seconds for which the launcher has not told what its jobs do; 0: it does.",
     "orphans_ended": "Jobs ended that no workflow asked for.",
 }
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -15,6 +15,7 @@ from tests.delivery.pipelines.tools import run
 from tests.places import ROOT
 from tools.changed_services import EVERY_SERVICE
 
+pytestmark = pytest.mark.timeout(300)  # seconds on a quiet machine, and each is a start of Node.js
 MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event"}
 EVERYTHING = [
     "libs/streamforge_utils/src/streamforge_utils/model/names.py",

@@ -123,7 +123,7 @@ class NothingThere(CliError):
 async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
     """A manager to speak to until the end of the block.
 
-    Raises NothingThere (READ and CHANGE, no folder), CliError, ConfigError or RetryableError.
+    Raises NothingThere (no folder: CHANGE, and READ where the store is in it), CliError, ConfigError or RetryableError.
     """
     where.check()
     token = where.token()
@@ -150,7 +150,8 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
                 f"no manager runs on {folder}: start one with `streamforge up{where.starting()}`, or name one with "
                 "--server"
             )
-        if mode is not Mode.DRIVE and not folder.exists():
+        elsewhere = mode is Mode.READ and bool(os.environ.get("ARANGO_URL"))
+        if mode is not Mode.DRIVE and not folder.exists() and not elsewhere:
             raise NothingThere(
                 f"nothing was loaded into {folder} yet: begin with `streamforge load BTCUSDT api_candles_1m 2024-08-01"
                 f"{where.flags()}`, or name another folder with --data"

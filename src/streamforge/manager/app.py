@@ -18,6 +18,7 @@ from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.lease import Lease, owner_of
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
@@ -131,12 +132,15 @@ async def running(
 
     reconcile: False answers questions only: no workflow is driven. insist: end if the launcher does not answer now,
     instead of asking it again later.
-    Raises ConfigError (the port is taken, the data is of a newer version, the launcher's settings are wrong) or
-    RetryableError.
+    Raises ConfigError (the port is taken, the data is of a newer version, the launcher's settings are wrong, another
+    manager drives the workflows of the same database) or RetryableError.
     """
+    lease = _lease(ports, settings) if reconcile and settings.data.arango.url else None
     try:
         if reconcile:
             await _first_look(ports.launcher, insist=insist)
+        if lease is not None:
+            await lease.take()
         for topic in (settings.control_topic, settings.events_topic):
             await ports.bus.create_topic(talk_topic(topic))
         parts = Parts(
@@ -158,6 +162,7 @@ async def running(
             reservations=Reservations(ports.store, ports.clock),
             dead_letters=DeadLetters(ports.bus, ports.bus),
             exchange_waits=ports.exchange_waits,
+            lease=lease,
         )
         await parts.workflows.load()
         reconciler = Reconciler(parts)
@@ -166,9 +171,12 @@ async def running(
         server = await serve(create_app(manager, tokens=tokens), host=settings.host, port=settings.port, tokens=tokens)
         loop = asyncio.create_task(reconciler.run(), name="reconciler") if reconcile else None
         serving = asyncio.create_task(server.wait(), name="server")
-        tasks = [task for task in (loop, serving) if task is not None]
+        keeping = None if lease is None else asyncio.create_task(lease.keep(), name="lease")
+        tasks = [task for task in (loop, serving, keeping) if task is not None]
         ended = asyncio.ensure_future(_first(tasks))
         try:
+            if lease is not None:
+                await lease.tell(server.url)
             yield Running(manager, reconciler, server.url, ended)
         finally:
             await server.close()
@@ -176,10 +184,18 @@ async def running(
                 task.cancel()
             await asyncio.gather(*tasks, ended, return_exceptions=True)
     finally:
+        if lease is not None:
+            await lease.leave()
         await ports.launcher.close()
         await ports.exchange.close()
         await ports.bus.close()
         await ports.store.close()
+
+
+def _lease(ports: Ports, settings: ManagerSettings) -> Lease:
+    """What holds managers apart that share a store; one on files has the lock of its folder."""
+    owner, where = owner_of(settings.data.data_dir, settings.launcher.kubernetes.namespace)
+    return Lease(ports.store, ports.clock, owner=owner, where=where)
 
 
 async def _first_look(launcher: Launcher, *, insist: bool) -> None:

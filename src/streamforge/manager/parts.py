@@ -10,6 +10,7 @@ from streamforge.manager.acting.waits import Waits
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.lease import Lease
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.policy import Policy
@@ -25,6 +26,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The manager's ports, stores and numbers.
 
     common: settings that every worker gets. exchange_waits: what questions to `exchange` wait for, where it is known.
+    lease: what lets this manager drive the workflows, where others can reach them.
     """
 
     bus: Bus
@@ -45,3 +47,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     reservations: Reservations
     dead_letters: DeadLetters
     exchange_waits: Waits | None = None
+    lease: Lease | None = None

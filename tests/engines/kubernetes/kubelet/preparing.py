@@ -43,7 +43,8 @@ class Preparing:
     def __init__(self, host: Host, folder: Path) -> None:
         self._host = host
         self._folder = folder
-        self._volumes = Volumes(host.api, host.sources, folder, host.plan.host)
+        disk = Path(host.plan.folder) / "disk"
+        self._volumes = Volumes(host.api, host.sources, folder, host.plan.host, disk)
 
     async def prepare(self, pod: Object, containers: Sequence[Container]) -> None:
         """Give every container what it needs. Raises Trouble, ApiError, or one of `api.UNREACHABLE`."""

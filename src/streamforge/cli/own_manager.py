@@ -97,6 +97,9 @@ async def own_manager(
         manager = await stack.enter_async_context(
             running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True)
         )
+        if reconcile:
+            for doubt in settings.doubts:
+                output.say(f"careful: {doubt}")
         if lock and advertise:
             folder.advertise(manager.url)
         ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))
@@ -120,23 +123,28 @@ async def _first_end(ends: list[asyncio.Future[None]]) -> AsyncIterator[asyncio.
             ended.exception()
 
 
-def configure_logs(*, debug: bool, quiet: bool, environ: Mapping[str, str] | None = None) -> None:
+def configure_logs(
+    *, debug: bool, quiet: bool, launcher: str | None = None, environ: Mapping[str, str] | None = None
+) -> None:
     """The manager's log lines go to stderr: none if `quiet`, warnings otherwise, all with `debug`.
 
     Their form and, too, whether all are shown is as `environ` (the process's) tells queue-manager; times are UTC.
+    launcher: the option's, which goes before the environment's.
     Raises ConfigError.
     """
     import structlog
 
     from streamforge.manager.settings import ManagerSettings
     from streamforge_utils.runtime.environment import read, secrets_of, settings_error
+    from streamforge_utils.runtime.kubernetes import LAUNCHER
     from streamforge_utils.runtime.logs import Redactor
 
     problems: list[str] = []
     # Where the data lies is not the logs' matter, and need not be in the environment.
-    settings = read(
-        ManagerSettings, {"STREAMFORGE_DATA_DIR": ".", **(os.environ if environ is None else environ)}, problems
-    )
+    given = {"STREAMFORGE_DATA_DIR": ".", **(os.environ if environ is None else environ)}
+    if launcher is not None:
+        given[LAUNCHER] = launcher
+    settings = read(ManagerSettings, given, problems)
     if settings is None:
         raise settings_error(problems)
     debug = debug or settings.debug

@@ -173,7 +173,7 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
 async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]:
     from streamforge.cli.own_manager import configure_logs, own_manager
 
-    configure_logs(debug=where.debug, quiet=True)
+    configure_logs(debug=where.debug, quiet=True, launcher=where.launcher)
     async with (
         own_manager(
             folder,

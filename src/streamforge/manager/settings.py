@@ -19,7 +19,7 @@ from streamforge_utils.runtime.environment import (
     variable,
     variables,
 )
-from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, LauncherSettings
+from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP, LauncherSettings
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
@@ -194,6 +194,14 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.retention and self.retention_dir is None:
             found.append("STREAMFORGE_RETENTION_DIR is missing: nothing is dropped by STREAMFORGE_RETENTION unexported")
         return found
+
+    @property
+    def doubts(self) -> list[str]:
+        """What may be right, but mostly is not: said at the start, and gone on."""
+        launcher, kafka = self.launcher, self.data.kafka
+        if launcher.in_kubernetes and not kafka.bootstrap_servers and not launcher.kubernetes.data_claim:
+            return [f"{OUT_OF_REACH.format(folder=self.data.data_dir)}: {REACH_STEP}"]
+        return []
 
     def _worker_problems(self) -> list[str]:
         user, password = "STREAMFORGE_WORKER_KAFKA_USER", "STREAMFORGE_WORKER_KAFKA_PASSWORD"

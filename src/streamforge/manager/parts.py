@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -25,6 +25,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The manager's ports, stores and numbers.
 
     common: settings that every worker gets. exchange_waits: what questions to `exchange` wait for, where it is known.
+    fence: is called before anything is done; raises while another manager may have the store.
     """
 
     bus: Bus
@@ -45,3 +46,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     reservations: Reservations
     dead_letters: DeadLetters
     exchange_waits: Waits | None = None
+    fence: Callable[[], None] = lambda: None

@@ -18,7 +18,7 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
-.PHONY: check bench bench-others pipelines-tools docs images site manifests lock clean
+.PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests lock clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles secrets
 .PHONY: format $(CHECKS)
@@ -41,7 +41,7 @@ demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show
 test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
-test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
+test-engines: $(STAMP) jupyterhub-env ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/engines -n $(ENGINE_WORKERS) $(ARGS)
@@ -53,10 +53,13 @@ test-arango: $(STAMP) ## run the store's contract and the end-to-end tests on th
 	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
 	@$(PY) -m pytest tests/arango/test_contract.py tests/arango/suites -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
-test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap)
-	@$(PY) -m pytest tests/images $(ARGS)
+# STREAMFORGE_IMAGES_DIR=DIR keeps the images in DIR: the next run builds only what has changed.
+test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap, crun and what test-engines needs)
+	@$(PY) -m tests.engines.kafka --fetch
+	@$(PY) -m tests.engines.kubernetes --fetch
+	@$(PY) -m pytest tests/images -s $(ARGS)
 
-test-delivery: $(STAMP) pipelines-tools ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
+test-delivery: $(STAMP) pipelines-tools build/jupyter-env/.done ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
@@ -82,7 +85,7 @@ build/bench-others/.done: requirements/bench.txt
 	@touch $@
 
 site: build/site-env/.done ## build the manuals as a site into build/site; a warning is an error
-	@build/site-env/bin/sphinx-build -q -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
+	@build/site-env/bin/sphinx-build -q -E -a -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
 	@echo "site: build/site/index.html"
 
 pipelines-tools: build/pipelines-env/.done ## install what reads pipelines and devcontainer in tests (Node.js 24), in an environment of its own
@@ -92,6 +95,21 @@ build/pipelines-env/.done: requirements/pipelines.txt tools/pipelines/package.js
 	@build/pipelines-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
 	@cp tools/pipelines/package*.json tools/pipelines/.npmrc build/pipelines-env/
 	@PATH="$(CURDIR)/build/pipelines-env/bin:$$PATH" npm --prefix build/pipelines-env ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+jupyterhub-env: build/jupyterhub-env/.done build/jupyter-env/.done ## install the JupyterHub that tests start, and what its users' servers have
+
+HUB_PROXY := build/jupyterhub-env/proxy
+build/jupyterhub-env/.done: requirements/jupyterhub.txt $(addprefix tests/engines/jupyterhub/,.npmrc package.json package-lock.json)
+	@$(PYTHON) -m venv --clear build/jupyterhub-env
+	@build/jupyterhub-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@mkdir $(HUB_PROXY) && cp $(filter-out $<,$^) $(HUB_PROXY)
+	@cd $(HUB_PROXY) && PATH="$(CURDIR)/build/jupyterhub-env/bin:$$PATH" npm ci --silent --ignore-scripts
+	@touch $@
+
+build/jupyter-env/.done: requirements/base.txt requirements/jupyter.txt
+	@$(PYTHON) -m venv --clear build/jupyter-env
+	@build/jupyter-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps $(^:%=-r %)
 	@touch $@
 
 build/%-env/.done: requirements/%.txt

@@ -51,18 +51,34 @@ class GuideError(AssertionError):
     """A page does not do what it says; the message names page, line and what was printed."""
 
 
-def steps(page: str, root: Path = ROOT) -> list[Step]:
-    """The marked blocks of `page` in their order. Raises GuideError: a block of shell is not marked."""
+def steps(page: str, section: str | None = None, root: Path = ROOT) -> list[Step]:
+    """The marked blocks of `page`, or of one section of it (a heading of level two), in their order.
+
+    Raises GuideError: a block of shell is not marked, or there is no such section.
+    """
     text = (root / page).read_text("utf-8")
     found, fences = [], set()
     for match in _MARK.finditer(text):
         line = text.count("\n", 0, match.start("fence")) + 1
         fences.add(line)
         found.append(Step(match["mark"], match["text"], line))
+    first, last = _span(page, text, section)
     for match in _SHELL.finditer(text):
-        if (line := text.count("\n", 0, match.start()) + 1) not in fences:
+        line = text.count("\n", 0, match.start()) + 1
+        if first < line <= last and line not in fences:
             raise GuideError(f"{page}:{line}: a block of shell that is neither run nor said not to be")
-    return found
+    return [step for step in found if first < step.line <= last]
+
+
+def _span(page: str, text: str, section: str | None) -> tuple[int, int]:
+    """The line of a section's heading, and its last line; of the whole page without one."""
+    lines = text.splitlines()
+    if section is None:
+        return 0, len(lines)
+    if f"## {section}" not in lines:
+        raise GuideError(f"{page} has no section {section!r}")
+    first = lines.index(f"## {section}") + 1
+    return first, next((n for n, line in enumerate(lines[first:], first) if line.startswith("## ")), len(lines))
 
 
 class Terminal:
@@ -166,7 +182,9 @@ class Guide:
         if code is None:
             raise self._error(step, f"has not ended after {limit_s:g} s")
         if code:
-            raise self._error(step, f"failed with exit code {code}" + (f", not {expected}" if expected else ""))
+            raise self._error(
+                step, f"did not end with exit code {expected}" if expected else f"failed: exit code {code}"
+            )
 
     def _start(self, step: Step, text: str, awaited: str, limit_s: float) -> None:
         terminal = Terminal(self._folder, self._environ, self._scratch)
@@ -187,7 +205,7 @@ class Guide:
     def _compare(self, step: Step, text: str) -> None:
         printed = _plain(self.printed)
         for line in filter(None, map(_plain, text.splitlines())):
-            if not re.search(re.escape(line).replace("…", ".*"), printed):
+            if not re.search(re.sub(r"(?:\\ )?…(?:\\ )?", ".*", re.escape(line)), printed):
                 raise self._error(step, f"promises a line that was not printed: {line!r}")
 
     def _replaced(self, text: str) -> str:
@@ -227,6 +245,27 @@ def checkout(folder: Path, without: Sequence[str] = ("build",)) -> Path:
         if entry.name not in without:
             (folder / entry.name).symlink_to(entry)
     return folder
+
+
+def own_environment(folder: Path) -> None:
+    """Give a checkout whose `src` is a copy an environment of its own in `.venv`, as `make setup` would make it.
+
+    It has what the real one has; the copy goes before the packages that are installed there.
+    """
+    real, own = (ROOT / ".venv").resolve(), folder / ".venv"
+    subprocess.run([real / "bin" / "python", "-m", "venv", "--without-pip", own], check=True, timeout=60)
+    for command in (real / "bin").iterdir():
+        if not (own / "bin" / command.name).exists() and command.is_file():
+            text = command.read_bytes()
+            if text.startswith(b"#!"):
+                (own / "bin" / command.name).write_bytes(text.replace(f"{real}/bin/".encode(), f"{own}/bin/".encode()))
+                (own / "bin" / command.name).chmod(0o755)
+            else:
+                (own / "bin" / command.name).symlink_to(command)
+    installed = real / "lib" / "python3.11" / "site-packages"
+    paths = [str(folder / "src"), f"import site; site.addsitedir({str(installed)!r})"]
+    (own / "lib" / "python3.11" / "site-packages" / "checkout.pth").write_text("\n".join(paths) + "\n", "utf-8")
+    (own / ".setup-done").touch()
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -95,7 +95,7 @@ class Commit:
     @property
     def tag(self) -> str:
         """The tag of an image that was built from it."""
-        return self.revision[:12]
+        return self.revision[:8]
 
     @classmethod
     def current(cls) -> Commit:
@@ -109,11 +109,16 @@ class Commit:
 
 @dataclass(frozen=True)
 class Plan:
-    """How images are built. arguments: build arguments of every image; tagged: tags beside version and commit."""
+    """How images are built. output: the folder of inventories and digests.
+
+    debian: what the base is built on, by default what its Dockerfile names. arguments: build arguments of every image;
+    options: of every build.
+    """
 
     builder: str
     registry: str
     commit: Commit
+    output: Path = OUTPUT
     debian: str = ""
     arguments: Sequence[str] = ()
     options: Sequence[str] = ()
@@ -192,7 +197,7 @@ def push(plan: Plan, image: Image) -> str:
             told = _run([plan.builder, "image", "inspect", "--format", "{{index .RepoDigests 0}}", tag])
             digest = told.strip().rpartition("@")[2]
         else:
-            file = OUTPUT / f"{image.name}.digest"
+            file = plan.output / f"{image.name}.digest"
             _run([plan.builder, "push", "--digestfile", str(file), tag], show=True)
             digest = file.read_text("utf-8").strip()
             file.unlink()
@@ -202,7 +207,7 @@ def push(plan: Plan, image: Image) -> str:
 def build(plan: Plan, wanted: Sequence[Image], everything: Sequence[Image], *, pushing: bool) -> Iterator[str]:
     """Build the images in their order; yields what is to be told of each. Raises ImageError."""
     others = {image.name: image for image in everything}
-    OUTPUT.mkdir(parents=True, exist_ok=True)
+    plan.output.mkdir(parents=True, exist_ok=True)
     for image in wanted:
         _run(plan.build(image, others), show=True, more={"SOURCE_DATE_EPOCH": str(plan.commit.created)})
         reference = image.reference(plan.registry)
@@ -210,10 +215,10 @@ def build(plan: Plan, wanted: Sequence[Image], everything: Sequence[Image], *, p
             bom = sbom.document(json.loads(look_inside(plan.builder, reference)), reference, plan.commit.created)
         except sbom.InventoryError as error:
             raise ImageError(f"{reference}: {error}") from error
-        (OUTPUT / f"{image.name}.cdx.json").write_text(bom, "utf-8")
+        (plan.output / f"{image.name}.cdx.json").write_text(bom, "utf-8")
         pushed = push(plan, image) if pushing else None
         told = {"tags": plan.tags(image), "revision": plan.commit.revision, "pushed": pushed}
-        (OUTPUT / f"{image.name}.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        (plan.output / f"{image.name}.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
         yield pushed or reference
 
 
@@ -237,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="for every build")
     parser.add_argument("--revision", default="", help="the commit that is built (default: what git says)")
     parser.add_argument("--created", type=int, default=0, help="its time, unix seconds (with --revision)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="the folder of inventories (build/images)")
     parser.add_argument("--push", action="store_true", help="push each image, and write down its digest")
     parser.add_argument("--list", action="store_true", help="only tell the images and their tags")
     given = parser.parse_args(arguments)
@@ -252,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             builder=given.builder or (BUILDERS[0] if given.list else _builder("")),
             registry=given.registry,
             commit=commit,
+            output=given.output.absolute(),
             debian=given.debian,
             arguments=given.build_arg,
             options=shlex.split(os.environ.get(OPTIONS, "")),
@@ -265,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImageError as error:
         print(f"images: {error}", file=sys.stderr)
         return 1
-    print(f"images: {len(wanted)} built with {plan.builder}; inventories in {OUTPUT}")
+    print(f"images: {len(wanted)} built with {plan.builder}; inventories in {plan.output}")
     return 0
 
 

@@ -51,24 +51,31 @@ html_extra_path = ["extra"]
 html_theme_options = {"navigation_with_keys": True, "sidebar_hide_name": False}
 
 _GROUP = re.compile(r"^## (.+)$", re.MULTILINE)
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)#]+\.md)\)")
 _PAGE = re.compile(r"^- \[([^\]]+)\]\(([^)#]+\.md)\)", re.MULTILINE)
 
 
 def _with_navigation(app: Any, name: str, source: list[str]) -> None:
-    """Give the index a hidden table of contents per group."""
+    """Give the index a hidden table of contents per group.
+
+    A page that it lists and that is not there is the docs checker's to name; the site is made without it.
+    """
+    docs = Path(app.srcdir) / "docs"
+    listed = _PAGE.findall((docs / "index.md").read_text("utf-8"))
+    absent = {path for _, path in listed if not (docs / path).exists()}
     if name != INDEX:
+        source[0] = _LINK.sub(lambda link: link[1] if link[2] in absent else link[0], source[0])
         return
-    # A page that is not there is the docs checker's to name; the site is made without it.
-    source[0] = "".join(line for line in source[0].splitlines(keepends=True) if not _absent(Path(app.srcdir), line))
+    source[0] = "".join(line for line in source[0].splitlines(keepends=True) if not _lists(line, absent))
     groups = _GROUP.split(source[0])[1:]
     for title, text in zip(groups[::2], groups[1::2], strict=True):
-        listed = "\n".join(f"{label} <{path.removesuffix('.md')}>" for label, path in _PAGE.findall(text))
-        source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{listed}\n```\n"
+        pages = "\n".join(f"{label} <{path.removesuffix('.md')}>" for label, path in _PAGE.findall(text))
+        source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{pages}\n```\n"
 
 
-def _absent(root: Path, line: str) -> bool:
+def _lists(line: str, pages: set[str]) -> bool:
     page = _PAGE.match(line)
-    return page is not None and not (root / "docs" / page[2]).exists()
+    return page is not None and page[2] in pages
 
 
 def setup(app: Any) -> None:

@@ -266,11 +266,13 @@ def make_manifest(
     return pod_manifest(spec, template) if pod else job_manifest(spec, template)
 
 
-def make_examiner(settings: DataSettings, kubernetes: KubernetesSettings) -> Examiner:
-    """What tells whether Jobs could be run in the cluster that the settings name."""
+def make_examiner(
+    settings: DataSettings, kubernetes: KubernetesSettings, *, environment: Mapping[str, str] | None = None
+) -> Examiner:
+    """What tells whether Jobs could be run in the cluster that the settings name. environment: every worker's."""
     from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
 
-    return KubernetesExaminer(_access(kubernetes), make_template(settings, kubernetes))
+    return KubernetesExaminer(_access(kubernetes), make_template(settings, kubernetes), environment)
 
 
 def _access(kubernetes: KubernetesSettings) -> Access:

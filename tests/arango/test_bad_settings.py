@@ -99,6 +99,10 @@ CASES = {
     "a password in the URL": Case(
         lambda world: {"ARANGO_URL": f"http://root:{PASSWORD}@127.0.0.1:1"}, CONFIG, ("ARANGO_URL", "ARANGO_PASSWORD")
     ),
+    "a path of the web interface": Case(
+        lambda world: {"ARANGO_URL": f"{world.double.url}/_db/streamforge"}, CONFIG, ("ARANGO_URL", "ARANGO_DB")
+    ),
+    "another path": Case(lambda world: {"ARANGO_URL": f"{world.double.url}/db"}, CONFIG, ("ARANGO_URL", "404")),
     "host": Case(
         lambda world: {"ARANGO_URL": "http://arango.nowhere.invalid:8529"},
         FAILED,

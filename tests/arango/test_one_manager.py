@@ -49,9 +49,9 @@ def service(environ: Mapping[str, str], data: Path, exchange_url: str) -> subpro
 def test_a_second_manager_is_refused_and_what_runs_is_left_alone(
     environ: dict[str, str], exchange: rig.Exchange, tmp_path: Path
 ) -> None:
-    exchange.switch_on("slow:ms=1000,path=klines")
+    exchange.switch_on("slow:ms=200,path=klines")
     with rig.manager(tmp_path / "a", exchange.url, **environ) as manager:
-        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-05-01:2024-07-01")["queue_id"]
+        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2023-01-01:2024-01-01")["queue_id"]
         manager.until(queue_id, "records come", lambda w: w["progress"]["records_stored"] > 0)
         for second in (
             command(environ, tmp_path / "b", "load", *HOURS, "--exchange", exchange.url),
@@ -61,12 +61,10 @@ def test_a_second_manager_is_refused_and_what_runs_is_left_alone(
             assert f"is managed by queue-manager (process {manager.pid} on " in second.stderr
             assert f"--server {str(manager.api.base_url).rstrip('/')}, or wait until it has ended" in second.stderr
             assert environ["ARANGO_PASSWORD"] not in second.stderr
-        beside = command(environ, tmp_path / "nowhere", "show", queue_id, "--json")
-        assert json.loads(beside.stdout)["status"] == "running", beside.stderr
         exchange.lift_faults()
-        workflow = manager.wait(queue_id)
+        workflow = manager.wait(queue_id, limit_s=120)
         assert workflow["status"] == "finished", manager.story(queue_id)
-        assert [step["attempt"] for step in workflow["steps"]] == [1, 1], manager.story(queue_id)
+        assert [len(step["attempts"]) for step in workflow["steps"]] == [1, 1], "somebody took its jobs away"
         assert manager.stop() == 0
     after = command(environ, tmp_path / "b", "load", *HOURS, "--exchange", exchange.url)
     assert after.returncode == 0, after.stderr

@@ -26,7 +26,7 @@ GROWTH_MB, MOST_MB = 25.0, 130.0
 def test_a_slow_store_slows_the_reader_and_grows_nothing(tmp_path: Path) -> None:
     memory: dict[str, list[float]] = {SINK: [], LOADER: []}
     with exchange() as url, responder(delay_s=0.2) as server:
-        workflow = Workflow(tmp_path, CANDLES, arango=server)
+        workflow = Workflow(tmp_path, CANDLES, arango=server.settings)
         asyncio.run(_prepare(workflow))
         more = {"STREAMFORGE_MAX_LAG": str(MAX_LAG), "STREAMFORGE_HEARTBEAT_SECONDS": "0.1"}
         began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from streamforge.cli.checking import Check
 from streamforge.cli.checking_store import check_store
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.adapters.arango.store import ArangoStore
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.store import Document
 from streamforge_utils.runtime.environment import Secret
 from tests.doubles.arangodb.double import ArangoDouble
@@ -57,3 +58,29 @@ async def test_a_limit_that_the_user_may_not_see_is_called_unknown(double: Arang
     assert (room.part, room.verdict) == ("room", "careful")
     assert "unknown" in room.detail
     assert "_system" in room.next_step
+
+
+@pytest.mark.parametrize("number", [11, 1004, 1620])
+async def test_what_keeps_it_from_storing_is_told_and_not_what_keeps_it_from_cleaning(
+    number: int, double: ArangoDouble, tmp_path: Path
+) -> None:
+    double.misbehaviour.add(Fault(kind="error", number=number, method="POST", path="_api/document"))
+    double.misbehaviour.add(Fault(kind="error", number=11, method="DELETE"))
+    with pytest.raises(StreamForgeError) as error:
+        await check_store(tmp_path, tmp_path / "probe", [])
+    assert "store in the collection streamforge-doctor-" in str(error.value)
+    assert "drop" not in str(error.value)
+
+
+async def test_what_an_earlier_one_left_is_dropped_and_what_another_uses_stays(
+    double: ArangoDouble, tmp_path: Path
+) -> None:
+    now = int(time.time())
+    left, used = f"streamforge-doctor-{now - 1000:x}-a", f"streamforge-doctor-{now:x}-b"
+    others = [used, "streamforge-doctor-tables", "streamforge-doctor"]
+    database = next(found for name, found in double.server.databases.items() if name != "_system")
+    for name in (left, *others):
+        database.create({"name": name})
+    await check_store(tmp_path, tmp_path / "probe", [])
+    assert left not in database.collections
+    assert {*others} <= {*database.collections}

@@ -17,6 +17,7 @@ class ScriptedLauncher:
     """started: what was started, in order; a name is there once. stopped: whom it was asked to end.
 
     failing: what every call raises. gate: `start` waits for it. obedient: a job asked to end is gone at once.
+    unseen: its trouble.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,7 @@ class ScriptedLauncher:
         self.starting: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.obedient = True
+        self.unseen = ""
 
     async def start(self, spec: JobSpec) -> None:
         self._check()
@@ -54,6 +56,9 @@ class ScriptedLauncher:
         await asyncio.sleep(0)
         self._check()
         return [self.known[name] for name in sorted(self.known)]
+
+    def trouble(self) -> str:
+        return self.unseen
 
     async def stop(self, name: str, *, grace_s: float) -> None:
         self._check()

@@ -6,15 +6,32 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.engines.conftest import pytest_runtest_makereport
+from tests.engines.kafka.fixtures import secured_broker
+from tests.engines.kubernetes.cluster import Cluster
 from tests.images.house import House
+
+__all__ = ["pytest_runtest_makereport", "secured_broker"]
 
 
 @pytest.fixture(scope="session")
 def house() -> Iterator[House]:
-    """The base images and the services', built as `make images` does."""
+    """Every image, built as `make images` does."""
     found = House()
     try:
-        found.build("base", "base-lean", "arango-candles", "dummy-service", "loader-api-candles", "queue-manager")
+        found.build_all()
         yield found
     finally:
         found.close()
+
+
+@pytest.fixture(scope="session")
+def kube_cluster(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster whose pods are containers of the images, and of no others."""
+    found = Cluster(tmp_path_factory.mktemp("kubernetes"), images=house.roots())
+    found.start()
+    try:
+        yield found
+        found.check()
+    finally:
+        found.stop()

@@ -62,17 +62,19 @@ def run(
 
 
 class Storage:
-    """Images and containers in `folder`, which is removed in the end."""
+    """Images and containers in `folder`, which is removed in the end. keep: its images stay."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep: bool = False) -> None:
         check_machine()
         self.folder = folder
+        self._keep = keep
+        folder.mkdir(parents=True, exist_ok=True)
         self.driver = "overlay" if _overlay_works(folder) else "vfs"
         configuration = folder / "storage.conf"
         configuration.write_text(
             f'[storage]\ndriver = "{self.driver}"\ngraphroot = "{folder}/images"\nrunroot = "{folder}/containers"\n'
         )
-        (folder / "tmp").mkdir()
+        (folder / "tmp").mkdir(exist_ok=True)
         self.environment = {
             **os.environ,
             "BUILDAH_ISOLATION": "chroot",
@@ -91,7 +93,9 @@ class Storage:
         self.add_root(DEBIAN, root_archive(), "/")
 
     def add_root(self, reference: str, source: Path, target: str) -> None:
-        """Make an image of nothing but `source` at `target`; an archive is unpacked there."""
+        """Make an image of nothing but `source` at `target`, if there is none; an archive is unpacked there."""
+        if self._keep and reference in self.buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
+            return
         name = self.buildah("from", "scratch")
         self.buildah("add", "--quiet", name, str(source), target)
         self.buildah("commit", "--quiet", "--rm", "--timestamp", "0", name, reference)
@@ -104,6 +108,13 @@ class Storage:
         """The digests of its layers, the lowest first."""
         return [str(found) for found in self.inspect(reference)["rootfs"]["diff_ids"]]
 
+    def sizes(self, reference: str) -> dict[str, int]:
+        """The bytes of its layers, by digest, the lowest first."""
+        wanted = self.layers(reference)
+        told = json.loads((self.folder / "images" / f"{self.driver}-layers" / "layers.json").read_text())
+        known = {one["diff-digest"]: int(one.get("diff-size", 0)) for one in told if "diff-digest" in one}
+        return {digest: known[digest] for digest in wanted}
+
     def mount(self, reference: str) -> Path:
         """Its file system, mounted until the end."""
         name = self.buildah("from", "--pull-never", reference)
@@ -114,6 +125,8 @@ class Storage:
         """Remove everything."""
         self.buildah("umount", "--all")
         self.buildah("rm", "--all")
+        if self._keep:
+            return
         self.buildah("rmi", "--all", "--force")
         shutil.rmtree(self.folder)
 

@@ -144,5 +144,7 @@ async def test_readiness_names_what_is_wrong(world: World) -> None:
     world.store.failing = world.launcher.failing = world.reconciler.last_error = None
     world.reconciler.last_look = world.clock.monotonic()
     assert set((await world.manager.ready()).values()) == {None}
+    world.launcher.unseen = "the API server cannot be reached"
+    assert (await world.manager.ready())["launcher"] == "the API server cannot be reached"
     world.reconciler.last_look -= 31
     assert "not looked for 31 s" in str((await world.manager.ready())["reconciler"])

@@ -127,6 +127,7 @@ def test_workers_log_in_as_the_manager_does_or_as_their_own_user() -> None:
         ({**KAFKA, "STREAMFORGE_WORKER_KAFKA_PASSWORD": "quiet"}, "STREAMFORGE_WORKER_KAFKA_USER is missing"),
         (WORKER, "KAFKA_BOOTSTRAP_SERVERS is not"),
         ({**WORKER, "KAFKA_BOOTSTRAP_SERVERS": "k:9092"}, "KAFKA_USER is not"),
+        ({**KAFKA, **WORKER, "STREAMFORGE_LAUNCHER": "kubernetes"}, "in a cluster name the user in STREAMFORGE_K8S_"),
     ],
 )
 def test_half_a_user_for_the_workers_is_refused(environ: dict[str, str], sentence: str) -> None:

@@ -40,6 +40,7 @@ _REFERENCES = {
 """Settings that name Secrets, and how to read which."""
 _TELLTALE = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|PRIVATE_KEY")
 _NAMESPACELESS = {"ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume", "PriorityClass"}
+_NAMESPACES = {"stf", "jupyterhub"}
 
 
 def faults(objects: Sequence[Json]) -> list[str]:
@@ -113,7 +114,7 @@ def _identities(objects: Sequence[Json]) -> Iterator[str]:
         seen.add(key)
         if one["kind"] in _NAMESPACELESS:
             continue
-        if metadata.get("namespace") != "stf":
+        if metadata.get("namespace") not in _NAMESPACES:
             yield f"{one['kind']} {metadata['name']} is in the namespace {metadata.get('namespace')!r}, not in stf"
         if metadata.get("labels", {}).get("app") != "streamforge":
             yield f"{one['kind']} {metadata['name']} lacks the label app: streamforge"

@@ -54,6 +54,13 @@ def test_an_empty_password_is_one() -> None:
         (SERVER | {"ARANGO_URL": "http://a.test", "STREAMFORGE_ARANGO_CA_PATH": "/ca"}, "write https://"),
         (SERVER | {"ARANGO_URL": "tcp://a.test:8529"}, "has not the form http://HOST:PORT"),
         (SERVER | {"ARANGO_URL": "http://a.test:99999"}, "has not the form http://HOST:PORT"),
+        (SERVER | {"ARANGO_URL": "http://a.test:8529/_db/candles"}, "the database belongs into ARANGO_DB"),
+        (SERVER | {"ARANGO_URL": "http://a.test:8529/_admin/aardvark/"}, "leave that out"),
+        (SERVER | USER | {"ARANGO_PASSWORD": "hush-hush\n"}, "ARANGO_PASSWORD ends in a line break"),
+        (
+            SERVER | {"ARANGO_DB": "", "ARANGO_URL": ""} | {"ARANGO_DB": "alone"},
+            "ARANGO_DB is set, but ARANGO_URL is not",
+        ),
         (SERVER | {"ARANGO_URL": "https://u:hush-hush@a.test"}, "ARANGO_USER and ARANGO_PASSWORD, not into the URL"),
     ],
 )

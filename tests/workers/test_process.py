@@ -29,7 +29,7 @@ async def start(environment: Mapping[str, str], *arguments: str, cwd: Path | Non
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
-        env={"PATH": os.environ["PATH"], **environment},
+        env={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ} | dict(environment),
         cwd=cwd,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

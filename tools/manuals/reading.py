@@ -25,7 +25,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. info: what stands behind the fence; line: of its first line of text."""
+    """A fenced or indented block. info: what stands behind the fence; line: of its first line of text."""
 
     info: str
     text: str
@@ -64,7 +64,7 @@ def read(root: Path, path: str) -> Page:
 def parse(path: str, text: str) -> Page:
     """A page from its text."""
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    blocks = tuple(Block(t.info.strip(), t.content, (t.map or [0])[0] + 2) for t in tokens if t.type == "fence")
+    blocks = tuple(_block(token) for token in tokens if token.type in ("fence", "code_block"))
     codes, links = [], []
     for line, child in _inline(tokens):
         if child.type == "code_inline":
@@ -72,6 +72,10 @@ def parse(path: str, text: str) -> Page:
         elif child.type in ("link_open", "image"):
             links.append(Piece(str(child.attrs.get("href") or child.attrs.get("src")), line))
     return Page(path, text, blocks, tuple(codes), tuple(links), frozenset(_anchors(tokens, text)))
+
+
+def _block(token: Any) -> Block:
+    return Block(token.info.strip(), token.content, (token.map or [0])[0] + (2 if token.type == "fence" else 1))
 
 
 def _inline(tokens: Sequence[Any]) -> Iterator[tuple[int, Any]]:

@@ -1,11 +1,15 @@
-"""What `backup` and `restore` do."""
+"""What `backup` and `restore` do: files are copied as they are, what lies in ArangoDB as JSON lines."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +17,111 @@ from streamforge import wiring
 from streamforge.cli import output
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.places import data_directory
+from streamforge.manager.keeping import copying
+from streamforge.manager.keeping.fenced import FencedStore
+from streamforge.manager.keeping.installation import Claim
+from streamforge.manager.keeping.lease import managing
+from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.arango import ArangoSettings
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.settings import DataSettings
 
-_ELSEWHERE = {
-    "ARANGO_URL": "the store is ArangoDB (ARANGO_URL), whose data lie on its server: docs/backup.md tells how to back "
-    "that up; unset ARANGO_URL to copy a data directory",
-    "KAFKA_BOOTSTRAP_SERVERS": "the bus is Kafka (KAFKA_BOOTSTRAP_SERVERS), whose topics are not in a data directory: "
-    "docs/backup.md tells what of them to keep; unset it to copy a data directory",
-}
+_ON_KAFKA = "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/backup.md tells what of them to keep"
 
 
 def backup(target: Path, data: Path | None, *, as_json: bool) -> int:
-    """Copy the data directory to the new folder `target`."""
-    _only_files(os.environ)
-    folder = data_directory(data)
+    """Copy what there is to the new folder `target`."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    made = wiring.back_up(folder, Path(os.path.abspath(target.expanduser())), made_at=now)
-    _tell("backed up", folder, target, made, as_json=as_json)
+    place, arango = Path(os.path.abspath(target.expanduser())), load(ArangoSettings, os.environ)
+    if arango.url:
+        kept = asyncio.run(_back_up_store(arango, place, now))
+        _tell_store("backed up", f"{arango.url} (database {arango.database})", target, kept, as_json=as_json)
+    else:
+        folder = data_directory(data)
+        _tell("backed up", folder, target, wiring.back_up(folder, place, made_at=now), as_json=as_json)
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        output.say(_ON_KAFKA)
     return 0
 
 
 def restore(source: Path, data: Path | None, *, as_json: bool) -> int:
-    """Make the data directory from a backup."""
-    _only_files(os.environ)
+    """Bring back what a backup holds, to where it was or to what the settings name now."""
+    place, arango = Path(os.path.abspath(source.expanduser())), load(ArangoSettings, os.environ)
+    of_store = _holds(place) == copying.HOLDS
+    if of_store and arango.url:
+        kept = asyncio.run(_restore_store(arango, place))
+        _tell_store("restored", str(source), f"{arango.url} (database {arango.database})", kept, as_json=as_json)
+        return 0
+    if of_store:
+        raise UsageProblem(f"{source} is the backup of a database: name an empty one (ARANGO_URL and its companions)")
+    if arango.url:
+        raise UsageProblem(
+            f"{source} is the backup of a data directory, and the store is ArangoDB (ARANGO_URL): unset ARANGO_URL"
+        )
     folder = data_directory(data)
-    made = wiring.restore(Path(os.path.abspath(source.expanduser())), folder)
-    _tell("restored", source, folder, made, as_json=as_json)
+    _tell("restored", source, folder, wiring.restore(place, folder), as_json=as_json)
     return 0
 
 
-def _only_files(environ: Mapping[str, str]) -> None:
-    for name, why in _ELSEWHERE.items():
-        if environ.get(name):
-            raise UsageProblem(why)
+def _holds(source: Path) -> str:
+    """What the backup is of; what cannot be read is told by who restores it."""
+    try:
+        return str(json.loads((source / copying.MANIFEST).read_bytes()).get("holds", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+async def _back_up_store(arango: ArangoSettings, target: Path, now: str) -> copying.StoreBackup:
+    async with _store(arango) as store:
+        return await copying.back_up(store, target, made_at=now, made_by=version("streamforge"))
+
+
+async def _restore_store(arango: ArangoSettings, source: Path) -> copying.StoreBackup:
+    place = wiring.store_place(DataSettings(arango=arango))
+    claim = Claim(
+        name=f"`streamforge restore` (process {os.getpid()} on {socket.gethostname()})",
+        where=place.where,
+        elsewhere=place.elsewhere,
+        switch="--exchange ",
+        shared=place.shared,
+        tell=output.say,
+    )
+    # No manager drives what is there while it is not whole; one that does so now is named.
+    async with _store(arango) as store, managing(store, SystemClock(), claim) as lease:
+        assert lease is not None  # noqa: S101 - a database is shared
+        keeping = asyncio.create_task(lease.keep(), name="lease")
+        restoring = asyncio.create_task(copying.restore(FencedStore(store, lease.check), source), name="restore")
+        try:
+            await asyncio.wait({keeping, restoring}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()  # raises: another manager has it
+            return await restoring
+        finally:
+            for task in (keeping, restoring):
+                task.cancel()
+            await asyncio.gather(keeping, restoring, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _store(arango: ArangoSettings) -> AsyncIterator[Store]:
+    store = wiring.make_store(DataSettings(arango=arango))
+    try:
+        await store.connect()
+        yield store
+    finally:
+        await store.close()
+
+
+def _tell_store(done: str, source: str, target: Path | str, made: copying.StoreBackup, *, as_json: bool) -> None:
+    if as_json:
+        told: dict[str, Any] = {"from": source, "to": str(target), "made_at": made.made_at, "made_by": made.made_by}
+        output.write(
+            json.dumps(told | {"states": made.states, "documents": made.documents}, indent=2, ensure_ascii=False)
+        )
+        return
+    held = f"{len(made.documents)} collections with {sum(made.documents.values()):,} documents, {made.states:,} states"
+    output.write(f"{done} {source} to {target}: {held}, as of {made.made_at}")
 
 
 def _tell(done: str, source: Path, target: Path, made: Any, *, as_json: bool) -> None:

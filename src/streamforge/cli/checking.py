@@ -81,13 +81,20 @@ async def check_bus(folder: Path, probe: Path) -> Check:
 async def check_kubernetes(launching: LauncherSettings, folder: Path) -> AsyncIterator[Check]:
     """Whether workers can be Jobs of the cluster: it, the rights, Pod Security, and what they refer to."""
     from streamforge import wiring
+    from streamforge.manager.app import worker_environment
+    from streamforge.manager.settings import load_manager
     from streamforge_utils.runtime.environment import read
     from streamforge_utils.runtime.kafka import KafkaSettings
     from streamforge_utils.runtime.settings import DataSettings
 
     kafka = read(KafkaSettings, os.environ, []) or KafkaSettings()
+    data = DataSettings(data_dir=folder, kafka=kafka)
     try:
-        examiner = wiring.make_examiner(DataSettings(data_dir=folder, kafka=kafka), launching.kubernetes)
+        environment = worker_environment(load_manager({**os.environ, "STREAMFORGE_DATA_DIR": str(folder)}))
+    except ConfigError:
+        environment = {}  # which settings are wrong is told by the check of them
+    try:
+        examiner = wiring.make_examiner(data, launching.kubernetes, environment=environment)
     except StreamForgeError as error:
         yield Check(part="launcher", verdict="fails", detail=str(error))
         return

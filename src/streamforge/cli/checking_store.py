@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from streamforge_utils.ports.store import Store
 
 _GIB = 1024**3
+_PREFIX = "streamforge-doctor-"
+_LEFT_S = 600
 CAREFUL_SHARE = 0.8
 CAREFUL_DAYS = 30
 
@@ -52,20 +55,37 @@ async def check_store(folder: Path, probe: Path, more: list[Check]) -> Check:
 
 async def _round_trip(store: Store) -> str:
     """Store a document in a collection of its own, which is dropped again; says how long that took."""
-    from streamforge_utils.ports.store import Document
+    from streamforge_utils.ports.store import Document, Outcome
 
     # In a database that others use too it must be nobody's.
-    name = f"streamforge-doctor-{secrets.token_hex(4)}"
+    name = f"{_PREFIX}{int(time.time()):x}-{secrets.token_hex(4)}"
+    for left in await store.names():
+        if _is_left(left):
+            with suppress(StreamForgeError):
+                await store.drop(left)
     began = time.perf_counter()
     try:
-        await store.upsert(name, [Document("key", 1, b'{"value":1}')])
+        (answer,) = await store.upsert(name, [Document("key", 1, b'{"value":1}')])
+        if answer.outcome is Outcome.REFUSED:
+            raise StreamForgeError(answer.reason)
         found = await store.read(name)
         took = time.perf_counter() - began
     finally:
-        await store.drop(name)
+        # What keeps it from being stored mostly keeps it from being dropped, too: the former is what matters.
+        with suppress(StreamForgeError):
+            await store.drop(name)
     if [document.key for document in found] != ["key"]:
         raise StreamForgeError("a document that was stored was not found")
     return f"a document was stored and read in {took * 1000:.0f} ms"
+
+
+def _is_left(collection: str) -> bool:
+    """Whether it is of a doctor that was ended before it could drop it."""
+    since, _, _ = collection.removeprefix(_PREFIX).partition("-")
+    try:
+        return collection.startswith(_PREFIX) and time.time() - int(since, 16) > _LEFT_S
+    except ValueError:
+        return False
 
 
 async def _collections_of(folder: Path) -> int:

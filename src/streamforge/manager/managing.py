@@ -291,7 +291,7 @@ class Manager:
         ):
             try:
                 await asyncio.wait_for(probe(), 5)
-                found[name] = None
+                found[name] = (self._parts.launcher.trouble() or None) if name == "launcher" else None
             except TimeoutError:
                 found[name] = "no answer within 5 s"
             except Exception as error:  # a probe reports whatever is wrong

@@ -207,6 +207,13 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def _worker_problems(self) -> list[str]:
         user, password = "STREAMFORGE_WORKER_KAFKA_USER", "STREAMFORGE_WORKER_KAFKA_PASSWORD"
+        if self.launcher.in_kubernetes and (self.worker_kafka_user or self.worker_kafka_password):
+            # One way: a password that the manager knows gets into no manifest, so it would have to be named there too.
+            return [
+                f"{user} and {password} are for workers that are processes: in a cluster name the user in "
+                "STREAMFORGE_K8S_WORKER_ENV (KAFKA_USER=NAME) and its password in STREAMFORGE_K8S_SECRET_ENV "
+                "(KAFKA_PASSWORD=SECRET/KEY)"
+            ]
         if not self.worker_kafka_user:
             return [f"{user} is missing: {password} is set"] if self.worker_kafka_password else []
         if not self.data.kafka.bootstrap_servers:

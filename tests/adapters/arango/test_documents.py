@@ -131,6 +131,19 @@ async def test_a_document_of_the_first_generation_has_version_0(store: ArangoSto
     assert [(d.key, d.version) for d in await store.read("old")] == [("k", 5)]
 
 
+@pytest.mark.parametrize("found", ["v1", 1.5, True, -3, None, [1]])
+async def test_what_somebody_else_calls_a_version_keeps_nothing_from_being_read_or_replaced(
+    found: object, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await ask(double, "POST", "/_api/collection", {"name": "old"})
+    await ask(double, "POST", "/_api/document/old", {"_key": "k", "_version": found, "v": 1})
+    assert [(d.key, d.version, json.loads(d.body)) for d in await store.read("old")] == [
+        ("k", 1 if found == 1.5 else 0, {"v": 1})
+    ]
+    assert outcome(await store.upsert("old", [Document("k", 5, b'{"v":2}')])) == [STORED]
+    assert [(d.key, d.version) for d in await store.read("old")] == [("k", 5)]
+
+
 async def test_large_batches_are_cut_and_nothing_is_lost(store: ArangoStore, double: ArangoDouble) -> None:
     body = b'{"text":"' + b"x" * 1_000_000 + b'"}'
     documents = [Document(f"k{number}", 1, body) for number in range(10)]

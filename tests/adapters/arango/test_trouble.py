@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
 import pytest
 
+from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.adapters.arango.store import ArangoStore
+from streamforge_utils.adapters.arango.transport import STATEMENTS, Retries
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Document, Edge, Outcome
-from tests.adapters.arango.conftest import IMPATIENT, PASSWORD, MakeStore
+from streamforge_utils.runtime.environment import Secret
+from tests.adapters.arango.conftest import DATABASE, IMPATIENT, PASSWORD, MakeStore
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
 from tests.doubles.observer import RecordingObserver
@@ -64,6 +68,19 @@ async def test_documents_are_stored_once_in_spite_of(
     assert await contents(store) == {key: (2, {"content": 2}) for key in "abc"}
     assert sum(number for name, number in observer.counts.items() if name.startswith("store_retries_total")) == 2
     assert observer.waits[-1] == (None, None)
+
+
+@pytest.mark.parametrize("number", [21, 1500, 1654, 1655])
+async def test_a_query_that_somebody_killed_is_asked_again(
+    number: int, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.upsert("candles", documents("a"))
+    fault = double.misbehaviour.add(Fault(kind="error", number=number, path=WRITES, times=2))
+    await store.upsert("candles", documents("b"))
+    assert fault.hit == 2
+    fault = double.misbehaviour.add(Fault(kind="error", number=number, path=WRITES, times=2))
+    assert set(await contents(store)) == {"a", "b"}
+    assert fault.hit == 2
 
 
 @pytest.mark.parametrize("number", [4, 1200, 1457, 503])
@@ -170,6 +187,51 @@ async def test_no_cursor_stays_open(store: ArangoStore, double: ArangoDouble) ->
     with pytest.raises(RetryableError):
         await store.read("candles", limit=10_000)
     assert double.server.cursors == {}
+
+
+@pytest.mark.parametrize("kind", ["cut-before", "cut-after", "conflict", "shutdown"])
+async def test_all_that_was_removed_is_told_though_an_answer_got_lost(
+    kind: str, store: ArangoStore, double: ArangoDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamforge_utils.adapters.arango.documents.REMOVED_AT_ONCE", 100)
+    keys = [f"k{number:03d}" for number in range(350)]
+    await store.upsert("candles", documents(*keys))
+    fault = double.misbehaviour.add(Fault(kind=kind, method="DELETE", path="_api/document", times=2, skip=1))
+    assert await store.delete("candles", first="k010", last="k340") == 330
+    assert fault.hit == 2
+    assert list(await store.keys("candles")) == keys[:10] + keys[340:]
+    assert await store.delete("candles", first="k010", last="k340") == 0
+    assert await store.delete("nothing", first="a", last="b") == 0
+
+
+async def test_documents_that_are_in_the_way_are_removed_the_next_time(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    keys = [f"k{number:03d}" for number in range(20)]
+    await store.upsert("candles", documents(*keys))
+    fault = double.misbehaviour.add(Fault(kind="element", number=1200, method="DELETE", skip=3, times=4))
+    assert await store.delete("candles", first="k", last="l") == 20
+    assert fault.hit == 4
+    assert await store.count("candles") == 0
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_who_waits_for_a_connection_does_not_wait_for_the_server(double: ArangoDouble) -> None:
+    """Many slow statements at once: each is sent once, and a state is read beside them."""
+    connection = Connection(url=double.url, database=DATABASE, user="root", password=Secret(PASSWORD))
+    store = ArangoStore(connection, retries=Retries(answer_s=4, attempts=3, base_s=0.001))
+    try:
+        await store.upsert("candles", documents("a"))
+        double.misbehaviour.add(Fault(kind="slow", seconds=0.5, path="_api/cursor"))
+        double.misbehaviour.requests.clear()
+        counts = [asyncio.create_task(store.count("candles", first="a")) for _ in range(10 * STATEMENTS)]
+        await asyncio.sleep(0)
+        assert await store.get("workflow", "none") is None
+        assert not any(count.done() for count in counts[STATEMENTS:])
+        assert await asyncio.gather(*counts) == [1] * len(counts)
+        assert double.misbehaviour.requests["POST _api/cursor"] == len(counts)
+    finally:
+        await store.close()
 
 
 @pytest.mark.parametrize("kind", ["queue-full", "conflict", "cut-before", "maintenance"])

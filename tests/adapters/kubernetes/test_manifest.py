@@ -276,7 +276,9 @@ def test_a_dollar_stays_a_dollar() -> None:
     assert variables(manifest)["STREAMFORGE_NOTE"] == "$$(KAFKA_TOPIC) $$5"
 
 
-@pytest.mark.parametrize(("stop_s", "grace_s"), [("5", 30), ("25", 35), ("60.5", 70), ("no number", 30)])
+@pytest.mark.parametrize(
+    ("stop_s", "grace_s"), [("5", 30), ("25", 35), ("60.5", 70), ("no number", 30), ("inf", 30), ("nan", 30)]
+)
 def test_the_grace_period_is_longer_than_the_workers_stop(stop_s: str, grace_s: int) -> None:
     manifest = job_manifest(with_environment(STREAMFORGE_STOP_GRACE_SECONDS=stop_s), TEMPLATE)
     assert pod(manifest)["terminationGracePeriodSeconds"] == grace_s

@@ -242,3 +242,33 @@ async def test_nobody_there_is_told_without_waiting_for_ever(tmp_path: Path) -> 
     with pytest.raises(RetryableError, match="cannot be reached"):
         await api.call("GET", PATH)
     await api.close()
+
+
+async def test_what_keeps_it_from_knowing_is_told_until_the_server_answers_again(tmp_path: Path) -> None:
+    """Though nothing happens there: the watch has begun."""
+    script = Script(listed(50), refused(503), refused(503), watched(50, then="hang"))
+    clock = Quick()
+    async with serving(script, tmp_path) as kubeconfig:
+        api = Api(Access(kubeconfig=str(kubeconfig)), clock=clock, observer=Silent())
+        mirror = Mirror(api, PATH, "app=streamforge", PodObject, Told(), clock=clock, observer=Silent())
+        await mirror.list_all()
+        assert mirror.trouble is None
+        told = list[tuple[str, float]]()
+        sleep = clock.sleep
+
+        async def looked(seconds: float) -> None:
+            told.append((str(mirror.trouble), mirror.troubled_since))
+            await sleep(seconds)
+
+        clock.sleep = looked  # type: ignore[method-assign]
+        running = asyncio.create_task(mirror.run())
+        try:
+            async with asyncio.timeout(20):
+                while script.steps or mirror.trouble is not None:  # noqa: ASYNC110 - it does not tell when
+                    await asyncio.sleep(0.001)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await api.close()
+    assert [text for text, _ in told] == [f"GET {PATH}: refused with 503 (HTTP 503)"] * 2
+    assert told[0][1] == told[1][1] == 0.0, "since it began"

@@ -70,6 +70,7 @@ def test_the_manuals_name_nothing_that_is_not_there() -> None:
         ("```sh\necho $(frobnicate x)\n```", "'frobnicate' is no program"),
         ("```sh\ntrue && (sleep 1 | frobnicate)\n```", "'frobnicate' is no program"),
         ("```\nmake tests\n```", "the Makefile has no target 'tests'"),
+        ("Indented:\n\n    make tests\n", "the Makefile has no target 'tests'"),
         ("```sh\necho 'open\n```", "cannot be read as shell"),
     ],
 )

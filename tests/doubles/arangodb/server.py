@@ -147,7 +147,7 @@ class ArangoServer:
             user = self.users.get(user_name)
             if user is None:
                 secret = secret_of(given.get("passwd", ""))
-                user = User(user_name, secret, given.get("active", True), given.get("extra") or {})
+                user = User(user_name, secret, given.get("active") is not False, given.get("extra") or {})
             user.grants[name] = "rw"
             self.keep_user(user)
         return database

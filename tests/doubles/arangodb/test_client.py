@@ -115,3 +115,31 @@ async def test_users_and_what_the_server_is(double: ArangoDouble) -> None:
         assert [c["name"] for c in db.collections() if not c["system"]] == []
 
     await used(double, work)
+
+
+async def test_what_its_users_do_first(double: ArangoDouble) -> None:
+    """The client sends `LIMIT 0, null` for all, and null for what is not given."""
+
+    def work(db: Any) -> None:
+        numbers = db.create_collection("numbers")
+        numbers.insert_many([{"_key": f"{n}", "n": n} for n in range(30)])
+        assert len(list(numbers.all())) == 30
+        assert len(list(numbers.all(skip=3, limit=5))) == 5
+        assert list(db.aql.execute("FOR i IN 1..3 LIMIT 1, null RETURN i")) == [2, 3]
+
+    await used(double, work)
+
+    def users() -> list[str]:
+        client = ArangoClient(hosts=double.url)
+        try:
+            system: Any = client.db("_system", username="root", password="secret")
+            system.create_user("somebody", "hush")
+            system.update_permission("somebody", "ro", "d")
+            found: Any = client.db("d", username="somebody", password="hush")
+            system.create_database("mine", users=[{"username": "other", "password": "psst"}])
+            mine: Any = client.db("mine", username="other", password="psst")
+            return [c["name"] for db in (found, mine) for c in db.collections() if not c["system"]]
+        finally:
+            client.close()
+
+    assert await asyncio.to_thread(users) == ["numbers"]

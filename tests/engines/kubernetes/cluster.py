@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from tests.engines.crun import Rootfs
 from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries, parts
 from tests.engines.kubernetes.accounts import Accounts
@@ -35,6 +36,7 @@ class Cluster:
     """A cluster in `folder`, which holds everything of it: keys, data, logs and what the pods see.
 
     nodes: what the kubelet registers. environment: variables that every container gets. pace: how fast it notices.
+    images: containers run in these, by their full names, and in no others; by default in none (kubelet/images.py).
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Cluster:
         nodes: Sequence[NodePlan] = NODES,
         environment: Mapping[str, str] | None = None,
         pace: Pace | None = None,
+        images: Mapping[str, Rootfs] | None = None,
     ) -> None:
         self.folder = folder
+        self._images = dict(images or {})
         self.ports = Ports(*free_ports(7))
         self.server = f"https://{HOST}:{self.ports.api}"
         self.proxied_server = f"https://{HOST}:{self.ports.proxy}"
@@ -200,6 +204,7 @@ class Cluster:
             nodes=list(self.nodes),
             environment=environment,
             version=binaries.version(),
+            images=self._images,
         )
         path = self.folder / "kubelet.json"
         path.write_bytes(plan.encode())

@@ -13,21 +13,30 @@ from tests.manifests.schemas import ROOT, schemas_folder
 
 NAMESPACE = "stf"
 _CLUSTER = str(ROOT / "deploy/cluster")
+_BESIDE = str(ROOT / "platform/jupyterhub/manifests/namespace.yaml")
 _NAMESPACE_LIMIT_S = 200
 
 
 @contextmanager
 def prepared(cluster: Cluster) -> Iterator[None]:
     """Until the end of the block `deploy/cluster` is applied; then the namespace goes, with all that is in it."""
+    with empty(cluster):
+        cluster.kubectl("apply", "-k", _CLUSTER)
+        cluster.kubectl("apply", f"--filename={_BESIDE}")
+        until("the namespace has its ServiceAccount", lambda: _there(cluster, "/serviceaccounts/default"))
+        yield
+
+
+@contextmanager
+def empty(cluster: Cluster) -> Iterator[None]:
+    """Others' CRDs and no namespace; what of `deploy/cluster` is applied in the block goes after it."""
     crds.install(cluster, schemas_folder())
     # One that another module has left goes first.
     until("no namespace of that name is about to go", lambda: not _ending(cluster), limit_s=_NAMESPACE_LIMIT_S)
-    cluster.kubectl("apply", "-k", _CLUSTER)
-    until("the namespace has its ServiceAccount", lambda: _there(cluster, "/serviceaccounts/default"))
     try:
         yield
     finally:
-        cluster.kubectl("delete", "-k", _CLUSTER, "--wait=false")
+        cluster.kubectl("delete", "-k", _CLUSTER, "--wait=false", "--ignore-not-found")
         # Others of this session may want one of that name.
         until("the namespace is gone", lambda: not _there(cluster, ""), limit_s=_NAMESPACE_LIMIT_S)
 

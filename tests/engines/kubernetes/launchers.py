@@ -44,11 +44,11 @@ def make(
     return KubernetesLauncher(access, msgspec.structs.replace(template, **changes), store, clock=clock)
 
 
-def manager_account(cluster: Cluster, namespace: str, path: Path) -> Path:
-    """The kubeconfig of a ServiceAccount that has the rights a manager needs, and no other."""
+def manager_account(cluster: Cluster, namespace: str, path: Path, *, server: str | None = None) -> Path:
+    """The kubeconfig of a ServiceAccount that has the rights a manager needs, and no other. server: another URL."""
     name = f"manager-{secrets.token_hex(3)}"
     cluster.accounts.create(namespace, name, role_rules())
-    return cluster.accounts.kubeconfig(path, namespace, name)
+    return cluster.accounts.kubeconfig(path, namespace, name, server=server)
 
 
 def create_secret(cluster: Cluster, namespace: str, name: str, values: Mapping[str, str]) -> None:

@@ -151,6 +151,8 @@ def _addressed(
     objects = manifests.objects(manifests.build(command, ROOT / manifests.OVERLAYS / "production"), "production")
     there = arango.environment()
     for one in of_kind(objects, "ConfigMap"):
+        if "grafana_dashboard" in one["metadata"]["labels"]:
+            continue  # it holds no settings
         data = one["data"]
         data |= {name: there[name] for name in ("ARANGO_URL", "ARANGO_DB", "ARANGO_USER")}
         data |= {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "STREAMFORGE_METRICS_HOST": HOST}

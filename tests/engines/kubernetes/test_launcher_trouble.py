@@ -55,12 +55,13 @@ def clock() -> Jumping:
 
 @pytest.fixture
 async def launcher(
-    kube_cluster: Cluster, namespace: Namespace, proxy: Proxy, clock: Jumping
+    kube_cluster: Cluster, namespace: Namespace, proxy: Proxy, clock: Jumping, tmp_path: Path
 ) -> AsyncIterator[KubernetesLauncher]:
-    """One that speaks through the proxy."""
-    found = launchers.make(
-        kube_cluster, namespace.name, MemoryStore(), kubeconfig=kube_cluster.proxied_kubeconfig, clock=clock
+    """One that speaks through the proxy, with the rights that ship and no others."""
+    account = launchers.manager_account(
+        kube_cluster, namespace.name, tmp_path / "kubeconfig", server=kube_cluster.proxied_server
     )
+    found = launchers.make(kube_cluster, namespace.name, MemoryStore(), kubeconfig=account, clock=clock)
     yield found
     await found.close()
 

@@ -37,6 +37,7 @@ async def test_size_growth_and_the_day_of_the_limit_are_told() -> None:
     assert observer.gauges["store_used_bytes"] == 120
     assert observer.gauges["store_limit_bytes"] == 150
     assert observer.gauges["store_growth_bytes_per_day"] == 10
+    assert observer.gauges["store_measured_timestamp_seconds"] == clock.now_ms() / 1000 - DAY_S
     assert observer.gauges["store_full_timestamp_seconds"] == clock.now_ms() / 1000 - DAY_S + 3 * DAY_S
 
 
@@ -70,7 +71,8 @@ async def test_a_store_that_takes_no_more_writes_is_told_of(monkeypatch: pytest.
     monkeypatch.setattr(store, "put", refuse)
     with structlog.testing.capture_logs() as logs:
         await Measuring(store, ManualClock(), observer).measure()
-    assert observer.gauges == {"store_used_bytes": 160, "store_limit_bytes": 150}
+    assert observer.gauges.keys() == {"store_used_bytes", "store_limit_bytes", "store_measured_timestamp_seconds"}
+    assert (observer.gauges["store_used_bytes"], observer.gauges["store_limit_bytes"]) == (160, 150)
     assert [(log["event"], log.get("read_only")) for log in logs] == [
         ("the store is near the limit of its licence", True),
         ("a sample of the store's size could not be kept", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -211,3 +212,55 @@ async def test_an_orphan_is_counted_once_however_long_it_takes_to_end(world: Wor
     await world.turns(8)
     assert world.observer.counts["orphans_ended_total"] == 1
     assert world.launcher.stopped.count("job-lost") > 1, "it is asked again and again"
+
+
+async def test_a_launcher_that_sees_nothing_is_told_of_and_loses_nothing(world: World) -> None:
+    workflow = await launched(world)
+    world.launcher.unseen = "the API server cannot be reached"
+    world.say(said(workflow, LOADER, "loading", records=7))
+    await world.turns(4)
+    workflow = await world.workflow(workflow.queue_id)
+    assert workflow.waiting_for == "the launcher: the API server cannot be reached"
+    assert attempt(workflow, LOADER).progress.records == 7, "what workers say is heard"
+    assert world.observer.gauges["launcher_unseen_seconds"] == 3.0
+    world.launcher.unseen = ""
+    await world.turns()
+    assert (await world.workflow(workflow.queue_id)).waiting_for == ""
+    assert world.observer.gauges["launcher_unseen_seconds"] == 0
+
+
+async def test_jobs_that_take_long_to_end_hold_up_no_launch(world: World) -> None:
+    """As all those of a node that does not answer."""
+    gate = asyncio.Event()
+
+    async def stop(name: str, *, grace_s: float) -> None:
+        await gate.wait()
+
+    world.launcher.stop = stop  # type: ignore[method-assign]
+    for number in range(40):
+        name = f"job-lost-{number}"
+        world.launcher.known[name] = job_named(name, target=SINK, queue_id="wf-lost")
+    await world.turns(2)
+    queue_id = await create(world, planned())
+    await world.turns(2)
+    workflow = await world.workflow(queue_id)
+    assert set(world.launcher.started) == {attempt(workflow, target).job for target in (LOADER, SINK)}
+    gate.set()
+
+
+async def test_a_clock_that_is_set_in_the_middle_of_a_look_makes_nobody_silent(world: World) -> None:
+    """Nor does a manager that is held up there."""
+    workflow = await launched(world)
+    append = world.parts.history.append
+
+    async def held_up(events: Any) -> None:
+        assert isinstance(world.clock, ManualClock)
+        world.parts.history.append = append  # type: ignore[method-assign]
+        world.clock.advance(86_400)
+        await append(events)
+
+    world.parts.history.append = held_up  # type: ignore[method-assign]
+    await world.turns(5)
+    workflow = await world.workflow(workflow.queue_id)
+    assert [attempt(workflow, target).stop_reason for target in (LOADER, SINK)] == ["", ""]
+    assert world.launcher.stopped == []

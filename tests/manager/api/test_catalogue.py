@@ -243,9 +243,24 @@ async def test_probes_say_what_works(client: httpx.AsyncClient, service: Service
     assert ready.headers["retry-after"] == "5"
     assert ready.json() == {
         "ready": False,
+        "degraded": False,
         "parts": {"bus": None, "store": "no answer within 5 s", "launcher": None, "reconciler": None},
     }
     assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_without_its_launcher_a_manager_is_ready_but_says_so(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    service.parts["launcher"] = "the API server cannot be reached"
+    ready = await client.get("/readyz")
+    assert ready.status_code == 200
+    assert "retry-after" not in ready.headers
+    assert (ready.json()["ready"], ready.json()["degraded"]) == (True, True)
+    assert ready.json()["parts"]["launcher"] == "the API server cannot be reached"
+    service.parts["reconciler"] = "the loop fails"
+    ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"], ready.json()["degraded"]) == (503, False, False)
 
 
 def _references(node: object) -> Any:

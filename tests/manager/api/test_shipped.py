@@ -27,7 +27,7 @@ def _run(environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "app.main"],
         cwd=FOLDER,
-        env={"PATH": os.environ["PATH"], **environment},
+        env={name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ} | environment,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -165,6 +165,11 @@ PLATFORM = Dashboard(
             8,
             (
                 Panel(
+                    title="Seconds since Jobs and pods were seen",
+                    unit="s",
+                    queries=(Query(f"max(streamforge_launcher_unseen_seconds{{{OF_MANAGER}}})", "unseen"),),
+                ),
+                Panel(
                     title="API server: requests by answer",
                     unit="reqps",
                     queries=(

@@ -19,7 +19,8 @@ def backup(
     """Copy the data directory to a new folder, while a manager and its workers go on.
 
     DIR appears when the copy is whole, checked and on the disk. It holds records, coverage, workflows, their events,
-    topics and jobs as of one moment; no token and no password. Kafka and ArangoDB are backed up by their own means.
+    topics and jobs as of one moment; no token and no password. Where ArangoDB is the store (ARANGO_URL), its database
+    is copied instead, as JSON lines. Topics on Kafka are in neither.
     """
     from streamforge.cli.backing_up import backup as work
 
@@ -35,8 +36,8 @@ def restore(
 ) -> int:
     """Make the data directory from a backup, after each of its files was compared with its checksum.
 
-    The data directory must be empty or absent, so that nothing is overwritten. Workflows that were under way when the
-    backup was made go on with the next manager.
+    The data directory must be empty or absent, so that nothing is overwritten; of a database (ARANGO_URL) the same.
+    Workflows that were under way when the backup was made go on with the next manager.
     """
     from streamforge.cli.backing_up import restore as work
 

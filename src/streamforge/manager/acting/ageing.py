@@ -74,8 +74,10 @@ class Ageing:
         """Export the collection, and drop it if the file holds what it holds. Raises OSError or RetryableError."""
         path, records, digest = await self._export(collection, folder)
         try:
-            if self._is_used(collection) or await self._digest(collection) != digest:
+            if await self._digest(collection) != digest:
                 raise RetryableError(f"{collection} was written to while it was exported; it stays for now")
+            if self._is_used(collection):  # asked last: nothing is awaited between this and the drop
+                raise RetryableError(f"{collection} is used again; it stays for now")
         except BaseException:
             # This try drops nothing: another export comes, and this one would only fill the disk.
             await asyncio.to_thread(path.unlink)
@@ -84,7 +86,7 @@ class Ageing:
         left = self._left.pop(collection, None)
         self._left[collection] = (path, digest)
         if left is not None and left[1] == digest:
-            await asyncio.to_thread(left[0].unlink, missing_ok=True)
+            left[0].unlink(missing_ok=True)
         await self._parts.store.drop(collection)
         self._parts.observer.count("retention_collections_total")
         self._parts.observer.count("retention_records_total", records)

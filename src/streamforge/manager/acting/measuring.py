@@ -35,6 +35,7 @@ class Measuring:
         self._measured_at = now
         usage = await self._store.usage()
         self._observer.gauge("store_used_bytes", usage.used_bytes)
+        self._observer.gauge("store_measured_timestamp_seconds", self._clock.now_ms() / 1000)
         if usage.limit_bytes is not None:
             self._observer.gauge("store_limit_bytes", usage.limit_bytes)
             if usage.read_only or usage.used_bytes >= WARN_SHARE * usage.limit_bytes:

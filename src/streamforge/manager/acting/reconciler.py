@@ -16,18 +16,19 @@ from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.hearing import Ear
 from streamforge.manager.acting.intake import Intake
+from streamforge.manager.acting.noting import without_progress
 from streamforge.manager.acting.overview import Overview
 from streamforge.manager.acting.retaining import Retaining
 from streamforge.manager.acting.tasks import TRIED, Key, Kind, Tasks, key_of
-from streamforge.manager.deciding.actions import Action, Launch, Prepare, Prove, SayLastWord
+from streamforge.manager.deciding.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord
 from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.deciding.fold import hear, observe
 from streamforge.manager.keeping.workflows import Stored
 from streamforge.manager.parts import Parts
-from streamforge.manager.workflow import Attempt, Step, Workflow
+from streamforge.manager.workflow import Attempt, Workflow
 from streamforge_utils.model.commands import ANY_QUEUE, Command
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
-from streamforge_utils.model.events import Event, Progress
+from streamforge_utils.model.events import Event
 from streamforge_utils.ports.launcher import Job, JobState
 
 _replace = msgspec.structs.replace
@@ -76,10 +77,12 @@ class Reconciler:
         self._everything_at = float("-inf")
         self._news: set[str] = set()
         self._common: object = None
-        self._looked_ms = 0
+        self._looked_ms = self._now_ms = 0
         self._hearing_since_ms = 0
         self._launched: set[Key] = set()
         self._orphans: set[str] = set()
+        self._unseen = ""
+        self._unseen_since = 0.0
         self._launching_then: frozenset[Key] = frozenset()
         self._launching: frozenset[Key] = frozenset()
         self._failing: dict[str, _Failing] = {}
@@ -161,7 +164,8 @@ class Reconciler:
             self._jobs_at = now
 
     async def _look(self) -> None:
-        now_ms = self._parts.clock.now_ms()
+        # One time for the whole look: should it be held up, or the clock be set, the next one notices.
+        now_ms = self._now_ms = self._parts.clock.now_ms()
         if self._ear.behind or not 0 <= now_ms - self._looked_ms <= self.GAP_MS:
             # It slept, it could not read, or events waited: the workers were not silent, it was not listening.
             self._hearing_since_ms = now_ms
@@ -169,6 +173,7 @@ class Reconciler:
         self._overview.refresh()
         await self._end_orphans()
         self._launching = self._launching_then | self.tasks.named(Launch.__name__)
+        self._look_at_the_launcher()
         everything = self._is_time_for_everything()
         news = self._news | self._overview.changed | heard.keys() | self._failing.keys()
         self._news = set()
@@ -190,6 +195,17 @@ class Reconciler:
         await self._call()
         self._retain()
         self._looked_ms = now_ms
+
+    def _look_at_the_launcher(self) -> None:
+        now = self._parts.clock.monotonic()
+        unseen = self._parts.launcher.trouble()
+        if unseen and not self._unseen:
+            _log.warning("what the jobs do is not seen", error=unseen)
+            self._unseen_since = now
+        if self._unseen and not unseen:
+            self._hearing_since_ms = self._now_ms  # how they ended is found out from now on
+        self._unseen = unseen
+        self._parts.observer.gauge("launcher_unseen_seconds", now - self._unseen_since if unseen else 0)
 
     def _is_time_for_everything(self) -> bool:
         """Whether to look at all workflows, also at those that nothing is new about.
@@ -237,7 +253,7 @@ class Reconciler:
             stored = self._parts.workflows.live.get(queue_id)
             if stored is None:
                 return
-            now_ms = self._parts.clock.now_ms()
+            now_ms = self._now_ms
             workflow = stored.workflow
             for event in events:
                 workflow = hear(workflow, event, now_ms)
@@ -268,6 +284,7 @@ class Reconciler:
             exchange_waits=None if self._parts.exchange_waits is None else self._parts.exchange_waits.reason,
             hearing_since_ms=self._hearing_since_ms,
             launching=launching,
+            unseen=self._unseen,
         )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:
@@ -275,7 +292,7 @@ class Reconciler:
         if workflow == stored.workflow and not stored.noted:
             return
         recent = now_ms - self._stored_ms.get(queue_id, 0) < self.NOTE_EVERY_MS
-        if recent and _without_progress(workflow) == _without_progress(stored.workflow):
+        if recent and without_progress(workflow) == without_progress(stored.workflow):
             self._parts.workflows.note(stored, workflow)
             return
         await self._parts.workflows.replace(stored, workflow)
@@ -308,7 +325,8 @@ class Reconciler:
         key = key_of(workflow, action)
         if key in self._launched:
             return  # its job is there, and will be seen when the jobs are looked at next
-        kind = Kind.LONG if isinstance(action, Prepare | Prove) else Kind.SHORT
+        ending = Kind.ENDING if isinstance(action, EndJob) else Kind.SHORT
+        kind = Kind.LONG if isinstance(action, Prepare | Prove) else ending
         self._do(key, kind, self.actor.act(workflow, action))
 
     def _do(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
@@ -368,7 +386,7 @@ class Reconciler:
                 _log.warning("ending an orphaned job", job=name, queue_id=job.queue_id)
                 self._parts.observer.count("orphans_ended_total")
             stopping = self._parts.launcher.stop(name, grace_s=self._parts.policy.kill_grace_s)
-            self._do(("orphan", job.queue_id, name), Kind.SHORT, stopping)
+            self._do(("orphan", job.queue_id, name), Kind.ENDING, stopping)
 
     def _retain(self) -> None:
         now = self._parts.clock.monotonic()
@@ -386,15 +404,3 @@ class _Failing(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     until: float
     events: Sequence[Event]
-
-
-def _without_progress(workflow: Workflow) -> Workflow:
-    return _replace(workflow, waiting_for="", steps=tuple(_bare(step) for step in workflow.steps))
-
-
-def _bare(step: Step) -> Step:
-    attempt = step.attempt
-    if attempt is None:
-        return step
-    bare: Attempt = _replace(attempt, seen_ms=None, progressed_ms=None, progress=Progress(), message="")
-    return _replace(step, attempts=(*step.attempts[:-1], bare))

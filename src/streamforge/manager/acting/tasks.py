@@ -37,10 +37,14 @@ def key_of(workflow: Workflow, action: Action) -> Key:
 
 
 class Kind(IntEnum):
-    """How many run at once: what asks the exchange or walks the store is long, all else is short."""
+    """How many run at once: what asks the exchange or walks the store is long, all else is short.
+
+    Ending a job waits until it is gone, a minute where its node is lost: all of a node's must hold up nothing else.
+    """
 
     LONG = 4
     SHORT = 16
+    ENDING = 64
 
 
 class Tasks:

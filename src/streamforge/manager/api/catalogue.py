@@ -75,11 +75,15 @@ async def health() -> Response:
     "/readyz",
     response_model=models.Readiness,
     tags=["probes"],
-    summary="Whether bus, store and launcher work",
+    summary="Whether requests are taken and workflows driven; says what of bus, store and launcher does not work",
     responses={503: {"model": models.Readiness, "description": "Something does not work; the answer says what."}},
 )
 async def ready(to: In) -> Response:
     parts = dict(await to.service.ready())
-    works = all(reason is None for reason in parts.values())
+    wrong = {name for name, reason in parts.items() if reason is not None}
+    # Without its launcher it still takes requests, hears workers and tells how far they are: whoever is told to stay
+    # away from it would lose all of that. A launcher that fails the loop shows as the reconciler's failure.
+    works = not wrong - {"launcher"}
     headers = {} if works else {"Retry-After": "5"}
-    return reply(models.Readiness(ready=works, parts=parts), 200 if works else 503, headers)
+    readiness = models.Readiness(ready=works, degraded=works and bool(wrong), parts=parts)
+    return reply(readiness, 200 if works else 503, headers)

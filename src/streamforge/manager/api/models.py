@@ -304,6 +304,10 @@ class Readiness(View):
     """Whether each part works."""
 
     ready: bool
+    degraded: bool = Field(
+        default=False,
+        description="It is ready, but what runs the workers does not answer: nothing new is started meanwhile.",
+    )
     parts: dict[str, str | None] = Field(
         description="None: it works; else what is wrong with it.", examples=[{"bus": None, "store": None}]
     )

@@ -34,7 +34,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     (ban_reason: why).
     hearing_since_ms: since when every event was heard soon after it was sent; silence before that was not the
     workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
-    that may be being launched right now.
+    that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
     """
 
     may_start: bool = True
@@ -43,10 +43,18 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     hearing_since_ms: int = 0
     exchange_waits: str | None = None
     launching: frozenset[str] = frozenset()
+    unseen: str = ""
 
 
 def decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tuple[Workflow, list[Action]]:
     """The workflow's next document, and what must be done once it is stored."""
+    workflow, actions = _decide(workflow, now_ms, policy, world)
+    if world.unseen and not workflow.ended and not workflow.waiting_for and any(map(live, workflow.steps)):
+        workflow = _replace(workflow, waiting_for=f"the launcher: {world.unseen}")
+    return workflow, actions
+
+
+def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tuple[Workflow, list[Action]]:
     if workflow.ended:
         return workflow, _retention(workflow, now_ms, policy)
     workflow, words = settle(workflow, now_ms, policy)
@@ -141,6 +149,8 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
         if attempt.started_ms is None and attempt.message:
             workflow = _replace(workflow, waiting_for=f"the start of {step.target}: {attempt.message}")
         if attempt.stop_asked_ms is None:
+            if world.unseen and attempt.last_word is not None:
+                continue  # it has ended, or is about to: only its end is not seen
             why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _forsaken(workflow, step, now_ms, policy)
             if why is None:
                 continue

@@ -74,9 +74,25 @@ class _Format(msgspec.Struct):
     format: int
 
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Installation).decode
 _decode_format = msgspec.json.Decoder(_Format).decode
+
+
+def decode(body: bytes) -> Installation:
+    """Read the document. Raises ConfigError: a newer StreamForge wrote it, or it is damaged."""
+    try:
+        written = _decode_format(body).format
+        if written <= FORMAT:
+            return _decode(body)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(
+            f"the state {KIND}/{ID} of the store is damaged ({error}): restore the store from a copy"
+        ) from error
+    raise ConfigError(
+        f"the data in the store were written by a newer StreamForge (format {written}; this one knows formats up to "
+        f"{FORMAT}): upgrade StreamForge, or name another store"
+    )
 
 
 class Installations:
@@ -93,22 +109,11 @@ class Installations:
         state = await self._states.get(KIND, ID)
         if state is None:
             return Installation(), None
-        try:
-            written = _decode_format(state.body).format
-            if written <= FORMAT:
-                return _decode(state.body), state.revision
-        except msgspec.MsgspecError as error:
-            raise ConfigError(
-                f"the state {KIND}/{ID} of the store is damaged ({error}): restore the store from a copy"
-            ) from error
-        raise ConfigError(
-            f"the data in the store were written by a newer StreamForge (format {written}; this one knows formats up "
-            f"to {FORMAT}): upgrade StreamForge, or name another store"
-        )
+        return decode(state.body), state.revision
 
     async def write(self, installation: Installation, expected: str | None) -> str:
         """Write the document in the place of the revision `expected`; returns the new one. Raises ConflictError."""
-        state = await self._states.put(KIND, ID, _encode(installation), expected=expected)
+        state = await self._states.put(KIND, ID, encode(installation), expected=expected)
         return state.revision
 
     async def with_origin(self, kept: Installation, claim: Claim) -> Installation:

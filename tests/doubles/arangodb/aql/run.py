@@ -218,6 +218,8 @@ class Query:
         bounds = []
         for part in (node[1], node[2]):
             value = self._expressions.constant(part, set())
+            if value is None and part is node[2]:
+                value = 1 << 62  # `LIMIT 0, null`, which a client sends, has no end
             if type(value) not in (int, float) or value < 0:
                 raise ArangoError(1504, "number out of range: LIMIT expects numbers of at least 0 (while parsing)")
             bounds.append(int(value))

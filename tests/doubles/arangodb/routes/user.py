@@ -59,7 +59,7 @@ def _create(server: ArangoServer, request: Request) -> Response:
         raise ArangoError(1700)
     if name in server.users:
         raise ArangoError(1702)
-    user = User(name, secret_of(body.get("passwd") or ""), body.get("active", True) is True, body.get("extra") or {})
+    user = User(name, secret_of(body.get("passwd") or ""), body.get("active") is not False, body.get("extra") or {})
     server.keep_user(user)
     return Response(201, {**_shown(user), "code": 201, "error": False})
 
@@ -72,8 +72,8 @@ def _change(server: ArangoServer, request: Request, user: User) -> Response:
         body = {"passwd": "", "active": True, "extra": {}} | body
     if "passwd" in body:
         user.secret = secret_of(body["passwd"] or "")
-    if "active" in body:
-        user.active = body["active"] is True
+    if "active" in body:  # only a boolean is heard; clients send null for "as usual"
+        user.active = body["active"] is not False
     if "extra" in body:
         user.extra = body["extra"] or {}
     server.keep_user(user)

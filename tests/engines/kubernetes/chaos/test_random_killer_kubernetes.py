@@ -56,7 +56,9 @@ async def test_nothing_is_lost_duplicated_stuck_or_orphaned(
     kube_cluster: Cluster, kube_namespace: str, folder: Path, client: httpx.AsyncClient
 ) -> None:
     namespace = Namespace(kube_cluster.admin, kube_namespace)
-    settings = {**managers.settings(kube_cluster, kube_namespace), **SETTINGS}
+    # Not an administrator, whom RBAC does not ask: an API server that has just started refuses everybody else.
+    account = launchers.manager_account(kube_cluster, kube_namespace, folder / "kubeconfig")
+    settings = {**managers.settings(kube_cluster, kube_namespace, kubeconfig=account), **SETTINGS}
     async with exchange_process("--seed", "7", "--fault", "slow:ms=400,path=klines") as exchange:
         settings["STREAMFORGE_EXCHANGE_URL"] = exchange
         keeper = ManagerKeeper(folder / "data", folder / "manager.log", settings)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.engines import crun
 from tests.engines.kubernetes.kubelet import status
 from tests.engines.kubernetes.kubelet.environment import command_line
 from tests.engines.kubernetes.kubelet.images import Image
@@ -110,12 +111,18 @@ class Container:
 
     def _words(self) -> list[str]:
         assert self.prepared is not None
-        return command_line(self.spec, self.prepared.image.command, self.prepared.values)
+        image = self.prepared.image
+        entry_point = list(image.command)
+        if image.rootfs is not None and not self.spec.get("command") and not self.spec.get("args"):
+            entry_point += image.rootfs.command
+        return command_line(self.spec, entry_point, self.prepared.values)
 
     def _process(self, machine: Machine, host_name: str, words: list[str], log_path: Path) -> Process:
         prepared, plan = self.prepared, machine.plan
         assert prepared is not None
         mounted = prepared.mounted
+        if prepared.image.rootfs is not None:
+            return self._contained(machine, host_name, words, log_path)
         temporary = self._folder / "tmp"
         temporary.mkdir(mode=0o700, exist_ok=True)
         base = {
@@ -140,6 +147,37 @@ class Container:
         scratch = self._folder / "overlays" / f"{self.name}-{self._overlays}"
         command = machine.mounter.around(command, mounted.mounts, scratch)
         return Process.start(command, found, folder, log_path, machine.reaper)
+
+    def _contained(self, machine: Machine, host_name: str, words: list[str], log_path: Path) -> Process:
+        """Run it in its image, with its volumes, which are its user's, as with an `fsGroup`."""
+        prepared, plan = self.prepared, machine.plan
+        assert prepared is not None
+        assert prepared.image.rootfs is not None
+        mounted = prepared.mounted
+        told = str(self.spec.get("terminationMessagePath", TERMINATION_LOG))
+        (mounted.root / told.lstrip("/")).touch()
+        binds = {told: mounted.root / told.lstrip("/")} | {mount.path: mount.source for mount in mounted.mounts}
+        asked = crun.Asked(
+            arguments=(),
+            entrypoint=words,
+            environment={
+                "HOSTNAME": host_name,
+                "KUBERNETES_SERVICE_HOST": plan.host,
+                "KUBERNETES_SERVICE_PORT": str(plan.api_port),
+                "KUBERNETES_SERVICE_PORT_HTTPS": str(plan.api_port),
+                **plan.environment,
+                **prepared.values,
+                MARK: machine.reaper.mark,
+            },
+            binds=binds,
+            directory=self.spec.get("workingDir", ""),
+        )
+        crun.give(binds.values(), prepared.image.rootfs)
+        self._overlays += 1
+        command = crun.prepare(
+            prepared.image.rootfs, asked, self._folder / "containers" / f"{self.name}-{self._overlays}"
+        )
+        return Process.start(command, os.environ, crun.HOME, log_path, machine.reaper)
 
     def _working_folder(self, prepared: Prepared) -> Path:
         wanted = self.spec.get("workingDir")

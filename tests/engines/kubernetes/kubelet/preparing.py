@@ -43,7 +43,8 @@ class Preparing:
     def __init__(self, host: Host, folder: Path) -> None:
         self._host = host
         self._folder = folder
-        self._volumes = Volumes(host.api, host.sources, folder, host.plan.host)
+        disk = Path(host.plan.folder) / "disk"
+        self._volumes = Volumes(host.api, host.sources, folder, host.plan.host, disk)
 
     async def prepare(self, pod: Object, containers: Sequence[Container]) -> None:
         """Give every container what it needs. Raises Trouble, ApiError, or one of `api.UNREACHABLE`."""
@@ -60,7 +61,7 @@ class Preparing:
         try:
             if faults.annotation(pod, faults.FAULT) == faults.IMAGE:
                 raise images.ImageMissing(f"{name}: not found")
-            image = images.find(name, has_command="command" in container.spec)
+            image = images.find(name, has_command="command" in container.spec, real=self._host.plan.images)
         except images.ImageMissing as error:
             told = f'Failed to pull image "{name}": failed to resolve reference: {error}'
             raise Trouble("ErrImagePull", told, "Failed", [container.name], faults.IMAGE) from error

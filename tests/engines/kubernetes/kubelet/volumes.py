@@ -36,20 +36,26 @@ class Mounted:
 
 
 class Volumes:
-    """The volumes of one pod, in `folder`. address: what a pod is told as its own."""
+    """The volumes of one pod, in `folder`. address: what a pod is told as its own; disk: stands for its node's `/`."""
 
-    def __init__(self, api: Api, sources: Sources, folder: Path, address: str) -> None:
+    def __init__(self, api: Api, sources: Sources, folder: Path, address: str, disk: Path) -> None:
         self._api = api
         self._sources = sources
         self._folder = folder
         self._address = address
+        self._disk = disk
 
     async def make(self, pod: Object) -> None:
         """Write every volume. Raises SourceMissing naming the first that cannot be."""
         for volume in pod["spec"].get("volumes", []):
-            name = volume["name"]
+            where = self._folder / "volumes" / volume["name"]
+            if claim := volume.get("persistentVolumeClaim"):
+                target = await self._claimed(pod["metadata"]["namespace"], claim["claimName"])
+                where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if not where.is_symlink():
+                    where.symlink_to(target, target_is_directory=True)
+                continue
             files = await self._files(pod, volume)
-            where = self._folder / "volumes" / name
             where.mkdir(mode=0o700, parents=True, exist_ok=True)
             for path, content in files.items():
                 _write(where, path, content)
@@ -85,6 +91,18 @@ class Volumes:
             if kind in volume:
                 return await self._source(pod, {kind: volume[kind]})
         raise SourceMissing(f'volume "{volume["name"]}" is of a kind that this kubelet does not know')
+
+    async def _claimed(self, namespace: str, name: str) -> Path:
+        """The folder behind a claim. A local volume of a real node has to be there; here it is made."""
+        claim = await self._api.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
+        if claim.get("status", {}).get("phase") != "Bound":
+            raise SourceMissing(f'the claim "{name}" is not bound')
+        volume = await self._api.request("GET", f"/api/v1/persistentvolumes/{claim['spec']['volumeName']}")
+        if "local" not in volume["spec"]:
+            raise SourceMissing(f'the volume of the claim "{name}" is of a kind that this kubelet does not know')
+        folder = _below(self._disk, volume["spec"]["local"]["path"])
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     async def _source(self, pod: Object, source: Object) -> Mapping[str, bytes]:
         namespace = pod["metadata"]["namespace"]

@@ -24,6 +24,8 @@ def _url(text: str) -> str:
         raise ValueError("it has not the form http://HOST:PORT") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
         raise ValueError("it has not the form http://HOST:PORT or https://HOST:PORT")
+    if re.search(r"/_(db|api|admin)(/|$)", parts.path):
+        raise ValueError(f"it ends in {parts.path[:40]}: leave that out; the database belongs into ARANGO_DB")
     return url
 
 
@@ -86,6 +88,8 @@ class ArangoSettings(msgspec.Struct, frozen=True, kw_only=True):
         found: list[str] = []
         if not self.database:
             found.append("ARANGO_DB is missing: name the database in which records and states are kept")
+        if self.password and self.password.reveal().endswith(("\n", "\r")):
+            found.append("ARANGO_PASSWORD ends in a line break, as when it was made of a file: leave that out")
         if self.password and not self.user:
             found.append("ARANGO_USER is missing: ARANGO_PASSWORD is set")
         if self.ca_path is not None and not self.url.startswith("https:"):

@@ -16,8 +16,8 @@ import msgspec
 
 from streamforge_utils.adapters.arango import bodies, cursor, queries
 from streamforge_utils.adapters.arango.batches import Batch, side_by_side, waves
-from streamforge_utils.adapters.arango.collections import RECORDS, Catalogue
-from streamforge_utils.adapters.arango.errors import DATA, NO_COLLECTION, UNIQUE, Refused
+from streamforge_utils.adapters.arango.collections import RECORDS, Catalogue, path_of
+from streamforge_utils.adapters.arango.errors import DATA, NO_COLLECTION, NO_DOCUMENT, UNIQUE, Refused
 from streamforge_utils.adapters.arango.server import Server
 from streamforge_utils.adapters.arango.transport import TooLarge, Transport
 from streamforge_utils.model.errors import RetryableError
@@ -27,6 +27,7 @@ from streamforge_utils.ports.store import Answer, Document, Outcome
 _STORED = Answer(Outcome.STORED)
 _UNCHANGED = Answer(Outcome.UNCHANGED)
 _STALE = Answer(Outcome.STALE)
+REMOVED_AT_ONCE: Final = 5_000
 _REMAKINGS: Final = 50
 _RACES: Final = 4
 """How often a key that somebody else inserts at the same moment is tried again before it counts as taken."""
@@ -47,7 +48,13 @@ class _Element(msgspec.Struct):
     message: str = msgspec.field(name="errorMessage", default="")
 
 
-_Row = tuple[str, int | None, msgspec.Raw]
+class _Count(msgspec.Struct):
+    count: int
+
+
+_Row = tuple[str, Any, msgspec.Raw]
+_encode = msgspec.json.Encoder().encode
+_decode_count = msgspec.json.Decoder(_Count).decode
 _decode_elements = msgspec.json.Decoder(list[_Element]).decode
 _decode_rows = msgspec.json.Decoder(cursor.Page[_Row]).decode
 _decode_keys = msgspec.json.Decoder(cursor.Page[str]).decode
@@ -106,7 +113,7 @@ class Documents:
             what=f"read the collection {collection}",
             answers=(NO_COLLECTION,),
         )
-        return [Document(key, version or 0, bytes(body)) for key, version, body in rows]
+        return [Document(key, _version(version), bytes(body)) for key, version, body in rows]
 
     async def keys(self, collection: str, first: str, last: str | None, limit: int) -> list[str]:
         """The keys that `read` would give."""
@@ -120,23 +127,44 @@ class Documents:
 
     async def count(self, collection: str, first: str, last: str | None) -> int:
         """How many documents have first <= key < last."""
-        found = await cursor.everything(
-            self._transport,
-            queries.count(collection, first, last),
-            _decode_counts,
-            what=f"count the collection {collection}",
-            answers=(NO_COLLECTION,),
-        )
-        return sum(found)
+        what = f"count the collection {collection}"
+        if not first and last is None:  # the server knows it
+            path = f"{path_of(collection)}/count"
+            reply = await self._transport.ask("GET", path, what=what, answers=(NO_COLLECTION,))
+            return 0 if reply.number else reply.read(_decode_count).count
+        query = queries.count(collection, first, last)
+        return sum(await cursor.everything(self._transport, query, _decode_counts, what=what, answers=(NO_COLLECTION,)))
 
     async def delete(self, collection: str, first: str, last: str) -> int:
-        """Remove the documents with first <= key < last; how many there were."""
-        return await cursor.written(
-            self._transport,
-            queries.delete(collection, first, last),
-            what=f"remove from the collection {collection}",
-            answers=(NO_COLLECTION,),
-        )
+        """Remove the documents with first <= key < last; how many there were.
+
+        Some thousands at a time, by their keys: however many there are, each answer comes soon; one that got lost is
+        asked for again.
+        """
+        what = f"remove from the collection {collection}"
+        removed = 0
+        patience = self._transport.patience(what)
+        while keys := await self.keys(collection, first, last, REMOVED_AT_ONCE):
+            reply = await self._transport.ask(
+                "DELETE",
+                f"/_api/document/{quote(collection, safe='')}",
+                what=what,
+                query={"silent": "true"},
+                body=_encode(keys),
+                answers=(NO_COLLECTION,),
+            )
+            if reply.number:
+                break
+            # Only errors are listed; what is gone already is none.
+            errors = reply.read(_decode_elements) if reply.body.startswith(b"[") else []
+            failed = [error for error in errors if error.number != NO_DOCUMENT]
+            removed += len(keys) - len(failed)
+            if failed:
+                await patience.failed(f"{len(failed)} documents, error {failed[0].number}", "document")
+            else:
+                first = keys[-1] + "\x00"
+                patience = self._transport.patience(what)
+        return removed
 
     async def flush(self, collection: str) -> None:
         """Return once what was stored in the collection is on the disk."""
@@ -218,7 +246,7 @@ class Documents:
             what=f"look at what is in the collection {batch.collection}",
             answers=(NO_COLLECTION,),
         )
-        there = {key: (version or 0, body) for key, version, body in rows}
+        there = {key: (_version(version), body) for key, version, body in rows}
         answers: list[Answer] = []
         equal: list[int] = []
         for position, document in enumerate(batch.documents):
@@ -287,7 +315,12 @@ def _judged(old: Content | None, document: Document) -> Answer:
         return _STORED
     if _same(old, document):
         return _UNCHANGED
-    return _STALE if (old.get("_version") or 0) > document.version else _STORED
+    return _STALE if _version(old.get("_version")) > document.version else _STORED
+
+
+def _version(found: Any) -> int:
+    """A document's version; 0 for one of a foreign hand that has none, or something else under its name."""
+    return int(found) if isinstance(found, int | float) and not isinstance(found, bool) and found >= 0 else 0
 
 
 def _same(old: Content, document: Document) -> bool:

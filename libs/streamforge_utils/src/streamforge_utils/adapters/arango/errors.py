@@ -28,6 +28,7 @@ IN_GRAPH: Final = 1942
 RETRIED: Final = frozenset(
     {
         18,  # lock timeout
+        21,  # the request was cancelled
         28,  # locked
         29,  # deadlock
         30,  # shutting down
@@ -36,6 +37,9 @@ RETRIED: Final = frozenset(
         CONFLICT,
         1429,  # the write concern is not fulfilled
         1457,  # cluster: time-out
+        1500,  # the query was killed: by hand, by a limit of the server, or as its leader moved
+        1654,  # its transaction was aborted
+        1655,  # or is gone
         1491,  # cluster: the leader resigned
         1495,  # cluster: leadership is being taken over
         1496,  # cluster: not the leader (any more)
@@ -55,6 +59,9 @@ DATA: Final = frozenset(
     }
 )
 """The document is at fault: the same again would be refused again. As ArangoDB's own sink for Kafka has it."""
+
+ASKING_VERSION: Final = "ask for its version"
+"""What the first request of all does."""
 
 _RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SHOWN: Final = 300
@@ -123,6 +130,11 @@ def translated(connection: Connection, what: str, status: int, trouble: Trouble)
         return ConfigError(
             f"{where}: {what}: user {connection.user or 'nobody'} may not do that ({said}): "
             f"give ARANGO_USER the right to write in the database {connection.database!r} (ARANGO_DB)"
+        )
+    if status == 404 and number in (0, 404) and what == ASKING_VERSION:
+        return ConfigError(
+            f"{where}: what answers there (HTTP 404: {said}) is no ArangoDB, or not at this path: check host, port and "
+            "path in ARANGO_URL; the database belongs into ARANGO_DB"
         )
     if number == 0 and status in (301, 302, 307, 308, 404, 405):
         return ConfigError(

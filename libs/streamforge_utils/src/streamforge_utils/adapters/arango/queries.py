@@ -54,12 +54,6 @@ def count(collection: str, first: str, last: str | None) -> Query:
     return Query(f"{_BY_KEY}{where} COLLECT WITH COUNT INTO n RETURN n", {"@collection": collection, **bind})
 
 
-def delete(collection: str, first: str, last: str) -> Query:
-    """Remove what lies within; `writesExecuted` tells how many."""
-    where, bind = _within(first, last)
-    return Query(f"{_BY_KEY}{where} REMOVE d IN @@collection", {"@collection": collection, **bind})
-
-
 def present(collection: str, wanted: Sequence[str]) -> Query:
     """Key, version and the document itself, of those keys that are there."""
     returned = '[d._key, d._version, UNSET(d, "_key", "_id", "_rev", "_version")]'
@@ -74,7 +68,7 @@ def guarded_upsert(collection: str, bodies: msgspec.Raw, number: int) -> Query:
     """Store documents, of which an older one replaces nothing; gives what was there before each, or null."""
     return Query(
         "FOR doc IN @documents UPSERT { _key: doc._key } INSERT doc "
-        "REPLACE (OLD._version > doc._version ? OLD : doc) IN @@collection RETURN OLD",
+        "REPLACE (IS_NUMBER(OLD._version) AND OLD._version > doc._version ? OLD : doc) IN @@collection RETURN OLD",
         {"@collection": collection, "documents": bodies},
         max(number, 1),
     )

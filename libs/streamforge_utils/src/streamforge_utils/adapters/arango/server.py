@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from streamforge_utils.adapters.arango.errors import ASKING_VERSION
 from streamforge_utils.adapters.arango.transport import Transport
 from streamforge_utils.model.errors import ConfigError
 
@@ -36,7 +37,7 @@ class Server:
         if self._version is not None:
             return self._version
         # Whoever cannot reach it at all hears so soon, and may have more patience.
-        reply = await self._transport.ask("GET", "/_api/version", what="ask for its version", attempts=2)
+        reply = await self._transport.ask("GET", "/_api/version", what=ASKING_VERSION, attempts=2)
         where = self._transport.connection.shown
         try:
             found = _decode(reply.body)

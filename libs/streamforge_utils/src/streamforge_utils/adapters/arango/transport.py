@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import random
 import ssl
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -22,6 +24,8 @@ from streamforge_utils.ports.observing import Observer
 T = TypeVar("T")
 
 CONNECTIONS = 8
+STATEMENTS = 6
+"""Of the connections so many may wait for statements, which may take long: states and documents have the others."""
 CONNECT_S = 3.0
 AT_ONCE_BYTES = 1024 * 1024
 LARGEST_ANSWER = 64 * 1024 * 1024
@@ -121,6 +125,8 @@ class Transport:
         self.retries = retries
         self.jitter = jitter
         self._session: aiohttp.ClientSession | None = None
+        self._free = asyncio.Semaphore(CONNECTIONS)
+        self._free_for_statements = asyncio.Semaphore(STATEMENTS)
         self._closed = False
         self._met = False
 
@@ -152,7 +158,9 @@ class Transport:
         repeated = False
         while True:
             try:
-                status, found = await self._send(method, url, body, headers)
+                # Who waits for a connection does not wait for the server: its time begins with the request.
+                async with self._free_for_statements if path.startswith("/_api/cursor") else nullcontext(), self._free:
+                    status, found = await self._send(method, url, body, headers)
             except _Broken as broken:
                 if once and broken.sent:
                     raise AnswerLost(f"ArangoDB at {self.connection.shown}: {what}: {broken}") from None

@@ -29,6 +29,7 @@ FORMAT: Final = 1
 MANIFEST: Final = "backup.json"
 _DATA: Final = "data"
 _LEFT_OUT: Final = {"manager.lock", "server.json", "bus.lock"}
+"""What is about one folder and its manager: a copy is another folder."""
 _CHUNK: Final = 1024 * 1024
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -100,9 +100,12 @@ class Api:
                 await self._clock.sleep(wait)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def lines(self, path: str, *, query: Query, silent_s: float) -> AsyncGenerator[bytes, None]:
+    async def lines(
+        self, path: str, *, query: Query, silent_s: float, begun: Callable[[], None]
+    ) -> AsyncGenerator[bytes, None]:
         """The lines of an answer that goes on, as they come; ends when the other side ends it.
 
+        begun: called once the other side has begun to answer, which may be long before the first line.
         silent_s: nothing for this long means that nobody is there any more. Raises as `call` does, without repeating.
         """
         import aiohttp
@@ -112,6 +115,7 @@ class Api:
         try:
             if response.status >= _ERRORS_FROM:
                 raise await self._error(response, f"GET {path}")
+            begun()
             rest = b""
             # In pieces, not by readline: that refuses lines beyond its buffer.
             async for piece in response.content.iter_any():

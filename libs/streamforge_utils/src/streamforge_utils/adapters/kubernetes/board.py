@@ -167,6 +167,9 @@ class Board:
     def add(self, job: JobObject, since: float) -> Entry:
         """Know a Job that was just made, or found."""
         entry = self._entry(job.metadata, job.metadata.uid, job.metadata.name, since)
+        if entry.job is None:
+            # Its pod may have been heard of first, and a list of Jobs from before may have lacked it.
+            entry.since, entry.gone = max(entry.since, since), False
         if entry.job is None or entry.job.metadata.deletion_timestamp is None:
             entry.job = job
         return entry

@@ -34,6 +34,14 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     room: bool = False
 
 
+NO_POD: Final = Wait(
+    reason="no pod has been made for it yet, and nothing is told about why",
+    next_step="if it lasts, see whether the cluster's controller manager works (kubectl describe job)",
+    room=True,
+)
+"""What a Job waits for that nothing is known of: nothing is wrong with it, so it is waited for."""
+
+
 class End(msgspec.Struct, frozen=True, kw_only=True):
     """How a job ended. exit_code and signal as `Job` has them: neither, where it could not be observed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
@@ -23,7 +23,7 @@ from streamforge_utils.ports.observing import Silent
 _PATIENCE_S = 3.0
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-"""Ask for no content: that a Secret is there can be seen without reading it."""
+"""Ask for no content: that an object is there can be seen without reading it."""
 
 _DRY = {"dryRun": "All", "fieldValidation": "Strict"}
 
@@ -39,10 +39,20 @@ class _Review(msgspec.Struct, frozen=True):
     status: Status = Status()
 
 
-class KubernetesExaminer:
-    """See `Examiner`. template: what the Jobs would be made from; its namespace is filled in here."""
+class _Keys(msgspec.Struct, frozen=True):
+    """Of a Secret its keys; the values are passed over."""
 
-    def __init__(self, access: Access, template: Template) -> None:
+    data: dict[str, msgspec.Raw] | None = None
+
+
+class KubernetesExaminer:
+    """See `Examiner`. template: what the Jobs would be made from; its namespace is filled in here.
+
+    environment: what a manager would give every worker.
+    """
+
+    def __init__(self, access: Access, template: Template, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = environment or {}
         self._api = Api(access, clock=SystemClock(), observer=Silent(), patience_s=_PATIENCE_S)
         self._template = template
 
@@ -86,7 +96,13 @@ class KubernetesExaminer:
     async def _jobs(self) -> Finding:
         """Whether a Job and its pod would be let in; nothing is made."""
         namespace = self._template.namespace
-        spec = JobSpec(name=f"job-doctor-{secrets.token_hex(4)}", target="dummy-service", queue_id="doctor", attempt=1)
+        spec = JobSpec(
+            name=f"job-doctor-{secrets.token_hex(4)}",
+            target="dummy-service",
+            queue_id="doctor",
+            attempt=1,
+            environment=self._environment,
+        )
         template = msgspec.structs.replace(self._template, instance="doctor")
         warnings: list[str] = []
         try:
@@ -121,22 +137,26 @@ class KubernetesExaminer:
     async def _objects(self) -> Finding:
         """Whether what the workers refer to is there."""
         template = self._template
-        wanted: dict[tuple[str, str], None] = {("configmaps", name): None for name in template.config_maps}
-        cas = [key for key in (template.ca, template.arango_ca) if key is not None]
-        keys = [*template.references.values(), *cas]
-        names = [*template.secrets, *template.pull_secrets, *(key.name for key in keys)]
-        wanted |= {("secrets", name): None for name in names}
+        wanted: dict[tuple[str, str], set[str]] = {("configmaps", name): set() for name in template.config_maps}
+        for name in (*template.secrets, *template.pull_secrets):
+            wanted["secrets", name] = set()
+        for key in (*template.references.values(), template.ca, template.arango_ca):
+            if key is not None:
+                wanted.setdefault(("secrets", key.name), set()).add(key.key)
         if template.data_claim:
-            wanted["persistentvolumeclaims", template.data_claim] = None
+            wanted["persistentvolumeclaims", template.data_claim] = set()
         if not wanted:
             return Finding(part="secrets", verdict="works", detail="the workers refer to no Secret and no ConfigMap")
         missing, unseen, there = list[str](), list[str](), list[str]()
-        for kind, name in wanted:
+        for (kind, name), keys in wanted.items():
             told = f"{kind.removesuffix('s')} {name}"
             path = f"/api/v1/namespaces/{template.namespace}/{kind}/{name}"
             try:
-                await self._api.call("GET", path, accept=_METADATA)
-                there.append(told)
+                # A Secret is read only where keys of it are named: one without them stops every pod.
+                answer = await self._api.call("GET", path, accept="application/json" if keys else _METADATA)
+                lacking = sorted(keys - (msgspec.json.decode(answer, type=_Keys).data or {}).keys()) if keys else []
+                missing += [f"key {key} of {told}" for key in lacking]
+                there += [] if lacking else [told]
             except Refused as refused:
                 if refused.status not in (_FORBIDDEN, _NOT_FOUND):
                     return Finding(part="secrets", verdict="fails", detail=str(refused))

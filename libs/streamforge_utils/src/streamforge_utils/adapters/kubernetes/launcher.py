@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +18,8 @@ import msgspec
 from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api, Refused
 from streamforge_utils.adapters.kubernetes.board import JOB_UID_LABEL, Board, Entry
-from streamforge_utils.adapters.kubernetes.diagnosing import end_of, wait_of
+from streamforge_utils.adapters.kubernetes.diagnosing import NO_POD, end_of, wait_of
+from streamforge_utils.adapters.kubernetes.inquiring import Inquiry
 from streamforge_utils.adapters.kubernetes.manifest import (
     APP,
     INSTANCE_LABEL,
@@ -27,8 +28,8 @@ from streamforge_utils.adapters.kubernetes.manifest import (
     job_manifest,
 )
 from streamforge_utils.adapters.kubernetes.memory import Memory
-from streamforge_utils.adapters.kubernetes.objects import EventObject, JobObject, Page, PodObject, milliseconds
-from streamforge_utils.adapters.kubernetes.refusals import create_refused, list_refused
+from streamforge_utils.adapters.kubernetes.objects import EventObject, JobObject, PodObject, milliseconds
+from streamforge_utils.adapters.kubernetes.refusals import Denials, create_refused, list_refused
 from streamforge_utils.adapters.kubernetes.watching import Mirror
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock, SystemClock
@@ -46,17 +47,13 @@ _PENDING_EVERY_S: Final = 3.0
 _PENDING_AFTER_S: Final = 2.0
 _CONDITION_S: Final = 3.0
 _ASK_AGAIN_S: Final = 1.0
-_SHORT_S: Final = 3.0
-"""Patience for what is nice to know: a log, an event."""
+_UNSEEN_S: Final = 5.0
+"""How long what there is must not be known until that is told: a watch that is cut begins anew soon."""
 
-_LOG_LINES, _LOG_BYTES = 40, 262_144
-_ASKING = 8
 _NOT_FOUND, _CONFLICT = 404, 409
 
 _log = logging.getLogger(__name__)
 _job = msgspec.json.Decoder(JobObject)
-_event = msgspec.json.Decoder(EventObject)
-_page = msgspec.json.Decoder(Page)
 
 
 class KubernetesLauncher:
@@ -80,7 +77,8 @@ class KubernetesLauncher:
         self._template = template
         self._memory = Memory(store)
         self._board = Board(self._touched, self._pod_leaves)
-        self._asking = asyncio.Semaphore(_ASKING)
+        self._inquiry = Inquiry(self._api)
+        self._denials = Denials(self._clock)
         self._opening = asyncio.Lock()
         self._paths = _Paths("")
         self._mirrors: tuple[Mirror[JobObject], Mirror[PodObject]] | None = None
@@ -106,6 +104,16 @@ class KubernetesLauncher:
         """See `Launcher.jobs`: as of the latest that the API server told, which is soon after it happens."""
         await self._opened()
         return [entry.seen() for _, entry in sorted(self._board.entries.items())]
+
+    def trouble(self) -> str:
+        """See `Launcher.trouble`: a mirror has not been told of anything for a while."""
+        now = self._clock.monotonic()
+        for mirror in self._mirrors or ():
+            if mirror.trouble is not None and now - mirror.troubled_since >= _UNSEEN_S:
+                error = mirror.trouble
+                why = list_refused(error, self._template.namespace) if isinstance(error, Refused) else error
+                return f"Jobs and pods are not seen, they go on: {str(why) or repr(why)}"
+        return ""
 
     async def stop(self, name: str, *, grace_s: float) -> None:
         """See `Launcher.stop`; a pod's grace is a whole number of seconds, one at least."""
@@ -176,13 +184,22 @@ class KubernetesLauncher:
                 await jobs.list_all()
                 await pods.list_all()
             except Refused as refused:
-                raise list_refused(refused, way.namespace) from refused
+                error = list_refused(refused, way.namespace)
+                raise error if await self._is_ready() else self._denials.judged(refused, error) from refused
             for name, work in (("jobs", jobs.run()), ("pods", pods.run()), ("pending", self._watch_pending())):
                 self._begin(work, f"kubernetes {name}")
             self._mirrors = (jobs, pods)
             for entry in list(self._board.entries.values()):
                 if entry.ended is None:
                     self._touched(entry)
+
+    async def _is_ready(self) -> bool:
+        """Whether the API server says that it has read all that it decides by; False, too, where it may not say."""
+        try:
+            await self._api.call("GET", "/readyz", patience_s=0.0)
+        except StreamForgeError:
+            return False
+        return True
 
     def _is_open(self) -> bool:
         return self._mirrors is not None
@@ -205,8 +222,9 @@ class KubernetesLauncher:
             answer = await self._api.call("POST", self._paths.jobs, query={"fieldValidation": "Strict"}, body=manifest)
         except Refused as refused:
             if refused.status != _CONFLICT or refused.reason != "AlreadyExists":
-                raise create_refused(refused, spec, self._template.namespace) from refused
+                raise self._create_refused(refused, spec) from refused
             return await self._there_already(spec)
+        self._denials.over()
         return self._board.add(_job.decode(answer), self._clock.monotonic())
 
     async def _there_already(self, spec: JobSpec) -> Entry:
@@ -215,7 +233,7 @@ class KubernetesLauncher:
         except Refused as refused:
             if refused.status == _NOT_FOUND:
                 raise RetryableError(f"job {spec.name} was there and is gone: ask again") from refused
-            raise create_refused(refused, spec, self._template.namespace) from refused
+            raise self._create_refused(refused, spec) from refused
         owner = job.metadata.annotation(QUEUE_ANNOTATION)
         if owner != spec.queue_id or job.metadata.label(INSTANCE_LABEL) != self._template.instance:
             raise ConfigError(
@@ -223,6 +241,9 @@ class KubernetesLauncher:
                 f"(it belongs to workflow {owner or 'unknown'!r}): delete it if nobody needs it"
             )
         return self._board.add(job, self._clock.monotonic())
+
+    def _create_refused(self, refused: Refused, spec: JobSpec) -> StreamForgeError:
+        return self._denials.judged(refused, create_refused(refused, spec, self._template.namespace))
 
     # Ending
 
@@ -314,9 +335,11 @@ class KubernetesLauncher:
         if pod is None or pod.status.phase != "Succeeded":
             await self._wait_for_verdict(entry, pod)
             log = (
-                await self._fetch_log(pod) if pod is not None and pod.metadata.uid in entry.pods else ""
+                await self._inquiry.log(pod, self._template.namespace)
+                if pod is not None and pod.metadata.uid in entry.pods
+                else ""
             ) or entry.log
-            events = await self._fetch_events(entry)
+            events = await self._events_about(entry)
         deleted = entry.gone or (pod is not None and pod.metadata.deletion_timestamp is not None)
         end = end_of(
             entry.job, pod, deleted=deleted, stopped=entry.stopped, waited=entry.waited, log=log, events=events
@@ -394,7 +417,7 @@ class KubernetesLauncher:
             self._begin(self._keep_log(entry, pod), f"log of {pod.metadata.name}")
 
     async def _keep_log(self, entry: Entry, pod: PodObject) -> None:
-        entry.log = await self._fetch_log(pod) or entry.log
+        entry.log = await self._inquiry.log(pod, self._template.namespace) or entry.log
 
     async def _remember_wait(self, entry: Entry) -> None:
         """Know before the end what will be gone after it."""
@@ -402,36 +425,13 @@ class KubernetesLauncher:
         if pods and entry.has_begun():
             await self._keep_log(entry, pods[0])
         elif not entry.stopped:
-            events = await self._fetch_events(entry)
+            events = await self._events_about(entry)
             entry.waited = wait_of(entry.job, pods, events) or entry.waited
 
-    async def _fetch_log(self, pod: PodObject) -> str:
-        query = {"tailLines": _LOG_LINES, "limitBytes": _LOG_BYTES}
-        path = f"{self._paths.pods}/{pod.metadata.name}/log"
-        try:
-            async with self._asking:
-                answer = await self._api.call("GET", path, query=query, accept="*/*", patience_s=_SHORT_S)
-        except StreamForgeError:  # it never ran, or its node is gone: then there is none
-            terminated = pod.terminated
-            return "" if terminated is None else terminated.message
-        return answer.decode(errors="replace")
-
-    async def _fetch_events(self, entry: Entry) -> list[EventObject]:
+    async def _events_about(self, entry: Entry) -> list[EventObject]:
         pod = entry.final_pod()
-        uids = [entry.uid, *([pod.metadata.uid] if pod is not None else [])]
-        found: list[EventObject] = []
-        for uid in uids:
-            async with self._asking:
-                found += await self._warnings(f"type=Warning,involvedObject.uid={uid}")
-        return found
-
-    async def _warnings(self, selector: str) -> list[EventObject]:
-        try:
-            query: Mapping[str, str | int] = {"fieldSelector": selector, "limit": 500}
-            answer = await self._api.call("GET", self._paths.events, query=query, patience_s=_SHORT_S)
-        except StreamForgeError:
-            return []
-        return [_event.decode(item) for item in _page.decode(answer).items or ()]
+        uids = (entry.uid, *([pod.metadata.uid] if pod is not None else []))
+        return await self._inquiry.warnings_about(*uids, namespace=self._template.namespace)
 
     async def _watch_pending(self) -> None:
         """Know what jobs wait for that do not begin; one list for all of them."""
@@ -445,9 +445,12 @@ class KubernetesLauncher:
             ]
             if not pending:
                 continue
-            events = await self._warnings("type=Warning")
+            events = await self._inquiry.warnings(self._template.namespace)
             for entry in pending:
-                entry.waited = wait_of(entry.job, list(entry.pods.values()), events)
+                found = wait_of(entry.job, list(entry.pods.values()), events)
+                if found is None and not entry.pods and entry.job is not None:
+                    found = entry.waited or NO_POD
+                entry.waited = found
 
     async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -460,4 +463,3 @@ class _Paths:
     def __init__(self, namespace: str) -> None:
         self.jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         self.pods = f"/api/v1/namespaces/{namespace}/pods"
-        self.events = f"/api/v1/namespaces/{namespace}/events"

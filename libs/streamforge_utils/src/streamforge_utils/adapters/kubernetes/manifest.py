@@ -5,6 +5,7 @@ No value that is secret gets into a manifest: what holds one is named by referen
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -277,6 +278,7 @@ def _grace_s(spec: JobSpec, template: Template) -> int:
     """Longer than a worker takes to end in order, so that it is never cut off in the middle of that."""
     try:
         stop_s = float({**spec.environment, **template.values}.get(_STOP_GRACE) or 0)
+        stop_s = min(stop_s, float(template.deadline_s)) if math.isfinite(stop_s) else 0
     except ValueError:
         stop_s = 0  # it is refused, and named, by the worker
     return max(_GRACE_LEAST_S, int(stop_s) + _GRACE_MARGIN_S)

@@ -1,4 +1,4 @@
-"""The API server's refusals in words for a person: what was refused, why, and what to do. Pure."""
+"""The API server's refusals in words for a person: what was refused, why, and what to do."""
 
 from __future__ import annotations
 
@@ -7,12 +7,48 @@ from typing import Final
 
 from streamforge_utils.adapters.kubernetes.api import Refused
 from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
+from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.launcher import JobSpec
 
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _NAMESPACE_MISSING = re.compile(r'namespaces? "[^"]*" not found')
 _NO_RIGHT = re.compile(r'cannot (\w+) resource "([^"]*)"')
+
+
+DENIED_S: Final = 30.0
+"""How long a right must be refused, without a pause, until it is taken for missing."""
+
+_PAUSE_S = 15.0
+
+
+class Denials:
+    """Whether a right that is refused is missing. An API server that has just started refuses every right until it
+    has read the Roles, and nothing in its answer tells the one from the other."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._first = self._latest = float("-inf")
+
+    def over(self) -> None:
+        """Something was allowed."""
+        self._latest = float("-inf")
+
+    def judged(self, refused: Refused, error: StreamForgeError) -> StreamForgeError:
+        """`error`, which says what was refused; as one that may pass while it is too early to tell."""
+        if not _is_denied(refused):
+            return error
+        now = self._clock.monotonic()
+        if now - self._latest > _PAUSE_S:
+            self._first = now
+        self._latest = now
+        if now - self._first >= DENIED_S:
+            return error
+        return RetryableError(f"{error} (an API server that has just started refuses all rights for a moment)")
+
+
+def _is_denied(refused: Refused) -> bool:
+    return refused.status == _FORBIDDEN and _NO_RIGHT.search(refused.message) is not None
 
 
 def create_refused(refused: Refused, spec: JobSpec, namespace: str) -> StreamForgeError:
@@ -44,7 +80,7 @@ def _common(refused: Refused, namespace: str) -> str | None:
             "in K8S_NAMESPACE"
         )
     right = _NO_RIGHT.search(refused.message)
-    if refused.status == _FORBIDDEN and right is not None:
+    if right is not None and _is_denied(refused):
         return (
             f"a right is missing, {right[1]} {right[2]} ({refused.message}): give it by a Role; `streamforge doctor` "
             "lists all that are needed"

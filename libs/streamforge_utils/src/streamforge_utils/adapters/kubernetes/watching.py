@@ -6,7 +6,6 @@ so it is every few minutes, in case something was missed. Nothing that goes wron
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -61,7 +60,8 @@ class Gone(Exception):
 class Mirror(Generic[T]):
     """Tells `listener` of all objects of one kind that have the label.
 
-    path: of the list. selector: of labels. in_step: set while what was told is what there is, but for moments.
+    path: of the list. selector: of labels. trouble: what keeps it from knowing what there is, None while it does;
+    troubled_since: since when, monotonic seconds.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Mirror(Generic[T]):
         self._version: str | None = None
         self._listed_at = float("-inf")
         self._fresh = False
-        self.in_step = asyncio.Event()
-        self.trouble = ""
+        self.trouble: Exception | None = None
+        self.troubled_since = 0.0
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -105,7 +105,7 @@ class Mirror(Generic[T]):
             except RetryableError as error:
                 cause = self._troubled(error)
             except Refused as error:
-                # Rights and namespaces come back too; who asks meanwhile is told what is wrong.
+                # Rights and namespaces come back too; meanwhile the launcher tells what is wrong.
                 self._version, cause = None, self._troubled(error)
             except Exception as error:  # whatever it is, the next list sees everything again
                 self._version, cause = None, self._troubled(error)
@@ -146,7 +146,8 @@ class Mirror(Generic[T]):
             "timeoutSeconds": WATCH_S,
         }
         try:
-            async with aclosing(self._api.lines(self._path, query=query, silent_s=SILENT_S)) as lines:
+            following = self._api.lines(self._path, query=query, silent_s=SILENT_S, begun=self._in_step)
+            async with aclosing(following) as lines:
                 async for text in lines:
                     self._heard(_line.decode(text))
         except Refused as error:
@@ -170,9 +171,10 @@ class Mirror(Generic[T]):
 
     def _in_step(self) -> None:
         self._fresh = True
-        self.trouble = ""
-        self.in_step.set()
+        self.trouble = None
 
     def _troubled(self, error: Exception) -> str:
-        self.trouble = str(error) or repr(error)
+        if self.trouble is None:
+            self.troubled_since = self._clock.monotonic()
+        self.trouble = error
         return "cut" if isinstance(error, RetryableError) else "failed"

@@ -78,6 +78,10 @@ class ProcessLauncher:
         """See `Launcher.jobs`. Raises ConfigError where a newer StreamForge left its jobs."""
         return await self._run(self._jobs)
 
+    def trouble(self) -> str:
+        """See `Launcher.trouble`: every look is at the processes themselves."""
+        return ""
+
     async def stop(self, name: str, *, grace_s: float) -> None:
         """See `Launcher.stop`; at most about 10 s longer than `grace_s`."""
         if _NAME.fullmatch(name) is None:

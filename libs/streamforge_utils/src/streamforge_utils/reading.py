@@ -1,0 +1,191 @@
+"""Stored series, read from queue-manager's HTTP API: for notebooks and scripts.
+
+    from streamforge_utils.reading import read_series
+    candles = read_series("BTCUSDT", "api_candles_1m", "2024-08-01")
+    polars.DataFrame(candles.columns())
+
+It needs the standard library and msgspec, and no event loop.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
+from streamforge_utils.model.timeranges import parse_time_range
+
+T = TypeVar("T")
+
+URL = "STREAMFORGE_URL"
+TOKEN = "STREAMFORGE_TOKEN"  # noqa: S105 # the variable that it is in
+DEFAULT_URL = "http://127.0.0.1:8080"
+_SILENCE_S = 60.0
+_EXPLAINED_BYTES = 64 * 1024
+
+
+class ReadingError(Exception):
+    """A series cannot be read; the message says which, why, and what to do."""
+
+
+class StoredCandle(msgspec.Struct, frozen=True):
+    """A candle as it is stored. Times are unix milliseconds; prices and quantities the nearest doubles."""
+
+    symbol: str
+    interval: str
+    open_time: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    close_time: int
+    quote_asset_volume: float
+    number_of_trades: int
+    taker_buy_base_asset_volume: float
+    taker_buy_quote_asset_volume: float
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """A half-open range that is not stored, and why: `exchange` has none, `closed`, `pending`, `ours` or `unknown`."""
+
+    start: str
+    end: str
+    verdict: str
+
+
+class Series(msgspec.Struct, frozen=True):
+    """What was read: oldest first, each candle once. complete: every hole has its reason."""
+
+    symbol: str
+    type: str
+    candles: list[StoredCandle]
+    holes: list[Hole]
+    complete: bool
+
+    def columns(self) -> dict[str, list[str | int | float]]:
+        """The candles as a list for each field, as polars.DataFrame and pandas.DataFrame take them."""
+        names = StoredCandle.__struct_fields__
+        return {name: [getattr(candle, name) for candle in self.candles] for name in names}
+
+
+class _Segment(msgspec.Struct):
+    start: str
+    end: str
+    start_ms: int
+    end_ms: int
+    verdict: str
+    collection: str | None = None
+    records: int = 0
+
+
+class _Coverage(msgspec.Struct):
+    symbol: str
+    type: str
+    complete: bool
+    segments: list[_Segment]
+
+
+class _Problem(msgspec.Struct):
+    detail: str = ""
+
+
+_line = msgspec.json.Decoder(StoredCandle)
+_coverage = msgspec.json.Decoder(_Coverage)
+_problem = msgspec.json.Decoder(_Problem)
+
+
+def read_series(
+    symbol: str, type: str, time_range: str | None = None, *, url: str | None = None, token: str | None = None
+) -> Series:
+    """Everything that is stored of a series of candles, over all its collections.
+
+    type: such as `api_candles_1m`. time_range: `START[:END]`, half-open, UTC; without one, all there is.
+    url, token: of queue-manager and of a reader; by default from STREAMFORGE_URL (else this machine's port 8080) and
+    STREAMFORGE_TOKEN. Raises ReadingError, also where the store holds another number than the coverage has proven,
+    and InvalidInput for a symbol, type or range that is none.
+    """
+    symbol, type = check_symbol(symbol), normal_type(type)
+    interval = candles_interval(type).value
+    query = {} if time_range is None else {"time_range": time_range}
+    if time_range is not None:
+        parse_time_range(time_range)
+    api = _Api(url or os.environ.get(URL) or DEFAULT_URL, token or os.environ.get(TOKEN) or None)
+    with api.get(f"/coverage/{quote(symbol)}/{quote(type)}", query) as answer:
+        known = _decoded(_coverage, answer.read(), api)
+    candles: list[StoredCandle] = []
+    for segment in known.segments:
+        if segment.verdict == "stored" and segment.collection is not None:
+            found = list(_candles(api, segment, symbol, interval))
+            if segment.records and len(found) != segment.records:  # 0: the range cuts it, so that nobody counted
+                raise ReadingError(
+                    f"{segment.collection} holds {len(found)} candles of {symbol} {type} from {segment.start} to"
+                    f" {segment.end}, and the coverage has proven {segment.records}: load the range again, with --again"
+                )
+            candles += found
+    holes = [Hole(one.start, one.end, one.verdict) for one in known.segments if one.verdict != "stored"]
+    return Series(symbol, type, candles, holes, known.complete)
+
+
+class _Api:
+    def __init__(self, url: str, token: str | None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise ReadingError(f"{URL}: write http://HOST:PORT, or https, without a user")
+        self.url = url.rstrip("/")
+        self._token = token
+
+    @contextmanager
+    def get(self, path: str, query: dict[str, str]) -> Iterator[IO[bytes]]:
+        """The body of the answer. Raises ReadingError."""
+        where = f"{self.url}{path}"
+        request = urllib.request.Request(f"{where}?{urlencode(query)}")  # noqa: S310 # http or https, as checked above
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
+        try:
+            with urllib.request.urlopen(request, timeout=_SILENCE_S) as answer:  # noqa: S310 # the same
+                yield answer
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ReadingError(f"GET {where}: {error.code} {_explained(error)}") from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise ReadingError(f"GET {where}: {reason}: does queue-manager run there? {URL} says where") from error
+
+
+def _candles(api: _Api, segment: _Segment, symbol: str, interval: str) -> Iterator[StoredCandle]:
+    """The candles of a segment; a collection may hold other series too."""
+    query = {
+        "format": "jsonl",
+        "limit": "all",
+        "time_range": f"{segment.start}:{segment.end}",
+        "after": candle_key(symbol, interval, segment.start_ms - 1),
+    }
+    with api.get(f"/collections/{quote(segment.collection or '')}/records", query) as lines:
+        for line in lines:
+            candle = _decoded(_line, line, api)
+            if (candle.symbol, candle.interval) == (symbol, interval):
+                yield candle
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], body: bytes, api: _Api) -> T:
+    try:
+        return decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ReadingError(f"{api.url} answered with something else than queue-manager does: {error}") from error
+
+
+def _explained(error: urllib.error.HTTPError) -> str:
+    try:
+        return _problem.decode(error.read(_EXPLAINED_BYTES)).detail or error.reason
+    except (msgspec.MsgspecError, OSError, http.client.HTTPException):
+        return error.reason

@@ -1,0 +1,154 @@
+"""The first notebook runs as it is, in the environment of users' servers, reads what is stored and draws it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.support import START_MS
+from tests.delivery.jupyterhub.serving import Served
+from tests.engines.jupyterhub.chart import FOLDER
+from tests.manifests.schemas import ROOT
+
+Json = dict[str, Any]
+
+NOTEBOOK = FOLDER / "notebooks" / "first-look.ipynb"
+USER_ENV = ROOT / "build" / "jupyter-env"
+PROBE = """
+import json
+tables = {"candles": candles.drop("time"), "hours": hours.drop("time")}
+with open("probe.json", "w") as file:
+    json.dump({name: table.to_dict(as_series=False) for name, table in tables.items()}, file)
+"""
+"""A cell behind the last one, which writes the notebook's tables down."""
+_LIMIT_S = 110
+
+
+def test_no_result_is_committed() -> None:
+    found = json.loads(NOTEBOOK.read_text("utf-8"))
+    code = [cell for cell in found["cells"] if cell["cell_type"] == "code"]
+    assert code
+    for cell in code:
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+
+
+@pytest.fixture(scope="module")
+def executed(served: Served, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Json], Json]:
+    """The cells after a run, and the notebook's tables."""
+    jupyter = USER_ENV / "bin" / "jupyter"
+    assert jupyter.exists(), f"{jupyter} is missing: `make jupyterhub-env` installs it"
+    folder = tmp_path_factory.mktemp("notebook")
+    found = json.loads(NOTEBOOK.read_text("utf-8"))
+    probe: Json = {
+        "cell_type": "code",
+        "id": "probe",
+        "metadata": {},
+        "execution_count": None,
+        "outputs": [],
+        "source": PROBE,
+    }
+    found["cells"].append(probe)
+    path = folder / NOTEBOOK.name
+    path.write_text(json.dumps(found))
+    done = subprocess.run(
+        [str(jupyter), "execute", "--inplace", str(path)],
+        cwd=folder,
+        env={
+            "PATH": f"{USER_ENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT / "libs" / "streamforge_utils" / "src"),
+            "STREAMFORGE_URL": served.url,
+        },
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(path.read_text())["cells"], json.loads((folder / "probe.json").read_text())
+
+
+def test_it_reads_every_candle_as_the_exchange_has_it(served: Served, executed: tuple[list[Json], Json]) -> None:
+    _, tables = executed
+    rows = served.oracle(START_MS, START_MS + 86_400_000)
+    assert tables["candles"]["open_time"] == [row[0] for row in rows]
+    assert tables["candles"]["close"] == [float(row[4]) for row in rows]
+    hours = [rows[first : first + 60] for first in range(0, 1440, 60)]
+    assert tables["hours"]["open"] == [float(hour[0][1]) for hour in hours]
+    assert tables["hours"]["high"] == [max(float(row[2]) for row in hour) for hour in hours]
+    assert tables["hours"]["low"] == [min(float(row[3]) for row in hour) for hour in hours]
+    assert tables["hours"]["volume"] == pytest.approx([sum(float(row[5]) for row in hour) for hour in hours])
+
+
+def test_it_says_that_the_day_is_whole(executed: tuple[list[Json], Json]) -> None:
+    cells, _ = executed
+    text = "".join(line for cell in cells for output in cell.get("outputs", []) for line in output.get("text", []))
+    assert text == "1,440 candles; complete: True\n"
+
+
+def test_it_draws_a_picture_with_something_on_it(executed: tuple[list[Json], Json]) -> None:
+    cells, _ = executed
+    pictures = [
+        output["data"]["image/png"]
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    (picture,) = [base64.b64decode(one) for one in pictures]
+    width, height, colours = looked_at(picture)
+    assert width > 600
+    assert height > 300
+    assert colours > 50, "lines, an area, bars and letters have many shades"
+
+
+def looked_at(png: bytes) -> tuple[int, int, int]:
+    """Width, height and the number of colours of an RGBA picture without interlacing."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    place, data, header = 8, b"", b""
+    while place < len(png):
+        size, kind = struct.unpack(">I4s", png[place : place + 8])
+        body = png[place + 8 : place + 8 + size]
+        header, data = (body, data) if kind == b"IHDR" else (header, data + body if kind == b"IDAT" else data)
+        place += size + 12
+    width, height, depth, kind_of_colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    assert (depth, kind_of_colour, interlaced) == (8, 6, 0)
+    raw, stride, above = zlib.decompress(data), width * 4, bytes(width * 4)
+    colours: set[bytes] = set()
+    for row in range(height):
+        start = row * (stride + 1)
+        line = bytearray(raw[start + 1 : start + 1 + stride])
+        _unfilter(raw[start], line, above)
+        colours.update(bytes(line[pixel : pixel + 4]) for pixel in range(0, stride, 4))
+        above = bytes(line)
+    return width, height, len(colours)
+
+
+def _unfilter(how: int, line: bytearray, above: bytes) -> None:
+    for place in range(len(line)):
+        left = line[place - 4] if place >= 4 else 0
+        up, corner = above[place], above[place - 4] if place >= 4 else 0
+        guess = left + up - corner
+        nearest = min((abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner))[2]
+        line[place] = (line[place] + (0, left, up, (left + up) // 2, nearest)[how]) & 255
+
+
+def test_a_picture_with_nothing_on_it_would_be_seen() -> None:
+    empty = zlib.compress(b"".join(b"\0" + b"\xff" * 40 for _ in range(10)))
+    header = struct.pack(">IIBBBBB", 10, 10, 8, 6, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"IDAT", empty), (b"IEND", b"")):
+        png += struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+    assert looked_at(png) == (10, 10, 1)
+
+
+def test_the_page_names_the_notebook(tmp_path: Path) -> None:
+    assert NOTEBOOK.relative_to(ROOT).as_posix() in (ROOT / "docs/jupyterhub.md").read_text("utf-8")

@@ -1,0 +1,156 @@
+"""The chart's values are what its schema accepts, say what the environment is to be, and hold no secret."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from tests.engines.jupyterhub import chart
+from tests.manifests.rules import Json, of_kind, selected
+from tests.manifests.schemas import ROOT, schemas_folder
+from tools import manifests
+
+OURS: Json = yaml.safe_load((chart.FOLDER / "values.yaml").read_text("utf-8"))
+TEST = chart.values("values.yaml")
+PRODUCTION = chart.values("values.yaml", "values-production.yaml")
+OBJECTS = [
+    one
+    for path in sorted((chart.FOLDER / "manifests").glob("*.yaml"))
+    for one in manifests.objects(path.read_text("utf-8"), path.name)
+]
+
+
+def errors(found: Json) -> list[str]:
+    schema = yaml.safe_load((schemas_folder() / "jupyterhub/values.schema.yaml").read_text("utf-8"))
+    return [f"{error.json_path}: {error.message}" for error in Draft7Validator(schema).iter_errors(found)]
+
+
+@pytest.mark.parametrize("found", [TEST, PRODUCTION], ids=["test", "production"])
+def test_the_values_are_what_the_chart_accepts(found: Json) -> None:
+    assert errors(found) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("singleuser.fsGID", 100),
+        ("singleuser.uid", "1001"),
+        ("hub.db.type", "sqlite"),
+        ("cull.timeouts", 3600),
+        ("singleuser.storage.extraMounts", []),
+        ("ingress.host", "jupyterhub.dmz.home"),
+        ("singleuser.memory.guaranteed", "1G"),
+    ],
+)
+def test_a_mistake_is_found(path: str, value: Any) -> None:
+    found = copy.deepcopy(TEST)
+    *parents, last = path.split(".")
+    place = found
+    for step in parents:
+        place = place[step]
+    place[last] = value
+    assert errors(found)
+
+
+def test_the_test_environment_is_as_it_was_laid_down() -> None:
+    hub, user = TEST["hub"], TEST["singleuser"]
+    assert TEST["cull"]["enabled"] is True
+    assert hub["config"]["JupyterHub"]["authenticator_class"] == "dummy"
+    assert hub["db"]["type"] == "sqlite-memory"
+    assert hub["nodeSelector"] == user["nodeSelector"] == {"kubernetes.io/hostname": "k2w-8"}
+    assert TEST["ingress"]["enabled"] is True
+    assert TEST["ingress"]["hosts"] == ["jupyterhub.dmz.home"]
+    assert TEST["ingress"]["tls"] == [{"hosts": ["jupyterhub.dmz.home"], "secretName": "jupyterhub-tls"}]
+    image = f"{user['image']['name']}:{user['image']['tag']}"
+    assert image == "registry.dmz.home/streamforge/core-modules/jupyter-python311:v0.0.2"
+    assert user["memory"]["guarantee"] == "1G"
+    assert (user["uid"], user["fsGid"]) == (1001, 100)
+    assert {mount["mountPath"] for mount in user["storage"]["extraVolumeMounts"]} == {
+        "/home/",
+        "/data/project",
+        "/data/venv",
+    }
+    assert TEST["imagePullSecrets"] == ["regcred"]
+
+
+def test_one_value_names_the_node() -> None:
+    texts = [path.read_text("utf-8") for path in chart.FOLDER.rglob("*") if path.suffix in (".yaml", ".ipynb")]
+    assert "\n".join(texts).count("k2w-8") == 1
+
+
+def test_production_asks_who_it_is_and_remembers() -> None:
+    config = PRODUCTION["hub"]["config"]
+    assert config["JupyterHub"]["authenticator_class"] == "generic-oauth"
+    assert config["Authenticator"]["allow_all"] is False
+    assert config["GenericOAuthenticator"]["allowed_groups"]
+    assert PRODUCTION["hub"]["db"]["type"] == "sqlite-pvc"
+    callback = f"https://{PRODUCTION['ingress']['hosts'][0]}/hub/oauth_callback"
+    assert config["GenericOAuthenticator"]["oauth_callback_url"] == callback
+    (volume,) = [one for one in of_kind(OBJECTS, "PersistentVolume") if one["metadata"]["name"] == "jupyterhub-db"]
+    claim = PRODUCTION["hub"]["db"]["pvc"]
+    assert selected(claim["selector"], volume["metadata"]["labels"])
+    assert claim["storageClassName"] == volume["spec"]["storageClassName"]
+
+
+def test_no_value_is_a_secret() -> None:
+    for name in ("values.yaml", "values-production.yaml"):
+        text = re.sub(r"(?m)#.*$", "", (chart.FOLDER / name).read_text("utf-8"))
+        assert not re.search(r"(?i)(client_secret|password|secretToken|api_?token|crypt_?key)\S*: *[^\s{#]", text), name
+    assert {"client-secret", "crypt-key"} == {
+        one["valueFrom"]["secretKeyRef"]["key"] for one in PRODUCTION["hub"]["extraEnv"].values()
+    }
+    assert "secretKeyRef" in OURS["singleuser"]["extraEnv"]["STREAMFORGE_TOKEN"]["valueFrom"]
+
+
+def test_what_the_users_may_reach_is_kafka_arangodb_the_api_and_the_api_server() -> None:
+    policy = TEST["singleuser"]["networkPolicy"]
+    assert policy["enabled"] is True
+    assert policy["egressAllowRules"]["privateIPs"] is False
+    assert policy["egressAllowRules"]["cloudMetadataServer"] is False
+    ports = sorted(port["port"] for rule in policy["egress"] for port in rule["ports"])
+    assert ports == [443, 6443, 8080, 8529, 9093]
+    # And queue-manager lets them in, with the labels that the chart gives user pods.
+    (rule,) = of_kind(OBJECTS, "NetworkPolicy")
+    (source,) = rule["spec"]["ingress"][0]["from"]
+    assert selected(source["podSelector"], {"app": "jupyterhub", "component": "singleuser-server"})
+
+
+def test_each_claim_that_a_server_mounts_is_shipped_with_its_volume() -> None:
+    claims = {one["metadata"]["name"]: one for one in of_kind(OBJECTS, "PersistentVolumeClaim")}
+    volumes = {one["metadata"]["name"]: one for one in of_kind(OBJECTS, "PersistentVolume")}
+    for volume in TEST["singleuser"]["storage"]["extraVolumes"]:
+        claim = claims.pop(volume["persistentVolumeClaim"]["claimName"])
+        behind = volumes[claim["spec"]["volumeName"]]
+        assert behind["spec"]["claimRef"] == {"namespace": "jupyterhub", "name": claim["metadata"]["name"]}
+        assert behind["spec"]["capacity"] == claim["spec"]["resources"]["requests"]
+    assert claims == {}
+
+
+def test_the_users_role_reads_and_nothing_else() -> None:
+    (role,) = of_kind(OBJECTS, "Role")
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert "secrets" not in {resource for rule in role["rules"] for resource in rule["resources"]}
+    assert TEST["singleuser"]["serviceAccountName"] == role["metadata"]["name"]
+
+
+def test_what_the_values_come_to_is_what_production_gives_its_hub() -> None:
+    config = chart.hub_config(PRODUCTION)
+    assert config["JupyterHub"]["authenticator_class"] == "generic-oauth"
+    assert config["JupyterHub"]["db_url"] == "sqlite:///jupyterhub.sqlite"
+    assert config["KubeSpawner"]["node_selector"] == {"kubernetes.io/hostname": "k2w-8"}
+
+
+def test_the_page_says_who_makes_each_secret_that_is_named() -> None:
+    page = (ROOT / "docs/jupyterhub.md").read_text("utf-8")
+    named = {"regcred", TEST["ingress"]["tls"][0]["secretName"]}
+    for variable in (*TEST["singleuser"]["extraEnv"].values(), *PRODUCTION["hub"]["extraEnv"].values()):
+        if isinstance(variable, dict):
+            named.add(variable["valueFrom"]["secretKeyRef"]["name"])
+    assert len(named) == 4
+    for name in named:
+        assert f"\n| `{name}` |" in page, name

@@ -1,0 +1,45 @@
+"""The glossary has every word that a program of ours says, and each term has its Russian word."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from streamforge import workers
+from streamforge.cli.output import VERDICTS
+from streamforge_utils.runtime.worker import Role
+from tests.places import ROOT
+
+TEXT = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+ROWS = [
+    line.strip("| ").split(" | ") for line in TEXT.splitlines() if line.startswith("| ") and "по-русски" not in line
+]
+STATUSES = ("pending", "running", "stopping", "finished", "interrupted", "error")
+EVENTS = ("started", "loading", "finished", "interrupted", "error", "pong")
+COMMANDS = ("start", "stop", "ping", "budget", "simulate-loading", "fail-after")
+SEED = ("рабочий процесс", "задание", "разделение", "идемпотентность")
+"""What the first description of StreamForge says that its glossary defines."""
+
+
+@pytest.mark.parametrize("word", [*workers.targets(), *VERDICTS, *STATUSES, *EVENTS, *COMMANDS])
+def test_a_word_that_programs_read_is_explained(word: str) -> None:
+    assert f"`{word}`" in TEXT
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_role_is_a_term(role: Role) -> None:
+    assert [row for row in ROWS if row[0] == role.value]
+
+
+@pytest.mark.parametrize("word", SEED)
+def test_the_words_of_the_first_description_are_terms(word: str) -> None:
+    assert [row for row in ROWS if row[1] == word]
+
+
+def test_every_term_has_a_russian_word_and_a_meaning_and_groups_are_sorted() -> None:
+    assert len(ROWS) > 80
+    assert [row for row in ROWS if len(row) != 3 or not all(row)] == []
+    for group in TEXT.split("\n## ")[1:]:
+        terms = re.findall(r"^\| `?([^|`]+)`?[^|]* \|", group, re.MULTILINE)[1:]
+        assert terms == sorted(terms, key=str.lower), group.splitlines()[0]

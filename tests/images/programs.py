@@ -1,0 +1,68 @@
+"""kubectl and helm, which the debug and the Jupyter image take from public images: here they are built from source.
+
+kubectl is the one of the tests' own cluster. Helm is built once from its Go module, outside the checkout, keyed by its
+go.mod and go.sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+from tests.engines.cache import cache_folder, fetching
+from tests.engines.kubernetes import binaries
+from tests.images.storage import ImagesError, run
+
+_HERE = Path(__file__).parent / "helm"
+_COMMAND = "helm.sh/helm/v4/cmd/helm"
+_FLAGS = ("-trimpath", "-p", "2", "-gcflags=all=-dwarf=false")
+_BUILD_LIMIT_S = 1200.0
+
+
+def kubectl() -> Path:
+    """The path of kubectl. Raises EngineError."""
+    return binaries.build() / "kubectl"
+
+
+def helm_version() -> str:
+    """The version that go.mod names, such as `v4.3.1`."""
+    found = re.search(r"^\s*(?:require )?helm\.sh/helm/v4 (v\S+)", (_HERE / "go.mod").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def helm() -> Path:
+    """The path of helm, which is built if it has not been. Raises ImagesError."""
+    parts = [*((_HERE / name).read_bytes() for name in ("go.mod", "go.sum")), " ".join(_FLAGS).encode()]
+    wanted = cache_folder() / f"helm-{hashlib.sha256(b''.join(parts)).hexdigest()[:16]}"
+    with fetching(wanted) as ours:
+        if ours:
+            _build(wanted)
+    return wanted / "helm"
+
+
+def _build(folder: Path) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise ImagesError("there is no go on PATH, and helm has not been built yet: install Go 1.26")
+    # What was compiled stays until all is done, so that a build that was cut short goes on where it was.
+    compiled, scratch = folder.with_name(f"{folder.name}.compiled"), folder.with_name(f"{folder.name}.building")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    number = helm_version()
+    stamp = f"-s -w -X helm.sh/helm/v4/internal/version.version={number}"
+    own = {"GOCACHE": str(compiled), "GOGC": "400", "GOWORK": "off", "CGO_ENABLED": "0"}
+    began = time.monotonic()
+    print(f"images: building helm {number} once, in {folder} (two cores: about two minutes)", flush=True)
+    run(
+        [go, "build", "-C", str(_HERE), *_FLAGS, f"-ldflags={stamp}", "-o", str(scratch / "helm"), _COMMAND],
+        limit_s=_BUILD_LIMIT_S,
+        environment={**os.environ, **own},
+    )
+    print(f"images: helm {number} was built in {time.monotonic() - began:.0f} s", flush=True)
+    shutil.rmtree(compiled, ignore_errors=True)
+    scratch.rename(folder)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
+from streamforge.manager.keeping.installation import LEASE_S
 from streamforge.manager.policy import Policy
 from streamforge.manager.retention import Keep
 from streamforge_utils.runtime.environment import (
@@ -170,6 +171,15 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=0),
         variable("STREAMFORGE_DLQ_RETENTION_SECONDS", "how long dead letters stay", unit="seconds"),
     ] = Policy().dlq_retention_s
+    lease_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=1),
+        variable(
+            "STREAMFORGE_LEASE_SECONDS",
+            "how long a manager on a store that others reach may be silent there before another one takes its place",
+            unit="seconds",
+        ),
+    ] = LEASE_S
     retention: Annotated[
         tuple[Keep, ...],
         variable(

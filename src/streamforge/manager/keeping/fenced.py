@@ -14,6 +14,10 @@ class FencedStore:
         self._store = store
         self._check = check
 
+    @property
+    def upserts_at_once(self) -> int:
+        return self._store.upserts_at_once
+
     async def connect(self) -> None:
         await self._store.connect()
 

@@ -12,5 +12,8 @@ pip() {
     "$python" -m pip --disable-pip-version-check --no-cache-dir --quiet "$@"
 }
 pip wheel --no-index --no-deps --no-build-isolation --wheel-dir "$scratch" "$project"
-pip install --no-index --no-deps --no-compile --force-reinstall --no-warn-script-location --root "$root" "$scratch"/*.whl
-"$python" -m compileall -q --invalidation-mode unchecked-hash -s "$root" -p / "$root"
+# By its name: installed as a file, it would keep note of the folder, which is another one each time.
+name=$(basename "$scratch"/*.whl)
+pip install --no-index --find-links "$scratch" --no-deps --no-compile --force-reinstall --no-warn-script-location \
+    --root "$root" "${name%%-*}"
+PYTHONHASHSEED=0 "$python" -m compileall -q --invalidation-mode unchecked-hash -s "$root" -p / "$root"

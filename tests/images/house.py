@@ -7,7 +7,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -35,7 +35,6 @@ class House:
         folder = Path(kept) if kept else Path(tempfile.mkdtemp(prefix="streamforge-images-"))
         self.storage = Storage(folder, keep=bool(kept))
         self.options = build_options(self.storage.folder)
-        self.inventories = self.storage.folder / "inventories"
         self.seconds: dict[str, float] = {}
         self._roots: dict[str, Rootfs] = {}
 
@@ -54,15 +53,24 @@ class House:
             print(f"images: {name}: {seconds:.1f} s")
 
     def build(
-        self, *names: str, root: Path = ROOT, registry: str = images.REGISTRY, options: Sequence[str] = ()
+        self,
+        *names: str,
+        root: Path = ROOT,
+        registry: str = images.REGISTRY,
+        options: Sequence[str] = (),
+        more: Sequence[str] = (),
+        variables: Mapping[str, str] = {},
     ) -> str:
-        """Build images as `make images` does; what that printed. root: another checkout; options: of the builder."""
+        """Build images as `make images` does; what that printed.
+
+        root: another checkout; options: of the builder; more: of the command; variables: of its environment.
+        """
         command = [sys.executable, "-m", "tools.images", "--builder", "buildah", "--debian", DEBIAN]
-        command += ["--revision", REVISION, "--created", str(CREATED), "--output", str(self.inventories)]
-        command += ["--registry", registry]
+        command += ["--revision", REVISION, "--created", str(CREATED), "--output", str(self.beside(registry))]
+        command += ["--registry", registry, *more]
         command += ["--build-arg", f"KUBECTL_IMAGE={KUBECTL}", "--build-arg", f"HELM_IMAGE={HELM}", *names]
-        more = shlex.join([*self.options, "--pull-never", *options])
-        environment = {**self.storage.environment, images.OPTIONS: more}
+        builds = shlex.join([*self.options, "--pull-never", *options])
+        environment = {**self.storage.environment, **variables, images.OPTIONS: builds}
         return self._timed(
             ", ".join(names), lambda: run(["env", f"--chdir={root}", *command], environment=environment, limit_s=900)
         )
@@ -77,6 +85,10 @@ class House:
         """The full name of an image, with the tag of its version."""
         found = next(image for image in images.images() if image.name == name)
         return found.reference(registry)
+
+    def beside(self, registry: str = images.REGISTRY) -> Path:
+        """The folder of inventories and digests."""
+        return self.storage.folder / "beside" / registry
 
     def layers(self, name: str, registry: str = images.REGISTRY) -> list[str]:
         """The digests of an image's layers, the lowest first."""

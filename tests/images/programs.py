@@ -1,7 +1,8 @@
-"""kubectl and helm, which the debug and the Jupyter image take from public images: here they are built from source.
+"""Programs that images and their tests need, kept outside the checkout.
 
-kubectl is the one of the tests' own cluster. Helm is built once from its Go module, outside the checkout, keyed by its
-go.mod and go.sum.
+kubectl and helm, which the debug and the Jupyter image take from public images, are built from source: kubectl is the
+one of the tests' own cluster, helm is built once from its Go module, keyed by its go.mod and go.sum. The registry is
+Debian's, unpacked and not installed, since its package starts a service.
 """
 
 from __future__ import annotations
@@ -43,6 +44,21 @@ def helm() -> Path:
         if ours:
             _build(wanted)
     return wanted / "helm"
+
+
+def registry() -> Path:
+    """The path of a registry for images. Raises ImagesError."""
+    wanted = cache_folder() / "docker-registry-debian"
+    with fetching(wanted) as ours:
+        if ours:
+            scratch = wanted.with_name(f"{wanted.name}.building")
+            shutil.rmtree(scratch, ignore_errors=True)
+            (scratch / "package").mkdir(parents=True)
+            run(["env", f"--chdir={scratch / 'package'}", "apt-get", "download", "docker-registry"])
+            (package,) = (scratch / "package").glob("*.deb")
+            run(["dpkg-deb", "--extract", str(package), str(scratch)])
+            scratch.rename(wanted)
+    return wanted / "usr" / "bin" / "docker-registry"
 
 
 def _build(folder: Path) -> None:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.images.house import CREATED, REVISION, House
@@ -16,17 +17,19 @@ from tools import images
 pytestmark = pytest.mark.timeout(900)
 
 NAMES = [image.name for image in images.images()]
-PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)( ; sys_platform == 'win32')?", re.MULTILINE)
+PIN = re.compile(r"^[A-Za-z0-9._-]+==[^\\\n]+", re.MULTILINE)
+SYSTEM = {"python_version": "3.11", "python_full_version": "3.11.2", "sys_platform": "linux", "os_name": "posix"}
 
 
 def pins(*files: str) -> set[tuple[str, str]]:
     """What requirements files pin for this system."""
-    found = PIN.findall("\n".join((ROOT / "requirements" / file).read_text("utf-8") for file in files))
-    return {(canonicalize_name(name), version) for name, version, elsewhere in found if not elsewhere}
+    lines = PIN.findall("\n".join((ROOT / "requirements" / file).read_text("utf-8") for file in files))
+    found = [one for one in map(Requirement, lines) if one.marker is None or one.marker.evaluate(SYSTEM)]
+    return {(canonicalize_name(one.name), str(one.specifier).removeprefix("==")) for one in found}
 
 
 def inventory(house: House, name: str) -> Any:
-    return json.loads((house.inventories / f"{name}.cdx.json").read_text("utf-8"))
+    return json.loads((house.beside() / f"{name}.cdx.json").read_text("utf-8"))
 
 
 def packages(found: Any, kind: str) -> set[tuple[str, str]]:

@@ -55,7 +55,8 @@ def test_a_changed_service_rebuilds_its_last_layers_only(house: House, checkout:
     told = house.build("base", SERVICE, root=checkout, registry="changed.test")
     assert house.layers("base", "changed.test") == house.layers("base")
     assert differing(house.layers(SERVICE), house.layers(SERVICE, "changed.test")) == [-2]
-    assert "pip" not in told.split("changed.test/kinga")[0], "nothing is fetched for it"
+    assert "Successfully installed" not in told, "nothing is installed for it"
+    assert "Fetched" not in told
 
     append(checkout / "services" / SERVICE / "app" / "main.py", "\n# Changed.\n")
     house.build(SERVICE, root=checkout, registry="changed.test")

@@ -1,5 +1,5 @@
-"""Fails when versions disagree: both packages, the changelog, the base images that Dockerfiles name, and the pins
-against what the packages ask for.
+"""Fails when versions disagree: both packages, the changelog, the images that Dockerfiles and pipelines name, and
+the pins against what the packages ask for.
 
 It needs no network, so a dependency added without `make lock` is found by `make check`. With an argument, the tag of a
 release, it also fails unless the packages have that version (`v0.1.0` is 0.1.0).
@@ -19,6 +19,11 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)", re.MULTILINE)
 BASE = re.compile(r"^ARG (?:BASE|TOOLS)_IMAGE=(?P<name>\S+/base:v(?P<version>[^-\s]+)\S*)", re.MULTILINE)
+NAMED = {
+    ".gitlab/ci-templates/Python-Service.gitlab-ci.yml": re.compile(r"/debug:v(?P<version>\S+)"),
+    "docs/ci-cd.md": re.compile(r"/python-service@v(?P<version>\S+)"),
+}
+"""Where else a version of ours is named, for others to use."""
 RELEASE = re.compile(r"^## \[(?P<version>[^\]]+)\]", re.MULTILINE)
 
 
@@ -64,6 +69,11 @@ def problems(tag: str | None = None) -> list[str]:
         for base in BASE.finditer(path.read_text(encoding="utf-8")):
             if base["version"] != version:
                 found.append(f"{path.relative_to(ROOT)} builds on {base['name']}, the packages are {version}")
+
+    for name, reference in NAMED.items():
+        used = [match["version"] for match in reference.finditer((ROOT / name).read_text(encoding="utf-8"))]
+        if used != [version]:
+            found.append(f"{name} names version {', '.join(used) or 'none'}, the packages are {version}")
 
     newest = RELEASE.search((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     if newest is None or newest["version"] != version:

@@ -36,10 +36,15 @@ def helm_version() -> str:
     return found[1]
 
 
+def helm_folder() -> Path:
+    """Where helm is, or will be once it is built."""
+    parts = [*((_HERE / name).read_bytes() for name in ("go.mod", "go.sum")), " ".join(_FLAGS).encode()]
+    return cache_folder() / f"helm-{hashlib.sha256(b''.join(parts)).hexdigest()[:16]}"
+
+
 def helm() -> Path:
     """The path of helm, which is built if it has not been. Raises ImagesError."""
-    parts = [*((_HERE / name).read_bytes() for name in ("go.mod", "go.sum")), " ".join(_FLAGS).encode()]
-    wanted = cache_folder() / f"helm-{hashlib.sha256(b''.join(parts)).hexdigest()[:16]}"
+    wanted = helm_folder()
     with fetching(wanted) as ours:
         if ours:
             _build(wanted)

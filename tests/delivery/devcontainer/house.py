@@ -1,6 +1,7 @@
 """The devcontainer, built from its Dockerfile by buildah on a Debian 12.
 
-What is Ubuntu's own is left out, and stand-ins are in the place of the programs that come out of their makers' images.
+What is Ubuntu's own is left out. Of the programs that come out of their makers' images, kubectl and helm are those that
+other suites have built from source, where they have; stand-ins are in the place of the others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import tempfile
 from pathlib import Path
 
 from tests.delivery.pipelines import checkout
+from tests.engines.kubernetes import binaries
+from tests.images import programs
 from tests.images.storage import DEBIAN, Storage, build_options, run
 
 DEV_UID = 1000
@@ -18,7 +21,7 @@ WORKSPACE = "/workspaces/streamforge"
 IMAGE = "localhost/streamforge-devcontainer"
 MACHINE_CAS = Path("/usr/local/share/ca-certificates")
 """Where a Debian keeps the CAs that its owner has added; packages may be fetched by way of one."""
-STAND_INS = {
+PROGRAMS = {
     "KUBECTL_IMAGE": "bin/kubectl",
     "HELM_IMAGE": "usr/bin/helm",
     "RUNNER_IMAGE": "usr/bin/gitlab-runner",
@@ -35,6 +38,7 @@ class Devcontainer:
 
     def __init__(self, ca: str) -> None:
         """ca: the certificate that stands for the house's own."""
+        self.stand_ins: set[str] = set()
         self.storage = Storage(Path(tempfile.mkdtemp(prefix="streamforge-devcontainer-")))
         try:
             self._make(ca)
@@ -57,12 +61,17 @@ class Devcontainer:
     def _build(self) -> str:
         self.storage.add_debian()
         arguments = [f"BASE_IMAGE={DEBIAN}", "PYTHON_VERSION=system"]
-        for argument, place in STAND_INS.items():
+        real = _built_before()
+        for argument, place in PROGRAMS.items():
             root = self.storage.folder / argument
             program = root / place
             program.parent.mkdir(parents=True)
-            program.write_text(f"#!/bin/sh\necho stand-in for {program.name}\n")
-            program.chmod(0o755)
+            if program.name in real:
+                shutil.copy(real[program.name], program)
+            else:
+                program.write_text(f"#!/bin/sh\necho stand-in for {program.name}\n")
+                program.chmod(0o755)
+                self.stand_ins.add(program.name)
             reference = f"localhost/{argument.lower()}"
             self.storage.add_root(reference, root, "/")
             arguments.append(f"{argument}={reference}")
@@ -93,8 +102,15 @@ class Devcontainer:
         self.storage.close()
 
 
+def _built_before() -> dict[str, Path]:
+    """kubectl and helm, by name, where `make kube-build` and `make test-images` have built them: that takes minutes."""
+    found = {"kubectl": binaries.folder() / "kubectl", "helm": programs.helm_folder() / "helm"}
+    return {name: path for name, path in found.items() if path.exists()}
+
+
 def _leave_out_checkers(requirements: Path) -> None:
-    """Have `make setup` install what services and their tests need, of the same pins: every suite's setup has all."""
+    """Have `make setup` install what services and their tests need, of the same pins; the whole of dev.txt, half a
+    gigabyte more to fetch, is what the setup before every suite installs."""
     texts = [(requirements / name).read_text("utf-8") for name in ("base.txt", "test.txt")]
     pins = {re.split("[ ;]", pin)[0]: pin for pin in re.findall(r"^\w.*(?:\n +.*)*\n", "".join(texts), re.MULTILINE)}
     (requirements / "dev.txt").write_text("".join(pins.values()), "utf-8")

@@ -131,7 +131,8 @@ lock: ## resolve the dependencies again into requirements/ (UPGRADE=1 takes the 
 	@PYTHON="$(PYTHON)" tools/lock.sh
 
 clean: ## remove .venv, caches and everything else that was made here
-	@rm -rf $(VENV) build .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@for folder in $(VENV) build; do rm -rf "$$folder" 2>/dev/null || test -z "$$(ls -A "$$folder")" || exit 1; done # a volume is emptied
+	@rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The parts of `make check`, also run by pre-commit.

@@ -1,6 +1,7 @@
 """How fast workflows become Jobs of a real control plane, and what a thousand of them at once cost the manager.
 
-The pods do nothing and nobody speaks for them, so that all there is to measure is the manager and the cluster.
+The pods do nothing and nobody speaks for them, so that all there is to measure is the manager and the cluster. A bare
+loop that posts the same Jobs says how fast this cluster on this machine takes them from anybody.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import time
 from pathlib import Path
 
@@ -15,16 +17,24 @@ import aiohttp
 
 from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, percentile
-from benchmarks.common.processes import exchange, manager, resident_mb
+from benchmarks.common.processes import cpu_seconds, exchange, manager, peak_resident_mb, resident_mb
+from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifest
+from streamforge_utils.ports.launcher import JobSpec
+from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.kubelet.plan import NodePlan
 from tests.engines.kubernetes.parts import Pace
+from tests.engines.kubernetes.pki import ADMINS
 
 WORKFLOWS = {Size.FULL: 1000, Size.QUICK: 200, Size.TINY: 5}
 REQUESTS = {Size.FULL: 300, Size.QUICK: 100, Size.TINY: 5}
+BARE = {Size.FULL: 200, Size.QUICK: 100, Size.TINY: 5}
+"""Workflows' worth of Jobs that the bare loop posts."""
+
 AT_ONCE = 16
 STEPS = 2
-NAMESPACE = "bench"
+NAMESPACE, BARE_NAMESPACE = "bench", "bare"
+PAUSE = "local/pause:1"
 LIMIT_S = 900.0
 PODS = 3000
 _WATCHES = re.compile(
@@ -40,20 +50,22 @@ def run(bench: Bench) -> Section:
         cluster = Cluster(folder / "cluster", nodes=[node], pace=Pace(node_grace_s=300))
         cluster.start()
         try:
+            bare = asyncio.run(_bare(bench, cluster, BARE[bench.size]))
             cluster.create_namespace(NAMESPACE)
+            account = launchers.manager_account(cluster, NAMESPACE, folder / "kubeconfig")
             data = folder / "data"
-            with manager(data, url, **_settings(cluster)) as address:
-                return asyncio.run(_measure(bench, cluster, data, address, count, requests))
+            with manager(data, url, **_settings(account)) as address:
+                return asyncio.run(_measure(bench, cluster, data, address, count, requests, bare))
         finally:
             cluster.stop()
 
 
-def _settings(cluster: Cluster) -> dict[str, str]:
+def _settings(kubeconfig: Path) -> dict[str, str]:
     return {
         "STREAMFORGE_LAUNCHER": "kubernetes",
-        "KUBECONFIG": str(cluster.kubeconfig),
+        "KUBECONFIG": str(kubeconfig),
         "K8S_NAMESPACE": NAMESPACE,
-        "STREAMFORGE_IMAGES": "loader-api-candles=local/pause:1,arango-candles=local/pause:1",
+        "STREAMFORGE_IMAGES": f"loader-api-candles={PAUSE},arango-candles={PAUSE}",
         "STREAMFORGE_MAX_RUNNING": "100000",
         "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000000",
         # They never say anything.
@@ -61,30 +73,83 @@ def _settings(cluster: Cluster) -> dict[str, str]:
     }
 
 
-async def _measure(bench: Bench, cluster: Cluster, data: Path, address: str, count: int, requests: int) -> Section:
+async def _bare(bench: Bench, cluster: Cluster, count: int) -> float:
+    """Workflows a second whose Jobs a loop can post that does nothing else; they are gone afterwards."""
+    cluster.create_namespace(BARE_NAMESPACE)
+    template = Template(namespace=BARE_NAMESPACE, instance="bare", images={"arango-candles": PAUSE})
+    path = f"/apis/batch/v1/namespaces/{BARE_NAMESPACE}/jobs"
+    numbers = iter(range(STEPS * count))
+    context = ssl.create_default_context(cafile=str(cluster.pki.ca))
+    context.load_cert_chain(str(cluster.pki.client("bare-loop", ADMINS).pem))
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        for number in numbers:
+            # As much environment as a worker's.
+            environment = {f"VARIABLE_{one}": "value-of-some-length" for one in range(30)}
+            spec = JobSpec(
+                name=f"job-arango-candles-btcusdt-{number:06d}",
+                target="arango-candles",
+                queue_id=f"wf-btcusdt-api_candles_1m-20240801-{number:06d}",
+                attempt=1,
+                environment=environment,
+            )
+            body = job_manifest(spec, template)
+            async with session.post(path, params={"fieldValidation": "Strict"}, json=body) as answer:
+                if answer.status != 201:
+                    raise RuntimeError(f"a Job was refused: HTTP {answer.status} {await answer.text()}")
+                await answer.read()
+
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(cluster.server, connector=connector) as session:
+        began = time.perf_counter()
+        await asyncio.gather(*(client(session) for _ in range(AT_ONCE)))
+        seconds = time.perf_counter() - began
+    bench.say(f"a bare loop made {STEPS * count} Jobs in {seconds:.1f} s")
+    cluster.delete_namespace(BARE_NAMESPACE)
+    async with asyncio.timeout(LIMIT_S):
+        while await asyncio.to_thread(_items, cluster, "/api/v1/pods"):  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+    return count / seconds
+
+
+async def _measure(
+    bench: Bench, cluster: Cluster, data: Path, address: str, count: int, requests: int, bare: float
+) -> Section:
     pid = int(json.loads((data / "server.json").read_text())["pid"])
+    pids = {"manager": pid, **{process.name: process.pid for process in cluster.processes}}
     async with aiohttp.ClientSession(address) as session:
+        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
         launching = asyncio.create_task(_launched(cluster, count))
         accepted_s = await _accepted(session, count)
         bench.say(f"{count} workflows accepted in {accepted_s:.1f} s")
+        busy = await _listed_until(session, launching)
         launched_s = await launching
+        cpu_ms = {name: 1000 * (cpu_seconds(pid) - before[name]) / count for name, pid in pids.items()}
         bench.say(f"their {STEPS * count} Jobs made in {launched_s:.1f} s")
         await _live(cluster, count)
         bench.say("all of them live")
         seconds = await _listed(session, requests)
-    memory = resident_mb(pid)
+    parts = ", ".join(f"{name} {ms:.1f} ms" for name, ms in cpu_ms.items())
+    memory = max(resident_mb(pid), peak_resident_mb(pid))
     watches = _watches(cluster)
     return Section(
         title="Kubernetes: workflows as Jobs",
         how=(
             f"{count:,} workflows are asked for by {AT_ONCE} clients at once, of a real manager on a real control "
             "plane (etcd, API server, controller manager, scheduler) on the same machine; each becomes "
-            f"{STEPS} Jobs, whose pods do nothing and go on. Launched: from the first request to the last Job. Then "
-            f"`GET /queues` is asked {requests} times, with all of them live."
+            f"{STEPS} Jobs, whose pods do nothing and go on. The manager has the rights that ship, and no others. "
+            "Launched: from the first request to the last Job, while the pods of the earlier ones are scheduled and "
+            f"started on the same machine. Then `GET /queues` is asked {requests} times, with all of them live. "
+            f"Bare: a loop of {AT_ONCE} clients that posts such Jobs and does nothing else."
         ),
         lines=(
             Line(what="Kubernetes: workflows accepted", measured=count / accepted_s, unit="/s", at_least=50),
             Line(what="Kubernetes: workflows launched", measured=count / launched_s, unit="/s", at_least=20),
+            Line(
+                what="Kubernetes: launched, share of a bare loop that posts the Jobs",
+                measured=100 * count / launched_s / bare,
+                unit="%",
+            ),
             Line(what=f"Kubernetes: memory of the manager, {count:,} live", measured=memory, unit="MB", below=300),
             Line(
                 what=f"Kubernetes: GET /queues, p95, {count:,} live",
@@ -95,7 +160,11 @@ async def _measure(bench: Bench, cluster: Cluster, data: Path, address: str, cou
         ),
         details=(
             f"Watches that the manager holds: {watches}, whatever the number of workflows.",
-            f"GET /queues: p50 {1000 * percentile(seconds, 50):.1f} ms, at most {1000 * max(seconds):.1f} ms.",
+            f"GET /queues: p50 {1000 * percentile(seconds, 50):.1f} ms, at most {1000 * max(seconds):.1f} ms; p95 "
+            f"{1000 * percentile(busy, 95):.1f} ms while they are launched.",
+            f"CPU for each workflow until all are launched: {parts}; in all "
+            f"{sum(cpu_ms.values()):.0f} ms of the machine's cores.",
+            f"The bare loop: {bare:.1f} workflows' worth of Jobs a second.",
         ),
     )
 
@@ -145,6 +214,15 @@ async def _listed(session: aiohttp.ClientSession, requests: int) -> list[float]:
                 raise RuntimeError(f"GET /queues: HTTP {answer.status}")
         seconds.append(time.perf_counter() - began)
     return seconds
+
+
+async def _listed_until(session: aiohttp.ClientSession, done: asyncio.Task[float]) -> list[float]:
+    """The seconds of `GET /queues`, ten times a second until `done`; once at least."""
+    found = await _listed(session, 1)
+    while not done.done():
+        await asyncio.wait({done}, timeout=0.1)
+        found += await _listed(session, 1)
+    return found
 
 
 def _number(cluster: Cluster, path: str) -> int:

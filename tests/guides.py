@@ -33,7 +33,7 @@ _MARK = re.compile(
     re.MULTILINE,
 )
 _SHELL = re.compile(r"^```(?:sh|bash|shell|console)\b", re.MULTILINE)
-_LIMIT_S = 90.0
+_LIMIT_S = 150.0
 """Seconds that one block may take."""
 _END_S = 10.0
 

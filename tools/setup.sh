@@ -14,8 +14,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then
 fi
 if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
     echo "setup: making $venv with $("$python" --version)"
-    rm -rf "$venv"
-    "$python" -m venv "$venv"
+    "$python" -m venv --clear "$venv" # the folder itself stays: it may be a volume
 fi
 if ! cmp -s requirements/dev.txt "$installed"; then
     echo "setup: installing $(grep -c '==' requirements/dev.txt) pinned packages (about a minute)"

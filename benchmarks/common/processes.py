@@ -117,6 +117,22 @@ def resident_mb(pid: int) -> float:
     return sum(rss for number, parent, rss in found if pid in (number, parent)) * 1024 / 1e6
 
 
+def peak_resident_mb(pid: int) -> float:
+    """The most memory that a process itself ever had resident, in 10**6 bytes; 0 where that is not told."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
+    return 0.0
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process itself has taken, user and system; 0 where that is not told."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     for thread in Path(f"/proc/{pid}/task").iterdir():

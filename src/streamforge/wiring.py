@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import structs
 
 from streamforge_utils.model.errors import ConfigError
@@ -120,6 +121,22 @@ def _arango_store(settings: ArangoSettings, observer: Observer) -> Store:
         ),
         observer=observer,
     )
+
+
+class StorePlace(msgspec.Struct, frozen=True):
+    """Where a store is, for people. elsewhere: how to choose another. shared: other machines and folders reach it."""
+
+    where: str
+    elsewhere: str
+    shared: bool
+
+
+def store_place(settings: DataSettings) -> StorePlace:
+    """Where `make_store` would look."""
+    if settings.arango.url:
+        where = f"the database {settings.arango.database} at {settings.arango.url}"
+        return StorePlace(where, "name another database with ARANGO_DB", shared=True)
+    return StorePlace(str(settings.folder), "choose another folder with --data or STREAMFORGE_DATA_DIR", shared=False)
 
 
 def make_exchange(

@@ -137,7 +137,8 @@ class _FaultyConsumer:
 class FaultyStore:
     """connecting, upserting: the fault of every such call. answers: replace the store's by key.
 
-    gate: upserts wait for it. held: an upsert whose first document has this key waits for the event.
+    upserts_at_once: what it says of itself. gate: upserts wait for it. held: an upsert whose first document has this
+    key waits for the event.
     """
 
     def __init__(self, store: Store) -> None:
@@ -145,6 +146,7 @@ class FaultyStore:
         self.connecting: Fault | None = None
         self.upserting: Fault | None = None
         self.answers: dict[str, Answer] = {}
+        self.upserts_at_once = 1
         self.gate: asyncio.Event | None = None
         self.held: dict[str, asyncio.Event] = {}
         self.batches: list[int] = []

@@ -28,6 +28,8 @@ class MemoryStore:
     yet raise `failing_after`. said_usage: what `usage` says, where it does not count.
     """
 
+    upserts_at_once = 1
+
     def __init__(self) -> None:
         self.documents: dict[str, dict[str, Document]] = {}
         self.states: dict[tuple[str, str], State] = {}

@@ -39,6 +39,7 @@ async def stored(rig: Rig, count: int) -> None:
 
 async def test_a_batch_is_stored_beside_the_one_before_and_committed_after_it(rig: Rig) -> None:
     found = candles(2 * BATCH)
+    rig.store.upserts_at_once = 2
     event = rig.store.held[found[0].key] = asyncio.Event()
     await rig.send(TOPIC, messages(found))
     await rig.close_stream()
@@ -57,6 +58,7 @@ async def test_a_batch_with_a_key_of_the_one_before_waits_for_it(rig: Rig) -> No
     """Of one moment the later word counts: it must not come first."""
     found = candles(BATCH)
     later = msgspec.structs.replace(found[7], close="9.0")
+    rig.store.upserts_at_once = 2
     event = rig.store.held[found[0].key] = asyncio.Event()
     await rig.send(TOPIC, messages([*found, later]))
     await rig.close_stream()
@@ -74,6 +76,7 @@ async def test_a_batch_with_a_key_of_the_one_before_waits_for_it(rig: Rig) -> No
 async def test_what_lies_behind_a_batch_that_failed_is_not_committed(rig: Rig) -> None:
     rig.environment["STREAMFORGE_STORE_PATIENCE_SECONDS"] = "0.3"
     found = candles(2 * BATCH)
+    rig.store.upserts_at_once = 2
     event = rig.store.held[found[0].key] = asyncio.Event()
     await rig.send(TOPIC, messages(found))
     await rig.close_stream()
@@ -83,3 +86,16 @@ async def test_what_lies_behind_a_batch_that_failed_is_not_committed(rig: Rig) -
     event.set()
     assert await running == 1
     assert rig.bus.commits == []
+
+
+async def test_a_store_that_takes_one_after_the_other_has_one_at_a_time(rig: Rig) -> None:
+    found = candles(2 * BATCH)
+    event = rig.store.held[found[0].key] = asyncio.Event()
+    await rig.send(TOPIC, messages(found))
+    await rig.close_stream()
+    running = asyncio.create_task(rig.live(DEFINITION))
+    await rig.until_event("loading", 4)
+    assert rig.store.batches == [BATCH]
+    event.set()
+    assert await running == 0
+    assert await rig.stored.count(COLLECTION) == 2 * BATCH

@@ -72,7 +72,7 @@ def _file(repository: Repository, page: Page, code: Piece) -> Iterator[Finding]:
     looks_like_ours = "/" in name and " " not in name and (top in repository.folders or top in repository.files)
     if not (_FILE.match(name) or looks_like_ours) or name.startswith((*BUILT, *_ELSEWHERE)) or "=" in name:
         return
-    if not exists(repository, page, name):
+    if name not in repository.persons_files and not exists(repository, page, name):
         yield Finding(page.path, code.line, f"there is no file {name}")
 
 

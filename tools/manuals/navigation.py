@@ -10,7 +10,7 @@ from tools.manuals.reading import Finding, Page, Piece
 from tools.manuals.repository import Repository
 
 INDEX = "docs/index.md"
-_COMING = ("devcontainer",)
+_COMING: tuple[str, ...] = ()
 COMING = frozenset(f"docs/{name}.md" for name in _COMING)
 """Pages that the navigation may name before they are there."""
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:", re.IGNORECASE)

@@ -62,6 +62,13 @@ class Repository:
             ends.update("/".join(parts[at:]) for at in range(len(parts)))
         return frozenset(ends)
 
+    @cached_property
+    def persons_files(self) -> frozenset[str]:
+        """Files that a person puts beside ours: what .gitignore lists by its whole path."""
+        if ".gitignore" not in self.files:
+            return frozenset()
+        return frozenset(re.findall(r"^/([^*\s]+[^*\s/])$", self._text(".gitignore"), re.MULTILINE))
+
     @property
     def pages(self) -> list[str]:
         """The pages of the manuals and every other Markdown file."""

@@ -6,6 +6,7 @@ Ours are read from the code: a family is made where it is first reported, so no 
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,9 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
             yield self.name, self.labels
 
 
-def ours(root: Path = ROOT) -> list[Reported]:
-    """Every family of the services, by name. Raises ValueError where two places give one family other labels."""
+@functools.cache
+def ours(root: Path = ROOT) -> tuple[Reported, ...]:
+    """Every family of the services, by name; read once. Raises ValueError where one has other labels elsewhere."""
     found: dict[str, Reported] = {}
     for folder in ("libs", "src"):
         for path in sorted((root / folder).rglob("*.py")):
@@ -60,7 +62,7 @@ def ours(root: Path = ROOT) -> list[Reported]:
             found[family.name] = family
     for family in _of_processes():
         found[family.name] = family
-    return [found[name] for name in sorted(found)]
+    return tuple(found[name] for name in sorted(found))
 
 
 def _in_file(path: Path) -> Iterator[Reported]:

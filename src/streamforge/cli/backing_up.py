@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +18,9 @@ from streamforge.cli import output
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.places import data_directory
 from streamforge.manager.keeping import copying
-from streamforge.manager.keeping.lease import Lease
+from streamforge.manager.keeping.fenced import FencedStore
+from streamforge.manager.keeping.installation import Claim
+from streamforge.manager.keeping.lease import managing
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.arango import ArangoSettings
@@ -77,13 +78,20 @@ async def _back_up_store(arango: ArangoSettings, target: Path, now: str) -> copy
 
 
 async def _restore_store(arango: ArangoSettings, source: Path) -> copying.StoreBackup:
-    async with _store(arango) as store:
-        # No manager drives what is there while it is not whole; one that does so now is named.
-        where = f"streamforge restore, host {socket.gethostname()}"
-        lease = Lease(store, SystemClock(), owner=secrets.token_hex(8), where=where)
-        await lease.take()
+    place = wiring.store_place(DataSettings(arango=arango))
+    claim = Claim(
+        name=f"`streamforge restore` (process {os.getpid()} on {socket.gethostname()})",
+        where=place.where,
+        elsewhere=place.elsewhere,
+        switch="--exchange ",
+        shared=place.shared,
+        tell=output.say,
+    )
+    # No manager drives what is there while it is not whole; one that does so now is named.
+    async with _store(arango) as store, managing(store, SystemClock(), claim) as lease:
+        assert lease is not None  # noqa: S101 - a database is shared
         keeping = asyncio.create_task(lease.keep(), name="lease")
-        restoring = asyncio.create_task(copying.restore(store, source), name="restore")
+        restoring = asyncio.create_task(copying.restore(FencedStore(store, lease.check), source), name="restore")
         try:
             await asyncio.wait({keeping, restoring}, return_when=asyncio.FIRST_COMPLETED)
             if keeping.done():
@@ -93,7 +101,6 @@ async def _restore_store(arango: ArangoSettings, source: Path) -> copying.StoreB
             for task in (keeping, restoring):
                 task.cancel()
             await asyncio.gather(keeping, restoring, return_exceptions=True)
-            await lease.leave()
 
 
 @asynccontextmanager

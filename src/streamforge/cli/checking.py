@@ -85,12 +85,14 @@ async def check_kubernetes(launching: LauncherSettings, folder: Path) -> AsyncIt
     from streamforge.manager.settings import load_manager
     from streamforge_utils.runtime.environment import read
     from streamforge_utils.runtime.kafka import KafkaSettings
+    from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP
     from streamforge_utils.runtime.settings import DataSettings
 
     kafka = read(KafkaSettings, os.environ, []) or KafkaSettings()
     data = DataSettings(data_dir=folder, kafka=kafka)
+    where = {LAUNCHER: KUBERNETES, "STREAMFORGE_DATA_DIR": str(folder)}
     try:
-        environment = worker_environment(load_manager({**os.environ, "STREAMFORGE_DATA_DIR": str(folder)}))
+        environment = worker_environment(load_manager({**os.environ, **where}))
     except ConfigError:
         environment = {}  # which settings are wrong is told by the check of them
     try:
@@ -114,8 +116,8 @@ async def check_kubernetes(launching: LauncherSettings, folder: Path) -> AsyncIt
         yield Check(
             part="reach",
             verdict="careful",
-            detail=f"bus and store are the embedded ones in {folder}, and pods elsewhere do not see that folder",
-            next_step="name brokers in KAFKA_BOOTSTRAP_SERVERS; on one node, a claim in STREAMFORGE_K8S_DATA_CLAIM",
+            detail=OUT_OF_REACH.format(folder=folder),
+            next_step=REACH_STEP,
         )
 
 

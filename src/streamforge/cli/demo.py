@@ -16,8 +16,9 @@ from streamforge.cli.errors import CliError, Interrupted, exit_code
 from streamforge.cli.loading import Ended, Request, followed, show_segments
 from streamforge.cli.own_manager import configure_logs
 from streamforge.cli.picture import chart
-from streamforge.cli.places import BINANCE, EXCHANGE_VARIABLE, TEST, known_origin
+from streamforge.cli.places import EXCHANGE_VARIABLE, known_origin
 from streamforge.cli.session import Mode, Where, session
+from streamforge.manager.origin import BINANCE, TEST
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
 

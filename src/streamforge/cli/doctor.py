@@ -19,8 +19,9 @@ from streamforge.cli.checking import Check, check_bus, check_kubernetes
 from streamforge.cli.checking_store import check_store
 from streamforge.cli.client import Api, to_json
 from streamforge.cli.exchange_child import running_exchange
-from streamforge.cli.places import EXCHANGE_VARIABLE, TEST, exchange_urls, known_origin, last_choice
+from streamforge.cli.places import EXCHANGE_VARIABLE, exchange_urls, known_origin, last_choice
 from streamforge.cli.session import Where, is_held, running_server
+from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from streamforge.cli import output, views
 from streamforge.cli.client import Query
 from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost
 from streamforge.cli.interrupts import Interrupts
-from streamforge.cli.places import TEST
 from streamforge.cli.progress import Display
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.manager.origin import TEST
 
 Begin = Callable[[Session], Awaitable[views.Workflow]]
 """Starts a workflow, or starts it again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,7 +16,8 @@ import msgspec
 
 from streamforge.cli import output
 from streamforge.cli.exchange_child import running_exchange
-from streamforge.cli.places import TEST, claim_origin, exchange_urls
+from streamforge.cli.places import claim_origin, exchange_urls, keeps_store, known_origin, note_origin, wanted_origin
+from streamforge.manager.origin import TEST
 
 if TYPE_CHECKING:
     from streamforge.manager.api.tokens import Tokens
@@ -52,12 +54,13 @@ async def own_manager(
 ) -> AsyncIterator[OwnManager]:
     """Run a manager on the folder `data` until the end of the block.
 
-    lock: be the one manager of the folder. reconcile: drive its workflows; else only answer questions.
+    lock: be the one manager of the folder and its store. reconcile: drive its workflows; else answer questions only.
     advertise: let other commands on the same folder find it. overrides: variables that go before the environment's.
-    Raises ConfigError (also if another manager holds the folder), CliError or RetryableError.
+    Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
     from streamforge import wiring
     from streamforge.manager.app import ports_of, running
+    from streamforge.manager.keeping.installation import Claim
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.observing import Silent
@@ -66,13 +69,14 @@ async def own_manager(
 
     folder = wiring.make_data_directory(DataSettings(data_dir=data))
     urls = exchange_urls(exchange) if exchange != TEST else None
+    origin = wanted_origin(exchange, urls) if reconcile else None
     async with AsyncExitStack() as stack:
         if lock:
             stack.enter_context(folder.lock())
         else:
             folder.open()
-        if reconcile:
-            claim_origin(data, exchange, urls)
+        if origin is not None and keeps_store(os.environ):
+            claim_origin(data, origin)
         ends: list[asyncio.Future[None]] = []
         if exchange == TEST:
             child = await stack.enter_async_context(running_exchange())
@@ -93,14 +97,48 @@ async def own_manager(
         if reconcile:
             for problem in misspelt_settings(os.environ):
                 output.say(f"careful: {problem}")
+        claim = None
+        if lock:
+            place = wiring.store_place(settings.data)
+            claim = Claim(
+                name=f"`streamforge` (process {os.getpid()} on {socket.gethostname()}, data in {data})",
+                where=place.where,
+                elsewhere=place.elsewhere,
+                switch="--exchange ",
+                shared=place.shared,
+                origin=origin,
+                noted=_noted(data, place.shared),
+                place=folder.place(),
+                lease_s=settings.lease_seconds,
+                tell=output.say,
+            )
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or Silent())
         manager = await stack.enter_async_context(
-            running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True)
+            running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True, claim=claim)
         )
+        if reconcile:
+            for doubt in settings.doubts:
+                output.say(f"careful: {doubt}")
+        if origin is not None and not keeps_store(os.environ) and not _holds_store(data):
+            note_origin(data, origin)
         if lock and advertise:
             folder.advertise(manager.url)
         ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))
         yield OwnManager(url=manager.url, ended=ended, exchange=settings.exchange.urls)
+
+
+def _noted(data: Path, shared: bool) -> str | None:
+    """Which exchange a note in the folder says that the store's data are of.
+
+    About a store elsewhere it tells nothing where the folder holds one of its own.
+    """
+    return None if shared and _holds_store(data) else known_origin(data)
+
+
+def _holds_store(data: Path) -> bool:
+    from streamforge import wiring
+
+    return (data / wiring.STORE).exists()
 
 
 @asynccontextmanager
@@ -120,23 +158,28 @@ async def _first_end(ends: list[asyncio.Future[None]]) -> AsyncIterator[asyncio.
             ended.exception()
 
 
-def configure_logs(*, debug: bool, quiet: bool, environ: Mapping[str, str] | None = None) -> None:
+def configure_logs(
+    *, debug: bool, quiet: bool, launcher: str | None = None, environ: Mapping[str, str] | None = None
+) -> None:
     """The manager's log lines go to stderr: none if `quiet`, warnings otherwise, all with `debug`.
 
     Their form and, too, whether all are shown is as `environ` (the process's) tells queue-manager; times are UTC.
+    launcher: the option's, which goes before the environment's.
     Raises ConfigError.
     """
     import structlog
 
     from streamforge.manager.settings import ManagerSettings
     from streamforge_utils.runtime.environment import read, secrets_of, settings_error
+    from streamforge_utils.runtime.kubernetes import LAUNCHER
     from streamforge_utils.runtime.logs import Redactor
 
     problems: list[str] = []
     # Where the data lies is not the logs' matter, and need not be in the environment.
-    settings = read(
-        ManagerSettings, {"STREAMFORGE_DATA_DIR": ".", **(os.environ if environ is None else environ)}, problems
-    )
+    given = {"STREAMFORGE_DATA_DIR": ".", **(os.environ if environ is None else environ)}
+    if launcher is not None:
+        given[LAUNCHER] = launcher
+    settings = read(ManagerSettings, given, problems)
     if settings is None:
         raise settings_error(problems)
     debug = debug or settings.debug

@@ -10,13 +10,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from streamforge.cli.errors import UsageProblem
-from streamforge_utils.model.errors import ConfigError
+from streamforge.manager.origin import BINANCE, FILE, TEST, Origin, called, noted, origin_of
 
 DATA_VARIABLE = "STREAMFORGE_DATA_DIR"
 EXCHANGE_VARIABLE = "STREAMFORGE_EXCHANGE_URL"
-BINANCE, TEST = "binance", "test"
-_ORIGIN_FILE = "origin.json"
-_BINANCE_HOSTS = (".binance.com", ".binance.vision", ".binance.us")
+STORE_VARIABLE = "ARANGO_URL"
 
 
 def data_directory(given: Path | None, environ: Mapping[str, str] | None = None) -> Path:
@@ -38,6 +36,11 @@ def default_data_directory(environ: Mapping[str, str], platform: str = sys.platf
     base = environ.get("XDG_DATA_HOME", "")
     # The XDG specification: a relative path is to be ignored.
     return (Path(base) if base.startswith("/") else home / ".local" / "share") / "streamforge"
+
+
+def keeps_store(environ: Mapping[str, str]) -> bool:
+    """Whether the store lies in the data directory: no server is named."""
+    return not environ.get(STORE_VARIABLE)
 
 
 def exchange_urls(choice: str | None, environ: Mapping[str, str] | None = None) -> tuple[str, ...] | None:
@@ -70,68 +73,44 @@ def _without_user(urls: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def origin_of(choice: str | None, urls: tuple[str, ...] | None) -> str:
-    """Which exchange the data will come from: `binance`, `test`, or a host. What runs on this machine is `test`."""
-    if choice == TEST:
-        return TEST
-    host = (urlsplit(urls[0]).hostname or "") if urls else ""
-    if not host or host.endswith(_BINANCE_HOSTS):
-        return BINANCE
-    return TEST if host in ("localhost", "::1") or host.startswith("127.") else host
-
-
 def known_origin(data: Path) -> str | None:
     """Which exchange the data in the folder comes from; None if nothing was loaded yet."""
-    noted = _noted(data)
-    return None if noted is None else noted["exchange"]
+    note = noted(data)
+    return None if note is None else note["exchange"]
 
 
 def last_choice(data: Path) -> str | None:
     """What `--exchange` has to say to load from where the last manager of the folder did; None: nothing."""
-    noted = _noted(data)
-    if noted is None:
+    note = noted(data)
+    if note is None:
         return None
     # A note without it, of somebody who wrote one by hand, says `test` and means the built-in one.
-    return noted.get("choice") or (TEST if noted["exchange"] == TEST else None)
+    return note.get("choice") or (TEST if note["exchange"] == TEST else None)
 
 
-def claim_origin(data: Path, choice: str | None, urls: tuple[str, ...] | None) -> None:
-    """Let the folder hold data of this exchange only. Raises UsageProblem where it holds another's.
+def wanted_origin(choice: str | None, urls: tuple[str, ...] | None) -> Origin:
+    """Where a manager loads from. choice, urls: what `--exchange` says, and what follows from it."""
+    named = TEST if choice == TEST else ",".join(urls) if urls else None
+    return Origin(origin_of(choice, urls), named)
 
-    choice, urls: what `--exchange` says, and what follows from it. Coverage belongs to a series, whoever sent it:
-    mixed, what the test exchange made up would pass for Binance's.
-    """
-    origin = origin_of(choice, urls)
-    noted = _noted(data)
-    if noted is not None and noted["exchange"] != origin:
-        known = noted["exchange"]
-        option = f"--exchange {noted.get('choice', known)}"
+
+def claim_origin(data: Path, origin: Origin) -> None:
+    """Let the folder hold data of this exchange only. Raises UsageProblem where it holds another's."""
+    note = noted(data)
+    if note is not None and note["exchange"] != origin.exchange:
+        known = note["exchange"]
+        option = f"--exchange {note.get('choice', known)}"
         raise UsageProblem(
-            f"{data} holds data of {_called(known)}, not of {_called(origin)}, and the two are never mixed: "
-            f"choose another folder with --data, or load from {_called(known)} with {option}"
+            f"{data} holds data of {called(known)}, not of {called(origin.exchange)}, and the two are never mixed: "
+            f"choose another folder with --data, or load from {called(known)} with {option}"
         )
-    note = {"exchange": origin}
-    if choice == TEST or urls:
-        note["choice"] = TEST if choice == TEST else ",".join(urls or ())
-    if note != noted:
-        draft = data / f"{_ORIGIN_FILE}.{os.getpid()}.tmp"
+    note_origin(data, origin)
+
+
+def note_origin(data: Path, origin: Origin) -> None:
+    """Note in the folder where its manager loads from, for `last_choice`."""
+    note = {"exchange": origin.exchange} | ({} if origin.choice is None else {"choice": origin.choice})
+    if note != noted(data):
+        draft = data / f"{FILE}.{os.getpid()}.tmp"
         draft.write_text(json.dumps(note) + "\n", "utf-8")
-        draft.replace(data / _ORIGIN_FILE)
-
-
-def _noted(data: Path) -> dict[str, str] | None:
-    """`exchange`, where the data in the folder comes from, and `choice`, where `--exchange` has to name it."""
-    try:
-        found = json.loads((data / _ORIGIN_FILE).read_text("utf-8"))
-        noted = {"exchange": str(found["exchange"])}
-        return noted | ({"choice": str(found["choice"])} if "choice" in found else {})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f'{data / _ORIGIN_FILE} is damaged: write {{"exchange": "binance"}} or {{"exchange": "test"}} into it'
-        ) from error
-
-
-def _called(origin: str) -> str:
-    return {BINANCE: "Binance", TEST: "the test exchange"}.get(origin, origin)
+        draft.replace(data / FILE)

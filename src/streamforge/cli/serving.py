@@ -23,11 +23,12 @@ async def up(where: Where, *, host: str | None, port: int | None, as_json: bool)
     """Run a manager until SIGINT or SIGTERM; returns 0."""
     from streamforge.manager.api.tokens import Tokens
     from streamforge.manager.settings import load_manager
+    from streamforge_utils.runtime.kubernetes import LAUNCHER
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
     folder = where.folder
-    configure_logs(debug=where.debug, quiet=False)
-    overrides: dict[str, str] = {}
+    configure_logs(debug=where.debug, quiet=False, launcher=where.launcher)
+    overrides: dict[str, str] = {} if where.launcher is None else {LAUNCHER: where.launcher}
     if host is not None:
         overrides["STREAMFORGE_HOST"] = host
     if port is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -15,14 +16,14 @@ import msgspec
 from streamforge.cli.client import Api
 from streamforge.cli.errors import CliError, UsageProblem
 from streamforge.cli.places import (
-    BINANCE,
     EXCHANGE_VARIABLE,
     data_directory,
     exchange_urls,
+    keeps_store,
     known_origin,
     last_choice,
-    origin_of,
 )
+from streamforge.manager.origin import BINANCE, origin_of
 from streamforge_utils.model.errors import ConfigError
 
 TOKEN_VARIABLE = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
@@ -123,7 +124,7 @@ class NothingThere(CliError):
 async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
     """A manager to speak to until the end of the block.
 
-    Raises NothingThere (no folder: CHANGE, and READ where the store is in it), CliError, ConfigError or RetryableError.
+    Raises NothingThere (READ and CHANGE, no folder and no store elsewhere), CliError, ConfigError or RetryableError.
     """
     where.check()
     token = where.token()
@@ -150,8 +151,13 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
                 f"no manager runs on {folder}: start one with `streamforge up{where.starting()}`, or name one with "
                 "--server"
             )
-        elsewhere = mode is Mode.READ and bool(os.environ.get("ARANGO_URL"))
-        if mode is not Mode.DRIVE and not folder.exists() and not elsewhere:
+        if mode is not Mode.DRIVE and not folder.exists():
+            if not keeps_store(os.environ):
+                # The data lie elsewhere: what the embedded parts need is made for the time it takes.
+                with tempfile.TemporaryDirectory(prefix="streamforge-") as made:
+                    async with _own(where, Path(made), mode) as found:
+                        yield found
+                return
             raise NothingThere(
                 f"nothing was loaded into {folder} yet: begin with `streamforge load BTCUSDT api_candles_1m 2024-08-01"
                 f"{where.flags()}`, or name another folder with --data"
@@ -173,7 +179,7 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
 async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]:
     from streamforge.cli.own_manager import configure_logs, own_manager
 
-    configure_logs(debug=where.debug, quiet=True)
+    configure_logs(debug=where.debug, quiet=True, launcher=where.launcher)
     async with (
         own_manager(
             folder,

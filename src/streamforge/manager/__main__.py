@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -16,6 +17,8 @@ import structlog
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.app import ports_of, running
+from streamforge.manager.keeping.installation import Claim
+from streamforge.manager.origin import BINANCE, Origin, noted, origin_of
 from streamforge.manager.settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
@@ -39,9 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure_logs(settings)
         for problem in misspelt_settings(os.environ):
             structlog.get_logger().warning("a setting may be misspelt", problem=problem)
+        for problem in settings.doubts:
+            structlog.get_logger().warning("workers may reach nothing", problem=problem)
         tokens = Tokens.read(os.environ)
-        with _held(settings):
-            asyncio.run(_serve(settings, tokens))
+        with _held(settings) as place:
+            asyncio.run(_serve(settings, tokens, _claim(settings, place)))
     except ConfigError as error:
         print(f"queue-manager: {error}", file=sys.stderr)
         return EXIT_CONFIG
@@ -51,9 +56,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _held(settings: ManagerSettings) -> AbstractContextManager[object]:
-    """The lock of the data directory, if there is one. Without, a Deployment sees to it that there is one manager."""
-    return nullcontext() if settings.data.data_dir is None else wiring.make_data_directory(settings.data).lock()
+@contextmanager
+def _held(settings: ManagerSettings) -> Iterator[str]:
+    """Hold the lock of the data directory, if there is one; gives what names that folder."""
+    if settings.data.data_dir is None:
+        yield ""
+        return
+    folder = wiring.make_data_directory(settings.data)
+    with folder.lock():
+        yield folder.place()
+
+
+def _claim(settings: ManagerSettings, place: str) -> Claim:
+    store = wiring.store_place(settings.data)
+    origin = origin_of(None, settings.exchange.urls)
+    note = None if store.shared else noted(settings.data.folder)
+    return Claim(
+        name=f"queue-manager (process {os.getpid()} on {socket.gethostname()})",
+        where=store.where,
+        elsewhere=store.elsewhere,
+        switch="STREAMFORGE_EXCHANGE_URL=",
+        shared=store.shared,
+        origin=Origin(origin, None if origin == BINANCE else ",".join(settings.exchange.urls)),
+        noted=None if note is None else note["exchange"],
+        place=place,
+        lease_s=settings.lease_seconds,
+        tell=lambda text: print(f"queue-manager: {text}", file=sys.stderr, flush=True),
+    )
 
 
 def configure_logs(settings: ManagerSettings) -> None:
@@ -73,7 +102,7 @@ def configure_logs(settings: ManagerSettings) -> None:
     )
 
 
-async def _serve(settings: ManagerSettings, tokens: Tokens | None) -> None:
+async def _serve(settings: ManagerSettings, tokens: Tokens | None, claim: Claim) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -81,7 +110,7 @@ async def _serve(settings: ManagerSettings, tokens: Tokens | None) -> None:
     scraped = MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
     try:
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=metrics)
-        async with running(ports, settings, tokens=tokens) as manager:
+        async with running(ports, settings, tokens=tokens, claim=claim) as manager:
             where = f"data in {settings.data.data_dir}"
             if settings.data.data_dir is None:
                 where = "data in Kafka and ArangoDB"

@@ -17,8 +17,10 @@ from streamforge.manager.api.server import serve
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
+from streamforge.manager.keeping.fenced import FencedStore
 from streamforge.manager.keeping.history import History
-from streamforge.manager.keeping.lease import Lease, owner_of
+from streamforge.manager.keeping.installation import Claim
+from streamforge.manager.keeping.lease import Lease, managing
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
@@ -127,27 +129,53 @@ async def running(
     tokens: Tokens | None = None,
     reconcile: bool = True,
     insist: bool = False,
+    claim: Claim | None = None,
 ) -> AsyncIterator[Running]:
     """Run a manager until the end of the block.
 
     reconcile: False answers questions only: no workflow is driven. insist: end if the launcher does not answer now,
-    instead of asking it again later.
-    Raises ConfigError (the port is taken, the data is of a newer version, the launcher's settings are wrong, another
-    manager drives the workflows of the same database) or RetryableError.
+    instead of asking it again later. claim: what is asked of the store; without one nothing in it is to be changed by
+    anybody else meanwhile, or by this manager.
+    Raises ConfigError (the port is taken, the data is of a newer version or managed by another manager, the launcher's
+    settings are wrong) or RetryableError.
     """
-    lease = _lease(ports, settings) if reconcile and settings.data.arango.url else None
     try:
+        async with (
+            managing(ports.store, ports.clock, claim) as lease,
+            _running(ports, settings, lease, tokens=tokens, reconcile=reconcile, insist=insist) as manager,
+        ):
+            yield manager
+    finally:
+        await ports.launcher.close()
+        await ports.exchange.close()
+        await ports.bus.close()
+        await ports.store.close()
+
+
+@asynccontextmanager
+async def _running(
+    ports: Ports,
+    settings: ManagerSettings,
+    lease: Lease | None,
+    *,
+    tokens: Tokens | None,
+    reconcile: bool,
+    insist: bool,
+) -> AsyncIterator[Running]:
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        if lease is not None:
+            tasks.append(asyncio.create_task(lease.keep(), name="lease"))
         if reconcile:
             await _first_look(ports.launcher, insist=insist)
-        if lease is not None:
-            await lease.take()
         for topic in (settings.control_topic, settings.events_topic):
             await ports.bus.create_topic(talk_topic(topic))
+        store: Store = ports.store if lease is None else FencedStore(ports.store, lease.check)
         parts = Parts(
             bus=ports.bus,
             admin=ports.bus,
             producer=await ports.bus.producer(),
-            store=ports.store,
+            store=store,
             launcher=ports.launcher,
             exchange=ports.exchange,
             clock=ports.clock,
@@ -156,46 +184,37 @@ async def running(
             common=worker_environment(settings),
             control_topic=settings.control_topic,
             events_topic=settings.events_topic,
-            workflows=Workflows(ports.store),
-            coverage=Coverage(ports.store),
-            history=History(ports.store),
-            reservations=Reservations(ports.store, ports.clock),
+            workflows=Workflows(store),
+            coverage=Coverage(store),
+            history=History(store),
+            reservations=Reservations(store, ports.clock),
             dead_letters=DeadLetters(ports.bus, ports.bus),
             exchange_waits=ports.exchange_waits,
-            lease=lease,
+            **({} if lease is None else {"fence": lease.check}),
         )
         await parts.workflows.load()
         reconciler = Reconciler(parts)
         await reconciler.actor.load_ban()
         manager = Manager(parts, reconciler)
         server = await serve(create_app(manager, tokens=tokens), host=settings.host, port=settings.port, tokens=tokens)
-        loop = asyncio.create_task(reconciler.run(), name="reconciler") if reconcile else None
-        serving = asyncio.create_task(server.wait(), name="server")
-        keeping = None if lease is None else asyncio.create_task(lease.keep(), name="lease")
-        tasks = [task for task in (loop, serving, keeping) if task is not None]
-        ended = asyncio.ensure_future(_first(tasks))
         try:
             if lease is not None:
-                await lease.tell(server.url)
-            yield Running(manager, reconciler, server.url, ended)
+                lease.serves(server.url)
+            if reconcile:
+                tasks.append(asyncio.create_task(reconciler.run(), name="reconciler"))
+            tasks.append(asyncio.create_task(server.wait(), name="server"))
+            ended = asyncio.ensure_future(_first(tasks))
+            try:
+                yield Running(manager, reconciler, server.url, ended)
+            finally:
+                ended.cancel()
+                await asyncio.gather(ended, return_exceptions=True)
         finally:
             await server.close()
-            for task in (*tasks, ended):
-                task.cancel()
-            await asyncio.gather(*tasks, ended, return_exceptions=True)
     finally:
-        if lease is not None:
-            await lease.leave()
-        await ports.launcher.close()
-        await ports.exchange.close()
-        await ports.bus.close()
-        await ports.store.close()
-
-
-def _lease(ports: Ports, settings: ManagerSettings) -> Lease:
-    """What holds managers apart that share a store; one on files has the lock of its folder."""
-    owner, where = owner_of(settings.data.data_dir, settings.launcher.kubernetes.namespace)
-    return Lease(ports.store, ports.clock, owner=owner, where=where)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _first_look(launcher: Launcher, *, insist: bool) -> None:

@@ -28,7 +28,14 @@ from streamforge_utils.model import names
 from streamforge_utils.model.candles import FIRST_TIME_MS, as_exported, candle_key
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.coverage import Segment, clip
-from streamforge_utils.model.errors import BannedError, ConflictError, InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.errors import (
+    BannedError,
+    ConflictError,
+    InvalidInput,
+    PermanentError,
+    RetryableError,
+    StreamForgeError,
+)
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
@@ -297,6 +304,10 @@ class Manager:
             found["reconciler"] = "it has not looked at the workflows yet"
         else:
             found["reconciler"] = f"it has not looked for {late_s:.0f} s" if late_s > 30 else None
+        try:
+            self._parts.fence()
+        except StreamForgeError as error:
+            found["reconciler"] = str(error)
         return found
 
     async def _ask(self, symbol: str) -> int:

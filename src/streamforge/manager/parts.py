@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -10,7 +10,6 @@ from streamforge.manager.acting.waits import Waits
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History
-from streamforge.manager.keeping.lease import Lease
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.policy import Policy
@@ -26,7 +25,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The manager's ports, stores and numbers.
 
     common: settings that every worker gets. exchange_waits: what questions to `exchange` wait for, where it is known.
-    lease: what lets this manager drive the workflows, where others can reach them.
+    fence: is called before anything is done; raises while another manager may have the store.
     """
 
     bus: Bus
@@ -47,4 +46,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     reservations: Reservations
     dead_letters: DeadLetters
     exchange_waits: Waits | None = None
-    lease: Lease | None = None
+    fence: Callable[[], None] = lambda: None

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
+from streamforge.manager.keeping.installation import LEASE_S
 from streamforge.manager.policy import Policy
 from streamforge.manager.retention import Keep
 from streamforge_utils.runtime.environment import (
@@ -19,7 +20,7 @@ from streamforge_utils.runtime.environment import (
     variable,
     variables,
 )
-from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, LauncherSettings
+from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP, LauncherSettings
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
@@ -170,6 +171,15 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=0),
         variable("STREAMFORGE_DLQ_RETENTION_SECONDS", "how long dead letters stay", unit="seconds"),
     ] = Policy().dlq_retention_s
+    lease_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=1),
+        variable(
+            "STREAMFORGE_LEASE_SECONDS",
+            "how long a manager on a store that others reach may be silent there before another one takes its place",
+            unit="seconds",
+        ),
+    ] = LEASE_S
     retention: Annotated[
         tuple[Keep, ...],
         variable(
@@ -194,6 +204,14 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.retention and self.retention_dir is None:
             found.append("STREAMFORGE_RETENTION_DIR is missing: nothing is dropped by STREAMFORGE_RETENTION unexported")
         return found
+
+    @property
+    def doubts(self) -> list[str]:
+        """What may be right, but mostly is not: said at the start, and gone on."""
+        launcher, kafka = self.launcher, self.data.kafka
+        if launcher.in_kubernetes and not kafka.bootstrap_servers and not launcher.kubernetes.data_claim:
+            return [f"{OUT_OF_REACH.format(folder=self.data.data_dir)}: {REACH_STEP}"]
+        return []
 
     def _worker_problems(self) -> list[str]:
         user, password = "STREAMFORGE_WORKER_KAFKA_USER", "STREAMFORGE_WORKER_KAFKA_PASSWORD"

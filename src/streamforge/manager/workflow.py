@@ -60,7 +60,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen_ms: last event of it (or the first sight of its job), by the manager's clock. progressed_ms: last time its
     progress changed.
     observed: its job was seen. stop_asked_ms: when the manager first asked it to end, and `stop_reason` why.
-    last_word: `finished`, `interrupted` or `error`. permanent: its error will not go away by trying again.
+    last_word: `finished`, `interrupted` or `error`; own_exit_code: the exit code that it told with it.
+    permanent: its error will not go away by trying again.
     exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
     message: of its latest event; before its first one, why its job has not begun. next_step: what a person can do about
     that or about the reason, where the launcher knows.
@@ -81,6 +82,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop_asked_ms: int | None = None
     stop_reason: str = ""
     last_word: str | None = None
+    own_exit_code: int | None = None
     error: str = ""
     permanent: bool = False
     exit_code: int | None = None

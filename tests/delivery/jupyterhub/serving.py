@@ -31,7 +31,7 @@ def serving(data: Path) -> Iterator[Served]:
     with support.exchange() as exchange:
         where = ("--data", str(data), "--exchange", exchange)
         with support.process("load", "BTCUSDT", support.TYPE, "2024-08-01", *where) as loading:
-            support.finished(loading).ok()
+            support.finished(loading, within_s=100).ok()
         with support.process("up", *where, "--port", "0", "--json") as up:
             assert up.stdout is not None
             yield Served(msgspec.json.decode(up.stdout.readline())["url"], exchange)

@@ -20,6 +20,8 @@ from tests.manifests.schemas import ROOT
 
 Json = dict[str, Any]
 
+pytestmark = pytest.mark.timeout(300)
+
 NOTEBOOK = FOLDER / "notebooks" / "first-look.ipynb"
 USER_ENV = ROOT / "build" / "jupyter-env"
 PROBE = """
@@ -29,7 +31,7 @@ with open("probe.json", "w") as file:
     json.dump({name: table.to_dict(as_series=False) for name, table in tables.items()}, file)
 """
 """A cell behind the last one, which writes the notebook's tables down."""
-_LIMIT_S = 110
+_LIMIT_S = 240
 
 
 def test_no_result_is_committed() -> None:

@@ -1,179 +1,55 @@
-"""The guides for one machine do what they say: each of their commands is run as it is written."""
+"""How guides are run: what is not marked, not printed or not ended as promised fails with page and line."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import signal
-import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests import guides
-from tests.doubles import arangoprocess
-from tests.engines.ports import free_ports
-from tests.places import ROOT
 
 
-@pytest.mark.timeout(240)
-def test_getting_started_ends_with_a_proven_series_and_a_server(tmp_path: Path) -> None:
-    folder = guides.checkout(tmp_path / "checkout")
-    port = str(free_ports(1)[0])
-    environ = guides.environment(tmp_path / "home") | {"STREAMFORGE_PORT": port}
-    with guides.opened(
-        "docs/getting-started.md", folder, environ, tmp_path, {"127.0.0.1:8080": f"127.0.0.1:{port}"}
-    ) as guide:
-        for step in guides.steps(guide.page):
-            guide.step(step)
-    rows = (folder / "build" / "july.csv").read_text("utf-8").splitlines()
-    assert len(rows) == 745
-    assert [rows[1].split(",")[2], rows[-1].split(",")[2]] == ["1719792000000", "1722466800000"]
+def _run(folder: Path, text: str) -> guides.Guide:
+    (folder / "page.md").write_text(text, "utf-8")
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    with guides.opened("page.md", folder, guides.environment(folder / "home"), scratch) as guide:
+        for step in guides.steps("page.md", root=folder):
+            guide.step(step, limit_s=20)
+        return guide
 
 
-@pytest.mark.timeout(240)
-def test_a_restore_brings_back_every_workflow_event_and_record(tmp_path: Path) -> None:
-    folder = guides.checkout(tmp_path / "checkout")
-    environ = guides.environment(tmp_path / "home")
-    with guides.opened("docs/backup.md", folder, environ, tmp_path) as guide:
-        first, *others = guides.steps(guide.page, "One machine") + guides.steps(guide.page, "A drill")
-        guide.step(first)
-        # More than the page has, before the copy that counts: another month and another series.
-        _load(folder, environ, "BTCUSDT", "2024-01")
-        _load(folder, environ, "ETHUSDT", "2024-08")
-        _streamforge(folder, environ, "backup", "build/backups/99991231T000000Z")
-        before = _everything(folder, environ)
-        assert len(before["workflows"]) == 3
-        assert all(len(events) >= 4 for events in before["events"].values())
-        assert [len(rows) for rows in before["records"].values()] == [744, 744, 744]
-        done = []
-        for step in others:
-            guide.step(step)
-            if "streamforge restore" in step.text:
-                done.append(step.line)
-                assert _everything(folder, environ) == before
-    assert len(done) == 2
-    assert _everything(folder, environ, "build/drill") == before
+def test_blocks_share_a_terminal_and_files_are_written(tmp_path: Path) -> None:
+    page = "<!-- file: a/b.txt -->\n```text\nhello\n```\n<!-- run -->\n```sh\nexport X=1\ncd a\n```\n"
+    guide = _run(
+        tmp_path, page + "<!-- run -->\n```sh\ncat b.txt; echo $X\n```\n<!-- prints -->\n```text\nhel…\n1\n```\n"
+    )
+    assert guide.printed == "hello\n1\n"
 
 
-@pytest.mark.timeout(240)
-def test_a_database_comes_back_whole_from_its_copy_as_json_lines(tmp_path: Path) -> None:
-    folder = guides.checkout(tmp_path / "checkout")
-    with arangoprocess.running(tmp_path / "arango") as arango:
-        environ = guides.environment(tmp_path / "home") | arango.environment()
-        _load(folder, environ, "BTCUSDT", "2024-07")
-        _load(folder, environ, "ETHUSDT", "2024-08")
-        before = _everything(folder, environ)
-        assert [len(rows) for rows in before["records"].values()] == [744, 744]
-        with guides.opened("docs/backup.md", folder, environ, tmp_path) as guide:
-            for step in guides.steps(guide.page, "ArangoDB"):
-                if "streamforge restore" in step.text:
-                    arango.ask("DELETE", f"/_api/database/{arangoprocess.DATABASE}")
-                    arango.ask("POST", "/_api/database", {"name": arangoprocess.DATABASE})
-                guide.step(step)
-        assert _everything(folder, environ, "build/elsewhere") == before
-        # No manager's data are written over, and none while a manager lives.
-        again = _refused(folder, environ, "restore", "build/database-backup")
-        assert "the store is not empty" in again
-        with _manager(folder, environ, "build/data"):
-            assert "another manager drives the workflows of this database" in _refused(
-                folder, environ, "restore", "build/database-backup"
-            )
+def test_what_runs_in_the_background_has_the_terminals_variables_and_ends_with_the_page(tmp_path: Path) -> None:
+    page = "<!-- run -->\n```sh\nexport X=ready\n```\n"
+    page += '<!-- run in the background until "ready" -->\n```sh\necho $$ >pid; echo $X; sleep 600\n```\n'
+    _run(tmp_path, page)
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
-def _streamforge(folder: Path, environ: Mapping[str, str], *arguments: str, data: str = "build/data") -> str:
-    command = [str(folder / ".venv" / "bin" / "streamforge"), *arguments, "--data", data]
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=90)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("```sh\ntrue\n```\n", "page.md:1: a block of shell that is neither run nor said not to be"),
+        ("# A\n\n<!-- run -->\n```sh\ntrue\nfalse\n```\n", "page.md:4: failed: exit code 1"),
+        ("<!-- run -->\n```sh\nfalse | true\n```\n", "page.md:2: failed"),
+        ("<!-- run, exit code 3 -->\n```sh\nexit 2\n```\n", "page.md:2: did not end with exit code 3"),
+        ("<!-- run -->\n```sh\necho one\n```\n<!-- prints -->\n```text\ntwo\n```\n", "was not printed: 'two'"),
+        ('<!-- run in the background until "up" -->\n```sh\necho down\n```\n', "did not print 'up'"),
+    ],
+)
+def test_what_does_not_hold_is_told_with_page_and_line(tmp_path: Path, page: str, message: str) -> None:
+    with pytest.raises(guides.GuideError) as told:
+        _run(tmp_path, page)
+    assert message in str(told.value)
 
 
-def _refused(folder: Path, environ: Mapping[str, str], *arguments: str) -> str:
-    command = [str(folder / ".venv" / "bin" / "streamforge"), *arguments]
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=90)
-    assert done.returncode != 0, done.stdout
-    return done.stderr
-
-
-def _load(folder: Path, environ: Mapping[str, str], symbol: str, time_range: str) -> None:
-    _streamforge(folder, environ, "load", symbol, "api_candles_1h", time_range, "--exchange", "test")
-
-
-@contextmanager
-def _manager(folder: Path, environ: Mapping[str, str], data: str) -> Iterator[httpx.Client]:
-    command = [str(folder / ".venv" / "bin" / "streamforge"), "up", "--data", data, "--exchange", "test", "--port", "0"]
-    with subprocess.Popen([*command, "--json"], cwd=folder, env=environ, stdout=subprocess.PIPE, text=True) as manager:
-        try:
-            assert manager.stdout is not None
-            with httpx.Client(base_url=json.loads(manager.stdout.readline())["url"], timeout=60) as client:
-                yield client
-        finally:
-            manager.send_signal(signal.SIGINT)
-            manager.wait(30)
-
-
-def _everything(folder: Path, environ: Mapping[str, str], data: str = "build/data") -> dict[str, Any]:
-    """All that a program can ask a manager of: workflows with their steps, their events, coverage, records."""
-    with _manager(folder, environ, data) as client:
-        return _asked(client)
-
-
-def _asked(client: httpx.Client) -> dict[str, Any]:
-    names = [queue["queue_id"] for queue in client.get("/queues").json()["queues"]]
-    workflows = [client.get(f"/queues/{name}").json() for name in names]
-    collections = sorted({workflow["collection"] for workflow in workflows})
-    csv = {"Accept": "text/csv"}
-    return {
-        "workflows": workflows,
-        "events": {name: client.get(f"/queues/{name}/events").json()["events"] for name in names},
-        "coverage": [client.get(f"/coverage/{symbol}/api_candles_1h").json() for symbol in ("BTCUSDT", "ETHUSDT")],
-        "records": {
-            name: client.get(f"/collections/{name}/records", headers=csv, params={"limit": 10_000}).text.splitlines()[
-                1:
-            ]
-            for name in collections
-        },
-    }
-
-
-@pytest.mark.timeout(240)
-def test_a_worker_that_is_added_as_the_tutorial_says_completes_a_workflow(tmp_path: Path) -> None:
-    written = ("docs", "services", "src", "tests")
-    folder = guides.checkout(tmp_path / "checkout", without=("build", ".venv", *written))
-    for name in written:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    guides.own_environment(folder)
-    environ = guides.environment(tmp_path / "home")
-    with guides.opened("docs/adding-a-worker.md", folder, environ, tmp_path) as guide:
-        for step in guides.steps(guide.page):
-            guide.step(step)
-    rows = [json.loads(line) for line in (folder / "build/ranges.jsonl").read_text("utf-8").splitlines()]
-    assert [row["open_time"] for row in rows] == list(range(1_719_792_000_000, 1_722_470_400_000, 3_600_000))
-    assert all(row["range"] > 0 for row in rows)
-    queue = json.loads(_streamforge(folder, environ, "queues", "--json", data="build/ranges"))["queues"][0]["queue_id"]
-    steps = json.loads(_streamforge(folder, environ, "show", queue, "--json", data="build/ranges"))["steps"]
-    assert [(step["target"], step["status"], step["records"]) for step in steps] == [
-        ("arango-candles", "finished", 744),
-        ("arango-ranges", "finished", 744),
-        ("loader-api-candles", "finished", 744),
-    ]
-    assert "STREAMFORGE_RANGE_PATIENCE_SECONDS" in (folder / "services/arango-ranges/README.md").read_text("utf-8")
-    files = ["src/streamforge/workers/arango_ranges.py", "tests/workers/test_arango_ranges.py"]
-    for check in (["ruff", "check"], ["ruff", "format", "--check"]):
-        command = [str(folder / ".venv" / "bin" / check[0]), *check[1:], *files]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.timeout(240)
-def test_an_installation_is_tested_with_the_commands_of_the_testing_guide(tmp_path: Path) -> None:
-    folder = guides.checkout(tmp_path / "checkout")
-    port = str(free_ports(1)[0])
-    environ = guides.environment(tmp_path / "home") | {"STREAMFORGE_METRICS_PORT": port}
-    with guides.opened("docs/testing.md", folder, environ, tmp_path, {"localhost:8000": f"localhost:{port}"}) as guide:
-        for step in guides.steps(guide.page, "Testing an installation"):
-            guide.step(step)
+def test_what_is_not_run_is_said(tmp_path: Path) -> None:
+    assert _run(tmp_path, "<!-- not run: no server here -->\n```sh\nfalse\n```\n").printed == ""

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cli import support
 from tools.monitoring import families
+
+pytestmark = pytest.mark.timeout(300)
 
 KNOWN = {family.name.removesuffix("_total"): family for family in families.ours()}
 
@@ -43,7 +46,7 @@ def manager(data: Path, exchange: str) -> Iterator[tuple[str, str]]:
 def test_a_manager_that_has_loaded_a_day_reports_families_that_are_known(tmp_path: Path) -> None:
     with support.exchange() as exchange, manager(tmp_path / "data", exchange) as (url, metrics):
         with support.process("load", "BTCUSDT", support.TYPE, "2024-08-01", "--server", url, "--json") as loading:
-            assert support.finished(loading).ok().json["status"] == "finished"
+            assert support.finished(loading, within_s=100).ok().json["status"] == "finished"
         with urllib.request.urlopen(metrics, timeout=20) as answer:
             found = list(text_string_to_metric_families(answer.read().decode()))
     seen = set()

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 HUB_ENV = ROOT / "build" / "jupyterhub-env"
 USER_ENV = ROOT / "build" / "jupyter-env"
-LIMIT_S = 90.0
+LIMIT_S = 120.0
 # What the chart's Role gives its hub, in the namespace that it is in and nowhere else.
 _RIGHTS: list[Json] = [
     {

@@ -94,6 +94,40 @@ def test_secrets_and_config_maps_that_are_missing_are_named(
     assert "hush-hush" not in json.dumps(check)
 
 
+def test_a_key_that_is_not_in_its_secret_is_named(kube_cluster: Cluster, kube_namespace: str, folder: Path) -> None:
+    launchers.create_secret(kube_cluster, kube_namespace, "user-streamforge", {"passwort": "hush-hush"})
+    settings = {"STREAMFORGE_K8S_SECRET_ENV": "KAFKA_PASSWORD=user-streamforge/password"}
+    check = doctor(kube_cluster.kubeconfig, kube_namespace, folder, **settings)["secrets"]
+    assert check["verdict"] == "fails"
+    assert "not there: key password of secret user-streamforge" in check["detail"]
+    assert "hush-hush" not in json.dumps(check)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "KAFKA_USER": "user-streamforge", "KAFKA_PASSWORD": "hush-hush"},
+            ("KAFKA_PASSWORD holds a secret", "STREAMFORGE_K8S_SECRET_ENV"),
+        ),
+        ({"BINANCE_API_KEY": "hush-hush"}, ("BINANCE_API_KEY holds a secret", "STREAMFORGE_K8S_SECRET_ENV")),
+    ],
+)
+def test_what_would_stop_every_launch_is_named_before_the_first(
+    kube_cluster: Cluster,
+    kube_namespace: str,
+    account: Path,
+    folder: Path,
+    settings: dict[str, str],
+    words: tuple[str, ...],
+) -> None:
+    found = doctor(account, kube_namespace, folder, **settings)
+    assert found["jobs"]["verdict"] == "fails", found
+    for word in words:
+        assert word in found["jobs"]["detail"]
+    assert "hush-hush" not in json.dumps(found)
+
+
 def test_who_may_not_look_at_secrets_is_told_so(
     kube_cluster: Cluster, kube_namespace: str, account: Path, folder: Path
 ) -> None:

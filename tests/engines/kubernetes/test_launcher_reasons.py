@@ -263,9 +263,10 @@ async def test_what_ended_while_nobody_looked_is_told_afterwards(make: Make, nam
 async def test_a_node_that_is_lost_does_not_hold_a_stop_up_for_ever(
     make: Make, kube_cluster: Cluster, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from streamforge_utils.adapters.kubernetes import deleting
     from streamforge_utils.adapters.kubernetes import launcher as module
 
-    monkeypatch.setattr(module, "LOST_AFTER_S", 2.0)
+    monkeypatch.setattr(deleting, "LOST_AFTER_S", 2.0)
     monkeypatch.setattr(module, "GONE_WITHIN_S", 1.0)
     launcher = make(node_selector={"streamforge-worker": "true"})
     await launcher.start(spec())

@@ -16,6 +16,7 @@ from streamforge.manager.api.export import Format, Writer
 from streamforge.manager.service import DeadLetter
 from streamforge_utils.model.candles import CANDLE_FIELDS
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.series import Series
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import (
@@ -331,4 +332,24 @@ def test_records_of_another_form_are_written_under_their_own_names() -> None:
     batch = [("a", b'{"id":1,"price":0.5}'), ("b", b'{"id":2,"price":1e-9,"more":true}')]
     writer = Writer(Format.CSV, "c")
 
-    assert writer.head(batch) + writer.batch(batch) == b"id,price\n1,0.5\n2,1e-09\n"
+    assert writer.head(batch) + writer.batch(batch) == b"id,price,more\n1,0.5,\n2,1e-09,true\n"
+
+
+async def test_a_table_of_foreign_records_has_every_field_of_all_of_them(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    bodies = [b'{"a":1}', b'{"a":{"x":[1,true]},"b":2}', b'{"b":[null]}', b'{"c":"d"}']
+    service.stored["foreign"] = {f"k{n}": body for n, body in enumerate(bodies)}
+    service.batch = 2
+    whole = await client.get("/collections/foreign/records", params={"limit": "all", "format": "csv"})
+    rows = list(csv.reader(io.StringIO(whole.text)))
+    assert rows == [["a", "b", "c"], ["1", "", ""], ['{"x":[1,true]}', "2", ""], ["", "[null]", ""], ["", "", "d"]]
+    page = await client.get("/collections/foreign/records", params={"limit": 2, "format": "csv"})
+    assert page.text.splitlines()[0] == "a,b"
+
+
+def test_a_field_that_the_first_line_lacks_is_never_left_out() -> None:
+    writer = Writer(Format.CSV, "c")
+    writer.head([("a", b'{"id":1}')])
+    with pytest.raises(PermanentError, match=r"record 'b' has fields that the table lacks: more"):
+        writer.batch([("b", b'{"id":2,"more":1}')])

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge.manager.deciding.decide import World, decide
+from streamforge.manager.deciding.fold import hear
 from streamforge.manager.deciding.settling import LONGEST_BAN_MS, STOP, STUCK, backoff_ms, remaining, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import StepStatus, Workflow
@@ -22,8 +23,10 @@ from tests.manager.support import (
     POLICY,
     SINK,
     attempt,
+    decide_running,
     planned,
     replace,
+    said,
     step,
     with_attempt,
 )
@@ -71,6 +74,18 @@ def test_a_stop_that_came_from_elsewhere_stops_the_workflow() -> None:
     settled, _ = settle(ended(last_word="interrupted", exit_code=0), NOW + 3, POLICY)
     assert settled.stop_asked_ms == NOW + 3
     assert step(settled, LOADER).status is StepStatus.INTERRUPTED
+
+
+def test_of_two_pods_of_an_attempt_the_one_that_was_asked_to_end_stops_nothing() -> None:
+    """Its own exit code was not that of the Job, which the other one gave."""
+    running = decide_running()
+    heard = hear(running, said(running, LOADER, "interrupted", extra={"exit_code": 1}), NOW)
+    assert attempt(heard, LOADER).own_exit_code == 1
+    workflow = with_attempt(heard, LOADER, exit_code=0, ended_ms=NOW)
+    changed, _ = settle(workflow, NOW, POLICY)
+    assert changed.stop_asked_ms is None
+    assert attempt(changed, LOADER).outcome == "disrupted"
+    assert step(changed, LOADER).status is StepStatus.WAITING
 
 
 @pytest.mark.parametrize(

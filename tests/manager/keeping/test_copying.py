@@ -9,6 +9,7 @@ import pytest
 
 from streamforge.manager.acting import actor
 from streamforge.manager.keeping import copying
+from streamforge.manager.keeping.installation import Holder, Installation, Installations
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.adapters.kubernetes import memory
 from streamforge_utils.model.errors import ConfigError, InvalidInput
@@ -47,6 +48,20 @@ async def test_every_document_and_state_comes_back(store: EmbeddedStore, other: 
             was.labels,
             was.created_ms,
         )
+
+
+async def test_which_exchange_the_data_are_of_comes_back_and_a_lease_does_not(
+    store: EmbeddedStore, other: EmbeddedStore, tmp_path: Path
+) -> None:
+    holder = Holder(id="1", name="a manager", since_ms=0, lease_s=20.0)
+    await Installations(store).write(Installation(origin="test", choice="test", holder=holder), None)
+    made = await copying.back_up(store, tmp_path / "copy", **MADE)
+    assert made.states == len(copying.KINDS) + 1
+    restoring = Holder(id="2", name="streamforge restore", since_ms=0, lease_s=20.0)
+    await Installations(other).write(Installation(holder=restoring), None)
+    await copying.restore(other, tmp_path / "copy")
+    kept, _ = await Installations(other).read()
+    assert kept == Installation(origin="test", choice="test", holder=restoring)
 
 
 async def test_a_store_that_holds_something_is_left_as_it_is(store: EmbeddedStore, tmp_path: Path) -> None:

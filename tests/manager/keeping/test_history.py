@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.history import COLLECTION, LOG, History
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.store import Document
 from tests.doubles.memorystore import MemoryStore
 
 A, B = "wf-a-20240801-aaaaaa", "wf-a-20240801-aaaaab"
@@ -26,6 +27,42 @@ async def test_events_are_kept_once_and_in_order_by_workflow() -> None:
     assert (await history.read(A, after=-1, limit=1))[0].body == b'{"n": 9}'
     await history.remove(A)
     assert (await ids(history, A), await ids(history, B)) == ([], [10])
+
+
+async def test_no_event_replaces_one_of_another_log() -> None:
+    store = MemoryStore()
+    first = [(A, n, b'{"log":1,"n":%d}' % n) for n in (0, 3, 7)]
+    await History(store).append(first)
+    # Another folder's bus, or a topic made anew: offsets begin again, and some are taken, others lie in between.
+    second = [(A, n, b'{"log":2,"n":%d}' % n) for n in (1, 3)]
+    history = History(store)
+    await history.append(second)
+    await history.append([(A, 8, b'{"log":2,"n":8}')])
+    # Back on the first one, whose latest was not committed; then one that goes back while it is heard.
+    history = History(store)
+    await history.append([(A, 9, b'{"log":1,"n":9}'), (A, 0, b'{"log":3,"n":0}'), (A, 0, b'{"log":3,"n":0}')])
+    found = await history.read(A, after=-1, limit=100)
+    assert [event.body for event in found] == [
+        *(body for _, _, body in first),
+        *(body for _, _, body in second),
+        b'{"log":2,"n":8}',
+        b'{"log":1,"n":9}',
+        b'{"log":3,"n":0}',
+    ]
+    assert [event.id for event in found] == [0, 3, 7, LOG + 1, LOG + 3, LOG + 8, LOG + 9, 2 * LOG]
+    assert await ids(history, A, after=7, limit=1) == [LOG + 1]
+
+
+async def test_what_is_heard_again_after_a_restart_is_kept_once_however_the_store_writes_it() -> None:
+    store = MemoryStore()
+    await History(store).append([(A, 4, b'{"a":1,"b":42000.0}'), (A, 5, b'{"n":5}')])
+    body = store.documents[COLLECTION][f"{A}:{4:016d}"]
+    store.documents[COLLECTION][f"{A}:{4:016d}"] = Document(body.key, body.version, b'{"b":42000,"a":1}')
+    del store.documents[COLLECTION][f"{A}:{5:016d}"]  # the store died in between
+    store.documents[COLLECTION][f"{A}:{6:016d}"] = Document(f"{A}:{6:016d}", 6, b'{"n":6}')
+    history = History(store)
+    await history.append([(A, 4, b'{"a":1,"b":42000.0}'), (A, 5, b'{"n":5}'), (A, 6, b'{"n":6}'), (A, 7, b"{}")])
+    assert await ids(history, A) == [4, 5, 6, 7]
 
 
 async def test_an_event_that_the_store_refuses_holds_up_no_other() -> None:

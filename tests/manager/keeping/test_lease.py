@@ -1,166 +1,279 @@
-"""One manager drives the workflows of a store: who it is, who follows, and when."""
+"""One manager per store, on clocks that the tests move: each machine has its own, and they agree about nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from streamforge.manager.keeping.lease import DOUBT_S, ID, KIND, RENEW_S, TTL_S, Lease, LeaseLost, owner_of
+from streamforge.manager.keeping.fenced import FencedStore
+from streamforge.manager.keeping.installation import FORMAT, ID, KIND, Claim, Installations
+from streamforge.manager.keeping.lease import Held, Lease, LeaseLost, managing
+from streamforge.manager.origin import Origin
 from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.ports.store import Document, Edge
+from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
 
-T = TypeVar("T")
+LEASE_S = 20.0
+SINCE = 1_722_600_000_000
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def claim(name: str, *, place: str = "", told: list[str] | None = None) -> Claim:
+    return Claim(
+        name=name,
+        where="the store",
+        elsewhere="name another",
+        switch="--exchange ",
+        shared=True,
+        origin=Origin("test"),
+        place=place,
+        lease_s=LEASE_S,
+        tell=lambda text: None if told is None else told.append(text),
+    )
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+class Machine:
+    """A manager on a machine of its own: its clock begins anywhere, and stands until it is moved."""
+
+    def __init__(self, store: MemoryStore, name: str, *, place: str = "", started_ms: int = SINCE) -> None:
+        self.clock = ManualClock(started_ms)
+        self.told: list[str] = []
+        self.lease = Lease(store, self.clock, claim(name, place=place, told=self.told))
+
+    async def passes(self, seconds: float, task: asyncio.Task[None] | None = None) -> None:
+        """Let time pass here, in steps so small that nothing is overslept; what sleeps goes on."""
+        for _ in range(round(seconds / 0.25)):
+            self.clock.advance(0.25)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if task is not None and task.done():
+                return
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncIterator[asyncio.Task[None]]:
+        """It renews its lease until the end of the block."""
+        keeping = asyncio.create_task(self.lease.keep())
+        await self.clock.sleeping(1)
+        yield keeping
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
-def lease(store: MemoryStore, clock: ManualClock, owner: str) -> Lease:
-    return Lease(store, clock, owner=owner, where=f"data in /{owner}")
+async def holder_of(store: MemoryStore) -> str | None:
+    kept, _ = await Installations(store).read()
+    return None if kept.holder is None else kept.holder.name
 
 
-async def in_time(clock: ManualClock, what: Awaitable[T], limit_s: float) -> T:
-    """What comes within `limit_s` of the clock's seconds."""
-    task = asyncio.ensure_future(what)
-    end = clock.monotonic() + limit_s
-    while not task.done() and clock.monotonic() < end:
-        for _ in range(20):
-            await asyncio.sleep(0)
-        clock.advance(0.5)
-    for _ in range(50):
-        await asyncio.sleep(0)
-    assert task.done(), f"not within {limit_s} s"
-    return await task
+async def test_a_manager_of_a_free_store_begins_at_once_and_leaves_it_free() -> None:
+    store, clock = MemoryStore(), FakeClock()
+    for name in ("one", "two"):
+        async with managing(store, clock, claim(name)) as lease:
+            assert lease is not None
+            lease.check()
+            assert await holder_of(store) == name
+        assert await holder_of(store) is None
+    assert clock.slept == []
+    assert len(store.puts) == 4, "two writes each, and no other"
 
 
-async def test_who_comes_first_holds_it_and_the_next_is_refused_by_name(store: MemoryStore, clock: ManualClock) -> None:
-    first, second = lease(store, clock, "a"), lease(store, clock, "b")
-    await first.take()
-    await first.tell("http://127.0.0.1:8080")
-    keeping = asyncio.create_task(first.keep())
-    with pytest.raises(ConfigError, match=r"data in /a.*--server http://127.0.0.1:8080.*ARANGO_DB"):
-        await in_time(clock, second.take(), RENEW_S + 2)
-    assert not keeping.done()
-    keeping.cancel()
+async def test_a_second_manager_is_refused_once_the_first_is_seen_alive_whoever_came_first() -> None:
+    for names in (("one", "two"), ("two", "one")):
+        store = MemoryStore()
+        first, second = Machine(store, names[0]), Machine(store, names[1], started_ms=5)
+        await first.lease.take()
+        first.lease.serves("http://127.0.0.1:8080")
+        async with first.alive():
+            taking = asyncio.create_task(second.lease.take())
+            await second.passes(LEASE_S - 1)
+            assert not taking.done(), "it is not known yet"
+            await first.passes(LEASE_S / 5)
+            await second.passes(1, taking)
+            with pytest.raises(Held) as told:
+                await taking
+            assert str(told.value) == (
+                f"the store is managed by {names[0]}, since 2024-08-02 12:00:00 UTC by its clock: use it on its "
+                "machine with --server http://127.0.0.1:8080, or wait until it has ended (two managers would "
+                "end each other's work)"
+            )
+            assert second.told == [
+                f"the store is, or was, managed by {names[0]}, since 2024-08-02 12:00:00 UTC by its clock: waiting up "
+                "to 20 s to see whether it is alive"
+            ]
+            first.lease.check()
+            await second.lease.release()
+            assert await holder_of(store) == names[0], "who never had it takes nothing away"
 
 
-async def test_who_leaves_lets_the_next_begin_at_once(store: MemoryStore, clock: ManualClock) -> None:
-    first, second = lease(store, clock, "a"), lease(store, clock, "b")
-    await first.take()
-    await first.leave()
-    await in_time(clock, second.take(), 0.5)
-    assert await store.get(KIND, ID) is not None
+async def test_after_a_manager_that_was_killed_the_next_waits_by_its_own_clock_alone() -> None:
+    store = MemoryStore()
+    # Its clock is a year ahead: what it wrote of the time is nothing to go by.
+    killed = Machine(store, "killed", started_ms=SINCE + 365 * 86_400_000)
+    await killed.lease.take()
+    following = Machine(store, "next")
+    taking = asyncio.create_task(following.lease.take())
+    await following.passes(LEASE_S - 0.5)
+    assert not taking.done()
+    await following.passes(1.0, taking)
+    await taking
+    assert await holder_of(store) == "next"
+    following.lease.check()
 
 
-async def test_the_same_folder_takes_over_at_once(store: MemoryStore, clock: ManualClock) -> None:
-    """Its lock says that the former process is gone."""
-    before, after = lease(store, clock, "a"), lease(store, clock, "a")
-    await before.take()
-    await in_time(clock, after.take(), 0.5)
-    with pytest.raises(LeaseLost, match="data in /a"):
-        await before.tell("http://late")
+async def test_one_that_comes_back_to_its_place_does_not_wait() -> None:
+    store = MemoryStore()
+    await Machine(store, "killed", place="this folder").lease.take()
+    back = Machine(store, "back", place="this folder")
+    await back.lease.take()  # nobody moves its clock
+    assert await holder_of(store) == "back"
+    other = Machine(store, "other", place="a copy of it")
+    taking = asyncio.create_task(other.lease.take())
+    await other.passes(LEASE_S - 1)
+    assert not taking.done()
+    taking.cancel()
 
 
-async def test_who_was_killed_is_followed_once_it_was_silent_for_long(store: MemoryStore, clock: ManualClock) -> None:
-    await lease(store, clock, "a").take()
-    second = lease(store, clock, "b")
-    task = asyncio.ensure_future(second.take())
-    with pytest.raises(AssertionError, match="not within"):
-        await in_time(clock, asyncio.shield(task), TTL_S - 2)
-    await in_time(clock, task, 4)
-    second.check()
+async def test_of_two_that_wait_for_a_dead_one_one_is_refused() -> None:
+    store = MemoryStore()
+    await Machine(store, "killed").lease.take()
+    both = [Machine(store, "left"), Machine(store, "right")]
+    taking = [asyncio.create_task(machine.lease.take()) for machine in both]
+    for _ in range(100):
+        await asyncio.gather(*(machine.passes(0.25) for machine in both))
+    ended = await asyncio.gather(*taking, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in ended) == ["Held", "NoneType"]
+    assert await holder_of(store) == both[ended.index(None)].lease._me.name
 
 
-async def test_of_two_that_wait_for_the_dead_one_follows(store: MemoryStore, clock: ManualClock) -> None:
-    await lease(store, clock, "a").take()
-    waiting = [lease(store, clock, owner) for owner in "bc"]
+async def test_a_holder_that_was_paused_acts_no_more_and_ends_once_it_learns_who_has_the_store() -> None:
+    store = MemoryStore()
+    paused, following = Machine(store, "paused"), Machine(store, "next")
+    await paused.lease.take()
+    async with paused.alive() as keeping:
+        taking = asyncio.create_task(following.lease.take())
+        await following.passes(LEASE_S + 1, taking)
+        await taking
+        fenced = FencedStore(store, paused.lease.check)
+        # It goes on where it stood: before it has asked anybody.
+        paused.clock._seconds += LEASE_S
+        with pytest.raises(RetryableError, match=r"was last renewed 20 s ago: nothing is done until it is renewed"):
+            await fenced.put("workflow", "wf", b"{}", expected=None)
+        await paused.passes(LEASE_S, keeping)
+        with pytest.raises(LeaseLost, match=r"the store is managed by next, since .* has stopped acting"):
+            await keeping
+        with pytest.raises(LeaseLost, match="managed by next"):
+            await fenced.put("workflow", "wf", b"{}", expected=None)
+    await paused.lease.release()
+    assert await holder_of(store) == "next"
+    following.lease.check()
 
-    async def drive(one: Lease) -> None:
-        await one.take()
-        await one.keep()
 
-    tasks = [asyncio.create_task(drive(one)) for one in waiting]
-    end = clock.monotonic() + TTL_S + RENEW_S + 4
-    while clock.monotonic() < end and not any(task.done() for task in tasks):
-        for _ in range(30):
-            await asyncio.sleep(0)
-        clock.advance(0.5)
-    (refused,) = [task for task in tasks if task.done()]
-    assert isinstance(refused.exception(), ConfigError)
-    for task in tasks:
-        task.cancel()
+async def test_a_machine_that_slept_is_told_by_its_wall_clock() -> None:
+    machine = Machine(MemoryStore(), "laptop")
+    await machine.lease.take()
+    machine.lease.check()
+    machine.clock._start_ms += 60_000  # the monotonic clock stood still
+    with pytest.raises(RetryableError, match="was last renewed 60 s ago"):
+        machine.lease.check()
+    await machine.lease.renew()
+    machine.lease.check()
+    machine.clock._start_ms -= 3_600_000  # somebody set it back: that is no sleep
+    machine.lease.check()
 
 
-async def test_who_is_passed_over_ends(store: MemoryStore, clock: ManualClock) -> None:
-    """It slept, and another took its place meanwhile."""
-    first = lease(store, clock, "a")
-    await first.take()
+async def test_a_store_that_is_away_stops_the_holder_before_anybody_may_follow_and_costs_nothing_else() -> None:
+    store = MemoryStore()
+    machine = Machine(store, "holder")
+    await machine.lease.take()
+    async with machine.alive() as keeping:
+        store.failing = RetryableError("the cable is cut")
+        await machine.passes(0.7 * LEASE_S)
+        machine.lease.check()
+        await machine.passes(0.1 * LEASE_S)
+        with pytest.raises(
+            RetryableError, match=r"the lease on the store was last renewed 16 s ago \(the cable is cut\)"
+        ):
+            machine.lease.check()
+        await machine.passes(5 * LEASE_S)
+        assert not keeping.done()
+        store.failing = None
+        await machine.passes(LEASE_S / 3)
+        machine.lease.check()
+        assert await holder_of(store) == "holder"
+
+
+async def test_a_renewal_whose_answer_was_lost_is_no_loss() -> None:
+    store = MemoryStore()
+    machine = Machine(store, "holder")
+    await machine.lease.take()
+    async with machine.alive() as keeping:
+        store.lost_answers, store.failing_after = 1, RetryableError("the answer was lost")
+        await machine.passes(LEASE_S)
+        assert store.lost_answers == 0
+        assert not keeping.done()
+        machine.lease.check()
+    store.lost_answers = 1
+    with pytest.raises(RetryableError):
+        await machine.lease.renew()
+    await machine.lease.release()
+    assert await holder_of(store) is None
+
+
+async def test_a_newer_version_that_took_the_store_ends_the_holder() -> None:
+    store = MemoryStore()
+    machine = Machine(store, "old")
+    await machine.lease.take()
+    store.damage(KIND, ID, b'{"format":%d}' % (FORMAT + 1))
     state = await store.get(KIND, ID)
     assert state is not None
-    await store.remove(KIND, ID, expected=state.revision)
-    await lease(store, clock, "b").take()
-    with pytest.raises(LeaseLost, match="data in /b"):
-        await in_time(clock, first.keep(), RENEW_S + 1)
-    await first.leave()  # which is not its own any more
-    assert await store.get(KIND, ID) is not None
+    await store.put(KIND, ID, state.body, expected=state.revision)
+    async with machine.alive() as keeping:
+        await machine.passes(LEASE_S, keeping)
+        with pytest.raises(ConfigError, match="newer StreamForge"):
+            await keeping
+    with pytest.raises(LeaseLost, match="newer StreamForge"):
+        machine.lease.check()
 
 
-async def test_a_lease_that_somebody_removed_is_taken_again(store: MemoryStore, clock: ManualClock) -> None:
-    first = lease(store, clock, "a")
-    await first.take()
-    state = await store.get(KIND, ID)
-    assert state is not None
-    await store.remove(KIND, ID, expected=state.revision)
-    keeping = asyncio.create_task(first.keep())
-    with pytest.raises(AssertionError, match="not within"):
-        await in_time(clock, asyncio.shield(keeping), RENEW_S + 1)
-    assert await store.get(KIND, ID) is not None
-    keeping.cancel()
+async def test_what_reads_needs_no_lease_and_what_is_alone_none_either() -> None:
+    store, clock = MemoryStore(), FakeClock()
+    await Machine(store, "holder").lease.take()
+    puts = len(store.puts)
+    async with managing(store, clock, None) as lease:
+        assert lease is None
+    assert len(store.puts) == puts
+    store.damage(KIND, ID, b'{"format":%d}' % (FORMAT + 1))
+    with pytest.raises(ConfigError, match="newer StreamForge"):
+        async with managing(store, clock, None):
+            pass
 
 
-async def test_nothing_is_begun_while_it_cannot_be_renewed(store: MemoryStore, clock: ManualClock) -> None:
-    first = lease(store, clock, "a")
-    await first.take()
-    first.check()
-    keeping = asyncio.create_task(first.keep())
-    store.failing = RetryableError("it does not answer")
-    with pytest.raises(AssertionError, match="not within"):
-        await in_time(clock, asyncio.shield(keeping), DOUBT_S + 1)
-    with pytest.raises(RetryableError, match="lease"):
-        first.check()
-    store.failing = None
-    with pytest.raises(AssertionError, match="not within"):
-        await in_time(clock, asyncio.shield(keeping), RENEW_S + 1)
-    first.check()
-    keeping.cancel()
+async def test_every_change_of_a_fenced_store_is_asked_for_and_nothing_else_is() -> None:
+    store, asked = MemoryStore(), 0
 
+    def check() -> None:
+        nonlocal asked
+        asked += 1
 
-def test_a_folder_keeps_its_name_and_two_have_two(tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    first, where = owner_of(tmp_path / "a", "")
-    assert owner_of(tmp_path / "a", "")[0] == first
-    assert owner_of(tmp_path / "b", "")[0] != first
-    assert str(tmp_path / "a") in where
-    with pytest.raises(ConfigError, match="--data"):
-        owner_of(tmp_path / "nowhere", "")
-
-
-def test_without_a_folder_only_a_pod_has_a_name_that_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert owner_of(None, "stf")[0] != owner_of(None, "stf")[0]
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
-    assert owner_of(None, "stf") == owner_of(None, "stf")
-    assert owner_of(None, "stf")[0] != owner_of(None, "other")[0]
+    fenced = FencedStore(store, check)
+    await fenced.connect()
+    await fenced.upsert("c", [Document("k", 1, b"{}")])
+    state = await fenced.put("kind", "id", b"{}", expected=None)
+    await fenced.link("e", [Edge("c/k", "c/l")])
+    assert asked == 3
+    assert [d.key for d in await fenced.read("c")] == list(await fenced.keys("c")) == ["k"]
+    assert (await fenced.count("c"), list(await fenced.names())) == (1, ["c"])
+    assert await fenced.get("kind", "id") == (await fenced.find("kind"))[0] == state
+    assert await fenced.links("e") == [Edge("c/k", "c/l")]
+    await fenced.flush("c")
+    assert (await fenced.usage()).used_bytes >= 0
+    assert asked == 3
+    await fenced.remove("kind", "id", expected=state.revision)
+    assert await fenced.delete("c", first="k", last="l") == 1
+    await fenced.drop("c")
+    assert asked == 6
+    assert (store.states, store.documents.get("c")) == ({}, None)
+    await fenced.close()

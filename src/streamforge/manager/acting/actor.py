@@ -69,6 +69,7 @@ class Actor:
 
     async def act(self, workflow: Workflow, action: Action) -> None:
         """Carry the action out. Raises RetryableError: the next look at the workflow will want it again."""
+        self._parts.fence()
         match action:
             case Prepare():
                 await self._prepare(workflow)

@@ -121,8 +121,7 @@ class Reconciler:
 
     async def turn(self) -> None:
         """Look once at the jobs and at every workflow, with what was heard; the actions go on beside it."""
-        if self._parts.lease is not None:
-            self._parts.lease.check()
+        self._parts.fence()
         await self._refresh_jobs()
         # Deaf: it is not yet known whether they were silent, so no last word is written for them.
         self._deaf = self._ended_silently() and not await self._ear.read_all()

@@ -17,6 +17,7 @@ from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.routing import Context, In, StrictRoute, reply
 from streamforge.manager.service import NotFound
+from streamforge_utils.model.candles import CANDLE_FIELDS
 from streamforge_utils.model.series import check_symbol, normal_type
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 
@@ -134,6 +135,11 @@ async def _whole(
 ) -> Response:
     source = to.service.records(name, span=span, after=after, limit=sys.maxsize)
     first = await anext(source, None)  # before the status is sent: it may fail
+    if media_type == MEDIA_TYPES[Format.CSV] and first and (fields := export.fields_of(first)) is not CANDLE_FIELDS:
+        # Records of somebody else may have other fields further on: a table needs all of them in its first line.
+        async for batch in to.service.records(name, span=span, after=after, limit=sys.maxsize):
+            fields = export.fields_of(batch, fields)
+        writer.fields = fields
     return StreamingResponse(_closing(export.stream(writer, first or (), source), source), 200, headers, media_type)
 
 

@@ -14,11 +14,13 @@ from typing import Any
 import msgspec
 
 from streamforge_utils.model.candles import CANDLE_FIELDS
+from streamforge_utils.model.errors import PermanentError
 
 PIECE = 500
 """Records written before others get their turn: some 3 ms of work."""
 
 Batch = Sequence[tuple[str, bytes]]
+_CANDLE = frozenset(CANDLE_FIELDS)
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -44,12 +46,15 @@ MEDIA_TYPES = {
 
 
 class Writer:
-    """Writes batches of records in one format. head and tail stand before the first and after the last batch."""
+    """Writes batches of records in one format. head and tail stand before the first and after the last batch.
+
+    fields: the columns of a CSV, where they are known before.
+    """
 
     def __init__(self, form: Format, collection: str) -> None:
         self._form = form.plain
         self._first = True
-        self._fields: Sequence[str] = CANDLE_FIELDS
+        self.fields: Sequence[str] = ()
         self._collection = collection
 
     def head(self, first: Batch) -> bytes:
@@ -60,9 +65,8 @@ class Writer:
             case Format.JSONL | Format.NDJSON:
                 return b""
             case Format.CSV:
-                if first:
-                    self._fields = _fields(_decode(first[0][1]))
-                return _rows([self._fields])
+                self.fields = self.fields or fields_of(first)
+                return _rows([self.fields])
 
     def batch(self, batch: Batch) -> bytes:
         """The text of some records."""
@@ -76,8 +80,14 @@ class Writer:
             case Format.JSONL | Format.NDJSON:
                 return b"\n".join(body for _, body in batch) + b"\n"
             case Format.CSV:
-                records = [_decode(body) for _, body in batch]
-                return _rows([record.get(field) for field in self._fields] for record in records)
+                return _rows([self._row(key, _decode(body)) for key, body in batch])
+
+    def _row(self, key: str, record: dict[str, Any]) -> list[object]:
+        if record.keys() == _CANDLE and self.fields is CANDLE_FIELDS:
+            return [record[field] for field in CANDLE_FIELDS]
+        if more := record.keys() - set(self.fields):
+            raise PermanentError(f"record {key!r} has fields that the table lacks: {', '.join(sorted(more))}")
+        return [_cell(record.get(field)) for field in self.fields]
 
     def tail(self, after: str | None) -> bytes:
         """after: the key to continue behind; None at the end."""
@@ -100,8 +110,17 @@ def _pieces(batch: Batch) -> Iterator[Batch]:
         yield batch[start : start + PIECE]
 
 
-def _fields(record: dict[str, Any]) -> Sequence[str]:
-    return CANDLE_FIELDS if record.keys() == set(CANDLE_FIELDS) else tuple(record)
+def fields_of(batch: Batch, known: Sequence[str] = ()) -> Sequence[str]:
+    """The fields of `known` and of the records, in the order in which they are met; a candle's if there are none."""
+    found = dict.fromkeys(known)
+    for _, body in batch:
+        found.update(dict.fromkeys(_decode(body)))
+    return CANDLE_FIELDS if not found or found.keys() == _CANDLE else tuple(found)
+
+
+def _cell(value: object) -> object:
+    """Numbers and text as they are; what a table cannot hold as JSON."""
+    return msgspec.json.encode(value).decode() if isinstance(value, bool | dict | list) else value
 
 
 def _rows(rows: Iterable[Sequence[object]]) -> bytes:

@@ -57,6 +57,7 @@ def _heard(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
         attempt = _replace(
             attempt,
             last_word=event.event,
+            own_exit_code=code if isinstance(code := (event.extra or {}).get("exit_code"), int) else None,
             error=event.error_message or "",
             permanent=bool((event.extra or {}).get("permanent", False)),
         )

@@ -106,7 +106,9 @@ def _outcome(attempt: Attempt) -> tuple[str, str]:
         return "permanent", attempt.error
     if code is None:
         return "disrupted", attempt.reason or "it was ended from outside"
-    if code == 0 and word == "interrupted":
+    # By its own exit code, too: a Job controller that was killed may have made a second pod of the attempt, and of the
+    # two one was asked to end and the other went on.
+    if code == 0 and word == "interrupted" and attempt.own_exit_code in (None, 0):
         return "stopped from outside", ""
     if word == "interrupted":
         return "disrupted", "it was asked to end by a signal"

@@ -17,8 +17,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from streamforge.manager.keeping import coverage, reservations, usage, workflows
-from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, RetryableError
+from streamforge.manager.keeping import coverage, installation, reservations, usage, workflows
+from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.store import Document, Outcome, State, Store, count_outcomes
 
 T = TypeVar("T")
@@ -36,7 +36,10 @@ KINDS: Final = (
     "kubernetes-job",
     "kubernetes-instance",
 )
-"""Every kind of state that is kept, so not the lease of a manager that lives; a store does not name them."""
+"""Every kind of state that is kept as it is; a store does not name them.
+
+What a store says of itself is kept without the lease of the manager that lives.
+"""
 _PAGE: Final = 5000
 _STATES: Final = "states.jsonl.gz"
 
@@ -76,7 +79,11 @@ async def back_up(store: Store, target: Path, *, made_at: str, made_by: str) -> 
     try:
         draft.mkdir(parents=True, mode=0o700)
         states = 0
+        about, revision = await installation.Installations(store).read()
         with gzip.open(draft / _STATES, "wb", compresslevel=3) as file:
+            if revision is not None:
+                file.write(msgspec.json.encode(_about(about)) + b"\n")
+                states += 1
             for kind in KINDS:
                 async for state in _states(store, kind):
                     line = _StateLine(kind, state.id, state.labels, state.created_ms, state.body.decode())
@@ -121,6 +128,9 @@ async def restore(store: Store, source: Path) -> StoreBackup:
         await store.flush(name)
     # Behind the documents: what they say is stored is there.
     for line in _lines(source / _STATES, _StateLine):
+        if line.kind == installation.KIND:
+            await _restore_about(store, line.body.encode())
+            continue
         await store.put(
             line.kind, line.id, line.body.encode(), expected=None, labels=line.labels, created_ms=line.created_ms
         )
@@ -150,6 +160,23 @@ def _draft_of(target: Path) -> Path:
     if target.exists():
         raise InvalidInput("target", f"{target} exists: a backup goes into a new folder")
     return target.with_name(f".{target.name}.{os.getpid()}.draft")
+
+
+def _about(kept: installation.Installation) -> _StateLine:
+    body = installation.encode(msgspec.structs.replace(kept, holder=None))
+    return _StateLine(installation.KIND, installation.ID, {}, 0, body.decode())
+
+
+async def _restore_about(store: Store, body: bytes) -> None:
+    """Let the store say of itself what the other one said; who manages it now goes on to."""
+    wanted, there = installation.decode(body), installation.Installations(store)
+    while True:
+        kept, revision = await there.read()
+        try:
+            await there.write(msgspec.structs.replace(wanted, holder=kept.holder), revision)
+        except ConflictError:
+            continue  # whoever restores has renewed the lease
+        return
 
 
 async def _states(store: Store, kind: str) -> AsyncIterator[State]:

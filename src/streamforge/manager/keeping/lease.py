@@ -1,183 +1,222 @@
-"""Who drives the workflows of a store that several managers can reach: one of them, by a lease that it renews.
+"""One manager per store: it holds a lease on the store, and renews it for as long as it lives.
 
-Managers of two folders, or of two machines, are held apart by nothing else: each would take the other's jobs for
-orphans. The lease is a state, changed by compare-and-set. Nobody's clock is compared with another's: a lease whose
-revision does not move while it is watched for `TTL_S` is free.
+Clocks of two machines are never compared. Whoever wants the store reads the lease again and again: if its revision
+moves, its holder lives; if it has stood still for as long as the lease says, by the reader's own clock, the holder has
+ended. The holder counts from before its last renewal and stops acting a quarter earlier, so it has stopped before
+anybody takes the store from it. One that learns that another has taken it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import secrets
-import socket
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
-from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError, StreamForgeError
+from streamforge.manager.keeping.installation import Claim, Holder, Installation, Installations, instant
+from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.store import State, StateStore
+from streamforge_utils.ports.store import StateStore
 
-KIND, ID = "manager", "lease"
-TTL_S = 30.0
-RENEW_S = 5.0
-DOUBT_S = 20.0
-"""A lease that could not be renewed for so long may soon be another's: nothing more is begun."""
-_LOOK_S = 0.5
-_LEAVE_S = 3.0
-_OWNER_FILE = "manager.id"
+LOOK_EVERY_S = 0.25
+RELEASE_S = 5.0
+"""How long a store that does not answer is asked to take the lease back."""
 
+_RENEWALS = 6
+"""In the time of a lease: some may fail."""
+_ACTING = 0.75
+"""The part of a lease in which its holder acts."""
+
+_replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of the lease.
-
-    owner: who may take it over at once, because there is one of that name. run: of the process. where: for people.
-    url: where it serves. since_ms: when it was taken.
-    """
-
-    owner: str
-    run: str
-    where: str
-    url: str = ""
-    since_ms: int = 0
+class Held(ConfigError):
+    """Another manager manages the store; the message names it."""
 
 
-_decode = msgspec.json.Decoder(Held).decode
-
-
-class LeaseLost(PermanentError):
-    """Another manager drives the workflows now."""
+class LeaseLost(StreamForgeError):
+    """Another manager has taken the store: this one must not act any more."""
 
 
 class Lease:
-    """This process's hold on the workflows of `states`. owner: see `Held`."""
+    """`take` it, then let `keep` run and ask `check` before anything is changed; `release` it at the end."""
 
-    def __init__(self, states: StateStore, clock: Clock, *, owner: str, where: str) -> None:
-        self._states = states
+    def __init__(self, states: StateStore, clock: Clock, claim: Claim) -> None:
+        self._installations = Installations(states)
         self._clock = clock
-        self._held = Held(owner=owner, run=secrets.token_hex(8), where=where, since_ms=clock.now_ms())
+        self._claim = claim
+        self._me = Holder(
+            id=secrets.token_hex(8),
+            name=claim.name,
+            since_ms=clock.now_ms(),
+            lease_s=claim.lease_s,
+            place=claim.place,
+        )
+        self._kept = Installation()
         self._revision: str | None = None
-        self._renewed = float("-inf")
+        self._renewed_at, self._renewed_ms = float("-inf"), 0
+        self._trouble: str | None = None
+        self._lost: str | None = None
 
     async def take(self) -> None:
-        """Hold the lease. Raises ConfigError naming who holds it, or RetryableError.
+        """Return once the lease is ours; at once unless somebody else may hold it, else after its time at most.
 
-        Returns at once if nobody holds it, or the owner's former process did; after `TTL_S` if its holder is silent.
+        Raises Held (its holder is alive), ConfigError (the data are another exchange's, or a newer version's) or
+        RetryableError.
         """
-        state = await self._states.get(KIND, ID)
-        since = self._clock.monotonic()
-        told = False
+        seen: str | None = None
+        seen_at = 0.0
         while True:
-            held = None if state is None else _read(state)
-            if held is None or held.owner == self._held.owner or self._clock.monotonic() - since >= TTL_S:
-                try:
-                    await self._put(None if state is None else state.revision)
-                    return
-                except ConflictError:
-                    pass  # somebody was quicker: who, the next look tells
-            elif not told:
-                told = True
-                _log.warning("waiting for the lease of a manager that may have ended", held_by=_told(held))
-            await self._clock.sleep(_LOOK_S)
-            found = await self._states.get(KIND, ID)
-            if found is not None and state is not None and found.revision != state.revision:
-                alive = _read(found)
-                if alive is not None and alive.owner != self._held.owner:
-                    raise ConfigError(_refusal(alive))
-            if found is None or state is None or found.revision != state.revision:
-                since = self._clock.monotonic()
-            state = found
+            kept, revision = await self._installations.read()
+            wanted = await self._installations.with_origin(kept, self._claim)
+            holder = kept.holder
+            if holder is not None and not self._is_me(holder):
+                now = self._clock.monotonic()
+                if seen is None:
+                    seen, seen_at = revision, now
+                    self._claim.tell(
+                        f"{self._claim.where} is, or was, managed by {_described(holder)}: waiting up to "
+                        f"{holder.lease_s:g} s to see whether it is alive"
+                    )
+                if seen != revision:
+                    raise Held(
+                        f"{self._claim.where} is managed by {_described(holder)}: {_advice(holder)}, or wait until it "
+                        "has ended (two managers would end each other's work)"
+                    )
+                if now - seen_at < holder.lease_s:
+                    await self._clock.sleep(LOOK_EVERY_S)
+                    continue
+                _log.warning("the manager before has ended without a word", manager=holder.name)
+            try:
+                await self._write(_replace(wanted, holder=self._me), revision)
+            except ConflictError:
+                continue  # another one was faster, or the answer to our own request was lost
+            return
 
     async def keep(self) -> None:
-        """Renew it until cancelled. Raises LeaseLost."""
+        """Renew the lease until cancelled. Raises LeaseLost or ConfigError (a newer version has taken it)."""
         while True:
-            await self._clock.sleep(RENEW_S)
+            await self._clock.sleep(self._me.lease_s / _RENEWALS)
             try:
-                await self._put(self._revision)
-            except RetryableError as error:
-                _log.warning("the lease cannot be renewed, trying again", error=str(error))
-            except ConflictError:
-                await self._look()
+                async with asyncio.timeout(self._me.lease_s / 3):
+                    await self.renew()
+            except (LeaseLost, ConfigError) as error:
+                self._lost = str(error)
+                raise
+            except (StreamForgeError, TimeoutError) as error:
+                if self._trouble is None:
+                    _log.warning("the lease on the store could not be renewed, trying again", error=str(error))
+                self._trouble = str(error) or "no answer in time"
+
+    async def renew(self) -> None:
+        """Renew the lease once. Raises LeaseLost, ConfigError, or what the store raises."""
+        me = self._me = _replace(self._me, renewals=self._me.renewals + 1)
+        try:
+            await self._write(_replace(self._kept, holder=me), self._revision)
+        except ConflictError:
+            # Either another has it, or it is we who wrote, and the answer did not arrive.
+            began = self._now()
+            kept, revision = await self._installations.read()
+            if kept.holder is None or kept.holder.id != me.id:
+                raise LeaseLost(self._taken_by(kept.holder)) from None
+            self._kept, self._revision = kept, revision
+            self._renewed(began)
 
     def check(self) -> None:
-        """Raises RetryableError if it was not renewed for `DOUBT_S`."""
-        if self._clock.monotonic() - self._renewed > DOUBT_S:
-            raise RetryableError("the lease could not be renewed for a while: another manager may drive the workflows")
+        """Nothing, while it is certain that nobody else can have the lease.
 
-    async def tell(self, url: str) -> None:
-        """Say where this manager serves. Raises LeaseLost or RetryableError."""
-        self._held = msgspec.structs.replace(self._held, url=url)
-        try:
-            await self._put(self._revision)
-        except ConflictError:
-            await self._look()
+        Raises LeaseLost, or RetryableError: it may be renewed again.
+        """
+        if self._lost is not None:
+            raise LeaseLost(self._lost)
+        # Of a machine that slept the monotonic clock may know nothing; its own wall clock does.
+        late_s = max(self._clock.monotonic() - self._renewed_at, (self._clock.now_ms() - self._renewed_ms) / 1000)
+        if late_s > self._me.lease_s * _ACTING:
+            raise RetryableError(
+                f"the lease on {self._claim.where} was last renewed {late_s:.0f} s ago"
+                f"{f' ({self._trouble})' if self._trouble else ''}: nothing is done until it is renewed, as another "
+                "manager may have taken it"
+            )
 
-    async def leave(self) -> None:
-        """Let the next manager begin at once; where that cannot be said, it waits for `TTL_S`."""
-        revision, self._revision = self._revision, None
-        if revision is None:
-            return
-        try:
-            async with asyncio.timeout(_LEAVE_S):
-                await self._states.remove(KIND, ID, expected=revision)
-        except (StreamForgeError, TimeoutError) as error:
-            _log.warning("the lease could not be given back", error=str(error) or "no answer in time")
+    def serves(self, url: str) -> None:
+        """Let others know where our API answers, from the next renewal on."""
+        self._me = _replace(self._me, url=url)
 
-    async def _put(self, expected: str | None) -> None:
-        began = self._clock.monotonic()
-        state = await self._states.put(KIND, ID, msgspec.json.encode(self._held), expected=expected)
-        self._revision, self._renewed = state.revision, began
+    async def release(self) -> None:
+        """Let the next manager have the store at once; a store that does not answer soon is left as it is."""
+        with contextlib.suppress(StreamForgeError, TimeoutError):
+            async with asyncio.timeout(RELEASE_S):
+                for _ in range(2):
+                    try:
+                        await self._installations.write(_replace(self._kept, holder=None), self._revision)
+                        return
+                    except ConflictError:
+                        # A renewal that was cut off may have been written.
+                        self._kept, self._revision = await self._installations.read()
+                        if self._kept.holder is None or self._kept.holder.id != self._me.id:
+                            return
 
-    async def _look(self) -> None:
-        """After a conflict: it is another's, or this process's own change was not known. Raises LeaseLost."""
-        state = await self._states.get(KIND, ID)
-        held = None if state is None else _read(state)
-        if held is not None and held.run != self._held.run:
-            self._revision = None
-            raise LeaseLost(f"another manager drives the workflows now: {_told(held)}")
-        await self._put(None if state is None else state.revision)
+    async def _write(self, wanted: Installation, expected: str | None) -> None:
+        began = self._now()
+        self._revision = await self._installations.write(wanted, expected)
+        self._kept = wanted
+        self._renewed(began)
+
+    def _now(self) -> tuple[float, int]:
+        return self._clock.monotonic(), self._clock.now_ms()
+
+    def _renewed(self, began: tuple[float, int]) -> None:
+        """began: before the request was sent; it arrived later, so others wait longer than we count."""
+        self._renewed_at, self._renewed_ms = began
+        self._trouble = None
+
+    def _is_me(self, holder: Holder) -> bool:
+        return holder.id == self._me.id or (self._me.place != "" and holder.place == self._me.place)
+
+    def _taken_by(self, holder: Holder | None) -> str:
+        now = "by nobody" if holder is None else f"by {_described(holder)}"
+        return (
+            f"{self._claim.where} is managed {now} now: this manager could not renew its lease in time (it was paused, "
+            "or the way to the store was cut) and has stopped acting"
+        )
 
 
-def owner_of(data_dir: Path | None, namespace: str) -> tuple[str, str]:
-    """Who this manager is, and where, for people. Raises ConfigError if its folder cannot be written.
+@asynccontextmanager
+async def managing(states: StateStore, clock: Clock, claim: Claim | None) -> AsyncIterator[Lease | None]:
+    """Be the manager of the store until the end of the block, or, without a claim, one that only reads.
 
-    Its folder has a name of its own, and a lock that lets one manager in. Without a folder it is a Deployment's pod, of
-    which there is one.
+    Gives the lease, where one is needed; it is the caller's to let it `keep`. Raises as `Lease.take`.
     """
-    host = socket.gethostname()
-    if data_dir is None:
-        service = os.environ.get("KUBERNETES_SERVICE_HOST")
-        pod = f"kubernetes {service} {namespace}" if service else secrets.token_hex(8)
-        return pod, f"namespace {namespace or 'of its own'}, host {host}"
-    file = data_dir.absolute() / _OWNER_FILE
-    try:
-        if not file.exists():
-            draft = file.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_text(secrets.token_hex(8), "utf-8")
-            draft.replace(file)
-        return file.read_text("utf-8").strip(), f"data in {file.parent}, host {host}"
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be used ({error}): choose another folder with --data") from error
+    if claim is None:
+        await Installations(states).read()
+        yield None
+    elif not claim.shared:
+        await Installations(states).settle(claim)
+        yield None
+    else:
+        lease = Lease(states, clock, claim)
+        await lease.take()
+        try:
+            yield lease
+        finally:
+            await lease.release()
 
 
-def _read(state: State) -> Held | None:
-    try:
-        return _decode(state.body)
-    except msgspec.MsgspecError:
-        return None
+def _described(holder: Holder) -> str:
+    return f"{holder.name}, since {instant(holder.since_ms)} by its clock"
 
 
-def _told(held: Held) -> str:
-    return held.where + (f", it serves {held.url}" if held.url else "")
-
-
-def _refusal(held: Held) -> str:
-    use = f"use it with --server {held.url}, " if held.url else ""
-    return (
-        f"another manager drives the workflows of this database ({_told(held)}): {use}end it, or name another database "
-        "in ARANGO_DB"
-    )
+def _advice(holder: Holder) -> str:
+    host = urlsplit(holder.url or "").hostname
+    if holder.url is None:
+        return "use it with --server and its address"
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - is compared
+        return f"use it with --server and the address of its machine or service (it listens on {holder.url})"
+    where = " on its machine" if host in ("localhost", "::1") or (host or "").startswith("127.") else ""
+    return f"use it{where} with --server {holder.url}"

@@ -19,7 +19,7 @@ REST_S = (0.0, 1.0)
 """How long what was killed stays down, beyond what it takes to start it."""
 
 POD, MANAGER, SERVER, CONTROLLERS = "pod", "manager", "API server", "controller manager"
-_LIVE_S = 30.0
+_LIVE_S = 240.0
 _UP_S = 90.0
 
 

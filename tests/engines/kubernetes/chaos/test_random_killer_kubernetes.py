@@ -148,7 +148,7 @@ def _check_cluster(namespace: Namespace, watcher: PodWatcher, workflows: Mapping
     assert jobs <= attempts, "a Job that no workflow knows"
     assert set(watcher.pods_of) <= attempts
     assert {name: pods for name, pods in watcher.pods_of.items() if len(pods) > 1} == {}
-    assert watcher.overlaps == set()
+    assert watcher.overlaps == []
 
     def nothing_runs() -> bool:
         pods = namespace.rest.request("GET", f"{namespace.path}/pods")["items"]

@@ -51,6 +51,10 @@ def count_outcomes(answers: Sequence[Answer]) -> Mapping[Outcome, int]:
 class DocumentStore(Protocol):
     """Documents by key. Collections are made on first use, by any number of processes at once."""
 
+    @property
+    def upserts_at_once(self) -> int:
+        """So many calls of `upsert` at a time keep it busy; 1 where they are carried out one after the other anyway."""
+
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         """Store `documents`, one answer each, in their order; on return they survive the death of any process.
 

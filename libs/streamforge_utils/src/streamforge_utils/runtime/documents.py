@@ -21,6 +21,10 @@ class MeasuredStore:
         self._tally = tally
         self._metrics = metrics
 
+    @property
+    def upserts_at_once(self) -> int:
+        return self._store.upserts_at_once
+
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         """As the port says."""
         start = time.perf_counter()

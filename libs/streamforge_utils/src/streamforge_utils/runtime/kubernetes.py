@@ -247,6 +247,11 @@ class LauncherSettings(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+OUT_OF_REACH = "bus and store are the embedded ones in {folder}, and pods elsewhere do not see that folder"
+REACH_STEP = "name brokers in KAFKA_BOOTSTRAP_SERVERS; on one node, a claim in STREAMFORGE_K8S_DATA_CLAIM"
+"""What is said of workers in pods whose bus and store are files of the manager's machine, and what to do about it."""
+
+
 def with_launcher(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ`, saying also what runs the workers where it does not: in a pod of a cluster, Jobs of that cluster."""
     if environ.get(LAUNCHER) or not environ.get("KUBERNETES_SERVICE_HOST"):

@@ -16,10 +16,11 @@ from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.converter import Converter
 from streamforge_utils.runtime.converting import Conversion, Converted
 
-STORED_AT_ONCE = 2
-"""Batches that the store has at a time: while it is busy with one, the next is made ready and handed over."""
 BATCHES_AT_ONCE = 4
-"""Batches that are converted or stored, or wait for it; one more is read and waits for its place."""
+"""Batches that are converted or stored, or wait for it; one more is read and waits for its place.
+
+One less where the store has several at a time: what it has under way takes memory, too.
+"""
 COMMIT_EVERY_S = 0.1
 """A commit is flushed to the disk, which the documents want too: one for several batches."""
 
@@ -29,13 +30,14 @@ P = TypeVar("P", bound=msgspec.Struct)
 async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: float) -> None:
     """Store all of the input and commit it, in the topic's order; what cannot be stored becomes a dead letter.
 
-    While a batch is stored, those behind it are read and converted, a few at most, and the next is stored as well if
-    they have no key in common.
+    While a batch is stored, those behind it are read and converted, a few at most; the next is stored beside it if the
+    store gains by that and they have no key in common.
     store_patience_s: how long a store that does not answer is asked again before RetryableError is raised.
     """
-    room, ended = asyncio.Semaphore(BATCHES_AT_ONCE), asyncio.Event()
+    at_once = ctx.store.upserts_at_once
+    room, ended = asyncio.Semaphore(BATCHES_AT_ONCE - (at_once > 1)), asyncio.Event()
     converter = Converter(conversion, ctx.log)
-    line = _Line()
+    line = _Line(at_once)
 
     async def keep(received: Sequence[Received]) -> None:
         converted = await converter.convert(received)
@@ -72,10 +74,10 @@ async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: flo
 
 
 class _Line:
-    """The batches that are being stored, in the order in which they came."""
+    """The batches that are being stored, in the order in which they came; `at_once` at most."""
 
-    def __init__(self) -> None:
-        self._free = asyncio.Semaphore(STORED_AT_ONCE)
+    def __init__(self, at_once: int) -> None:
+        self._free = asyncio.Semaphore(at_once)
         self._places: list[_Place] = []
 
     @asynccontextmanager

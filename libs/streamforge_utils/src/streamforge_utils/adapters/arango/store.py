@@ -52,6 +52,10 @@ class ArangoStore:
         self._states = States(self._transport, self._catalogue)
         self._edges = Edges(self._transport, self._catalogue)
 
+    @property
+    def upserts_at_once(self) -> int:
+        return 2  # the second is made ready while the server stores the first
+
     async def connect(self) -> None:
         await self._server.version()
 

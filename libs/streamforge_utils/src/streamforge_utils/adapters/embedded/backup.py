@@ -28,7 +28,7 @@ from streamforge_utils.model.errors import ConfigError, InvalidInput, RetryableE
 FORMAT: Final = 1
 MANIFEST: Final = "backup.json"
 _DATA: Final = "data"
-_LEFT_OUT: Final = {"manager.lock", "manager.id", "server.json", "bus.lock"}
+_LEFT_OUT: Final = {"manager.lock", "server.json", "bus.lock"}
 """What is about one folder and its manager: a copy is another folder."""
 _CHUNK: Final = 1024 * 1024
 

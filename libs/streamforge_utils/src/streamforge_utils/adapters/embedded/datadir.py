@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,9 +57,24 @@ class DataDirectory:
                     + ", or choose another folder with --data"
                 ) from error
             (self.path / _SERVER_FILE).unlink(missing_ok=True)
+            if not os.fstat(descriptor).st_size:
+                os.write(descriptor, secrets.token_hex(8).encode())
             yield
         finally:
             os.close(descriptor)
+
+    def place(self) -> str:
+        """What names this folder, and no copy of it; of two that name the same only one can hold its lock.
+
+        Raises ConfigError before the first lock.
+        """
+        try:
+            mark = (self.path / _LOCK_FILE).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"{self.path / _LOCK_FILE} cannot be read ({error}): remove it while no manager runs"
+            ) from error
+        return f"{socket.gethostname()}:{self.path}:{mark}"
 
     def advertise(self, url: str) -> None:
         """Say where the manager that holds the lock serves."""

@@ -15,10 +15,12 @@ from typing import Any, Final
 
 import msgspec
 
+from streamforge_utils.adapters.kubernetes import deleting
 from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api, Refused
 from streamforge_utils.adapters.kubernetes.board import JOB_UID_LABEL, Board, Entry
-from streamforge_utils.adapters.kubernetes.diagnosing import NO_POD, end_of, wait_of
+from streamforge_utils.adapters.kubernetes.concluding import conclude, events_about
+from streamforge_utils.adapters.kubernetes.diagnosing import NO_POD, wait_of
 from streamforge_utils.adapters.kubernetes.inquiring import Inquiry
 from streamforge_utils.adapters.kubernetes.manifest import (
     APP,
@@ -28,24 +30,20 @@ from streamforge_utils.adapters.kubernetes.manifest import (
     job_manifest,
 )
 from streamforge_utils.adapters.kubernetes.memory import Memory
-from streamforge_utils.adapters.kubernetes.objects import EventObject, JobObject, PodObject, milliseconds
+from streamforge_utils.adapters.kubernetes.objects import JobObject, PodObject
 from streamforge_utils.adapters.kubernetes.refusals import Denials, create_refused, list_refused
 from streamforge_utils.adapters.kubernetes.watching import Mirror
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.launcher import Job, JobSpec, JobState
+from streamforge_utils.ports.launcher import Job, JobSpec
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import StateStore
 
 GONE_WITHIN_S: Final = 15.0
 """How much longer than its grace a job that was ended may take to be seen gone; then the caller is to ask again."""
 
-LOST_AFTER_S: Final = 60.0
-"""A pod that is still there so long after its grace has a node that does not answer: it is removed by force."""
-
 _PENDING_EVERY_S: Final = 3.0
 _PENDING_AFTER_S: Final = 2.0
-_CONDITION_S: Final = 3.0
 _ASK_AGAIN_S: Final = 1.0
 _UNSEEN_S: Final = 5.0
 """How long what there is must not be known until that is told: a watch that is cut begins anew soon."""
@@ -83,7 +81,7 @@ class KubernetesLauncher:
         self._paths = _Paths("")
         self._mirrors: tuple[Mirror[JobObject], Mirror[PodObject]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._forced: dict[str, float] = {}
+        self._deletions = deleting.Deletions(self._api, self._board, self._clock)
 
     async def start(self, spec: JobSpec) -> None:
         """See `Launcher.start`; returns when the API server has the Job."""
@@ -126,15 +124,15 @@ class KubernetesLauncher:
         grace = max(1, math.ceil(grace_s))
         give_up = self._clock.monotonic() + grace + GONE_WITHIN_S
         while not entry.over.is_set():
-            await self._delete_job(entry)
+            await self._deletions.job(entry, self._paths.jobs)
             for pod in entry.living():
-                await self._delete_pod(entry, pod, grace)
+                await self._deletions.pod(pod, self._paths.pods, grace)
             await self._wait_for_end(entry, min(grace + 1.0, max(0.1, give_up - self._clock.monotonic())))
             if not entry.over.is_set() and self._clock.monotonic() >= give_up:
                 nodes = ", ".join(sorted({pod.spec.node_name or "none" for pod in entry.living()}))
                 raise RetryableError(
                     f"job {name} was deleted, but its pod on node {nodes or 'unknown'} is not seen to end; "
-                    f"after {LOST_AFTER_S:.0f} s it is removed by force"
+                    f"after {deleting.LOST_AFTER_S:.0f} s it is removed by force"
                 )
 
     async def forget(self, name: str) -> None:
@@ -148,7 +146,7 @@ class KubernetesLauncher:
         # First, so that whoever sees the Job go can tell that it is not remembered any more.
         await self._memory.forget(name)
         give_up = self._clock.monotonic() + GONE_WITHIN_S
-        while not await self._delete_job(entry):
+        while not await self._deletions.job(entry, self._paths.jobs):
             if self._clock.monotonic() >= give_up:
                 raise RetryableError(f"job {name} was deleted, but its Job is still there; try again")
             await self._clock.sleep(0.1)
@@ -268,7 +266,7 @@ class KubernetesLauncher:
             return
         for pod in entry.living():
             if pod.metadata.deletion_timestamp is None:
-                self._begin(self._quietly(self._delete_pod(entry, pod, 1)), f"late pod of {entry.name}")
+                self._begin(self._quietly(self._deletions.pod(pod, self._paths.pods, 1)), f"late pod of {entry.name}")
 
     async def _forget_with_others(self, entry: Entry) -> None:
         """Its Job is gone: because its time was over, or because another launcher forgot it."""
@@ -283,12 +281,11 @@ class KubernetesLauncher:
                 try:
                     if entry.living() or not await self._certainly_over(entry):
                         return
-                    ended = await self._end(entry)
+                    ended = await conclude(entry, self._inquiry, self._template.namespace, self._clock)
                     if entry.living():
                         return
                     await self._memory.keep(msgspec.structs.replace(entry.record(), ended=ended))
-                    for uid in (*entry.pods, *([entry.last.metadata.uid] if entry.last is not None else [])):
-                        self._forced.pop(uid, None)
+                    self._deletions.over(*entry.pods, *([entry.last.metadata.uid] if entry.last is not None else []))
                     entry.end(ended)
                 except StreamForgeError as error:
                     _log.warning("how job %s ended is not known yet: %s", entry.name, error)
@@ -329,86 +326,12 @@ class KubernetesLauncher:
             self._board.pods.changed(found)
         return not entry.living()
 
-    async def _end(self, entry: Entry) -> Job:
-        pod = entry.final_pod()
-        log, events = entry.log, []
-        if pod is None or pod.status.phase != "Succeeded":
-            await self._wait_for_verdict(entry, pod)
-            log = (
-                await self._inquiry.log(pod, self._template.namespace)
-                if pod is not None and pod.metadata.uid in entry.pods
-                else ""
-            ) or entry.log
-            events = await self._events_about(entry)
-        deleted = entry.gone or (pod is not None and pod.metadata.deletion_timestamp is not None)
-        end = end_of(
-            entry.job, pod, deleted=deleted, stopped=entry.stopped, waited=entry.waited, log=log, events=events
-        )
-        terminated = None if pod is None else pod.terminated
-        ended_ms = milliseconds(None if terminated is None else terminated.finished_at) or self._clock.now_ms()
-        return Job(
-            name=entry.name,
-            target=entry.target,
-            queue_id=entry.queue_id,
-            attempt=entry.attempt,
-            state=JobState.ENDED,
-            exit_code=end.exit_code,
-            signal=end.signal,
-            reason=end.reason,
-            next_step=end.next_step,
-            started_ms=entry.started_ms,
-            ended_ms=max(ended_ms, entry.started_ms),
-        )
-
-    async def _wait_for_verdict(self, entry: Entry, pod: PodObject | None) -> None:
-        """A pod that was deleted may have met a deadline, which its Job tells a moment later."""
-        if entry.stopped or pod is None or pod.metadata.deletion_timestamp is None:
-            return
-        give_up = self._clock.monotonic() + _CONDITION_S
-        while not entry.gone and self._clock.monotonic() < give_up:
-            if entry.job is not None and entry.job.condition("Failed", "FailureTarget", "Complete") is not None:
-                return
-            await self._clock.sleep(0.1)
-
     async def _wait_for_end(self, entry: Entry, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await entry.over.wait()
         except TimeoutError:
             return
-
-    async def _delete_job(self, entry: Entry) -> bool:
-        """Have the API server delete it and, in the background, its pods; whether it is gone. Its pods end in order."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": entry.uid}}
-        try:
-            await self._api.call("DELETE", f"{self._paths.jobs}/{entry.name}", body=body)
-        except Refused as refused:
-            # Not found, or another one by the same name: this one is gone.
-            if refused.status in (_NOT_FOUND, _CONFLICT):
-                entry.gone = True
-                self._board.touch(entry)
-                return True
-            raise RetryableError(f"job {entry.name} cannot be deleted: {refused}") from refused
-        return False
-
-    async def _delete_pod(self, entry: Entry, pod: PodObject, grace_s: int) -> None:
-        now = self._clock.monotonic()
-        first = self._forced.setdefault(pod.metadata.uid, now)
-        # No answer from its node: nobody can tell whether it runs. Its attempt is fenced, so it does no harm.
-        by_force = now - first > grace_s + LOST_AFTER_S
-        body = {
-            "propagationPolicy": "Background",
-            "preconditions": {"uid": pod.metadata.uid},
-            "gracePeriodSeconds": 0 if by_force else grace_s,
-        }
-        try:
-            await self._api.call("DELETE", f"{self._paths.pods}/{pod.metadata.name}", body=body)
-        except Refused as refused:
-            if refused.status not in (_NOT_FOUND, _CONFLICT):
-                raise RetryableError(f"pod {pod.metadata.name} cannot be deleted: {refused}") from refused
-            self._forced.pop(pod.metadata.uid, None)
-            if refused.status == _NOT_FOUND:
-                self._board.pods.removed(pod)
 
     # What a person wants to know
 
@@ -425,13 +348,8 @@ class KubernetesLauncher:
         if pods and entry.has_begun():
             await self._keep_log(entry, pods[0])
         elif not entry.stopped:
-            events = await self._events_about(entry)
+            events = await events_about(entry, self._inquiry, self._template.namespace)
             entry.waited = wait_of(entry.job, pods, events) or entry.waited
-
-    async def _events_about(self, entry: Entry) -> list[EventObject]:
-        pod = entry.final_pod()
-        uids = (entry.uid, *([pod.metadata.uid] if pod is not None else []))
-        return await self._inquiry.warnings_about(*uids, namespace=self._template.namespace)
 
     async def _watch_pending(self) -> None:
         """Know what jobs wait for that do not begin; one list for all of them."""

@@ -39,6 +39,10 @@ class EmbeddedStore:
         self._looking, self._looked = WorkThread("store-states-read"), States(directory / "states.db")
         self._linking, self._linked = WorkThread("store-edges"), Edges(directory / "edges.db")
 
+    @property
+    def upserts_at_once(self) -> int:
+        return 1
+
     async def connect(self) -> None:
         """There is nobody to connect to: files are opened when they are needed."""
 

@@ -57,7 +57,7 @@ def test_a_change_in_a_service_runs_the_jobs_of_that_service_alone(
     service: str, repository: Checkout, services: list[str]
 ) -> None:
     repository.branch(f"services/{service}/app/main.py")
-    assert verbs(repository.jobs(**MERGE_REQUEST), services) == {service: {"test", "build"}}
+    assert verbs(repository.jobs(**MERGE_REQUEST), services) == {service: {"test", "build", "inventory"}}
     assert github(repository) == [service]
 
 
@@ -66,7 +66,9 @@ def test_a_change_of_what_all_services_share_runs_the_jobs_of_all(
     changed: str, repository: Checkout, services: list[str]
 ) -> None:
     repository.branch(changed)
-    assert verbs(repository.jobs(**MERGE_REQUEST), services) == {name: {"test", "build"} for name in services}
+    assert verbs(repository.jobs(**MERGE_REQUEST), services) == {
+        name: {"test", "build", "inventory"} for name in services
+    }
     assert github(repository) == services
 
 
@@ -125,7 +127,7 @@ def test_a_tools_image_is_built_when_its_files_change(changed: str, built: set[s
 
 def test_a_release_runs_everything_and_is_deployed_by_hand(repository: Checkout, services: list[str]) -> None:
     jobs = repository.jobs(CI_COMMIT_TAG="v1.2.3")
-    assert verbs(jobs, services) == {name: {"test", "build", "deploy"} for name in services}
+    assert verbs(jobs, services) == {name: {"test", "build", "inventory", "deploy"} for name in services}
     assert {jobs[f"deploy {service}"]["when"] for service in services} == {"manual"}
     others = {"check", "build base", "build lean base", "build debug", "build jupyter", "test", "test engines"}
     assert others <= jobs.keys()

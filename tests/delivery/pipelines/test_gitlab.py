@@ -156,12 +156,14 @@ def test_buildah_builds_in_a_pod_with_a_cache_of_layers(own: str, repository: Ch
     program, told = tmp_path / "buildah", tmp_path / "told"
     program.write_text(f'#!/bin/sh\necho "$@" >>{told}\necho sha256:1 >{tmp_path}/digest\n')
     program.chmod(0o755)
-    names = {
+    environment = {
         "BUILD_ARGS": "A=1",
         "CI_COMMIT_SHA": "0123456789",
         "CI_COMMIT_SHORT_SHA": "01234567",
+        "CI_COMMIT_TAG": "v1.2.3",
         "CI_COMMIT_TIMESTAMP": "2026-01-01T00:00:00Z",
         "CI_PROJECT_DIR": str(tmp_path),
+        "CI_PROJECT_URL": "https://gitlab.example/streamforge",
         "DOCKERFILE": "Dockerfile",
         "IMAGE": "registry.dmz.home/streamforge/a",
         "IMAGE_NAMESPACE": "streamforge",
@@ -172,12 +174,41 @@ def test_buildah_builds_in_a_pod_with_a_cache_of_layers(own: str, repository: Ch
         "TARGET": "",
         **({"CI_REGISTRY_IMAGE": own} if own else {}),
     }
-    subprocess.run(["sh", "-c", *job["script"]], cwd=tmp_path, env=names, check=True, timeout=60)
-    built, pushed = told.read_text("utf-8").splitlines()
+    subprocess.run(["sh", "-c", *job["script"]], cwd=tmp_path, env=environment, check=True, timeout=60)
+    built, *pushed = told.read_text("utf-8").splitlines()
     cache = f"{own or 'registry.dmz.home/streamforge'}/cache"
     assert f"--layers --cache-from {cache} --cache-to {cache}" in built
-    assert pushed.endswith("built docker://registry.dmz.home/streamforge/a:01234567")
+    assert "VERSION=1.2.3 --build-arg SOURCE=https://gitlab.example/streamforge " in built
+    names = [line.split()[-1] for line in pushed]
+    assert names == [f"docker://registry.dmz.home/streamforge/a:{tag}" for tag in ("01234567", "v1.2.3")]
     assert (tmp_path / "image.env").read_text("utf-8") == "IMAGE_REFERENCE=registry.dmz.home/streamforge/a@sha256:1\n"
+
+
+def test_every_image_but_the_lean_base_tells_what_it_holds(repository: Checkout) -> None:
+    pipeline = repository.preview()
+    for name, job in pipeline.items():
+        verb, _, built = name.partition(" ")
+        if verb != "build" or built == "lean base":
+            continue
+        inventory = pipeline[f"inventory {built}"]
+        assert [need["job"] for need in inventory["needs"]] == [name]
+        assert inventory["variables"]["IMAGE"] == job["variables"]["IMAGE"]
+        assert inventory["rules"] == job["rules"]
+        assert "$IMAGE:$CI_COMMIT_SHORT_SHA" in str(inventory["image"])
+
+
+def test_an_inventory_is_written_by_the_jobs_own_commands(repository: Checkout, tmp_path: Path) -> None:
+    """Here by this machine's Python, which knows other packages."""
+    job = repository.preview()["inventory dummy-service"]
+    assert job["artifacts"]["reports"] == {"cyclonedx": "$INVENTORY"}
+    names = {"CI_COMMIT_TIMESTAMP": "2026-01-01T02:00:00+02:00", "CI_COMMIT_SHORT_SHA": "01234567", "TAG_SUFFIX": ""}
+    environment = {**os.environ, **names, "IMAGE": "registry.dmz.home/a", "INVENTORY": str(tmp_path / "a.cdx.json")}
+    script = "\n".join(["set -eu", *job["script"]])
+    subprocess.run(["bash", "-c", script], cwd=ROOT, env=environment, check=True, timeout=120)
+    found = json.loads((tmp_path / "a.cdx.json").read_text("utf-8"))
+    assert found["metadata"]["timestamp"] == "2026-01-01T00:00:00+00:00"
+    assert found["metadata"]["component"]["version"] == "01234567"
+    assert found["components"]
 
 
 def test_tests_run_in_the_base_image_and_install_nothing(repository: Checkout, services: list[str]) -> None:

@@ -20,7 +20,7 @@ ARGS ?=
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
 .PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests lock clean
 # The parts of `make check`.
-CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles secrets
+CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets
 .PHONY: format $(CHECKS)
 # What builds images: buildah, podman or docker; the first of them that is there by default.
 BUILDER ?=
@@ -174,5 +174,8 @@ secrets:
 	@tools/check_secrets.sh
 
 dockerfiles: $(STAMP)
-	@find . -name '*Dockerfile' -not -path './.venv/*' -not -path './build/*' -not -path '*/node_modules/*' -print0 | xargs -0 $(BIN)/hadolint
+	@find . -name '*Dockerfile' -not -path './.venv/*' -not -path './build/*' -not -path './.cache/*' -not -path '*/node_modules/*' -print0 | xargs -0 $(BIN)/hadolint
 	@echo "dockerfiles: hadolint has nothing to say"
+
+manifests-check: $(STAMP)
+	@$(PY) -m pytest tests/manifests -n 2 -q

@@ -175,9 +175,9 @@ def _run(command: Sequence[str], *, limit_s: float = _LIMIT_S, show: bool = Fals
     return done.stdout or ""
 
 
-def look_inside(builder: str, reference: str) -> str:
+def look_inside(builder: str, reference: str, created: int) -> str:
     """What the inventory script prints in a container of the image. Raises ImageError."""
-    script = ["-I", "-c", sbom.INVENTORY]
+    script = ["-I", "-c", sbom.INVENTORY, reference, str(created)]
     if builder != "buildah":
         flags = ["--rm", "--network", "none", "--entrypoint", "python3.11"]
         return _run([builder, "run", *flags, reference, *script], limit_s=300)
@@ -212,7 +212,7 @@ def build(plan: Plan, wanted: Sequence[Image], everything: Sequence[Image], *, p
         _run(plan.build(image, others), show=True, more={"SOURCE_DATE_EPOCH": str(plan.commit.created)})
         reference = image.reference(plan.registry)
         try:
-            bom = sbom.document(json.loads(look_inside(plan.builder, reference)), reference, plan.commit.created)
+            bom = sbom.checked(look_inside(plan.builder, reference, plan.commit.created))
         except sbom.InventoryError as error:
             raise ImageError(f"{reference}: {error}") from error
         (plan.output / f"{image.name}.cdx.json").write_text(bom, "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,22 @@ from tests.places import ROOT, SHARED
 
 pytestmark = pytest.mark.timeout(900)
 
-UNIT_TESTS = ("tests/model", "tests/ports", "tests/runtime", "tests/workers", "tests/adapters")
+
+def asked_for() -> list[str]:
+    """What the pipelines run in the base image: TESTS of each service and of the library."""
+    files = [ROOT / ".gitlab-ci.yml", *sorted(ROOT.glob("services/*/.gitlab-ci.yml"))]
+    lines = [found for file in files for found in re.findall(r"^ *TESTS: (tests/.*)$", file.read_text("utf-8"), re.M)]
+    assert len(lines) == len(files), "one for each service, one for the library"
+    return sorted({path for line in lines for path in line.split()})
 
 
-def test_the_unit_tests_pass_in_the_base_image(house: House, tmp_path: Path) -> None:
+def test_the_tests_of_the_pipelines_pass_in_the_base_image(house: House, tmp_path: Path) -> None:
     binds = {"/checkout:ro": ROOT}
     data = Path(os.environ.get("STREAMFORGE_MARKET_DATA") or SHARED / "market-data")
     if data.exists():
         binds["/shared/market-data:ro"] = data
     asked = Asked(
-        entrypoint=["/usr/bin/tini", "--", "run-tests", "-n", "2", "-q", *UNIT_TESTS],
+        entrypoint=["/usr/bin/tini", "--", "run-tests", "-n", "2", "-q", *asked_for()],
         environment={"STREAMFORGE_MARKET_DATA": "/shared/market-data"},
         binds=binds,
         directory="/checkout",

@@ -11,8 +11,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.images.house import CREATED, REVISION, House
+from tests.images.storage import DEBIAN
 from tests.places import ROOT
-from tools import images
+from tools import images, sbom
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -26,6 +27,11 @@ def pins(*files: str) -> set[tuple[str, str]]:
     lines = PIN.findall("\n".join((ROOT / "requirements" / file).read_text("utf-8") for file in files))
     found = [one for one in map(Requirement, lines) if one.marker is None or one.marker.evaluate(SYSTEM)]
     return {(canonicalize_name(one.name), str(one.specifier).removeprefix("==")) for one in found}
+
+
+def test_what_is_no_inventory_is_refused() -> None:
+    with pytest.raises(sbom.InventoryError, match=r"no valid CycloneDX.*componentz"):
+        sbom.checked('{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "componentz": []}')
 
 
 def inventory(house: House, name: str) -> Any:
@@ -84,3 +90,5 @@ def test_the_labels_say_what_was_built_and_when(name: str, house: House) -> None
     assert CREATED == 1_750_000_000
     assert labels["licenses"] == "Apache-2.0"
     assert labels["title"]
+    on = next(one for one in images.images() if one.name == name).on
+    assert labels["base.name"] == (house.reference(on["BASE_IMAGE"]) if on else DEBIAN)

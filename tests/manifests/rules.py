@@ -40,7 +40,7 @@ _REFERENCES = {
 """Settings that name Secrets, and how to read which."""
 _TELLTALE = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|PRIVATE_KEY")
 _NAMESPACELESS = {"ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume", "PriorityClass"}
-_NAMESPACES = {"stf", "jupyterhub"}
+_NAMESPACES = {"stf", "jupyterhub", "arangodb"}
 
 
 def faults(objects: Sequence[Json]) -> list[str]:

@@ -6,7 +6,6 @@ Kafka is a real secured broker with the users of `cred-kafka-yaml/`, ArangoDB a 
 from __future__ import annotations
 
 import base64
-import json
 import shlex
 import shutil
 import threading
@@ -34,7 +33,7 @@ from tools import manifests
 
 _LOOK_S = 0.2
 _STRIMZI = f"/apis/kafka.strimzi.io/v1/namespaces/{NAMESPACE}"
-_SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+_ARANGO = "/apis/database.arangodb.com/v1/namespaces/arangodb/arangodeployments"
 CA_SECRET = "streamforge-cluster-ca-cert"
 
 # `exec` runs the same program with the pod's environment, `port-forward` has nothing to forward: it is the port itself.
@@ -56,7 +55,7 @@ exec {kubectl} "$@"
 
 
 class Operators:
-    """What stands in for Strimzi's operators: it says `Ready`, and makes the Secrets, of the broker's own passwords.
+    """What stands in for Strimzi and kube-arangodb: it says `Ready`, and makes the Secrets, of what the broker knows.
 
     A user's Secret that is deleted is made again with another password, as the User Operator does.
     """
@@ -113,6 +112,15 @@ class Operators:
                 if not (one.get("status") or {}).get("conditions"):
                     self._ready(f"{_STRIMZI}/{kind}/{name}")
 
+        for one in self._cluster.admin.request("GET", _ARANGO)["items"]:
+            assert self._broker.ca_path is not None
+            ca = {"ca.crt": self._broker.ca_path.read_text(), "ca.key": "a stand-in's"}
+            self._secret(one["spec"]["tls"]["caSecretName"], ca, "arangodb")
+            root = one["spec"]["bootstrap"]["passwordSecretNames"]["root"]
+            self._secret(root, {"username": "root", "password": "a stand-in's"}, "arangodb")
+            if not (one.get("status") or {}).get("conditions"):
+                self._ready(f"{_ARANGO}/{one['metadata']['name']}", status="")
+
     def _user(self, name: str) -> None:
         if self._there(name):
             return
@@ -121,21 +129,22 @@ class Operators:
         self._made.add(name)
         self._secret(name, {"password": self.password(name)})
 
-    def _ready(self, path: str) -> None:
+    def _ready(self, path: str, *, status: str = "/status") -> None:
         condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2024-08-01T00:00:00Z"}
         body = {"status": {"conditions": [condition]}}
-        self._cluster.admin.request("PATCH", f"{path}/status", body, kind="application/merge-patch+json")
+        self._cluster.admin.request("PATCH", f"{path}{status}", body, kind="application/merge-patch+json")
 
-    def _there(self, name: str) -> bool:
+    def _there(self, name: str, namespace: str = NAMESPACE) -> bool:
         with suppress(ApiError):
-            self._cluster.admin.request("GET", f"{_SECRETS}/{name}")
+            self._cluster.admin.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
             return True
         return False
 
-    def _secret(self, name: str, values: dict[str, str]) -> None:
-        if not self._there(name):
+    def _secret(self, name: str, values: dict[str, str], namespace: str = NAMESPACE) -> None:
+        if not self._there(name, namespace):
             data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-            self._cluster.admin.request("POST", _SECRETS, {"metadata": {"name": name}, "data": data})
+            made = {"metadata": {"name": name}, "data": data}
+            self._cluster.admin.request("POST", f"/api/v1/namespaces/{namespace}/secrets", made)
 
 
 @dataclass(frozen=True)
@@ -211,9 +220,6 @@ def _environ(cluster: Cluster, scratch: Path, port: int) -> dict[str, str]:
     )
     (commands / "kubectl").chmod(0o755)
     environ = guides.environment(scratch / "home")
-    docker = scratch / "home" / ".docker"
-    docker.mkdir()
-    (docker / "config.json").write_text(json.dumps({"auths": {}}))
     path = f"{commands}:{ROOT / '.venv' / 'bin'}:{environ['PATH']}"
     return environ | {"PATH": path, "KUBECONFIG": str(cluster.kubeconfig), "KUBECACHEDIR": str(scratch / "kubectl")}
 

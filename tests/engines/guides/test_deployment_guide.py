@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ from tests.engines.kubernetes.house import NAMESPACE
 pytestmark = pytest.mark.timeout(900)
 
 DEPLOYMENT, ROTATION = "docs/kubernetes-deployment.md", "docs/rotation.md"
+REGISTRY_LOGIN = "puller:a made-up one"
 DAY = (1_722_470_400_000, 1_722_556_800_000)
 
 
@@ -52,7 +55,9 @@ def _run(stage: Stage, page: str, section: str | None = None) -> None:
 def _before(stage: Stage, text: str) -> None:
     """What a person has brought before a step: certificates of others."""
     secrets = stage.folder / "build" / "secrets"
-    if "arangodb-ca.crt" in text:
+    if "registry-login" in text:
+        (secrets / "registry-login").write_text(f"{REGISTRY_LOGIN}\n")
+    if "arangodb-ca.crt" in text and "--dry-run" in text:  # the next CA's, in the guide to rotation
         assert stage.broker.ca_path is not None
         (secrets / "arangodb-ca.crt").write_text(stage.broker.ca_path.read_text())
     if "tls.crt" in text:
@@ -61,6 +66,11 @@ def _before(stage: Stage, text: str) -> None:
         subprocess.run([*command.split(), *files], check=True, capture_output=True, timeout=60)
     if "streamforge doctor" in text:
         stage.cluster.accounts.kubeconfig(stage.scratch / "account", NAMESPACE, "queue-manager")
+
+
+def _secret(stage: Stage, name: str, key: str) -> str:
+    found = json.loads(stage.kubectl("get", "secret", name, "--output=json"))["data"]
+    return base64.b64decode(found[key]).decode()
 
 
 def _token(stage: Stage, role: str) -> str:
@@ -82,6 +92,10 @@ def test_the_deployment_guide_leads_from_an_empty_cluster_to_a_proven_day_and_ov
     rows = deployed.exchange.oracle("BTCUSDT", "1m", *DAY)
     assert [int(line.split(",")[2]) for line in records[1:]] == [row[0] for row in rows]
     assert len(rows) == 1440
+    login = json.loads(_secret(deployed, "regcred", ".dockerconfigjson"))["auths"]["registry.dmz.home"]["auth"]
+    assert base64.b64decode(login).decode() == REGISTRY_LOGIN
+    assert deployed.broker.ca_path is not None
+    assert _secret(deployed, "arangodb-ca", "ca.crt") == deployed.broker.ca_path.read_text()
     # Installed, upgraded, failed, rolled back, and the older version again.
     revisions = deployed.kubectl("rollout", "history", "deployment/queue-manager").splitlines()
     assert len([line for line in revisions if line[:1].isdigit()]) >= 3

@@ -1,4 +1,4 @@
-"""The CRDs of others whose resources our manifests hold: Strimzi, KEDA, the Prometheus operator, the Gateway API."""
+"""The CRDs of others whose resources our manifests hold: Strimzi, kube-arangodb, KEDA, Prometheus operator, Gateway."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def install(cluster: Cluster, schemas: Path) -> None:
         for folder in ("strimzi", "keda", "prometheus-operator")
         for path in (schemas / "crds" / folder).glob("*.yaml")
     ]
+    files.append(schemas / "crds" / "arangodb" / "database-deployment.yaml")
     files.append(gateway_api() / "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml")
     # Server-side: some are larger than what the annotation of a client-side apply may hold.
     arguments = [f"--filename={path}" for path in sorted(files)]

@@ -13,7 +13,7 @@ from tests.manifests.schemas import ROOT, schemas_folder
 
 NAMESPACE = "stf"
 _CLUSTER = str(ROOT / "deploy/cluster")
-_BESIDE = str(ROOT / "platform/jupyterhub/manifests/namespace.yaml")
+_BESIDE = [str(ROOT / "platform" / one) for one in ("jupyterhub/manifests/namespace.yaml", "arangodb/namespace.yaml")]
 _NAMESPACE_LIMIT_S = 200
 
 
@@ -22,7 +22,7 @@ def prepared(cluster: Cluster) -> Iterator[None]:
     """Until the end of the block `deploy/cluster` is applied; then the namespace goes, with all that is in it."""
     with empty(cluster):
         cluster.kubectl("apply", "-k", _CLUSTER)
-        cluster.kubectl("apply", f"--filename={_BESIDE}")
+        cluster.kubectl("apply", *(f"--filename={one}" for one in _BESIDE))
         until("the namespace has its ServiceAccount", lambda: _there(cluster, "/serviceaccounts/default"))
         yield
 

@@ -174,7 +174,7 @@ secrets:
 	@tools/check_secrets.sh
 
 dockerfiles: $(STAMP)
-	@find . -name '*Dockerfile' -not -path './.venv/*' -not -path './build/*' -not -path '*/node_modules/*' -print0 | xargs -0 $(BIN)/hadolint
+	@find . -name '*Dockerfile' -not -path './.venv/*' -not -path './build/*' -not -path './.cache/*' -not -path '*/node_modules/*' -print0 | xargs -0 $(BIN)/hadolint
 	@echo "dockerfiles: hadolint has nothing to say"
 
 manifests-check: $(STAMP)

@@ -1,6 +1,7 @@
 """Tells which services a change concerns, for pipelines whose CI cannot decide it by itself (GitHub's workflows).
 
-    python3 tools/changed_services.py BASE     a JSON list of services: those whose files differ from the commit BASE
+    python3 tools/changed_services.py BASE     a JSON list of services: those whose files differ from the commit BASE,
+                                               or all of them where git does not know that commit
     python3 tools/changed_services.py --all    all of them
 
 A service is a folder of services/ with a pipeline of its own (.gitlab-ci.yml), which names the same files in the same
@@ -59,8 +60,10 @@ def main(arguments: Sequence[str]) -> int:
     command = ["git", "diff", "--name-only", "-z", "--no-renames", arguments[0], "--"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
-        print(f"changed_services: git does not know the commit {arguments[0]}: {done.stderr.strip()}", file=sys.stderr)
-        return 1
+        # The first push of a branch has none before it, and one that was forced has lost it: all may have changed.
+        print(f"changed_services: git does not know the commit {arguments[0]}: all services", file=sys.stderr)
+        print(json.dumps(services()))
+        return 0
     print(json.dumps(concerned(filter(None, done.stdout.split("\0")), services())))
     return 0
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Fetches promtool, with which `make check` tests the alerts: the one file out of Debian's package `prometheus`, whose
-# installation would start a server. It goes into the cache of fetched tools, outside the checkout. Needs no root.
+# installation would start a server. It goes into the cache of fetched tools, outside the checkout, and needs no root; with
+# sudo, whose cache is not that of whoever asked, it goes to where everybody finds it.
 set -euo pipefail
 folder="${XDG_CACHE_HOME:-$HOME/.cache}/streamforge/promtool"
+[[ $(id -u) -ne 0 || -z ${SUDO_USER:-} ]] || folder=/usr/local/bin
 if command -v promtool >/dev/null || [[ -x $folder/promtool ]]; then
     echo "promtool: it is there"
     exit 0

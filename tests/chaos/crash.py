@@ -159,6 +159,10 @@ class World:
     async def jobs(self) -> Sequence[Job]:
         return [self._job(name) for name in sorted(self._tasks)]
 
+    def trouble(self) -> str:
+        """The world is always seen."""
+        return ""
+
     async def stop(self, name: str, *, grace_s: float) -> None:
         task = self._tasks.get(name)
         if task is None or task.done():

@@ -36,6 +36,13 @@ class Devcontainer:
     def __init__(self, ca: str) -> None:
         """ca: the certificate that stands for the house's own."""
         self.storage = Storage(Path(tempfile.mkdtemp(prefix="streamforge-devcontainer-")))
+        try:
+            self._make(ca)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self, ca: str) -> None:
         self.checkout = checkout.make(self.storage.folder / "streamforge").folder
         certificates = self.checkout / ".devcontainer" / "certs"
         (certificates / "house.pem").write_text(ca)

@@ -31,6 +31,6 @@ def test_a_database_comes_back_whole_from_its_copy_as_json_lines(tmp_path: Path)
         again = commands.refused(folder, environ, "restore", "build/database-backup")
         assert "the store is not empty" in again
         with commands.manager(folder, environ, "build/data"):
-            assert "another manager drives the workflows of this database" in commands.refused(
+            assert "is managed by `streamforge` (process " in commands.refused(
                 folder, environ, "restore", "build/database-backup"
             )

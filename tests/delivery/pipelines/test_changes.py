@@ -15,6 +15,7 @@ from tests.delivery.pipelines.tools import run
 from tests.places import ROOT
 from tools.changed_services import EVERY_SERVICE
 
+pytestmark = pytest.mark.timeout(300)  # seconds on a quiet machine, and each is a start of Node.js
 MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event"}
 EVERYTHING = [
     "libs/streamforge_utils/src/streamforge_utils/model/names.py",
@@ -92,21 +93,52 @@ def test_a_change_of_the_library_builds_the_base_and_uses_that_one(repository: C
     repository.branch("libs/streamforge_utils/src/streamforge_utils/model/names.py")
     jobs = repository.jobs(**MERGE_REQUEST)
     assert {"build base", "build lean base"} <= jobs.keys()
-    assert jobs["test arango-candles"]["needs"] == ["build base"]
+    assert jobs["test arango-candles"]["needs"] == ["build base", "build lean base"]
     assert repository.preview(**MERGE_REQUEST)["variables"]["BASE_IMAGE_TAG"] == "$CI_COMMIT_SHORT_SHA"
 
 
-def test_documents_are_checked_but_run_no_tests(repository: Checkout) -> None:
+def test_documents_are_checked_and_made_into_the_site(repository: Checkout) -> None:
     repository.branch("docs/kafka.md")
-    assert list(repository.jobs(**MERGE_REQUEST)) == ["check"]
+    assert sorted(repository.jobs(**MERGE_REQUEST)) == ["check", "site"]
+
+
+@pytest.mark.parametrize("changed", ["docs/backup.md", ".devcontainer/Dockerfile", ".github/workflows/ci.yml"])
+def test_what_a_manual_or_a_pipeline_says_is_tried_on_the_default_branch(changed: str, repository: Checkout) -> None:
+    repository.branch(changed)
+    assert "test engines" in repository.jobs(CI_COMMIT_BRANCH="main", CI_DEFAULT_BRANCH="main")
+
+
+@pytest.mark.parametrize(
+    ("changed", "built"),
+    [
+        ("platform/debug/kcat-settings.sh", {"build debug"}),
+        ("platform/jupyter/Dockerfile", {"build jupyter"}),
+        ("platform/jupyterhub/notebooks/new.py", {"build jupyter"}),
+        ("platform/jupyterhub/values.yaml", set()),
+        ("services/dummy-service/Dockerfile", {"build dummy-service"}),
+    ],
+)
+def test_a_tools_image_is_built_when_its_files_change(changed: str, built: set[str], repository: Checkout) -> None:
+    repository.branch(changed)
+    assert {name for name in repository.jobs(**MERGE_REQUEST) if name.startswith("build ")} == built
 
 
 def test_a_release_runs_everything_and_is_deployed_by_hand(repository: Checkout, services: list[str]) -> None:
     jobs = repository.jobs(CI_COMMIT_TAG="v1.2.3")
     assert verbs(jobs, services) == {name: {"test", "build", "deploy"} for name in services}
     assert {jobs[f"deploy {service}"]["when"] for service in services} == {"manual"}
-    assert {"check", "build base", "build lean base", "test", "test engines"} <= jobs.keys()
+    others = {"check", "build base", "build lean base", "build debug", "build jupyter", "test", "test engines"}
+    assert others <= jobs.keys()
     assert repository.preview(CI_COMMIT_TAG="v1.2.3")["variables"]["BASE_IMAGE_TAG"] == "$CI_COMMIT_TAG"
+
+
+@pytest.mark.parametrize("before", ["0" * 40, "1" * 40])
+def test_github_runs_all_services_where_the_commit_before_is_unknown(
+    before: str, repository: Checkout, services: list[str]
+) -> None:
+    """The first push of a branch names zeros, a forced one a commit that nobody has."""
+    done = run([sys.executable, "tools/changed_services.py", before], repository.folder)
+    assert (done.returncode, json.loads(done.stdout)) == (0, services)
 
 
 def test_both_pipelines_name_the_same_files() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 from tests.delivery.pipelines.checkout import Checkout
 from tests.delivery.pipelines.documents import errors, load
 from tests.places import ROOT
+from tools.images import JUPYTER_VERSION, images
 
 TEMPLATE = ROOT / ".gitlab" / "ci-templates" / "Python-Service.gitlab-ci.yml"
 COMPONENT = ROOT / "templates" / "python-service" / "template.yml"
@@ -42,7 +47,7 @@ def test_written_out_each_service_is_tested_built_and_deployed(repository: Check
         tested, built, deployed = (pipeline[f"{verb} {service}"] for verb in ("test", "build", "deploy"))
         assert [job["stage"] for job in (tested, built, deployed)] == ["test", "build", "deploy"]
         assert {job["variables"]["SERVICE"] for job in (tested, built, deployed)} == {service}
-        assert [need["job"] for need in built["needs"]] == [f"test {service}"]
+        assert [need["job"] for need in built["needs"]] == ["check", f"test {service}"]
         assert [need["job"] for need in deployed["needs"]] == [f"build {service}"]
         assert [rule["when"] for rule in deployed["rules"]] == ["manual"]
 
@@ -60,13 +65,128 @@ def test_an_image_is_built_by_kaniko_from_the_root_with_a_cache_of_layers(reposi
     assert built["artifacts"]["reports"]["dotenv"] == "image.env"
 
 
+def test_nothing_is_pushed_that_check_refuses(repository: Checkout) -> None:
+    """A job with `needs` waits for those alone; every job that pushes waits for `check`, itself or by what it needs."""
+    pipeline = repository.preview()
+    pushing = {name for name, job in pipeline.items() if name.startswith("build ")}
+    assert len(pushing) >= 8
+    for name in pushing:
+        assert "check" in {need["job"] for need in pipeline[name]["needs"]}, f"{name} does not wait for check"
+
+
+def test_an_image_waits_for_both_bases_that_it_may_be_built_on(repository: Checkout) -> None:
+    pipeline = repository.preview()
+    for name, job in pipeline.items():
+        verb, _, built = name.partition(" ")
+        if verb != "build" or built in ("base", "lean base"):
+            continue
+        needs = [job, pipeline.get(f"test {built}", {})]
+        bases = {need["job"] for one in needs for need in one.get("needs", []) if need.get("optional")}
+        assert bases == {"build base", "build lean base"}, name
+
+
+def test_pipelines_build_every_image_that_make_images_does(repository: Checkout) -> None:
+    """Under the same names; services and base are held by other tests too."""
+    pipeline = repository.preview(CI_COMMIT_TAG="v1.2.3")
+    values = {"$IMAGE_REGISTRY/": "", "$IMAGE_NAMESPACE": "streamforge", "$BASE_IMAGE_NAME": "kinga/stream-forge/base"}
+    found = set()
+    for name, job in pipeline.items():
+        if name.startswith("build "):
+            image = job["variables"]["IMAGE"].replace("$SERVICE", job["variables"].get("SERVICE", ""))
+            for variable, value in values.items():
+                image = image.replace(variable, value)
+            found.add((image, job["variables"]["DOCKERFILE"].replace("$SERVICE", job["variables"].get("SERVICE", ""))))
+    assert found == {(image.repository, image.dockerfile) for image in images()}
+    assert pipeline["build jupyter"]["rules"][0]["variables"]["MORE_TAGS"] == JUPYTER_VERSION
+
+
+def logins(repository: Checkout, tmp_path: Path, **variables: str) -> dict[str, dict[str, str]]:
+    """The logins that a build has, by registry, as its own commands write them."""
+    (command,) = repository.preview()["build arango-candles"]["before_script"]
+    project = tmp_path / "project"
+    environment = {"PATH": os.defpath, "CI_PROJECT_DIR": str(project), **variables}
+    done = subprocess.run(
+        ["sh", "-c", command], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    file = Path(f"{project}.auth") / "config.json"
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    found = json.loads(file.read_text("utf-8"))["auths"]
+    assert isinstance(found, dict)
+    return found
+
+
+OWN = {"CI_REGISTRY": "gitlab.example:5050", "CI_REGISTRY_USER": "job", "CI_REGISTRY_PASSWORD": "p"}
+OWN_LOGIN = {"gitlab.example:5050": {"auth": base64.b64encode(b"job:p").decode()}}
+HOUSE_LOGIN = {"registry.dmz.home": {"auth": "aG91c2U6eA=="}}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {}),
+        (OWN, OWN_LOGIN),
+        ({"DOCKER_AUTH_CONFIG": json.dumps({"auths": HOUSE_LOGIN}, indent=2)}, HOUSE_LOGIN),
+        ({"DOCKER_AUTH_CONFIG": json.dumps({"auths": HOUSE_LOGIN}), **OWN}, {**HOUSE_LOGIN, **OWN_LOGIN}),
+        ({"DOCKER_AUTH_CONFIG": '{"auths": {}}', **OWN}, OWN_LOGIN),
+        ({"DOCKER_AUTH_CONFIG": '{"credsStore": "x"}', **OWN}, OWN_LOGIN),
+        (
+            {"DOCKER_AUTH_CONFIG": json.dumps({"auths": {OWN["CI_REGISTRY"]: {"auth": "bWluZQ=="}}}), **OWN},
+            {OWN["CI_REGISTRY"]: {"auth": "bWluZQ=="}},
+        ),
+    ],
+)
+def test_a_build_is_logged_in_at_both_registries(
+    given: dict[str, str], expected: dict[str, dict[str, str]], repository: Checkout, tmp_path: Path
+) -> None:
+    assert logins(repository, tmp_path, **given) == expected
+
+
+def test_the_logins_may_be_a_file(repository: Checkout, tmp_path: Path) -> None:
+    file = tmp_path / "logins"
+    file.write_text(json.dumps({"auths": HOUSE_LOGIN}, indent=2))
+    assert logins(repository, tmp_path, DOCKER_AUTH_CONFIG=str(file), **OWN) == {**HOUSE_LOGIN, **OWN_LOGIN}
+
+
+@pytest.mark.parametrize("own", ["", "gitlab.example:5050/streamforge"])
+def test_buildah_builds_in_a_pod_with_a_cache_of_layers(own: str, repository: Checkout, tmp_path: Path) -> None:
+    """What it is told; GitLab names no registry of its own where it has none."""
+    job = repository.preview()["build arango-candles"]
+    assert {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}.items() <= job["variables"].items()
+    program, told = tmp_path / "buildah", tmp_path / "told"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{told}\necho sha256:1 >{tmp_path}/digest\n')
+    program.chmod(0o755)
+    names = {
+        "BUILD_ARGS": "A=1",
+        "CI_COMMIT_SHA": "0123456789",
+        "CI_COMMIT_SHORT_SHA": "01234567",
+        "CI_COMMIT_TIMESTAMP": "2026-01-01T00:00:00Z",
+        "CI_PROJECT_DIR": str(tmp_path),
+        "DOCKERFILE": "Dockerfile",
+        "IMAGE": "registry.dmz.home/streamforge/a",
+        "IMAGE_NAMESPACE": "streamforge",
+        "IMAGE_REGISTRY": "registry.dmz.home",
+        "MORE_TAGS": "",
+        "PATH": f"{tmp_path}:{os.defpath}",
+        "TAG_SUFFIX": "",
+        "TARGET": "",
+        **({"CI_REGISTRY_IMAGE": own} if own else {}),
+    }
+    subprocess.run(["sh", "-c", *job["script"]], cwd=tmp_path, env=names, check=True, timeout=60)
+    built, pushed = told.read_text("utf-8").splitlines()
+    cache = f"{own or 'registry.dmz.home/streamforge'}/cache"
+    assert f"--layers --cache-from {cache} --cache-to {cache}" in built
+    assert pushed.endswith("built docker://registry.dmz.home/streamforge/a:01234567")
+    assert (tmp_path / "image.env").read_text("utf-8") == "IMAGE_REFERENCE=registry.dmz.home/streamforge/a@sha256:1\n"
+
+
 def test_tests_run_in_the_base_image_and_install_nothing(repository: Checkout, services: list[str]) -> None:
     pipeline = repository.preview()
     for service in services:
         job = pipeline[f"test {service}"]
         assert "$BASE_IMAGE" in str(job["image"])
         words = " ".join([*job.get("before_script", []), *job["script"]])
-        assert words.startswith("python3.11 -m pytest ")
+        assert words.startswith("run-tests ")
         assert not {"pip", "uv", "apt-get", "make", "venv"} & set(words.split())
         for named in job["variables"]["TESTS"].split():
             assert (ROOT / named).exists(), f"{service} is tested by {named}, which does not exist"
@@ -105,14 +225,21 @@ include:
     assert [need["job"] for need in pipeline["deploy pricing"]["needs"]] == ["build pricing"]
 
 
-def test_a_service_is_tested_by_its_job_as_it_is_written(repository: Checkout) -> None:
-    """The job's own commands, in a shell of this machine whose Python has what the base image has."""
+@pytest.mark.timeout(600)
+def test_a_service_is_tested_by_its_job_as_it_is_written(repository: Checkout, tmp_path: Path) -> None:
+    """The job's own commands, on a few quick tests, in a shell that has what the base image has."""
+    (tmp_path / "run-tests").symlink_to(ROOT / "platform" / "run-tests.sh")
     done = repository.gitlab(
         "--force-shell-executor",
         "--variable",
         "CI_PIPELINE_SOURCE=merge_request_event",
+        "--variable",
+        "TESTS=tests/workers/test_catalogue.py",
         "test loader-api-candles",
-        environment={"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": ""},
+        environment={
+            "PATH": f"{tmp_path}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "PYTHONPATH": "",
+        },
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASS" in done.stdout

@@ -1,0 +1,79 @@
+"""What a pipeline's machine is given before it runs the verbs: what its image lacks, and caches of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.delivery.pipelines.checkout import Checkout
+from tests.delivery.pipelines.documents import load
+from tests.delivery.pipelines.tools import needed
+from tests.places import ROOT
+
+BEFORE = {
+    "make check": "tools/install_promtool.sh",
+    "make test-engines": "tools/install_engines.sh",
+    "make test-images": "tools/install_engines.sh",
+    "make test-delivery": "tools/install_engines.sh",
+}
+"""What has to have run before a verb, on a machine that has nothing."""
+
+
+def gitlab_jobs() -> dict[str, list[str]]:
+    """The commands of GitLab's jobs that run verbs."""
+    (found,) = load(ROOT / ".gitlab-ci.yml")
+    return {name: job["script"] for name, job in found.items() if isinstance(job, dict) and "script" in job}
+
+
+def github_jobs() -> dict[str, list[str]]:
+    """The same for GitHub's."""
+    (found,) = load(ROOT / ".github" / "workflows" / "ci.yml")
+    return {name: [step.get("run", "") for step in job.get("steps", [])] for name, job in found["jobs"].items()}
+
+
+@pytest.mark.parametrize("jobs", [gitlab_jobs, github_jobs])
+@pytest.mark.parametrize("verb", BEFORE)
+def test_what_a_verb_needs_is_installed_before_it_runs(jobs: Any, verb: str) -> None:
+    scripts = [script for script in jobs().values() if any(verb in line.split(" #")[0] for line in script)]
+    assert scripts, f"no job runs {verb}"
+    for script in scripts:
+        at = next(number for number, line in enumerate(script) if verb in line)
+        assert any(BEFORE[verb] in line for line in script[:at]), f"{BEFORE[verb]} does not come before {verb}"
+
+
+def prepared(tmp_path: Path, python: str) -> str:
+    """What the first commands of a GitLab job tell apt-get on a machine whose python3.11 is this script."""
+    (found,) = load(ROOT / ".gitlab-ci.yml")
+    told = tmp_path / "told"
+    told.touch()
+    for name, text in (("python3.11", python), ("apt-get", f'echo "$@" >>{told}')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    script = "set -eu\n" + "\n".join(found[".make"]["before_script"])
+    environment = {"PATH": f"{tmp_path}:{os.defpath}"}
+    subprocess.run(["sh", "-c", script], env=environment, check=True, timeout=60)
+    return told.read_text()
+
+
+def test_a_python_that_can_make_no_environment_gets_what_it_lacks(tmp_path: Path) -> None:
+    assert "install -qy --no-install-recommends python3-venv" in prepared(tmp_path, "exit 1")
+
+
+def test_nothing_is_installed_where_python_is_whole(tmp_path: Path) -> None:
+    assert prepared(tmp_path, "exit 0") == ""
+
+
+def test_what_gitlab_caches_in_the_checkout_is_nobody_elses_to_read(repository: Checkout) -> None:
+    """Whatever git ignores is neither searched for secrets, nor linted, nor copied into clones."""
+    job = repository.preview()["check"]
+    kept = [*job["cache"][0]["paths"], job["variables"]["PIP_CACHE_DIR"], job["variables"]["XDG_CACHE_HOME"]]
+    names = [name.removeprefix("$CI_PROJECT_DIR/") for name in kept]
+    for name in names:
+        ignored = repository.run([needed("git"), "check-ignore", "--quiet", f"{name}/Dockerfile"])
+        assert ignored.returncode == 0, f"git does not ignore {name}"
+    looked_at = (ROOT / "Makefile").read_text("utf-8").split("\ndockerfiles:")[1]
+    assert all(f"-not -path './{name.partition('/')[0]}/*'" in looked_at for name in names)

@@ -14,6 +14,8 @@ command -v rsync >/dev/null || missing+=(rsync) # gitlab-ci-local copies with it
 command -v buildah >/dev/null || missing+=(buildah)
 command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
 command -v crun >/dev/null || missing+=(crun)
+# On an Ubuntu: what Debian's packages are signed with.
+[[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
 # An Ubuntu has no keys of Debian, of which the tests' images are made.
 [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
 if ! command -v go >/dev/null; then

@@ -14,6 +14,13 @@ from tests.places import ROOT, SHARED
 
 pytestmark = pytest.mark.timeout(900)
 
+RECORDED = {
+    "market-data": "STREAMFORGE_MARKET_DATA",
+    "schemas": "STREAMFORGE_SCHEMAS",
+    "arango/recordings.jsonl": "STREAMFORGE_ARANGO_RECORDINGS",
+}
+"""What tests read that is recorded, below one folder or where a variable says."""
+
 
 def asked_for() -> list[str]:
     """What the pipelines run in the base image: TESTS of each service and of the library."""
@@ -25,12 +32,13 @@ def asked_for() -> list[str]:
 
 def test_the_tests_of_the_pipelines_pass_in_the_base_image(house: House, tmp_path: Path) -> None:
     binds = {"/checkout:ro": ROOT}
-    data = Path(os.environ.get("STREAMFORGE_MARKET_DATA") or SHARED / "market-data")
-    if data.exists():
-        binds["/shared/market-data:ro"] = data
+    for name, variable in RECORDED.items():
+        there = Path(os.environ.get(variable) or SHARED / name)
+        if there.exists():
+            binds[f"/shared/{name}:ro"] = there
     asked = Asked(
         entrypoint=["/usr/bin/tini", "--", "run-tests", "-n", "2", "-q", *asked_for()],
-        environment={"STREAMFORGE_MARKET_DATA": "/shared/market-data"},
+        environment={variable: f"/shared/{name}" for name, variable in RECORDED.items()},
         binds=binds,
         directory="/checkout",
     )

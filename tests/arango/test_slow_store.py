@@ -16,9 +16,7 @@ from streamforge import wiring
 from streamforge_utils.model.events import Event
 from streamforge_utils.runtime.settings import EVENTS_TOPIC
 
-CANDLES, MAX_LAG = 160_000, 20_000
-BETWEEN_LOOKS = 60_000
-"""Records that the loader may send at most before it looks at the lag again, twice a second."""
+CANDLES, MAX_LAG = 400_000, 20_000
 GROWTH_MB, MOST_MB = 25.0, 130.0
 
 
@@ -46,7 +44,9 @@ def test_a_slow_store_slows_the_reader_and_grows_nothing(tmp_path: Path) -> None
     loading = [event for event in events if event.target == LOADER and event.event == "loading"]
     progress = [(event.extra or {}) for event in loading]
     assert any("records behind" in str(one.get("waiting")) for one in progress), "the loader never waited"
-    assert max(one.get("lag") or 0 for one in progress) <= MAX_LAG + BETWEEN_LOOKS
+    # It looks at the lag twice a second, so how far beyond the limit it gets is a matter of the machine. Without
+    # the limit it is through with nearly everything before the store has a quarter.
+    assert max(one.get("lag") or 0 for one in progress) < CANDLES / 2
     assert [event.records_written for event in events if event.finished] == [CANDLES, CANDLES]
     for target, samples in memory.items():
         third = len(samples) // 3

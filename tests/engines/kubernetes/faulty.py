@@ -112,8 +112,15 @@ class FaultyServer:
             watch.put_nowait(None)
         if self._runner is not None:
             await self._runner.cleanup()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+        # What was broken off just now is gone after the loop's next rounds, of which it has none once it is stopped.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         what = _what(request)
@@ -129,10 +136,15 @@ class FaultyServer:
         body_sent = await request.read()
         try:
             async with self._session.request(request.method, request.rel_url, headers=headers, data=body_sent) as found:
-                kept = {name: value for name, value in found.headers.items() if name.lower() not in _HOP_BY_HOP}
-                if what.startswith("watch ") and found.status == 200:
-                    return await self._watch(request, found, kept)
-                return web.Response(status=found.status, headers=kept, body=await found.read())
+                try:
+                    kept = {name: value for name, value in found.headers.items() if name.lower() not in _HOP_BY_HOP}
+                    if what.startswith("watch ") and found.status == 200:
+                        return await self._watch(request, found, kept)
+                    return web.Response(status=found.status, headers=kept, body=await found.read())
+                finally:
+                    # An answer not read to its end: closing TLS would wait for the server, longer than the loop lives.
+                    if found.connection is not None and found.connection.transport is not None:
+                        found.connection.transport.abort()
         except aiohttp.ClientError as error:  # the real one is away: so is this one
             _abort(request)
             raise web.HTTPBadGateway(text=str(error)) from error

@@ -17,11 +17,12 @@ from streamforge_utils.model.names import consumer_group, data_topic, dlq_topic,
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import BusAdmin, Received, Retention, TopicSpec
 from streamforge_utils.runtime.arango import ArangoSettings
+from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus, Wiring
 from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.process import tune_interpreter
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, load_worker
+from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
 from streamforge_utils.runtime.supervisor import Supervisor
 
 LOADER, SINK = "loader-api-candles", "arango-candles"

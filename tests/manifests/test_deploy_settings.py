@@ -11,8 +11,9 @@ from streamforge import workers
 from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
 from streamforge.manager.settings import ManagerSettings, load_manager
 from streamforge_utils.adapters.kubernetes.rights import role_rules
+from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.environment import variables
-from streamforge_utils.runtime.settings import WorkerSettings, load_worker
+from streamforge_utils.runtime.settings import WorkerSettings
 from tests.manifests.network import Peer, allowed
 from tests.manifests.rendering import rendered
 from tests.manifests.rules import Json, containers, faults, of_kind, pods, selected

@@ -11,14 +11,10 @@ import pytest
 from streamforge.manager.settings import ManagerSettings, load_manager
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.environment import Secret, load, misspelt, secrets_of, variable, variables
 from streamforge_utils.runtime.reference import environment_table
-from streamforge_utils.runtime.settings import (
-    BINANCE_DATA_URL,
-    Upstream,
-    WorkerSettings,
-    load_worker,
-)
+from streamforge_utils.runtime.settings import BINANCE_DATA_URL, Upstream, WorkerSettings
 from streamforge_utils.runtime.worker import Role, Use
 from tests.runtime.rig import NoParameters, worker
 

@@ -15,12 +15,13 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.observing import Silent
+from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus, Wiring
 from streamforge_utils.runtime.ending import EXIT_CONFIG, failed
 from streamforge_utils.runtime.environment import load, misspelt, secrets_of, variables
 from streamforge_utils.runtime.logs import Log, Redactor, make_log, use_for_libraries
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, WorkerSettings, load_worker
+from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, WorkerSettings
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.telemetry import Identity, Telemetry

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.arango import ArangoSettings
-from streamforge_utils.runtime.environment import Secret, read, settings_error, variable
+from streamforge_utils.runtime.environment import Secret, variable
 from streamforge_utils.runtime.kafka import KafkaSettings
-from streamforge_utils.runtime.worker import Definition
-
-P = TypeVar("P", bound=msgspec.Struct)
 
 CONTROL_TOPIC = "queue-control"
 EVENTS_TOPIC = "queue-events"
@@ -284,53 +280,3 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     def candles(self) -> Interval:
         """The candles' interval. Raises InvalidInput for a type without one."""
         return candles_interval(self.type)
-
-
-def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[WorkerSettings, P]:
-    """Read the settings and the parameters of a worker.
-
-    Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
-    """
-    problems: list[str] = []
-    parameters = read(definition.parameters, environ, problems)
-    if parameters is not None:
-        try:
-            definition = definition.adapted(parameters)
-        except InvalidInput as error:
-            problems.append(str(error))
-    settings = read(WorkerSettings, with_defaults(definition, environ), problems, uses=definition.uses)
-    if settings is not None:
-        settings = _checked(settings, definition, problems)
-    if problems or settings is None or parameters is None:
-        raise settings_error(problems)
-    return settings, parameters
-
-
-def with_defaults(definition: Definition[P], environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ`, and what the definition can do without where `environ` lacks it."""
-    lacking = {name: text for name, text in definition.defaults.items() if not environ.get(name)}
-    return {
-        **environ,
-        **{name: text.replace("{QUEUE_ID}", environ.get("QUEUE_ID", "")) for name, text in lacking.items()},
-    }
-
-
-def _checked(settings: WorkerSettings, definition: Definition[P], problems: list[str]) -> WorkerSettings:
-    try:
-        if settings.interval and Interval.parse(settings.interval) is not settings.candles:
-            problems.append(
-                f"INTERVAL: {settings.interval[:80]!r} does not agree with TYPE {settings.type!r}: leave it out"
-            )
-    except ValueError as error:
-        problems.append(f"INTERVAL: {error}")
-    problems.extend(
-        exchange_problems(settings.exchange.urls, settings.exchange.weight_per_minute, "STREAMFORGE_WEIGHT_PER_MINUTE")
-    )
-    problems.extend(
-        f"STREAMFORGE_RANGES: {part} is not inside TIME_RANGE {settings.time_range}"
-        for part in settings.ranges
-        if part.intersection(settings.time_range) != part
-    )
-    if settings.telemetry_id:
-        return settings
-    return msgspec.structs.replace(settings, telemetry_id=telemetry_id(definition.target, settings.queue_id))

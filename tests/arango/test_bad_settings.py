@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import cleanenv
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import DATABASE, PASSWORD, ArangoProcess
 from tests.doubles.tlsfront import tls_front
@@ -148,11 +148,10 @@ def environ(case: Case, world: World) -> Environ:
 
 def run(arguments: list[str], environ: Mapping[str, str], data: Path) -> tuple[subprocess.CompletedProcess[str], float]:
     """Run a service to its end; with the seconds that took."""
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "ARANGO_", "QUEUE_"))}
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, *arguments],
-        env=clean
+        env=cleanenv.environment()
         | {
             "STREAMFORGE_DATA_DIR": str(data),
             "STREAMFORGE_PORT": "0",

@@ -290,6 +290,33 @@ async def test_a_document_at_fault_is_refused_and_the_rest_is_stored(
     assert set(await contents(store)) == {"a", "c"}
 
 
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_read_only_is_told_with_its_likely_reason_though_each_document_says_it(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.upsert("candles", documents("a"))
+    fault = double.misbehaviour.add(Fault(kind="element", number=1004, skip=1))
+    with pytest.raises(RetryableError, match=r"read-only.*licence.*doctor") as error:
+        await store.upsert("candles", documents("b", "c"))
+    assert (error.value.retry_after, fault.hit) == (5.0, 1), "and it is not asked again"
+    with pytest.raises(RetryableError, match=r"store the edges leads: it is read-only.*doctor"):
+        await store.link("leads", edges("b", "c"))
+    assert fault.hit == 3
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_a_right_that_is_missing_is_named_though_each_document_says_it(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.upsert("candles", documents("a"))
+    fault = double.misbehaviour.add(Fault(kind="element", number=11))
+    with pytest.raises(ConfigError, match=r"user root may not do that.*ARANGO_USER"):
+        await store.upsert("candles", documents("b", "c"))
+    assert fault.hit == 2
+    with pytest.raises(ConfigError, match=r"remove from the collection candles: user root may not do that"):
+        await store.delete("candles", first="a", last="b")
+
+
 TAKEN = "unique constraint violated - in index primary of type primary over '_key'; conflicting key: b"
 
 

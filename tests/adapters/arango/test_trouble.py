@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 
 import pytest
 
@@ -187,6 +188,17 @@ async def test_no_cursor_stays_open(store: ArangoStore, double: ArangoDouble) ->
     with pytest.raises(RetryableError):
         await store.read("candles", limit=10_000)
     assert double.server.cursors == {}
+
+
+async def test_a_cursor_whose_name_got_lost_is_left_to_the_server_for_half_a_minute(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    keys = [f"k{number:05d}" for number in range(2500)]
+    await store.upsert("candles", documents(*keys))
+    double.misbehaviour.add(Fault(kind="cut-after", method="POST", path=r"_api/cursor$", times=1))
+    assert [document.key for document in await store.read("candles", limit=10_000)] == keys
+    (left,) = double.server.cursors.values()
+    assert left.until - time.monotonic() <= 30
 
 
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after", "conflict", "shutdown"])

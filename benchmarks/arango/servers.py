@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from benchmarks.common.processes import ROOT, ended, environment
+from benchmarks.common.processes import ROOT, ended
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret
+from tests.cleanenv import environment
 
 DATABASE = "bench"
 _PASSWORD = "of-a-benchmark"  # noqa: S105 - of a server on loopback, for as long as it takes

@@ -16,7 +16,8 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from benchmarks.common.processes import ROOT, environment
+from benchmarks.common.processes import ROOT
+from tests.cleanenv import environment
 
 LIMIT_S = 300.0
 

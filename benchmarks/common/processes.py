@@ -12,20 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.cleanenv import environment
+
 ROOT = Path(__file__).resolve().parents[2]
 UNLIMITED_WEIGHT = 100_000_000
 """Request weight a minute that nothing reaches: the exchange's limit is no property of ours."""
 
-_OURS = ("STREAMFORGE_", "BINANCE_", "KAFKA_", "ARANGO_", "CA_PATH", "QUEUE_")
 _READY_S = 20.0
 _ENDS_S = 10.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-def environment(**more: str) -> dict[str, str]:
-    """This process's environment without what would configure StreamForge by accident, and with `more`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    return {**kept, **more}
 
 
 @contextmanager

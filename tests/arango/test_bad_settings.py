@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import cleanenv
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import DATABASE, PASSWORD, ArangoProcess
 from tests.doubles.tlsfront import tls_front
@@ -41,7 +42,8 @@ Environ = dict[str, str]
 class World:
     """Servers of every kind. tls: the double behind TLS; ca: what signed it. other: speaks HTTP, but no ArangoDB.
 
-    slowness_s: how long this machine takes now to end a service that has nothing to do.
+    silent: takes connections and says nothing, as a port that is forwarded to nobody. slowness_s: how long this machine
+    takes now to end a service that has nothing to do.
     """
 
     double: ArangoProcess
@@ -50,6 +52,7 @@ class World:
     ca: Path
     other_ca: Path
     other: str
+    silent: str
     slowness_s: float
 
 
@@ -65,11 +68,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         arangoprocess.running(folder / "old", version="3.10.9") as old,
         tls_front(int(double.url.rpartition(":")[2]), folder / "server.pem") as port,
         rig.exchange() as other,
+        socket.create_server(("127.0.0.1", 0)) as listening,
     ):
         _, slowness_s = run(["-m", "streamforge.workers", "arango-candles"], {}, folder / "data")
         secured = f"https://127.0.0.1:{port}"
         ca, other_ca = folder / "ca.pem", folder / "other-ca.pem"
-        yield World(double, old, secured, ca, other_ca, other.url, slowness_s)
+        silent = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        yield World(double, old, secured, ca, other_ca, other.url, silent, slowness_s)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,9 @@ CASES = {
         ("ARANGO_URL", "arango.nowhere.invalid"),
     ),
     "port": Case(_port, FAILED, ("ARANGO_URL", "Connect call failed")),
+    "a port that says nothing": Case(
+        lambda world: {"ARANGO_URL": world.silent}, FAILED, ("no answer within 5 s", "ARANGO_URL", "ArangoDB's port")
+    ),
     "another server": Case(lambda world: {"ARANGO_URL": world.other}, CONFIG, ("no ArangoDB", "ARANGO_URL")),
     "version": Case(lambda world: {"ARANGO_URL": world.old.url}, CONFIG, ("3.10.9", "too old", "3.11", "ARANGO_URL")),
     "no authority": Case(lambda world: _tls(world, None), CONFIG, ("certificate", "STREAMFORGE_ARANGO_CA_PATH")),
@@ -148,11 +156,10 @@ def environ(case: Case, world: World) -> Environ:
 
 def run(arguments: list[str], environ: Mapping[str, str], data: Path) -> tuple[subprocess.CompletedProcess[str], float]:
     """Run a service to its end; with the seconds that took."""
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "ARANGO_", "QUEUE_"))}
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, *arguments],
-        env=clean
+        env=cleanenv.environment()
         | {
             "STREAMFORGE_DATA_DIR": str(data),
             "STREAMFORGE_PORT": "0",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import storeenv
+from tests import cleanenv, storeenv
 from tests.arango.servers import Databases
 from tests.e2e import rig
 from tests.e2e.conftest import exchange
@@ -23,10 +22,9 @@ pytestmark = pytest.mark.timeout(180)
 
 def command(environ: Mapping[str, str], data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "ARANGO_", "QUEUE_"))}
     return subprocess.run(
         [sys.executable, "-m", "streamforge.cli", *arguments, "--data", str(data)],
-        env=clean | dict(environ),
+        env=cleanenv.environment() | dict(environ),
         capture_output=True,
         text=True,
         timeout=90,

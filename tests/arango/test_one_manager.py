@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import storeenv
+from tests import cleanenv, storeenv
 from tests.arango.servers import Databases
 from tests.arango.test_commands import command
 from tests.e2e import rig
@@ -34,11 +33,10 @@ def environ(databases: Databases, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 def service(environ: Mapping[str, str], data: Path, exchange_url: str) -> subprocess.CompletedProcess[str]:
     """Run queue-manager itself, which is to end by itself."""
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "ARANGO_", "QUEUE_"))}
     more = {"STREAMFORGE_DATA_DIR": str(data), "STREAMFORGE_EXCHANGE_URL": exchange_url, "STREAMFORGE_PORT": "0"}
     return subprocess.run(
         [sys.executable, "-m", "streamforge.manager"],
-        env=clean | dict(environ) | more | {"STREAMFORGE_METRICS_PORT": "0"},
+        env=cleanenv.environment() | dict(environ) | more | {"STREAMFORGE_METRICS_PORT": "0"},
         capture_output=True,
         text=True,
         timeout=90,
@@ -75,11 +73,10 @@ def test_the_command_first_and_the_service_second_is_refused_too(
     environ: dict[str, str], exchange: rig.Exchange, tmp_path: Path
 ) -> None:
     exchange.switch_on("slow:ms=300,path=klines")
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "ARANGO_", "QUEUE_"))}
     first = subprocess.Popen(
         [sys.executable, "-m", "streamforge.cli", "up", "--json", "--port", "0", "--data", str(tmp_path / "a"),
          "--exchange", exchange.url],
-        env=clean | environ | {"STREAMFORGE_METRICS_PORT": "0"},
+        env=cleanenv.environment() | environ | {"STREAMFORGE_METRICS_PORT": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

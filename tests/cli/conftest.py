@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
+from tests import cleanenv
 from tests.cli import support
 from tests.cli.support import Cli, process
 
@@ -17,11 +17,7 @@ from tests.cli.support import Cli, process
 @pytest.fixture(autouse=True)
 def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No setting of the machine reaches a command, and what a command sets for its process is undone."""
-    for name in list(os.environ):
-        if name.startswith("STREAMFORGE_") and name != "STREAMFORGE_REQUIRE_MARKET_DATA":
-            monkeypatch.delenv(name)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.delenv("COLUMNS", raising=False)
+    cleanenv.clean(monkeypatch, "STREAMFORGE_REQUIRE_MARKET_DATA")
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from streamforge.cli.main import main
+from tests.cleanenv import environment
 
 Json = dict[str, Any]
 LIMIT_S = 40.0
@@ -83,16 +84,6 @@ class Cli:
     def load(self, *arguments: str) -> Json:
         """Load, and what `--json` says of it."""
         return self("load", *arguments, "--json").ok().json
-
-
-def environment(**more: str) -> Mapping[str, str]:
-    """That of this process without what would change what a command does."""
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("STREAMFORGE_", "KAFKA_", "QUEUE_")) and k not in ("COLUMNS", "NO_COLOR")
-    }
-    return {**kept, **more}
 
 
 @contextmanager

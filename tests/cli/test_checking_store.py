@@ -60,6 +60,19 @@ async def test_a_limit_that_the_user_may_not_see_is_called_unknown(double: Arang
     assert "_system" in room.next_step
 
 
+async def test_who_sees_one_database_of_the_limited_server_is_told_so(double: ArangoDouble, tmp_path: Path) -> None:
+    double.server.settings.edition = "community"
+    more: list[Check] = []
+    await check_store(tmp_path, tmp_path / "probe", more)
+    double.misbehaviour.add(Fault(kind="error", number=11, path="_admin/license"))
+    await check_store(tmp_path, tmp_path / "probe", more)
+    whole, alone = more
+    assert (whole.verdict, alone.verdict) == ("works", "careful")
+    assert "of 100 GiB" in alone.detail
+    assert alone.detail.endswith("this database alone, and the limit counts all databases of the server")
+    assert "_system" in alone.next_step
+
+
 @pytest.mark.parametrize("number", [11, 1004, 1620])
 async def test_what_keeps_it_from_storing_is_told_and_not_what_keeps_it_from_cleaning(
     number: int, double: ArangoDouble, tmp_path: Path

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from streamforge.cli import demo, views
-from tests.cli.support import START_MS, environment, exchange
+from tests.cleanenv import environment
+from tests.cli.support import START_MS, exchange
 
 DAY_MS = 86_400_000
 

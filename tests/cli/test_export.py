@@ -18,6 +18,7 @@ from streamforge.cli import exporting
 from streamforge.cli.session import Session
 from streamforge.cli.writers import Format, format_of, record_writer
 from streamforge_utils.model.candles import CANDLE_FIELDS
+from tests.cleanenv import environment
 from tests.cli.support import (
     COLLECTION,
     COMMAND,
@@ -27,7 +28,6 @@ from tests.cli.support import (
     TYPE,
     Cli,
     Json,
-    environment,
     expected,
     oracle,
 )

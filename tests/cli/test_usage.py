@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.support import COMMAND, TYPE, Cli, Ran, environment
+from tests.cleanenv import environment
+from tests.cli.support import COMMAND, TYPE, Cli, Ran
 
 NO_QUEUE = "wf-btcusdt-api_candles_1m-20240801-zzzzzz"
 

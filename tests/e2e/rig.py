@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tests import busenv, storeenv
+from tests import busenv, cleanenv, storeenv
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -132,11 +132,7 @@ class Manager:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.data = data
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("STREAMFORGE_", "BINANCE_", "KAFKA_", "ARANGO_", "QUEUE_"))
-        } | {
+        self._environment = cleanenv.environment() | {
             "STREAMFORGE_DATA_DIR": str(data),
             "STREAMFORGE_EXCHANGE_URL": exchange_url,
             "STREAMFORGE_PORT": "0",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests import storeenv
+from tests import cleanenv, storeenv
 from tests.e2e import rig
 
 pytestmark = [
@@ -21,11 +20,10 @@ pytestmark = [
 
 def refused(data: Path, exchange_url: str) -> str:
     """What queue-manager says that does not begin there."""
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "ARANGO_", "QUEUE_"))}
     more = {"STREAMFORGE_DATA_DIR": str(data), "STREAMFORGE_EXCHANGE_URL": exchange_url, "STREAMFORGE_PORT": "0"}
     ran = subprocess.run(
         [sys.executable, "-m", "streamforge.manager"],
-        env=clean | more | {"STREAMFORGE_METRICS_PORT": "0"},
+        env=cleanenv.environment() | more | {"STREAMFORGE_METRICS_PORT": "0"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import cleanenv
 from tests.addresses import EVERYWHERE
 from tests.e2e import rig
 
@@ -20,10 +20,9 @@ SINK = "arango-candles"
 
 def run_manager(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """A manager that cannot start."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("STREAMFORGE_")}
     return subprocess.run(
         [sys.executable, "-m", "streamforge.manager"],
-        env=clean | {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"} | dict(environment),
+        env=cleanenv.environment() | {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"} | dict(environment),
         capture_output=True,
         text=True,
         timeout=60,

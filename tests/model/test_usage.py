@@ -23,7 +23,9 @@ def grown(*steps: tuple[float, int]) -> list[Sample]:
         (grown((0.5, 50), (0, 100)), 100),
         (grown((2, 40), (1, 90), (0, 100)), 30),
         (grown((30, 0), (7, 30), (0, 100)), 10),  # what was before the last week is over
-        (grown((1, 100), (0, 60)), -40),
+        (grown((1, 100), (0, 95)), -5),
+        (grown((1, 100), (0, 60)), None),  # much was removed, and nothing is known since
+        (grown((3, 90), (2, 100), (1, 30), (0, 40)), 10),
     ],
 )
 def test_growth_is_that_of_the_last_week(samples: list[Sample], growth: float | None) -> None:
@@ -38,6 +40,36 @@ def test_the_day_of_the_limit_follows_from_the_growth() -> None:
     assert full_at_ms(grown((0, 100)), 160) is None
     assert full_at_ms(grown((1, 100), (0, 60)), 160) is None
     assert full_at_ms([], 160) is None
+
+
+def weeks_samples(falls: dict[int, int], used: int, per_hour: int) -> list[Sample]:
+    """A sample an hour for a week, up to `used` now. falls: by how much, by the hour before now."""
+    found = [Sample(NOW, used)]
+    for hour in range(7 * 24):
+        used += falls.get(hour, -per_hour)
+        found.append(Sample(NOW - (hour + 1) * HOUR_MS, used))
+    return found[::-1]
+
+
+@pytest.mark.parametrize(
+    "falls",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({72: 40_000}, id="at once"),
+        pytest.param(dict.fromkeys(range(72, 82), 4_000), id="hour by hour"),
+        pytest.param({72: 40_000, 100: 30_000}, id="twice"),
+    ],
+)
+def test_what_was_removed_does_not_hide_that_the_rest_grows(falls: dict[int, int]) -> None:
+    samples = weeks_samples(falls, used=55_000, per_hour=200)
+    assert growth_per_day(samples) == pytest.approx(4_800)
+    assert full_at_ms(samples, 100_000) == pytest.approx(NOW + 45 / 4.8 * DAY_MS, abs=1)
+
+
+def test_where_a_little_goes_each_day_as_much_comes_nothing_grows() -> None:
+    samples = weeks_samples({12 + 24 * day: 23 * 200 for day in range(7)}, used=80_000, per_hour=200)
+    assert growth_per_day(samples) == 0
+    assert full_at_ms(samples, 100_000) is None
 
 
 def test_one_sample_an_hour_is_kept_for_thirty_days() -> None:

@@ -132,6 +132,9 @@ async def _room(store: Store) -> Check:
         told += f"; the limit is reached on {datetime.fromtimestamp(full_ms / 1000, UTC):%Y-%m-%d}"
     else:
         told += "; the limit is not in sight"
+    if not usage.whole:
+        told += "; that is this database alone, and the limit counts all databases of the server"
+        return Check(part="room", verdict="careful", detail=told, next_step=_WHOLE)
     if share >= CAREFUL_SHARE or (days is not None and days < CAREFUL_DAYS):
         return Check(part="room", verdict="careful", detail=told, next_step=_WAYS_OUT)
     return Check(part="room", verdict="works", detail=told)
@@ -141,6 +144,7 @@ _RIGHT = (
     "ask as a user who may administrate the database _system (GET /_admin/license): without a licence key an ArangoDB "
     "from 3.12.5 on holds 100 GiB, with one it says nothing of a limit"
 )
+_WHOLE = "ask as a user who may administrate the database _system: the server tells what all of them take, then"
 _WAYS_OUT = (
     "let old collections be exported and dropped (STREAMFORGE_RETENTION), or get a licence: the Community Edition "
     "warns for two days, reads only for two, then ends"

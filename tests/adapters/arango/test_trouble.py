@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 
 import pytest
 
@@ -189,6 +190,17 @@ async def test_no_cursor_stays_open(store: ArangoStore, double: ArangoDouble) ->
     assert double.server.cursors == {}
 
 
+async def test_a_cursor_whose_name_got_lost_is_left_to_the_server_for_half_a_minute(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    keys = [f"k{number:05d}" for number in range(2500)]
+    await store.upsert("candles", documents(*keys))
+    double.misbehaviour.add(Fault(kind="cut-after", method="POST", path=r"_api/cursor$", times=1))
+    assert [document.key for document in await store.read("candles", limit=10_000)] == keys
+    (left,) = double.server.cursors.values()
+    assert left.until - time.monotonic() <= 30
+
+
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after", "conflict", "shutdown"])
 async def test_all_that_was_removed_is_told_though_an_answer_got_lost(
     kind: str, store: ArangoStore, double: ArangoDouble, monkeypatch: pytest.MonkeyPatch
@@ -288,6 +300,33 @@ async def test_a_document_at_fault_is_refused_and_the_rest_is_stored(
     assert "'b'" in answers[1].reason
     assert str(number) in answers[1].reason
     assert set(await contents(store)) == {"a", "c"}
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_read_only_is_told_with_its_likely_reason_though_each_document_says_it(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.upsert("candles", documents("a"))
+    fault = double.misbehaviour.add(Fault(kind="element", number=1004, skip=1))
+    with pytest.raises(RetryableError, match=r"read-only.*licence.*doctor") as error:
+        await store.upsert("candles", documents("b", "c"))
+    assert (error.value.retry_after, fault.hit) == (5.0, 1), "and it is not asked again"
+    with pytest.raises(RetryableError, match=r"store the edges leads: it is read-only.*doctor"):
+        await store.link("leads", edges("b", "c"))
+    assert fault.hit == 3
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_a_right_that_is_missing_is_named_though_each_document_says_it(
+    store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.upsert("candles", documents("a"))
+    fault = double.misbehaviour.add(Fault(kind="element", number=11))
+    with pytest.raises(ConfigError, match=r"user root may not do that.*ARANGO_USER"):
+        await store.upsert("candles", documents("b", "c"))
+    assert fault.hit == 2
+    with pytest.raises(ConfigError, match=r"remove from the collection candles: user root may not do that"):
+        await store.delete("candles", first="a", last="b")
 
 
 TAKEN = "unique constraint violated - in index primary of type primary over '_key'; conflicting key: b"

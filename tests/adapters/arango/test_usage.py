@@ -41,3 +41,20 @@ async def test_who_may_not_ask_for_the_licence_is_told_the_size(make: MakeStore,
     await store.upsert("candles", [Document("k", 1, b'{"text":"%b"}' % (b"x" * 1000))])
     double.misbehaviour.add(Fault(kind="error", number=11, path="_admin/license"))
     assert (await store.usage()).used_bytes > 1000
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_what_other_databases_take_is_said_to_be_missing_where_the_server_does_not_tell(
+    make: MakeStore, double: ArangoDouble
+) -> None:
+    double.server.settings.edition = "community"
+    double.server.create_database({"name": "another"})
+    await make().upsert("candles", [Document("k", 1, b'{"text":"%b"}' % (b"x" * 1000))])
+    other = [Document(f"k{n}", 1, b'{"text":"%b"}' % (b"x" * 1000)) for n in range(100)]
+    await make(database="another").upsert("candles", other)
+    asked = await make().usage()
+    assert (asked.whole, asked.used_bytes > 100_000) == (True, True)
+    double.misbehaviour.add(Fault(kind="error", number=11, path="_admin/license"))
+    alone = await make().usage()
+    assert (alone.whole, alone.limit_bytes) == (False, COMMUNITY_BYTES)
+    assert 1000 < alone.used_bytes < 50_000

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import cleanenv
 from tests.cli import support
 from tools.monitoring import families
 
@@ -24,7 +25,7 @@ KNOWN = {family.name.removesuffix("_total"): family for family in families.ours(
 @contextmanager
 def manager(data: Path, exchange: str) -> Iterator[tuple[str, str]]:
     """queue-manager as a process of its own: its URL, and that of its metrics."""
-    environment = support.environment(
+    environment = cleanenv.environment(
         STREAMFORGE_DATA_DIR=str(data),
         STREAMFORGE_EXCHANGE_URL=exchange,
         STREAMFORGE_PORT="0",

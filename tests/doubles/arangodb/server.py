@@ -24,11 +24,12 @@ class Settings:
 
     version: whole; 3.11 and before behave as 3.11, others as 3.12. cluster: a coordinator instead of a
     single server. password: of root, when the data are new. path: the file that keeps the data, None for memory.
-    authentication: off, every caller is root. limit_bytes: the licence's dataset limit.
+    authentication: off, every caller is root. edition: as it calls itself. limit_bytes: the licence's dataset limit.
     """
 
     version: str = "3.12.10"
     cluster: bool = False
+    edition: str = "enterprise"
     authentication: bool = True
     password: str = ""
     path: Path | None = None

@@ -24,6 +24,7 @@ from streamforge.cli.main import main
 from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
 from streamforge_utils.adapters.kafka.manifests.bindings import rules_of
 from streamforge_utils.adapters.kafka.manifests.reading import WantedUser
+from tests import cleanenv
 from tests.engines.kafka.broker import Broker, User
 from tests.places import ROOT
 
@@ -33,6 +34,11 @@ NOTES = "streamforge-kafka-apply"
 
 # A start takes 5 s, and several times as long on a busy machine.
 pytestmark = pytest.mark.timeout(480)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleanenv.clean(monkeypatch)
 
 
 class Applying:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import cleanenv
 from tests.engines.kafka.broker import Broker
 from tests.engines.ports import free_ports
 from tests.engines.tls import Authority
@@ -102,11 +103,10 @@ def environ(case: Case, secured_broker: Broker, plain_broker: Broker, tmp_path: 
 
 def run(arguments: list[str], environ: Mapping[str, str], data: Path) -> tuple[subprocess.CompletedProcess[str], float]:
     """Run a service to its end; with the seconds that took."""
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "QUEUE_"))}
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, *arguments],
-        env=clean
+        env=cleanenv.environment()
         | {
             "STREAMFORGE_DATA_DIR": str(data),
             "STREAMFORGE_PORT": "0",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from threading import Timer
 
 import pytest
 
+from tests import cleanenv
 from tests.places import ROOT
 
 LIMIT_S = 120.0
@@ -71,7 +71,7 @@ def sourced(command: str) -> dict[str, str]:
 
 
 def test_a_broker_for_a_person_is_one_that_up_and_load_work_on(tmp_path: Path) -> None:
-    clean = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "QUEUE_"))}
+    clean = cleanenv.environment()
     broker = Program(["-m", "tests.engines.kafka", "--secured"], clean, tmp_path / "broker.log")
     programs = [broker]
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import cleanenv
 from tests.e2e import rig
 from tests.engines.kafka.broker import Broker
 
@@ -43,14 +43,13 @@ def topics(broker: Broker) -> set[str]:
 
 
 def test_the_command_loads_and_proves_a_day(broker: Broker, exchange: rig.Exchange, tmp_path: Path) -> None:
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(("STREAMFORGE_", "KAFKA_", "QUEUE_"))}
     data = tmp_path / "data"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "streamforge.cli", "load", "BTCUSDT", "api_candles_1m", "2024-08-01"),
             *("--data", str(data), "--exchange", exchange.url, "--json"),
         ],
-        env=kept | broker.environment() | talk(),
+        env=cleanenv.environment() | broker.environment() | talk(),
         capture_output=True,
         text=True,
         timeout=LIMIT_S,

@@ -12,6 +12,7 @@ from confluent_kafka.admin import NewTopic
 
 from streamforge.cli.main import main
 from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
+from tests import cleanenv
 from tests.e2e import rig
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker, User
@@ -56,6 +57,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def exchange() -> Iterator[rig.Exchange]:
     with rig.exchange() as found:
         yield found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleanenv.clean(monkeypatch)
 
 
 def doctor(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
+from tests import cleanenv
 from tests.doubles.arangoprocess import PASSWORD, ArangoProcess
 from tests.e2e import rig
 from tests.engines.kafka import buses
@@ -71,7 +72,7 @@ class Deployed:
         """What the command line says as JSON, with the operator's token."""
         done = subprocess.run(
             [sys.executable, "-m", "streamforge.cli", *arguments, "--server", self.url, "--json"],
-            env=os.environ | {"STREAMFORGE_TOKEN": self.token},
+            env=cleanenv.environment(STREAMFORGE_TOKEN=self.token),
             capture_output=True,
             text=True,
             timeout=LIMIT_S,

@@ -26,7 +26,8 @@ def version(server: ArangoServer, request: Request, rest: list[str]) -> Response
     if details and request.method == "GET":
         details["details"] |= {"role": "COORDINATOR" if server.cluster else "SINGLE", "mode": "server"}
     newer = {} if server.is_311 else {"apiVersions": ["v0"], "deprecatedApiVersions": [], "requestedApiVersion": "v0"}
-    return Response(200, {"server": "arango", "license": "enterprise", "version": server.version, **newer, **details})
+    edition = server.settings.edition
+    return Response(200, {"server": "arango", "license": edition, "version": server.version, **newer, **details})
 
 
 def engine(server: ArangoServer, request: Request, rest: list[str]) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby, pairwise
 
 import msgspec
 
@@ -12,6 +13,9 @@ WINDOW_MS = 7 * DAY_MS
 LEAST_MS = 6 * HOUR_MS
 """Growth over less than this says nothing of a day."""
 KEPT_MS = 30 * DAY_MS
+REMOVED_SHARE = 0.1
+"""A fall by more is a removal that does not come again, and says nothing of the growth. Smaller ones belong to it:
+where a collection goes each day as another comes, the data do not grow."""
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
@@ -30,15 +34,21 @@ def with_sample(samples: Sequence[Sample], latest: Sample) -> tuple[Sample, ...]
 
 
 def growth_per_day(samples: Sequence[Sample]) -> float | None:
-    """Bytes a day over the last week (fewer days where there are no more); None: it cannot be told yet."""
-    if not samples:
-        return None
-    latest = samples[-1]
-    first = next(sample for sample in samples if sample.at_ms >= latest.at_ms - WINDOW_MS)
-    took_ms = latest.at_ms - first.at_ms
-    if took_ms < LEAST_MS:
-        return None
-    return (latest.used_bytes - first.used_bytes) * DAY_MS / took_ms
+    """Bytes a day over the last week (fewer days where there are no more), but for the hours in which much was removed.
+
+    None: it cannot be told yet.
+    """
+    week = [sample for sample in samples if sample.at_ms >= samples[-1].at_ms - WINDOW_MS]
+    grown, took_ms = 0, 0
+    # What is removed may be freed in several steps.
+    for falling, steps in groupby(pairwise(week), lambda step: step[1].used_bytes < step[0].used_bytes):
+        (before, after), *more = steps
+        after = more[-1][1] if more else after
+        change = after.used_bytes - before.used_bytes
+        if not falling or -change <= REMOVED_SHARE * before.used_bytes:
+            grown += change
+            took_ms += after.at_ms - before.at_ms
+    return None if took_ms < LEAST_MS else grown * DAY_MS / took_ms
 
 
 def full_at_ms(samples: Sequence[Sample], limit_bytes: int | None) -> int | None:

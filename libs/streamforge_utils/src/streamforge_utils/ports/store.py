@@ -172,7 +172,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     limit_bytes: at which the store itself stops; None: only the disk limits it. read_only: it has stopped already.
     read_only_in_s, ends_in_s: seconds until it stops taking writes, and until it ends, where it has said so.
-    limit_known: False: there may be a limit, but the store does not tell this user.
+    limit_known: False: there may be a limit, but the store does not tell this user. whole: False: of used_bytes it told
+    this user a part only, and the rest counts towards the limit, too.
     """
 
     used_bytes: int
@@ -181,6 +182,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     read_only_in_s: float | None = None
     ends_in_s: float | None = None
     limit_known: bool = True
+    whole: bool = True
 
 
 class Store(DocumentStore, Collections, StateStore, EdgeStore, Protocol):

@@ -31,7 +31,7 @@ HELP: dict[str, str] = {
     "store_used_bytes": "Bytes that the data take in the store.",
     "store_limit_bytes": "Bytes at which the store itself stops taking more, where it does (licence).",
     "store_measured_timestamp_seconds": "When these sizes were last measured, unix seconds.",
-    "store_growth_bytes_per_day": "Bytes by which the data grow in a day, over the last week.",
+    "store_growth_bytes_per_day": "Bytes by which the data grow in a day, over a week, without removals of a tenth.",
     "store_full_timestamp_seconds": "When the limit is reached if it goes on so, unix seconds; 0: not in sight.",
     "retention_collections": "Old collections exported and dropped.",
     "retention_records": "Records of old collections exported and dropped.",

@@ -146,7 +146,8 @@ class Catalogue:
                 what=f"make an index of the collection {name}",
                 query={"collection": name},
                 body=_encode(index),
-                answers=(NO_COLLECTION, FORBIDDEN),  # without it queries are slower, and right
+                # Without it, or with another of that name, queries are slower, and right.
+                answers=(NO_COLLECTION, FORBIDDEN, DUPLICATE_NAME),
             )
             if reply.number == NO_COLLECTION:
                 return False

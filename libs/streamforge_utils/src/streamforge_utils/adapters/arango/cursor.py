@@ -16,8 +16,9 @@ from streamforge_utils.model.errors import StreamForgeError
 
 T = TypeVar("T")
 
-_TTL_S = 60
-"""A cursor that nobody asks any more is closed by the server after so long."""
+_TTL_S = 30
+"""A cursor that nobody asks any more is closed by the server after so long: also one whose first answer got lost or was
+not read to its end, as only that names it. Between two batches others may wait as long for a statement's answer."""
 
 _encode = msgspec.json.Encoder().encode
 

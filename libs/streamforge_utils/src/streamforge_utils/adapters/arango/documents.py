@@ -17,7 +17,7 @@ import msgspec
 from streamforge_utils.adapters.arango import bodies, cursor, queries
 from streamforge_utils.adapters.arango.batches import Batch, side_by_side, waves
 from streamforge_utils.adapters.arango.collections import RECORDS, Catalogue, path_of
-from streamforge_utils.adapters.arango.errors import DATA, NO_COLLECTION, NO_DOCUMENT, UNIQUE, Refused
+from streamforge_utils.adapters.arango.errors import DATA, NO_COLLECTION, NO_DOCUMENT, UNIQUE, Refused, of_all
 from streamforge_utils.adapters.arango.server import Server
 from streamforge_utils.adapters.arango.transport import TooLarge, Transport
 from streamforge_utils.model.errors import RetryableError
@@ -156,10 +156,12 @@ class Documents:
             if reply.number:
                 break
             # Only errors are listed; what is gone already is none.
-            errors = reply.read(_decode_elements) if reply.body.startswith(b"[") else []
-            failed = [error for error in errors if error.number != NO_DOCUMENT]
+            elements = reply.read(_decode_elements) if reply.body.startswith(b"[") else []
+            failed = [element for element in elements if element.number != NO_DOCUMENT]
             removed += len(keys) - len(failed)
             if failed:
+                if error := of_all(self._transport.connection, what, failed[0].number, failed[0].message):
+                    raise error
                 await patience.failed(f"{len(failed)} documents, error {failed[0].number}", "document")
             else:
                 first = keys[-1] + "\x00"
@@ -180,14 +182,15 @@ class Documents:
         answers: list[Answer | None] = []
         left = batch.all
         races = 0
-        patience = self._transport.patience(f"store in the collection {batch.collection}")
+        what = f"store in the collection {batch.collection}"
+        patience = self._transport.patience(what)
         while left:
             try:
                 body = await self._post(batch, left)
-            except (Refused, TooLarge) as error:
-                if not _is_of_data(error):
+            except (Refused, TooLarge) as refused:
+                if not _is_of_data(refused):
                     raise
-                return await self._halves(batch, error, self._upsert_array)
+                return await self._halves(batch, refused, self._upsert_array)
             if b'"error":true' not in body and b'"_oldRev"' not in body and body.count(b'"_key":') == len(left):
                 return [answer or _STORED for answer in answers] or [_STORED] * len(left)
             answers = answers or [None] * len(batch.documents)
@@ -199,6 +202,10 @@ class Documents:
                 if element.error and _is_race(element) and races < _RACES:
                     said, raced = "another process inserts the same key", True
                     again.append(position)
+                elif element.error and (
+                    error := of_all(self._transport.connection, what, element.number, element.message)
+                ):
+                    raise error
                 elif element.error and element.number in DATA:
                     answers[position] = Answer(Outcome.REFUSED, _reason(batch.documents[position], element))
                 elif element.error:

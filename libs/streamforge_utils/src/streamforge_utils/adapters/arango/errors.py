@@ -54,11 +54,15 @@ NOTHING_DONE: Final = frozenset({21003, 21004})
 
 DATA: Final = frozenset(
     {
-        *(PARSE, 1208, UNIQUE, MALFORMED_REVISION, 1221, 1222, 1226, 1233, 1466, 1469, 1504, 1505, 1524, 1542, 1543),
+        *(PARSE, 1208, UNIQUE, MALFORMED_REVISION, 1221, 1226, 1233, 1469, 1504, 1505, 1524, 1542, 1543),
         *(1561, 1562, 1563, 1569, 1572, 1578, 1593, 1594, 1620, 4001, 4003, 4010),
     }
 )
-"""The document is at fault: the same again would be refused again. As ArangoDB's own sink for Kafka has it."""
+"""The document is at fault: the same again would be refused again. As ArangoDB's own sink for Kafka has it, but for
+OF_COLLECTION."""
+
+OF_COLLECTION: Final = frozenset({1222, 1466})
+"""No document is at fault: the collection takes no keys but its own (`allowUserKeys`), or is sharded by another."""
 
 ASKING_VERSION: Final = "ask for its version"
 """What the first request of all does."""
@@ -126,6 +130,11 @@ def translated(connection: Connection, what: str, status: int, trouble: Trouble)
             "`streamforge doctor` tells; nothing is lost, the write is tried again",
             retry_after=5.0,
         )
+    if number in OF_COLLECTION:
+        return ConfigError(
+            f"{where}: {what}: that collection, as somebody has made it, takes no keys of documents ({said}; "
+            f"error {number}): choose another name (COLLECTION_NAME, or `collection_name` of the request), or drop it"
+        )
     if status == 403:
         return ConfigError(
             f"{where}: {what}: user {connection.user or 'nobody'} may not do that ({said}): "
@@ -148,3 +157,10 @@ def translated(connection: Connection, what: str, status: int, trouble: Trouble)
     return Refused(
         f"{where}: {what}: it was refused (HTTP {status}, error {number}): {said}", status=status, number=number
     )
+
+
+def of_all(connection: Connection, what: str, number: int, message: str) -> StreamForgeError | None:
+    """The error to raise where one document of many is refused for a reason that holds for every other, else None."""
+    if number not in (FORBIDDEN, READ_ONLY) and number not in OF_COLLECTION:
+        return None
+    return translated(connection, what, 403, Trouble(number, message))

@@ -19,6 +19,7 @@ from streamforge_utils.adapters.arango.errors import (
     NO_COLLECTION,
     UNIQUE,
     Refused,
+    of_all,
 )
 from streamforge_utils.adapters.arango.transport import Transport
 from streamforge_utils.model.documents import check_edge, is_document
@@ -134,12 +135,13 @@ class Edges:
     async def _store(self, collection: str, texts: Sequence[bytes]) -> bool:
         """Store some edges; False if there is no such collection (any more). Raises PermanentError naming one."""
         races = 0
-        patience = self._transport.patience(f"store the edges {collection}")
+        what = f"store the edges {collection}"
+        patience = self._transport.patience(what)
         while True:
             reply = await self._transport.ask(
                 "POST",
                 f"/_api/document/{quote(collection, safe='')}",
-                what=f"store the edges {collection}",
+                what=what,
                 query={"overwriteMode": "replace"},
                 body=bodies.array(texts),
                 answers=(NO_COLLECTION,),
@@ -153,6 +155,8 @@ class Edges:
             if not failed:
                 return True
             for text, element in failed:
+                if error := of_all(self._transport.connection, what, element.number, element.message):
+                    raise error
                 if element.number in DATA and element.number != UNIQUE:
                     raise _refused(text, element)
             taken = [pair for pair in failed if pair[1].number == UNIQUE]

@@ -12,6 +12,8 @@ from streamforge_utils.model.errors import ConfigError
 
 OLDEST = (3, 11)
 WITH_VERSION_ATTRIBUTE = (3, 12)
+FIRST_ANSWER_S = 5.0
+"""A worker asks twice: within 15 s it has ended, then, where a port takes connections and says nothing."""
 
 
 class _Version(msgspec.Struct):
@@ -37,7 +39,9 @@ class Server:
         if self._version is not None:
             return self._version
         # Whoever cannot reach it at all hears so soon, and may have more patience.
-        reply = await self._transport.ask("GET", "/_api/version", what=ASKING_VERSION, attempts=2)
+        reply = await self._transport.ask(
+            "GET", "/_api/version", what=ASKING_VERSION, attempts=2, answer_s=FIRST_ANSWER_S
+        )
         where = self._transport.connection.shown
         try:
             found = _decode(reply.body)

@@ -82,10 +82,14 @@ class TooLarge(PermanentError):
 class Patience:
     """The retries of one call: counts failures, waits between them, and gives up."""
 
-    def __init__(self, transport: Transport, what: str, attempts: int | None = None) -> None:
+    def __init__(
+        self, transport: Transport, what: str, attempts: int | None = None, within_s: float | None = None
+    ) -> None:
         self._transport = transport
         self._what = what
         self._attempts = transport.retries.attempts if attempts is None else attempts
+        self._within_s = transport.retries.within_s if within_s is None else within_s
+        self._sure_tries = 2 if within_s is None else 1
         self._began = transport.clock.monotonic()
         self.failures = 0
 
@@ -94,7 +98,7 @@ class Patience:
         transport, retries = self._transport, self._transport.retries
         self.failures += 1
         spent = transport.clock.monotonic() - self._began
-        if self.failures >= self._attempts or (self.failures > 1 and spent >= retries.within_s):
+        if self.failures >= self._attempts or (self.failures >= self._sure_tries and spent >= self._within_s):
             tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
             raise RetryableError(
                 f"ArangoDB at {transport.connection.shown}: {self._what}: given up after {tries}: {reason}"
@@ -146,21 +150,24 @@ class Transport:
         answers: Collection[int] = (),
         once: bool = False,
         attempts: int | None = None,
+        answer_s: float | None = None,
     ) -> Reply:
         """The answer to a request, once there is one.
 
         path: after the database's, encoded. answers: error numbers that the caller takes for an answer. once: it must
         not be carried out twice, so what may have been is not sent again (AnswerLost). attempts: fewer than usual.
-        Raises RetryableError, ConfigError, Refused, or TooLarge.
+        answer_s: within which the answer is to be there, where that is shorter than usual; once it has passed there is
+        no other try. Raises RetryableError, ConfigError, Refused, or TooLarge.
         """
         url = URL(self.connection.base + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
-        patience = Patience(self, what, attempts)
+        limit_s = min(answer_s or self.retries.answer_s, self.retries.answer_s)
+        patience = Patience(self, what, attempts, None if answer_s is None else limit_s)
         repeated = False
         while True:
             try:
                 # Who waits for a connection does not wait for the server: its time begins with the request.
                 async with self._free_for_statements if path.startswith("/_api/cursor") else nullcontext(), self._free:
-                    status, found = await self._send(method, url, body, headers)
+                    status, found = await self._send(method, url, body, headers, limit_s)
             except _Broken as broken:
                 if once and broken.sent:
                     raise AnswerLost(f"ArangoDB at {self.connection.shown}: {what}: {broken}") from None
@@ -190,7 +197,7 @@ class Transport:
             await session.close()
 
     async def _send(
-        self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str] | None
+        self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str] | None, limit_s: float
     ) -> tuple[int, bytes]:
         if self._closed:
             raise PermanentError("the store is closed")
@@ -198,15 +205,16 @@ class Transport:
             self._session = self._new_session()
         # What is large goes out piece by piece, so that other tasks have their turn; its length is sent all the same.
         data = io.BytesIO(body) if body is not None and len(body) > AT_ONCE_BYTES else body
+        timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_S)
         try:
             async with self._session.request(
-                method, url, data=data, headers=headers, allow_redirects=False
+                method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
             ) as response:
                 found = await self._read(response)
                 self._met = True
                 return response.status, found
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise self._told(error) from None
+            raise self._told(error, limit_s) from None
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The body; of one that is packed or has no length, no more is taken than of others."""
@@ -227,14 +235,17 @@ class Transport:
             "ask for less at once"
         )
 
-    def _told(self, error: Exception) -> Exception:
+    def _told(self, error: Exception, limit_s: float) -> Exception:
         """What to raise for a request without an answer: ConfigError for what no other try would mend."""
         where = f"ArangoDB at {self.connection.shown}"
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             more = " does it speak TLS, or is it http://?" if self.connection.encrypted else " is there such a host?"
             return _Broken(f"no answer within {CONNECT_S:g} s; look at ARANGO_URL:{more}", "timeout", sent=False)
         if isinstance(error, TimeoutError):
-            return _Broken(f"no answer within {self.retries.answer_s:g} s", "timeout", sent=True)
+            hint = (
+                "" if self._met else "; look at ARANGO_URL: is that ArangoDB's port, and is there a server behind it?"
+            )
+            return _Broken(f"no answer within {limit_s:g} s{hint}", "timeout", sent=True)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             reason = _of_certificate(error.certificate_error)
             return ConfigError(f"{where}: its certificate is not accepted ({reason}): {self._advice_on_ca()}")
@@ -271,7 +282,6 @@ class Transport:
         tls = self.connection.tls()
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=30, ssl=True if tls is None else tls),
-            timeout=aiohttp.ClientTimeout(total=self.retries.answer_s, sock_connect=CONNECT_S),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,

@@ -61,7 +61,7 @@ _decode_listed = msgspec.json.Decoder(_Listed).decode
 
 
 async def usage(transport: Transport, server: Server) -> Usage:
-    """What the server counts against its licence; where it says nothing of that, what the collections take."""
+    """What the server counts against its licence; where it says nothing of that, what our collections take."""
     await server.version()
     told = await _told(transport)
     disk = told.disk
@@ -73,6 +73,7 @@ async def usage(transport: Transport, server: Server) -> Usage:
             limit_bytes=COMMUNITY_BYTES if limited else None,
             # A server with a licence key tells of the key instead.
             limit_known=limited or not recent or bool(told.licence),
+            whole=not limited,  # the limit is the server's, and the collections are those of one database
         )
     ends = disk.limit > 0 and disk.reached
     return Usage(

@@ -14,7 +14,7 @@ from streamforge_utils.adapters.kubernetes.rights import role_rules
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.settings import WorkerSettings, load_worker
 from tests.manifests.network import Peer, allowed
-from tests.manifests.rendering import rendered
+from tests.manifests.rendering import rendered, rendered_cluster
 from tests.manifests.rules import Json, containers, faults, of_kind, pods, selected
 from tests.manifests.schemas import ROOT, schema_errors
 from tests.manifests.test_deploy import one_of
@@ -117,7 +117,7 @@ def test_a_workers_job_keeps_the_rules_and_holds_no_secret(overlay: str) -> None
     assert schema_errors(job) == []
     assert PASSWORD not in repr(job)
     assert pod_of(job)["automountServiceAccountToken"] is False
-    assert pod_of(job)["priorityClassName"] == one_of(objects, "PriorityClass")["metadata"]["name"]
+    assert pod_of(job)["priorityClassName"] == one_of(rendered_cluster(), "PriorityClass")["metadata"]["name"]
     sources = [source["configMapRef"]["name"] for source in containers(pod_of(job))[0]["envFrom"]]
     assert set(sources) <= {one["metadata"]["name"] for one in of_kind(objects, "ConfigMap")}
 

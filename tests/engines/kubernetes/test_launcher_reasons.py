@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from streamforge_utils.adapters.kubernetes.inquiring import Inquiry
 from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.manifest import Key
 from streamforge_utils.model.errors import ConfigError, RetryableError
@@ -158,6 +159,27 @@ async def test_a_quota_on_pods_that_is_used_up_is_waited_for_as_room(
     assert "quota is used up" in job.waiting
     kube_cluster.admin.request("DELETE", f"{namespace.path}/resourcequotas/none")
     assert (await ended(launcher)).exit_code == 0
+
+
+async def test_a_fault_in_looking_for_what_jobs_wait_for_does_not_end_the_looking(
+    make: Make, kube_cluster: Cluster, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, faults_met = Inquiry.holdups, list[str]()
+
+    async def holdups(self: Inquiry, *arguments: Any) -> Any:
+        if not faults_met:
+            faults_met.append("one")
+            raise RuntimeError("a fault of the test")
+        return await really(self, *arguments)
+
+    monkeypatch.setattr(Inquiry, "holdups", holdups)
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    kube_cluster.admin.request("POST", f"{namespace.path}/resourcequotas", quota)
+    launcher = make()
+    await launcher.start(spec("exit 0"))
+    job = await until(launcher, lambda job: job.waiting)
+    assert "quota is used up" in job.waiting
+    assert faults_met
 
 
 async def test_a_quota_on_jobs_that_is_used_up_is_asked_again(

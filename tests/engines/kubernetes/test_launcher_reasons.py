@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,13 +36,14 @@ def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
 
 
 @pytest.fixture
-async def make(kube_cluster: Cluster, namespace: Namespace) -> AsyncIterator[Make]:
-    """Makes launchers on one store."""
+async def make(kube_cluster: Cluster, namespace: Namespace, tmp_path: Path) -> AsyncIterator[Make]:
+    """Makes launchers on one store, with the rights that ship and no others."""
+    account = launchers.manager_account(kube_cluster, namespace.name, tmp_path / "kubeconfig")
     made: list[KubernetesLauncher] = []
     store = MemoryStore()
 
     def one(**changes: Any) -> KubernetesLauncher:
-        made.append(launchers.make(kube_cluster, namespace.name, store, **changes))
+        made.append(launchers.make(kube_cluster, namespace.name, store, kubeconfig=account, **changes))
         return made[-1]
 
     yield one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import tomllib
 from typing import Any
 
@@ -145,6 +146,11 @@ def test_the_deployment_page_says_who_makes_each_secret(overlay: str) -> None:
     assert len(named) >= 5
     for name in named:
         assert f"\n| `{name}` |" in page, name
+
+
+def test_the_debug_pod_is_pulled_with_the_login_that_the_manager_is_pulled_with() -> None:
+    pod = json.loads((ROOT / "platform/debug/overrides.json").read_text())["spec"]
+    assert pod["imagePullSecrets"] == one_of(rendered("production"), "ServiceAccount")["imagePullSecrets"]
 
 
 def test_no_file_of_deploy_holds_a_secret_or_the_tag_latest() -> None:

@@ -109,6 +109,16 @@ def test_an_example_that_is_applied_by_hand_finds_what_it_needs(overlay: str, pa
     assert named <= files(spec, container)
 
 
+@pytest.mark.parametrize("target", ["arango-candles", "loader-api-candles"])
+def test_an_example_is_what_the_manager_posts_in_production_but_for_its_environment(target: str) -> None:
+    example = pod_of(yaml.safe_load((ROOT / "services" / target / "job.yaml").read_text()))
+    posted = pod_of(worker_job(rendered("production"), target))
+    for spec in (example, posted):
+        for container in containers(spec):
+            del container["env"]
+    assert example == posted
+
+
 @EACH
 def test_a_workers_job_keeps_the_rules_and_holds_no_secret(overlay: str) -> None:
     objects = rendered(overlay)

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "manifests"
 OVERLAYS = "deploy/overlays"
 FOLDERS = (
+    "deploy/cluster",
     OVERLAYS,
     "cred-kafka-yaml",
     "docs",

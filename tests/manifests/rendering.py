@@ -17,8 +17,17 @@ Json = dict[str, Any]
 
 def rendered(overlay: str) -> list[Json]:
     """The objects of an overlay."""
+    return _objects(f"{manifests.OVERLAYS}/{overlay}")
+
+
+def rendered_cluster() -> list[Json]:
+    """The objects that are there before any overlay."""
+    return _objects("deploy/cluster")
+
+
+def _objects(folder: str) -> list[Json]:
     try:
-        return manifests.objects(_built(overlay), overlay)
+        return manifests.objects(_built(folder), folder)
     except manifests.ManifestError as error:
         if "missing" in str(error):
             pytest.skip(str(error))
@@ -26,5 +35,5 @@ def rendered(overlay: str) -> list[Json]:
 
 
 @functools.cache
-def _built(overlay: str) -> str:
-    return manifests.build(manifests.builder(), manifests.ROOT / manifests.OVERLAYS / overlay)
+def _built(folder: str) -> str:
+    return manifests.build(manifests.builder(), manifests.ROOT / folder)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import tomllib
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.manifests.rendering import rendered
+from tests.manifests.rendering import rendered, rendered_cluster
 from tests.manifests.rules import Json, containers, faults, of_kind, pods, secret_names
 from tests.manifests.schemas import ROOT, schema_errors
 from tools import manifests
@@ -22,7 +23,7 @@ KINDS = {
     "production-gateway": {"HTTPRoute", "PodMonitor", "PrometheusRule", "ServiceMonitor"},
 }
 EVERYWHERE = {
-    *("Namespace", "PriorityClass", "ResourceQuota", "ServiceAccount", "Role", "RoleBinding", "ConfigMap"),
+    *("ResourceQuota", "ServiceAccount", "Role", "RoleBinding", "ConfigMap"),
     *("Service", "Deployment", "NetworkPolicy"),
 }
 
@@ -43,6 +44,7 @@ def test_an_overlay_is_what_the_api_server_accepts(overlay: str) -> None:
 
 @EACH
 def test_an_overlay_has_what_it_says(overlay: str) -> None:
+    # No Namespace above all: deleting the overlay would take Kafka and every Secret with it.
     assert {one["kind"] for one in rendered(overlay)} == EVERYWHERE | KINDS[overlay]
 
 
@@ -93,9 +95,8 @@ def test_a_secret_in_a_manifest_is_found() -> None:
     assert any("Secret tokens" in one for one in faults([secret]))
 
 
-@EACH
-def test_the_namespace_lets_in_restricted_pods_only(overlay: str) -> None:
-    labels = one_of(rendered(overlay), "Namespace")["metadata"]["labels"]
+def test_the_namespace_lets_in_restricted_pods_only() -> None:
+    labels = one_of(rendered_cluster(), "Namespace")["metadata"]["labels"]
     levels = {labels[f"pod-security.kubernetes.io/{mode}"] for mode in ("enforce", "warn", "audit")}
     assert levels == {"restricted"}
 
@@ -125,15 +126,14 @@ def test_settings_that_change_restart_the_manager(overlay: str) -> None:
 
 
 def test_the_quota_counts_workers_and_not_their_neighbours() -> None:
+    priority = one_of(rendered_cluster(), "PriorityClass")
     for overlay in OVERLAYS:
-        objects = rendered(overlay)
-        quota = one_of(objects, "ResourceQuota", "workers")["spec"]
+        quota = one_of(rendered(overlay), "ResourceQuota", "workers")["spec"]
         (scope,) = quota["scopeSelector"]["matchExpressions"]
-        priority = one_of(objects, "PriorityClass")
         assert (scope["scopeName"], scope["values"]) == ("PriorityClass", [priority["metadata"]["name"]])
-        assert priority["value"] < 0
-        assert priority["preemptionPolicy"] == "Never"
-        assert priority["globalDefault"] is False
+    assert priority["value"] < 0
+    assert priority["preemptionPolicy"] == "Never"
+    assert priority["globalDefault"] is False
 
 
 @EACH
@@ -146,6 +146,11 @@ def test_the_deployment_page_says_who_makes_each_secret(overlay: str) -> None:
     assert len(named) >= 5
     for name in named:
         assert f"\n| `{name}` |" in page, name
+
+
+def test_the_debug_pod_is_pulled_with_the_login_that_the_manager_is_pulled_with() -> None:
+    pod = json.loads((ROOT / "platform/debug/overrides.json").read_text())["spec"]
+    assert pod["imagePullSecrets"] == one_of(rendered("production"), "ServiceAccount")["imagePullSecrets"]
 
 
 def test_no_file_of_deploy_holds_a_secret_or_the_tag_latest() -> None:

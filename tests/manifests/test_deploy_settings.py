@@ -15,7 +15,7 @@ from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.settings import WorkerSettings
 from tests.manifests.network import Peer, allowed
-from tests.manifests.rendering import rendered
+from tests.manifests.rendering import rendered, rendered_cluster
 from tests.manifests.rules import Json, containers, faults, of_kind, pods, selected
 from tests.manifests.schemas import ROOT, schema_errors
 from tests.manifests.test_deploy import one_of
@@ -110,6 +110,16 @@ def test_an_example_that_is_applied_by_hand_finds_what_it_needs(overlay: str, pa
     assert named <= files(spec, container)
 
 
+@pytest.mark.parametrize("target", ["arango-candles", "loader-api-candles"])
+def test_an_example_is_what_the_manager_posts_in_production_but_for_its_environment(target: str) -> None:
+    example = pod_of(yaml.safe_load((ROOT / "services" / target / "job.yaml").read_text()))
+    posted = pod_of(worker_job(rendered("production"), target))
+    for spec in (example, posted):
+        for container in containers(spec):
+            del container["env"]
+    assert example == posted
+
+
 @EACH
 def test_a_workers_job_keeps_the_rules_and_holds_no_secret(overlay: str) -> None:
     objects = rendered(overlay)
@@ -118,7 +128,7 @@ def test_a_workers_job_keeps_the_rules_and_holds_no_secret(overlay: str) -> None
     assert schema_errors(job) == []
     assert PASSWORD not in repr(job)
     assert pod_of(job)["automountServiceAccountToken"] is False
-    assert pod_of(job)["priorityClassName"] == one_of(objects, "PriorityClass")["metadata"]["name"]
+    assert pod_of(job)["priorityClassName"] == one_of(rendered_cluster(), "PriorityClass")["metadata"]["name"]
     sources = [source["configMapRef"]["name"] for source in containers(pod_of(job))[0]["envFrom"]]
     assert set(sources) <= {one["metadata"]["name"] for one in of_kind(objects, "ConfigMap")}
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.places import ROOT
 from tools import manifests
+from tools.manuals.repository import Repository
 
 
 def checkout(folder: Path) -> Path:
@@ -85,3 +89,26 @@ def test_the_repository_ships_its_overlays_and_those_of_kafka() -> None:
     assert manifests.overlays() == ["dev", "production", "production-gateway"]
     names = {path.name for path in manifests.plain()}
     assert {"kafka.yaml", "topic-queue-control.yaml", "user-streamforge.yaml"} <= names
+
+
+def test_every_manifest_of_the_repository_is_shipped_by_itself_or_in_an_overlay() -> None:
+    shipped = set(manifests.plain()).union(*(_parts(folder) for folder in manifests.kustomizations()))
+    found = [ROOT / file for file in Repository(ROOT).files if file.endswith((".yaml", ".yml"))]
+    there = {path for path in found if ROOT / "tests" not in path.parents and _is_manifest(path)}
+    assert there >= {ROOT / "deploy/cluster/namespace.yaml", ROOT / "deploy/components/ingress/ingress.yaml"}
+    assert there - shipped == set()
+
+
+def _is_manifest(path: Path) -> bool:
+    text = path.read_text("utf-8")
+    return all(f"\n{field}: " in f"\n{text}" for field in ("apiVersion", "kind"))
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    """The files that kustomize reads as resources to build `folder`."""
+    own = folder / "kustomization.yaml"
+    yield own
+    told = yaml.safe_load(own.read_text("utf-8"))
+    for name in (*told.get("resources", []), *told.get("components", [])):
+        path = (folder / name).resolve()
+        yield from _parts(path) if path.is_dir() else [path]

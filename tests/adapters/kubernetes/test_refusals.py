@@ -14,10 +14,13 @@ from tests.doubles.manualclock import ManualClock
 SPEC = JobSpec(name="job-a", target="arango-candles", queue_id="wf-a", attempt=1)
 DENIED = 'jobs.batch is forbidden: User "x" cannot create resource "jobs" in API group "batch" in the namespace "stf"'
 QUOTA = 'jobs.batch "job-a" is forbidden: exceeded quota: jobs'
+CONFLICT = 'Operation cannot be fulfilled on resourcequotas "jobs": the object has been modified'
+UNCOUNTED = 'jobs.batch "job-a" is forbidden: status unknown for quota: jobs, resources: count/jobs.batch'
+COLD = 'jobs.batch "job-a" is forbidden: not yet ready to handle request'
 
 
-def refused(message: str, status: int = 403) -> Refused:
-    return Refused(status, Failure(code=status, reason="Forbidden", message=message), "POST jobs")
+def refused(message: str, status: int = 403, reason: str = "Forbidden") -> Refused:
+    return Refused(status, Failure(code=status, reason=reason, message=message), "POST jobs")
 
 
 @pytest.fixture
@@ -63,3 +66,17 @@ def test_what_is_no_right_is_as_it_was(denials: Denials) -> None:
     assert isinstance(judged(denials, QUOTA), RetryableError)
     assert "has just started" not in str(judged(denials, QUOTA))
     assert isinstance(judged(denials, 'pods "job-a" is forbidden: violates PodSecurity "restricted"'), ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "reason"),
+    [(CONFLICT, 409, "Conflict"), (UNCOUNTED, 403, "Forbidden"), (COLD, 403, "Forbidden")],
+)
+def test_what_another_writer_or_a_start_causes_is_tried_again(message: str, status: int, reason: str) -> None:
+    error = create_refused(refused(message, status, reason), SPEC, "stf")
+    assert isinstance(error, RetryableError)
+    assert message in str(error)
+
+
+def test_another_409_is_no_conflict_that_passes() -> None:
+    assert isinstance(create_refused(refused("it is there", 409, "AlreadyExists"), SPEC, "stf"), ConfigError)

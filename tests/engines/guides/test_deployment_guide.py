@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -25,23 +25,25 @@ from tests.engines.kubernetes.house import NAMESPACE
 pytestmark = pytest.mark.timeout(900)
 
 DEPLOYMENT, ROTATION = "docs/kubernetes-deployment.md", "docs/rotation.md"
+LAST = "Take it away"
 REGISTRY_LOGIN = "puller:a made-up one"
 DAY = (1_722_470_400_000, 1_722_556_800_000)
 
 
 @pytest.fixture(scope="module")
 def deployed(kube_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The deployment guide, from its first step to its last, on an empty cluster."""
+    """The deployment guide, from its first step to the one before it is taken away, on an empty cluster."""
     with stages.opened(kube_cluster, tmp_path_factory.mktemp("guides")) as stage:
-        _run(stage, DEPLOYMENT)
+        last = guides.steps(DEPLOYMENT, LAST)
+        _run(stage, DEPLOYMENT, [step for step in guides.steps(DEPLOYMENT) if step not in last])
         yield stage
 
 
-def _run(stage: Stage, page: str, section: str | None = None) -> None:
-    scratch = stage.scratch / page.replace("/", "-")
+def _run(stage: Stage, page: str, steps: Sequence[guides.Step]) -> None:
+    scratch = stage.scratch / f"{page.replace('/', '-')}-{steps[0].line}"
     scratch.mkdir()
     with guides.opened(page, stage.folder, stage.environ, scratch, stage.replaced) as guide:
-        for step in guides.steps(page, section):
+        for step in steps:
             _before(stage, step.text)
             try:
                 guide.step(step, limit_s=240)
@@ -105,13 +107,25 @@ def test_passwords_tokens_and_certificates_are_changed_under_a_deployed_manager(
     users = ("user-streamforge-manager", "user-streamforge-worker")
     before = {user: deployed.operators.password(user) for user in users}
     old = _token(deployed, "operator")
-    _run(deployed, ROTATION, "In a cluster")
+    _run(deployed, ROTATION, guides.steps(ROTATION, "In a cluster"))
     with _client(deployed, old) as client:
         assert client.get("/queues").status_code == 401
     with _client(deployed, _token(deployed, "reader")) as client:
         assert [queue["status"] for queue in client.get("/queues").json()["queues"]] == ["finished", "finished"]
     for user in users:
         assert deployed.operators.password(user) != before[user]
+
+
+def test_taking_queue_manager_away_leaves_kafka_and_secrets_and_the_rest_goes_after_it(deployed: Stage) -> None:
+    alone, everything = guides.steps(DEPLOYMENT, LAST)
+    _run(deployed, DEPLOYMENT, [alone])
+    assert "deployment" not in deployed.kubectl("get", "deployments,services,roles", "--output=name")
+    left = deployed.kubectl("get", "kafkas,kafkatopics,secrets", "--output=name").split()
+    for one in ("kafka.kafka.strimzi.io/streamforge", "secret/queue-manager-tokens", "secret/user-streamforge-worker"):
+        assert one in left
+    _run(deployed, DEPLOYMENT, [everything])
+    namespaces = deployed.kubectl("get", "namespaces", "--output=name").split()
+    assert {"namespace/stf", "namespace/arangodb"}.isdisjoint(namespaces)
 
 
 async def test_a_password_is_rotated_where_no_operator_looks_after_kafka(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -25,7 +27,21 @@ from tests.engines.kubernetes.parts import HOST
 T = TypeVar("T")
 _LIMIT_S = 10.0
 _HOP_BY_HOP = {"connection", "content-length", "host", "transfer-encoding"}
-_REASONS = {403: "Forbidden", 410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
+_REASONS = {
+    403: "Forbidden",
+    409: "Conflict",
+    410: "Expired",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+}
+
+
+@dataclass
+class _Fault:
+    status: int
+    message: str
+    times_left: float
 
 
 class FaultyServer:
@@ -41,14 +57,14 @@ class FaultyServer:
         self._thread = threading.Thread(target=self._loop.run_forever, name="faulty API server", daemon=True)
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._refused: dict[str, tuple[int, str]] = {}
+        self._refused: dict[str, _Fault] = {}
         self._watches: set[asyncio.Queue[bytes | None]] = set()
         self.counts: Counter[str] = Counter()
         self.url = ""
 
-    def refuse(self, what: str, status: int, message: str = "a fault of the test") -> None:
-        """Answer requests with this status from now on. what: a pattern of `create jobs` and the like."""
-        self._refused = {**self._refused, what: (status, message)}
+    def refuse(self, what: str, status: int, message: str = "a fault of the test", times: float = math.inf) -> None:
+        """Answer so many requests with this status from now on. what: a pattern of `create jobs` and the like."""
+        self._refused = {**self._refused, what: _Fault(status, message, times)}
 
     def heal(self) -> None:
         """Refuse nothing any more."""
@@ -125,10 +141,12 @@ class FaultyServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         what = _what(request)
         self.counts[what] += 1
-        for pattern, (status, message) in self._refused.items():
-            if re.fullmatch(pattern, what):
+        for pattern, fault in self._refused.items():
+            if fault.times_left > 0 and re.fullmatch(pattern, what):
+                fault.times_left -= 1
+                status = fault.status
                 self.counts[f"{what} {status}"] += 1
-                body = {"kind": "Status", "code": status, "reason": _REASONS[status], "message": message}
+                body = {"kind": "Status", "code": status, "reason": _REASONS[status], "message": fault.message}
                 headers = {"Retry-After": "1"} if status == 429 else {}
                 return web.json_response(body, status=status, headers=headers)
         assert self._session is not None

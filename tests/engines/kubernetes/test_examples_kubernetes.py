@@ -12,8 +12,8 @@ import yaml
 from streamforge.cli import reference_manifests
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.house import prepared
 from tests.engines.kubernetes.jobs import Namespace, until
-from tests.engines.kubernetes.rest import ApiError
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[3]
@@ -23,14 +23,9 @@ STF = "stf"
 
 @pytest.fixture(scope="module")
 def stf(kube_cluster: Cluster) -> Iterator[Namespace]:
-    """The namespace of the examples, as strict as Pod Security can be."""
-    try:
-        kube_cluster.create_namespace(STF)
-    except ApiError as error:
-        if error.reason != "AlreadyExists":
-            raise
-    yield Namespace(kube_cluster.admin, STF)
-    kube_cluster.delete_namespace(STF)
+    """The namespace of the examples, as strict as Pod Security can be, and the workers' PriorityClass."""
+    with prepared(kube_cluster):
+        yield Namespace(kube_cluster.admin, STF)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=str)

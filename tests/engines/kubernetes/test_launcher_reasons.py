@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamforge_utils.adapters.kubernetes.inquiring import Inquiry
 from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.manifest import Key
 from streamforge_utils.model.errors import ConfigError, RetryableError
@@ -34,13 +36,14 @@ def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
 
 
 @pytest.fixture
-async def make(kube_cluster: Cluster, namespace: Namespace) -> AsyncIterator[Make]:
-    """Makes launchers on one store."""
+async def make(kube_cluster: Cluster, namespace: Namespace, tmp_path: Path) -> AsyncIterator[Make]:
+    """Makes launchers on one store, with the rights that ship and no others."""
+    account = launchers.manager_account(kube_cluster, namespace.name, tmp_path / "kubeconfig")
     made: list[KubernetesLauncher] = []
     store = MemoryStore()
 
     def one(**changes: Any) -> KubernetesLauncher:
-        made.append(launchers.make(kube_cluster, namespace.name, store, **changes))
+        made.append(launchers.make(kube_cluster, namespace.name, store, kubeconfig=account, **changes))
         return made[-1]
 
     yield one
@@ -158,6 +161,27 @@ async def test_a_quota_on_pods_that_is_used_up_is_waited_for_as_room(
     assert "quota is used up" in job.waiting
     kube_cluster.admin.request("DELETE", f"{namespace.path}/resourcequotas/none")
     assert (await ended(launcher)).exit_code == 0
+
+
+async def test_a_fault_in_looking_for_what_jobs_wait_for_does_not_end_the_looking(
+    make: Make, kube_cluster: Cluster, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, faults_met = Inquiry.holdups, list[str]()
+
+    async def holdups(self: Inquiry, *arguments: Any) -> Any:
+        if not faults_met:
+            faults_met.append("one")
+            raise RuntimeError("a fault of the test")
+        return await really(self, *arguments)
+
+    monkeypatch.setattr(Inquiry, "holdups", holdups)
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    kube_cluster.admin.request("POST", f"{namespace.path}/resourcequotas", quota)
+    launcher = make()
+    await launcher.start(spec("exit 0"))
+    job = await until(launcher, lambda job: job.waiting)
+    assert "quota is used up" in job.waiting
+    assert faults_met
 
 
 async def test_a_quota_on_jobs_that_is_used_up_is_asked_again(

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.timeout(300)
 
 ACCOUNT = "queue-manager"
 NAMES = sorted(manifests.names())
+GATEWAY = "deploy-production-gateway.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,14 @@ def dry_run(cluster: Cluster, text: str) -> str:
 
 
 def test_every_manifest_is_looked_at(texts: dict[str, str]) -> None:
+    """tests/manifests/test_rendering.py holds NAMES against what is in the repository."""
     assert sorted(texts) == NAMES
-    assert {"deploy-dev.yaml", "deploy-production.yaml", "cred-kafka-yaml-user-streamforge.yaml"} <= set(NAMES)
+    assert {
+        "deploy-cluster.yaml",
+        "deploy-dev.yaml",
+        "deploy-production.yaml",
+        "cred-kafka-yaml-user-streamforge.yaml",
+    } <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,20 +85,20 @@ def test_the_rules_that_no_server_knows_hold_too(texts: dict[str, str], name: st
 
 
 @pytest.mark.parametrize(
-    ("was", "is_now", "words"),
+    ("file", "was", "is_now", "words"),
     [
-        ("readOnlyRootFilesystem:", "readOnlyRootFileSystem:", "unknown field"),
-        ("runAsNonRoot: true", "runAsNonRoot: false", "restricted"),
-        ("preemptionPolicy: Never", "preemptionPolicy: Sometimes", "preemptionPolicy"),
-        ("timeouts:", "timeout:", "unknown field"),
-        ("request: 0s", "request: forever", "timeouts"),
-        ("podTargetLabels:", "podTargetLabel:", "unknown field"),
+        (GATEWAY, "readOnlyRootFilesystem:", "readOnlyRootFileSystem:", "unknown field"),
+        (GATEWAY, "runAsNonRoot: true", "runAsNonRoot: false", "restricted"),
+        ("deploy-cluster.yaml", "preemptionPolicy: Never", "preemptionPolicy: Sometimes", "preemptionPolicy"),
+        (GATEWAY, "timeouts:", "timeout:", "unknown field"),
+        (GATEWAY, "request: 0s", "request: forever", "timeouts"),
+        (GATEWAY, "podTargetLabels:", "podTargetLabel:", "unknown field"),
     ],
 )
 def test_the_api_server_refuses_a_mistake(
-    house: Cluster, texts: dict[str, str], was: str, is_now: str, words: str
+    house: Cluster, texts: dict[str, str], file: str, was: str, is_now: str, words: str
 ) -> None:
-    text = texts["deploy-production-gateway.yaml"]
+    text = texts[file]
     assert was in text
     with pytest.raises(EngineError, match=words):
         dry_run(house, text.replace(was, is_now))

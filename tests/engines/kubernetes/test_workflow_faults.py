@@ -108,6 +108,17 @@ def test_rights_that_are_refused_for_a_moment_cost_nothing(
     finished_at_first(manager, namespace, queue_id)
 
 
+def test_a_quota_that_others_count_in_too_costs_nothing(
+    manager: rig.Manager, server: FaultyServer, namespace: Namespace
+) -> None:
+    """The API server gives up to charge a Job after three tries, and hands the conflict on."""
+    message = 'Operation cannot be fulfilled on resourcequotas "jobs": the object has been modified'
+    server.refuse("create jobs", 409, message, times=1)
+    queue_id = manager.start_load(*DAY)["queue_id"]
+    finished_at_first(manager, namespace, queue_id)
+    assert server.counts["create jobs 409"] == 1
+
+
 def test_a_right_that_stays_missing_ends_the_workflow_and_is_named(manager: rig.Manager, server: FaultyServer) -> None:
     message = 'jobs.batch is forbidden: User "x" cannot create resource "jobs" in API group "batch"'
     server.refuse("create jobs", 403, message)

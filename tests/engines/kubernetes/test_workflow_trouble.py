@@ -1,4 +1,7 @@
-"""A workflow whose cluster is against it ends as a user would expect, and says why."""
+"""A workflow whose cluster is against it ends as a user would expect, and says why.
+
+The manager has the rights that ship, and no others.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,9 @@ def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
 
 
 @pytest.fixture
-def settings(kube_cluster: Cluster, kube_namespace: str) -> dict[str, str]:
-    return managers.settings(kube_cluster, kube_namespace)
+def settings(kube_cluster: Cluster, kube_namespace: str, tmp_path: Path) -> dict[str, str]:
+    account = launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
+    return managers.settings(kube_cluster, kube_namespace, kubeconfig=account)
 
 
 def loading(manager: rig.Manager, exchange: rig.Exchange, time_range: str = "2024-08") -> str:
@@ -139,12 +143,15 @@ def test_a_quota_that_is_used_up_is_waited_for_and_named(
 
 
 def test_a_namespace_that_is_deleted_ends_its_workflows_and_is_named(
-    kube_cluster: Cluster, exchange: rig.Exchange, folder: Path
+    kube_cluster: Cluster, exchange: rig.Exchange, folder: Path, tmp_path: Path
 ) -> None:
     name = f"test-{secrets.token_hex(4)}"
     kube_cluster.create_namespace(name)
+    # Its account and its Role go with the namespace.
+    account = launchers.manager_account(kube_cluster, name, tmp_path / "kubeconfig")
+    settings = managers.settings(kube_cluster, name, kubeconfig=account)
     try:
-        with rig.manager(folder / "data", exchange.url, **managers.settings(kube_cluster, name)) as manager:
+        with rig.manager(folder / "data", exchange.url, **settings) as manager:
             queue_id = loading(manager, exchange, "2023")
             kube_cluster.delete_namespace(name)
             workflow = manager.wait(queue_id, limit_s=LIMIT_S)

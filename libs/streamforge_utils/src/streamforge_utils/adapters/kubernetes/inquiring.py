@@ -6,7 +6,7 @@ Nice to know, so nothing here fails: what cannot be had soon is left out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Collection
 from typing import Final
 
 import msgspec
@@ -17,7 +17,9 @@ from streamforge_utils.model.errors import StreamForgeError
 
 _SHORT_S: Final = 3.0
 _LOG_LINES, _LOG_BYTES = 40, 262_144
-_EVENTS = 500
+_PAGE = 500
+_NO_POD = "involvedObject.kind=Job,reason=FailedCreate"
+_NO_VOLUME = tuple(f"involvedObject.kind=Pod,reason={reason}" for reason in ("FailedMount", "FailedAttachVolume"))
 _ASKING = 8
 
 _event = msgspec.json.Decoder(EventObject)
@@ -48,18 +50,34 @@ class Inquiry:
         found: list[EventObject] = []
         for uid in uids:
             async with self._asking:
-                found += await self._warnings(f"type=Warning,involvedObject.uid={uid}", namespace)
+                found += [event async for event in self._warnings(f"involvedObject.uid={uid}", namespace)]
         return found
 
-    async def warnings(self, namespace: str) -> list[EventObject]:
-        """The warnings about any objects, as many as one answer holds."""
-        return await self._warnings("type=Warning", namespace)
+    async def holdups(self, jobs: Collection[str], pods: Collection[str], namespace: str) -> list[EventObject]:
+        """The latest warning of what keeps each of these from its beginning. jobs, pods: uids.
 
-    async def _warnings(self, selector: str, namespace: str) -> list[EventObject]:
-        query: Mapping[str, str | int] = {"fieldSelector": selector, "limit": _EVENTS}
+        A list for all of them, page after page: the namespace may have warnings of many others.
+        """
+        latest: dict[str, EventObject] = {}
+        wanted = {*jobs, *pods}
+        for selector in (*([_NO_POD] if jobs else ()), *(_NO_VOLUME if pods else ())):
+            async for event in self._warnings(selector, namespace):
+                uid = event.involved_object.uid
+                if uid in wanted and (uid not in latest or latest[uid].at <= event.at):
+                    latest[uid] = event
+        return list(latest.values())
+
+    async def _warnings(self, selector: str, namespace: str) -> AsyncIterator[EventObject]:
+        query: dict[str, str | int] = {"fieldSelector": f"type=Warning,{selector}", "limit": _PAGE}
         path = f"/api/v1/namespaces/{namespace}/events"
-        try:
-            answer = await self._api.call("GET", path, query=query, patience_s=_SHORT_S)
-            return [_event.decode(item) for item in _page.decode(answer).items or ()]
-        except (StreamForgeError, msgspec.MsgspecError):
-            return []
+        while True:
+            try:
+                page = _page.decode(await self._api.call("GET", path, query=query, patience_s=_SHORT_S))
+                found = [_event.decode(item) for item in page.items or ()]
+            except (StreamForgeError, msgspec.MsgspecError):
+                return
+            for event in found:
+                yield event
+            if not page.metadata.following:
+                return
+            query["continue"] = page.metadata.following

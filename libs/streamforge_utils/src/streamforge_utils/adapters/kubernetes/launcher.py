@@ -355,20 +355,28 @@ class KubernetesLauncher:
         """Know what jobs wait for that do not begin; one list for all of them."""
         while True:
             await self._clock.sleep(_PENDING_EVERY_S)
-            now = self._clock.monotonic()
-            pending = [
-                entry
-                for entry in self._board.entries.values()
-                if entry.ended is None and not entry.has_begun() and now - entry.since > _PENDING_AFTER_S
-            ]
-            if not pending:
-                continue
-            events = await self._inquiry.warnings(self._template.namespace)
-            for entry in pending:
-                found = wait_of(entry.job, list(entry.pods.values()), events)
-                if found is None and not entry.pods and entry.job is not None:
-                    found = entry.waited or NO_POD
-                entry.waited = found
+            try:
+                await self._look_at_pending()
+            except Exception:  # whatever it is: in a moment everything is looked at again
+                _log.warning("what jobs wait for is not known at this moment", exc_info=True)
+
+    async def _look_at_pending(self) -> None:
+        now = self._clock.monotonic()
+        pending = [
+            entry
+            for entry in self._board.entries.values()
+            if entry.ended is None and not entry.has_begun() and now - entry.since > _PENDING_AFTER_S
+        ]
+        if not pending:
+            return
+        jobs = [entry.uid for entry in pending if not entry.pods]
+        pods = [uid for entry in pending for uid, pod in entry.pods.items() if pod.spec.node_name]
+        events = await self._inquiry.holdups(jobs, pods, self._template.namespace)
+        for entry in pending:
+            found = wait_of(entry.job, list(entry.pods.values()), events)
+            if found is None and not entry.pods and entry.job is not None:
+                found = entry.waited or NO_POD
+            entry.waited = found
 
     async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -12,8 +12,11 @@ from streamforge_utils.ports.launcher import JobSpec
 
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
+_CONFLICT: Final = 409
 _NAMESPACE_MISSING = re.compile(r'namespaces? "[^"]*" not found')
 _NO_RIGHT = re.compile(r'cannot (\w+) resource "([^"]*)"')
+_NOT_YET = re.compile("status unknown for quota|not yet ready to handle request")
+"""A quota that has not been counted since it was made or changed; an API server that has not read enough to admit."""
 
 
 DENIED_S: Final = 30.0
@@ -63,7 +66,16 @@ def create_refused(refused: Refused, spec: JobSpec, namespace: str) -> StreamFor
             "ResourceQuota",
             retry_after=2.0,
         )
-    return ConfigError(f"{what}: {refused.message or refused}")
+    why = refused.message or refused
+    if _is_passing(refused):
+        return RetryableError(f"{what} at this moment: {why}", retry_after=1.0)
+    return ConfigError(f"{what}: {why}")
+
+
+def _is_passing(refused: Refused) -> bool:
+    # A Job is charged to its quota by an update, which may lose against others that count there.
+    conflict = refused.status == _CONFLICT and refused.reason == "Conflict"
+    return conflict or (refused.status == _FORBIDDEN and _NOT_YET.search(refused.message) is not None)
 
 
 def list_refused(refused: Refused, namespace: str) -> StreamForgeError:

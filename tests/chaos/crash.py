@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 
 from streamforge import workers
 from streamforge.manager.app import Ports
+from streamforge.manager.keeping.installation import Claim
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.model.candles import Candle
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.intervals import Interval
@@ -119,12 +119,18 @@ class ForgetfulExchange(GridExchange):
 class World:
     """What outlives the manager. Implements `Launcher` with real workers as tasks, and the workers' wiring.
 
-    started: how often each job was. overlaps: jobs that began while another attempt of their step ran.
+    new_store: a client of its one store, of which every life of the manager and every worker has its own. claim: what
+    managers ask of it. started: how often each job was. overlaps: jobs that began while another attempt of their step
+    ran.
     """
 
-    def __init__(self, folder: Path, exchange: GridExchange) -> None:
+    def __init__(
+        self, folder: Path, exchange: GridExchange, new_store: Callable[[], Store], claim: Claim | None = None
+    ) -> None:
         self.folder = folder
         self.exchange = exchange
+        self.new_store = new_store
+        self.claim = claim
         self.started: Counter[str] = Counter()
         self.overlaps: list[str] = []
         self._specs: dict[str, JobSpec] = {}
@@ -133,7 +139,7 @@ class World:
 
     # The manager's ports
 
-    def ports(self, bus: EmbeddedBus, store: EmbeddedStore, fuse: Fuse) -> Ports:
+    def ports(self, bus: EmbeddedBus, store: Store, fuse: Fuse) -> Ports:
         return Ports(
             bus=cast("MessageBus", Mortal(bus, "bus", fuse)),
             store=cast("Store", Mortal(store, "store", fuse)),
@@ -210,7 +216,7 @@ class World:
         return EmbeddedBus(self.folder / "bus", clock=clock, observer=observer)
 
     def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
-        return EmbeddedStore(self.folder / "store", observer=observer)
+        return self.new_store()
 
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         return self.exchange

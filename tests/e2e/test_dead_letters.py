@@ -30,7 +30,7 @@ def test_what_cannot_be_stored_is_kept_with_its_reason_and_can_be_replayed(
     queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-05-01:2024-05-15")["queue_id"]
     found = manager.until(queue_id, "some is stored", lambda w: bool(_sink(w)["records"]))
     topic = found["topic"]
-    repaired = _record("BTCUSDT", 1_600_000_000_000)
+    repaired = record("BTCUSDT", 1_600_000_000_000)
     bus.send(manager.data, topic, [Message(key, value) for key, value in GARBAGE])
     workflow = manager.wait(queue_id)
     assert workflow["status"] == "finished", manager.story(queue_id)
@@ -85,7 +85,8 @@ def test_there_is_nothing_to_replay_where_nothing_was_refused(manager: rig.Manag
     assert manager.show(workflow["queue_id"])["status"] == "finished"
 
 
-def _record(symbol: str, open_time: int) -> rig.Json:
+def record(symbol: str, open_time: int) -> rig.Json:
+    """A candle as loaders send it."""
     text = dict.fromkeys(
         (
             "open",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import cleanenv
+from tests import cleanenv, storeenv
 from tests.addresses import EVERYWHERE
 from tests.e2e import rig
 
@@ -103,10 +104,7 @@ def test_records_that_are_gone_are_loaded_again_although_the_coverage_names_them
     with rig.manager(tmp_path / "data", exchange.url) as manager:
         first = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01")
         manager.stop()
-        lost = [path for path in (manager.data / "store" / "documents").glob("btcusdt*") if path.is_file()]
-        assert lost
-        for path in lost:
-            path.unlink()
+        _lose(manager.data, first["collection"])
         manager.start()
         second = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01")
         assert second["status"] == "finished", manager.story(second["queue_id"])
@@ -157,6 +155,26 @@ def test_a_full_disk_is_told_and_waited_for(exchange: rig.Exchange, tmp_path: Pa
         span = workflow["time_range"]
         rows = exchange.oracle("BTCUSDT", "1m", span["start_ms"], span["end_ms"])
         assert manager.csv(workflow["collection"]) == rig.expected_csv("BTCUSDT", "1m", rows)
+
+
+def _lose(data: Path, collection: str) -> None:
+    """The records are gone, and nobody told the coverage."""
+    if not storeenv.embedded():
+        asyncio.run(_drop(data, collection))
+        return
+    lost = [path for path in (data / "store" / "documents").glob(f"{collection}*") if path.is_file()]
+    assert lost
+    for path in lost:
+        path.unlink()
+
+
+async def _drop(data: Path, collection: str) -> None:
+    store = storeenv.make_store(data)
+    try:
+        assert collection in await store.names()
+        await store.drop(collection)
+    finally:
+        await store.close()
 
 
 def _is_database(path: Path) -> bool:

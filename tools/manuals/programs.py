@@ -151,6 +151,8 @@ def _make(repository: Repository, arguments: Sequence[str]) -> Iterator[str]:
             yield f"the Makefile has no target {word!r}"
         if equals and name == "ARGS" and "images" in arguments:
             yield from _images(value.split())
+        if equals and name == "ARGS" and any(verb.startswith("test-") for verb in arguments) and "tests/" in value:
+            yield "a path in ARGS narrows nothing here: the verb names its folder already, so use -k"
 
 
 def _images(arguments: Sequence[str]) -> Iterator[str]:

@@ -52,6 +52,7 @@ def test_the_manuals_name_nothing_that_is_not_there() -> None:
         ("```sh\nmake tests\n```", "the Makefile has no target 'tests'"),
         ("```sh\nmake kafka SECURE=1\n```", "the Makefile knows no variable SECURE"),
         ('```sh\nmake images PUSH=1 ARGS="base lean"\n```', "no image is called 'lean'"),
+        ('```sh\nmake test-engines ARGS="tests/engines/kafka -k x"\n```', "a path in ARGS narrows nothing here"),
         ("```sh\nmake images ARGS=--leen\n```", "tools.images has no option --leen"),
         ("```sh\nstreamforge lod BTCUSDT\n```", "`streamforge` has no command 'lod'"),
         ("`streamforge load A B C --wait 3`", "`streamforge load`: No such option: --wait"),

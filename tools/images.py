@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "images"
 REGISTRY = "registry.dmz.home"
 JUPYTER_VERSION = "v0.0.2"
-"""JupyterHub's values name the image by it; a change of the image takes the next one."""
+"""JupyterHub's values name the image by it. Each release pushes its own library under it: servers pull it again."""
 BUILDERS = ("buildah", "podman", "docker")
 OPTIONS = "STREAMFORGE_BUILD_OPTIONS"
 """More options for each build, as a shell would split them: a network, a mount with the settings of pip."""

@@ -78,6 +78,7 @@ def test_the_test_environment_is_as_it_was_laid_down(of_test: Json) -> None:
     assert of_test["ingress"]["tls"] == [{"hosts": ["jupyterhub.dmz.home"], "secretName": "jupyterhub-tls"}]
     image = f"{user['image']['name']}:{user['image']['tag']}"
     assert image == "registry.dmz.home/streamforge/core-modules/jupyter-python311:v0.0.2"
+    assert user["image"]["pullPolicy"] == "Always", "each release pushes another library under that tag"
     assert user["memory"]["guarantee"] == "1G"
     assert (user["uid"], user["fsGid"]) == (1001, 100)
     assert {mount["mountPath"] for mount in user["storage"]["extraVolumeMounts"]} == {

@@ -104,6 +104,7 @@ def test_the_pod_runs_on_the_node_that_the_values_name(pod: Object) -> None:
 def test_the_pod_is_as_small_as_it_says(pod: Object) -> None:
     (container,) = pod["spec"]["containers"]
     assert container["image"] == "registry.dmz.home/streamforge/core-modules/jupyter-python311:v0.0.2"
+    assert container["imagePullPolicy"] == "Always"
     assert int(container["resources"]["requests"]["memory"]) == 2**30
     assert pod["spec"]["imagePullSecrets"] == [{"name": "regcred"}]
 

@@ -59,7 +59,7 @@ test-images: $(STAMP) ## build every image with buildah on a local Debian, start
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/images -s $(ARGS)
 
-test-delivery: $(STAMP) pipelines-tools build/jupyter-env/.done ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals
+test-delivery: $(STAMP) pipelines-tools build/jupyter-env/.done ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals (needs root and what test-images needs)
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
@@ -68,8 +68,8 @@ kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: 
 kube: $(STAMP) ## run a real Kubernetes cluster on loopback until Ctrl-C; its pods are processes of this machine
 	@$(PY) -m tests.engines.kubernetes
 
-kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the first time (two cores: about ten minutes)
-	@$(PY) -m tests.engines.kubernetes --fetch
+kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the first time (two cores: about ten minutes; ONLY=kubectl: that one)
+	@$(PY) -m tests.engines.kubernetes --fetch $(if $(ONLY),--only $(ONLY))
 
 check: $(STAMP) ## format, lint, types, import rules, generated docs, what manuals name, alerts …: all of them, even if one fails
 	@$(MAKE) --keep-going $(CHECKS)

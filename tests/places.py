@@ -13,23 +13,26 @@ SHARED = ROOT.parent / "shared"
 
 def market_data(*parts: str) -> Path:
     """A file or folder of the recorded market data (`STREAMFORGE_MARKET_DATA` names another place)."""
-    return _present(Path(os.environ.get("STREAMFORGE_MARKET_DATA") or SHARED / "market-data").joinpath(*parts))
+    return _present("STREAMFORGE_MARKET_DATA", SHARED / "market-data", *parts)
 
 
 def arango_recordings() -> Path:
     """The recorded answers of ArangoDB servers (`STREAMFORGE_ARANGO_RECORDINGS` names another file)."""
-    return _present(Path(os.environ.get("STREAMFORGE_ARANGO_RECORDINGS") or SHARED / "arango" / "recordings.jsonl"))
+    return _present("STREAMFORGE_ARANGO_RECORDINGS", SHARED / "arango" / "recordings.jsonl")
 
 
 def schemas(*parts: str) -> Path:
     """A file or folder of the schemas of others' formats (`STREAMFORGE_SCHEMAS` names another place)."""
-    return _present(Path(os.environ.get("STREAMFORGE_SCHEMAS") or SHARED / "schemas").joinpath(*parts))
+    return _present("STREAMFORGE_SCHEMAS", SHARED / "schemas", *parts, required="STREAMFORGE_REQUIRE_SCHEMAS")
 
 
-def _present(path: Path) -> Path:
-    """`path` itself; where it is absent the test skips, or fails if what is recorded is required."""
+def _present(variable: str, default: Path, *parts: str, required: str = "STREAMFORGE_REQUIRE_MARKET_DATA") -> Path:
+    """What is there; where it is absent the test skips, or fails if it is required."""
+    path = Path(os.environ.get(variable) or default).joinpath(*parts)
     if not path.exists():
-        if os.environ.get("STREAMFORGE_REQUIRE_MARKET_DATA") == "1":
-            pytest.fail(f"what is recorded is required, but {path} is absent")
-        pytest.skip(f"what is recorded is absent: {path}")
+        what = "file" if default.suffix else "folder"
+        absent = f"{path} is absent: set {variable} to their {what}"
+        if os.environ.get(required) == "1":
+            pytest.fail(f"{absent}; {required} asks for it")
+        pytest.skip(absent)
     return path

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "images"
 REGISTRY = "registry.dmz.home"
 JUPYTER_VERSION = "v0.0.2"
-"""JupyterHub's values name the image by it; a change of the image takes the next one."""
+"""JupyterHub's values name the image by it. Each release pushes its own library under it: servers pull it again."""
 BUILDERS = ("buildah", "podman", "docker")
 OPTIONS = "STREAMFORGE_BUILD_OPTIONS"
 """More options for each build, as a shell would split them: a network, a mount with the settings of pip."""
@@ -231,26 +231,32 @@ def _builder(named: str) -> str:
     raise ImageError(f"none of {', '.join(BUILDERS)} is on PATH: install one")
 
 
+def parser() -> argparse.ArgumentParser:
+    """What can be asked for."""
+    found = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    found.add_argument("only", nargs="*", metavar="NAME", help="these images alone (default: all of them)")
+    found.add_argument("--builder", default="", choices=("", *BUILDERS), help="default: the first that is there")
+    found.add_argument("--registry", default=REGISTRY, help=f"where images are called from ({REGISTRY})")
+    found.add_argument("--debian", default="", help="the image that the base is built on (default: the Dockerfile's)")
+    found.add_argument("--lean", action="store_true", help="services run on the base image without test tools")
+    found.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="for every build")
+    found.add_argument("--revision", default="", help="the commit that is built (default: what git says)")
+    found.add_argument("--created", type=int, default=0, help="its time, unix seconds (with --revision)")
+    found.add_argument("--output", type=Path, default=OUTPUT, help="the folder of inventories (build/images)")
+    found.add_argument("--push", action="store_true", help="push each image, and write down its digest")
+    found.add_argument("--list", action="store_true", help="only tell the images and their tags")
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("only", nargs="*", metavar="NAME", help="these images alone (default: all of them)")
-    parser.add_argument("--builder", default="", choices=("", *BUILDERS), help="default: the first that is there")
-    parser.add_argument("--registry", default=REGISTRY, help=f"where images are called from ({REGISTRY})")
-    parser.add_argument("--debian", default="", help="the image that the base is built on (default: the Dockerfile's)")
-    parser.add_argument("--lean", action="store_true", help="services run on the base image without test tools")
-    parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="for every build")
-    parser.add_argument("--revision", default="", help="the commit that is built (default: what git says)")
-    parser.add_argument("--created", type=int, default=0, help="its time, unix seconds (with --revision)")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="the folder of inventories (build/images)")
-    parser.add_argument("--push", action="store_true", help="push each image, and write down its digest")
-    parser.add_argument("--list", action="store_true", help="only tell the images and their tags")
-    given = parser.parse_args(arguments)
+    found = parser()
+    given = found.parse_args(arguments)
     everything = images(lean=given.lean)
     unknown = set(given.only) - {image.name for image in everything}
     if unknown:
         known = ", ".join(image.name for image in everything)
-        parser.error(f"no image is called {', '.join(sorted(unknown))}; there are {known}")
+        found.error(f"no image is called {', '.join(sorted(unknown))}; there are {known}")
     wanted = [image for image in everything if not given.only or image.name in given.only]
     try:
         commit = Commit(given.revision, given.created) if given.revision else Commit.current()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `make test-engines` and `make test-images` need beyond Python, where it is missing: a Java 17, Maven, kcat, etcd,
+# What `make test-engines` and `make test-images` need beyond Python, where it is missing: a Java 17 or newer, Maven, kcat, etcd,
 # buildah, mmdebstrap and crun, from the system's packages. Go builds the rest of a Kubernetes cluster; no Debian has one
 # that is new enough, so it is only looked for.
 # Only root of a Debian or Ubuntu can install them; everyone else is told what is missing.
@@ -16,8 +16,6 @@ command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
 command -v crun >/dev/null || missing+=(crun)
 # On an Ubuntu: what Debian's packages are signed with.
 [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
-# An Ubuntu has no keys of Debian, of which the tests' images are made.
-[[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
 if ! command -v go >/dev/null; then
     echo "engines: install Go 1.26 or newer first" >&2
     exit 1
@@ -33,4 +31,8 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 echo "engines: installing ${missing[*]}"
 apt-get update -q
+# Debian 13 has newer ones only.
+if [[ -z $(apt-cache madison openjdk-17-jre-headless) ]]; then
+    missing=("${missing[@]/#openjdk-17-jre-headless/default-jre-headless}")
+fi
 apt-get install -q -y --no-install-recommends "${missing[@]}"

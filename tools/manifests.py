@@ -47,15 +47,15 @@ def builder() -> list[str]:
 
     The kubectl that was built for the tests goes first: it is the same on every machine.
     """
-    built = binaries.folder() / "kubectl"
-    if built.exists():
+    if built := binaries.built("kubectl"):
         return [str(built), "kustomize"]
     if kubectl := shutil.which("kubectl"):
         return [kubectl, "kustomize"]
     if kustomize := shutil.which("kustomize"):
         return [kustomize, "build"]
     raise ManifestError(
-        "kustomize is missing: put kubectl 1.27 or newer, or kustomize 5, on PATH, or have `make kube-build` build one"
+        "kustomize is missing: put kubectl 1.27 or newer, or kustomize 5, on PATH, "
+        "or have `make kube-build ONLY=kubectl` build one"
     )
 
 

@@ -4,13 +4,19 @@ set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 packages=(
     bash-completion ca-certificates ca-certificates-java curl dnsutils git iproute2 jq less make
-    openjdk-17-jre-headless openssh-client openssh-server openssl procps python3 python3-venv rsync sudo xz-utils
+    openssh-client openssh-server openssl procps python3 python3-venv rsync sudo xz-utils
 )
 # Images leave it out, and Java's package cannot do without.
 mkdir -p /usr/share/man/man1
 apt-get update -q
 # Ubuntu 22.04 knows it by its old name only.
 if [[ -n $(apt-cache madison kcat) ]]; then packages+=(kcat); else packages+=(kafkacat); fi
+# Kafka's tests want 17 or newer; Debian 13 has newer ones only.
+if [[ -n $(apt-cache madison openjdk-17-jre-headless) ]]; then
+    packages+=(openjdk-17-jre-headless)
+else
+    packages+=(default-jre-headless)
+fi
 apt-get install -q -y --no-install-recommends "${packages[@]}"
 apt-get clean
 rm -rf /var/lib/apt/lists/*

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.protocols import Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
+from tests import places
+
 Json = dict[str, Any]
 
-ROOT = Path(__file__).parents[2]
+ROOT = places.ROOT
 KUBERNETES = ("v1.35.0", "v1.37.0")
 """The oldest release that is still supported, and the newest."""
 _DEFINITIONS = "https://kubernetes.io/api/_definitions.json"
@@ -40,12 +40,7 @@ _CATALOG = {"gateway.networking.k8s.io/v1/HTTPRoute": "gateway.networking.k8s.io
 
 def schemas_folder() -> Path:
     """Where the schemas lie; the test skips where they are absent, unless they are required."""
-    folder = Path(os.environ.get("STREAMFORGE_SCHEMAS") or ROOT.parent / "shared" / "schemas")
-    if not folder.exists():
-        if os.environ.get("STREAMFORGE_REQUIRE_SCHEMAS") == "1":
-            pytest.fail(f"the schemas of others' formats are required, but {folder} is absent")
-        pytest.skip(f"the schemas of others' formats are absent: {folder} (STREAMFORGE_SCHEMAS names another folder)")
-    return folder
+    return places.schemas()
 
 
 def schema_errors(found: Json) -> list[str]:

@@ -38,6 +38,11 @@ def problems(objects: list[Json]) -> list[str]:
 
 
 @EACH
+def test_an_overlay_keeps_the_rules_without_anybodys_schema(overlay: str) -> None:
+    assert faults(rendered(overlay)) == []
+
+
+@EACH
 def test_an_overlay_is_what_the_api_server_accepts(overlay: str) -> None:
     assert problems(rendered(overlay)) == []
 

@@ -142,13 +142,26 @@ def _streamforge(arguments: list[str]) -> Iterator[str]:
 
 def _make(repository: Repository, arguments: Sequence[str]) -> Iterator[str]:
     for word in arguments:
-        name, equals, _ = word.partition("=")
+        name, equals, value = word.partition("=")
         if word.startswith("-") or (_PLACEHOLDER.search(name) and not equals):
             continue
         if equals and name not in repository.make_variables:
             yield f"the Makefile knows no variable {name}"
         elif not equals and word not in repository.verbs:
             yield f"the Makefile has no target {word!r}"
+        if equals and name == "ARGS" and "images" in arguments:
+            yield from _images(value.split())
+        if equals and name == "ARGS" and any(verb.startswith("test-") for verb in arguments) and "tests/" in value:
+            yield "a path in ARGS narrows nothing here: the verb names its folder already, so use -k"
+
+
+def _images(arguments: Sequence[str]) -> Iterator[str]:
+    from tools import images
+
+    given, rest = images.parser().parse_known_args(arguments)
+    called = {image.name for image in images.images()}
+    yield from (f"no image is called {name!r}" for name in given.only if name not in called)
+    yield from (f"tools.images has no option {option}" for option in rest)
 
 
 def _python(repository: Repository, page: Page, arguments: list[str]) -> Iterator[str]:

@@ -166,6 +166,20 @@ def test_a_start_trusts_what_was_added_and_starts_no_server(devcontainer: Devcon
     assert "no sshd" in told
     script = "openssl verify -CApath /etc/ssl/certs .devcontainer/certs/later.crt"
     assert devcontainer.run("bash", "-ec", script).endswith(": OK")
+    listed = "keytool -list -cacerts -storepass changeit 2>/dev/null"
+    before = devcontainer.run("bash", "-c", listed)
+    assert "later" in before
+
+    taken_out = devcontainer.checkout / "build" / "later.crt"
+    taken_out.parent.mkdir(exist_ok=True)
+    (devcontainer.checkout / ".devcontainer" / "certs" / "later.crt").rename(taken_out)
+    devcontainer.run(".devcontainer/post-start.sh")
+    script = "! openssl verify -CApath /etc/ssl/certs build/later.crt 2>&1"
+    assert "self-signed" in devcontainer.run("bash", "-ec", script)
+    after = devcontainer.run("bash", "-c", listed)
+    assert "later" not in after
+    assert "house" in after
+    assert after.count("trustedCertEntry") == before.count("trustedCertEntry") - 1, "those of the system stay"
 
 
 def test_the_ssh_server_lets_in_by_key_alone(devcontainer: Devcontainer) -> None:

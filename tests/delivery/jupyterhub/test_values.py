@@ -16,8 +16,6 @@ from tests.manifests.schemas import ROOT, schemas_folder
 from tools import manifests
 
 OURS: Json = yaml.safe_load((chart.FOLDER / "values.yaml").read_text("utf-8"))
-TEST = chart.values("values.yaml")
-PRODUCTION = chart.values("values.yaml", "values-production.yaml")
 OBJECTS = [
     one
     for path in sorted((chart.FOLDER / "manifests").glob("*.yaml"))
@@ -25,14 +23,26 @@ OBJECTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def of_test() -> Json:
+    """The test environment's values on top of the chart's; nobody changes them."""
+    return chart.values("values.yaml")
+
+
+@pytest.fixture(scope="module")
+def of_production() -> Json:
+    """The same of production."""
+    return chart.values("values.yaml", "values-production.yaml")
+
+
 def errors(found: Json) -> list[str]:
     schema = yaml.safe_load((schemas_folder() / "jupyterhub/values.schema.yaml").read_text("utf-8"))
     return [f"{error.json_path}: {error.message}" for error in Draft7Validator(schema).iter_errors(found)]
 
 
-@pytest.mark.parametrize("found", [TEST, PRODUCTION], ids=["test", "production"])
-def test_the_values_are_what_the_chart_accepts(found: Json) -> None:
-    assert errors(found) == []
+def test_the_values_are_what_the_chart_accepts(of_test: Json, of_production: Json) -> None:
+    assert errors(of_test) == []
+    assert errors(of_production) == []
 
 
 @pytest.mark.parametrize(
@@ -47,8 +57,8 @@ def test_the_values_are_what_the_chart_accepts(found: Json) -> None:
         ("singleuser.memory.guaranteed", "1G"),
     ],
 )
-def test_a_mistake_is_found(path: str, value: Any) -> None:
-    found = copy.deepcopy(TEST)
+def test_a_mistake_is_found(path: str, value: Any, of_test: Json) -> None:
+    found = copy.deepcopy(of_test)
     *parents, last = path.split(".")
     place = found
     for step in parents:
@@ -57,17 +67,18 @@ def test_a_mistake_is_found(path: str, value: Any) -> None:
     assert errors(found)
 
 
-def test_the_test_environment_is_as_it_was_laid_down() -> None:
-    hub, user = TEST["hub"], TEST["singleuser"]
-    assert TEST["cull"]["enabled"] is True
+def test_the_test_environment_is_as_it_was_laid_down(of_test: Json) -> None:
+    hub, user = of_test["hub"], of_test["singleuser"]
+    assert of_test["cull"]["enabled"] is True
     assert hub["config"]["JupyterHub"]["authenticator_class"] == "dummy"
     assert hub["db"]["type"] == "sqlite-memory"
     assert hub["nodeSelector"] == user["nodeSelector"] == {"kubernetes.io/hostname": "k2w-8"}
-    assert TEST["ingress"]["enabled"] is True
-    assert TEST["ingress"]["hosts"] == ["jupyterhub.dmz.home"]
-    assert TEST["ingress"]["tls"] == [{"hosts": ["jupyterhub.dmz.home"], "secretName": "jupyterhub-tls"}]
+    assert of_test["ingress"]["enabled"] is True
+    assert of_test["ingress"]["hosts"] == ["jupyterhub.dmz.home"]
+    assert of_test["ingress"]["tls"] == [{"hosts": ["jupyterhub.dmz.home"], "secretName": "jupyterhub-tls"}]
     image = f"{user['image']['name']}:{user['image']['tag']}"
     assert image == "registry.dmz.home/streamforge/core-modules/jupyter-python311:v0.0.2"
+    assert user["image"]["pullPolicy"] == "Always", "each release pushes another library under that tag"
     assert user["memory"]["guarantee"] == "1G"
     assert (user["uid"], user["fsGid"]) == (1001, 100)
     assert {mount["mountPath"] for mount in user["storage"]["extraVolumeMounts"]} == {
@@ -75,7 +86,7 @@ def test_the_test_environment_is_as_it_was_laid_down() -> None:
         "/data/project",
         "/data/venv",
     }
-    assert TEST["imagePullSecrets"] == ["regcred"]
+    assert of_test["imagePullSecrets"] == ["regcred"]
 
 
 def test_one_value_names_the_node() -> None:
@@ -83,32 +94,32 @@ def test_one_value_names_the_node() -> None:
     assert "\n".join(texts).count("k2w-8") == 1
 
 
-def test_production_asks_who_it_is_and_remembers() -> None:
-    config = PRODUCTION["hub"]["config"]
+def test_production_asks_who_it_is_and_remembers(of_production: Json) -> None:
+    config = of_production["hub"]["config"]
     assert config["JupyterHub"]["authenticator_class"] == "generic-oauth"
     assert config["Authenticator"]["allow_all"] is False
     assert config["GenericOAuthenticator"]["allowed_groups"]
-    assert PRODUCTION["hub"]["db"]["type"] == "sqlite-pvc"
-    callback = f"https://{PRODUCTION['ingress']['hosts'][0]}/hub/oauth_callback"
+    assert of_production["hub"]["db"]["type"] == "sqlite-pvc"
+    callback = f"https://{of_production['ingress']['hosts'][0]}/hub/oauth_callback"
     assert config["GenericOAuthenticator"]["oauth_callback_url"] == callback
     (volume,) = [one for one in of_kind(OBJECTS, "PersistentVolume") if one["metadata"]["name"] == "jupyterhub-db"]
-    claim = PRODUCTION["hub"]["db"]["pvc"]
+    claim = of_production["hub"]["db"]["pvc"]
     assert selected(claim["selector"], volume["metadata"]["labels"])
     assert claim["storageClassName"] == volume["spec"]["storageClassName"]
 
 
-def test_no_value_is_a_secret() -> None:
+def test_no_value_is_a_secret(of_production: Json) -> None:
     for name in ("values.yaml", "values-production.yaml"):
         text = re.sub(r"(?m)#.*$", "", (chart.FOLDER / name).read_text("utf-8"))
         assert not re.search(r"(?i)(client_secret|password|secretToken|api_?token|crypt_?key)\S*: *[^\s{#]", text), name
     assert {"client-secret", "crypt-key"} == {
-        one["valueFrom"]["secretKeyRef"]["key"] for one in PRODUCTION["hub"]["extraEnv"].values()
+        one["valueFrom"]["secretKeyRef"]["key"] for one in of_production["hub"]["extraEnv"].values()
     }
     assert "secretKeyRef" in OURS["singleuser"]["extraEnv"]["STREAMFORGE_TOKEN"]["valueFrom"]
 
 
-def test_what_the_users_may_reach_is_kafka_arangodb_the_api_and_the_api_server() -> None:
-    policy = TEST["singleuser"]["networkPolicy"]
+def test_what_the_users_may_reach_is_kafka_arangodb_the_api_and_the_api_server(of_test: Json) -> None:
+    policy = of_test["singleuser"]["networkPolicy"]
     assert policy["enabled"] is True
     assert policy["egressAllowRules"]["privateIPs"] is False
     assert policy["egressAllowRules"]["cloudMetadataServer"] is False
@@ -120,10 +131,10 @@ def test_what_the_users_may_reach_is_kafka_arangodb_the_api_and_the_api_server()
     assert selected(source["podSelector"], {"app": "jupyterhub", "component": "singleuser-server"})
 
 
-def test_each_claim_that_a_server_mounts_is_shipped_with_its_volume() -> None:
+def test_each_claim_that_a_server_mounts_is_shipped_with_its_volume(of_test: Json) -> None:
     claims = {one["metadata"]["name"]: one for one in of_kind(OBJECTS, "PersistentVolumeClaim")}
     volumes = {one["metadata"]["name"]: one for one in of_kind(OBJECTS, "PersistentVolume")}
-    for volume in TEST["singleuser"]["storage"]["extraVolumes"]:
+    for volume in of_test["singleuser"]["storage"]["extraVolumes"]:
         claim = claims.pop(volume["persistentVolumeClaim"]["claimName"])
         behind = volumes[claim["spec"]["volumeName"]]
         assert behind["spec"]["claimRef"] == {"namespace": "jupyterhub", "name": claim["metadata"]["name"]}
@@ -131,24 +142,24 @@ def test_each_claim_that_a_server_mounts_is_shipped_with_its_volume() -> None:
     assert claims == {}
 
 
-def test_the_users_role_reads_and_nothing_else() -> None:
+def test_the_users_role_reads_and_nothing_else(of_test: Json) -> None:
     (role,) = of_kind(OBJECTS, "Role")
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
     assert "secrets" not in {resource for rule in role["rules"] for resource in rule["resources"]}
-    assert TEST["singleuser"]["serviceAccountName"] == role["metadata"]["name"]
+    assert of_test["singleuser"]["serviceAccountName"] == role["metadata"]["name"]
 
 
-def test_what_the_values_come_to_is_what_production_gives_its_hub() -> None:
-    config = chart.hub_config(PRODUCTION)
+def test_what_the_values_come_to_is_what_production_gives_its_hub(of_production: Json) -> None:
+    config = chart.hub_config(of_production)
     assert config["JupyterHub"]["authenticator_class"] == "generic-oauth"
     assert config["JupyterHub"]["db_url"] == "sqlite:///jupyterhub.sqlite"
     assert config["KubeSpawner"]["node_selector"] == {"kubernetes.io/hostname": "k2w-8"}
 
 
-def test_the_page_says_who_makes_each_secret_that_is_named() -> None:
+def test_the_page_says_who_makes_each_secret_that_is_named(of_test: Json, of_production: Json) -> None:
     page = (ROOT / "docs/jupyterhub.md").read_text("utf-8")
-    named = {"regcred", TEST["ingress"]["tls"][0]["secretName"]}
-    for variable in (*TEST["singleuser"]["extraEnv"].values(), *PRODUCTION["hub"]["extraEnv"].values()):
+    named = {"regcred", of_test["ingress"]["tls"][0]["secretName"]}
+    for variable in (*of_test["singleuser"]["extraEnv"].values(), *of_production["hub"]["extraEnv"].values()):
         if isinstance(variable, dict):
             named.add(variable["valueFrom"]["secretKeyRef"]["name"])
     assert len(named) == 4

@@ -99,6 +99,12 @@ def test_a_change_of_the_library_builds_the_base_and_uses_that_one(repository: C
     assert repository.preview(**MERGE_REQUEST)["variables"]["BASE_IMAGE_TAG"] == "$CI_COMMIT_SHORT_SHA"
 
 
+@pytest.mark.parametrize("changed", ["deploy/overlays/production/queue-manager.env", "cred-kafka-yaml/kafka.yaml"])
+def test_a_change_of_manifests_runs_the_tests_of_code(changed: str, repository: Checkout) -> None:
+    repository.branch(changed)
+    assert sorted(repository.jobs(**MERGE_REQUEST)) == ["check", "test"]
+
+
 def test_documents_are_checked_and_made_into_the_site(repository: Checkout) -> None:
     repository.branch("docs/kafka.md")
     assert sorted(repository.jobs(**MERGE_REQUEST)) == ["check", "site"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from tests.delivery.pipelines.tools import needed
 from tests.places import ROOT
 
 BEFORE = {
-    "make check": "tools/install_promtool.sh",
-    "make test-engines": "tools/install_engines.sh",
-    "make test-images": "tools/install_engines.sh",
-    "make test-delivery": "tools/install_engines.sh",
+    "make check": ("tools/install_promtool.sh", "make kube-build ONLY=kubectl"),
+    "make test": ("make kube-build ONLY=kubectl",),
+    "make test-engines": ("tools/install_engines.sh", "make kube-build"),
+    "make test-images": ("tools/install_engines.sh",),
+    "make test-delivery": ("tools/install_engines.sh",),
 }
 """What has to have run before a verb, on a machine that has nothing."""
 
@@ -38,15 +40,43 @@ def github_jobs() -> dict[str, list[str]]:
 @pytest.mark.parametrize("jobs", [gitlab_jobs, github_jobs])
 @pytest.mark.parametrize("verb", BEFORE)
 def test_what_a_verb_needs_is_installed_before_it_runs(jobs: Any, verb: str) -> None:
-    scripts = [script for script in jobs().values() if any(verb in line.split(" #")[0] for line in script)]
+    scripts = [script for script in jobs().values() if any(runs(line, verb) for line in script)]
     assert scripts, f"no job runs {verb}"
     for script in scripts:
-        at = next(number for number, line in enumerate(script) if verb in line)
-        assert any(BEFORE[verb] in line for line in script[:at]), f"{BEFORE[verb]} does not come before {verb}"
+        at = next(number for number, line in enumerate(script) if runs(line, verb))
+        for needed_before in BEFORE[verb]:
+            assert any(needed_before in line for line in script[:at]), f"{needed_before} does not come before {verb}"
 
 
-def prepared(tmp_path: Path, python: str) -> str:
-    """What the first commands of a GitLab job tell apt-get on a machine whose python3.11 is this script."""
+def runs(line: str, verb: str) -> bool:
+    return re.search(rf"{verb}(?![\w-])", line.split(" #")[0]) is not None
+
+
+@pytest.mark.parametrize("verb", ["make test-images", "make test-delivery"])
+def test_what_builds_images_runs_as_root_where_jobs_are_not_root_already(verb: str) -> None:
+    lines = [line for script in github_jobs().values() for line in script if verb in line]
+    assert lines
+    for line in lines:
+        assert line.startswith('sudo -E env "PATH=$PATH" '), line
+
+
+@pytest.mark.parametrize(("folder", "required"), [("", ""), ("/srv/schemas", "1")])
+def test_schemas_are_required_where_their_folder_is_named(folder: str, required: str, tmp_path: Path) -> None:
+    (gitlab,) = load(ROOT / ".gitlab-ci.yml")
+    assert gitlab["variables"]["STREAMFORGE_SCHEMAS"]["value"] == "", "the repository names no folder of a machine"
+    assert prepared(tmp_path, "exit 0", folder)[1] == required
+    (github,) = load(ROOT / ".github" / "workflows" / "ci.yml")
+    assert github["env"] == {
+        "STREAMFORGE_SCHEMAS": "${{ vars.STREAMFORGE_SCHEMAS }}",
+        "STREAMFORGE_REQUIRE_SCHEMAS": "${{ vars.STREAMFORGE_SCHEMAS != '' && '1' || '' }}",
+    }
+
+
+def prepared(tmp_path: Path, python: str, schemas: str = "") -> tuple[str, str]:
+    """What the first commands of a GitLab job tell apt-get on a machine whose python3.11 is this script.
+
+    Also what they make of STREAMFORGE_REQUIRE_SCHEMAS.
+    """
     (found,) = load(ROOT / ".gitlab-ci.yml")
     told = tmp_path / "told"
     told.touch()
@@ -54,17 +84,18 @@ def prepared(tmp_path: Path, python: str) -> str:
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     script = "set -eu\n" + "\n".join(found[".make"]["before_script"])
-    environment = {"PATH": f"{tmp_path}:{os.defpath}"}
-    subprocess.run(["sh", "-c", script], env=environment, check=True, timeout=60)
-    return told.read_text()
+    script += '\nprintf %s "${STREAMFORGE_REQUIRE_SCHEMAS:-}"'
+    environment = {"PATH": f"{tmp_path}:{os.defpath}", "STREAMFORGE_SCHEMAS": schemas}
+    done = subprocess.run(["sh", "-c", script], env=environment, check=True, timeout=60, capture_output=True, text=True)
+    return told.read_text(), done.stdout
 
 
 def test_a_python_that_can_make_no_environment_gets_what_it_lacks(tmp_path: Path) -> None:
-    assert "install -qy --no-install-recommends python3-venv" in prepared(tmp_path, "exit 1")
+    assert "install -qy --no-install-recommends python3-venv" in prepared(tmp_path, "exit 1")[0]
 
 
 def test_nothing_is_installed_where_python_is_whole(tmp_path: Path) -> None:
-    assert prepared(tmp_path, "exit 0") == ""
+    assert prepared(tmp_path, "exit 0") == ("", "")
 
 
 def test_what_gitlab_caches_in_the_checkout_is_nobody_elses_to_read(repository: Checkout) -> None:

@@ -27,7 +27,6 @@ from tests.manifests.schemas import ROOT
 
 pytestmark = pytest.mark.timeout(300)
 
-VALUES = chart.values("values.yaml")
 PODS = f"/api/v1/namespaces/{chart.NAMESPACE}/pods"
 USER = "ada"
 
@@ -66,7 +65,7 @@ def speaks_for_hubs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def hub(speaks_for_hubs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """The hub with the test environment's values."""
-    made = Hub(tmp_path_factory.mktemp("hub"), chart.hub_config(VALUES), speaks_for_hubs)
+    made = Hub(tmp_path_factory.mktemp("hub"), chart.hub_config(chart.values("values.yaml")), speaks_for_hubs)
     made.start()
     try:
         yield made
@@ -105,6 +104,7 @@ def test_the_pod_runs_on_the_node_that_the_values_name(pod: Object) -> None:
 def test_the_pod_is_as_small_as_it_says(pod: Object) -> None:
     (container,) = pod["spec"]["containers"]
     assert container["image"] == "registry.dmz.home/streamforge/core-modules/jupyter-python311:v0.0.2"
+    assert container["imagePullPolicy"] == "Always"
     assert int(container["resources"]["requests"]["memory"]) == 2**30
     assert pod["spec"]["imagePullSecrets"] == [{"name": "regcred"}]
 

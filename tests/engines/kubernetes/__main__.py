@@ -21,11 +21,15 @@ def main() -> int:
     """Run it; 0 after Ctrl-C, 1 if it could not start or a part of it ended by itself."""
     parser = argparse.ArgumentParser(prog="make kube", description=__doc__)
     parser.add_argument("--fetch", action="store_true", help="only see to it that the cluster can be started")
+    parser.add_argument("--only", choices=binaries.COMMANDS, help="with --fetch: this command alone, without the rest")
     arguments = parser.parse_args()
     try:
         if arguments.fetch:
-            binaries.etcd()
-            binaries.build()
+            if arguments.only:
+                binaries.build(commands=[arguments.only])
+            else:
+                binaries.etcd()
+                binaries.build()
             return 0
         with tempfile.TemporaryDirectory(prefix="streamforge-kubernetes-") as folder:
             return _serve(Path(folder))

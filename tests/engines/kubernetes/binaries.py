@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.engines.cache import cache_folder, fetching
@@ -42,26 +42,35 @@ def etcd() -> str:
     return found
 
 
-def folder() -> Path:
-    """Where `COMMANDS` are once they were built."""
+def folder(commands: Sequence[str] = COMMANDS) -> Path:
+    """Where these commands are once they were built; some of them have a folder of their own."""
     parts = [(_HERE / name).read_bytes() for name in ("go.mod", "go.sum")]
     key = hashlib.sha256(b"\0".join([*parts, " ".join(_FLAGS).encode()])).hexdigest()[:16]
-    return cache_folder() / f"kubernetes-{key}"
+    name = "kubernetes" if tuple(commands) == COMMANDS else "-".join(commands)
+    return cache_folder() / f"{name}-{key}"
 
 
-def build(tell: Callable[[str], None] | None = None) -> Path:
-    """Build `COMMANDS` if they have not been; their folder. tell: hears how far that is (stderr by default).
+def built(command: str) -> Path | None:
+    """The command, if it was built, alone or with the others."""
+    found = [place / command for place in (folder(), folder([command])) if place.is_dir()]
+    return found[0] if found else None
+
+
+def build(tell: Callable[[str], None] | None = None, commands: Sequence[str] = COMMANDS) -> Path:
+    """Build these commands if they have not been; their folder. tell: hears how far that is (stderr by default).
 
     Several processes may ask at once: one builds, the others wait for it. Raises EngineError.
     """
-    wanted = folder()
+    if folder().is_dir():  # all of them
+        return folder()
+    wanted = folder(commands)
     with fetching(wanted) as ours:
         if ours:
-            _build(wanted, tell or _tell)
+            _build(wanted, commands, tell or _tell)
     return wanted
 
 
-def _build(folder: Path, tell: Callable[[str], None]) -> None:
+def _build(folder: Path, commands: Sequence[str], tell: Callable[[str], None]) -> None:
     go = shutil.which("go")
     if go is None:
         raise EngineError("there is no go on PATH, and the control plane has not been built yet: install Go 1.26")
@@ -74,10 +83,11 @@ def _build(folder: Path, tell: Callable[[str], None]) -> None:
     # More memory, less time: the compiler collects its garbage later.
     environment = {**os.environ, "GOCACHE": str(compiled), "GOGC": "400", "GOWORK": "off", "CGO_ENABLED": "0"}
     began = time.monotonic()
-    tell(f"building Kubernetes {number} once, in {folder}: this takes minutes (two cores: about ten)")
+    what = f"Kubernetes {number}" if tuple(commands) == COMMANDS else f"{', '.join(commands)} of Kubernetes {number}"
+    tell(f"building {what} once, in {folder}: this takes minutes (two cores: about ten for all of it)")
     # Whoever was killed could not remove it; nobody else builds this.
     shutil.rmtree(scratch, ignore_errors=True)
-    for command in COMMANDS:
+    for command in commands:
         arguments = [go, "build", *_FLAGS, "-ldflags", f"-s -w {stamps}", "-o", f"{scratch}/"]
         _run([*arguments, f"k8s.io/kubernetes/cmd/{command}"], environment, command, tell)
         tell(f"{command} is built, {time.monotonic() - began:.0f} s after the start")

@@ -50,6 +50,20 @@ def test_what_was_built_is_not_built_again(notes: Path) -> None:
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name, f"{folder.name}.lock"]
 
 
+def test_one_command_is_built_alone_and_taken_from_the_rest_where_that_is_there(notes: Path) -> None:
+    assert binaries.built("kubectl") is None
+    alone = binaries.build(_silent, ["kubectl"])
+    assert [path.name for path in alone.iterdir()] == ["kubectl"]
+    assert binaries.built("kubectl") == alone / "kubectl"
+    assert binaries.built("kube-apiserver") is None
+    assert len(notes.read_text().splitlines()) == 1
+
+    everything = binaries.build(_silent)
+    assert binaries.built("kubectl") == everything / "kubectl"
+    assert binaries.build(_silent, ["kubectl"]) == everything
+    assert len(notes.read_text().splitlines()) == 1 + len(binaries.COMMANDS)
+
+
 def test_of_those_who_want_it_at_once_one_builds(notes: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = set(pool.map(lambda number: binaries.build(_silent), range(4)))

@@ -94,7 +94,7 @@ def test_elsewhere_than_in_a_checkout_it_writes_nothing(tmp_path: Path, capsys: 
     assert list(tmp_path.iterdir()) == []
 
 
-_READS = re.compile(r"environ(?:\.get\(|\[)\"((?:STREAMFORGE_|CI)[A-Z_]*)\"")
+_READS = re.compile(r"(?:environ(?:\.get\(|\[)|_present\(|required(?:: str)? ?= ?)\"((?:STREAMFORGE_|CI)[A-Z_]*)\"")
 
 
 def test_the_settings_hold_what_the_tests_read_and_what_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Where CI runs, what manifests are checked with is there or the tests fail; elsewhere they skip and say what to do."""
+"""What manifests are checked with is there; else tests skip and say what to do, or fail where it is required."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from tools import manifests
 
 @pytest.fixture(autouse=True)
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without kubectl and schemas, that is not CI's."""
+    """A machine without kubectl and schemas, where neither is required."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("STREAMFORGE_SCHEMAS", str(tmp_path / "schemas"))
-    for name in ("CI", "STREAMFORGE_REQUIRE_SCHEMAS", "STREAMFORGE_REQUIRE_MARKET_DATA"):
+    for name in ("STREAMFORGE_REQUIRE_KUBECTL", "STREAMFORGE_REQUIRE_SCHEMAS", "STREAMFORGE_REQUIRE_MARKET_DATA"):
         monkeypatch.delenv(name, raising=False)
     rendering._built.cache_clear()
 
 
-@pytest.mark.parametrize(("name", "value"), [("CI", "true"), ("STREAMFORGE_REQUIRE_SCHEMAS", "1")])
-def test_a_missing_kubectl_fails_in_ci(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_kubectl_fails_where_it_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(pytest.skip.Exception, match="make kube-build ONLY=kubectl"):
         rendering.rendered("production")
-    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STREAMFORGE_REQUIRE_KUBECTL", "1")
     with pytest.raises(manifests.ManifestError, match="kustomize is missing"):
         rendering.rendered("production")
 

@@ -105,6 +105,19 @@ def test_a_change_of_manifests_runs_the_tests_of_code(changed: str, repository: 
     assert sorted(repository.jobs(**MERGE_REQUEST)) == ["check", "test"]
 
 
+def test_the_default_branch_builds_its_base_whatever_has_changed(repository: Checkout) -> None:
+    """The push that changed the base may have failed: later ones would be built on an older base."""
+    repository.branch("src/streamforge/workers/arango_candles.py")
+    there = {"CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
+    jobs = repository.jobs(**there)
+    assert {"build base", "build lean base", "build arango-candles"} <= jobs.keys()
+    pipeline = repository.preview(**there)
+    assert pipeline["variables"]["BASE_IMAGE_TAG"] == "$CI_COMMIT_SHORT_SHA"
+    for name in ("build base", "build lean base"):
+        rule = next(rule for rule in pipeline[name]["rules"] if "CI_COMMIT_BRANCH" in rule.get("if", ""))
+        assert rule["variables"]["MORE_TAGS"] == "$CI_DEFAULT_BRANCH"
+
+
 def test_documents_are_checked_and_made_into_the_site(repository: Checkout) -> None:
     repository.branch("docs/kafka.md")
     assert sorted(repository.jobs(**MERGE_REQUEST)) == ["check", "site"]

@@ -62,6 +62,14 @@ def test_it_logs_in_and_pushes_only_where_a_registry_is_named() -> None:
     assert {step["if"] for step in pushing} == {"github.event_name == 'push' && vars.IMAGE_REGISTRY != ''"}
 
 
+def test_an_image_has_the_time_of_its_commit() -> None:
+    scripts = [step["run"] for path in WORKFLOWS for step in steps(path) if "buildah build " in step.get("run", "")]
+    assert len(scripts) == 2
+    assert all('--build-arg CREATED="$CREATED"' in script for script in scripts)
+    named = [step["run"] for path in WORKFLOWS for step in steps(path) if "CREATED=" in step.get("run", "")]
+    assert 'echo "CREATED=$(git log -1 --format=%cI)" >> "$GITHUB_ENV"' in named[0]
+
+
 def test_github_runs_the_verbs_that_gitlab_runs() -> None:
     on_github = {word for path in WORKFLOWS for step in steps(path) for word in made(step.get("run", ""))}
     (gitlab,) = load(ROOT / ".gitlab-ci.yml")

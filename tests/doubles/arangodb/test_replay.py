@@ -92,6 +92,14 @@ def test_a_pair_that_is_answered_otherwise_differs(tmp_path: Path, change: dict[
     assert any(said in difference for difference in differences), differences
 
 
+def test_a_listing_that_answers_nothing_where_something_was_recorded_differs(tmp_path: Path) -> None:
+    listing = LINE | {"id": "made/jobs", "path": "/_api/job/done", "setup": [], "response_body_match": "exact"}
+    report = replayed(tmp_path / "lines", listing | {"response_body": ["1"]}, listing | {"response_body": []})
+
+    said = [difference for _, differences in report.differing for difference in differences if "body" in difference]
+    assert said == ["body: recorded elements, answered none"]
+
+
 def test_lines_that_are_no_pairs_are_reported_and_end_nothing(tmp_path: Path) -> None:
     report = replayed(
         tmp_path / "lines",

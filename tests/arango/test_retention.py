@@ -1,0 +1,102 @@
+"""An old collection is exported and dropped, and ArangoDB's own way in brings it back as it was."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from streamforge.manager.acting.ageing import Ageing
+from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.retention import Keep
+from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango.store import ArangoStore
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.series import Series
+from streamforge_utils.ports.store import Document, Outcome
+from streamforge_utils.runtime.environment import Secret
+from tests.doubles.arangodb.double import ArangoDouble
+from tests.doubles.arangodb.server import Settings
+from tests.doubles.manualclock import ManualClock
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World
+
+DATABASE, PASSWORD = "candles", "hush-hush"
+SERIES = Series("BTCUSDT", "candles", "1m")
+OLD = "btcusdt_api_candles_1m_2024_08_01"
+TIMES = range(DAY_START, DAY_START + DAY_MS, MINUTE_MS)
+
+
+@pytest.fixture(params=["3.12.10", "3.11.14"])
+async def double(request: pytest.FixtureRequest) -> AsyncIterator[ArangoDouble]:
+    async with ArangoDouble(Settings(version=request.param, password=PASSWORD)) as found:
+        found.server.create_database({"name": DATABASE})
+        yield found
+
+
+@pytest.fixture
+async def store(double: ArangoDouble) -> AsyncIterator[ArangoStore]:
+    found = ArangoStore(Connection(url=double.url, database=DATABASE, user="root", password=Secret(PASSWORD)))
+    yield found
+    await found.close()
+
+
+def documents() -> list[Document]:
+    """A day, with what ArangoDB writes otherwise than we (42000.0), and a version for each."""
+    return [
+        Document(candle_key("BTCUSDT", "1m", time), time + n, b'{"open_time":%d,"open":%.1f}' % (time, 42_000 + n / 2))
+        for n, time in enumerate(TIMES)
+    ]
+
+
+async def test_what_was_exported_and_dropped_is_brought_back_by_an_import(
+    store: ArangoStore, double: ArangoDouble, tmp_path: Path
+) -> None:
+    world = World(clock=ManualClock(NOW))
+    await world.start()
+    coverage = Coverage(store)
+    policy = msgspec.structs.replace(
+        world.parts.policy, retention=(Keep("*_1m_*", 5),), retention_dir=tmp_path / "kept"
+    )
+    parts = msgspec.structs.replace(world.parts, store=store, coverage=coverage, policy=policy)
+    assert {answer.outcome for answer in await store.upsert(OLD, documents())} == {Outcome.STORED}
+    before = await store.read(OLD, limit=10_000)
+    stored = Segment(
+        start_ms=DAY_START, end_ms=DAY_START + DAY_MS, verdict=Verdict.STORED, collection=OLD, records=len(TIMES)
+    )
+    await coverage.lay_over(SERIES, [stored])
+
+    await Ageing(parts).age()
+    assert list(await store.names()) == []
+    assert await coverage.of(SERIES) == ()
+    await world.die()
+
+    lines = gzip.decompress((tmp_path / "kept" / f"{OLD}.jsonl.gz").read_bytes())
+    assert [json.loads(line)["_key"] for line in lines.splitlines()] == [document.key for document in before]
+    assert await _imported(double, lines) == len(TIMES)
+    after = await store.read(OLD, limit=10_000)
+    assert [_told(document) for document in after] == [_told(document) for document in before]
+    # As the coverage knows nothing of them they are loaded again, and meet themselves.
+    assert await coverage.of(SERIES) == ()
+    assert {answer.outcome for answer in await store.upsert(OLD, documents())} == {Outcome.UNCHANGED}
+
+
+async def _imported(double: ArangoDouble, lines: bytes) -> int:
+    """What arangoimport does with `--create-collection true`; how many documents were created."""
+    who = {"Authorization": "Basic " + base64.b64encode(f"root:{PASSWORD}".encode()).decode()}
+    async with httpx.AsyncClient(base_url=f"{double.url}/_db/{DATABASE}", headers=who) as client:
+        query = {"collection": OLD, "type": "documents", "complete": "true"}
+        assert (await client.post("/_api/import", params=query, content=lines)).status_code == 404, "it is gone"
+        (await client.post("/_api/collection", json={"name": OLD})).raise_for_status()
+        answer = (await client.post("/_api/import", params=query, content=lines)).raise_for_status()
+        return int(answer.json()["created"])
+
+
+def _told(document: Document) -> tuple[str, int, object]:
+    return document.key, document.version, json.loads(document.body)

@@ -6,7 +6,7 @@ import pytest
 
 from streamforge.manager.settings import load_manager
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.environment import Variable, load, variables
 from streamforge_utils.runtime.kubernetes import LauncherSettings, Pair, SecretKey, SecretVariable, with_launcher
 
 CHOSEN = {"STREAMFORGE_LAUNCHER": "kubernetes"}
@@ -69,6 +69,12 @@ def test_what_cannot_be_is_named(name: str, value: str, says: str) -> None:
         load(LauncherSettings, CHOSEN | {name: value})
     assert name in str(raised.value)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("item", list(variables(LauncherSettings)), ids=lambda item: str(item.name))
+def test_a_default_that_the_manual_shows_as_a_value_is_accepted(item: Variable) -> None:
+    in_words = not item.shown or any(mark in item.shown for mark in " `")
+    load(LauncherSettings, CHOSEN if in_words else CHOSEN | {item.name: item.shown})
 
 
 def test_a_namespace_without_the_launcher_is_no_oversight_to_pass_over() -> None:

@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from streamforge_utils.adapters.kubernetes.board import JOB_NAME_LABEL
 from streamforge_utils.adapters.kubernetes.inquiring import Inquiry
 from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.manifest import Key
+from streamforge_utils.adapters.kubernetes.objects import PodObject
+from streamforge_utils.adapters.kubernetes.watching import Mirror
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.doubles.memorystore import MemoryStore
@@ -235,6 +239,33 @@ async def test_a_job_deleted_by_hand_is_a_disruption_with_its_last_words(make: M
     await launcher.start(spec())
     assert await ended(launcher) == job, "it is not run again"
     assert namespace.job("job-one") is None
+
+
+async def test_a_list_that_is_late_brings_no_pod_back_that_is_gone(
+    make: Make, kube_cluster: Cluster, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, late = Mirror.everything, list[str]()
+
+    async def everything(self: Mirror[PodObject], selector: str = "") -> tuple[list[PodObject], str]:
+        found, version = await really(self, selector)
+        if selector and not late:
+            late.append(selector)
+            key, _, uid = selector.partition("=")
+            labels = {key: uid, JOB_NAME_LABEL: "job-one"}
+            pod = {"metadata": {"name": "one", "uid": "gone", "labels": labels}, "status": {"phase": "Running"}}
+            found = [msgspec.convert(pod, PodObject)]
+        return found, version
+
+    monkeypatch.setattr(Mirror, "everything", everything)
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    kube_cluster.admin.request("POST", f"{namespace.path}/resourcequotas", quota)
+    launcher = make()
+    await launcher.start(spec())
+    await until(launcher, lambda job: job.waiting)
+    namespace.delete("job-one")
+    job = await ended(launcher)
+    assert late
+    assert job.reason.startswith("it never began: the namespace's quota is used up")
 
 
 async def test_a_pod_deleted_by_hand_is_a_disruption_and_not_replaced(make: Make, namespace: Namespace) -> None:

@@ -77,7 +77,12 @@ def test_a_stopped_workflow_leaves_no_pod(
             assert manager.wait(queue_id, limit_s=LIMIT_S)["status"] == "interrupted"
     finally:
         exchange.reset()
-    assert all(pod["status"]["phase"] == "Succeeded" for pod in managers.pods(kube_cluster, kube_namespace))
+    pods = managers.pods(kube_cluster, kube_namespace)
+    assert {pod["metadata"]["labels"]["streamforge.io/target"]: pod["status"]["phase"] for pod in pods} == {
+        "arango-candles": "Succeeded",
+        "loader-api-candles": "Succeeded",
+    }
+    assert len(pods) == len(managers.jobs(kube_cluster, kube_namespace)) == 2
 
 
 def test_jobs_of_a_workflow_that_is_gone_are_ended_after_a_restart(

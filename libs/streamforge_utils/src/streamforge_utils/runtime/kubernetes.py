@@ -181,7 +181,8 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, variable("STREAMFORGE_K8S_CPU_REQUEST", "CPU that a worker is sure of", check=_quantity)
     ] = "100m"
     cpu_limit: Annotated[
-        str, variable("STREAMFORGE_K8S_CPU_LIMIT", "CPU that a worker gets at most", default="none", check=_quantity)
+        str,
+        variable("STREAMFORGE_K8S_CPU_LIMIT", "CPU that a worker gets at most", default="no limit", check=_quantity),
     ] = ""
     memory_request: Annotated[
         str, variable("STREAMFORGE_K8S_MEMORY_REQUEST", "memory that a worker is sure of", check=_quantity)

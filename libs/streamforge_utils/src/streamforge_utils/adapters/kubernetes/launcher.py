@@ -323,8 +323,10 @@ class KubernetesLauncher:
         except Refused as refused:
             raise list_refused(refused, self._template.namespace) from refused
         for found in there:
-            self._board.pods.changed(found)
-        return not entry.living()
+            # One that lives may be gone by now, and the mirror told so: nobody would tell it again.
+            if found.ended:
+                self._board.pods.changed(found)
+        return not entry.living() and all(found.ended for found in there)
 
     async def _wait_for_end(self, entry: Entry, seconds: float) -> None:
         try:

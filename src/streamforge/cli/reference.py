@@ -13,7 +13,7 @@ from typing import Any
 from streamforge.cli.own_manager import HEARTBEAT_S
 from streamforge.cli.reference_cli import cli_page
 from streamforge.cli.reference_http import http_page
-from streamforge.cli.reference_manifests import manifests
+from streamforge.cli.reference_manifests import manifests, shown
 from streamforge.cli.reference_measured import measured
 from streamforge.cli.reference_topics import messages_page, topics_page
 
@@ -31,6 +31,7 @@ def pages(root: Path) -> dict[Path, str]:
     found[FOLDER / "topics.md"] = NOTE + topics_page(asyncapi())
     found[FOLDER / "http-api.md"] = NOTE + http_page(openapi())
     found |= dict(manifests())
+    found |= dict(shown(root))
     found |= dict(measured(root))
     for name, schema in schemas().items():
         found[FOLDER / "schemas" / f"{name}.json"] = _json(schema)

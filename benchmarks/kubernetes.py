@@ -26,6 +26,7 @@ from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifes
 from streamforge_utils.ports.launcher import JobSpec
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.kubelet.fields import quantity
 from tests.engines.kubernetes.kubelet.plan import NodePlan
 from tests.engines.kubernetes.parts import Pace
 from tests.engines.kubernetes.pki import ADMINS
@@ -112,7 +113,8 @@ def _quotas(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
 
 def _charged(cluster: Cluster, what: str) -> int:
     """How many of them the quotas say that there are."""
-    return max(int(quota["status"]["used"].get(what, 0)) for quota in _quotas(cluster, NAMESPACE))
+    # The API server writes 2,000 as 2k.
+    return max(round(quantity(quota["status"]["used"].get(what, "0"))) for quota in _quotas(cluster, NAMESPACE))
 
 
 async def _bare(bench: Bench, cluster: Cluster, count: int) -> float:

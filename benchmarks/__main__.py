@@ -1,7 +1,8 @@
-"""Runs the benchmarks: `python -m benchmarks [NAME …] [--quick]`.
+"""Runs the benchmarks: `python -m benchmarks [NAME …] [--quick] [--again]`.
 
 A whole run writes docs/benchmarks.md; a part of it, or a quick one, writes build/benchmarks.md. The numbers also go to
-build/benchmarks.json. The exit code is 1 if a benchmark could not be run or a target is missed; each such is named.
+build/benchmarks.json, those of a part to build/part.json. The exit code is 1 if a benchmark could not be run or a
+target is missed; each such is named.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -18,7 +20,8 @@ from benchmarks import growth, kubernetes, loader, memory, ping, queues, sink, s
 from benchmarks.arango import memory as arango_memory
 from benchmarks.arango import sink as arango_sink
 from benchmarks.common.bench import Bench
-from benchmarks.common.machine import this_machine
+from benchmarks.common.kept import Measured, keep, kept
+from benchmarks.common.machine import Machine, this_machine
 from benchmarks.common.measuring import Section, Size
 from benchmarks.common.page import page, summary
 from benchmarks.common.processes import ROOT
@@ -48,48 +51,75 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
 }
 """Those of Kafka and Kubernetes run the real thing, as `make test-engines` does: they need what that needs."""
 
+WHOLE = "benchmarks.json"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what `arguments` (or the process's) name; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all of them if none: {', '.join(BENCHMARKS)}")
     parser.add_argument("--quick", action="store_true", help="smaller: to see a change, not to be quoted")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="put it in its place in the last whole run of today, and say so",
+    )
     given = parser.parse_args(arguments)
     names = given.names or list(BENCHMARKS)
     if unknown := sorted(set(names) - BENCHMARKS.keys()):
         parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    if given.again and (given.quick or not given.names):
+        parser.error("--again is for full runs of the benchmarks that are named")
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
     began = time.monotonic()
     machine = this_machine()
+    before = _whole_run(parser, build, machine) if given.again else None
     bench = Bench(Size.QUICK if given.quick else Size.FULL)
-    sections: list[Section] = []
+    sections: dict[str, Section] = {}
     failed: list[str] = []
     for name in names:
         bench.begin(name)
         try:
-            sections.append(BENCHMARKS[name](bench))
+            sections[name] = BENCHMARKS[name](bench)
         except Exception:  # the others are still worth their time
             traceback.print_exc()
             failed.append(name)
-    whole = not given.quick and not given.names and not failed
-    build = ROOT / "build"
-    build.mkdir(exist_ok=True)
-    target = (ROOT / "docs" if whole else build) / "benchmarks.md"
     if sections:
-        minutes = (time.monotonic() - began) / 60
         quiet = bench.quiet
-        target.write_text(page(machine, sections, minutes=minutes, runs=quiet.runs, disturbed=quiet.disturbed))
-        numbers = {"machine": machine, "sections": sections}
-        (build / "benchmarks.json").write_bytes(msgspec.json.format(msgspec.json.encode(numbers), indent=2))
-        print(summary(sections))
+        measured = Measured(
+            machine=machine,
+            minutes=(time.monotonic() - began) / 60,
+            runs=quiet.runs,
+            disturbed=quiet.disturbed,
+            sections=sections,
+        )
+        print(summary(list(sections.values())))
         if quiet.disturbed:
             print(f"{quiet.disturbed} of {quiet.runs} runs were disturbed by other processes", file=sys.stderr)
+        if before is not None:
+            measured = before.followed_by(measured)
+        keep(build / ("part.json" if given.quick or (given.names and not given.again) else WHOLE), measured)
+        whole = not given.quick and measured.sections.keys() == BENCHMARKS.keys()
+        target = (ROOT / "docs" if whole else build) / "benchmarks.md"
+        target.write_text(page(measured))
         print(f"written: {target.relative_to(ROOT)}", file=sys.stderr)
     if failed:
         print(f"could not be run: {', '.join(failed)}", file=sys.stderr)
-    missed = [line for section in sections for line in section.lines if line.passed is False]
+    missed = [line for section in sections.values() for line in section.lines if line.passed is False]
     for line in missed:
         print(f"missed: {line.what}: {line.value}, the target is {line.target}", file=sys.stderr)
     return 1 if failed or missed else 0
+
+
+def _whole_run(parser: argparse.ArgumentParser, build: Path, machine: Machine) -> Measured:
+    try:
+        before = kept(build / WHOLE)
+    except (FileNotFoundError, msgspec.DecodeError) as error:
+        parser.error(f"--again needs the numbers of a whole run in build/{WHOLE}: {error}")
+    if not before.is_of(machine):
+        parser.error(f"--again: build/{WHOLE} is of another machine or another day: measure all of it")
+    return before
 
 
 if __name__ == "__main__":

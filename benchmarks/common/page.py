@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.common.kept import Measured
 from benchmarks.common.machine import Machine
 from benchmarks.common.measuring import Line, Section
 from benchmarks.common.quiet import FOREIGN
@@ -20,13 +21,14 @@ those of the machine below and of no other.
 """
 
 
-def page(machine: Machine, sections: Sequence[Section], *, minutes: float, runs: int = 0, disturbed: int = 0) -> str:
-    """The page as Markdown. minutes: how long the run took. runs, disturbed: as `Quiet` counted them."""
+def page(measured: Measured) -> str:
+    """The page as Markdown."""
+    sections = list(measured.sections.values())
     parts = [
         INTRODUCTION,
-        _machine(machine, minutes),
-        _wrapped(_quiet(runs, disturbed)),
-        "## Summary\n\n" + _table([s.lines for s in sections]),
+        _machine(measured.machine, measured.minutes),
+        _wrapped(_quiet(measured.runs, measured.disturbed) + _again(measured.again)),
+        "## Summary\n\n" + _table([section.lines for section in sections]),
     ]
     for section in sections:
         details = "".join(f"- {detail}\n" for detail in section.details)
@@ -61,6 +63,10 @@ def _quiet(runs: int, disturbed: int) -> str:
     if not disturbed:
         return f"{rule}; of {runs} runs none had to be taken as it was."
     return f"{rule}; **{disturbed} of {runs} runs had to be taken although disturbed**: expect them to be too slow."
+
+
+def _again(names: Sequence[str]) -> str:
+    return f" Measured after the others, in a run of its own: {', '.join(names)}." if names else ""
 
 
 def _table(groups: Sequence[Sequence[Line]]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from benchmarks import __main__ as command
@@ -11,6 +13,7 @@ from benchmarks import growth
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.common.bench import Bench
 from benchmarks.common.command import Run
+from benchmarks.common.machine import this_machine
 from benchmarks.common.measuring import Line, Section, Size
 from tests.benchmarks.sanity import check_sane
 
@@ -76,3 +79,31 @@ def test_the_exit_code_says_whether_every_target_is_met(
     told = capsys.readouterr().err
     assert [text for text in said if text not in told] == []
     assert ("missed" in told) == any("missed" in text for text in said)
+
+
+def test_one_that_could_not_be_run_is_measured_again_into_the_whole_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def measures(value: float) -> Callable[[Bench], Section]:
+        return lambda _: Section(title="T", how="", lines=(Line(what=f"took {value:.0f}", measured=value, unit="s"),))
+
+    page, part = tmp_path / "docs" / "benchmarks.md", tmp_path / "build" / "benchmarks.md"
+    page.parent.mkdir()
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setattr(command, "BENCHMARKS", {"one": measures(1), "two": _broken})
+    with pytest.raises(SystemExit):
+        command.main(["two", "--again"])
+    assert "--again needs the numbers of a whole run" in capsys.readouterr().err
+    assert command.main([]) == 1
+    assert not page.exists()
+    assert "took 1" in part.read_text()
+    monkeypatch.setattr(command, "BENCHMARKS", {"one": measures(3), "two": measures(2)})
+    assert command.main(["one"]) == 0  # a part, which is nobody's whole run
+    assert command.main(["two", "--again"]) == 0
+    assert [text in page.read_text() for text in ("took 1 ", "took 2 ", "took 3 ")] == [True, True, False]
+    assert "Measured after the others, in a run of its own: two." in page.read_text().replace("\n", " ")
+    today = this_machine()
+    monkeypatch.setattr(command, "this_machine", lambda: msgspec.structs.replace(today, date="2020-01-01"))
+    with pytest.raises(SystemExit):
+        command.main(["two", "--again"])
+    assert "another machine or another day" in capsys.readouterr().err

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
+from benchmarks.common.kept import Measured
 from benchmarks.common.machine import Machine, this_machine
 from benchmarks.common.measuring import Line, Section, in_turn, percentile, slope
 from benchmarks.common.page import page, summary
@@ -70,9 +72,12 @@ def test_the_page_names_the_machine_and_shows_every_line_with_its_target() -> No
         Line(what="told", measured=3, unit="s"),
     )
     section = Section(title="Things", how="A against B.", lines=lines, details=("A detail.",))
-    text = page(machine, [section], minutes=3.4, runs=7, disturbed=2)
+    measured = Measured(machine=machine, minutes=3.4, runs=7, disturbed=2, sections={"things": section})
+    text = page(measured)
     assert "2 of 7 runs had to be taken although disturbed" in text.replace("\n", " ")
-    assert "of 7 runs none had to be" in page(machine, [section], minutes=3.4, runs=7).replace("\n", " ")
+    quiet = page(msgspec.structs.replace(measured, disturbed=0)).replace("\n", " ")
+    assert "of 7 runs none had to be" in quiet
+    assert "run of its own" not in quiet
     assert "Measured 2026-01-02 in 3 minutes: A Processor, 2 cores, 25 GB of memory" in text
     assert "The machine was not quiet" in text
     for row in ("| good | 60 % | ≥ 50 % | met |", "| bad | 12 s | < 10 s | **missed** |", "| told | 3 s |  |  |"):

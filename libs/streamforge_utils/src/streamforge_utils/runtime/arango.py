@@ -65,9 +65,9 @@ class ArangoSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     database: Annotated[str, variable("ARANGO_DB", "the database, which must exist", check=_database)] = ""
     user: Annotated[str, variable("ARANGO_USER", "who logs in at ArangoDB")] = ""
-    password: Annotated[Secret | None, variable("ARANGO_PASSWORD", "the password of `ARANGO_USER`", default="none")] = (
-        None
-    )
+    password: Annotated[
+        Secret | None, variable("ARANGO_PASSWORD", "the password of `ARANGO_USER`", default="no password")
+    ] = None
     ca_path: Annotated[
         Path | None,
         variable(

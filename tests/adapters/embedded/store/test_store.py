@@ -177,6 +177,17 @@ async def test_a_dropped_collection_leaves_no_file(store: EmbeddedStore, directo
     assert [path.name for path in (directory / "documents").iterdir()] == ["collections.db"]
 
 
+async def test_a_closed_store_leaves_no_log_beside_its_files(directory: Path) -> None:
+    for serial in range(40):  # the two connections of a file would close at the same moment now and then
+        store = EmbeddedStore(directory / str(serial))
+        await store.upsert("candles", documents("k"))
+        assert await store.count("candles") == 1
+        await store.put("kind", "name", b"1", expected=None)
+        assert await store.get("kind", "name") is not None
+        await store.close()
+    assert [path.name for path in directory.rglob("*.db-*")] == []
+
+
 async def test_any_number_of_collections_may_be_used(store: EmbeddedStore, directory: Path) -> None:
     names = [f"c{serial:03d}" for serial in range(OPEN_LIMIT * 2 + 3)]
     for name in names:

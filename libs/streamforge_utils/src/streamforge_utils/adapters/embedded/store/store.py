@@ -147,11 +147,12 @@ class EmbeddedStore:
 
     async def close(self) -> None:
         """Finish what was begun, then close every file. A second call does nothing."""
+        await asyncio.gather(self._reading.close(self._read.close), self._looking.close(self._looked.close))
+        # Afterwards, not beside them: SQLite puts a file's log away when the last connection closes, and of two that
+        # close at the same moment each may take the other for the last.
         await asyncio.gather(
             self._writing.close(self._written.close),
-            self._reading.close(self._read.close),
             self._changing.close(self._changed.close),
-            self._looking.close(self._looked.close),
             self._linking.close(self._linked.close),
         )
 

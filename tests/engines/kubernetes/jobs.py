@@ -15,6 +15,7 @@ T = TypeVar("T")
 # Busy machines are slow, not wrong.
 LIMIT_S = 45.0
 _JOBS = "/apis/batch/v1/namespaces"
+_QUOTA = "used-up"
 
 
 def container(command: Sequence[str] | None = None, *, image: str = "local/shell:1", **more: Any) -> Object:
@@ -139,6 +140,34 @@ class Namespace:
         patch = {"metadata": {"annotations": dict(annotations)}}
         path = f"{self.path}/pods/{pod['metadata']['name']}"
         self.rest.request("PATCH", path, patch, kind="application/merge-patch+json")
+
+    def use_up(self, what: str) -> None:
+        """Let in no more of `what`, `pods` or `count/jobs.batch`; returns once the API server keeps to that.
+
+        It learns of a quota as everybody does, by a watch: what is asked for before passes.
+        """
+        quota = {"metadata": {"name": _QUOTA}, "spec": {"hard": {what: "0"}}}
+        self.rest.request("POST", f"{self.path}/resourcequotas", quota)
+        until(f"the quota on {what} is kept", lambda: not self._lets_in(what))
+
+    def make_room(self, what: str) -> None:
+        """Take that back; returns once the API server has heard of it."""
+        self.rest.request("DELETE", f"{self.path}/resourcequotas/{_QUOTA}")
+        until(f"the quota on {what} is gone", lambda: self._lets_in(what))
+
+    def _lets_in(self, what: str) -> bool:
+        probe = job("probe", shell("true"))
+        if what == "pods":
+            path, probe = f"{self.path}/pods", {"metadata": probe["metadata"], **probe["spec"]["template"]}
+        else:
+            path = f"{_JOBS}/{self.name}/jobs"
+        try:
+            self.rest.request("POST", f"{path}?dryRun=All", probe)
+        except ApiError as error:
+            if f"exceeded quota: {_QUOTA}" in error.message:
+                return False
+            raise
+        return True
 
     def _found(self, path: str) -> Object | None:
         try:

@@ -270,10 +270,9 @@ def test_pod_security_restricted_refuses_what_it_should(namespace: Namespace) ->
 
 
 def test_a_quota_that_is_used_up_keeps_pods_away(namespace: Namespace) -> None:
-    quota = {"metadata": {"name": "few"}, "spec": {"hard": {"pods": "0"}}}
-    namespace.rest.request("POST", f"{namespace.path}/resourcequotas", quota)
+    namespace.use_up("pods")
     namespace.create(job("many", shell("true")))
-    assert "exceeded quota: few" in namespace.event("many", "FailedCreate")["message"]
+    assert "exceeded quota: used-up" in namespace.event("many", "FailedCreate")["message"]
 
 
 def test_a_service_account_may_do_what_its_role_says_and_no_more(

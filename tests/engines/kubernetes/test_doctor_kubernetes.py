@@ -14,6 +14,7 @@ import pytest
 from streamforge_utils.adapters.kubernetes.rights import RIGHTS, role_rules
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.kubernetes.jobs import Namespace
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -137,8 +138,7 @@ def test_who_may_not_look_at_secrets_is_told_so(
 
 
 def test_a_quota_that_is_used_up_is_named(kube_cluster: Cluster, kube_namespace: str, folder: Path) -> None:
-    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
-    kube_cluster.admin.request("POST", f"/api/v1/namespaces/{kube_namespace}/resourcequotas", quota)
+    Namespace(kube_cluster.admin, kube_namespace).use_up("count/jobs.batch")
     check = doctor(kube_cluster.kubeconfig, kube_namespace, folder)["jobs"]
     assert check["verdict"] == "fails"
     assert "quota is used up" in check["detail"]

@@ -153,22 +153,19 @@ async def test_a_node_that_is_not_there_is_waited_for_as_room(make: Make) -> Non
     assert (await ended(launcher)).reason.startswith("it never began: no node takes it")
 
 
-async def test_a_quota_on_pods_that_is_used_up_is_waited_for_as_room(
-    make: Make, kube_cluster: Cluster, namespace: Namespace
-) -> None:
-    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    kube_cluster.admin.request("POST", f"{namespace.path}/resourcequotas", quota)
+async def test_a_quota_on_pods_that_is_used_up_is_waited_for_as_room(make: Make, namespace: Namespace) -> None:
+    namespace.use_up("pods")
     launcher = make()
     await launcher.start(spec("exit 0"))
     job = await until(launcher, lambda job: job.waiting)
     assert job.waits_for_room
     assert "quota is used up" in job.waiting
-    kube_cluster.admin.request("DELETE", f"{namespace.path}/resourcequotas/none")
+    namespace.make_room("pods")
     assert (await ended(launcher)).exit_code == 0
 
 
 async def test_a_fault_in_looking_for_what_jobs_wait_for_does_not_end_the_looking(
-    make: Make, kube_cluster: Cluster, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+    make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really, faults_met = Inquiry.holdups, list[str]()
 
@@ -179,8 +176,7 @@ async def test_a_fault_in_looking_for_what_jobs_wait_for_does_not_end_the_lookin
         return await really(self, *arguments)
 
     monkeypatch.setattr(Inquiry, "holdups", holdups)
-    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    kube_cluster.admin.request("POST", f"{namespace.path}/resourcequotas", quota)
+    namespace.use_up("pods")
     launcher = make()
     await launcher.start(spec("exit 0"))
     job = await until(launcher, lambda job: job.waiting)
@@ -188,15 +184,12 @@ async def test_a_fault_in_looking_for_what_jobs_wait_for_does_not_end_the_lookin
     assert faults_met
 
 
-async def test_a_quota_on_jobs_that_is_used_up_is_asked_again(
-    make: Make, kube_cluster: Cluster, namespace: Namespace
-) -> None:
-    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
-    kube_cluster.admin.request("POST", f"{namespace.path}/resourcequotas", quota)
+async def test_a_quota_on_jobs_that_is_used_up_is_asked_again(make: Make, namespace: Namespace) -> None:
+    namespace.use_up("count/jobs.batch")
     launcher = make()
     with pytest.raises(RetryableError, match="quota is used up"):
         await launcher.start(spec("exit 0"))
-    kube_cluster.admin.request("DELETE", f"{namespace.path}/resourcequotas/none")
+    namespace.make_room("count/jobs.batch")
     await launcher.start(spec("exit 0"))
     assert (await ended(launcher)).exit_code == 0
 
@@ -242,7 +235,7 @@ async def test_a_job_deleted_by_hand_is_a_disruption_with_its_last_words(make: M
 
 
 async def test_a_list_that_is_late_brings_no_pod_back_that_is_gone(
-    make: Make, kube_cluster: Cluster, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+    make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really, late = Mirror.everything, list[str]()
 
@@ -257,8 +250,7 @@ async def test_a_list_that_is_late_brings_no_pod_back_that_is_gone(
         return found, version
 
     monkeypatch.setattr(Mirror, "everything", everything)
-    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
-    kube_cluster.admin.request("POST", f"{namespace.path}/resourcequotas", quota)
+    namespace.use_up("pods")
     launcher = make()
     await launcher.start(spec())
     await until(launcher, lambda job: job.waiting)

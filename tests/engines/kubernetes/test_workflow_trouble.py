@@ -127,8 +127,7 @@ def test_an_image_that_is_not_there_ends_the_workflow_with_the_setting_to_correc
 def test_a_quota_that_is_used_up_is_waited_for_and_named(
     settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path, hard: str
 ) -> None:
-    quota = {"metadata": {"name": "none"}, "spec": {"hard": {hard: "0"}}}
-    namespace.rest.request("POST", f"{namespace.path}/resourcequotas", quota)
+    namespace.use_up(hard)
     with rig.manager(folder / "data", exchange.url, **settings) as manager:
         queue_id = manager.start_load(*DAY)["queue_id"]
         manager.until(
@@ -137,7 +136,7 @@ def test_a_quota_that_is_used_up_is_waited_for_and_named(
             lambda w: "quota is used up" in (w["waiting_for"] or ""),
             limit_s=LIMIT_S,
         )
-        namespace.rest.request("DELETE", f"{namespace.path}/resourcequotas/none")
+        namespace.make_room(hard)
         workflow = manager.wait(queue_id, limit_s=LIMIT_S)
         assert workflow["status"] == "finished", manager.story(queue_id)
 

@@ -66,10 +66,15 @@ def test_schemas_are_required_where_their_folder_is_named(folder: str, required:
     assert gitlab["variables"]["STREAMFORGE_SCHEMAS"]["value"] == "", "the repository names no folder of a machine"
     assert prepared(tmp_path, "exit 0", folder)[1] == required
     (github,) = load(ROOT / ".github" / "workflows" / "ci.yml")
-    assert github["env"] == {
-        "STREAMFORGE_SCHEMAS": "${{ vars.STREAMFORGE_SCHEMAS }}",
-        "STREAMFORGE_REQUIRE_SCHEMAS": "${{ vars.STREAMFORGE_SCHEMAS != '' && '1' || '' }}",
-    }
+    assert github["env"]["STREAMFORGE_SCHEMAS"] == "${{ vars.STREAMFORGE_SCHEMAS }}"
+    assert github["env"]["STREAMFORGE_REQUIRE_SCHEMAS"] == "${{ vars.STREAMFORGE_SCHEMAS != '' && '1' || '' }}"
+
+
+def test_a_kubectl_is_required_of_every_job_since_each_that_renders_manifests_builds_one() -> None:
+    (gitlab,) = load(ROOT / ".gitlab-ci.yml")
+    (github,) = load(ROOT / ".github" / "workflows" / "ci.yml")
+    assert gitlab[".make"]["variables"]["STREAMFORGE_REQUIRE_KUBECTL"] == "1"
+    assert github["env"]["STREAMFORGE_REQUIRE_KUBECTL"] == "1"
 
 
 def prepared(tmp_path: Path, python: str, schemas: str = "") -> tuple[str, str]:

@@ -121,6 +121,7 @@ def quix(job: Job) -> float:
         auto_offset_reset="earliest",
         commit_every=BATCH,
         auto_create_topics=False,
+        state_dir=f"{job.store}-state",  # else a folder of the place it is run from
         loglevel=None,
     )
     topic = application.topic(job.topic, key_deserializer="bytes", value_deserializer="bytes")

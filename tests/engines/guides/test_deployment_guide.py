@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -33,10 +34,28 @@ DAY = (1_722_470_400_000, 1_722_556_800_000)
 @pytest.fixture(scope="module")
 def deployed(kube_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The deployment guide, from its first step to the one before it is taken away, on an empty cluster."""
-    with stages.opened(kube_cluster, tmp_path_factory.mktemp("guides")) as stage:
+    with _labels_kept(kube_cluster), stages.opened(kube_cluster, tmp_path_factory.mktemp("guides")) as stage:
         last = guides.steps(DEPLOYMENT, LAST)
         _run(stage, DEPLOYMENT, [step for step in guides.steps(DEPLOYMENT) if step not in last])
         yield stage
+
+
+@contextmanager
+def _labels_kept(cluster: Cluster) -> Iterator[None]:
+    """The guide labels every node of a cluster that other tests use after it."""
+
+    def labels() -> dict[str, dict[str, str]]:
+        nodes = cluster.admin.request("GET", "/api/v1/nodes")["items"]
+        return {node["metadata"]["name"]: node["metadata"].get("labels", {}) for node in nodes}
+
+    before = labels()
+    try:
+        yield
+    finally:
+        for name, found in labels().items():
+            patch = {"metadata": {"labels": {**dict.fromkeys(found), **before[name]}}}
+            cluster.admin.request("PATCH", f"/api/v1/nodes/{name}", patch, kind="application/merge-patch+json")
+        assert labels() == before
 
 
 def _run(stage: Stage, page: str, steps: Sequence[guides.Step]) -> None:

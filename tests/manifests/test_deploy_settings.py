@@ -14,6 +14,7 @@ from streamforge_utils.adapters.kubernetes.rights import role_rules
 from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.settings import WorkerSettings
+from tests.addresses import EVERYWHERE
 from tests.manifests.network import Peer, allowed
 from tests.manifests.rendering import rendered, rendered_cluster
 from tests.manifests.rules import Json, containers, faults, of_kind, pods, selected
@@ -42,7 +43,7 @@ def test_queue_manager_accepts_its_settings(overlay: str) -> None:
     (container,) = containers(pod_of_manager(objects))
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"http": settings.port, "metrics": settings.metrics_port}
-    assert settings.host == settings.metrics_host == "0.0.0.0"
+    assert settings.host == settings.metrics_host == EVERYWHERE
     assert settings.launcher.in_kubernetes
     assert settings.launcher.kubernetes.namespace == "stf"
     assert settings.data.kafka.protocol == "SASL_SSL"
@@ -87,7 +88,7 @@ def test_a_worker_accepts_what_its_job_gives_it(overlay: str, target: str) -> No
     (container,) = containers(spec)
     found = environment_of(container, objects)
     settings, _ = load_worker(workers.definition(target), found)
-    assert (settings.metrics_host, settings.metrics_port) == ("0.0.0.0", 8000)
+    assert (settings.metrics_host, settings.metrics_port) == (EVERYWHERE, 8000)
     assert settings.data.kafka.password is not None
     assert settings.data.kafka.password.reveal() == PASSWORD
     assert settings.data.arango.url == load_manager(environment(objects)).data.arango.url
@@ -105,7 +106,7 @@ def test_an_example_that_is_applied_by_hand_finds_what_it_needs(overlay: str, pa
     found = environment_of(container, objects)
     settings, _ = load_worker(workers.definition(path.parent.name), found)
     assert settings.data.kafka.user == "user-streamforge"
-    assert settings.metrics_host == "0.0.0.0"
+    assert settings.metrics_host == EVERYWHERE
     named = {found[name] for name in ("KAFKA_CA_PATH", "STREAMFORGE_ARANGO_CA_PATH") if name in found}
     assert named <= files(spec, container)
 

@@ -96,7 +96,7 @@ def api_server(ports: Ports, pki: Pki, pace: Pace) -> list[str]:
         *(f"--kubelet-client-certificate={pki.kubelet_client}", f"--kubelet-client-key={pki.kubelet_client}"),
         f"--kubelet-certificate-authority={pki.ca}",
         "--kubelet-preferred-address-types=InternalIP",
-        "--service-cluster-ip-range=10.0.0.0/24",
+        "--service-cluster-ip-range=10.96.0.0/24",
         # Nobody reaches the API through the Service `kubernetes`, and an endpoint may not be on loopback.
         "--endpoint-reconciler-type=none",
         f"--default-unreachable-toleration-seconds={pace.eviction_s}",

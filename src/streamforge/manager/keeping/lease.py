@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -213,10 +214,13 @@ def _described(holder: Holder) -> str:
 
 
 def _advice(holder: Holder) -> str:
-    host = urlsplit(holder.url or "").hostname
     if holder.url is None:
         return "use it with --server and its address"
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - is compared
+    host = urlsplit(holder.url).hostname or ""
+    try:
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:  # a name
+        return f"use it with --server {holder.url}"
+    if address.is_unspecified:
         return f"use it with --server and the address of its machine or service (it listens on {holder.url})"
-    where = " on its machine" if host in ("localhost", "::1") or (host or "").startswith("127.") else ""
-    return f"use it{where} with --server {holder.url}"
+    return f"use it{' on its machine' if address.is_loopback else ''} with --server {holder.url}"

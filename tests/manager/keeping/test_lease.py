@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from streamforge.manager.keeping.lease import Held, Lease, LeaseLost, managing
 from streamforge.manager.origin import Origin
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.store import Document, Edge
+from tests.addresses import EVERYWHERE
 from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
@@ -106,6 +108,31 @@ async def test_a_second_manager_is_refused_once_the_first_is_seen_alive_whoever_
             first.lease.check()
             await second.lease.release()
             assert await holder_of(store) == names[0], "who never had it takes nothing away"
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("http://127.1.2.3:8080", "use it on its machine with --server http://127.1.2.3:8080"),
+        ("http://localhost:8080", "use it on its machine with --server http://localhost:8080"),
+        ("http://[::1]:8080", "use it on its machine with --server http://[::1]:8080"),
+        ("https://stf.dmz.home", "use it with --server https://stf.dmz.home"),
+        (f"http://{EVERYWHERE}:8080", "the address of its machine or service"),
+        ("http://[::]:8080", "the address of its machine or service"),
+    ],
+)
+async def test_the_refused_manager_is_told_how_to_reach_the_one_that_is_there(url: str, advice: str) -> None:
+    store = MemoryStore()
+    first, second = Machine(store, "one"), Machine(store, "two", started_ms=5)
+    await first.lease.take()
+    first.lease.serves(url)
+    async with first.alive():
+        taking = asyncio.create_task(second.lease.take())
+        await second.passes(LEASE_S - 1)
+        await first.passes(LEASE_S / 5)
+        await second.passes(1, taking)
+        with pytest.raises(Held, match=re.escape(advice)):
+            await taking
 
 
 async def test_after_a_manager_that_was_killed_the_next_waits_by_its_own_clock_alone() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from tests.contracts.bus import BusContract, BusFixtures, BusGroupContract, Factory, MakeBus
+from tests.contracts.bus_draining import BusDrainingContract
 
 
 def make(directory: str) -> EmbeddedBus:
@@ -29,4 +30,8 @@ class TestEmbeddedBus(Embedded, BusContract):
 
 
 class TestEmbeddedBusGroups(Embedded, BusGroupContract):
+    pass
+
+
+class TestEmbeddedBusDraining(Embedded, BusDrainingContract):
     pass

@@ -7,6 +7,7 @@ import pytest
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import TopicPartition, TopicSpec
 from tests.contracts.bus import BusContract, BusFixtures, BusGroupContract, Factory, MakeBus
+from tests.contracts.bus_draining import BusDrainingContract
 from tests.contracts.exclusions import without
 from tests.doubles.memorybus import MemoryBus
 
@@ -53,3 +54,7 @@ class TestMemoryBusGroups(Memory, BusGroupContract):
         second = await bus.consumer(["topic"], group="group")
         with pytest.raises(RetryableError, match="another member"):
             await second.commit({TopicPartition("topic", 0): 1})
+
+
+class TestMemoryBusDraining(Memory, BusDrainingContract):
+    pass

@@ -36,10 +36,10 @@ def _check(fault: Fault | None) -> None:
 
 
 class FaultyBus:
-    """send: faults by topic. poll, commit, connect: faults of every such call. held: sends that wait for an event.
+    """send: faults by topic. poll, commit, connect, measure (`lag`): faults of every such call.
 
-    waiting: how many sends are held. commits: what was committed, in order. lags: answers of `lag` by group, instead
-    of the bus's.
+    held: sends that wait for an event. waiting: how many are held. commits: what was committed, in order. lags: answers
+    of `lag` by group, instead of the bus's.
     """
 
     def __init__(self, bus: MessageBus) -> None:
@@ -48,6 +48,7 @@ class FaultyBus:
         self.poll: Fault | None = None
         self.commit: Fault | None = None
         self.connect: Fault | None = None
+        self.measure: Fault | None = None
         self.held: dict[str, asyncio.Event] = {}
         self.waiting = 0
         self.commits: list[Mapping[TopicPartition, int]] = []
@@ -82,6 +83,7 @@ class FaultyBus:
         return await self.bus.topics()
 
     async def lag(self, topic: str, group: str) -> Lag:
+        _check(self.measure)
         if group in self.lags:
             return Lag(self.lags[group], 1.0)
         return await self.bus.lag(topic, group)

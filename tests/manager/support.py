@@ -10,7 +10,8 @@ import msgspec
 
 from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.deciding.decide import World as Facts
-from streamforge.manager.deciding.decide import decide, next_round
+from streamforge.manager.deciding.decide import decide
+from streamforge.manager.deciding.rounds import next_round
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History

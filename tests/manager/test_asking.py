@@ -78,9 +78,9 @@ async def test_a_replay_needs_an_end_and_something_to_replay(world: World) -> No
     world.bus.append(topic, Message(b"k", b"v"))
     assert len(await world.manager.dead_letters(queue_id)) == 1
     again = await world.manager.replay_dead_letters(queue_id)
-    assert (again.status, again.plan, again.surveyed) == (Status.RUNNING, workflow.plan, False)
+    assert (again.status, again.plan, again.surveyed) == (Status.PENDING, workflow.plan, False)
     assert [(s.target, s.status) for s in again.steps if s.role.value == "loader"] == [(LOADER, StepStatus.FINISHED)]
-    with pytest.raises(NotNow, match="running"):
+    with pytest.raises(NotNow, match="pending"):
         await world.manager.replay_dead_letters(queue_id)
 
 

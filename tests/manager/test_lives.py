@@ -1,20 +1,46 @@
-"""Random lives of a workflow: whatever is killed, lost, said twice or late, and whoever stops, retries or restarts."""
+"""Random lives of a workflow: whatever is killed, lost, said twice or late, and whoever stops, retries or restarts.
+
+What actions find out comes in any order and after any delay; only what was begun since the latest turn of the
+workflow's fate (by a count that the test keeps itself) may change anything.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamforge.manager.deciding.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord, SendStop
-from streamforge.manager.deciding.decide import World, decide, live, next_round
+from streamforge.manager.deciding.decide import World, decide, live
+from streamforge.manager.deciding.facts import (
+    Fact,
+    Finding,
+    Planned,
+    Proven,
+    Refused,
+    Replay,
+    Retry,
+    Stop,
+    Unanswered,
+    apply,
+    grant,
+)
 from streamforge.manager.deciding.fold import hear, observe
 from streamforge.manager.deciding.launching import job_of
-from streamforge.manager.managing import open_again
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Plan, Proof, Status, Step, Workflow, decode_workflow, encode_workflow
+from streamforge.manager.workflow import (
+    Failure,
+    Plan,
+    Proof,
+    Status,
+    Step,
+    Workflow,
+    decode_workflow,
+    encode_workflow,
+)
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import LAST_WORDS, Event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -23,12 +49,20 @@ from streamforge_utils.runtime.worker import Role
 from tests.manager.support import DAY, DAY_START, LOADER, NOW, SINK, accepted, job_named, replace, said, step
 
 HOUR_MS = 3_600_000
-POLICY = Policy(max_failures=3, max_disruptions=4, max_repairs=2)
+POLICY = Policy(max_failures=3, max_disruptions=4, max_repairs=2, max_asking_failures=4)
 MOST_ATTEMPTS = 3 + 24 * 4
 """Of one round: each hour may be reached by an attempt, after disruptions that reached nothing."""
 
 SPAN = parse_time_range(DAY)
 TARGETS = st.sampled_from([LOADER, SINK])
+
+
+class UnderWay(NamedTuple):
+    """An action that has not found out anything yet. turns_of_fate: how many there had been when it was begun."""
+
+    action: Action
+    epoch: int
+    turns_of_fate: int
 
 
 class Lives(RuleBasedStateMachine):
@@ -52,7 +86,9 @@ class Lives(RuleBasedStateMachine):
         self.stored: set[int] = set()
         self.refused: set[int] = set()
         self.missing: set[int] = set()
-        self.proving: list[Prove] = []
+        self.under_way: list[UnderWay] = []
+        self.turns_of_fate = 0
+        self.may_start = True
         self.ends: list[Status] = []
 
     # What the manager does.
@@ -60,6 +96,21 @@ class Lives(RuleBasedStateMachine):
     @property
     def workflow(self) -> Workflow:
         return decode_workflow(self.document)
+
+    def store(self, workflow: Workflow) -> None:
+        if self.fate(workflow) != self.fate(self.workflow):
+            self.turns_of_fate += 1
+        self.document = encode_workflow(workflow)
+
+    def fate(self, workflow: Workflow) -> object:
+        """What an action relies on while it goes on."""
+        return (
+            workflow.plan is None,
+            workflow.repairs,
+            workflow.stop_asked_ms is None,
+            workflow.failure is None,
+            workflow.ended,
+        )
 
     def look(self, *, act: bool = True, deliver: bool = True) -> list[Action]:
         """One turn of the loop: hear, observe, decide, store, act. act: False is a manager killed after the store."""
@@ -71,8 +122,9 @@ class Lives(RuleBasedStateMachine):
             workflow = hear(workflow, event, self.now)
         self.heard += events
         workflow = observe(workflow, self.jobs, self.now)
-        workflow, actions = decide(workflow, self.now, POLICY, World(hearing_since_ms=self.now - 60_000))
-        self.document = encode_workflow(workflow)
+        world = World(hearing_since_ms=self.now - 60_000, may_start=self.may_start)
+        workflow, actions = decide(workflow, self.now, POLICY, world)
+        self.store(workflow)
         if workflow.ended:
             self.ends.append(workflow.status)
             self.check_end(workflow)
@@ -94,18 +146,17 @@ class Lives(RuleBasedStateMachine):
     def act(self, action: Action) -> None:
         workflow = self.workflow
         match action:
-            case Prepare():
-                plan = Plan(exchange_now_ms=NOW, load=(DAY,))
-                if workflow.plan is None and not workflow.ended:
-                    self.document = encode_workflow(next_round(replace(workflow, plan=plan), plan.load))
+            case Prepare() | Prove():
+                begun = UnderWay(action, workflow.epoch, self.turns_of_fate)
+                if begun not in self.under_way:
+                    self.under_way.append(begun)
             case Launch(target):
+                assert workflow.status is not Status.PENDING
                 self.launch(step(workflow, target))
             case EndJob(job):
                 self.end(job, signal=9)
             case SayLastWord(event):
                 self.say(event)
-            case Prove():
-                self.proving.append(action)
             case SendStop():
                 pass
 
@@ -251,19 +302,34 @@ class Lives(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += int(seconds * 1000)
 
-    @precondition(lambda self: self.proving)
-    @rule(lost=st.booleans())
-    def proves(self, lost: bool) -> None:
-        action = self.proving.pop()
-        workflow = self.workflow
-        if lost or workflow.ended or workflow.plan is None:
-            return
-        segments = [self.segment(DAY_START + hour * HOUR_MS, ask=action.ask) for hour in range(24)]
-        proof = Proof(round=workflow.repairs + 1, checked_ms=self.now, expected=24, stored=0, segments=tuple(segments))
-        if action.ask or workflow.stop_asked_ms is not None or workflow.failure is not None:
-            self.document = encode_workflow(
-                replace(workflow, proof=proof, surveyed=workflow.surveyed or not action.ask)
-            )
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data(), how=st.sampled_from(["well", "well", "well", "lost", "unanswered", "refused"]))
+    def something_is_found_out(self, data: st.DataObject, how: str) -> None:
+        begun = data.draw(st.sampled_from(self.under_way))
+        if how == "lost":
+            self.under_way.remove(begun)  # with the manager that began it
+        else:
+            self.finds_out(begun, how)
+
+    def finds_out(self, begun: UnderWay, how: str = "well") -> None:
+        self.under_way.remove(begun)
+        workflow, current = self.workflow, begun.turns_of_fate == self.turns_of_fate
+        finding: Finding
+        if how == "unanswered":
+            finding = Unanswered(reason="no route")
+        elif how == "refused":
+            finding = Refused(Failure(reason="no", next_step=""))
+        elif isinstance(begun.action, Prove):
+            finding = Proven(proof=self.proof(workflow, ask=begun.action.ask), asked=begun.action.ask)
+        else:
+            finding = Planned(Plan(exchange_now_ms=NOW, load=(DAY,)))
+        changed = apply(workflow, Fact(begun.epoch, finding), self.now, POLICY)
+        assert (changed != workflow) is current, (begun, finding)
+        self.store(changed)
+
+    def proof(self, workflow: Workflow, *, ask: bool) -> Proof:
+        segments = [self.segment(DAY_START + hour * HOUR_MS, ask=ask) for hour in range(24)]
+        return Proof(round=workflow.repairs + 1, checked_ms=self.now, expected=24, stored=0, segments=tuple(segments))
 
     def segment(self, at: int, *, ask: bool) -> Segment:
         if at in self.stored:
@@ -276,15 +342,22 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def is_stopped(self) -> None:
-        workflow = self.workflow
-        if not workflow.ended and workflow.stop_asked_ms is None:
-            self.document = encode_workflow(replace(workflow, stop_asked_ms=self.now, status=Status.STOPPING))
+        if not self.workflow.ended:
+            self.store(grant(self.workflow, Stop(), self.now))
 
     @precondition(lambda self: self.workflow.ended and self.workflow.status is not Status.FINISHED)
     @rule()
     def is_retried(self) -> None:
-        self.document = encode_workflow(next_round(open_again(self.workflow, plan=None), ()))
-        self.proving.clear()
+        self.store(grant(self.workflow, Retry(), self.now))
+
+    @precondition(lambda self: self.workflow.ended and self.workflow.plan is not None)
+    @rule()
+    def is_replayed(self) -> None:
+        self.store(grant(self.workflow, Replay(), self.now))
+
+    @rule(free=st.booleans())
+    def slots_come_and_go(self, free: bool) -> None:
+        self.may_start = free
 
     # What holds at every moment.
 
@@ -303,6 +376,11 @@ class Lives(RuleBasedStateMachine):
                 assert attempt.outcome is None or attempt.last_word is not None
                 assert attempt.outcome != "finished" or attempt.exit_code in (0, None)
             assert len([a for a in of.attempts if a.number >= of.round_from]) <= MOST_ATTEMPTS
+
+    @invariant()
+    def what_waits_for_a_slot_runs_nothing(self) -> None:
+        if self.workflow.status is Status.PENDING:
+            assert all(live(of) is None for of in self.workflow.steps)
 
     @invariant()
     def ranges_stay_inside(self) -> None:
@@ -333,14 +411,15 @@ class Lives(RuleBasedStateMachine):
             else:
                 self.finish(job, 0)
         self.look()
-        while self.proving:
-            self.proves(lost=False)
+        while self.under_way:
+            self.finds_out(self.under_way[0])
 
     def teardown(self) -> None:
         """The world is kind from now on: the workflow ends."""
         if not hasattr(self, "document"):
             return
         self.refused = set()
+        self.may_start = True
         for _ in range(400):
             if self.workflow.ended:
                 return

@@ -74,8 +74,9 @@ def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
 
 def workflow_jobs() -> list[JobSpec]:
     """The jobs of the first generation's workflow: BTCUSDT, 1m candles of 2024-08-01."""
-    from streamforge.manager.deciding.decide import next_round, planned
+    from streamforge.manager.deciding.decide import planned
     from streamforge.manager.deciding.launching import job_of
+    from streamforge.manager.deciding.rounds import next_round
     from streamforge.manager.policy import Policy
     from streamforge.manager.requests import check, workflow_of
     from streamforge.manager.service import StartRequest

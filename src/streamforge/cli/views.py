@@ -91,6 +91,7 @@ class Attempt(msgspec.Struct, frozen=True):
     reason: str | None = None
     stop_reason: str | None = None
     last_word: str | None = None
+    message: str = ""
     progress: AttemptProgress | None = None
 
 

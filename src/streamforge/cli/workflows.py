@@ -144,7 +144,9 @@ def step_rows(step: views.Step) -> list[list[str | Text]]:
 
 def _attempt_row(step: views.Step, attempt: views.Attempt) -> list[str | Text]:
     first = not step.attempts or attempt.number == step.attempts[0].number
-    how = attempt.error or attempt.reason or _ASKED.get(attempt.stop_reason or "", "")
+    # What one that stopped in order said tells what it has left.
+    said = attempt.message if attempt.last_word == "interrupted" else ""
+    how = attempt.error or attempt.reason or said or _ASKED.get(attempt.stop_reason or "", "")
     if not how and attempt.ended_at:
         how = attempt.last_word or ""
     return [

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import msgspec
 
 from streamforge.manager.acting.reconciler import Reconciler
-from streamforge.manager.deciding.decide import next_round, replay_round
+from streamforge.manager.deciding.facts import Replay, Retry, Stop
 from streamforge.manager.keeping.history import COLLECTION as HISTORY
 from streamforge.manager.keeping.reservations import DRAWS, Reservations
 from streamforge.manager.keeping.workflows import Unreadable
@@ -23,7 +23,7 @@ from streamforge.manager.service import (
     Page,
     StartRequest,
 )
-from streamforge.manager.workflow import Plan, Status, Workflow
+from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.candles import FIRST_TIME_MS, as_exported, candle_key
 from streamforge_utils.model.commands import Command
@@ -169,14 +169,7 @@ class Manager:
             ended = stored is None or stored.workflow.ended
 
     async def stop(self, queue_id: str) -> Workflow:
-        def change(workflow: Workflow) -> Workflow:
-            if workflow.ended:
-                raise NotNow(f"workflow {queue_id} has ended ({workflow.status.value}): there is nothing to stop")
-            if workflow.stop_asked_ms is not None:
-                return workflow
-            return _replace(workflow, stop_asked_ms=self._parts.clock.now_ms(), status=Status.STOPPING)
-
-        return await self._change(queue_id, change)
+        return await self._reconciler.inbox.ask(queue_id, Stop())
 
     async def ping(self, queue_id: str, *, timeout_s: float = 2.0) -> Mapping[str, float | None]:
         workflow = await self.get(queue_id)
@@ -210,16 +203,8 @@ class Manager:
         return answers
 
     async def retry(self, queue_id: str) -> Workflow:
-        def change(workflow: Workflow) -> Workflow:
-            if workflow.status not in (Status.INTERRUPTED, Status.ERROR):
-                raise NotNow(
-                    f"workflow {queue_id} is {workflow.status.value}: only an interrupted or failed one can be retried"
-                )
-            # Planned anew: what coverage has by now will not be loaded again.
-            return next_round(open_again(workflow, plan=None), ())
-
         with self._alone(queue_id):
-            return await self._change(queue_id, change)
+            return await self._reconciler.inbox.ask(queue_id, Retry())
 
     async def coverage(self, queue_id: str) -> Sequence[Segment]:
         workflow = await self.get(queue_id)
@@ -266,21 +251,13 @@ class Manager:
         return await self._parts.dead_letters.read(workflow, limit=limit)
 
     async def replay_dead_letters(self, queue_id: str) -> Workflow:
-        def change(latest: Workflow) -> Workflow:
-            if not latest.ended:
-                return latest
-            going_on = _replace(
-                open_again(latest, plan=latest.plan), replayed=latest.status, replayed_failure=latest.failure
-            )
-            return replay_round(going_on)
-
         with self._alone(queue_id):
             workflow = await self.get(queue_id)
             if not workflow.ended:
                 raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
             if workflow.plan is None or not await self._parts.dead_letters.outstanding(workflow):
                 raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
-            return await self._change(queue_id, change)
+            return await self._reconciler.inbox.ask(queue_id, Replay())
 
     async def ready(self) -> Mapping[str, str | None]:
         found: dict[str, str | None] = {}
@@ -367,13 +344,6 @@ class Manager:
         self._reconciler.wake()
         return stored.workflow, True
 
-    async def _change(self, queue_id: str, change: Callable[[Workflow], Workflow]) -> Workflow:
-        stored = await self._parts.workflows.change(queue_id, change)
-        if stored is None:
-            raise NotFound(f"there is no workflow {queue_id[:80]!r}: GET /queues lists those that there are")
-        self._reconciler.wake()
-        return stored.workflow
-
     async def _remove_data(self, workflow: Workflow) -> None:
         interval = candles_interval(workflow.type)
         span = workflow.span
@@ -383,25 +353,3 @@ class Manager:
         await self._parts.store.delete(workflow.collection, first=first, last=last)
         if not await self._parts.store.count(workflow.collection):
             await self._parts.store.drop(workflow.collection)
-
-
-def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
-    """An ended workflow, going on."""
-    return _replace(
-        workflow,
-        status=Status.PENDING if plan is None else Status.RUNNING,
-        plan=plan,
-        proof=None,
-        repairs=0,
-        surveyed=False,
-        asking_failures=0,
-        not_before_ms=0,
-        waiting_for="",
-        stop_asked_ms=None,
-        failure=None,
-        ended_ms=None,
-        replayed=None,
-        replayed_failure=None,
-        topic_removed=False,
-        dlq_removed=False,
-    )

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from streamforge.manager.retention import Keep
+from streamforge_utils.runtime.settings import DRAIN_S
 from streamforge_utils.runtime.topics import DATA_MAX_BYTES, DEAD_LETTERS_MAX_BYTES
 
 
@@ -27,6 +28,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A worker whose progress has not changed for this long, and who waits for nothing, is stuck."""
     stop_within_s: float = 8.0
     """A worker asked to stop is given this long before its job is ended."""
+    drain_within_s: float = DRAIN_S
+    """A sink is given this long on top to store what its loaders sent before they ended."""
     kill_grace_s: float = 3.0
     """Between SIGTERM and SIGKILL, once the job is ended."""
     max_failures: int = 3

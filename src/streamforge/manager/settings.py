@@ -137,6 +137,16 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             unit="seconds",
         ),
     ] = Policy().stop_within_s
+    drain_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0),
+        variable(
+            "STREAMFORGE_DRAIN_SECONDS",
+            "how long a sink may take, when its workflow stops, to store what its loaders have sent; what it has left "
+            "it says, and a retry loads it",
+            unit="seconds",
+        ),
+    ] = Policy().drain_within_s
     max_failures: Annotated[
         int,
         msgspec.Meta(ge=1),
@@ -247,6 +257,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             silent_after_s=self.silent_seconds,
             start_within_s=self._start_within_s,
             stop_within_s=self.stop_seconds,
+            drain_within_s=self.drain_seconds,
             max_failures=self.max_failures,
             max_asking_failures=self.max_asking_failures,
             backoff_first_s=self.backoff_seconds,

@@ -154,6 +154,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted request and all that became of it.
 
     span: the range asked for, clipped to the exchange's now; requested: the range as it was written.
+    epoch: rises whenever what was begun before is out of date: with a stop, a retry, a replay, a new round, a failure,
+    the end. What an action finds out counts in the epoch that it was begun in, and in no other.
     again: load also what coverage already has. asking_failures: tries in a row to ask the exchange in vain.
     surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
@@ -169,6 +171,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     clipped: bool = False
     again: bool = False
     created_ms: int
+    epoch: int = 0
     status: Status = Status.PENDING
     topic: str
     collection: str
@@ -199,6 +202,10 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     def step(self, target: str) -> Step | None:
         """The step of `target`, if the workflow has one."""
         return next((step for step in self.steps if step.target == target), None)
+
+    def next_epoch(self, **changes: Any) -> Workflow:
+        """This workflow with `changes` to its fields, in its next epoch."""
+        return msgspec.structs.replace(self, epoch=self.epoch + 1, **changes)
 
     def with_step(self, changed: Step) -> Workflow:
         """This workflow with `changed` in the place of the step of the same target."""

@@ -6,6 +6,7 @@ import pytest
 
 from streamforge_utils.adapters.kafka.bus import KafkaBus
 from tests.contracts.bus import BusContract, BusFixtures, BusGroupContract, Factory, MakeBus
+from tests.contracts.bus_draining import BusDrainingContract
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 
@@ -53,4 +54,8 @@ class TestSecuredKafkaBus(Secured, BusContract):
 
 
 class TestSecuredKafkaBusGroups(Secured, BusGroupContract):
+    pass
+
+
+class TestPlainKafkaBusDraining(Plain, BusDrainingContract):
     pass

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from streamforge.manager.acting.tasks import Kind
 from streamforge.manager.workflow import Status
+from streamforge_utils.model.commands import Command
+from streamforge_utils.model.errors import RetryableError
 from tests.manager.acting.world import OPENS, create, exchange_of, finish, launched, store_bars
 from tests.manager.support import (
     LOADER,
@@ -63,6 +67,41 @@ async def test_a_stop_is_meant_for_one_attempt(world: World) -> None:
     await world.manager.stop(workflow.queue_id)
     await world.turns()
     assert [(c["target"], c["attempt"]) for c in world.commands("stop")] == [(LOADER, 1)]
+
+
+async def test_a_stop_is_sent_again_until_the_worker_has_ended_and_not_too_often(world: World) -> None:
+    workflow = await launched(world)
+    await world.manager.stop(workflow.queue_id)
+    sent = []
+    for _ in range(6):
+        await world.turns(seconds=1.1)
+        sent.append(len(world.commands("stop")))
+    assert sent == [1, 1, 2, 2, 3, 3]
+    world.say(said(workflow, LOADER, "interrupted"))
+    await world.turns(2, seconds=1.1)
+    assert [c["target"] for c in world.commands("stop")] == [LOADER] * 3
+    world.launcher.end(attempt(workflow, LOADER).job, exit_code=0)
+    await world.turns(2)
+    assert [(c["target"], c.get("payload")) for c in world.commands("stop")[3:]] == [(SINK, {"upstream_ended": True})]
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["never sent", "sent and lost"])
+async def test_a_stop_survives_a_manager_that_dies_before_it_was_heard(world: World, heard: bool) -> None:
+    workflow = await launched(world)
+    await world.manager.stop(workflow.queue_id)
+    if not heard:
+        world.reconciler.actor.send = lost  # type: ignore[method-assign]
+    await world.turns()
+    assert attempt(await world.workflow(workflow.queue_id), LOADER).stop_asked_ms is not None
+    await world.die()
+    world.bus.log["queue-control"].clear()
+    await world.start()
+    await world.turns()
+    assert [c["target"] for c in world.commands("stop")] == [LOADER]
+
+
+async def lost(command: Command) -> None:
+    raise RetryableError(f"no answer: {command.command} is lost")
 
 
 async def test_a_stop_before_the_exchange_has_answered_stays_a_stop(world: World) -> None:

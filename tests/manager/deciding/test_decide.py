@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from streamforge.manager.deciding.actions import EndJob, Launch, Prepare, Prove, RemoveTopics, SayLastWord, SendStop
-from streamforge.manager.deciding.decide import ATTEMPTS_KEPT, World, decide, next_number, next_round, replay_round
+from streamforge.manager.deciding.decide import ATTEMPTS_KEPT, World, decide
 from streamforge.manager.deciding.ranges import MAX_RANGES
+from streamforge.manager.deciding.rounds import next_number, next_round, replay_round
 from streamforge.manager.deciding.settling import STOP, STUCK
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -177,10 +178,15 @@ def test_a_stop_before_the_plan_ends_the_workflow_at_once() -> None:
 def test_a_stop_ends_loaders_then_sinks_then_surveys_what_is_stored() -> None:
     workflow, actions = decide(replace(running(), stop_asked_ms=NOW), NOW, POLICY, W)
     assert (workflow.status, actions) == (Status.STOPPING, [SendStop(LOADER)])
-    assert decide(workflow, NOW + 8_000, POLICY, W)[1] == []
-    assert decide(workflow, NOW + 8_001, POLICY, W)[1] == [EndJob(attempt(workflow, LOADER).job)]
+    assert decide(workflow, NOW + 8_000, POLICY, W)[1] == [SendStop(LOADER)], "until it has ended"
+    assert decide(workflow, NOW + 8_001, POLICY, W)[1] == [SendStop(LOADER), EndJob(attempt(workflow, LOADER).job)]
+    spoken = with_attempt(workflow, LOADER, last_word="interrupted")
+    assert decide(spoken, NOW + 8_000, POLICY, W)[1] == []
     workflow, actions = decide(over(workflow, LOADER, "interrupted"), NOW + 9_000, POLICY, W)
     assert actions == [SendStop(SINK)]
+    drained_ms = NOW + 9_000 + 68_000
+    assert decide(workflow, drained_ms, POLICY, W)[1] == [SendStop(SINK)], "it stores what the loader has sent"
+    assert decide(workflow, drained_ms + 1, POLICY, W)[1] == [SendStop(SINK), EndJob(attempt(workflow, SINK).job)]
     workflow, actions = decide(over(workflow, SINK, "interrupted"), NOW + 9_500, POLICY, W)
     assert (workflow.status, actions) == (Status.STOPPING, [Prove(ask=False)])
     workflow, actions = decide(replace(workflow, surveyed=True), NOW + 9_600, POLICY, W)

@@ -21,9 +21,10 @@ from streamforge.manager.deciding.actions import (
     SayLastWord,
     SendStop,
 )
-from streamforge.manager.deciding.decide import next_number, next_round
+from streamforge.manager.deciding.facts import Finding, Planned, Proven, Refused, TopicsRemoved, Unanswered
 from streamforge.manager.deciding.launching import job_of, start_command, topics_of
-from streamforge.manager.deciding.settling import LONGEST_BAN_MS, backoff_ms
+from streamforge.manager.deciding.rounds import next_number
+from streamforge.manager.deciding.settling import LONGEST_BAN_MS
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Attempt, Failure, Proof, Workflow
 from streamforge_utils.model import names
@@ -67,20 +68,31 @@ class Actor:
         self._recorded: dict[str, None] = {}
         self._provided: dict[str, None] = {}
 
-    async def act(self, workflow: Workflow, action: Action) -> None:
-        """Carry the action out. Raises RetryableError: the next look at the workflow will want it again."""
+    async def act(self, workflow: Workflow, action: Action) -> Finding | None:
+        """Carry the action out; what it found out is for whoever folds it into the workflow.
+
+        Raises RetryableError: the next look at the workflow will want the action again.
+        """
         self._parts.fence()
         match action:
             case Prepare():
-                await self._prepare(workflow)
+                return await self._prepare(workflow)
             case Launch(target):
-                await self._launch(workflow, target)
+                return await self._launch(workflow, target)
             case SendStop(target):
                 # With its attempt: workers read from a little before their launch, and an attempt made by a retry
                 # must not obey what was meant for the one before.
                 step = workflow.step(target)
-                number = None if step is None or step.attempt is None else step.attempt.number
-                await self.send(Command(command="stop", queue_id=workflow.queue_id, target=target, attempt=number))
+                await self.send(
+                    Command(
+                        command="stop",
+                        queue_id=workflow.queue_id,
+                        target=target,
+                        attempt=None if step is None or step.attempt is None else step.attempt.number,
+                        # A sink is stopped after its loaders.
+                        payload={"upstream_ended": True} if step is not None and step.role is Role.SINK else None,
+                    )
+                )
             case EndJob(job):
                 await self._parts.launcher.stop(job, grace_s=self._parts.policy.kill_grace_s)
             case SayLastWord(event):
@@ -88,25 +100,10 @@ class Actor:
                     self._parts.events_topic, [Message(event.queue_id.encode(), encode_event(event))]
                 )
             case Prove(ask):
-                await self._prove(workflow, ask=ask)
+                return await self._prove(workflow, ask=ask)
             case RemoveTopics(dead_letters):
-                await self._remove_topics(workflow, dead_letters=dead_letters)
-
-    async def give_up(self, queue_id: str, action: str, error: Exception) -> None:
-        """The action will not work: the workflow fails, or ends without it if it is ending already."""
-        failure = Failure(
-            reason=f"{action} failed again and again: {str(error) or repr(error)}",
-            next_step="see the manager's log; if it names no cause that you can remove, report it",
-        )
-
-        def change(latest: Workflow) -> Workflow:
-            if latest.ended or action not in ("Prepare", "Launch", "Prove"):
-                return latest
-            if latest.stop_asked_ms is not None or latest.failure is not None:
-                return _replace(latest, surveyed=latest.surveyed or action == "Prove")
-            return _replace(latest, failure=failure)
-
-        await self._parts.workflows.change(queue_id, change)
+                return await self._remove_topics(workflow, dead_letters=dead_letters)
+        return None
 
     async def send(self, command: Command) -> None:
         """Send a command, stamped with the time."""
@@ -164,7 +161,7 @@ class Actor:
             self._budget.told(job, share)
         self._dealt = dealt
 
-    async def _prepare(self, workflow: Workflow) -> None:
+    async def _prepare(self, workflow: Workflow) -> Finding:
         parts = self._parts
         interval = candles_interval(workflow.type)
         known = await self._verified(workflow, interval)
@@ -173,22 +170,16 @@ class Actor:
                 parts.exchange, workflow.symbol, interval, workflow.span, tuple(known), again=workflow.again
             )
         except PermanentError as error:
-            failure = Failure(
-                reason=str(error), next_step="correct what the reason names, then retry the workflow or start it anew"
+            return Refused(
+                Failure(
+                    reason=str(error),
+                    next_step="correct what the reason names, then retry the workflow or start it anew",
+                )
             )
-            await self._fail(workflow, failure)
         except RetryableError as error:
-            await self._asked_in_vain(workflow, error)
-        else:
-            await parts.coverage.learn(workflow.series, plan.settled)
-            await parts.workflows.change(
-                workflow.queue_id,
-                lambda w: (
-                    w
-                    if w.plan is not None or w.ended
-                    else next_round(_replace(w, plan=plan, asking_failures=0, waiting_for=""), plan.load)
-                ),
-            )
+            return await self._unanswered(error)
+        await parts.coverage.learn(workflow.series, plan.settled)
+        return Planned(plan)
 
     async def _verified(self, workflow: Workflow, interval: Interval) -> Sequence[Segment]:
         """The coverage of the workflow's series, with what it says of the workflow's range counted again.
@@ -220,49 +211,24 @@ class Actor:
         await parts.coverage.lay_over(workflow.series, doubtful)
         return await parts.coverage.of(workflow.series)
 
-    async def _fail(self, workflow: Workflow, failure: Failure) -> None:
-        """The workflow cannot go on; one that has ended meanwhile stays as it is."""
-        await self._parts.workflows.change(
-            workflow.queue_id, lambda w: w if w.ended or w.failure is not None else _replace(w, failure=failure)
-        )
-
-    async def _asked_in_vain(self, workflow: Workflow, error: RetryableError) -> None:
-        parts = self._parts
-        now_ms = parts.clock.now_ms()
+    async def _unanswered(self, error: RetryableError) -> Unanswered:
+        banned = isinstance(error, BannedError)
         if isinstance(error, BannedError):
             await self.remember_ban(error.until_ms, str(error))
-        retry_ms = int((error.retry_after or 0) * 1000)
+        return Unanswered(reason=str(error), retry_after_ms=int((error.retry_after or 0) * 1000), banned=banned)
 
-        def change(latest: Workflow) -> Workflow:
-            if latest.ended or latest.stop_asked_ms is not None:
-                return latest
-            # A ban says when it ends: waiting for it is no failed try.
-            failures = latest.asking_failures + (0 if isinstance(error, BannedError) else 1)
-            if failures >= parts.policy.max_asking_failures:
-                failure = Failure(
-                    reason=f"the exchange was asked {failures} times in vain; the last time: {error}",
-                    next_step="see whether the exchange can be reached from here, then retry the workflow",
-                )
-                return _replace(latest, asking_failures=failures, failure=failure)
-            wait_ms = max(retry_ms, backoff_ms(parts.policy, max(1, failures), latest.queue_id, failures))
-            return _replace(
-                latest, asking_failures=failures, not_before_ms=now_ms + wait_ms, waiting_for=f"the exchange: {error}"
-            )
-
-        await parts.workflows.change(workflow.queue_id, change)
-
-    async def _launch(self, workflow: Workflow, target: str) -> None:
+    async def _launch(self, workflow: Workflow, target: str) -> Refused | None:
         parts = self._parts
         step = workflow.step(target)
         if step is None or (attempt := step.attempt) is None:
-            return
+            return None
         await self._provide_topics(workflow, attempt)
         share = self._budget.share(1)
         if step.role is Role.LOADER:
             self._overview.refresh()
             share = self._budget.share(len(self._overview.loaders))
         if not self._wanted(workflow, target, attempt.number):
-            return  # it was asked to stop while this waited for its turn
+            return None  # it was asked to stop while this waited for its turn
         spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=parts.policy, common=parts.common)
         if step.role is Role.LOADER:
             self._budget.told(attempt.job, share)  # before it runs: a look meanwhile would tell it once more
@@ -272,11 +238,11 @@ class Actor:
             failure = Failure(
                 reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
             )
-            await self._fail(workflow, failure)
-            return
+            return Refused(failure)
         if attempt.job not in self._recorded:  # a launch comes again until its job is seen
             await self.send(start_command(workflow, step, attempt))
             _remember(self._recorded, attempt.job)
+        return None
 
     async def _provide_topics(self, workflow: Workflow, attempt: Attempt) -> None:
         """Make the workflow's topics: once for the first attempts of its steps, again for every later one.
@@ -297,10 +263,10 @@ class Actor:
         attempt = None if step is None else step.attempt
         return attempt is not None and attempt.number == number and attempt.stop_asked_ms is None
 
-    async def _prove(self, workflow: Workflow, *, ask: bool) -> None:
+    async def _prove(self, workflow: Workflow, *, ask: bool) -> Finding | None:
         parts, plan = self._parts, workflow.plan
         if plan is None:
-            return
+            return None
         interval = candles_interval(workflow.type)
         segments: list[Segment] = []
         expected = stored = 0
@@ -314,12 +280,10 @@ class Actor:
                     for hole in found.holes:
                         verdicts += await ask_again(parts.exchange, workflow.symbol, interval, hole, plan.phase_ms)
                 except RetryableError as error:
-                    await self._asked_in_vain(workflow, error)
-                    return
+                    return await self._unanswered(error)
                 except PermanentError as error:
                     next_step = "correct the cause that the reason names, then retry"
-                    await self._fail(workflow, Failure(reason=str(error), next_step=next_step))
-                    return
+                    return Refused(Failure(reason=str(error), next_step=next_step))
             segments += segments_of(found, verdicts, workflow.collection, interval, plan.phase_ms)
             expected += found.expected
             stored += found.stored
@@ -335,23 +299,19 @@ class Actor:
             stored=stored,
             segments=tuple(segments),
         )
-        await parts.workflows.change(
-            workflow.queue_id,
-            lambda w: w if w.ended else _replace(w, proof=proof, asking_failures=0, surveyed=w.surveyed or not ask),
-        )
+        return Proven(proof=proof, asked=ask)
 
-    async def _remove_topics(self, workflow: Workflow, *, dead_letters: bool) -> None:
+    async def _remove_topics(self, workflow: Workflow, *, dead_letters: bool) -> TopicsRemoved | None:
         parts = self._parts
         latest = await parts.workflows.get(workflow.queue_id)
-        if latest is None or not latest.workflow.ended:
-            return  # it was removed, or goes on again
+        if latest is None or latest.workflow.epoch != workflow.epoch:
+            return None  # it was removed, or goes on again
         if dead_letters:
             await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
-            await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, dlq_removed=w.ended))
-            return
-        await parts.admin.delete_topic(workflow.topic)
-        await self.forget_jobs(workflow)
-        await parts.workflows.change(workflow.queue_id, lambda w: _replace(w, topic_removed=w.ended))
+        else:
+            await parts.admin.delete_topic(workflow.topic)
+            await self.forget_jobs(workflow)
+        return TopicsRemoved(dead_letters)
 
     async def forget_jobs(self, workflow: Workflow) -> None:
         """Let the launcher forget the jobs of an ended workflow."""

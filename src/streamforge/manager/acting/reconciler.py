@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -14,14 +15,17 @@ import structlog
 from streamforge.manager.acting import counters
 from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.budget import Budget
+from streamforge.manager.acting.dispatch import Dispatch
 from streamforge.manager.acting.hearing import Ear
+from streamforge.manager.acting.inbox import Inbox
 from streamforge.manager.acting.intake import Intake
 from streamforge.manager.acting.noting import without_progress
 from streamforge.manager.acting.overview import Overview
 from streamforge.manager.acting.retaining import Retaining
-from streamforge.manager.acting.tasks import TRIED, Key, Kind, Tasks, key_of
-from streamforge.manager.deciding.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord
+from streamforge.manager.acting.tasks import Key, Kind, Tasks
+from streamforge.manager.deciding.actions import Action, Launch, SayLastWord
 from streamforge.manager.deciding.decide import World, decide
+from streamforge.manager.deciding.facts import apply
 from streamforge.manager.deciding.fold import hear, observe
 from streamforge.manager.keeping.workflows import Stored
 from streamforge.manager.parts import Parts
@@ -31,13 +35,12 @@ from streamforge_utils.model.errors import ConflictError, RetryableError, Stream
 from streamforge_utils.model.events import Event
 from streamforge_utils.ports.launcher import Job, JobState
 
+T = TypeVar("T")
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
 
 MOST_LEFT = 1000
 """Events kept for a workflow that cannot be reconciled."""
-
-_SHOWN = 300
 
 
 class Reconciler:
@@ -64,9 +67,11 @@ class Reconciler:
         self.last_look: float | None = None
         self.last_error: str | None = None
         self._wake = asyncio.Event()
-        self.tasks = Tasks(self._task_ended, self._action_failed)
+        self.tasks = Tasks(lambda key: self._arrived(key[1]))
         self._ear = Ear(parts.bus, parts.admin, parts.events_topic)
-        self._retaining = Retaining(parts, self.actor)
+        self.inbox = Inbox(parts, self._arrived)
+        self._dispatch = Dispatch(parts, self.actor, self.inbox, self.tasks, pause_s=self.LOOK_EVERY_S)
+        self._retaining = Retaining(parts, self.actor, self.inbox)
         self._jobs: dict[str, Job] = {}
         self._running: set[str] = set()
         self._jobs_at = float("-inf")
@@ -79,15 +84,12 @@ class Reconciler:
         self._common: object = None
         self._looked_ms = self._now_ms = 0
         self._hearing_since_ms = 0
-        self._launched: set[Key] = set()
         self._orphans: set[str] = set()
         self._unseen = ""
         self._unseen_since = 0.0
         self._launching_then: frozenset[Key] = frozenset()
         self._launching: frozenset[Key] = frozenset()
         self._failing: dict[str, _Failing] = {}
-        self._failures: dict[Key, int] = {}
-        self._troubles: dict[Key, str] = {}
         counters.begin_at_zero(parts.observer)
 
     def wake(self) -> None:
@@ -96,10 +98,12 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconcile until cancelled. An error, of bus, store or launcher or of our own, is logged, and tried again."""
+        self.inbox.driven = True
         try:
             while True:
                 try:
-                    await self._ear.wait(self._wake, self.HURRY_S if self._hurried() else self.LOOK_EVERY_S)
+                    patience_s = self.HURRY_S if self._hurried() else self.LOOK_EVERY_S
+                    await self._answering(self._ear.wait(self._wake, patience_s))
                     self._wake.clear()
                     began = self._parts.clock.monotonic()
                     await self.turn()
@@ -110,22 +114,39 @@ class Reconciler:
                     unexpected = not isinstance(error, StreamForgeError)
                     _log.warning("reconciling failed, trying again", error=self.last_error, exc_info=unexpected)
                     self._parts.observer.count("reconcile_failures_total")
-                    await self._parts.clock.sleep(self.LOOK_EVERY_S)
+                    await self._answering(self._parts.clock.sleep(self.LOOK_EVERY_S))
         finally:
             await self.close()
 
     async def close(self) -> None:
         """Leave what is being done, wherever it is, and stop listening."""
+        self.inbox.close()
         await self.tasks.close()
         await self._ear.close()
 
     async def turn(self) -> None:
         """Look once at the jobs and at every workflow, with what was heard; the actions go on beside it."""
+        await self.inbox.answer()
         self._parts.fence()
-        await self._refresh_jobs()
+        await self._answering(self._refresh_jobs())
         # Deaf: it is not yet known whether they were silent, so no last word is written for them.
-        self._deaf = self._ended_silently() and not await self._ear.read_all()
+        self._deaf = self._ended_silently() and not await self._answering(self._ear.read_all())
         await self._look()
+
+    async def _answering(self, work: Coroutine[None, None, T]) -> T:
+        """Do `work`, which may wait for bus or launcher; what people ask for meanwhile is stored and answered."""
+        task = asyncio.create_task(work)
+        try:
+            while not task.done():
+                asked = asyncio.create_task(self.inbox.wait())
+                await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+                asked.cancel()
+                await self.inbox.answer()
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     def _hurried(self) -> bool:
         """Whether a job is about to be seen: it was just launched, or has said its last word."""
@@ -147,12 +168,8 @@ class Reconciler:
         now = self._parts.clock.monotonic()
         if now - self._jobs_at >= self.LOOK_EVERY_S or (self._hurried() and now - self._jobs_at >= self.HURRY_S):
             launching = self.tasks.named(Launch.__name__)
-            launched, self._launched = self._launched, set()
-            try:
+            with self._dispatch.looking():
                 found = {job.name: job for job in await self._parts.launcher.jobs()}
-            except BaseException:
-                self._launched |= launched
-                raise
             before = self._jobs
             changed = {name for name, job in found.items() if (was := before.get(name)) is not job and was != job}
             changed |= before.keys() - found.keys()
@@ -189,10 +206,11 @@ class Reconciler:
             self._everything_at = float("-inf")  # those that were not looked at are, next time
             raise
         self._failing = {queue_id: failing for queue_id, failing in self._failing.items() if queue_id in live}
-        self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[1] in live}
-        await self._ear.commit()
-        await self.actor.deal_budget()
-        await self._call()
+        self._dispatch.forget(live)
+        self.inbox.forget(live)
+        await self._answering(self._ear.commit())
+        await self._answering(self.actor.deal_budget())
+        await self._answering(self._call())
         self._retain()
         self._looked_ms = now_ms
 
@@ -255,15 +273,22 @@ class Reconciler:
                 return
             now_ms = self._now_ms
             workflow = stored.workflow
+            facts = self.inbox.facts(queue_id)
+            for fact in facts:
+                workflow = apply(workflow, fact, now_ms, self._parts.policy)
             for event in events:
                 workflow = hear(workflow, event, now_ms)
             workflow = observe(workflow, self._jobs, now_ms)
             workflow, actions = decide(workflow, now_ms, self._parts.policy, self._world(workflow))
-            workflow = self._troubled(workflow, actions)
+            trouble = self._dispatch.trouble(workflow, actions)
+            if trouble and not workflow.ended:
+                workflow = _replace(workflow, waiting_for=trouble)
             try:
                 await self._store(stored, workflow, now_ms)
             except ConflictError:
                 continue
+            self.inbox.folded(queue_id, facts)
+            self.tasks.cancel_outdated(workflow)
             self._overview.known(queue_id)
             for action in actions:
                 if not (self._deaf and isinstance(action, SayLastWord)):
@@ -304,65 +329,17 @@ class Reconciler:
             self._stored_ms.pop(queue_id, None)
             self._parts.history.wake(queue_id)
 
-    def _troubled(self, workflow: Workflow, actions: Sequence[Action]) -> Workflow:
-        """The workflow, saying which of the actions is tried in vain, and why."""
-        for action in actions:
-            trouble = self._troubles.get(key_of(workflow, action))
-            if trouble is not None and not workflow.ended:
-                return _replace(
-                    workflow, waiting_for=f"{TRIED[type(action).__name__]}, tried again and again: {trouble}"
-                )
-        return workflow
-
     async def _begin(self, workflow: Workflow, action: Action) -> None:
         if isinstance(action, SayLastWord):
             # Awaited, so that it is heard before the workflow is looked at again: it is said once.
-            await self.actor.act(workflow, action)
+            await self._answering(self.actor.act(workflow, action))
             return
-        if isinstance(action, Prove) and not action.ask:
-            # It was asked to stop: what the exchange has does not matter any more.
-            self.tasks.cancel((Prove.__name__, workflow.queue_id, "ask"))
-        key = key_of(workflow, action)
-        if key in self._launched:
-            return  # its job is there, and will be seen when the jobs are looked at next
-        ending = Kind.ENDING if isinstance(action, EndJob) else Kind.SHORT
-        kind = Kind.LONG if isinstance(action, Prepare | Prove) else ending
-        self._do(key, kind, self.actor.act(workflow, action))
+        self._dispatch.begin(workflow, action)
 
-    def _do(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
-        self.tasks.begin(key, kind, work, succeeded=lambda: self._succeeded(key))
-
-    def _succeeded(self, key: Key) -> None:
-        self._failures.pop(key, None)
-        self._troubles.pop(key, None)
-        if key[0] == Launch.__name__:
-            self._launched.add(key)
-
-    def _task_ended(self, key: Key) -> None:
-        self._news.add(key[1])
+    def _arrived(self, queue_id: str) -> None:
+        """There is news for the workflow."""
+        self._news.add(queue_id)
         self.wake()
-
-    async def _action_failed(self, key: Key, error: Exception) -> None:
-        unexpected = not isinstance(error, StreamForgeError)
-        self._parts.observer.count("action_failures_total", action=key[0])
-        _log.warning(
-            "an action failed, it will be tried again",
-            action=key[0],
-            queue_id=key[1],
-            error=str(error) or repr(error),
-            exc_info=unexpected,
-        )
-        self._troubles[key] = (str(error) or repr(error))[:_SHOWN]
-        if not isinstance(error, RetryableError | ConflictError):
-            # Bus, store and launcher come back; what is wrong in itself is tried a limited number of times.
-            self._failures[key] = self._failures.get(key, 0) + 1
-            if self._failures[key] >= self._parts.policy.max_action_failures:
-                del self._failures[key]
-                try:
-                    await self.actor.give_up(key[1], key[0], error)
-                except StreamForgeError as failed:
-                    _log.warning("the workflow could not be given up yet", queue_id=key[1], error=str(failed))
-        await self._parts.clock.sleep(self.LOOK_EVERY_S)
 
     async def _call(self) -> None:
         """Let the workers hear now and then that there is a manager: one that hears nothing ends by itself."""
@@ -386,7 +363,7 @@ class Reconciler:
                 _log.warning("ending an orphaned job", job=name, queue_id=job.queue_id)
                 self._parts.observer.count("orphans_ended_total")
             stopping = self._parts.launcher.stop(name, grace_s=self._parts.policy.kill_grace_s)
-            self._do(("orphan", job.queue_id, name), Kind.ENDING, stopping)
+            self._dispatch.begin_work(("orphan", job.queue_id, name), Kind.ENDING, stopping)
 
     def _retain(self) -> None:
         now = self._parts.clock.monotonic()
@@ -395,7 +372,7 @@ class Reconciler:
             return
         self._retained_at = now
         # Beside the loop: there may be many ended workflows.
-        self._do(("Retain", "", ""), Kind.LONG, self._retaining.retain())
+        self._dispatch.begin_work(("Retain", "", ""), Kind.RETAINING, self._retaining.retain())
 
 
 class _Failing(msgspec.Struct, frozen=True, kw_only=True):

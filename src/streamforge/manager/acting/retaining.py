@@ -6,9 +6,11 @@ import structlog
 
 from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.ageing import Ageing
+from streamforge.manager.acting.inbox import Inbox
 from streamforge.manager.acting.measuring import Measuring
 from streamforge.manager.deciding.actions import Action
 from streamforge.manager.deciding.decide import World, decide
+from streamforge.manager.deciding.facts import Fact
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import StreamForgeError
@@ -22,9 +24,10 @@ _log = structlog.get_logger(__name__)
 class Retaining:
     """Called now and then by the loop, beside it."""
 
-    def __init__(self, parts: Parts, actor: Actor) -> None:
+    def __init__(self, parts: Parts, actor: Actor, inbox: Inbox) -> None:
         self._parts = parts
         self._actor = actor
+        self._inbox = inbox
         self._expired_at = float("-inf")
         self._ageing = Ageing(parts)
         self._measuring = Measuring(parts.store, parts.clock, parts.observer)
@@ -63,7 +66,9 @@ class Retaining:
     async def _do(self, workflow: Workflow, action: Action) -> None:
         # One after the other: there may be thousands, and they are in no hurry.
         try:
-            await self._actor.act(workflow, action)
+            found = await self._actor.act(workflow, action)
+            if found is not None:
+                await self._inbox.ask(workflow.queue_id, Fact(workflow.epoch, found))
         except StreamForgeError as error:
             self._parts.observer.count("action_failures_total", action=type(action).__name__)
             _log.warning("what is over could not be removed yet", queue_id=workflow.queue_id, error=str(error))

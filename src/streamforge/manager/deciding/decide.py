@@ -10,6 +10,7 @@ import msgspec
 
 from streamforge.manager.deciding.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SendStop
 from streamforge.manager.deciding.ranges import joined
+from streamforge.manager.deciding.rounds import next_number, next_round
 from streamforge.manager.deciding.settling import STOP, STUCK, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
@@ -62,6 +63,10 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tu
     workflow = _with_failure(workflow)
     if workflow.stop_asked_ms is not None or workflow.failure is not None:
         return _stopping(workflow, now_ms, policy, world, actions)
+    if workflow.status is Status.PENDING:
+        if not world.may_start:
+            return _replace(workflow, waiting_for="a free slot: other workflows are running"), actions
+        workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if workflow.plan is None:
         return _before_plan(workflow, now_ms, world, actions)
     if not workflow.plan.load and not any(step.replay for step in workflow.steps):
@@ -76,42 +81,6 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tu
     return workflow, actions
 
 
-def next_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
-    """The workflow with every step waiting for a new round of attempts, the loaders on `ranges`."""
-    steps = tuple(
-        _replace(
-            step,
-            status=StepStatus.WAITING,
-            round_from=next_number(step),
-            ranges=ranges if step.role is Role.LOADER else (),
-            replay=False,
-            failures=0,
-            disruptions=0,
-            not_before_ms=0,
-            failure=None,
-        )
-        for step in workflow.steps
-    )
-    return _replace(workflow, steps=steps)
-
-
-def replay_round(workflow: Workflow) -> Workflow:
-    """The workflow with its sinks waiting to read the dead letters; its loaders have nothing to do."""
-    again = next_round(workflow, ())
-    return _replace(
-        again,
-        steps=tuple(
-            _replace(step, status=StepStatus.FINISHED) if step.role is Role.LOADER else _replace(step, replay=True)
-            for step in again.steps
-        ),
-    )
-
-
-def next_number(step: Step) -> int:
-    """The number of the step's next attempt; none is ever used twice, though old attempts are forgotten."""
-    return step.attempts[-1].number + 1 if step.attempts else 1
-
-
 def live(step: Step) -> Attempt | None:
     """The step's attempt whose job is planned or running."""
     attempt = step.attempt
@@ -119,10 +88,6 @@ def live(step: Step) -> Attempt | None:
 
 
 def _before_plan(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> tuple[Workflow, list[Action]]:
-    if workflow.status is Status.PENDING:
-        if not world.may_start:
-            return _replace(workflow, waiting_for="a free slot: other workflows are running"), actions
-        workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if now_ms < world.banned_until_ms:
         return _replace(workflow, waiting_for=_ban(world)), actions
     if now_ms >= workflow.not_before_ms:
@@ -137,7 +102,7 @@ def _with_failure(workflow: Workflow) -> Workflow:
     for step in workflow.steps:
         if step.status is StepStatus.ERROR and step.failure is not None:
             failure = Failure(reason=f"{step.target}: {step.failure.reason}", next_step=step.failure.next_step)
-            return _replace(workflow, failure=failure)
+            return workflow.next_epoch(failure=failure)
     return workflow
 
 
@@ -260,12 +225,13 @@ def _stopping(
         if attempt.stop_asked_ms is None:
             attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STOP)
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
-            actions.append(SendStop(step.target))
+        if attempt.stop_reason == STOP and attempt.last_word is None:
+            actions.append(SendStop(step.target))  # again and again: nobody knows whether it was heard
         asked_ms = now_ms - (attempt.stop_asked_ms or now_ms)
         if not attempt.observed and step.target not in world.launching and asked_ms > _NEVER_SEEN_MS:
             attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
-        elif asked_ms > policy.stop_within_s * 1000:
+        elif asked_ms > 1000 * _patience_s(step, attempt, policy):
             actions.append(EndJob(attempt.job))
     if any(step.status not in STEP_ENDED for step in workflow.steps):
         return workflow, actions
@@ -275,7 +241,15 @@ def _stopping(
             return workflow, actions
         workflow = _replace(workflow, surveyed=True)
     status = Status.INTERRUPTED if workflow.failure is None else Status.ERROR
-    return _replace(workflow, status=status, ended_ms=now_ms), actions
+    return workflow.next_epoch(status=status, ended_ms=now_ms), actions
+
+
+def _patience_s(step: Step, attempt: Attempt, policy: Policy) -> float:
+    """How long an attempt that was asked to end may take until its job is ended."""
+    if attempt.stop_reason == STUCK:
+        return 0
+    drains = step.role is Role.SINK and not attempt.replay
+    return policy.stop_within_s + (policy.drain_within_s if drains else 0)
 
 
 def _conclude(
@@ -296,14 +270,14 @@ def _conclude(
     ours = tuple(str(hole) for hole in joined(holes))
     unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]
     if not ours and not unknown:
-        return _replace(workflow, status=Status.FINISHED, waiting_for="", ended_ms=now_ms), actions
+        return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms), actions
     if workflow.repairs >= policy.max_repairs or not ours:
         failure = Failure(
             reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
             + ", ".join((*ours, *(str(segment.span) for segment in unknown))[:5]),
             next_step="look at the dead letters of the workflow for records that were refused, then retry it",
         )
-        return _replace(workflow, failure=failure), actions
+        return workflow.next_epoch(failure=failure), actions
     return next_round(_replace(workflow, repairs=workflow.repairs + 1), ours), actions
 
 
@@ -315,7 +289,7 @@ def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Act
         if step.role is Role.LOADER and (step.attempt is None or step.attempt.outcome != "finished"):
             workflow = workflow.with_step(_replace(step, status=StepStatus.INTERRUPTED))
     return (
-        _replace(workflow, status=status, failure=workflow.replayed_failure, waiting_for="", ended_ms=now_ms),
+        workflow.next_epoch(status=status, failure=workflow.replayed_failure, waiting_for="", ended_ms=now_ms),
         actions,
     )
 

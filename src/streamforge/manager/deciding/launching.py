@@ -51,6 +51,7 @@ def job_of(
         environment["KAFKA_TOPIC"] = names.dlq_topic(workflow.topic)
         environment["STREAMFORGE_REPLAY"] = "true"
     else:
+        environment["STREAMFORGE_DRAIN_SECONDS"] = f"{policy.drain_within_s:g}"
         environment["STREAMFORGE_UPSTREAM"] = ",".join(
             f"{other.telemetry_id}:{attempt.upstream_attempt}" for other in workflow.steps if other.role is Role.LOADER
         )

@@ -68,7 +68,8 @@ def backoff_ms(policy: Policy, tries: int, *identity: object) -> int:
 def _settle_step(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy) -> Workflow:
     outcome, reason = _outcome(attempt)
     if outcome == "stopped from outside":
-        workflow = _replace(workflow, stop_asked_ms=workflow.stop_asked_ms or now_ms)
+        if workflow.stop_asked_ms is None:
+            workflow = workflow.next_epoch(stop_asked_ms=now_ms)
         outcome = "interrupted"
     if outcome == "failed" and (attempt.progress.banned_until_ms or 0) > now_ms:
         outcome = "banned"

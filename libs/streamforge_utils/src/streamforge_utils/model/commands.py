@@ -18,7 +18,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: `start` `stop` `ping` `budget`; a worker ignores and logs what it does not know.
     queue_id: the workflow that is meant, or `*` for all. target, telemetry_id: narrow it to a step.
     timestamp: when it was sent, unix seconds; `sent_at` is accepted for it.
-    payload: `budget` carries {"weight_per_minute": N}; some workers obey commands of their own with another one.
+    payload: `budget` carries {"weight_per_minute": N}, `stop` to a sink {"upstream_ended": true} once nothing more is
+    written to its topic; some workers obey commands of their own with another one.
     """
 
     command: str

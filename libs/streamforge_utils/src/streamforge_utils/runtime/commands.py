@@ -27,14 +27,17 @@ _SHOWN = 200
 
 
 class Commands:
-    """Reads commands and calls what obeys them. Nothing that arrives ends it but a bus that does not answer."""
+    """Reads commands and calls what obeys them. Nothing that arrives ends it but a bus that does not answer.
+
+    stop: called with whether the command says that the loaders have ended.
+    """
 
     def __init__(
         self,
         consumer: Consumer,
         identity: Identity,
         *,
-        stop: Callable[[], None],
+        stop: Callable[[bool], None],
         ping: Callable[[float], None],
         budget: Callable[[int], None],
         own: OwnCommands,
@@ -86,7 +89,7 @@ class Commands:
         if command.command == "ping":
             self._ping(message.timestamp_ms / 1000 if command.sent is None else command.sent)
         elif command.command == "stop":
-            self._stop()
+            self._stop((command.payload or {}).get("upstream_ended") is True)
         elif command.command == "budget":
             weight = (command.payload or {}).get("weight_per_minute")
             if isinstance(weight, int) and not isinstance(weight, bool) and weight >= 0:

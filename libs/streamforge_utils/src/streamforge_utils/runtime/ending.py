@@ -56,25 +56,30 @@ class Stop:
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
+        self._at_once = asyncio.Event()
         self._command = False
+        self.upstream_ended = False
         self._signal: int | None = None
         self._silence_s: float | None = None
 
-    def by_command(self) -> None:
-        """The command `stop` arrived."""
+    def by_command(self, *, upstream_ended: bool = False) -> None:
+        """The command `stop` arrived. upstream_ended: it said that the loaders have ended."""
         self._command = True
+        self.upstream_ended = self.upstream_ended or upstream_ended
         self._asked.set()
 
     def by_signal(self, number: int) -> bool:
         """A signal arrived. Returns False if it is not the first: the worker must end at once."""
         first = self._signal is None
         self._signal = number
+        self._at_once.set()
         self._asked.set()
         return first
 
     def by_silence(self, seconds: float) -> None:
         """No manager was heard for so long: nobody owns the worker any more."""
         self._silence_s = seconds
+        self._at_once.set()
         self._asked.set()
 
     @property
@@ -84,6 +89,10 @@ class Stop:
     async def wait(self) -> None:
         """Return once the worker was told to stop."""
         await self._asked.wait()
+
+    async def wait_at_once(self) -> None:
+        """Return once the worker must not take its time: it was told by more than a command."""
+        await self._at_once.wait()
 
     def ending(self) -> Ending:
         """The ending of a worker that was stopped in order."""

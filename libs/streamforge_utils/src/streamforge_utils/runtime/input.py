@@ -9,7 +9,7 @@ from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received, TopicPartition
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.columns import ends_of, has_key, last_offset_of
+from streamforge_utils.ports.columns import begins_of, ends_of, has_key, last_offset_of
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.retrying import retry
@@ -29,6 +29,10 @@ class Input:
     It ends when the marker of every upstream producer has been met: one with reason `finished`, of at least the
     attempt that counts. Other markers are passed over. No offset past a marker that counts is ever committed, so
     that a restarted sink meets it again.
+
+    Once it is told to `drain` it also ends with the log, if the producers have ended or each has marked its stream as
+    `interrupted`; drained: that is how it ended. Before, an `interrupted` marker is no end: another attempt of its
+    producer goes on.
 
     replay: it ends instead where the topic ended when it began; the topic has no markers. What is appended meanwhile
     (records that are refused once more) is for the next replay.
@@ -58,6 +62,12 @@ class Input:
         self._batch_records = batch_records
         self._committing = asyncio.Lock()
         self._kept: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._read: dict[TopicPartition, int] = {}
+        self._unstored = 0
+        self._interrupted: set[str] = set()
+        self._draining = self._upstream_ended = False
+        self.drained = False
         self._first_marker: dict[TopicPartition, int] = {}
         self._tally = tally
         self._metrics = metrics
@@ -67,6 +77,7 @@ class Input:
     async def __aiter__(self) -> AsyncIterator[Sequence[Received]]:
         async for batch in self._to_the_end() if self._replay else self._to_the_markers():
             self._metrics.observe("batch_records", len(batch), direction="read")
+            self._unstored += len(batch)
             yield batch
         self._tally.wait("input", None)
 
@@ -78,6 +89,7 @@ class Input:
     def kept(self, batch: Sequence[Received]) -> None:
         """As `done`, but leave it to the next `commit`."""
         self._kept.update(ends_of(batch))
+        self._unstored -= len(batch)
         if batch:
             self._tally.position = last_offset_of(batch)
 
@@ -95,13 +107,38 @@ class Input:
                     patience_s=PATIENCE_S,
                     failed=self._failed,
                 )
+                self._committed.update(offsets)
 
     async def measure(self) -> None:
         """Bring the tally's lag up to date. Raises RetryableError or PermanentError."""
         self._tally.lag = (await self._admin.lag(self._topic, self._group)).records
 
+    def drain(self, *, upstream_ended: bool) -> None:
+        """Go on to where the log ends, and end there. upstream_ended: nothing is written to the topic any more."""
+        self._draining = True
+        self._upstream_ended = self._upstream_ended or upstream_ended
+
+    async def left(self) -> int:
+        """How many messages of the topic are not stored. Raises RetryableError or PermanentError."""
+        return await self._unread() + self._unstored
+
+    async def _unread(self) -> int:
+        async with self._committing:
+            lag = await self._admin.lag(self._topic, self._group)
+            read = sum(offset - self._committed[partition] for partition, offset in self._read.items())
+            return max(0, lag.records - read)
+
+    async def _is_drained(self) -> bool:
+        # Before the log's end is asked for: what is written until they have ended lies before that end.
+        ended = self._upstream_ended or self._missing.keys() <= self._interrupted
+        unread = await retry(self._unread, clock=self._clock, patience_s=PATIENCE_S, failed=self._failed)
+        return ended and not unread
+
     async def _to_the_markers(self) -> AsyncIterator[Sequence[Received]]:
         while self._missing:
+            if self._draining and await self._is_drained():
+                self.drained = True
+                return
             batch = self._without_markers(await self._poll())
             if batch:
                 yield batch
@@ -130,6 +167,10 @@ class Input:
             failed=self._failed,
         )
         self._tally.wait("input", None if polled else self._waits_for())
+        if polled:
+            for partition, offset in begins_of(polled).items():
+                self._committed.setdefault(partition, offset)
+            self._read.update(ends_of(polled))
         return polled
 
     def _waits_for(self) -> str:
@@ -152,7 +193,10 @@ class Input:
         except PermanentError as error:
             self._log.warning("a marker is passed over", offset=message.offset, error=str(error)[:200])
             return False
-        counts = marker.reason == "finished" and self._expects(marker)
+        expected = self._expects(marker)
+        counts = expected and marker.reason == "finished"
+        if expected and not counts:
+            self._interrupted.add(marker.producer)
         self._log.info(
             "end of stream" if counts else "a marker is passed over",
             offset=message.offset,

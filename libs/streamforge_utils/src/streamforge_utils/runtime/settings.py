@@ -22,6 +22,8 @@ CONTROL_TOPIC = "queue-control"
 EVENTS_TOPIC = "queue-events"
 BINANCE_DATA_URL = "https://data-api.binance.vision"
 MAX_LAG = 200_000
+DRAIN_S = 60.0
+"""A sink stores `MAX_LAG` records, the most that its loaders are ahead, in less."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -250,6 +252,17 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(gt=0),
         variable("STREAMFORGE_STOP_GRACE_SECONDS", "within which a stopped worker ends in order", unit="seconds"),
     ] = 5.0
+    drain_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0),
+        variable(
+            "STREAMFORGE_DRAIN_SECONDS",
+            "how long a sink that was told to stop may take to store what its loaders have sent; it says what it has "
+            "left",
+            unit="seconds",
+            only="input",
+        ),
+    ] = DRAIN_S
     orphan_seconds: Annotated[
         float,
         msgspec.Meta(ge=0),

@@ -24,7 +24,7 @@ from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
 from streamforge_utils.runtime.topics import talk_topic
-from streamforge_utils.runtime.worker import Definition, Role
+from streamforge_utils.runtime.worker import Definition, Role, Use
 
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -130,7 +130,7 @@ class Supervisor(Generic[P]):
         commands = Commands(
             control,
             self._identity,
-            stop=self.stop.by_command,
+            stop=self._on_stop,
             ping=telemetry.pong,
             budget=self._set_budget,
             own=self._own_commands,
@@ -147,7 +147,7 @@ class Supervisor(Generic[P]):
             self._speaker,
             asyncio.create_task(commands.listen(), name="commands"),
             asyncio.create_task(self._heartbeats(telemetry), name="heartbeats"),
-            asyncio.create_task(self.stop.wait(), name="stop"),
+            asyncio.create_task(self._stopping(), name="stop"),
             asyncio.create_task(self._watch_manager(commands), name="owner"),
         }
         try:
@@ -167,11 +167,56 @@ class Supervisor(Generic[P]):
             for task in services:
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                     return self._failure(error)
-            return self.stop.ending()
+            return await self._interrupted()
         if work.cancelled():
             return failed(RuntimeError("the work cancelled itself"))
-        error = work.exception()
-        return FINISHED if error is None else self._failure(error)
+        if (error := work.exception()) is not None:
+            return self._failure(error)
+        return await self._interrupted() if self._parts.input and self._parts.input.drained else FINISHED
+
+    async def _interrupted(self) -> Ending:
+        """The ending of a worker that was stopped in order; a sink says what it has left."""
+        ending, part = self.stop.ending(), self._parts.input
+        if part is None or not self._drains:
+            return ending
+        try:
+            async with asyncio.timeout(_MEASURE_LIMIT_S):
+                left = await part.left()
+        except (StreamForgeError, TimeoutError) as error:
+            self._log.warning("what is left on the topic is not known", error=str(error))
+            return msgspec.structs.replace(ending, message=f"{ending.message}; what is left unstored is not known")
+        told = f"{left} messages are left unstored" if left else "all that was sent is stored"
+        return msgspec.structs.replace(
+            ending, message=f"{ending.message}; {told}", extra={**ending.extra, "left": left}
+        )
+
+    @property
+    def _drains(self) -> bool:
+        """Whether a command lets the worker store what its loaders have sent before it ends."""
+        return self._definition.role is Role.SINK and Use.INPUT in self._definition.uses and not self._settings.replay
+
+    def _on_stop(self, upstream_ended: bool) -> None:
+        self.stop.by_command(upstream_ended=upstream_ended)
+        self._drain()
+
+    def _drain(self) -> None:
+        if self._drains and self._parts.input is not None:
+            self._parts.input.drain(upstream_ended=self.stop.upstream_ended)
+
+    async def _stopping(self) -> None:
+        """Return once the work must be left: the worker was told to stop, and a sink had its time to drain."""
+        await self.stop.wait()
+        if not self._drains:
+            return
+        until = {
+            asyncio.create_task(self.stop.wait_at_once(), name="stop at once"),
+            asyncio.create_task(self._clock.sleep(self._settings.drain_seconds), name="drain"),
+        }
+        try:
+            await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in until:
+                task.cancel()
 
     def _failure(self, error: BaseException) -> Ending:
         self._log.error("the work failed", exc_info=root_of(error))
@@ -194,6 +239,8 @@ class Supervisor(Generic[P]):
         )
         if self._budget is not None and self._parts.exchange is not None:
             self._parts.exchange.set_weight_limit(self._budget)
+        if self.stop.asked:
+            self._drain()
         try:
             await self._definition.run(context)
         except (SystemExit, KeyboardInterrupt) as error:

@@ -1,0 +1,115 @@
+"""Beginning actions beside the loop, and remembering how they go until what they find out is folded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+
+import structlog
+
+from streamforge.manager.acting.actor import Actor
+from streamforge.manager.acting.inbox import Inbox
+from streamforge.manager.acting.tasks import TRIED, Key, Kind, Tasks, key_of, kind_of
+from streamforge.manager.deciding.actions import Action, Launch, SendStop
+from streamforge.manager.deciding.facts import Fact, Finding, GivenUp
+from streamforge.manager.parts import Parts
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
+
+STOP_AGAIN_S = 2.0
+"""A worker that was told to stop, and has not ended by then, is told again: nobody knows whether it heard."""
+
+_SHOWN = 300
+
+_log = structlog.get_logger(__name__)
+
+
+class Dispatch:
+    """The actions that are being done. pause_s: how long one that failed rests before it may be begun again."""
+
+    def __init__(self, parts: Parts, actor: Actor, inbox: Inbox, tasks: Tasks, *, pause_s: float) -> None:
+        self._parts = parts
+        self._actor = actor
+        self._inbox = inbox
+        self._tasks = tasks
+        self._pause_s = pause_s
+        self._launched: set[Key] = set()
+        self._stopped_at: dict[Key, float] = {}
+        self._failures: dict[Key, int] = {}
+        self._troubles: dict[Key, str] = {}
+
+    def begin(self, workflow: Workflow, action: Action) -> None:
+        """Do what was decided, unless it is being done or need not be done again."""
+        key = key_of(workflow, action)
+        if key in self._launched:
+            return  # its job is there, and will be seen when the jobs are looked at next
+        if self._parts.clock.monotonic() - self._stopped_at.get(key, float("-inf")) < STOP_AGAIN_S:
+            return  # it was told, and has a moment to end
+        self._tasks.begin(
+            key,
+            kind_of(action),
+            self._actor.act(workflow, action),
+            succeeded=partial(self._succeeded, key, workflow.epoch),
+            failed=partial(self._failed, key, workflow.epoch),
+        )
+
+    def begin_work(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
+        """Do what was not decided about a workflow; it finds out nothing."""
+        self._tasks.begin(
+            key, kind, work, succeeded=partial(self._succeeded, key, 0), failed=partial(self._failed, key, 0)
+        )
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """In the block the jobs are looked at: those that were launched before it are seen."""
+        launched, self._launched = self._launched, set()
+        try:
+            yield
+        except BaseException:
+            self._launched |= launched
+            raise
+
+    def trouble(self, workflow: Workflow, actions: Sequence[Action]) -> str:
+        """Which of the actions is tried in vain, and why; empty if none is."""
+        for action in actions:
+            trouble = self._troubles.get(key_of(workflow, action))
+            if trouble is not None:
+                return f"{TRIED[type(action).__name__]}, tried again and again: {trouble}"
+        return ""
+
+    def forget(self, live: Collection[str]) -> None:
+        """Forget how actions for other workflows went."""
+        self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[1] in live}
+        self._stopped_at = {key: at for key, at in self._stopped_at.items() if key[1] in live}
+        self._failures = {key: failures for key, failures in self._failures.items() if key[1] in live}
+
+    def _succeeded(self, key: Key, epoch: int, found: Finding | None) -> None:
+        self._failures.pop(key, None)
+        self._troubles.pop(key, None)
+        if key[0] == Launch.__name__:
+            self._launched.add(key)
+        elif key[0] == SendStop.__name__:
+            self._stopped_at[key] = self._parts.clock.monotonic()
+        if found is not None:
+            self._inbox.put(key[1], Fact(epoch, found))
+
+    async def _failed(self, key: Key, epoch: int, error: Exception) -> None:
+        unexpected = not isinstance(error, StreamForgeError)
+        self._parts.observer.count("action_failures_total", action=key[0])
+        _log.warning(
+            "an action failed, it will be tried again",
+            action=key[0],
+            queue_id=key[1],
+            error=str(error) or repr(error),
+            exc_info=unexpected,
+        )
+        self._troubles[key] = (str(error) or repr(error))[:_SHOWN]
+        if not isinstance(error, RetryableError | ConflictError):
+            # Bus, store and launcher come back; what is wrong in itself is tried a limited number of times.
+            self._failures[key] = self._failures.get(key, 0) + 1
+            if self._failures[key] >= self._parts.policy.max_action_failures:
+                with suppress(RetryableError):  # too many facts: at the next failure, then
+                    self._inbox.put(key[1], Fact(epoch, GivenUp(action=key[0], reason=str(error) or repr(error))))
+                    del self._failures[key]
+        await self._parts.clock.sleep(self._pause_s)

@@ -1,0 +1,177 @@
+"""What people ask for is stored by the loop and then answered, whatever is away meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from streamforge.manager.acting import inbox as inboxes
+from streamforge.manager.deciding.facts import Fact, TopicsRemoved
+from streamforge.manager.keeping.workflows import KIND
+from streamforge.manager.service import NotFound, NotNow
+from streamforge.manager.workflow import Status, decode_workflow
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.launcher import Job
+from tests.manager.acting.world import create
+from tests.manager.stored import ended
+from tests.manager.support import World, accepted, planned, said
+
+LIMIT_S = 60.0
+NOBODY = "wf-nobody-20240801-zzzzzz"
+
+
+@asynccontextmanager
+async def driven(world: World) -> AsyncIterator[None]:
+    """The loop runs in the block."""
+    running = asyncio.create_task(world.reconciler.run(), name="loop")
+    async with asyncio.timeout(LIMIT_S):
+        await until(lambda: world.reconciler.inbox.driven)
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    await world.start()
+    yield world
+    await world.die()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - any condition
+        await asyncio.sleep(0)
+
+
+async def never(*_: object, **__: object) -> Any:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("away", ["bus", "launcher", "bus, silently", "launcher, silently"])
+async def test_requests_are_stored_and_answered_while_bus_or_launcher_are_away(world: World, away: str) -> None:
+    queue_id = await create(world, accepted("bbbbbb"))
+    done = await ended(world, Status.INTERRUPTED)
+    if away == "bus":
+        world.bus.failing = RetryableError("no answer")
+    elif away == "launcher":
+        world.launcher.failing = RetryableError("no answer")
+    elif away == "bus, silently":
+        world.bus.consumer = world.bus.lag = never  # type: ignore[method-assign]
+    else:
+        world.launcher.jobs = never  # type: ignore[method-assign]
+    async with driven(world):
+        assert (await world.manager.stop(queue_id)).status is Status.STOPPING
+        assert decode_workflow(world.store.states[KIND, queue_id].body).stop_asked_ms is not None
+        assert (await world.manager.retry(done)).status is Status.PENDING
+        with pytest.raises(NotFound):
+            await world.manager.stop(NOBODY)
+        with pytest.raises(NotNow):
+            await world.manager.retry(done)
+
+
+async def test_what_could_not_be_stored_is_not_said_to_be(world: World) -> None:
+    queue_id = await create(world, planned())
+    async with driven(world):
+        world.store.failing = RetryableError("no disk")
+        with pytest.raises(RetryableError, match="no disk"):
+            await world.manager.stop(queue_id)
+        world.store.failing = None
+        assert decode_workflow(world.store.states[KIND, queue_id].body).stop_asked_ms is None
+        await world.manager.stop(queue_id)
+
+
+async def test_the_loop_alone_writes_a_workflow_that_goes_on(world: World) -> None:
+    put, writers = world.store.put, []
+
+    async def noted(kind: str, *args: Any, **fields: Any) -> Any:
+        task = asyncio.current_task()
+        if kind == KIND and fields.get("expected") is not None:
+            writers.append("" if task is None else task.get_name())
+        return await put(kind, *args, **fields)
+
+    queue_id = await create(world, accepted())
+    world.store.put = noted  # type: ignore[method-assign]
+    async with driven(world):
+        await until(lambda: len(world.launcher.running()) == 2)
+        workflow = await world.workflow(queue_id)
+        for step in workflow.steps:
+            world.say(said(workflow, step.target, "started"))
+        await world.manager.stop(queue_id)
+        for step in reversed(workflow.steps):
+            assert step.attempt is not None
+            world.say(said(workflow, step.target, "interrupted"))
+            world.launcher.end(step.attempt.job, exit_code=0)
+        await until(lambda: queue_id not in world.parts.workflows.live)
+        await world.manager.retry(queue_id)
+    assert len(writers) > 4
+    assert set(writers) == {"loop"}
+
+
+async def test_a_request_that_waits_when_the_manager_ends_is_refused_for_now(world: World) -> None:
+    queue_id = await create(world, accepted())
+    world.store.put = never  # type: ignore[method-assign]
+    async with driven(world):
+        asking = [asyncio.create_task(world.manager.stop(queue_id)) for _ in range(2)]
+        await world.settle()
+    for answer in await asyncio.gather(*asking, return_exceptions=True):
+        assert isinstance(answer, RetryableError)
+
+
+async def test_more_requests_than_may_wait_are_refused_for_now(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inboxes, "MOST_ASKED", 3)
+    queue_id = await create(world, accepted())
+    inbox = world.reconciler.inbox
+    inbox.driven = True
+    asking = [asyncio.create_task(world.manager.stop(queue_id)) for _ in range(3)]
+    await world.settle()
+    with pytest.raises(RetryableError, match="3 requests wait"):
+        await world.manager.stop(queue_id)
+    await inbox.answer()
+    assert {answer.status for answer in await asyncio.gather(*asking)} == {Status.STOPPING}
+
+
+async def test_who_left_is_not_answered_and_asked_for_nothing(world: World) -> None:
+    queue_id = await create(world, accepted())
+    world.reconciler.inbox.driven = True
+    asking = asyncio.create_task(world.manager.stop(queue_id))
+    await world.settle()
+    asking.cancel()
+    await world.settle()
+    await world.reconciler.inbox.answer()
+    assert (await world.workflow(queue_id)).stop_asked_ms is None
+
+
+async def test_facts_of_a_workflow_have_a_limit_and_end_with_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inboxes, "MOST_FACTS", 2)
+    inbox, fact = world.reconciler.inbox, Fact(0, TopicsRemoved(dead_letters=False))
+    for _ in range(2):
+        inbox.put(NOBODY, fact)
+    with pytest.raises(RetryableError, match="2 facts"):
+        inbox.put(NOBODY, fact)
+    inbox.folded(NOBODY, [fact])
+    assert inbox.facts(NOBODY) == (fact,)
+    inbox.forget(())
+    assert inbox.facts(NOBODY) == ()
+
+
+async def test_a_launcher_that_answers_late_is_waited_for(world: World) -> None:
+    gate, jobs = asyncio.Event(), world.launcher.jobs
+
+    async def late() -> Sequence[Job]:
+        await gate.wait()
+        return await jobs()
+
+    world.launcher.jobs = late  # type: ignore[method-assign]
+    queue_id = await create(world, planned())
+    async with driven(world):
+        await world.settle()
+        gate.set()
+        await until(lambda: len(world.launcher.running()) == 2)
+    assert (await world.workflow(queue_id)).status is Status.RUNNING

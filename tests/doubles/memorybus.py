@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import (
@@ -26,10 +26,20 @@ _TURN_S = 0.002
 """The longest that a poll really waits: tests do not wait for what does not come."""
 
 
-class MemoryBus:
-    """failing: what every call raises. log: the messages of each topic. committed: of each topic and group."""
+def _system_ms() -> int:
+    return time.time_ns() // 1_000_000
 
-    def __init__(self) -> None:
+
+class MemoryBus:
+    """failing: what every call raises. log: the messages of each topic. committed: of each topic and group.
+
+    now_ms: what stamps the messages, unix milliseconds. longest_poll_s: the longest that a poll waits, by the loop's
+    time.
+    """
+
+    def __init__(self, *, now_ms: Callable[[], int] = _system_ms, longest_poll_s: float = _TURN_S) -> None:
+        self.now_ms = now_ms
+        self.longest_poll_s = longest_poll_s
         self.failing: Exception | None = None
         self.log: dict[str, list[Received]] = {}
         self.specs: dict[str, TopicSpec] = {}
@@ -83,7 +93,7 @@ class MemoryBus:
     async def lag(self, topic: str, group: str) -> Lag:
         self.check()
         left = self.messages(topic)[self.committed.get((topic, group), 0) :]
-        return Lag(len(left), time.time() - left[0].timestamp_ms / 1000 if left else 0.0)
+        return Lag(len(left), (self.now_ms() - left[0].timestamp_ms) / 1000 if left else 0.0)
 
     def messages(self, topic: str) -> list[Received]:
         """What lies on the topic."""
@@ -94,7 +104,7 @@ class MemoryBus:
     def append(self, topic: str, *messages: Message) -> None:
         """Send at once."""
         log = self.messages(topic)
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self.now_ms()
         for message in messages:
             log.append(Received(topic, 0, len(log), message.key, message.value, now_ms, message.headers))
         self.changed()
@@ -181,7 +191,7 @@ class _Consumer:
         found = self._next(max_messages)
         if not found:
             try:
-                async with asyncio.timeout(min(timeout_s, _TURN_S)):
+                async with asyncio.timeout(min(timeout_s, self._bus.longest_poll_s)):
                     await self._bus.sent.wait()
             except TimeoutError:
                 return []

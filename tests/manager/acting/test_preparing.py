@@ -92,6 +92,14 @@ async def test_a_symbol_without_any_candle_yet_is_closed_until_now_and_may_still
     assert settled(three) == [("2024-07-30:2024-08-02", "pending")], "where its bars begin is not known yet"
 
 
+@pytest.mark.parametrize("interval", [H1, Interval.D3])
+async def test_borders_are_whole_seconds_as_ranges_are_written(interval: Interval) -> None:
+    plan = await plan_of(exchange((), interval=interval, now_ms=NOW + 1_400), "2024-08-01:2024-09-01")
+    borders = [time for segment in plan.settled for time in (segment.start_ms, segment.end_ms)]
+    assert len(borders) == 4
+    assert [time % 1000 for time in borders] == [0, 0, 0, 0]
+
+
 async def test_what_is_covered_is_left_out_and_again_loads_it_all() -> None:
     known = (
         known_as("2024-07-01:2024-08-01T06:00Z", Verdict.STORED),

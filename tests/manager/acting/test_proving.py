@@ -188,3 +188,12 @@ async def test_segments_cover_the_whole_range_without_a_gap() -> None:
 async def test_holes_that_were_not_asked_for_are_unknown() -> None:
     found = await surveyed(minutes(0, 2), span(0, 3))
     assert [s.verdict.value for s in segments_of(found, None, COLLECTION, M1, None)] == ["stored", "unknown", "stored"]
+
+
+async def test_where_no_bar_opens_nothing_is_called_stored() -> None:
+    half = TimeRange(DAY_START + MINUTE_MS // 2, DAY_START + 4 * MINUTE_MS)
+    segments = segments_of(await surveyed((), half), None, COLLECTION, M1, None)
+    assert [(s.span, s.verdict, s.collection) for s in segments] == [
+        (TimeRange(half.start_ms, DAY_START + MINUTE_MS), Verdict.EXCHANGE, None),
+        (span(1, 4), Verdict.UNKNOWN, None),
+    ]

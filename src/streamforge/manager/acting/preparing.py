@@ -42,6 +42,7 @@ async def prepare(
     if bounds is None:
         # What opens from now on may still come; where `3d` bars open is not known before the first of them.
         open_from_ms = interval.floor(now_ms) if interval.aligned_by_calendar else now_ms - (interval.step_ms or 0)
+        open_from_ms = open_from_ms // 1000 * 1000  # a range is written in whole seconds
         border_ms = min(max(span.start_ms, open_from_ms), span.end_ms)
         parts = ((span.start_ms, border_ms, Verdict.CLOSED), (border_ms, span.end_ms, Verdict.PENDING))
         return Plan(

@@ -111,14 +111,19 @@ def segments_of(
     for hole in [*verdicts, None]:
         until_ms = found.span.end_ms if hole is None else hole.start_ms
         if until_ms > cursor_ms:
+            bars = len(interval.grid(cursor_ms, until_ms, phase_ms))
+            between = TimeRange(cursor_ms, until_ms)
+            # Where no bar opens nothing is stored, though nothing is lacking.
             segments.append(
                 Segment(
                     start_ms=cursor_ms,
                     end_ms=until_ms,
                     verdict=Verdict.STORED,
                     collection=collection,
-                    records=len(interval.grid(cursor_ms, until_ms, phase_ms)),
+                    records=bars,
                 )
+                if bars
+                else _verdict(between, Verdict.EXCHANGE)
             )
         if hole is not None:
             segments.append(hole)

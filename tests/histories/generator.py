@@ -1,0 +1,204 @@
+"""Random histories, and the way from one that fails to a short one that fails alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+
+import msgspec
+
+from tests.histories import history as happens
+from tests.histories.history import SYMBOLS, AnyOperation, History, Market, Setting
+
+_replace = msgspec.structs.replace
+
+
+class _Draw:
+    """Draws operations. ranges: those that were loaded so far, as (market, first, last)."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.setting = _setting(random)
+        self.ranges: list[tuple[int, int, int]] = []
+
+    def market(self) -> int:
+        return self.random.randrange(len(self.setting.markets))
+
+    def range(self) -> tuple[int, int]:
+        first = self.random.randint(0, 25)
+        return first, self.random.randint(first + 1, min(first + 25, self.setting.markets[0].bars))
+
+    def which(self) -> int:
+        return self.random.choice([0, 0, 0, 1, 1, 2, 3])
+
+    def load(self) -> happens.Load:
+        random = self.random
+        if self.ranges and random.random() < 0.4:
+            market, first, last = random.choice(self.ranges)
+            last = min(last + random.choice([0, 0, 5]), self.setting.markets[market].bars)
+        else:
+            market, (first, last) = self.market(), self.range()
+        self.ranges.append((market, first, last))
+        return happens.Load(
+            market=market, first=first, last=last, again=random.random() < 0.2, half=random.random() < 0.1
+        )
+
+    def wait(self) -> happens.Wait:
+        return happens.Wait(seconds=self.random.choice([0.1, 0.5, 1, 3, 10, 60]))
+
+    def rest(self) -> happens.Rest:
+        return happens.Rest()
+
+    def bars(self) -> happens.Bars:
+        return happens.Bars(count=self.random.choice([1, 5, 5, 12, 1000]))
+
+    def stop(self) -> happens.Stop:
+        return happens.Stop(which=self.which())
+
+    def retry(self) -> happens.Retry:
+        return happens.Retry(which=self.which())
+
+    def replay(self) -> happens.Replay:
+        return happens.Replay(which=self.which())
+
+    def remove(self) -> happens.Remove:
+        return happens.Remove(which=self.which(), data=self.random.random() < 0.7)
+
+    def lose(self) -> happens.Lose:
+        first, last = self.range()
+        return happens.Lose(market=self.market(), first=first, last=self.random.choice([last, first + 1]))
+
+    def read(self) -> happens.Read:
+        first, last = self.range()
+        return happens.Read(market=self.market(), first=first, last=last)
+
+    def refuse(self) -> happens.Refuse:
+        return happens.Refuse(market=self.market(), bar=self.random.randint(0, 39))
+
+    def accept(self) -> happens.Accept:
+        return happens.Accept()
+
+    def trouble(self) -> happens.Trouble:
+        kinds = ["short", "short", "empty", "refused", "banned", "slow", "slow"]
+        after = self.random.choice([0, 0, 1, 2, 3, 4, 6, 9])
+        return happens.Trouble(kind=self.random.choice(kinds), after=after)
+
+    def kill_manager(self) -> happens.KillManager:
+        random = self.random
+        down = random.choice([0.1, 2.0, 30.0, 400.0])
+        return happens.KillManager(deeds=random.randint(1, 30), after=random.random() < 0.5, down=down)
+
+    def kill_worker(self) -> happens.KillWorker:
+        return happens.KillWorker(which=self.random.randint(0, 3), deeds=self.random.choice([0, 0, 1, 2, 3]))
+
+    def repeat(self) -> happens.Repeat:
+        return happens.Repeat(back=self.random.randint(0, 12))
+
+
+_WEIGHTS: dict[Callable[[_Draw], AnyOperation], int] = {
+    _Draw.load: 16,
+    _Draw.wait: 10,
+    _Draw.rest: 8,
+    _Draw.bars: 4,
+    _Draw.stop: 9,
+    _Draw.retry: 9,
+    _Draw.replay: 3,
+    _Draw.remove: 9,
+    _Draw.lose: 5,
+    _Draw.read: 3,
+    _Draw.refuse: 2,
+    _Draw.accept: 2,
+    _Draw.trouble: 7,
+    _Draw.kill_manager: 4,
+    _Draw.kill_worker: 6,
+    _Draw.repeat: 2,
+}
+
+
+def history_of(seed: int, case: int) -> History:
+    """The history of that number; always the same one."""
+    draw = _Draw(Random(f"{seed}/{case}"))
+    makes = draw.random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=draw.random.randint(3, 14))
+    return History(setting=draw.setting, operations=(draw.load(), *(make(draw) for make in makes)))
+
+
+def shorter(history: History) -> Iterator[History]:
+    """Simpler histories than this one, the simplest first."""
+    operations = history.operations
+    size = len(operations) // 2
+    while size:
+        for start in range(0, len(operations) - size + 1, size):
+            yield _replace(history, operations=operations[:start] + operations[start + size :])
+        size //= 2
+    setting = history.setting
+    for number, market in enumerate(setting.markets):
+        for simpler in (
+            _replace(market, holes=()),
+            _replace(market, delisted=None),
+            _replace(market, listed=0),
+            _replace(market, interval="1h"),
+        ):
+            if simpler != market:
+                markets = (*setting.markets[:number], simpler, *setting.markets[number + 1 :])
+                yield _replace(history, setting=_replace(setting, markets=markets))
+    for simpler_setting in (
+        _replace(setting, markets=setting.markets[:1]),
+        _replace(setting, kept_days=0),
+        _replace(setting, now=setting.markets[0].bars),
+        _replace(setting, slow_s=0.0),
+    ):
+        if simpler_setting != setting:
+            yield _replace(history, setting=simpler_setting)
+    for number, operation in enumerate(operations):
+        for simpler_operation in _simpler(operation):
+            yield _replace(history, operations=(*operations[:number], simpler_operation, *operations[number + 1 :]))
+
+
+def shrunk(history: History, fails: Callable[[History], bool], most: int = 300) -> History:
+    """A history that fails as this one does, and that nothing simpler does. most: how many are tried."""
+    tried = 0
+    while True:
+        for simpler in shorter(history):
+            tried += 1
+            if tried > most:
+                return history
+            if fails(simpler):
+                history = simpler
+                break
+        else:
+            return history
+
+
+def _simpler(operation: AnyOperation) -> Iterator[AnyOperation]:
+    for field in msgspec.structs.fields(operation):
+        value = getattr(operation, field.name)
+        if value is True and field.default is False:
+            yield _replace(operation, **{field.name: False})
+        elif (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and field.name in ("which", "after", "back")
+            and value
+        ):
+            yield _replace(operation, **{field.name: 0})
+
+
+def _setting(random: Random) -> Setting:
+    interval = random.choice(["1h", "1h", "1d", "3d"])
+    markets = tuple(_market(random, symbol, interval) for symbol in SYMBOLS[: random.choice([1, 1, 1, 2])])
+    return Setting(
+        markets=markets,
+        now=random.randint(8, markets[0].bars),
+        max_running=random.choice([1, 2, 8]),
+        kept_days=random.choice([0, 0, 0, 30]),
+        slow_s=random.choice([0, 0.1, 0.1, 1.0]),
+    )
+
+
+def _market(random: Random, symbol: str, interval: str) -> Market:
+    market = Market(symbol=symbol, interval=interval)
+    listed = random.choice([0, 0, random.randint(1, 12)])
+    delisted = random.choice([None, None, random.randint(20, market.bars)])
+    last = market.bars if delisted is None else delisted
+    holes = random.sample(range(listed + 1, last - 1), random.choice([0, 0, 1, 3]))
+    return _replace(market, listed=listed, delisted=delisted, holes=tuple(sorted(holes)))

@@ -1,0 +1,271 @@
+"""A history: a market, an installation, and what happens to them, one operation after another. It is a value.
+
+Times are numbers of bars: bar 0 opens at `ORIGIN_MS`, and the exchange has none behind the last.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+
+ORIGIN_MS = 1_722_470_400_000  # 2024-08-01
+SYMBOLS = ("AAAUSDT", "BBBUSDT")
+_STEPS_MS = {interval.value: interval.step_ms or 0 for interval in Interval}
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """What the exchange has of a series. delisted: its first bar after the end; None while it is traded.
+
+    holes: bars in which nothing was traded, so that the exchange has no candle of them.
+    """
+
+    symbol: str
+    interval: str = "1h"
+    bars: int = 40
+    listed: int = 0
+    delisted: int | None = None
+    holes: tuple[int, ...] = ()
+
+    @property
+    def type(self) -> str:
+        return f"api_candles_{self.interval}"
+
+    def opens_ms(self, bar: int) -> int:
+        return ORIGIN_MS + bar * _STEPS_MS[self.interval]
+
+    def bar_at(self, time_ms: int) -> int:
+        """The bar that opens at `time_ms`."""
+        return (time_ms - ORIGIN_MS) // _STEPS_MS[self.interval]
+
+    def span(self, first: int, last: int) -> TimeRange:
+        """From the opening of bar `first` to that of bar `last`."""
+        return TimeRange(self.opens_ms(first), self.opens_ms(last))
+
+    def bars_in(self, span: TimeRange) -> list[int]:
+        """The bars that open in `span`."""
+        step_ms = _STEPS_MS[self.interval]
+        first, last = (-(-(time_ms - ORIGIN_MS) // step_ms) for time_ms in (span.start_ms, span.end_ms))
+        return list(range(max(0, first), min(last, self.bars)))
+
+    def trades(self, bar: int) -> bool:
+        """Whether the exchange has a candle of the bar, once it is over."""
+        return self.lists(bar) and bar not in self.holes
+
+    def lists(self, bar: int) -> bool:
+        return self.listed <= bar < (self.bars if self.delisted is None else self.delisted)
+
+    def is_over(self, bar: int, now_ms: int) -> bool:
+        return self.opens_ms(bar + 1) - 1 < now_ms
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """The world before anything happens. now: bars that are over. kept_days: 0 keeps records for ever.
+
+    slow_s: what each answer of the exchange, and each batch that is stored, takes.
+    """
+
+    markets: tuple[Market, ...]
+    now: int
+    max_running: int = 8
+    kept_days: int = 0
+    slow_s: float = 0.0
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something that happens. `which` counts the workflows so far, modulo their number, the latest being 0."""
+
+    def words(self) -> str:
+        return type(self).__name__
+
+
+class Load(Operation, frozen=True, kw_only=True):
+    market: int = 0
+    first: int
+    last: int
+    again: bool = False
+    half: bool = False
+    """The range begins and ends inside a bar."""
+
+    def words(self) -> str:
+        half = " and a half" if self.half else ""
+        return f"load{' again' if self.again else ''} {SYMBOLS[self.market]} bars {self.first} to {self.last}{half}"
+
+
+class Wait(Operation, frozen=True, kw_only=True):
+    seconds: float
+
+    def words(self) -> str:
+        return f"{self.seconds:g} s pass"
+
+
+class Rest(Operation, frozen=True):
+    def words(self) -> str:
+        return "all workflows end; everything that is said is compared"
+
+
+class Bars(Operation, frozen=True, kw_only=True):
+    count: int
+
+    def words(self) -> str:
+        return f"the clock is {self.count} bars further"
+
+
+class Stop(Operation, frozen=True, kw_only=True):
+    which: int
+
+    def words(self) -> str:
+        return f"stop workflow -{self.which}"
+
+
+class Retry(Operation, frozen=True, kw_only=True):
+    which: int
+
+    def words(self) -> str:
+        return f"retry workflow -{self.which}"
+
+
+class Replay(Operation, frozen=True, kw_only=True):
+    which: int
+
+    def words(self) -> str:
+        return f"replay the dead letters of workflow -{self.which}"
+
+
+class Remove(Operation, frozen=True, kw_only=True):
+    which: int
+    data: bool
+
+    def words(self) -> str:
+        return f"remove workflow -{self.which} {'with its data' if self.data else 'and keep its data'}"
+
+
+class Lose(Operation, frozen=True, kw_only=True):
+    market: int = 0
+    first: int
+    last: int
+
+    def words(self) -> str:
+        return f"rows of {SYMBOLS[self.market]} bars {self.first} to {self.last} vanish from the store"
+
+
+class Read(Operation, frozen=True, kw_only=True):
+    market: int = 0
+    first: int
+    last: int
+
+    def words(self) -> str:
+        return f"read {SYMBOLS[self.market]} bars {self.first} to {self.last}"
+
+
+class Refuse(Operation, frozen=True, kw_only=True):
+    market: int = 0
+    bar: int
+
+    def words(self) -> str:
+        return f"the store refuses bar {self.bar} of {SYMBOLS[self.market]}"
+
+
+class Accept(Operation, frozen=True):
+    def words(self) -> str:
+        return "the store refuses nothing any more"
+
+
+class Trouble(Operation, frozen=True, kw_only=True):
+    """kind: short, empty, refused, banned or slow. after: answers before it."""
+
+    kind: str
+    after: int = 0
+
+    def words(self) -> str:
+        said = {
+            "short": "lacks a candle",
+            "empty": "is empty",
+            "refused": "is HTTP 429",
+            "banned": "is a ban of a minute",
+            "slow": "takes 40 s",
+        }
+        return f"the exchange's answer after {self.after} more {said[self.kind]}"
+
+
+class KillManager(Operation, frozen=True, kw_only=True):
+    """deeds: what it does to the world until then; it is started again `down` seconds later."""
+
+    deeds: int
+    after: bool = False
+    down: float = 1.0
+
+    def words(self) -> str:
+        when = "after" if self.after else "before"
+        return f"the manager is killed {when} its deed {self.deeds} from now, and is back {self.down:g} s later"
+
+
+class KillWorker(Operation, frozen=True, kw_only=True):
+    """deeds: 0 kills it now, else at that deed of it."""
+
+    which: int
+    deeds: int = 0
+
+    def words(self) -> str:
+        when = f" at its deed {self.deeds} from now" if self.deeds else ""
+        return f"running worker {self.which} is killed{when}"
+
+
+class Repeat(Operation, frozen=True, kw_only=True):
+    back: int
+
+    def words(self) -> str:
+        return f"the event {self.back} before the last comes a second time"
+
+
+AnyOperation = (
+    Load
+    | Wait
+    | Rest
+    | Bars
+    | Stop
+    | Retry
+    | Replay
+    | Remove
+    | Lose
+    | Read
+    | Refuse
+    | Accept
+    | Trouble
+    | KillManager
+    | KillWorker
+    | Repeat
+)
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting and what happens in it."""
+
+    setting: Setting
+    operations: tuple[AnyOperation, ...]
+
+    def words(self) -> str:
+        """The history for a person, a line each."""
+        lines = []
+        for market in self.setting.markets:
+            end = "traded to this day" if market.delisted is None else f"delisted before bar {market.delisted}"
+            holes = f", without bars {', '.join(map(str, market.holes))}" if market.holes else ""
+            lines.append(f"{market.symbol} {market.interval}: listed at bar {market.listed}, {end}{holes}")
+        kept = f"; records are kept for {self.setting.kept_days} days" if self.setting.kept_days else ""
+        lines.append(
+            f"{self.setting.now} bars are over; at most {self.setting.max_running} workflows run{kept}; "
+            f"an answer takes {self.setting.slow_s:g} s"
+        )
+        lines += [f"{number}. {one.words()}" for number, one in enumerate(self.operations, start=1)]
+        return "\n".join(lines)
+
+
+def encode(history: History) -> str:
+    """The history in one line, for a command."""
+    return msgspec.json.encode(history).decode()
+
+
+def decode(text: str) -> History:
+    """Read what `encode` wrote."""
+    return msgspec.json.decode(text, type=History)

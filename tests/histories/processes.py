@@ -1,0 +1,91 @@
+"""Processes of a world in one process: each is a task that calls its ports through a gate, which its death closes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+DEEDS = frozenset(
+    {"put", "remove", "upsert", "drop", "delete", "flush", "start", "stop", "forget", "send", "commit"}
+    | {"create_topic", "delete_topic"}
+)
+"""Calls that change the world: at one of them a process may be killed."""
+
+
+class Killed(BaseException):
+    """The process is gone: nothing in it catches that."""
+
+
+class Process:
+    """gone: set once it has ended or was killed. deeds: what it has done so far."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.deeds = 0
+        self._end: tuple[int, bool] | None = None
+        self._closings: list[Callable[[], None]] = []
+
+    def dies_at(self, deeds: int, *, after: bool) -> None:
+        """Let it be killed before (or after) the deed that is `deeds` from now."""
+        self._end = (self.deeds + deeds, after)
+
+    def lives_on(self) -> None:
+        """It is not killed by itself any more."""
+        self._end = None
+
+    @property
+    def alive(self) -> bool:
+        return not self.gone.is_set()
+
+    def kill(self) -> None:
+        if self.alive:
+            self.gone.set()
+            for closing in self._closings:
+                closing()
+
+    def when_dead(self, closing: Callable[[], None]) -> None:
+        """What the system does for a dead process."""
+        self._closings.append(closing)
+
+    async def call(self, name: str, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Await the call, unless the process is dead by then."""
+        if not self.alive:
+            raise Killed
+        last = False
+        if name in DEEDS:
+            self.deeds += 1
+            last = self._end is not None and self.deeds >= self._end[0]
+        if last and self._end is not None and not self._end[1]:
+            self.kill()
+            raise Killed
+        result = await function(*args, **kwargs)
+        if last:
+            self.kill()
+        if not self.alive:
+            raise Killed
+        return result
+
+
+class Port:
+    """What a process has of a part of the world. opened: called with each producer and consumer that it gets."""
+
+    def __init__(self, process: Process, part: Any, opened: Callable[[Any], None] | None = None) -> None:
+        self.__dict__.update(_process=process, _part=part, _opened=opened)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._part, name)
+        if not inspect.iscoroutinefunction(value):
+            return value
+
+        async def called(*args: Any, **kwargs: Any) -> Any:
+            result = await self._process.call(name, value, *args, **kwargs)
+            if name in ("producer", "consumer"):
+                if self._opened is not None:
+                    self._opened(result)
+                return Port(self._process, result)
+            return result
+
+        self.__dict__[name] = called
+        return called

@@ -1,0 +1,109 @@
+"""Those who read: what `show`, `coverage` and `read_series` say, over the HTTP API and without a socket."""
+
+from __future__ import annotations
+
+import io
+import urllib.error
+import urllib.request
+from email.message import Message
+from functools import cache
+from typing import Any, cast
+from unittest.mock import patch
+
+import httpx
+import msgspec
+from fastapi import FastAPI
+
+from streamforge.manager.api.app import create_app
+from streamforge.manager.managing import Manager
+from streamforge.manager.service import Service
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.reading import ReadingError, Series, StoredCandle, read_series
+from tests.doubles.candles import candle
+from tests.doubles.virtualloop import VirtualLoop
+from tests.histories.history import Market
+from tests.histories.model import Model
+
+URL = "http://127.0.0.1:8080"
+
+
+class _Latest:
+    """The service of whichever manager is asked: an application takes longer to build than a history to happen."""
+
+    manager: Manager
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.manager, name)
+
+
+_latest = _Latest()
+
+
+@cache
+def _app() -> FastAPI:
+    return create_app(cast("Service", _latest))
+
+
+class Reader:
+    """Asks a manager's API while nothing else goes on."""
+
+    def __init__(self, loop: VirtualLoop, manager: Manager) -> None:
+        self._loop = loop
+        _latest.manager = manager
+
+    def show(self, model: Model, queue_id: str) -> None:
+        """What `show` says of a workflow equals what is known of it."""
+        answer = self._get(f"/queues/{queue_id}")
+        said = msgspec.json.decode(answer.content)
+        status = model.asked[queue_id].status.value
+        if answer.status_code != 200 or said["status"] != status:
+            model.untrue("show says otherwise", f"{queue_id}: {answer.status_code} {said.get('status')}, not {status}")
+
+    def read(self, model: Model, market: Market, span: TimeRange) -> None:
+        """What `read_series` gives is what is there, each once, or it fails by name."""
+        lacks = model.lacks(market, span)
+        moving = any(not one.ended and one.market == market for one in model.asked.values())
+        try:
+            series = self._series(market, span)
+        except ReadingError as error:
+            if not lacks and not moving:
+                model.untrue("reading fails without a reason", str(error))
+            return
+        if moving:
+            return
+        bars = [market.bar_at(one.open_time) for one in series.candles]
+        there = model.stored(market, span)
+        if bars != there:
+            model.untrue("a read gives something else than there is", f"{market.symbol} {span}: {bars}, not {there}")
+        for bar, one in zip(bars, series.candles, strict=True):
+            self._compare(model, market, bar, one)
+        if not series.candles and not series.holes:
+            return  # nothing was ever loaded
+        holes = [parse_time_range(f"{hole.start}:{hole.end}") for hole in series.holes]
+        for bar in set(market.bars_in(span)) - set(bars):
+            if not any(market.opens_ms(bar) in hole for hole in holes):
+                model.untrue("a read is short and does not say so", f"{market.symbol} {span}: bar {bar}")
+
+    def _compare(self, model: Model, market: Market, bar: int, read: StoredCandle) -> None:
+        true = candle(market.opens_ms(bar), symbol=market.symbol)
+        if (read.symbol, read.open, read.volume) != (market.symbol, float(true.open), float(true.volume)):
+            model.untrue("a record has other values", f"{market.symbol} bar {bar}: {read}")
+
+    def _series(self, market: Market, span: TimeRange) -> Series:
+        with patch.object(urllib.request, "urlopen", self._open):
+            return read_series(market.symbol, market.type, str(span), url=URL)
+
+    def _open(self, request: urllib.request.Request, *, timeout: float) -> Any:
+        answer = self._get(request.full_url.removeprefix(URL))
+        body = io.BytesIO(answer.content)
+        if answer.status_code >= 400:
+            raise urllib.error.HTTPError(request.full_url, answer.status_code, answer.reason_phrase, Message(), body)
+        return body
+
+    def _get(self, path: str) -> httpx.Response:
+        async def get() -> httpx.Response:
+            transport = httpx.ASGITransport(_app())
+            async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+                return await client.get(path)
+
+        return self._loop.run_until_complete(get())

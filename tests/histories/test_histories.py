@@ -1,0 +1,54 @@
+"""Random histories of a small world: loads, removals, losses, stops, retries, kills; what is said of it is true."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.histories import history as happens
+from tests.histories.generator import history_of, shrunk
+from tests.histories.history import History, Market, Setting, decode, encode
+from tests.histories.running import Failure, first_failure, short
+
+SEED = 0
+PARTS, CASES_A_PART = 40, 25
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_happens_what_is_said_is_true(part: int) -> None:
+    found = first_failure(SEED, range(part * CASES_A_PART, (part + 1) * CASES_A_PART))
+    if found is not None:
+        case, failure = found
+        pytest.fail(short(failure).words(f"python -m tests.histories --seed {SEED} --case {case}"))
+
+
+def test_a_history_is_the_same_each_time() -> None:
+    for case in range(5):
+        history = history_of(SEED, case)
+        assert history == history_of(SEED, case)
+        assert decode(encode(history)) == history
+
+
+def test_what_fails_is_told_in_a_short_history_that_fails_alike() -> None:
+    removing = happens.Remove(which=0, data=True)
+    loads = tuple(happens.Load(first=first, last=first + 5) for first in (0, 10, 20))
+    history = History(
+        setting=Setting(markets=(Market(symbol="AAAUSDT", holes=(3,)),), now=30),
+        operations=(*loads, happens.Rest(), removing, happens.Wait(seconds=1)),
+    )
+
+    def fails(tried: History) -> bool:
+        return removing in tried.operations and any(isinstance(one, happens.Load) for one in tried.operations)
+
+    found = shrunk(history, fails)
+    assert [type(one) for one in found.operations] == [happens.Load, happens.Remove]
+    assert found.setting.markets[0].holes == ()
+
+
+def test_what_fails_is_told_in_words_and_with_the_way_to_run_it_again() -> None:
+    history = History(
+        setting=Setting(markets=(Market(symbol="AAAUSDT"),), now=30), operations=(happens.Load(first=0, last=5),)
+    )
+    told = Failure(history=history, rule="a rule", detail="a rule: broken").words("python -m …")
+    assert told.startswith("a rule: broken")
+    assert "1. load AAAUSDT bars 0 to 5" in told
+    assert f"--history '{encode(history)}'" in told

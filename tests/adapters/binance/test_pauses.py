@@ -116,3 +116,16 @@ async def test_the_firewall_is_left_alone() -> None:
         assert made.server.paths().count("klines") == 1
         made.clock.advance(301)
         assert await opens(made) == OPENS
+
+
+@pytest.mark.parametrize("off_s", [-90, 90])
+async def test_the_end_of_a_block_by_the_firewall_is_told_by_our_own_clock(off_s: int) -> None:
+    async with bench(NOW) as made:
+        listed(made)
+        made.server.skew_ms = made.server.date_skew_ms = off_s * 1000
+        made.server.expect("klines", html(403))
+        await made.client.server_time()
+        with pytest.raises(BannedError) as caught:
+            await opens(made)
+        assert caught.value.until_ms == made.clock.now_ms() + 300_000
+        assert caught.value.retry_after == 300

@@ -78,7 +78,7 @@ class Refusals:
         """Remember that the firewall refused the address: also a ban, but for its reason and its time."""
         seconds = max(trouble.retry_after_s or 0.0, FIREWALL_BLOCK_S)
         self._blocked_until = self._clock.monotonic() + seconds
-        self._blocked_until_ms = self._exchange_now_ms() + round(seconds * 1000)
+        self._blocked_until_ms = self._clock.now_ms() + round(seconds * 1000)  # by our own clock, as that of a ban
         self._block = f"{said}: {trouble.reason}"
         return self._blocked_error(f"{what}: {self._block}. The exchange answered: {answer}")
 

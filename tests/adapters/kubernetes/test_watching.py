@@ -138,11 +138,39 @@ async def test_a_server_in_trouble_is_asked_again(tmp_path: Path, status: int) -
 async def test_pauses_grow_with_jitter_and_have_a_cap(tmp_path: Path) -> None:
     clock = Quick()
     await play(Script(listed(50), *[refused(503)] * 12, watched(50)), tmp_path, clock=clock)
-    assert len(clock.slept) == 12
+    assert len(clock.slept) == 13, "after each refusal, and after the watch that ended at once"
     assert 0.1 <= clock.slept[0] <= 0.2
     assert all(slept <= 10.0 for slept in clock.slept)
     assert max(clock.slept[-3:]) > 5.0
     assert len(set(clock.slept[-4:])) == 4, "no two of many managers come at the same time"
+
+
+@pytest.mark.parametrize("how", [{}, {"then": "cut"}], ids=["ended", "cut"])
+async def test_a_watch_that_ends_at_once_is_opened_again_after_pauses_that_grow(
+    tmp_path: Path, how: dict[str, str]
+) -> None:
+    clock = Quick()
+    await play(Script(listed(50), *[watched(50, **how)] * 12), tmp_path, clock=clock)
+    longest = [min(0.2 * 2**number, 10.0) for number in range(12)]
+    assert len(clock.slept) == 12
+    assert all(most / 2 <= slept <= most for slept, most in zip(clock.slept, longest, strict=True))
+    assert len(set(clock.slept[-4:])) == 4, "no two of many managers come at the same time"
+
+
+async def test_a_watch_that_lived_is_followed_without_a_pause_and_ends_the_growth_of_pauses(tmp_path: Path) -> None:
+    clock = Quick()
+
+    class Lives(Told):
+        def changed(self, thing: PodObject) -> None:
+            super().changed(thing)
+            clock.now_s += watching.LIVED_S
+
+    lived = watched(50, event("ADDED", pod("a", 51)))
+    script = Script(listed(50), *[watched(50)] * 6, lived, *[watched(51)] * 2)
+    assert (await play(script, tmp_path, Lives(), clock)).words == ["= ", "~ a Running"]
+    assert len(clock.slept) == 6 + 2
+    assert 3.2 <= clock.slept[5] <= 6.4
+    assert 0.1 <= clock.slept[6] <= 0.2
 
 
 async def test_the_time_that_the_server_names_is_waited_for(tmp_path: Path) -> None:

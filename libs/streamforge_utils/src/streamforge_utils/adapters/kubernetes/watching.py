@@ -28,6 +28,10 @@ WATCH_S: Final = 60
 SILENT_S: Final = WATCH_S + 15.0
 """A watch on which nothing came for this long, not even its end, has nobody on the other side."""
 
+LIVED_S: Final = 5.0
+"""A watch that lasted this long works: the next one follows without a pause. One that ends sooner is opened again after
+a pause that grows, however it ended: a proxy or an overloaded server may end each of them at once."""
+
 RESYNC_S: Final = 300.0
 PAGE: Final = 500
 _FIRST_PAUSE_S = 0.2
@@ -85,7 +89,7 @@ class Mirror(Generic[T]):
         self._observer = observer
         self._version: str | None = None
         self._listed_at = float("-inf")
-        self._fresh = False
+        self._watching_since: float | None = None
         self.trouble: Exception | None = None
         self.troubled_since = 0.0
 
@@ -96,9 +100,7 @@ class Mirror(Generic[T]):
             try:
                 if self._version is None or self._clock.monotonic() - self._listed_at > RESYNC_S:
                     await self.list_all()
-                self._fresh = False
                 await self._watch()
-                pause = _FIRST_PAUSE_S
                 cause = "end"
             except Gone:
                 self._version, cause = None, "gone"
@@ -111,8 +113,10 @@ class Mirror(Generic[T]):
                 self._version, cause = None, self._troubled(error)
                 _log.warning("watching the %ss of Kubernetes failed, it begins anew", self._kind, exc_info=True)
             self._observer.count("kubernetes_watches_total", kind=self._kind, end=cause)
-            if cause != "end":
-                pause = _FIRST_PAUSE_S if self._fresh else pause
+            lived, self._watching_since = self._lived(), None
+            if lived:
+                pause = _FIRST_PAUSE_S
+            if not (lived and cause == "end"):
                 await self._clock.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
 
@@ -146,7 +150,7 @@ class Mirror(Generic[T]):
             "timeoutSeconds": WATCH_S,
         }
         try:
-            following = self._api.lines(self._path, query=query, silent_s=SILENT_S, begun=self._in_step)
+            following = self._api.lines(self._path, query=query, silent_s=SILENT_S, begun=self._begun)
             async with aclosing(following) as lines:
                 async for text in lines:
                     self._heard(_line.decode(text))
@@ -169,8 +173,14 @@ class Mirror(Generic[T]):
         self._version = thing.metadata.resource_version
         self._in_step()
 
+    def _begun(self) -> None:
+        self._watching_since = self._clock.monotonic()
+        self._in_step()
+
+    def _lived(self) -> bool:
+        return self._watching_since is not None and self._clock.monotonic() - self._watching_since >= LIVED_S
+
     def _in_step(self) -> None:
-        self._fresh = True
         self.trouble = None
 
     def _troubled(self, error: Exception) -> str:

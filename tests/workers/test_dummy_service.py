@@ -13,6 +13,7 @@ from streamforge.workers.playing.load import MAX_RECORD_BYTES
 from streamforge.workers.playing.loader import padded
 from streamforge.workers.playing.pace import Pace
 from streamforge_utils.model.candles import encode_candle
+from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.markers import EOS_KEY, decode_marker
 from streamforge_utils.ports.bus import Message
@@ -61,6 +62,25 @@ async def test_a_queue_and_a_bus_are_all_that_it_needs(rig: Rig) -> None:
     }
     assert await live(rig, noop="true") == 0
     assert (await rig.events())[0].symbol == "DUMMY"
+
+
+@pytest.mark.parametrize("type_name", ["dummy", "api", "ws", "ws_orderbook", "api_candles_1h"])
+async def test_any_type_will_do_and_is_told_in_its_events(rig: Rig, type_name: str) -> None:
+    rig.environment |= {"TYPE": type_name, "INTERVAL": "1h"}
+    assert await live(rig, simulate_loading="true", events="2", rate="1000") == 0
+    assert {event.type for event in await rig.events()} == {type_name}
+
+
+async def test_a_loader_that_is_played_needs_a_type_that_a_loader_takes(rig: Rig) -> None:
+    rig.environment["TYPE"] = "ws"
+    with pytest.raises(ConfigError, match="TYPE: type 'ws' is not known: choose one of api_candles_1s"):
+        made(rig, imitate="loader-api-candles")
+
+
+async def test_a_type_that_is_no_word_is_refused(rig: Rig) -> None:
+    rig.environment["TYPE"] = "a b"
+    with pytest.raises(ConfigError, match="TYPE: 'a b' is not accepted"):
+        made(rig)
 
 
 async def test_it_waits_for_commands_answers_pings_and_stops(rig: Rig) -> None:

@@ -186,6 +186,7 @@ def adapt(definition: Definition[Parameters], parameters: Parameters) -> Definit
         target=played.target,
         summary=f"{TARGET} plays {played.target}",
         role=played.role,
+        types=played.types,
         uses=played.uses & {Use.INPUT, Use.OUTPUT},
     )
 

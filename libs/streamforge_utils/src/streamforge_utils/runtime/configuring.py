@@ -10,6 +10,7 @@ import msgspec
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.names import telemetry_id
+from streamforge_utils.model.series import candles_interval, normal_type
 from streamforge_utils.runtime.environment import read, settings_error
 from streamforge_utils.runtime.settings import WorkerSettings, exchange_problems
 from streamforge_utils.runtime.worker import Definition
@@ -29,7 +30,13 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
             definition = definition.adapted(parameters)
         except InvalidInput as error:
             problems.append(str(error))
-    settings = read(WorkerSettings, with_defaults(definition, environ), problems, uses=definition.uses)
+    given = with_defaults(definition, environ)
+    if definition.types and given.get("TYPE"):
+        try:
+            given["TYPE"] = normal_type(given["TYPE"])
+        except InvalidInput as error:
+            problems.append(f"TYPE: {error}")
+    settings = read(WorkerSettings, given, problems, uses=definition.uses)
     if settings is not None:
         settings = _checked(settings, definition, problems)
     if problems or settings is None or parameters is None:
@@ -48,7 +55,7 @@ def with_defaults(definition: Definition[P], environ: Mapping[str, str]) -> dict
 
 def _checked(settings: WorkerSettings, definition: Definition[P], problems: list[str]) -> WorkerSettings:
     try:
-        if settings.interval and Interval.parse(settings.interval) is not settings.candles:
+        if settings.interval and Interval.parse(settings.interval) not in _intervals(settings):
             problems.append(
                 f"INTERVAL: {settings.interval[:80]!r} does not agree with TYPE {settings.type!r}: leave it out"
             )
@@ -65,3 +72,11 @@ def _checked(settings: WorkerSettings, definition: Definition[P], problems: list
     if settings.telemetry_id:
         return settings
     return msgspec.structs.replace(settings, telemetry_id=telemetry_id(definition.target, settings.queue_id))
+
+
+def _intervals(settings: WorkerSettings) -> tuple[Interval, ...]:
+    """The intervals that agree with TYPE: its own; for a type without one, which a diagnostic worker may have, each."""
+    try:
+        return (candles_interval(settings.type),)
+    except InvalidInput:
+        return tuple(Interval)

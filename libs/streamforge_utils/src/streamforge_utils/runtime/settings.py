@@ -12,7 +12,7 @@ import msgspec
 
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
+from streamforge_utils.model.series import candles_interval, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret, variable
@@ -60,6 +60,13 @@ def exchange_problems(urls: Sequence[str], weight_per_minute: int, weight_name: 
 
 def check_queue_id(text: str) -> str:
     """`text` itself. Raises ValueError for what no bus and no launcher would take as a name."""
+    if _NAME.fullmatch(text) is None:
+        raise ValueError("it holds other than letters, digits and `._-`, or is too long")
+    return text
+
+
+def check_type(text: str) -> str:
+    """`text` itself; `load_worker` compares it with what the worker takes. Raises ValueError for what is no word."""
     if _NAME.fullmatch(text) is None:
         raise ValueError("it holds other than letters, digits and `._-`, or is too long")
     return text
@@ -173,7 +180,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     symbol: Annotated[
         str, variable("SYMBOL", "the symbol as the exchange spells it, e.g. `BTCUSDT`", check=check_symbol)
     ]
-    type: Annotated[str, variable("TYPE", "what is loaded, e.g. `api_candles_1m`", check=normal_type)]
+    type: Annotated[str, variable("TYPE", "what is loaded, e.g. `api_candles_1m`", check=check_type)]
     time_range: Annotated[TimeRange, variable("TIME_RANGE", "the half-open time range of the workflow, UTC")]
     interval: Annotated[
         str, variable("INTERVAL", "the candles' interval; must agree with `TYPE`", default="that of `TYPE`")

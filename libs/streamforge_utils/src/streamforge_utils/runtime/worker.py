@@ -40,7 +40,8 @@ class Use(StrEnum):
 class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     """A kind of worker.
 
-    summary: one line for the catalogue. types: what the types that it works on begin with (`api_candles_`).
+    summary: one line for the catalogue. types: what the types that it works on begin with (`api_candles_`); none: it
+    takes any `TYPE`.
     parameters: a struct whose fields all have a default and a description; each is read from `STREAMFORGE_<FIELD>`.
     run: the work; it returns when all is done, raises when it cannot be done, and lets itself be cancelled.
     commands: what it obeys beside the common commands, each with the type of its payload; `ctx.command()` gives them.

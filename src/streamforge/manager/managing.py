@@ -14,6 +14,7 @@ from streamforge.manager.keeping.history import COLLECTION as HISTORY
 from streamforge.manager.keeping.reservations import DRAWS, Reservations
 from streamforge.manager.keeping.workflows import Unreadable
 from streamforge.manager.parts import Parts
+from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import (
     DeadLetter,
@@ -34,7 +35,6 @@ from streamforge_utils.model.errors import (
     InvalidInput,
     PermanentError,
     RetryableError,
-    StreamForgeError,
 )
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type, series_of
@@ -56,6 +56,7 @@ class Manager:
             parts.reservations if new_code is None else Reservations(parts.store, parts.clock, new_code)
         )
         self._busy: set[str] = set()
+        self._readiness = ReadinessProbe(parts, reconciler)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
         checked = check(request)
@@ -260,32 +261,7 @@ class Manager:
             return await self._reconciler.inbox.ask(queue_id, Replay())
 
     async def ready(self) -> Mapping[str, str | None]:
-        found: dict[str, str | None] = {}
-        for name, probe in (
-            ("bus", self._parts.admin.topics),
-            ("store", self._parts.store.names),
-            ("launcher", self._parts.launcher.jobs),
-        ):
-            try:
-                await asyncio.wait_for(probe(), 5)
-                found[name] = (self._parts.launcher.trouble() or None) if name == "launcher" else None
-            except TimeoutError:
-                found[name] = "no answer within 5 s"
-            except Exception as error:  # a probe reports whatever is wrong
-                found[name] = str(error)
-        look = self._reconciler.last_look
-        late_s = None if look is None else self._parts.clock.monotonic() - look
-        if self._reconciler.last_error is not None:
-            found["reconciler"] = self._reconciler.last_error
-        elif late_s is None:
-            found["reconciler"] = "it has not looked at the workflows yet"
-        else:
-            found["reconciler"] = f"it has not looked for {late_s:.0f} s" if late_s > 30 else None
-        try:
-            self._parts.fence()
-        except StreamForgeError as error:
-            found["reconciler"] = str(error)
-        return found
+        return await self._readiness.look()
 
     async def _ask(self, symbol: str) -> int:
         """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, or during a

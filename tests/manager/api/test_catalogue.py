@@ -11,6 +11,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from streamforge import workers
+from streamforge.manager.api.app import create_app
+from streamforge.manager.api.catalogue import UNTOLD
 from streamforge.manager.describing import asyncapi, schemas
 from streamforge_utils.model.candles import CANDLE_FIELDS, decode_candle, stored_document
 from streamforge_utils.model.commands import decode_command
@@ -18,7 +20,7 @@ from streamforge_utils.model.events import Progress, decode_event
 from streamforge_utils.model.markers import decode_marker
 from streamforge_utils.runtime.deadletters import HEADERS
 from tests.doubles.service import ServiceDouble
-from tests.manager.api.support import problem
+from tests.manager.api.support import LOCAL, OPERATOR, READER, TOKENS, client_of, problem
 from tests.places import schemas as schemas_of_others
 
 NAMES = [
@@ -247,6 +249,36 @@ async def test_probes_say_what_works(client: httpx.AsyncClient, service: Service
         "parts": {"bus": None, "store": "no answer within 5 s", "launcher": None, "reconciler": None},
     }
     assert (await client.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("token", "base_url", "told"),
+    [
+        (None, "http://queue-manager:8080", UNTOLD),
+        ("no-such-token-0123456789", "http://queue-manager:8080", UNTOLD),
+        (None, LOCAL, UNTOLD),
+        (READER, "http://queue-manager:8080", "store.internal:8529 does not answer"),
+        (OPERATOR, "http://queue-manager:8080", "store.internal:8529 does not answer"),
+    ],
+)
+async def test_a_probe_tells_why_only_to_who_may_read(
+    service: ServiceDouble, token: str | None, base_url: str, told: str
+) -> None:
+    service.parts["store"] = "store.internal:8529 does not answer"
+    async with client_of(create_app(service, tokens=TOKENS), token, base_url=base_url) as client:
+        ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (503, False)
+    assert ready.json()["parts"] == {"bus": None, "store": told, "launcher": None, "reconciler": None}
+
+
+@pytest.mark.parametrize(("base_url", "told"), [(LOCAL, "no disk"), ("http://rebound.example:8080", UNTOLD)])
+async def test_without_tokens_a_probe_tells_why_to_this_machine_alone(
+    service: ServiceDouble, base_url: str, told: str
+) -> None:
+    service.parts["store"] = "no disk"
+    async with client_of(create_app(service), base_url=base_url) as client:
+        assert (await client.get("/readyz")).json()["parts"]["store"] == told
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
 
 
 async def test_without_its_launcher_a_manager_is_ready_but_says_so(

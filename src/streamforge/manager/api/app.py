@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from fastapi import FastAPI
 
 from streamforge.manager.api import catalogue, data, handlers, queues
@@ -14,6 +12,7 @@ from streamforge.manager.api.routing import Context
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.service import Service
+from streamforge.version import installed_version
 
 
 def create_app(service: Service, *, tokens: Tokens | None = None, limits: Limits | None = None) -> FastAPI:
@@ -25,7 +24,7 @@ def create_app(service: Service, *, tokens: Tokens | None = None, limits: Limits
     limits = limits or Limits()
     app = FastAPI(
         title="StreamForge queue-manager",
-        version=version("streamforge"),
+        version=installed_version(),
         openapi_url="/openapi.json",
         docs_url=None,  # the interactive pages load scripts from elsewhere
         redoc_url=None,

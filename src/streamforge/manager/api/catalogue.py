@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from starlette.responses import JSONResponse, Response
 
 from streamforge import workers
 from streamforge.manager.api import models
+from streamforge.manager.api.guard import is_stranger
 from streamforge.manager.api.routing import In, StrictRoute, reply
 from streamforge.manager.describing import asyncapi, schemas
 from streamforge.manager.service import NotFound
+
+UNTOLD = "it does not work: the manager's log says why, and so does the answer to a reader's token"
+"""What a probe tells of a part to anybody."""
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -75,15 +79,18 @@ async def health() -> Response:
     "/readyz",
     response_model=models.Readiness,
     tags=["probes"],
-    summary="Whether requests are taken and workflows driven; says what of bus, store and launcher does not work",
+    summary="Whether requests are taken and workflows driven; says what of bus, store and launcher does not work, and "
+    "why to who may read",
     responses={503: {"model": models.Readiness, "description": "Something does not work; the answer says what."}},
 )
-async def ready(to: In) -> Response:
+async def ready(to: In, request: Request) -> Response:
     parts = dict(await to.service.ready())
     wrong = {name for name, reason in parts.items() if reason is not None}
     # Without its launcher it still takes requests, hears workers and tells how far they are: whoever is told to stay
     # away from it would lose all of that. A launcher that fails the loop shows as the reconciler's failure.
     works = not wrong - {"launcher"}
     headers = {} if works else {"Retry-After": "5"}
+    if is_stranger(request.scope):
+        parts = {name: None if reason is None else UNTOLD for name, reason in parts.items()}
     readiness = models.Readiness(ready=works, degraded=works and bool(wrong), parts=parts)
     return reply(readiness, 200 if works else 503, headers)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Served to anybody, also when the server is busy."""
 
+_STRANGER = "streamforge.stranger"
+"""Set in the scope of such a request."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -30,6 +34,11 @@ def role_needed(method: str, path: str) -> Access | None:
     if path in OPEN_PATHS and method in SAFE_METHODS:
         return None
     return Access.READER if method in SAFE_METHODS else Access.OPERATOR
+
+
+def is_stranger(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a request that is served to anybody comes from one who may read nothing else."""
+    return _STRANGER in scope
 
 
 class Guard:
@@ -75,10 +84,15 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            if self._tokens is None:
-                _check_local(scope)
-            else:
-                _check_token(scope, self._tokens)
+            try:
+                if self._tokens is None:
+                    _check_local(scope)
+                else:
+                    _check_token(scope, self._tokens)
+            except ProblemError:
+                if role_needed(scope["method"], scope["path"]) is not None:
+                    raise
+                scope[_STRANGER] = True
         await self._app(scope, receive, send)
 
 
@@ -173,9 +187,7 @@ def busy(detail: str, limits: Limits) -> ProblemError:
 
 
 def _check_token(scope: Scope, tokens: Tokens) -> None:
-    needed = role_needed(scope["method"], scope["path"])
-    if needed is None:
-        return
+    needed = role_needed(scope["method"], scope["path"]) or Access.READER
     given = _header(scope, b"authorization") or ""
     scheme, _, token = given.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
@@ -203,8 +215,6 @@ def _unauthorized(detail: str, challenge: str) -> ProblemError:
 
 
 def _check_local(scope: Scope) -> None:
-    if scope["path"] in OPEN_PATHS and scope["method"] in SAFE_METHODS:
-        return
     host = _header(scope, b"host") or ""
     if not is_loopback(_without_port(host)):
         raise ProblemError(

@@ -309,5 +309,6 @@ class Readiness(View):
         description="It is ready, but what runs the workers does not answer: nothing new is started meanwhile.",
     )
     parts: dict[str, str | None] = Field(
-        description="None: it works; else what is wrong with it.", examples=[{"bus": None, "store": None}]
+        description="None: it works; else what is wrong with it, of which only who may read is told more.",
+        examples=[{"bus": None, "store": None}],
     )

@@ -1,0 +1,81 @@
+"""Whether a manager can work: its parts are asked every other second at most, however many ask it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.parts import Parts
+from streamforge_utils.model.errors import StreamForgeError
+
+FRESH_S: Final = 2.0
+"""An answer of the parts holds for so long."""
+
+PATIENCE_S: Final = 4.0
+"""How long a part may take to answer: less than the time within which a kubelet wants to be answered."""
+
+LATE_S: Final = 30.0
+"""A loop that has not looked at the workflows for so long does not work."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ReadinessProbe:
+    """What of bus, store, launcher and reconciler works. The first three are asked at once, by one caller at a time;
+    what changes is logged."""
+
+    def __init__(self, parts: Parts, reconciler: Reconciler) -> None:
+        self._parts = parts
+        self._reconciler = reconciler
+        self._one_at_a_time = asyncio.Lock()
+        self._found: dict[str, str | None] = {}
+        self._asked = float("-inf")
+
+    async def look(self) -> dict[str, str | None]:
+        """For each part None if it works, else what is wrong with it."""
+        async with self._one_at_a_time:
+            if self._parts.clock.monotonic() - self._asked >= FRESH_S:
+                bus, store, launcher = await asyncio.gather(
+                    _answer(self._parts.admin.topics),
+                    _answer(self._parts.store.names),
+                    _answer(self._parts.launcher.jobs),
+                )
+                launcher = launcher or self._parts.launcher.trouble() or None
+                self._remember({"bus": bus, "store": store, "launcher": launcher})
+            return {**self._found, "reconciler": self._reconciling()}
+
+    def _remember(self, found: dict[str, str | None]) -> None:
+        for part, reason in found.items():
+            before = self._found.get(part)
+            if reason is not None and reason != before:
+                _log.warning("a part of the manager does not work", part=part, error=reason)
+            elif reason is None and before is not None:
+                _log.info("a part of the manager works again", part=part)
+        self._found, self._asked = found, self._parts.clock.monotonic()
+
+    def _reconciling(self) -> str | None:
+        try:
+            self._parts.fence()
+        except StreamForgeError as error:
+            return str(error)
+        if self._reconciler.last_error is not None:
+            return self._reconciler.last_error
+        if self._reconciler.last_look is None:
+            return "it has not looked at the workflows yet"
+        late_s = self._parts.clock.monotonic() - self._reconciler.last_look
+        return f"it has not looked for {late_s:.0f} s" if late_s > LATE_S else None
+
+
+async def _answer(ask: Callable[[], Awaitable[object]]) -> str | None:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await ask()
+    except TimeoutError:
+        return f"no answer within {PATIENCE_S:g} s"
+    except Exception as error:  # whatever is wrong is what was asked for
+        return str(error) or type(error).__name__
+    return None

@@ -21,6 +21,7 @@ PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;\\]+)", re.MULTIL
 BASE = re.compile(r"^ARG (?:BASE|TOOLS)_IMAGE=(?P<name>\S+/base:v(?P<version>[^-\s]+)\S*)", re.MULTILINE)
 NAMED = {
     ".gitlab/ci-templates/Python-Service.gitlab-ci.yml": re.compile(r"/debug:v(?P<version>\S+)"),
+    "docs/installation.md": re.compile(r"/streamforge_market_data-(?P<version>[^-*…]+)-py3"),
     "docs/ci-cd.md": re.compile(r"/python-service@v(?P<version>\S+)"),
 }
 """Where else a version of ours is named, for others to use."""
@@ -54,9 +55,10 @@ def problems(tag: str | None = None) -> list[str]:
     if tag is not None and tag != f"v{version}":
         found.append(f"the release is tagged {tag}, the packages are {version}")
     if library["project"]["version"] != version:
-        found.append(f"streamforge is {version}, streamforge_utils is {library['project']['version']}")
+        names = services["project"]["name"], library["project"]["name"]
+        found.append(f"{names[0]} is {version}, {names[1]} is {library['project']['version']}")
 
-    ours = f"streamforge_utils=={version}"
+    ours = f"{library['project']['name']}=={version}"
     runtime = [r for r in services["project"]["dependencies"] if r != ours]
     if len(runtime) == len(services["project"]["dependencies"]):
         found.append(f"pyproject.toml does not depend on {ours}")

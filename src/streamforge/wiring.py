@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import structs
 
+from streamforge.version import installed_version
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.examining import Examiner
@@ -171,7 +171,7 @@ def back_up(data: Path, target: Path, *, made_at: str) -> Backup:
     """
     from streamforge_utils.adapters.embedded import backup
 
-    return backup.back_up(data, target, made_at=made_at, made_by=version("streamforge"))
+    return backup.back_up(data, target, made_at=made_at, made_by=installed_version())
 
 
 def restore(source: Path, data: Path) -> Backup:
@@ -227,7 +227,7 @@ def make_template(
     return Template(
         namespace=kubernetes.namespace or Template().namespace,
         registry=kubernetes.image_registry,
-        version=kubernetes.image_version or f"v{version('streamforge')}",
+        version=kubernetes.image_version or f"v{installed_version()}",
         images={pair.name: pair.value for pair in kubernetes.images},
         pull_secrets=kubernetes.pull_secrets,
         node_selector={pair.name: pair.value for pair in kubernetes.node_selector},

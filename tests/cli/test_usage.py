@@ -221,7 +221,7 @@ def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
 def test_the_version_is_that_of_the_package(cli: Cli) -> None:
     from importlib.metadata import version
 
-    assert cli("--version", where=False) == Ran(0, f"streamforge {version('streamforge')}\n", "")
+    assert cli("--version", where=False) == Ran(0, f"streamforge {version('streamforge-market-data')}\n", "")
 
 
 def test_a_folder_of_a_newer_version_is_refused_by_name(cli: Cli, tmp_path: Path) -> None:

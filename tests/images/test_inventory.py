@@ -64,9 +64,9 @@ def test_an_inventory_names_the_image_and_the_distribution_s_packages(name: str,
     [
         ("base-lean", ["base.txt"], {"streamforge-utils"}),
         ("base", ["base.txt", "test.txt"], {"streamforge-utils"}),
-        ("queue-manager", ["base.txt", "test.txt"], {"streamforge-utils", "streamforge"}),
-        ("debug", ["base.txt"], {"streamforge-utils", "streamforge"}),
-        ("jupyter", ["base.txt", "jupyter.txt"], {"streamforge-utils", "streamforge"}),
+        ("queue-manager", ["base.txt", "test.txt"], {"streamforge-utils", "streamforge-market-data"}),
+        ("debug", ["base.txt"], {"streamforge-utils", "streamforge-market-data"}),
+        ("jupyter", ["base.txt", "jupyter.txt"], {"streamforge-utils", "streamforge-market-data"}),
     ],
 )
 def test_the_packages_are_those_that_are_pinned(name: str, files: list[str], ours: set[str], house: House) -> None:

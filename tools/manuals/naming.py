@@ -17,7 +17,7 @@ BUILT = ("build/", "dist/", ".venv/", "node_modules/")
 """What is made, and so not in the repository."""
 _FILE = re.compile(r"^[\w.{}<>*,/-]*[\w}>*]\.(?:py|md|ya?ml|sh|toml|env|in|ipynb|jsonl?|txt|html|xml)$")
 _METRIC = re.compile(r"\bstreamforge_[a-z0-9_]+\b")
-_NO_METRIC = {"streamforge_utils", "streamforge_states"}
+_NO_METRIC = {"streamforge_utils", "streamforge_market_data", "streamforge_states"}
 _ALERT = re.compile(r"\bStreamForge[A-Z]\w+")
 _ROUTE = re.compile(r"^(GET|POST|PUT|DELETE|PATCH) (/[^\s?]*)")
 _PORT = re.compile(r"\b(?:localhost|127\.0\.0\.1|\[::1\]):(\d{2,5})\b")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from streamforge.cli.commands import backups, kafka, records, services, workflows
+from streamforge.version import installed_version
 
 PROGRAM = "streamforge"
 _HELP = ["-h", "--help"]
@@ -23,9 +24,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        typer.echo(f"{PROGRAM} {version(PROGRAM)}")
+        typer.echo(f"{PROGRAM} {installed_version()}")
         raise typer.Exit
 
 

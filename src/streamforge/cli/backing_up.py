@@ -9,7 +9,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from streamforge.manager.keeping import copying
 from streamforge.manager.keeping.fenced import FencedStore
 from streamforge.manager.keeping.installation import Claim
 from streamforge.manager.keeping.lease import managing
+from streamforge.version import installed_version
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.arango import ArangoSettings
@@ -74,7 +74,7 @@ def _holds(source: Path) -> str:
 
 async def _back_up_store(arango: ArangoSettings, target: Path, now: str) -> copying.StoreBackup:
     async with _store(arango) as store:
-        return await copying.back_up(store, target, made_at=now, made_by=version("streamforge"))
+        return await copying.back_up(store, target, made_at=now, made_by=installed_version())
 
 
 async def _restore_store(arango: ArangoSettings, source: Path) -> copying.StoreBackup:

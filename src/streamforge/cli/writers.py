@@ -207,7 +207,7 @@ def _pyarrow() -> Any:
         import pyarrow
     except ImportError:
         raise CliError(
-            "Parquet needs the extra `parquet`: install it with `pip install 'streamforge[parquet]'`, or choose "
-            "--format csv or jsonl"
+            "Parquet needs pyarrow, the extra `parquet` of StreamForge's wheel: install it with "
+            f"`{sys.executable} -m pip install pyarrow`, or choose --format csv or jsonl"
         ) from None
     return pyarrow

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from streamforge import wiring
+from streamforge.version import installed_version
 from streamforge.workers import definition, targets
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.runtime.ending import EXIT_CONFIG
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidInput as error:
         print(f"{error}\n{USAGE}", file=sys.stderr)
         return EXIT_CONFIG
-    return run_worker(found, wiring, environ, version=version("streamforge"))
+    return run_worker(found, wiring, environ, version=installed_version())
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from streamforge.manager.describing import schemas
+from streamforge.version import installed_version
 from streamforge_utils.model import names
 from streamforge_utils.model.markers import EOS_KEY
 from streamforge_utils.ports.bus import Retention, TopicSpec
@@ -70,7 +70,7 @@ def document() -> dict[str, Any]:
         "asyncapi": VERSION,
         "info": {
             "title": "StreamForge topics",
-            "version": version("streamforge"),
+            "version": installed_version(),
             "description": "Services know topics, never each other: this is all that they say.",
             "license": {"name": "Apache-2.0"},
         },

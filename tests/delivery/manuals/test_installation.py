@@ -1,0 +1,37 @@
+"""The wheels install into a fresh environment as the manual says, and what they install works."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from streamforge.version import DISTRIBUTION, installed_version
+from tests import guides
+
+INSTALLED = """
+import importlib.metadata, streamforge, streamforge_utils, sys
+named = {found.name: found.version for found in importlib.metadata.distributions() if "streamforge" in found.name}
+inside = all(module.__file__.startswith(sys.prefix) for module in (streamforge, streamforge_utils))
+print(sorted(named.items()), inside)
+"""
+
+
+@pytest.mark.timeout(480)
+def test_the_wheels_load_and_export_in_an_environment_of_their_own(tmp_path: Path) -> None:
+    folder = guides.checkout(tmp_path / "checkout")
+    indexes = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "_proxy" in name.lower()}
+    environ = guides.environment(tmp_path / "home") | indexes
+    with guides.opened("docs/installation.md", folder, environ, tmp_path) as guide:
+        for step in guides.steps(guide.page):
+            guide.step(step)
+    rows = pyarrow.parquet.read_table(folder / "build" / "august.parquet").to_pylist()
+    assert len(rows) == 24
+    assert {(row["symbol"], row["interval"]) for row in rows} == {("BTCUSDT", "1h")}
+    python = folder / "build" / "installed" / "bin" / "python"
+    asked = subprocess.run([python, "-I", "-c", INSTALLED], capture_output=True, text=True, timeout=60, check=True)
+    version = installed_version()
+    assert asked.stdout == f"{[(DISTRIBUTION, version), ('streamforge-utils', version)]} True\n"

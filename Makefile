@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-# The Python that makes .venv: 3.11.
-PYTHON ?= python3.11
+# The Python that makes .venv: 3.11 to 3.14, the first of them that is there and works.
+PYTHON ?= tools/python.sh
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
@@ -18,7 +18,7 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
-.PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests lock clean
+.PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets
 .PHONY: format $(CHECKS)
@@ -29,9 +29,9 @@ help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv: pinned dependencies and both packages, editable (again only when these change)
-	@echo "setup: $(VENV) is ready"
+	@echo "setup: $(VENV) is ready, with $$($(PY) --version)"
 
-$(STAMP): requirements/dev.txt pyproject.toml libs/streamforge_utils/pyproject.toml tools/setup.sh
+$(STAMP): requirements/dev.txt pyproject.toml libs/streamforge_utils/pyproject.toml tools/setup.sh tools/python.sh
 	@PYTHON="$(PYTHON)" tools/setup.sh $(VENV)
 	@touch $@
 
@@ -127,8 +127,16 @@ manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready
 images: $(STAMP) ## build every image, its inventory in build/images/ (BUILDER=buildah, podman or docker; PUSH=1; ARGS="base debug": some)
 	@$(PY) -m tools.images $(if $(BUILDER),--builder $(BUILDER)) $(if $(PUSH),--push) $(ARGS)
 
+wheels: $(STAMP) ## build the wheels of both packages into build/wheels/
+	@rm -rf build/wheels
+	@$(PY) -m pip --disable-pip-version-check wheel -q --no-index --no-deps --no-build-isolation --wheel-dir build/wheels libs/streamforge_utils .
+	@ls build/wheels/*.whl
+
 lock: ## resolve the dependencies again into requirements/ (UPGRADE=1 takes the newest of each)
 	@PYTHON="$(PYTHON)" tools/lock.sh
+
+lock-check: $(STAMP) ## download every pinned wheel for Python 3.11 to 3.14, by its hash (ARGS="--system all": for Linux and macOS, x86_64 and arm64)
+	@$(PY) -m tools.lock_check $(ARGS)
 
 clean: ## remove .venv, caches and everything else that was made here
 	@for folder in $(VENV) build; do rm -rf "$$folder" 2>/dev/null || test -z "$$(ls -A "$$folder")" || exit 1; done # a volume is emptied

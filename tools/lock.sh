@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Resolves the dependencies of both packages into hash-pinned requirements files, for Linux and macOS.
+# Resolves the dependencies of both packages into hash-pinned requirements files, for Python 3.11 to 3.14 on Linux and
+# macOS: a pin has the hash of every file of its version. `make lock-check` shows that they can be had.
 # The files name no index, so they install from whichever one the machine is set up for.
 #   requirements/base.txt   what the services need to run
 #   requirements/dev.txt    the same pins, and what tests, checks and benchmarks need
@@ -13,7 +14,7 @@ trap 'rm -rf "$scratch"' EXIT
 uv="$(command -v uv || true)"
 if [[ -z $uv ]]; then
     echo "lock: fetching uv into a throw-away environment"
-    "${PYTHON:-python3.11}" -m venv "$scratch"
+    "${PYTHON:-tools/python.sh}" -m venv "$scratch"
     "$scratch/bin/python" -m pip --disable-pip-version-check install -q 'uv>=0.9'
     uv="$scratch/bin/uv"
 fi

@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
-# Makes the virtual environment: the pinned dependencies, each checked against its hash, then both packages, editable.
+# Makes the virtual environment, with the first Python of 3.11 to 3.14 that works, or the one that PYTHON names: the pinned dependencies, each checked against its hash, then both packages, editable.
 # The dependencies are installed again only when requirements/dev.txt has changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv="${1:-.venv}"
-python="${PYTHON:-python3.11}"
+python="${PYTHON:-tools/python.sh}"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input)
 installed="$venv/.requirements"
 
-if ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then
-    echo "setup: $python is not Python 3.11; name one: make setup PYTHON=/path/to/python3.11" >&2
-    exit 2
+version='import sys; print(*sys.version_info[:2], sep=".")'
+if [[ $python != tools/python.sh ]]; then
+    tools/python.sh --check "$python"
+    wanted="$("$python" -c "$version")"
 fi
-if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+made="$("$venv/bin/python" -c "import pip; $version" 2>/dev/null || true)"
+case "$made" in
+    3.11 | 3.12 | 3.13 | 3.14) ;;
+    *) made= ;;
+esac
+if [[ -z $made || ${wanted:-$made} != "$made" ]]; then
     echo "setup: making $venv with $("$python" --version)"
     "$python" -m venv --clear "$venv" # the folder itself stays: it may be a volume
 fi

@@ -128,14 +128,14 @@ class Talk:
         return found
 
     def dummy(self, *options: str, environment: Mapping[str, str] | None = None, **more: str) -> Running:
-        """`python3.11 -m app.main`, as a person starts it. environment: in place of this talk's."""
+        """`python -m app.main`, as a person starts it. environment: in place of this talk's."""
         said = {**(self.environment if environment is None else environment), "QUEUE_ID": self.queue_id, **more}
-        return self.start(["python3.11", "-m", "app.main", *options], said, SERVICE)
+        return self.start(["python", "-m", "app.main", *options], said, SERVICE)
 
     def producer(self, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """`debug_producer.py`, run to its end."""
         return subprocess.run(
-            ["python3.11", "services/dummy-service/debug_producer.py", *options],
+            ["python", "services/dummy-service/debug_producer.py", *options],
             cwd=ROOT,
             env=_whole(self.environment if environment is None else environment),
             capture_output=True,
@@ -207,5 +207,5 @@ def metrics(started: Json) -> dict[str, float]:
 
 
 def _whole(environment: Mapping[str, str]) -> dict[str, str]:
-    # The virtual environment's python3.11 goes first, as if it were activated; nothing else is inherited.
+    # The virtual environment's python goes first, as if it were activated; nothing else is inherited.
     return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **environment}

@@ -92,7 +92,7 @@ def test_loadings_and_failures_by_command_are_followed(talk: Talk) -> None:
     dummy = talk.dummy(STREAMFORGE_HEARTBEAT_SECONDS="600")
     (started,) = witness.events("started")
     follow = talk.start(
-        shlex.split(f"python3.11 services/dummy-service/debug_producer.py --queue-id {talk.queue_id} --follow --json"),
+        shlex.split(f"python services/dummy-service/debug_producer.py --queue-id {talk.queue_id} --follow --json"),
         talk.environment,
     )
     follow.line(lambda line: json.loads(line)["kind"] == "connected")

@@ -62,6 +62,7 @@ class Api:
         self._way: Way | None = None
         self._opening = asyncio.Lock()
         self._logged_in = float("-inf")
+        self._closed = False
 
     async def way(self) -> Way:
         """How the API server is reached. Raises ConfigError."""
@@ -129,7 +130,11 @@ class Api:
             _drop(response)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; every later call raises RuntimeError."""
+        self._closed = True
+        await self._log_out()
+
+    async def _log_out(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
@@ -186,7 +191,7 @@ class Api:
         if response.status == _UNAUTHORIZED:
             # Tokens are renewed: read it again, at most so often that a wrong one does no harm.
             if time.monotonic() - self._logged_in > _RELOGIN_S:
-                await self.close()
+                await self._log_out()
             return RetryableError(
                 f"{what}: the API server does not accept who asks (HTTP 401): is the kubeconfig's token or certificate "
                 "still valid?",
@@ -207,6 +212,8 @@ class Api:
                 from kubernetes_asyncio.client.api_client import ApiClient
 
                 self._way = await find_way(self._access)
+                if self._closed:
+                    raise RuntimeError("the connections to the API server are closed")
                 self._client = ApiClient(self._way.configuration)
                 self._logged_in = time.monotonic()
             return self._client

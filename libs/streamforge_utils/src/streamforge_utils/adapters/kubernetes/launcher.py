@@ -81,6 +81,7 @@ class KubernetesLauncher:
         self._paths = _Paths("")
         self._mirrors: tuple[Mirror[JobObject], Mirror[PodObject]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._deletions = deleting.Deletions(self._api, self._board, self._clock)
 
     async def start(self, spec: JobSpec) -> None:
@@ -153,7 +154,8 @@ class KubernetesLauncher:
         self._board.drop(entry)
 
     async def close(self) -> None:
-        """See `Launcher.close`."""
+        """See `Launcher.close`; on return nothing is under way, and nothing begins any more."""
+        self._closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -246,7 +248,7 @@ class KubernetesLauncher:
     # Ending
 
     def _touched(self, entry: Entry) -> None:
-        if self._mirrors is None:
+        if self._mirrors is None or self._closed:
             return
         if entry.ended is not None:
             self._end_latecomers(entry)
@@ -292,9 +294,13 @@ class KubernetesLauncher:
                     await self._clock.sleep(_ASK_AGAIN_S)
         finally:
             entry.settling = None
-            if entry.ended is None and entry.name in self._board.entries and entry.is_over():
+            if not self._closed and entry.ended is None and entry.name in self._board.entries and entry.is_over():
                 # It changed while it was looked at.
-                asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._touched, entry)
+                self._begin(self._touch_again(entry), f"settle {entry.name} again")
+
+    async def _touch_again(self, entry: Entry) -> None:
+        await self._clock.sleep(_ASK_AGAIN_S)
+        self._touched(entry)
 
     async def _certainly_over(self, entry: Entry) -> bool:
         """Whether it is so, where that is known only by not having been told of anything."""
@@ -338,7 +344,13 @@ class KubernetesLauncher:
     # What a person wants to know
 
     def _pod_leaves(self, entry: Entry, pod: PodObject) -> None:
-        if entry.ended is None and not entry.stopped and not pod.ended and self._mirrors is not None:
+        if (
+            entry.ended is None
+            and not entry.stopped
+            and not pod.ended
+            and self._mirrors is not None
+            and not self._closed
+        ):
             self._begin(self._keep_log(entry, pod), f"log of {pod.metadata.name}")
 
     async def _keep_log(self, entry: Entry, pod: PodObject) -> None:

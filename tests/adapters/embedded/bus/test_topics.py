@@ -17,9 +17,10 @@ from streamforge_utils.adapters.embedded.bus.batch import StoredBatch, pack, par
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.ports.bus import Message, Retention, TopicPartition, TopicSpec
+from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Retention, TopicPartition, TopicSpec
 from streamforge_utils.ports.clock import SystemClock
 from tests.contracts.bus import numbered, read, values
+from tests.contracts.bus_remote import line, remote
 
 
 class MovedClock:
@@ -130,7 +131,7 @@ async def test_a_topic_that_stays_full_fails_the_send_and_names_the_reader(
     for consumer in (fast, slow):
         await consumer.commit({TopicPartition("full", 0): received[-1].offset + 1})
     await producer.send("full", numbered(1))
-    assert (await slow.poll(10, 0))[0].offset == len(received)
+    assert (await slow.poll(10, 0))[0].offset == received[-1].offset + 1
     await bus.close()
 
 
@@ -209,14 +210,19 @@ async def test_a_rolling_topic_survives_a_send_larger_than_itself(bus: EmbeddedB
     assert 10 < len(received) < 50
 
 
-async def test_a_limit_on_one_message_counts_its_key_and_headers(tmp_path: Path) -> None:
+async def test_a_limit_on_one_message_counts_its_key_and_too_many_headers(tmp_path: Path) -> None:
     bus = EmbeddedBus(tmp_path, message_limit=1000)
     await bus.create_topic(TopicSpec(name="topic"))
     producer = await bus.producer()
-    for message in (Message(b"k" * 1000, b""), Message(None, b"", (("h", b"x" * 1000),)), Message(None, b"x" * 1000)):
-        with pytest.raises(PermanentError, match=r"message 1 of 2 .* has 10\d\d bytes, more than the limit of 1000"):
+    room = HEADERS_BYTES - len("h")
+    for message in (
+        Message(b"k" * 1000, b""),
+        Message(None, b"x" * 1000),
+        Message(None, b"x" * 984, (("h", b"x" * (room + 1)),)),
+    ):
+        with pytest.raises(PermanentError, match=r"message 1 of 2 .* has \d+ bytes, more than the limit of 1000"):
             await producer.send("topic", [Message(None, b"small"), message])
-    await producer.send("topic", [Message(None, b"x" * 900)])
+    await producer.send("topic", [Message(None, b"x" * 984, (("h", b"x" * room),))])
     assert len(await (await bus.consumer(["topic"])).poll(10, 0)) == 1
     await bus.close()
 
@@ -283,9 +289,86 @@ async def test_an_idle_consumer_costs_little(
         await consumer.poll(1, 1.0)
     finally:
         sys.setprofile(None)
-    # 200 looks, each of fewer calls than a look into the logs takes, of which there is none.
+    # Two looks, each of fewer calls than a look into the logs takes, of which there is none.
     assert fetches == 0
-    assert calls < 200 * 150
+    assert calls < 2 * 300
+    await bus.close()
+
+
+class Still(SystemClock):
+    """Nobody who sleeps on it wakes by himself."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_waiting_consumer_is_notified_of_a_message_and_of_the_end_of_its_topic(tmp_path: Path) -> None:
+    bus, other = EmbeddedBus(tmp_path, clock=Still()), EmbeddedBus(tmp_path)
+    await bus.create_topic(TopicSpec(name="topic"))
+    consumer, producer = await bus.consumer(["topic"]), await other.producer()
+    async with asyncio.timeout(60):
+        for number in range(50):
+            polling = asyncio.create_task(consumer.poll(10, 3600))
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+            await producer.send("topic", numbered(1, first=number))
+            assert values(await polling) == [number]
+        polling = asyncio.create_task(consumer.poll(10, 3600))
+        await asyncio.sleep(0)
+        await other.delete_topic("topic")
+        with pytest.raises(PermanentError, match="topic was deleted"):
+            await polling
+    assert not (tmp_path / "topics" / "topic").exists()
+    await bus.close()
+    await other.close()
+
+
+async def test_a_waiting_member_is_notified_that_another_one_left(tmp_path: Path) -> None:
+    bus, other = EmbeddedBus(tmp_path, clock=Still()), EmbeddedBus(tmp_path)
+    await bus.create_topic(TopicSpec(name="topic"))
+    await (await other.producer()).send("topic", numbered(1))
+    owner = await other.consumer(["topic"], group="group")
+    waiting = await bus.consumer(["topic"], group="group")
+    polling = asyncio.create_task(waiting.poll(10, 3600))
+    await asyncio.sleep(0)
+    await owner.close()
+    async with asyncio.timeout(60):
+        assert values(await polling) == [0]
+    await bus.close()
+    await other.close()
+
+
+async def test_the_pipe_of_a_killed_consumer_is_removed_by_the_next_message(tmp_path: Path) -> None:
+    bus = EmbeddedBus(tmp_path)
+    await bus.create_topic(TopicSpec(name="topic"))
+    producer = await bus.producer()
+    folder = tmp_path / "topics" / "topic"
+    async with remote(("tests.contracts.test_bus_embedded:make", str(tmp_path)), "member", "topic", "g", "x") as killed:
+        assert await line(killed) == "ready"
+        assert len(list(folder.glob("waiting-*"))) == 1
+        killed.kill()
+        await killed.wait()
+    consumer = await bus.consumer(["topic"])
+    await producer.send("topic", numbered(1))
+    assert len(list(folder.glob("waiting-*"))) == 1
+    assert values(await consumer.poll(10, 0)) == [0]
+    await bus.close()
+    assert list(folder.glob("*waiting-*")) == []
+
+
+async def test_without_named_pipes_a_consumer_looks_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.mkfifo", refused)
+    bus = EmbeddedBus(tmp_path)
+    await bus.create_topic(TopicSpec(name="topic"))
+    consumer = await bus.consumer(["topic"])
+    polling = asyncio.create_task(consumer.poll(10, 3600))
+    await asyncio.sleep(0)
+    await (await bus.producer()).send("topic", numbered(1))
+    async with asyncio.timeout(60):
+        assert values(await polling) == [0]
     await bus.close()
 
 

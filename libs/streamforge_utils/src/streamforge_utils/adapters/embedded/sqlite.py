@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,20 @@ BUSY_LIMIT_S = 30.0
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
 """What a write-ahead log is cut back to after it was copied into its file."""
 
+LEAST_VERSION = (3, 35, 0)
+"""The first SQLite whose statements can return what they have changed."""
+
 _OPEN_PAUSE_S = 0.005
+
+
+def require_version() -> None:
+    """Raises ConfigError if the SQLite that this Python brings is older than the embedded files need."""
+    if sqlite3.sqlite_version_info < LEAST_VERSION:
+        least = ".".join(map(str, LEAST_VERSION[:2]))
+        raise ConfigError(
+            f"the SQLite of this Python ({sys.executable}) is {sqlite3.sqlite_version}, and the embedded bus and store "
+            f"need {least} or newer: use a Python with a newer SQLite, or name Kafka and ArangoDB in the settings"
+        )
 
 
 def connect(
@@ -40,6 +54,7 @@ def connect(
     durable. page_size: bytes, of a new file. create: make the file if there is none.
     Raises FileNotFoundError (none there, and `create` is false), ConfigError or RetryableError.
     """
+    require_version()
     if not create and not path.exists():
         raise FileNotFoundError(path)
     give_up = time.monotonic() + busy_limit_s

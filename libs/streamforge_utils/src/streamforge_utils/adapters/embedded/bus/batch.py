@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError, PermanentError
-from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.bus import HEADERS_BYTES, Message
 from streamforge_utils.ports.columns import MessageColumns, ReceivedColumns
 from streamforge_utils.ports.packed import decode_columns, encode_columns, pack_of, require_length
 
@@ -47,16 +47,16 @@ def pack(
     """The batches of `messages`, in order within a partition.
 
     turn: the partition of the first message without a key; the following ones take turns.
-    Raises PermanentError if a message is larger than `message_limit` bytes.
+    Raises PermanentError if a message is larger than `message_limit` bytes, `HEADERS_BYTES` of its headers not counted.
     """
     sizes = _sizes(messages)
     if sizes and max(sizes) > message_limit:
-        at = next(i for i, size in enumerate(sizes) if size > message_limit)
-        key = messages[at].key
-        raise PermanentError(
-            f"topic {topic}: message {at} of {len(messages)} (key {(key or b'')[:80]!r}) has {sizes[at]} bytes, "
-            f"more than the limit of {message_limit}; send less in one message"
-        )
+        for at, size in enumerate(sizes):
+            if size > message_limit and size - min(_headers_size(messages[at]), HEADERS_BYTES) > message_limit:
+                raise PermanentError(
+                    f"topic {topic}: message {at} of {len(messages)} (key {(messages[at].key or b'')[:80]!r}) has "
+                    f"{size} bytes, more than the limit of {message_limit}; send less in one message"
+                )
     if partitions == 1:
         return _cut(0, messages, sizes, batch_bytes)
     shares: list[list[int]] = [[] for _ in range(partitions)]
@@ -107,9 +107,11 @@ def _size(message: Message) -> int:
     size = len(message.value) + _MESSAGE_OVERHEAD
     if message.key is not None:
         size += len(message.key)
-    if message.headers:
-        size += sum(len(name.encode()) + len(value) for name, value in message.headers)
-    return size
+    return size + _headers_size(message)
+
+
+def _headers_size(message: Message) -> int:
+    return sum(len(name.encode()) + len(value) for name, value in message.headers) if message.headers else 0
 
 
 def _cut(partition: int, messages: Sequence[Message], sizes: Sequence[int], batch_bytes: int) -> list[Batch]:

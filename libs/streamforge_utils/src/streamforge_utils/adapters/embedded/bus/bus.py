@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.producer import EmbeddedProducer, OpenTopics
-from streamforge_utils.adapters.embedded.sqlite import BUSY_LIMIT_S
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Lag, Start, TopicSpec
@@ -28,9 +28,9 @@ FULL_TIMEOUT_S = 300.0
 class EmbeddedBus:
     """Implements `Bus` and `BusAdmin` on the files under `directory`, which is made on first use.
 
-    message_limit: bytes of one message with key and headers. full_timeout_s: how long `send` waits at a topic's cap
-    without any progress of its readers before it raises RetryableError. busy_limit_s: how long a call waits for another
-    process's write to the same topic.
+    message_limit: bytes of one message with key and, beyond `HEADERS_BYTES`, headers. full_timeout_s: how long
+    `send` waits at a topic's cap without any progress of its readers before it raises RetryableError. busy_limit_s: how
+    long a call waits for another process's write to the same topic. Raises ConfigError if SQLite is too old.
     """
 
     def __init__(
@@ -41,8 +41,9 @@ class EmbeddedBus:
         observer: Observer | None = None,
         message_limit: int = MESSAGE_LIMIT_BYTES,
         full_timeout_s: float = FULL_TIMEOUT_S,
-        busy_limit_s: float = BUSY_LIMIT_S,
+        busy_limit_s: float = sqlite.BUSY_LIMIT_S,
     ) -> None:
+        sqlite.require_version()
         self._files = TopicFiles(directory, busy_limit_s)
         self._clock = clock or SystemClock()
         self._observer = observer or Silent()
@@ -72,9 +73,12 @@ class EmbeddedBus:
         group: str | None = None,
         start: Start = Start.EARLIEST,
         start_time_ms: int | None = None,
+        ahead_bytes: int | None = None,
     ) -> EmbeddedConsumer:
         self._require_open()
-        consumer = EmbeddedConsumer(self._files, self._clock, self._observer, topics, group, self._made.discard)
+        consumer = EmbeddedConsumer(
+            self._files, self._clock, self._observer, topics, group, self._made.discard, ahead_bytes=ahead_bytes
+        )
         try:
             await consumer.open(start, start_time_ms)
         except BaseException:
@@ -106,13 +110,14 @@ class EmbeddedBus:
         held = self._topics.get(topic)
         committed = held.groups.committed(group)
         records, since = 0, None
+        ranges: dict[int, tuple[int, int]] = {}
         for partition, end in held.log.ends().items():
-            offset = committed.get(partition, 0)
-            oldest = held.log.oldest(partition, offset if offset <= end else 0)
+            oldest = held.log.oldest(partition, min(committed.get(partition, 0), end))
             if oldest is not None and oldest[0] < end:  # else it came after the end was read
                 records += end - oldest[0]
+                ranges[partition] = (oldest[0], end)
                 since = oldest[1] if since is None else min(since, oldest[1])
-        return Lag(records, 0.0 if since is None else max(0, self._clock.now_ms() - since) / 1000)
+        return Lag(records, 0.0 if since is None else max(0, self._clock.now_ms() - since) / 1000, ranges)
 
     def _require_open(self) -> None:
         if self._lane.closed:

@@ -9,6 +9,7 @@ from functools import partial
 
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.liveness import Life
+from streamforge_utils.adapters.embedded.bus.notification import Waiter
 from streamforge_utils.adapters.embedded.bus.reader import TopicReader
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError
@@ -16,14 +17,19 @@ from streamforge_utils.ports.bus import Received, Start, TopicPartition
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.observing import Observer
 
-_POLL_BYTES = 16 * 1024 * 1024
-_PAUSES_S = ((50, 0.001), (150, 0.002), (1000, 0.004))  # up to how many looks at idle logs, which pause between them
+AHEAD_BYTES = 16 * 1024 * 1024
+_NOTIFIED_PAUSE_S = 0.5
+"""Between two looks at logs whose changes are notified: a process may be killed after a change, before it notifies."""
+
+_PAUSES_S = ((50, 0.001), (150, 0.002), (1000, 0.004))
+"""Where the file system has no named pipes: up to how many looks at idle logs, which pause between them."""
+
 _LONGEST_PAUSE_S = 0.005
 _LIVENESS_S = 0.1
 
 
 class EmbeddedConsumer:
-    """Implements `Consumer`. Made by `open`; an idle one looks at its logs every few milliseconds."""
+    """Implements `Consumer`. Made by `open`; an idle one waits to be notified of a change."""
 
     def __init__(
         self,
@@ -33,7 +39,10 @@ class EmbeddedConsumer:
         topics: Sequence[str],
         group: str | None,
         on_close: Callable[[EmbeddedConsumer], None],
+        *,
+        ahead_bytes: int | None = None,
     ) -> None:
+        self._ahead_bytes = AHEAD_BYTES if ahead_bytes is None else ahead_bytes
         self._on_close = on_close
         self._files = files
         self._clock = clock
@@ -47,6 +56,11 @@ class EmbeddedConsumer:
         self._next_liveness = 0.0
         self._turn = 0
         self._idle = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiters: list[Waiter] = []
+        self._pauses_long = False
+        self._notified = False
+        self._sleeping: set[asyncio.Future[None]] = set()
 
     async def open(self, start: Start, start_time_ms: int | None) -> None:
         """Join the group, find the places to begin at. To be closed if it raises, too."""
@@ -55,6 +69,12 @@ class EmbeddedConsumer:
         if self._group is not None and start_time_ms is not None:
             raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
         await self._lane.run(partial(self._open, start, start_time_ms))
+        self._loop = asyncio.get_running_loop()
+        found = [reader.waiter for reader in self._readers.values()]
+        self._waiters = [waiter for waiter in found if waiter is not None]
+        self._pauses_long = len(self._waiters) == len(found)
+        for waiter in self._waiters:
+            self._loop.add_reader(waiter.descriptor, self._on_change, waiter)
 
     async def prepare(self) -> None:
         """Nothing is left to do: `open` has done it."""
@@ -64,6 +84,7 @@ class EmbeddedConsumer:
             raise InvalidInput("max_messages", f"max_messages is {max_messages}: it must be at least 1")
         give_up = self._clock.monotonic() + timeout_s
         while True:
+            self._notified = False
             async with self._lock:
                 received = await self._next(max_messages)
             if received:
@@ -74,7 +95,7 @@ class EmbeddedConsumer:
                 left = give_up - self._clock.monotonic()
                 if left <= 0:
                     return []
-                await self._clock.sleep(min(left, self._pause()))
+                await self._pause(left)
                 if self._due():
                     break
 
@@ -96,7 +117,13 @@ class EmbeddedConsumer:
 
     async def close(self) -> None:
         self._on_close(self)
-        await self._lane.close(self._close)
+        for waiter in self._waiters:
+            if self._loop is not None:
+                self._loop.remove_reader(waiter.descriptor)
+        self._waiters = []
+        closing = asyncio.ensure_future(self._lane.close(self._close))
+        self._wake()
+        await asyncio.shield(closing)
 
     def _due(self) -> bool:
         """Whether there is something to do, as far as can be told without waiting: an idle consumer does only this."""
@@ -131,9 +158,35 @@ class EmbeddedConsumer:
             taken += places[(self._turn + done) % len(places)].take(share)
         return taken
 
-    def _pause(self) -> float:
-        self._idle += 1
-        return next((pause for looks, pause in _PAUSES_S if self._idle <= looks), _LONGEST_PAUSE_S)
+    async def _pause(self, left: float) -> None:
+        """Return after `left` seconds, sooner if something may have changed."""
+        if self._notified:
+            self._notified = False
+            return
+        longest = _NOTIFIED_PAUSE_S
+        if not self._pauses_long:
+            self._idle += 1
+            longest = next((pause for looks, pause in _PAUSES_S if self._idle <= looks), _LONGEST_PAUSE_S)
+        elif any(reader.shared for reader in self._readers.values()):
+            longest = _LIVENESS_S
+        sleeping = asyncio.ensure_future(self._clock.sleep(min(left, longest)))
+        self._sleeping.add(sleeping)
+        try:
+            await asyncio.wait({sleeping})
+        finally:
+            self._sleeping.discard(sleeping)
+            sleeping.cancel()
+        if not sleeping.cancelled():
+            sleeping.result()
+
+    def _on_change(self, waiter: Waiter) -> None:
+        waiter.drain()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._notified = True
+        for sleeping in self._sleeping:
+            sleeping.cancel()
 
     def _reader(self, place: TopicPartition) -> TopicReader:
         reader = self._readers.get(place.topic)
@@ -160,7 +213,7 @@ class EmbeddedConsumer:
         for done in range(len(places)):
             reader, place = places[(self._turn + done) % len(places)]
             share = -(-max_messages // (len(places) - done))
-            max_messages = max(1, max_messages - reader.fetch(place, share, _POLL_BYTES // len(places)))
+            max_messages = max(1, max_messages - reader.fetch(place, share, self._ahead_bytes // len(places)))
 
     def _close(self) -> None:
         with ExitStack() as stack:  # each of them, whatever the others raise

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.groups import Groups
 from streamforge_utils.adapters.embedded.bus.liveness import locked
 from streamforge_utils.adapters.embedded.bus.log import Log, gone
+from streamforge_utils.adapters.embedded.bus.notification import Waiter
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.names import TOPIC_LIMIT
 from streamforge_utils.ports.bus import TopicSpec
@@ -27,17 +29,20 @@ _NAME_FILE = "name"
 
 
 class OpenTopic:
-    """The log and the groups of a topic, open."""
+    """The log and the groups of a topic, open. waiter: notified of changes; None where it is not to be."""
 
-    def __init__(self, log: Log, groups: Groups) -> None:
+    def __init__(self, log: Log, groups: Groups, waiter: Waiter | None = None) -> None:
         self.log = log
         self.groups = groups
+        self.waiter = waiter
 
     @property
     def name(self) -> str:
         return self.log.spec.name
 
     def close(self) -> None:
+        if self.waiter is not None:
+            self.waiter.close()
         self.log.close()
         self.groups.close()
 
@@ -51,8 +56,8 @@ class TopicFiles:
         self._lock = directory / "bus.lock"
         self.members = directory / "members"
 
-    def open(self, name: str) -> OpenTopic:
-        """Open a topic. Raises PermanentError if there is none such."""
+    def open(self, name: str, *, notified: bool = False) -> OpenTopic:
+        """Open a topic. notified: of its changes, where the file system can. Raises PermanentError if there is none."""
         folder = self._folder(name)
         # Without the lock a file could be opened that is being removed: what is written then would be lost.
         with locked(self._lock, exclusive=False):
@@ -63,10 +68,20 @@ class TopicFiles:
             try:
                 if log.deleted:
                     raise gone(name)
-                return OpenTopic(log, Groups.open(_groups_beside(path), busy_limit_s=self._busy_limit_s))
+                groups = Groups.open(_groups_beside(path), busy_limit_s=self._busy_limit_s)
             except BaseException:
                 log.close()
                 raise
+            topic = OpenTopic(log, groups)
+            try:
+                log.begin_after(groups.highest())
+                if notified:
+                    with suppress(OSError):  # without it, the consumer looks by itself
+                        topic.waiter = Waiter(folder)
+            except BaseException:
+                topic.close()
+                raise
+            return topic
 
     def create(self, spec: TopicSpec) -> None:
         """Make a topic; one that exists is left as it is. Raises PermanentError for what cannot be."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.liveness import is_alive
+from streamforge_utils.adapters.embedded.bus.notification import notify
 from streamforge_utils.model.errors import RetryableError
 
 _MIGRATIONS = (
@@ -65,6 +66,12 @@ class Groups:
             rows = self._connection.execute("SELECT partition, offset FROM offsets WHERE grp = ?", (group,))
             return dict(rows.fetchall())
 
+    def highest(self) -> dict[int, int]:
+        """The highest offset that any group has committed, by partition."""
+        with sqlite.translated(self._path, "read the offsets in"):
+            rows = self._connection.execute("SELECT partition, max(offset) FROM offsets GROUP BY partition")
+            return dict(rows.fetchall())
+
     def slowest(self, readers: Sequence[str], partitions: int) -> dict[int, int]:
         """For each partition the offset below which every one of `readers` has committed."""
         offsets = [self.committed(group) for group in readers]
@@ -78,6 +85,7 @@ class Groups:
                 "INSERT OR IGNORE INTO offsets VALUES (?, ?, ?)",
                 [(group, partition, offset) for partition, offset in initial.items()],
             )
+        notify(self._path.parent)
 
     def leave(self, group: str, members: Sequence[str]) -> None:
         """Remove members."""
@@ -85,6 +93,7 @@ class Groups:
             self._connection.executemany(
                 "DELETE FROM members WHERE grp = ? AND member = ?", [(group, member) for member in members]
             )
+        notify(self._path.parent)
 
     def members(self, group: str) -> list[str]:
         """The members in the order in which they joined."""

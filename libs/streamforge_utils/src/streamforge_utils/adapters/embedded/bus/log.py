@@ -11,6 +11,7 @@ import msgspec
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.batch import Batch, StoredBatch
+from streamforge_utils.adapters.embedded.bus.notification import notify
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 
@@ -126,6 +127,22 @@ class Log:
             self._connection.execute("UPDATE topic SET deleted = 1")
         with sqlite.translated(self.path, "delete"):
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        notify(self.path.parent)
+
+    def begin_after(self, committed: Mapping[int, int]) -> None:
+        """Give no offset below `committed` (by partition) to a message that is still to come.
+
+        A power cut may take the end of the log, but not what its readers have committed of it: they would never read
+        what came under these offsets again.
+        """
+        ends = self.ends()
+        if all(offset <= ends.get(partition, offset) for partition, offset in committed.items()):
+            return
+        with sqlite.transaction(self._connection, self.path):
+            self._connection.executemany(
+                "UPDATE partitions SET next = max(next, ?) WHERE partition = ?",
+                [(offset, partition) for partition, offset in committed.items()],
+            )
 
     def append(
         self,
@@ -168,6 +185,8 @@ class Log:
                 [(following, size, number) for number, (following, size) in state.items()],
             )
         self._restrain()
+        if rows:
+            notify(self.path.parent)
         return len(rows)
 
     def _synchronize(self, how: str) -> None:

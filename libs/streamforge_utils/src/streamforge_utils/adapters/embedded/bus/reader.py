@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from streamforge_utils.adapters.embedded.bus.batch import unpack
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.groups import owner
+from streamforge_utils.adapters.embedded.bus.notification import Waiter
 from streamforge_utils.ports.bus import Start
 from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.observing import Observer
@@ -55,13 +56,18 @@ class TopicReader:
     def __init__(self, files: TopicFiles, name: str, observer: Observer) -> None:
         self._files = files
         self._observer = observer
-        self._topic = files.open(name)
+        self._topic = files.open(name, notified=True)
         self._group = ""
         self._member = ""
         self._places: dict[int, Place] = {}
         self._log_version = self._groups_version = -1
         self.shared = False
         """Whether the group has other members: somebody has to look whether they live."""
+
+    @property
+    def waiter(self) -> Waiter | None:
+        """What is notified when the topic changes."""
+        return self._topic.waiter
 
     @property
     def partitions(self) -> int:
@@ -170,6 +176,5 @@ class TopicReader:
             return
         committed, ends = self._topic.groups.committed(self._group), self._topic.log.ends()
         for number in gained:
-            offset = committed.get(number, 0)
-            # A power loss may take the end of a bulk log, but not the commits: reading again loses nothing.
-            self._places[number] = Place(number, offset if offset <= ends[number] else 0)
+            # Whatever was committed: nothing that is still to come is passed over.
+            self._places[number] = Place(number, min(committed.get(number, 0), ends[number]))

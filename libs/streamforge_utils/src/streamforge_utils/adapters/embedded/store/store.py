@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store import documents as store_documents
 from streamforge_utils.adapters.embedded.store.collections import Catalogue
 from streamforge_utils.adapters.embedded.store.edges import Edges
@@ -26,10 +27,11 @@ class EmbeddedStore:
     """Documents, states and edges in `directory` (made when needed).
 
     Documents and edges survive the death of any process; states, and documents after `flush`, power loss as well.
-    Counts `store_documents` (by outcome) and `store_write_seconds`.
+    Counts `store_documents` (by outcome) and `store_write_seconds`. Raises ConfigError if SQLite is too old.
     """
 
     def __init__(self, directory: Path, *, observer: Observer | None = None) -> None:
+        sqlite.require_version()
         self._directory = directory
         self._observer = observer or Silent()
         documents = directory / "documents"

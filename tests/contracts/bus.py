@@ -6,13 +6,16 @@ A subclass says only how to make one: `make_bus` here, `factory` in another proc
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import (
     Consumer,
     Message,
@@ -21,7 +24,12 @@ from streamforge_utils.ports.bus import (
     TopicPartition,
     TopicSpec,
 )
+from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.columns import MessageColumns, keys_of, values_of
+from streamforge_utils.runtime.deadletters import REASON_BYTES, DeadLetters
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.topics import data_topic, dead_letters_topic
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, MakeBus, numbered, read, values
 from tests.contracts.bus_groups import BusGroupContract
 from tests.contracts.bus_remote import line, remote
@@ -284,6 +292,59 @@ class BusContract(BusFixtures):
         await producer.send(topic, [Message(b"fits", b"x" * 900_000)])
         (message,) = await read(await bus.consumer([topic]), 1, self.patience_s)
         assert (message.key, message.offset) == (b"fits", 0)
+
+    async def test_the_largest_record_that_a_data_topic_takes_can_become_a_dead_letter(self, bus: BusWithAdmin) -> None:
+        name = f"contract-{secrets.token_hex(6)}-{'x' * 200}"
+        dead = dlq_topic(name)
+        await bus.create_topic(data_topic(name, ("g",)))
+        await bus.create_topic(dead_letters_topic(dead, ("g",)))
+        producer = await bus.producer()
+        noise = random.Random(1).randbytes(2_000_000)
+        taken, too_large = [900_000], 2_000_000
+        await producer.send(name, [Message(b"key", noise[: taken[0]])])
+        while too_large - taken[-1] > 1:
+            size = (taken[-1] + too_large) // 2
+            try:
+                await producer.send(name, [Message(b"key", noise[:size])])
+                taken.append(size)
+            except PermanentError:
+                too_large = size
+        found = await read(await bus.consumer([name]), len(taken), self.patience_s)
+        largest = found[-1]
+        assert [len(message.value) for message in found] == taken
+        clock = SystemClock()
+        letters = DeadLetters(
+            producer, bus, name, "g", attempt=1, tally=Tally(clock), metrics=Metrics("x"), clock=clock
+        )
+        await letters.send(largest, "ж" * 100_000)
+        (letter,) = await read(await bus.consumer([dead]), 1, self.patience_s)
+        assert (letter.key, letter.value) == (b"key", noise[: taken[-1]])
+        headers = dict(letter.headers)
+        assert headers["reason"].decode() == "ж" * (REASON_BYTES // 2)
+        assert (headers["topic"].decode(), headers["offset"]) == (name, b"%d" % largest.offset)
+        await bus.delete_topic(name)
+        await bus.delete_topic(dead)
+
+    async def test_lag_says_where_it_lies_and_a_consumer_that_reads_little_gives_the_same(
+        self, bus: BusWithAdmin, wide: str
+    ) -> None:
+        assert (await bus.lag(wide, "g")).ranges == {}
+        await (await bus.producer()).send(wide, [Message(b"k%d" % n, b"%d" % n * 1000) for n in range(400)])
+        member = await bus.consumer([wide], group="g")
+        received = await read(member, 400, self.patience_s)
+        counts = Counter(message.partition for message in received)
+        assert (await bus.lag(wide, "g")).ranges == {number: (0, count) for number, count in counts.items()}
+        first, *others = sorted(counts)
+        await member.commit({TopicPartition(wide, first): counts[first]})
+        await member.commit({TopicPartition(wide, others[0]): 3})
+        lag = await bus.lag(wide, "g")
+        assert lag.ranges == {number: (3 if number == others[0] else 0, counts[number]) for number in others}
+        assert lag.records == sum(end - begin for begin, end in lag.ranges.values())
+        little = await bus.consumer([wide], start=Start.LATEST, ahead_bytes=1000)
+        for number in counts:
+            await little.seek(TopicPartition(wide, number), 0)
+        again = await read(little, 400, self.patience_s, at_once=7)
+        assert {(m.partition, m.offset, m.value) for m in again} == {(m.partition, m.offset, m.value) for m in received}
 
     async def test_creating_twice_is_harmless(self, bus: BusWithAdmin, other: BusWithAdmin, topic: str) -> None:
         await (await bus.producer()).send(topic, numbered(3))

@@ -65,9 +65,13 @@ class FaultyBus:
         group: str | None = None,
         start: Start = Start.EARLIEST,
         start_time_ms: int | None = None,
+        ahead_bytes: int | None = None,
     ) -> Consumer:
         return _FaultyConsumer(
-            self, await self.bus.consumer(topics, group=group, start=start, start_time_ms=start_time_ms)
+            self,
+            await self.bus.consumer(
+                topics, group=group, start=start, start_time_ms=start_time_ms, ahead_bytes=ahead_bytes
+            ),
         )
 
     async def close(self) -> None:

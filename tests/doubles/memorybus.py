@@ -58,6 +58,7 @@ class MemoryBus:
         group: str | None = None,
         start: Start = Start.EARLIEST,
         start_time_ms: int | None = None,
+        ahead_bytes: int | None = None,
     ) -> Consumer:
         self.check()
         if group is not None and start_time_ms is not None:
@@ -93,7 +94,9 @@ class MemoryBus:
     async def lag(self, topic: str, group: str) -> Lag:
         self.check()
         left = self.messages(topic)[self.committed.get((topic, group), 0) :]
-        return Lag(len(left), (self.now_ms() - left[0].timestamp_ms) / 1000 if left else 0.0)
+        if not left:
+            return Lag(0, 0.0)
+        return Lag(len(left), (self.now_ms() - left[0].timestamp_ms) / 1000, {0: (left[0].offset, left[-1].offset + 1)})
 
     def messages(self, topic: str) -> list[Received]:
         """What lies on the topic."""

@@ -13,6 +13,7 @@ import msgspec
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import (
     DeadLetter,
+    DeadLetterPage,
     HistoryEvent,
     KeyReused,
     NotFound,
@@ -208,9 +209,10 @@ class ServiceDouble:
         await self._answer()
         return sorted(self.stored)
 
-    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> Sequence[DeadLetter]:
+    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
         await self.get(queue_id)
-        return self.letters.get(queue_id, [])[:limit]
+        letters = self.letters.get(queue_id, [])
+        return DeadLetterPage(letters[:limit], len(letters))
 
     async def replay_dead_letters(self, queue_id: str) -> Workflow:
         workflow = await self.get(queue_id)

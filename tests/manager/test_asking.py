@@ -80,7 +80,8 @@ async def test_a_replay_needs_an_end_and_something_to_replay(world: World) -> No
     topic = names.dlq_topic(workflow.topic)
     await world.bus.create_topic(TopicSpec(name=topic))
     world.bus.append(topic, Message(b"k", b"v"))
-    assert len(await world.manager.dead_letters(queue_id)) == 1
+    page = await world.manager.dead_letters(queue_id)
+    assert (len(page.letters), page.outstanding) == (1, 1)
     again = await world.manager.replay_dead_letters(queue_id)
     assert (again.status, again.plan, again.surveyed) == (Status.PENDING, workflow.plan, False)
     assert [(s.target, s.status) for s in again.steps if s.role.value == "loader"] == [(LOADER, StepStatus.FINISHED)]

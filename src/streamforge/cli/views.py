@@ -209,9 +209,10 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class DeadLetters(msgspec.Struct, frozen=True):
-    """What of a workflow could not be stored."""
+    """What of a workflow could not be stored. outstanding: how many there are; None: a manager that does not say."""
 
     dead_letters: list[DeadLetter]
+    outstanding: int | None = None
 
 
 class Collection(msgspec.Struct, frozen=True):

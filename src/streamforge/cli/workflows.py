@@ -290,7 +290,8 @@ async def dead_letters(queue_id: str, where: Where, *, limit: int, as_json: bool
     """What of a workflow could not be stored, and why."""
     async with session(where, Mode.READ) as found:
         answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}/dlq", query={"limit": limit})
-        letters = found.api.read(answer, views.DeadLetters).dead_letters
+        page = found.api.read(answer, views.DeadLetters)
+        letters = page.dead_letters
     if as_json:
         output.write(to_json(msgspec.json.decode(answer)))
         return 0
@@ -312,5 +313,8 @@ async def dead_letters(queue_id: str, where: Where, *, limit: int, as_json: bool
         ],
         right=("offset", "attempt"),
     )
-    output.say(f"{len(letters)} dead letters; once the cause is gone: streamforge dlq replay {queue_id}{where.flags()}")
+    more = f" of {page.outstanding}" if page.outstanding is not None and page.outstanding > len(letters) else ""
+    output.say(
+        f"{len(letters)}{more} dead letters; once the cause is gone: streamforge dlq replay {queue_id}{where.flags()}"
+    )
     return 0

@@ -17,7 +17,7 @@ from streamforge.manager.parts import Parts
 from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import (
-    DeadLetter,
+    DeadLetterPage,
     HistoryEvent,
     NotFound,
     NotNow,
@@ -247,7 +247,7 @@ class Manager:
     async def collections(self) -> Sequence[str]:
         return [name for name in await self._parts.store.names() if name != HISTORY]
 
-    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> Sequence[DeadLetter]:
+    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
         workflow = await self.get(queue_id)
         return await self._parts.dead_letters.read(workflow, limit=limit)
 

@@ -75,6 +75,13 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     value: bytes
 
 
+class DeadLetterPage(msgspec.Struct, frozen=True):
+    """The oldest dead letters of a workflow. outstanding: how many there are of them."""
+
+    letters: Sequence[DeadLetter]
+    outstanding: int
+
+
 class Service(Protocol):
     """The manager as its API sees it.
 
@@ -137,8 +144,8 @@ class Service(Protocol):
     async def collections(self) -> Sequence[str]:
         """The collections that hold records, sorted."""
 
-    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> Sequence[DeadLetter]:
-        """What of the workflow could not be stored, oldest first. Raises NotFound."""
+    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
+        """What of the workflow could not be stored, oldest first, `limit` at most. Raises NotFound."""
 
     async def replay_dead_letters(self, queue_id: str) -> Workflow:
         """Let a sink attempt read the dead letters again. Raises NotFound, NotNow (still running, or none there)."""

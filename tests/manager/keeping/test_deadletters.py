@@ -1,8 +1,19 @@
 from __future__ import annotations
 
-from streamforge.manager.keeping.deadletters import DeadLetters
+import random
+import tracemalloc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamforge.manager.keeping.deadletters import PAGE_BYTES, QUIET_POLLS, DeadLetters
+from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.model import names
-from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition, TopicSpec
+from streamforge_utils.runtime.topics import dead_letters_topic
 from tests.doubles.memorybus import MemoryBus
 from tests.manager.support import SINK, accepted
 
@@ -15,11 +26,41 @@ def letter(number: int, headers: tuple[tuple[str, bytes], ...] = ()) -> Message:
     return Message(b"k%d" % number, b"v%d" % number, headers)
 
 
+class SlowBus(MemoryBus):
+    """Its consumers find nothing in the first `quiet` polls; polls: how many there were. arriving: sent at each."""
+
+    def __init__(self, quiet: int = 0, arriving: int = 0) -> None:
+        super().__init__()
+        self.quiet = quiet
+        self.arriving = arriving
+        self.polls = 0
+
+    async def consumer(self, topics: Sequence[str], **how: Any) -> Consumer:
+        return _Slow(self, await super().consumer(topics, **how))
+
+
+class _Slow:
+    def __init__(self, bus: SlowBus, consumer: Consumer) -> None:
+        self._bus = bus
+        self._consumer = consumer
+        self.prepare, self.seek, self.close = consumer.prepare, consumer.seek, consumer.close
+
+    async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+        self._bus.polls += 1
+        if self._bus.arriving:
+            self._bus.append(TOPIC, *(letter(10_000 + n) for n in range(self._bus.arriving)))
+        return [] if self._bus.polls <= self._bus.quiet else await self._consumer.poll(max_messages, timeout_s)
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        raise AssertionError("who only looks commits nothing")
+
+
 async def test_there_are_none_before_the_topic_is_made() -> None:
     bus = MemoryBus()
     found = DeadLetters(bus, bus)
     assert await found.outstanding(WORKFLOW) == 0
-    assert await found.read(WORKFLOW, limit=5) == []
+    page = await found.read(WORKFLOW, limit=5)
+    assert (page.letters, page.outstanding) == ([], 0)
 
 
 async def test_they_carry_where_they_came_from_and_why() -> None:
@@ -35,7 +76,7 @@ async def test_they_carry_where_they_came_from_and_why() -> None:
     }
     bus.append(TOPIC, letter(1, tuple((name, text.encode()) for name, text in headers.items())), letter(2))
     bus.append(TOPIC, letter(3, (("offset", b"x"), ("reason", b"\xff"))))
-    found = await DeadLetters(bus, bus).read(WORKFLOW, limit=10)
+    found = (await DeadLetters(bus, bus).read(WORKFLOW, limit=10)).letters
     assert [(d.key, d.value) for d in found] == [(b"k1", b"v1"), (b"k2", b"v2"), (b"k3", b"v3")]
     first, bare, odd = found
     assert (first.reason, first.topic, first.offset, first.attempt, first.time_ms) == (
@@ -56,6 +97,54 @@ async def test_only_those_that_nobody_replayed_are_outstanding_the_oldest_first(
     bus.committed[TOPIC, GROUP] = 2900
     found = DeadLetters(bus, bus)
     assert await found.outstanding(WORKFLOW) == 100
-    assert [d.value for d in await found.read(WORKFLOW, limit=2)] == [b"v2900", b"v2901"]
+    page = await found.read(WORKFLOW, limit=2)
+    assert ([d.value for d in page.letters], page.outstanding) == ([b"v2900", b"v2901"], 100)
+    assert len((await found.read(WORKFLOW, limit=5000)).letters) == 100
     bus.committed[TOPIC, GROUP] = 3000
-    assert await found.read(WORKFLOW, limit=2) == []
+    assert (await found.read(WORKFLOW, limit=2)).letters == []
+
+
+async def test_a_slow_connection_does_not_look_like_none() -> None:
+    bus = SlowBus(quiet=QUIET_POLLS - 1)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    assert [d.value for d in (await DeadLetters(bus, bus).read(WORKFLOW, limit=9)).letters] == [b"v0", b"v1", b"v2"]
+
+
+async def test_a_bus_that_gives_nothing_of_what_it_holds_is_an_error() -> None:
+    bus = SlowBus(quiet=10**6)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    with pytest.raises(RetryableError, match=f"{TOPIC} holds 3 dead letters, and 0 of them came within 15 s"):
+        await DeadLetters(bus, bus).read(WORKFLOW, limit=9)
+    assert bus.polls == QUIET_POLLS
+
+
+async def test_while_a_workflow_runs_and_refuses_more_and_more_it_is_read_to_where_it_ended_at_first() -> None:
+    bus = SlowBus(arriving=5)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    page = await DeadLetters(bus, bus).read(WORKFLOW, limit=1000)
+    assert ([d.value for d in page.letters], page.outstanding) == ([b"v0", b"v1", b"v2"], 3)
+    assert bus.polls == 1
+
+
+async def test_one_of_many_large_ones_takes_no_more_memory_than_a_few(tmp_path: Path) -> None:
+    bus = EmbeddedBus(tmp_path)
+    await bus.create_topic(dead_letters_topic(TOPIC, (GROUP,)))
+    producer, noise = await bus.producer(), random.Random(1)
+    for _ in range(24):
+        await producer.send(TOPIC, [Message(b"k", noise.randbytes(1_000_000))])
+    found = DeadLetters(bus, bus)
+    tracemalloc.start()
+    try:
+        page = await found.read(WORKFLOW, limit=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(page.letters), page.outstanding) == (1, 24)
+    assert peak < 6_000_000
+    all_that_fit = await found.read(WORKFLOW, limit=1000)
+    assert len(all_that_fit.letters) == PAGE_BYTES // 1_000_000 + 1
+    assert all_that_fit.outstanding == 24
+    await bus.close()

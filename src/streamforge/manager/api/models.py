@@ -260,7 +260,8 @@ class DeadLetters(View):
     """What of a workflow could not be stored, oldest first."""
 
     queue_id: str
-    dead_letters: list[DeadLetter]
+    dead_letters: list[DeadLetter] = Field(description="The oldest, `limit` at most and about 16 MiB.")
+    outstanding: int = Field(description="How many there are that nobody has replayed.")
 
 
 class Target(View):

@@ -248,7 +248,11 @@ async def coverage(queue_id: QueueId, to: In) -> Response:
 async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Response:
     found = await to.service.dead_letters(queue_id, limit=limit)
     return reply(
-        models.DeadLetters(queue_id=queue_id, dead_letters=[views.dead_letter_view(letter) for letter in found])
+        models.DeadLetters(
+            queue_id=queue_id,
+            dead_letters=[views.dead_letter_view(letter) for letter in found.letters],
+            outstanding=found.outstanding,
+        )
     )
 
 

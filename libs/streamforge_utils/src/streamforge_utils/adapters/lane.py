@@ -11,6 +11,9 @@ from streamforge_utils.model.errors import PermanentError
 
 T = TypeVar("T")
 
+CALLS = 64
+"""So many calls wait or run at most; who wants another waits for the end of one."""
+
 
 class Lane:
     """Runs calls in its own thread, in the order in which they were given."""
@@ -18,6 +21,7 @@ class Lane:
     def __init__(self, name: str) -> None:
         self._name = name
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._room = asyncio.Semaphore(CALLS)
         self._last: asyncio.Future[Any] | None = None
         self._closed = False
 
@@ -34,7 +38,15 @@ class Lane:
     async def run(self, call: Callable[[], T]) -> T:
         """The result of `call`. A cancelled `run` does not interrupt the call: `settle` waits for its end."""
         self.require_open()
-        return await asyncio.shield(self._start(call))
+        await self._room.acquire()
+        try:
+            self.require_open()
+            future = self._start(call)
+        except BaseException:
+            self._room.release()
+            raise
+        future.add_done_callback(lambda _: self._room.release())
+        return await asyncio.shield(future)
 
     def require_open(self) -> None:
         """Raises PermanentError once closed."""

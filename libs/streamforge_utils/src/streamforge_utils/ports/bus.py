@@ -8,6 +8,11 @@ from typing import Protocol
 
 import msgspec
 
+HEADERS_BYTES = 16 * 1024
+"""So much of headers a message may have beyond a bus's limit for one, so that what was taken once can be sent again
+with the reason why it was refused.
+"""
+
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """A message to be sent. Messages with the same key go to the same partition, in order."""
@@ -51,6 +56,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A topic to be made. readers: the consumer groups that must have committed a message before it may go.
 
     max_age_s: messages of a `rolling` topic that are older may go, too; None: age is no reason.
+    headers_bytes: room for the headers of a message that is as large as any other topic takes.
     """
 
     name: str
@@ -59,6 +65,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int = 256 * 1024 * 1024
     readers: tuple[str, ...] = ()
     max_age_s: float | None = None
+    headers_bytes: int = 0
 
 
 class Start(StrEnum):
@@ -69,10 +76,14 @@ class Start(StrEnum):
 
 
 class Lag(msgspec.Struct, frozen=True):
-    """What a group has still to read of a topic. seconds: age of the oldest message not committed, 0 without any."""
+    """What a group has still to read of a topic. seconds: age of the oldest message not committed, 0 without any.
+
+    ranges: where it lies, as offsets [first, end) of each partition that has some.
+    """
 
     records: int
     seconds: float
+    ranges: Mapping[int, tuple[int, int]] = {}
 
 
 class Producer(Protocol):
@@ -139,11 +150,13 @@ class Bus(Protocol):
         group: str | None = None,
         start: Start = Start.EARLIEST,
         start_time_ms: int | None = None,
+        ahead_bytes: int | None = None,
     ) -> Consumer:
         """A consumer, assigned: what is sent after this call returns is seen by it (or by its group).
 
         group: None reads all partitions and commits nothing. start: for partitions without a committed offset.
         start_time_ms: begin at the first message sent at or after this time instead (without a group only).
+        ahead_bytes: about how much may be fetched before it is asked for, for who reads little; None: what is fast.
         Raises PermanentError if a topic does not exist.
         """
 

@@ -18,7 +18,9 @@ HEADERS = ("reason", "topic", "partition", "offset", "attempt", "time")
 """reason: text. topic, partition, offset: where the record was read first. attempt: of the sink. time: unix ms."""
 
 _ORIGIN = ("topic", "partition", "offset")
-_REASON_CHARACTERS = 1000
+REASON_BYTES = 1000
+_ORIGIN_BYTES = 300
+"""Longer than any name of a topic; what is longer was not written here."""
 
 
 class DeadLetters:
@@ -82,7 +84,9 @@ class DeadLetters:
             await self._producer.send(self.topic, messages)
 
     def _headers(self, received: Received, reason: str) -> tuple[tuple[str, bytes], ...]:
-        origin = {name: value for name, value in received.headers if name in _ORIGIN}
+        # The headers of a record that comes from elsewhere are its sender's, who may say anything in them.
+        again = received.headers if received.topic == self.topic else ()
+        origin = {name: value for name, value in again if name in _ORIGIN and len(value) <= _ORIGIN_BYTES}
         if len(origin) < len(_ORIGIN):
             origin = {
                 "topic": received.topic.encode(),
@@ -90,7 +94,7 @@ class DeadLetters:
                 "offset": str(received.offset).encode(),
             }
         return (
-            ("reason", reason[:_REASON_CHARACTERS].encode(errors="replace")),
+            ("reason", reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore").encode()),
             *((name, origin[name]) for name in _ORIGIN),
             ("attempt", str(self._attempt).encode()),
             ("time", str(self._clock.now_ms()).encode()),

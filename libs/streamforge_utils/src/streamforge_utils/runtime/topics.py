@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamforge_utils.ports.bus import Retention, TopicSpec
+from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 
 TALK_MAX_BYTES = 64 * 1024 * 1024
 """Of commands, and of events; a heartbeat has about 400 bytes."""
@@ -29,4 +29,6 @@ def data_topic(name: str, readers: tuple[str, ...], max_bytes: int = DATA_MAX_BY
 
 def dead_letters_topic(name: str, readers: tuple[str, ...], max_bytes: int = DEAD_LETTERS_MAX_BYTES) -> TopicSpec:
     """What of a workflow could not be stored: only a replay makes room, what nobody has seen is never dropped."""
-    return TopicSpec(name=name, retention=Retention.CONSUMED, max_bytes=max_bytes, readers=readers)
+    return TopicSpec(
+        name=name, retention=Retention.CONSUMED, max_bytes=max_bytes, readers=readers, headers_bytes=HEADERS_BYTES
+    )

@@ -65,10 +65,18 @@ class KafkaBus:
         group: str | None = None,
         start: Start = Start.EARLIEST,
         start_time_ms: int | None = None,
+        ahead_bytes: int | None = None,
     ) -> KafkaConsumer:
         self._lane.require_open()
         consumer = KafkaConsumer(
-            self._connection, self._admin, self._known, self._observer, topics, group, self._made.discard
+            self._connection,
+            self._admin,
+            self._known,
+            self._observer,
+            topics,
+            group,
+            self._made.discard,
+            ahead_bytes=ahead_bytes,
         )
         self._made.add(consumer)
         try:

@@ -10,13 +10,14 @@ from typing import Any, Protocol
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.ports.bus import HEADERS_BYTES
 
 BATCH_MESSAGES = 10_000
 BATCH_BYTES = 8 * 1024 * 1024
 """Of one batch handed to librdkafka; its own queue holds a few of them."""
 
-MESSAGE_BYTES = 1024 * 1024
-"""Kafka's own default for a batch of one message; the limit of a topic made here."""
+MESSAGE_BYTES = 1024 * 1024 + 4096
+"""What a topic made here takes of one message, with what Kafka adds to it; a little more than Kafka's own default."""
 
 SEND_S = 30.0
 """How long librdkafka tries to have a message confirmed."""
@@ -134,13 +135,27 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
+def fetched_at_most(ahead_bytes: int) -> dict[str, Any]:
+    """What a consumer is told that is to fetch about so much ahead; a message that is larger comes all the same."""
+    return {
+        "queued.min.messages": 1,
+        "queued.max.messages.kbytes": max(1, ahead_bytes // 1024),
+        "fetch.max.bytes": max(ahead_bytes, _FETCH_LEAST_BYTES),
+        "max.partition.fetch.bytes": max(1, ahead_bytes),
+    }
+
+
+_FETCH_LEAST_BYTES = 1_000_000
+"""librdkafka wants it to be no less than its `message.max.bytes`, of which this is the default."""
+
 _PRODUCER: dict[str, Any] = {
     "enable.idempotence": True,
     "acks": "all",
     # `flush` does not wait for it: small sends are not slowed, and large ones are cut into full batches only.
     "linger.ms": 50,
     "batch.size": 1_000_000,
-    "message.max.bytes": MESSAGE_BYTES,
+    # Of any topic: what another one takes less is refused by the broker.
+    "message.max.bytes": MESSAGE_BYTES + HEADERS_BYTES,
     "delivery.timeout.ms": int(SEND_S * 1000),
     "queue.buffering.max.messages": 4 * BATCH_MESSAGES,
     "queue.buffering.max.kbytes": 4 * BATCH_BYTES // 1024,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from streamforge_utils.adapters.kafka.admin import Admin
-from streamforge_utils.adapters.kafka.connection import Connection, Role
+from streamforge_utils.adapters.kafka.connection import Connection, Role, fetched_at_most
 from streamforge_utils.adapters.kafka.errors import GONE, LOST, About, is_passing
 from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.known import KnownTopics
@@ -31,7 +32,13 @@ JOIN_S = 10.0
 LOOK_AHEAD = 25_000
 """Messages fetched beyond what was asked for, where several partitions are to have their share."""
 
+SERVED = 1000
+"""Messages taken in at most while a commit waits for a rebalance."""
+
 _SLICE_S = 0.1
+_SHORT_SLICE_S = 0.01
+"""The longest that a commit waits for a poll to notice it."""
+
 _LOOK_EVERY_S = 2.0
 _SEEK_S = 5.0
 _READERS_GROUP = "streamforge-reader"
@@ -39,7 +46,11 @@ _READERS_GROUP = "streamforge-reader"
 
 
 class KafkaConsumer:
-    """Implements `Consumer`. Made by `open`."""
+    """Implements `Consumer`. Made by `open`.
+
+    One thread uses the client, the lane's: a poll that waits there makes way for a commit, a seek or the end. Which
+    partitions are this member's is changed by the callbacks of a rebalance alone.
+    """
 
     def __init__(
         self,
@@ -50,7 +61,10 @@ class KafkaConsumer:
         topics: Sequence[str],
         group: str | None,
         on_close: Callable[[KafkaConsumer], None],
+        *,
+        ahead_bytes: int | None = None,
     ) -> None:
+        self._ahead = {} if ahead_bytes is None else fetched_at_most(ahead_bytes)
         self._admin = admin
         self._known = known
         self._observer = observer
@@ -59,9 +73,11 @@ class KafkaConsumer:
         self._on_close = on_close
         self._handle: Handle[Client] = Handle(connection, Role.CONSUMER, self._client, _end)
         self._lane = Lane("Kafka consumer")
-        self._commits = Lane("Kafka consumer")
         self._lock = asyncio.Lock()
         self._hurry = threading.Event()
+        self._urgent = 0
+        self._uncommitted = False
+        self._unsettled = False
         self._topics: dict[str, Topic] = {}
         self._begin: dict[Place, int] = {}
         self._owned: set[Place] = set()
@@ -87,15 +103,21 @@ class KafkaConsumer:
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         if max_messages < 1:
             raise InvalidInput("max_messages", f"max_messages is {max_messages}: it must be at least 1")
-        async with self._lock:
-            self._lane.require_open()
-            await self._lane.settle()  # a cancelled poll may have left a call running
-            if not self._shelf.count:
-                await self._in_lane(partial(self._fetch, max_messages, timeout_s))
-            received = self._shelf.take(max_messages)
-        if received:
-            self._observer.count("bus_messages_received", len(received))
-        return received
+        give_up = time.monotonic() + timeout_s
+        while True:
+            async with self._lock:
+                self._lane.require_open()
+                await self._lane.settle()  # a cancelled poll may have left a call running
+                if not self._shelf.count:
+                    await self._in_lane(partial(self._fetch, max_messages, give_up))
+                received = self._shelf.take(max_messages)
+            if received:
+                self._uncommitted = self._group is not None
+                self._observer.count("bus_messages_received", len(received))
+                return received
+            # Another call may have been let pass before anything came.
+            if self._lane.closed or time.monotonic() >= give_up:
+                return received
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         if self._group is None:
@@ -104,25 +126,33 @@ class KafkaConsumer:
             self._require(place)
         if not offsets:
             return
-        if any((place.topic, place.partition) not in self._owned for place in offsets):
-            # Perhaps this member was thought dead, and is about to have its partitions back.
-            async with self._lock:
-                await self._lane.settle()
-                await self._in_lane(partial(self._fetch, 1, _SLICE_S))
-        await self._commits.run(partial(self._commit, dict(offsets)))
+        async with self._way_made():
+            if self._unsettled or any((place.topic, place.partition) not in self._owned for place in offsets):
+                # Perhaps this member was thought dead, and is about to have its partitions back.
+                async with self._lock:
+                    await self._lane.settle()
+                    await self._in_lane(self._serve)
+            await self._lane.run(partial(self._commit, dict(offsets)))
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
         self._require(partition)
-        async with self._lock:
-            self._hurry.set()
+        async with self._way_made(), self._lock:
             await self._lane.settle()
             await self._in_lane(partial(self._seek, partition, offset))
 
     async def close(self) -> None:
         self._on_close(self)
         self._hurry.set()
-        await self._commits.close(lambda: None)
         await self._lane.close(self._handle.drop)
+
+    @asynccontextmanager
+    async def _way_made(self) -> AsyncIterator[None]:
+        """A poll that waits in the lane ends soon, and goes on behind what is called in this block."""
+        self._urgent += 1
+        try:
+            yield
+        finally:
+            self._urgent -= 1
 
     async def _in_lane(self, call: Callable[[], None]) -> None:
         self._hurry.clear()
@@ -163,7 +193,7 @@ class KafkaConsumer:
         return self._admin.ends(topic) if start is Start.LATEST else self._admin.starts(topic)
 
     def _client(self, config: dict[str, Any]) -> Client:
-        client = Client({**config, "group.id": self._group or _READERS_GROUP})
+        client = Client({**config, **self._ahead, "group.id": self._group or _READERS_GROUP})
         self._owned.clear()
         self._joined = False
         if self._group is None:
@@ -207,16 +237,15 @@ class KafkaConsumer:
             if time.monotonic() - began > limit:
                 raise self._handle.ear.explain(about, "_TIMED_OUT", f"nothing was fetched within {limit:g} s")
 
-    def _fetch(self, most: int, timeout_s: float) -> None:
-        """Fill the shelf; returns at the first messages, or after `timeout_s`."""
-        give_up = time.monotonic() + timeout_s
+    def _fetch(self, most: int, give_up: float) -> None:
+        """Fill the shelf; returns at the first messages, at `give_up` (monotonic seconds) or when others wait."""
         trouble, self._trouble = self._trouble, None
         if trouble is not None:
             raise trouble
         while True:
             client = self._handle.get()
             left = give_up - time.monotonic()
-            first = client.poll(max(0.0, min(_SLICE_S, left)))
+            first = client.poll(max(0.0, min(_SHORT_SLICE_S if self._uncommitted else _SLICE_S, left)))
             if first is not None:
                 several = len(self._begin) > 1 if self._group is None else len(self._owned) > 1
                 more = max(most, LOOK_AHEAD if several else 0) - 1
@@ -224,8 +253,12 @@ class KafkaConsumer:
                 if self._shelf.count:
                     return
             self._look_after()
-            if left <= 0 or self._hurry.is_set():
+            if left <= 0 or self._hurry.is_set() or self._urgent:
                 return
+
+    def _serve(self) -> None:
+        """Let a rebalance that is under way call back."""
+        self._take_in(self._handle.get().consume(SERVED, _SLICE_S))
 
     def _take_in(self, messages: Sequence[Any]) -> None:
         good: list[Received] = []
@@ -294,6 +327,7 @@ class KafkaConsumer:
                 raise PermanentError(f"the topic {name} was deleted and made again: read it with another consumer")
 
     def _commit(self, offsets: dict[TopicPartition, int]) -> None:
+        client = self._handle.get()  # another one than before is no member yet
         lost = [place for place in offsets if (place.topic, place.partition) not in self._owned]
         names = ", ".join(f"{place.topic} {place.partition}" for place in lost[:5])
         if lost:
@@ -305,14 +339,15 @@ class KafkaConsumer:
         about = About(what=f"commit what was read of topic {topic}", topic=topic, group=self._group or "", needs="read")
         places = [KafkaPlace(place.topic, place.partition, offset) for place, offset in offsets.items()]
         try:
-            committed = self._handle.get().commit(offsets=places, asynchronous=False)
+            committed = client.commit(offsets=places, asynchronous=False)
         except KafkaException as error:
-            if error.args[0].name() in LOST:
-                self._owned.difference_update((place.topic, place.partition) for place in offsets)
+            self._unsettled = error.args[0].name() in LOST
             raise self._handle.error(error, about) from error
         for place in committed or ():
             if place.error is not None:
+                self._unsettled = place.error.name() in LOST
                 raise self._handle.error_of(place.error, about)
+        self._uncommitted = self._unsettled = False
         self._handle.ear.answered()
 
     def _seek(self, place: TopicPartition, offset: int) -> None:

@@ -62,7 +62,11 @@ UNREACHABLE = Rule(
 _DOWN = Rule(Helps.TIME, "{what}: the brokers at {servers} do not answer ({detail}); try again")
 _LOST = Rule(
     Helps.TIME,
-    "{what}: the partition now belongs to another member of the group {group} ({detail}); it is read again there",
+    "{what}: the partition may belong to another member of the group {group} by now ({detail}); if so, it is read "
+    "again there",
+)
+_SHARING = Rule(
+    Helps.TIME, "{what}: the group {group} is sharing out its partitions again ({detail}); try again in a moment"
 )
 _NO_TLS = Rule(
     Helps.SETTING,
@@ -144,7 +148,7 @@ NAMED: dict[str, Rule] = {
     "ILLEGAL_GENERATION": _LOST,
     "UNKNOWN_MEMBER_ID": _LOST,
     "FENCED_INSTANCE_ID": _LOST,
-    "REBALANCE_IN_PROGRESS": _LOST,
+    "REBALANCE_IN_PROGRESS": _SHARING,
     "FENCED_MEMBER_EPOCH": _LOST,
     "STALE_MEMBER_EPOCH": _LOST,
     "_ASSIGNMENT_LOST": _LOST,
@@ -215,8 +219,8 @@ _TEXTS: tuple[tuple[str, Rule], ...] = (
 
 TEXTS: tuple[tuple[re.Pattern[str], Rule], ...] = tuple((re.compile(text), rule) for text, rule in _TEXTS)
 
-LOST = frozenset(name for name, rule in NAMED.items() if rule is _LOST)
-"""Errors that say that a partition belongs to another member now, or soon will."""
+LOST = frozenset(name for name, rule in NAMED.items() if rule in (_LOST, _SHARING))
+"""Errors that say that a partition may belong to another member now, or soon. Who owns what, the rebalance says."""
 
 GONE = frozenset(name for name, rule in NAMED.items() if rule is _NO_TOPIC)
 """Errors that say that a topic is not there."""

@@ -33,13 +33,15 @@ class LagMeter:
         starts = self._admin.starts(topic)
         ends = self._admin.ends(topic)  # last: what is sent meanwhile counts, as nothing is missed then
         records, since = 0, None
+        ranges: dict[int, tuple[int, int]] = {}
         for partition, end in ends.items():
             oldest = max(starts.get(partition, 0), committed.get(partition, 0))
             if oldest < end:
                 records += end - oldest
+                ranges[partition] = (oldest, end)
                 sent_ms = self._time_of(topic, partition, oldest)
                 since = sent_ms if since is None else min(since, sent_ms)
-        return Lag(records, 0.0 if since is None else max(0, self._now_ms() - since) / 1000)
+        return Lag(records, 0.0 if since is None else max(0, self._now_ms() - since) / 1000, ranges)
 
     def _time_of(self, topic: Topic, partition: int, offset: int) -> int:
         key = (topic.identity, partition, offset)

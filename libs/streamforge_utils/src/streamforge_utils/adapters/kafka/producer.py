@@ -26,7 +26,7 @@ from streamforge_utils.adapters.kafka.handle import FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.known import KnownTopics
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
-from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.bus import HEADERS_BYTES, Message
 from streamforge_utils.ports.observing import Observer
 
 _OVERHEAD_BYTES = 16
@@ -239,21 +239,27 @@ def _sizes(topic: str, messages: Sequence[Message]) -> list[int]:
     """In bytes, with what Kafka adds. Raises PermanentError for headers that cannot be sent."""
     sizes = [len(message.value) + len(message.key or b"") + _OVERHEAD_BYTES for message in messages]
     for at in [at for at, message in enumerate(messages) if message.headers]:
-        for name, value in messages[at].headers:
+        for name, _ in messages[at].headers:
             if "\0" in name:  # the client would cut it there
                 raise PermanentError(f"topic {topic}: the header name {name[:80]!r} holds a NUL: leave it out")
-            sizes[at] += len(name.encode()) + len(value) + 2
+        sizes[at] += _headers_size(messages[at])
     return sizes
 
 
+def _headers_size(message: Message) -> int:
+    return sum(len(name.encode()) + len(value) + 2 for name, value in message.headers) if message.headers else 0
+
+
 def _check_sizes(topic: str, messages: Sequence[Message], sizes: Sequence[int]) -> None:
-    if max(sizes) <= MESSAGE_BYTES - 1024:
+    """Raises PermanentError for what no topic takes; whether this one does, the broker knows."""
+    if max(sizes) <= MESSAGE_BYTES:
         return
-    at = next(number for number, size in enumerate(sizes) if size > MESSAGE_BYTES - 1024)
-    raise PermanentError(
-        f"topic {topic}: message {at} of {len(messages)} (key {(messages[at].key or b'')[:80]!r}) has {sizes[at]} "
-        f"bytes, more than the limit of {MESSAGE_BYTES - 1024}; send less in one message"
-    )
+    for at, size in enumerate(sizes):
+        if size > MESSAGE_BYTES and size - min(_headers_size(messages[at]), HEADERS_BYTES) > MESSAGE_BYTES:
+            raise PermanentError(
+                f"topic {topic}: message {at} of {len(messages)} (key {(messages[at].key or b'')[:80]!r}) has {size} "
+                f"bytes, more than the limit of {MESSAGE_BYTES}; send less in one message"
+            )
 
 
 def _end(client: Client) -> None:

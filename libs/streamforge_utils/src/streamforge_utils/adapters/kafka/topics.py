@@ -57,7 +57,7 @@ def config_of(spec: TopicSpec) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
         "compression.type": "producer" if rolling else "lz4",
-        "max.message.bytes": str(MESSAGE_BYTES + 4096),
+        "max.message.bytes": str(MESSAGE_BYTES + spec.headers_bytes),
         "message.timestamp.type": "CreateTime",
         "retention.ms": str(int(spec.max_age_s * 1000)) if rolling and spec.max_age_s is not None else "-1",
         "retention.bytes": str(spec.max_bytes) if rolling else "-1",

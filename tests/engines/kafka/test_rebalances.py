@@ -1,0 +1,172 @@
+"""Members of a group while its partitions are shared out again: nothing is lost, and one thread uses each client."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import confluent_kafka
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from streamforge_utils.adapters.kafka import consumer as consumer_module
+from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.bus import Consumer, Received, TopicPartition, TopicSpec
+from tests.contracts.bus import numbered, read, values
+from tests.engines.kafka import buses
+from tests.engines.kafka.broker import Broker
+
+PATIENCE_S = 30.0
+LOST = [
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError._ASSIGNMENT_LOST,
+]
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+async def bus(plain_broker: Broker) -> AsyncIterator[KafkaBus]:
+    found = KafkaBus(buses.connection(plain_broker))
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+async def topic(bus: KafkaBus) -> AsyncIterator[str]:
+    """A topic of four partitions."""
+    name = f"shared-{uuid.uuid4().hex[:8]}"
+    await bus.create_topic(TopicSpec(name=name, partitions=4))
+    yield name
+    await bus.delete_topic(name)
+
+
+def ends(batch: list[Received]) -> dict[TopicPartition, int]:
+    return {TopicPartition(one.topic, one.partition): one.offset + 1 for one in batch}
+
+
+@pytest.mark.parametrize("code", LOST)
+async def test_a_refused_commit_takes_no_partition_away(
+    bus: KafkaBus, topic: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [code]
+
+    class Refused(confluent_kafka.Consumer):
+        def commit(self, *arguments: Any, **named: Any) -> Any:
+            if refusals:
+                raise KafkaException(KafkaError(refusals.pop()))
+            return super().commit(*arguments, **named)
+
+    monkeypatch.setattr(consumer_module, "Client", Refused)
+    producer = await bus.producer()
+    member = await bus.consumer([topic], group=f"group-{topic}")
+    await producer.send(topic, numbered(40, key=None))
+    received = await read(member, 40, PATIENCE_S)
+    with pytest.raises(RetryableError):
+        await member.commit(ends(received))
+    await producer.send(topic, numbered(40, first=40, key=None))
+    received += await read(member, 40, PATIENCE_S)
+    assert sorted(values(received)) == list(range(80))
+    await member.commit(ends(received))
+    assert (await bus.lag(topic, f"group-{topic}")).records == 0
+
+
+async def test_while_members_come_and_go_everything_is_delivered(
+    bus: KafkaBus, plain_broker: Broker, topic: str
+) -> None:
+    group = f"group-{topic}"
+    seen: set[int] = set()
+    sent = 0
+    over = asyncio.Event()
+
+    async def work(member: Consumer, done: Callable[[int], bool]) -> None:
+        """Read and commit until `done`, which is told how many this member has read."""
+        read_here = 0
+        while not done(read_here):
+            batch = list(await member.poll(50, 0.05))
+            read_here += len(batch)
+            seen.update(values(batch))
+            if batch:
+                with suppress(RetryableError):  # it is read again, here or there
+                    await member.commit(ends(batch))
+
+    async def produce() -> None:
+        nonlocal sent
+        producer = await bus.producer()
+        while not over.is_set():
+            await producer.send(topic, numbered(200, first=sent, key=None))
+            sent += 200
+            await asyncio.sleep(0.01)
+
+    async def come_and_go() -> None:
+        for _ in range(6):
+            other = KafkaBus(buses.connection(plain_broker))
+            await work(await other.consumer([topic], group=group), lambda count: count >= 500)
+            await other.close()
+        over.set()
+
+    staying = await bus.consumer([topic], group=group)
+    async with asyncio.timeout(150):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(produce())
+            tasks.create_task(come_and_go())
+            tasks.create_task(work(staying, lambda _: over.is_set()))
+        await work(staying, lambda _: len(seen) == sent)
+    assert seen == set(range(sent))
+
+
+async def test_one_thread_uses_the_client_whatever_is_asked_at_the_same_time(
+    bus: KafkaBus, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, set[int]] = {}
+
+    class Watched(confluent_kafka.Consumer):
+        def __getattribute__(self, name: str) -> Any:
+            threads.setdefault(name, set()).add(threading.get_ident())
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr(consumer_module, "Client", Watched)
+    producer = await bus.producer()
+    member = await bus.consumer([topic], group=f"group-{topic}")
+    await member.prepare()
+    received: list[Received] = []
+
+    async def poll() -> None:
+        while len(received) < 400:
+            received.extend(await member.poll(20, 5.0))
+
+    async def commit() -> None:
+        while len(received) < 400:
+            if received:
+                await member.commit(ends(received))
+            await asyncio.sleep(0.001)
+
+    async with asyncio.timeout(PATIENCE_S):
+        working = asyncio.gather(poll(), commit())
+        for first in range(0, 400, 20):
+            await producer.send(topic, numbered(20, first=first, key=None))
+        await working
+        await member.seek(TopicPartition(topic, 0), 0)
+    await member.close()
+    assert {"poll", "commit", "seek", "close", "subscribe"} <= set(threads)
+    assert len(set().union(*threads.values())) == 1, threads
+    assert sorted(values(received)) == list(range(400))
+
+
+async def test_a_commit_does_not_wait_for_a_poll_that_finds_nothing(bus: KafkaBus, topic: str) -> None:
+    await (await bus.producer()).send(topic, numbered(4, key=None))
+    member = await bus.consumer([topic], group=f"group-{topic}")
+    received = await read(member, 4, PATIENCE_S)
+    polling = asyncio.create_task(member.poll(10, 3600))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        await member.commit(ends(received))
+        await member.seek(TopicPartition(topic, received[0].partition), received[0].offset)
+        assert received[0] in await polling

@@ -109,7 +109,7 @@ async def test_what_waits_for_a_slot_gets_it_in_turn() -> None:
     await world.die()
     await world.start()
     await world.manager.stop(ids[0])
-    await world.turns(30, seconds=4)
+    await world.turns(50)
     assert [(await world.workflow(i)).status.value for i in ids] == ["interrupted", "running", "pending"]
     await world.die()
 

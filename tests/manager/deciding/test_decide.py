@@ -184,9 +184,12 @@ def test_a_stop_ends_loaders_then_sinks_then_surveys_what_is_stored() -> None:
     assert decide(spoken, NOW + 8_000, POLICY, W)[1] == []
     workflow, actions = decide(over(workflow, LOADER, "interrupted"), NOW + 9_000, POLICY, W)
     assert actions == [SendStop(SINK)]
-    drained_ms = NOW + 9_000 + 68_000
-    assert decide(workflow, drained_ms, POLICY, W)[1] == [SendStop(SINK)], "it stores what the loader has sent"
-    assert decide(workflow, drained_ms + 1, POLICY, W)[1] == [SendStop(SINK), EndJob(attempt(workflow, SINK).job)]
+    drained_ms, ended = NOW + 9_000 + 68_000, [SendStop(SINK), EndJob(attempt(workflow, SINK).job)]
+    heard = with_attempt(workflow, SINK, seen_ms=drained_ms)
+    assert decide(heard, drained_ms, POLICY, W)[1] == [SendStop(SINK)], "it stores what the loader has sent"
+    assert decide(heard, drained_ms + 1, POLICY, W)[1] == ended
+    assert decide(workflow, NOW + 30_000, POLICY, W)[1] == [SendStop(SINK)]
+    assert decide(workflow, NOW + 30_001, POLICY, W)[1] == ended, "who says nothing stores nothing"
     workflow, actions = decide(over(workflow, SINK, "interrupted"), NOW + 9_500, POLICY, W)
     assert (workflow.status, actions) == (Status.STOPPING, [Prove(ask=False)])
     workflow, actions = decide(replace(workflow, surveyed=True), NOW + 9_600, POLICY, W)

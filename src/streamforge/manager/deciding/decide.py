@@ -231,7 +231,7 @@ def _stopping(
         if not attempt.observed and step.target not in world.launching and asked_ms > _NEVER_SEEN_MS:
             attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
-        elif asked_ms > 1000 * _patience_s(step, attempt, policy):
+        elif asked_ms > 1000 * _patience_s(step, attempt, now_ms, policy, world.hearing_since_ms):
             actions.append(EndJob(attempt.job))
     if any(step.status not in STEP_ENDED for step in workflow.steps):
         return workflow, actions
@@ -244,11 +244,13 @@ def _stopping(
     return workflow.next_epoch(status=status, ended_ms=now_ms), actions
 
 
-def _patience_s(step: Step, attempt: Attempt, policy: Policy) -> float:
+def _patience_s(step: Step, attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> float:
     """How long an attempt that was asked to end may take until its job is ended."""
     if attempt.stop_reason == STUCK:
         return 0
-    drains = step.role is Role.SINK and not attempt.replay
+    # A sink that stores what its loaders have sent says so again and again.
+    silent_s = (now_ms - max(attempt.seen_ms or attempt.planned_ms, since_ms)) / 1000
+    drains = step.role is Role.SINK and not attempt.replay and silent_s <= policy.silent_after_s
     return policy.stop_within_s + (policy.drain_within_s if drains else 0)
 
 

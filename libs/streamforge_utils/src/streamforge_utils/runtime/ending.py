@@ -86,6 +86,11 @@ class Stop:
     def asked(self) -> bool:
         return self._asked.is_set()
 
+    @property
+    def by_command_alone(self) -> bool:
+        """Whether nothing but the command asked for it."""
+        return self._command and not self._at_once.is_set()
+
     async def wait(self) -> None:
         """Return once the worker was told to stop."""
         await self._asked.wait()

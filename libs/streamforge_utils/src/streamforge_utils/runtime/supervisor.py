@@ -161,6 +161,8 @@ class Supervisor(Generic[P]):
             grace = self._settings.stop_grace_seconds * WORK_SHARE
             if await self._end_tasks({work}, grace):
                 self.hard_exit = True
+                if self._drains and self.stop.by_command_alone:
+                    return await self._interrupted()  # it had its time, and says what it has left
                 return failed(TimeoutError(f"the work did not end within {grace:g} s of being told to stop"))
             if not work.cancelled() and (error := work.exception()) is not None:
                 return self._failure(error)

@@ -17,8 +17,10 @@ from __future__ import annotations
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -247,6 +249,21 @@ def checkout(folder: Path, without: Sequence[str] = ("build",)) -> Path:
     return folder
 
 
+def repository(folder: Path) -> Path:
+    """A copy of the checkout as a repository: every file that is tracked or new, in one commit."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    author = ["-c", "user.name=A reader", "-c", "user.email=reader@example.org", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "--all"], [*author, "commit", "-q", "-m", "The checkout"]):
+        subprocess.run(["git", *command], cwd=folder, check=True, timeout=60)
+    return folder
+
+
 def own_environment(folder: Path) -> None:
     """Give a checkout whose `src` is a copy an environment of its own in `.venv`, as `make setup` would make it.
 
@@ -262,9 +279,10 @@ def own_environment(folder: Path) -> None:
                 (own / "bin" / command.name).chmod(0o755)
             else:
                 (own / "bin" / command.name).symlink_to(command)
-    installed = real / "lib" / "python3.11" / "site-packages"
+    packages = Path("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
+    installed = real / packages
     paths = [str(folder / "src"), f"import site; site.addsitedir({str(installed)!r})"]
-    (own / "lib" / "python3.11" / "site-packages" / "checkout.pth").write_text("\n".join(paths) + "\n", "utf-8")
+    (own / packages / "checkout.pth").write_text("\n".join(paths) + "\n", "utf-8")
     (own / ".setup-done").touch()
 
 

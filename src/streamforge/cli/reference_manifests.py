@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import candles_type
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.kubernetes import KubernetesSettings, Pair, SecretKey, SecretVariable
@@ -73,7 +75,20 @@ def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
 
 
 def workflow_jobs() -> list[JobSpec]:
-    """The jobs of the first generation's workflow: BTCUSDT, 1m candles of 2024-08-01."""
+    """A job of every worker that a manager starts: those of the first generation's workflow, which loads BTCUSDT's 1m
+    candles of 2024-08-01, and of those that have no part in it one of a workflow of the first type that they take."""
+    from streamforge import workers
+
+    found = {spec.target: spec for spec in _jobs(candles_type(Interval.M1))}
+    for target in workers.targets():
+        types = workers.definition(target).types
+        if types and target not in found:
+            taken = next(one for one in map(candles_type, Interval) if one.startswith(types))
+            found[target] = next(spec for spec in _jobs(taken) if spec.target == target)
+    return list(found.values())
+
+
+def _jobs(type_name: str) -> list[JobSpec]:
     from streamforge.manager.deciding.decide import planned
     from streamforge.manager.deciding.launching import job_of
     from streamforge.manager.deciding.rounds import next_round
@@ -81,7 +96,7 @@ def workflow_jobs() -> list[JobSpec]:
     from streamforge.manager.requests import check, workflow_of
     from streamforge.manager.service import StartRequest
 
-    request = check(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01"))
+    request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01"))
     day = parse_time_range("2024-08-01")
     workflow = workflow_of(request, code=CODE, now_ms=day.end_ms, exchange_now_ms=day.end_ms)
     workflow = next_round(workflow, (str(day),))

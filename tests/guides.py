@@ -242,6 +242,9 @@ def opened(
 
 def checkout(folder: Path, without: Sequence[str] = ("build",)) -> Path:
     """A folder like the checkout, in which what is built is this test's own: its entries are links."""
+    # The environment is a link too: one that is out of date would be made again by the page, from this folder.
+    if subprocess.run(["make", "-q", ".venv/.setup-done"], cwd=ROOT, timeout=60).returncode:
+        raise GuideError("the environment is older than what it is made of: run `make setup` first")
     folder.mkdir()
     for entry in ROOT.iterdir():
         if entry.name not in without:

@@ -20,14 +20,19 @@ print(sorted(named.items()), inside)
 """
 
 
-@pytest.mark.timeout(480)
+STEP_S = 900.0
+"""What one block of the page may take, which fetches some 100 MB."""
+
+
+@pytest.mark.timeout(1800)
 def test_the_wheels_load_and_export_in_an_environment_of_their_own(tmp_path: Path) -> None:
-    folder = guides.checkout(tmp_path / "checkout")
+    folder = guides.repository(tmp_path / "checkout")
+    guides.own_environment(folder)
     indexes = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "_proxy" in name.lower()}
     environ = guides.environment(tmp_path / "home") | indexes
     with guides.opened("docs/installation.md", folder, environ, tmp_path) as guide:
         for step in guides.steps(guide.page):
-            guide.step(step)
+            guide.step(step, STEP_S)
     rows = pyarrow.parquet.read_table(folder / "build" / "august.parquet").to_pylist()
     assert len(rows) == 24
     assert {(row["symbol"], row["interval"]) for row in rows} == {("BTCUSDT", "1h")}

@@ -77,7 +77,7 @@ def _ended(number: int, draws: random.Random, created_ms: int) -> Workflow:
     day = f"20{18 + number % 6}-{1 + number // 6 % 12:02d}-{1 + number // 72 % 28:02d}"
     request = StartRequest(symbol=draws.choice(SYMBOLS), type=draws.choice(TYPES), time_range=day)
     code = "".join(draws.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
-    workflow = workflow_of(check(request), code=code, now_ms=created_ms, exchange_now_ms=created_ms)
+    workflow = workflow_of(check(request, created_ms), code=code, now_ms=created_ms, exchange_now_ms=created_ms)
     (status,) = draws.choices(list(ENDS), weights=list(ENDS.values()))
     ended_ms = created_ms + 4000
     steps = tuple(

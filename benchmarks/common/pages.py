@@ -53,6 +53,10 @@ class MemoryExchange:
         """The one symbol."""
         return SymbolInfo(symbol=symbol, status="TRADING")
 
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        """The one symbol."""
+        return [await self.symbol_info(SYMBOL)]
+
     async def candles(
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = PAGE, newest: bool = False
     ) -> Sequence[Candle]:

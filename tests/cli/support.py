@@ -75,7 +75,7 @@ class Cli:
         given = list(arguments)
         if where:
             given += ["--data", str(self.data)]
-            if self.exchange is not None and arguments[0] in ("load", "doctor"):
+            if self.exchange is not None and arguments[0] in ("load", "doctor", "symbols"):
                 given += ["--exchange", self.exchange]
         code = main(given)
         out, err = self._capsys.readouterr()

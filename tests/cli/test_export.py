@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -15,8 +18,10 @@ import pyarrow.parquet as parquet
 import pytest
 
 from streamforge.cli import exporting
+from streamforge.cli.errors import UsageProblem
+from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Session
-from streamforge.cli.writers import Format, format_of, record_writer
+from streamforge.cli.writers import record_writer
 from streamforge_utils.model.candles import CANDLE_FIELDS
 from tests.cleanenv import environment
 from tests.cli.support import (
@@ -74,12 +79,56 @@ def test_parquet_has_the_same_records_typed(loaded: Cli, exchange_url: str, tmp_
     file = tmp_path / "candles.parquet"
     told = loaded("export", *SERIES, "--output", str(file), "--json").ok().json
     assert told == {"rows": 360, "file": str(file), "format": "parquet", "complete": True, "holes": []}
+    rows = expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
     table = parquet.read_table(file)
-    assert table.to_pylist() == expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
-    assert {field.name: str(field.type) for field in table.schema} == {
-        name: "string" if name in ("symbol", "interval") else "int64" if name in INTEGERS else "double"
-        for name in CANDLE_FIELDS
-    }
+    types = dict.fromkeys(CANDLE_FIELDS, "double") | {"symbol": "string", "interval": "string"}
+    types |= {"number_of_trades": "int64"}
+    instants = dict.fromkeys(("open_time", "close_time"), "timestamp[ms, tz=UTC]")
+    assert {field.name: str(field.type) for field in table.schema} == types | instants
+    assert table.to_pylist() == [
+        row | {name: datetime.fromtimestamp(row[name] / 1000, UTC) for name in instants} for row in rows
+    ]
+    loaded("export", *SERIES, "--output", str(file), "--time", "ms").ok()
+    table = parquet.read_table(file)
+    assert {field.name: str(field.type) for field in table.schema} == types | dict.fromkeys(instants, "int64")
+    assert table.to_pylist() == rows
+
+
+def test_iso_times_are_the_same_instants_in_words(loaded: Cli) -> None:
+    part = ("BTCUSDT", TYPE, "2024-08-01T02:58Z:2024-08-01T03:00Z")
+    header, *lines = loaded("export", *part, "--time", "iso").ok().out.splitlines()
+    assert header == CSV_HEADER
+    cells = [line.split(",") for line in lines]
+    assert [(row[2], row[8]) for row in cells] == [
+        ("2024-08-01T02:58:00.000Z", "2024-08-01T02:58:59.999Z"),
+        ("2024-08-01T02:59:00.000Z", "2024-08-01T02:59:59.999Z"),
+    ]
+    plain = [line.split(",") for line in loaded("export", *part).ok().out.splitlines()[1:]]
+    assert [row[3:8] + row[9:] for row in cells] == [row[3:8] + row[9:] for row in plain]
+    found = [
+        json.loads(line) for line in loaded("export", *part, "--format", "jsonl", "--time", "iso").ok().out.split()
+    ]
+    assert [(row["open_time"], row["close_time"]) for row in found] == [(row[2], row[8]) for row in cells]
+    assert [row["close"] for row in found] == [float(row[6]) for row in cells]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_gz_suffix_compresses_the_same_text_to_the_same_bytes(loaded: Cli, tmp_path: Path, suffix: str) -> None:
+    plain, file = tmp_path / f"a.{suffix}", tmp_path / f"a.{suffix}.gz"
+    loaded("export", *SERIES, "-o", str(plain)).ok()
+    told = loaded("export", *SERIES, "-o", str(file), "--json").ok().json
+    assert (told["rows"], told["format"]) == (360, suffix)
+    assert gzip.decompress(file.read_bytes()) == plain.read_bytes()
+    assert len(file.read_bytes()) < len(plain.read_bytes()) / 2
+    again = tmp_path / "b.gz"
+    loaded("export", *SERIES, "-o", str(again), "--format", suffix).ok()
+    assert again.read_bytes() == file.read_bytes()
+
+
+def test_a_dash_is_stdout(loaded: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert loaded("export", *SERIES, "-o", "-").ok().out == loaded("export", *SERIES).ok().out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_part_of_a_range_is_exactly_that_part(loaded: Cli, exchange_url: str) -> None:
@@ -131,7 +180,7 @@ def test_a_file_replaces_the_old_one_only_when_it_is_whole(loaded: Cli, tmp_path
     [
         ("", 2, "is a folder: name a file in it"),
         ("nowhere/a.csv", 1, "cannot be written (No such file or directory): choose another file"),
-        ("/dev/null", 2, "is no plain file: leave --output out and redirect stdout"),
+        ("/dev/null", 2, "is no plain file: write to stdout with --output -"),
     ],
 )
 def test_a_file_that_cannot_be_is_named(loaded: Cli, tmp_path: Path, file: str, code: int, message: str) -> None:
@@ -163,20 +212,65 @@ def test_a_reader_that_has_enough_ends_the_export_quietly(loaded_data: Path) -> 
     assert "Error" not in ran.stderr
 
 
-def test_the_format_follows_the_option_then_the_file() -> None:
-    assert format_of(None, None) is Format.CSV
-    assert format_of(None, Path("a.JSONL")) is Format.JSONL
-    assert format_of(None, Path("a.ndjson")) is Format.JSONL
-    assert format_of(None, Path("a.parquet")) is Format.PARQUET
-    assert format_of(None, Path("a.txt")) is Format.CSV
-    assert format_of("CSV", Path("a.parquet")) is Format.CSV
-    assert format_of("ndjson", None) is format_of("jsonl", None) is Format.JSONL
+@pytest.mark.parametrize(
+    ("form", "file", "expected"),
+    [
+        (None, None, (Format.CSV, False)),
+        (None, "-", (Format.CSV, False)),
+        ("jsonl", None, (Format.JSONL, False)),
+        ("NDJSON", "-", (Format.JSONL, False)),
+        (None, "a.csv", (Format.CSV, False)),
+        (None, "a.b.JSONL", (Format.JSONL, False)),
+        (None, "a.ndjson", (Format.JSONL, False)),
+        (None, "a.parquet", (Format.PARQUET, False)),
+        (None, "a.csv.gz", (Format.CSV, True)),
+        (None, "a.ndjson.GZ", (Format.JSONL, True)),
+        ("CSV", "a.csv", (Format.CSV, False)),
+        ("jsonl", "a.txt", (Format.JSONL, False)),
+        ("csv", "a", (Format.CSV, False)),
+        ("csv", "a.gz", (Format.CSV, True)),
+    ],
+)
+def test_the_format_follows_the_suffix_else_the_option(
+    form: str | None, file: str | None, expected: tuple[Format, bool]
+) -> None:
+    found = destination(form, None if file is None else Path(file))
+    assert (found.form, found.gzip) == expected
+    assert found.file == (None if file in (None, "-") else Path(str(file)))
+
+
+@pytest.mark.parametrize(
+    ("form", "file", "times", "message"),
+    [
+        (None, "a.txt", None, "its suffix .txt names no format: let it end in .csv, .csv.gz, .jsonl, .jsonl.gz or"),
+        (None, "a", None, "it has no suffix that names a format: let it end in .csv,"),
+        (None, "a.gz", None, "its suffix .gz names no format"),
+        (None, "a.txt.gz", None, "its suffix .txt.gz names no format"),
+        (
+            "csv",
+            "a.jsonl",
+            None,
+            "output a.jsonl is a name for JSON lines and --format says csv: leave one of them out",
+        ),
+        ("parquet", "a.csv.gz", None, "a.csv.gz is a name for CSV and --format says parquet"),
+        (None, "a.parquet.gz", None, "a Parquet file is compressed already: let its name end in .parquet"),
+        ("parquet", "-", None, "a Parquet file is no text: name a file with --output FILE"),
+        ("xls", None, None, "format 'xls' is not known: choose one of csv, jsonl, parquet"),
+        (None, None, "utc", "time 'utc' is not known for CSV: choose one of ms, iso"),
+        (None, "a.parquet", "iso", "time 'iso' is not known for Parquet: choose one of ms, timestamp"),
+    ],
+)
+def test_a_format_that_is_not_clear_is_refused(
+    form: str | None, file: str | None, times: str | None, message: str
+) -> None:
+    with pytest.raises(UsageProblem, match=re.escape(message)):
+        destination(form, None if file is None else Path(file), times)
 
 
 def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamforge.cli.writers.PARQUET_ROWS", 10)
     file = tmp_path / "a.parquet"
-    with record_writer(Format.PARQUET, file) as writer:
+    with record_writer(Destination(form=Format.PARQUET, file=file, times=Times.TIMESTAMP)) as writer:
         writer.lines(b"".join(b'{"name":"a","value":%d.5}\n' % number for number in range(25)))
     read = parquet.ParquetFile(file)
     assert [read.metadata.row_group(i).num_rows for i in range(read.num_row_groups)] == [10, 10, 5]

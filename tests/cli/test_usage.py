@@ -34,23 +34,29 @@ def sentence(ran: Ran, code: int) -> str:
             ["load", "BTCUSDT", "api_candles_7m", "2024"],
             "type 'api_candles_7m' is not known: choose one of api_candles_1s",
         ),
-        (["load", "BTC USDT", TYPE, "2024"], "symbol 'BTC USDT' holds characters that no symbol has: ' '"),
+        (
+            ["load", "BTC USDT", TYPE, "2024"],
+            "symbol 'BTC USDT' holds characters that no symbol has (' '): did you mean BTCUSDT?",
+        ),
         (["load", "", TYPE, "2024"], "symbol '' must have 1 to 60 characters"),
         (["load", "BTCUSDT", TYPE, "2024-13"], "time_range '2024-13': '2024-13' is no date: month must be in 1..12"),
-        (["load", "BTCUSDT", TYPE, "today"], "time_range 'today' is not understood: write 2024, 2024-08,"),
+        (["load", "BTCUSDT", TYPE, "tomorrow"], "time_range 'tomorrow' is not understood: write 2024, 2024-08,"),
         (["load", "BTCUSDT", TYPE, "2024-08-02:2024-08-01"], "the end is not after the start"),
         (["load", "BTCUSDT", TYPE, "2190"], "starts in the future"),
         (
             ["load", "BTCUSDT", TYPE, "2024", "--timeout", "0"],
-            "'0' is no value for '--timeout': Input should be greater than",
+            "--timeout must be at least 0.1, not '0' (see `streamforge load --help`)",
         ),
         (
             ["load", "BTCUSDT", TYPE, "2024", "--exchange", "kraken"],
             "exchange 'kraken' is not known: write binance, test",
         ),
-        (["load", "BTCUSDT", TYPE, "2024", "--launcher", "docker"], "'docker' is no value for '--launcher'"),
+        (
+            ["load", "BTCUSDT", TYPE, "2024", "--launcher", "docker"],
+            "--launcher must be one of process, kubernetes, not",
+        ),
         (["queues", "--status", "done"], "status 'done' is not known: choose from pending, running"),
-        (["queues", "--limit", "0"], "'0' is no value for '--limit': Input should be greater than"),
+        (["queues", "--limit", "0"], "--limit must be between 1 and 100000, not '0'"),
         (["coverage", "BTCUSDT"], "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
         (["coverage", "a", "b", "c", "d"], "write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
         (["export", "BTCUSDT", "candles"], "type 'candles' is not known"),
@@ -170,7 +176,7 @@ def test_no_workflows_are_an_empty_list(cli: Cli) -> None:
         ),
         (["ping", NO_QUEUE], 1, "no manager runs on"),
         (["stop", NO_QUEUE, "--detach"], 1, "no manager runs on"),
-        (["schemas", "cande"], 2, "there is no schema 'cande': choose one of command, event"),
+        (["schemas", "cande"], 2, "there is no schema 'cande': did you mean candle?"),
     ],
 )
 def test_what_is_not_there_is_named(loaded: Cli, arguments: list[str], code: int, message: str) -> None:
@@ -235,7 +241,7 @@ def test_a_folder_of_a_newer_version_is_refused_by_name(cli: Cli, tmp_path: Path
     ("arguments", "code", "message"),
     [
         (["load", "BTCUSDT", TYPE, "2024-13"], 2, "'2024-13' is no date"),
-        (["load", "NOSUCH", TYPE, "2024-08-01"], 2, "NOSUCH"),
+        (["load", "NOSUCH", TYPE, "2024-08-01"], 2, "NOSUCH is not a symbol of the test exchange"),
         (["load", "BTCUSDT", TYPE], 2, "missing argument 'TIME_RANGE'"),
         (["load", "BTCUSDT", TYPE, "2024-08-01", "--detach"], 1, "no manager runs on"),
         (["show", NO_QUEUE], 1, "nothing was loaded into"),

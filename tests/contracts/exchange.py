@@ -138,6 +138,14 @@ class ExchangeContract:
         assert (info.symbol, info.status) == (known.symbol, "TRADING")
         assert info.base_asset + info.quote_asset == known.symbol
 
+    async def test_all_symbols_are_listed_in_order_with_status_and_assets(self, known: Known) -> None:
+        listed = await known.exchange.symbols()
+        names = [info.symbol for info in listed]
+        assert names == sorted(set(names))
+        assert {known.symbol, known.other_symbol} <= set(names)
+        assert await known.exchange.symbol_info(known.symbol) in listed
+        assert "NOSUCHUSDT" not in names
+
     async def test_a_limit_that_no_page_has_is_refused(self, known: Known) -> None:
         for limit in (0, 1001):
             with pytest.raises(ValueError, match=str(limit)):

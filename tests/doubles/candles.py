@@ -62,6 +62,9 @@ class GridExchange:
     async def symbol_info(self, symbol: str) -> SymbolInfo:
         return SymbolInfo(symbol=symbol, status="TRADING")
 
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        return [SymbolInfo(symbol="BTCUSDT", status="TRADING", base_asset="BTC", quote_asset="USDT")]
+
     async def candles(
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
     ) -> Sequence[Candle]:

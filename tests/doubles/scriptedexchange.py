@@ -27,7 +27,10 @@ Lie = Callable[[int, Question, Sequence[Candle]], Sequence[Candle]]
 
 
 class ScriptedExchange:
-    """opens: the open times of the candles there are. failing: what every call raises. asked: the requests so far."""
+    """opens: the open times of the candles there are. failing: what every call raises. asked: the requests so far.
+
+    listed: its symbols.
+    """
 
     def __init__(
         self, interval: Interval, opens: Iterable[int], *, now_ms: int, status: str = "TRADING", lie: Lie | None = None
@@ -39,6 +42,7 @@ class ScriptedExchange:
         self.lie = lie
         self.failing: Exception | None = None
         self.asked: list[Question] = []
+        self.listed = [SymbolInfo(symbol="BTCUSDT", status=status, base_asset="BTC", quote_asset="USDT")]
 
     async def server_time(self) -> int:
         self._check()
@@ -49,6 +53,10 @@ class ScriptedExchange:
         if symbol == "NOSUCH":
             raise InvalidInput("symbol", "exchangeInfo NOSUCH: code -1121: check its spelling")
         return SymbolInfo(symbol=symbol, status=self.status)
+
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        self._check()
+        return self.listed
 
     async def candles(
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False

@@ -19,7 +19,9 @@ from streamforge.manager.service import (
     NotFound,
     NotNow,
     Page,
+    SeriesPage,
     StartRequest,
+    StoredSeries,
 )
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.candles import Candle, encode_candle, stored_document
@@ -28,6 +30,7 @@ from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.model.series import Series, check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.exchange import SymbolInfo
 
 NOW_MS = 1_722_600_000_000  # 2024-08-02T12:00Z
 _replace = msgspec.structs.replace
@@ -43,6 +46,7 @@ class ServiceDouble:
         self.letters: dict[str, list[DeadLetter]] = {}
         self.stored: dict[str, dict[str, bytes]] = {}
         self.known: dict[Series, list[Segment]] = {}
+        self.listed: list[SymbolInfo] = []
         self.pongs: dict[str, float] = {}
         self.parts: dict[str, str | None] = {"bus": None, "store": None, "launcher": None, "reconciler": None}
         self.failing: Exception | None = None
@@ -84,7 +88,7 @@ class ServiceDouble:
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
         await self._answer()
-        checked = check(request)
+        checked = check(request, self.now_ms)
         if idempotency_key in self._keys:
             before, queue_id = self._keys[idempotency_key]
             if before != request:
@@ -208,6 +212,20 @@ class ServiceDouble:
     async def collections(self) -> Sequence[str]:
         await self._answer()
         return sorted(self.stored)
+
+    async def series(self, *, cursor: str | None = None, limit: int = 100) -> SeriesPage:
+        await self._answer()
+        ids = sorted((series.id for series in self.known), reverse=True)
+        if cursor is not None and cursor not in ids:
+            raise InvalidInput("cursor", f"cursor {cursor[:80]!r} is not one of this server")
+        by_id = {series.id: series for series in self.known}
+        left = [id_ for id_ in ids if cursor is None or id_ < cursor]
+        listed = [StoredSeries(by_id[id_], self.known[by_id[id_]]) for id_ in left[:limit]]
+        return SeriesPage(listed, left[limit - 1] if len(left) > limit else None)
+
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        await self._answer()
+        return self.listed
 
     async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
         await self.get(queue_id)

@@ -48,6 +48,9 @@ class WorldExchange:
         over = market.delisted is not None and market.is_over(market.delisted - 1, self._now_ms())
         return SymbolInfo(symbol=symbol, status="BREAK" if over else "TRADING")
 
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        return [await self.symbol_info("BTCUSDT")]
+
     async def candles(
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
     ) -> Sequence[Candle]:

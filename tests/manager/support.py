@@ -48,7 +48,7 @@ POLICY = Policy()
 def accepted(code: str = "abc123", *, created_ms: int = NOW, **fields: Any) -> Workflow:
     """A workflow just accepted: BTCUSDT, 1m, one day."""
     request = {"symbol": "BTCUSDT", "type": "api_candles_1m", "time_range": "2024-08-01", **fields}
-    return workflow_of(check(StartRequest(**request)), code=code, now_ms=created_ms, exchange_now_ms=NOW)
+    return workflow_of(check(StartRequest(**request), NOW), code=code, now_ms=created_ms, exchange_now_ms=NOW)
 
 
 def planned(*load: str, code: str = "abc123") -> Workflow:

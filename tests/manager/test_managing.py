@@ -8,7 +8,10 @@ import pytest
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import KeyReused, NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import Status, StepStatus
+from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import BannedError, ConfigError, InvalidInput, RetryableError
+from streamforge_utils.model.series import Series
+from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.stored import ended, put, stored_day
 from tests.manager.support import (
@@ -45,10 +48,55 @@ async def test_a_request_is_stored_before_it_is_answered(world: World) -> None:
 
 
 async def test_what_the_exchange_does_not_know_is_refused_at_once(world: World) -> None:
-    with pytest.raises(InvalidInput, match="NOSUCH") as refused:
+    with pytest.raises(InvalidInput) as refused:
         await world.manager.start(replace(REQUEST, symbol="NOSUCH"))
     assert refused.value.field == "symbol"
+    assert str(refused.value) == "NOSUCH is not a symbol of the exchange: GET /symbols lists what it has"
     assert not world.parts.workflows.live
+
+
+async def test_the_symbol_that_was_probably_meant_is_named(world: World) -> None:
+    assert isinstance(world.exchange, ScriptedExchange)
+    world.exchange.listed = [
+        SymbolInfo(symbol=f"{base}{quote}", status=status, base_asset=base, quote_asset=quote)
+        for base, quote, status in [
+            ("NOSUCH", "USDT", "BREAK"),
+            ("NOSUCH", "USDC", "TRADING"),
+            ("ETH", "USDC", "TRADING"),
+        ]
+    ]
+    with pytest.raises(InvalidInput, match=r"NOSUCH is not a symbol of the exchange: did you mean NOSUCHUSDC\?"):
+        await world.manager.start(replace(REQUEST, symbol="NOSUCH"))
+
+
+async def test_a_list_that_cannot_be_had_does_not_hide_that_the_symbol_is_unknown(world: World) -> None:
+    assert isinstance(world.exchange, ScriptedExchange)
+
+    async def refused() -> list[SymbolInfo]:
+        raise RetryableError("not now")
+
+    world.exchange.symbols = refused  # type: ignore[method-assign]
+    with pytest.raises(InvalidInput, match="NOSUCH is not a symbol of the exchange: GET /symbols lists"):
+        await world.manager.start(replace(REQUEST, symbol="NOSUCH"))
+
+
+async def test_series_are_listed_page_by_page_last_first(world: World) -> None:
+    stored = Segment(start_ms=NOW, end_ms=NOW + 60_000, verdict=Verdict.STORED, collection="c", records=1)
+    names = [Series(f"S{number}USDT", "candles", "1m") for number in range(5)]
+    for name in names:
+        await world.parts.coverage.learn(name, [stored])
+    listed: list[Series] = []
+    cursor: str | None = None
+    while True:
+        page = await world.manager.series(cursor=cursor, limit=2)
+        listed += [one.series for one in page.series]
+        assert [list(one.segments) for one in page.series] == [[stored]] * len(page.series)
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert listed == names[::-1]
+    with pytest.raises(InvalidInput, match="cursor 'gone' is not one of this server"):
+        await world.manager.series(cursor="gone")
 
 
 async def test_an_exchange_that_does_not_answer_keeps_nobody_from_asking(world: World) -> None:

@@ -8,13 +8,14 @@ from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker import Role
-from tests.manager.support import DAY_START, LOADER, NOW, SINK
+from tests.manager.support import DAY_MS, DAY_START, LOADER, NOW, SINK
 
 
 def asked(**fields: Any) -> Workflow:
     request = {"symbol": "BTCUSDT", "type": "api_candles_1m", "time_range": "2024-08-01", **fields}
-    return workflow_of(check(StartRequest(**request)), code="abc123", now_ms=NOW, exchange_now_ms=NOW)
+    return workflow_of(check(StartRequest(**request), NOW), code="abc123", now_ms=NOW, exchange_now_ms=NOW)
 
 
 def steps(*wanted: StepRequest | str) -> tuple[StepRequest, ...]:
@@ -46,6 +47,27 @@ def test_an_end_in_the_future_is_clipped_and_both_are_kept() -> None:
     assert (workflow.requested, workflow.span.end_ms, workflow.clipped) == ("2024-08-01:2030", NOW, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "start_ms", "end_ms"),
+    [
+        ("-30d", NOW - 30 * DAY_MS, NOW),
+        ("2024-08-01:", DAY_START, NOW),
+        ("yesterday", NOW - DAY_MS, NOW),
+        ("-3d:-1d", NOW - 3 * DAY_MS, NOW - DAY_MS),
+    ],
+)
+def test_a_relative_range_becomes_an_absolute_one_and_keeps_its_words(words: str, start_ms: int, end_ms: int) -> None:
+    workflow = asked(time_range=words)
+    assert (workflow.requested, workflow.clipped) == (words, False)
+    assert workflow.span == TimeRange(start_ms, end_ms)
+
+
+def test_a_clock_ahead_of_the_exchange_clips_what_is_relative() -> None:
+    request = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="-1d")
+    workflow = workflow_of(check(request, NOW + 5_000), code="abc123", now_ms=NOW, exchange_now_ms=NOW)
+    assert (workflow.span, workflow.clipped) == (TimeRange(NOW + 5_000 - DAY_MS, NOW), True)
+
+
 def test_images_parameters_and_a_collection_of_ones_own() -> None:
     loader = StepRequest(target=LOADER, image="registry.local:5000/loader@sha256:0a", parameters={"concurrency": 2})
     workflow = asked(steps=steps(loader, SINK), collection="Mine-1", again=True)
@@ -58,19 +80,22 @@ def test_images_parameters_and_a_collection_of_ones_own() -> None:
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"steps": steps(LOADER, SINK, "dummy-service")}, "targets", "is a diagnostic: a workflow proves what is stored"),
     ({"symbol": ""}, "symbol", "1 to 60"),
+    ({"symbol": "api_candles_1m", "type": "BTCUSDT"}, "type", "the symbol comes first, then the type"),
+    ({"type": "klines_1h"}, "type", "type 'klines_1h' is not known: did you mean api_candles_1h?"),
+    ({"time_range": "30d"}, "time_range", "did you mean -30d?"),
     ({"symbol": "BTC USDT"}, "symbol", "characters"),
     ({"symbol": "BTC/USDT"}, "symbol", "'/'"),
     ({"symbol": "X" * 61}, "symbol", "1 to 60"),
     ({"type": "api_candles"}, "type", "api_candles_1m"),
     ({"type": "api_candles_2m"}, "type", "choose one of"),
-    ({"type": "api_candles_1m\n"}, "type", "choose one of"),
+    ({"type": "api_candles_1m\n"}, "type", "did you mean api_candles_1m?"),
     ({"type": "nothing"}, "type", "choose one of"),
     ({"time_range": ""}, "time_range", "write 2024"),
     ({"time_range": "2024-13"}, "time_range", "no date"),
     ({"time_range": "2024-02-30"}, "time_range", "no date"),
     ({"time_range": "2024-08-02:2024-08-01"}, "time_range", "not after"),
     ({"time_range": "2024-08-01:2024-08-01"}, "time_range", "not after"),
-    ({"time_range": "2024-08-01\n"}, "time_range", "write 2024"),
+    ({"time_range": "2024-08-01\n"}, "time_range", "did you mean 2024-08-01?"),
     ({"time_range": "2024-08-11"}, "time_range", "future"),
     ({"time_range": "1969"}, "time_range", "before 1970"),
     ({"steps": ()}, "targets", "a loader and a sink"),

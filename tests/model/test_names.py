@@ -14,6 +14,7 @@ from streamforge_utils.model.series import (
     Series,
     candles_interval,
     candles_type,
+    check_series,
     check_symbol,
     normal_type,
     series_of,
@@ -115,7 +116,7 @@ def test_any_type_is_known_or_invalid_input(text: str) -> None:
         assert candles_type(candles_interval(text)) == normal_type(text)
     except InvalidInput as error:
         refused = error
-    assert refused is None or (refused.field == "type" and "api_candles_1m" in str(refused))
+    assert refused is None or (refused.field == "type" and "api_candles_" in str(refused))
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,40 @@ def test_any_type_is_known_or_invalid_input(text: str) -> None:
 def test_what_is_no_type(text: str) -> None:
     with pytest.raises(InvalidInput):
         candles_interval(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("1m", "did you mean api_candles_1m?"),
+        ("1M", "did you mean api_candles_1M?"),
+        ("klines_1h", "did you mean api_candles_1h?"),
+        ("api-candles-1m", "did you mean api_candles_1m?"),
+        ("API_CANDLES_5m", "did you mean api_candles_5m?"),
+        ("5 min", "did you mean api_candles_5m?"),
+        ("api_candles_60m", "did you mean api_candles_1h?"),
+        ("api_candles_24h", "did you mean api_candles_1d?"),
+        ("1month", "did you mean api_candles_1M?"),
+        ("api_candles_7m", "choose one of api_candles_1s, api_candles_1m,"),
+        ("candles", "choose one of api_candles_1s,"),
+        ("", "choose one of api_candles_1s,"),
+    ],
+)
+def test_the_type_that_was_probably_meant_is_named(text: str, advice: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(f"type {text!r} is not known: {advice}")):
+        candles_interval(text)
+
+
+def test_a_symbol_and_a_type_that_are_swapped_are_told_so() -> None:
+    assert check_series("btcusdt", "api_candles_1mo") == ("BTCUSDT", "api_candles_1M")
+    with pytest.raises(InvalidInput, match=r"symbol comes first, then the type \(BTCUSDT api_candles_1m\)") as caught:
+        check_series("api_candles_1m", "BTCUSDT")
+    assert caught.value.field == "type"
+
+
+def test_what_is_left_of_a_symbol_without_strange_characters_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"characters that no symbol has \('/'\): did you mean BTCUSDT\?"):
+        check_symbol("btc/usdt")
 
 
 @given(st.text(max_size=80))

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.timeranges import TimeRange, format_ms, parse_time_range
+from streamforge_utils.model.timeranges import (
+    TimeRange,
+    format_ms,
+    is_relative,
+    iso_ms,
+    parse_time_range,
+    resolve_time_range,
+)
 from tests.model.strategies import YEAR_2100, seconds, spans, times
 
 DAY = 86_400_000
@@ -69,6 +76,114 @@ def test_any_text_is_a_range_or_invalid_input(text: str) -> None:
     except InvalidInput:
         return
     assert found.start_ms < found.end_ms
+
+
+NOW = AUGUST + 45_045_000
+"""2024-08-01T12:30:45Z."""
+TODAY = AUGUST
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("2024-07:", AUGUST - 31 * DAY, NOW),
+        ("2024-08-01T12:30Z:", AUGUST + 45_000_000, NOW),
+        ("2024-07:now", AUGUST - 31 * DAY, NOW),
+        ("2024-07-31:+1d", AUGUST - DAY, AUGUST),
+        ("today", TODAY, NOW),
+        ("today:", TODAY, NOW),
+        ("yesterday", TODAY - DAY, TODAY),
+        ("yesterday:", TODAY - DAY, NOW),
+        ("yesterday:today", TODAY - DAY, TODAY),
+        ("-30d", NOW - 30 * DAY, NOW),
+        ("-30days", NOW - 30 * DAY, NOW),
+        ("-30d:-1d", NOW - 30 * DAY, NOW - DAY),
+        ("-30d:2024-08", NOW - 30 * DAY, AUGUST),
+        ("-24h", NOW - DAY, NOW),
+        ("-90m", NOW - 5_400_000, NOW),
+        ("-90min", NOW - 5_400_000, NOW),
+        ("-45s", NOW - 45_000, NOW),
+        ("-2w", NOW - 14 * DAY, NOW),
+        ("-1M", NOW - 31 * DAY, NOW),
+        ("-1mo", NOW - 31 * DAY, NOW),
+        ("-1y", NOW - 366 * DAY, NOW),  # 2024 is a leap year
+    ],
+)
+def test_what_is_relative_is_resolved_with_the_moment(text: str, start: int, end: int) -> None:
+    assert is_relative(text)
+    assert resolve_time_range(text, NOW) == TimeRange(start, end)
+    assert resolve_time_range(text, NOW + 999) == TimeRange(start, end), "now is a whole second"
+    absolute = str(resolve_time_range(text, NOW))
+    assert parse_time_range(absolute) == TimeRange(start, end), "so it can be stored"
+
+
+def test_a_month_before_the_last_of_march_is_the_last_of_february() -> None:
+    end_of_march = parse_time_range("2023-03-31").start_ms
+    assert resolve_time_range("-1M", end_of_march).start_ms == parse_time_range("2023-02-28").start_ms
+
+
+@pytest.mark.parametrize("text", ["2024", "2024-08", "2024-08-01:2024-08-02", "2030"])
+def test_what_is_absolute_stays_what_it_is(text: str) -> None:
+    assert not is_relative(text)
+    assert resolve_time_range(text, NOW) == parse_time_range(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("30d", "did you mean -30d?"),
+        ("last 30 days", "did you mean -30days?"),
+        ("Today", "did you mean today?"),
+        (" 2024", "did you mean 2024?"),
+        ("2024-8-1", "did you mean 2024-08-01?"),
+        ("2024-01..2024-02", "did you mean 2024-01:2024-02?"),
+        ("2024-01-01 to 2024-02-01", "did you mean 2024-01-01:2024-02-01?"),
+        ("2024-01-01/2024-02-01", "did you mean 2024-01-01:2024-02-01?"),
+        ("2024-08-01 12:30", "did you mean 2024-08-01T12:30Z?"),
+        ("2024-07-31T01:00:2024-08-01T02:00", "did you mean 2024-07-31T01:00Z:2024-08-01T02:00Z?"),
+        ("tomorrow", "write 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30Z, alone or as START:END"),
+        ("now", "or today, yesterday, -30d, in UTC"),
+        ("2024-13:", "'2024-13' is no date: month must be in 1..12"),
+        ("2025:", "begins at 2025-01-01, which is not over yet (now is 2024-08-01T12:30:45Z): choose an earlier start"),
+        ("-0d", "which is not over yet"),
+        ("-5x", "'5x' has no unit that is known: s, m (minutes), h, d, w, M (months) and y are"),
+        ("-999999999d", "'999999999d' is too long"),
+        ("-99y", "begins before 1970"),
+        ("-1d:-2d", "the end is not after the start; did you mean 2024-07-30T12:30:45Z:2024-07-31T12:30:45Z?"),
+        ("yesterday:2024-07", "the end is not after the start"),
+    ],
+)
+def test_what_was_probably_meant_is_named(text: str, advice: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(advice)) as caught:
+        resolve_time_range(text, NOW)
+    assert caught.value.field == "time_range"
+    assert repr(text) in str(caught.value)
+
+
+@given(
+    st.text(alphabet="0123456789-:+TZdhmMwy today", max_size=24) | st.text(max_size=40), times.filter(lambda t: t > DAY)
+)
+def test_any_words_are_a_range_of_whole_seconds_or_invalid_input(text: str, now: int) -> None:
+    found, refused = None, ""
+    try:
+        found = resolve_time_range(text, now)
+    except InvalidInput as error:
+        refused = str(error)
+    assert len(refused) < 400
+    if found is None:
+        return
+    assert parse_time_range(str(found)) == found
+    if is_relative(text):
+        assert found.start_ms < now
+
+
+@given(times)
+def test_iso_times_have_one_width_and_read_back(time_ms: int) -> None:
+    from datetime import datetime
+
+    text = iso_ms(time_ms)
+    assert len(text) == len("2024-08-01T12:30:00.000Z")
+    assert round(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000) == time_ms
 
 
 @given(seconds, st.integers(1, 10**8))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from streamforge.cli.command import Command, Group
 from streamforge.cli.commands import backups, kafka, records, services, workflows
 from streamforge.version import installed_version
 
@@ -14,6 +15,7 @@ _HELP = ["-h", "--help"]
 
 app = typer.Typer(
     name=PROGRAM,
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -36,31 +38,39 @@ def _streamforge(
 
 
 _load, _look, _run, _know = "Load", "Look", "Run", "Know"
-app.command(rich_help_panel=_load)(workflows.load)
-app.command(rich_help_panel=_load)(workflows.retry)
-app.command(rich_help_panel=_load)(workflows.stop)
-app.command(rich_help_panel=_load)(workflows.rm)
-app.command(rich_help_panel=_look)(records.export)
-app.command(rich_help_panel=_look)(records.coverage)
-app.command(rich_help_panel=_look)(workflows.queues)
-app.command(rich_help_panel=_look)(workflows.show)
-app.command(rich_help_panel=_look)(workflows.events)
-app.command(rich_help_panel=_look)(workflows.ping)
+app.command(cls=Command, rich_help_panel=_load)(workflows.load)
+app.command(cls=Command, rich_help_panel=_load)(workflows.retry)
+app.command(cls=Command, rich_help_panel=_load)(workflows.stop)
+app.command(cls=Command, rich_help_panel=_load)(workflows.rm)
+app.command(cls=Command, rich_help_panel=_look)(records.export)
+app.command(cls=Command, rich_help_panel=_look)(records.coverage)
+app.command(cls=Command, rich_help_panel=_look)(records.series)
+app.command(cls=Command, rich_help_panel=_look)(records.symbols)
+app.command(cls=Command, rich_help_panel=_look)(workflows.queues)
+app.command(cls=Command, rich_help_panel=_look)(workflows.show)
+app.command(cls=Command, rich_help_panel=_look)(workflows.events)
+app.command(cls=Command, rich_help_panel=_look)(workflows.ping)
 dlq = typer.Typer(
-    no_args_is_help=True, help="Records that could not be stored.", context_settings={"help_option_names": _HELP}
+    cls=Group,
+    no_args_is_help=True,
+    help="Records that could not be stored.",
+    context_settings={"help_option_names": _HELP},
 )
-dlq.command("list")(workflows.dlq_list)
-dlq.command("replay")(workflows.dlq_replay)
+dlq.command("list", cls=Command)(workflows.dlq_list)
+dlq.command("replay", cls=Command)(workflows.dlq_replay)
 app.add_typer(dlq, name="dlq", rich_help_panel=_look)
-app.command(rich_help_panel=_run)(services.up)
-app.command(rich_help_panel=_run)(services.doctor)
-app.command(rich_help_panel=_run)(services.exchange)
-app.command(rich_help_panel=_run)(backups.backup)
-app.command(rich_help_panel=_run)(backups.restore)
+app.command(cls=Command, rich_help_panel=_run)(services.up)
+app.command(cls=Command, rich_help_panel=_run)(services.doctor)
+app.command(cls=Command, rich_help_panel=_run)(services.exchange)
+app.command(cls=Command, rich_help_panel=_run)(backups.backup)
+app.command(cls=Command, rich_help_panel=_run)(backups.restore)
 on_kafka = typer.Typer(
-    no_args_is_help=True, help="A Kafka that no operator looks after.", context_settings={"help_option_names": _HELP}
+    cls=Group,
+    no_args_is_help=True,
+    help="A Kafka that no operator looks after.",
+    context_settings={"help_option_names": _HELP},
 )
-on_kafka.command("apply")(kafka.apply)
+on_kafka.command("apply", cls=Command)(kafka.apply)
 app.add_typer(on_kafka, name="kafka", rich_help_panel=_run)
-app.command(rich_help_panel=_know)(services.targets)
-app.command(rich_help_panel=_know)(services.schemas)
+app.command(cls=Command, rich_help_panel=_know)(services.targets)
+app.command(cls=Command, rich_help_panel=_know)(services.schemas)

@@ -10,6 +10,7 @@ from streamforge.cli import output, views
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.session import Mode, Where, running_server, session
+from streamforge_utils.model.spelling import did_you_mean
 
 
 async def targets(where: Where, *, as_json: bool) -> int:
@@ -100,5 +101,6 @@ def _known_schemas(name: str | None) -> dict[str, Any]:
             ]
         }
     if name not in found:
-        raise UsageProblem(f"there is no schema {name[:80]!r}: choose one of {', '.join(found)}")
+        advice = did_you_mean(name, tuple(found)) or f": choose one of {', '.join(found)}"
+        raise UsageProblem(f"there is no schema {name[:80]!r}{advice}")
     return found[name]

@@ -36,6 +36,8 @@ _SAID_HERE = {
     "GET /queues/{queue_id}": "streamforge show QUEUE_ID",
     "GET /queues": "streamforge queues",
     "GET /targets": "streamforge targets",
+    "GET /symbols": "streamforge symbols",
+    "GET /series": "streamforge series",
 }
 """How the server's advice reads on the command line."""
 

@@ -8,19 +8,20 @@ from pathlib import Path
 import msgspec
 
 from streamforge.cli import output, views
+from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
+from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.loading import records
 from streamforge.cli.session import Mode, Session, Where, session
-from streamforge.cli.writers import Format, RecordWriter, format_of, record_writer
+from streamforge.cli.writers import RecordWriter, record_writer
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.names import is_queue_id
-from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
-from streamforge_utils.model.timeranges import TimeRange, format_ms, parse_time_range
+from streamforge_utils.model.series import candles_interval
+from streamforge_utils.model.timeranges import TimeRange, format_ms
 
 HOLES_SHOWN = 10
 _NAMES_SHOWN = 8
-_CALLED = {Format.CSV: "CSV", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet"}
 _WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
 
 
@@ -97,42 +98,36 @@ def _coverage_of(what: Sequence[str]) -> tuple[str, Query]:
         if not is_queue_id(what[0]):
             raise UsageProblem(f"{what[0][:80]!r} is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
         return f"/queues/{what[0]}/coverage", {}
-    if len(what) not in (2, 3):
-        raise UsageProblem("write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
-    symbol, type_name = check_symbol(what[0]), normal_type(what[1])
-    query: Query = {}
-    if len(what) == 3:
-        parse_time_range(what[2])
-        query = {"time_range": what[2]}
+    check_count(what, "QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
+    symbol, type_name, *given = check_words(what)
+    query: Query = {"time_range": given[0]} if given else {}
     return f"/coverage/{path_part(symbol)}/{path_part(type_name)}", query
 
 
-async def export(what: Sequence[str], where: Where, *, form: str | None, file: Path | None, as_json: bool) -> int:
+async def export(
+    what: Sequence[str], where: Where, *, form: str | None, file: Path | None, times: str | None, as_json: bool
+) -> int:
     """Export records; says on stderr how many, and which ranges are missing."""
-    chosen = format_of(form, file)
-    if as_json and file is None:
+    to = destination(form, file, times)
+    if as_json and to.file is None:
         raise UsageProblem("--json tells about a file: name one with --output (the records themselves go to stdout)")
     _check(what)
     async with session(where, Mode.READ) as found:
         selection = await _select(found, what)
         if not selection.parts:
             raise CliError(_nothing(what, selection, where))
-        with record_writer(chosen, file) as writer:
+        with record_writer(to) as writer:
             for part in selection.parts:
-                await _copy(found, part, chosen, writer)
-    _report(selection, writer, chosen, file, as_json=as_json)
+                await _copy(found, part, to, writer)
+    _report(selection, writer, to, as_json=as_json)
     return 0
 
 
 def _check(what: Sequence[str]) -> None:
     """Raises UsageProblem or InvalidInput for what can be refused before a manager is asked."""
-    if len(what) not in (1, 2, 3):
-        raise UsageProblem(f"write {_WHAT}")
+    check_count(what, _WHAT)
     if len(what) > 1:
-        check_symbol(what[0])
-        normal_type(what[1])
-    if len(what) == 3:
-        parse_time_range(what[2])
+        check_words(what)
 
 
 async def _select(found: Session, what: Sequence[str]) -> Selection:
@@ -175,8 +170,11 @@ def _nothing(what: Sequence[str], selection: Selection, where: Where) -> str:
     return f"nothing of {selection.name} is stored{advice}"
 
 
-async def _copy(found: Session, part: Part, form: Format, writer: RecordWriter) -> None:
+async def _copy(found: Session, part: Part, to: Destination, writer: RecordWriter) -> None:
+    form = to.form
     query: dict[str, str | int | list[str]] = {"format": form.asked_for, "limit": "all"}
+    if to.times is Times.ISO:
+        query["time"] = "iso"
     if part.span is not None:
         query["time_range"] = _request(part.span)
     if part.after is not None:
@@ -226,13 +224,15 @@ def _request(span: TimeRange) -> str:
     return f"{format_ms(span.start_ms // 1000 * 1000)}:{format_ms(end_ms)}"
 
 
-def _report(selection: Selection, writer: RecordWriter, form: Format, file: Path | None, *, as_json: bool) -> None:
+def _report(selection: Selection, writer: RecordWriter, to: Destination, *, as_json: bool) -> None:
     complete = all(hole.verdict in ("exchange", "closed", "pending") for hole in selection.holes)
     if as_json:
-        told = Exported(rows=writer.rows, file=str(file), format=form.value, complete=complete, holes=selection.holes)
+        told = Exported(
+            rows=writer.rows, file=str(to.file), format=to.form.value, complete=complete, holes=selection.holes
+        )
         output.write(to_json(told))
         return
-    goes_to = f" to {file} as {_CALLED[form]}" if file is not None else ""
+    goes_to = f" to {to}" if to.file is not None else ""
     output.say(f"{records(writer.rows)} of {selection.name}{goes_to}")
     for hole in selection.holes[:HOLES_SHOWN]:
         output.say(f"  hole: {_hole(hole)}")

@@ -178,6 +178,6 @@ class Follower:
 
 def _began(workflow: views.Workflow) -> str:
     found = workflow.time_range
-    clipped = f" (asked for {found.requested}: the end is brought back to now)" if found.clipped else ""
+    asked = output.asked_for(found.requested, clipped=found.clipped)
     span = output.day_span(found.start_ms, found.end_ms)
-    return f"{workflow.queue_id}: {workflow.symbol} {workflow.type} {span}{clipped}"
+    return f"{workflow.queue_id}: {workflow.symbol} {workflow.type} {span}{asked}"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from streamforge.cli import output, views
+from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
 from streamforge.cli.errors import CliError, Interrupted
 from streamforge.cli.following import Begin, Follower
@@ -17,7 +18,7 @@ from streamforge.cli.progress import display
 from streamforge.cli.session import Mode, Session, Where, session
 
 SEGMENTS_SHOWN = 12
-_LAST_WORDS, _KILLED = "; it last wrote:\n", "killed by signal"
+_LAST_WORDS, _KILLED = "; it last wrote:\n", "killed"
 """How a launcher tells what a worker logged last, and that it was killed."""
 
 
@@ -46,12 +47,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raises InvalidInput in the words of the API, before anything is started."""
-        from streamforge_utils.model.series import check_symbol, normal_type
-        from streamforge_utils.model.timeranges import parse_time_range
-
-        check_symbol(self.symbol)
-        normal_type(self.type)
-        parse_time_range(self.time_range).clipped(time.time_ns() // 1_000_000)
+        check_words((self.symbol, self.type, self.time_range), loading=True)
 
     async def start(self, found: Session) -> views.Workflow:
         """Send it; sending again after a lost answer gives the same workflow."""

@@ -13,6 +13,7 @@ import typer
 from streamforge.cli import options, output
 from streamforge.cli.app import PROGRAM, app
 from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, PipeClosed, exit_code
+from streamforge.cli.usage import message_of
 from streamforge_utils.model.errors import StreamForgeError
 
 _as_json = False
@@ -62,22 +63,9 @@ def _usage(error: typer.TyperException, given: Sequence[str]) -> int:
         if text:
             sys.stdout.write(text + "\n")
         return EXIT_USAGE
-    message = error.format_message().strip().rstrip(".")
-    if (value := _refused(error, given)) is not None:
-        message = message.replace("Invalid value for", f"{value[:80]!r} is no value for", 1)
-    message = message[:1].lower() + message[1:]
+    message = message_of(error, given)
     command = context.command_path if context is not None else PROGRAM
     return _failed(f"{message} (see `{command} --help`)", error.exit_code, command=command)
-
-
-def _refused(error: typer.TyperException, given: Sequence[str]) -> str | None:
-    """The value that was given to the option that the error is about, which typer does not repeat."""
-    names = getattr(getattr(error, "param", None), "opts", [])
-    for at, argument in enumerate(given):
-        option, equals, value = argument.partition("=")
-        if option in names:
-            return value if equals else given[at + 1] if at + 1 < len(given) else None
-    return None
 
 
 def _failed(message: str, code: int, *, command: str = PROGRAM) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from streamforge_utils.model.timeranges import format_ms
+from streamforge_utils.model.timeranges import format_ms, is_relative
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +26,8 @@ STATUS_STYLES = {
     "interrupted": "yellow",
     "exchange": "yellow",
     "closed": "yellow",
+    "complete": "green",
+    "TRADING": "green",
     "new": "cyan",
     "careful": "yellow",
     "error": "red",
@@ -129,6 +131,13 @@ def span(start_ms: int, end_ms: int) -> str:
 def day_span(start_ms: int, end_ms: int) -> str:
     """A half-open range as one reads it."""
     return f"{format_ms(start_ms)} to {format_ms(end_ms)}"
+
+
+def asked_for(requested: str, *, clipped: bool) -> str:
+    """What was asked for where the range is another, in parentheses and behind a space; else nothing."""
+    if clipped:
+        return f" (asked for {requested}: the end is brought back to now)"
+    return f" (asked for {requested})" if is_relative(requested) else ""
 
 
 def number(value: int | float | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import typer.main
 
 from streamforge.cli.app import PROGRAM, app
+from streamforge.cli.command import usage_of
 
 _INTRODUCTION = """\
 # Command line
@@ -49,7 +50,7 @@ def _commands(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 
 def _section(path: tuple[str, ...], command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    usage = " ".join([PROGRAM, *path, *(_argument(p) for p in arguments), "[OPTIONS]"])
+    usage = " ".join([PROGRAM, *path, *(usage_of(p) for p in arguments), "[OPTIONS]"])
     yield f"## {' '.join(path)}"
     yield f"```\n{usage}\n```"
     yield _text(command.help)
@@ -78,11 +79,6 @@ def _table(options: Iterable[Any]) -> str:
         cells = (_option(option), _default(option), " ".join(_text(option.help).split()))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
-
-
-def _argument(parameter: Any) -> str:
-    name = _bare(parameter)
-    return name if parameter.required or name.startswith("[") else f"[{name}]"
 
 
 def _bare(parameter: Any) -> str:

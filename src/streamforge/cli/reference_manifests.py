@@ -96,8 +96,8 @@ def _jobs(type_name: str) -> list[JobSpec]:
     from streamforge.manager.requests import check, workflow_of
     from streamforge.manager.service import StartRequest
 
-    request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01"))
     day = parse_time_range("2024-08-01")
+    request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01"), day.end_ms)
     workflow = workflow_of(request, code=CODE, now_ms=day.end_ms, exchange_now_ms=day.end_ms)
     workflow = next_round(workflow, (str(day),))
     policy = Policy()

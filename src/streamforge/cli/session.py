@@ -35,10 +35,12 @@ _PAUSE_S = 0.1
 class Mode(Enum):
     """What a command needs.
 
-    READ: answers. CHANGE: to be the only manager. DRIVE: workflows that go on. SERVER: a manager that runs already.
+    READ: answers. ASK: answers of the exchange. CHANGE: to be the only manager. DRIVE: workflows that go on.
+    SERVER: a manager that runs already.
     """
 
     READ = "read"
+    ASK = "ask"
     CHANGE = "change"
     DRIVE = "drive"
     SERVER = "server"
@@ -124,7 +126,8 @@ class NothingThere(CliError):
 async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
     """A manager to speak to until the end of the block.
 
-    Raises NothingThere (READ and CHANGE, no folder and no store elsewhere), CliError, ConfigError or RetryableError.
+    Raises NothingThere (READ and CHANGE, no data directory and no store elsewhere), CliError, ConfigError or
+    RetryableError.
     """
     where.check()
     token = where.token()
@@ -151,9 +154,9 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
                 f"no manager runs on {folder}: start one with `streamforge up{where.starting()}`, or name one with "
                 "--server"
             )
-        if mode is not Mode.DRIVE and not folder.exists():
-            if not keeps_store(os.environ):
-                # The data lie elsewhere: what the embedded parts need is made for the time it takes.
+        if mode in (Mode.READ, Mode.CHANGE, Mode.ASK) and not _directory(folder).used():
+            if mode is Mode.ASK or not keeps_store(os.environ):
+                # No data are needed, or they lie elsewhere: what the embedded parts need is made for the time it takes.
                 with tempfile.TemporaryDirectory(prefix="streamforge-") as made:
                     async with _own(where, Path(made), mode) as found:
                         yield found
@@ -183,9 +186,9 @@ async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]
     async with (
         own_manager(
             folder,
-            exchange=where.exchange if mode is Mode.DRIVE else BINANCE,
+            exchange=where.exchange if mode in (Mode.DRIVE, Mode.ASK) else BINANCE,
             launcher=where.launcher,
-            lock=mode is not Mode.READ,
+            lock=mode not in (Mode.READ, Mode.ASK),
             reconcile=mode is Mode.DRIVE,
             advertise=mode is Mode.DRIVE,
             overrides={"STREAMFORGE_HOST": "127.0.0.1", "STREAMFORGE_PORT": "0"},

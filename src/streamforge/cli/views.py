@@ -173,6 +173,34 @@ class Coverage(msgspec.Struct, frozen=True):
     queue_id: str | None = None
 
 
+class Series(msgspec.Struct, frozen=True):
+    """A series in a list. start_ms, end_ms: of what is stored, from its first to its last; None where nothing is."""
+
+    symbol: str
+    type: str
+    start_ms: int | None
+    end_ms: int | None
+    records: int | None
+    complete: bool
+    holes: int
+
+
+class Symbol(msgspec.Struct, frozen=True):
+    """What the exchange says of a symbol."""
+
+    symbol: str
+    status: str
+    base_asset: str = ""
+    quote_asset: str = ""
+
+
+class Symbols(msgspec.Struct, frozen=True):
+    """Symbols of the exchange, sorted; total: how many fit."""
+
+    symbols: list[Symbol]
+    total: int
+
+
 class Ping(msgspec.Struct, frozen=True):
     """Seconds to each worker and back."""
 

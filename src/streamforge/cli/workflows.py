@@ -17,6 +17,7 @@ from streamforge.cli.interrupts import interrupts
 from streamforge.cli.loading import short, show_segments
 from streamforge.cli.progress import display, numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
+from streamforge_utils.model.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,7 +40,8 @@ async def queues(
     """List workflows, newest first."""
     for status in statuses:
         if status not in STATUSES:
-            raise UsageProblem(f"status {status[:40]!r} is not known: choose from {', '.join(STATUSES)}")
+            advice = did_you_mean(status, STATUSES) or f": choose from {', '.join(STATUSES)}"
+            raise UsageProblem(f"status {status[:40]!r} is not known{advice}")
     raw: list[msgspec.Raw] = []
     more = False
     try:
@@ -106,10 +108,10 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
         coverage = await found.api.get(f"/queues/{path_part(queue_id)}/coverage", views.Coverage)
     asked = workflow.time_range
     out = output.console()
-    clipped = f" (asked for {asked.requested})" if asked.clipped else ""
+    words = output.asked_for(asked.requested, clipped=asked.clipped)
     ended = f", ended {output.moment(workflow.ended_at)}" if workflow.ended_at else ""
     out.print(workflow.queue_id, output.styled(workflow.status))
-    out.print(f"  {workflow.symbol} {workflow.type}, {output.day_span(asked.start_ms, asked.end_ms)}{clipped}")
+    out.print(f"  {workflow.symbol} {workflow.type}, {output.day_span(asked.start_ms, asked.end_ms)}{words}")
     out.print(f"  created {output.moment(workflow.created_at)}{ended} (UTC)")
     if told := numbers(workflow):
         out.print(f"  {told}")

@@ -1,53 +1,25 @@
-"""Files that appear whole or not at all, and the formats of an export."""
+"""Files that appear whole or not at all, and the records of an export in them."""
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import msgspec
 
-from streamforge.cli.errors import CliError, UsageProblem
+from streamforge.cli.errors import CliError
+from streamforge.cli.formats import Destination, Format, Times
 
 if TYPE_CHECKING:
     import pyarrow
 
 PARQUET_ROWS = 50_000
 """Rows of a row group: some 10 MB in memory."""
-
-
-class Format(StrEnum):
-    """How records are exported."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-
-    @property
-    def asked_for(self) -> str:
-        """What the server is asked for: it writes lines, we pass them on."""
-        return "csv" if self is Format.CSV else "jsonl"
-
-
-_SUFFIXES = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".parquet": Format.PARQUET}
-
-
-def format_of(name: str | None, output: Path | None) -> Format:
-    """The format that was named, else that of the file's suffix, else CSV. Raises UsageProblem.
-
-    `ndjson` is another name of `jsonl`, as in the HTTP API.
-    """
-    if name is not None:
-        try:
-            return Format("jsonl" if name.lower() == "ndjson" else name.lower())
-        except ValueError:
-            raise UsageProblem(f"format {name[:40]!r} is not known: choose one of {', '.join(Format)}") from None
-    return _SUFFIXES.get(output.suffix.lower(), Format.CSV) if output is not None else Format.CSV
 
 
 class RecordWriter(Protocol):
@@ -66,45 +38,45 @@ class RecordWriter(Protocol):
 
 
 @contextmanager
-def record_writer(form: Format, output: Path | None) -> Iterator[RecordWriter]:
-    """A writer to `output` (which then appears whole, or stays what it was) or to stdout.
-
-    Raises UsageProblem or CliError.
-    """
-    if form is Format.PARQUET:
-        if output is None:
-            raise UsageProblem("a Parquet file is no text: name a file with --output FILE")
+def record_writer(to: Destination) -> Iterator[RecordWriter]:
+    """A writer to a file, which then appears whole or stays what it was, or to stdout. Raises CliError."""
+    if to.file is None:
+        sys.stdout.flush()
+        yield _Lines(sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    if to.form is Format.PARQUET:
         arrow = _pyarrow()
-        with _replacing(output) as draft:
-            writer = _Parquet(draft, arrow)
+        with _replacing(to.file) as draft:
+            writer = _Parquet(draft, arrow, to.times)
             try:
                 yield writer
                 writer.close()
             finally:
                 writer.abandon()
         return
-    if output is None:
-        sys.stdout.flush()
-        yield _Lines(sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        return
-    with _replacing(output) as draft:
+    with _replacing(to.file) as draft:
         try:
             with draft.open("wb") as file:
-                yield _Lines(file)
+                if to.gzip:
+                    with _compressed(file) as packed:
+                        yield _Lines(packed)
+                else:
+                    yield _Lines(file)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise _cannot_write(output, error) from error
+            raise _cannot_write(to.file, error) from error
+
+
+def _compressed(file: BinaryIO) -> gzip.GzipFile:
+    """The same records give the same bytes: the file holds no time and no name."""
+    return gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
 
 
 @contextmanager
 def _replacing(output: Path) -> Iterator[Path]:
     """A draft beside `output` that takes its place at the end of the block, or is removed if that fails."""
-    if output.is_dir():
-        raise UsageProblem(f"output {output} is a folder: name a file in it")
-    if output.exists() and not output.is_file():
-        raise UsageProblem(f"output {output} is no plain file: leave --output out and redirect stdout instead")
     # Through a link to what it points at, which stays a link.
     target = output.resolve()
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -127,7 +99,7 @@ def _cannot_write(output: Path, error: OSError) -> CliError:
 
 
 class _Lines:
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
         self._file = file
         self.rows = 0
         self._headed = False
@@ -146,9 +118,10 @@ class _Lines:
 
 
 class _Parquet:
-    def __init__(self, path: Path, arrow: Any) -> None:
+    def __init__(self, path: Path, arrow: Any, times: Times) -> None:
         self._path = path
         self._arrow = arrow
+        self._times = times
         self._records: list[dict[str, object]] = []
         self._writer: pyarrow.parquet.ParquetWriter | None = None
         self._schema: pyarrow.Schema | None = None
@@ -179,7 +152,7 @@ class _Parquet:
         import pyarrow.parquet
 
         if self._schema is None:
-            self._schema = _schema(self._arrow, self._records[0] if self._records else None)
+            self._schema = _schema(self._arrow, self._records[0] if self._records else None, self._times)
             self._writer = pyarrow.parquet.ParquetWriter(self._path, self._schema, compression="zstd")
         assert self._writer is not None  # noqa: S101 - made with the schema
         columns = {name: [record.get(name) for record in self._records] for name in self._schema.names}
@@ -188,18 +161,26 @@ class _Parquet:
         self._records.clear()
 
 
-def _schema(arrow: Any, record: dict[str, object] | None) -> Any:
-    """Columns as the first record has them: text, 64-bit integers, doubles; without one, those of a candle."""
-    from streamforge_utils.model.candles import CANDLE_FIELDS, StoredCandle
+def _schema(arrow: Any, record: dict[str, object] | None, times: Times) -> Any:
+    """Columns as the first record has them: text, 64-bit integers, doubles; without one, those of a candle.
+
+    A candle's instants are timestamps if `times` says so.
+    """
+    from streamforge_utils.model.candles import CANDLE_FIELDS, CANDLE_TIMES, StoredCandle
 
     kinds: dict[str, type]
+    instants: tuple[str, ...] = ()
     if record is None or record.keys() == set(CANDLE_FIELDS):
         hints = {field.name: field.type for field in msgspec.structs.fields(StoredCandle)}
         kinds = {name: hints[name] for name in CANDLE_FIELDS}
+        instants = CANDLE_TIMES if times is Times.TIMESTAMP else ()
     else:
         kinds = {name: type(value) for name, value in record.items()}
     types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
-    return arrow.schema([(name, types.get(kind, arrow.string())) for name, kind in kinds.items()])
+    timestamp = arrow.timestamp("ms", tz="UTC")
+    return arrow.schema(
+        [(name, timestamp if name in instants else types.get(kind, arrow.string())) for name, kind in kinds.items()]
+    )
 
 
 def _pyarrow() -> Any:

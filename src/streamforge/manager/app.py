@@ -24,6 +24,7 @@ from streamforge.manager.keeping.lease import Lease, managing
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
+from streamforge.manager.origin import called, origin_of
 from streamforge.manager.parts import Parts
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.model.errors import RetryableError
@@ -189,6 +190,7 @@ async def _running(
             history=History(store),
             reservations=Reservations(store, ports.clock),
             dead_letters=DeadLetters(ports.bus, ports.bus),
+            exchange_name=called(origin_of(None, settings.exchange.urls)),
             exchange_waits=ports.exchange_waits,
             **({} if lease is None else {"fence": lease.check}),
         )
@@ -196,7 +198,8 @@ async def _running(
         reconciler = Reconciler(parts)
         await reconciler.actor.load_ban()
         manager = Manager(parts, reconciler)
-        server = await serve(create_app(manager, tokens=tokens), host=settings.host, port=settings.port, tokens=tokens)
+        application = create_app(manager, tokens=tokens, clock=ports.clock)
+        server = await serve(application, host=settings.host, port=settings.port, tokens=tokens)
         try:
             if lease is not None:
                 lease.serves(server.url)

@@ -22,8 +22,11 @@ from streamforge.manager.service import (
     NotFound,
     NotNow,
     Page,
+    SeriesPage,
     StartRequest,
+    StoredSeries,
 )
+from streamforge.manager.symbols import likely_symbols
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.candles import FIRST_TIME_MS, as_exported, candle_key
@@ -35,10 +38,12 @@ from streamforge_utils.model.errors import (
     InvalidInput,
     PermanentError,
     RetryableError,
+    StreamForgeError,
 )
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.series import candles_interval, check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.exchange import SymbolInfo
 
 _replace = msgspec.structs.replace
 _RECORDS_A_BATCH = 5000
@@ -48,6 +53,7 @@ class Manager:
     """Implements `Service`."""
 
     ASK_WITHIN_S = 5.0
+    LIST_WITHIN_S = 3.0
 
     def __init__(self, parts: Parts, reconciler: Reconciler, new_code: Callable[[], str] | None = None) -> None:
         self._parts = parts
@@ -59,7 +65,7 @@ class Manager:
         self._readiness = ReadinessProbe(parts, reconciler)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
-        checked = check(request)
+        checked = check(request, self._parts.clock.now_ms())
         if idempotency_key is not None:
             # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
             known = await self._reservations.find(idempotency_key, request)
@@ -103,7 +109,7 @@ class Manager:
         if type is not None:
             where["type"] = [normal_type(type)]
         if cursor is not None and await self._parts.workflows.get(cursor) is None:
-            raise InvalidInput("cursor", f"cursor {cursor[:80]!r} is none (or its workflow was removed): start anew")
+            raise _lost_cursor(cursor, "workflow")
         found = await self._parts.workflows.find(where=where, after=cursor, limit=limit + 1)
         more = len(found) > limit
         return Page(found[:limit], found[limit - 1].queue_id if more else None)
@@ -247,6 +253,17 @@ class Manager:
     async def collections(self) -> Sequence[str]:
         return [name for name in await self._parts.store.names() if name != HISTORY]
 
+    async def series(self, *, cursor: str | None = None, limit: int = 100) -> SeriesPage:
+        try:
+            found = await self._parts.coverage.page(after=cursor, limit=limit + 1)
+        except InvalidInput as error:
+            raise _lost_cursor(cursor or "", "series") from error
+        listed = [StoredSeries(series, segments) for _, series, segments in found[:limit]]
+        return SeriesPage(listed, found[limit - 1][0] if len(found) > limit else None)
+
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        return await self._parts.exchange.symbols()
+
     async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
         workflow = await self.get(queue_id)
         return await self._parts.dead_letters.read(workflow, limit=limit)
@@ -279,10 +296,22 @@ class Manager:
         except BannedError as error:
             await actor.remember_ban(error.until_ms, str(error))
             return now_ms
-        except InvalidInput:
-            raise  # the symbol is unknown
+        except InvalidInput as error:
+            raise await self._no_symbol(symbol) from error
         except (PermanentError, RetryableError, TimeoutError):
             return self._parts.clock.now_ms()  # the workflow will end with the reason, or wait
+
+    async def _no_symbol(self, symbol: str) -> InvalidInput:
+        """The exchange has no such symbol; what was meant, where its list can be had soon."""
+        where = self._parts.exchange_name
+        try:
+            async with asyncio.timeout(self.LIST_WITHIN_S):
+                listed = await self._parts.exchange.symbols()
+        except (StreamForgeError, TimeoutError):
+            listed = ()
+        meant = likely_symbols(symbol, listed)
+        hint = f"did you mean {' or '.join(meant)}?" if meant else "GET /symbols lists what it has"
+        return InvalidInput("symbol", f"{symbol} is not a symbol of {where}: {hint}")
 
     @contextmanager
     def _alone(self, queue_id: str) -> Iterator[None]:
@@ -329,3 +358,10 @@ class Manager:
         await self._parts.store.delete(workflow.collection, first=first, last=last)
         if not await self._parts.store.count(workflow.collection):
             await self._parts.store.drop(workflow.collection)
+
+
+def _lost_cursor(cursor: str, what: str) -> InvalidInput:
+    return InvalidInput(
+        "cursor",
+        f"cursor {cursor[:80]!r} is not one of this server, or its {what} was removed: begin again without one",
+    )

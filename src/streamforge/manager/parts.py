@@ -24,8 +24,9 @@ from streamforge_utils.ports.store import Store
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The manager's ports, stores and numbers.
 
-    common: settings that every worker gets. exchange_waits: what questions to `exchange` wait for, where it is known.
-    fence: is called before anything is done; raises while another manager may have the store.
+    common: settings that every worker gets. exchange_name: as it is called in a sentence. exchange_waits: what
+    questions to `exchange` wait for, where it is known. fence: is called before anything is done; raises while another
+    manager may have the store.
     """
 
     bus: Bus
@@ -45,5 +46,6 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     history: History
     reservations: Reservations
     dead_letters: DeadLetters
+    exchange_name: str = "the exchange"
     exchange_waits: Waits | None = None
     fence: Callable[[], None] = lambda: None

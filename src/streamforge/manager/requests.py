@@ -12,8 +12,8 @@ from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.series import check_symbol, normal_type
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.series import check_series
+from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.runtime.worker import Role
 
 _COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
@@ -33,11 +33,13 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     again: bool
 
 
-def check(request: StartRequest) -> Checked:
-    """The request in its one spelling. Raises InvalidInput naming the field."""
-    symbol = check_symbol(request.symbol)
-    type_name = normal_type(request.type)
-    span = parse_time_range(request.time_range)
+def check(request: StartRequest, now_ms: int) -> Checked:
+    """The request in its one spelling. now_ms: what a relative range is resolved with.
+
+    Raises InvalidInput naming the field.
+    """
+    symbol, type_name = check_series(request.symbol, request.type)
+    span = resolve_time_range(request.time_range, now_ms)
     steps = request.steps
     if steps is None:
         steps = tuple(StepRequest(target=target) for target in default_targets(type_name))

@@ -10,7 +10,9 @@ import msgspec
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.exchange import SymbolInfo
 
 
 class NotFound(StreamForgeError):
@@ -59,6 +61,20 @@ class Page(msgspec.Struct, frozen=True):
     """Workflows, newest first. cursor: gives the next page; None at the end."""
 
     workflows: Sequence[Workflow]
+    cursor: str | None
+
+
+class StoredSeries(msgspec.Struct, frozen=True):
+    """A series of which something is known. segments: sorted, disjoint; what they do not mention is unknown."""
+
+    series: Series
+    segments: Sequence[Segment]
+
+
+class SeriesPage(msgspec.Struct, frozen=True):
+    """Series in the order of their names, last first. cursor: gives the next page; None at the end."""
+
+    series: Sequence[StoredSeries]
     cursor: str | None
 
 
@@ -143,6 +159,12 @@ class Service(Protocol):
 
     async def collections(self) -> Sequence[str]:
         """The collections that hold records, sorted."""
+
+    async def series(self, *, cursor: str | None = None, limit: int = 100) -> SeriesPage:
+        """The series of which something is known. Raises InvalidInput for a cursor that is none."""
+
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        """What the exchange lists, sorted."""
 
     async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
         """What of the workflow could not be stored, oldest first, `limit` at most. Raises NotFound."""

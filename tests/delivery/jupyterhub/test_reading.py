@@ -48,7 +48,7 @@ def test_the_url_comes_from_the_environment(served: Served, monkeypatch: pytest.
 
 def test_what_is_no_series_is_refused_before_anybody_is_asked() -> None:
     with pytest.raises(InvalidInput, match="time_range"):
-        read_series("BTCUSDT", TYPE, "yesterday", url="http://127.0.0.1:1")
+        read_series("BTCUSDT", TYPE, "tomorrow", url="http://127.0.0.1:1")
     with pytest.raises(ReadingError, match="without a user"):
         read_series("BTCUSDT", TYPE, DAY, url="http://me:secret@127.0.0.1:1")
 

@@ -35,6 +35,28 @@ def asyncapi_schema() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_the_root_leads_to_every_answer_without_a_name_in_it(client: httpx.AsyncClient, path: str) -> None:
+    found = (await client.get(path)).json()
+    links = [link["path"] for link in found["links"]]
+    assert links[0] == "/openapi.json"
+    assert {"/targets", "/queues", "/series", "/symbols", "/healthz", "/readyz"} <= set(links)
+    assert all(link["summary"] for link in found["links"])
+    for link in links:
+        if "{" not in link:
+            assert (await client.get(link)).status_code == 200, link
+
+
+async def test_a_browser_gets_the_same_as_a_page_that_loads_nothing(client: httpx.AsyncClient) -> None:
+    response = await client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert "<a href=/targets>/targets</a>: The kinds of workers" in response.text
+    assert "<a href=/openapi.json>" in response.text
+    for foreign in ("<script", "<link", "<style", "<img", "http:", "https:", "//"):
+        assert foreign not in response.text
+
+
 async def test_targets_describe_every_worker_and_its_parameters(client: httpx.AsyncClient) -> None:
     found = (await client.get("/targets")).json()["targets"]
 
@@ -229,7 +251,7 @@ async def test_the_examples_of_requests_are_accepted(client: httpx.AsyncClient, 
 
 
 async def test_there_are_no_pages_that_load_scripts_from_elsewhere(client: httpx.AsyncClient) -> None:
-    for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
+    for path in ("/redoc", "/docs/oauth2-redirect"):
         problem(await client.get(path), 404, "not-found")
 
 

@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamforge.manager.api.app import create_app
 from streamforge.manager.api.export import Format, Writer
 from streamforge.manager.service import DeadLetter
 from streamforge_utils.model.candles import CANDLE_FIELDS
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.series import Series
+from streamforge_utils.ports.exchange import SymbolInfo
+from tests.doubles.clock import FakeClock
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import (
     COLLECTION,
@@ -27,6 +30,7 @@ from tests.manager.api.support import (
     START_MS,
     UNKNOWN,
     candles,
+    client_of,
     problem,
     started,
 )
@@ -69,6 +73,34 @@ async def test_records_as_json_hold_numbers_and_neither_key_nor_version(client: 
     assert body["after"] == f"BTCUSDT_1m_{START_MS}"
 
 
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+async def test_iso_times_are_written_in_every_format_and_page(client: httpx.AsyncClient, form: str) -> None:
+    response = await client.get(RECORDS, params={"limit": 1, "format": form, "time": "iso"})
+
+    match form:
+        case "json":
+            record = response.json()["records"][0]
+        case "jsonl":
+            record = json.loads(response.text)
+        case _:
+            record = next(csv.DictReader(io.StringIO(response.text)))
+    times = {"open_time": "2024-08-01T00:00:00.000Z", "close_time": "2024-08-01T00:00:59.999Z"}
+    whole = {**FIRST, **times}
+    assert record == (whole if form != "csv" else {name: str(value) for name, value in whole.items()})
+    assert "time=iso" in response.headers["link"]
+
+
+async def test_what_is_no_candle_keeps_its_times(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    service.stored["others"] = {"a": b'{"open_time":1}'}
+    response = await client.get("/collections/others/records", params={"format": "jsonl", "time": "iso"})
+    assert response.json() == {"open_time": 1}
+
+
+async def test_times_that_are_not_known_are_refused(client: httpx.AsyncClient) -> None:
+    refused = problem(await client.get(RECORDS, params={"time": "utc"}), 422, "invalid-input")
+    assert refused["detail"] == "query time: it is 'utc', it must be 'ms' or 'iso'"
+
+
 @pytest.mark.parametrize("limit", [1, 7, 24, 25, 26, 1000])
 async def test_any_page_size_gives_each_record_once_oldest_first(client: httpx.AsyncClient, limit: int) -> None:
     times: list[int] = []
@@ -98,6 +130,76 @@ async def test_the_link_header_leads_through_pages_of_csv(client: httpx.AsyncCli
         place = link[1] if link else None
 
     assert [int(row.split(",")[2]) for row in rows] == [START_MS + index * MINUTE_MS for index in range(5, 25)]
+
+
+async def test_a_range_relative_to_now_is_resolved_once_and_pages_go_on_with_what_it_became(
+    service: ServiceDouble,
+) -> None:
+    clock = FakeClock(START_MS + 10 * MINUTE_MS)
+    async with client_of(create_app(service, clock=clock)) as client:
+        times: list[int] = []
+        place: str | None = f"{RECORDS}?limit=3&time_range=-7m"
+        while place is not None:
+            response = await client.get(place)
+            times += [record["open_time"] for record in response.json()["records"]]
+            clock.advance(60)
+            link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("link", ""))
+            place = link[1] if link else None
+    assert times == [START_MS + index * MINUTE_MS for index in range(3, 10)]
+
+
+async def test_coverage_takes_ranges_relative_to_now(service: ServiceDouble) -> None:
+    service.known[Series("BTCUSDT", "candles", "1m")] = list(SEGMENTS)
+    async with client_of(create_app(service, clock=FakeClock(START_MS + 120 * MINUTE_MS))) as client:
+        found = (await client.get("/coverage/BTCUSDT/api_candles_1m", params={"time_range": "-1h"})).json()
+        assert [(s["start_ms"], s["end_ms"], s["verdict"]) for s in found["segments"]] == [
+            (START_MS + 60 * MINUTE_MS, START_MS + 120 * MINUTE_MS, "stored")
+        ]
+        refused = await client.get("/coverage/BTCUSDT/api_candles_1m", params={"time_range": "1h"})
+        assert problem(refused, 422, "invalid-input")["detail"].endswith("is not understood: did you mean -1h?")
+
+
+async def test_series_are_listed_with_span_count_and_holes(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    service.known[Series("BTCUSDT", "candles", "1m")] = list(SEGMENTS)
+    later = Segment(
+        start_ms=START_MS + DAY_MS, end_ms=START_MS + 2 * DAY_MS, verdict=Verdict.STORED, collection="c", records=1440
+    )
+    service.known[Series("ETHUSDT", "candles", "1M")] = [*SEGMENTS[:2], later]
+    service.known[Series("XYZUSDT", "candles", "1h")] = [SEGMENTS[1]]
+    page = (await client.get("/series", params={"limit": 2})).json()
+    assert [one["symbol"] for one in page["series"]] == ["XYZUSDT", "ETHUSDT"]
+    nothing, holed = page["series"]
+    assert (nothing["start"], nothing["end_ms"], nothing["records"], nothing["complete"]) == (None, None, 0, False)
+    assert (holed["type"], holed["records"], holed["holes"], holed["complete"]) == ("api_candles_1M", 2440, 2, False)
+    assert (holed["start"], holed["end"]) == ("2024-08-01T00:00:00Z", "2024-08-03T00:00:00Z")
+    rest = (await client.get("/series", params={"cursor": page["cursor"]})).json()
+    assert [(one["symbol"], one["holes"], one["complete"]) for one in rest["series"]] == [("BTCUSDT", 0, True)]
+    assert rest["cursor"] is None
+    found = (await client.get(rest["series"][0]["coverage"])).json()
+    assert (found["symbol"], found["type"]) == ("BTCUSDT", "api_candles_1m")
+    problem(await client.get("/series", params={"cursor": "x"}), 422, "invalid-input")
+
+
+async def test_symbols_are_chosen_by_pattern_and_status(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    service.listed = [
+        SymbolInfo(symbol="BTCUSDT", status="TRADING", base_asset="BTC", quote_asset="USDT"),
+        SymbolInfo(symbol="ETHBTC", status="BREAK", base_asset="ETH", quote_asset="BTC"),
+        SymbolInfo(symbol="ETHUSDT", status="TRADING", base_asset="ETH", quote_asset="USDT"),
+    ]
+
+    async def names(**query: str) -> list[str]:
+        return [one["symbol"] for one in (await client.get("/symbols", params=query)).json()["symbols"]]
+
+    assert await names() == ["BTCUSDT", "ETHBTC", "ETHUSDT"]
+    assert await names(pattern="btc") == ["BTCUSDT", "ETHBTC"]
+    assert await names(pattern="btc*") == ["BTCUSDT"]
+    assert await names(pattern="*usdt", status="trading") == ["BTCUSDT", "ETHUSDT"]
+    assert await names(status="halt") == []
+    cut = (await client.get("/symbols", params={"limit": 1})).json()
+    assert cut == {
+        "symbols": [{"symbol": "BTCUSDT", "status": "TRADING", "base_asset": "BTC", "quote_asset": "USDT"}],
+        "total": 3,
+    }
 
 
 async def test_csv_has_field_names_and_the_shortest_numbers(client: httpx.AsyncClient) -> None:
@@ -197,7 +299,7 @@ async def test_a_collection_that_is_not_there_is_404(client: httpx.AsyncClient, 
         ("after=%F0%9F%98%80", "after"),
         (f"after={'x' * 501}", "after"),
         ("format=xlsx", "format"),
-        ("time_range=yesterday", "time_range"),
+        ("time_range=tomorrow", "time_range"),
         ("time_range=2024-13", "time_range"),
     ],
 )

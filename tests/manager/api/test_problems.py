@@ -25,7 +25,7 @@ from streamforge_utils.model.errors import (
     StreamForgeError,
 )
 from tests.doubles.service import ServiceDouble
-from tests.manager.api.support import LOCAL, READER, REQUEST, TOKENS, client_of, problem, started
+from tests.manager.api.support import LOCAL, READER, REQUEST, TOKENS, UNKNOWN, client_of, problem, started
 
 JSON = {"Content-Type": "application/json"}
 
@@ -85,10 +85,13 @@ async def test_an_unexpected_failure_is_logged_under_the_incident_that_the_clien
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "body"),
-        (b"{", "truncated"),
-        (b"{'symbol': 1}", "byte"),
-        (b'{"symbol": NaN}', "byte"),
+        (b"", "the body is not JSON: it is empty"),
+        (b" \n", "the body is not JSON: it is empty"),
+        (b"{", "it ends too early, after '{'"),
+        (b"{'symbol': 1}", "object keys must be strings at byte 1, after '{'"),
+        (b'{"symbol": NaN}', "invalid character at byte 11, after '{\"symbol\": '"),
+        (b'{"symbol": "BTCUSDT",}', 'trailing comma in object at byte 21, after \'{"symbol": "BTCUSDT",\''),
+        (b"symbol=BTCUSDT", "invalid character at byte 0, at its beginning"),
         (b'{"again": 1e999}', "range"),
         (b'{"symbol": "\\ud800"}', "body"),
         (b"\xff\xfe", "byte"),
@@ -105,6 +108,8 @@ async def test_what_is_not_json_is_400_and_says_where(
     found = problem(await client.post(path, content=body, headers=JSON), 400, "malformed-json")
 
     assert said in found["detail"]
+    assert found["title"] == "The body is not JSON"
+    assert "malformed" not in found["detail"].lower()
     assert found["errors"][0]["field"] == "body"
 
 
@@ -157,15 +162,39 @@ async def test_an_unknown_path_is_404(client: httpx.AsyncClient, path: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("method", "allowed"), [("PUT", "GET"), ("PATCH", "GET"), ("TRACE", "GET"), ("OPTIONS", "GET")]
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/queues", "GET"),
+        ("TRACE", "/queues", "GET"),
+        ("OPTIONS", "/queues", "GET"),
+        ("PUT", f"/queues/{UNKNOWN}", "DELETE, GET"),
+        ("POST", f"/queues/{UNKNOWN}", "DELETE, GET"),
+        ("GET", "/queues/start", "POST"),
+        ("DELETE", "/queues/start-pipeline", "POST"),
+        ("GET", f"/queues/{UNKNOWN}/stop", "POST"),
+        ("POST", "/", "GET"),
+        ("POST", "/openapi.json", "GET, HEAD"),
+    ],
 )
-async def test_another_method_is_405_and_the_right_one_named(
-    client: httpx.AsyncClient, method: str, allowed: str
+async def test_another_method_is_405_and_the_right_ones_are_named(
+    client: httpx.AsyncClient, method: str, path: str, allowed: str
 ) -> None:
-    response = await client.request(method, "/queues")
+    response = await client.request(method, path)
 
-    problem(response, 405, "method-not-allowed")
+    found = problem(response, 405, "method-not-allowed")
     assert response.headers["allow"] == allowed
+    assert found["detail"] == f"{method} {path} is not possible: the path takes {allowed}"
+
+
+async def test_what_may_be_of_several_kinds_is_one_input_with_all_of_them(client: httpx.AsyncClient) -> None:
+    found = problem(await client.get("/collections/a/records", params={"limit": "many"}), 422, "invalid-input")
+    assert found["detail"] == "query limit: it is 'many', it must be a whole number or 'all'"
+    assert [error["field"] for error in found["errors"]] == ["limit"]
+
+
+async def test_a_body_of_another_kind_is_called_the_body(client: httpx.AsyncClient) -> None:
+    found = problem(await client.post("/queues/start", json=[1]), 422, "invalid-input")
+    assert found["detail"] == "the body: it is a list, it must be an object"
 
 
 async def test_line_breaks_in_input_reach_no_header(client: httpx.AsyncClient) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from streamforge_utils.model.candles import candle_key
-from streamforge_utils.model.series import candles_interval, check_symbol, normal_type
-from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.model.series import candles_interval, check_series
+from streamforge_utils.model.timeranges import resolve_time_range
 
 T = TypeVar("T")
 
@@ -109,16 +110,17 @@ def read_series(
 ) -> Series:
     """Everything that is stored of a series of candles, over all its collections.
 
-    type: such as `api_candles_1m`. time_range: `START[:END]`, half-open, UTC; without one, all there is.
+    type: such as `api_candles_1m`. time_range: `START[:END]`, half-open, UTC, or relative to now (`-30d`); without one,
+    all there is.
     url, token: of queue-manager and of a reader; by default from STREAMFORGE_URL (else this machine's port 8080) and
     STREAMFORGE_TOKEN. Raises ReadingError, also where the store holds another number than the coverage has proven,
     and InvalidInput for a symbol, type or range that is none.
     """
-    symbol, type = check_symbol(symbol), normal_type(type)
+    symbol, type = check_series(symbol, type)
     interval = candles_interval(type).value
     query = {} if time_range is None else {"time_range": time_range}
     if time_range is not None:
-        parse_time_range(time_range)
+        resolve_time_range(time_range, time.time_ns() // 1_000_000)
     api = _Api(url or os.environ.get(URL) or DEFAULT_URL, token or os.environ.get(TOKEN) or None)
     with api.get(f"/coverage/{quote(symbol)}/{quote(type)}", query) as answer:
         known = _decoded(_coverage, answer.read(), api)

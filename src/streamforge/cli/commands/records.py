@@ -1,4 +1,4 @@
-"""coverage and export."""
+"""coverage, export, series and symbols."""
 
 from __future__ import annotations
 
@@ -34,14 +34,33 @@ def export(
         list[str], typer.Argument(metavar="QUEUE_ID | COLLECTION | SYMBOL TYPE [TIME_RANGE]", show_default=False)
     ],
     file: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file, which appears when whole.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to a file, which appears when whole; its suffix names the format: .csv, .csv.gz, .jsonl, "
+            ".jsonl.gz or .parquet. - is stdout.",
+        ),
     ] = None,
     form: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="csv|jsonl|parquet",
-            help="Default: by the file's suffix, else csv. parquet needs the extra `parquet`.",
+            help="For stdout, and for a file whose suffix names no format; it must not contradict the suffix. "
+            "parquet needs the extra `parquet`.",
+            show_default="csv",
+        ),
+    ] = None,
+    times: Annotated[
+        str | None,
+        typer.Option(
+            "--time",
+            metavar="ms|iso|timestamp",
+            help="How open_time and close_time are written: as unix milliseconds (ms, in CSV and JSON lines if nothing "
+            "is said), as 2024-08-01T12:30:00.000Z (iso, not in Parquet), or as timestamps in UTC (timestamp, in "
+            "Parquet if nothing is said).",
         ),
     ] = None,
     data: o.Data = None,
@@ -59,4 +78,45 @@ def export(
 
     o.debugging(debug)
     where = Where(data=data, server=server, token_file=token_file, debug=debug)
-    return o.run(work(what, where, form=form, file=file, as_json=as_json))
+    return o.run(work(what, where, form=form, file=file, times=times, as_json=as_json))
+
+
+def series(
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="[PATTERN]", help="Of the symbol: BTCUSDT, '*USDT'; or a part of it.")
+    ] = None,
+    data: o.Data = None,
+    server: o.Server = None,
+    token_file: o.TokenFile = None,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """List the series that are stored: from when to when, how many records, and whether there are holes."""
+    from streamforge.cli.listing import series as work
+
+    o.debugging(debug)
+    return o.run(work(pattern, Where(data=data, server=server, token_file=token_file, debug=debug), as_json=as_json))
+
+
+def symbols(
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="[PATTERN]", help="BTCUSDT, '*USDT'; or a part of the symbol: btc.")
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option("--status", metavar="STATUS", help="Only these: TRADING, BREAK, … (the exchange's words)."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many.")] = 50,
+    data: o.Data = None,
+    server: o.Server = None,
+    token_file: o.TokenFile = None,
+    exchange: o.Exchange = None,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """List the symbols that the exchange has, with their status. Exit code 1 if none fits."""
+    from streamforge.cli.listing import symbols as work
+
+    o.debugging(debug)
+    where = Where(data=data, server=server, token_file=token_file, exchange=exchange, debug=debug)
+    return o.run(work(pattern, where, status=status, limit=limit, as_json=as_json))

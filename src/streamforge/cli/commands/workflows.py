@@ -20,7 +20,8 @@ def load(
         typer.Argument(
             metavar="TIME_RANGE",
             help="START[:END], half-open, UTC: 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30Z; "
-            "START alone is that year, month or day.",
+            "START alone is that year, month or day, `2024:` is until now. Also today, yesterday, and -30d "
+            "(the last 30 days; s m h d w M y).",
         ),
     ],
     again: Annotated[bool, typer.Option("--again", help="Load also what coverage says is stored.")] = False,

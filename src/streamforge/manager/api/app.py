@@ -13,13 +13,16 @@ from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.service import Service
 from streamforge.version import installed_version
+from streamforge_utils.ports.clock import Clock, SystemClock
 
 
-def create_app(service: Service, *, tokens: Tokens | None = None, limits: Limits | None = None) -> FastAPI:
+def create_app(
+    service: Service, *, tokens: Tokens | None = None, limits: Limits | None = None, clock: Clock | None = None
+) -> FastAPI:
     """The HTTP API on top of `service`.
 
     tokens: who may do what. Without them only requests that name this machine as their host are served, and none
-    that a web page of another origin sends.
+    that a web page of another origin sends. clock: for ranges that are relative to now; the machine's by default.
     """
     limits = limits or Limits()
     app = FastAPI(
@@ -30,7 +33,9 @@ def create_app(service: Service, *, tokens: Tokens | None = None, limits: Limits
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.context = Context(service, limits, Followers(limits.followers, limits.retry_after_s))
+    app.state.context = Context(
+        service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
+    )
     handlers.install(app)
     for router in (queues.router, data.router, catalogue.router):
         app.include_router(router)

@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter, FastAPI, Path, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from streamforge import workers
 from streamforge.manager.api import models
 from streamforge.manager.api.guard import is_stranger
+from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.routing import In, StrictRoute, reply
 from streamforge.manager.describing import asyncapi, schemas
 from streamforge.manager.service import NotFound
+from streamforge_utils.model.spelling import did_you_mean
 
 UNTOLD = "it does not work: the manager's log says why, and so does the answer to a reader's token"
 """What a probe tells of a part to anybody."""
 
 router = APIRouter(route_class=StrictRoute)
+
+
+@router.get("/", response_model=models.Index, tags=["catalogue"], summary="Where to go on from here")
+@router.get("/docs", response_model=models.Index, tags=["catalogue"], summary="The same as /")
+async def index(request: Request) -> Response:
+    app: FastAPI = request.app
+    described = app.openapi()
+    links = [models.Link(path="/openapi.json", summary="Every path with its parameters and answers, as OpenAPI 3.1")]
+    links += [
+        models.Link(path=path, summary=item["get"]["summary"])
+        for path, item in described["paths"].items()
+        if "get" in item and path not in ("/", "/docs")
+    ]
+    found = models.Index(version=app.version, links=links)
+    if preferred(request.headers.get("accept"), ("application/json", "text/html")) == "text/html":
+        return HTMLResponse(_page(found))
+    return reply(found)
+
+
+def _page(found: models.Index) -> str:
+    """The same for a browser, which may load nothing else: no script, no style."""
+    rows = "".join(
+        f"<li>{f'<a href={link.path}>{link.path}</a>' if '{' not in link.path else f'<code>{link.path}</code>'}: "
+        f"{escape(link.summary)}</li>"
+        for link in found.links
+    )
+    title = f"{found.service} {escape(found.version)}"
+    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><h1>{title}</h1><ul>{rows}</ul>"
 
 
 @router.get("/targets", response_model=models.Targets, tags=["catalogue"], summary="The kinds of workers")
@@ -61,7 +92,8 @@ async def list_schemas() -> Response:
 async def schema(name: Annotated[str, Path(examples=["candle"])]) -> Response:
     found: dict[str, dict[str, Any]] = schemas.message_schemas()
     if name not in found:
-        raise NotFound(f"there is no schema {name[:80]!r}: choose one of {', '.join(found)}")
+        advice = did_you_mean(name, tuple(found)) or f": choose one of {', '.join(found)}"
+        raise NotFound(f"there is no schema {name[:80]!r}{advice}")
     return JSONResponse(found[name], media_type="application/schema+json")
 
 

@@ -12,14 +12,15 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from streamforge.manager.api import export, models, views
-from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Writer
+from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Writer
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.routing import Context, In, StrictRoute, reply
 from streamforge.manager.service import NotFound
+from streamforge.manager.symbols import fitting
 from streamforge_utils.model.candles import CANDLE_FIELDS
-from streamforge_utils.model.series import check_symbol, normal_type
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.series import check_series
+from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 
 router = APIRouter(route_class=StrictRoute, tags=["data"])
 
@@ -45,9 +46,36 @@ async def series_coverage(
     to: In,
     time_range: Span = None,
 ) -> Response:
-    symbol, type = check_symbol(symbol), normal_type(type)
-    segments = await to.service.series_coverage(symbol, type, _span(time_range))
+    symbol, type = check_series(symbol, type)
+    segments = await to.service.series_coverage(symbol, type, _span(time_range, to))
     return reply(views.coverage_view(segments, symbol=symbol, type_name=type))
+
+
+@router.get("/series", response_model=models.SeriesPage, summary="The series that are stored")
+async def series(
+    to: In,
+    cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE, description="At most so many.")] = 100,
+) -> Response:
+    page = await to.service.series(cursor=cursor, limit=limit)
+    return reply(models.SeriesPage(series=[views.series_view(found) for found in page.series], cursor=page.cursor))
+
+
+@router.get("/symbols", response_model=models.Symbols, summary="What the exchange has")
+async def symbols(
+    to: In,
+    pattern: Annotated[
+        str | None, Query(max_length=300, description="`*USDT`; without a wildcard, what holds it.", examples=["*USDT"])
+    ] = None,
+    status: Annotated[str | None, Query(max_length=100, description="Only these.", examples=["TRADING"])] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="At most so many.")] = PAGE,
+) -> Response:
+    found = fitting(await to.service.symbols(), pattern, status)
+    listed = [
+        models.Symbol(symbol=s.symbol, status=s.status, base_asset=s.base_asset, quote_asset=s.quote_asset)
+        for s in found[:limit]
+    ]
+    return reply(models.Symbols(symbols=listed, total=len(found)))
 
 
 @router.get("/collections", response_model=models.Collections, summary="The collections that hold records")
@@ -92,6 +120,9 @@ async def records(
     format: Annotated[
         Format | None, Query(description="Goes before Accept. `ndjson` is another name of `jsonl`.")
     ] = None,
+    time: Annotated[
+        Times, Query(description="How open_time and close_time are written: `ms` (unix milliseconds) or `iso`.")
+    ] = Times.MS,
 ) -> Response:
     if _NAME.fullmatch(name) is None:
         raise NotFound(f"there is no collection {name[:80]!r}: GET /collections lists them")
@@ -102,12 +133,12 @@ async def records(
             f"after {after[:80]!r} is no key of a record",
             "send what the page before named as `after`, or leave it out",
         )
-    span = _span(time_range)
+    span = _span(time_range, to)
     form = (format or _BY_MEDIA_TYPE[preferred(request.headers.get("accept"), tuple(_BY_MEDIA_TYPE))]).plain
     headers = {}
     if form is not Format.JSON:
         headers["Content-Disposition"] = f'attachment; filename="{name}.{form.value}"'
-    writer = Writer(form, name)
+    writer = Writer(form, name, time)
     if limit == "all":
         return await _whole(to, name, span, after, writer, MEDIA_TYPES[form], headers)
     # One more than asked for tells whether there is a next page.
@@ -117,7 +148,14 @@ async def records(
     following = found[limit - 1][0] if len(found) > limit else None
     found = found[:limit]
     if following is not None:
-        query = {"after": following, "limit": str(limit), "format": form.value, "time_range": time_range}
+        query = {
+            "after": following,
+            "limit": str(limit),
+            "format": form.value,
+            "time_range": str(span) if span else None,
+        }
+        if time is not Times.MS:
+            query["time"] = time.value
         chosen = urlencode({key: value for key, value in query.items() if value is not None})
         headers["Link"] = f'</collections/{name}/records?{chosen}>; rel="next"'
     text = writer.head(found) + writer.batch(found) + writer.tail(following)
@@ -152,5 +190,5 @@ async def _closing(text: AsyncIterator[bytes], source: AsyncIterator[Batch]) -> 
             await close()
 
 
-def _span(text: str | None) -> TimeRange | None:
-    return None if text is None else parse_time_range(text)
+def _span(text: str | None, to: Context) -> TimeRange | None:
+    return None if text is None else resolve_time_range(text, to.clock.now_ms())

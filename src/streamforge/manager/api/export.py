@@ -13,14 +13,17 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.candles import CANDLE_FIELDS
+from streamforge_utils.model.candles import CANDLE_FIELDS, CANDLE_TIMES
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.timeranges import iso_ms
 
 PIECE = 500
 """Records written before others get their turn: some 3 ms of work."""
 
 Batch = Sequence[tuple[str, bytes]]
 _CANDLE = frozenset(CANDLE_FIELDS)
+_FAR_MS = 253_402_300_800_000
+"""The year 10000."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -38,6 +41,13 @@ class Format(StrEnum):
         return Format.JSONL if self is Format.NDJSON else self
 
 
+class Times(StrEnum):
+    """How a candle's instants are written: unix milliseconds, or `2024-08-01T12:30:00.000Z`."""
+
+    MS = "ms"
+    ISO = "iso"
+
+
 MEDIA_TYPES = {
     Format.JSON: "application/json",
     Format.JSONL: "application/x-ndjson",
@@ -51,8 +61,9 @@ class Writer:
     fields: the columns of a CSV, where they are known before.
     """
 
-    def __init__(self, form: Format, collection: str) -> None:
+    def __init__(self, form: Format, collection: str, times: Times = Times.MS) -> None:
         self._form = form.plain
+        self._times = times
         self._first = True
         self.fields: Sequence[str] = ()
         self._collection = collection
@@ -72,6 +83,8 @@ class Writer:
         """The text of some records."""
         if not batch:
             return b""
+        if self._times is Times.ISO:
+            batch = [(key, _with_iso_times(body)) for key, body in batch]
         match self._form:
             case Format.JSON:
                 joint = b"" if self._first else b","
@@ -116,6 +129,17 @@ def fields_of(batch: Batch, known: Sequence[str] = ()) -> Sequence[str]:
     for _, body in batch:
         found.update(dict.fromkeys(_decode(body)))
     return CANDLE_FIELDS if not found or found.keys() == _CANDLE else tuple(found)
+
+
+def _with_iso_times(body: bytes) -> bytes:
+    """A candle with its instants in words; what is none stays as it is."""
+    record = _decode(body)
+    if record.keys() != _CANDLE:
+        return body
+    for name in CANDLE_TIMES:
+        if isinstance(time_ms := record[name], int) and 0 <= time_ms < _FAR_MS:
+            record[name] = iso_ms(time_ms)
+    return msgspec.json.encode(record)
 
 
 def _cell(value: object) -> object:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from streamforge.manager.api.inputs import in_words
 from streamforge.manager.api.problems import FieldError, ProblemError, invalid, kind_of, printable
+from streamforge.manager.api.routing import wrong_method
 from streamforge.manager.service import KeyReused, NotFound, NotNow
 from streamforge_utils.model.errors import (
     ConfigError,
@@ -31,7 +32,6 @@ REFERENCE = "see GET /openapi.json for what this request accepts"
 _NEXT_STEPS = {
     400: "send a well-formed HTTP request; " + REFERENCE,
     404: "GET /openapi.json lists the paths of this server",
-    405: "use a method that the header Allow names",
 }
 _BY_RULE = {
     "missing": "add it",
@@ -40,6 +40,7 @@ _BY_RULE = {
     "string_too_long": "shorten it",
     "string_too_short": "give it a value",
 }
+_MUST = ", it must be "
 _BODY_PLACES = ("query", "path", "header", "body", "cookie")
 
 
@@ -72,7 +73,12 @@ def install(app: FastAPI) -> None:
     """Let every error of `app` be answered with a problem document."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        problem = problem_of(error)
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            problem = wrong_method(request, (error.headers or {}).get("Allow", ""))
+        elif isinstance(error, HTTPException) and error.status_code == 404:
+            problem = _http(HTTPException(404, f"there is nothing at {request.scope['path'][:200]!r}"))
+        else:
+            problem = problem_of(error)
         if isinstance(error, InvalidInput):
             problem.errors = [item.model_copy(update={"where": _place(item.field, request)}) for item in problem.errors]
         return problem.response(request.url.path)
@@ -125,13 +131,15 @@ def _http(error: HTTPException) -> ProblemError:
 
 
 def _validation(found: Sequence[Mapping[str, Any]]) -> ProblemError:
-    errors = [_field_error(item) for item in found[:50]]
-    first = errors[0]
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    listed = found[:50]
+    errors = _merged([_field_error(item) for item in listed])
+    first, others = errors[0], len(found) - len(listed) + len(errors) - 1
+    more = f" (and {others} more)" if others else ""
+    name = f"the {first.where}" if first.field == first.where else f"{first.where} {first.field}"
     return ProblemError(
         422,
         "invalid-input",
-        f"{first.where} {first.field}: {first.message}{more}",
+        f"{name}: {first.message}{more}",
         next_step=first.next_step,
         errors=errors,
     )
@@ -141,12 +149,27 @@ def _field_error(item: Mapping[str, Any]) -> FieldError:
     path = list(item["loc"])
     where = str(path.pop(0)) if path and path[0] in _BODY_PLACES else "body"
     rule = str(item["type"])
+    if where != "body":
+        path = [part for index, part in enumerate(path) if index == 0 or isinstance(part, int)]  # without its kind
     return FieldError(
         field=printable(field_path(path)) or where,
         where=where,
         message=printable(in_words(item)),
         next_step=_BY_RULE.get(rule, REFERENCE),
     )
+
+
+def _merged(errors: Sequence[FieldError]) -> list[FieldError]:
+    """One for each input: of one that may be of several kinds, all of them are named."""
+    by_input: dict[tuple[str, str], FieldError] = {}
+    for error in errors:
+        before = by_input.get((error.where, error.field))
+        given, must, _ = error.message.partition(_MUST)
+        if before is not None and must and before.message.startswith(given + must):
+            message = f"{before.message} or {error.message.removeprefix(given + must)}"
+            error = before.model_copy(update={"message": message})
+        by_input[error.where, error.field] = error if before is None or must else before
+    return list(by_input.values())
 
 
 def field_path(path: Sequence[object]) -> str:

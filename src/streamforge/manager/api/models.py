@@ -221,6 +221,47 @@ class Coverage(View):
     segments: list[Segment] = Field(description="Sorted, disjoint.")
 
 
+class Series(View):
+    """A series of which something is stored or known.
+
+    start, end: of what is stored, from the first to the last of it; none where nothing is.
+    """
+
+    symbol: str
+    type: str
+    start: Moment | None
+    end: Moment | None
+    start_ms: int | None
+    end_ms: int | None
+    records: int | None = Field(description="How many are stored; none where a part of them was not counted.")
+    complete: bool = Field(description="Whether every hole between start and end has its reason.")
+    holes: int = Field(description="How many ranges between start and end are not stored, for whatever reason.")
+    coverage: str = Field(description="Where its coverage is.")
+
+
+class SeriesPage(View):
+    """Series in the order of their names, last first."""
+
+    series: list[Series]
+    cursor: str | None = Field(description="Send it as `cursor` to get the next page; none at the end.")
+
+
+class Symbol(View):
+    """What the exchange says of a symbol."""
+
+    symbol: str = Field(examples=["BTCUSDT"])
+    status: str = Field(description="The exchange's own word.", examples=["TRADING"])
+    base_asset: str = Field(examples=["BTC"])
+    quote_asset: str = Field(examples=["USDT"])
+
+
+class Symbols(View):
+    """What the exchange has, sorted."""
+
+    symbols: list[Symbol]
+    total: int = Field(description="How many fit, whatever `limit` is.")
+
+
 class Collection(View):
     """A collection of records."""
 
@@ -293,6 +334,21 @@ class Schemas(View):
     """The messages that travel on the topics."""
 
     schemas: list[SchemaEntry]
+
+
+class Link(View):
+    """A path that a GET request has an answer for."""
+
+    path: str = Field(examples=["/queues"])
+    summary: str
+
+
+class Index(View):
+    """Where to go on from here."""
+
+    service: Literal["streamforge queue-manager"] = "streamforge queue-manager"
+    version: str
+    links: list[Link]
 
 
 class Health(View):

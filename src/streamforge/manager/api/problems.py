@@ -16,6 +16,7 @@ from starlette.responses import Response
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:streamforge:problem:"
 _SHOWN = 200
+_TITLES = {"malformed-json": "The body is not JSON"}
 DEFAULT_RETRY_S = 5
 
 
@@ -99,7 +100,7 @@ class ProblemError(Exception):
 
 def title(kind: str) -> str:
     """A kind of problem in words."""
-    return kind.replace("-", " ").capitalize()
+    return _TITLES.get(kind) or kind.replace("-", " ").capitalize()
 
 
 def kind_of(status: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from fastapi import Depends, Path, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.models import QUEUE_ID
@@ -17,6 +19,11 @@ from streamforge.manager.api.problems import FieldError, ProblemError
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.service import NotFound, Service
 from streamforge_utils.model.names import is_queue_id
+from streamforge_utils.ports.clock import Clock
+
+_PLACE = re.compile(r" ?\(byte (\d+)\)$")
+_SHOWN = 40
+_LONGEST_PATH = 100
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -25,6 +32,7 @@ class Context(msgspec.Struct, frozen=True):
     service: Service
     limits: Limits
     followers: Followers
+    clock: Clock
 
 
 class StrictRequest(Request):
@@ -32,12 +40,13 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:
         """The body. Raises ProblemError (400)."""
+        body = await self.body()
         try:
-            return msgspec.json.decode(await self.body())
+            return msgspec.json.decode(body)
         except RecursionError:
             raise _bad_json("it is nested too deeply") from None
         except (msgspec.DecodeError, ValueError) as error:
-            raise _bad_json(str(error)) from None
+            raise _bad_json(_where(body, error)) from None
 
 
 class StrictRoute(APIRoute):
@@ -72,11 +81,32 @@ def context(request: Request) -> Context:
 In = Annotated[Context, Depends(context)]
 
 
+def allowed_methods(request: Request) -> list[str]:
+    """The methods that there are for the path of `request`; a path of its own goes before one with a name in it."""
+    path, paths = request.scope["path"], request.app.openapi()["paths"]
+    names = [path] if path in paths else [name for name in paths if compile_path(name)[0].match(path)]
+    return sorted({method.upper() for name in names for method in paths[name]})
+
+
+def wrong_method(request: Request, known: str = "") -> ProblemError:
+    """There is something at the path, but not for this method (405). known: what takes a path that is not described."""
+    allowed = ", ".join(allowed_methods(request)) or known
+    return ProblemError(
+        405,
+        "method-not-allowed",
+        f"{request.method[:20]} {request.scope['path'][:_LONGEST_PATH]} is not possible: the path takes {allowed}",
+        next_step=f"send {allowed}; GET /openapi.json says what each does",
+        headers={"Allow": allowed},
+    )
+
+
 def queue_id(
-    queue_id: Annotated[str, Path(description="The workflow's name.", examples=[QUEUE_ID])],
+    queue_id: Annotated[str, Path(description="The workflow's name.", examples=[QUEUE_ID])], request: Request
 ) -> str:
-    """The queue_id of the path. Raises NotFound if it cannot be one."""
+    """The queue_id of the path. Raises NotFound if it cannot be one, ProblemError if the path is another one's."""
     if not is_queue_id(queue_id):
+        if request.method not in allowed_methods(request):
+            raise wrong_method(request)
         raise NotFound(f"there is no workflow {queue_id[:80]!r}: a queue_id looks like {QUEUE_ID}")
     return queue_id
 
@@ -94,7 +124,24 @@ def _is_json(content_type: str) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
+def _where(body: bytes, error: Exception) -> str:
+    """What is wrong with the body and at which place."""
+    said = str(error).removeprefix("JSON is malformed: ")
+    if not body.strip():
+        return "it is empty"
+    if (found := _PLACE.search(said)) is None:
+        return f"it ends too early, after {_shown(body)}" if "truncated" in said else said
+    at = int(found[1])
+    before = f"after {_shown(body[:at])}" if at else "at its beginning"
+    return f"{said[: found.start()].strip()} at byte {at}, {before}"
+
+
+def _shown(body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    return repr(text if len(text) <= _SHOWN else f"…{text[-_SHOWN:]}")
+
+
 def _bad_json(reason: str) -> ProblemError:
-    next_step = "send well-formed JSON (RFC 8259)"
+    next_step = "send JSON, with every text and name in double quotes; GET /openapi.json has an example"
     error = FieldError(field="body", where="body", message=reason, next_step=next_step)
     return ProblemError(400, "malformed-json", f"the body is not JSON: {reason}", next_step=next_step, errors=[error])

@@ -6,12 +6,15 @@ import base64
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import quote
 
 from streamforge.manager import service, workflow
 from streamforge.manager.api import models
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import coverage, events
 from streamforge_utils.model.coverage import SETTLED, Verdict
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import candles_type
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker import Role
 
@@ -169,6 +172,26 @@ def coverage_view(
             )
             for s in segments
         ],
+    )
+
+
+def series_view(found: service.StoredSeries) -> models.Series:
+    """A series for a list."""
+    stored = [segment for segment in found.segments if segment.verdict is Verdict.STORED]
+    type_name = candles_type(Interval(found.series.interval))
+    start_ms, end_ms = (stored[0].start_ms, stored[-1].end_ms) if stored else (None, None)
+    within = coverage.clip(found.segments, TimeRange(start_ms, end_ms)) if start_ms and end_ms else []
+    return models.Series(
+        symbol=found.series.symbol,
+        type=type_name,
+        start=_moment(start_ms),
+        end=_moment(end_ms),
+        start_ms=start_ms,
+        end_ms=end_ms,
+        records=sum(segment.records for segment in stored) if all(segment.records for segment in stored) else None,
+        complete=bool(within) and _complete(within),
+        holes=sum(segment.verdict is not Verdict.STORED for segment in within),
+        coverage=f"/coverage/{quote(found.series.symbol, safe='')}/{type_name}",
     )
 
 

@@ -192,7 +192,7 @@ def _ban(world: World) -> str:
 def _pause(step: Step) -> str:
     reason = step.attempt.reason if step.attempt is not None else ""
     why = f"; the last attempt: {reason}" if reason else ""
-    return f"a pause before {step.target} is tried again at {format_ms(step.not_before_ms)}{why}"
+    return f"a pause: {step.target} is retried at {format_ms(step.not_before_ms)}{why}"
 
 
 def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:

@@ -37,6 +37,17 @@ class Coverage:
         state = await self._states.get(KIND, series.id)
         return () if state is None else _decode(state.body).segments
 
+    async def page(
+        self, *, after: str | None = None, limit: int = _PAGE
+    ) -> Sequence[tuple[str, Series, Sequence[Segment]]]:
+        """What is known of each series, with the name that continues after it; at most `limit`.
+
+        Raises InvalidInput for an `after` that is none, or RetryableError.
+        """
+        found = await self._states.find(KIND, after=after, limit=limit)
+        read = [(state.id, _decode(state.body)) for state in found]
+        return [(id_, known.series, known.segments) for id_, known in read]
+
     async def lay_over(self, series: Series, segments: Sequence[Segment]) -> None:
         """Add what has been learnt; where it speaks of the same time, it replaces what was known."""
         await self._change(series, lambda known: overlay(known, segments))
@@ -54,14 +65,14 @@ class Coverage:
         found: dict[str, list[tuple[Series, TimeRange]]] = {}
         after: str | None = None
         while True:
-            page = await self._states.find(KIND, after=after, limit=_PAGE)
-            for known in map(_decode, (state.body for state in page)):
-                for segment in known.segments:
+            page = await self.page(after=after)
+            for _, series, segments in page:
+                for segment in segments:
                     if segment.verdict is Verdict.STORED and segment.collection is not None:
-                        found.setdefault(segment.collection, []).append((known.series, segment.span))
+                        found.setdefault(segment.collection, []).append((series, segment.span))
             if len(page) < _PAGE:
                 return found
-            after = page[-1].id
+            after = page[-1][0]
 
     async def _change(self, series: Series, change: Callable[[Sequence[Segment]], list[Segment]]) -> None:
         for _ in range(50):

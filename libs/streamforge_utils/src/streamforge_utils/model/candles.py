@@ -97,6 +97,8 @@ FIRST_TIME_MS = 1_000_000_000_000
 
 CANDLE_FIELDS: tuple[str, ...] = StoredCandle.__struct_fields__
 """The exported columns of a candle, in order."""
+CANDLE_TIMES = ("open_time", "close_time")
+"""Those of them that are instants."""
 
 _INTERVALS = frozenset(interval.value for interval in Interval)
 _encode = msgspec.json.Encoder().encode

@@ -35,6 +35,9 @@ class Exchange(Protocol):
     async def symbol_info(self, symbol: str) -> SymbolInfo:
         """The symbol, or PermanentError if the exchange does not list it."""
 
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        """All that the exchange lists, sorted; an answer may be some minutes old."""
+
     async def candles(
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
     ) -> Sequence[Candle]:

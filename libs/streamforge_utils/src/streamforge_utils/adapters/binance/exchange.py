@@ -104,6 +104,8 @@ class BinanceExchange:
         )
         self._measuring = asyncio.Lock()
         self._symbols: dict[str, tuple[float, SymbolInfo]] = {}
+        self._all_symbols: tuple[float, Sequence[SymbolInfo]] | None = None
+        self._listing = asyncio.Lock()
 
     async def server_time(self) -> int:
         """The exchange's clock, from a measurement at most some minutes old."""
@@ -117,22 +119,35 @@ class BinanceExchange:
         if kept is not None and now - kept[0] < SYMBOL_FRESH_S:
             return kept[1]
         what = f"exchangeInfo {symbol}"
-        info = await self._transport.get(EXCHANGE_INFO, {"symbol": symbol}, what, _read_info)
-        for limit in info.rate_limits:
-            if (limit.rate_limit_type, limit.interval, limit.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1):
-                self._transport.limiter.set_address_limit(limit.limit)
+        info = await self._info({"symbol": symbol}, what)
         for found in info.symbols:
             if found.symbol == symbol:
                 break
         else:
             raise PermanentError(f"{what}: the exchange does not list this symbol (any more): check its spelling")
-        described = SymbolInfo(
-            symbol=found.symbol, status=found.status, base_asset=found.base_asset, quote_asset=found.quote_asset
-        )
+        described = _described(found)
         if len(self._symbols) >= SYMBOLS_KEPT:
             self._symbols.clear()
         self._symbols[symbol] = (now, described)
         return described
+
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        """All symbols, as the exchange listed them at most some minutes ago."""
+        async with self._listing:
+            kept, now = self._all_symbols, self._clock.monotonic()
+            if kept is not None and now - kept[0] < SYMBOL_FRESH_S:
+                return kept[1]
+            info = await self._info({"showPermissionSets": "false"}, "exchangeInfo")
+            found = sorted(map(_described, info.symbols), key=lambda one: one.symbol)
+            self._all_symbols = (now, found)
+            return found
+
+    async def _info(self, parameters: Mapping[str, str], what: str) -> _ExchangeInfo:
+        info = await self._transport.get(EXCHANGE_INFO, parameters, what, _read_info)
+        for limit in info.rate_limits:
+            if (limit.rate_limit_type, limit.interval, limit.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1):
+                self._transport.limiter.set_address_limit(limit.limit)
+        return info
 
     async def candles(
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = MAX_CANDLES, newest: bool = False
@@ -254,6 +269,12 @@ class BinanceExchange:
             raise Unreadable(f"serverTime {server_ms} is not in milliseconds")
         if self._transport.exchange_clock.measure(server_ms, answer.sent, answer.received, answer.date):
             self._observer.count("exchange_clock_disagreements_total")
+
+
+def _described(found: _Symbol) -> SymbolInfo:
+    return SymbolInfo(
+        symbol=found.symbol, status=found.status, base_asset=found.base_asset, quote_asset=found.quote_asset
+    )
 
 
 def _read_info(answer: Answer) -> _ExchangeInfo:

@@ -25,6 +25,10 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
 
+    def used(self) -> bool:
+        """Whether there is something in its place other than a folder that never was a data directory."""
+        return self.path.exists() and (not self.path.is_dir() or (self.path / _FORMAT_FILE).exists())
+
     def open(self) -> None:
         """Make the folder if there is none, readable by its owner only, and check its format.
 

@@ -274,7 +274,7 @@ def _reason(folder: Folder, status: int | None, number: int | None) -> str:
     if status == 0:
         return ""
     if status is None:
-        what = "ended, but how could not be observed: it was killed together with its shell, or the machine went down"
+        what = "killed; its exit code is unknown (killed together with its shell, or the machine went down)"
     elif number is not None:
         what = f"killed by signal {number} ({_signal_name(number)})"
     else:

@@ -1,0 +1,101 @@
+"""`series` and `symbols`: what is stored, and what the exchange has."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamforge.cli import output, views
+from streamforge.cli.client import to_json
+from streamforge.cli.session import Mode, NothingThere, Where, session
+from streamforge_utils.model.timeranges import format_ms
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_PAGE = 1000
+_WILD = frozenset("*?[")
+
+
+async def series(pattern: str | None, where: Where, *, as_json: bool) -> int:
+    """List the series that are stored, by name. pattern: of the symbol."""
+    raw: list[msgspec.Raw] = []
+    try:
+        async with session(where, Mode.READ) as found:
+            cursor: str | None = None
+            while True:
+                query: dict[str, str | int | list[str]] = {"limit": _PAGE}
+                if cursor is not None:
+                    query["cursor"] = cursor
+                page = await found.api.get("/series", _RawPage, query)
+                raw.extend(page.series)
+                cursor = page.cursor
+                if cursor is None:
+                    break
+    except NothingThere as error:
+        if not as_json:
+            output.say(str(error))
+    read = [(msgspec.json.decode(item, type=views.Series), item) for item in raw]
+    chosen = sorted((pair for pair in read if _fits(pair[0].symbol, pattern)), key=lambda pair: _order(pair[0]))
+    if as_json:
+        output.write(to_json({"series": [msgspec.json.decode(item) for _, item in chosen]}))
+    elif chosen:
+        output.table(
+            ["symbol", "type", "from", "to", "records", "holes"],
+            [_row(one) for one, _ in chosen],
+            right=("records", "holes"),
+        )
+    elif raw:
+        output.say(f"no series fits {pattern!r}: `streamforge series` lists all {len(raw)}")
+    return 0
+
+
+class _RawPage(msgspec.Struct):
+    series: list[msgspec.Raw]
+    cursor: str | None = None
+
+
+def _order(one: views.Series) -> tuple[str, int, str]:
+    return one.symbol, one.start_ms or 0, one.type
+
+
+def _row(one: views.Series) -> list[str | Text]:
+    span = [format_ms(ms) if ms is not None else "nothing stored" for ms in (one.start_ms, one.end_ms)]
+    holes = output.styled("complete") if one.complete and not one.holes else str(one.holes)
+    if one.holes:
+        holes = f"{one.holes}, each with its reason" if one.complete else f"{one.holes}, not complete"
+    return [one.symbol, one.type, *span, output.number(one.records) or "?", holes]
+
+
+def _fits(symbol: str, pattern: str | None) -> bool:
+    """As the API's `GET /symbols` chooses."""
+    wanted = (pattern or "*").upper()
+    return fnmatchcase(symbol.upper(), wanted if _WILD & set(wanted) else f"*{wanted}*")
+
+
+async def symbols(pattern: str | None, where: Where, *, status: str | None, limit: int, as_json: bool) -> int:
+    """List what the exchange has."""
+    query: dict[str, str | int | list[str]] = {"limit": limit}
+    query.update({name: value for name, value in (("pattern", pattern), ("status", status)) if value is not None})
+    async with session(where.as_before(), Mode.ASK) as found:
+        answer = await found.api.call("GET", "/symbols", query=query)
+        listed = found.api.read(answer, views.Symbols)
+    if as_json:
+        output.write(to_json(msgspec.json.decode(answer)))
+    elif listed.symbols:
+        output.table(
+            ["symbol", "status", "base", "quote"],
+            [[one.symbol, output.styled(one.status), one.base_asset, one.quote_asset] for one in listed.symbols],
+        )
+        if listed.total > len(listed.symbols):
+            output.say(
+                f"{len(listed.symbols)} of {listed.total:,} are shown; see more with --limit, fewer by a PATTERN"
+            )
+    else:
+        asked = " and ".join(
+            text for text in (pattern and f"the pattern {pattern!r}", status and f"the status {status!r}") if text
+        )
+        output.say(f"the exchange has no symbol that fits {asked}" if asked else "the exchange lists no symbol")
+    return 0 if listed.symbols else 1

@@ -1,0 +1,42 @@
+"""What an exchange lists: which symbols fit a pattern, and which one somebody meant who wrote another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from streamforge_utils.model.spelling import closest
+from streamforge_utils.ports.exchange import SymbolInfo
+
+_TRADING = "TRADING"
+_WILD = frozenset("*?[")
+
+
+def fitting(symbols: Sequence[SymbolInfo], pattern: str | None, status: str | None) -> list[SymbolInfo]:
+    """The symbols that `pattern` fits (`*USDT`; without a wildcard: that hold it) and that have `status`.
+
+    Case matters in neither.
+    """
+    wanted = "*" if not pattern else pattern.upper()
+    if not _WILD & set(wanted):
+        wanted = f"*{wanted}*"
+    return [
+        one
+        for one in symbols
+        if fnmatchcase(one.symbol.upper(), wanted) and (status is None or one.status.upper() == status.upper())
+    ]
+
+
+def likely_symbols(symbol: str, listed: Sequence[SymbolInfo]) -> list[str]:
+    """The one that was probably meant by `symbol`, or none.
+
+    Of several that are as much like it: one that is traded, in the currency that most are traded in.
+    """
+    quotes = Counter(one.quote_asset for one in listed)
+    ordered = sorted(
+        (one for one in listed if one.symbol != symbol),
+        key=lambda one: (one.status != _TRADING, -quotes[one.quote_asset], one.symbol),
+    )
+    turned = [one.symbol for one in ordered if one.base_asset and one.quote_asset + one.base_asset == symbol]
+    return turned[:1] or closest(symbol, [one.symbol for one in ordered])

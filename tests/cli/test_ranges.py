@@ -1,0 +1,44 @@
+"""Ranges relative to now on the command line: read as arguments, shown as what they became."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from streamforge_utils.model.timeranges import parse_time_range
+from tests.cli.support import Cli
+
+HOURS = "api_candles_1h"
+
+
+def test_the_last_days_are_loaded_and_shown_as_what_they_became(cli: Cli) -> None:
+    ran = cli("load", "BTCUSDT", HOURS, "-2d").ok()
+    match = re.search(r": BTCUSDT api_candles_1h (\S+) to (\S+) \(asked for -2d\)\n", ran.err)
+    assert match is not None, ran.err
+    span = parse_time_range(f"{match[1]}:{match[2]}")
+    assert span.end_ms - span.start_ms == 2 * 86_400_000
+    queue = cli("queues", "--json").ok().json["queues"][0]
+    assert queue["time_range"]["requested"] == "-2d"
+    assert (queue["time_range"]["start_ms"], queue["time_range"]["end_ms"]) == (span.start_ms, span.end_ms)
+    assert " (asked for -2d)\n" in cli("show", queue["queue_id"]).ok().out
+    # Whole hours that opened in it, and are over.
+    assert 46 <= queue["progress"]["records_stored"] <= 48
+    exported = cli("export", "BTCUSDT", HOURS, "-1d").ok()
+    assert 22 <= exported.out.count("\n") - 1 <= 24
+    assert cli("coverage", "BTCUSDT", HOURS, "-36h:-12h", "--json").ok().json["complete"] is True
+
+
+@pytest.mark.parametrize("words", [("today:", "--again"), ("--again", "yesterday"), ("2026-01:",)])
+def test_an_open_or_named_range_is_taken_wherever_it_stands(cli: Cli, words: tuple[str, ...]) -> None:
+    ran = cli("load", "BTCUSDT", "api_candles_1d", *words)
+    assert ran.code == 0, ran.err
+    asked = next(word for word in words if not word.startswith("--"))
+    assert f"(asked for {asked}" in ran.err
+
+
+def test_a_range_that_looks_like_an_option_is_an_argument_and_an_options_value_stays_one(cli: Cli) -> None:
+    ran = cli("load", "-3d", "BTCUSDT", HOURS, "--timeout", "-1")
+    assert "--timeout must be at least 0.1, not '-1'" in ran.err
+    ran = cli("coverage", "BTCUSDT", "--json", HOURS, "-3d")
+    assert "nothing was loaded into" in ran.err

@@ -59,7 +59,7 @@ def test_only_what_stands_between_the_markers_of_a_readme_is_written(checkout: P
     text = readme.read_text()
     assert text.startswith("before\n<!-- environment: x -->\n\n| variable |")
     assert text.endswith("|\n\n<!-- /environment -->\nafter\n")
-    assert "old" not in text
+    assert "\nold\n" not in text
 
 
 def test_the_pages_say_what_the_code_says(checkout: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,6 +19,13 @@ from tests.manager.acting.world import OPENS, create, finish, launched, store_ba
 from tests.manager.support import NOW, World, accepted, planned
 
 
+async def stubborn(gate: asyncio.Event) -> None:
+    """Wait for `gate`, also where the task is cancelled."""
+    while not gate.is_set():
+        with suppress(asyncio.CancelledError):
+            await gate.wait()
+
+
 def shielded(world: World) -> asyncio.Event:
     """The first question to the exchange waits for the event returned, and a cancelled one is answered all the same."""
     gate, symbol_info = asyncio.Event(), world.exchange.symbol_info
@@ -27,11 +35,7 @@ def shielded(world: World) -> asyncio.Event:
         nonlocal asked
         asked += 1
         if asked == 1:
-            while not gate.is_set():
-                try:
-                    await gate.wait()
-                except asyncio.CancelledError:
-                    continue
+            await stubborn(gate)
         return await symbol_info(symbol)
 
     world.exchange.symbol_info = slow  # type: ignore[method-assign]
@@ -79,10 +83,7 @@ async def test_a_proof_from_before_a_stop_and_a_retry_proves_nothing(world: Worl
 
     async def slow(*args: Any, **fields: Any) -> Sequence[str]:
         found = await keys(*args, **fields)
-        try:
-            await gate.wait()
-        except asyncio.CancelledError:
-            await gate.wait()
+        await stubborn(gate)
         return found
 
     world.store.keys = slow  # type: ignore[method-assign]

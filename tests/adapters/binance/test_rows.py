@@ -46,6 +46,20 @@ def read(
     return read_both(answer if isinstance(answer, bytes) else msgspec.json.encode(answer), asked)
 
 
+def asked_at(observed_ms: int, local_ms: int) -> Asked:
+    span = TimeRange(START, NOW)
+    return Asked(
+        symbol="BTCUSDT",
+        interval=Interval.M1,
+        span=span,
+        sent_span=span,
+        limit=1000,
+        newest=False,
+        observed_ms=observed_ms,
+        local_ms=local_ms,
+    )
+
+
 def read_both(body: bytes, asked: Asked) -> Page:
     """The page, after a look that its records say the same; both refuse an answer, or neither."""
     try:
@@ -135,6 +149,30 @@ def test_bars_off_the_grid_and_holes_are_kept() -> None:
 def test_a_row_that_says_it_ends_later_is_believed() -> None:
     page = read([row(START), row(START + MINUTE, NOW), row(START + 2 * MINUTE)])
     assert (opens(page), page.dropped) == ([START, START + 2 * MINUTE], {"open": 1})
+
+
+@pytest.mark.parametrize(
+    ("close_ms", "observed_ms", "closed"),
+    [
+        (MINUTE - 1, MINUTE - 1, False),  # it closes in the very millisecond of the observation
+        (MINUTE - 1, MINUTE, True),
+        (10_000, MINUTE - 1, False),  # cut short by an outage: its whole length counts
+        (10_000, MINUTE, True),
+        (2 * MINUTE, 2 * MINUTE, False),  # it says that it ends later than its length
+        (2 * MINUTE, 2 * MINUTE + 1, True),
+    ],
+)
+def test_a_bar_is_closed_from_the_millisecond_after_its_end_on(close_ms: int, observed_ms: int, closed: bool) -> None:
+    body = msgspec.json.encode([row(START, START + close_ms)])
+    page = read_both(body, asked_at(START + observed_ms, START + 10 * MINUTE))
+    assert (opens(page), page.dropped) == (([START], {}) if closed else ([], {"open": 1}))
+
+
+@pytest.mark.parametrize(("local_ms", "closed"), [(MINUTE - 1, False), (MINUTE, True)])
+def test_a_bar_that_closes_in_this_millisecond_of_the_local_clock_is_doubtful(local_ms: int, closed: bool) -> None:
+    body = msgspec.json.encode([row(START)])
+    page = read_both(body, asked_at(START + 10 * MINUTE, START + local_ms))
+    assert (opens(page), page.dropped) == (([START], {}) if closed else ([], {"doubtful": 1, "open": 1}))
 
 
 def test_microseconds_are_normalised() -> None:

@@ -66,6 +66,23 @@ async def test_what_is_old_is_exported_then_dropped_and_no_longer_covered(world:
     assert [segment.collection for segment in await world.parts.coverage.of(SERIES)] == [YOUNG]
 
 
+async def test_a_collection_is_as_old_as_its_newest_record(world: World, parts: Parts) -> None:
+    await fill(world, OLD, DAY_START)
+    await fill(world, OLD, NOW - 2 * DAY_MS)
+    await Ageing(parts).age()
+    assert list(await world.store.names()) == [OLD]
+    assert len(await world.parts.coverage.of(SERIES)) == 2
+
+
+@pytest.mark.parametrize(("younger_ms", "left"), [(0, []), (1, [OLD])])
+async def test_records_are_kept_until_the_newest_has_the_age_of_the_policy(
+    younger_ms: int, left: list[str], world: World, parts: Parts
+) -> None:
+    await fill(world, OLD, NOW - 6 * DAY_MS + younger_ms)  # a day long, so its end is five days old
+    await Ageing(parts).age()
+    assert list(await world.store.names()) == left
+
+
 async def test_a_file_that_is_there_is_not_overwritten(world: World, parts: Parts) -> None:
     folder = parts.policy.retention_dir
     assert folder is not None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -196,6 +197,41 @@ async def test_a_holder_that_was_paused_acts_no_more_and_ends_once_it_learns_who
     await paused.lease.release()
     assert await holder_of(store) == "next"
     following.lease.check()
+
+
+async def test_a_lease_counts_from_before_its_request_and_not_from_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    machine = Machine(store, "holder")
+
+    def slow(answer: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def answering(*given: Any, **named: Any) -> object:
+            found = await answer(*given, **named)
+            machine.clock.advance(6)
+            return found
+
+        return answering
+
+    def holds_for(seconds: float) -> None:
+        machine.clock.advance(seconds)
+        machine.lease.check()
+        machine.clock.advance(0.25)
+        with pytest.raises(RetryableError, match="was last renewed 15 s ago"):
+            machine.lease.check()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put", slow(store.put))
+        await machine.lease.take()
+        holds_for(0.75 * LEASE_S - 6)
+        await machine.lease.renew()
+        holds_for(0.75 * LEASE_S - 6)
+    # The answer to a renewal gets lost, and what was written is read: from before that request on it is certain.
+    store.lost_answers, store.failing_after = 1, RetryableError("the answer was lost")
+    with pytest.raises(RetryableError, match="the answer was lost"):
+        await machine.lease.renew()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "get", slow(store.get))
+        await machine.lease.renew()
+    holds_for(0.75 * LEASE_S - 6)
 
 
 async def test_a_machine_that_slept_is_told_by_its_wall_clock() -> None:

@@ -1,0 +1,122 @@
+"""What is over goes after its time, topics and reservations; one that cannot go holds up no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamforge.manager.acting.actor import Actor
+from streamforge.manager.acting.budget import Budget
+from streamforge.manager.acting.overview import Overview
+from streamforge.manager.acting.retaining import EXPIRE_EVERY_S, Retaining
+from streamforge.manager.keeping.reservations import CODE_KEPT_MS, CODE_KIND
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.bus import TopicSpec
+from tests.doubles.manualclock import ManualClock
+from tests.manager.support import NOW, POLICY, World, accepted, job_named, replace
+
+
+def retaining(world: World) -> Retaining:
+    return Retaining(world.parts, Actor(world.parts, Budget(100), Overview(world.parts.workflows.live)))
+
+
+def clock(world: World) -> ManualClock:
+    assert isinstance(world.clock, ManualClock)
+    return world.clock
+
+
+async def ended(world: World, code: str, *, dead_letters: bool = True) -> Workflow:
+    """A workflow that ended just now, with its topics."""
+    workflow = replace(accepted(code), status=Status.FINISHED, ended_ms=NOW)
+    await world.parts.workflows.create(workflow)
+    await world.bus.create_topic(TopicSpec(name=workflow.topic))
+    if dead_letters:
+        await world.bus.create_topic(TopicSpec(name=names.dlq_topic(workflow.topic)))
+    return workflow
+
+
+async def topics(world: World) -> set[str]:
+    return set(await world.bus.topics()) - {"queue-control", "queue-events"}
+
+
+async def test_topics_go_after_their_times_and_those_of_dead_letters_later(world: World) -> None:
+    workflow = await ended(world, "abc123")
+    of = retaining(world)
+    for seconds, left in (
+        (POLICY.topic_retention_s, {workflow.topic, names.dlq_topic(workflow.topic)}),
+        (1, {names.dlq_topic(workflow.topic)}),
+        (POLICY.dlq_retention_s - POLICY.topic_retention_s - 1, {names.dlq_topic(workflow.topic)}),
+        (1, set()),
+    ):
+        clock(world).advance(seconds)
+        await of.retain()
+        assert await topics(world) == left, seconds
+
+
+async def test_every_workflow_is_looked_at_however_many_there_are(world: World) -> None:
+    for number in range(405):
+        await ended(world, f"{number:06d}".translate(str.maketrans("0123456789", "abcdefghjk")), dead_letters=False)
+    clock(world).advance(POLICY.topic_retention_s + 1)
+    await retaining(world).retain()
+    assert await topics(world) == set()
+
+
+async def test_one_that_cannot_go_holds_up_no_other_and_is_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = await ended(world, "abc123"), await ended(world, "abc124")
+    delete = world.bus.delete_topic
+
+    async def fail(name: str) -> None:
+        if name.startswith(one.topic):
+            raise RetryableError("it does not answer")
+        await delete(name)
+
+    clock(world).advance(POLICY.topic_retention_s + 1)
+    of = retaining(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.bus, "delete_topic", fail)
+        await of.retain()
+    assert one.topic in await topics(world)
+    assert two.topic not in await topics(world)
+    assert world.observer.counts["action_failures_total{action=RemoveTopics}"] == 1
+    await of.retain()
+    assert one.topic not in await topics(world)
+
+
+async def test_a_code_stays_taken_while_a_job_or_a_topic_has_its_name(world: World) -> None:
+    free, job, data, dead = (accepted(code).queue_id for code in ("aaaaaa", "bbbbbb", "cccccc", "dddddd"))
+    for queue_id in (free, job, data, dead):
+        await world.parts.reservations.code(lambda _, of=queue_id: of)  # type: ignore[misc]
+    codes = {state.id for state in await world.store.find(CODE_KIND)}
+    assert len(codes) == 4
+    for state in await world.store.find(CODE_KIND):
+        body = state.body.replace(b'"removed_ms":null', b'"removed_ms":%d' % NOW)
+        await world.store.put(CODE_KIND, state.id, body, expected=state.revision, labels={"removed": "yes"})
+    world.launcher.known["x"] = job_named("x", queue_id=job)
+    await world.bus.create_topic(TopicSpec(name=f"{data}-data"))
+    await world.bus.create_topic(TopicSpec(name=f"{dead}-data-dlq"))
+    of = retaining(world)
+    await of.retain()
+    assert len(await world.store.find(CODE_KIND)) == 4, "it is too early"
+    clock(world).advance(CODE_KEPT_MS / 1000 + 1)
+    await of.retain()
+    left = {state.body.decode().split('"queue_id":"')[1].split('"')[0] for state in await world.store.find(CODE_KIND)}
+    assert left == {job, data, dead}
+
+
+async def test_reservations_are_looked_at_now_and_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    expire = world.parts.reservations.expire
+
+    async def looked(in_use: set[str]) -> None:
+        looks.append(in_use)
+        await expire(in_use)
+
+    monkeypatch.setattr(world.parts.reservations, "expire", looked)
+    of = retaining(world)
+    for seconds, count in ((0, 1), (EXPIRE_EVERY_S - 1, 1), (1, 2), (EXPIRE_EVERY_S - 0.5, 2), (0.5, 3)):
+        clock(world).advance(seconds)
+        await of.retain()
+        assert len(looks) == count, seconds

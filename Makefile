@@ -17,7 +17,7 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-double test-arango test-engines test-images test-delivery kafka kube kube-build
+.PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-images test-delivery kafka kube kube-build
 .PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets
@@ -61,6 +61,19 @@ test-images: $(STAMP) ## build every image with buildah on a local Debian, start
 
 test-delivery: $(STAMP) pipelines-tools build/jupyter-env/.done ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals (needs root and what test-images needs)
 	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
+
+test-loaded: $(STAMP) ## run all tests beside six busy processes (LOOPS=12: another number): none may depend on the machine's speed
+	@$(PY) -m tests.busy --loops $(or $(LOOPS),6) -- $(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+mutants: $(STAMP) build/mutants-env/.done ## mutate the code that must not err and see tests fail (ONLY="lease proof": some; ARGS=--living)
+	@$(PY) -m tools.mutants $(ONLY) $(ARGS)
+
+build/mutants-env/.done: requirements/mutants.txt $(STAMP)
+	@$(PYTHON) -m venv --clear build/mutants-env
+	@build/mutants-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@# What tests need is found behind it, but not the packages themselves: the mutated ones are imported instead.
+	@$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(build/mutants-env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
+	@touch $@
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)

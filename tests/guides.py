@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 _MARK = re.compile(
@@ -35,9 +36,7 @@ _MARK = re.compile(
     re.MULTILINE,
 )
 _SHELL = re.compile(r"^```(?:sh|bash|shell|console)\b", re.MULTILINE)
-_LIMIT_S = 150.0
-"""Seconds that one block may take."""
-_END_S = 10.0
+_END_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class Guide:
         self.printed = ""
         """What the last block printed."""
 
-    def step(self, step: Step, limit_s: float = _LIMIT_S) -> None:
+    def step(self, step: Step, limit_s: float = LIMIT_S) -> None:
         """Do what the page says there. Raises GuideError."""
         kind, _, detail = step.mark.partition(":")
         text = self._replaced(step.text)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import cleanenv
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 SHELL = {
@@ -35,7 +36,7 @@ def test_the_tests_of_commands_work_on_files_whatever_the_shell_names(test: str,
         env=cleanenv.environment(**SHELL),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=LIMIT_S,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-3000:]

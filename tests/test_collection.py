@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 BESIDE = ("STREAMFORGE_SCHEMAS", "STREAMFORGE_MARKET_DATA", "STREAMFORGE_ARANGO_RECORDINGS")
 FOLDERS = [f"tests/{name}" for name in ("", "arango", "engines", "images", "delivery")]
-_LIMIT_S = 110
 
 
 def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path) -> No
         env=found | {name: str(tmp_path / "nowhere") for name in BESIDE},
         capture_output=True,
         text=True,
-        timeout=_LIMIT_S,
+        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

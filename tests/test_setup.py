@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 SCRIPT = ROOT / "tools" / "python.sh"
-LIMIT_S = 60
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret
 from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from tests.limits import LIMIT_S
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ async def test_the_bus_is_shared_by_who_has_the_same_folder(settings: DataSettin
     first, second = wiring.make_bus(settings), wiring.make_bus(settings)
     await first.create_topic(TopicSpec(name="t"))
     await (await first.producer()).send("t", [Message(b"k", b"v")])
-    (received,) = await (await second.consumer(["t"])).poll(10, 5.0)
+    (received,) = await (await second.consumer(["t"])).poll(10, LIMIT_S)
     assert received.value == b"v"
     assert (settings.folder / "bus").is_dir()
     await first.close()
@@ -67,7 +68,7 @@ async def test_a_job_is_a_worker_that_knows_its_data_folder(settings: DataSettin
 
 def test_importing_wiring_imports_no_adapter() -> None:
     script = "import sys, streamforge.wiring; print([m for m in sys.modules if '.adapters' in m])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -78,7 +79,7 @@ def test_a_service_on_the_embedded_bus_does_not_load_kafkas_client(tmp_path: Pat
         f"wiring.make_bus(DataSettings(data_dir=Path({str(tmp_path)!r}))); "
         "print([m for m in sys.modules if 'kafka' in m and 'runtime' not in m])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -111,5 +112,5 @@ def test_a_service_on_the_embedded_store_does_not_load_an_http_client(tmp_path: 
         f"wiring.make_store(DataSettings(data_dir=Path({str(tmp_path)!r}))); "
         "print([m for m in sys.modules if m == 'aiohttp' or 'adapters.arango' in m])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"

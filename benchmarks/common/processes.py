@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 UNLIMITED_WEIGHT = 100_000_000
 """Request weight a minute that nothing reaches: the exchange's limit is no property of ours."""
 
-_READY_S = 20.0
-_ENDS_S = 10.0
+_READY_S = 120.0
+_ENDS_S = 60.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError
+from tests.limits import LIMIT_S
 
 
 async def test_a_call_of_a_cancelled_task_goes_on_and_can_be_waited_for() -> None:
@@ -17,11 +18,11 @@ async def test_a_call_of_a_cancelled_task_goes_on_and_can_be_waited_for() -> Non
 
     def call() -> None:
         begun.set()
-        assert release.wait(5)
+        assert release.wait(LIMIT_S)
         ended.set()
 
     task = asyncio.create_task(lane.run(call))
-    assert await asyncio.to_thread(begun.wait, 5)
+    assert await asyncio.to_thread(begun.wait, LIMIT_S)
     task.cancel()
     await asyncio.wait({task})
     settling = asyncio.create_task(lane.settle())
@@ -29,7 +30,7 @@ async def test_a_call_of_a_cancelled_task_goes_on_and_can_be_waited_for() -> Non
     done, _ = await asyncio.wait({settling, following}, timeout=0.02)
     assert not done
     release.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         await settling
         assert ended.is_set()
         assert await following

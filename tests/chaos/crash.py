@@ -29,6 +29,7 @@ from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from streamforge_utils.runtime.supervisor import Supervisor
 from tests.doubles.candles import GridExchange
+from tests.limits import LIMIT_S
 
 When = Literal["before", "after"]
 
@@ -177,7 +178,7 @@ class World:
         self._supervisors[name].stop.by_signal(15)
         await asyncio.wait({task}, timeout=grace_s)
         task.cancel()
-        await asyncio.wait({task}, timeout=10)
+        await asyncio.wait({task}, timeout=LIMIT_S)
 
     async def forget(self, name: str) -> None:
         task = self._tasks.get(name)

@@ -17,9 +17,10 @@ import msgspec
 
 from tests import busenv, storeenv
 from tests.chaos import processes
+from tests.limits import LIMIT_S
 
-UP_WITHIN_S = 90.0
-ANSWER_WITHIN_S = 30.0
+UP_WITHIN_S = LIMIT_S
+ANSWER_WITHIN_S = LIMIT_S
 
 
 class ManagerKeeper:
@@ -83,7 +84,7 @@ class ManagerKeeper:
         if process is None or process.poll() is not None:
             return False
         process.kill()
-        await asyncio.to_thread(process.wait, 10)
+        await asyncio.to_thread(process.wait, LIMIT_S)
         return True
 
     async def down(self) -> int:
@@ -91,7 +92,7 @@ class ManagerKeeper:
         self.url = None
         assert self.process is not None
         self.process.terminate()
-        return await asyncio.to_thread(self.process.wait, 60)
+        return await asyncio.to_thread(self.process.wait, LIMIT_S)
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
@@ -101,7 +102,7 @@ class ManagerKeeper:
         self.url = None
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGABRT)
-            await asyncio.to_thread(self.process.wait, 60)
+            await asyncio.to_thread(self.process.wait, LIMIT_S)
         return self.tail()
 
     def _advertised(self, pid: int) -> str | None:
@@ -120,7 +121,7 @@ class Api:
         self._keeper = keeper
         self._client = client
 
-    async def ask(self, method: str, path: str, *, within_s: float = 150, **request: Any) -> Any:
+    async def ask(self, method: str, path: str, *, within_s: float = LIMIT_S, **request: Any) -> Any:
         """The JSON of a 2xx answer. Raises AssertionError for a 4xx, or if none came within the limit."""
         trouble: object = "the manager is down"
         try:

@@ -30,12 +30,12 @@ from streamforge_utils.ports.store import StateStore
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.chaos.crash import CrashNow, ForgetfulExchange, Fuse, When, World
 from tests.chaos.verdict import assert_history
+from tests.limits import LIMIT_S
 
 SEED = int(os.environ.get("STREAMFORGE_CHAOS_SEED", "1"))
 ALL = os.environ.get("STREAMFORGE_CHAOS_ALL") == "1"
 AT_ONCE = 15
 LIVES = 4
-LIFE_S = 60.0
 
 SPAN = parse_time_range("2024-08-01T00:00Z:2024-08-01T02:00Z")
 REQUEST = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range=str(SPAN))
@@ -86,7 +86,7 @@ async def live(world: World, client: Client, fuse: Fuse) -> None:
     )
     try:
         async with (
-            asyncio.timeout(LIFE_S),
+            asyncio.timeout(LIMIT_S),
             running(world.ports(bus, store, fuse), settings, claim=world.claim) as manager,
         ):
             driving = asyncio.create_task(client.drive(manager, store))

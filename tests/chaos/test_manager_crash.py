@@ -22,7 +22,7 @@ async def _world(folder: Path) -> AsyncIterator[World]:
     yield World(folder, new_exchange(), lambda: EmbeddedStore(folder / "store"))
 
 
-@pytest.mark.timeout(240 if not ALL else 900)
+@pytest.mark.timeout(1800 if not ALL else 3600)
 @pytest.mark.parametrize(("stop", "sample"), [(False, 30), (True, 15)], ids=["finished", "stopped"])
 async def test_a_manager_that_dies_at_any_call_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: bool, sample: int

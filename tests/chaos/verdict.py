@@ -11,6 +11,7 @@ import msgspec
 
 from streamforge_utils.model.candles import StoredCandle, candle_key
 from streamforge_utils.ports.store import Document, DocumentStore
+from tests.limits import LIMIT_S
 
 LAST_WORDS = ("finished", "interrupted", "error")
 _PAGE = 20_000
@@ -25,7 +26,7 @@ async def assert_rows(
     answer = await client.get(
         f"{exchange}/oracle/klines",
         params={"symbol": symbol, "interval": interval, "startTime": span["start_ms"], "endTime": span["end_ms"]},
-        timeout=60,
+        timeout=LIMIT_S,
     )
     expected = [(candle_key(symbol, interval, row[0]), _candle(symbol, interval, row)) for row in answer.json()]
     documents: list[Document] = []

@@ -20,9 +20,9 @@ import pytest
 
 from streamforge.cli.main import main
 from tests.cleanenv import environment
+from tests.limits import LIMIT_S
 
 Json = dict[str, Any]
-LIMIT_S = 40.0
 MINUTE_MS = 60_000
 START_MS = 1_722_470_400_000  # 2024-08-01
 TYPE = "api_candles_1m"
@@ -103,7 +103,7 @@ def process(*arguments: str, command: Sequence[str] = COMMAND, **more: str) -> I
     finally:
         if started.poll() is None:
             started.kill()
-        started.communicate(timeout=10)
+        started.communicate(timeout=LIMIT_S)
 
 
 def finished(started: subprocess.Popen[str], within_s: float = LIMIT_S) -> Ran:
@@ -146,13 +146,13 @@ def exchange(*arguments: str) -> Iterator[str]:
         yield json.loads(started.stdout.readline())["url"]
     finally:
         started.send_signal(signal.SIGTERM)
-        started.communicate(timeout=10)
+        started.communicate(timeout=LIMIT_S)
 
 
 def oracle(url: str, start_ms: int, end_ms: int, symbol: str = "BTCUSDT", interval: str = "1m") -> list[list[Any]]:
     """The candles as the exchange really has them."""
     query = f"symbol={symbol}&interval={interval}&startTime={start_ms}&endTime={end_ms}"
-    with urllib.request.urlopen(f"{url}/oracle/klines?{query}", timeout=20) as answer:
+    with urllib.request.urlopen(f"{url}/oracle/klines?{query}", timeout=LIMIT_S) as answer:
         rows: list[list[Any]] = json.loads(answer.read())
     return rows
 
@@ -205,10 +205,10 @@ def on_a_terminal(command: Sequence[str], **more: str) -> str:
                 written += part
             elif started.poll() is not None:
                 break
-        assert started.wait(10) == 0, written.decode("utf-8", "replace")
+        assert started.wait(LIMIT_S) == 0, written.decode("utf-8", "replace")
     finally:
         if started.poll() is None:
             started.kill()
-            started.wait(10)
+            started.wait(LIMIT_S)
         os.close(ours)
     return written.decode("utf-8", "replace")

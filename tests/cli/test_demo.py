@@ -12,6 +12,7 @@ import pytest
 from streamforge.cli import demo, views
 from tests.cleanenv import environment
 from tests.cli.support import START_MS, exchange
+from tests.limits import LIMIT_S
 
 DAY_MS = 86_400_000
 
@@ -21,14 +22,13 @@ def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
         [sys.executable, "-m", "streamforge.cli.demo", *arguments],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=LIMIT_S,
         check=False,
         cwd=folder,
         env=environment(**more),
     )
 
 
-@pytest.mark.timeout(240)  # five processes, one after the other, each with its own limit
 def test_it_proves_a_day_twice_and_its_advice_works(tmp_path: Path) -> None:
     advice: list[str] = []
     for again in (False, True):

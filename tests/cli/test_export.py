@@ -36,6 +36,7 @@ from tests.cli.support import (
     expected,
     oracle,
 )
+from tests.limits import LIMIT_S
 
 SIX_HOURS = "2024-08-01:2024-08-01T06:00Z"
 SIX_HOURS_MS = 6 * 60 * MINUTE_MS
@@ -203,7 +204,7 @@ def test_parquet_needs_a_file_and_its_extra(loaded: Cli, tmp_path: Path, monkeyp
 def test_a_reader_that_has_enough_ends_the_export_quietly(loaded_data: Path) -> None:
     command = f"{' '.join(COMMAND)} export BTCUSDT {TYPE} --data {loaded_data} | head -n 1; echo ${{PIPESTATUS[0]}}"
     ran = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True, env=environment()
+        ["bash", "-c", command], capture_output=True, text=True, timeout=LIMIT_S, check=True, env=environment()
     )
     header, code = ran.stdout.splitlines()
     assert header == CSV_HEADER

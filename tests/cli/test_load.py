@@ -15,6 +15,7 @@ from streamforge.manager.keeping.workflows import Workflows
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from tests.cli import support
 from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli, exchange, finished, process, until
+from tests.limits import LIMIT_S
 from tests.manager.support import accepted
 
 HOUR = "2024-08-01:2024-08-01T01:00Z"
@@ -148,7 +149,9 @@ def test_a_retry_goes_on_at_the_same_exchange_and_tells_what_was_there_before(
             started.send_signal(signal.SIGINT)
             assert finished(started).code == 130
         before = stored(cli)
-        urllib.request.urlopen(urllib.request.Request(f"{url}/control/faults", method="DELETE"), timeout=5).close()
+        urllib.request.urlopen(
+            urllib.request.Request(f"{url}/control/faults", method="DELETE"), timeout=LIMIT_S
+        ).close()
         [queue] = cli("queues", "--json").ok().json["queues"]
         ran = cli("retry", queue["queue_id"]).ok()
     assert f"44,640 of 44,640 records stored ({before:,} of them before), proven complete" in ran.out

@@ -15,7 +15,8 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.ports.bus import Message, Producer
 from streamforge_utils.ports.clock import SystemClock
-from tests.runtime.rig import CONTROL, EVENTS, LIMIT_S, QUEUE, Rig
+from tests.limits import LIMIT_S
+from tests.runtime.rig import CONTROL, EVENTS, QUEUE, Rig
 
 Answers = Callable[[Command], Sequence[Event]]
 

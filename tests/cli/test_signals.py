@@ -19,6 +19,7 @@ from aiohttp import web
 
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, Json, Ran, finished, line, process, until
+from tests.limits import LIMIT_S
 
 YEARS = "2020:2024"
 HOUR = "2024-08-01:2024-08-01T01:00Z"
@@ -206,7 +207,7 @@ def test_a_load_whose_manager_goes_away_goes_on_with_its_own(tmp_path: Path, exc
         with load as loading_:
             line(loading_, "pending, ")
             started.kill()
-            started.wait(10)
+            started.wait(LIMIT_S)
             ran = finished(loading_)
     assert ran.code == 0, ran.err
     assert "the manager that ran on this data has ended; going on with another" in ran.err
@@ -230,8 +231,8 @@ def test_a_test_exchange_ends_with_its_owner_however_that_ends(tmp_path: Path) -
         [url] = json.loads(started.stdout.readline())["exchange"]
         assert _answers(url)
         started.kill()
-        started.wait(10)
-        until(lambda: not _answers(url), 5)
+        started.wait(LIMIT_S)
+        until(lambda: not _answers(url))
 
 
 def test_a_manager_whose_test_exchange_was_killed_ends_and_says_so(tmp_path: Path) -> None:
@@ -264,7 +265,7 @@ def _answers(url: str) -> bool:
     import urllib.request
 
     try:
-        with urllib.request.urlopen(f"{url}/api/v3/ping", timeout=2) as answer:
+        with urllib.request.urlopen(f"{url}/api/v3/ping", timeout=LIMIT_S) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -285,7 +286,7 @@ def test_the_test_exchange_serves_until_it_is_told_to_end() -> None:
         ready = json.loads(started.stdout.readline())
         assert _answers(ready["url"])
         started.send_signal(signal.SIGINT)
-        assert finished(started, 10).code == 0
+        assert finished(started).code == 0
 
 
 @pytest.mark.parametrize(

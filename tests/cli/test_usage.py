@@ -10,6 +10,7 @@ import pytest
 
 from tests.cleanenv import environment
 from tests.cli.support import COMMAND, TYPE, Cli, Ran
+from tests.limits import LIMIT_S
 
 NO_QUEUE = "wf-btcusdt-api_candles_1m-20240801-zzzzzz"
 
@@ -198,7 +199,7 @@ def test_an_unexpected_fault_is_a_sentence_and_with_debug_a_traceback(
 
 def test_help_names_every_command() -> None:
     ran = subprocess.run(
-        [*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True, env=environment()
+        [*COMMAND, "--help"], capture_output=True, text=True, timeout=LIMIT_S, check=True, env=environment()
     )
     for name in ("load", "queues", "show", "events", "stop", "ping", "retry", "rm", "coverage", "export", "dlq"):
         assert f" {name} " in ran.stdout
@@ -213,7 +214,7 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = ('aiohttp', 'fastapi', 'uvicorn', 'uvloop', 'pyarrow'); "
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
     )
-    ran = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert ran.stderr == "[]\n"
     assert "TIME_RANGE" in ran.stdout
 

@@ -33,6 +33,7 @@ from streamforge_utils.runtime.topics import data_topic, dead_letters_topic
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, MakeBus, numbered, read, values
 from tests.contracts.bus_groups import BusGroupContract
 from tests.contracts.bus_remote import line, remote
+from tests.limits import LIMIT_S
 
 __all__ = [
     "BusContract",
@@ -442,4 +443,4 @@ class BusContract(BusFixtures):
 
 async def _into(consumer: Consumer, received: list[Received]) -> None:
     while True:
-        received += await consumer.poll(10, 5)
+        received += await consumer.poll(10, LIMIT_S)

@@ -17,9 +17,9 @@ from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.settings import Upstream
 from streamforge_utils.runtime.tally import Tally
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, numbered, read
+from tests.limits import LIMIT_S
 
 GROUP = "group"
-LIMIT_S = 60.0
 
 
 class BusDrainingContract(BusFixtures):

@@ -17,6 +17,7 @@ from streamforge_utils.ports.bus import (
     Received,
     TopicSpec,
 )
+from tests.limits import LIMIT_S
 
 
 class BusWithAdmin(Bus, BusAdmin, Protocol):
@@ -42,6 +43,14 @@ async def read(consumer: Consumer, count: int, patience_s: float, *, at_once: in
     return received
 
 
+async def read_rest(consumer: Consumer) -> list[Received]:
+    """What is there by now, on a bus whose polls find at once what was sent."""
+    received: list[Received] = []
+    while fresh := await consumer.poll(1000, 0):
+        received += fresh
+    return received
+
+
 def values(received: Sequence[Received]) -> list[int]:
     return [int(message.value) for message in received]
 
@@ -49,8 +58,8 @@ def values(received: Sequence[Received]) -> list[int]:
 class BusFixtures:
     """Base of the two halves of the contract: the fixtures. patience_s: how long the bus may take to react."""
 
-    patience_s = 10.0
-    takeover_s = 5.0
+    patience_s = LIMIT_S
+    takeover_s = LIMIT_S
     """How long it may take to replace a member of a group that was killed."""
     hands_over_in_poll = False
     """Whether a member gives its partitions away only while it polls (unless it is gone)."""

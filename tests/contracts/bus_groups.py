@@ -138,7 +138,7 @@ class BusGroupContract(BusFixtures):
         await producer.send(wide, numbered(40, key=None))
         lag = await bus.lag(wide, "group")
         assert lag.records == 40
-        assert 0 <= lag.seconds < 60
+        assert 0 <= lag.seconds < 3600
         consumer = await bus.consumer([wide], group="group")
         received = await read(consumer, 40, self.patience_s)
         assert (await bus.lag(wide, "group")).records == 40

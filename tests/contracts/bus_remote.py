@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from streamforge_utils.ports.bus import Bus, Message, TopicPartition
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 
@@ -31,7 +32,7 @@ async def remote(factory: tuple[str, str], *action: str) -> AsyncIterator[Proces
         await process.communicate()
 
 
-async def line(process: Process, patience_s: float = 20) -> str:
+async def line(process: Process, patience_s: float = LIMIT_S) -> str:
     """The next line of a remote process, without its end."""
     assert process.stdout is not None
     async with asyncio.timeout(patience_s):

@@ -15,6 +15,7 @@ import pytest
 
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState, Launcher
+from tests.limits import LIMIT_S
 
 
 class ClosingLauncher(Launcher, Protocol):
@@ -36,7 +37,7 @@ class LauncherFixtures:
     others_at_once: what another launcher did is seen at once, not only soon. What it did itself always is.
     """
 
-    patience_s = 20.0
+    patience_s = LIMIT_S
     others_at_once = True
 
     @pytest.fixture

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.engines.ports import free_ports
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
-START_S = 30.0
+START_S = LIMIT_S
 DATABASE = "streamforge"
 PASSWORD = "the-double's-password"
 
@@ -65,7 +66,7 @@ class ArangoProcess:
         """End it at once (SIGKILL)."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(LIMIT_S)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -114,7 +115,7 @@ class ArangoProcess:
         )
         for _ in range(50):
             try:
-                with urllib.request.urlopen(request, timeout=10) as response:
+                with urllib.request.urlopen(request, timeout=LIMIT_S) as response:
                     return json.loads(response.read() or b"null")
             except urllib.error.HTTPError as error:
                 return json.loads(error.read() or b"null")

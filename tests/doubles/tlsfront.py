@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.limits import LIMIT_S
+
 _PIECE = 64 * 1024
 
 
@@ -37,7 +39,7 @@ class _Front(threading.Thread):
 
     def start(self) -> None:
         super().start()
-        assert self._up.wait(10), "the TLS front did not come up"
+        assert self._up.wait(LIMIT_S), "the TLS front did not come up"
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._over.set)

@@ -15,6 +15,7 @@ from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.kafka import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings
 from tests import busenv
+from tests.limits import LIMIT_S
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ def on_bus(data: Path, work: Callable[[MessageBus], Awaitable[T]]) -> T:
     async def run() -> T:
         bus = wiring.make_bus(settings(data))
         try:
-            return await asyncio.wait_for(work(bus), 20)
+            return await asyncio.wait_for(work(bus), LIMIT_S)
         finally:
             await bus.close()
 

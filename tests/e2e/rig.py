@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import httpx
 
 from tests import busenv, cleanenv, storeenv
+from tests.limits import LIMIT_S
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -31,7 +32,6 @@ CSV_HEADER = (
     "taker_buy_base_asset_volume,taker_buy_quote_asset_volume"
 )
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
-LIMIT_S = 45.0
 
 IMPATIENT = {
     "STREAMFORGE_HEARTBEAT_SECONDS": "0.2",
@@ -40,8 +40,9 @@ IMPATIENT = {
     "STREAMFORGE_MAX_ASKING_FAILURES": "3",
     "STREAMFORGE_REQUEST_ATTEMPTS": "3",
     "STREAMFORGE_REQUEST_BACKOFF_SECONDS": "0.05",
-    "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "5",
-    "STREAMFORGE_STOP_SECONDS": "10",
+    "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "60",
+    "STREAMFORGE_START_SECONDS": f"{LIMIT_S:g}",
+    "STREAMFORGE_STOP_SECONDS": "60",
 }
 """Settings of a manager that waits for nothing longer than a test can.
 
@@ -58,11 +59,11 @@ class Exchange:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise AssertionError(f"the exchange did not start: {self._process.communicate(timeout=10)[1]}")
+            raise AssertionError(f"the exchange did not start: {self._process.communicate(timeout=LIMIT_S)[1]}")
         ready = json.loads(line)
         self.url: str = ready["url"]
         self.symbols: list[str] = ready["symbols"]
-        self._client = httpx.Client(base_url=self.url, timeout=20)
+        self._client = httpx.Client(base_url=self.url, timeout=LIMIT_S)
         self._clock_moved = False
 
     def switch_on(self, fault: str) -> None:
@@ -116,10 +117,10 @@ class Exchange:
         self._client.close()
         self._process.terminate()
         try:
-            self._process.communicate(timeout=5)
+            self._process.communicate(timeout=LIMIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate(timeout=5)
+            self._process.communicate(timeout=LIMIT_S)
 
 
 class Manager:
@@ -143,6 +144,7 @@ class Manager:
             **(settings or {}),
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self.start_took_s = 0.0
         self._log = data.with_name(data.name + ".log")
         self.api = httpx.Client()
         self.start()
@@ -154,7 +156,8 @@ class Manager:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, and wait until it serves."""
+        """Start it, and wait until it serves; `start_took_s` is how long that took."""
+        began = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "streamforge.manager"],
@@ -174,20 +177,21 @@ class Manager:
             return str(found["url"]) if found["pid"] == self.pid else None
 
         address = eventually(url, "the manager serves")
+        self.start_took_s = time.monotonic() - began
         self.api.close()
-        self.api = httpx.Client(base_url=address, timeout=20)
+        self.api = httpx.Client(base_url=address, timeout=LIMIT_S)
 
     def stop(self) -> int:
         """End it in order; its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(40)
+        return self._process.wait(LIMIT_S)
 
     def kill(self) -> None:
         """End it at once; its workers go on."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(LIMIT_S)
 
     def log(self) -> str:
         """What it wrote last."""
@@ -202,7 +206,7 @@ class Manager:
                 self.stop()
             except subprocess.TimeoutExpired:
                 self._process.kill()
-                self._process.wait(10)
+                self._process.wait(LIMIT_S)
         left = workers_of(self.data)
         for pid in left:
             try:

@@ -14,7 +14,6 @@ from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import ArangoProcess
 from tests.e2e import rig
 
-pytestmark = pytest.mark.timeout(120)
 RANGE = "2024-05-01:2024-05-08"
 START_MS, END_MS = 1_714_521_600_000, 1_715_126_400_000
 
@@ -54,7 +53,7 @@ def test_a_store_that_is_killed_and_fails_in_the_middle_loses_and_doubles_nothin
         # Written, and not answered: sent again, it is there once.
         double.fail("cut-after", method="POST", path="_api/document/ethusdt", times=2)
         queue_id = manager.start_load("ETHUSDT", "api_candles_1m", RANGE)["queue_id"]
-        rig.eventually(lambda: double.hits("cut-after") >= 2 or None, "answers got lost", 40)
+        rig.eventually(lambda: double.hits("cut-after") >= 2 or None, "answers got lost")
         double.fail("queue-full", share=0.3)
         double.restart()  # which ends the faults
         workflow = manager.wait(queue_id)

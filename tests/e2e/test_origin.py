@@ -11,11 +11,9 @@ import pytest
 
 from tests import cleanenv, storeenv
 from tests.e2e import rig
+from tests.limits import LIMIT_S
 
-pytestmark = [
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(not storeenv.embedded(), reason="tests/arango says it of a database"),
-]
+pytestmark = pytest.mark.skipif(not storeenv.embedded(), reason="tests/arango says it of a database")
 
 
 def refused(data: Path, exchange_url: str) -> str:
@@ -26,7 +24,7 @@ def refused(data: Path, exchange_url: str) -> str:
         env=cleanenv.environment() | more | {"STREAMFORGE_METRICS_PORT": "0"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
     assert ran.returncode == 2, ran.stderr

@@ -15,6 +15,7 @@ import pytest
 from tests import cleanenv, storeenv
 from tests.addresses import EVERYWHERE
 from tests.e2e import rig
+from tests.limits import LIMIT_S
 
 SINK = "arango-candles"
 
@@ -26,7 +27,7 @@ def run_manager(environment: Mapping[str, str]) -> subprocess.CompletedProcess[s
         env=cleanenv.environment() | {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"} | dict(environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
 

@@ -32,6 +32,7 @@ def manager(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) ->
         "STREAMFORGE_SILENT_SECONDS": "8",
         "STREAMFORGE_STUCK_SECONDS": "12",
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "20",
+        "STREAMFORGE_STOP_SECONDS": "10",  # so long a frozen worker is asked to end
     }
     with rig.manager(tmp_path_factory.mktemp("trouble") / "data", exchange.url, **settings) as found:
         yield found
@@ -153,7 +154,7 @@ def test_a_job_that_belongs_to_no_workflow_is_ended(manager: rig.Manager) -> Non
 
     asyncio.run(start())
     exit_file = manager.data / "jobs" / name / "exit"
-    rig.eventually(lambda: True if exit_file.exists() else None, "the orphan is ended", 15, manager.log)
+    rig.eventually(lambda: True if exit_file.exists() else None, "the orphan is ended", story=manager.log)
     assert manager.show(workflow["queue_id"])["status"] == "finished"
     assert [len(s["attempts"]) for s in manager.show(workflow["queue_id"])["steps"]] == [1, 1]
 
@@ -163,7 +164,9 @@ def test_a_ban_is_kept_to_by_everybody_and_over_a_restart(quiet: rig.Exchange, t
         assert manager.load("BTCUSDT", "api_candles_1h", "2024-05-01")["status"] == "finished"
         quiet.switch_on(SLOW)
         one = _half_loaded(manager, "BTCUSDT")
-        quiet.switch_on("418:seconds=20,count=1,path=klines")
+        # Long beside a start of the manager, which comes in the middle of it.
+        ban_s = max(20, round(8 * manager.start_took_s))
+        quiet.switch_on(f"418:seconds={ban_s},count=1,path=klines")
         manager.until(one, "its loader was banned", lambda w: len(_step(w, LOADER)["attempts"]) == 1 and _ended(w))
         banned = manager.until(one, "it waits", lambda w: "ban" in (w["waiting_for"] or ""))
         assert "418" in banned["waiting_for"]
@@ -192,11 +195,11 @@ def test_retention_removes_the_topics_of_ended_workflows(quiet: rig.Exchange, tm
         workflow = manager.load("BTCUSDT", "api_candles_1h", "2024-05-01")
         topic, dlq = workflow["topic"], f"{workflow['topic']}-dlq"
         assert {topic, dlq} <= set(bus.topics(manager.data))
-        rig.eventually(lambda: True if topic not in bus.topics(manager.data) else None, "the topic is gone", 10)
+        rig.eventually(lambda: True if topic not in bus.topics(manager.data) else None, "the topic is gone")
         assert dlq in bus.topics(manager.data)
         jobs = manager.data / "jobs"
-        rig.eventually(lambda: None if list(jobs.glob("*")) else True, "the jobs are forgotten", 10)
-        rig.eventually(lambda: True if dlq not in bus.topics(manager.data) else None, "the DLQ is gone", 10)
+        rig.eventually(lambda: None if list(jobs.glob("*")) else True, "the jobs are forgotten")
+        rig.eventually(lambda: True if dlq not in bus.topics(manager.data) else None, "the DLQ is gone")
         assert manager.show(workflow["queue_id"])["status"] == "finished"
         assert len(manager.csv(workflow["collection"])) == 25
         assert manager.api.get(f"/queues/{workflow['queue_id']}/dlq").json()["dead_letters"] == []

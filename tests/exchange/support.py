@@ -12,6 +12,7 @@ import msgspec
 from streamforge.exchange.clock import ExchangeClock
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.server import RunningExchange, serve
+from tests.limits import LIMIT_S
 
 Row = list[int | str]
 NOW = 1_722_513_645_000  # 2024-08-01T12:00:45Z
@@ -73,6 +74,6 @@ async def peer(config: ExchangeConfig | None = None, now_ms: int = NOW) -> Async
     clock = ExchangeClock(now_ms, frozen=True)
     async with (
         await serve(config if config is not None else ExchangeConfig(), clock) as exchange,
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LIMIT_S)) as session,
     ):
         yield Peer(exchange, clock, session)

@@ -13,6 +13,7 @@ from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.faults import FAULTS, parse_fault
 from streamforge_utils.model.errors import InvalidInput
 from tests.exchange.support import MINUTE, NOW, Peer, ms, peer
+from tests.limits import LIMIT_S
 
 START = ms("2024-08-01")
 OPEN_BAR = NOW - NOW % MINUTE
@@ -175,10 +176,10 @@ async def test_a_stall_says_nothing_until_it_closes_the_connection() -> None:
 async def test_closing_does_not_wait_for_a_stall() -> None:
     async with peer(faulty("stall:seconds=300")) as exchange:
         waiting = asyncio.create_task(exchange.klines())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT_S):
             while exchange.state.stats.in_flight == 0:  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.005)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT_S):
             await exchange.exchange.close()
         with pytest.raises(aiohttp.ClientError):
             await waiting

@@ -15,6 +15,7 @@ from streamforge.exchange.grid import Grid
 from streamforge.exchange.prices import PricePath
 from streamforge_utils.model.intervals import Interval
 from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 BTC = DEFAULT_SYMBOLS[0]
@@ -36,7 +37,7 @@ def test_candles_of_a_seed_never_change() -> None:
 def test_another_process_gives_the_same_candles() -> None:
     code = "from tests.exchange.test_prices import *; print(candles(Interval.H1, AUGUST, 3))"
     shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30, cwd=ROOT
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT_S, cwd=ROOT
     )
     assert shown.stdout.strip() == repr(candles(Interval.H1, AUGUST, 3))
 

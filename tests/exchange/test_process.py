@@ -11,6 +11,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.limits import LIMIT_S
+
 COMMAND = [sys.executable, "-m", "streamforge.exchange"]
 
 
@@ -22,11 +24,11 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         yield process, process.stdout.readline()
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=LIMIT_S)
 
 
 def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=LIMIT_S) as answer:
         return bytes(answer.read())
 
 
@@ -66,7 +68,7 @@ def test_what_cannot_be_served_is_named() -> None:
         (["--now", "noon"], "instant 'noon' is not ISO 8601"),
         (["--hole", "BTCUSDT"], "hole 'BTCUSDT' is not understood"),
     ):
-        ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=LIMIT_S, check=False)
         assert ended.returncode == 2
         assert complaint in ended.stderr
         assert "Traceback" not in ended.stderr

@@ -20,6 +20,7 @@ from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.store import Document
 from tests.doubles.candles import candle
 from tests.doubles.manualclock import ManualClock
+from tests.limits import LIMIT_S
 from tests.manager.stored import ended, put, stored_day
 from tests.manager.support import (
     DAY_START,
@@ -122,12 +123,12 @@ async def test_following_ends_with_the_workflow(world: World) -> None:
 
     following = asyncio.create_task(follow())
     await world.parts.history.append([(queue_id, 1, encode_event(said(workflow, SINK, "loading")))])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         while not seen:  # noqa: ASYNC110 - it is heard by following alone
             await asyncio.sleep(0.001)
     await world.parts.workflows.change(queue_id, lambda w: replace(w, status=Status.FINISHED, ended_ms=NOW))
     await world.parts.history.append([(queue_id, 2, encode_event(said(workflow, SINK, "finished")))])
-    await asyncio.wait_for(following, 20)
+    await asyncio.wait_for(following, LIMIT_S)
     assert seen == ["loading", "finished"]
 
 

@@ -19,6 +19,7 @@ from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.doubles.manualclock import ManualClock
+from tests.limits import LIMIT_S
 from tests.manager.support import World, planned
 
 LEASE_S = 20.0
@@ -74,7 +75,7 @@ async def test_it_ends_with_the_word_that_names_who_has_the_store(tmp_path: Path
         await taken(world, "theirs")
         await passes(world, LEASE_S / 4)
         with pytest.raises(LeaseLost, match="the store is managed by theirs"):
-            await asyncio.wait_for(found.ended, 10)
+            await asyncio.wait_for(found.ended, LIMIT_S)
         before = (list(world.launcher.started), list(world.launcher.stopped))
         ready = await found.manager.ready()
         assert "the store is managed by theirs" in str(ready["reconciler"])
@@ -117,7 +118,7 @@ async def test_questions_are_answered_beside_a_manager_and_a_second_one_is_refus
         await passes(first, LEASE_S / 4)
         await passes(second, 1)
         with pytest.raises(Held, match=rf"managed by mine, since .*--server {found.url}, or wait"):
-            await asyncio.wait_for(starting, 10)
+            await asyncio.wait_for(starting, LIMIT_S)
         assert second.launcher.started == []
         assert not found.ended.done()
     kept, _ = await Installations(first.store).read()

@@ -29,6 +29,7 @@ from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.worker import Definition, Role, Use
 from tests.doubles.candles import GridExchange
 from tests.doubles.faulty import FaultyBus, FaultyStore
+from tests.limits import LIMIT_S
 
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -38,7 +39,6 @@ DLQ = f"{TOPIC}-dlq"
 CONTROL, EVENTS = "queue-control", "queue-events"
 LOADER = "loader-api-candles__abc123"
 COLLECTION = "btcusdt_api_candles_1m_2024_08_01"
-LIMIT_S = 20.0
 
 
 class NoParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +98,7 @@ class Rig:
             "STREAMFORGE_DATA_DIR": str(folder),
             "STREAMFORGE_UPSTREAM": f"{LOADER}:1",
             "STREAMFORGE_METRICS_PORT": "0",
-            "STREAMFORGE_STOP_GRACE_SECONDS": "2",
+            "STREAMFORGE_STOP_GRACE_SECONDS": "60",
             "STREAMFORGE_HEARTBEAT_SECONDS": "0.05",
         }
 

@@ -13,6 +13,7 @@ from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.worker import Definition, Role, Use
 from tests.doubles.faulty import always
+from tests.limits import LIMIT_S
 from tests.runtime.rig import TOPIC, NoParameters, Rig, until, worker
 
 PARTITION = TopicPartition(TOPIC, 0)
@@ -42,7 +43,7 @@ class Sink:
 
     async def ends(self) -> tuple[int, Event]:
         """Its exit code and its last word."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT_S):
             return await self.running, (await self.rig.events())[-1]
 
 

@@ -11,6 +11,7 @@ from streamforge_utils.ports.bus import Message, TopicPartition
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker import Definition, Role, Use
 from tests.doubles.faulty import always, times
+from tests.limits import LIMIT_S
 from tests.runtime.rig import LOADER, TOPIC, NoParameters, Rig, words, worker
 
 GROUP = "wf-btcusdt-api_candles_1m-20240801-abc123-sink"
@@ -99,7 +100,7 @@ async def test_the_input_waits_for_the_marker_and_says_so(rig: Rig) -> None:
     await records(rig, b"1")
     read: list[bytes] = []
     running = asyncio.create_task(rig.live(sink(read)))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         while True:
             event = (await rig.until_event("loading"))[-1]
             if (event.extra or {}).get("waiting"):

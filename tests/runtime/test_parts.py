@@ -19,6 +19,7 @@ from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.worker import Role, Use
 from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock
+from tests.limits import LIMIT_S
 from tests.runtime.rig import DLQ, TOPIC, NoParameters, Rig, headers, last, worker
 
 # Dead letters
@@ -187,11 +188,11 @@ def test_metrics_are_served_on_loopback_and_nothing_else_is() -> None:
     metrics.count("records", 5)
     server = MetricsServer(metrics, "127.0.0.1", 0)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=LIMIT_S) as answer:
             assert answer.headers["Content-Type"].startswith("text/plain")
             assert b'streamforge_records_total{target="sink"} 5.0' in answer.read()
         with pytest.raises(urllib.error.HTTPError) as error:
-            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=5)
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=LIMIT_S)
         assert error.value.code == 404
         error.value.close()
         with pytest.raises(ConfigError, match=str(server.port)):

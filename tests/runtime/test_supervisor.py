@@ -15,6 +15,7 @@ from streamforge_utils.runtime import supervisor as life
 from streamforge_utils.runtime.worker import Role, Use
 from tests.doubles.faulty import always
 from tests.doubles.manualclock import ManualClock
+from tests.limits import LIMIT_S
 from tests.runtime.rig import EVENTS, QUEUE, TOPIC, Ctx, Rig, last, markers, nothing, until, words, worker
 
 
@@ -136,7 +137,7 @@ async def test_work_that_ignores_its_cancellation_is_an_error(rig: Rig) -> None:
     supervisor = rig.supervisor(worker(run))
     supervisor.stop.by_command()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT_S):
             assert await supervisor.run() == 1
         assert supervisor.hard_exit
         assert words(await rig.events()) == ["started", "error"]

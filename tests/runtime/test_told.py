@@ -12,6 +12,7 @@ import pytest
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.worker import Use
 from tests.doubles.manualclock import ManualClock
+from tests.limits import LIMIT_S
 from tests.runtime.rig import CONTROL, EVENTS, Ctx, Rig, forever, last, markers, nothing, until, words, worker
 
 
@@ -42,7 +43,7 @@ async def test_stop_by_signal_has_exit_code_1_unless_a_command_asked_too(rig: Ri
 async def test_a_worker_that_hears_no_manager_ends_by_itself_and_is_worth_another_attempt(rig: Rig) -> None:
     rig.environment["STREAMFORGE_ORPHAN_SECONDS"] = "0.3"
     supervisor = rig.supervisor(worker(forever))
-    assert await asyncio.wait_for(supervisor.run(), 10) == 1
+    assert await asyncio.wait_for(supervisor.run(), LIMIT_S) == 1
     last = (await rig.events())[-1]
     assert last.event == "interrupted"
     assert "no command was heard for" in last.message

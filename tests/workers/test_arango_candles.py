@@ -18,6 +18,7 @@ from streamforge_utils.runtime.conversionprocess import ConversionProcess
 from streamforge_utils.runtime.sinking import BATCHES_AT_ONCE
 from tests.doubles.candles import candle
 from tests.doubles.faulty import always, times
+from tests.limits import LIMIT_S
 from tests.runtime.rig import COLLECTION, DLQ, LOADER, QUEUE, TOPIC, Rig, headers, last, until, words
 
 START = 1_722_470_400_000
@@ -183,7 +184,7 @@ async def test_a_store_that_stays_away_is_reported_as_a_wait(rig: Rig) -> None:
     await rig.send(TOPIC, messages(candles(5)))
     supervisor = rig.supervisor(DEFINITION)
     running = asyncio.create_task(supervisor.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         while (await rig.until_event("loading"))[-1].extra is None:
             pass
         await until(lambda: supervisor._tally.snapshot().waiting == "the disk is full")
@@ -263,8 +264,7 @@ async def test_a_process_helps_with_a_backlog_and_nothing_of_it_stays(
     assert await rig.stored.count(COLLECTION) == 59_999
     assert [headers(letter)["offset"] for letter in await rig.read(DLQ)] == ["40000"]
     assert commits(rig)[-1] == 60_000
-    (helper,) = helpers
-    await until(lambda: not _runs(helper))
+    await until(lambda: not any(map(_runs, helpers)))  # a slow one may have been replaced
 
 
 def _runs(pid: int) -> bool:

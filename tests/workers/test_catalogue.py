@@ -15,6 +15,7 @@ from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.reference import environment_table
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.worker import Role
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 REPOSITORY = ROOT
@@ -72,5 +73,5 @@ def test_a_worker_imports_its_own_file_only_and_no_http_client() -> None:
         " 'streamforge.workers.loader_api_candles', 'streamforge_utils.adapters'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() in ("[]", "['rich']")  # structlog's console needs rich where it is installed

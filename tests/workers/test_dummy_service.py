@@ -20,7 +20,8 @@ from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.supervisor import Supervisor
 from tests.doubles.candles import candle
 from tests.doubles.clock import FakeClock
-from tests.runtime.rig import COLLECTION, DLQ, LIMIT_S, QUEUE, TOPIC, Rig, last, until, words
+from tests.limits import LIMIT_S
+from tests.runtime.rig import COLLECTION, DLQ, QUEUE, TOPIC, Rig, last, until, words
 
 START = 1_722_470_400_000
 DAY = 1440

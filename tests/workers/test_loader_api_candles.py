@@ -14,6 +14,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.markers import EOS_KEY, decode_marker
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from tests.limits import LIMIT_S
 from tests.runtime.rig import TOPIC, Rig, last, until, words
 
 MINUTE = 60_000
@@ -125,7 +126,7 @@ async def test_it_stops_in_the_middle_of_a_long_wait(rig: Rig) -> None:
     await rig.until_event("started")
     await until(lambda: rig.exchange.under_way > 0)
     await rig.command("stop")
-    assert await asyncio.wait_for(running, 10) == 0
+    assert await asyncio.wait_for(running, LIMIT_S) == 0
     assert rig.exchange.under_way == 0
     assert words(await rig.events()) == ["started", "interrupted"]
 

@@ -17,12 +17,12 @@ from streamforge.exchange.server import serve
 from streamforge_utils.model.candles import encode_candle
 from streamforge_utils.ports.bus import Message
 from tests.doubles.candles import candle
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 from tests.runtime.rig import COLLECTION, TOPIC, Rig, last, words
 
 REPOSITORY = ROOT
 START = 1_722_470_400_000
-LIMIT_S = 30.0
 
 
 async def start(environment: Mapping[str, str], *arguments: str, cwd: Path | None = None) -> asyncio.subprocess.Process:

@@ -11,12 +11,12 @@ from streamforge_utils.model.candles import Candle, encode_candle
 from streamforge_utils.ports.bus import Message, TopicPartition
 from tests.doubles.candles import candle
 from tests.doubles.faulty import always
+from tests.limits import LIMIT_S
 from tests.runtime.rig import COLLECTION, TOPIC, Rig, last, until
 
 START = 1_722_470_400_000
 MINUTE = 60_000
 BATCH = 5000
-LIMIT_S = 20
 
 
 def candles(count: int) -> list[Candle]:

@@ -21,6 +21,7 @@ from streamforge_utils.runtime.environment import Secret
 from tests.adapters.arango.conftest import DATABASE, PASSWORD, MakeStore
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
+from tests.limits import LIMIT_S
 
 LIMIT = 100_000
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -62,7 +63,7 @@ async def saying(answer: bytes, *, forever: bytes = b"") -> AsyncIterator[Transp
             yield client
         finally:
             await client.close()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT_S):
                 await ended.wait()
 
 
@@ -87,7 +88,7 @@ BIG = b"[" + b" " * LIMIT + b"]"
     ],
 )
 async def test_no_more_of_an_answer_is_read_than_the_limit(answer: bytes, forever: bytes) -> None:
-    async with asyncio.timeout(20), saying(answer, forever=forever) as client:
+    async with asyncio.timeout(LIMIT_S), saying(answer, forever=forever) as client:
         with pytest.raises(TooLarge, match=rf"127.0.0.1:\d+: an answer is larger than {LIMIT} bytes"):
             await client.ask("GET", "/_api/version", what="look")
 
@@ -101,7 +102,7 @@ async def test_no_more_of_an_answer_is_read_than_the_limit(answer: bytes, foreve
     ],
 )
 async def test_an_answer_within_the_limit_is_read_whole(answer: bytes) -> None:
-    async with asyncio.timeout(20), saying(answer) as client:
+    async with asyncio.timeout(LIMIT_S), saying(answer) as client:
         assert (await client.ask("GET", "/_api/version", what="look")).body == BIG[:LIMIT]
 
 

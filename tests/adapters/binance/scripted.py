@@ -15,6 +15,7 @@ from streamforge_utils.model.intervals import Interval
 from streamforge_utils.ports.clock import Clock
 from tests.doubles.clock import FakeClock
 from tests.doubles.observer import RecordingObserver
+from tests.limits import LIMIT_S
 
 Row = list[int | str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -175,7 +176,7 @@ async def bench(
     api_key: str | None = None,
     retries: Retries | None = None,
     before: tuple[str, ...] = (),
-    timeout_s: float = 5.0,
+    timeout_s: float = LIMIT_S,
     local_ms: int | None = None,
 ) -> AsyncIterator[Bench]:
     """before: base URLs that are tried first. local_ms: the client's wall clock, if it is not the server's."""

@@ -16,6 +16,7 @@ from streamforge_utils.ports.observing import Silent
 from tests.adapters.binance.asking import NOW, OPENS, SPAN, START, html, listed, opens
 from tests.adapters.binance.scripted import SYMBOL, Bench, Handler, always, answer, bench, error, row, rows
 from tests.doubles.clock import FakeClock
+from tests.limits import LIMIT_S
 
 KEY = "k" * 40
 
@@ -157,7 +158,7 @@ async def test_trouble_of_one_request_is_over_once_another_succeeds() -> None:
             return answer([])
 
         made.server.expect("klines", html(500), slow)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             asking = asyncio.ensure_future(opens(made))
             await again.wait()
             assert _waits_for(made) == "another try: HTTP 500: the exchange failed"

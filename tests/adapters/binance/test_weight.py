@@ -16,6 +16,8 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.observing import Silent
 from tests.adapters.binance.scripted import SYMBOL, Bench, bench, rows
 from tests.doubles.clock import FakeClock
+from tests.doubles.observer import RecordingObserver
+from tests.limits import LIMIT_S
 
 NOW = 1_722_513_630_000  # 2024-08-01T12:00:30Z: half a minute is left
 MINUTE = 60_000
@@ -61,7 +63,7 @@ def test_no_minute_ever_sees_more_than_the_share(share: int, weights: list[int],
             minute = clock.now_ms() // MINUTE
             spent[minute] = spent.get(minute, 0) + weight
 
-        await asyncio.wait_for(asyncio.gather(*map(one, weights)), 10)
+        await asyncio.wait_for(asyncio.gather(*map(one, weights)), LIMIT_S)
 
     asyncio.run(run())
     assert sum(spent.values()) == sum(weights)
@@ -168,6 +170,58 @@ async def test_symbol_info_is_asked_for_once_in_some_minutes() -> None:
         made.clock.advance(301)
         await made.client.symbol_info(SYMBOL)
         assert made.server.paths() == ["exchangeInfo", "exchangeInfo"]
+
+
+class Minute:
+    """A limiter alone, on a clock that stands at the start of a minute."""
+
+    def __init__(self, share: int = 10) -> None:
+        self.clock = FakeClock(NOW - 30_000)
+        self.observer = RecordingObserver()
+        waits = Waits(self.clock, self.observer)
+        self.limiter = WeightLimiter(share, self.clock.now_ms, waits, self.observer, longest_wait_s=600)
+
+
+async def test_a_minute_ends_with_its_last_millisecond() -> None:
+    minute = Minute()
+    await minute.limiter.take(10)
+    minute.clock.advance(59.999)
+    await minute.limiter.take(1)
+    assert minute.clock.slept == [0.051], "a millisecond, and the margin"
+    await minute.limiter.take(9)
+    minute.clock.advance(59.95)  # the first millisecond of the next
+    assert minute.clock.now_ms() % MINUTE == 0
+    await minute.limiter.take(10)
+    assert len(minute.clock.slept) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent_ms", "received_ms", "counted"),
+    [(0, MINUTE - 1, True), (-1, 0, False), (-MINUTE, 0, False), (-MINUTE, -1, False)],
+)
+async def test_what_the_address_used_counts_only_if_it_is_known_in_which_minute(
+    sent_ms: int, received_ms: int, counted: bool
+) -> None:
+    minute = Minute(share=1000)
+    start_ms = minute.clock.now_ms()
+    if received_ms < 0:
+        minute.limiter.observe(4800, start_ms + sent_ms, start_ms + received_ms)
+        await minute.limiter.take(1)
+    else:
+        await minute.limiter.take(1)
+        minute.clock.advance(59)
+        minute.limiter.observe(4800, start_ms + sent_ms, start_ms + received_ms)
+        await minute.limiter.take(1)
+    assert minute.clock.slept == ([1.05] if counted else [])
+    assert minute.observer.gauges["exchange_address_weight"] == 4800
+
+
+async def test_a_clock_that_is_set_back_makes_nothing_unused() -> None:
+    minute = Minute()
+    await minute.limiter.take(10)
+    minute.clock._start_ms -= 20  # the estimate is corrected by some milliseconds, into the minute before
+    await minute.limiter.take(1)
+    assert minute.clock.slept == [0.07], "the rest of that minute"
 
 
 async def test_a_year_of_minutes_fits_into_one_minute_of_weight() -> None:

@@ -16,6 +16,7 @@ from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.ports.bus import Message, TopicPartition, TopicSpec
 from streamforge_utils.ports.store import Document, Edge
+from tests.limits import LIMIT_S
 
 MADE = {"made_at": "2024-08-01T00:00:00Z", "made_by": "test"}
 
@@ -36,7 +37,7 @@ async def data(tmp_path: Path) -> Path:
     await producer.send("queue-events", [Message(b"a", b"1"), Message(b"b", b"2")])
     await producer.close()
     reader = await bus.consumer(["queue-events"], group="reader")
-    assert await reader.poll(1, 5)
+    assert await reader.poll(1, LIMIT_S)
     await reader.commit({TopicPartition("queue-events", 0): 1})
     await reader.close()
     await store.close()
@@ -55,7 +56,7 @@ async def _content(folder: Path) -> dict[str, object]:
         state = await store.get("workflow", "wf-1")
         assert state is not None
         reader = await bus.consumer(["queue-events"], group="reader")
-        messages = [(m.offset, m.key, m.value) for m in await reader.poll(10, 5)]
+        messages = [(m.offset, m.key, m.value) for m in await reader.poll(10, LIMIT_S)]
         await reader.close()
         assert messages == [(1, b"b", b"2")]
         return {

@@ -10,6 +10,7 @@ import pytest
 
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from streamforge_utils.model.errors import ConfigError
+from tests.limits import LIMIT_S
 
 HOLD = """
 import sys
@@ -41,14 +42,14 @@ def test_one_process_holds_the_folder_and_the_others_learn_where_it_serves(tmp_p
         with pytest.raises(ConfigError, match=r"--server http://127\.0\.0\.1:12345"), folder.lock():
             pass
         holder.kill()
-        holder.wait(10)
+        holder.wait(LIMIT_S)
         assert not folder.held()
         assert folder.server() is None, "what a killed manager advertised is not believed"
         with folder.lock():
             assert folder.server() is None, "this one does not serve yet"
     finally:
         holder.kill()
-        holder.communicate(timeout=10)
+        holder.communicate(timeout=LIMIT_S)
 
 
 def test_a_folder_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.observing import Silent
 from tests.adapters.kubernetes.scripted import Script, listed, serving
 from tests.doubles.memorystore import MemoryStore
+from tests.limits import LIMIT_S
 
 JOB = {
     "metadata": {"name": "job-a", "uid": "uid-a", "resourceVersion": "5"},
@@ -53,7 +54,7 @@ async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
     async with serving(cluster, tmp_path) as kubeconfig:
         launcher = KubernetesLauncher(Access(kubeconfig=str(kubeconfig)), Template(instance="sf-test"), store)
         others = asyncio.all_tasks()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT_S):
             await launcher.jobs()
             await cluster.settling.wait()
         await launcher.close()

@@ -17,6 +17,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.observing import Silent
 from tests.adapters.kubernetes.scripted import Script, event, listed, pod, refused, serving, watched
+from tests.limits import LIMIT_S
 
 PATH = "/api/v1/namespaces/stf/pods"
 BOOKMARK = {"kind": "Pod", "metadata": {"resourceVersion": "90"}}
@@ -67,7 +68,7 @@ async def play(script: Script, folder: Path, told: Told | None = None, clock: Qu
         mirror = Mirror(api, PATH, "app=streamforge", PodObject, told, clock=clock, observer=Silent())
         running = asyncio.create_task(mirror.run())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(LIMIT_S):
                 await script.done.wait()
             assert not running.done()
         finally:
@@ -291,7 +292,7 @@ async def test_what_keeps_it_from_knowing_is_told_until_the_server_answers_again
         clock.sleep = looked  # type: ignore[method-assign]
         running = asyncio.create_task(mirror.run())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(LIMIT_S):
                 while script.steps or mirror.trouble is not None:  # noqa: ASYNC110 - it does not tell when
                     await asyncio.sleep(0.001)
         finally:

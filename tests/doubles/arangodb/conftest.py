@@ -11,6 +11,7 @@ import pytest
 
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.server import Settings
+from tests.limits import LIMIT_S
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 """method, path, JSON body (bytes: as they are), headers: the status and the JSON answer."""
@@ -30,7 +31,7 @@ async def double(version: str) -> AsyncIterator[ArangoDouble]:
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     headers = {"Authorization": aiohttp.encode_basic_auth("root", "secret")}
-    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=20)) as found:
+    async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=LIMIT_S)) as found:
         yield found
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.doubles.arangodb.conftest import Ask, asking
 from tests.doubles.arangodb.dispatch import make_token
 from tests.doubles.arangodb.double import ArangoDouble
+from tests.limits import LIMIT_S
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def version() -> str:
 
 @pytest.fixture
 async def anybody(double: ArangoDouble) -> AsyncIterator[Ask]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LIMIT_S)) as session:
         yield asking(session, double.url)
 
 
@@ -90,7 +91,7 @@ async def test_a_body_without_a_length_is_refused(double: ArangoDouble) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(double.url.rpartition(":")[2]))
     writer.write(b"POST /_api/document/c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         assert (await reader.readline()).startswith(b"HTTP/1.1 501")
     writer.close()
     await writer.wait_closed()
@@ -104,7 +105,7 @@ async def test_requests_on_one_connection_are_answered_in_their_order(double: Ar
         writer.write(part)
         await writer.drain()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         answer = await reader.read()
     assert answer.index(b"HTTP/1.1 404") < answer.index(b"HTTP/1.1 200")
     writer.close()

@@ -14,6 +14,7 @@ import aiohttp
 
 from tests.doubles.arangodb.conftest import asking
 from tests.doubles.arangodb.revisions import ALPHABET
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 
@@ -25,7 +26,7 @@ async def running(data: Path, *options: str) -> AsyncIterator[tuple[asyncio.subp
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environ, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT_S):
             yield process, (await process.stdout.readline()).decode().strip()
     finally:
         if process.returncode is None:

@@ -14,6 +14,7 @@ import pytest
 from tests.doubles.arangodb.replay.lines import read
 from tests.doubles.arangodb.replay.report import Report, replay
 from tests.doubles.arangodb.replay.scope import outside
+from tests.limits import LIMIT_S
 from tests.places import ROOT, arango_recordings
 
 OK = {"error": False, "code": 200}
@@ -43,7 +44,6 @@ def replayed(path: Path, *lines: Any) -> Report:
     return asyncio.run(replay(path))
 
 
-@pytest.mark.timeout(300)
 def test_every_recorded_pair_in_scope_is_answered_as_recorded() -> None:
     report = asyncio.run(replay(arango_recordings()))
 
@@ -134,7 +134,7 @@ def test_the_command_says_by_its_exit_code_whether_something_differs(tmp_path: P
         path = tmp_path / "lines"
         path.write_text("\n".join(map(json.dumps, lines)))
         command = [sys.executable, "-m", "tests.doubles.arangodb.replay", str(path)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         return done.returncode, done.stdout
 
     assert run(LINE)[0] == 0

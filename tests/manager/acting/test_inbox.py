@@ -16,11 +16,11 @@ from streamforge.manager.service import NotFound, NotNow
 from streamforge.manager.workflow import Status, decode_workflow
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.launcher import Job
+from tests.limits import LIMIT_S
 from tests.manager.acting.world import create
 from tests.manager.stored import ended
 from tests.manager.support import World, accepted, planned, said
 
-LIMIT_S = 60.0
 NOBODY = "wf-nobody-20240801-zzzzzz"
 
 

@@ -13,6 +13,7 @@ from streamforge.manager.workflow import StepStatus
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Consumer, Message, Received
 from tests.doubles.memorybus import MemoryBus
+from tests.limits import LIMIT_S
 from tests.manager.acting.world import launched
 from tests.manager.support import (
     LOADER,
@@ -161,13 +162,13 @@ async def test_the_ear_waits_no_longer_and_no_shorter_than_it_should() -> None:
     bus.log["queue-events"] = []
     ear, waking, loop = Ear(bus, bus, "queue-events"), asyncio.Event(), asyncio.get_running_loop()
     began = loop.time()
-    await asyncio.wait_for(ear.wait(waking, 0.3), 20)
+    await asyncio.wait_for(ear.wait(waking, 0.3), LIMIT_S)
     assert loop.time() - began >= 0.29, "empty polls end no wait"
     loop.call_later(0.01, waking.set)
-    await asyncio.wait_for(ear.wait(waking, 300), 20)
+    await asyncio.wait_for(ear.wait(waking, 36_000), LIMIT_S)
     waking.clear()
     loop.call_later(0.01, bus.append, "queue-events", Message(None, b"x"))
-    await asyncio.wait_for(ear.wait(waking, 300), 20)
+    await asyncio.wait_for(ear.wait(waking, 36_000), LIMIT_S)
     assert len(ear.heard) == 1
     await ear.commit()
     assert (ear.heard, bus.committed) == ([], {("queue-events", "queue-manager"): 1})

@@ -16,6 +16,7 @@ from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.bus import Message
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus
+from tests.limits import LIMIT_S
 from tests.manager.acting.world import finish, launched, store_bars
 from tests.manager.support import (
     LOADER,
@@ -76,14 +77,14 @@ async def test_the_loop_survives_whatever_is_raised(world: World, monkeypatch: p
     running = asyncio.create_task(world.reconciler.run())
     assert isinstance(world.clock, ManualClock)
     for number in (1, 2, 3):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LIMIT_S):
             while turns < number:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.001)
             await world.clock.sleeping(1)
         assert turns == number
         assert world.reconciler.last_error is not None
         world.clock.advance(1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         while world.reconciler.last_look is None:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.005)
     assert world.reconciler.last_error is None

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.acting.actor import Actor
-from streamforge.manager.acting.budget import Budget
-from streamforge.manager.acting.overview import Overview
 from streamforge.manager.acting.retaining import EXPIRE_EVERY_S, Retaining
 from streamforge.manager.keeping.reservations import CODE_KEPT_MS, CODE_KIND
 from streamforge.manager.workflow import Status, Workflow
@@ -18,7 +15,7 @@ from tests.manager.support import NOW, POLICY, World, accepted, job_named, repla
 
 
 def retaining(world: World) -> Retaining:
-    return Retaining(world.parts, Actor(world.parts, Budget(100), Overview(world.parts.workflows.live)))
+    return Retaining(world.parts, world.reconciler.actor, world.reconciler.inbox)
 
 
 def clock(world: World) -> ManualClock:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case
@@ -42,7 +41,6 @@ def fill() -> None:
     service.store(COLLECTION, candles(3))
 
 
-@pytest.mark.timeout(120)
 @schema.parametrize()
 @settings(
     max_examples=40,

@@ -25,6 +25,7 @@ from streamforge_utils.model.errors import (
     StreamForgeError,
 )
 from tests.doubles.service import ServiceDouble
+from tests.limits import LIMIT_S
 from tests.manager.api.support import LOCAL, READER, REQUEST, TOKENS, UNKNOWN, client_of, problem, started
 
 JSON = {"Content-Type": "application/json"}
@@ -256,7 +257,7 @@ async def test_a_client_that_takes_nothing_is_cut_off(service: ServiceDouble) ->
     async def send(message: Any) -> None:
         await asyncio.sleep(3600)
 
-    await asyncio.wait_for(app(_scope("GET", "/queues"), receive, send), 10)
+    await asyncio.wait_for(app(_scope("GET", "/queues"), receive, send), LIMIT_S)
 
 
 async def test_more_requests_than_allowed_are_told_to_come_back_and_probes_are_answered(

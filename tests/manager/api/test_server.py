@@ -18,10 +18,11 @@ from streamforge.manager.api.server import Server, serve
 from streamforge_utils.model.errors import ConfigError
 from tests.addresses import EVERYWHERE
 from tests.doubles.service import ServiceDouble
+from tests.limits import LIMIT_S
 from tests.manager.api.support import OPERATOR, REQUEST, TOKENS, candles, event, problem, started
 
 STREAM = {"Accept": "text/event-stream"}
-LIMITS = Limits(keep_alive_s=0.05, header_timeout_s=0.3, body_timeout_s=0.3)
+LIMITS = Limits(keep_alive_s=0.05, header_timeout_s=LIMIT_S, body_timeout_s=LIMIT_S)
 Start = Callable[..., Awaitable[Server]]
 
 
@@ -32,7 +33,9 @@ async def start(service: ServiceDouble) -> AsyncIterator[Start]:
     async def make(**settings: Any) -> Server:
         limits = settings.pop("limits", LIMITS)
         app = create_app(service, limits=limits, tokens=settings.get("tokens"))
-        server = await serve(app, port=settings.pop("port", 0), limits=limits, grace_s=1, **settings)
+        server = await serve(
+            app, port=settings.pop("port", 0), limits=limits, grace_s=settings.pop("grace_s", 1), **settings
+        )
         servers.append(server)
         return server
 
@@ -42,7 +45,7 @@ async def start(service: ServiceDouble) -> AsyncIterator[Start]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         while not condition():  # noqa: ASYNC110 (what is waited for has no event of its own)
             await asyncio.sleep(0.01)
 
@@ -134,7 +137,7 @@ async def test_a_follower_that_comes_back_misses_nothing(start: Start, service: 
 
 async def test_a_silent_stream_is_kept_alive_and_ends_with_the_server(start: Start, service: ServiceDouble) -> None:
     workflow = await started(service)
-    server = await start()
+    server = await start(grace_s=100 * LIMIT_S)  # a stream that went on would be waited for
     comments = 0
     async with (
         httpx.AsyncClient() as client,
@@ -144,9 +147,7 @@ async def test_a_silent_stream_is_kept_alive_and_ends_with_the_server(start: Sta
             comments += line.startswith(":")
             if comments == 3:
                 break
-        began = asyncio.get_running_loop().time()
         await server.close()
-        assert asyncio.get_running_loop().time() - began < 5
     assert service.following == 0
 
 
@@ -165,7 +166,8 @@ async def test_a_failure_in_the_middle_of_an_export_breaks_it_off(start: Start, 
 
 
 async def test_a_head_or_a_body_that_does_not_come_is_not_waited_for(start: Start) -> None:
-    url = (await start()).url
+    limits = msgspec.structs.replace(LIMITS, header_timeout_s=0.3, body_timeout_s=0.3)
+    url = (await start(limits=limits)).url
     for sent, expected in (
         (b"", b""),
         (b"GET /queues HTTP/1.1\r\nHost: loc", b""),
@@ -205,7 +207,7 @@ async def test_what_is_no_request_is_answered_with_a_problem(start: Start) -> No
 
 
 async def test_more_connections_than_the_limit_are_answered_with_a_problem(start: Start) -> None:
-    url = (await start(limits=msgspec.structs.replace(LIMITS, requests=1, header_timeout_s=5.0))).url
+    url = (await start(limits=msgspec.structs.replace(LIMITS, requests=1))).url
     host, _, port = url.removeprefix("http://").rpartition(":")
     held = [await asyncio.open_connection(host, int(port)) for _ in range(4)]
     try:
@@ -220,7 +222,7 @@ async def test_more_connections_than_the_limit_are_answered_with_a_problem(start
 
 
 async def until_served(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_S):
         while (await client.get("/healthz")).status_code != 200:  # noqa: ASYNC110 (it has no event of its own)
             await asyncio.sleep(0.01)
 
@@ -262,7 +264,7 @@ async def _raw(url: str, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         writer.write(sent)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             return await reader.read()
     finally:
         writer.close()

@@ -17,6 +17,7 @@ from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.runtime.environment import variables
 from tests.addresses import EVERYWHERE
 from tests.doubles.service import ServiceDouble
+from tests.limits import LIMIT_S
 from tests.manager.api.support import OPERATOR, problem
 from tests.places import ROOT
 
@@ -52,7 +53,7 @@ def test_it_starts_asks_for_a_token_and_ends_in_order(tmp_path: Path) -> None:
         allowed = httpx.get(f"{found[0]}/queues", headers={"Authorization": f"Bearer {OPERATOR}"})
         assert allowed.json() == {"queues": [], "cursor": None}
         process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=LIMIT_S)
     finally:
         process.kill()
         process.wait()
@@ -70,7 +71,7 @@ def test_beyond_loopback_without_tokens_it_does_not_start(tmp_path: Path) -> Non
         }
     )
     try:
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=LIMIT_S)
     finally:
         process.kill()
         process.wait()

@@ -8,6 +8,7 @@ from streamforge.manager.keeping.history import COLLECTION, LOG, History
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.store import Document
 from tests.doubles.memorystore import MemoryStore
+from tests.limits import LIMIT_S
 
 A, B = "wf-a-20240801-aaaaaa", "wf-a-20240801-aaaaab"
 
@@ -96,10 +97,10 @@ async def test_following_goes_on_with_what_comes() -> None:
                 return
 
     following = asyncio.create_task(follow())
-    await asyncio.wait_for(idle.wait(), 10)
+    await asyncio.wait_for(idle.wait(), LIMIT_S)
     assert seen[:2497] == [*range(4, 2500), None]
     await history.append([(B, 2550, b"{}"), (A, 2600, b"{}")])
-    await asyncio.wait_for(following, 10)
+    await asyncio.wait_for(following, LIMIT_S)
     assert seen[-1] == 2600
     await asyncio.sleep(0)
     assert history._news == {}, "who has left is forgotten"

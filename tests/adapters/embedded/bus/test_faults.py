@@ -18,6 +18,7 @@ from streamforge_utils.model.errors import ConfigError, PermanentError, Retryabl
 from streamforge_utils.ports.bus import Message, Received, Retention, Start, TopicPartition, TopicSpec
 from tests.contracts.bus import numbered, read, values
 from tests.contracts.bus_remote import line, remote
+from tests.limits import LIMIT_S
 
 FACTORY = "tests.contracts.test_bus_embedded:make"
 PLACE = TopicPartition("topic", 0)
@@ -83,7 +84,7 @@ async def test_a_killed_member_is_replaced_and_its_traces_are_removed(tmp_path: 
         assert await waiting.poll(10, 0.3) == []
         process.kill()
         await process.wait()
-        received = await read(waiting, 5, 20)
+        received = await read(waiting, 5, LIMIT_S)
         assert values(received) == [0, 1, 2, 3, 4]
     await waiting.commit({PLACE: 5})
     assert len(list((tmp_path / "members").iterdir())) == 1
@@ -105,7 +106,7 @@ async def test_a_log_that_lost_its_end_is_read_from_its_beginning(tmp_path: Path
     # As after a power loss: the commit is on the disk, the last messages of the bulk topic are not.
     await (await bus.producer()).send("topic", numbered(4))
     consumer = await bus.consumer(["topic"], group="group")
-    await read(consumer, 4, 5)
+    await read(consumer, 4, LIMIT_S)
     await consumer.commit({PLACE: 4})
     await consumer.close()
     with sqlite3.connect(log_file(tmp_path)) as connection:
@@ -113,7 +114,7 @@ async def test_a_log_that_lost_its_end_is_read_from_its_beginning(tmp_path: Path
         connection.execute("UPDATE partitions SET next = 0")
     connection.close()
     await (await bus.producer()).send("topic", numbered(2, first=100))
-    assert values(await (await bus.consumer(["topic"], group="group")).poll(10, 1)) == [100, 101]
+    assert values(await (await bus.consumer(["topic"], group="group")).poll(10, LIMIT_S)) == [100, 101]
     assert (await bus.lag("topic", "group")).records == 2
 
 
@@ -140,7 +141,7 @@ async def test_a_broken_batch_is_named(tmp_path: Path, bus: EmbeddedBus) -> None
         await consumer.poll(10, 0)
     await (await bus.producer()).send("topic", numbered(1, first=3))
     await consumer.seek(PLACE, 3)
-    assert values(await consumer.poll(10, 1)) == [3]
+    assert values(await consumer.poll(10, LIMIT_S)) == [3]
 
 
 async def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ async def test_a_topic_whose_deletion_was_interrupted_is_gone_and_can_be_made_ag
         await bus.consumer(["topic"])
     await bus.create_topic(TopicSpec(name="topic"))
     await (await bus.producer()).send("topic", numbered(1))
-    assert values(await (await bus.consumer(["topic"])).poll(10, 1)) == [0]
+    assert values(await (await bus.consumer(["topic"])).poll(10, LIMIT_S)) == [0]
 
 
 async def test_a_topic_whose_creation_was_interrupted_does_not_exist_yet(tmp_path: Path, bus: EmbeddedBus) -> None:

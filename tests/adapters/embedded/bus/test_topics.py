@@ -19,8 +19,10 @@ from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Retention, TopicPartition, TopicSpec
 from streamforge_utils.ports.clock import SystemClock
-from tests.contracts.bus import numbered, read, values
+from tests.contracts.bus import numbered, values
+from tests.contracts.bus_fixtures import read_rest
 from tests.contracts.bus_remote import line, remote
+from tests.limits import LIMIT_S
 
 
 class MovedClock:
@@ -85,7 +87,7 @@ async def test_a_message_carries_the_clock_at_its_sending(bus: EmbeddedBus, cloc
     for number in range(4):
         await producer.send("topic", numbered(2, first=2 * number))
         clock.ms += 1000
-    received = await read(await bus.consumer(["topic"]), 8, 5)
+    received = await read_rest(await bus.consumer(["topic"]))
     begin = 1_700_000_000_000
     assert [m.timestamp_ms - begin for m in received] == [0, 0, 1000, 1000, 2000, 2000, 3000, 3000]
     for since, first in ((begin + 1000, 2), (begin + 1001, 4), (begin + 3000, 6), (begin - 5, 0)):
@@ -126,7 +128,7 @@ async def test_a_topic_that_stays_full_fails_the_send_and_names_the_reader(
     assert notes.reasons == ["the topic full is full: its readers have to catch up", None]
     # What was appended before stays in order, and the topic goes on once its reader has caught up.
     slow = await bus.consumer(["full"], group="slow")
-    received = await read(slow, 1000, 0.5)
+    received = await read_rest(slow)
     assert 20 < len(received) < 60
     for consumer in (fast, slow):
         await consumer.commit({TopicPartition("full", 0): received[-1].offset + 1})
@@ -143,13 +145,13 @@ async def test_a_send_that_is_cancelled_while_it_waits_at_the_cap_holds_nothing_
         await bus.create_topic(spec)
     producer, consumer = await bus.producer(), await bus.consumer(["full", "free"], group="group")
     sending = asyncio.create_task(producer.send("full", [Message(None, b"x" * 1000)] * 50))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         await notes.waited.wait()
     await producer.send("free", numbered(1))  # another topic does not wait
     sending.cancel()
     await asyncio.wait({sending})
     assert notes.reasons[-1] is None
-    received = [m for m in await read(consumer, 100, 0.3) if m.topic == "full"]
+    received = [m for m in await read_rest(consumer) if m.topic == "full"]
     await consumer.commit({TopicPartition("full", 0): received[-1].offset + 1})
     await producer.send("full", numbered(1))
     assert (await consumer.poll(1, 0))[0].offset == len(received)
@@ -171,7 +173,7 @@ async def test_the_file_of_a_consumed_topic_stays_bounded(tmp_path: Path) -> Non
     sending = asyncio.create_task(send())
     expected = 0
     while expected < 100_000:
-        received = await consumer.poll(5000, 10)
+        received = await consumer.poll(5000, LIMIT_S)
         assert [m.offset for m in received] == list(range(expected, expected + len(received)))
         assert int(received[0].value[:6]) == expected
         expected += len(received)
@@ -191,7 +193,7 @@ async def test_a_rolling_topic_drops_its_oldest_messages_and_tells_who_missed_th
     slow = await bus.consumer(["events"])
     for number in range(2000):
         await producer.send("events", [Message(None, b"%05d" % number + b"x" * 200)])
-    received = await read(slow, 1000, 0.5)
+    received = await read_rest(slow)
     numbers = [int(m.value[:5]) for m in received]
     assert numbers == list(range(numbers[0], 2000))
     assert 250 < len(numbers) < 500
@@ -205,7 +207,7 @@ async def test_a_rolling_topic_survives_a_send_larger_than_itself(bus: EmbeddedB
     await bus.create_topic(TopicSpec(name="events", max_bytes=10_000))
     producer = await bus.producer()
     await producer.send("events", [Message(None, b"%05d" % number + b"x" * 200) for number in range(200)])
-    received = await read(await bus.consumer(["events"]), 200, 0.5)
+    received = await read_rest(await bus.consumer(["events"]))
     assert received[-1].offset == 199
     assert 10 < len(received) < 50
 
@@ -231,13 +233,13 @@ async def test_a_sink_may_commit_while_it_polls(tmp_path: Path) -> None:
     bus = EmbeddedBus(tmp_path)
     await bus.create_topic(TopicSpec(name="topic"))
     consumer = await bus.consumer(["topic"], group="group")
-    polling = asyncio.create_task(consumer.poll(10, 30))
+    polling = asyncio.create_task(consumer.poll(10, 100 * LIMIT_S))
     await asyncio.sleep(0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         await consumer.commit({TopicPartition("topic", 0): 0})
     assert not polling.done()
     await (await bus.producer()).send("topic", numbered(1))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         assert values(await polling) == [0]
     await bus.close()
 
@@ -253,11 +255,11 @@ async def test_a_poll_that_waits_ends_when_its_consumer_is_closed(tmp_path: Path
     bus = EmbeddedBus(tmp_path, clock=Pausing())
     await bus.create_topic(TopicSpec(name="topic"))
     consumer = await bus.consumer(["topic"])
-    polling = asyncio.create_task(consumer.poll(10, 30))
-    async with asyncio.timeout(20):
+    polling = asyncio.create_task(consumer.poll(10, 100 * LIMIT_S))
+    async with asyncio.timeout(LIMIT_S):
         await pausing.wait()
     await consumer.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         with pytest.raises(PermanentError, match="closed"):
             await polling
     await bus.close()
@@ -386,7 +388,7 @@ async def test_the_event_loop_stays_free_while_another_process_holds_the_log(tmp
     assert not sending.done()
     blocker.execute("ROLLBACK")
     blocker.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         await sending
     await bus.close()
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
-
-PATIENCE_S = 20.0
+from tests.limits import LIMIT_S
 
 
 def make(directory: Path) -> ProcessLauncher:
@@ -26,13 +25,13 @@ def job(name: str, script: str) -> JobSpec:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(LIMIT_S):
         while not condition():
             await asyncio.sleep(0.005)
 
 
 async def ended(launcher: ProcessLauncher, name: str) -> Job:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(LIMIT_S):
         while True:
             (found,) = [job for job in await launcher.jobs() if job.name == name]
             if found.state is JobState.ENDED:

@@ -18,7 +18,8 @@ from streamforge_utils.adapters.embedded.launcher.folder import Folder
 from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.ports.launcher import JobState
-from tests.adapters.embedded.launcher.support import PATIENCE_S, alive, ended, job, make, number, until
+from tests.adapters.embedded.launcher.support import alive, ended, job, make, number, until
+from tests.limits import LIMIT_S
 
 
 async def test_a_killed_shell_leaves_the_worker_running_and_stoppable(
@@ -29,7 +30,7 @@ async def test_a_killed_shell_leaves_the_worker_running_and_stoppable(
     os.kill(shell, signal.SIGKILL)
     await until(lambda: not alive(shell))
     assert [found.state for found in await launcher.jobs()] == [JobState.RUNNING]
-    await launcher.stop("a", grace_s=PATIENCE_S)
+    await launcher.stop("a", grace_s=LIMIT_S)
     assert not alive(worker)
     found = await ended(launcher, "a")
     assert (found.exit_code, found.signal) == (None, None)
@@ -53,7 +54,7 @@ async def test_a_job_killed_with_its_shell_ends_unobserved_once_and_for_all(
 async def test_a_signal_is_never_swallowed_however_early(launcher: ProcessLauncher) -> None:
     for serial in range(30):
         await launcher.start(job(f"job-{serial}", "exec sleep 300"))
-        await launcher.stop(f"job-{serial}", grace_s=PATIENCE_S)
+        await launcher.stop(f"job-{serial}", grace_s=LIMIT_S)
     assert {found.signal for found in await launcher.jobs()} == {signal.SIGTERM}
 
 
@@ -131,7 +132,7 @@ async def test_force_spares_who_only_looks_at_the_lock(launcher: ProcessLauncher
         stdout=asyncio.subprocess.PIPE,
     )
     assert looker.stdout is not None
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(LIMIT_S):
         assert await looker.stdout.readline() == b"open\n"
         await launcher.stop("a", grace_s=0)
         await looker.communicate(b"")
@@ -162,7 +163,7 @@ async def test_no_zombie_is_left(launcher: ProcessLauncher, directory: Path) -> 
     await launcher.start(job("a", "exit 0"))
     shell = number(directory / "a/started")
     await ended(launcher, "a")
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(LIMIT_S):
         while Path(f"/proc/{shell}").exists():
             await launcher.jobs()
             await asyncio.sleep(0.005)

@@ -23,7 +23,8 @@ from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLaunche
 from streamforge_utils.adapters.embedded.launcher.shim import spawn
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.launcher import JobState
-from tests.adapters.embedded.launcher.support import PATIENCE_S, ended, job, make, number, until
+from tests.adapters.embedded.launcher.support import ended, job, make, number, until
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 P = ParamSpec("P")
@@ -175,7 +176,7 @@ async def test_starting_and_stopping_do_not_hold_up_the_loop(
     names = [f"job-{n}" for n in range(6)]
     await asyncio.gather(*(launcher.start(job(name, "exec sleep 300")) for name in names))
     await launcher.jobs()
-    await asyncio.gather(*(launcher.stop(name, grace_s=PATIENCE_S) for name in names))
+    await asyncio.gather(*(launcher.stop(name, grace_s=LIMIT_S) for name in names))
     assert {found.state for found in await launcher.jobs()} == {JobState.ENDED}
     assert waited == {"spawn", "ask_to_end", "is_held"}
 
@@ -234,7 +235,7 @@ async def test_a_killed_launcher_loses_nothing_and_repeats_nothing(launcher: Pro
             stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(LIMIT_S):
             while int(await process.stdout.readline()) < kill_after:
                 pass
         process.kill()
@@ -263,7 +264,7 @@ async def test_two_processes_that_start_the_same_jobs_run_each_once(launcher: Pr
         )
         for _ in range(3)
     ]
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(LIMIT_S):
         assert [await racer.wait() for racer in racers] == [0, 0, 0]
     for n in range(40):
         assert (await ended(launcher, f"job-{n}")).exit_code == 0

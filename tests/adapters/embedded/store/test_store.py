@@ -25,6 +25,7 @@ from streamforge_utils.adapters.embedded.store.collections import OPEN_LIMIT
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.store import Document, Edge, Outcome
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 
@@ -205,13 +206,13 @@ async def test_a_reader_does_not_wait_for_a_writer(store: EmbeddedStore, directo
     blocker = sqlite3.connect(file_of(directory, "candles"), isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     writing = asyncio.create_task(store.upsert("candles", documents("b")))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         assert list(await store.keys("candles")) == ["a"]
         await store.put("workflow", "a", b"{}", expected=None)
     assert not writing.done()
     blocker.execute("ROLLBACK")
     blocker.close()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT_S):
         await writing
     assert list(await store.keys("candles")) == ["a", "b"]
 
@@ -336,7 +337,12 @@ asyncio.run(main())
 def test_a_full_disk_is_retryable_named_and_survived(directory: Path) -> None:
     """A limit on the size of files stands for the disk: SQLite's writes fail in the middle, then work again."""
     done = subprocess.run(
-        [sys.executable, "-c", FILLS, str(directory)], cwd=ROOT, capture_output=True, text=True, timeout=40, check=False
+        [sys.executable, "-c", FILLS, str(directory)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     about_documents, about_states = done.stdout.splitlines()

@@ -15,6 +15,7 @@ from tests.doubles.arangodb.replay.lines import Pair, read
 from tests.doubles.arangodb.replay.prepare import SetupFailed, Stage
 from tests.doubles.arangodb.replay.scope import outside
 from tests.doubles.arangodb.server import Settings
+from tests.limits import LIMIT_S
 
 _FORCED = {21003: "queue-full", 21004: "queue-time", 503: "maintenance"}
 """States of a server that no request brings about: they are set as faults, and only their answer's form is checked."""
@@ -60,7 +61,7 @@ def _counted(pairs: list[Pair]) -> str:
 async def replay(path: Path) -> Report:
     """Replay a file of recordings, each line on a new double of its version."""
     report = Report()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LIMIT_S)) as session:
         for pair in read(path):
             reason = outside(pair)
             if reason:

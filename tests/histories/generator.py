@@ -94,8 +94,40 @@ class _Draw:
     def repeat(self) -> happens.Repeat:
         return happens.Repeat(back=self.random.randint(0, 12))
 
+    # What belongs together, as it rarely comes together by chance.
 
-_WEIGHTS: dict[Callable[[_Draw], AnyOperation], int] = {
+    def moment(self) -> happens.Wait:
+        return happens.Wait(seconds=self.random.choice([0.1, 0.3, 0.6, 1, 2, 3, 5]))
+
+    def stopped_load(self) -> Operations:
+        return self.load(), self.moment(), happens.Stop(which=0)
+
+    def removal_under_a_load(self) -> Operations:
+        return self.load(), happens.Rest(), self.load(), self.moment(), happens.Remove(which=1, data=True)
+
+    def late_plan(self) -> Operations:
+        slow = happens.Trouble(kind="slow"), happens.Trouble(kind="slow", after=1)
+        loads = self.load(), self.load()
+        return *slow, *loads, self.moment(), happens.Stop(which=1), self.moment(), happens.Retry(which=1)
+
+    def grown_range(self) -> Operations:
+        load = self.load()
+        return load, happens.Rest(), happens.Bars(count=self.random.choice([3, 8])), _replace(load, again=False)
+
+    def loss_before_a_retry(self) -> Operations:
+        load = self.load()
+        lost = happens.Lose(market=load.market, first=load.first, last=self.random.randint(load.first + 1, load.last))
+        return load, self.moment(), happens.Stop(which=0), happens.Rest(), lost, happens.Retry(which=0)
+
+
+Operations = tuple[AnyOperation, ...]
+
+_WEIGHTS: dict[Callable[[_Draw], AnyOperation | Operations], int] = {
+    _Draw.stopped_load: 4,
+    _Draw.removal_under_a_load: 2,
+    _Draw.late_plan: 2,
+    _Draw.grown_range: 2,
+    _Draw.loss_before_a_retry: 2,
     _Draw.load: 16,
     _Draw.wait: 10,
     _Draw.rest: 8,
@@ -118,8 +150,12 @@ _WEIGHTS: dict[Callable[[_Draw], AnyOperation], int] = {
 def history_of(seed: int, case: int) -> History:
     """The history of that number; always the same one."""
     draw = _Draw(Random(f"{seed}/{case}"))
-    makes = draw.random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=draw.random.randint(3, 14))
-    return History(setting=draw.setting, operations=(draw.load(), *(make(draw) for make in makes)))
+    makes = draw.random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=draw.random.randint(2, 8))
+    operations: list[AnyOperation] = [draw.load()]
+    for make in makes:
+        drawn = make(draw)
+        operations += drawn if isinstance(drawn, tuple) else [drawn]
+    return History(setting=draw.setting, operations=tuple(operations))
 
 
 def shorter(history: History) -> Iterator[History]:

@@ -63,7 +63,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """The world before anything happens. now: bars that are over. kept_days: 0 keeps records for ever.
 
-    slow_s: what each answer of the exchange, and each batch that is stored, takes.
+    slow_s: what each answer of the exchange takes; storing a batch takes longer.
     """
 
     markets: tuple[Market, ...]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from email.message import Message
-from functools import cache
-from typing import Any, cast
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Self, cast
 from unittest.mock import patch
 
 import httpx
 import msgspec
 from fastapi import FastAPI
 
+from streamforge.cli import exporting, output, session
+from streamforge.cli.client import Api, Query
+from streamforge.cli.errors import CliError
 from streamforge.manager.api.app import create_app
 from streamforge.manager.managing import Manager
 from streamforge.manager.service import Service
@@ -45,10 +52,11 @@ def _app() -> FastAPI:
 
 
 class Reader:
-    """Asks a manager's API while nothing else goes on."""
+    """Asks a manager's API while nothing else goes on. folder: where it exports to."""
 
-    def __init__(self, loop: VirtualLoop, manager: Manager) -> None:
+    def __init__(self, loop: VirtualLoop, manager: Manager, folder: Path) -> None:
         self._loop = loop
+        self._folder = folder
         _latest.manager = manager
 
     def show(self, model: Model, queue_id: str) -> None:
@@ -61,20 +69,16 @@ class Reader:
 
     def read(self, model: Model, market: Market, span: TimeRange) -> None:
         """What `read_series` gives is what is there, each once, or it fails by name."""
-        lacks = model.lacks(market, span)
-        moving = any(not one.ended and one.market == market for one in model.asked.values())
         try:
             series = self._series(market, span)
         except ReadingError as error:
-            if not lacks and not moving:
+            if not model.lacks(market, span) and not model.moves(market):
                 model.untrue("reading fails without a reason", str(error))
             return
-        if moving:
+        if model.moves(market):
             return
         bars = [market.bar_at(one.open_time) for one in series.candles]
-        there = model.stored(market, span)
-        if bars != there:
-            model.untrue("a read gives something else than there is", f"{market.symbol} {span}: {bars}, not {there}")
+        self._are_there(model, market, span, bars)
         for bar, one in zip(bars, series.candles, strict=True):
             self._compare(model, market, bar, one)
         if not series.candles and not series.holes:
@@ -83,6 +87,35 @@ class Reader:
         for bar in set(market.bars_in(span)) - set(bars):
             if not any(market.opens_ms(bar) in hole for hole in holes):
                 model.untrue("a read is short and does not say so", f"{market.symbol} {span}: bar {bar}")
+
+    def export(self, model: Model, market: Market, span: TimeRange, form: str) -> None:
+        """What `export` writes is what is there, each once, or it fails by name."""
+        file = self._folder / f"export.{form}"
+        what = (market.symbol, market.type, str(span))
+        try:
+            with (
+                patch.object(output, "say", lambda text: None),
+                patch.object(session, "Api", partial(_InProcessApi, _get)),
+            ):
+                self._loop.run_until_complete(
+                    exporting.export(what, session.Where(server=URL), form=form, file=file, times=None, as_json=False)
+                )
+        except CliError as error:
+            nothing = not model.stored(market, span)
+            if not nothing and not model.lacks(market, span) and not model.moves(market):
+                model.untrue("an export fails without a reason", str(error))
+            return
+        if model.moves(market):
+            return
+        bars = [market.bar_at(time_ms) for time_ms in _open_times(file, form)]
+        self._are_there(model, market, span, bars)
+        if model.lacks(market, span) and model.is_called_stored(market, span):
+            model.untrue("an export is short and does not fail", f"{market.symbol} {span} as {form}")
+
+    def _are_there(self, model: Model, market: Market, span: TimeRange, bars: list[int]) -> None:
+        there = model.stored(market, span)
+        if bars != there:
+            model.untrue("a read gives something else than there is", f"{market.symbol} {span}: {bars}, not {there}")
 
     def _compare(self, model: Model, market: Market, bar: int, read: StoredCandle) -> None:
         true = candle(market.opens_ms(bar), symbol=market.symbol)
@@ -101,9 +134,49 @@ class Reader:
         return body
 
     def _get(self, path: str) -> httpx.Response:
-        async def get() -> httpx.Response:
-            transport = httpx.ASGITransport(_app())
-            async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
-                return await client.get(path)
+        return self._loop.run_until_complete(_get("GET", path))
 
-        return self._loop.run_until_complete(get())
+
+async def _get(
+    method: str, path: str, query: Query | None = None, headers: Mapping[str, str] | None = None
+) -> httpx.Response:
+    transport = httpx.ASGITransport(_app())
+    async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+        return await client.request(method, path, params=query and dict(query), headers=headers)
+
+
+class _InProcessApi(Api):
+    """The command line's client, without a socket."""
+
+    def __init__(self, get: Any, url: str, token: str | None = None) -> None:
+        super().__init__(url, token)
+        self._get = get
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @asynccontextmanager
+    async def _request(self, method: str, path: str, **kwargs: Any) -> AsyncIterator[Any]:
+        answer = await self._get(method, path, kwargs.get("query"), kwargs.get("headers"))
+        yield _Answer(answer.status_code, answer.headers, answer.content)
+
+
+class _Answer:
+    """An answer as aiohttp gives it."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status, self.headers, self._body = status, headers, body
+        self.content = self
+
+    async def read(self) -> bytes:
+        return self._body
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
+def _open_times(file: Path, form: str) -> list[int]:
+    if form == "jsonl":
+        return [msgspec.json.decode(line)["open_time"] for line in file.read_bytes().splitlines()]
+    with file.open(newline="") as text:
+        return [int(row["open_time"]) for row in csv.DictReader(text)]

@@ -37,6 +37,7 @@ from streamforge.manager.service import HistoryEvent, NotFound, NotNow, StartReq
 from streamforge.manager.workflow import Workflow, decode_workflow
 from streamforge.workers import loader_api_candles
 from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.events import LAST_WORDS, decode_event
 from streamforge_utils.model.markers import EOS_KEY
 from streamforge_utils.model.timeranges import TimeRange
@@ -66,6 +67,8 @@ FLOW_S = 0.2
 """Time that passes after each operation."""
 
 HEARTBEAT_S = 10.0
+STORING = 3
+"""Storing a batch takes so many times as long as an answer of the exchange."""
 
 
 class World:
@@ -78,7 +81,7 @@ class World:
         market = self.setting.markets[0]
         self.clock = VirtualClock(self.loop, market.opens_ms(self.setting.now) + 1000)
         self.bus = MemoryBus(now_ms=self.clock.now_ms, longest_poll_s=60.0)
-        self.store = WatchedStore(self.setting.slow_s)
+        self.store = WatchedStore(STORING * self.setting.slow_s)
         self.exchange = WorldExchange(self.setting.markets, self.clock.now_ms, self.setting.slow_s)
         self.jobs = Jobs(self.bus, self.store, self.exchange, self.clock, self._jobs_changed)
         self.model = Model(self.setting, self.store.documents, self.clock.now_ms, excused)
@@ -178,6 +181,8 @@ class World:
                 return await asked
             except (Killed, asyncio.CancelledError):
                 await asyncio.sleep(0)
+            except RetryableError:
+                await asyncio.sleep(0.5)
 
     # What happens.
 
@@ -253,7 +258,7 @@ class World:
 
     async def _stop(self, queue_id: str) -> None:
         one = self.model.asked[queue_id]
-        one.stop_asked = not one.ended
+        one.stop_asked = one.stop_asked or not one.ended
         try:
             await self.ask(lambda manager: manager.stop(queue_id))
             one.stopped = not one.ended
@@ -269,7 +274,7 @@ class World:
 
     async def _restart(self, queue_id: str, question: Callable[[Manager], Awaitable[Workflow]]) -> None:
         one = self.model.asked[queue_id]
-        one.restart_asked = one.ended
+        one.restart_asked = True
         with suppress(NotNow):
             await self.ask(question)
         one.restart_asked = False
@@ -348,7 +353,7 @@ class World:
         self._await(self._settle())
         self._raise()
         self.model.at_rest(self._workflows(), self._last_words())
-        reader = Reader(self.loop, self.manager)
+        reader = Reader(self.loop, self.manager, self._folder)
         for queue_id in self.order:
             reader.show(self.model, queue_id)
             self.model.history(queue_id, [decode_event(one.body) for one in self._await(self._history(queue_id))])
@@ -358,6 +363,7 @@ class World:
             if segments:
                 self.model.coverage(market, whole, segments)
             reader.read(self.model, market, whole)
+            reader.export(self.model, market, whole, form="csv" if self.keys % 2 else "jsonl")
         self._raise()
 
     async def _settle(self) -> None:
@@ -381,7 +387,8 @@ class World:
         """While others load it, what is read is not foreseeable; then only a refusal without a reason is wrong."""
         self._await(self.ready.wait())
         with suppress(Killed):
-            Reader(self.loop, self.manager).read(self.model, market, market.span(operation.first, operation.last))
+            reader = Reader(self.loop, self.manager, self._folder)
+            reader.read(self.model, market, market.span(operation.first, operation.last))
 
     async def _history(self, queue_id: str) -> Sequence[HistoryEvent]:
         return await self.manager.events(queue_id, limit=100_000)

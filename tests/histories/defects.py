@@ -1,0 +1,168 @@
+"""Defects that are planted one at a time, to show that random histories find each of them soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from streamforge.manager import managing
+from streamforge.manager.acting import actor, ageing, preparing, proving, reconciler
+from streamforge.manager.acting.repeats import Repeats
+from streamforge.manager.deciding import facts, rounds
+from streamforge.manager.deciding.actions import SayLastWord
+from streamforge.manager.deciding.decide import World
+from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.keeping.workflows import Workflows
+from streamforge_utils import reading
+from streamforge_utils.model.coverage import Segment, Verdict, lacking
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.runtime.supervisor import Supervisor
+
+_replace = msgspec.structs.replace
+
+Plant = Callable[[], Any]
+"""Gives a context in which the defect is there."""
+
+DEFECTS: dict[str, Plant] = {}
+
+
+def defect(plant: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
+    DEFECTS[plant.__name__] = contextmanager(plant)
+    return plant
+
+
+@defect
+def the_proof_overlooks_the_last_hole() -> Iterator[None]:
+    async def overlooking(*args: Any) -> proving.Survey:
+        found = await proving.survey(*args)
+        return _replace(found, holes=found.holes[:-1])
+
+    with patch.object(actor, "survey", overlooking):
+        yield
+
+
+@defect
+def a_hole_is_asked_for_once() -> Iterator[None]:
+    with patch.object(proving, "_ROUNDS", 0):
+        yield
+
+
+@defect
+def what_was_pending_is_never_loaded() -> Iterator[None]:
+    def without_pending(segments: Sequence[Segment], span: TimeRange) -> list[TimeRange]:
+        settled = [_replace(one, verdict=Verdict.CLOSED) if one.verdict is Verdict.PENDING else one for one in segments]
+        return lacking(settled, span)
+
+    with patch.object(preparing, "lacking", without_pending):
+        yield
+
+
+@defect
+def coverage_is_believed_without_counting() -> Iterator[None]:
+    async def believed(self: actor.Actor, workflow: Any, interval: Any) -> Sequence[Segment]:
+        return await self._parts.coverage.of(workflow.series)
+
+    with patch.object(actor.Actor, "_verified", believed):
+        yield
+
+
+@defect
+def coverage_remembers_what_was_removed() -> Iterator[None]:
+    async def nothing(self: Coverage, *args: Any) -> None:
+        pass
+
+    with patch.object(Coverage, "forget", nothing):
+        yield
+
+
+@defect
+def a_removal_takes_more_than_its_range() -> Iterator[None]:
+    remove = managing.Manager._remove_data
+
+    async def removing(self: Any, workflow: Any) -> None:
+        wider = _replace(workflow, span=TimeRange(workflow.span.start_ms, workflow.span.end_ms + 3 * 86_400_000))
+        narrow = self._parts.coverage.forget
+
+        async def forget(series: Any, collection: str, span: TimeRange) -> None:
+            await narrow(series, collection, workflow.span)
+
+        with patch.object(self._parts.coverage, "forget", forget):
+            await remove(self, wider)
+
+    with patch.object(managing.Manager, "_remove_data", removing):
+        yield
+
+
+@defect
+def a_retry_trusts_the_old_plan() -> Iterator[None]:
+    def trusting(workflow: Any, plan: Any) -> Any:
+        return _replace(rounds.open_again(workflow, plan=workflow.plan), proof=workflow.proof)
+
+    with patch.object(facts, "open_again", trusting):
+        yield
+
+
+@defect
+def a_restarted_manager_forgets_what_was_running() -> Iterator[None]:
+    async def nothing(self: Workflows) -> None:
+        pass
+
+    with patch.object(Workflows, "load", nothing), patch.object(Workflows, "adopt", nothing):
+        yield
+
+
+@defect
+def more_run_than_may() -> Iterator[None]:
+    def free(**facts: Any) -> Any:
+        return World(**{**facts, "may_start": True})
+
+    with patch.object(reconciler, "World", free):
+        yield
+
+
+@defect
+def a_stopped_sink_leaves_the_rest() -> Iterator[None]:
+    with patch.object(Supervisor, "_drains", property(lambda self: False)):
+        yield
+
+
+@defect
+def nobody_speaks_for_the_dead() -> Iterator[None]:
+    say = actor.Actor.act
+
+    async def silent(self: actor.Actor, workflow: Any, action: Any) -> None:
+        if not isinstance(action, SayLastWord):
+            await say(self, workflow, action)
+
+    with patch.object(actor.Actor, "act", silent):
+        yield
+
+
+@defect
+def what_is_said_twice_is_kept_twice() -> Iterator[None]:
+    with patch.object(Repeats, "is_one", lambda self, workflow, event: False):
+        yield
+
+
+@defect
+def retention_does_not_see_who_uses_the_data() -> Iterator[None]:
+    with patch.object(ageing.Ageing, "_is_used", lambda self, collection: False):
+        yield
+
+
+@defect
+def a_read_does_not_count() -> Iterator[None]:
+    decoded = reading._decoded
+
+    def uncounted(decoder: Any, body: Any, api: Any) -> Any:
+        found = decoded(decoder, body, api)
+        for segment in getattr(found, "segments", ()):
+            segment.records = 0
+        return found
+
+    with patch.object(reading, "_decoded", uncounted):
+        yield

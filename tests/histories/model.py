@@ -67,6 +67,8 @@ class Asked(msgspec.Struct, kw_only=True):
     replays: Status | None = None
     may_fail: bool = False
     vanished: set[int] = msgspec.field(default_factory=set)
+    taken: set[int] = msgspec.field(default_factory=set)
+    """Bars of its series that were removed or vanished since it was accepted."""
     disturbed: bool = False
     planned_ms: int = 0
 
@@ -98,6 +100,7 @@ class Model:
         """Bars of each symbol of which a finished workflow has said that all is well, and that nobody removed."""
         self.vanished: dict[str, set[int]] = defaultdict(set)
         """Bars whose rows vanished, and of which nobody has taken notice yet."""
+        self._ever_vanished: set[str] = set()
         self._twice: dict[str, set[int]] = defaultdict(set)
         self._called_stored: dict[str, set[int]] = defaultdict(set)
         self._asked_ms: dict[str, int] = {}
@@ -133,7 +136,7 @@ class Model:
         one = self.asked.pop(queue_id)
         if not data:
             return
-        self._proven[one.market.symbol] -= set(one.bars)
+        self._take(one.market, one.bars)
         left = {bar for bar in one.bars if self._key(one.market, bar) in self._documents.get(one.collection, {})}
         if left:
             self.untrue("data that were removed are there", f"bars {_shown(left)} of {one.collection}")
@@ -147,13 +150,20 @@ class Model:
             age_ms = self._now_ms() - market.opens_ms(max(bars) + 1)
             if not self._setting.kept_days or age_ms < self._setting.kept_days * DAY_MS:
                 continue
-            self._proven[market.symbol] -= bars
+            self._take(market, bars)
 
     def rows_vanished(self, market: Market, bars: Sequence[int]) -> None:
-        self._proven[market.symbol] -= set(bars)
+        self._take(market, bars)
         self.vanished[market.symbol] |= set(bars)
+        self._ever_vanished.add(market.symbol)
         for one in self._live(market):
             one.vanished |= set(bars)
+
+    def _take(self, market: Market, bars: Iterable[int]) -> None:
+        self._proven[market.symbol] -= set(bars)
+        for one in self.asked.values():
+            if one.market == market:
+                one.taken |= set(bars)
 
     def refuses(self, market: Market, bar: int) -> None:
         self.refused.add(self._key(market, bar))
@@ -232,8 +242,9 @@ class Model:
 
     def _drained(self, one: Asked, confirmed: Iterable[str]) -> None:
         there = self._documents.get(one.collection, {})
-        left = [key for key in confirmed if key not in there]
-        if left and not one.vanished:
+        taken = {self._key(one.market, bar) for bar in one.taken}
+        left = [key for key in confirmed if key not in there and key not in taken]
+        if left:
             self.untrue("stopping lost what was confirmed", f"{one.queue_id}: {len(left)} records, {left[0]} first")
 
     # What is said at rest: every workflow has ended, and the manager runs.
@@ -310,9 +321,8 @@ class Model:
         return self._twice[market.symbol] | {
             bar
             for one in self.asked.values()
-            if one.market == market and one.status is not Status.FINISHED
+            if one.market == market and one.status is not Status.FINISHED and market.symbol in self._ever_vanished
             for bar in one.bars
-            if bar in self.vanished[market.symbol]
         }
 
     def _gone(self, market: Market) -> set[int]:

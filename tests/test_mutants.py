@@ -1,0 +1,76 @@
+"""What `make mutants` mutates is there, and what it reports is what mutmut found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tools.mutants import report, workspace
+from tools.mutants.report import explanations, function_of, outcome
+from tools.mutants.workspace import Group, Workspace, groups
+
+MODULE = "libs/streamforge_utils/src/streamforge_utils/model/coverage.py"
+
+
+def test_every_module_and_every_test_of_a_group_is_there() -> None:
+    found = groups()
+    assert {"proof", "coverage", "deciding", "lease", "fencing", "limiter", "input", "sinking"} <= found.keys()
+    modules = [module for group in found.values() for module in group.modules]
+    assert len(modules) == len(set(modules)), "a module is mutated once"
+
+
+def test_a_module_that_has_moved_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "groups.toml"
+    file.write_text('[one]\nmodules = ["src/streamforge/gone.py"]\ntests = ["tests/model"]\n')
+    monkeypatch.setattr(workspace, "_GROUPS", file)
+    with pytest.raises(ValueError, match=r"groups.toml, \[one\]: src/streamforge/gone.py: not there"):
+        groups()
+
+
+@pytest.mark.parametrize(
+    ("mutant", "function"),
+    [
+        ("streamforge.a.x_kept_ms__mutmut_3", "streamforge.a.kept_ms"),
+        ("streamforge.a.x__plain__mutmut_12", "streamforge.a._plain"),
+        ("streamforge.a.xǁLeaseǁtake__mutmut_1", "streamforge.a.Lease.take"),
+        ("streamforge.a.xǁLeaseǁ_now__mutmut_1", "streamforge.a.Lease._now"),
+    ],
+)
+def test_a_mutant_is_told_by_its_function(mutant: str, function: str) -> None:
+    assert function_of(mutant) == function
+
+
+def test_what_mutmut_found_is_counted_and_only_what_nobody_noticed_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspace, "BUILD", tmp_path)
+    of = Workspace("coverage", Group(modules=[MODULE], tests=[]))
+    assert of.modules == ["src/streamforge_utils/model/coverage.py"]
+    meta = of.folder / "mutants" / "src" / "streamforge_utils" / "model" / "coverage.py.meta"
+    meta.parent.mkdir(parents=True)
+    codes = {"killed": 1, "internal": 3, "types": 37, "slow": -24, "lives": 0, "untested": 33, "later": None, "odd": 4}
+    meta.write_text(json.dumps({"exit_code_by_key": codes}))
+    found = outcome(of)
+    assert found.counts == {
+        "killed": 2,
+        "by types": 1,
+        "too long": 1,
+        "lives": 1,
+        "no test": 1,
+        "not tried": 1,
+        "broken": 1,
+    }
+    assert found.noticed == 4
+    assert found.living == ["lives", "untested", "later", "odd"]
+
+
+def test_every_explanation_has_a_change_and_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for change, why in explanations().items():
+        assert change.lines, change
+        assert len(why) > 20, change
+    file = tmp_path / "explained.toml"
+    file.write_text('[[lives]]\nfunction = "a.b"\nchange = ["-    x = 1", "+    x = 2"]\nwhy = "x is never read"\n')
+    monkeypatch.setattr(report, "EXPLAINED", file)
+    assert explanations() == {report.Change("a.b", ("- x = 1", "+ x = 2")): "x is never read"}

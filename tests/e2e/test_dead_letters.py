@@ -58,7 +58,7 @@ def test_what_cannot_be_stored_is_kept_with_its_reason_and_can_be_replayed(
 
     # One more, that can be stored by now.
     bus.send(manager.data, f"{topic}-dlq", [Message(repaired["_key"].encode(), json.dumps(repaired).encode())])
-    assert manager.post(f"/queues/{queue_id}/dlq/replay")["status"] == "running"
+    assert manager.post(f"/queues/{queue_id}/dlq/replay")["status"] == "pending"
     replayed = manager.wait(queue_id)
     assert replayed["status"] == "finished", manager.story(queue_id)
     attempt = _sink(replayed)["attempts"][-1]

@@ -13,7 +13,7 @@ from streamforge.manager.acting import inbox as inboxes
 from streamforge.manager.deciding.facts import Fact, TopicsRemoved
 from streamforge.manager.keeping.workflows import KIND
 from streamforge.manager.service import NotFound, NotNow
-from streamforge.manager.workflow import Status, decode_workflow
+from streamforge.manager.workflow import Status, Workflow, decode_workflow
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.launcher import Job
 from tests.limits import LIMIT_S
@@ -112,6 +112,25 @@ async def test_the_loop_alone_writes_a_workflow_that_goes_on(world: World) -> No
         await world.manager.retry(queue_id)
     assert len(writers) > 4
     assert set(writers) == {"loop"}
+
+
+async def test_a_request_does_not_wait_until_every_workflow_was_looked_at(world: World) -> None:
+    ids = [await create(world, accepted(f"{number:06d}")) for number in range(50)]
+    world.reconciler.inbox.driven = True
+    put, written, asking = world.store.put, list[str](), list[asyncio.Task[Workflow]]()
+
+    async def noted(kind: str, id: str, body: bytes, **fields: Any) -> Any:
+        if kind == KIND:
+            if not written:
+                asking.append(asyncio.create_task(world.manager.stop(ids[0])))
+            written.append(id)
+        return await put(kind, id, body, **fields)
+
+    world.store.put = noted  # type: ignore[method-assign]
+    await world.reconciler.turn()
+    assert (await asking[0]).status is Status.STOPPING
+    assert written.count(ids[0]) == 2
+    assert set(written[-9:]).isdisjoint(written[:-9])
 
 
 async def test_a_request_that_waits_when_the_manager_ends_is_refused_for_now(world: World) -> None:

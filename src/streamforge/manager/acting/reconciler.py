@@ -201,7 +201,8 @@ class Reconciler:
             for number, queue_id in enumerate([one for one in live if everything or one in news], start=1):
                 await self._reconcile_alone(queue_id, heard.get(queue_id, ()))
                 if number % self.YIELD_EVERY == 0:
-                    await asyncio.sleep(0)  # whoever asks meanwhile is answered
+                    await asyncio.sleep(0)  # who asks meanwhile is heard, and answered
+                    await self.inbox.answer()
         except BaseException:
             self._everything_at = float("-inf")  # those that were not looked at are, next time
             raise

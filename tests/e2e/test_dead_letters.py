@@ -10,6 +10,7 @@ from streamforge_utils.ports.bus import Message
 from tests.e2e import bus, rig
 
 SINK = "arango-candles"
+LIMIT_S = 45.0
 SLOW = "slow:ms=400,path=klines"
 GARBAGE = [
     (b"k-1", b"this is no JSON"),
@@ -74,6 +75,25 @@ def test_what_cannot_be_stored_is_kept_with_its_reason_and_can_be_replayed(
     assert replayed["steps"][1]["role"] == "loader"
     assert len(replayed["steps"][1]["attempts"]) == 1, "nothing was loaded again"
     assert replayed["coverage"]["complete"] is True
+
+
+def test_while_a_workflow_runs_its_dead_letters_are_seen(quiet: rig.Exchange, manager: rig.Manager) -> None:
+    quiet.switch_on(SLOW)
+    queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2023-01-01:2024-01-01")["queue_id"]
+    found = manager.until(queue_id, "some is stored", lambda w: bool(_sink(w)["records"]))
+    bus.send(manager.data, found["topic"], [Message(key, value) for key, value in GARBAGE])
+    path = f"/queues/{queue_id}/dlq"
+
+    def all_refused() -> rig.Json | None:
+        page: rig.Json = manager.api.get(path, params={"limit": 2}).raise_for_status().json()
+        return page if page["outstanding"] == 3 else None
+
+    page = rig.eventually(all_refused, "three dead letters", LIMIT_S, lambda: manager.story(queue_id))
+    assert manager.show(queue_id)["status"] == "running"
+    assert [letter["key"] for letter in page["dead_letters"]] == ["k-1", None]
+    assert len(manager.api.get(path).json()["dead_letters"]) == 3
+    manager.post(f"/queues/{queue_id}/stop")
+    assert manager.wait(queue_id)["status"] == "interrupted"
 
 
 def test_there_is_nothing_to_replay_where_nothing_was_refused(manager: rig.Manager) -> None:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from streamforge_utils.adapters.lane import Lane
+from streamforge_utils.adapters.lane import CALLS, Lane
 from streamforge_utils.model.errors import PermanentError
 from tests.limits import LIMIT_S
 
@@ -56,3 +56,35 @@ async def test_closing_runs_the_last_call_once_after_all_others() -> None:
     assert order == ["work", "last"]
     with pytest.raises(PermanentError, match="lane is closed"):
         await lane.run(lambda: None)
+
+
+async def test_so_many_calls_wait_at_most_and_the_others_follow_in_order() -> None:
+    lane = Lane("lane")
+    begun, release = threading.Event(), threading.Event()
+    order: list[int] = []
+
+    def first() -> None:
+        begun.set()
+        assert release.wait(30)
+
+    blocking = asyncio.create_task(lane.run(first))
+    assert await asyncio.to_thread(begun.wait, 30)
+    others = [asyncio.create_task(lane.run(lambda n=n: order.append(n))) for n in range(CALLS + 9)]  # type: ignore[misc]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(lane.close(lambda: None))
+    await asyncio.sleep(0)
+    release.set()
+    async with asyncio.timeout(30):
+        await asyncio.gather(blocking, closing)
+        ended = await asyncio.gather(*others, return_exceptions=True)
+    # Those beyond the limit had not been taken yet when it was closed.
+    assert order == list(range(CALLS - 1))
+    assert [type(error) for error in ended[CALLS - 1 :]] == [PermanentError] * 10
+
+
+async def test_a_waiting_call_goes_on_when_there_is_room_again() -> None:
+    lane = Lane("lane")
+    order: list[int] = []
+    await asyncio.gather(*(lane.run(lambda n=n: order.append(n)) for n in range(3 * CALLS)))  # type: ignore[misc]
+    assert order == list(range(3 * CALLS))
+    await lane.close(lambda: None)

@@ -70,3 +70,29 @@ async def fill(folder: Path, topic: str, spec: TopicSpec | None) -> None:
     await consumer.commit({TopicPartition(kept.topic, 0): found[-1].offset + 1})
     await kept.send_all(letters(topic, 100, sent))
     await bus.close()
+
+
+async def test_headers_are_bounded_whatever_a_record_brings(tmp_path: Path) -> None:
+    bus, clock = EmbeddedBus(tmp_path / "bus"), SystemClock()
+    kept = DeadLetters(
+        await bus.producer(), bus, "a-data", "g", attempt=3, tally=Tally(clock), metrics=Metrics("x"), clock=clock
+    )
+    foreign = (("topic", b"x" * 500_000), ("partition", b"7"), ("offset", b"8"))
+    again = (("topic", b"a-data"), ("partition", b"0"), ("offset", b"17"), ("reason", b"y" * 500_000))
+    await kept.send(Received("a-data", 0, 5, b"k", b"v", 0, foreign), "ä" * 600)
+    await kept.send(Received(kept.topic, 0, 0, b"k", b"v", 0, again), "b" + "ä" * 600)
+    await kept.send(Received(kept.topic, 0, 1, b"k", b"v", 0, foreign), "\ud800 is no character")
+    first, second, third = await (await bus.consumer([kept.topic])).poll(10, 0)
+    assert dict(first.headers) | {"time": b""} == {
+        "reason": ("ä" * 500).encode(),
+        "topic": b"a-data",
+        "partition": b"0",
+        "offset": b"5",
+        "attempt": b"3",
+        "time": b"",
+    }
+    found = dict(second.headers)
+    assert (found["offset"], found["reason"]) == (b"17", ("b" + "ä" * 499).encode())
+    found = dict(third.headers)
+    assert (found["topic"], found["reason"]) == (kept.topic.encode(), b"? is no character")
+    await bus.close()

@@ -170,6 +170,7 @@ def test_no_workflows_are_an_empty_list(cli: Cli) -> None:
             1,
             "'nope' is neither a queue_id nor a collection (there are btcusdt_api_candles_1m_2024_08_01)",
         ),
+        (["export", "btcusdt_api_candles"], 1, "(did you mean btcusdt_api_candles_1m_2024_08_01?): write QUEUE_ID,"),
         (
             ["export", "ETHUSDT", TYPE, "2024-08-01"],
             1,

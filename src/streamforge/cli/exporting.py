@@ -18,6 +18,7 @@ from streamforge.cli.writers import RecordWriter, record_writer
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.series import candles_interval
+from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 
 HOLES_SHOWN = 10
@@ -159,6 +160,8 @@ async def _collection(found: Session, name: str) -> Selection:
     if name not in names:
         shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
         there = f"there are {shown}" if names else "there are none yet"
+        if meant := closest(name, names):
+            there = f"did you mean {meant[0]}?"
         raise CliError(f"{name[:80]!r} is neither a queue_id nor a collection ({there}): write {_WHAT}")
     return Selection(name=name, parts=[Part(collection=name)])
 

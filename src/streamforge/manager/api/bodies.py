@@ -44,7 +44,8 @@ class Start(BaseModel):
     type: str = Field(max_length=_TEXT, description="What is loaded: `api_candles_1m`, …")
     time_range: str = Field(
         max_length=_TEXT,
-        description="START[:END], half-open, UTC; each 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30[:15]Z.",
+        description="START[:END], half-open, UTC; each 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30[:15]Z. Relative "
+        "to now: `2024:`, `today`, `yesterday`, `-30d`; `requested` keeps the words, the range is stored as it became.",
     )
     targets: list[str] | None = Field(
         default=None, max_length=_MANY, description="The steps; without it, those that the type needs."

@@ -22,9 +22,11 @@ UNTOLD = "it does not work: the manager's log says why, and so does the answer t
 
 router = APIRouter(route_class=StrictRoute)
 
+_PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
-@router.get("/", response_model=models.Index, tags=["catalogue"], summary="Where to go on from here")
-@router.get("/docs", response_model=models.Index, tags=["catalogue"], summary="The same as /")
+
+@router.get("/", response_model=models.Index, responses=_PAGE, tags=["catalogue"], summary="Where to go on from here")
+@router.get("/docs", response_model=models.Index, responses=_PAGE, tags=["catalogue"], summary="The same as /")
 async def index(request: Request) -> Response:
     app: FastAPI = request.app
     described = app.openapi()

@@ -90,7 +90,7 @@ def allowed_methods(request: Request) -> list[str]:
 
 def wrong_method(request: Request, known: str = "") -> ProblemError:
     """There is something at the path, but not for this method (405). known: what takes a path that is not described."""
-    allowed = ", ".join(allowed_methods(request)) or known
+    allowed = ", ".join(allowed_methods(request) or sorted(known.replace(",", " ").split()))
     return ProblemError(
         405,
         "method-not-allowed",

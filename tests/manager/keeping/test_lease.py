@@ -8,18 +8,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
+from streamforge.manager.keeping import lease as lease_module
 from streamforge.manager.keeping.fenced import FencedStore
 from streamforge.manager.keeping.installation import FORMAT, ID, KIND, Claim, Installations
 from streamforge.manager.keeping.lease import Held, Lease, LeaseLost, managing
 from streamforge.manager.origin import Origin
-from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
 from streamforge_utils.ports.store import Document, Edge
 from tests.addresses import EVERYWHERE
 from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
+from tests.limits import LIMIT_S
 
 LEASE_S = 20.0
 SINCE = 1_722_600_000_000
@@ -340,3 +343,82 @@ async def test_every_change_of_a_fenced_store_is_asked_for_and_nothing_else_is()
     assert asked == 6
     assert (store.states, store.documents.get("c")) == ({}, None)
     await fenced.close()
+
+
+async def test_before_it_is_taken_a_lease_allows_nothing() -> None:
+    machine = Machine(MemoryStore(), "early")
+    with pytest.raises(RetryableError, match="nothing is done until it is renewed"):
+        machine.lease.check()
+
+
+async def test_a_renewal_that_gets_no_answer_is_given_up_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, clock = MemoryStore(), ManualClock()
+    lease = Lease(store, clock, msgspec.structs.replace(claim("holder"), lease_s=0.3))
+    await lease.take()
+    asked, hangs = asyncio.Event(), True
+    put = store.put
+
+    async def answer(*given: Any, **named: Any) -> object:
+        if hangs:
+            asked.set()
+            await asyncio.Event().wait()
+        return await put(*given, **named)
+
+    monkeypatch.setattr(store, "put", answer)
+    keeping = asyncio.create_task(lease.keep())
+    await clock.sleeping(1)
+    clock.advance(0.05)
+    await asyncio.wait_for(asked.wait(), LIMIT_S)
+    await asyncio.wait_for(clock.sleeping(1), LIMIT_S)  # it was given up, and the next is waited for
+    clock.advance(0.2)
+    with pytest.raises(RetryableError, match=r"0 s ago \(no answer in time\)"):
+        lease.check()
+    hangs = False
+    clock.advance(0.05)
+    await clock.sleeping(1)
+    while store.puts[-1:] != [(KIND, ID)] or len(store.puts) < 2:  # noqa: ASYNC110 (a store tells nobody)
+        await asyncio.sleep(0.001)
+    await asyncio.wait_for(clock.sleeping(1), LIMIT_S)
+    lease.check()
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+@pytest.mark.parametrize("trouble", ["silent", "failing"])
+async def test_a_store_that_is_away_does_not_keep_a_manager_from_ending(
+    trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    machine = Machine(store, "holder")
+    await machine.lease.take()
+
+    async def silent(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    if trouble == "silent":
+        monkeypatch.setattr(store, "put", silent)
+        monkeypatch.setattr(lease_module, "RELEASE_S", 0.01)
+    else:
+        store.failing = RetryableError("the cable is cut")
+    await asyncio.wait_for(machine.lease.release(), LIMIT_S)
+    store.failing = None
+    assert await holder_of(store) == "holder", "it goes with its time"
+
+
+async def test_a_release_that_meets_a_renewal_of_its_own_is_made_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    machine = Machine(store, "holder")
+    await machine.lease.take()
+    asked = 0
+
+    async def conflicting(*_: object, **__: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise ConflictError("it is another by now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put", conflicting)
+        await machine.lease.release()
+    assert asked == 2
+    await Machine(store, "holder", place="").lease.release()
+    assert await holder_of(store) == "holder"

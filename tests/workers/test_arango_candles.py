@@ -148,7 +148,9 @@ async def test_a_slow_store_slows_the_reader(rig: Rig) -> None:
     await rig.send(TOPIC, messages(candles(50_000)))
     supervisor = rig.supervisor(DEFINITION)
     running = asyncio.create_task(supervisor.run())
-    await rig.until_event("loading", 3)
+    await until(lambda: len(rig.store.batches) == rig.store.upserts_at_once)
+    said = sum(event.event == "loading" for event in await rig.events())
+    await rig.until_event("loading", said + 3)  # time to read on, had it not stopped
     read = supervisor._metrics.registry.get_sample_value(
         "streamforge_batch_records_sum", {"target": "arango-candles", "direction": "read"}
     )
@@ -180,6 +182,8 @@ async def test_a_store_that_stays_away_is_an_error_and_nothing_is_committed(rig:
 
 
 async def test_a_store_that_stays_away_is_reported_as_a_wait(rig: Rig) -> None:
+    # It is stopped before its patience is over, and what it has can not be drained.
+    rig.environment |= {"STREAMFORGE_STORE_PATIENCE_SECONDS": "3600", "STREAMFORGE_DRAIN_SECONDS": "0.2"}
     rig.store.upserting = always("the disk is full")
     await rig.send(TOPIC, messages(candles(5)))
     supervisor = rig.supervisor(DEFINITION)

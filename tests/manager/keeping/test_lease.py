@@ -121,15 +121,18 @@ async def test_a_second_manager_is_refused_once_the_first_is_seen_alive_whoever_
         ("http://localhost:8080", "use it on its machine with --server http://localhost:8080"),
         ("http://[::1]:8080", "use it on its machine with --server http://[::1]:8080"),
         ("https://stf.dmz.home", "use it with --server https://stf.dmz.home"),
+        ("http://10.0.0.7:8080", "use it with --server http://10.0.0.7:8080"),
+        (None, "use it with --server and its address, or wait"),
         (f"http://{EVERYWHERE}:8080", "the address of its machine or service"),
         ("http://[::]:8080", "the address of its machine or service"),
     ],
 )
-async def test_the_refused_manager_is_told_how_to_reach_the_one_that_is_there(url: str, advice: str) -> None:
+async def test_the_refused_manager_is_told_how_to_reach_the_one_that_is_there(url: str | None, advice: str) -> None:
     store = MemoryStore()
     first, second = Machine(store, "one"), Machine(store, "two", started_ms=5)
     await first.lease.take()
-    first.lease.serves(url)
+    if url is not None:
+        first.lease.serves(url)
     async with first.alive():
         taking = asyncio.create_task(second.lease.take())
         await second.passes(LEASE_S - 1)
@@ -241,9 +244,13 @@ async def test_a_machine_that_slept_is_told_by_its_wall_clock() -> None:
     machine = Machine(MemoryStore(), "laptop")
     await machine.lease.take()
     machine.lease.check()
-    machine.clock._start_ms += 60_000  # the monotonic clock stood still
-    with pytest.raises(RetryableError, match="was last renewed 60 s ago"):
+    machine.clock._start_ms += 3_600_000  # the monotonic clock stood still
+    with pytest.raises(RetryableError) as told:
         machine.lease.check()
+    assert str(told.value) == (
+        "the lease on the store was last renewed 3600 s ago: nothing is done until it is renewed, as another manager "
+        "may have taken it"
+    )
     await machine.lease.renew()
     machine.lease.check()
     machine.clock._start_ms -= 3_600_000  # somebody set it back: that is no sleep
@@ -343,6 +350,20 @@ async def test_every_change_of_a_fenced_store_is_asked_for_and_nothing_else_is()
     assert asked == 6
     assert (store.states, store.documents.get("c")) == ({}, None)
     await fenced.close()
+
+
+async def test_a_lease_that_somebody_gave_back_is_lost() -> None:
+    store = MemoryStore()
+    machine = Machine(store, "holder")
+    await machine.lease.take()
+    kept, revision = await Installations(store).read()
+    await Installations(store).write(msgspec.structs.replace(kept, holder=None), revision)
+    with pytest.raises(LeaseLost) as told:
+        await machine.lease.renew()
+    assert str(told.value) == (
+        "the store is managed by nobody now: this manager could not renew its lease in time (it was paused, or the way "
+        "to the store was cut) and has stopped acting"
+    )
 
 
 async def test_before_it_is_taken_a_lease_allows_nothing() -> None:

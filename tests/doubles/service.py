@@ -14,6 +14,7 @@ from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import (
     DeadLetter,
     DeadLetterPage,
+    Gap,
     HistoryEvent,
     KeyReused,
     NotFound,
@@ -22,6 +23,7 @@ from streamforge.manager.service import (
     SeriesPage,
     StartRequest,
     StoredSeries,
+    Verification,
 )
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.candles import Candle, encode_candle, stored_document
@@ -47,6 +49,7 @@ class ServiceDouble:
         self.stored: dict[str, dict[str, bytes]] = {}
         self.known: dict[Series, list[Segment]] = {}
         self.listed: list[SymbolInfo] = []
+        self.gaps: list[Gap] = []
         self.pongs: dict[str, float] = {}
         self.parts: dict[str, str | None] = {"bus": None, "store": None, "launcher": None, "reconciler": None}
         self.failing: Exception | None = None
@@ -192,6 +195,10 @@ class ServiceDouble:
         await self._answer()
         known = self.known.get(series_of(check_symbol(symbol), normal_type(type)), [])
         return known if span is None or not known else clip(known, span)
+
+    async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
+        segments = await self.series_coverage(symbol, type, span)
+        return Verification(counted=sum(s.records for s in segments), gaps=tuple(self.gaps), segments=tuple(segments))
 
     async def records(
         self, collection: str, *, span: TimeRange | None = None, after: str | None = None, limit: int = 1000

@@ -9,16 +9,25 @@ from unittest.mock import patch
 
 import msgspec
 
-from streamforge.manager import managing
-from streamforge.manager.acting import actor, ageing, preparing, proving, reconciler
+from streamforge.manager.acting import (
+    actor,
+    ageing,
+    counting,
+    preparing,
+    proving,
+    reconciler,
+    removing,
+    surveying,
+)
 from streamforge.manager.acting.repeats import Repeats
 from streamforge.manager.deciding import facts, rounds
 from streamforge.manager.deciding.actions import SayLastWord
 from streamforge.manager.deciding.decide import World
-from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.keeping import records
+from streamforge.manager.keeping.coverage import Coverage, Known
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge_utils import reading
-from streamforge_utils.model.coverage import Segment, Verdict, lacking
+from streamforge_utils.model.coverage import Segment, Verdict, clip, lacking
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.supervisor import Supervisor
 
@@ -37,11 +46,11 @@ def defect(plant: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
 
 @defect
 def the_proof_overlooks_the_last_hole() -> Iterator[None]:
-    async def overlooking(*args: Any) -> proving.Survey:
-        found = await proving.survey(*args)
+    async def overlooking(*args: Any) -> surveying.Survey:
+        found = await surveying.survey(*args)
         return _replace(found, holes=found.holes[:-1])
 
-    with patch.object(actor, "survey", overlooking):
+    with patch.object(counting, "survey", overlooking):
         yield
 
 
@@ -63,16 +72,20 @@ def what_was_pending_is_never_loaded() -> Iterator[None]:
 
 @defect
 def coverage_is_believed_without_counting() -> Iterator[None]:
-    async def believed(self: actor.Actor, workflow: Any, interval: Any) -> Sequence[Segment]:
-        return await self._parts.coverage.of(workflow.series)
+    async def known(parts: Any, workflow: Any) -> Known:
+        found: Known = await parts.coverage.known(workflow.series)
+        return found
 
-    with patch.object(actor.Actor, "_verified", believed):
+    async def there(store: Any, known: Known, span: TimeRange, phase_ms: Any) -> list[Segment]:
+        return clip(known.segments, span)
+
+    with patch.object(actor, "verified", known), patch.object(proving, "_known_there", there):
         yield
 
 
 @defect
 def coverage_remembers_what_was_removed() -> Iterator[None]:
-    async def nothing(self: Coverage, *args: Any) -> None:
+    async def nothing(self: Coverage, *args: Any, **more: Any) -> None:
         pass
 
     with patch.object(Coverage, "forget", nothing):
@@ -81,19 +94,12 @@ def coverage_remembers_what_was_removed() -> Iterator[None]:
 
 @defect
 def a_removal_takes_more_than_its_range() -> Iterator[None]:
-    remove = managing.Manager._remove_data
+    keys = removing._keys
 
-    async def removing(self: Any, workflow: Any) -> None:
-        wider = _replace(workflow, span=TimeRange(workflow.span.start_ms, workflow.span.end_ms + 3 * 86_400_000))
-        narrow = self._parts.coverage.forget
+    def wider(series: Any, span: TimeRange) -> tuple[str, str]:
+        return keys(series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
 
-        async def forget(series: Any, collection: str, span: TimeRange) -> None:
-            await narrow(series, collection, workflow.span)
-
-        with patch.object(self._parts.coverage, "forget", forget):
-            await remove(self, wider)
-
-    with patch.object(managing.Manager, "_remove_data", removing):
+    with patch.object(removing, "_keys", wider):
         yield
 
 
@@ -150,7 +156,7 @@ def what_is_said_twice_is_kept_twice() -> Iterator[None]:
 
 @defect
 def retention_does_not_see_who_uses_the_data() -> Iterator[None]:
-    with patch.object(ageing.Ageing, "_is_used", lambda self, collection: False):
+    with patch.object(ageing.Ageing, "_is_used", lambda self, collection, places: False):
         yield
 
 
@@ -164,5 +170,12 @@ def a_read_does_not_count() -> Iterator[None]:
             segment.records = 0
         return found
 
-    with patch.object(reading, "_decoded", uncounted):
+    async def unseen(self: Any, *args: Any) -> None:
+        pass
+
+    with (
+        patch.object(reading, "_decoded", uncounted),
+        patch.object(records, "_check", lambda *args: None),
+        patch.object(records.Records, "_compare", unseen),
+    ):
         yield

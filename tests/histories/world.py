@@ -21,9 +21,10 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from streamforge.manager import managing
-from streamforge.manager.acting import proving
+from streamforge.manager.acting import proving, surveying
 from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.acting.removing import Removing
+from streamforge.manager.keeping import records
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History as EventHistory
@@ -130,7 +131,7 @@ class World:
 
     async def _start(self) -> None:
         store, bus = cast("Any", Port(self.process, self.store)), cast("Any", gated_bus(self.process, self.bus))
-        workflows = Workflows(store)
+        workflows, coverage, observer = Workflows(store), Coverage(store), RecordingObserver()
         await workflows.load()
         keep = (Keep("*", self.setting.kept_days),) if self.setting.kept_days else ()
         parts = Parts(
@@ -141,7 +142,7 @@ class World:
             launcher=cast("Any", Port(self.process, self.jobs)),
             exchange=cast("Any", Port(self.process, self.exchange)),
             clock=self.clock,
-            observer=RecordingObserver(),
+            observer=observer,
             policy=Policy(
                 max_running=self.setting.max_running,
                 heartbeat_s=HEARTBEAT_S,
@@ -154,7 +155,8 @@ class World:
             control_topic=CONTROL,
             events_topic=EVENTS,
             workflows=workflows,
-            coverage=Coverage(store),
+            coverage=coverage,
+            removing=Removing(store, coverage, workflows, observer),
             history=EventHistory(store),
             reservations=Reservations(store, self.clock),
             dead_letters=DeadLetters(bus, bus),
@@ -438,9 +440,9 @@ def quiet() -> Iterator[None]:
             # Few bars make many pages.
             patch.object(loader_api_candles, "WINDOW_CANDLES", 5),
             patch.object(loader_api_candles, "BATCH_PAGES", 2),
-            patch.object(proving, "_KEYS_A_PAGE", 7),
+            patch.object(surveying, "_KEYS_A_PAGE", 7),
             patch.object(proving, "_HOLE_A_REQUEST", 6),
-            patch.object(managing, "_RECORDS_A_BATCH", 6),
+            patch.object(records, "BATCH", 6),
         ):
             yield
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.acting.removing import Removing
 from streamforge.manager.deciding.decide import World as Facts
 from streamforge.manager.deciding.decide import decide
 from streamforge.manager.deciding.rounds import next_round
@@ -140,7 +141,7 @@ class World:
 
     async def start(self, new_code: Callable[[], str] | None = None, *, load: bool = True) -> None:
         """A new manager on what there is: its memory is empty."""
-        workflows = Workflows(self.store)
+        workflows, coverage = Workflows(self.store), Coverage(self.store)
         if load:
             await workflows.load()
         self.parts = Parts(
@@ -157,7 +158,8 @@ class World:
             control_topic="queue-control",
             events_topic="queue-events",
             workflows=workflows,
-            coverage=Coverage(self.store),
+            coverage=coverage,
+            removing=Removing(self.store, coverage, workflows, self.observer),
             history=History(self.store),
             reservations=Reservations(self.store, self.clock),
             dead_letters=DeadLetters(self.bus, self.bus),

@@ -71,9 +71,19 @@ class Api:
         return self.read(await self.call("GET", path, query=query), kind)
 
     async def call(
-        self, method: str, path: str, *, query: Query | None = None, body: object = None, key: str | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: object = None,
+        key: str | None = None,
+        within_s: float = ANSWER_S,
     ) -> bytes:
         """The answer's body. key: an Idempotency-Key, which makes a POST safe to send again."""
+        import aiohttp
+
+        limits = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
         headers = {"Accept": "application/json"}
         if key is not None:
             headers["Idempotency-Key"] = key
@@ -85,7 +95,9 @@ class Api:
         for tried in range(1, TRIES + 1):
             last = tried == TRIES
             try:
-                async with self._request(method, path, query=query, data=data, headers=headers) as response:
+                async with self._request(
+                    method, path, query=query, data=data, headers=headers, limits=limits
+                ) as response:
                     answer = await response.read()
                     self._answered = True
                     if response.status < 400:

@@ -22,6 +22,8 @@ from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 
 HOLES_SHOWN = 10
+VERIFY_S = 3600.0
+"""How long a server may take to count a series."""
 _NAMES_SHOWN = 8
 _WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
 
@@ -58,15 +60,60 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     holes: list[views.Segment]
 
 
-async def coverage(what: Sequence[str], where: Where, *, as_json: bool) -> int:
-    """Show the coverage of a workflow or a series; 1 if a hole has no reason."""
+async def coverage(what: Sequence[str], where: Where, *, verify: bool, as_json: bool) -> int:
+    """Show the coverage of a workflow or a series; 1 if a hole has no reason.
+
+    verify: count what is stored first; 1 also if some of it was gone.
+    """
     path, query = _coverage_of(what)
-    async with session(where, Mode.READ) as found:
-        answer = await found.api.call("GET", path, query=query)
-        known = found.api.read(answer, views.Coverage)
+    verified: views.Verification | None = None
+    async with session(where, Mode.CHANGE if verify else Mode.READ) as found:
+        if verify:
+            path, query = await _verify_of(found, what, path, query)
+            answer = await found.api.call("POST", path, query=query, within_s=VERIFY_S)
+            verified = found.api.read(answer, views.Verification)
+            known = verified.coverage
+        else:
+            answer = await found.api.call("GET", path, query=query)
+            known = found.api.read(answer, views.Coverage)
     if as_json:
         output.write(to_json(msgspec.json.decode(answer)))
-    elif not known.segments:
+    else:
+        _tell(known)
+        if verified is not None:
+            _tell_gaps(verified, where)
+    return 0 if known.complete and not (verified and verified.gaps) else 1
+
+
+async def _verify_of(found: Session, what: Sequence[str], path: str, query: Query) -> tuple[str, Query]:
+    if len(what) > 1:
+        return f"{path}/verify", query
+    workflow = await found.api.get(f"/queues/{what[0]}", views.Workflow)
+    span = TimeRange(workflow.time_range.start_ms, workflow.time_range.end_ms)
+    path = f"/coverage/{path_part(workflow.symbol)}/{path_part(workflow.type)}/verify"
+    return path, {"time_range": _request(span)}
+
+
+def _tell_gaps(verified: views.Verification, where: Where) -> None:
+    known = verified.coverage
+    for gap in verified.gaps[:HOLES_SHOWN]:
+        span = output.day_span(gap.start_ms, gap.end_ms)
+        output.say(f"  gone: {span}: {records(gap.records)} that were in {gap.collection}")
+    if len(verified.gaps) > HOLES_SHOWN:
+        output.say(f"  and {len(verified.gaps) - HOLES_SHOWN} more ranges")
+    counted = f"counted in the store: {records(verified.records_counted)}"
+    if not verified.gaps:
+        output.say(f"{counted}, and none is missing")
+        return
+    whole = _request(TimeRange(verified.gaps[0].start_ms, verified.gaps[-1].end_ms))
+    output.say(
+        f"{counted}; {records(verified.records_missing)} that had been proven are gone: load them again with "
+        f"`streamforge load {known.symbol} {known.type} {whole}{where.starting()}`"
+    )
+
+
+def _tell(known: views.Coverage) -> None:
+    if not known.segments:
         output.say(f"nothing is known of {known.symbol} {known.type}: nothing of it was loaded yet")
     else:
         output.table(
@@ -84,7 +131,6 @@ async def coverage(what: Sequence[str], where: Where, *, as_json: bool) -> int:
             right=("records",),
         )
         output.say(_judged(known))
-    return 0 if known.complete else 1
 
 
 def _judged(known: views.Coverage) -> str:
@@ -190,10 +236,10 @@ async def _copy(found: Session, part: Part, to: Destination, writer: RecordWrite
     except ApiProblem as error:
         raise CliError(f"the records of {part.collection} cannot be read: {error}") from error
     written = writer.rows - before
-    if part.records and form is not Format.PARQUET and written != part.records:
+    if part.records and written != part.records:
         raise CliError(
             f"{part.collection} holds {output.number(written)} records where coverage has proven "
-            f"{output.number(part.records)}: look with `streamforge coverage`, and load the range with --again"
+            f"{output.number(part.records)}: count them with `streamforge coverage --verify`, then load the range again"
         )
 
 

@@ -25,7 +25,7 @@ _LAST_WORDS, _KILLED = "; it last wrote:\n", "killed"
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """What `load --json` ends with. seconds: from the request to the end, as this command saw it.
 
-    records_expected, records_stored: of what was to be loaded; records_there: stored before, so not loaded.
+    records_expected, records_stored: of the whole range; records_there: those of them that were stored before.
     """
 
     queue_id: str
@@ -161,12 +161,15 @@ def tell(ended: Ended) -> None:
     progress = workflow.progress
     took = output.duration(loaded.seconds)
     if workflow.status == "finished" and progress.records_expected == 0:
-        stored_before = any(segment.verdict == "stored" for segment in loaded.coverage)
-        why = "nothing was left to load" if stored_before else "the exchange has nothing in this range"
-        output.write(f"{workflow.queue_id} finished in {took}: {why}")
+        output.write(f"{workflow.queue_id} finished in {took}: the exchange has nothing in this range")
     elif workflow.status == "finished":
-        proof = "proven complete" if progress.stored >= (progress.of or 0) else "the rest is accounted for below"
-        output.write(f"{workflow.queue_id} finished in {took}: {_stored(progress)}, {proof}")
+        proof = (
+            "proven complete"
+            if progress.records_stored >= (progress.records_expected or 0)
+            else "the rest is accounted for below"
+        )
+        nothing = "nothing was left to load, " if progress.records_there == progress.records_expected else ""
+        output.write(f"{workflow.queue_id} finished in {took}: {nothing}{_stored(progress)}, {proof}")
     else:
         output.write(f"{workflow.queue_id} {workflow.status} after {took}: {_stored(progress)}")
     show_segments(loaded.coverage)
@@ -175,9 +178,9 @@ def tell(ended: Ended) -> None:
 def _stored(progress: views.Progress) -> str:
     """How much of the whole range is stored: what was there before counts, and is told."""
     whole = (
-        records(progress.stored)
-        if progress.of is None
-        else f"{output.number(progress.stored)} of {records(progress.of)}"
+        records(progress.records_stored)
+        if progress.records_expected is None
+        else f"{output.number(progress.records_stored)} of {records(progress.records_expected)}"
     )
     before = f" ({output.number(progress.records_there)} of them before)" if progress.records_there else ""
     return f"{whole} stored{before}"

@@ -113,7 +113,7 @@ class _Bar:
         from rich.text import Text
 
         progress = workflow.progress
-        expected = progress.of
+        expected = progress.records_expected
         line = Table.grid(padding=(0, 1), expand=False)
         for _ in range(3):
             line.add_column(no_wrap=True)
@@ -121,7 +121,7 @@ class _Bar:
         # Before the exchange was asked nothing is known of the end; then a bar without an end moves.
         bar = ProgressBar(
             total=None if expected is None else max(expected, 1),
-            completed=0 if expected is None else progress.stored if expected else 1,
+            completed=0 if expected is None else progress.records_stored if expected else 1,
             pulse=expected is None,
             width=width,
         )
@@ -171,11 +171,13 @@ def waits_for(workflow: views.Workflow) -> str:
 def numbers(workflow: views.Workflow) -> str:
     """`620 of 1,440 (43 %), 1,203/s, 2 s left`."""
     progress = workflow.progress
-    if progress.records_expected is None or progress.of is None:
+    if progress.records_expected is None:
         return "asking the exchange what there is" if workflow.status in ("pending", "running") else ""
-    share = progress.stored / progress.of if progress.of else 1.0
+    share = progress.records_stored / progress.records_expected if progress.records_expected else 1.0
     # Rounded down: 100 % is when all is there.
-    text = f"{output.number(progress.stored)} of {output.number(progress.of)} ({int(share * 100)} %)"
+    text = (
+        f"{output.number(progress.records_stored)} of {output.number(progress.records_expected)} ({int(share * 100)} %)"
+    )
     if progress.records_there:
         text += f", {output.number(progress.records_there)} of them stored before"
     if progress.rate and workflow.status == "running":

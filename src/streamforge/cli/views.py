@@ -45,7 +45,7 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a workflow is. expected and stored leave out what was there before it was planned."""
+    """How far a workflow is. records_there: of what is stored, what was there before it was planned."""
 
     records_expected: int | None = None
     records_stored: int = 0
@@ -54,16 +54,6 @@ class Progress(msgspec.Struct, frozen=True):
     share: float | None = None
     rate: float = 0.0
     eta_seconds: float | None = None
-
-    @property
-    def of(self) -> int | None:
-        """Records of the whole range that can be had."""
-        return None if self.records_expected is None else self.records_expected + self.records_there
-
-    @property
-    def stored(self) -> int:
-        """Records of the whole range that are stored."""
-        return self.records_stored + self.records_there
 
 
 class AttemptProgress(msgspec.Struct, frozen=True):
@@ -163,6 +153,15 @@ class Segment(msgspec.Struct, frozen=True):
     records: int = 0
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """Records that were proven to be stored and are gone."""
+
+    start_ms: int
+    end_ms: int
+    collection: str
+    records: int
+
+
 class Coverage(msgspec.Struct, frozen=True):
     """What is stored of a series, and why the rest is not."""
 
@@ -199,6 +198,15 @@ class Symbols(msgspec.Struct, frozen=True):
 
     symbols: list[Symbol]
     total: int
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What was found when a series was counted in the store."""
+
+    records_counted: int
+    records_missing: int
+    gaps: list[Gap]
+    coverage: Coverage
 
 
 class Ping(msgspec.Struct, frozen=True):

@@ -86,8 +86,8 @@ def _cells(workflow: views.Workflow) -> dict[str, str | Text]:
         "queue_id": workflow.queue_id,
         "status": output.styled(workflow.status),
         "range": output.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
-        "stored": output.number(workflow.progress.stored),
-        "of": output.number(workflow.progress.of) or "?",
+        "stored": output.number(workflow.progress.records_stored),
+        "of": output.number(workflow.progress.records_expected) or "?",
         "created": output.moment(workflow.created_at),
     }
 

@@ -131,6 +131,7 @@ class _Parquet:
     def lines(self, piece: bytes) -> None:
         for line in piece.splitlines():
             self._records.append(self._decode(line))
+            self.rows += 1
             if len(self._records) >= PARQUET_ROWS:
                 self._flush()
 
@@ -157,7 +158,6 @@ class _Parquet:
         assert self._writer is not None  # noqa: S101 - made with the schema
         columns = {name: [record.get(name) for record in self._records] for name in self._schema.names}
         self._writer.write_table(self._arrow.table(columns, schema=self._schema))
-        self.rows += len(self._records)
         self._records.clear()
 
 

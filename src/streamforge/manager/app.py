@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.acting.removing import Removing
 from streamforge.manager.acting.waits import Waits
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
@@ -172,6 +173,7 @@ async def _running(
         for topic in (settings.control_topic, settings.events_topic):
             await ports.bus.create_topic(talk_topic(topic))
         store: Store = ports.store if lease is None else FencedStore(ports.store, lease.check)
+        workflows, coverage = Workflows(store), Coverage(store)
         parts = Parts(
             bus=ports.bus,
             admin=ports.bus,
@@ -185,8 +187,9 @@ async def _running(
             common=worker_environment(settings),
             control_topic=settings.control_topic,
             events_topic=settings.events_topic,
-            workflows=Workflows(store),
-            coverage=Coverage(store),
+            workflows=workflows,
+            coverage=coverage,
+            removing=Removing(store, coverage, workflows, ports.observer),
             history=History(store),
             reservations=Reservations(store, ports.clock),
             dead_letters=DeadLetters(ports.bus, ports.bus),

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 
 import msgspec
 
+from streamforge.manager.acting.creating import create
 from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.acting.verifying import verify
 from streamforge.manager.deciding.facts import Replay, Retry, Stop
 from streamforge.manager.keeping.history import COLLECTION as HISTORY
-from streamforge.manager.keeping.reservations import DRAWS, Reservations
+from streamforge.manager.keeping.records import Records
+from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Unreadable
 from streamforge.manager.parts import Parts
 from streamforge.manager.readiness import ReadinessProbe
@@ -25,11 +28,11 @@ from streamforge.manager.service import (
     SeriesPage,
     StartRequest,
     StoredSeries,
+    Verification,
 )
 from streamforge.manager.symbols import likely_symbols
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.candles import FIRST_TIME_MS, as_exported, candle_key
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.coverage import Segment, clip
 from streamforge_utils.model.errors import (
@@ -41,12 +44,13 @@ from streamforge_utils.model.errors import (
     StreamForgeError,
 )
 from streamforge_utils.model.events import Event
-from streamforge_utils.model.series import candles_interval, check_symbol, normal_type, series_of
+from streamforge_utils.model.series import check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 
 _replace = msgspec.structs.replace
-_RECORDS_A_BATCH = 5000
+RECORDS_A_PAGE = 10_001
+"""Who asks for more records than this asks for all: it is looked before the first one whether they are there."""
 
 
 class Manager:
@@ -61,6 +65,7 @@ class Manager:
         self._reservations = (
             parts.reservations if new_code is None else Reservations(parts.store, parts.clock, new_code)
         )
+        self._records = Records(parts.store, parts.coverage)
         self._busy: set[str] = set()
         self._readiness = ReadinessProbe(parts, reconciler)
 
@@ -127,9 +132,9 @@ class Manager:
 
     async def _remove(self, workflow: Workflow, *, data: bool) -> None:
         parts, queue_id = self._parts, workflow.queue_id
+        if data:  # first: it may be refused
+            await parts.removing.remove(workflow.series, workflow.collection, workflow.span)
         await self._reservations.release(queue_id)
-        if data:
-            await self._remove_data(workflow)
         await parts.admin.delete_topic(workflow.topic)
         await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
         await self._reconciler.actor.forget_jobs(workflow)
@@ -221,34 +226,17 @@ class Manager:
         known = await self._parts.coverage.of(series_of(check_symbol(symbol), normal_type(type)))
         return known if span is None or not known else clip(known, span)
 
+    async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
+        return await verify(self._parts, series_of(check_symbol(symbol), normal_type(type)), span)
+
     async def records(
         self, collection: str, *, span: TimeRange | None = None, after: str | None = None, limit: int = 1000
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
         if collection not in await self.collections():
             raise NotFound(f"there is no collection {collection[:80]!r}: GET /collections lists those that there are")
-        first = "" if after is None else after + "\x00"
-        left = limit
-        while left > 0:
-            beginning, end, series = first, None, ""
-            if span is not None:
-                following = await self._parts.store.keys(collection, first=first, limit=1)
-                if not following:
-                    return
-                # Within one series the keys are in the order of time: what lies outside the span is not read.
-                series = following[0].rpartition("_")[0]
-                beginning = max(first, f"{series}_{max(span.start_ms, FIRST_TIME_MS)}")
-                end = f"{series}_{max(span.end_ms, FIRST_TIME_MS)}"
-            size = min(left, _RECORDS_A_BATCH)
-            documents = await self._parts.store.read(collection, first=beginning, last=end, limit=size)
-            if documents:
-                yield [(d.key, as_exported(d.body)) for d in documents]
-                left -= len(documents)
-            if len(documents) == size:
-                first = documents[-1].key + "\x00"
-            elif span is None:
-                return
-            else:
-                first = series + "`"  # the character after "_": the next series
+        whole = limit > RECORDS_A_PAGE
+        async for batch in self._records.read(collection, span=span, after=after, limit=limit, whole=whole):
+            yield batch
 
     async def collections(self) -> Sequence[str]:
         return [name for name in await self._parts.store.names() if name != HISTORY]
@@ -325,15 +313,9 @@ class Manager:
             self._busy.discard(queue_id)
 
     async def _create(self, draft: Callable[[str], Workflow]) -> Workflow:
-        for _ in range(DRAWS):
-            code = await self._reservations.code(lambda code: draft(code).queue_id)
-            try:
-                stored = await self._parts.workflows.create(draft(code))
-            except ConflictError:
-                continue
-            self._reconciler.wake()
-            return stored.workflow
-        raise RetryableError(f"no free queue_id was found in {DRAWS} draws", retry_after=1)
+        workflow = await create(self._parts.workflows, self._reservations, draft)
+        self._reconciler.wake()
+        return workflow
 
     async def _create_once(
         self, draft: Callable[[str], Workflow], request: StartRequest, key: str
@@ -348,16 +330,6 @@ class Manager:
             return await self.get(reserved.queue_id), False
         self._reconciler.wake()
         return stored.workflow, True
-
-    async def _remove_data(self, workflow: Workflow) -> None:
-        interval = candles_interval(workflow.type)
-        span = workflow.span
-        first = candle_key(workflow.symbol, interval.value, max(span.start_ms, FIRST_TIME_MS))
-        last = candle_key(workflow.symbol, interval.value, span.end_ms)
-        await self._parts.coverage.forget(workflow.series, workflow.collection, span)
-        await self._parts.store.delete(workflow.collection, first=first, last=last)
-        if not await self._parts.store.count(workflow.collection):
-            await self._parts.store.drop(workflow.collection)
 
 
 def _lost_cursor(cursor: str, what: str) -> InvalidInput:

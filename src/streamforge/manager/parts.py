@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from streamforge.manager.acting.removing import Removing
 from streamforge.manager.acting.waits import Waits
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
@@ -43,6 +44,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     events_topic: str
     workflows: Workflows
     coverage: Coverage
+    removing: Removing
     history: History
     reservations: Reservations
     dead_letters: DeadLetters

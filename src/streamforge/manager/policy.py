@@ -58,6 +58,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Request weight for the manager's own questions, beside the loaders'."""
     data_topic_max_bytes: int = DATA_MAX_BYTES
     """Cap of a data topic; beyond it the loader waits for the sink."""
+    verify_every_s: float = 7 * 86400.0
+    """How often what coverage calls stored is counted in the store; 0: only when somebody asks for it."""
+    verify_repairs: bool = False
+    """Whether what a verification misses is loaded again."""
     retention: tuple[Keep, ...] = ()
     """How long records are kept; without a match for ever."""
     retention_dir: Path | None = None

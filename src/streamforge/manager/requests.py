@@ -64,7 +64,9 @@ def default_targets(type_name: str) -> tuple[str, ...]:
     )
 
 
-def workflow_of(checked: Checked, *, code: str, now_ms: int, exchange_now_ms: int) -> Workflow:
+def workflow_of(
+    checked: Checked, *, code: str, now_ms: int, exchange_now_ms: int, verification: bool = False
+) -> Workflow:
     """The workflow, under the name that `code` gives it. Raises InvalidInput if the range lies in the future."""
     span = checked.span.clipped(exchange_now_ms // 1000 * 1000)
     queue_id = names.queue_id(checked.symbol, checked.type, span.start_ms, code)
@@ -76,6 +78,7 @@ def workflow_of(checked: Checked, *, code: str, now_ms: int, exchange_now_ms: in
         span=span,
         clipped=span != checked.span,
         again=checked.again,
+        verification=verification,
         created_ms=now_ms,
         topic=names.data_topic(queue_id),
         collection=checked.collection or names.collection_name(checked.symbol, checked.type, span.start_ms),

@@ -23,6 +23,10 @@ class NotNow(StreamForgeError):
     """The request is well-formed but not possible in the present state (HTTP 409); the message says what is."""
 
 
+class Incomplete(StreamForgeError):
+    """The store holds fewer records than were proven to be there (HTTP 409); the message says where and how many."""
+
+
 class KeyReused(StreamForgeError):
     """The Idempotency-Key came before with another request (HTTP 422)."""
 
@@ -48,6 +52,23 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StepRequest, ...] | None = None
     collection: str | None = None
     again: bool = False
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """Records that were proven to be in `collection` and are not there any more. records: how many."""
+
+    start_ms: int
+    end_ms: int
+    collection: str
+    records: int
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found when the records of a series were counted. counted: records that are there."""
+
+    counted: int
+    gaps: tuple[Gap, ...]
+    segments: tuple[Segment, ...]
 
 
 class HistoryEvent(msgspec.Struct, frozen=True):
@@ -149,12 +170,16 @@ class Service(Protocol):
     async def series_coverage(self, symbol: str, type: str, span: TimeRange | None = None) -> Sequence[Segment]:
         """What is known of the series (inside `span`, without holes; all of it without). Empty if nothing is known."""
 
+    async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
+        """Count the records of the series (inside `span`) in the store, and mark what is gone as `ours`."""
+
     def records(
         self, collection: str, *, span: TimeRange | None = None, after: str | None = None, limit: int = 1000
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
         """Stored records (key, JSON) of a collection, oldest first, in batches, `limit` in all.
 
-        after: continue behind this key. span: by open time. Raises NotFound.
+        after: continue behind this key. span: by open time. Raises NotFound, or Incomplete where fewer come than the
+        coverage has proven; before the first batch, where all is asked for.
         """
 
     async def collections(self) -> Sequence[str]:

@@ -190,6 +190,19 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             unit="seconds",
         ),
     ] = LEASE_S
+    verify_hours: Annotated[
+        float,
+        msgspec.Meta(ge=0),
+        variable(
+            "STREAMFORGE_VERIFY_HOURS",
+            "how often each series is counted in the store and compared with its coverage (0: never by itself)",
+            unit="hours",
+        ),
+    ] = Policy().verify_every_s / 3600
+    verify_repair: Annotated[
+        bool,
+        variable("STREAMFORGE_VERIFY_REPAIR", "load again by itself what such a verification misses in the store"),
+    ] = Policy().verify_repairs
     retention: Annotated[
         tuple[Keep, ...],
         variable(
@@ -267,6 +280,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             manager_weight_per_minute=max(60, self.total_weight_per_minute // 7),
             topic_retention_s=self.topic_retention_seconds,
             dlq_retention_s=self.dlq_retention_seconds,
+            verify_every_s=self.verify_hours * 3600,
+            verify_repairs=self.verify_repair,
             retention=self.retention,
             retention_dir=self.retention_dir,
         )

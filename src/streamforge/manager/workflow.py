@@ -130,6 +130,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     exchange_now_ms: its clock then. load: ranges to be loaded, as texts, sorted, disjoint.
     settled: segments with a verdict that needs no loading (closed, pending). phase_ms: a known open time, for `3d`.
     expected: bars of the grid inside `load`. there: bars of the rest that coverage knows as stored.
+    bars: of the whole range, but for what is closed or pending; None in documents of older versions.
     """
 
     exchange_now_ms: int
@@ -138,16 +139,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     phase_ms: int | None = None
     expected: int = 0
     there: int = 0
+    bars: int | None = None
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What the latest comparison of the stored keys with the grid found. round: 1, 2, … of the workflow."""
+    """What the latest comparison of the stored keys with the grid found.
+
+    round: 1, 2, … of the workflow. expected: bars of the range, but for what is closed or pending. whole: False in
+    documents of older versions, which proved what the workflow had loaded itself.
+    """
 
     round: int
     checked_ms: int
     expected: int
     stored: int
     segments: tuple[Segment, ...]
+    whole: bool = False
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +163,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     span: the range asked for, clipped to the exchange's now; requested: the range as it was written.
     epoch: rises whenever what was begun before is out of date: with a stop, a retry, a replay, a new round, a failure,
     the end. What an action finds out counts in the epoch that it was begun in, and in no other.
-    again: load also what coverage already has. asking_failures: tries in a row to ask the exchange in vain.
+    again: load also what coverage already has. verification: the manager made it, to load what the store had lost.
+    asking_failures: tries in a row to ask the exchange in vain.
     surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
     topic_removed, dlq_removed: what retention has removed since the end.
@@ -170,6 +178,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     span: TimeRange
     clipped: bool = False
     again: bool = False
+    verification: bool = False
     created_ms: int
     epoch: int = 0
     status: Status = Status.PENDING

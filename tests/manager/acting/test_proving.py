@@ -6,20 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.manager.acting import proving
-from streamforge.manager.acting.proving import Survey, ask_again, segments_of, survey
+from streamforge.manager.acting import surveying
+from streamforge.manager.acting.proving import HoleUnanswered, ask_again, prove
+from streamforge.manager.acting.surveying import Survey, survey
+from streamforge.manager.workflow import Plan, Workflow
 from streamforge_utils.model.candles import Candle, candle_key
-from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import Document
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW
+from tests.manager.acting.world import exchange_of
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace
 
 M1, S1 = Interval.M1, Interval.S1
 COLLECTION = "btcusdt"
+SERIES = Series("BTCUSDT", "candles", "1m")
 
 
 async def surveyed(
@@ -74,11 +79,11 @@ async def test_other_series_in_the_same_collection_do_not_count() -> None:
 @given(st.sets(st.integers(-3, 43)), st.sets(st.integers(0, 40)), st.integers(1, 9))
 async def test_holes_are_the_grid_without_what_is_stored(there: set[int], beside: set[int], page: int) -> None:
     offgrid = {DAY_START + number * MINUTE_MS + 7 for number in beside}
-    before, proving._KEYS_A_PAGE = proving._KEYS_A_PAGE, page
+    before, surveying._KEYS_A_PAGE = surveying._KEYS_A_PAGE, page
     try:
         found = await surveyed({*minutes(*there), *offgrid}, span(0, 40))
     finally:
-        proving._KEYS_A_PAGE = before
+        surveying._KEYS_A_PAGE = before
     missing = {n for n in range(40) if any(minutes(n)[0] in hole for hole in found.holes)}
     assert missing == set(range(40)) - there
     assert all(a.end_ms < b.start_ms for a, b in zip(found.holes, found.holes[1:], strict=False)), "joined, sorted"
@@ -169,31 +174,129 @@ async def test_what_cannot_be_asked_is_no_verdict() -> None:
         await verdicts(there, span(0, 1))
 
 
+def a_plan(wanted: TimeRange, load: TimeRange | None) -> Plan:
+    bars = len(M1.grid(wanted.start_ms, wanted.end_ms))
+    return Plan(exchange_now_ms=NOW, load=() if load is None else (str(load),), bars=bars)
+
+
+async def a_world(there: dict[str, Sequence[int]], known: Sequence[Segment], opens: Sequence[int]) -> World:
+    world = World(exchange=minutes_exchange(*opens))
+    await world.start()
+    for collection, numbers in there.items():
+        keys = [candle_key("BTCUSDT", "1m", time) for time in minutes(*numbers)]
+        world.store.documents[collection] = {key: Document(key, 1, b"{}") for key in keys}
+    await world.parts.coverage.lay_over(SERIES, known)
+    return world
+
+
+def told(segments: Sequence[Segment]) -> list[tuple[str, int, int, int, str | None]]:
+    return [
+        (
+            s.verdict.value,
+            (s.start_ms - DAY_START) // MINUTE_MS,
+            (s.end_ms - DAY_START) // MINUTE_MS,
+            s.records,
+            s.collection,
+        )
+        for s in segments
+    ]
+
+
+def stored(first: int, last: int, collection: str) -> Segment:
+    part = span(first, last)
+    return Segment(start_ms=part.start_ms, end_ms=part.end_ms, verdict=Verdict.STORED, collection=collection)
+
+
+def a_workflow(last: int = 10) -> Workflow:
+    return accepted(time_range=str(span(0, last)), collection=COLLECTION)
+
+
 async def test_segments_cover_the_whole_range_without_a_gap() -> None:
-    found = await surveyed(minutes(0, 1, 4, 9), span(0, 10))
-    asked = [s for hole in found.holes for s in await ask_again(minutes_exchange(2), "BTCUSDT", M1, hole, None)]
-    segments = segments_of(found, asked, COLLECTION, M1, None)
-    assert [(s.verdict.value, (s.end_ms - s.start_ms) // MINUTE_MS, s.records, s.collection) for s in segments] == [
-        ("stored", 2, 2, COLLECTION),
-        ("ours", 1, 0, None),
-        ("exchange", 1, 0, None),
-        ("stored", 1, 1, COLLECTION),
-        ("exchange", 4, 0, None),
-        ("stored", 1, 1, COLLECTION),
+    world = await a_world({COLLECTION: (0, 1, 4, 9)}, [], (0, 1, 2, 4, 9))
+    proof = await prove(world.parts, a_workflow(), a_plan(span(0, 10), span(0, 10)), ask=True)
+    segments = [
+        ("stored", 0, 2, 2, COLLECTION),
+        ("ours", 2, 3, 0, None),
+        ("exchange", 3, 4, 0, None),
+        ("stored", 4, 5, 1, COLLECTION),
+        ("exchange", 5, 9, 0, None),
+        ("stored", 9, 10, 1, COLLECTION),
     ]
-    assert [s.start_ms for s in segments[1:]] == [s.end_ms for s in segments[:-1]]
-    assert (segments[0].start_ms, segments[-1].end_ms) == (found.span.start_ms, found.span.end_ms)
+    assert told(proof.segments) == segments
+    assert (proof.expected, proof.stored) == (10, 4)
+    assert told(await world.parts.coverage.of(SERIES)) == segments
 
 
-async def test_holes_that_were_not_asked_for_are_unknown() -> None:
-    found = await surveyed(minutes(0, 2), span(0, 3))
-    assert [s.verdict.value for s in segments_of(found, None, COLLECTION, M1, None)] == ["stored", "unknown", "stored"]
+async def test_holes_that_were_not_asked_for_are_unknown_and_teach_nothing() -> None:
+    before = Segment(start_ms=minutes(1)[0], end_ms=minutes(2)[0], verdict=Verdict.EXCHANGE)
+    world = await a_world({COLLECTION: (0, 2)}, [before], ())
+    proof = await prove(world.parts, a_workflow(3), a_plan(span(0, 3), span(0, 3)), ask=False)
+    assert [s.verdict.value for s in proof.segments] == ["stored", "unknown", "stored"]
+    assert [s.verdict.value for s in await world.parts.coverage.of(SERIES)] == ["stored", "exchange", "stored"]
+    assert exchange_of(world).asked == []
 
 
-async def test_where_no_bar_opens_nothing_is_called_stored() -> None:
-    half = TimeRange(DAY_START + MINUTE_MS // 2, DAY_START + 4 * MINUTE_MS)
-    segments = segments_of(await surveyed((), half), None, COLLECTION, M1, None)
-    assert [(s.span, s.verdict, s.collection) for s in segments] == [
-        (TimeRange(half.start_ms, DAY_START + MINUTE_MS), Verdict.EXCHANGE, None),
-        (span(1, 4), Verdict.UNKNOWN, None),
+async def test_what_others_stored_is_counted_where_they_stored_it() -> None:
+    """Of what was left out of the load, one record is gone from each of two collections; a verdict stays as it was."""
+    known = [
+        stored(0, 4, "a"),
+        stored(4, 6, "b"),
+        Segment(start_ms=minutes(6)[0], end_ms=minutes(8)[0], verdict=Verdict.EXCHANGE),
     ]
+    world = await a_world({"a": (0, 2, 3), "b": (5,), COLLECTION: (8, 9)}, known, (0, 1, 2, 3, 5, 8, 9))
+    proof = await prove(world.parts, a_workflow(), a_plan(span(0, 10), span(8, 10)), ask=True)
+    segments = [
+        ("stored", 0, 1, 1, "a"),
+        ("ours", 1, 2, 0, None),
+        ("stored", 2, 4, 2, "a"),
+        ("exchange", 4, 5, 0, None),
+        ("stored", 5, 6, 1, "b"),
+        ("exchange", 6, 8, 0, None),
+        ("stored", 8, 10, 2, COLLECTION),
+    ]
+    assert told(proof.segments) == segments
+    assert told(await world.parts.coverage.of(SERIES)) == segments
+    assert (proof.expected, proof.stored) == (10, 6)
+
+
+async def test_what_is_gone_is_not_called_stored_by_a_workflow_that_was_stopped_either() -> None:
+    world = await a_world({"a": (0, 2)}, [stored(0, 3, "a")], ())
+    await prove(world.parts, a_workflow(), a_plan(span(0, 10), span(3, 10)), ask=False)
+    assert told(await world.parts.coverage.of(SERIES)) == [
+        ("stored", 0, 1, 1, "a"),
+        ("ours", 1, 2, 0, None),
+        ("stored", 2, 3, 1, "a"),
+    ]
+
+
+async def test_what_another_workflow_stored_meanwhile_fills_a_hole() -> None:
+    world = await a_world({"a": range(10), COLLECTION: range(5)}, [stored(0, 10, "a")], range(10))
+    proof = await prove(world.parts, a_workflow(), a_plan(span(0, 10), span(0, 10)), ask=True)
+    assert told(proof.segments) == [("stored", 0, 5, 5, COLLECTION), ("stored", 5, 10, 5, "a")]
+    assert len(world.store.documents["a"]) == 5, "what is there twice is removed"
+
+
+async def test_a_range_that_begins_and_ends_in_a_bar_has_no_gap_either() -> None:
+    world = await a_world({COLLECTION: (1, 3)}, [], (1, 3))
+    wanted = TimeRange(DAY_START + 1000, DAY_START + 4 * MINUTE_MS + 1000)
+    workflow = replace(a_workflow(), span=wanted)
+    proof = await prove(world.parts, workflow, a_plan(wanted, wanted), ask=True)
+    assert (proof.expected, proof.stored) == (4, 2)
+    assert (proof.segments[0].start_ms, proof.segments[-1].end_ms) == (wanted.start_ms, wanted.end_ms)
+    assert [s.start_ms for s in proof.segments[1:]] == [s.end_ms for s in proof.segments[:-1]]
+    assert [(s.verdict.value, s.records) for s in proof.segments] == [
+        ("stored", 1),
+        ("exchange", 0),
+        ("stored", 1),
+        ("exchange", 0),
+    ]
+
+
+async def test_what_is_not_answered_is_told_apart_from_a_store_that_fails() -> None:
+    world = await a_world({}, [], ())
+    exchange_of(world).failing = RetryableError("no answer")
+    with pytest.raises(HoleUnanswered, match="no answer"):
+        await prove(world.parts, a_workflow(), a_plan(span(0, 10), span(0, 10)), ask=True)
+    world.store.failing = RetryableError("the store")
+    with pytest.raises(RetryableError, match="the store"):
+        await prove(world.parts, a_workflow(), a_plan(span(0, 10), span(0, 10)), ask=True)

@@ -109,7 +109,7 @@ def test_where_the_beginning_is_forgotten_attempts_add_up(workflow: Workflow) ->
 def test_what_was_there_before_is_told_beside_what_is_loaded(workflow: Workflow) -> None:
     assert workflow.plan is not None
     found = progress_of(replace(workflow, plan=replace(workflow.plan, there=300)))
-    assert (found.records_expected, found.records_there) == (1440, 300)
+    assert (found.records_expected, found.records_stored, found.records_there) == (1740, 1020, 300)
     assert progress_of(replace(workflow, plan=None)).records_there == 0
 
 

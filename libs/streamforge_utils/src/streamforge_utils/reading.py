@@ -131,7 +131,8 @@ def read_series(
             if segment.records and len(found) != segment.records:  # 0: the range cuts it, so that nobody counted
                 raise ReadingError(
                     f"{segment.collection} holds {len(found)} candles of {symbol} {type} from {segment.start} to"
-                    f" {segment.end}, and the coverage has proven {segment.records}: load the range again, with --again"
+                    f" {segment.end}, and the coverage has proven {segment.records}: count them with `streamforge"
+                    " coverage --verify`, then load the range again"
                 )
             candles += found
     holes = [Hole(one.start, one.end, one.verdict) for one in known.segments if one.verdict != "stored"]

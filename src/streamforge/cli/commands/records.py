@@ -13,6 +13,9 @@ from streamforge.cli.session import Where
 
 def coverage(
     what: Annotated[list[str], typer.Argument(metavar="QUEUE_ID | SYMBOL TYPE [TIME_RANGE]", show_default=False)],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Count the records in the store first, and mark what is gone.")
+    ] = False,
     data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
@@ -26,7 +29,9 @@ def coverage(
     from streamforge.cli.exporting import coverage as work
 
     o.debugging(debug)
-    return o.run(work(what, Where(data=data, server=server, token_file=token_file, debug=debug), as_json=as_json))
+    return o.run(
+        work(what, Where(data=data, server=server, token_file=token_file, debug=debug), verify=verify, as_json=as_json)
+    )
 
 
 def export(

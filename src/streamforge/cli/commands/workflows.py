@@ -41,8 +41,8 @@ def load(
     Only what coverage lacks is loaded. Ctrl-C stops the workflow in order; a second one leaves at once (exit code 130).
 
     Exit code 0 means: all of it is stored, and every hole has a reason that is the exchange's.
-    --json ends with one object: queue_id, status, records_expected and records_stored (of what was to be loaded),
-    records_there (stored before), coverage, seconds.
+    --json ends with one object: queue_id, status, records_expected and records_stored (of the whole range),
+    records_there (those of them that were stored before), coverage, seconds.
     """
     from streamforge.cli.loading import Request
     from streamforge.cli.loading import load as work

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import structlog
 
 from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.overview import Overview
-from streamforge.manager.acting.preparing import prepare
-from streamforge.manager.acting.proving import ask_again, segments_of, survey
+from streamforge.manager.acting.preparing import prepare, verified
+from streamforge.manager.acting.proving import HoleUnanswered, prove
 from streamforge.manager.deciding.actions import (
     Action,
     EndJob,
@@ -26,16 +24,13 @@ from streamforge.manager.deciding.launching import job_of, start_command, topics
 from streamforge.manager.deciding.rounds import next_number
 from streamforge.manager.deciding.settling import LONGEST_BAN_MS
 from streamforge.manager.parts import Parts
-from streamforge.manager.workflow import Attempt, Failure, Proof, Workflow
+from streamforge.manager.workflow import Attempt, Failure, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
 from streamforge_utils.model.commands import Command, encode_command
-from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.events import encode_event
-from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import candles_interval
-from streamforge_utils.model.timeranges import format_ms, parse_time_range
+from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.worker import Role
 
@@ -164,10 +159,10 @@ class Actor:
     async def _prepare(self, workflow: Workflow) -> Finding:
         parts = self._parts
         interval = candles_interval(workflow.type)
-        known = await self._verified(workflow, interval)
+        known = await verified(parts, workflow)
         try:
             plan = await prepare(
-                parts.exchange, workflow.symbol, interval, workflow.span, tuple(known), again=workflow.again
+                parts.exchange, workflow.symbol, interval, workflow.span, known.segments, again=workflow.again
             )
         except PermanentError as error:
             return Refused(
@@ -180,36 +175,6 @@ class Actor:
             return await self._unanswered(error)
         await parts.coverage.learn(workflow.series, plan.settled)
         return Planned(plan)
-
-    async def _verified(self, workflow: Workflow, interval: Interval) -> Sequence[Segment]:
-        """The coverage of the workflow's series, with what it says of the workflow's range counted again.
-
-        Records that were there may have been removed or lost since, by hand or by a power cut: then they are loaded
-        again, and until that is done the coverage says that nothing is known.
-        """
-        parts = self._parts
-        known = await parts.coverage.of(workflow.series)
-        doubtful: list[Segment] = []
-        for segment in known:
-            if segment.verdict is not Verdict.STORED or segment.collection is None:
-                continue
-            span = segment.span.intersection(workflow.span)
-            if span is None:
-                continue
-            # Any open time of the series fixes the grid of 3d; a count that is one too low costs a second look only.
-            bars = len(interval.grid(span.start_ms, span.end_ms, span.start_ms))
-            there = await parts.store.count(
-                segment.collection,
-                first=candle_key(workflow.symbol, interval.value, max(span.start_ms, FIRST_TIME_MS)),
-                last=candle_key(workflow.symbol, interval.value, max(span.end_ms, FIRST_TIME_MS)),
-            )
-            if there < (bars if interval.aligned_by_calendar else bars - 1):
-                doubtful.append(Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.UNKNOWN))
-        if not doubtful:
-            return known
-        _log.warning("records that the coverage names are not there", queue_id=workflow.queue_id, ranges=len(doubtful))
-        await parts.coverage.lay_over(workflow.series, doubtful)
-        return await parts.coverage.of(workflow.series)
 
     async def _unanswered(self, error: RetryableError) -> Unanswered:
         banned = isinstance(error, BannedError)
@@ -267,39 +232,13 @@ class Actor:
         parts, plan = self._parts, workflow.plan
         if plan is None:
             return None
-        interval = candles_interval(workflow.type)
-        segments: list[Segment] = []
-        expected = stored = 0
-        for text in plan.load:
-            span = parse_time_range(text)
-            found = await survey(parts.store, workflow.collection, workflow.symbol, interval, span, plan.phase_ms)
-            verdicts: list[Segment] | None = None
-            if ask:
-                verdicts = []
-                try:
-                    for hole in found.holes:
-                        verdicts += await ask_again(parts.exchange, workflow.symbol, interval, hole, plan.phase_ms)
-                except RetryableError as error:
-                    return await self._unanswered(error)
-                except PermanentError as error:
-                    next_step = "correct the cause that the reason names, then retry"
-                    return Refused(Failure(reason=str(error), next_step=next_step))
-            segments += segments_of(found, verdicts, workflow.collection, interval, plan.phase_ms)
-            expected += found.expected
-            stored += found.stored
-        # What was not asked for again is not known better than before.
-        learnt = segments if ask else [segment for segment in segments if segment.verdict is Verdict.STORED]
-        # What coverage calls stored is not loaded again: a power cut must not take it any more.
-        await parts.store.flush(workflow.collection)
-        await parts.coverage.learn(workflow.series, learnt, workflow.collection)
-        proof = Proof(
-            round=workflow.repairs + 1,
-            checked_ms=parts.clock.now_ms(),
-            expected=expected,
-            stored=stored,
-            segments=tuple(segments),
-        )
-        return Proven(proof=proof, asked=ask)
+        try:
+            return Proven(proof=await prove(parts, workflow, plan, ask=ask), asked=ask)
+        except HoleUnanswered as unanswered:
+            if isinstance(unanswered.error, RetryableError):
+                return await self._unanswered(unanswered.error)
+            next_step = "correct the cause that the reason names, then retry"
+            return Refused(Failure(reason=str(unanswered), next_step=next_step))
 
     async def _remove_topics(self, workflow: Workflow, *, dead_letters: bool) -> TopicsRemoved | None:
         parts = self._parts

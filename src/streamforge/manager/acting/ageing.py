@@ -1,7 +1,8 @@
 """Collections that are older than the retention policy wants are exported to a file, read once more, and dropped.
 
-Only what the coverage calls stored is judged: where it ends is known, and what it says goes with the records. Done
-again after a kill at any moment it exports once more and drops what is left; no file is ever overwritten.
+Only what the coverage calls stored is judged: where it ends is known, and it is struck from the coverage before the
+records go. Done again after a kill at any moment it exports once more and drops what is left; no file is ever
+overwritten. What a live workflow relies on stays.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from streamforge.manager.acting.removing import relies_on
 from streamforge.manager.parts import Parts
 from streamforge.manager.retention import kept_ms
 from streamforge_utils.model.candles import as_exported
@@ -53,44 +55,56 @@ class Ageing:
         for collection, places in (await self._parts.coverage.by_collection()).items():
             kept = kept_ms(policy.retention, collection)
             newest_ms = max(span.end_ms for _, span in places)
-            if kept is None or newest_ms > self._parts.clock.now_ms() - kept or self._is_used(collection):
+            if kept is None or newest_ms > self._parts.clock.now_ms() - kept or self._is_used(collection, places):
                 continue
             try:
                 if collection in there:
-                    await self._let_go(collection, policy.retention_dir)
+                    await self._let_go(collection, places, policy.retention_dir)
+                else:
+                    await self._strike(collection, places)
                 self._left.pop(collection, None)
                 for series, span in places:
-                    await self._parts.coverage.forget(series, collection, span)
+                    await self._parts.coverage.removed(series, collection, span)
             except (StreamForgeError, OSError) as error:
                 self._parts.observer.count("action_failures_total", action="Age")
                 _log.warning(
                     "an old collection could not be exported and dropped", collection=collection, error=str(error)
                 )
 
-    def _is_used(self, collection: str) -> bool:
-        return any(stored.workflow.collection == collection for stored in self._parts.workflows.live.values())
+    def _is_used(self, collection: str, places: Places) -> bool:
+        """Whether a live workflow writes to the collection, or relies on what lies in it."""
+        removing, workflows = self._parts.removing, self._parts.workflows
+        return removing.is_used(collection) or any(relies_on(workflows, *place) is not None for place in places)
 
-    async def _let_go(self, collection: str, folder: Path) -> None:
+    async def _let_go(self, collection: str, places: Places, folder: Path) -> None:
         """Export the collection, and drop it if the file holds what it holds. Raises OSError or RetryableError."""
         path, records, digest = await self._export(collection, folder)
-        try:
-            if await self._digest(collection) != digest:
-                raise RetryableError(f"{collection} was written to while it was exported; it stays for now")
-            if self._is_used(collection):  # asked last: nothing is awaited between this and the drop
-                raise RetryableError(f"{collection} is used again; it stays for now")
-        except BaseException:
-            # This try drops nothing: another export comes, and this one would only fill the disk.
-            await asyncio.to_thread(path.unlink)
-            raise
-        # A drop that failed may still be carried out, so its file stays until another holds the same.
-        left = self._left.pop(collection, None)
-        self._left[collection] = (path, digest)
-        if left is not None and left[1] == digest:
-            left[0].unlink(missing_ok=True)
-        await self._parts.store.drop(collection)
+        async with self._parts.coverage.guards.over(collection, *(series.id for series, _ in places)):
+            try:
+                # Whoever plans with what lies there waits for the guard, and finds it struck from the coverage.
+                if await self._digest(collection) != digest:
+                    raise RetryableError(f"{collection} was written to while it was exported; it stays for now")
+                known = await self._parts.coverage.by_collection()
+                if known.get(collection) != places or self._is_used(collection, places):
+                    raise RetryableError(f"{collection} is used again; it stays for now")
+            except BaseException:
+                # This try drops nothing: another export comes, and this one would only fill the disk.
+                await asyncio.to_thread(path.unlink)
+                raise
+            # A drop that failed may still be carried out, so its file stays until another holds the same.
+            left = self._left.pop(collection, None)
+            self._left[collection] = (path, digest)
+            if left is not None and left[1] == digest:
+                left[0].unlink(missing_ok=True)
+            await self._strike(collection, places)
+            await self._parts.store.drop(collection)
         self._parts.observer.count("retention_collections_total")
         self._parts.observer.count("retention_records_total", records)
         _log.info("an old collection was exported and dropped", collection=collection, file=str(path), records=records)
+
+    async def _strike(self, collection: str, places: Places) -> None:
+        for series, span in places:
+            await self._parts.coverage.forget(series, collection, span, whole=True)
 
     async def _export(self, collection: str, folder: Path) -> tuple[Path, int, bytes]:
         """Write the collection to a new file of JSON lines, compressed; the file, how many records, and their hash."""

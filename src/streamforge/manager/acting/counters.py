@@ -12,7 +12,7 @@ from streamforge_utils.ports.observing import Observer
 
 def begin_at_zero(observer: Observer) -> None:
     """Report 0 for each of them."""
-    for name in ("reconcile_failures_total", "workflow_failures_total", "orphans_ended_total"):
+    for name in ("reconcile_failures_total", "workflow_failures_total", "orphans_ended_total", "missing_records_total"):
         observer.count(name, 0)
     for status in Status:
         observer.count("workflow_changes_total", 0, status=status.value)

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
+from streamforge.manager.acting.counting import counted, gone
 from streamforge.manager.deciding.ranges import joined
-from streamforge.manager.workflow import Plan
+from streamforge.manager.keeping.coverage import Known
+from streamforge.manager.parts import Parts
+from streamforge.manager.workflow import Plan, Workflow
 from streamforge_utils.model.candles import Candle
 from streamforge_utils.model.coverage import Segment, Verdict, lacking, overlay
 from streamforge_utils.model.errors import RetryableError
@@ -20,6 +24,26 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Exchange
 
 _CONFIRMATIONS = 5
+
+_log = structlog.get_logger(__name__)
+
+
+async def verified(parts: Parts, workflow: Workflow) -> Known:
+    """The coverage of the workflow's series, with what it says of the workflow's range counted again.
+
+    Records that were there may have been removed or lost since, by hand or by a power cut: the coverage then says so,
+    and they are loaded again. From now on nothing that the workflow relies on is removed. Raises RetryableError.
+    """
+    series = workflow.series
+    async with parts.coverage.guards.over(series.id, workflow.collection):
+        known = await parts.coverage.known(series)
+        found = await counted(parts.store, known, workflow.span, every_key=False)
+        lacking = gone(found, known.segments)
+        if not lacking:
+            return known
+        _log.warning("records that the coverage names are not there", queue_id=workflow.queue_id, ranges=len(lacking))
+        await parts.coverage.lay_over(series, lacking)
+        return await parts.coverage.known(series)
 
 
 class _Bounds(msgspec.Struct, frozen=True):
@@ -46,7 +70,10 @@ async def prepare(
         border_ms = min(max(span.start_ms, open_from_ms), span.end_ms)
         parts = ((span.start_ms, border_ms, Verdict.CLOSED), (border_ms, span.end_ms, Verdict.PENDING))
         return Plan(
-            exchange_now_ms=now_ms, load=(), settled=tuple(_segment(*part) for part in parts if part[1] > part[0])
+            exchange_now_ms=now_ms,
+            load=(),
+            bars=0,
+            settled=tuple(_segment(*part) for part in parts if part[1] > part[0]),
         )
     phase_ms = bounds.first_ms if not interval.aligned_by_calendar else None
     settled: list[Segment] = []
@@ -63,7 +90,7 @@ async def prepare(
         end_ms = max(start_ms, after_last_ms)
     settled = [segment for segment in settled if segment.end_ms > segment.start_ms]
     if start_ms >= end_ms:
-        return Plan(exchange_now_ms=now_ms, load=(), settled=tuple(settled), phase_ms=phase_ms)
+        return Plan(exchange_now_ms=now_ms, load=(), bars=0, settled=tuple(settled), phase_ms=phase_ms)
     wanted = TimeRange(start_ms, end_ms)
     known = tuple(overlay(known, settled))
     ranges = [wanted] if again else lacking(known, wanted)
@@ -77,6 +104,7 @@ async def prepare(
         settled=tuple(sorted(settled, key=lambda segment: segment.start_ms)),
         phase_ms=phase_ms,
         expected=sum(len(interval.grid(r.start_ms, r.end_ms, phase_ms)) for r in ranges),
+        bars=len(interval.grid(wanted.start_ms, wanted.end_ms, phase_ms)),
         there=_there(known, wanted, ranges, interval, phase_ms),
     )
 

@@ -1,67 +1,198 @@
-"""The proof that a range is stored: its keys against the grid, and each hole asked for again at the exchange."""
+"""The proof of a workflow's range: what is stored of all of it, and each hole asked for again at the exchange."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-import msgspec
-
-from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
-from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.errors import PermanentError
+from streamforge.manager.acting.counting import gone, pieces, stored_in, verdict_of
+from streamforge.manager.keeping.coverage import Known
+from streamforge.manager.keeping.phases import phase_of
+from streamforge.manager.parts import Parts
+from streamforge.manager.workflow import Plan, Proof, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
+from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import DocumentStore
 
-_KEYS_A_PAGE = 50_000
 _HOLE_A_REQUEST = 900
 """Bars of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
 
 _ROUNDS = 2
 """How often each question about a hole is put."""
 
-
-class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """Which bars of a range are stored. holes: ranges without a record, sorted. stored: number of records."""
-
-    span: TimeRange
-    expected: int
-    stored: int
-    holes: tuple[TimeRange, ...]
+_COUNTS = 5
+"""How often the range is counted: again whenever holes appear that the exchange was not asked for yet, or others have
+changed what is known of the series; the last time they wait."""
 
 
-async def survey(
-    store: DocumentStore, collection: str, symbol: str, interval: Interval, span: TimeRange, phase_ms: int | None
-) -> Survey:
-    """Compare the keys in `collection` with the grid of `span`. Raises RetryableError."""
-    start_ms = max(span.start_ms, FIRST_TIME_MS)
-    last = candle_key(symbol, interval.value, max(span.end_ms, start_ms))
-    first = candle_key(symbol, interval.value, start_ms)
-    prefix = len(candle_key(symbol, interval.value, 0)) - 1
-    holes: list[TimeRange] = []
-    stored = 0
-    cursor_ms = span.start_ms
-    while True:
-        keys = await store.keys(collection, first=first, last=last, limit=_KEYS_A_PAGE)
-        times = [int(key[prefix:]) for key in keys]
-        stored += len(times)
-        full = len(keys) == _KEYS_A_PAGE
-        until_ms = times[-1] + 1 if full else span.end_ms
-        grid = interval.grid(cursor_ms, until_ms, phase_ms)
-        if len(grid) != len(times) or not _same(grid, times):
-            for hole in _between(grid, times):
-                if holes and holes[-1].end_ms == hole[0]:
-                    holes[-1] = TimeRange(holes[-1].start_ms, interval.next(hole[1]))
-                else:
-                    holes.append(TimeRange(hole[0], interval.next(hole[1])))
-        if not full:
-            break
-        cursor_ms = until_ms
-        first = keys[-1] + "\x00"
-    expected = len(interval.grid(span.start_ms, span.end_ms, phase_ms))
-    return Survey(span=span, expected=expected, stored=stored, holes=tuple(holes))
+class HoleUnanswered(Exception):
+    """The exchange did not say what it has in a hole. error: why; a PermanentError will not go away by itself."""
+
+    def __init__(self, error: RetryableError | PermanentError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def prove(parts: Parts, workflow: Workflow, plan: Plan, *, ask: bool) -> Proof:
+    """Count the whole range of the workflow, ask for its holes again, and let the coverage say what was found.
+
+    Each bar is looked for in the workflow's own collection and in the one that the coverage names. ask: False asks
+    nothing: a hole is `unknown`, and the coverage learns only what is stored, and what is not stored any more.
+    Raises RetryableError (the store), HoleUnanswered (the exchange).
+    """
+    series, interval = workflow.series, Interval(workflow.series.interval)
+    answers: list[Segment] = []
+    for number in range(1, _COUNTS + 1):
+        # Others plan, verify and remove meanwhile; what they change is seen afterwards, but for the last time.
+        held = (series.id,) if number == _COUNTS else ()
+        async with parts.coverage.guards.over(*held):
+            known = await parts.coverage.known(series)
+            phase_ms = plan.phase_ms if plan.phase_ms is not None else await phase_of(parts.store, known)
+            found = await count(parts.store, workflow, plan, known, phase_ms)
+            if ask:
+                found = _answered(found, answers, interval, phase_ms)
+            unasked = [segment.span for segment in found if segment.verdict is Verdict.UNKNOWN]
+            if not (ask and unasked):
+                async with parts.coverage.guards.over(*(() if held else (series.id,))):
+                    if await parts.coverage.known(series) == known:
+                        await _learn(parts, workflow, known, found, phase_ms, ask=ask)
+                        break
+        try:
+            for hole in unasked if ask else ():
+                answers += await ask_again(parts.exchange, workflow.symbol, interval, hole, phase_ms)
+        except (RetryableError, PermanentError) as error:
+            raise HoleUnanswered(error) from error
+    else:
+        raise RetryableError(f"{series.id}: what is stored of it changed {_COUNTS} times while it was being proven")
+    # Of a load again: what it has stored a second time is stored once when it ends.
+    await parts.removing.finish(series)
+    never = [segment.span for segment in plan.settled if segment.verdict in (Verdict.CLOSED, Verdict.PENDING)]
+    bars = (len(interval.grid(one.start_ms, one.end_ms, phase_ms)) for one in _without(workflow.span, never))
+    return Proof(
+        round=workflow.repairs + 1,
+        whole=True,
+        checked_ms=parts.clock.now_ms(),
+        expected=sum(bars),
+        stored=sum(segment.records for segment in found if segment.verdict is Verdict.STORED),
+        segments=tuple(overlay(plan.settled, found)),
+    )
+
+
+async def count(
+    store: DocumentStore, workflow: Workflow, plan: Plan, known: Known, phase_ms: int | None
+) -> list[Segment]:
+    """What the plan has not settled of the workflow's range: stored and counted, or `unknown` where it is not. Sorted.
+
+    What was not to be loaded may have another verdict, as the coverage has it.
+    """
+    interval = Interval(workflow.series.interval)
+    load = [parse_time_range(text) for text in plan.load]
+    settled = [segment.span for segment in plan.settled]
+    found: list[Segment] = []
+    others = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection != workflow.collection]
+    for span in load:
+        own = await stored_in(store, workflow.collection, workflow.series, span, phase_ms)
+        mine = pieces(own, workflow.collection, interval, phase_ms)
+        # What it could not have may have been stored by another workflow meanwhile.
+        found += await _filled(store, workflow, mine, others, phase_ms)
+    for span in _without(workflow.span, [*settled, *load]):
+        there = await _known_there(store, known, span, phase_ms)
+        found += await _repaired(store, workflow, there, phase_ms)
+    return _joined([_judged(segment, interval, phase_ms) for segment in found])
+
+
+async def _known_there(store: DocumentStore, known: Known, span: TimeRange, phase_ms: int | None) -> list[Segment]:
+    """What the coverage says of a range that was not to be loaded, counted."""
+    found: list[Segment] = []
+    for segment in clip(known.segments, span):
+        if segment.verdict is Verdict.STORED and segment.collection is not None:
+            here = await stored_in(store, segment.collection, known.series, segment.span, phase_ms, every_key=False)
+            found += pieces(here, segment.collection, Interval(known.series.interval), phase_ms)
+        elif segment.verdict in (Verdict.EXCHANGE, Verdict.CLOSED):
+            found.append(segment)
+        else:
+            found.append(verdict_of(segment.span, Verdict.UNKNOWN))
+    return found
+
+
+async def _repaired(
+    store: DocumentStore, workflow: Workflow, found: Sequence[Segment], phase_ms: int | None
+) -> list[Segment]:
+    """`found` with the holes filled by what the workflow itself has stored there since: repairs."""
+    interval = Interval(workflow.series.interval)
+    filled: list[Segment] = []
+    for segment in found:
+        if segment.verdict is not Verdict.UNKNOWN:
+            filled.append(segment)
+            continue
+        own = await stored_in(store, workflow.collection, workflow.series, segment.span, phase_ms)
+        filled += pieces(own, workflow.collection, interval, phase_ms)
+    return filled
+
+
+async def _filled(
+    store: DocumentStore,
+    workflow: Workflow,
+    found: Sequence[Segment],
+    others: Sequence[Segment],
+    phase_ms: int | None,
+) -> list[Segment]:
+    """`found` with the holes filled by what the coverage names in other collections."""
+    interval = Interval(workflow.series.interval)
+    filled: list[Segment] = []
+    for segment in found:
+        if segment.verdict is not Verdict.UNKNOWN:
+            filled.append(segment)
+            continue
+        for one in clip(others, segment.span):
+            if one.verdict is Verdict.STORED and one.collection is not None:
+                here = await stored_in(store, one.collection, workflow.series, one.span, phase_ms, every_key=False)
+                filled += pieces(here, one.collection, interval, phase_ms)
+            else:
+                filled.append(verdict_of(one.span, Verdict.UNKNOWN))
+    return filled
+
+
+def _answered(
+    found: Sequence[Segment], answers: Sequence[Segment], interval: Interval, phase_ms: int | None
+) -> list[Segment]:
+    """`found` with the exchange's answers in the holes."""
+    answered: list[Segment] = []
+    for segment in found:
+        if segment.verdict is Verdict.UNKNOWN:
+            answered += [_judged(part, interval, phase_ms) for part in clip(answers, segment.span)]
+        else:
+            answered.append(segment)
+    return _joined(answered)
+
+
+def _judged(segment: Segment, interval: Interval, phase_ms: int | None) -> Segment:
+    """A hole in which no bar opens is none: there is nothing to have, and nothing to ask for."""
+    if segment.verdict is not Verdict.UNKNOWN or len(interval.grid(segment.start_ms, segment.end_ms, phase_ms)):
+        return segment
+    return verdict_of(segment.span, Verdict.EXCHANGE)
+
+
+async def _learn(
+    parts: Parts,
+    workflow: Workflow,
+    known: Known,
+    found: Sequence[Segment],
+    phase_ms: int | None,
+    *,
+    ask: bool,
+) -> None:
+    learnt = list(found)
+    if not ask:
+        # What was not asked for again is not known better than before, but for what was stored and is gone.
+        ours = [verdict_of(segment.span, Verdict.OURS) for segment in learnt if segment.verdict is Verdict.UNKNOWN]
+        learnt = [segment for segment in learnt if segment.verdict is Verdict.STORED]
+        learnt = overlay(learnt, gone(ours, known.segments))
+    # What coverage calls stored is not loaded again: a power cut must not take it any more.
+    await parts.store.flush(workflow.collection)
+    await parts.coverage.prove(workflow.series, learnt, phase_ms, parts.clock.now_ms())
 
 
 async def ask_again(
@@ -93,61 +224,28 @@ async def ask_again(
     theirs = [time for time in grid if time not in found]
     return sorted(
         [
-            *(_verdict(run, Verdict.OURS) for run in _runs(ours, interval)),
-            *(_verdict(run, Verdict.EXCHANGE) for run in _runs(theirs, interval)),
+            *(verdict_of(run, Verdict.OURS) for run in _runs(ours, interval)),
+            *(verdict_of(run, Verdict.EXCHANGE) for run in _runs(theirs, interval)),
         ],
         key=lambda segment: segment.start_ms,
     )
 
 
-def segments_of(
-    found: Survey, verdicts: Sequence[Segment] | None, collection: str, interval: Interval, phase_ms: int | None
-) -> list[Segment]:
-    """The survey as segments: `stored` between the holes; `verdicts` speak of the holes, all `unknown` if None."""
-    if verdicts is None:
-        verdicts = [_verdict(hole, Verdict.UNKNOWN) for hole in found.holes]
-    segments: list[Segment] = []
-    cursor_ms = found.span.start_ms
-    for hole in [*verdicts, None]:
-        until_ms = found.span.end_ms if hole is None else hole.start_ms
-        if until_ms > cursor_ms:
-            bars = len(interval.grid(cursor_ms, until_ms, phase_ms))
-            between = TimeRange(cursor_ms, until_ms)
-            # Where no bar opens nothing is stored, though nothing is lacking.
-            segments.append(
-                Segment(
-                    start_ms=cursor_ms,
-                    end_ms=until_ms,
-                    verdict=Verdict.STORED,
-                    collection=collection,
-                    records=bars,
-                )
-                if bars
-                else _verdict(between, Verdict.EXCHANGE)
-            )
-        if hole is not None:
-            segments.append(hole)
-            cursor_ms = hole.end_ms
-    return segments
+def _without(span: TimeRange, parts: Iterable[TimeRange]) -> list[TimeRange]:
+    """What of `span` lies in none of `parts`."""
+    left: list[TimeRange] = []
+    cursor_ms = span.start_ms
+    for part in sorted(parts):
+        if cursor_ms < min(part.start_ms, span.end_ms):
+            left.append(TimeRange(cursor_ms, min(part.start_ms, span.end_ms)))
+        cursor_ms = max(cursor_ms, part.end_ms)
+    if cursor_ms < span.end_ms:
+        left.append(TimeRange(cursor_ms, span.end_ms))
+    return left
 
 
-def _between(grid: Sequence[int], times: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The first and the last open time of each run of `grid` that is not in `times` (sorted).
-
-    What lies between two stored times is never written out: it may be most of a year of seconds.
-    """
-    at = 0
-    for time in times:
-        index = bisect_left(grid, time, at)
-        if index > at:
-            yield grid[at], grid[index - 1]
-        at = index + 1 if index < len(grid) and grid[index] == time else index
-    if at < len(grid):
-        yield grid[at], grid[-1]
-
-
-def _same(grid: Sequence[int], times: Sequence[int]) -> bool:
-    return all(map(int.__eq__, grid, times))
+def _joined(segments: Iterable[Segment]) -> list[Segment]:
+    return overlay((), list(segments))
 
 
 def _runs(times: Sequence[int], interval: Interval) -> list[TimeRange]:
@@ -158,7 +256,3 @@ def _runs(times: Sequence[int], interval: Interval) -> list[TimeRange]:
         else:
             runs.append(TimeRange(time, interval.next(time)))
     return runs
-
-
-def _verdict(run: TimeRange, verdict: Verdict) -> Segment:
-    return Segment(start_ms=run.start_ms, end_ms=run.end_ms, verdict=verdict)

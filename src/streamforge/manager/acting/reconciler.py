@@ -23,6 +23,7 @@ from streamforge.manager.acting.noting import without_progress
 from streamforge.manager.acting.overview import Overview
 from streamforge.manager.acting.retaining import Retaining
 from streamforge.manager.acting.tasks import Key, Kind, Tasks
+from streamforge.manager.acting.verifying import Verifying
 from streamforge.manager.deciding.actions import Action, Launch, SayLastWord
 from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.deciding.facts import apply
@@ -72,6 +73,7 @@ class Reconciler:
         self.inbox = Inbox(parts, self._arrived)
         self._dispatch = Dispatch(parts, self.actor, self.inbox, self.tasks, pause_s=self.LOOK_EVERY_S)
         self._retaining = Retaining(parts, self.actor, self.inbox)
+        self._verifying = Verifying(parts)
         self._jobs: dict[str, Job] = {}
         self._running: set[str] = set()
         self._jobs_at = float("-inf")
@@ -374,6 +376,7 @@ class Reconciler:
         self._retained_at = now
         # Beside the loop: there may be many ended workflows.
         self._dispatch.begin_work(("Retain", "", ""), Kind.RETAINING, self._retaining.retain())
+        self._dispatch.begin_work(("Verify", "", ""), Kind.VERIFYING, self._verifying.look())
 
 
 class _Failing(msgspec.Struct, frozen=True, kw_only=True):

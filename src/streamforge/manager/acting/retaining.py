@@ -59,9 +59,18 @@ class Retaining:
         if now - self._expired_at < EXPIRE_EVERY_S:
             return
         self._expired_at = now
+        await self._finish_removals()
         jobs = {job.queue_id for job in await self._parts.launcher.jobs()}
         topics = {name.removesuffix("-dlq").removesuffix("-data") for name in await self._parts.admin.topics()}
         await self._parts.reservations.expire(jobs | topics)
+
+    async def _finish_removals(self) -> None:
+        """Remove what an earlier manager, or an earlier try, had only struck from the coverage."""
+        try:
+            await self._parts.removing.finish_all()
+        except StreamForgeError as error:
+            self._parts.observer.count("action_failures_total", action="Remove")
+            _log.warning("what is left of removed records could not be removed yet", error=str(error))
 
     async def _do(self, workflow: Workflow, action: Action) -> None:
         # One after the other: there may be thousands, and they are in no hurry.

@@ -54,6 +54,7 @@ class Kind(IntEnum):
     """
 
     RETAINING = 1
+    VERIFYING = 2
     SURVEYING = 3
     PROVING = 4
     PLANNING = 6

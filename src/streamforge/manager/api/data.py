@@ -78,6 +78,26 @@ async def symbols(
     return reply(models.Symbols(symbols=listed, total=len(found)))
 
 
+@router.post(
+    "/coverage/{symbol}/{type}/verify",
+    response_model=models.Verification,
+    summary="Count a series in the store, and mark what is gone",
+    description=(
+        "Compares the keys in the store with what the coverage calls stored. What is gone becomes `ours`: the exchange "
+        "has it, the store does not; a workflow for that range loads it again."
+    ),
+)
+async def verify(
+    symbol: Annotated[str, Path(max_length=300, examples=["BTCUSDT"])],
+    type: Annotated[str, Path(max_length=300, examples=["api_candles_1m"])],
+    to: In,
+    time_range: Span = None,
+) -> Response:
+    symbol, type = check_series(symbol, type)
+    found = await to.service.verify(symbol, type, _span(time_range, to))
+    return reply(views.verification_view(found, symbol=symbol, type_name=type))
+
+
 @router.get("/collections", response_model=models.Collections, summary="The collections that hold records")
 async def collections(to: In) -> Response:
     names = await to.service.collections()

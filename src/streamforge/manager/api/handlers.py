@@ -16,7 +16,7 @@ from starlette.responses import Response
 from streamforge.manager.api.inputs import in_words
 from streamforge.manager.api.problems import FieldError, ProblemError, invalid, kind_of, printable
 from streamforge.manager.api.routing import wrong_method
-from streamforge.manager.service import KeyReused, NotFound, NotNow
+from streamforge.manager.service import Incomplete, KeyReused, NotFound, NotNow
 from streamforge_utils.model.errors import (
     ConfigError,
     ConflictError,
@@ -97,6 +97,13 @@ def _known(error: StreamForgeError) -> ProblemError:
         case NotNow():
             return ProblemError(
                 409, "not-now", message, next_step="look at the workflow's status with GET /queues/{queue_id}"
+            )
+        case Incomplete():
+            return ProblemError(
+                409,
+                "incomplete",
+                message,
+                next_step="count the series with POST /coverage/{symbol}/{type}/verify, then load the range again",
             )
         case KeyReused():
             next_step = "send a new Idempotency-Key, or the request that came with this one"

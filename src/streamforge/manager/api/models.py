@@ -92,13 +92,13 @@ class Step(View):
 class Progress(View):
     """How far a workflow is."""
 
-    records_expected: int | None = Field(description="Records that it has to load. None until the exchange was asked.")
+    records_expected: int | None = Field(
+        description="Records of the whole range that can be had. None until the exchange was asked."
+    )
     records_stored: int = Field(
-        description="Of those that it has to load; what was read again counts once. An estimate until the proof."
+        description="Of those, whoever stored them; what was read again counts once. An estimate until the proof."
     )
-    records_there: int = Field(
-        description="Records of the range that were stored before and are not loaded again; not among the others."
-    )
+    records_there: int = Field(description="Of records_stored, those that were stored before and are not loaded again.")
     share: float | None = Field(description="0 to 1.")
     records_refused: int = Field(
         description="Records that could not be stored; they are kept as dead letters until they are replayed."
@@ -260,6 +260,26 @@ class Symbols(View):
 
     symbols: list[Symbol]
     total: int = Field(description="How many fit, whatever `limit` is.")
+
+
+class Gap(View):
+    """Records that were proven to be stored and are gone."""
+
+    start: Moment
+    end: Moment
+    start_ms: int
+    end_ms: int
+    collection: str = Field(description="Where they were.")
+    records: int
+
+
+class Verification(View):
+    """What was found when a series was counted in the store."""
+
+    records_counted: int = Field(description="Records that are there.")
+    records_missing: int = Field(description="Records that are not there any more; they are `ours` from now on.")
+    gaps: list[Gap]
+    coverage: Coverage = Field(description="What is known now.")
 
 
 class Collection(View):

@@ -82,10 +82,16 @@ def _runs(step: workflow.Step) -> bool:
 
 
 def progress_of(found: Workflow) -> models.Progress:
-    """How far a workflow is: what the latest proof counted, and what its sinks have confirmed since."""
+    """How far a workflow is: what was there before or the latest proof counted, and what its sinks confirmed since."""
     sinks = [step for step in found.steps if step.role is Role.SINK]
-    proof = found.proof
-    expected = proof.expected if proof is not None else found.plan.expected if found.plan is not None else None
+    proof, plan = found.proof, found.plan
+    there = plan.there if plan is not None else 0
+    apart = there if proof is None or not proof.whole else 0
+    expected: int | None = None
+    if proof is not None:
+        expected = proof.expected + apart
+    elif plan is not None:
+        expected = plan.expected + there if plan.bars is None else plan.bars
     since = proof.checked_ms if proof is not None else 0
     # Each sink stores every record, so the workflow is as far as the slowest of them.
     confirmed = min(
@@ -95,7 +101,9 @@ def progress_of(found: Workflow) -> models.Progress:
         ),
         default=0,
     )
-    stored = (proof.stored if proof is not None else 0) + (0 if found.ended and proof is not None else confirmed)
+    stored = (
+        (proof.stored if proof is not None else 0) + apart + (0 if found.ended and proof is not None else confirmed)
+    )
     if expected is not None:
         stored = min(stored, expected)
     rate = min((_rate(step) for step in sinks), default=0.0)
@@ -106,7 +114,7 @@ def progress_of(found: Workflow) -> models.Progress:
     return models.Progress(
         records_expected=expected,
         records_stored=stored,
-        records_there=found.plan.there if found.plan is not None else 0,
+        records_there=there,
         records_refused=sum(map(_refused, sinks)),
         share=share,
         rate=round(rate, 1),
@@ -192,6 +200,26 @@ def series_view(found: service.StoredSeries) -> models.Series:
         complete=bool(within) and _complete(within),
         holes=sum(segment.verdict is not Verdict.STORED for segment in within),
         coverage=f"/coverage/{quote(found.series.symbol, safe='')}/{type_name}",
+    )
+
+
+def verification_view(found: service.Verification, *, symbol: str, type_name: str) -> models.Verification:
+    """What counting a series found."""
+    return models.Verification(
+        records_counted=found.counted,
+        records_missing=sum(gap.records for gap in found.gaps),
+        gaps=[
+            models.Gap(
+                start=moment(gap.start_ms),
+                end=moment(gap.end_ms),
+                start_ms=gap.start_ms,
+                end_ms=gap.end_ms,
+                collection=gap.collection,
+                records=gap.records,
+            )
+            for gap in found.gaps
+        ],
+        coverage=coverage_view(found.segments, symbol=symbol, type_name=type_name),
     )
 
 

@@ -69,7 +69,7 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tu
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if workflow.plan is None:
         return _before_plan(workflow, now_ms, world, actions)
-    if not workflow.plan.load and not any(step.replay for step in workflow.steps):
+    if not (workflow.plan.load or workflow.repairs or any(step.replay for step in workflow.steps)):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return _conclude(_replace(workflow, steps=steps), now_ms, policy, world, actions)
     if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
@@ -236,7 +236,7 @@ def _stopping(
     if any(step.status not in STEP_ENDED for step in workflow.steps):
         return workflow, actions
     if not workflow.surveyed:
-        if workflow.plan is not None and workflow.plan.load:
+        if workflow.plan is not None and (workflow.plan.load or workflow.repairs):
             actions.append(Prove(ask=False))
             return workflow, actions
         workflow = _replace(workflow, surveyed=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
+from streamforge.manager.keeping.guards import Guards
 from streamforge_utils.model.coverage import Segment, Verdict, overlay, without_records, without_stored
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.series import Series
@@ -14,28 +16,64 @@ from streamforge_utils.ports.store import StateStore
 
 KIND = "series"
 _PAGE = 500
+_replace = msgspec.structs.replace
 
 
-class _Known(msgspec.Struct, frozen=True, kw_only=True):
+class Leftover(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """Records of a series that are to be removed: they lie in `collection`, and no segment speaks of them.
+
+    whole: the collection goes with all that is in it, once it was exported (retention).
+    """
+
+    collection: str
+    start_ms: int
+    end_ms: int
+    whole: bool = False
+
+    @property
+    def span(self) -> TimeRange:
+        return TimeRange(self.start_ms, self.end_ms)
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a series.
+
+    segments: sorted, disjoint; what they do not mention is unknown. phase_ms: an open time of the series, where one is
+    known; it fixes the grid of `3d`. verified_ms: when all of it was last counted, or first learnt.
+    leftovers: written together with what made them so; a manager that dies before they are removed finds them again.
+    """
+
     format: int = 1
     series: Series
     segments: tuple[Segment, ...] = ()
+    phase_ms: int | None = None
+    verified_ms: int | None = None
+    leftovers: tuple[Leftover, ...] = ()
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Known).decode
+_decode = msgspec.json.Decoder(Known).decode
 
 
 class Coverage:
-    """The segments of every series, sorted and disjoint; what they do not mention is unknown."""
+    """The segments of every series, sorted and disjoint; what they do not mention is unknown.
+
+    guards: who counts records in order to change coverage by the result, and who removes records, holds the series'
+    id meanwhile; who drops a collection, or begins to rely on it, its name too.
+    """
 
     def __init__(self, states: StateStore) -> None:
         self._states = states
+        self.guards = Guards()
+
+    async def known(self, series: Series) -> Known:
+        """All that is known of the series."""
+        state = await self._states.get(KIND, series.id)
+        return Known(series=series) if state is None else _decode(state.body)
 
     async def of(self, series: Series) -> Sequence[Segment]:
-        """What is known of the series; empty if nothing is."""
-        state = await self._states.get(KIND, series.id)
-        return () if state is None else _decode(state.body).segments
+        """The segments of the series; empty if nothing is known of it."""
+        return (await self.known(series)).segments
 
     async def page(
         self, *, after: str | None = None, limit: int = _PAGE
@@ -50,35 +88,88 @@ class Coverage:
 
     async def lay_over(self, series: Series, segments: Sequence[Segment]) -> None:
         """Add what has been learnt; where it speaks of the same time, it replaces what was known."""
-        await self._change(series, lambda known: overlay(known, segments))
+        await self._change(series, lambda known: _replace(known, segments=tuple(overlay(known.segments, segments))))
 
-    async def learn(self, series: Series, segments: Sequence[Segment], collection: str | None = None) -> None:
-        """As `lay_over`, but what other collections than `collection` hold stays stored, whatever was learnt of it."""
-        await self._change(series, lambda known: overlay(known, without_stored(segments, known, collection)))
+    async def learn(self, series: Series, segments: Sequence[Segment]) -> None:
+        """As `lay_over`, but what is stored stays stored, whatever else was learnt of it."""
 
-    async def forget(self, series: Series, collection: str, span: TimeRange) -> None:
-        """Drop what says that records of `span` lie in `collection`: they are about to be removed."""
-        await self._change(series, lambda known: without_records(known, collection, span))
+        def change(known: Known) -> Known:
+            return _replace(known, segments=tuple(overlay(known.segments, without_stored(segments, known.segments))))
 
-    async def by_collection(self) -> Mapping[str, Sequence[tuple[Series, TimeRange]]]:
-        """What lies in each collection: of which series, from when to when. Raises RetryableError."""
-        found: dict[str, list[tuple[Series, TimeRange]]] = {}
+        await self._change(series, change)
+
+    async def prove(self, series: Series, segments: Sequence[Segment], phase_ms: int | None, now_ms: int) -> None:
+        """As `lay_over`; records that were known to lie in another collection than they do now become leftovers."""
+
+        def change(known: Known) -> Known:
+            copies = _copies(known.segments, segments)
+            return _replace(
+                known,
+                segments=tuple(overlay(known.segments, segments)),
+                phase_ms=known.phase_ms if phase_ms is None else phase_ms,
+                verified_ms=known.verified_ms if _stored(known.segments) else now_ms,
+                leftovers=_joined((*known.leftovers, *copies)),
+            )
+
+        await self._change(series, change)
+
+    async def forget(self, series: Series, collection: str, span: TimeRange, *, whole: bool = False) -> None:
+        """Drop what says that records of `span` lie in `collection`: they become leftovers, which are to be removed."""
+        leftover = Leftover(collection=collection, start_ms=span.start_ms, end_ms=span.end_ms, whole=whole)
+
+        def change(known: Known) -> Known:
+            return _replace(
+                known,
+                segments=tuple(without_records(known.segments, collection, span)),
+                leftovers=_joined((*known.leftovers, leftover)),
+            )
+
+        await self._change(series, change)
+
+    async def removed(self, series: Series, collection: str, span: TimeRange) -> None:
+        """The leftovers of `span` in `collection` are gone, or are not to be removed any more."""
+
+        def change(known: Known) -> Known:
+            return _replace(known, leftovers=_without(known.leftovers, collection, span))
+
+        await self._change(series, change)
+
+    async def verified(self, series: Series, now_ms: int) -> None:
+        """All that is known of the series was counted."""
+        if (await self.known(series)).segments:
+            await self._change(series, lambda known: _replace(known, verified_ms=now_ms))
+
+    async def all(self) -> AsyncIterator[Known]:
+        """What is known of every series. Raises RetryableError."""
         after: str | None = None
         while True:
-            page = await self.page(after=after)
-            for _, series, segments in page:
-                for segment in segments:
-                    if segment.verdict is Verdict.STORED and segment.collection is not None:
-                        found.setdefault(segment.collection, []).append((series, segment.span))
+            page = await self._states.find(KIND, after=after, limit=_PAGE)
+            for state in page:
+                yield _decode(state.body)
             if len(page) < _PAGE:
-                return found
-            after = page[-1][0]
+                return
+            after = page[-1].id
 
-    async def _change(self, series: Series, change: Callable[[Sequence[Segment]], list[Segment]]) -> None:
+    async def by_collection(self) -> Mapping[str, Sequence[tuple[Series, TimeRange]]]:
+        """What lies in each collection: of which series, from when to when. Raises RetryableError.
+
+        Also what is not covered any more because the whole collection is to go.
+        """
+        found: dict[str, list[tuple[Series, TimeRange]]] = {}
+        async for known in self.all():
+            for segment in known.segments:
+                if segment.verdict is Verdict.STORED and segment.collection is not None:
+                    found.setdefault(segment.collection, []).append((known.series, segment.span))
+            for leftover in known.leftovers:
+                if leftover.whole:
+                    found.setdefault(leftover.collection, []).append((known.series, leftover.span))
+        return found
+
+    async def _change(self, series: Series, change: Callable[[Known], Known]) -> None:
         for _ in range(50):
             state = await self._states.get(KIND, series.id)
-            known = () if state is None else _decode(state.body).segments
-            body = _encode(_Known(series=series, segments=tuple(change(known))))
+            known = change(Known(series=series) if state is None else _decode(state.body))
+            body = _encode(_replace(known, leftovers=_uncovered(known)))
             if state is not None and state.body == body:
                 return
             try:
@@ -89,3 +180,61 @@ class Coverage:
                 continue
             return
         raise ConflictError(f"coverage of {series.id} was changed by others 50 times in a row")
+
+
+def _stored(segments: Sequence[Segment]) -> bool:
+    return any(segment.verdict is Verdict.STORED for segment in segments)
+
+
+def _copies(old: Sequence[Segment], new: Sequence[Segment]) -> list[Leftover]:
+    """What `old` knows in another collection than `new` does; both are sorted and disjoint."""
+    olds, news = ([s for s in some if s.verdict is Verdict.STORED] for some in (old, new))
+    found, at = [], 0
+    for before in olds:
+        while at < len(news) and news[at].end_ms <= before.start_ms:
+            at += 1
+        for now in islice(news, at, None):
+            common = before.span.intersection(now.span)
+            if common is None:
+                break
+            if before.collection not in (None, now.collection):
+                copy = Leftover(collection=before.collection or "", start_ms=common.start_ms, end_ms=common.end_ms)
+                found.append(copy)
+    return found
+
+
+def _uncovered(known: Known) -> tuple[Leftover, ...]:
+    """The leftovers without what is stored again."""
+    left = known.leftovers
+    for segment in known.segments if left else ():
+        if segment.verdict is Verdict.STORED and segment.collection is not None:
+            left = _without(left, segment.collection, segment.span)
+    return left
+
+
+def _without(leftovers: Sequence[Leftover], collection: str, span: TimeRange) -> tuple[Leftover, ...]:
+    left: list[Leftover] = []
+    for one in leftovers:
+        if one.collection != collection or one.span.intersection(span) is None:
+            left.append(one)
+            continue
+        if one.start_ms < span.start_ms:
+            left.append(_replace(one, end_ms=span.start_ms))
+        if span.end_ms < one.end_ms:
+            left.append(_replace(one, start_ms=span.end_ms))
+    return tuple(left)
+
+
+def _joined(leftovers: Sequence[Leftover]) -> tuple[Leftover, ...]:
+    joined: list[Leftover] = []
+    for one in sorted(leftovers, key=lambda one: (one.collection, one.whole, one.start_ms)):
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and (last.collection, last.whole) == (one.collection, one.whole)
+            and one.start_ms <= last.end_ms
+        ):
+            joined[-1] = _replace(last, end_ms=max(last.end_ms, one.end_ms))
+        else:
+            joined.append(one)
+    return tuple(joined)

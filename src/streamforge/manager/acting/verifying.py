@@ -1,0 +1,171 @@
+"""Verification: what coverage calls stored is counted in the store; what is gone is marked, and loaded if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import structlog
+
+from streamforge.manager.acting.counting import counted
+from streamforge.manager.acting.creating import create
+from streamforge.manager.acting.removing import relies_on
+from streamforge.manager.keeping.coverage import Known
+from streamforge.manager.keeping.phases import phase_of
+from streamforge.manager.parts import Parts
+from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.service import Gap, StartRequest, Verification
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict, clip
+from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import Series, candles_type
+from streamforge_utils.model.timeranges import TimeRange
+
+LOOK_EVERY_S = 600.0
+_PIECE_BARS = 500_000
+"""Bars counted at a time: between two pieces others may use the series."""
+
+_REPAIRS_A_SERIES = 10
+"""Workflows that one look starts for a series at most."""
+
+_WORKFLOWS_SEEN = 500
+_WHOLE = frozenset({Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.OURS})
+"""What a range that is loaded again may hold: nothing that nobody has asked for."""
+
+_log = structlog.get_logger(__name__)
+
+
+async def verify(parts: Parts, series: Series, span: TimeRange | None = None) -> Verification:
+    """Compare every key of the series (inside `span`) with what coverage calls stored; mark what is gone as `ours`.
+
+    Raises RetryableError.
+    """
+    gaps: list[Gap] = []
+    records = 0
+    for piece in _pieces(await parts.coverage.known(series), span):
+        async with parts.coverage.guards.over(series.id):
+            known = await parts.coverage.known(series)
+            found = await counted(parts.store, known, piece, every_key=True)
+            lacking = _gaps(found, known, await phase_of(parts.store, known))
+            if lacking:
+                await parts.coverage.lay_over(series, [s for s in found if s.verdict in (Verdict.STORED, Verdict.OURS)])
+        records += sum(segment.records for segment in found)
+        gaps += lacking
+    now_ms = parts.clock.now_ms()
+    if span is None:
+        await parts.coverage.verified(series, now_ms)
+    known = await parts.coverage.known(series)
+    missing = sum(gap.records for gap in gaps)
+    parts.observer.count("verified_records_total", records + missing)
+    parts.observer.count("missing_records_total", missing)
+    if gaps:
+        _log.warning("records that the coverage names are gone", series=series.id, records=missing, ranges=len(gaps))
+    return Verification(
+        counted=records,
+        gaps=tuple(gaps),
+        segments=tuple(known.segments if span is None else clip(known.segments, span)),
+    )
+
+
+class Verifying:
+    """Called often; verifies each series when its time has come, and starts what brings back what was lost."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._looked_at = parts.clock.monotonic()  # not at once: a manager may live for one load only
+
+    async def look(self) -> None:
+        """Verify the series whose last verification is too old. Raises RetryableError."""
+        parts, every_s = self._parts, self._parts.policy.verify_every_s
+        now = parts.clock.monotonic()
+        if not every_s or now - self._looked_at < min(LOOK_EVERY_S, every_s):
+            return
+        self._looked_at = now
+        due_ms = parts.clock.now_ms() - int(every_s * 1000)
+        found = [(known.verified_ms or 0, known.series) async for known in parts.coverage.all() if known.segments]
+        for verified_ms, series in sorted(found):
+            parts.fence()
+            try:
+                if verified_ms <= due_ms:
+                    await verify(parts, series)
+                if parts.policy.verify_repairs:
+                    await self._repair(series)
+            except StreamForgeError as error:
+                # The next series may well be there.
+                parts.observer.count("action_failures_total", action="Verify")
+                _log.warning(
+                    "a series could not be verified, it will be tried again", series=series.id, error=str(error)
+                )
+
+    async def _repair(self, series: Series) -> None:
+        """Start a workflow for each range of which records were lost, unless one is under way or has failed."""
+        parts = self._parts
+        ranges = _lost(await parts.coverage.of(series))
+        if not ranges:
+            return
+        type_name = candles_type(Interval(series.interval))
+        where = {"symbol": [series.symbol], "type": [type_name]}
+        before = [w for w in await parts.workflows.find(where=where, limit=_WORKFLOWS_SEEN) if w.verification]
+        begun = 0
+        for span in ranges:
+            last = next((w for w in before if w.span.intersection(span)), None)
+            failed = last is not None and last.status in (Status.ERROR, Status.INTERRUPTED)
+            if failed or relies_on(parts.workflows, series, span) is not None:
+                continue
+            if begun >= _REPAIRS_A_SERIES or len(parts.workflows.live) >= parts.policy.max_live:
+                return
+            begun += 1
+            workflow = await self._begin(StartRequest(symbol=series.symbol, type=type_name, time_range=str(span)))
+            parts.observer.count("verification_repairs_total")
+            _log.warning("what was lost is loaded again", queue_id=workflow.queue_id, range=str(span))
+
+    async def _begin(self, request: StartRequest) -> Workflow:
+        now_ms = self._parts.clock.now_ms()
+        checked = check(request, now_ms)
+
+        def draft(code: str) -> Workflow:
+            return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=now_ms, verification=True)
+
+        return await create(self._parts.workflows, self._parts.reservations, draft)
+
+
+def _pieces(known: Known, span: TimeRange | None) -> Iterator[TimeRange]:
+    step_ms = Interval(known.series.interval).step_ms
+    for segment in known.segments:
+        common = segment.span if span is None else segment.span.intersection(span)
+        if common is None or segment.verdict is not Verdict.STORED:
+            continue
+        size = common.end_ms - common.start_ms if step_ms is None else _PIECE_BARS * step_ms
+        for start_ms in range(common.start_ms, common.end_ms, size):
+            yield TimeRange(start_ms, min(start_ms + size, common.end_ms))
+
+
+def _gaps(found: Sequence[Segment], known: Known, phase_ms: int | None) -> list[Gap]:
+    """What of `found` is `ours` though `known` calls it stored."""
+    interval = Interval(known.series.interval)
+    gaps: list[Gap] = []
+    for segment in found:
+        if segment.verdict is not Verdict.OURS:
+            continue
+        for one in clip(known.segments, segment.span):
+            if one.verdict is Verdict.STORED and one.collection is not None:
+                unknown_grid = phase_ms is None and not interval.aligned_by_calendar
+                bars = 0 if unknown_grid else len(interval.grid(one.start_ms, one.end_ms, phase_ms))
+                gaps.append(Gap(start_ms=one.start_ms, end_ms=one.end_ms, collection=one.collection, records=bars))
+    return gaps
+
+
+def _lost(segments: Sequence[Segment]) -> list[TimeRange]:
+    """Ranges from the first to the last `ours` between which nothing is that nobody has asked for."""
+    found: list[TimeRange] = []
+    open_ = False
+    cursor_ms: int | None = None
+    for segment in segments:
+        if segment.verdict not in _WHOLE or cursor_ms != segment.start_ms:
+            open_ = False
+        cursor_ms = segment.end_ms
+        if segment.verdict is Verdict.OURS:
+            start_ms = found.pop().start_ms if open_ else segment.start_ms
+            found.append(TimeRange(start_ms, segment.end_ms))
+            open_ = True
+    return found

@@ -1,0 +1,90 @@
+"""Records that vanish from the store: nobody takes the rest for the whole, and a verification finds them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.reading import ReadingError, read_series
+from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli, process
+
+SIX_HOURS, THREE_HOURS = "2024-08-01:2024-08-01T06:00Z", "2024-08-01T01:00Z:2024-08-01T04:00Z"
+
+
+@pytest.fixture
+def decayed(capsys: pytest.CaptureFixture[str], loaded_data: Path, exchange_url: str, tmp_path: Path) -> Cli:
+    """The command on six hours of which the minutes 100 to 120 were removed behind its back."""
+    data = tmp_path / "data"
+    shutil.copytree(loaded_data, data)
+    first, last = (candle_key("BTCUSDT", "1m", START_MS + n * MINUTE_MS) for n in (100, 121))
+
+    async def lose() -> None:
+        store = EmbeddedStore(data / "store")
+        assert await store.delete(COLLECTION, first=first, last=last) == 21
+        await store.close()
+
+    asyncio.run(lose())
+    return Cli(capsys, data, exchange_url)
+
+
+def test_verifying_counts_marks_and_says_it_and_a_load_brings_it_back(decayed: Cli) -> None:
+    assert decayed("coverage", "BTCUSDT", TYPE, SIX_HOURS).code == 0, "nobody has counted yet"
+    ran = decayed("coverage", "BTCUSDT", TYPE, SIX_HOURS, "--verify")
+    assert ran.code == 1
+    assert f"gone: 2024-08-01T01:40Z to 2024-08-01T02:01Z: 21 records that were in {COLLECTION}" in ran.err
+    assert "counted in the store: 339 records; 21 records that had been proven are gone: load them again" in ran.err
+    known = decayed("coverage", "BTCUSDT", TYPE, SIX_HOURS, "--json")
+    assert known.code == 1
+    assert [(s["verdict"], s["records"]) for s in known.json["segments"]] == [
+        ("stored", 100),
+        ("ours", 0),
+        ("stored", 239),
+    ]
+    again = decayed.load("BTCUSDT", TYPE, SIX_HOURS)
+    assert (again["status"], again["records_expected"], again["records_stored"]) == ("finished", 360, 360)
+    assert again["records_there"] == 339
+    verified = decayed("coverage", "BTCUSDT", TYPE, "--verify", "--json").ok().json
+    assert (verified["records_counted"], verified["records_missing"], verified["gaps"]) == (360, 0, [])
+
+
+def test_a_workflows_range_is_verified_too(decayed: Cli) -> None:
+    queue_id = decayed("queues", "--json").ok().json["queues"][0]["queue_id"]
+    ran = decayed("coverage", queue_id, "--verify", "--json")
+    assert (ran.code, ran.json["records_counted"], ran.json["records_missing"]) == (1, 339, 21)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("what", [("BTCUSDT", TYPE, SIX_HOURS), ("BTCUSDT", TYPE, THREE_HOURS), (COLLECTION,), ()])
+def test_no_export_of_less_than_was_proven_succeeds(decayed: Cli, what: tuple[str, ...], form: str) -> None:
+    if not what:
+        what = (decayed("queues", "--json").ok().json["queues"][0]["queue_id"],)
+    file = decayed.data.parent / f"out.{form}"
+    ran = decayed("export", *what, "--format", form, "-o", str(file))
+    assert ran.code == 1
+    of = 180 if THREE_HOURS in what else 360
+    assert f"lacks 21 of {of}" in ran.err
+    assert f"streamforge coverage BTCUSDT {TYPE} --verify" in ran.err
+    assert list(file.parent.iterdir()) == [decayed.data], "no partial file"
+
+
+def test_what_is_whole_of_it_is_exported_all_the_same(decayed: Cli) -> None:
+    ran = decayed("export", "BTCUSDT", TYPE, "2024-08-01T03:00Z:2024-08-01T04:00Z").ok()
+    assert ran.out.count("\n") == 61
+
+
+def test_no_reader_takes_a_part_for_the_whole(decayed: Cli) -> None:
+    up = ("up", "--data", str(decayed.data), "--exchange", decayed.exchange or "", "--port", "0", "--json")
+    with process(*up) as started:
+        assert started.stdout is not None
+        url = json.loads(started.stdout.readline())["url"]
+        for span in (SIX_HOURS, THREE_HOURS):
+            with pytest.raises(ReadingError, match="lacks 21 of"):
+                read_series("BTCUSDT", TYPE, span, url=url)
+        whole = read_series("BTCUSDT", TYPE, "2024-08-01T03:00Z:2024-08-01T04:00Z", url=url)
+        assert len(whole.candles) == 60

@@ -1,0 +1,152 @@
+"""What is read is what was proven, or it is an error that names what is lacking."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from streamforge.manager.keeping import records
+from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.keeping.records import Records
+from streamforge.manager.service import Incomplete
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import Document
+from tests.doubles.memorystore import MemoryStore
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS
+
+C = "collection"
+SERIES = Series("BTCUSDT", "candles", "1m")
+
+
+def minutes(*numbers: int) -> list[int]:
+    return [DAY_START + number * MINUTE_MS for number in numbers]
+
+
+def span(first: int, last: int) -> TimeRange:
+    return TimeRange(*minutes(first, last))
+
+
+class Kept:
+    """A store with some minutes of BTCUSDT, and of another series before and behind it."""
+
+    def __init__(self, there: Sequence[int], proven: Sequence[tuple[int, int]]) -> None:
+        self.store = MemoryStore()
+        self.coverage = Coverage(self.store)
+        self.proven = proven
+        self.put(SERIES, minutes(*there))
+        for symbol in ("AAAUSDT", "ZZZUSDT"):
+            self.put(Series(symbol, "candles", "1m"), minutes(0, 1))
+
+    def put(self, series: Series, opens: Sequence[int]) -> None:
+        for key in (candle_key(series.symbol, series.interval, time) for time in opens):
+            self.store.documents.setdefault(C, {})[key] = Document(key, 1, b"{}")
+
+    async def read(
+        self, *, of: TimeRange | None = None, after: str | None = None, limit: int = sys.maxsize, whole: bool = False
+    ) -> list[int]:
+        """The minutes of BTCUSDT that are read."""
+        segments = [
+            Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=Verdict.STORED, collection=C)
+            for s in (span(*one) for one in self.proven)
+        ]
+        await self.coverage.lay_over(SERIES, segments)
+        source = Records(self.store, self.coverage).read(C, span=of, after=after, limit=limit, whole=whole)
+        keys = [key for batch in [b async for b in source] for key, _ in batch]
+        return [(int(key[-13:]) - DAY_START) // MINUTE_MS for key in keys if key.startswith("BTCUSDT_1m_")]
+
+
+@pytest.fixture(autouse=True, params=[1, 3, 5000])
+def _batch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "BATCH", request.param)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_what_is_there_is_read_whatever_the_range_and_the_page(whole: bool) -> None:
+    kept = Kept(range(10), [(0, 4), (4, 8)])
+    assert await kept.read(whole=whole) == list(range(10)), "also what nobody has proven"
+    assert await kept.read(of=span(2, 6), whole=whole) == [2, 3, 4, 5]
+    assert await kept.read(of=span(20, 30), whole=whole) == []
+    assert await kept.read(of=span(2, 6), after=candle_key("BTCUSDT", "1m", minutes(3)[0]), whole=whole) == [4, 5]
+    assert await kept.read(after=candle_key("BTCUSDT", "1m", minutes(6)[0]), limit=2, whole=whole) == [7, 8]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("gone", [0, 3, 9])
+async def test_one_record_too_few_is_an_error_that_names_it(gone: int, whole: bool) -> None:
+    kept = Kept([n for n in range(10) if n != gone], [(0, 10)])
+    for of in (None, span(0, 10), span(gone, gone + 1)):
+        with pytest.raises(Incomplete, match="BTCUSDT api_candles_1m") as refused:
+            await kept.read(of=of, whole=whole)
+        assert "1 of " in str(refused.value)
+        assert "`streamforge coverage BTCUSDT api_candles_1m --verify`" in str(refused.value)
+
+
+async def test_what_is_looked_at_first_is_told_by_range() -> None:
+    kept = Kept([0, 1, 4, 5], [(0, 4), (4, 6), (6, 9)])
+    with pytest.raises(Incomplete) as refused:
+        await kept.read(whole=True)
+    assert "2024-08-01:2024-08-01T00:09Z lacks 5 of 9" in str(refused.value)
+
+
+async def test_a_part_that_lacks_nothing_can_be_read() -> None:
+    kept = Kept([0, 1, 2, 3, 5, 6, 7], [(0, 8)])
+    for whole in (True, False):
+        assert await kept.read(of=span(0, 4), whole=whole) == [0, 1, 2, 3]
+        assert await kept.read(of=span(5, 8), whole=whole) == [5, 6, 7]
+        assert await kept.read(after=candle_key("BTCUSDT", "1m", minutes(4)[0]), whole=whole) == [5, 6, 7]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_nothing_left_is_an_error_too(whole: bool) -> None:
+    kept = Kept([], [(0, 8)])
+    for of in (None, span(2, 3)):
+        with pytest.raises(Incomplete):
+            await kept.read(of=of, whole=whole)
+    kept.store.documents.clear()
+    with pytest.raises(Incomplete):
+        await kept.read(whole=whole)
+
+
+async def test_records_beside_the_grid_make_up_for_none() -> None:
+    kept = Kept([0, 1, 2, 3], [(0, 5)])
+    kept.put(SERIES, [minutes(2)[0] + 1])
+    with pytest.raises(Incomplete, match="1 of "):
+        await kept.read()
+
+
+async def test_what_goes_while_it_is_read_is_an_error() -> None:
+    kept = Kept(range(10), [(0, 10)])
+    read = kept.store.read
+
+    async def removing(*args: object, **more: object) -> object:
+        page = await read(*args, **more)  # type: ignore[arg-type]
+        kept.store.documents[C].pop(candle_key("BTCUSDT", "1m", minutes(9)[0]), None)
+        return page
+
+    kept.store.read = removing  # type: ignore[method-assign, assignment]
+    if records.BATCH == 5000:
+        assert await kept.read(whole=True) == list(range(10)), "all of it was read before"
+        return
+    with pytest.raises(Incomplete, match="the first at 2024-08-01T00:09Z"):
+        await kept.read(whole=True)
+
+
+async def test_bars_of_three_days_are_counted_on_their_own_grid() -> None:
+    series, kept = Series("BTCUSDT", "candles", Interval.D3.value), Kept([], [])
+    opens = [DAY_START + DAY_MS + n * 3 * DAY_MS for n in range(5)]
+    kept.put(series, opens)
+    stored = Segment(start_ms=DAY_START, end_ms=opens[-1] + DAY_MS, verdict=Verdict.STORED, collection=C)
+    await kept.coverage.lay_over(series, [stored])
+    source = Records(kept.store, kept.coverage)
+    found = [b async for b in source.read(C, span=None, after=None, limit=99, whole=True)]
+    assert sum(map(len, found)) == 5 + 4
+    del kept.store.documents[C][candle_key("BTCUSDT", "3d", opens[2])]
+    for whole in (True, False):
+        with pytest.raises(Incomplete, match="1 of "):
+            [b async for b in source.read(C, span=None, after=None, limit=99, whole=whole)]

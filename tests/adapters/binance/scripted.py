@@ -95,24 +95,22 @@ class ScriptedExchange:
         if name == "time":
             return answer({"serverTime": self.clock.now_ms() + self.skew_ms})
         if name == "exchangeInfo":
-            return self._info(request.query["symbol"])
+            return self._info(request.query.get("symbol"))
         return self._klines(request.query)
 
-    def _info(self, symbol: str) -> web.Response:
-        if symbol not in {s for s, _ in self.series}:
+    def _info(self, symbol: str | None) -> web.Response:
+        known = sorted({s for s, _ in self.series}, reverse=True)  # in an order that promises nothing, as Binance's
+        if symbol is not None and symbol not in known:
             return error(400, -1121, "Invalid symbol.")
-        listed = {
-            "symbol": symbol,
-            "status": "TRADING",
-            "baseAsset": symbol[:3],
-            "quoteAsset": symbol[3:],
-            "filters": [],
-        }
+        listed = [
+            {"symbol": one, "status": "TRADING", "baseAsset": one[:3], "quoteAsset": one[3:], "filters": []}
+            for one in (known if symbol is None else [symbol])
+        ]
         limits = [
             {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 61000},
             {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self.weight_limit},
         ]
-        return answer({"timezone": "UTC", "rateLimits": limits, "symbols": [listed]})
+        return answer({"timezone": "UTC", "rateLimits": limits, "symbols": listed})
 
     def _klines(self, query: Mapping[str, str]) -> web.Response:
         found = self.series.get((query["symbol"], query["interval"]))

@@ -49,7 +49,7 @@ def _page(found: models.Index) -> str:
         f"{escape(link.summary)}</li>"
         for link in found.links
     )
-    title = f"{found.service} {escape(found.version)}"
+    title = f"StreamForge {found.service} {escape(found.version)}"
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><h1>{title}</h1><ul>{rows}</ul>"
 
 

@@ -366,7 +366,7 @@ class Link(View):
 class Index(View):
     """Where to go on from here."""
 
-    service: Literal["streamforge queue-manager"] = "streamforge queue-manager"
+    service: Literal["queue-manager"] = "queue-manager"
     version: str
     links: list[Link]
 

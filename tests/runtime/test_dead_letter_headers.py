@@ -1,0 +1,182 @@
+"""What a dead letter carries, what is counted of it, and what becomes of trouble with its topic."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import pytest
+
+from streamforge_utils.model.errors import PermanentError, RetryableError, TopicFull
+from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Received, Retention, TopicSpec
+from streamforge_utils.runtime.deadletters import REASON_BYTES, DeadLetters
+from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.tally import Tally
+from tests.doubles.clock import FakeClock
+
+TOPIC, DLQ, GROUP = "wf-data", "wf-data-dlq", "wf-sink"
+NOW = 1_722_513_630_000
+Headers = dict[str, bytes]
+
+
+class Topic:
+    """Takes messages once `troubles` are over. made: topics that there are, or were made."""
+
+    def __init__(self, *troubles: Exception) -> None:
+        self.troubles = deque(troubles)
+        self.sent: list[tuple[str, Message]] = []
+        self.made: dict[str, TopicSpec | None] = {DLQ: None}
+
+    async def send(self, topic: str, messages: Sequence[Message]) -> None:
+        if self.troubles:
+            raise self.troubles.popleft()
+        self.sent += [(topic, message) for message in messages]
+
+    async def topics(self) -> list[str]:
+        return list(self.made)
+
+    async def create_topic(self, spec: TopicSpec) -> None:
+        self.made[spec.name] = spec
+
+
+class Kept:
+    """Dead letters on such a topic, and what was counted."""
+
+    def __init__(self, *troubles: Exception, topic: str = TOPIC) -> None:
+        self.clock = FakeClock(NOW)
+        self.topic = Topic(*troubles)
+        self.tally, self.metrics = Tally(self.clock), Metrics("sink")
+        self.letters = DeadLetters(
+            self.topic,  # type: ignore[arg-type]
+            self.topic,  # type: ignore[arg-type]
+            topic,
+            GROUP,
+            attempt=3,
+            tally=self.tally,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"streamforge_{name}_total", {"target": "sink"} | labels) or 0.0
+
+    async def headers(self, received: Received, reason: str = "no candle") -> Headers:
+        await self.letters.send(received, reason)
+        return dict(self.topic.sent[-1][1].headers)
+
+
+def record(topic: str = TOPIC, /, **headers: bytes) -> Received:
+    return Received(topic, 2, 17, b"key", b"value", 5, tuple(headers.items()))
+
+
+async def test_a_dead_letter_is_the_record_with_why_and_whence_and_when() -> None:
+    kept = Kept()
+    await kept.letters.send(record(), "no candle")
+    assert kept.topic.sent == [
+        (
+            DLQ,
+            Message(
+                b"key",
+                b"value",
+                (
+                    ("reason", b"no candle"),
+                    ("topic", TOPIC.encode()),
+                    ("partition", b"2"),
+                    ("offset", b"17"),
+                    ("attempt", b"3"),
+                    ("time", b"%d" % NOW),
+                ),
+            ),
+        )
+    ]
+    assert (kept.tally.refused, kept.counted("dead_letters")) == (1, 1)
+
+
+async def test_several_are_counted_and_none_is_nothing() -> None:
+    kept = Kept()
+    await kept.letters.send_all([])
+    assert (kept.topic.sent, kept.tally.refused) == ([], 0)
+    await kept.letters.send_all([(record(), "a"), (record(), "b")])
+    await kept.letters.send(record(), "c")
+    assert [dict(message.headers)["reason"] for _, message in kept.topic.sent] == [b"a", b"b", b"c"]
+    assert (kept.tally.refused, kept.counted("dead_letters")) == (3, 3)
+
+
+FIRST = {"topic": b"wf-data", "partition": b"0", "offset": b"4"}
+"""Where a letter that is read again was read first."""
+
+
+@pytest.mark.parametrize(
+    ("topic", "given", "whence"),
+    [
+        (DLQ, FIRST, (b"wf-data", b"0", b"4")),
+        (DLQ, FIRST | {"reason": b"old", "more": b"x"}, (b"wf-data", b"0", b"4")),
+        (DLQ, {"topic": b"wf-data", "partition": b"0"}, (DLQ.encode(), b"2", b"17")),
+        (DLQ, FIRST | {"offset": b"4" * 301}, (DLQ.encode(), b"2", b"17")),
+        (DLQ, FIRST | {"offset": b"4" * 300}, (b"wf-data", b"0", b"4" * 300)),
+        (TOPIC, FIRST, (TOPIC.encode(), b"2", b"17")),  # anybody may have written them
+    ],
+)
+async def test_a_letter_that_is_refused_again_still_says_where_it_was_read_first(
+    topic: str, given: Headers, whence: tuple[bytes, ...]
+) -> None:
+    found = await Kept(topic=DLQ).headers(record(topic, **given))
+    assert tuple(found[name] for name in ("topic", "partition", "offset")) == whence
+    assert found["reason"] == b"no candle"
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("reason", "written"),
+    [
+        ("x" * REASON_BYTES, b"x" * REASON_BYTES),
+        ("x" * (REASON_BYTES + 1), b"x" * REASON_BYTES),
+        ("x" * (REASON_BYTES - 1) + "é", b"x" * (REASON_BYTES - 1)),  # no half of a character
+        ("a\udc80b", b"a?b"),
+    ],
+)
+async def test_a_reason_is_text_of_a_bounded_length(reason: str, written: bytes) -> None:
+    assert (await Kept().headers(record(), reason))["reason"] == written
+
+
+async def test_a_bus_that_is_away_is_asked_again_and_that_is_counted() -> None:
+    kept = Kept(RetryableError("away"), RetryableError("away"))
+    await kept.letters.send(record(), "no candle")
+    assert len(kept.topic.sent) == 1
+    assert len(kept.clock.slept) == 2
+    assert kept.counted("retries", what="dead_letters") == 2
+    assert kept.tally.refused == 1
+
+
+async def test_a_bus_that_stays_away_is_given_up_after_a_minute() -> None:
+    kept = Kept(*[RetryableError("away")] * 1000)
+    with pytest.raises(RetryableError, match="away"):
+        await kept.letters.send(record(), "no candle")
+    assert 50 < kept.clock.monotonic() <= 60
+    assert (kept.tally.refused, kept.counted("dead_letters")) == (0, 0)
+
+
+async def test_a_full_topic_is_an_error_that_says_what_to_do() -> None:
+    kept = Kept(TopicFull("full"))
+    with pytest.raises(PermanentError) as told:
+        await kept.letters.send_all([(record(), "first"), (record(), "y" * 300)])
+    assert str(told.value) == (
+        f"the topic of dead letters {DLQ} is full: more records cannot be stored than it can keep, the latest because "
+        f"{'y' * 200}; nothing was dropped: see them with `streamforge dlq list`, remove the cause, replay them, then "
+        "retry the workflow"
+    )
+    assert kept.topic.sent == []
+
+
+async def test_a_topic_that_is_not_there_is_made_and_one_that_is_there_is_not() -> None:
+    kept = Kept(PermanentError("no such topic"))
+    del kept.topic.made[DLQ]
+    await kept.letters.send(record(), "no candle")
+    assert len(kept.topic.sent) == 1
+    spec = kept.topic.made[DLQ]
+    assert spec is not None
+    assert (spec.retention, spec.readers, spec.headers_bytes) == (Retention.CONSUMED, (GROUP,), HEADERS_BYTES)
+    kept = Kept(PermanentError("too large"))
+    with pytest.raises(PermanentError, match="too large"):
+        await kept.letters.send(record(), "no candle")
+    assert kept.topic.sent == []

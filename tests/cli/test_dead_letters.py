@@ -39,7 +39,7 @@ async def manager(service: ServiceDouble) -> AsyncIterator[Where]:
 
 
 async def ended(service: ServiceDouble) -> str:
-    workflow, _ = await service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01"))
+    workflow, *_ = await service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01"))
     service.end(workflow.queue_id, Status.FINISHED)
     service.letters[workflow.queue_id] = [LETTER]
     return workflow.queue_id

@@ -20,7 +20,7 @@ import pytest
 from streamforge.cli import exporting
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.formats import Destination, Format, Times, destination
-from streamforge.cli.session import Session
+from streamforge.cli.session import Session, Where
 from streamforge.cli.writers import record_writer
 from streamforge_utils.model.candles import CANDLE_FIELDS
 from tests.cleanenv import environment
@@ -79,6 +79,8 @@ def test_json_lines_are_the_same_records(loaded: Cli, exchange_url: str) -> None
 def test_parquet_has_the_same_records_typed(loaded: Cli, exchange_url: str, tmp_path: Path) -> None:
     file = tmp_path / "candles.parquet"
     told = loaded("export", *SERIES, "--output", str(file), "--json").ok().json
+    span = told.pop("span")
+    assert (span["basis"], span["start_ms"], span["end_ms"]) == ("range", START_MS, START_MS + SIX_HOURS_MS)
     assert told == {"rows": 360, "file": str(file), "format": "parquet", "complete": True, "holes": []}
     rows = expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
     table = parquet.read_table(file)
@@ -284,8 +286,8 @@ def test_records_that_are_not_what_coverage_has_proven_are_an_error(
 ) -> None:
     select = exporting._select
 
-    async def more(found: Session, what: Sequence[str]) -> exporting.Selection:
-        selection = await select(found, what)
+    async def more(found: Session, what: Sequence[str], where: Where, *, life: bool) -> exporting.Selection:
+        selection = await select(found, what, where, life=life)
         parts = [msgspec.structs.replace(part, records=part.records + 1) for part in selection.parts]
         return msgspec.structs.replace(selection, parts=parts)
 

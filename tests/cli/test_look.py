@@ -71,7 +71,7 @@ def test_events_are_told_in_order(loaded: Cli, one: str) -> None:
 
 def test_coverage_names_every_range_and_fails_where_one_has_no_reason(loaded: Cli, one: str) -> None:
     whole = loaded("coverage", one).ok()
-    assert whole.err == "complete: no hole\n"
+    assert whole.err == f"BTCUSDT {TYPE}, 2024-08-01 to 2024-08-01T06:00Z: complete: no hole\n"
     ran = loaded("coverage", "BTCUSDT", TYPE, "2024-08-01:2024-08-02", "--json")
     assert ran.code == 1
     assert ran.json["complete"] is False
@@ -81,8 +81,56 @@ def test_coverage_names_every_range_and_fails_where_one_has_no_reason(loaded: Cl
     ]
     told = loaded("coverage", "BTCUSDT", TYPE, "2024-08-01:2024-08-02")
     assert re.search(r"^2024-08-01T06:00Z +2024-08-02 +unknown +not loaded yet$", told.out, re.MULTILINE)
-    nothing = loaded("coverage", "ETHUSDT", TYPE)
-    assert (nothing.code, nothing.err) == (1, f"nothing is known of ETHUSDT {TYPE}: nothing of it was loaded yet\n")
+
+
+def test_what_is_said_of_a_series_without_a_range_names_the_span_it_speaks_of(loaded: Cli) -> None:
+    asked = loaded("coverage", "BTCUSDT", TYPE).ok()
+    assert asked.err == (
+        f"BTCUSDT {TYPE}, 2024-08-01 to 2024-08-01T06:00Z (what was asked for so far; --all: its whole life): "
+        "complete: no hole\n"
+    )
+    span = loaded("coverage", "BTCUSDT", TYPE, "--json").ok().json["span"]
+    assert (span["basis"], span["start_ms"], span["end_ms"]) == ("asked", START_MS, START_MS + 6 * 3_600_000)
+    life = loaded("coverage", "BTCUSDT", TYPE, "--all", "--json")
+    assert (life.code, life.json["complete"]) == (1, False)
+    assert [s["verdict"] for s in life.json["segments"]] == ["unknown", "stored", "unknown"]
+    assert life.json["span"]["basis"] == "life"
+    assert (loaded("coverage", "BTCUSDT", TYPE, "2024-08", "--all").code) == 2
+    assert "360 records of BTCUSDT api_candles_1m, 2024-08-01 to 2024-08-01T06:00Z" in (
+        loaded("export", "BTCUSDT", TYPE).ok().err
+    )
+    assert "hole: 2024-08-01T06:00Z to " in loaded("export", "BTCUSDT", TYPE, "--all").ok().err
+
+
+def test_a_part_of_a_stored_range_says_how_many_records_it_holds(loaded: Cli) -> None:
+    part = loaded("coverage", "BTCUSDT", TYPE, "2024-08-01T01:00:30Z:2024-08-01T02:00:30Z", "--json").ok().json
+    assert [(s["verdict"], s["records"]) for s in part["segments"]] == [("stored", 60)]
+    assert part["verdicts"][0]["records"] == 60
+
+
+def test_a_series_of_which_nothing_is_known_is_an_error_that_says_what_was_meant(loaded: Cli) -> None:
+    for command in ("coverage", "export"):
+        near = loaded(command, "BTCUSTD", TYPE)
+        assert (near.code, near.out, near.err) == (
+            1, "", f"streamforge: nothing is known of BTCUSTD {TYPE}: did you mean BTCUSDT?\n",
+        )  # fmt: skip
+        far = loaded(command, "DOGEEUR", TYPE, "2024-08")
+        assert (far.code, far.out) == (1, "")
+        assert f"nothing is known of DOGEEUR {TYPE}: nothing of it was loaded yet; load it with `" in far.err
+        assert f"`streamforge load DOGEEUR {TYPE} 2024-08 --data {loaded.data}" in far.err
+
+
+def test_what_lies_between_stored_ranges_is_unknown(cli: Cli) -> None:
+    cli.load("BTCUSDT", TYPE, HOUR)
+    cli.load("BTCUSDT", TYPE, "2024-08-03:2024-08-03T01:00Z")
+    ran = cli("coverage", "BTCUSDT", TYPE, "--json")
+    assert (ran.code, ran.json["complete"]) == (1, False)
+    assert [(s["verdict"], s["records"]) for s in ran.json["segments"]] == [
+        ("stored", 60), ("unknown", 0), ("stored", 60),
+    ]  # fmt: skip
+    exported = cli("export", "BTCUSDT", TYPE).ok()
+    assert exported.out.count("\n") == 121
+    assert "hole: 2024-08-01T01:00Z to 2024-08-03: unknown" in exported.err
 
 
 def test_rm_asks_then_removes_and_keeps_records_unless_told(cli: Cli) -> None:

@@ -176,7 +176,10 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
         assert cli("doctor", *server, where=False).code == 0
         wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--exchange", "binance")
         assert wrong.code == 2
-        assert f"the manager at {ready['url']} already runs on {data} and loads from another exchange" in wrong.err
+        assert (
+            f"the manager at {ready['url']}, which already runs on {data}, loads from {slow_url}, and --exchange asks "
+            "for binance: leave --exchange out, or choose another folder with --data"
+        ) in wrong.err
         wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--launcher", "kubernetes")
         assert wrong.code == 2
         assert f"the manager at {ready['url']} already runs on {data} and has its launcher" in wrong.err

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
+from streamforge.manager.origin import Source, source_of
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import (
+    Basis,
     DeadLetter,
     DeadLetterPage,
     Gap,
@@ -20,16 +22,19 @@ from streamforge.manager.service import (
     NotFound,
     NotNow,
     Page,
+    Report,
     SeriesPage,
+    Started,
     StartRequest,
     StoredSeries,
     Verification,
 )
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.candles import Candle, encode_candle, stored_document
-from streamforge_utils.model.coverage import Segment, clip
+from streamforge_utils.model.coverage import Segment, clip, counted, extent
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.events import Event, encode_event
+from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import Series, check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -52,6 +57,8 @@ class ServiceDouble:
         self.gaps: list[Gap] = []
         self.pongs: dict[str, float] = {}
         self.parts: dict[str, str | None] = {"bus": None, "store": None, "launcher": None, "reconciler": None}
+        self.alone: str | None = None
+        self.joins: str | None = None
         self.failing: Exception | None = None
         self.failing_after_batches: int | None = None
         self.batch = 1000
@@ -89,7 +96,7 @@ class ServiceDouble:
             key, _, body = stored_document(None, encode_candle(candle))
             target[key] = body
 
-    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
+    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
         await self._answer()
         checked = check(request, self.now_ms)
         if idempotency_key in self._keys:
@@ -97,14 +104,16 @@ class ServiceDouble:
             if before != request:
                 raise KeyReused("this Idempotency-Key came before with another request")
             if queue_id in self.workflows:
-                return self.workflows[queue_id], False
+                return Started(self.workflows[queue_id])
+        if self.joins is not None:
+            return Started(self.workflows[self.joins], joined=True)
         self._number += 1
         code = f"{self._number:06d}"
         workflow = workflow_of(checked, code=code, now_ms=self.now_ms + self._number, exchange_now_ms=self.now_ms)
         self.put(workflow)
         if idempotency_key is not None:
             self._keys[idempotency_key] = (request, workflow.queue_id)
-        return workflow, True
+        return Started(workflow, new=True)
 
     async def get(self, queue_id: str) -> Workflow:
         await self._answer()
@@ -187,17 +196,28 @@ class ServiceDouble:
         self.put(_replace(workflow, status=Status.PENDING, ended_ms=None, failure=None))
         return self.workflows[queue_id]
 
-    async def coverage(self, queue_id: str) -> Sequence[Segment]:
+    async def coverage(self, queue_id: str) -> Report:
         workflow = await self.get(queue_id)
-        return clip(self.known.get(workflow.series, []), workflow.span)
+        return self._report(workflow.series, "workflow", workflow.span)
 
-    async def series_coverage(self, symbol: str, type: str, span: TimeRange | None = None) -> Sequence[Segment]:
+    async def series_coverage(
+        self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
+    ) -> Report:
         await self._answer()
-        known = self.known.get(series_of(check_symbol(symbol), normal_type(type)), [])
-        return known if span is None or not known else clip(known, span)
+        series = series_of(check_symbol(symbol), normal_type(type))
+        if series not in self.known:
+            raise NotFound(f"nothing is known of {series.symbol} {type}")
+        if span is not None:
+            return self._report(series, "range", span)
+        return self._report(series, "life" if life else "asked", extent(self.known[series]))
+
+    def _report(self, series: Series, basis: Basis, span: TimeRange | None) -> Report:
+        known = self.known.get(series, [])
+        segments = known if span is None else counted(clip(known, span), Interval(series.interval), None)
+        return Report(series=series, basis=basis, span=span, segments=segments)
 
     async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
-        segments = await self.series_coverage(symbol, type, span)
+        segments = (await self.series_coverage(symbol, type, span)).segments
         return Verification(counted=sum(s.records for s in segments), gaps=tuple(self.gaps), segments=tuple(segments))
 
     async def records(
@@ -245,6 +265,14 @@ class ServiceDouble:
             raise NotNow(f"workflow {queue_id} is {workflow.status.value} or has no dead letters")
         self.put(_replace(workflow, status=Status.RUNNING, ended_ms=None))
         return self.workflows[queue_id]
+
+    async def undriven(self) -> str | None:
+        await self._answer()
+        return self.alone
+
+    async def source(self) -> Source:
+        await self._answer()
+        return source_of(("http://127.0.0.1:9000",))
 
     async def ready(self) -> Mapping[str, str | None]:
         await self._answer()

@@ -72,7 +72,8 @@ class Reader:
         try:
             series = self._series(market, span)
         except ReadingError as error:
-            if not model.lacks(market, span) and not model.moves(market):
+            unknown = "nothing is known of" in str(error) and not model.stored(market, span)
+            if not unknown and not model.lacks(market, span) and not model.moves(market):
                 model.untrue("reading fails without a reason", str(error))
             return
         if model.moves(market):
@@ -81,8 +82,6 @@ class Reader:
         self._are_there(model, market, span, bars)
         for bar, one in zip(bars, series.candles, strict=True):
             self._compare(model, market, bar, one)
-        if not series.candles and not series.holes:
-            return  # nothing was ever loaded
         holes = [parse_time_range(f"{hole.start}:{hole.end}") for hole in series.holes]
         for bar in set(market.bars_in(span)) - set(bars):
             if not any(market.opens_ms(bar) in hole for hole in holes):
@@ -98,7 +97,9 @@ class Reader:
                 patch.object(session, "Api", partial(_InProcessApi, _get)),
             ):
                 self._loop.run_until_complete(
-                    exporting.export(what, session.Where(server=URL), form=form, file=file, times=None, as_json=False)
+                    exporting.export(
+                        what, session.Where(server=URL), form=form, file=file, times=None, life=False, as_json=False
+                    )
                 )
         except CliError as error:
             nothing = not model.stored(market, span)

@@ -250,7 +250,7 @@ class World:
         request = StartRequest(symbol=market.symbol, type=market.type, time_range=str(span), again=load.again)
         self.keys += 1
         key = f"key-{self.keys}"
-        workflow, _ = await self.ask(lambda manager: manager.start(request, idempotency_key=key))
+        workflow, *_ = await self.ask(lambda manager: manager.start(request, idempotency_key=key))
         if workflow.queue_id not in self.order:
             self.order.append(workflow.queue_id)
 
@@ -361,9 +361,9 @@ class World:
             self.model.history(queue_id, [decode_event(one.body) for one in self._await(self._history(queue_id))])
         for market in self.setting.markets:
             whole = market.span(0, market.bars)
-            segments = self._await(self.manager.series_coverage(market.symbol, market.type, whole))
-            if segments:
-                self.model.coverage(market, whole, segments)
+            with suppress(NotFound):  # nothing was ever loaded
+                report = self._await(self.manager.series_coverage(market.symbol, market.type, whole))
+                self.model.coverage(market, whole, report.segments)
             reader.read(self.model, market, whole)
             reader.export(self.model, market, whole, form="csv" if self.keys % 2 else "jsonl")
         self._raise()

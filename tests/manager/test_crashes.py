@@ -198,7 +198,7 @@ async def to_the_end(at: int, *, after: bool) -> int:
     await life.turns_until(Status.FINISHED, Status.ERROR, Status.INTERRUPTED)
     workflow = await life.world.workflow(life.queue_id)
     assert (workflow.status, workflow.repairs) == (Status.FINISHED, 1)
-    assert [s.verdict.value for s in await life.world.manager.coverage(life.queue_id)] == ["stored"]
+    assert [s.verdict.value for s in (await life.world.manager.coverage(life.queue_id)).segments] == ["stored"]
     assert {step.target: len(step.attempts) for step in workflow.steps} == {LOADER: 3, SINK: 2}
     await life.check()
     await life.world.die()

@@ -30,6 +30,7 @@ from tests.manager.support import (
 )
 
 REQUEST = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")
+NEXT_DAY = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-02")
 
 
 def codes(*wanted: str) -> Iterator[str]:
@@ -40,7 +41,7 @@ def codes(*wanted: str) -> Iterator[str]:
 
 
 async def test_a_request_is_stored_before_it_is_answered(world: World) -> None:
-    workflow, new = await world.manager.start(REQUEST)
+    workflow, new, _ = await world.manager.start(REQUEST)
     assert new
     assert workflow.status is Status.PENDING
     assert ("workflow", workflow.queue_id) in world.store.states
@@ -113,7 +114,7 @@ async def test_too_many_are_refused_for_now() -> None:
     await world.start()
     await world.manager.start(REQUEST)
     with pytest.raises(RetryableError) as refused:
-        await world.manager.start(REQUEST)
+        await world.manager.start(NEXT_DAY)
     assert refused.value.retry_after == 30
 
 
@@ -121,8 +122,8 @@ async def test_two_workflows_never_share_a_code(world: World) -> None:
     """Jobs are named by symbol, target and code alone."""
     drawn = codes("aaaaaa", "aaaaaa", "bbbbbb")
     await world.start(lambda: next(drawn))
-    one, _ = await world.manager.start(REQUEST)
-    other, _ = await world.manager.start(replace(REQUEST, time_range="2024-08-02"))
+    one, *_ = await world.manager.start(REQUEST)
+    other, *_ = await world.manager.start(replace(REQUEST, time_range="2024-08-02"))
     assert (one.queue_id[-6:], other.queue_id[-6:]) == ("aaaaaa", "bbbbbb")
 
 
@@ -130,35 +131,35 @@ async def test_no_code_left_is_said(world: World) -> None:
     await world.start(lambda: "aaaaaa")
     await world.manager.start(REQUEST)
     with pytest.raises(RetryableError, match="no free queue_id"):
-        await world.manager.start(REQUEST)
+        await world.manager.start(NEXT_DAY)
 
 
 async def test_the_same_key_and_request_give_the_same_workflow(world: World) -> None:
-    one, new = await world.manager.start(REQUEST, idempotency_key="k")
-    same, again = await world.manager.start(REQUEST, idempotency_key="k")
+    one, new, _ = await world.manager.start(REQUEST, idempotency_key="k")
+    same, again, _ = await world.manager.start(REQUEST, idempotency_key="k")
     assert (one.queue_id, new, again) == (same.queue_id, True, False)
     with pytest.raises(KeyReused):
         await world.manager.start(replace(REQUEST, again=True), idempotency_key="k")
-    other, _ = await world.manager.start(REQUEST, idempotency_key="K")
+    other, *_ = await world.manager.start(NEXT_DAY, idempotency_key="K")
     assert other.queue_id != one.queue_id
 
 
 async def test_the_same_key_many_times_at_once_gives_one_workflow(world: World) -> None:
     answers = await asyncio.gather(*(world.manager.start(REQUEST, idempotency_key="k") for _ in range(8)))
-    assert len({workflow.queue_id for workflow, _ in answers}) == 1
-    assert sum(new for _, new in answers) == 1
+    assert len({workflow.queue_id for workflow, *_ in answers}) == 1
+    assert sum(started.new for started in answers) == 1
     assert len(world.parts.workflows.live) == 1
 
 
 async def test_a_repeated_key_is_answered_at_once_where_nothing_new_would_be_accepted() -> None:
     world = World(policy=replace(POLICY, max_live=1))
     await world.start()
-    one, _ = await world.manager.start(REQUEST, idempotency_key="k")
+    one, *_ = await world.manager.start(REQUEST, idempotency_key="k")
     with pytest.raises(RetryableError, match="waiting or running"):
-        await world.manager.start(REQUEST, idempotency_key="other")
+        await world.manager.start(NEXT_DAY, idempotency_key="other")
     assert isinstance(world.exchange, ScriptedExchange)
     world.exchange.failing = AssertionError("the exchange was asked")
-    same, new = await world.manager.start(REQUEST, idempotency_key="k")
+    same, new, _ = await world.manager.start(REQUEST, idempotency_key="k")
     assert (same.queue_id, new) == (one.queue_id, False)
     with pytest.raises(KeyReused):
         await world.manager.start(replace(REQUEST, again=True), idempotency_key="k")
@@ -184,7 +185,7 @@ async def test_a_crash_at_any_write_leaves_a_request_that_can_be_sent_again(lost
     with pytest.raises(asyncio.CancelledError):
         await world.manager.start(REQUEST, idempotency_key="k")
     await world.start()
-    workflow, new = await world.manager.start(REQUEST, idempotency_key="k")
+    workflow, new, _ = await world.manager.start(REQUEST, idempotency_key="k")
     assert new is (lost < 3)
     assert list(world.parts.workflows.live) == [workflow.queue_id]
     assert len([id for kind, id in world.store.states if kind == "workflow"]) == 1

@@ -77,7 +77,8 @@ async def test_thousands_that_wait_for_a_slot_cost_little_each() -> None:
         world = World(clock=ManualClock(NOW))
         await world.start()
         for number in range(waiting):
-            await world.parts.workflows.create(accepted(f"{number:06d}", created_ms=NOW + number))
+            symbol = f"S{number}USDT"  # of one series, whose ranges overlap, one would wait for the other
+            await world.parts.workflows.create(accepted(f"{number:06d}", created_ms=NOW + number, symbol=symbol))
         await world.reconciler.turn()
         running = [s.workflow for s in world.parts.workflows.live.values() if s.workflow.status is Status.RUNNING]
         assert [w.queue_id[-6:] for w in running] == [f"{number:06d}" for number in range(8)], "the oldest first"

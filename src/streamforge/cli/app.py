@@ -39,6 +39,7 @@ def _streamforge(
 
 _load, _look, _run, _know = "Load", "Look", "Run", "Know"
 app.command(cls=Command, rich_help_panel=_load)(workflows.load)
+app.command(cls=Command, rich_help_panel=_load)(workflows.wait)
 app.command(cls=Command, rich_help_panel=_load)(workflows.retry)
 app.command(cls=Command, rich_help_panel=_load)(workflows.stop)
 app.command(cls=Command, rich_help_panel=_load)(workflows.rm)

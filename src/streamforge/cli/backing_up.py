@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from typing import Any
 from streamforge import wiring
 from streamforge.cli import output
 from streamforge.cli.errors import UsageProblem
+from streamforge.cli.leftovers import leftovers
 from streamforge.cli.places import data_directory
+from streamforge.cli.session import Mode, Where, session
 from streamforge.manager.keeping import copying
 from streamforge.manager.keeping.fenced import FencedStore
 from streamforge.manager.keeping.installation import Claim
 from streamforge.manager.keeping.lease import managing
 from streamforge.version import installed_version
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.arango import ArangoSettings
@@ -39,10 +42,22 @@ def backup(target: Path, data: Path | None, *, as_json: bool) -> int:
         _tell_store("backed up", f"{arango.url} (database {arango.database})", target, kept, as_json=as_json)
     else:
         folder = data_directory(data)
+        asyncio.run(_tidied(folder))
         _tell("backed up", folder, target, wiring.back_up(folder, place, made_at=now), as_json=as_json)
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         output.say(_ON_KAFKA)
     return 0
+
+
+async def _tidied(folder: Path) -> None:
+    """Remove what is kept no longer, so that it is not copied; say what of ended workflows will be."""
+    if not (folder / wiring.STORE).is_dir() or os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return
+    with suppress(StreamForgeError):  # of a broken file the copy itself tells
+        async with session(Where(data=folder), Mode.READ):
+            pass  # what a command does beside its work
+        if left := (await leftovers(folder)).told:
+            output.say(f"the copy holds all topics; {left}")
 
 
 def restore(source: Path, data: Path | None, *, as_json: bool) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamforge.cli.leftovers import leftovers
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ async def check_bus(folder: Path, probe: Path) -> Check:
             told = await _round_trip(bus)
             if (folder / wiring.BUS).is_dir():
                 told += f"; {await _look_into_topics(folder)} topics"
+                if left := (await leftovers(folder)).told:
+                    told += f"; {left}"
             return Check(part="bus", verdict="works", detail=told)
         user = f", as user {kafka.user}" if kafka.user else ""
         where = f"Kafka at {kafka.bootstrap_servers} ({kafka.protocol}{user})"

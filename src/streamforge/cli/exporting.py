@@ -43,11 +43,15 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be exported. name: for messages. holes: the ranges of it that are not stored, with their verdict."""
+    """What is to be exported. name: for messages. holes: the ranges of it that are not stored, with their verdict.
+
+    span: what parts and holes speak of; None: a collection as it is.
+    """
 
     name: str
     parts: list[Part]
     holes: list[views.Segment] = []
+    span: views.Span | None = None
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,14 +62,15 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     format: str
     complete: bool
     holes: list[views.Segment]
+    span: views.Span | None
 
 
-async def coverage(what: Sequence[str], where: Where, *, verify: bool, as_json: bool) -> int:
+async def coverage(what: Sequence[str], where: Where, *, verify: bool, life: bool, as_json: bool) -> int:
     """Show the coverage of a workflow or a series; 1 if a hole has no reason.
 
     verify: count what is stored first; 1 also if some of it was gone.
     """
-    path, query = _coverage_of(what)
+    path, query = _coverage_of(what, life=life)
     verified: views.Verification | None = None
     async with session(where, Mode.CHANGE if verify else Mode.READ) as found:
         if verify:
@@ -74,12 +79,12 @@ async def coverage(what: Sequence[str], where: Where, *, verify: bool, as_json: 
             verified = found.api.read(answer, views.Verification)
             known = verified.coverage
         else:
-            answer = await found.api.call("GET", path, query=query)
+            answer = await _ask(found, path, query, what, where)
             known = found.api.read(answer, views.Coverage)
     if as_json:
         output.write(to_json(msgspec.json.decode(answer)))
     else:
-        _tell(known)
+        _tell(known, where)
         if verified is not None:
             _tell_gaps(verified, where)
     return 0 if known.complete and not (verified and verified.gaps) else 1
@@ -112,25 +117,44 @@ def _tell_gaps(verified: views.Verification, where: Where) -> None:
     )
 
 
-def _tell(known: views.Coverage) -> None:
-    if not known.segments:
-        output.say(f"nothing is known of {known.symbol} {known.type}: nothing of it was loaded yet")
-    else:
-        output.table(
-            ["from", "to", "verdict", "records", "collection or reason"],
+def _tell(known: views.Coverage, where: Where) -> None:
+    output.table(
+        ["from", "to", "verdict", "records", "collection or reason"],
+        [
             [
-                [
-                    format_ms(segment.start_ms),
-                    format_ms(segment.end_ms),
-                    output.styled(segment.verdict),
-                    output.number(segment.records) if segment.records else "",
-                    segment.collection or output.VERDICTS.get(segment.verdict, ""),
-                ]
-                for segment in known.segments
-            ],
-            right=("records",),
-        )
-        output.say(_judged(known))
+                format_ms(segment.start_ms),
+                format_ms(segment.end_ms),
+                output.styled(segment.verdict),
+                output.number(segment.records) if segment.records else "",
+                segment.collection or output.VERDICTS.get(segment.verdict, ""),
+            ]
+            for segment in known.segments
+        ],
+        right=("records",),
+    )
+    for one in known.loading:
+        output.say(_loading(one, where))
+    output.say(f"{_spoken_of(known)}: {_judged(known)}")
+
+
+def _loading(one: views.Loading, where: Where) -> str:
+    """A workflow that is under way in the span, with what it says that it has stored: none of it is proven yet."""
+    of = "" if one.records_expected is None else f" of {output.number(one.records_expected)}"
+    return (
+        f"{one.queue_id} is to load {output.day_span(one.start_ms, one.end_ms)} and has not ended ({one.status}): "
+        f"{output.number(one.records_stored)}{of} records stored, not proven yet; see `streamforge show "
+        f"{one.queue_id}{where.flags()}`"
+    )
+
+
+def _spoken_of(known: views.Coverage) -> str:
+    """The series and the span that an answer speaks of."""
+    name = f"{known.symbol} {known.type}"
+    if known.span is None:
+        return name
+    span = output.day_span(known.span.start_ms, known.span.end_ms)
+    which = {"asked": " (what was asked for so far; --all: its whole life)", "life": " (its whole life)"}
+    return f"{name}, {span}{which.get(known.span.basis, '')}"
 
 
 def _judged(known: views.Coverage) -> str:
@@ -140,7 +164,24 @@ def _judged(known: views.Coverage) -> str:
     return "complete: no hole" if whole else "complete: every hole has its reason"
 
 
-def _coverage_of(what: Sequence[str]) -> tuple[str, Query]:
+async def _ask(found: Session, path: str, query: Query, what: Sequence[str], where: Where) -> bytes:
+    """The coverage as the manager answers it. Raises CliError, with what to do, where nothing is known of a series."""
+    try:
+        return await found.api.call("GET", path, query=query)
+    except ApiProblem as error:
+        if error.kind != "not-found" or len(what) < 2 or "did you mean" in str(error):
+            raise
+        raise CliError(f"{error}{_advice(what, where)}") from error
+
+
+def _advice(what: Sequence[str], where: Where) -> str:
+    span = what[2] if len(what) == 3 else "TIME_RANGE"
+    return f"; load it with `streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
+
+
+def _coverage_of(what: Sequence[str], *, life: bool) -> tuple[str, Query]:
+    if life and len(what) != 2:
+        raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE, without a TIME_RANGE")
     if len(what) == 1:
         if not is_queue_id(what[0]):
             raise UsageProblem(f"{what[0][:80]!r} is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
@@ -148,11 +189,20 @@ def _coverage_of(what: Sequence[str]) -> tuple[str, Query]:
     check_count(what, "QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
     symbol, type_name, *given = check_words(what)
     query: Query = {"time_range": given[0]} if given else {}
+    if life:
+        query = {**query, "life": "true"}
     return f"/coverage/{path_part(symbol)}/{path_part(type_name)}", query
 
 
 async def export(
-    what: Sequence[str], where: Where, *, form: str | None, file: Path | None, times: str | None, as_json: bool
+    what: Sequence[str],
+    where: Where,
+    *,
+    form: str | None,
+    file: Path | None,
+    times: str | None,
+    life: bool,
+    as_json: bool,
 ) -> int:
     """Export records; says on stderr how many, and which ranges are missing."""
     to = destination(form, file, times)
@@ -160,7 +210,7 @@ async def export(
         raise UsageProblem("--json tells about a file: name one with --output (the records themselves go to stdout)")
     _check(what)
     async with session(where, Mode.READ) as found:
-        selection = await _select(found, what)
+        selection = await _select(found, what, where, life=life)
         if not selection.parts:
             raise CliError(_nothing(what, selection, where))
         with record_writer(to) as writer:
@@ -177,11 +227,13 @@ def _check(what: Sequence[str]) -> None:
         check_words(what)
 
 
-async def _select(found: Session, what: Sequence[str]) -> Selection:
+async def _select(found: Session, what: Sequence[str], where: Where, *, life: bool) -> Selection:
     if len(what) == 1 and not is_queue_id(what[0]):
+        if life:
+            raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE")
         return await _collection(found, what[0])
-    path, query = _coverage_of(what)
-    known = await found.api.get(path, views.Coverage, query)
+    path, query = _coverage_of(what, life=life)
+    known = found.api.read(await _ask(found, path, query, what, where), views.Coverage)
     interval = candles_interval(known.type).value
     parts = [
         Part(
@@ -198,7 +250,7 @@ async def _select(found: Session, what: Sequence[str]) -> Selection:
         if segment.verdict == "stored" and segment.collection is not None
     ]
     holes = [segment for segment in known.segments if segment.verdict != "stored"]
-    return Selection(name=" ".join(what), parts=parts, holes=holes)
+    return Selection(name=" ".join(what), parts=parts, holes=holes, span=known.span)
 
 
 async def _collection(found: Session, name: str) -> Selection:
@@ -213,7 +265,7 @@ async def _collection(found: Session, name: str) -> Selection:
 
 
 def _nothing(what: Sequence[str], selection: Selection, where: Where) -> str:
-    advice = f": load it with `streamforge load {' '.join(what)}{where.starting()}`" if len(what) == 3 else ""
+    advice = _advice(what, where) if len(what) == 3 else ""
     if selection.holes and all(hole.verdict in ("exchange", "closed") for hole in selection.holes):
         return f"nothing of {selection.name} is stored: the exchange has none ({_hole(selection.holes[0])})"
     return f"nothing of {selection.name} is stored{advice}"
@@ -277,12 +329,20 @@ def _report(selection: Selection, writer: RecordWriter, to: Destination, *, as_j
     complete = all(hole.verdict in ("exchange", "closed", "pending") for hole in selection.holes)
     if as_json:
         told = Exported(
-            rows=writer.rows, file=str(to.file), format=to.form.value, complete=complete, holes=selection.holes
+            rows=writer.rows,
+            file=str(to.file),
+            format=to.form.value,
+            complete=complete,
+            holes=selection.holes,
+            span=selection.span,
         )
         output.write(to_json(told))
         return
     goes_to = f" to {to}" if to.file is not None else ""
-    output.say(f"{records(writer.rows)} of {selection.name}{goes_to}")
+    span = selection.span
+    named = span is None or span.basis == "range"  # the selection names it itself
+    spoken_of = "" if named or span is None else f", {output.day_span(span.start_ms, span.end_ms)}"
+    output.say(f"{records(writer.rows)} of {selection.name}{spoken_of}{goes_to}")
     for hole in selection.holes[:HOLES_SHOWN]:
         output.say(f"  hole: {_hole(hole)}")
     if len(selection.holes) > HOLES_SHOWN:

@@ -30,15 +30,32 @@ GRACE_S = 30.0
 
 
 class Follower:
-    """Follows one workflow. timeout_s: after it the workflow is stopped in order; None: never."""
+    """Follows one workflow.
 
-    def __init__(self, interrupts: Interrupts, display: Display, *, timeout_s: float | None) -> None:
+    timeout_s: after it the workflow is stopped in order; None: never. mode: DRIVE or CONTINUE. loads: something is to
+    be loaded in it. attached: it belongs to others. On Ctrl-C, or when the time is over, it is left to the manager that
+    drives it, and stopped only if that is the one of this command.
+    """
+
+    def __init__(
+        self,
+        interrupts: Interrupts,
+        display: Display,
+        *,
+        timeout_s: float | None,
+        mode: Mode = Mode.DRIVE,
+        loads: bool = True,
+        attached: bool = False,
+    ) -> None:
         self._interrupts = interrupts
         self._display = display
         self._loop = asyncio.get_running_loop()
         self._deadline = None if timeout_s is None else self._loop.time() + timeout_s
         self._workflow: views.Workflow | None = None
         self._where = Where()
+        self._mode = mode
+        self._loads = loads
+        self._attached = attached
         self._begun = False
         self._hinted = False
         self._made_up = False
@@ -90,12 +107,13 @@ class Follower:
         self._made_up = where.exchange == TEST
         while True:
             try:
-                async with session(where, Mode.DRIVE) as found:
+                async with session(where, self._mode, loads=self._loads) as found:
                     if found.own:
                         await self._tell_of_others(found)
                     if self._workflow is None:
                         self._begun = True
                         self._workflow = await begin(found)
+                        self._attached = self._attached or self._workflow.joined
                         self._display.note(_began(self._workflow))
                     workflow = await self._follow(found, self._workflow)
                     return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", views.Coverage)
@@ -164,6 +182,8 @@ class Follower:
                 f"{workflow.queue_id} did not stop within {output.duration(GRACE_S)} after its time was over: it is "
                 "left as it is, and the next manager on its data goes on with it"
             )
+        if (asked or late) and self._attached and not found.own:
+            raise self._detached(found, workflow)
         if (asked or late) and not self._stop_sent:
             self._stop_sent = True
             self.timed_out = late and not asked
@@ -175,9 +195,21 @@ class Follower:
                 if error.kind != "not-now":  # it ended meanwhile
                     raise
 
+    def _detached(self, found: Session, workflow: views.Workflow) -> CliError:
+        left = (
+            f"the manager at {found.api.url} goes on with {workflow.queue_id} ({workflow.status}): `streamforge wait "
+            f"{workflow.queue_id}{self._where.flags()}` waits for it, `streamforge stop` stops it"
+        )
+        if not self._interrupts.count:
+            return CliError(f"the time is over; {left}")
+        error = Interrupted(left)
+        error.exit_code = self._interrupts.exit_code
+        return error
+
 
 def _began(workflow: views.Workflow) -> str:
     found = workflow.time_range
     asked = output.asked_for(found.requested, clipped=found.clipped)
     span = output.day_span(found.start_ms, found.end_ms)
-    return f"{workflow.queue_id}: {workflow.symbol} {workflow.type} {span}{asked}"
+    joined = " is under way already and loads just that; waiting for it" if workflow.joined else ""
+    return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {span}{asked}"

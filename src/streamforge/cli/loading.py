@@ -82,11 +82,22 @@ async def again(
     where = where.as_before()
     if detach:
         return await _detached(where, begin, as_json=as_json)
-    return await to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json)
+    return await to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE)
+
+
+async def wait(queue_id: str, where: Where, *, timeout_s: float | None = None, as_json: bool = False) -> int:
+    """Follow a workflow that others began to its end; returns the exit code, as `load` would."""
+
+    async def begin(found: Session) -> views.Workflow:
+        return await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+
+    return await to_the_end(
+        where.as_before(), begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE, attached=True
+    )
 
 
 async def _detached(where: Where, begin: Begin, *, as_json: bool) -> int:
-    async with session(where, Mode.SERVER) as found:
+    async with session(where, Mode.SERVER, loads=True) as found:
         workflow = await begin(found)
     if as_json:
         loaded = Loaded(
@@ -102,18 +113,26 @@ async def _detached(where: Where, begin: Begin, *, as_json: bool) -> int:
     else:
         output.write(workflow.queue_id)
         output.say(
-            f"{workflow.queue_id} is {workflow.status}; follow it with: "
+            f"{workflow.queue_id} is {workflow.status}{' already' if workflow.joined else ''}; follow it with: "
             f"streamforge events {workflow.queue_id} --follow{where.flags()}"
         )
     return 0
 
 
-async def to_the_end(where: Where, begin: Begin, *, timeout_s: float | None, as_json: bool) -> int:
+async def to_the_end(
+    where: Where,
+    begin: Begin,
+    *,
+    timeout_s: float | None,
+    as_json: bool,
+    mode: Mode = Mode.DRIVE,
+    attached: bool = False,
+) -> int:
     """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
 
-    Raises CliError (Interrupted after Ctrl-C) if that is not `finished`.
+    mode, attached: as `Follower` takes them. Raises CliError (Interrupted after Ctrl-C) if that is not `finished`.
     """
-    ended = await followed(where, begin, timeout_s=timeout_s)
+    ended = await followed(where, begin, timeout_s=timeout_s, mode=mode, attached=attached)
     if as_json:
         output.write(msgspec.json.encode(ended.loaded).decode())
     else:
@@ -132,11 +151,13 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     timed_out: bool
 
 
-async def followed(where: Where, begin: Begin, *, timeout_s: float | None = None) -> Ended:
+async def followed(
+    where: Where, begin: Begin, *, timeout_s: float | None = None, mode: Mode = Mode.DRIVE, attached: bool = False
+) -> Ended:
     """Begin a workflow and follow it to its end. Raises Interrupted where the user left at once."""
     began = time.monotonic()
     with interrupts() as asked, display() as shown:
-        follower = Follower(asked, shown, timeout_s=timeout_s)
+        follower = Follower(asked, shown, timeout_s=timeout_s, mode=mode, attached=attached)
         workflow, coverage = await follower.begin(where, begin)
         loaded = Loaded(
             queue_id=workflow.queue_id,

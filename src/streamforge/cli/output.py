@@ -88,11 +88,11 @@ def columns() -> int:
     return console().width if sys.stdout.isatty() else _WIDE
 
 
-def styled(word: str) -> Text:
-    """A status or verdict in its colour."""
+def styled(word: str, more: str = "") -> Text:
+    """A status or verdict in its colour, with what follows it."""
     from rich.text import Text
 
-    return Text(word, style=STATUS_STYLES.get(word, ""))
+    return Text(word + more, style=STATUS_STYLES.get(word, ""))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Iterable[str] = ()) -> None:

@@ -8,9 +8,9 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,14 +18,20 @@ from streamforge.cli import output
 from streamforge.cli.exchange_child import running_exchange
 from streamforge.cli.places import claim_origin, exchange_urls, keeps_store, known_origin, note_origin, wanted_origin
 from streamforge.manager.origin import TEST
+from streamforge_utils.model.errors import StreamForgeError
 
 if TYPE_CHECKING:
     from streamforge.manager.api.tokens import Tokens
+    from streamforge.manager.managing import Manager
     from streamforge.manager.settings import ManagerSettings
     from streamforge_utils.ports.observing import Observer
 
 HEARTBEAT_S = "0.5"
 """Workers tell their progress this often to somebody who watches a bar (where the settings do not say otherwise)."""
+
+
+TIDY_S = 10.0
+"""How long a command that has done its work may take to remove what ended workflows have left."""
 
 
 class OwnManager(msgspec.Struct, frozen=True):
@@ -60,6 +66,7 @@ async def own_manager(
     """
     from streamforge import wiring
     from streamforge.manager.app import ports_of, running
+    from streamforge.manager.keeping.driving import Place
     from streamforge.manager.keeping.installation import Claim
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
@@ -98,8 +105,11 @@ async def own_manager(
             for problem in misspelt_settings(os.environ):
                 output.say(f"careful: {problem}")
         claim = None
+        place = wiring.store_place(settings.data)
+        # Whoever has the lock and does not drive is alone here for the moment.
+        held, shared = (lambda: False, False) if lock else (folder.held, place.shared)
+        driver = Place(where=place.where, held=held, shared=shared)
         if lock:
-            place = wiring.store_place(settings.data)
             claim = Claim(
                 name=f"`streamforge` (process {os.getpid()} on {socket.gethostname()}, data in {data})",
                 where=place.where,
@@ -114,7 +124,7 @@ async def own_manager(
             )
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or Silent())
         manager = await stack.enter_async_context(
-            running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True, claim=claim)
+            running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True, claim=claim, place=driver)
         )
         if reconcile:
             for doubt in settings.doubts:
@@ -125,6 +135,21 @@ async def own_manager(
             folder.advertise(manager.url)
         ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))
         yield OwnManager(url=manager.url, ended=ended, exchange=settings.exchange.urls)
+        if not reconcile:
+            await _tidy(manager.manager, folder if not lock and not place.shared else None, alone=lock)
+
+
+async def _tidy(manager: Manager, folder: Any, *, alone: bool) -> None:
+    """Make room, where no manager is there to do so. folder: to be locked for it; alone: all is ours already."""
+    if not alone and folder is None:
+        return  # a store that others reach needs a lease
+    with suppress(StreamForgeError, TimeoutError):  # the next command tries again
+        async with asyncio.timeout(TIDY_S):
+            with nullcontext() if alone else folder.lock():
+                removed = await manager.tidy()
+                if removed:
+                    many = f"{removed} ended workflow{'' if removed == 1 else 's'}"
+                    output.say(f"topics of {many} were kept long enough and are removed")
 
 
 def _noted(data: Path, shared: bool) -> str | None:

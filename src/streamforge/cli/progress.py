@@ -162,7 +162,7 @@ def summary(workflow: views.Workflow) -> str:
 
 def waits_for(workflow: views.Workflow) -> str:
     """`waits for …`, with the time at which it goes on where that is known; nothing where it does not wait."""
-    if not workflow.waits_for:
+    if not workflow.waits_for or workflow.undriven is not None:
         return ""
     until = f" (until {workflow.waits_until})" if workflow.waits_until else ""
     return f"waits for {workflow.waits_for}{until}"
@@ -172,7 +172,8 @@ def numbers(workflow: views.Workflow) -> str:
     """`620 of 1,440 (43 %), 1,203/s, 2 s left`."""
     progress = workflow.progress
     if progress.records_expected is None:
-        return "asking the exchange what there is" if workflow.status in ("pending", "running") else ""
+        asking = workflow.status in ("pending", "running") and workflow.undriven is None
+        return "asking the exchange what there is" if asking else ""
     share = progress.records_stored / progress.records_expected if progress.records_expected else 1.0
     # Rounded down: 100 % is when all is there.
     text = (
@@ -185,6 +186,10 @@ def numbers(workflow: views.Workflow) -> str:
     if progress.eta_seconds and workflow.status == "running":
         text += f", {output.duration(progress.eta_seconds)} left"
     loaded = bool(workflow.steps) and all(step.status == "finished" for step in workflow.steps)
-    if workflow.status == "running" and (loaded or progress.records_stored >= progress.records_expected):
+    if (
+        workflow.status == "running"
+        and workflow.undriven is None
+        and (loaded or progress.records_stored >= progress.records_expected)
+    ):
         text += ", proving that it is complete"
     return text

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import msgspec
 
+from streamforge.cli import views
 from streamforge.cli.client import Api
-from streamforge.cli.errors import CliError, UsageProblem
+from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.places import (
     EXCHANGE_VARIABLE,
     data_directory,
     exchange_urls,
     keeps_store,
-    known_origin,
     last_choice,
 )
-from streamforge.manager.origin import BINANCE, origin_of
+from streamforge.manager.origin import BINANCE, TEST, Source, is_asked_for
 from streamforge_utils.model.errors import ConfigError
 
 TOKEN_VARIABLE = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
@@ -36,18 +36,24 @@ class Mode(Enum):
     """What a command needs.
 
     READ: answers. ASK: answers of the exchange. CHANGE: to be the only manager. DRIVE: workflows that go on.
-    SERVER: a manager that runs already.
+    CONTINUE: the same, of what is there already. SERVER: a manager that runs already.
     """
 
     READ = "read"
     ASK = "ask"
     CHANGE = "change"
     DRIVE = "drive"
+    CONTINUE = "continue"
     SERVER = "server"
+
+    @property
+    def drives(self) -> bool:
+        """Whether workflows go on."""
+        return self in (Mode.DRIVE, Mode.CONTINUE)
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
-    """What the common options say."""
+    """What the common options say. continues: `exchange` was not given, it is the one of the folder's last manager."""
 
     data: Path | None = None
     server: str | None = None
@@ -55,11 +61,19 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     exchange: str | None = None
     launcher: str | None = None
     debug: bool = False
+    continues: bool = False
 
     @property
     def folder(self) -> Path:
         """The data directory."""
         return data_directory(self.data)
+
+    def exchange_asked(self) -> tuple[str, str] | None:
+        """What asks for an exchange (the option or the variable), and for which; None: nothing does."""
+        if self.exchange is not None:
+            return None if self.continues else ("--exchange", self.exchange)
+        named = os.environ.get(EXCHANGE_VARIABLE)
+        return (EXCHANGE_VARIABLE, named) if named else None
 
     def as_before(self) -> Where:
         """The same, with the exchange of the last manager on the folder where none is named.
@@ -68,7 +82,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.server is not None or self.exchange is not None or os.environ.get(EXCHANGE_VARIABLE):
             return self
-        return msgspec.structs.replace(self, exchange=last_choice(self.folder))
+        return msgspec.structs.replace(self, exchange=last_choice(self.folder), continues=True)
 
     def starting(self) -> str:
         """As `flags`, for the advice to start a manager or a load there."""
@@ -123,16 +137,19 @@ class NothingThere(CliError):
 
 
 @asynccontextmanager
-async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
+async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIterator[Session]:
     """A manager to speak to until the end of the block.
 
-    Raises NothingThere (READ and CHANGE, no data directory and no store elsewhere), CliError, ConfigError or
+    loads: something will be loaded, so the manager's exchange must be the one that was asked for.
+    Raises NothingThere (no data directory and no store elsewhere; not in DRIVE and ASK), CliError, ConfigError or
     RetryableError.
     """
     where.check()
     token = where.token()
     if where.server is not None:
         async with Api(where.server, token) as api:
+            if loads:
+                await _check_exchange(where, api, None)
             yield Session(api, own=False)
         return
     folder = where.folder
@@ -140,13 +157,14 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
     while True:
         url = running_server(folder)
         if url is not None:
-            _check_same_exchange(where, folder, url)
             if where.launcher is not None:
                 raise UsageProblem(
                     f"the manager at {url} already runs on {folder} and has its launcher: leave --launcher out, or "
                     "choose another folder with --data"
                 )
             async with Api(url, token) as api:
+                if loads:
+                    await _check_exchange(where, api, folder)
                 yield Session(api, own=False)
             return
         if mode is Mode.SERVER:
@@ -154,17 +172,18 @@ async def session(where: Where, mode: Mode) -> AsyncIterator[Session]:
                 f"no manager runs on {folder}: start one with `streamforge up{where.starting()}`, or name one with "
                 "--server"
             )
-        if mode in (Mode.READ, Mode.CHANGE, Mode.ASK) and not _directory(folder).used():
-            if mode is Mode.ASK or not keeps_store(os.environ):
+        if mode is not Mode.DRIVE and not _directory(folder).used():
+            if not mode.drives and (mode is Mode.ASK or not keeps_store(os.environ)):
                 # No data are needed, or they lie elsewhere: what the embedded parts need is made for the time it takes.
                 with tempfile.TemporaryDirectory(prefix="streamforge-") as made:
                     async with _own(where, Path(made), mode) as found:
                         yield found
                 return
-            raise NothingThere(
-                f"nothing was loaded into {folder} yet: begin with `streamforge load BTCUSDT api_candles_1m 2024-08-01"
-                f"{where.flags()}`, or name another folder with --data"
-            )
+            if keeps_store(os.environ):
+                raise NothingThere(
+                    f"nothing was loaded into {folder} yet: begin with `streamforge load BTCUSDT api_candles_1m "
+                    f"2024-08-01{where.flags()}`, or name another folder with --data"
+                )
         entered = False
         try:
             async with _own(where, folder, mode) as found:
@@ -186,11 +205,11 @@ async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]
     async with (
         own_manager(
             folder,
-            exchange=where.exchange if mode in (Mode.DRIVE, Mode.ASK) else BINANCE,
+            exchange=where.exchange if mode.drives or mode is Mode.ASK else BINANCE,
             launcher=where.launcher,
             lock=mode not in (Mode.READ, Mode.ASK),
-            reconcile=mode is Mode.DRIVE,
-            advertise=mode is Mode.DRIVE,
+            reconcile=mode.drives,
+            advertise=mode.drives,
             overrides={"STREAMFORGE_HOST": "127.0.0.1", "STREAMFORGE_PORT": "0"},
         ) as manager,
         Api(manager.url) as api,
@@ -217,13 +236,35 @@ def _directory(folder: Path):  # type: ignore[no-untyped-def]  # its type is an 
     return wiring.make_data_directory(DataSettings(data_dir=folder))
 
 
-def _check_same_exchange(where: Where, folder: Path, url: str) -> None:
-    if where.exchange is None:
+async def _check_exchange(where: Where, api: Api, folder: Path | None) -> None:
+    """Raises UsageProblem where the manager at `api` loads from another exchange than the one that was asked for.
+
+    folder: it runs on this one; None: it was named with --server.
+    """
+    asked = where.exchange_asked()
+    if asked is None:
         return
-    asked = origin_of(where.exchange, exchange_urls(where.exchange) if where.exchange != "test" else None)
-    known = known_origin(folder)
-    if known is not None and known != asked:
+    option, value = asked
+    urls = exchange_urls(where.exchange) if where.exchange != TEST else None
+    try:
+        found = await api.get("/exchange", views.Source)
+    except ApiProblem as error:
+        if error.kind != "not-found":
+            raise
+        loads = "is too old to say which exchange it loads from"
+    else:
+        source = Source(exchange=found.exchange, urls=found.urls, built_in=found.built_in)
+        if is_asked_for(source, where.exchange, urls):
+            return
+        at = "the test exchange of its own command" if source.built_in else ", ".join(source.urls)
+        loads = f"loads from {at}"
+    leave = f"unset {option}" if option == EXCHANGE_VARIABLE else f"leave {option} out"
+    if folder is None:
         raise UsageProblem(
-            f"the manager at {url} already runs on {folder} and loads from another exchange ({known}, not {asked}): "
-            "leave --exchange out, or choose another folder with --data"
+            f"the manager at {api.url} {loads}, and {option} asks for {value}: {leave}, or name a manager that loads "
+            "from there with --server"
         )
+    raise UsageProblem(
+        f"the manager at {api.url}, which already runs on {folder}, {loads}, and {option} asks for {value}: {leave}, "
+        "or choose another folder with --data"
+    )

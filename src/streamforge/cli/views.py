@@ -111,6 +111,8 @@ class Workflow(msgspec.Struct, frozen=True):
     collection: str
     ended_at: str | None = None
     waiting_for: str | None = None
+    undriven: str | None = None
+    joined: bool = False
     failure: Failure | None = None
     repairs: int = 0
     steps: list[Step] = []
@@ -162,14 +164,37 @@ class Gap(msgspec.Struct, frozen=True):
     records: int
 
 
+class Span(msgspec.Struct, frozen=True):
+    """What a coverage speaks of. basis: `workflow`, `range`, `asked` or `life`."""
+
+    basis: str
+    start: str
+    end: str
+    start_ms: int
+    end_ms: int
+
+
+class Loading(msgspec.Struct, frozen=True):
+    """A workflow that has not ended and loads a part of the span."""
+
+    queue_id: str
+    status: str
+    start_ms: int
+    end_ms: int
+    records_stored: int
+    records_expected: int | None = None
+
+
 class Coverage(msgspec.Struct, frozen=True):
-    """What is stored of a series, and why the rest is not."""
+    """What is stored of a series, and why the rest is not. span: None of an older server."""
 
     symbol: str
     type: str
     complete: bool
     segments: list[Segment]
     queue_id: str | None = None
+    span: Span | None = None
+    loading: list[Loading] = []
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -261,6 +286,14 @@ class Collections(msgspec.Struct, frozen=True):
     """All collections of records."""
 
     collections: list[Collection]
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The exchange that a manager loads from."""
+
+    exchange: str
+    urls: tuple[str, ...]
+    built_in: bool
 
 
 class Target(msgspec.Struct, frozen=True):

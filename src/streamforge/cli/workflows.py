@@ -76,6 +76,8 @@ async def queues(
         names = ["queue_id", "status", "stored", "of"] if width >= NARROWER else ["queue_id", "status", "stored"]
     cells = [_cells(workflow) for workflow in workflows]
     output.table(names, [[row[name] for name in names] for row in cells], right=("stored", "of"))
+    if alone := next((workflow for workflow in workflows if workflow.undriven is not None), None):
+        output.say(undriven(alone, where))
     if more:
         output.say(f"the newest {limit} are shown; see more with --limit")
     return 0
@@ -84,12 +86,24 @@ async def queues(
 def _cells(workflow: views.Workflow) -> dict[str, str | Text]:
     return {
         "queue_id": workflow.queue_id,
-        "status": output.styled(workflow.status),
+        "status": output.styled(workflow.status, "" if workflow.undriven is None else ", not driven"),
         "range": output.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
         "stored": output.number(workflow.progress.records_stored),
         "of": output.number(workflow.progress.records_expected) or "?",
         "created": output.moment(workflow.created_at),
     }
+
+
+def undriven(workflow: views.Workflow, where: Where) -> str:
+    """That nobody goes on with a workflow, why, and what to do."""
+    alone = f"nobody drives {workflow.queue_id}: {workflow.undriven}"
+    if where.server is not None:
+        return f"{alone}; see the log of the manager at {where.server}, or start another one on its data"
+    what = f"{workflow.symbol} {workflow.type} {workflow.time_range.requested}{where.starting()}"
+    return (
+        f"{alone}; go on with it with `streamforge wait "
+        f"{workflow.queue_id}{where.flags()}`, `streamforge load {what}` or `streamforge up{where.starting()}`"
+    )
 
 
 class _RawPage(msgspec.Struct):
@@ -115,6 +129,8 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     out.print(f"  created {output.moment(workflow.created_at)}{ended} (UTC)")
     if told := numbers(workflow):
         out.print(f"  {told}")
+    if workflow.undriven is not None:
+        out.print(f"  {undriven(workflow, where)}")
     if waits := waits_for(workflow):
         out.print(f"  {waits}")
     if refused := workflow.progress.records_refused:
@@ -176,11 +192,11 @@ async def events(queue_id: str, where: Where, *, follow: bool, as_json: bool) ->
         if not follow:
             return 0
         workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        if workflow.undriven is not None:
+            output.say(f"nothing more will come: {undriven(workflow, where)}")
+            return 0
         if found.own and not workflow.ended:
-            output.say(
-                f"no manager runs on {where.folder}, so nothing more will come: {queue_id} is {workflow.status} and "
-                f"goes on with the next manager (`streamforge up{where.starting()}`)"
-            )
+            output.say(f"a manager elsewhere drives {queue_id}: follow it there, with --server and its address")
             return 0
         async for number, body in found.api.follow(queue_id, after=after):
             _tell_event(number, msgspec.json.decode(body, type=dict[str, object]), as_json=as_json)
@@ -215,9 +231,10 @@ async def stop(queue_id: str, where: Where, *, wait: bool, timeout_s: float | No
     if wait:
         where = where.as_before()  # if we have to be the manager, be the one it had
         with interrupts() as asked, display() as shown:
+            following = Follower(asked, shown, timeout_s=None, mode=Mode.CONTINUE, loads=False)
             try:
                 async with asyncio.timeout(timeout_s):
-                    workflow, _ = await Follower(asked, shown, timeout_s=None).begin(where, begin)
+                    workflow, _ = await following.begin(where, begin)
             except TimeoutError:
                 raise CliError(
                     f"{queue_id} has not ended within {timeout_s:g} s: it was asked to stop, see `streamforge show "

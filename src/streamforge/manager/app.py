@@ -18,6 +18,7 @@ from streamforge.manager.api.server import serve
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
+from streamforge.manager.keeping.driving import Place, by_others
 from streamforge.manager.keeping.fenced import FencedStore
 from streamforge.manager.keeping.history import History
 from streamforge.manager.keeping.installation import Claim
@@ -25,7 +26,7 @@ from streamforge.manager.keeping.lease import Lease, managing
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
-from streamforge.manager.origin import called, origin_of
+from streamforge.manager.origin import TEST, called, origin_of, source_of
 from streamforge.manager.parts import Parts
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.model.errors import RetryableError
@@ -132,19 +133,22 @@ async def running(
     reconcile: bool = True,
     insist: bool = False,
     claim: Claim | None = None,
+    place: Place | None = None,
 ) -> AsyncIterator[Running]:
     """Run a manager until the end of the block.
 
-    reconcile: False answers questions only: no workflow is driven. insist: end if the launcher does not answer now,
-    instead of asking it again later. claim: what is asked of the store; without one nothing in it is to be changed by
-    anybody else meanwhile, or by this manager.
+    reconcile: False answers questions only: no workflow is driven, unless by a manager at `place`. insist: end if the
+    launcher does not answer now, instead of asking it again later. claim: what is asked of the store; without one
+    nothing in it is to be changed by anybody else meanwhile, or by this manager.
     Raises ConfigError (the port is taken, the data is of a newer version or managed by another manager, the launcher's
     settings are wrong) or RetryableError.
     """
     try:
         async with (
             managing(ports.store, ports.clock, claim) as lease,
-            _running(ports, settings, lease, tokens=tokens, reconcile=reconcile, insist=insist) as manager,
+            _running(
+                ports, settings, lease, claim, place, tokens=tokens, reconcile=reconcile, insist=insist
+            ) as manager,
         ):
             yield manager
     finally:
@@ -159,6 +163,8 @@ async def _running(
     ports: Ports,
     settings: ManagerSettings,
     lease: Lease | None,
+    claim: Claim | None,
+    place: Place | None,
     *,
     tokens: Tokens | None,
     reconcile: bool,
@@ -195,6 +201,8 @@ async def _running(
             dead_letters=DeadLetters(ports.bus, ports.bus),
             exchange_name=called(origin_of(None, settings.exchange.urls)),
             exchange_waits=ports.exchange_waits,
+            source=source_of(settings.exchange.urls, built_in=_is_built_in(claim)),
+            undriven=None if place is None or reconcile else by_others(store, ports.clock, place),
             **({} if lease is None else {"fence": lease.check}),
         )
         await parts.workflows.load()
@@ -221,6 +229,10 @@ async def _running(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _is_built_in(claim: Claim | None) -> bool:
+    return claim is not None and claim.origin is not None and claim.origin.choice == TEST
 
 
 async def _first_look(launcher: Launcher, *, insist: bool) -> None:

@@ -6,58 +6,46 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import msgspec
-
-from streamforge.manager.acting.creating import create
 from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.acting.verifying import verify
+from streamforge.manager.coverage_report import Reports
 from streamforge.manager.deciding.facts import Replay, Retry, Stop
 from streamforge.manager.keeping.history import COLLECTION as HISTORY
 from streamforge.manager.keeping.records import Records
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Unreadable
+from streamforge.manager.origin import Source
 from streamforge.manager.parts import Parts
 from streamforge.manager.readiness import ReadinessProbe
-from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import (
     DeadLetterPage,
     HistoryEvent,
     NotFound,
     NotNow,
     Page,
+    Report,
     SeriesPage,
+    Started,
     StartRequest,
     StoredSeries,
     Verification,
 )
-from streamforge.manager.symbols import likely_symbols
+from streamforge.manager.starting import Starting
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
-from streamforge_utils.model.coverage import Segment, clip
-from streamforge_utils.model.errors import (
-    BannedError,
-    ConflictError,
-    InvalidInput,
-    PermanentError,
-    RetryableError,
-    StreamForgeError,
-)
+from streamforge_utils.model.errors import InvalidInput, StreamForgeError
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.series import check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 
-_replace = msgspec.structs.replace
 RECORDS_A_PAGE = 10_001
 """Who asks for more records than this asks for all: it is looked before the first one whether they are there."""
 
 
 class Manager:
     """Implements `Service`."""
-
-    ASK_WITHIN_S = 5.0
-    LIST_WITHIN_S = 3.0
 
     def __init__(self, parts: Parts, reconciler: Reconciler, new_code: Callable[[], str] | None = None) -> None:
         self._parts = parts
@@ -66,30 +54,13 @@ class Manager:
             parts.reservations if new_code is None else Reservations(parts.store, parts.clock, new_code)
         )
         self._records = Records(parts.store, parts.coverage)
+        self._starting = Starting(parts, reconciler, self._reservations)
+        self._reports = Reports(parts)
         self._busy: set[str] = set()
         self._readiness = ReadinessProbe(parts, reconciler)
 
-    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
-        checked = check(request, self._parts.clock.now_ms())
-        if idempotency_key is not None:
-            # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
-            known = await self._reservations.find(idempotency_key, request)
-            if known is not None and (existing := await self._parts.workflows.get(known.queue_id)) is not None:
-                return existing.workflow, False
-        if len(self._parts.workflows.live) >= self._parts.policy.max_live:
-            raise RetryableError(
-                f"{self._parts.policy.max_live} workflows are waiting or running: try again when some have ended",
-                retry_after=30,
-            )
-        exchange_now_ms = await self._ask(checked.symbol)
-        now_ms = self._parts.clock.now_ms()
-
-        def draft(code: str) -> Workflow:
-            return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=exchange_now_ms)
-
-        if idempotency_key is None:
-            return await self._create(draft), True
-        return await self._create_once(draft, request, idempotency_key)
+    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
+        return await self._starting.start(request, idempotency_key)
 
     async def get(self, queue_id: str) -> Workflow:
         stored = await self._parts.workflows.get(queue_id)
@@ -135,6 +106,7 @@ class Manager:
         if data:  # first: it may be refused
             await parts.removing.remove(workflow.series, workflow.collection, workflow.span)
         await self._reservations.release(queue_id)
+        await parts.coverage.unask(workflow.series, workflow.span)
         await parts.admin.delete_topic(workflow.topic)
         await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
         await self._reconciler.actor.forget_jobs(workflow)
@@ -218,13 +190,13 @@ class Manager:
         with self._alone(queue_id):
             return await self._reconciler.inbox.ask(queue_id, Retry())
 
-    async def coverage(self, queue_id: str) -> Sequence[Segment]:
-        workflow = await self.get(queue_id)
-        return clip(await self._parts.coverage.of(workflow.series), workflow.span)
+    async def coverage(self, queue_id: str) -> Report:
+        return await self._reports.of_workflow(await self.get(queue_id))
 
-    async def series_coverage(self, symbol: str, type: str, span: TimeRange | None = None) -> Sequence[Segment]:
-        known = await self._parts.coverage.of(series_of(check_symbol(symbol), normal_type(type)))
-        return known if span is None or not known else clip(known, span)
+    async def series_coverage(
+        self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
+    ) -> Report:
+        return await self._reports.of_series(symbol, type, span, life=life)
 
     async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
         return await verify(self._parts, series_of(check_symbol(symbol), normal_type(type)), span)
@@ -265,41 +237,27 @@ class Manager:
                 raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
             return await self._reconciler.inbox.ask(queue_id, Replay())
 
+    async def tidy(self) -> int:
+        """Remove the topics of ended workflows that were kept long enough; returns how many workflows had such.
+
+        For a manager that drives nothing: the loop of one that does, does it by itself. Raises RetryableError.
+        """
+        return await self._reconciler.retaining.remove_topics()
+
+    async def undriven(self) -> str | None:
+        if self._parts.undriven is not None:
+            return await self._parts.undriven()
+        try:
+            self._parts.fence()
+        except StreamForgeError as error:
+            return str(error)
+        return None
+
+    async def source(self) -> Source:
+        return self._parts.source
+
     async def ready(self) -> Mapping[str, str | None]:
         return await self._readiness.look()
-
-    async def _ask(self, symbol: str) -> int:
-        """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, or during a
-        ban, ours.
-
-        The workflow asks again before it starts anything; this is to refuse what can be refused at once.
-        """
-        actor, now_ms = self._reconciler.actor, self._parts.clock.now_ms()
-        if now_ms < actor.banned_until_ms:
-            return now_ms
-        try:
-            async with asyncio.timeout(self.ASK_WITHIN_S):
-                await self._parts.exchange.symbol_info(symbol)
-                return await self._parts.exchange.server_time()
-        except BannedError as error:
-            await actor.remember_ban(error.until_ms, str(error))
-            return now_ms
-        except InvalidInput as error:
-            raise await self._no_symbol(symbol) from error
-        except (PermanentError, RetryableError, TimeoutError):
-            return self._parts.clock.now_ms()  # the workflow will end with the reason, or wait
-
-    async def _no_symbol(self, symbol: str) -> InvalidInput:
-        """The exchange has no such symbol; what was meant, where its list can be had soon."""
-        where = self._parts.exchange_name
-        try:
-            async with asyncio.timeout(self.LIST_WITHIN_S):
-                listed = await self._parts.exchange.symbols()
-        except (StreamForgeError, TimeoutError):
-            listed = ()
-        meant = likely_symbols(symbol, listed)
-        hint = f"did you mean {' or '.join(meant)}?" if meant else "GET /symbols lists what it has"
-        return InvalidInput("symbol", f"{symbol} is not a symbol of {where}: {hint}")
 
     @contextmanager
     def _alone(self, queue_id: str) -> Iterator[None]:
@@ -311,25 +269,6 @@ class Manager:
             yield
         finally:
             self._busy.discard(queue_id)
-
-    async def _create(self, draft: Callable[[str], Workflow]) -> Workflow:
-        workflow = await create(self._parts.workflows, self._reservations, draft)
-        self._reconciler.wake()
-        return workflow
-
-    async def _create_once(
-        self, draft: Callable[[str], Workflow], request: StartRequest, key: str
-    ) -> tuple[Workflow, bool]:
-        reserved = await self._reservations.reserve(key, request, lambda code: draft(code).queue_id)
-        existing = await self._parts.workflows.get(reserved.queue_id)
-        if existing is not None:
-            return existing.workflow, False
-        try:
-            stored = await self._parts.workflows.create(draft(reserved.code))
-        except ConflictError:
-            return await self.get(reserved.queue_id), False
-        self._reconciler.wake()
-        return stored.workflow, True
 
 
 def _lost_cursor(cursor: str, what: str) -> InvalidInput:

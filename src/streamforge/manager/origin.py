@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -16,7 +16,8 @@ from streamforge_utils.model.errors import ConfigError
 
 BINANCE, TEST = "binance", "test"
 FILE = "origin.json"
-_BINANCE_HOSTS = (".binance.com", ".binance.vision", ".binance.us")
+_BINANCE_HOSTS = (".binance.com", ".binance.vision")
+"""Binance.US is another exchange, with other prices."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -34,6 +35,48 @@ def origin_of(choice: str | None, urls: tuple[str, ...] | None) -> str:
     if not host or host.endswith(_BINANCE_HOSTS):
         return BINANCE
     return TEST if host in ("localhost", "::1") or host.startswith("127.") else host
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange that a manager loads from.
+
+    exchange: as in `Origin`. urls: its base URLs, without a user. built_in: it is a test exchange of the manager's own
+    command.
+    """
+
+    exchange: str = BINANCE
+    urls: tuple[str, ...] = ()
+    built_in: bool = False
+
+
+def source_of(urls: tuple[str, ...], *, built_in: bool = False) -> Source:
+    """The exchange at `urls`, as others are told of it."""
+    shown = tuple(urlunsplit(urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2])) for url in urls)
+    return Source(exchange=TEST if built_in else origin_of(None, urls), urls=shown, built_in=built_in)
+
+
+def is_asked_for(source: Source, choice: str | None, urls: tuple[str, ...] | None) -> bool:
+    """Whether `source` is the exchange that `--exchange` (choice) or the settings (urls) ask for.
+
+    Binance has many hosts; of any other exchange one address at least must be the same.
+    """
+    if choice == TEST:
+        return source.built_in
+    asked = origin_of(choice, urls)
+    if asked != source.exchange:
+        return False
+    return asked == BINANCE or (not source.built_in and not _hosts(urls or ()).isdisjoint(_hosts(source.urls)))
+
+
+def _hosts(urls: tuple[str, ...]) -> set[tuple[str, int]]:
+    """Host and port of each, by which two spellings of an address are one."""
+    found = set()
+    for url in urls:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        local = host in ("localhost", "::1") or host.startswith("127.")
+        found.add(("localhost" if local else host, parts.port or (443 if parts.scheme == "https" else 80)))
+    return found
 
 
 def called(origin: str) -> str:

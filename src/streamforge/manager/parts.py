@@ -10,9 +10,11 @@ from streamforge.manager.acting.removing import Removing
 from streamforge.manager.acting.waits import Waits
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
+from streamforge.manager.keeping.driving import Undriven
 from streamforge.manager.keeping.history import History
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
+from streamforge.manager.origin import Source
 from streamforge.manager.policy import Policy
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
 from streamforge_utils.ports.clock import Clock
@@ -26,8 +28,9 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The manager's ports, stores and numbers.
 
     common: settings that every worker gets. exchange_name: as it is called in a sentence. exchange_waits: what
-    questions to `exchange` wait for, where it is known. fence: is called before anything is done; raises while another
-    manager may have the store.
+    questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
+    anything is done; raises while another manager may have the store. undriven: says why no manager drives the
+    workflows; None: this one does.
     """
 
     bus: Bus
@@ -50,4 +53,6 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     exchange_name: str = "the exchange"
     exchange_waits: Waits | None = None
+    source: Source = Source()
     fence: Callable[[], None] = lambda: None
+    undriven: Undriven | None = None

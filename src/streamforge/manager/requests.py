@@ -96,6 +96,32 @@ def workflow_of(
     )
 
 
+def loads(workflow: Workflow, checked: Checked) -> bool:
+    """Whether the workflow is one of the series that is asked for."""
+    return (workflow.symbol, workflow.type) == (checked.symbol, checked.type)
+
+
+def is_the_same(live: Workflow, wanted: Workflow) -> bool:
+    """Whether a request for `wanted` is served by `live`, a workflow that has not ended: it loads exactly that, and
+    nothing ends it early.
+
+    A workflow that loads again what is there serves a request that did not ask for that, but not the other way round.
+    """
+    return (
+        (live.symbol, live.type, live.span, live.collection)
+        == (wanted.symbol, wanted.type, wanted.span, wanted.collection)
+        and (live.again or not wanted.again)
+        and live.stop_asked_ms is None
+        and live.failure is None
+        and live.replayed is None
+        and [_asked_of(step) for step in live.steps] == [_asked_of(step) for step in wanted.steps]
+    )
+
+
+def _asked_of(step: Step) -> tuple[str, str | None, dict[str, Any]]:
+    return step.target, step.image, step.parameters
+
+
 def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
     known = workers.targets()
     seen: set[str] = set()

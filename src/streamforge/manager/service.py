@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from streamforge.manager.origin import Source
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import StreamForgeError
@@ -71,6 +72,18 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[Segment, ...]
 
 
+class Started(NamedTuple):
+    """What became of a request.
+
+    new: the workflow was made for it. joined: another request made it, and it is under way. Neither: the same key and
+    request came before.
+    """
+
+    workflow: Workflow
+    new: bool = False
+    joined: bool = False
+
+
 class HistoryEvent(msgspec.Struct, frozen=True):
     """An event of a workflow's history. id: ascending; a later one was heard later. body: the event's JSON."""
 
@@ -119,6 +132,25 @@ class DeadLetterPage(msgspec.Struct, frozen=True):
     outstanding: int
 
 
+Basis = Literal["workflow", "range", "asked", "life"]
+"""Whose span a report speaks of: a workflow's; the one of the request; all that was asked for so far, so from the first
+to the last record where nothing is missing at the ends; the whole life of the series."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a span of a series.
+
+    segments: sorted; they speak of all of the span, and a stored one has its exact count. loading: live workflows of
+    the series whose range overlaps the span, oldest first. Without a span nothing was asked for yet.
+    """
+
+    series: Series
+    basis: Basis
+    span: TimeRange | None
+    segments: Sequence[Segment] = ()
+    loading: Sequence[Workflow] = ()
+
+
 class Service(Protocol):
     """The manager as its API sees it.
 
@@ -126,8 +158,8 @@ class Service(Protocol):
     InvalidInput, naming the field, where the input is not acceptable (HTTP 422).
     """
 
-    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> tuple[Workflow, bool]:
-        """Accept the request: on return it is stored. False: the same key and request came before, and this is it.
+    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
+        """Accept the request: on return it is stored. A workflow that loads the same is joined, not made again.
 
         Raises InvalidInput, or KeyReused.
         """
@@ -164,11 +196,16 @@ class Service(Protocol):
     async def retry(self, queue_id: str) -> Workflow:
         """Start an interrupted or failed workflow again on what it still lacks. Raises NotFound, NotNow."""
 
-    async def coverage(self, queue_id: str) -> Sequence[Segment]:
-        """What is known of the workflow's range, without holes between the segments. Raises NotFound."""
+    async def coverage(self, queue_id: str) -> Report:
+        """What is known of the workflow's range. Raises NotFound."""
 
-    async def series_coverage(self, symbol: str, type: str, span: TimeRange | None = None) -> Sequence[Segment]:
-        """What is known of the series (inside `span`, without holes; all of it without). Empty if nothing is known."""
+    async def series_coverage(
+        self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
+    ) -> Report:
+        """What is known of the series in `span`; without one in all that was asked for so far, or in its whole `life`.
+
+        Raises NotFound: nothing is known of the series.
+        """
 
     async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
         """Count the records of the series (inside `span`) in the store, and mark what is gone as `ours`."""
@@ -196,6 +233,12 @@ class Service(Protocol):
 
     async def replay_dead_letters(self, queue_id: str) -> Workflow:
         """Let a sink attempt read the dead letters again. Raises NotFound, NotNow (still running, or none there)."""
+
+    async def undriven(self) -> str | None:
+        """Why no manager drives the workflows at the moment; None: one does."""
+
+    async def source(self) -> Source:
+        """The exchange that the manager loads from."""
 
     async def ready(self) -> Mapping[str, str | None]:
         """Bus, store, launcher and reconciler: None if it works, else what is wrong with it."""

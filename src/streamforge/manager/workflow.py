@@ -131,6 +131,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settled: segments with a verdict that needs no loading (closed, pending). phase_ms: a known open time, for `3d`.
     expected: bars of the grid inside `load`. there: bars of the rest that coverage knows as stored.
     bars: of the whole range, but for what is closed or pending; None in documents of older versions.
+    first_ms: when the first bar of the series opens; last_ms: when the last one does, if no more will come.
     """
 
     exchange_now_ms: int
@@ -140,6 +141,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     expected: int = 0
     there: int = 0
     bars: int | None = None
+    first_ms: int | None = None
+    last_ms: int | None = None
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):

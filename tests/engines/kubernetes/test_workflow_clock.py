@@ -61,12 +61,12 @@ async def test_a_clock_that_jumps_a_day_ends_no_worker_and_fails_no_workflow(
         async with running(ports, settings) as found:
             exchange.switch_on("slow:ms=300,path=klines")
             try:
-                before, _ = await found.manager.start(
+                before, *_ = await found.manager.start(
                     StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01:2024-08-15")
                 )
                 await until(found.manager, before.queue_id, "loads")
                 clock.ahead_ms = ahead_ms
-                after, _ = await found.manager.start(
+                after, *_ = await found.manager.start(
                     StartRequest(symbol="ETHUSDT", type="api_candles_1m", time_range="2024-08-01")
                 )
                 await until(found.manager, after.queue_id, "loads")
@@ -77,4 +77,4 @@ async def test_a_clock_that_jumps_a_day_ends_no_worker_and_fails_no_workflow(
                 assert workflow.status is Status.FINISHED, workflow
                 told = [(a.job, a.outcome, a.reason, a.error) for step in workflow.steps for a in step.attempts]
                 assert len(told) == 2, told
-                assert [one.verdict.value for one in await found.manager.coverage(queue_id)] == ["stored"]
+                assert [one.verdict.value for one in (await found.manager.coverage(queue_id)).segments] == ["stored"]

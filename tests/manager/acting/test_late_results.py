@@ -114,7 +114,7 @@ async def test_long_proofs_hold_up_no_plan_and_no_stop(world: World) -> None:
         workflow = await launched(world, planned(code=f"00000{number}"))
         finish(world, workflow)
         await world.turns(2)
-    queue_id = await create(world, accepted())
+    queue_id = await create(world, accepted(symbol="ETHUSDT"))
     await world.turns(3)
     assert (await world.workflow(queue_id)).plan is not None
     world.store.keys = keys  # type: ignore[method-assign]

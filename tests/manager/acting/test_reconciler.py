@@ -45,7 +45,7 @@ async def test_from_request_to_proof(world: World) -> None:
     await world.turns(3)
     workflow = await world.workflow(queue_id)
     assert workflow.status is Status.FINISHED
-    assert [s.verdict.value for s in await world.manager.coverage(queue_id)] == ["stored"]
+    assert [s.verdict.value for s in (await world.manager.coverage(queue_id)).segments] == ["stored"]
     assert not world.parts.workflows.live
 
 
@@ -93,7 +93,7 @@ async def test_a_hole_of_the_exchange_is_settled(world: World) -> None:
     finish(world, workflow)
     await world.turns(3)
     assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
-    assert [s.verdict.value for s in await world.manager.coverage(workflow.queue_id)] == [
+    assert [s.verdict.value for s in (await world.manager.coverage(workflow.queue_id)).segments] == [
         "stored",
         "exchange",
         "stored",

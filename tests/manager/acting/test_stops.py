@@ -140,5 +140,8 @@ async def test_a_stop_does_not_wait_for_the_exchange(world: World) -> None:
     await world.turns(3)
     workflow = await world.workflow(workflow.queue_id)
     assert workflow.status is Status.INTERRUPTED
-    assert [s.verdict.value for s in await world.manager.coverage(workflow.queue_id)] == ["stored", "unknown"]
+    assert [s.verdict.value for s in (await world.manager.coverage(workflow.queue_id)).segments] == [
+        "stored",
+        "unknown",
+    ]
     assert [key for key in world.reconciler.tasks if key[0] == "Prove"] == [], "its answer could come after a retry"

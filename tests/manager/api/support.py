@@ -38,7 +38,7 @@ def client_of(app: FastAPI, token: str | None = None, *, base_url: str = LOCAL) 
 
 async def started(service: ServiceDouble, **fields: Any) -> Workflow:
     """A workflow, accepted."""
-    workflow, _ = await service.start(StartRequest(**{**REQUEST, **fields}))
+    workflow, *_ = await service.start(StartRequest(**{**REQUEST, **fields}))
     return workflow
 
 

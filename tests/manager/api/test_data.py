@@ -347,7 +347,9 @@ async def test_coverage_of_a_series_is_all_or_the_range_asked_for(
 
     whole = (await client.get("/coverage/btcusdt/api_candles_1m")).json()
     part = (await client.get("/coverage/BTCUSDT/api_candles_1m?time_range=2024-08-01T12:00Z:2024-08-03")).json()
-    nothing = (await client.get("/coverage/ETHUSDT/api_candles_1m")).json()
+    life = (await client.get("/coverage/BTCUSDT/api_candles_1m?life=true")).json()
+    nothing = await client.get("/coverage/ETHUSDT/api_candles_1m")
+    both = await client.get("/coverage/BTCUSDT/api_candles_1m?life=true&time_range=2024-08")
 
     assert (whole["queue_id"], whole["symbol"], whole["complete"]) == (None, "BTCUSDT", True)
     assert [(s["verdict"], s["start"], s["end"]) for s in part["segments"]] == [
@@ -355,7 +357,16 @@ async def test_coverage_of_a_series_is_all_or_the_range_asked_for(
         ("unknown", "2024-08-02T00:00:00Z", "2024-08-03T00:00:00Z"),
     ]
     assert part["complete"] is False
-    assert (nothing["segments"], nothing["complete"]) == ([], False)
+    assert whole["span"] == {
+        "basis": "asked",
+        "start": "2024-08-01T00:00:00Z",
+        "end": "2024-08-02T00:00:00Z",
+        "start_ms": START_MS,
+        "end_ms": START_MS + DAY_MS,
+    }
+    assert (part["span"]["basis"], life["span"]["basis"], part["segments"][0]["records"]) == ("range", "life", 720)
+    problem(nothing, 404, "not-found")
+    assert problem(both, 422, "invalid-input")["errors"][0]["field"] == "life"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 service = ServiceDouble()
-started, _ = asyncio.run(service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")))
+started, *_ = asyncio.run(service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")))
 workflow = replace(failed(started, SEGMENTS), queue_id=QUEUE_ID)  # the one that the examples of the description name
 schema = schemathesis.openapi.from_asgi(
     "/openapi.json", create_app(service, tokens=TOKENS), headers={"Authorization": f"Bearer {OPERATOR}"}

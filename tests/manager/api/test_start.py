@@ -203,3 +203,14 @@ async def test_every_missing_field_is_named_at_once(client: httpx.AsyncClient) -
         ("type", "add it"),
         ("time_range", "add it"),
     ]
+
+
+async def test_a_request_that_joins_says_so(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    first = await client.post("/queues/start", json=REQUEST)
+    assert first.json()["joined"] is False
+    service.joins = first.json()["queue_id"]
+    response = await client.post("/queues/start", json=REQUEST)
+    assert response.status_code == 202
+    assert (response.json()["queue_id"], response.json()["joined"]) == (service.joins, True)
+    assert "Idempotency-Replayed" not in response.headers
+    assert response.headers["Location"] == f"/queues/{service.joins}"

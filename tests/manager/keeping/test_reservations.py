@@ -21,7 +21,7 @@ async def made() -> World:
 
 
 async def begun(world: World, key: str = "k") -> str:
-    workflow, _ = await world.manager.start(REQUEST, idempotency_key=key)
+    workflow, *_ = await world.manager.start(REQUEST, idempotency_key=key)
     return workflow.queue_id
 
 
@@ -49,6 +49,7 @@ async def test_a_key_is_forgotten_after_its_time_and_its_workflow_is_not() -> No
     pass_by(world, 1000)
     await world.parts.reservations.expire(())
     assert kept(world, KEY_KIND) == []
+    await end(world, queue_id)
     assert await begun(world) != queue_id
     assert len(kept(world, "workflow")) == len(kept(world, CODE_KIND)) == 2
 

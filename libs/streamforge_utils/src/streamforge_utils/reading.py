@@ -65,13 +65,18 @@ class Hole(msgspec.Struct, frozen=True):
 
 
 class Series(msgspec.Struct, frozen=True):
-    """What was read: oldest first, each candle once. complete: every hole has its reason."""
+    """What was read: oldest first, each candle once.
+
+    start, end: the half-open range of which candles and holes speak. complete: every hole in it has its reason.
+    """
 
     symbol: str
     type: str
     candles: list[StoredCandle]
     holes: list[Hole]
     complete: bool
+    start: str = ""
+    end: str = ""
 
     def columns(self) -> dict[str, list[str | int | float]]:
         """The candles as a list for each field, as polars.DataFrame and pandas.DataFrame take them."""
@@ -89,11 +94,17 @@ class _Segment(msgspec.Struct):
     records: int = 0
 
 
+class _Span(msgspec.Struct):
+    start: str
+    end: str
+
+
 class _Coverage(msgspec.Struct):
     symbol: str
     type: str
     complete: bool
     segments: list[_Segment]
+    span: _Span | None = None
 
 
 class _Problem(msgspec.Struct):
@@ -106,21 +117,29 @@ _problem = msgspec.json.Decoder(_Problem)
 
 
 def read_series(
-    symbol: str, type: str, time_range: str | None = None, *, url: str | None = None, token: str | None = None
+    symbol: str,
+    type: str,
+    time_range: str | None = None,
+    *,
+    life: bool = False,
+    url: str | None = None,
+    token: str | None = None,
 ) -> Series:
     """Everything that is stored of a series of candles, over all its collections.
 
     type: such as `api_candles_1m`. time_range: `START[:END]`, half-open, UTC, or relative to now (`-30d`); without one,
-    all there is.
+    all that was asked for so far, from the first range to the last, with `unknown` holes where nothing was loaded; with
+    `life`, from the first bar at the exchange to now.
     url, token: of queue-manager and of a reader; by default from STREAMFORGE_URL (else this machine's port 8080) and
     STREAMFORGE_TOKEN. Raises ReadingError, also where the store holds another number than the coverage has proven,
-    and InvalidInput for a symbol, type or range that is none.
+    or where nothing is known of the series, and InvalidInput for a symbol, type or range that is none.
     """
     symbol, type = check_series(symbol, type)
     interval = candles_interval(type).value
-    query = {} if time_range is None else {"time_range": time_range}
+    query: dict[str, str] = {"life": "true"} if life else {}
     if time_range is not None:
         resolve_time_range(time_range, time.time_ns() // 1_000_000)
+        query["time_range"] = time_range
     api = _Api(url or os.environ.get(URL) or DEFAULT_URL, token or os.environ.get(TOKEN) or None)
     with api.get(f"/coverage/{quote(symbol)}/{quote(type)}", query) as answer:
         known = _decoded(_coverage, answer.read(), api)
@@ -136,7 +155,8 @@ def read_series(
                 )
             candles += found
     holes = [Hole(one.start, one.end, one.verdict) for one in known.segments if one.verdict != "stored"]
-    return Series(symbol, type, candles, holes, known.complete)
+    start, end = ("", "") if known.span is None else (known.span.start, known.span.end)
+    return Series(symbol, type, candles, holes, known.complete, start, end)
 
 
 class _Api:

@@ -10,12 +10,18 @@ import typer
 from streamforge.cli import options as o
 from streamforge.cli.session import Where
 
+_All = Annotated[
+    bool,
+    typer.Option("--all", help="Without TIME_RANGE: the whole life of the series, not only what was asked for so far."),
+]
+
 
 def coverage(
     what: Annotated[list[str], typer.Argument(metavar="QUEUE_ID | SYMBOL TYPE [TIME_RANGE]", show_default=False)],
     verify: Annotated[
         bool, typer.Option("--verify", help="Count the records in the store first, and mark what is gone.")
     ] = False,
+    life: _All = False,
     data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
@@ -24,13 +30,21 @@ def coverage(
 ) -> int:
     """Show which time ranges are stored, and a reason for each one that is not.
 
+    Without TIME_RANGE it speaks of what was asked for so far, from the first range to the last, and names that span;
+    what lies between and was never loaded is unknown.
     Exit code 1 if a range is not loaded (unknown) or missing although the exchange has it (ours).
     """
     from streamforge.cli.exporting import coverage as work
 
     o.debugging(debug)
     return o.run(
-        work(what, Where(data=data, server=server, token_file=token_file, debug=debug), verify=verify, as_json=as_json)
+        work(
+            what,
+            Where(data=data, server=server, token_file=token_file, debug=debug),
+            verify=verify,
+            life=life,
+            as_json=as_json,
+        )
     )
 
 
@@ -68,6 +82,7 @@ def export(
             "Parquet if nothing is said).",
         ),
     ] = None,
+    life: _All = False,
     data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
@@ -83,7 +98,7 @@ def export(
 
     o.debugging(debug)
     where = Where(data=data, server=server, token_file=token_file, debug=debug)
-    return o.run(work(what, where, form=form, file=file, times=times, as_json=as_json))
+    return o.run(work(what, where, form=form, file=file, times=times, life=life, as_json=as_json))
 
 
 def series(

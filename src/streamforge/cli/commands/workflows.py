@@ -1,4 +1,4 @@
-"""load, queues, show, events, stop, ping, retry, rm and dlq."""
+"""load, wait, queues, show, events, stop, ping, retry, rm and dlq."""
 
 from __future__ import annotations
 
@@ -51,6 +51,31 @@ def load(
     where = Where(data=data, server=server, token_file=token_file, exchange=exchange, launcher=launcher, debug=debug)
     request = Request(symbol=symbol, type=type_name, time_range=time_range, again=again)
     return o.run(work(request, where, detach=detach, timeout_s=timeout, as_json=as_json))
+
+
+def wait(
+    queue_id: o.QueueId,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Give up waiting after so long.")
+    ] = None,
+    data: o.Data = None,
+    server: o.Server = None,
+    token_file: o.TokenFile = None,
+    exchange: o.Exchange = None,
+    launcher: o.Launcher = None,
+    as_json: o.Json = False,
+    debug: o.Debug = False,
+) -> int:
+    """Wait for the end of a workflow that is under way, with the progress and the exit codes of `load`.
+
+    Where no manager drives it, this command does so with its own. Ctrl-C, or the end of the time, leaves the workflow
+    to the manager that drives it; one that only this command drives is stopped in order, as by `load`.
+    """
+    from streamforge.cli.loading import wait as work
+
+    o.debugging(debug)
+    where = Where(data=data, server=server, token_file=token_file, exchange=exchange, launcher=launcher, debug=debug)
+    return o.run(work(queue_id, where, timeout_s=timeout, as_json=as_json))
 
 
 def queues(

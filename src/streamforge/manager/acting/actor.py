@@ -173,7 +173,7 @@ class Actor:
             )
         except RetryableError as error:
             return await self._unanswered(error)
-        await parts.coverage.learn(workflow.series, plan.settled)
+        await parts.coverage.learn_plan(workflow.series, plan)
         return Planned(plan)
 
     async def _unanswered(self, error: RetryableError) -> Unanswered:

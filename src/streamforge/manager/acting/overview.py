@@ -12,7 +12,7 @@ import msgspec
 
 from streamforge.manager.deciding.decide import live
 from streamforge.manager.keeping.workflows import Stored
-from streamforge.manager.workflow import Attempt, Status, Step
+from streamforge.manager.workflow import Attempt, Status, Step, Workflow
 from streamforge_utils.runtime.worker import Role
 
 
@@ -34,8 +34,8 @@ class Overview:
     started: how many are past `pending`. hurried: those of which a job is about to be seen, since it was just launched
     or has said its last word. owners: the workflow of each latest attempt's job. current: the jobs that may run.
     silent: latest attempts that have neither said a last word nor been counted, by job. loaders: of the attempts that
-    have not ended, the workflow and the step, by job. changed: workflows that are new or were replaced since this was
-    emptied. version: another one whenever anything changed.
+    have not ended, the workflow and the step, by job. series: the workflows of a symbol and a type. changed: workflows
+    that are new or were replaced since this was emptied. version: another one whenever anything changed.
     """
 
     def __init__(self, live: Mapping[str, Stored]) -> None:
@@ -48,6 +48,7 @@ class Overview:
         self.current: set[str] = set()
         self.silent: dict[str, Attempt] = {}
         self.loaders: dict[str, tuple[str, Step]] = {}
+        self.series: dict[tuple[str, str], dict[str, Workflow]] = {}
         self.changed: set[str] = set()
 
     def refresh(self) -> None:
@@ -71,12 +72,27 @@ class Overview:
             self._replace(queue_id, known, stored)
         self.changed.discard(queue_id)
 
+    def ahead_of(self, workflow: Workflow) -> str | None:
+        """The workflow of the same series that loads a part of the same range and goes first; None: there is none.
+
+        First goes what has begun, then what was asked for first.
+        """
+        others = self.series.get((workflow.symbol, workflow.type), {}).values()
+        for other in others:
+            if other.queue_id != workflow.queue_id and other.span.intersection(workflow.span) is not None:
+                older = (other.created_ms, other.queue_id) < (workflow.created_ms, workflow.queue_id)
+                if older or other.status is not Status.PENDING:
+                    return other.queue_id
+        return None
+
     def _replace(self, queue_id: str, known: _Read | None, stored: Stored) -> None:
         if known is not None:
             self._forget(queue_id, known)
         found = _read(stored)
         self._read[queue_id] = found
         self.version += 1
+        workflow = stored.workflow
+        self.series.setdefault((workflow.symbol, workflow.type), {})[queue_id] = workflow
         self.started += found.started
         if found.hurried:
             self.hurried.add(queue_id)
@@ -87,6 +103,10 @@ class Overview:
 
     def _forget(self, queue_id: str, known: _Read) -> None:
         self.version += 1
+        one = (known.stored.workflow.symbol, known.stored.workflow.type)
+        self.series[one].pop(queue_id, None)
+        if not self.series[one]:
+            del self.series[one]
         self.started -= known.started
         self.hurried.discard(queue_id)
         for job in known.owned:

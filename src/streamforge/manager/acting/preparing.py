@@ -90,7 +90,15 @@ async def prepare(
         end_ms = max(start_ms, after_last_ms)
     settled = [segment for segment in settled if segment.end_ms > segment.start_ms]
     if start_ms >= end_ms:
-        return Plan(exchange_now_ms=now_ms, load=(), bars=0, settled=tuple(settled), phase_ms=phase_ms)
+        return Plan(
+            exchange_now_ms=now_ms,
+            load=(),
+            bars=0,
+            settled=tuple(settled),
+            phase_ms=phase_ms,
+            first_ms=bounds.first_ms,
+            last_ms=bounds.last_ms,
+        )
     wanted = TimeRange(start_ms, end_ms)
     known = tuple(overlay(known, settled))
     ranges = [wanted] if again else lacking(known, wanted)
@@ -106,6 +114,8 @@ async def prepare(
         expected=sum(len(interval.grid(r.start_ms, r.end_ms, phase_ms)) for r in ranges),
         bars=len(interval.grid(wanted.start_ms, wanted.end_ms, phase_ms)),
         there=_there(known, wanted, ranges, interval, phase_ms),
+        first_ms=bounds.first_ms,
+        last_ms=bounds.last_ms,
     )
 
 

@@ -30,7 +30,7 @@ from streamforge.manager.deciding.facts import apply
 from streamforge.manager.deciding.fold import hear, observe
 from streamforge.manager.keeping.workflows import Stored
 from streamforge.manager.parts import Parts
-from streamforge.manager.workflow import Attempt, Workflow
+from streamforge.manager.workflow import Attempt, Status, Workflow
 from streamforge_utils.model.commands import ANY_QUEUE, Command
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.events import Event
@@ -72,7 +72,7 @@ class Reconciler:
         self._ear = Ear(parts.bus, parts.admin, parts.events_topic)
         self.inbox = Inbox(parts, self._arrived)
         self._dispatch = Dispatch(parts, self.actor, self.inbox, self.tasks, pause_s=self.LOOK_EVERY_S)
-        self._retaining = Retaining(parts, self.actor, self.inbox)
+        self.retaining = Retaining(parts, self.actor, self.inbox)
         self._verifying = Verifying(parts)
         self._jobs: dict[str, Job] = {}
         self._running: set[str] = set()
@@ -305,8 +305,11 @@ class Reconciler:
         if workflow is not None and self._launching:
             keys = {step.target: (Launch.__name__, workflow.queue_id, step.target) for step in workflow.steps}
             launching = frozenset(target for target, key in keys.items() if key in self._launching)
+        may_start = self._overview.started < self._parts.policy.max_running
+        waits = may_start and workflow is not None and workflow.status is Status.PENDING
         return World(
-            may_start=self._overview.started < self._parts.policy.max_running,
+            may_start=may_start,
+            ahead=self._overview.ahead_of(workflow) if waits and workflow is not None else None,
             banned_until_ms=self.actor.banned_until_ms,
             ban_reason=self.actor.ban_reason,
             exchange_waits=None if self._parts.exchange_waits is None else self._parts.exchange_waits.reason,
@@ -375,7 +378,7 @@ class Reconciler:
             return
         self._retained_at = now
         # Beside the loop: there may be many ended workflows.
-        self._dispatch.begin_work(("Retain", "", ""), Kind.RETAINING, self._retaining.retain())
+        self._dispatch.begin_work(("Retain", "", ""), Kind.RETAINING, self.retaining.retain())
         self._dispatch.begin_work(("Verify", "", ""), Kind.VERIFYING, self._verifying.look())
 
 

@@ -36,16 +36,7 @@ class Retaining:
         """Remove what has been kept long enough. Raises RetryableError."""
         await self._parts.workflows.adopt()
         await self._expire()
-        after: str | None = None
-        while True:
-            page = await self._parts.workflows.find(where={"topics": ["data", "dlq"]}, after=after, limit=_PAGE)
-            for workflow in page:
-                _, actions = decide(workflow, self._parts.clock.now_ms(), self._parts.policy, World())
-                for action in actions:
-                    await self._do(workflow, action)
-            if len(page) < _PAGE:
-                break
-            after = page[-1].queue_id
+        await self.remove_topics()
         try:
             await self._measuring.measure()
         except StreamForgeError as error:
@@ -53,6 +44,24 @@ class Retaining:
             self._parts.observer.count("action_failures_total", action="Measure")
             _log.warning("the room that the data take could not be measured", error=str(error))
         await self._ageing.age()
+
+    async def remove_topics(self) -> int:
+        """Remove the topics of ended workflows that were kept long enough; returns how many workflows had such.
+
+        Raises RetryableError.
+        """
+        found = 0
+        after: str | None = None
+        while True:
+            page = await self._parts.workflows.find(where={"topics": ["data", "dlq"]}, after=after, limit=_PAGE)
+            for workflow in page:
+                _, actions = decide(workflow, self._parts.clock.now_ms(), self._parts.policy, World())
+                found += bool(actions)
+                for action in actions:
+                    await self._do(workflow, action)
+            if len(page) < _PAGE:
+                return found
+            after = page[-1].queue_id
 
     async def _expire(self) -> None:
         now = self._parts.clock.monotonic()

@@ -70,6 +70,14 @@ async def targets() -> Response:
     return reply(models.Targets(targets=found))
 
 
+@router.get(
+    "/exchange", response_model=models.Source, tags=["catalogue"], summary="The exchange that the manager loads from"
+)
+async def exchange(to: In) -> Response:
+    found = await to.service.source()
+    return reply(models.Source(exchange=found.exchange, urls=list(found.urls), built_in=found.built_in))
+
+
 @router.get("/schemas", response_model=models.Schemas, tags=["catalogue"], summary="The messages on the topics")
 async def list_schemas() -> Response:
     return reply(

@@ -45,10 +45,20 @@ async def series_coverage(
     type: Annotated[str, Path(max_length=300, examples=["api_candles_1m"])],
     to: In,
     time_range: Span = None,
+    life: Annotated[
+        bool,
+        Query(
+            description=(
+                "Without `time_range`: speak of the whole life of the series, not only of what was asked for so far."
+            )
+        ),
+    ] = False,
 ) -> Response:
     symbol, type = check_series(symbol, type)
-    segments = await to.service.series_coverage(symbol, type, _span(time_range, to))
-    return reply(views.coverage_view(segments, symbol=symbol, type_name=type))
+    if life and time_range is not None:
+        raise invalid("life", "query", "life and time_range name two spans", "leave one of them out")
+    report = await to.service.series_coverage(symbol, type, _span(time_range, to), life=life)
+    return reply(views.coverage_view(report))
 
 
 @router.get("/series", response_model=models.SeriesPage, summary="The series that are stored")
@@ -94,8 +104,9 @@ async def verify(
     time_range: Span = None,
 ) -> Response:
     symbol, type = check_series(symbol, type)
-    found = await to.service.verify(symbol, type, _span(time_range, to))
-    return reply(views.verification_view(found, symbol=symbol, type_name=type))
+    span = _span(time_range, to)
+    found = await to.service.verify(symbol, type, span)
+    return reply(views.verification_view(found, await to.service.series_coverage(symbol, type, span)))
 
 
 @router.get("/collections", response_model=models.Collections, summary="The collections that hold records")

@@ -150,6 +150,12 @@ class WorkflowSummary(View):
     waiting_for: str | None = Field(
         description="What keeps the workflow from going on at the moment; a step's own reason follows its target."
     )
+    undriven: str | None = Field(
+        description=(
+            "Why no manager drives it at the moment: then nothing of it goes on, whatever its status. None: one does, "
+            "or it has ended."
+        )
+    )
     progress: Progress
     failure: Failure | None
     topic: str
@@ -164,6 +170,14 @@ class Workflow(WorkflowSummary):
     repairs: int = Field(description="How often holes were loaded again.")
     coverage: CoverageSummary | None = Field(description="None until the first proof.")
     steps: list[Step]
+
+
+class Started(Workflow):
+    """The workflow that a request has started, or one that was under way with just that."""
+
+    joined: bool = Field(
+        description="Whether another request had started it: it loads the same range of the same series."
+    )
 
 
 class WorkflowPage(View):
@@ -207,7 +221,34 @@ class Segment(View):
     end_ms: int
     verdict: VerdictName
     collection: str | None
-    records: int = Field(description="0 where it is not known.")
+    records: int = Field(description="How many are stored in it.")
+
+
+class CoverageSpan(View):
+    """The half-open range that a coverage speaks of."""
+
+    basis: Literal["workflow", "range", "asked", "life"] = Field(
+        description=(
+            "`workflow`: the range of the workflow; `range`: the range of the request; `asked`: from the first to the "
+            "last range that was asked for and can hold records; `life`: from the first bar at the exchange to the "
+            "last one that is over."
+        )
+    )
+    start: Moment
+    end: Moment
+    start_ms: int
+    end_ms: int
+
+
+class CoverageLoading(View):
+    """A workflow that has not ended and loads a part of the span; what it has stored so far is not proven yet."""
+
+    queue_id: str
+    status: WorkflowStatus
+    start_ms: int
+    end_ms: int
+    records_expected: int | None
+    records_stored: int
 
 
 class Coverage(View):
@@ -216,9 +257,15 @@ class Coverage(View):
     queue_id: str | None
     symbol: str
     type: str
-    complete: bool = Field(description="Whether every hole has its reason: none is `ours` or `unknown`.")
+    span: CoverageSpan | None = Field(
+        description="What it speaks of; none where nothing that exists was asked for yet."
+    )
+    complete: bool = Field(
+        description="Whether every hole in the span has its reason: none is `ours` or `unknown`, and there is a span."
+    )
     verdicts: list[VerdictSum]
-    segments: list[Segment] = Field(description="Sorted, disjoint.")
+    segments: list[Segment] = Field(description="Sorted, disjoint; they speak of all of the span.")
+    loading: list[CoverageLoading] = Field(description="Workflows that have not ended and load a part of the span.")
 
 
 class Series(View):
@@ -323,6 +370,14 @@ class DeadLetters(View):
     queue_id: str
     dead_letters: list[DeadLetter] = Field(description="The oldest, `limit` at most and about 16 MiB.")
     outstanding: int = Field(description="How many there are that nobody has replayed.")
+
+
+class Source(View):
+    """The exchange that the manager loads from."""
+
+    exchange: str = Field(description="`binance`, `test` (any on the manager's own machine), or a host.")
+    urls: list[str] = Field(examples=[["https://api.binance.com"]])
+    built_in: bool = Field(description="Whether it is a test exchange that runs as long as the manager.")
 
 
 class Target(View):

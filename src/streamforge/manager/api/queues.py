@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated
 
 import msgspec
@@ -15,7 +15,7 @@ from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, reply
 from streamforge.manager.service import StartRequest
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.events import decode_event
 
@@ -55,7 +55,7 @@ _STARTED = {
 @router.post(
     "/queues/start",
     status_code=202,
-    response_model=models.Workflow,
+    response_model=models.Started,
     responses=_STARTED,  # type: ignore[arg-type]
     summary="Start a workflow",
 )
@@ -66,7 +66,7 @@ async def start(body: Start, to: In, idempotency_key: IdempotencyKey = None) -> 
 @router.post(
     "/queues/start-pipeline",
     status_code=202,
-    response_model=models.Workflow,
+    response_model=models.Started,
     responses=_STARTED,  # type: ignore[arg-type]
     summary="Start a workflow, naming each step",
 )
@@ -75,11 +75,19 @@ async def start_pipeline(body: StartPipeline, to: In, idempotency_key: Idempoten
 
 
 async def _start(to: Context, request: StartRequest, key: str | None) -> Response:
-    found, new = await to.service.start(request, idempotency_key=key)
+    started = await to.service.start(request, idempotency_key=key)
+    found = started.workflow
     headers = {"Location": f"/queues/{found.queue_id}"}
-    if not new:
+    if not started.new and not started.joined:
         headers["Idempotency-Replayed"] = "true"
-    return reply(views.workflow_view(found), 202, headers)
+    undriven = None if found.ended else await to.service.undriven()
+    view = views.workflow_view(found, undriven)
+    return reply(models.Started(**dict(view), joined=started.joined), 202, headers)
+
+
+async def _shown(to: Context, found: Workflow, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    undriven = None if found.ended else await to.service.undriven()
+    return reply(views.workflow_view(found, undriven), status, headers)
 
 
 @router.get("/queues", response_model=models.WorkflowPage, summary="List workflows, newest first")
@@ -92,14 +100,14 @@ async def find(
     limit: Limit = 100,
 ) -> Response:
     page = await to.service.find(statuses=tuple(status or ()), symbol=symbol, type=type, cursor=cursor, limit=limit)
-    return reply(
-        models.WorkflowPage(queues=[views.workflow_summary(found) for found in page.workflows], cursor=page.cursor)
-    )
+    undriven = None if all(found.ended for found in page.workflows) else await to.service.undriven()
+    queues = [views.workflow_summary(found, undriven) for found in page.workflows]
+    return reply(models.WorkflowPage(queues=queues, cursor=page.cursor))
 
 
 @router.get("/queues/{queue_id}", response_model=models.Workflow, summary="Show a workflow")
 async def show(queue_id: QueueId, to: In) -> Response:
-    return reply(views.workflow_view(await to.service.get(queue_id)))
+    return await _shown(to, await to.service.get(queue_id))
 
 
 @router.delete("/queues/{queue_id}", status_code=204, summary="Forget an ended workflow")
@@ -214,7 +222,7 @@ def _event_id(text: str) -> int:
     summary="Ask a workflow to end in order",
 )
 async def stop(queue_id: QueueId, to: In) -> Response:
-    return reply(views.workflow_view(await to.service.stop(queue_id)), 202)
+    return await _shown(to, await to.service.stop(queue_id), 202)
 
 
 @router.post(
@@ -224,7 +232,7 @@ async def stop(queue_id: QueueId, to: In) -> Response:
     summary="Start an interrupted or failed workflow again on what it lacks",
 )
 async def retry(queue_id: QueueId, to: In) -> Response:
-    return reply(views.workflow_view(await to.service.retry(queue_id)), 202)
+    return await _shown(to, await to.service.retry(queue_id), 202)
 
 
 @router.post("/queues/{queue_id}/ping", response_model=models.Ping, summary="Ask each worker whether it lives")
@@ -239,9 +247,7 @@ async def ping(
 
 @router.get("/queues/{queue_id}/coverage", response_model=models.Coverage, summary="What of a workflow is stored")
 async def coverage(queue_id: QueueId, to: In) -> Response:
-    found = await to.service.get(queue_id)
-    segments = await to.service.coverage(queue_id)
-    return reply(views.coverage_view(segments, symbol=found.symbol, type_name=found.type, queue_id=queue_id))
+    return reply(views.coverage_view(await to.service.coverage(queue_id), queue_id=queue_id))
 
 
 @router.get("/queues/{queue_id}/dlq", response_model=models.DeadLetters, summary="What could not be stored")
@@ -263,4 +269,4 @@ async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Respons
     summary="Let a sink read the dead letters again",
 )
 async def replay(queue_id: QueueId, to: In) -> Response:
-    return reply(views.workflow_view(await to.service.replay_dead_letters(queue_id)), 202)
+    return await _shown(to, await to.service.replay_dead_letters(queue_id), 202)

@@ -28,8 +28,9 @@ def moment(time_ms: int) -> str:
     return f"{text}.{time_ms % 1000:03d}Z" if time_ms % 1000 else f"{text}Z"
 
 
-def workflow_summary(found: Workflow) -> models.WorkflowSummary:
-    """A workflow for a list."""
+def workflow_summary(found: Workflow, undriven: str | None = None) -> models.WorkflowSummary:
+    """A workflow for a list. undriven: why no manager drives workflows now."""
+    alone = None if found.ended else undriven
     return models.WorkflowSummary(
         queue_id=found.queue_id,
         status=found.status.value,
@@ -38,8 +39,9 @@ def workflow_summary(found: Workflow) -> models.WorkflowSummary:
         time_range=_time_range(found),
         created_at=moment(found.created_ms),
         ended_at=_moment(found.ended_ms),
-        waiting_for=waiting_for(found),
-        progress=progress_of(found),
+        waiting_for=waiting_for(found) if alone is None else f"a manager: {alone}",
+        undriven=alone,
+        progress=progress_of(found, still=alone is not None),
         failure=_failure(found.failure),
         topic=found.topic,
         collection=found.collection,
@@ -47,14 +49,15 @@ def workflow_summary(found: Workflow) -> models.WorkflowSummary:
     )
 
 
-def workflow_view(found: Workflow) -> models.Workflow:
-    """A workflow with its steps."""
+def workflow_view(found: Workflow, undriven: str | None = None) -> models.Workflow:
+    """A workflow with its steps. undriven: why no manager drives workflows now."""
+    alone = None if found.ended else undriven
     return models.Workflow(
-        **dict(workflow_summary(found)),
+        **dict(workflow_summary(found, alone)),
         again=found.again,
         repairs=found.repairs,
         coverage=None if found.proof is None else _proof(found.proof),
-        steps=[_step(step) for step in found.steps],
+        steps=[_step(step, still=alone is not None) for step in found.steps],
     )
 
 
@@ -81,8 +84,11 @@ def _runs(step: workflow.Step) -> bool:
     return latest is not None and latest.ended_ms is None and latest.last_word is None
 
 
-def progress_of(found: Workflow) -> models.Progress:
-    """How far a workflow is: what was there before or the latest proof counted, and what its sinks confirmed since."""
+def progress_of(found: Workflow, *, still: bool = False) -> models.Progress:
+    """How far a workflow is: what was there before or the latest proof counted, and what its sinks confirmed since.
+
+    still: nobody drives it, so what was said of its rate is over.
+    """
     sinks = [step for step in found.steps if step.role is Role.SINK]
     proof, plan = found.proof, found.plan
     there = plan.there if plan is not None else 0
@@ -106,7 +112,7 @@ def progress_of(found: Workflow) -> models.Progress:
     )
     if expected is not None:
         stored = min(stored, expected)
-    rate = min((_rate(step) for step in sinks), default=0.0)
+    rate = 0.0 if still else min((_rate(step) for step in sinks), default=0.0)
     share = None if expected is None else stored / expected if expected else 1.0
     eta = None
     if expected is not None and not found.ended and rate > 0:
@@ -158,15 +164,23 @@ def _refused(step: workflow.Step) -> int:
     return refused
 
 
-def coverage_view(
-    segments: Sequence[coverage.Segment], *, symbol: str, type_name: str, queue_id: str | None = None
-) -> models.Coverage:
-    """What is known of a series or of a workflow's part of it. Without any segment nothing is complete."""
+def coverage_view(report: service.Report, *, queue_id: str | None = None) -> models.Coverage:
+    """What is known of a span of a series. Without a span nothing is complete."""
+    segments, span = report.segments, report.span
     return models.Coverage(
         queue_id=queue_id,
-        symbol=symbol,
-        type=type_name,
-        complete=bool(segments) and _complete(segments),
+        symbol=report.series.symbol,
+        type=candles_type(Interval(report.series.interval)),
+        span=None
+        if span is None
+        else models.CoverageSpan(
+            basis=report.basis,
+            start=moment(span.start_ms),
+            end=moment(span.end_ms),
+            start_ms=span.start_ms,
+            end_ms=span.end_ms,
+        ),
+        complete=span is not None and _complete(segments),
         verdicts=_sums(segments),
         segments=[
             models.Segment(
@@ -180,6 +194,19 @@ def coverage_view(
             )
             for s in segments
         ],
+        loading=[_loading(found) for found in report.loading],
+    )
+
+
+def _loading(found: Workflow) -> models.CoverageLoading:
+    progress = progress_of(found)
+    return models.CoverageLoading(
+        queue_id=found.queue_id,
+        status=found.status.value,
+        start_ms=found.span.start_ms,
+        end_ms=found.span.end_ms,
+        records_expected=progress.records_expected,
+        records_stored=progress.records_stored,
     )
 
 
@@ -207,8 +234,8 @@ def series_view(found: service.StoredSeries) -> models.Series:
     )
 
 
-def verification_view(found: service.Verification, *, symbol: str, type_name: str) -> models.Verification:
-    """What counting a series found."""
+def verification_view(found: service.Verification, report: service.Report) -> models.Verification:
+    """What counting a series found. report: what is known of it by then."""
     return models.Verification(
         records_counted=found.counted,
         records_missing=sum(gap.records for gap in found.gaps),
@@ -223,7 +250,7 @@ def verification_view(found: service.Verification, *, symbol: str, type_name: st
             )
             for gap in found.gaps
         ],
-        coverage=coverage_view(found.segments, symbol=symbol, type_name=type_name),
+        coverage=coverage_view(report),
     )
 
 
@@ -273,7 +300,7 @@ def _links(found: Workflow) -> models.Links:
     )
 
 
-def _step(step: workflow.Step) -> models.Step:
+def _step(step: workflow.Step, *, still: bool) -> models.Step:
     latest = step.attempt
     return models.Step(
         target=step.target,
@@ -283,13 +310,13 @@ def _step(step: workflow.Step) -> models.Step:
         image=step.image,
         parameters=step.parameters,
         records=_distinct(step, step.attempts),
-        progress=None if latest is None else _progress(latest.progress),
+        progress=None if latest is None else _progress(latest.progress, still=still),
         failure=_failure(step.failure),
-        attempts=[_attempt(attempt) for attempt in step.attempts],
+        attempts=[_attempt(attempt, still=still) for attempt in step.attempts],
     )
 
 
-def _attempt(attempt: workflow.Attempt) -> models.Attempt:
+def _attempt(attempt: workflow.Attempt, *, still: bool) -> models.Attempt:
     return models.Attempt(
         number=attempt.number,
         job=attempt.job,
@@ -297,7 +324,7 @@ def _attempt(attempt: workflow.Attempt) -> models.Attempt:
         started_at=_moment(attempt.started_ms),
         ended_at=_moment(attempt.ended_ms),
         seen_at=_moment(attempt.seen_ms),
-        progress=_progress(attempt.progress),
+        progress=_progress(attempt.progress, still=still),
         message=attempt.message,
         last_word=attempt.last_word,
         exit_code=attempt.exit_code,
@@ -322,18 +349,18 @@ def _attempt_status(
     return "running" if attempt.started_ms is not None or attempt.observed else "planned"
 
 
-def _progress(progress: events.Progress) -> models.AttemptProgress:
-    until = progress.waiting_until
+def _progress(progress: events.Progress, *, still: bool) -> models.AttemptProgress:
+    until = None if still else progress.waiting_until
     return models.AttemptProgress(
         records=progress.records,
-        rate=progress.rate,
+        rate=0.0 if still else progress.rate,
         share=progress.share,
         lag=progress.lag,
         position=progress.position,
         unchanged=progress.unchanged,
         stale=progress.stale,
         refused=progress.refused,
-        waiting=progress.waiting,
+        waiting=None if still else progress.waiting,
         waiting_until=None if until is None else moment(int(min(max(until, 0.0), 1e12) * 1000)),
     )
 

@@ -31,14 +31,16 @@ ATTEMPTS_KEPT = 50
 class World(msgspec.Struct, frozen=True, kw_only=True):
     """What else the decision depends on.
 
-    may_start: a slot is free. banned_until_ms: until then nobody asks the exchange, and no loader starts
-    (ban_reason: why).
+    may_start: a slot is free. ahead: a workflow that loads a part of the same range, and whose end is waited for: what
+    it has stored by then is not loaded again, and what it has not is.
+    banned_until_ms: until then nobody asks the exchange, and no loader starts (ban_reason: why).
     hearing_since_ms: since when every event was heard soon after it was sent; silence before that was not the
     workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
     """
 
     may_start: bool = True
+    ahead: str | None = None
     banned_until_ms: int = 0
     ban_reason: str = ""
     hearing_since_ms: int = 0
@@ -66,6 +68,8 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tu
     if workflow.status is Status.PENDING:
         if not world.may_start:
             return _replace(workflow, waiting_for="a free slot: other workflows are running"), actions
+        if world.ahead is not None:
+            return _replace(workflow, waiting_for=f"the end of {world.ahead}, which loads a part of its range"), actions
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if workflow.plan is None:
         return _before_plan(workflow, now_ms, world, actions)

@@ -8,10 +8,11 @@ from itertools import islice
 import msgspec
 
 from streamforge.manager.keeping.guards import Guards
-from streamforge_utils.model.coverage import Segment, Verdict, overlay, without_records, without_stored
+from streamforge.manager.workflow import Plan
+from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, without_records, without_stored
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import StateStore
 
 KIND = "series"
@@ -38,8 +39,10 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True, order=True):
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a series.
 
-    segments: sorted, disjoint; what they do not mention is unknown. phase_ms: an open time of the series, where one is
-    known; it fixes the grid of `3d`. verified_ms: when all of it was last counted, or first learnt.
+    segments: sorted, disjoint; what they do not mention is unknown, and was never asked for. first_ms: when the first
+    bar of the exchange opens, once a plan has found out; last_ms: when the last one opens, if no more will come.
+    phase_ms: an open time of the series, where one is known; it fixes the grid of `3d`. verified_ms: when all of it was
+    last counted, or first learnt.
     leftovers: written together with what made them so; a manager that dies before they are removed finds them again.
     """
 
@@ -49,6 +52,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     phase_ms: int | None = None
     verified_ms: int | None = None
     leftovers: tuple[Leftover, ...] = ()
+    first_ms: int | None = None
+    last_ms: int | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -89,6 +94,36 @@ class Coverage:
     async def lay_over(self, series: Series, segments: Sequence[Segment]) -> None:
         """Add what has been learnt; where it speaks of the same time, it replaces what was known."""
         await self._change(series, lambda known: _replace(known, segments=tuple(overlay(known.segments, segments))))
+
+    async def learn_plan(self, series: Series, plan: Plan) -> None:
+        """Add what a plan says: its verdicts, where the series begins and ends, and what is to be loaded.
+
+        The latter is marked as unknown where nothing else is known, so that a load that does not come to its end leaves
+        a hole in the coverage.
+        """
+        spans = [parse_time_range(text) for text in plan.load]
+        asked = [Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=Verdict.UNKNOWN) for s in spans]
+
+        def change(known: Known) -> Known:
+            learnt = overlay(known.segments, without_stored(plan.settled, known.segments))
+            changed = _replace(known, segments=tuple(overlay(asked, learnt)))
+            if plan.first_ms is None:
+                return changed
+            return _replace(changed, first_ms=plan.first_ms, last_ms=plan.last_ms)
+
+        await self._change(series, change)
+
+    async def unask(self, series: Series, span: TimeRange) -> None:
+        """What is unknown in `span` was never asked for: its workflow is about to be removed."""
+        cut = [Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.UNKNOWN)]
+
+        def change(known: Known) -> Known:
+            asked = [segment for segment in known.segments if segment.verdict is Verdict.UNKNOWN]
+            rest = [segment for segment in known.segments if segment.verdict is not Verdict.UNKNOWN]
+            return _replace(known, segments=tuple(overlay(outside(asked, cut), rest)))
+
+        if (await self.known(series)).segments:
+            await self._change(series, change)
 
     async def learn(self, series: Series, segments: Sequence[Segment]) -> None:
         """As `lay_over`, but what is stored stays stored, whatever else was learnt of it."""

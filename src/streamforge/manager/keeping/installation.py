@@ -28,7 +28,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
     id: of its process. place: what another process can only have once this one has ended; empty: there is no such
     thing. name: for people. since_ms: unix ms, by its clock. url: where its API answers. lease_s: it ended, or is to do
-    nothing any more, if it has not written for this long. renewals: how often it has.
+    nothing any more, if it has not written for this long. renewals: how often it has; renewed_ms: when it last did,
+    unix ms by its clock (0 of an older version).
     """
 
     id: str
@@ -38,6 +39,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""
     url: str | None = None
     renewals: int = 0
+    renewed_ms: int = 0
 
 
 class Installation(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,7 @@ class Lease:
             id=secrets.token_hex(8),
             name=claim.name,
             since_ms=clock.now_ms(),
+            renewed_ms=clock.now_ms(),
             lease_s=claim.lease_s,
             place=claim.place,
         )
@@ -117,7 +118,7 @@ class Lease:
 
     async def renew(self) -> None:
         """Renew the lease once. Raises LeaseLost, ConfigError, or what the store raises."""
-        me = self._me = _replace(self._me, renewals=self._me.renewals + 1)
+        me = self._me = _replace(self._me, renewals=self._me.renewals + 1, renewed_ms=self._clock.now_ms())
         try:
             await self._write(_replace(self._kept, holder=me), self._revision)
         except ConflictError:

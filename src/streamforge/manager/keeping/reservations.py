@@ -101,6 +101,25 @@ class Reservations:
             return reservation
         raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
 
+    async def point(self, key: str, request: StartRequest, queue_id: str) -> None:
+        """Let the key stand for a workflow that is there already. Raises KeyReused or RetryableError."""
+        reservation = Reservation(request=_digest(request), code=queue_id[-names.CODE_LENGTH :], queue_id=queue_id)
+        for _ in range(DRAWS):
+            state = await self._states.get(KEY_KIND, _key_id(key))
+            if state is not None:
+                _reservation(state, request)
+            with suppress(ConflictError):
+                await self._states.put(
+                    KEY_KIND,
+                    _key_id(key),
+                    msgspec.json.encode(reservation),
+                    expected=None if state is None else state.revision,
+                    labels={"queue_id": queue_id},
+                    created_ms=self._clock.now_ms(),
+                )
+                return
+        raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
+
     async def release(self, queue_id: str) -> None:
         """The workflow is about to be removed: its keys are free at once, its code after `CODE_KEPT_MS`."""
         for state in await self._states.find(KEY_KIND, where={"queue_id": [queue_id]}, limit=_PAGE):

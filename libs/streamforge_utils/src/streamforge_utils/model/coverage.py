@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
 
@@ -47,12 +48,9 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 def overlay(old: Sequence[Segment], new: Sequence[Segment]) -> list[Segment]:
     """`old` with `new` laid over it: where both speak, the new one counts. Sorted, disjoint, joined where equal.
 
-    A stored segment that is cut keeps no count of records (0): its share cannot be told without its grid.
+    A stored segment that is cut keeps no count of records (0): only its grid tells its share (`counted`).
     """
-    kept: list[Segment] = []
-    for segment in old:
-        kept.extend(_without(segment, new))
-    return _joined(sorted([*kept, *new], key=lambda s: s.start_ms))
+    return _joined(sorted([*outside(old, new), *new], key=lambda s: s.start_ms))
 
 
 def without_stored(new: Sequence[Segment], old: Iterable[Segment], collection: str | None = None) -> list[Segment]:
@@ -62,6 +60,11 @@ def without_stored(new: Sequence[Segment], old: Iterable[Segment], collection: s
     for segment in new:
         left.extend([segment] if segment.verdict is Verdict.STORED else _without(segment, kept))
     return left
+
+
+def outside(segments: Iterable[Segment], cuts: Sequence[Segment]) -> list[Segment]:
+    """The parts of `segments` of whose times `cuts` do not speak."""
+    return [piece for segment in segments for piece in _without(segment, cuts)]
 
 
 def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
@@ -88,6 +91,44 @@ def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
     if cursor < span.end_ms:
         found.append(Segment(start_ms=cursor, end_ms=span.end_ms, verdict=Verdict.UNKNOWN))
     return found
+
+
+def counted(segments: Iterable[Segment], interval: Interval, phase_ms: int | None) -> list[Segment]:
+    """`segments` with the number of records of each stored one: all bars of the grid that open in it.
+
+    phase_ms: any open time of the series; `3d` segments keep their count without it, as their grid is not known then.
+    """
+    if phase_ms is None and not interval.aligned_by_calendar:
+        return list(segments)
+    return [
+        msgspec.structs.replace(s, records=len(interval.grid(s.start_ms, s.end_ms, phase_ms)))
+        if s.verdict is Verdict.STORED
+        else s
+        for s in segments
+    ]
+
+
+def over(segments: Iterable[Segment], border_ms: int) -> list[Segment]:
+    """`segments` as of a later time: what was not over yet, and opens before `border_ms`, is unknown now."""
+    found: list[Segment] = []
+    for segment in segments:
+        if segment.verdict is not Verdict.PENDING or segment.start_ms >= border_ms:
+            found.append(segment)
+            continue
+        middle = min(segment.end_ms, border_ms)
+        found.append(msgspec.structs.replace(segment, end_ms=middle, verdict=Verdict.UNKNOWN))
+        if middle < segment.end_ms:
+            found.append(msgspec.structs.replace(segment, start_ms=middle))
+    return _joined(found)
+
+
+def extent(segments: Iterable[Segment]) -> TimeRange | None:
+    """From the first to the last range that holds records, or was asked for and may hold some; None: there is none.
+
+    What is closed or not over yet at either end is left out.
+    """
+    inner = [s for s in segments if s.verdict not in (Verdict.CLOSED, Verdict.PENDING)]
+    return TimeRange(inner[0].start_ms, inner[-1].end_ms) if inner else None
 
 
 def lacking(segments: Iterable[Segment], span: TimeRange) -> list[TimeRange]:

@@ -137,6 +137,10 @@ class TopicFiles:
                 (folder / _NAME_FILE).read_text() for folder in self._topics.iterdir() if _log_in(folder) is not None
             )
 
+    def sizes(self) -> dict[str, int]:
+        """The bytes that the files of each topic take, by its name."""
+        return {name: sum(_bytes(path) for path in self._folder(name).glob("*")) for name in self.names()}
+
     def _folder(self, name: str) -> Path:
         if not _LEGAL.fullmatch(name) or name in (".", ".."):
             raise InvalidInput(
@@ -147,6 +151,13 @@ class TopicFiles:
         if _PLAIN.fullmatch(name):
             return self._topics / name
         return self._topics / f"{name[:80].lower().lstrip('.')}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # it was removed a moment ago
+        return 0
 
 
 def _log_in(folder: Path) -> Path | None:

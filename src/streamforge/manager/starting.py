@@ -1,0 +1,136 @@
+"""Accepting requests: a new workflow, the one that the same request made before, or one that loads the same already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+from streamforge.manager.acting.creating import create
+from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.keeping.reservations import Reservations
+from streamforge.manager.parts import Parts
+from streamforge.manager.requests import check, is_the_same, loads, workflow_of
+from streamforge.manager.service import Started, StartRequest
+from streamforge.manager.symbols import likely_symbols
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import (
+    BannedError,
+    ConflictError,
+    InvalidInput,
+    PermanentError,
+    RetryableError,
+    StreamForgeError,
+)
+
+ASK_WITHIN_S = 5.0
+LIST_WITHIN_S = 3.0
+NO_CODE = "0" * names.CODE_LENGTH
+"""Stands for the code of a workflow that is not made yet."""
+
+
+class Starting:
+    """Makes workflows from requests."""
+
+    def __init__(self, parts: Parts, reconciler: Reconciler, reservations: Reservations) -> None:
+        self._parts = parts
+        self._reconciler = reconciler
+        self._reservations = reservations
+        # By series; who waits for a lock holds it, so that it lasts as long as it is needed.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def start(self, request: StartRequest, key: str | None) -> Started:
+        """As `Service.start`."""
+        checked = check(request, self._parts.clock.now_ms())
+        # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
+        if (known := await self._made_before(request, key)) is not None:
+            return known
+        live = self._parts.workflows.live
+        if not any(loads(stored.workflow, checked) for stored in live.values()):
+            self._check_room()
+        exchange_now_ms = await self._ask(checked.symbol)
+        now_ms = self._parts.clock.now_ms()
+
+        def draft(code: str) -> Workflow:
+            return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=exchange_now_ms)
+
+        wanted = draft(NO_CODE)
+        async with self._locks.setdefault(wanted.series.id, asyncio.Lock()):
+            if (known := await self._made_before(request, key)) is not None:
+                return known
+            same = next((s.workflow for s in live.values() if is_the_same(s.workflow, wanted)), None)
+            if same is not None:
+                if key is not None:
+                    await self._reservations.point(key, request, same.queue_id)
+                return Started(same, joined=True)
+            self._check_room()
+            if key is None:
+                return Started(await self._create(draft), new=True)
+            return await self._create_once(draft, request, key)
+
+    async def _made_before(self, request: StartRequest, key: str | None) -> Started | None:
+        """What the same request with the same key became. Raises KeyReused."""
+        known = None if key is None else await self._reservations.find(key, request)
+        found = None if known is None else await self._parts.workflows.get(known.queue_id)
+        return None if found is None else Started(found.workflow)
+
+    def _check_room(self) -> None:
+        if len(self._parts.workflows.live) >= self._parts.policy.max_live:
+            raise RetryableError(
+                f"{self._parts.policy.max_live} workflows are waiting or running: try again when some have ended",
+                retry_after=30,
+            )
+
+    async def _ask(self, symbol: str) -> int:
+        """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, or during a
+        ban, ours.
+
+        The workflow asks again before it starts anything; this is to refuse what can be refused at once.
+        """
+        actor, now_ms = self._reconciler.actor, self._parts.clock.now_ms()
+        if now_ms < actor.banned_until_ms:
+            return now_ms
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S):
+                await self._parts.exchange.symbol_info(symbol)
+                return await self._parts.exchange.server_time()
+        except BannedError as error:
+            await actor.remember_ban(error.until_ms, str(error))
+            return now_ms
+        except InvalidInput as error:
+            raise await self._no_symbol(symbol) from error
+        except (PermanentError, RetryableError, TimeoutError):
+            return self._parts.clock.now_ms()  # the workflow will end with the reason, or wait
+
+    async def _no_symbol(self, symbol: str) -> InvalidInput:
+        """The exchange has no such symbol; what was meant, where its list can be had soon."""
+        where = self._parts.exchange_name
+        try:
+            async with asyncio.timeout(LIST_WITHIN_S):
+                listed = await self._parts.exchange.symbols()
+        except (StreamForgeError, TimeoutError):
+            listed = ()
+        meant = likely_symbols(symbol, listed)
+        hint = f"did you mean {' or '.join(meant)}?" if meant else "GET /symbols lists what it has"
+        return InvalidInput("symbol", f"{symbol} is not a symbol of {where}: {hint}")
+
+    async def _create(self, draft: Callable[[str], Workflow]) -> Workflow:
+        workflow = await create(self._parts.workflows, self._reservations, draft)
+        self._reconciler.wake()
+        return workflow
+
+    async def _create_once(self, draft: Callable[[str], Workflow], request: StartRequest, key: str) -> Started:
+        reserved = await self._reservations.reserve(key, request, lambda code: draft(code).queue_id)
+        existing = await self._parts.workflows.get(reserved.queue_id)
+        if existing is not None:
+            return Started(existing.workflow)
+        try:
+            stored = await self._parts.workflows.create(draft(reserved.code))
+        except ConflictError:
+            made = await self._parts.workflows.get(reserved.queue_id)
+            if made is None:
+                raise
+            return Started(made.workflow)
+        self._reconciler.wake()
+        return Started(stored.workflow, new=True)

@@ -1,0 +1,162 @@
+"""What commands say of a workflow that nobody drives, and how one goes on with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli import support
+from tests.cli.support import TYPE, Cli, finished, line, process, until
+from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
+
+MONTH = ("BTCUSDT", TYPE, "2024-08")
+YEARS = ("BTCUSDT", TYPE, "2020:2024")
+
+
+@pytest.fixture
+def slow_url() -> Iterator[str]:
+    """An exchange that takes its time, so that there is something to interrupt."""
+    with support.exchange("--fault", "slow:ms=200,path=klines") as url:
+        yield url
+
+
+@pytest.fixture
+def left(capsys: pytest.CaptureFixture[str], tmp_path: Path, slow_url: str) -> tuple[Cli, str]:
+    """The command on a folder whose manager was killed in mid-load, with its workers, and the workflow's name."""
+    cli = Cli(capsys, tmp_path / "data", slow_url)
+    with loading(cli.data, slow_url, what=MONTH) as started:
+        text = line(started, " of 44,640")
+        until(lambda: _stored(cli) > 0)
+        started.kill()
+        started.wait(10)
+    for worker in workers_of(cli.data):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+    until(lambda: no_worker_of(cli.data))
+    return cli, text.partition(":")[0]
+
+
+def _stored(cli: Cli) -> int:
+    queues = cli("queues", "--json").ok().json["queues"]
+    return int(queues[0]["progress"]["records_stored"]) if queues else 0
+
+
+def test_nobody_drives_it_and_that_is_said_with_what_to_do(left: tuple[Cli, str]) -> None:
+    cli, queue_id = left
+    up = f"streamforge up --data {cli.data} --exchange {cli.exchange}"
+    advice = (
+        f"nobody drives {queue_id}: no manager runs on {cli.data}; go on with it with `streamforge wait {queue_id} "
+        f"--data {cli.data}`, `streamforge load BTCUSDT {TYPE} 2024-08 --data {cli.data} --exchange {cli.exchange}` "
+        f"or `{up}`"
+    )
+    queues = cli("queues").ok()
+    assert re.search(rf"^{queue_id} +running, not driven ", queues.out, re.MULTILINE)
+    assert queues.err == f"{advice}\n"
+    [found] = cli("queues", "--json").ok().json["queues"]
+    assert found["undriven"] == f"no manager runs on {cli.data}"
+    assert (found["progress"]["rate"], found["progress"]["eta_seconds"]) == (0.0, None)
+    shown = cli("show", queue_id).ok()
+    assert advice in shown.out
+    assert "/s" not in shown.out.replace(str(cli.data), "").replace(str(cli.exchange), "").partition("step")[0]
+    assert " left" not in shown.out
+    followed = cli("events", queue_id, "--follow").ok()
+    assert followed.err == f"nothing more will come: {advice}\n"
+
+
+def test_right_after_a_kill_coverage_and_queues_agree(left: tuple[Cli, str]) -> None:
+    cli, queue_id = left
+    [queue] = cli("queues", "--json").ok().json["queues"]
+    ran = cli("coverage", "BTCUSDT", TYPE, "--json")
+    assert (ran.code, ran.json["complete"]) == (1, False)
+    assert [s["verdict"] for s in ran.json["segments"]] == ["unknown"]
+    [loaded] = ran.json["loading"]
+    assert (loaded["queue_id"], loaded["status"]) == (queue_id, queue["status"])
+    assert loaded["records_stored"] == queue["progress"]["records_stored"] > 0
+    told = cli("coverage", "BTCUSDT", TYPE).err
+    stored = f"{loaded['records_stored']:,} of 44,640 records stored, not proven yet"
+    assert f"{queue_id} is to load 2024-08-01 to 2024-09-01 and has not ended (running): {stored}" in told
+    assert "complete: no hole" not in told
+
+
+def test_wait_goes_on_with_it_to_its_end(left: tuple[Cli, str]) -> None:
+    cli, queue_id = left
+    ran = cli("wait", queue_id, "--json").ok()
+    assert (ran.json["queue_id"], ran.json["status"]) == (queue_id, "finished")
+    assert cli("coverage", "BTCUSDT", TYPE).ok().err.endswith("complete: no hole\n")
+    ended = cli("wait", queue_id).ok()
+    assert "44,640 of 44,640 records stored, proven complete" in ended.out
+
+
+def test_the_same_load_goes_on_with_it_and_loads_nothing_twice(left: tuple[Cli, str]) -> None:
+    cli, queue_id = left
+    ran = cli("load", *MONTH).ok()
+    assert f"{queue_id} is under way already and loads just that; waiting for it" in ran.err
+    assert ran.out.startswith(f"{queue_id} finished in ")
+    assert [q["queue_id"] for q in cli("queues", "--json").json["queues"]] == [queue_id]
+
+
+def test_what_is_under_way_at_a_server_is_waited_for_and_left_to_it(tmp_path: Path, slow_url: str) -> None:
+    data = tmp_path / "data"
+    with manager(data, slow_url) as (_, ready):
+        where = ("--data", str(data))
+        with loading(data, slow_url, what=YEARS) as first:
+            queue_id = line(first, " of 2,103,840").partition(":")[0]
+            for command in (("wait", queue_id, *where), ("load", *YEARS, *where)):
+                with process(*command) as second:
+                    line(second, "running, ")
+                    second.send_signal(signal.SIGINT)
+                    ran = finished(second)
+                assert (ran.code, ran.out) == (130, "")
+                assert f"the manager at {ready['url']} goes on with {queue_id} (running)" in ran.err
+            with process("wait", queue_id, *where, "--timeout", "0.1") as late:
+                ran = finished(late)
+            assert (ran.code, ran.out) == (1, "")
+            assert f"the time is over; the manager at {ready['url']} goes on with {queue_id}" in ran.err
+            first.send_signal(signal.SIGINT)
+            assert finished(first).code == 130  # what this one began it stops
+        with process("wait", queue_id, *where, "--json") as ended:
+            ran = finished(ended)
+        assert (ran.code, json.loads(ran.out)["status"]) == (1, "interrupted")
+    until(lambda: no_worker_of(data))
+
+
+def test_a_workflow_that_only_this_command_drives_is_stopped_by_it(left: tuple[Cli, str]) -> None:
+    cli, queue_id = left
+    with process("wait", queue_id, "--data", str(cli.data), "--json") as waiting:
+        line(waiting, "running, ")
+        waiting.send_signal(signal.SIGINT)
+        ran = finished(waiting)
+    assert (ran.code, ran.json["status"]) == (130, "interrupted")
+    known = cli("coverage", "BTCUSDT", TYPE, "--json").json
+    assert (known["complete"], known["segments"][-1]["verdict"]) == (False, "unknown")
+    assert known["span"]["end"] == "2024-09-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("command", ["wait", "stop", "retry"])
+def test_where_nothing_was_loaded_there_is_nothing_to_wait_for(cli: Cli, command: str) -> None:
+    ran = cli(command, "wf-btcusdt-api_candles_1m-20240801-zzzzzz")
+    assert ran.code == 1
+    assert f"nothing was loaded into {cli.data} yet" in ran.err
+    assert not cli.data.exists()
+
+
+def test_topics_of_ended_workflows_are_removed_by_the_next_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = cli.load("BTCUSDT", TYPE, "2024-08-01:2024-08-01T01:00Z")
+    folder = cli.data / "bus" / "topics" / f"{loaded['queue_id']}-data"
+    assert "removed" not in cli("queues").ok().err
+    assert folder.exists()
+    [bus] = [check for check in cli("doctor", "--json").json["checks"] if check["part"] == "bus"]
+    assert re.search(r"topics of 1 ended workflow take 0\.\d MB until they were kept long enough", bus["detail"])
+    saved = cli("backup", str(cli.data.parent / "first")).ok()
+    assert "the copy holds all topics; topics of 1 ended workflow take 0." in saved.err
+    monkeypatch.setenv("STREAMFORGE_TOPIC_RETENTION_SECONDS", "0.001")
+    assert "topics of 1 ended workflow were kept long enough and are removed" in cli("queues").ok().err
+    assert not folder.exists()
+    assert "removed" not in cli("queues").ok().err

@@ -1,0 +1,198 @@
+"""What is said of a series: its span, its verdicts, its counts, and who is loading it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from streamforge.manager.keeping.coverage import KIND
+from streamforge.manager.service import NotFound, Report
+from streamforge.manager.workflow import Plan, Status
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import Series, candles_type
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import Document
+from tests.doubles.manualclock import ManualClock
+from tests.manager.acting.world import finish, launched, store_bars
+from tests.manager.stored import put
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted
+
+SERIES = Series("BTCUSDT", "candles", "1m")
+TYPE = "api_candles_1m"
+
+
+def stored(start_ms: int, end_ms: int, collection: str = "c", records: int = 0) -> Segment:
+    return Segment(start_ms=start_ms, end_ms=end_ms, verdict=Verdict.STORED, collection=collection, records=records)
+
+
+def told(report: Report) -> Sequence[tuple[int, int, str, int]]:
+    """Minutes from the day's start, verdict, records."""
+    return [
+        ((s.start_ms - DAY_START) // MINUTE_MS, (s.end_ms - DAY_START) // MINUTE_MS, s.verdict.value, s.records)
+        for s in report.segments
+    ]
+
+
+def day(number: int) -> int:
+    return DAY_START + number * DAY_MS
+
+
+async def test_what_lies_between_stored_ranges_is_unknown_and_the_span_is_named(world: World) -> None:
+    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1)), stored(day(3), day(4))])
+    report = await world.manager.series_coverage("btcusdt", TYPE)
+    assert (report.basis, report.span) == ("asked", TimeRange(day(0), day(4)))
+    assert told(report) == [(0, 1440, "stored", 1440), (1440, 4320, "unknown", 0), (4320, 5760, "stored", 1440)]
+
+
+async def test_what_is_closed_or_not_over_at_the_ends_is_not_spoken_of() -> None:
+    world = World(clock=ManualClock(day(1)))
+    await world.start()
+    closed = Segment(start_ms=day(-9), end_ms=day(0), verdict=Verdict.CLOSED)
+    pending = Segment(start_ms=day(1), end_ms=day(2), verdict=Verdict.PENDING)
+    await world.parts.coverage.lay_over(SERIES, [closed, stored(day(0), day(1)), pending])
+    assert (await world.manager.series_coverage("BTCUSDT", TYPE)).span == TimeRange(day(0), day(1))
+    asked = TimeRange(day(-1), day(2))
+    assert [v for _, _, v, _ in told(await world.manager.series_coverage("BTCUSDT", TYPE, asked))] == [
+        "closed", "stored", "pending",
+    ]  # fmt: skip
+
+
+async def test_what_was_not_over_when_it_was_asked_for_and_is_by_now_is_unknown() -> None:
+    world = World(clock=ManualClock(day(1) + 90 * MINUTE_MS + 1))
+    await world.start()
+    pending = Segment(start_ms=day(1), end_ms=day(2), verdict=Verdict.PENDING)
+    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1)), pending])
+    report = await world.manager.series_coverage("BTCUSDT", TYPE)
+    assert told(report) == [(0, 1440, "stored", 1440), (1440, 1530, "unknown", 0)]
+    whole = await world.manager.series_coverage("BTCUSDT", TYPE, TimeRange(day(0), day(2)))
+    assert told(whole)[1:] == [(1440, 1530, "unknown", 0), (1530, 2880, "pending", 0)]
+
+
+async def test_a_load_that_was_interrupted_leaves_a_hole_to_the_end_of_what_it_was_asked_for() -> None:
+    world = World(clock=ManualClock(NOW))
+    await world.start()
+    queue_id = (await world.parts.workflows.create(accepted(time_range="2024-08-01:2024-08-03"))).workflow.queue_id
+    await world.turns(3)
+    workflow = await world.workflow(queue_id)
+    store_bars(world, workflow, range(day(0), day(0) + 100 * MINUTE_MS, MINUTE_MS))
+    await world.manager.stop(queue_id)
+    await world.turns(2)
+    finish(world, workflow)
+    await world.turns(4)
+    assert (await world.workflow(queue_id)).status is Status.INTERRUPTED
+    report = await world.manager.series_coverage("BTCUSDT", TYPE)
+    assert told(report) == [(0, 100, "stored", 100), (100, 2880, "unknown", 0)]
+    await world.manager.remove(queue_id)
+    assert told(await world.manager.series_coverage("BTCUSDT", TYPE)) == [(0, 100, "stored", 100)]
+    await world.die()
+
+
+async def test_right_after_a_crash_the_range_is_unknown_and_its_workflow_is_named() -> None:
+    world = World(clock=ManualClock(NOW))
+    await world.start()
+    workflow = await launched(world, accepted())
+    await world.die()
+    await world.start()
+    report = await world.manager.series_coverage("BTCUSDT", TYPE)
+    assert told(report) == [(0, 1440, "unknown", 0)]
+    assert [one.queue_id for one in report.loading] == [workflow.queue_id]
+
+
+async def test_a_workflow_without_a_plan_is_spoken_of_too(world: World) -> None:
+    queue_id = await put(world, accepted())
+    report = await world.manager.series_coverage("BTCUSDT", TYPE)
+    assert (report.span, told(report)) == (TimeRange(day(0), day(1)), [(0, 1440, "unknown", 0)])
+    assert [one.queue_id for one in report.loading] == [queue_id]
+    elsewhere = await world.manager.series_coverage("BTCUSDT", TYPE, TimeRange(day(1), day(2)))
+    assert elsewhere.loading == []
+
+
+async def test_the_whole_life_is_from_the_first_bar_to_the_last_that_is_over(world: World) -> None:
+    plan = Plan(exchange_now_ms=NOW, load=(), first_ms=day(-100))
+    await world.parts.coverage.learn_plan(SERIES, plan)
+    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1))])
+    now_ms = world.clock.now_ms()
+    report = await world.manager.series_coverage("BTCUSDT", TYPE, life=True)
+    assert report.span is not None
+    assert (report.basis, report.span.start_ms) == ("life", day(-100))
+    assert now_ms // MINUTE_MS * MINUTE_MS <= report.span.end_ms <= world.clock.now_ms()
+    assert [s.verdict.value for s in report.segments] == ["unknown", "stored", "unknown"]
+    await world.parts.coverage.learn_plan(SERIES, msgspec.structs.replace(plan, last_ms=day(2) - MINUTE_MS))
+    report = await world.manager.series_coverage("BTCUSDT", TYPE, life=True)
+    assert report.span == TimeRange(day(-100), day(2))
+
+
+@pytest.mark.parametrize(
+    ("interval", "opens", "cut", "count"),
+    [
+        (Interval.M1, range(day(0), day(2), MINUTE_MS), (day(0) + 1, day(1) + 1), 1440),
+        (Interval.D3, range(day(0) + DAY_MS, day(60), 3 * DAY_MS), (day(5), day(14)), 3),
+        (Interval.D3, range(day(0) + DAY_MS, day(60), 3 * DAY_MS), (day(4), day(14)), 4),
+        (Interval.W1, Interval.W1.grid(day(0), day(60)), (day(5), day(26)), 3),
+        (Interval.MO1, Interval.MO1.grid(day(0), day(100)), (day(0), day(62)), 3),
+    ],
+)
+async def test_a_part_of_a_stored_range_has_its_exact_count(
+    world: World, interval: Interval, opens: Sequence[int], cut: tuple[int, int], count: int
+) -> None:
+    series = Series("BTCUSDT", "candles", interval.value)
+    documents = [Document(candle_key("BTCUSDT", interval.value, time), 1, b"{}") for time in opens]
+    await world.store.upsert("c", documents)
+    await world.parts.coverage.lay_over(series, [stored(opens[0], interval.next(opens[-1]))])
+    report = await world.manager.series_coverage("BTCUSDT", candles_type(interval), TimeRange(*cut))
+    assert [s.records for s in report.segments] == [count]
+    assert count == len([time for time in opens if cut[0] <= time < cut[1]])
+
+
+async def test_the_phase_of_a_series_is_taken_from_its_plan_where_that_is_known(world: World) -> None:
+    series = Series("BTCUSDT", "candles", "3d")
+    await world.parts.coverage.learn_plan(series, Plan(exchange_now_ms=NOW, load=(), first_ms=day(1)))
+    await world.parts.coverage.lay_over(series, [stored(day(1), day(31))])
+    report = await world.manager.series_coverage("BTCUSDT", "api_candles_3d", TimeRange(day(2), day(8)))
+    assert [s.records for s in report.segments] == [2]
+
+
+async def test_a_document_of_an_older_version_is_read_and_its_counts_are_made_good(world: World) -> None:
+    body = {
+        "format": 1,
+        "series": {"symbol": "BTCUSDT", "kind": "candles", "interval": "1m"},
+        "segments": [
+            {"start_ms": day(0), "end_ms": day(1), "verdict": "stored", "collection": "c", "records": 0},
+            {"start_ms": day(1), "end_ms": day(2), "verdict": "exchange"},
+        ],
+    }
+    await world.store.put(KIND, SERIES.id, msgspec.json.encode(body), expected=None)
+    report = await world.manager.series_coverage("BTCUSDT", TYPE)
+    assert told(report) == [(0, 1440, "stored", 1440), (1440, 2880, "exchange", 0)]
+    life = await world.manager.series_coverage("BTCUSDT", TYPE, life=True)
+    assert life.span is not None
+    assert life.span.start_ms == day(0)
+
+
+async def test_a_series_of_which_nothing_is_known_is_an_error(world: World) -> None:
+    with pytest.raises(NotFound, match="nothing is known of ETHUSDT api_candles_1m: nothing of it was loaded yet"):
+        await world.manager.series_coverage("ethusdt", TYPE)
+    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1))])
+    with pytest.raises(NotFound, match=r"nothing is known of BTCUSD api_candles_1m: did you mean BTCUSDT\?"):
+        await world.manager.series_coverage("BTCUSD", TYPE, TimeRange(day(0), day(1)))
+    with pytest.raises(NotFound, match="nothing of it was loaded yet"):
+        await world.manager.series_coverage("BTCUSDT", "api_candles_1h")
+
+
+async def test_a_plan_says_where_the_series_begins_and_marks_what_is_to_be_loaded(world: World) -> None:
+    closed = Segment(start_ms=day(-2), end_ms=day(-1), verdict=Verdict.CLOSED)
+    plan = Plan(exchange_now_ms=NOW, load=("2024-08-01:2024-08-03",), settled=(closed,), first_ms=day(-1))
+    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1))])
+    await world.parts.coverage.learn_plan(SERIES, plan)
+    known = await world.parts.coverage.known(SERIES)
+    assert known is not None
+    assert (known.first_ms, known.last_ms) == (day(-1), None)
+    assert [(s.start_ms, s.end_ms, s.verdict.value) for s in known.segments] == [
+        (day(-2), day(-1), "closed"),
+        (day(0), day(1), "stored"),
+        (day(1), day(2), "unknown"),
+    ]

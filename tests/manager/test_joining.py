@@ -1,0 +1,178 @@
+"""One range of a series is loaded once, however many ask for it: the same request joins, an overlapping one waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from streamforge.manager.policy import Policy
+from streamforge.manager.service import KeyReused, Started, StartRequest
+from streamforge.manager.workflow import Status, Workflow
+from tests.doubles.manualclock import ManualClock
+from tests.manager.acting.world import exchange_of, finish, store_bars
+from tests.manager.support import DAY_MS, DAY_START, LOADER, MINUTE_MS, NOW, SINK, World, replace, said
+
+DAY = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")
+BOTH = replace(DAY, time_range="2024-08-01:2024-08-03")
+NEXT = replace(DAY, time_range="2024-08-02")
+SECOND_DAY = range(DAY_START + DAY_MS, DAY_START + 2 * DAY_MS, MINUTE_MS)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World(clock=ManualClock(NOW))
+    await world.start()
+    yield world
+    await world.die()
+
+
+async def begun(world: World, request: StartRequest, **fields: Any) -> Started:
+    if isinstance(world.clock, ManualClock):
+        world.clock.advance(1)
+    return await world.manager.start(replace(request, **fields))
+
+
+async def running(world: World, queue_id: str) -> Workflow:
+    """The workflow, once its workers have started."""
+    await world.turns(4)
+    for target in (LOADER, SINK):
+        world.say(said(await world.workflow(queue_id), target, "started"))
+    await world.turns()
+    return await world.workflow(queue_id)
+
+
+async def test_the_same_request_joins_the_workflow_that_is_under_way(world: World) -> None:
+    first = await begun(world, DAY)
+    assert (first.new, first.joined) == (True, False)
+    for again in (DAY, replace(DAY, symbol="btcusdt"), replace(DAY, time_range="2024-08-01:2024-08-02")):
+        second = await begun(world, again)
+        assert (second.workflow.queue_id, second.new, second.joined) == (first.workflow.queue_id, False, True)
+    await running(world, first.workflow.queue_id)
+    assert (await begun(world, DAY)).workflow.status is Status.RUNNING
+    assert len(world.parts.workflows.live) == 1
+
+
+async def test_many_that_ask_at_once_get_one_workflow(world: World) -> None:
+    answers = await asyncio.gather(*(world.manager.start(DAY, idempotency_key=f"k{n}") for n in range(8)))
+    assert len({started.workflow.queue_id for started in answers}) == 1
+    assert sorted((started.new, started.joined) for started in answers) == [(False, True)] * 7 + [(True, False)]
+
+
+async def test_a_key_that_joined_keeps_naming_the_workflow_after_its_end(world: World) -> None:
+    first = await begun(world, DAY)
+    await world.manager.start(DAY, idempotency_key="k")
+    workflow = await running(world, first.workflow.queue_id)
+    store_bars(world, workflow)
+    finish(world, workflow)
+    await world.turns(3)
+    again = await world.manager.start(DAY, idempotency_key="k")
+    assert (again.workflow.queue_id, again.new, again.joined) == (workflow.queue_id, False, False)
+    assert again.workflow.status is Status.FINISHED
+    with pytest.raises(KeyReused):
+        await world.manager.start(NEXT, idempotency_key="k")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(DAY, again=True),
+        replace(DAY, collection="elsewhere"),
+        replace(DAY, symbol="ETHUSDT"),
+        replace(DAY, type="api_candles_1h"),
+        BOTH,
+        replace(DAY, time_range="2024-08-01:2024-08-01T12:00Z"),
+    ],
+)
+async def test_another_request_is_another_workflow(world: World, other: StartRequest) -> None:
+    first, second = await begun(world, DAY), await begun(world, other)
+    assert (second.new, second.workflow.queue_id != first.workflow.queue_id) == (True, True)
+
+
+async def test_what_loads_all_again_serves_who_did_not_ask_for_that(world: World) -> None:
+    first = await begun(world, DAY, again=True)
+    assert (await begun(world, DAY)).workflow == first.workflow
+    assert (await begun(world, DAY, again=True)).workflow == first.workflow
+
+
+async def test_what_is_being_stopped_is_not_joined(world: World) -> None:
+    first = await begun(world, DAY)
+    await running(world, first.workflow.queue_id)
+    await world.manager.stop(first.workflow.queue_id)
+    second = await begun(world, DAY)
+    assert second.new
+    await world.turns(2)
+    waiting = await world.workflow(second.workflow.queue_id)
+    assert (waiting.status, waiting.waiting_for) == (
+        Status.PENDING, f"the end of {first.workflow.queue_id}, which loads a part of its range",
+    )  # fmt: skip
+
+
+async def test_a_request_that_joins_needs_no_room() -> None:
+    world = World(policy=Policy(max_live=1))
+    await world.start()
+    first = await begun(world, DAY)
+    assert (await begun(world, DAY)).workflow.queue_id == first.workflow.queue_id
+
+
+async def test_an_overlapping_range_waits_and_then_loads_what_is_lacking(world: World) -> None:
+    first, second = await begun(world, DAY), await begun(world, BOTH)
+    other = await begun(world, NEXT, symbol="ETHUSDT")
+    workflow = await running(world, first.workflow.queue_id)
+    waiting = await world.workflow(second.workflow.queue_id)
+    assert (waiting.status, waiting.plan) == (Status.PENDING, None)
+    assert waiting.waiting_for == f"the end of {workflow.queue_id}, which loads a part of its range"
+    assert (await world.workflow(other.workflow.queue_id)).status is Status.RUNNING
+    store_bars(world, workflow)
+    finish(world, workflow)
+    await world.turns(6)
+    assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
+    plan = (await world.workflow(second.workflow.queue_id)).plan
+    assert plan is not None
+    assert (plan.load, plan.there) == (("2024-08-02:2024-08-03",), 1440)
+
+
+async def test_the_one_that_waits_loads_what_the_first_did_not(world: World) -> None:
+    first, second = await begun(world, DAY), await begun(world, BOTH)
+    workflow = await running(world, first.workflow.queue_id)
+    store_bars(world, workflow, range(DAY_START, DAY_START + 600 * MINUTE_MS, MINUTE_MS))
+    await world.manager.stop(workflow.queue_id)
+    await world.turns()
+    finish(world, workflow)
+    await world.turns(8)
+    assert (await world.workflow(workflow.queue_id)).status is Status.INTERRUPTED
+    plan = (await world.workflow(second.workflow.queue_id)).plan
+    assert plan is not None
+    assert (plan.load, plan.there) == (("2024-08-01T10:00Z:2024-08-03",), 600)
+
+
+async def test_a_retried_workflow_waits_for_a_younger_one_that_has_begun(world: World) -> None:
+    first = (await begun(world, DAY)).workflow
+    await world.manager.stop(first.queue_id)
+    await world.turns(3)
+    assert (await world.workflow(first.queue_id)).status is Status.INTERRUPTED
+    second = (await begun(world, BOTH)).workflow
+    await running(world, second.queue_id)
+    await world.manager.retry(first.queue_id)
+    await world.turns(3)
+    waiting = await world.workflow(first.queue_id)
+    assert (waiting.status, waiting.waiting_for) == (
+        Status.PENDING, f"the end of {second.queue_id}, which loads a part of its range",
+    )  # fmt: skip
+    workflow = await world.workflow(second.queue_id)
+    store_bars(world, workflow, [*range(DAY_START, DAY_START + DAY_MS, MINUTE_MS), *SECOND_DAY])
+    finish(world, workflow)
+    await world.turns(8)
+    assert (await world.workflow(first.queue_id)).status is Status.FINISHED
+
+
+async def test_the_order_holds_over_a_crash(world: World) -> None:
+    assert exchange_of(world).now_ms == NOW
+    first, second = await begun(world, BOTH), await begun(world, NEXT)
+    await world.die()
+    await world.start()
+    await world.turns(3)
+    assert (await world.workflow(first.workflow.queue_id)).plan is not None
+    assert (await world.workflow(second.workflow.queue_id)).plan is None

@@ -64,6 +64,8 @@ class Asked(msgspec.Struct, kw_only=True):
     taken: set[int] = msgspec.field(default_factory=set)
     """Bars of its series that were removed or vanished since it was accepted."""
     disturbed: bool = False
+    crowded: bool = False
+    """Another workflow of its series was under way beside it, which may have stored copies."""
     planned_ms: int = 0
 
     @property
@@ -188,6 +190,9 @@ class Model:
         if one.ended and not workflow.ended:
             self._begins_again(one, workflow)
         was, one.status = one.status, workflow.status
+        live = self._live(one.market)
+        for other in live if len(live) > 1 else ():
+            other.crowded = True
         if was is not workflow.status and workflow.ended:
             self._ends(one, workflow, confirmed)
         busy = [other for other in self.asked.values() if other.status is Status.RUNNING]
@@ -213,7 +218,7 @@ class Model:
             copies = self.copies(market, bar)
             if not copies and bar not in one.vanished:
                 self.untrue("finished with less than there is", f"{one.queue_id} without bar {bar}")
-            alone = not any(other is not one for other in self._live(market))
+            alone = not one.crowded
             if one.again and alone and len(copies) > 1:
                 self.untrue("a second copy is left behind", f"bar {bar} is in {', '.join(copies)}")
         self._proven[market.symbol] |= set(one.bars) - one.vanished

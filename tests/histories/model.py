@@ -221,7 +221,8 @@ class Model:
             alone = not one.crowded
             if one.again and alone and len(copies) > 1:
                 self.untrue("a second copy is left behind", f"bar {bar} is in {', '.join(copies)}")
-        self._proven[market.symbol] |= set(one.bars) - one.vanished
+        over = {bar for bar in one.bars if market.is_over(bar, one.planned_ms)}  # of the rest nobody knows later
+        self._proven[market.symbol] |= over - one.vanished
         self.vanished[market.symbol] -= {bar for bar in one.bars if self.copies(market, bar)}
 
     def _judge(self, one: Asked, workflow: Workflow) -> None:

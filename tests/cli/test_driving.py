@@ -78,7 +78,8 @@ def test_right_after_a_kill_coverage_and_queues_agree(left: tuple[Cli, str]) -> 
     assert [s["verdict"] for s in ran.json["segments"]] == ["unknown"]
     [loaded] = ran.json["loading"]
     assert (loaded["queue_id"], loaded["status"]) == (queue_id, queue["status"])
-    assert loaded["records_stored"] == queue["progress"]["records_stored"] > 0
+    # Either says what the killed manager had written down, which may be less than it had told.
+    assert loaded["records_stored"] == queue["progress"]["records_stored"]
     told = cli("coverage", "BTCUSDT", TYPE).err
     stored = f"{loaded['records_stored']:,} of 44,640 records stored, not proven yet"
     assert f"{queue_id} is to load 2024-08-01 to 2024-09-01 and has not ended (running): {stored}" in told

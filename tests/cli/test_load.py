@@ -108,7 +108,7 @@ def test_before_listing_there_is_nothing_and_that_is_said(cli: Cli) -> None:
 def test_a_symbol_that_is_not_listed_is_refused_in_the_words_of_the_exchange(cli: Cli) -> None:
     ran = cli("load", "NOPEUSDT", TYPE, HOUR, "--json")
     assert (ran.code, ran.json["status"]) == (2, "error")
-    assert "the exchange does not list this symbol" in ran.err
+    assert "NOPEUSDT is not a symbol of the test exchange" in ran.err
     assert "NOPEUSDT" in ran.err
 
 

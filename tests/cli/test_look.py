@@ -116,7 +116,7 @@ def test_a_series_of_which_nothing_is_known_is_an_error_that_says_what_was_meant
         )  # fmt: skip
         far = loaded(command, "DOGEEUR", TYPE, "2024-08")
         assert (far.code, far.out) == (1, "")
-        assert f"nothing is known of DOGEEUR {TYPE}: nothing of it was loaded yet; load it with `" in far.err
+        assert f"nothing is known of DOGEEUR {TYPE}: nothing of it was loaded yet. Load it with `" in far.err
         assert f"`streamforge load DOGEEUR {TYPE} 2024-08 --data {loaded.data}" in far.err
 
 

@@ -95,8 +95,8 @@ def test_the_time_at_which_a_step_goes_on_is_told_but_makes_no_reason_new(capsys
 
 
 def test_what_was_there_before_counts_and_100_percent_is_when_all_is_there() -> None:
-    assert summary(workflow(progress=stored(0, records_there=30_000))).startswith(
-        "running, 30,000 of 555,600 (5 %), 30,000 of them stored before"
+    assert summary(workflow(progress=stored(30_000, records_there=30_000))).startswith(
+        "running, 30,000 of 525,600 (5 %), 30,000 of them stored before"
     )
     assert summary(workflow(progress=stored(525_599))) == "running, 525,599 of 525,600 (99 %)"
     assert "(100 %), proving that it is complete" in summary(workflow(progress=stored(525_600)))

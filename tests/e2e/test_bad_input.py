@@ -14,7 +14,7 @@ GOOD = {"symbol": "BTCUSDT", "type": "api_candles_1m", "time_range": "2024-08-01
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%d")
 
 REFUSED: dict[str, tuple[rig.Json, str, str]] = {
-    "symbol that is not listed": ({"symbol": "NOPEUSDT"}, "symbol", "does not list this symbol"),
+    "symbol that is not listed": ({"symbol": "NOPEUSDT"}, "symbol", "NOPEUSDT is not a symbol of the test exchange"),
     "symbol with a blank": ({"symbol": "BTC USDT"}, "symbol", "characters that no symbol has"),
     "symbol with a path": ({"symbol": "../../etc"}, "symbol", "characters that no symbol has"),
     "symbol with a line break": ({"symbol": "BTC\nUSDT"}, "symbol", "characters that no symbol has"),
@@ -24,7 +24,7 @@ REFUSED: dict[str, tuple[rig.Json, str, str]] = {
     "symbol in another script that is not listed": ({"symbol": "测试" * 20}, "symbol", "symbol"),
     "symbol that is a number": ({"symbol": 7}, "symbol", "it must be text"),
     "symbol that is null": ({"symbol": None}, "symbol", "it must be text"),
-    "type that is unknown": ({"type": "api_trades_1m"}, "type", "choose one of"),
+    "type that is unknown": ({"type": "api_trades_1m"}, "type", "did you mean api_candles_1m?"),
     "interval that is unknown": ({"type": "api_candles_7m"}, "type", "choose one of"),
     "target that is unknown": ({"targets": ["arango-candles", "nobody"]}, "targets", "is not known"),
     "one target twice": ({"targets": ["arango-candles", "arango-candles"]}, "targets", "named twice"),

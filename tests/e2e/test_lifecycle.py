@@ -108,7 +108,8 @@ def test_ranges_that_overlap_in_two_collections_are_each_exported_once(
         "SOLUSDT", "api_candles_1m", "2024-02-01T12:00Z:2024-02-02T12:00Z", collection_name="second", again=True
     )
     assert (one["status"], two["status"]) == ("finished", "finished")
-    assert len(manager.csv("first")) == len(manager.csv("second")) == 1441
+    # What was loaded again lies in one collection only.
+    assert (len(manager.csv("first")), len(manager.csv("second"))) == (721, 1441)
     found = manager.api.get("/coverage/SOLUSDT/api_candles_1m").json()["segments"]
     assert [(s["collection"], s["start"], s["end"]) for s in found] == [
         ("first", "2024-02-01T00:00:00Z", "2024-02-01T12:00:00Z"),
@@ -171,13 +172,13 @@ def test_deleting_with_its_data_leaves_nothing_of_a_workflow(quiet: rig.Exchange
 def test_two_loaders_share_the_weight_pong_and_leave_a_third_workflow_pending(
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
-    quiet.switch_on(SLOW)
-    one = manager.start_load("BTCUSDT", "api_candles_1m", MONTH.format(3))["queue_id"]
+    quiet.switch_on(SLOW)  # a year is a minute of work then: all of them are still loading when they are stopped
+    one = manager.start_load("BTCUSDT", "api_candles_1m", "2020")["queue_id"]
     manager.until(one, "its loader runs", lambda w: _running(w, LOADER))
-    two = manager.start_load("BTCUSDT", "api_candles_1m", MONTH.format(4))["queue_id"]
+    two = manager.start_load("BTCUSDT", "api_candles_1m", "2021")["queue_id"]
     manager.until(two, "its loader runs", lambda w: _running(w, LOADER))
 
-    three = manager.start_load("BTCUSDT", "api_candles_1m", MONTH.format(5))["queue_id"]
+    three = manager.start_load("BTCUSDT", "api_candles_1m", "2022")["queue_id"]
     waiting = manager.until(three, "it waits for a slot", lambda w: "slot" in (w["waiting_for"] or ""))
     assert waiting["status"] == "pending"
     assert "slot" in waiting["waiting_for"]

@@ -72,6 +72,19 @@ async def test_what_was_not_over_when_it_was_asked_for_and_is_by_now_is_unknown(
     assert told(whole)[1:] == [(1440, 1530, "unknown", 0), (1530, 2880, "pending", 0)]
 
 
+async def test_the_clock_of_the_exchange_tells_what_is_over() -> None:
+    clock = ManualClock(day(400))
+    world = World(clock=clock)
+    await world.start()
+    pending = Segment(start_ms=day(1), end_ms=day(2), verdict=Verdict.PENDING)
+    plan = Plan(exchange_now_ms=day(1) + MINUTE_MS // 2, load=(), settled=(pending,), first_ms=day(-1))
+    await world.parts.coverage.learn_plan(SERIES, plan, clock.now_ms())
+    whole = TimeRange(day(1), day(2))
+    assert told(await world.manager.series_coverage("BTCUSDT", TYPE, whole)) == [(1440, 2880, "pending", 0)]
+    clock.advance(60)
+    assert told(await world.manager.series_coverage("BTCUSDT", TYPE, whole))[0] == (1440, 1441, "unknown", 0)
+
+
 async def test_a_load_that_was_interrupted_leaves_a_hole_to_the_end_of_what_it_was_asked_for() -> None:
     world = World(clock=ManualClock(NOW))
     await world.start()
@@ -113,7 +126,7 @@ async def test_a_workflow_without_a_plan_is_spoken_of_too(world: World) -> None:
 
 async def test_the_whole_life_is_from_the_first_bar_to_the_last_that_is_over(world: World) -> None:
     plan = Plan(exchange_now_ms=NOW, load=(), first_ms=day(-100))
-    await world.parts.coverage.learn_plan(SERIES, plan)
+    await world.parts.coverage.learn_plan(SERIES, plan, plan.exchange_now_ms)
     await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1))])
     now_ms = world.clock.now_ms()
     report = await world.manager.series_coverage("BTCUSDT", TYPE, life=True)
@@ -121,7 +134,9 @@ async def test_the_whole_life_is_from_the_first_bar_to_the_last_that_is_over(wor
     assert (report.basis, report.span.start_ms) == ("life", day(-100))
     assert now_ms // MINUTE_MS * MINUTE_MS <= report.span.end_ms <= world.clock.now_ms()
     assert [s.verdict.value for s in report.segments] == ["unknown", "stored", "unknown"]
-    await world.parts.coverage.learn_plan(SERIES, msgspec.structs.replace(plan, last_ms=day(2) - MINUTE_MS))
+    await world.parts.coverage.learn_plan(
+        SERIES, msgspec.structs.replace(plan, last_ms=day(2) - MINUTE_MS), plan.exchange_now_ms
+    )
     report = await world.manager.series_coverage("BTCUSDT", TYPE, life=True)
     assert report.span == TimeRange(day(-100), day(2))
 
@@ -150,7 +165,7 @@ async def test_a_part_of_a_stored_range_has_its_exact_count(
 
 async def test_the_phase_of_a_series_is_taken_from_its_plan_where_that_is_known(world: World) -> None:
     series = Series("BTCUSDT", "candles", "3d")
-    await world.parts.coverage.learn_plan(series, Plan(exchange_now_ms=NOW, load=(), first_ms=day(1)))
+    await world.parts.coverage.learn_plan(series, Plan(exchange_now_ms=NOW, load=(), first_ms=day(1)), NOW)
     await world.parts.coverage.lay_over(series, [stored(day(1), day(31))])
     report = await world.manager.series_coverage("BTCUSDT", "api_candles_3d", TimeRange(day(2), day(8)))
     assert [s.records for s in report.segments] == [2]
@@ -187,7 +202,7 @@ async def test_a_plan_says_where_the_series_begins_and_marks_what_is_to_be_loade
     closed = Segment(start_ms=day(-2), end_ms=day(-1), verdict=Verdict.CLOSED)
     plan = Plan(exchange_now_ms=NOW, load=("2024-08-01:2024-08-03",), settled=(closed,), first_ms=day(-1))
     await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1))])
-    await world.parts.coverage.learn_plan(SERIES, plan)
+    await world.parts.coverage.learn_plan(SERIES, plan, plan.exchange_now_ms)
     known = await world.parts.coverage.known(SERIES)
     assert known is not None
     assert (known.first_ms, known.last_ms) == (day(-1), None)

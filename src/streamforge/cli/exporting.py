@@ -55,12 +55,12 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """What `export --json` prints."""
+    """What `export --json` prints. complete: None for a collection, which was not asked for as a range."""
 
     rows: int
     file: str
     format: str
-    complete: bool
+    complete: bool | None
     holes: list[views.Segment]
     span: views.Span | None
 
@@ -70,6 +70,8 @@ async def coverage(what: Sequence[str], where: Where, *, verify: bool, life: boo
 
     verify: count what is stored first; 1 also if some of it was gone.
     """
+    if verify and life:
+        raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")
     path, query = _coverage_of(what, life=life)
     verified: views.Verification | None = None
     async with session(where, Mode.CHANGE if verify else Mode.READ) as found:
@@ -169,14 +171,14 @@ async def _ask(found: Session, path: str, query: Query, what: Sequence[str], whe
     try:
         return await found.api.call("GET", path, query=query)
     except ApiProblem as error:
-        if error.kind != "not-found" or len(what) < 2 or "did you mean" in str(error):
+        if error.kind != "not-found" or len(what) < 2:
             raise
         raise CliError(f"{error}{_advice(what, where)}") from error
 
 
 def _advice(what: Sequence[str], where: Where) -> str:
     span = what[2] if len(what) == 3 else "TIME_RANGE"
-    return f"; load it with `streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
+    return f" Load it with `streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
 
 
 def _coverage_of(what: Sequence[str], *, life: bool) -> tuple[str, Query]:
@@ -204,7 +206,7 @@ async def export(
     life: bool,
     as_json: bool,
 ) -> int:
-    """Export records; says on stderr how many, and which ranges are missing."""
+    """Export records; says on stderr how many, and which ranges are missing. 1 if a hole has no reason."""
     to = destination(form, file, times)
     if as_json and to.file is None:
         raise UsageProblem("--json tells about a file: name one with --output (the records themselves go to stdout)")
@@ -216,8 +218,9 @@ async def export(
         with record_writer(to) as writer:
             for part in selection.parts:
                 await _copy(found, part, to, writer)
-    _report(selection, writer, to, as_json=as_json)
-    return 0
+    complete = _is_complete(selection)
+    _report(selection, writer, to, complete, as_json=as_json)
+    return 1 if complete is False else 0
 
 
 def _check(what: Sequence[str]) -> None:
@@ -325,8 +328,15 @@ def _request(span: TimeRange) -> str:
     return f"{format_ms(span.start_ms // 1000 * 1000)}:{format_ms(end_ms)}"
 
 
-def _report(selection: Selection, writer: RecordWriter, to: Destination, *, as_json: bool) -> None:
-    complete = all(hole.verdict in ("exchange", "closed", "pending") for hole in selection.holes)
+def _is_complete(selection: Selection) -> bool | None:
+    if selection.span is None:
+        return None
+    return all(hole.verdict in ("exchange", "closed", "pending") for hole in selection.holes)
+
+
+def _report(
+    selection: Selection, writer: RecordWriter, to: Destination, complete: bool | None, *, as_json: bool
+) -> None:
     if as_json:
         told = Exported(
             rows=writer.rows,
@@ -347,6 +357,10 @@ def _report(selection: Selection, writer: RecordWriter, to: Destination, *, as_j
         output.say(f"  hole: {_hole(hole)}")
     if len(selection.holes) > HOLES_SHOWN:
         output.say(f"  and {len(selection.holes) - HOLES_SHOWN} more holes: see `streamforge coverage`")
+    if complete is False:
+        output.say("not complete: load what is `ours` or `unknown`, then export it again")
+    elif complete is None:
+        output.say("a collection says nothing of holes: export SYMBOL TYPE TIME_RANGE to see them")
 
 
 def _hole(hole: views.Segment) -> str:

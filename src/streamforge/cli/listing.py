@@ -79,7 +79,7 @@ async def symbols(pattern: str | None, where: Where, *, status: str | None, limi
     """List what the exchange has."""
     query: dict[str, str | int | list[str]] = {"limit": limit}
     query.update({name: value for name, value in (("pattern", pattern), ("status", status)) if value is not None})
-    async with session(where.as_before(), Mode.ASK) as found:
+    async with session(where.as_before(), Mode.ASK, loads=True) as found:
         answer = await found.api.call("GET", "/symbols", query=query)
         listed = found.api.read(answer, views.Symbols)
     if as_json:

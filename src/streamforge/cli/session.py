@@ -140,7 +140,7 @@ class NothingThere(CliError):
 async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIterator[Session]:
     """A manager to speak to until the end of the block.
 
-    loads: something will be loaded, so the manager's exchange must be the one that was asked for.
+    loads: the exchange will be asked, so the manager's must be the one that was asked for.
     Raises NothingThere (no data directory and no store elsewhere; not in DRIVE and ASK), CliError, ConfigError or
     RetryableError.
     """

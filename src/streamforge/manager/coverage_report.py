@@ -58,12 +58,16 @@ class Reports:
 
     def _as_of_now(self, known: Known) -> Known:
         """A bar that was not over when it was asked for may be over by now: then nobody has asked for it."""
-        interval, now_ms = Interval(known.series.interval), self._parts.clock.now_ms()
+        interval, now_ms = Interval(known.series.interval), self._now_ms(known)
         if interval.aligned_by_calendar or known.first_ms is not None:
             border_ms = interval.floor(now_ms, known.first_ms)
         else:
             border_ms = (now_ms - (interval.step_ms or 0)) // 1000 * 1000  # ranges are written in whole seconds
         return msgspec.structs.replace(known, segments=tuple(over(known.segments, border_ms)))
+
+    def _now_ms(self, known: Known) -> int:
+        """The time at the exchange, whose clock decides which bar is over."""
+        return self._parts.clock.now_ms() + known.clock_ahead_ms
 
     def _live(self, series: Series) -> list[Workflow]:
         live = [stored.workflow for stored in self._parts.workflows.live.values()]
@@ -79,7 +83,7 @@ class Reports:
     def _life(self, known: Known, asked: TimeRange | None) -> TimeRange | None:
         """From the first bar at the exchange (where no plan has found it out: from the first known range) to now."""
         interval = Interval(known.series.interval)
-        now_ms = self._parts.clock.now_ms()
+        now_ms = self._now_ms(known)
         if known.last_ms is not None:
             end_ms = interval.next(known.last_ms)
         elif interval.aligned_by_calendar or known.first_ms is not None:
@@ -112,5 +116,5 @@ class Reports:
     async def _unknown(self, series: Series, type: str) -> str:
         others = [one for one in await self._all_series() if one.interval == series.interval]
         near = difflib.get_close_matches(series.symbol, sorted({one.symbol for one in others}), n=_SUGGESTIONS)
-        advice = f": did you mean {' or '.join(near)}?" if near else ": nothing of it was loaded yet"
+        advice = f": did you mean {' or '.join(near)}?" if near else ": nothing of it was loaded yet."
         return f"nothing is known of {series.symbol} {type}{advice}"

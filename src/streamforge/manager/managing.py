@@ -40,6 +40,7 @@ from streamforge_utils.model.series import check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 
+_PAGE = 500
 RECORDS_A_PAGE = 10_001
 """Who asks for more records than this asks for all: it is looked before the first one whether they are there."""
 
@@ -106,7 +107,7 @@ class Manager:
         if data:  # first: it may be refused
             await parts.removing.remove(workflow.series, workflow.collection, workflow.span)
         await self._reservations.release(queue_id)
-        await parts.coverage.unask(workflow.series, workflow.span)
+        await parts.coverage.unask(workflow.series, workflow.span, await self._asked_by_others(workflow))
         await parts.admin.delete_topic(workflow.topic)
         await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
         await self._reconciler.actor.forget_jobs(workflow)
@@ -114,6 +115,16 @@ class Manager:
         stored = await parts.workflows.get(queue_id)
         if stored is not None:
             await parts.workflows.remove(stored)
+
+    async def _asked_by_others(self, workflow: Workflow) -> list[TimeRange]:
+        """The ranges that the other workflows of the series, ended ones too, were asked for."""
+        spans: list[TimeRange] = []
+        where = {"symbol": [workflow.symbol], "type": [workflow.type]}
+        after: str | None = None
+        while page := await self._parts.workflows.find(where=where, after=after, limit=_PAGE):
+            spans += [one.span for one in page if one.queue_id != workflow.queue_id]
+            after = page[-1].queue_id
+        return spans
 
     async def _remove_unreadable(self, queue_id: str, *, data: bool) -> None:
         """Remove a workflow whose document is damaged, with all that is found by its name."""

@@ -19,6 +19,9 @@ FILE = "origin.json"
 _BINANCE_HOSTS = (".binance.com", ".binance.vision")
 """Binance.US is another exchange, with other prices."""
 
+_MADE_UP = ("testnet", "demo")
+"""How the hosts of Binance's own test exchanges begin; their prices are made up."""
+
 
 class Origin(msgspec.Struct, frozen=True):
     """Where a manager loads from. choice: what names it to `--exchange`; None: nothing has to."""
@@ -32,7 +35,7 @@ def origin_of(choice: str | None, urls: tuple[str, ...] | None) -> str:
     if choice == TEST:
         return TEST
     host = (urlsplit(urls[0]).hostname or "") if urls else ""
-    if not host or host.endswith(_BINANCE_HOSTS):
+    if not host or (host.endswith(_BINANCE_HOSTS) and not host.startswith(_MADE_UP)):
         return BINANCE
     return TEST if host in ("localhost", "::1") or host.startswith("127.") else host
 

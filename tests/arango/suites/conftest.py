@@ -17,7 +17,7 @@ from tests.e2e.conftest import exchange, manager, market_data, quiet
 
 __all__ = ["exchange", "manager", "market_data", "quiet"]
 
-LIMIT_S = 120
+LIMIT_S = 600
 """Of a test that names none: with a first one the server starts."""
 
 

@@ -173,7 +173,7 @@ class Actor:
             )
         except RetryableError as error:
             return await self._unanswered(error)
-        await parts.coverage.learn_plan(workflow.series, plan)
+        await parts.coverage.learn_plan(workflow.series, plan, parts.clock.now_ms())
         return Planned(plan)
 
     async def _unanswered(self, error: RetryableError) -> Unanswered:

@@ -108,7 +108,7 @@ async def _known_there(store: DocumentStore, known: Known, span: TimeRange, phas
     found: list[Segment] = []
     for segment in clip(known.segments, span):
         if segment.verdict is Verdict.STORED and segment.collection is not None:
-            here = await stored_in(store, segment.collection, known.series, segment.span, phase_ms, every_key=False)
+            here = await stored_in(store, segment.collection, known.series, segment.span, phase_ms)
             found += pieces(here, segment.collection, Interval(known.series.interval), phase_ms)
         elif segment.verdict in (Verdict.EXCHANGE, Verdict.CLOSED):
             found.append(segment)
@@ -148,7 +148,7 @@ async def _filled(
             continue
         for one in clip(others, segment.span):
             if one.verdict is Verdict.STORED and one.collection is not None:
-                here = await stored_in(store, one.collection, workflow.series, one.span, phase_ms, every_key=False)
+                here = await stored_in(store, one.collection, workflow.series, one.span, phase_ms)
                 filled += pieces(here, one.collection, interval, phase_ms)
             else:
                 filled.append(verdict_of(one.span, Verdict.UNKNOWN))

@@ -44,6 +44,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     phase_ms: an open time of the series, where one is known; it fixes the grid of `3d`. verified_ms: when all of it was
     last counted, or first learnt.
     leftovers: written together with what made them so; a manager that dies before they are removed finds them again.
+    clock_ahead_ms: how far the exchange's clock was ahead of the manager's at the latest plan.
     """
 
     format: int = 1
@@ -54,6 +55,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     leftovers: tuple[Leftover, ...] = ()
     first_ms: int | None = None
     last_ms: int | None = None
+    clock_ahead_ms: int = 0
 
 
 _encode = msgspec.json.Encoder().encode
@@ -95,27 +97,32 @@ class Coverage:
         """Add what has been learnt; where it speaks of the same time, it replaces what was known."""
         await self._change(series, lambda known: _replace(known, segments=tuple(overlay(known.segments, segments))))
 
-    async def learn_plan(self, series: Series, plan: Plan) -> None:
+    async def learn_plan(self, series: Series, plan: Plan, now_ms: int) -> None:
         """Add what a plan says: its verdicts, where the series begins and ends, and what is to be loaded.
 
-        The latter is marked as unknown where nothing else is known, so that a load that does not come to its end leaves
-        a hole in the coverage.
+        now_ms: the manager's clock when it was made. What is to be loaded is marked as unknown where nothing else is
+        known, so that a load that does not come to its end leaves a hole in the coverage.
         """
         spans = [parse_time_range(text) for text in plan.load]
         asked = [Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=Verdict.UNKNOWN) for s in spans]
 
         def change(known: Known) -> Known:
             learnt = overlay(known.segments, without_stored(plan.settled, known.segments))
-            changed = _replace(known, segments=tuple(overlay(asked, learnt)))
+            changed = _replace(
+                known, segments=tuple(overlay(asked, learnt)), clock_ahead_ms=plan.exchange_now_ms - now_ms
+            )
             if plan.first_ms is None:
                 return changed
             return _replace(changed, first_ms=plan.first_ms, last_ms=plan.last_ms)
 
         await self._change(series, change)
 
-    async def unask(self, series: Series, span: TimeRange) -> None:
-        """What is unknown in `span` was never asked for: its workflow is about to be removed."""
-        cut = [Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.UNKNOWN)]
+    async def unask(self, series: Series, span: TimeRange, others: Sequence[TimeRange]) -> None:
+        """What is unknown in `span` was never asked for, but for what `others` asked for: its workflow is removed."""
+        alone, *asked_too = (
+            Segment(start_ms=one.start_ms, end_ms=one.end_ms, verdict=Verdict.UNKNOWN) for one in (span, *others)
+        )
+        cut = outside([alone], asked_too)
 
         def change(known: Known) -> Known:
             asked = [segment for segment in known.segments if segment.verdict is Verdict.UNKNOWN]

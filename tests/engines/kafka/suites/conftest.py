@@ -18,7 +18,7 @@ from tests.engines.kafka.broker import Broker
 __all__ = ["exchange", "manager", "market_data", "quiet"]
 
 
-LIMIT_S = 150
+LIMIT_S = 600
 """Of a test that names none: with a first one the broker starts."""
 
 

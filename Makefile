@@ -17,7 +17,7 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-images test-delivery kafka kube kube-build
+.PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-images test-delivery test-all kafka kube kube-build
 .PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets
@@ -74,6 +74,9 @@ build/mutants-env/.done: requirements/mutants.txt $(STAMP)
 	@# What tests need is found behind it, but not the packages themselves: the mutated ones are imported instead.
 	@$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(build/mutants-env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
 	@touch $@
+
+test-all: ## run everything that CI runs, then the tests of images and delivery
+	@$(MAKE) check test test-double test-engines test-images test-delivery
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)

@@ -72,6 +72,13 @@ async def test_what_was_not_over_when_it_was_asked_for_and_is_by_now_is_unknown(
     assert told(whole)[1:] == [(1440, 1530, "unknown", 0), (1530, 2880, "pending", 0)]
 
 
+async def test_a_hole_that_another_workflow_asked_for_stays(world: World) -> None:
+    coverage = world.parts.coverage
+    await coverage.lay_over(SERIES, [Segment(start_ms=day(0), end_ms=day(3), verdict=Verdict.UNKNOWN)])
+    await coverage.unask(SERIES, TimeRange(day(0), day(2)), [TimeRange(day(1), day(4))])
+    assert [(s.start_ms, s.end_ms) for s in await coverage.of(SERIES)] == [(day(1), day(3))]
+
+
 async def test_the_clock_of_the_exchange_tells_what_is_over() -> None:
     clock = ManualClock(day(400))
     world = World(clock=clock)

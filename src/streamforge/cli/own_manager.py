@@ -106,7 +106,7 @@ async def own_manager(
                 output.say(f"careful: {problem}")
         claim = None
         place = wiring.store_place(settings.data)
-        # Whoever has the lock and does not drive is alone here for the moment.
+        # The holder of the lock runs no manager, so no other process acts here for the moment.
         held, shared = (lambda: False, False) if lock else (folder.held, place.shared)
         driver = Place(where=place.where, held=held, shared=shared)
         if lock:

@@ -64,7 +64,7 @@ class Actor:
         self._provided: dict[str, None] = {}
 
     async def act(self, workflow: Workflow, action: Action) -> Finding | None:
-        """Carry the action out; what it found out is for whoever folds it into the workflow.
+        """Carry the action out; what it found out is for the loop, which folds it into the workflow.
 
         Raises RetryableError: the next look at the workflow will want the action again.
         """

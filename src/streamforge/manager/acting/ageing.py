@@ -81,7 +81,7 @@ class Ageing:
         path, records, digest = await self._export(collection, folder)
         async with self._parts.coverage.guards.over(collection, *(series.id for series, _ in places)):
             try:
-                # Whoever plans with what lies there waits for the guard, and finds it struck from the coverage.
+                # A plan that relies on these records waits for the guard, and finds them struck from the coverage.
                 if await self._digest(collection) != digest:
                     raise RetryableError(f"{collection} was written to while it was exported; it stays for now")
                 known = await self._parts.coverage.by_collection()

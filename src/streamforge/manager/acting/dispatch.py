@@ -71,7 +71,7 @@ class Dispatch:
             raise
 
     def trouble(self, workflow: Workflow, actions: Sequence[Action]) -> str:
-        """Which of the actions is tried in vain, and why; empty if none is."""
+        """Which of the actions fails again and again, and why; empty if none does."""
         for action in actions:
             trouble = self._troubles.get(key_of(workflow, action))
             if trouble is not None:

@@ -99,7 +99,9 @@ def test_what_is_said_of_a_series_without_a_range_names_the_span_it_speaks_of(lo
     assert "360 records of BTCUSDT api_candles_1m, 2024-08-01 to 2024-08-01T06:00Z" in (
         loaded("export", "BTCUSDT", TYPE).ok().err
     )
-    assert "hole: 2024-08-01T06:00Z to " in loaded("export", "BTCUSDT", TYPE, "--all").ok().err
+    exported = loaded("export", "BTCUSDT", TYPE, "--all")
+    assert exported.code == 1
+    assert "hole: 2024-08-01T06:00Z to " in exported.err
 
 
 def test_a_part_of_a_stored_range_says_how_many_records_it_holds(loaded: Cli) -> None:
@@ -128,8 +130,8 @@ def test_what_lies_between_stored_ranges_is_unknown(cli: Cli) -> None:
     assert [(s["verdict"], s["records"]) for s in ran.json["segments"]] == [
         ("stored", 60), ("unknown", 0), ("stored", 60),
     ]  # fmt: skip
-    exported = cli("export", "BTCUSDT", TYPE).ok()
-    assert exported.out.count("\n") == 121
+    exported = cli("export", "BTCUSDT", TYPE)
+    assert (exported.code, exported.out.count("\n")) == (1, 121)
     assert "hole: 2024-08-01T01:00Z to 2024-08-03: unknown" in exported.err
 
 

@@ -175,11 +175,11 @@ async def test_symbol_info_is_asked_for_once_in_some_minutes() -> None:
 class Minute:
     """A limiter alone, on a clock that stands at the start of a minute."""
 
-    def __init__(self, share: int = 10) -> None:
+    def __init__(self, share: int = 10, longest_wait_s: float = 600) -> None:
         self.clock = FakeClock(NOW - 30_000)
         self.observer = RecordingObserver()
         waits = Waits(self.clock, self.observer)
-        self.limiter = WeightLimiter(share, self.clock.now_ms, waits, self.observer, longest_wait_s=600)
+        self.limiter = WeightLimiter(share, self.clock.now_ms, waits, self.observer, longest_wait_s=longest_wait_s)
 
 
 async def test_a_minute_ends_with_its_last_millisecond() -> None:
@@ -222,6 +222,66 @@ async def test_a_clock_that_is_set_back_makes_nothing_unused() -> None:
     minute.clock._start_ms -= 20  # the estimate is corrected by some milliseconds, into the minute before
     await minute.limiter.take(1)
     assert minute.clock.slept == [0.07], "the rest of that minute"
+
+
+@pytest.mark.parametrize("longest_wait_s", [60.05, 60.04])
+async def test_one_call_waits_as_long_as_it_may_and_no_longer(longest_wait_s: float) -> None:
+    minute = Minute(longest_wait_s=longest_wait_s)
+    await minute.limiter.take(10)
+    if longest_wait_s == 60.05:
+        await minute.limiter.take(10)
+        assert minute.clock.slept == [60.05]
+        return
+    with pytest.raises(RetryableError) as caught:
+        await minute.limiter.take(10)
+    assert str(caught.value) == (
+        "the request weight of this client (10 a minute; the address has used 10 of 6000) did not allow a request of "
+        "weight 10 within 60.04 s: give it a larger share, or run fewer loaders"
+    )
+    assert (caught.value.retry_after, minute.clock.slept) == (60.05, [])
+
+
+async def test_the_waits_of_one_call_add_up() -> None:
+    minute = Minute(share=0, longest_wait_s=150)
+    with pytest.raises(RetryableError):
+        await minute.limiter.take(1)
+    assert minute.clock.slept == [60.05, pytest.approx(60)]
+
+
+async def test_who_had_no_share_at_first_may_spend_all_of_the_new_one() -> None:
+    minute = Minute(share=0)
+    now_ms = minute.clock.now_ms()
+    minute.limiter.observe(0, now_ms, now_ms)
+    minute.limiter.set_share(10)
+    await minute.limiter.take(10)
+    assert minute.clock.slept == []
+
+
+async def test_a_client_stops_at_four_fifths_of_the_address_s_limit_by_its_own_count_too() -> None:
+    minute = Minute(share=100)
+    minute.limiter.set_address_limit(10)
+    await minute.limiter.take(4)
+    await minute.limiter.take(4)
+    assert minute.clock.slept == []
+    await minute.limiter.take(1)
+    assert minute.clock.slept == [60.05]
+
+
+async def test_one_request_a_minute_is_made_however_low_the_address_s_limit() -> None:
+    minute = Minute()
+    minute.limiter.set_address_limit(1)
+    for _ in range(3):
+        await minute.limiter.take(1)
+    assert minute.clock.slept == [60.05, pytest.approx(60)]
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+async def test_an_address_limit_of_nothing_is_none(limit: int) -> None:
+    minute = Minute()
+    minute.limiter.set_address_limit(limit)
+    for _ in range(3):
+        await minute.limiter.take(1)
+    assert minute.clock.slept == []
 
 
 async def test_a_year_of_minutes_fits_into_one_minute_of_weight() -> None:

@@ -68,7 +68,7 @@ class WeightLimiter:
                 self._enter_window(now_ms)
                 if self._may_spend(weight):
                     self._used += weight
-                    self._owed = max(self._owed, self._used - self._share) if weight > self._share else self._owed
+                    self._owed = max(self._owed, self._used - self._share)
                     self._address_used += weight
                     return
                 rest = (WINDOW_MS - now_ms % WINDOW_MS + MARGIN_MS) / 1000

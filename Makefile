@@ -41,10 +41,12 @@ demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show
 test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
-test-engines: $(STAMP) jupyterhub-env ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
+# Two folders of these need more than the engines: test-delivery runs them.
+OF_DELIVERY := tests/engines/guides tests/engines/jupyterhub
+test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
-	@$(PY) -m pytest tests/engines -n $(ENGINE_WORKERS) $(ARGS)
+	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -n $(ENGINE_WORKERS) $(ARGS)
 
 test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
 	@env -u ARANGO_URL $(PY) -m pytest tests/arango -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
@@ -59,8 +61,10 @@ test-images: $(STAMP) ## build every image with buildah on a local Debian, start
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/images -s $(ARGS)
 
-test-delivery: $(STAMP) pipelines-tools build/jupyter-env/.done ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals (needs root and what test-images needs)
-	@$(PY) -m pytest tests/delivery -n $(ENGINE_WORKERS) $(ARGS)
+test-delivery: $(STAMP) pipelines-tools jupyterhub-env ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals (needs root and what test-images needs)
+	@$(PY) -m tests.engines.kafka --fetch
+	@$(PY) -m tests.engines.kubernetes --fetch
+	@$(PY) -m pytest tests/delivery $(OF_DELIVERY) -n $(ENGINE_WORKERS) $(ARGS)
 
 test-loaded: $(STAMP) ## run all tests beside six busy processes (LOOPS=12: another number): none may depend on the machine's speed
 	@$(PY) -m tests.busy --loops $(or $(LOOPS),6) -- $(PY) -m pytest -n $(WORKERS) $(ARGS)

@@ -87,7 +87,7 @@ async def test_a_signal_ends_it_in_order_with_exit_code_1(rig: Rig, number: sign
 
 
 async def test_the_command_ends_it_with_exit_code_0(rig: Rig) -> None:
-    process = await sink(rig)
+    process = await sink(rig, STREAMFORGE_DRAIN_SECONDS="0.5")  # no loader says here that it has ended
     await rig.until_event("started")
     await rig.command("stop")
     assert (await ended(process))[0] == 0

@@ -159,7 +159,7 @@ async def test_a_bus_that_stays_away_is_given_up_after_a_minute() -> None:
 async def test_a_full_topic_is_an_error_that_says_what_to_do() -> None:
     kept = Kept(TopicFull("full"))
     with pytest.raises(PermanentError) as told:
-        await kept.letters.send_all([(record(), "first"), (record(), "y" * 300)])
+        await kept.letters.send_all([(record(), "first"), (record(), "second"), (record(), "y" * 300)])
     assert str(told.value) == (
         f"the topic of dead letters {DLQ} is full: more records cannot be stored than it can keep, the latest because "
         f"{'y' * 200}; nothing was dropped: see them with `streamforge dlq list`, remove the cause, replay them, then "

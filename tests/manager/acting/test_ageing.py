@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from pathlib import Path
@@ -10,17 +11,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamforge.manager.acting import ageing as ageing_module
 from streamforge.manager.acting.ageing import EVERY_S, Ageing
 from streamforge.manager.parts import Parts
-from streamforge.manager.retention import Keep, kept_ms
-from streamforge.manager.settings import load_manager
+from streamforge.manager.retention import Keep
+from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.manager.acting.world import create
-from tests.manager.support import DAY_MS, DAY_START, NOW, World, planned
+from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, planned
+from tests.runtime.rig import until
 
 SERIES = Series("BTCUSDT", "candles", "1m")
 OLD, YOUNG, FOREIGN = "btcusdt_api_candles_1m_2024_08_01", "btcusdt_api_candles_1m_2024_08_09", "somebody_elses"
@@ -36,13 +39,13 @@ def parts(world: World, tmp_path: Path) -> Parts:
     return msgspec.structs.replace(world.parts, policy=policy)
 
 
-async def fill(world: World, name: str, start_ms: int, *, covered: bool = True) -> None:
+async def fill(world: World, name: str, start_ms: int, *, covered: bool = True, series: Series = SERIES) -> None:
     await world.store.upsert(name, [Document(f"k{n}", 1, b'{"n":%d}' % n) for n in range(3)])
     if covered:
         stored = Segment(
             start_ms=start_ms, end_ms=start_ms + DAY_MS, verdict=Verdict.STORED, collection=name, records=3
         )
-        await world.parts.coverage.lay_over(SERIES, [stored])
+        await world.parts.coverage.lay_over(series, [stored])
 
 
 def lines(path: Path) -> list[object]:
@@ -83,6 +86,50 @@ async def test_records_are_kept_until_the_newest_has_the_age_of_the_policy(
     assert list(await world.store.names()) == left
 
 
+async def test_a_young_collection_holds_up_no_older_one(world: World, parts: Parts) -> None:
+    await fill(world, YOUNG, NOW - 2 * DAY_MS, series=Series("AAAUSDT", "candles", "1m"))
+    await fill(world, OLD, DAY_START)
+    await Ageing(parts).age()
+    assert list(await world.store.names()) == [YOUNG]
+
+
+async def test_every_record_is_exported_whatever_its_key_and_its_page(
+    world: World, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ageing_module, "_PAGE", 1)
+    policy = msgspec.structs.replace(parts.policy, retention_dir=tmp_path / "a" / "b")
+    parts = msgspec.structs.replace(parts, policy=policy)
+    await fill(world, OLD, DAY_START)
+    await world.store.upsert(OLD, [Document("A", 1, b"{}"), Document("AB", 2, b"{ }"), Document("B", 3, b'{ "n": 1}')])
+    sizes, read = [], world.store.read
+
+    async def recorded(*args: Any, **more: Any) -> Any:
+        page = await read(*args, **more)
+        sizes.append(len(page))
+        return page
+
+    monkeypatch.setattr(world.store, "read", recorded)
+    await Ageing(parts).age()
+    assert lines(tmp_path / "a" / "b" / f"{OLD}.jsonl.gz") == [
+        {"_key": "A", "_version": 1},
+        {"_key": "AB", "_version": 2},
+        {"_key": "B", "_version": 3, "n": 1},
+        *KEPT,
+    ]
+    assert sizes == [1, 1, 1, 1, 1, 1, 0] * 2, "once to export them, once to see that they are the same"
+    assert world.observer.counts["retention_collections_total"] == 1
+    assert world.observer.counts["retention_records_total"] == 6
+
+
+async def test_what_coverage_says_of_a_collection_that_is_gone_goes_too(world: World, parts: Parts) -> None:
+    await fill(world, OLD, DAY_START)
+    await world.store.drop(OLD)
+    await Ageing(parts).age()
+    known = await world.parts.coverage.known(SERIES)
+    assert (known.segments, known.leftovers) == ((), ())
+    assert (parts.policy.retention_dir or Path()).exists() is False, "there was nothing to export"
+
+
 async def test_a_file_that_is_there_is_not_overwritten(world: World, parts: Parts) -> None:
     folder = parts.policy.retention_dir
     assert folder is not None
@@ -92,13 +139,58 @@ async def test_a_file_that_is_there_is_not_overwritten(world: World, parts: Part
     assert sorted(path.name for path in folder.iterdir()) == [f"{OLD}.2.jsonl.gz", f"{OLD}.jsonl.gz"]
 
 
-async def test_what_a_workflow_uses_stays(world: World, parts: Parts) -> None:
+USERS = [
+    pytest.param(planned(), id="it writes to it and relies on it"),
+    pytest.param(accepted(symbol="ETHUSDT", collection=OLD), id="it writes to it"),
+    pytest.param(accepted(collection="elsewhere"), id="it relies on it"),
+]
+
+
+@pytest.mark.parametrize("workflow", USERS)
+async def test_what_a_workflow_uses_stays(workflow: Workflow, world: World, parts: Parts) -> None:
     await fill(world, OLD, DAY_START)
-    workflow = planned()
-    assert workflow.collection == OLD
     await create(world, workflow)
     await Ageing(parts).age()
     assert list(await world.store.names()) == [OLD]
+    assert (parts.policy.retention_dir or Path()).exists() is False, "nothing was exported for nothing"
+
+
+@pytest.mark.parametrize("change", [*USERS, pytest.param(None, id="somebody stores more in it")])
+async def test_what_is_used_by_the_time_it_is_exported_stays(
+    change: Workflow | None, world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, OLD, DAY_START)
+    read = world.store.read
+
+    async def meanwhile(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(world.store, "read", read)
+        if change is None:
+            stored = Segment(start_ms=0, end_ms=DAY_MS, verdict=Verdict.STORED, collection=OLD, records=1)
+            await world.parts.coverage.lay_over(SERIES, [stored])
+        else:
+            await create(world, change)
+        return await read(*args, **more)
+
+    monkeypatch.setattr(world.store, "read", meanwhile)
+    await Ageing(parts).age()
+    assert list(await world.store.names()) == [OLD]
+    assert files(parts) == []
+    assert len(await world.parts.coverage.of(SERIES)) == (2 if change is None else 1)
+    assert +world.observer.counts == {"action_failures_total{action=Age}": 1}
+
+
+@pytest.mark.parametrize("name", [OLD, SERIES.id])
+async def test_who_counts_the_series_or_uses_the_collection_is_waited_for(
+    name: str, world: World, parts: Parts
+) -> None:
+    await fill(world, OLD, DAY_START)
+    guards = world.parts.coverage.guards
+    async with guards.over(name):
+        ageing = asyncio.create_task(Ageing(parts).age())
+        await until(lambda: guards._held[name].users == 2 or ageing.done())
+        assert list(await world.store.names()) == [OLD]
+    await ageing
+    assert list(await world.store.names()) == []
 
 
 async def test_what_cannot_be_exported_stays(world: World, parts: Parts, tmp_path: Path) -> None:
@@ -107,6 +199,7 @@ async def test_what_cannot_be_exported_stays(world: World, parts: Parts, tmp_pat
     await Ageing(parts).age()
     assert list(await world.store.names()) == [OLD]
     assert await world.parts.coverage.of(SERIES)
+    assert +world.observer.counts == {"action_failures_total{action=Age}": 1}
 
 
 @pytest.mark.parametrize(
@@ -181,6 +274,34 @@ async def test_a_file_that_holds_something_else_stays(
     assert files(parts) == [f"{OLD}.2.jsonl.gz", f"{OLD}.jsonl.gz"]
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_a_file_that_was_moved_away_is_made_once_more(
+    foreign: bool, world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is free again: what is exported next may get it. foreign: the first file had to take another name."""
+    await fill(world, OLD, DAY_START)
+    folder, clock, name = parts.policy.retention_dir, parts.clock, f"{OLD}.jsonl.gz"
+    assert isinstance(clock, ManualClock)
+    assert folder is not None
+    ageing = Ageing(parts)
+    if foreign:
+        folder.mkdir()
+        (folder / name).write_bytes(b"another's")
+
+    async def fail(collection: str) -> None:
+        raise RetryableError("it does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "drop", fail)
+        await ageing.age()
+    for number, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"moved-{number}")
+    clock.advance(EVERY_S)
+    await ageing.age()
+    assert list(await world.store.names()) == []
+    assert lines(folder / name) == KEPT
+
+
 async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, parts: Parts) -> None:
     clock = parts.clock
     assert isinstance(clock, ManualClock)
@@ -202,23 +323,3 @@ async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, 
     clock.advance(EVERY_S)
     await ageing.age()
     assert (await world.parts.coverage.known(SERIES)).leftovers == ()
-
-
-@pytest.mark.parametrize(("name", "days"), [("a_1m_x", 5), ("a_1h_x", 7), ("other", None)])
-def test_the_first_pattern_that_matches_counts(name: str, days: int | None) -> None:
-    keeps = (Keep.parse_setting("*_1m_*=5"), Keep.parse_setting("a_*=7d"))
-    assert kept_ms(keeps, name) == (None if days is None else days * DAY_MS)
-
-
-@pytest.mark.parametrize("text", ["", "5", "x=", "x=0", "x=-1", "=5", "x=y"])
-def test_a_malformed_policy_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="PATTERN=DAYS"):
-        Keep.parse_setting(text)
-
-
-def test_nothing_is_dropped_unexported() -> None:
-    environ = {"STREAMFORGE_DATA_DIR": "/nowhere", "STREAMFORGE_RETENTION": "*=30"}
-    with pytest.raises(ConfigError, match="STREAMFORGE_RETENTION_DIR is missing"):
-        load_manager(environ)
-    policy = load_manager({**environ, "STREAMFORGE_RETENTION_DIR": "/kept"}).policy
-    assert (policy.retention, policy.retention_dir) == ((Keep("*", 30),), Path("/kept"))

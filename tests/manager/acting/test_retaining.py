@@ -11,6 +11,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import TopicSpec
 from tests.doubles.manualclock import ManualClock
+from tests.manager.acting.world import create
 from tests.manager.support import NOW, POLICY, World, accepted, job_named, replace
 
 
@@ -54,9 +55,11 @@ async def test_topics_go_after_their_times_and_those_of_dead_letters_later(world
 async def test_every_workflow_is_looked_at_however_many_there_are(world: World) -> None:
     for number in range(405):
         await ended(world, f"{number:06d}".translate(str.maketrans("0123456789", "abcdefghjk")), dead_letters=False)
+    live = await create(world, accepted("llllll"))
     clock(world).advance(POLICY.topic_retention_s + 1)
-    await retaining(world).retain()
+    assert await retaining(world).remove_topics() == 405
     assert await topics(world) == set()
+    assert (await world.workflow(live)).waiting_for == "", "what lives is not looked at here"
 
 
 async def test_one_that_cannot_go_holds_up_no_other_and_is_counted(
@@ -80,6 +83,25 @@ async def test_one_that_cannot_go_holds_up_no_other_and_is_counted(
     assert world.observer.counts["action_failures_total{action=RemoveTopics}"] == 1
     await of.retain()
     assert one.topic not in await topics(world)
+
+
+async def test_what_cannot_be_removed_yet_holds_up_nothing_and_is_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = await ended(world, "abc123")
+
+    async def fail() -> None:
+        raise RetryableError("it does not answer")
+
+    clock(world).advance(POLICY.topic_retention_s + 1)
+    of = retaining(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.parts.removing, "finish_all", fail)
+        patch.setattr(world.store, "usage", fail)
+        await of.retain()
+    assert workflow.topic not in await topics(world)
+    failed = {name: n for name, n in world.observer.counts.items() if n and name.startswith("action_failures")}
+    assert failed == {"action_failures_total{action=Remove}": 1, "action_failures_total{action=Measure}": 1}
 
 
 async def test_a_code_stays_taken_while_a_job_or_a_topic_has_its_name(world: World) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.keeping.deadletters import PAGE_BYTES, QUIET_POLLS, DeadLetters
+from streamforge.manager.keeping import deadletters
+from streamforge.manager.keeping.deadletters import AHEAD_BYTES, PAGE_BYTES, QUIET_POLLS, DeadLetters
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition, TopicSpec
+from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicPartition, TopicSpec
 from streamforge_utils.runtime.topics import dead_letters_topic
 from tests.doubles.memorybus import MemoryBus
-from tests.manager.support import SINK, accepted
+from tests.manager.support import SINK, accepted, replace
 
 WORKFLOW = accepted()
 TOPIC = names.dlq_topic(WORKFLOW.topic)
@@ -27,15 +28,22 @@ def letter(number: int, headers: tuple[tuple[str, bytes], ...] = ()) -> Message:
 
 
 class SlowBus(MemoryBus):
-    """Its consumers find nothing in the first `quiet` polls; polls: how many there were. arriving: sent at each."""
+    """Its consumers find nothing in the first `quiet` polls; polls: how many there were. arriving: sent at each.
 
-    def __init__(self, quiet: int = 0, arriving: int = 0) -> None:
+    each_time: so many find nothing before each message. foreign: they find what nobody sought. how: as they were made.
+    """
+
+    def __init__(self, quiet: int = 0, arriving: int = 0, *, each_time: bool = False, foreign: bool = False) -> None:
         super().__init__()
         self.quiet = quiet
         self.arriving = arriving
+        self.each_time = each_time
+        self.foreign = foreign
         self.polls = 0
+        self.how: dict[str, Any] = {}
 
     async def consumer(self, topics: Sequence[str], **how: Any) -> Consumer:
+        self.how = how
         return _Slow(self, await super().consumer(topics, **how))
 
 
@@ -49,6 +57,12 @@ class _Slow:
         self._bus.polls += 1
         if self._bus.arriving:
             self._bus.append(TOPIC, *(letter(10_000 + n) for n in range(self._bus.arriving)))
+        assert self._bus.polls < 10_000
+        if self._bus.foreign:
+            return [Received(TOPIC, 1, self._bus.polls - 1, b"k", b"v", 0)]
+        if self._bus.each_time:
+            last = self._bus.polls % (self._bus.quiet + 1) == 0
+            return await self._consumer.poll(1, timeout_s) if last else []
         return [] if self._bus.polls <= self._bus.quiet else await self._consumer.poll(max_messages, timeout_s)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -69,7 +83,7 @@ async def test_they_carry_where_they_came_from_and_why() -> None:
     headers = {
         "reason": "not a candle",
         "topic": WORKFLOW.topic,
-        "partition": "0",
+        "partition": "3",
         "offset": "17",
         "attempt": "2",
         "time": "5",
@@ -79,9 +93,10 @@ async def test_they_carry_where_they_came_from_and_why() -> None:
     found = (await DeadLetters(bus, bus).read(WORKFLOW, limit=10)).letters
     assert [(d.key, d.value) for d in found] == [(b"k1", b"v1"), (b"k2", b"v2"), (b"k3", b"v3")]
     first, bare, odd = found
-    assert (first.reason, first.topic, first.offset, first.attempt, first.time_ms) == (
+    assert (first.reason, first.topic, first.partition, first.offset, first.attempt, first.time_ms) == (
         "not a candle",
         WORKFLOW.topic,
+        3,
         17,
         2,
         5,
@@ -111,11 +126,58 @@ async def test_a_slow_connection_does_not_look_like_none() -> None:
     assert [d.value for d in (await DeadLetters(bus, bus).read(WORKFLOW, limit=9)).letters] == [b"v0", b"v1", b"v2"]
 
 
-async def test_a_bus_that_gives_nothing_of_what_it_holds_is_an_error() -> None:
+async def test_each_that_comes_is_worth_the_whole_patience_again() -> None:
+    bus = SlowBus(quiet=QUIET_POLLS - 1, each_time=True)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    assert len((await DeadLetters(bus, bus).read(WORKFLOW, limit=9)).letters) == 3
+    assert bus.polls == 3 * QUIET_POLLS
+
+
+async def test_what_nobody_asked_for_is_no_progress_and_no_dead_letter() -> None:
+    """Of a partition in which nothing is outstanding."""
+    bus = SlowBus(foreign=True)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    with pytest.raises(RetryableError, match="3 dead letters, and 0 of them came"):
+        await DeadLetters(bus, bus).read(WORKFLOW, limit=9)
+    assert bus.polls == QUIET_POLLS
+
+
+async def test_they_are_read_from_the_end_and_little_is_fetched_ahead() -> None:
+    bus = SlowBus()
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, letter(0))
+    await DeadLetters(bus, bus).read(WORKFLOW, limit=9)
+    assert bus.how == {"start": Start.LATEST, "ahead_bytes": AHEAD_BYTES}
+
+
+async def test_where_nothing_is_stored_nothing_was_refused() -> None:
+    bus = MemoryBus()
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, letter(0))
+    without_sinks = replace(WORKFLOW, steps=tuple(s for s in WORKFLOW.steps if s.target != SINK))
+    assert await DeadLetters(bus, bus).outstanding(without_sinks) == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+async def test_a_page_ends_with_the_record_that_fills_it(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadletters, "PAGE_BYTES", 8)
+    monkeypatch.setattr(deadletters, "_POLL_MESSAGES", at_once)
+    bus = SlowBus()
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    page = await DeadLetters(bus, bus).read(WORKFLOW, limit=9)
+    assert [(d.key, d.value) for d in page.letters] == [(b"k0", b"v0"), (b"k1", b"v1")]
+    assert bus.polls == (2 if at_once == 1 else 1)
+
+
+async def test_a_bus_that_gives_nothing_of_what_it_holds_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadletters, "POLL_S", 2.0)
     bus = SlowBus(quiet=10**6)
     await bus.create_topic(TopicSpec(name=TOPIC))
     bus.append(TOPIC, *(letter(n) for n in range(3)))
-    with pytest.raises(RetryableError, match=f"{TOPIC} holds 3 dead letters, and 0 of them came within 15 s"):
+    with pytest.raises(RetryableError, match=f"{TOPIC} holds 3 dead letters, and 0 of them came within 30 s"):
         await DeadLetters(bus, bus).read(WORKFLOW, limit=9)
     assert bus.polls == QUIET_POLLS
 

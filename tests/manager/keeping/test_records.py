@@ -109,8 +109,10 @@ async def test_nothing_left_is_an_error_too(whole: bool) -> None:
         with pytest.raises(Incomplete):
             await kept.read(of=of, whole=whole)
     kept.store.documents.clear()
-    with pytest.raises(Incomplete):
-        await kept.read(whole=whole)
+    for of in (None, span(2, 3)):
+        for limit in (1, 9):
+            with pytest.raises(Incomplete):
+                await kept.read(of=of, whole=whole, limit=limit)
 
 
 async def test_records_beside_the_grid_make_up_for_none() -> None:
@@ -135,6 +137,77 @@ async def test_what_goes_while_it_is_read_is_an_error() -> None:
         return
     with pytest.raises(Incomplete, match="the first at 2024-08-01T00:09Z"):
         await kept.read(whole=True)
+
+
+async def test_a_page_owes_nothing_of_what_lies_behind_it() -> None:
+    kept = Kept([0, 1, 2, 4, 5], [(0, 6)])
+    assert await kept.read(after=candle_key("BTCUSDT", "1m", minutes(-1)[0]), limit=3) == [0, 1, 2]
+    with pytest.raises(Incomplete):
+        await kept.read(after=candle_key("BTCUSDT", "1m", minutes(-1)[0]), limit=4)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("of", "after"), [(None, None), (span(6, 9), None), (None, 4), (span(2, 9), 3)], ids=["all", "of", "after", "both"]
+)
+async def test_a_range_lacks_what_it_lacks_whatever_lies_before_it(
+    of: TimeRange | None, after: int | None, whole: bool
+) -> None:
+    kept = Kept([0, 1, 2, 3, 6, 8], [(0, 4), (6, 9)])
+    elsewhere = Segment(start_ms=DAY_START, end_ms=DAY_START + MINUTE_MS, verdict=Verdict.STORED, collection="other")
+    await kept.coverage.lay_over(Series("AAAUSDT", "candles", "1m"), [elsewhere])
+    key = None if after is None else candle_key("BTCUSDT", "1m", minutes(after)[0])
+    with pytest.raises(Incomplete, match="T00:09Z lacks 1 of 3;" if whole else "the first at 2024-08-01T00:07Z;"):
+        await kept.read(of=of, after=key, whole=whole)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_collection_owes_nothing_of_what_lies_in_another(whole: bool) -> None:
+    kept = Kept([0, 1], [(0, 2)])
+    elsewhere = Segment(start_ms=minutes(2)[0], end_ms=minutes(9)[0], verdict=Verdict.STORED, collection="other")
+    await kept.coverage.lay_over(SERIES, [elsewhere])
+    assert await kept.read(whole=whole) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "said"),
+    [
+        (1, "2024-08-01:2024-08-01T00:01Z lacks 1 of 1"),
+        (5, "T00:01Z lacks 1 of 1; 2024-08-01T00:02Z:2024-08-01T00:03Z lacks 1 of 1; "),
+        (7, "2024-08-01T00:08Z:2024-08-01T00:09Z lacks 1 of 1 and 2 more ranges"),
+    ],
+)
+async def test_the_first_ranges_that_lack_records_are_told(ranges: int, said: str) -> None:
+    kept = Kept([], [(2 * n, 2 * n + 1) for n in range(ranges)])
+    with pytest.raises(Incomplete) as refused:
+        await kept.read(whole=True)
+    assert said in str(refused.value)
+    assert str(refused.value).startswith(f"{C} holds fewer records of BTCUSDT api_candles_1m than were proven: 2024-")
+    assert str(refused.value).endswith(
+        f"lacks 1 of 1{' and 2 more ranges' * (ranges == 7)}; `streamforge coverage BTCUSDT api_candles_1m --verify` "
+        "counts and marks what is gone, `streamforge load` then brings it back"
+    )
+
+
+async def test_what_is_found_lacking_while_it_is_read_is_told_by_time() -> None:
+    kept = Kept([0, 2], [(0, 3)])
+    with pytest.raises(Incomplete) as refused:
+        await kept.read(after=candle_key("BTCUSDT", "1m", minutes(0)[0]))
+    assert str(refused.value) == (
+        "the collection holds fewer records of BTCUSDT api_candles_1m than were proven: between "
+        "2024-08-01T00:01Z and 2024-08-01T00:02Z 1 of 2 lack, the first at 2024-08-01T00:01Z; "
+        "`streamforge coverage BTCUSDT api_candles_1m --verify` counts and marks "
+        "what is gone, `streamforge load` then brings it back"
+    )
+
+
+async def test_keys_that_begin_with_another_are_read_too() -> None:
+    store = MemoryStore()
+    keys = ["A", "AB", "AC", "B"]
+    store.documents[C] = {key: Document(key, 1, b"{}") for key in keys}
+    for after, left in ((None, keys), ("A", keys[1:])):
+        source = Records(store, Coverage(store)).read(C, span=None, after=after, limit=9, whole=False)
+        assert [key for batch in [b async for b in source] for key, _ in batch] == left
 
 
 async def test_bars_of_three_days_are_counted_on_their_own_grid() -> None:

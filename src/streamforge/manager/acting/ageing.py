@@ -94,7 +94,7 @@ class Ageing:
             # A drop that failed may still be carried out, so its file stays until another holds the same.
             left = self._left.pop(collection, None)
             self._left[collection] = (path, digest)
-            if left is not None and left[1] == digest:
+            if left is not None and left[1] == digest and left[0] != path:
                 left[0].unlink(missing_ok=True)
             await self._strike(collection, places)
             await self._parts.store.drop(collection)

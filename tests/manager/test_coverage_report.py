@@ -72,6 +72,66 @@ async def test_what_was_not_over_when_it_was_asked_for_and_is_by_now_is_unknown(
     assert told(whole)[1:] == [(1440, 1530, "unknown", 0), (1530, 2880, "pending", 0)]
 
 
+HOUR_MS = 60 * MINUTE_MS
+HOURS = Series("BTCUSDT", "candles", "1h")
+
+
+async def hours(world: World, start_ms: int, end_ms: int) -> Sequence[tuple[int, int, str, int]]:
+    """What is told of the hourly candles in a range that is given in minutes from the day's start."""
+    span = TimeRange(DAY_START + start_ms * MINUTE_MS, DAY_START + end_ms * MINUTE_MS)
+    return told(await world.manager.series_coverage("BTCUSDT", "api_candles_1h", span))
+
+
+def minutes(start: int, end: int, verdict: Verdict) -> Segment:
+    collection = "c" if verdict is Verdict.STORED else None
+    start_ms, end_ms = DAY_START + start * MINUTE_MS, DAY_START + end * MINUTE_MS
+    return Segment(start_ms=start_ms, end_ms=end_ms, verdict=verdict, collection=collection)
+
+
+async def test_a_bar_that_is_not_over_is_pending_to_its_end_whenever_it_was_asked_for() -> None:
+    clock = ManualClock(DAY_START + 200 * MINUTE_MS)
+    world = World(clock=clock)
+    await world.start()
+    known = [minutes(0, 180, Verdict.STORED), minutes(180, 198, Verdict.PENDING)]
+    await world.parts.coverage.lay_over(HOURS, known)
+    assert await hours(world, 0, 200) == [(0, 180, "stored", 3), (180, 200, "pending", 0)]
+    assert await hours(world, 199, 200) == [(199, 200, "pending", 0)]
+    # To the end of the day as well: what nobody can have is not missing.
+    assert await hours(world, 0, 1440) == [(0, 180, "stored", 3), (180, 1440, "pending", 0)]
+    clock.advance(3600)
+    assert await hours(world, 0, 260) == [
+        (0, 180, "stored", 3), (180, 240, "unknown", 0), (240, 260, "pending", 0),
+    ]  # fmt: skip
+
+
+async def test_a_part_in_which_no_bar_opens_has_the_verdict_of_its_bar(world: World) -> None:
+    # The bar of 3:00 is stored, by a range that ended in it.
+    known = [minutes(0, 210, Verdict.STORED), minutes(360, 419, Verdict.EXCHANGE)]
+    await world.parts.coverage.lay_over(HOURS, known)
+    assert await hours(world, 0, 225) == [(0, 225, "stored", 4)]
+    assert await hours(world, 215, 225) == [(215, 225, "stored", 0)]
+    assert await hours(world, 210, 420) == [(210, 360, "unknown", 0), (360, 420, "exchange", 0)]
+    # Of the bar of 5:00 nothing is known.
+    assert await hours(world, 310, 360) == [(310, 360, "unknown", 0)]
+
+
+async def test_a_series_that_has_ended_has_nothing_pending() -> None:
+    world = World(clock=ManualClock(day(1)))
+    await world.start()
+    plan = Plan(exchange_now_ms=day(1), load=(), first_ms=day(-1), last_ms=day(0))
+    await world.parts.coverage.learn_plan(SERIES, plan, day(1))
+    await world.parts.coverage.lay_over(SERIES, [stored(day(-1), day(0))])
+    report = await world.manager.series_coverage("BTCUSDT", TYPE, TimeRange(day(0), day(2)))
+    assert [v for _, _, v, _ in told(report)] == ["unknown"]
+
+
+async def test_unknown_ranges_that_touch_are_one(world: World) -> None:
+    asked = Segment(start_ms=day(1), end_ms=day(2), verdict=Verdict.UNKNOWN)
+    await world.parts.coverage.lay_over(SERIES, [asked])
+    report = await world.manager.series_coverage("BTCUSDT", TYPE, TimeRange(day(0), day(4)))
+    assert told(report) == [(0, 5760, "unknown", 0)]
+
+
 async def test_a_hole_that_another_workflow_asked_for_stays(world: World) -> None:
     coverage = world.parts.coverage
     await coverage.lay_over(SERIES, [Segment(start_ms=day(0), end_ms=day(3), verdict=Verdict.UNKNOWN)])
@@ -199,10 +259,12 @@ async def test_a_series_of_which_nothing_is_known_is_an_error(world: World) -> N
     with pytest.raises(NotFound, match="nothing is known of ETHUSDT api_candles_1m: nothing of it was loaded yet"):
         await world.manager.series_coverage("ethusdt", TYPE)
     await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1))])
-    with pytest.raises(NotFound, match=r"nothing is known of BTCUSD api_candles_1m: did you mean BTCUSDT\?"):
+    with pytest.raises(NotFound, match=r"nothing is known of BTCUSD api_candles_1m: did you mean BTCUSDT\?") as near:
         await world.manager.series_coverage("BTCUSD", TYPE, TimeRange(day(0), day(1)))
-    with pytest.raises(NotFound, match="nothing of it was loaded yet"):
+    assert near.value.meant == ("BTCUSDT",)
+    with pytest.raises(NotFound, match="nothing of it was loaded yet") as far:
         await world.manager.series_coverage("BTCUSDT", "api_candles_1h")
+    assert far.value.meant == ()
 
 
 async def test_a_plan_says_where_the_series_begins_and_marks_what_is_to_be_loaded(world: World) -> None:

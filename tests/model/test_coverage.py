@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.model.coverage import SETTLED, Segment, Verdict, clip, lacking, overlay
+from streamforge_utils.model.coverage import SETTLED, Segment, Verdict, clip, judged_by_bar, lacking, overlay
+from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.model.strategies import SMALL, coverages, spans
 
@@ -59,6 +61,36 @@ def test_clip_speaks_of_every_instant_of_the_span(segments: list[Segment], span:
     was = painted(segments)
     unknown = (Verdict.UNKNOWN, None)
     assert painted(found) == {t: was.get(t, unknown) for t in range(span.start_ms, span.end_ms)}
+
+
+@given(coverages(), spans())
+def test_clip_joins_what_is_equal(segments: list[Segment], span: TimeRange) -> None:
+    for left, right in itertools.pairwise(clip(segments, span)):
+        assert (left.verdict, left.collection) != (right.verdict, right.collection)
+
+
+@given(coverages(), spans())
+def test_an_unknown_part_in_which_no_bar_opens_has_the_verdict_of_its_bar(
+    segments: list[Segment], span: TimeRange
+) -> None:
+    # One instant of the strategies is 400 ms: five of them are two bars of a second.
+    scaled = [
+        msgspec.structs.replace(s, start_ms=s.start_ms * 400, end_ms=s.end_ms * 400) for s in clip(segments, span)
+    ]
+    found = judged_by_bar(scaled, Interval.S1, None)
+    assert tidy(found)
+    assert (found[0].start_ms, found[-1].end_ms) == (scaled[0].start_ms, scaled[-1].end_ms)
+    before = {t: (s.verdict, s.collection) for s in scaled for t in range(s.start_ms, s.end_ms, 200)}
+    after = {t: (s.verdict, s.collection) for s in found for t in range(s.start_ms, s.end_ms, 200)}
+    barless = {
+        t
+        for s in scaled
+        if s.verdict is Verdict.UNKNOWN and not len(Interval.S1.grid(s.start_ms, s.end_ms))
+        for t in range(s.start_ms, s.end_ms, 200)
+    }
+    for time, verdict in after.items():
+        bar = time // 1000 * 1000
+        assert verdict == (before.get(bar, before[time]) if time in barless else before[time])
 
 
 @given(coverages(), spans())

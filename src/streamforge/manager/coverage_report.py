@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -11,7 +12,7 @@ from streamforge.manager.parts import Parts
 from streamforge.manager.service import Basis, NotFound, Report
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
-from streamforge_utils.model.coverage import Verdict, clip, counted, extent, over
+from streamforge_utils.model.coverage import Segment, Verdict, clip, counted, extent, judged_by_bar, over, overlay
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import Series, check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
@@ -39,7 +40,7 @@ class Reports:
         series = series_of(symbol, type)
         known = await self._parts.coverage.known(series)
         if not known.segments and not self._live(series):
-            raise NotFound(await self._unknown(series, type))
+            raise await self._unknown(series, type)
         known = self._as_of_now(known)
         if span is not None:
             return await self._report(known, "range", span)
@@ -52,18 +53,35 @@ class Reports:
         if span is None:
             return Report(series=known.series, basis=basis, span=None, segments=known.segments)
         interval = Interval(known.series.interval)
-        segments = counted(clip(known.segments, span), interval, await self._phase_ms(known, interval))
+        phase_ms = await self._phase_ms(known, interval)
+        start_ms = span.start_ms
+        if phase_ms is not None or interval.aligned_by_calendar:
+            start_ms = interval.floor(start_ms, phase_ms)
+        bars = TimeRange(start_ms, span.end_ms)
+        judged = judged_by_bar(clip(self._with_pending(known, bars), bars), interval, phase_ms)
+        segments = counted(clip(judged, span), interval, phase_ms)
         loading = [one for one in self._live(known.series) if one.span.intersection(span) is not None]
         return Report(series=known.series, basis=basis, span=span, segments=segments, loading=loading)
 
     def _as_of_now(self, known: Known) -> Known:
         """A bar that was not over when it was asked for may be over by now: then nobody has asked for it."""
+        return msgspec.structs.replace(known, segments=tuple(over(known.segments, self._open_from_ms(known))))
+
+    def _with_pending(self, known: Known, span: TimeRange) -> Sequence[Segment]:
+        """What is known of the series; of a bar in `span` that is not over yet the clock tells, whether it was asked
+        for or not. Where a series has ended, it does not tell."""
+        start_ms = max(span.start_ms, self._open_from_ms(known))
+        if start_ms >= span.end_ms or known.last_ms is not None:
+            return known.segments
+        pending = Segment(start_ms=start_ms, end_ms=span.end_ms, verdict=Verdict.PENDING)
+        return overlay([pending], known.segments)
+
+    def _open_from_ms(self, known: Known) -> int:
+        """What opens from then on is not over yet."""
         interval, now_ms = Interval(known.series.interval), self._now_ms(known)
         if interval.aligned_by_calendar or known.first_ms is not None:
-            border_ms = interval.floor(now_ms, known.first_ms)
-        else:
-            border_ms = (now_ms - (interval.step_ms or 0)) // 1000 * 1000  # ranges are written in whole seconds
-        return msgspec.structs.replace(known, segments=tuple(over(known.segments, border_ms)))
+            return interval.floor(now_ms, known.first_ms)
+        return (now_ms - (interval.step_ms or 0)) // 1000 * 1000  # ranges are written in whole seconds
 
     def _now_ms(self, known: Known) -> int:
         """The time at the exchange, whose clock decides which bar is over."""
@@ -113,8 +131,8 @@ class Reports:
     async def _all_series(self) -> list[Series]:
         return [known.series async for known in self._parts.coverage.all()]
 
-    async def _unknown(self, series: Series, type: str) -> str:
+    async def _unknown(self, series: Series, type: str) -> NotFound:
         others = [one for one in await self._all_series() if one.interval == series.interval]
         near = difflib.get_close_matches(series.symbol, sorted({one.symbol for one in others}), n=_SUGGESTIONS)
-        advice = f": did you mean {' or '.join(near)}?" if near else ": nothing of it was loaded yet."
-        return f"nothing is known of {series.symbol} {type}{advice}"
+        known = f": did you mean {' or '.join(near)}?" if near else ": nothing of it was loaded yet."
+        return NotFound(f"nothing is known of {series.symbol} {type}{known}", meant=near)

@@ -68,7 +68,7 @@ def outside(segments: Iterable[Segment], cuts: Sequence[Segment]) -> list[Segmen
 
 
 def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
-    """The part of `segments` inside `span`; what `segments` do not mention is `unknown`."""
+    """The part of `segments` inside `span`, joined where equal; what `segments` do not mention is `unknown`."""
     found: list[Segment] = []
     cursor = span.start_ms
     for segment in segments:
@@ -90,7 +90,26 @@ def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
         cursor = common.end_ms
     if cursor < span.end_ms:
         found.append(Segment(start_ms=cursor, end_ms=span.end_ms, verdict=Verdict.UNKNOWN))
-    return found
+    return _joined(found)
+
+
+def judged_by_bar(segments: Iterable[Segment], interval: Interval, phase_ms: int | None) -> list[Segment]:
+    """`segments`, where an unknown part in which no bar opens has the verdict of the bar that it lies in.
+
+    segments: sorted, without gaps; the first bar of which they hold a part is judged only if they hold its open time.
+    phase_ms: any open time of the series; the parts of `3d` are left as they are without it.
+    """
+    if phase_ms is None and not interval.aligned_by_calendar:
+        return list(segments)
+    found: list[Segment] = []
+    for segment in segments:
+        bar_ms = interval.floor(segment.start_ms, phase_ms)
+        if segment.verdict is Verdict.UNKNOWN and bar_ms < segment.start_ms and segment.end_ms <= interval.next(bar_ms):
+            holder = next((one for one in reversed(found) if one.start_ms <= bar_ms), None)
+            if holder is not None:
+                segment = msgspec.structs.replace(holder, start_ms=segment.start_ms, end_ms=segment.end_ms, records=0)
+        found.append(segment)
+    return _joined(found)
 
 
 def counted(segments: Iterable[Segment], interval: Interval, phase_ms: int | None) -> list[Segment]:

@@ -101,6 +101,17 @@ async def test_a_problem_becomes_a_sentence_and_an_exit_code(status: int, kind: 
     assert (raised.value.exit_code, raised.value.status, raised.value.kind) == (code, status, kind)
 
 
+async def test_what_was_meant_is_known_beside_the_sentence() -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        body = {"type": "urn:streamforge:problem:not-found", "detail": "no A: did you mean B?", "did_you_mean": ["B"]}
+        return web.json_response(body, status=404)
+
+    async with serving(handler) as api:
+        with pytest.raises(ApiProblem) as raised:
+            await api.call("GET", "/anything")
+    assert (str(raised.value), raised.value.meant) == ("no A: did you mean B?", ("B",))
+
+
 async def test_another_server_is_recognised() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.Response(text="<html>", status=502 if request.path == "/bad" else 200)

@@ -258,7 +258,7 @@ def problem_of(status: int, answer: bytes) -> ApiProblem:
         message += f"; {problem.next_step}"
     for there, here in _SAID_HERE.items():
         message = message.replace(there, f"`{here}`")
-    return ApiProblem(status, kind, message)
+    return ApiProblem(status, kind, message, problem.did_you_mean)
 
 
 def path_part(text: str) -> str:

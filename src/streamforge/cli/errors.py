@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from streamforge_utils.model.errors import ConfigError, InvalidInput, StreamForgeError
 
 EXIT_FAILED = 1
@@ -40,10 +42,14 @@ class ServerLost(CliError):
 
 
 class ApiProblem(CliError):
-    """The server refused a request. status: HTTP; kind: the last part of the problem's type."""
+    """The server refused a request. status: HTTP; kind: the last part of the problem's type.
 
-    def __init__(self, status: int, kind: str, message: str) -> None:
+    meant: names that the server has and that are much like the one it does not have; the message names them too.
+    """
+
+    def __init__(self, status: int, kind: str, message: str, meant: Sequence[str] = ()) -> None:
         super().__init__(message)
+        self.meant = tuple(meant)
         self.status = status
         self.kind = kind
         self.exit_code = EXIT_USAGE if kind == "invalid-input" else EXIT_FAILED

@@ -171,7 +171,7 @@ async def _ask(found: Session, path: str, query: Query, what: Sequence[str], whe
     try:
         return await found.api.call("GET", path, query=query)
     except ApiProblem as error:
-        if error.kind != "not-found" or len(what) < 2:
+        if error.kind != "not-found" or error.meant or len(what) < 2:
             raise
         raise CliError(f"{error}{_advice(what, where)}") from error
 

@@ -24,6 +24,7 @@ class Problem(msgspec.Struct, frozen=True):
     detail: str = ""
     next_step: str = ""
     errors: list[FieldError] = []
+    did_you_mean: list[str] = []
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -113,6 +114,7 @@ class Workflow(msgspec.Struct, frozen=True):
     waiting_for: str | None = None
     undriven: str | None = None
     joined: bool = False
+    behind_seconds: float = 0.0
     failure: Failure | None = None
     repairs: int = 0
     steps: list[Step] = []

@@ -17,7 +17,11 @@ from streamforge_utils.ports.exchange import SymbolInfo
 
 
 class NotFound(StreamForgeError):
-    """There is no workflow, collection or target of that name."""
+    """There is no workflow, series, collection or target of that name. meant: names that are there and much like it."""
+
+    def __init__(self, message: str, *, meant: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.meant = tuple(meant)
 
 
 class NotNow(StreamForgeError):
@@ -76,12 +80,13 @@ class Started(NamedTuple):
     """What became of a request.
 
     new: the workflow was made for it. joined: another request made it, and it is under way. Neither: the same key and
-    request came before.
+    request came before. behind_ms: how much earlier the range of a joined workflow ends than the one asked for.
     """
 
     workflow: Workflow
     new: bool = False
     joined: bool = False
+    behind_ms: int = 0
 
 
 class HistoryEvent(msgspec.Struct, frozen=True):

@@ -47,7 +47,7 @@ def problem(response: httpx.Response, status: int, kind: str) -> dict[str, Any]:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
-    assert set(body) == {"type", "title", "status", "detail", "instance", "next_step", "errors"}
+    assert set(body) == {"type", "title", "status", "detail", "instance", "next_step", "errors", "did_you_mean"}
     assert body["type"] == f"urn:streamforge:problem:{kind}"
     assert body["status"] == status
     assert body["detail"]

@@ -70,6 +70,15 @@ async def test_what_the_service_raises_becomes_its_problem(
         assert body["detail"] == str(error)
 
 
+async def test_names_that_may_have_been_meant_are_in_the_problem(
+    client: httpx.AsyncClient, service: ServiceDouble
+) -> None:
+    service.failing = NotFound("nothing is known of A", meant=["B", "C\n"])
+    assert problem(await client.get("/collections"), 404, "not-found")["did_you_mean"] == ["B", "C\ufffd"]
+    service.failing = NotFound("nothing is known of A")
+    assert problem(await client.get("/collections"), 404, "not-found")["did_you_mean"] == []
+
+
 async def test_an_unexpected_failure_is_logged_under_the_incident_that_the_client_sees(
     client: httpx.AsyncClient, service: ServiceDouble, caplog: pytest.LogCaptureFixture
 ) -> None:

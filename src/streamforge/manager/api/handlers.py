@@ -92,7 +92,11 @@ def _known(error: StreamForgeError) -> ProblemError:
     match error:
         case NotFound():
             return ProblemError(
-                404, "not-found", message, next_step="list what there is with GET /queues, /collections or /targets"
+                404,
+                "not-found",
+                message,
+                next_step="list what there is with GET /queues, /series, /collections or /targets",
+                did_you_mean=error.meant,
             )
         case NotNow():
             return ProblemError(

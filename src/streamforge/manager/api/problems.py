@@ -46,6 +46,7 @@ class Problem(BaseModel):
                     "instance": "/queues/wf-btcusdt-api_candles_1m-20240801-abc123",
                     "next_step": "list the workflows with GET /queues",
                     "errors": [],
+                    "did_you_mean": [],
                 }
             ]
         },
@@ -58,6 +59,9 @@ class Problem(BaseModel):
     instance: str = Field(description="The path of the request.")
     next_step: str = Field(description="What to do about it.")
     errors: list[FieldError] = Field(default=[], description="The inputs that are to blame, where it is known.")
+    did_you_mean: list[str] = Field(
+        default=[], description="Names that are there and much like the one that is not; `detail` names them too."
+    )
 
 
 class ProblemError(Exception):
@@ -71,6 +75,7 @@ class ProblemError(Exception):
         *,
         next_step: str,
         errors: Sequence[FieldError] = (),
+        did_you_mean: Sequence[str] = (),
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -80,6 +85,7 @@ class ProblemError(Exception):
         self.detail = detail
         self.next_step = next_step
         self.errors = list(errors)
+        self.did_you_mean = list(did_you_mean)
         self.headers = dict(headers or {})
         if retry_after is not None:
             self.headers["Retry-After"] = str(max(1, math.ceil(min(retry_after, 86_400))))
@@ -94,6 +100,7 @@ class ProblemError(Exception):
             instance=quote(path, safe="/:@-._~!$&'()*+,;=")[:_SHOWN],
             next_step=self.next_step,
             errors=self.errors,
+            did_you_mean=[printable(name) for name in self.did_you_mean],
         )
         return Response(problem.model_dump_json(), self.status, self.headers, MEDIA_TYPE)
 

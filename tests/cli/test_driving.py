@@ -10,8 +10,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from streamforge.cli import views
+from streamforge.cli.following import description
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, finished, line, process, until
 from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
@@ -161,3 +164,30 @@ def test_topics_of_ended_workflows_are_removed_by_the_next_command(cli: Cli, mon
     assert "topics of 1 ended workflow were kept long enough and are removed" in cli("queues").ok().err
     assert not folder.exists()
     assert "removed" not in cli("queues").ok().err
+
+
+def test_what_a_joined_workflow_does_not_load_is_told() -> None:
+    workflow = views.Workflow(
+        queue_id="wf-btcusdt-api_candles_1m-20240101-abc123",
+        status="running",
+        symbol="BTCUSDT",
+        type=TYPE,
+        time_range=views.Range(
+            requested="2024:",
+            start="2024-01-01",
+            end="2024-08-01",
+            start_ms=1_704_067_200_000,
+            end_ms=1_722_470_400_000,
+        ),
+        created_at="2024-08-01T00:00:00Z",
+        progress=views.Progress(),
+        collection="c",
+        joined=True,
+    )
+    began = f"{workflow.queue_id} is under way already"
+    what = f"BTCUSDT {TYPE} 2024-01-01 to 2024-08-01 (asked for 2024:)"
+    assert description(workflow) == f"{began} and loads just that; waiting for it: {what}"
+    assert description(msgspec.structs.replace(workflow, behind_seconds=7200.0)) == (
+        f"{began}; waiting for it: {what}; what came in the 2 h 00 min since it was asked for is not part of it: run the same "
+        "command again once it has ended"
+    )

@@ -91,6 +91,70 @@ async def test_another_request_is_another_workflow(world: World, other: StartReq
     assert (second.new, second.workflow.queue_id != first.workflow.queue_id) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "type", "later_s", "behind_ms"),
+    [
+        ("2024-08-01:", "api_candles_1m", 0, 0),
+        ("2024-08-01:", "api_candles_1m", 7, 0),
+        ("2024-08-01:", "api_candles_1m", 3600, 3_600_000),
+        ("-30d", "api_candles_1m", 7, 0),
+        ("-30d", "api_candles_1m", 3600, 3_600_000),
+        ("-30d", "api_candles_1h", 1200, 0),
+        ("-30d", "api_candles_1m", 86_400, 86_400_000),
+        ("-30d", "api_candles_3d", 60, 60_000),
+        # Absolute, and clipped to the exchange's now.
+        ("2024:2100", "api_candles_1m", 3600, 3_600_000),
+    ],
+)
+async def test_the_same_words_join_what_they_meant_a_short_while_ago(
+    world: World, words: str, type: str, later_s: int, behind_ms: int
+) -> None:
+    request = replace(DAY, time_range=words, type=type)
+    first = await begun(world, request)
+    later(world, later_s - 1)
+    second = await begun(world, request)
+    assert (second.workflow.queue_id, second.joined) == (first.workflow.queue_id, True)
+    assert (second.behind_ms, first.behind_ms) == (behind_ms, 0)
+    assert len(world.parts.workflows.live) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "other", "later_s"),
+    [
+        ("-30d", "-30d", 86_401),  # more than a day
+        ("-2h", "-2h", 721),  # more than a tenth of it
+        ("-30d", "-31d", 7),
+        ("-30d", "-30d:", 7),  # other words, though they mean the same
+    ],
+)
+async def test_what_means_much_more_by_now_waits_and_loads_the_rest(
+    world: World, words: str, other: str, later_s: int
+) -> None:
+    first = await begun(world, replace(DAY, time_range=words))
+    later(world, later_s - 1)
+    second = await begun(world, replace(DAY, time_range=other))
+    assert (second.new, second.workflow.queue_id != first.workflow.queue_id) == (True, True)
+    await world.turns(3)
+    assert (await world.workflow(second.workflow.queue_id)).waiting_for == (
+        f"the end of {first.workflow.queue_id}, which loads a part of its range"
+    )
+
+
+async def test_the_same_words_into_another_collection_are_another_workflow(world: World) -> None:
+    first = await begun(world, replace(DAY, time_range="-30d", collection="a"))
+    for collection, joined in (("a", True), ("b", False), (None, False)):
+        later(world, 7)
+        again = await begun(world, replace(DAY, time_range="-30d", collection=collection))
+        assert (again.joined, again.workflow.queue_id == first.workflow.queue_id) == (joined, joined)
+
+
+def later(world: World, seconds: float) -> None:
+    """Let the manager's clock and the exchange's go on."""
+    assert isinstance(world.clock, ManualClock)
+    world.clock.advance(seconds)
+    exchange_of(world).now_ms = world.clock.now_ms()
+
+
 async def test_what_loads_all_again_serves_who_did_not_ask_for_that(world: World) -> None:
     first = await begun(world, DAY, again=True)
     assert (await begun(world, DAY)).workflow == first.workflow

@@ -41,7 +41,7 @@ def codes(*wanted: str) -> Iterator[str]:
 
 
 async def test_a_request_is_stored_before_it_is_answered(world: World) -> None:
-    workflow, new, _ = await world.manager.start(REQUEST)
+    workflow, new, *_ = await world.manager.start(REQUEST)
     assert new
     assert workflow.status is Status.PENDING
     assert ("workflow", workflow.queue_id) in world.store.states
@@ -135,8 +135,8 @@ async def test_no_code_left_is_said(world: World) -> None:
 
 
 async def test_the_same_key_and_request_give_the_same_workflow(world: World) -> None:
-    one, new, _ = await world.manager.start(REQUEST, idempotency_key="k")
-    same, again, _ = await world.manager.start(REQUEST, idempotency_key="k")
+    one, new, *_ = await world.manager.start(REQUEST, idempotency_key="k")
+    same, again, *_ = await world.manager.start(REQUEST, idempotency_key="k")
     assert (one.queue_id, new, again) == (same.queue_id, True, False)
     with pytest.raises(KeyReused):
         await world.manager.start(replace(REQUEST, again=True), idempotency_key="k")
@@ -159,7 +159,7 @@ async def test_a_repeated_key_is_answered_at_once_where_nothing_new_would_be_acc
         await world.manager.start(NEXT_DAY, idempotency_key="other")
     assert isinstance(world.exchange, ScriptedExchange)
     world.exchange.failing = AssertionError("the exchange was asked")
-    same, new, _ = await world.manager.start(REQUEST, idempotency_key="k")
+    same, new, *_ = await world.manager.start(REQUEST, idempotency_key="k")
     assert (same.queue_id, new) == (one.queue_id, False)
     with pytest.raises(KeyReused):
         await world.manager.start(replace(REQUEST, again=True), idempotency_key="k")
@@ -185,7 +185,7 @@ async def test_a_crash_at_any_write_leaves_a_request_that_can_be_sent_again(lost
     with pytest.raises(asyncio.CancelledError):
         await world.manager.start(REQUEST, idempotency_key="k")
     await world.start()
-    workflow, new, _ = await world.manager.start(REQUEST, idempotency_key="k")
+    workflow, new, *_ = await world.manager.start(REQUEST, idempotency_key="k")
     assert new is (lost < 3)
     assert list(world.parts.workflows.live) == [workflow.queue_id]
     assert len([id for kind, id in world.store.states if kind == "workflow"]) == 1

@@ -114,7 +114,7 @@ class Follower:
                         self._begun = True
                         self._workflow = await begin(found)
                         self._attached = self._attached or self._workflow.joined
-                        self._display.note(_began(self._workflow))
+                        self._display.note(description(self._workflow))
                     workflow = await self._follow(found, self._workflow)
                     return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", views.Coverage)
             except ServerLost:
@@ -207,9 +207,18 @@ class Follower:
         return error
 
 
-def _began(workflow: views.Workflow) -> str:
+def description(workflow: views.Workflow) -> str:
+    """What was begun or joined, and which range it loads."""
     found = workflow.time_range
     asked = output.asked_for(found.requested, clipped=found.clipped)
     span = output.day_span(found.start_ms, found.end_ms)
-    joined = " is under way already and loads just that; waiting for it" if workflow.joined else ""
-    return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {span}{asked}"
+    joined = rest = ""
+    if workflow.joined:
+        joined = " is under way already and loads just that; waiting for it"
+    if workflow.behind_seconds:
+        joined = " is under way already; waiting for it"
+        rest = (
+            f"; what came in the {output.duration(workflow.behind_seconds)} since it was asked for is not part of it: "
+            "run the same command again once it has ended"
+        )
+    return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {span}{asked}{rest}"

@@ -12,6 +12,7 @@ from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import check_series
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.runtime.worker import Role
@@ -19,6 +20,8 @@ from streamforge_utils.runtime.worker import Role
 _COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
 _RESERVED = "streamforge"
+MOST_BEHIND_MS = 86_400_000
+"""A live workflow whose range ends earlier than the same words say now by more than this is another one's."""
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,20 +105,49 @@ def loads(workflow: Workflow, checked: Checked) -> bool:
 
 
 def is_the_same(live: Workflow, wanted: Workflow) -> bool:
-    """Whether a request for `wanted` is served by `live`, a workflow that has not ended: it loads exactly that, and
-    nothing ends it early.
+    """Whether a request for `wanted` is served by `live`, a workflow that has not ended: it loads exactly that, or was
+    asked for in the same words a short while ago, and nothing ends it early.
 
     A workflow that loads again what is there serves a request that did not ask for that, but not the other way round.
     """
     return (
-        (live.symbol, live.type, live.span, live.collection)
-        == (wanted.symbol, wanted.type, wanted.span, wanted.collection)
+        (live.symbol, live.type) == (wanted.symbol, wanted.type)
+        and _is_the_same_range(live, wanted)
         and (live.again or not wanted.again)
         and live.stop_asked_ms is None
         and live.failure is None
         and live.replayed is None
         and [_asked_of(step) for step in live.steps] == [_asked_of(step) for step in wanted.steps]
     )
+
+
+def _is_the_same_range(live: Workflow, wanted: Workflow) -> bool:
+    """Whether both load the same range into the same collection.
+
+    The same words mean a little more each time where they end at the exchange's now (`2024:`, `-30d`, this year). That
+    little is not loaded by `live`: it must be a tenth of the range at most, and not more than a day.
+    """
+    if live.span == wanted.span:
+        return live.collection == wanted.collection
+    if live.requested != wanted.requested:
+        return False
+    lacking_ms = max(0, live.span.start_ms - wanted.span.start_ms) + behind_ms(live, wanted)
+    most_ms = min(MOST_BEHIND_MS, (wanted.span.end_ms - wanted.span.start_ms) // 10)
+    by_default = all(one.collection == _collection_of(one) for one in (live, wanted))
+    return lacking_ms <= most_ms and (by_default or live.collection == wanted.collection)
+
+
+def behind_ms(live: Workflow, wanted: Workflow) -> int:
+    """How much earlier the range of `live` ends than that of `wanted`; 0 where no bar has ended in between."""
+    interval = Interval(live.series.interval)
+    if interval.aligned_by_calendar and interval.floor(live.span.end_ms) == interval.floor(wanted.span.end_ms):
+        return 0
+    return max(0, wanted.span.end_ms - live.span.end_ms)
+
+
+def _collection_of(workflow: Workflow) -> str:
+    """The collection of a request that names none."""
+    return names.collection_name(workflow.symbol, workflow.type, workflow.span.start_ms)
 
 
 def _asked_of(step: Step) -> tuple[str, str | None, dict[str, Any]]:

@@ -10,7 +10,7 @@ from streamforge.manager.acting.creating import create
 from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.parts import Parts
-from streamforge.manager.requests import check, is_the_same, loads, workflow_of
+from streamforge.manager.requests import behind_ms, check, is_the_same, loads, workflow_of
 from streamforge.manager.service import Started, StartRequest
 from streamforge.manager.symbols import likely_symbols
 from streamforge.manager.workflow import Workflow
@@ -63,7 +63,7 @@ class Starting:
             if same is not None:
                 if key is not None:
                     await self._reservations.point(key, request, same.queue_id)
-                return Started(same, joined=True)
+                return Started(same, joined=True, behind_ms=behind_ms(same, wanted))
             self._check_room()
             if key is None:
                 return Started(await self._create(draft), new=True)

@@ -178,6 +178,12 @@ class Started(Workflow):
     joined: bool = Field(
         description="Whether another request had started it: it loads the same range of the same series."
     )
+    behind_seconds: float = Field(
+        description=(
+            "How much earlier the range of a joined workflow ends than the one asked for, where that ends at now: the "
+            "same request loads the rest once the workflow has ended."
+        )
+    )
 
 
 class WorkflowPage(View):

@@ -82,7 +82,9 @@ async def _start(to: Context, request: StartRequest, key: str | None) -> Respons
         headers["Idempotency-Replayed"] = "true"
     undriven = None if found.ended else await to.service.undriven()
     view = views.workflow_view(found, undriven)
-    return reply(models.Started(**dict(view), joined=started.joined), 202, headers)
+    return reply(
+        models.Started(**dict(view), joined=started.joined, behind_seconds=started.behind_ms / 1000), 202, headers
+    )
 
 
 async def _shown(to: Context, found: Workflow, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -22,6 +22,7 @@ from streamforge.cli.exchange_child import running_exchange
 from streamforge.cli.places import EXCHANGE_VARIABLE, exchange_urls, known_origin, last_choice
 from streamforge.cli.session import Where, is_held, running_server
 from streamforge.manager.origin import TEST
+from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import StreamForgeError
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 LITTLE_BYTES = 1024**3
 CHECK_S = 20.0
 SKEW_S = 5.0
+_VERIFIES = (
+    "it counts what is stored as its STREAMFORGE_VERIFY_HOURS says, for the first time ten minutes after its start"
+)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +200,7 @@ def _data(folder: Path) -> Check:
 def _manager(folder: Path) -> Check:
     url = running_server(folder)
     if url is not None:
-        return Check(part="manager", verdict="works", detail=f"one runs on this data at {url}")
+        return Check(part="manager", verdict="works", detail=f"one runs on this data at {url}; {_VERIFIES}")
     if is_held(folder):
         return Check(
             part="manager",
@@ -204,7 +208,14 @@ def _manager(folder: Path) -> Check:
             detail="one holds this data without serving it",
             next_step="it is about to start or to end; if that lasts, end its process",
         )
-    return Check(part="manager", verdict="works", detail="none runs on this data; commands bring their own")
+    return Check(
+        part="manager",
+        verdict="works",
+        detail=(
+            "none runs on this data; commands bring their own, and only `streamforge up` counts by itself, now and "
+            "then, whether what is stored is still there"
+        ),
+    )
 
 
 @contextmanager
@@ -259,7 +270,7 @@ async def _exchange(where: Where) -> Check:
         if urls is not None:
             environ["STREAMFORGE_EXCHANGE_URL"] = ",".join(urls)
         settings = load(ExchangeSettings, environ)
-        named = ", ".join(settings.urls)
+        named = ", ".join(map(shown_address, settings.urls))
         exchange = wiring.make_exchange(settings)
         stack.push_async_callback(exchange.close)
         began = time.perf_counter()

@@ -195,7 +195,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=0),
         variable(
             "STREAMFORGE_VERIFY_HOURS",
-            "how often each series is counted in the store and compared with its coverage (0: never by itself)",
+            "how often each series is counted in the store and compared with its coverage, while a manager stays "
+            "(its first look comes after ten minutes; 0: never by itself)",
             unit="hours",
         ),
     ] = Policy().verify_every_s / 3600

@@ -16,7 +16,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, POLICY, World, replace
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, POLICY, World, accepted, replace
 
 C = "btcusdt_api_candles_1m_2024_08_01"
 SERIES = Series("BTCUSDT", "candles", "1m")
@@ -177,14 +177,43 @@ async def test_what_is_lost_is_loaded_again_once() -> None:
     (repair,) = repairs(world)
     assert (repair.verification, str(repair.span)) == (True, "2024-08-01T00:03Z:2024-08-01T01:31Z")
     assert world.observer.counts["verification_repairs_total"] == 1
-    await end(world, repair, Status.ERROR)
-    for _ in range(3):
-        await look(world, looking, 2 * 86_400)
-    assert repairs(world) == [], "what has failed is for a person"
-    # Somebody retried it, and it worked; then the same is lost once more.
+    # It worked; then the same is lost once more.
     await end(world, repair, Status.FINISHED)
     await look(world, looking)
     assert len(repairs(world)) == 1
+
+
+async def test_a_repair_that_failed_is_tried_again_after_each_verification() -> None:
+    world = await a_world(repairs=True)
+    looking = Verifying(world.parts)
+    lose(world, 3)
+    await look(world, looking)
+    begun = 0
+    for status in (Status.ERROR, Status.INTERRUPTED, Status.ERROR):
+        (repair,) = repairs(world)
+        begun += 1
+        await end(world, repair, status)
+        for _ in range(3):
+            await look(world, looking)
+        assert repairs(world) == [], "not before the next verification"
+        await look(world, looking, 86_400)
+    assert len(repairs(world)) == 1
+    assert world.observer.counts["verification_repairs_total"] == begun + 1
+
+
+async def test_a_repair_is_found_among_any_number_of_other_workflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "_WORKFLOWS_A_PAGE", 2)
+    world = await a_world(repairs=True)
+    looking = Verifying(world.parts)
+    lose(world, 3)
+    await look(world, looking)
+    (repair,) = repairs(world)
+    await end(world, repair, Status.ERROR)
+    for number in range(5):
+        other = replace(accepted(code=f"abc00{number}"), status=Status.FINISHED, ended_ms=world.clock.now_ms())
+        await world.parts.workflows.create(replace(other, created_ms=world.clock.now_ms() + number))
+    await look(world, looking)
+    assert repairs(world) == []
 
 
 async def test_what_nobody_asked_for_is_not_loaded_by_a_repair() -> None:

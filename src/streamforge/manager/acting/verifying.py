@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
@@ -28,7 +28,7 @@ _PIECE_BARS = 500_000
 _REPAIRS_A_SERIES = 10
 """Workflows that one look starts for a series at most."""
 
-_WORKFLOWS_SEEN = 500
+_WORKFLOWS_A_PAGE = 500
 _WHOLE = frozenset({Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.OURS})
 """What a range that is loaded again may hold: nothing that nobody has asked for."""
 
@@ -98,19 +98,24 @@ class Verifying:
                 )
 
     async def _repair(self, series: Series) -> None:
-        """Start a workflow for each range of which records were lost, unless one is under way or has failed."""
+        """Start a workflow for each range of which records were lost, unless one is under way.
+
+        Where the latest one failed, the next begins after the next verification.
+        """
         parts = self._parts
-        ranges = _lost(await parts.coverage.of(series))
+        known = await parts.coverage.known(series)
+        ranges = _lost(known.segments)
         if not ranges:
             return
         type_name = candles_type(Interval(series.interval))
-        where = {"symbol": [series.symbol], "type": [type_name]}
-        before = [w for w in await parts.workflows.find(where=where, limit=_WORKFLOWS_SEEN) if w.verification]
+        before = await self._latest({"symbol": [series.symbol], "type": [type_name]}, ranges)
         begun = 0
         for span in ranges:
-            last = next((w for w in before if w.span.intersection(span)), None)
+            last = before.get(span)
             failed = last is not None and last.status in (Status.ERROR, Status.INTERRUPTED)
-            if failed or relies_on(parts.workflows, series, span) is not None:
+            if failed and last is not None and (last.ended_ms or 0) >= (known.verified_ms or 0):
+                continue
+            if relies_on(parts.workflows, series, span) is not None:
                 continue
             if begun >= _REPAIRS_A_SERIES or len(parts.workflows.live) >= parts.policy.max_live:
                 return
@@ -118,6 +123,22 @@ class Verifying:
             workflow = await self._begin(StartRequest(symbol=series.symbol, type=type_name, time_range=str(span)))
             parts.observer.count("verification_repairs_total")
             _log.warning("what was lost is loaded again", queue_id=workflow.queue_id, range=str(span))
+
+    async def _latest(
+        self, where: Mapping[str, Sequence[str]], ranges: Sequence[TimeRange]
+    ) -> Mapping[TimeRange, Workflow]:
+        """Of each range the latest workflow that a verification started for a part of it, where there is one."""
+        found: dict[TimeRange, Workflow] = {}
+        after: str | None = None
+        while page := await self._parts.workflows.find(where=where, after=after, limit=_WORKFLOWS_A_PAGE):
+            for workflow in page:
+                for span in ranges if workflow.verification else ():
+                    if workflow.span.intersection(span) is not None:
+                        found.setdefault(span, workflow)
+            if len(found) == len(ranges) or len(page) < _WORKFLOWS_A_PAGE:
+                break
+            after = page[-1].queue_id
+        return found
 
     async def _begin(self, request: StartRequest) -> Workflow:
         now_ms = self._parts.clock.now_ms()

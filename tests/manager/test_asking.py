@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from streamforge.manager.readiness import FRESH_S
+from streamforge.manager.readiness import FRESH_S, WAITING
 from streamforge.manager.service import NotFound, NotNow
 from streamforge.manager.workflow import Status, StepStatus
 from streamforge_utils.model import names
@@ -175,7 +175,7 @@ async def test_readiness_asks_each_part_once_however_many_ask_and_again_when_tha
         return await names()
 
     world.store.names = slow_names  # type: ignore[method-assign]
-    asking = [asyncio.create_task(world.manager.ready()) for _ in range(50)]
+    asking = [asyncio.create_task(world.manager.ready()) for _ in range(WAITING)]
     await world.settle()
     assert asked == 1, "the others wait for the answer"
     asking[0].cancel()
@@ -189,6 +189,46 @@ async def test_readiness_asks_each_part_once_however_many_ask_and_again_when_tha
     clock.advance(0.1)
     await world.manager.ready()
     assert asked == 3
+
+
+async def test_any_number_of_callers_of_a_part_that_hangs_wait_in_a_bounded_queue() -> None:
+    clock = ManualClock()
+    world = World(clock=clock)
+    await world.start()
+    before = await world.manager.ready()
+    assert before["store"] is None
+    answering = asyncio.Event()
+    names = world.store.names
+
+    async def slow_names() -> Sequence[str]:
+        await answering.wait()
+        return await names()
+
+    world.store.names = slow_names  # type: ignore[method-assign]
+    clock.advance(FRESH_S)
+    asking = [asyncio.create_task(world.manager.ready()) for _ in range(1000)]
+    await world.settle()
+    answered = [task.result() for task in asking if task.done()]
+    assert answered == [before] * (1000 - WAITING), "with what was found last"
+    answering.set()
+    await asyncio.gather(*asking)
+
+
+async def test_who_asks_first_and_finds_no_place_is_told_that_nothing_is_known() -> None:
+    world = World(clock=ManualClock())
+    await world.start()
+    answering = asyncio.Event()
+
+    async def slow_names() -> Sequence[str]:
+        await answering.wait()
+        return ()
+
+    world.store.names = slow_names  # type: ignore[method-assign]
+    asking = [asyncio.create_task(world.manager.ready()) for _ in range(WAITING)]
+    await world.settle()
+    assert (await world.manager.ready())["store"] == "it has not answered yet"
+    answering.set()
+    assert [found["store"] for found in await asyncio.gather(*asking)] == [None] * WAITING
 
 
 async def test_what_does_not_work_is_logged_once_and_so_is_its_end() -> None:

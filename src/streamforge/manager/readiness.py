@@ -1,4 +1,7 @@
-"""Whether a manager can work: its parts are asked every other second at most, however many ask it."""
+"""Whether a manager can work: its parts are asked every other second at most, however many ask it.
+
+`/readyz` is open to everybody: no number of callers makes the manager ask more or hold more.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,11 @@ FRESH_S: Final = 2.0
 PATIENCE_S: Final = 4.0
 """How long a part may take to answer: less than the time within which a kubelet wants to be answered."""
 
+WAITING: Final = 16
+"""So many callers wait for the parts' answers at most; the next one gets those of before."""
+
+PARTS: Final = ("bus", "store", "launcher")
+
 LATE_S: Final = 30.0
 """A loop that has not looked at the workflows for so long does not work."""
 
@@ -32,28 +40,35 @@ class ReadinessProbe:
         self._parts = parts
         self._reconciler = reconciler
         self._one_at_a_time = asyncio.Lock()
-        self._found: dict[str, str | None] = {}
+        self._waiting = 0
+        self._found: dict[str, str | None] = dict.fromkeys(PARTS, "it has not answered yet")
         self._asked = float("-inf")
 
     async def look(self) -> dict[str, str | None]:
         """For each part None if it works, else what is wrong with it."""
-        async with self._one_at_a_time:
-            if self._parts.clock.monotonic() - self._asked >= FRESH_S:
-                bus, store, launcher = await asyncio.gather(
-                    _answer(self._parts.admin.topics),
-                    _answer(self._parts.store.names),
-                    _answer(self._parts.launcher.jobs),
-                )
-                launcher = launcher or self._parts.launcher.trouble() or None
-                self._remember({"bus": bus, "store": store, "launcher": launcher})
-            return {**self._found, "reconciler": self._reconciling()}
+        if self._waiting < WAITING:
+            self._waiting += 1
+            try:
+                async with self._one_at_a_time:
+                    if self._parts.clock.monotonic() - self._asked >= FRESH_S:
+                        await self._ask()
+            finally:
+                self._waiting -= 1
+        return {**self._found, "reconciler": self._reconciling()}
+
+    async def _ask(self) -> None:
+        bus, store, launcher = await asyncio.gather(
+            _answer(self._parts.admin.topics), _answer(self._parts.store.names), _answer(self._parts.launcher.jobs)
+        )
+        launcher = launcher or self._parts.launcher.trouble() or None
+        self._remember({"bus": bus, "store": store, "launcher": launcher})
 
     def _remember(self, found: dict[str, str | None]) -> None:
         for part, reason in found.items():
             before = self._found.get(part)
             if reason is not None and reason != before:
                 _log.warning("a part of the manager does not work", part=part, error=reason)
-            elif reason is None and before is not None:
+            elif reason is None and before is not None and self._asked != float("-inf"):
                 _log.info("a part of the manager works again", part=part)
         self._found, self._asked = found, self._parts.clock.monotonic()
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.manager.origin import Source, is_asked_for, source_of
+from streamforge.cli.places import wanted_origin
+from streamforge.manager.origin import BINANCE, Source, is_asked_for, origin_of, shown_choice, source_of
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, process
 
 HOUR = "2024-08-01:2024-08-01T01:00Z"
 BINANCE_URL = "https://data-api.binance.vision"
+TESTNET_URL = "https://testnet.binance.vision"
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +94,53 @@ def test_two_spellings_of_an_exchange_are_one(
     assert is_asked_for(source, choice, urls) is same
 
 
-def test_what_is_told_of_an_exchange_holds_no_user() -> None:
-    assert source_of(("https://joe:secret@mirror.example.org/x",)).urls == ("https://mirror.example.org/x",)
+def test_what_is_told_of_an_exchange_is_scheme_host_and_port_alone() -> None:
+    urls = ("https://joe:secret@mirror.example.org/secret?key=secret#secret", "http://127.0.0.1:9/secret")
+    shown = ("https://mirror.example.org", "http://127.0.0.1:9")
+    assert source_of(urls).urls == shown
+    assert is_asked_for(source_of(urls), None, urls[:1])
+    assert shown_choice(",".join(urls)) == ",".join(shown)
+    for name in ("binance", "test", "mirror.example.org"):
+        assert shown_choice(name) == name
+
+
+def test_a_path_of_the_exchange_that_was_asked_for_is_not_repeated(cli: Cli, served: str, other_url: str) -> None:
+    what = ("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data))
+    ran = cli(*what, "--exchange", f"{other_url}/secret", where=False)
+    assert ran.code == 2
+    assert f"--exchange asks for {other_url}: leave" in ran.err
+    assert "secret" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("urls", "origin"),
+    [
+        (("https://testnet.binance.vision",), "testnet.binance.vision"),
+        (("https://testnet.binance.vision/api", "https://api.binance.com"), "testnet.binance.vision"),
+        (("https://demo-api.binance.com",), "demo-api.binance.com"),
+        (("https://api.binance.com",), "binance"),
+        (("https://data-api.binance.vision",), "binance"),
+        (("https://api.binance.us",), "api.binance.us"),
+        (("https://binance.com.example.org",), "binance.com.example.org"),
+    ],
+)
+def test_binances_own_test_hosts_are_exchanges_of_their_own(urls: tuple[str, ...], origin: str) -> None:
+    assert origin_of(None, urls) == source_of(urls).exchange == wanted_origin(None, urls).exchange == origin
+    assert is_asked_for(source_of(urls), BINANCE, None) is (origin == BINANCE)
+    assert is_asked_for(source_of((BINANCE_URL,)), None, urls) is (origin == BINANCE)
+
+
+def test_a_folder_of_binances_takes_no_data_of_its_test_hosts(cli: Cli) -> None:
+    cli.data.mkdir()
+    note = cli.data / "origin.json"
+    note.write_text('{"exchange": "binance"}')
+    ran = cli("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data), "--exchange", TESTNET_URL, where=False)
+    assert ran.code == 2
+    assert f"{cli.data} holds data of Binance, not of testnet.binance.vision, and the two are never mixed" in ran.err
+    note.write_text(json.dumps({"exchange": "testnet.binance.vision", "choice": f"{TESTNET_URL}/secret"}))
+    ran = cli("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data), "--exchange", "binance", where=False)
+    assert ran.code == 2
+    assert f"or load from testnet.binance.vision with --exchange {TESTNET_URL}\n" in ran.err
 
 
 def test_a_folders_note_is_compared_where_no_manager_runs(

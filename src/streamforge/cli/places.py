@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from streamforge.cli.errors import UsageProblem
-from streamforge.manager.origin import BINANCE, FILE, TEST, Origin, called, noted, origin_of
+from streamforge.manager.origin import BINANCE, FILE, TEST, Origin, called, noted, origin_of, shown_choice
 
 DATA_VARIABLE = "STREAMFORGE_DATA_DIR"
 EXCHANGE_VARIABLE = "STREAMFORGE_EXCHANGE_URL"
@@ -99,7 +99,7 @@ def claim_origin(data: Path, origin: Origin) -> None:
     note = noted(data)
     if note is not None and note["exchange"] != origin.exchange:
         known = note["exchange"]
-        option = f"--exchange {note.get('choice', known)}"
+        option = f"--exchange {shown_choice(note.get('choice', known))}"
         raise UsageProblem(
             f"{data} holds data of {called(known)}, not of {called(origin.exchange)}, and the two are never mixed: "
             f"choose another folder with --data, or load from {called(known)} with {option}"

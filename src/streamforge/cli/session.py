@@ -23,7 +23,7 @@ from streamforge.cli.places import (
     keeps_store,
     last_choice,
 )
-from streamforge.manager.origin import BINANCE, TEST, Source, is_asked_for
+from streamforge.manager.origin import BINANCE, TEST, Source, is_asked_for, shown_choice
 from streamforge_utils.model.errors import ConfigError
 
 TOKEN_VARIABLE = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
@@ -244,7 +244,7 @@ async def _check_exchange(where: Where, api: Api, folder: Path | None) -> None:
     asked = where.exchange_asked()
     if asked is None:
         return
-    option, value = asked
+    option, value = asked[0], shown_choice(asked[1])
     urls = exchange_urls(where.exchange) if where.exchange != TEST else None
     try:
         found = await api.get("/exchange", views.Source)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
+from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import ConfigError
 
 BINANCE, TEST = "binance", "test"
@@ -43,8 +44,8 @@ def origin_of(choice: str | None, urls: tuple[str, ...] | None) -> str:
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange that a manager loads from.
 
-    exchange: as in `Origin`. urls: its base URLs, without a user. built_in: it is a test exchange of the manager's own
-    command.
+    exchange: as in `Origin`. urls: its addresses, as they may be shown. built_in: it is a test exchange of the
+    manager's own command.
     """
 
     exchange: str = BINANCE
@@ -54,7 +55,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 def source_of(urls: tuple[str, ...], *, built_in: bool = False) -> Source:
     """The exchange at `urls`, as others are told of it."""
-    shown = tuple(urlunsplit(urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2])) for url in urls)
+    shown = tuple(map(shown_address, urls))
     return Source(exchange=TEST if built_in else origin_of(None, urls), urls=shown, built_in=built_in)
 
 
@@ -80,6 +81,11 @@ def _hosts(urls: tuple[str, ...]) -> set[tuple[str, int]]:
         local = host in ("localhost", "::1") or host.startswith("127.")
         found.add(("localhost" if local else host, parts.port or (443 if parts.scheme == "https" else 80)))
     return found
+
+
+def shown_choice(choice: str) -> str:
+    """What names an exchange to `--exchange`, as it may be shown."""
+    return ",".join(map(shown_address, choice.split(","))) if "://" in choice else choice
 
 
 def called(origin: str) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from streamforge.manager.keeping.coverage import KIND as SERIES
-from streamforge.manager.origin import Origin, called
+from streamforge.manager.origin import Origin, called, shown_choice
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.ports.store import StateStore
 
@@ -132,7 +132,8 @@ class Installations:
         if known is not None and known != wanted.exchange:
             raise ConfigError(
                 f"{claim.where} holds data of {called(known)}, not of {called(wanted.exchange)}, and the two are never "
-                f"mixed: {claim.elsewhere}, or load from {called(known)} with {claim.switch}{kept.choice or known}"
+                f"mixed: {claim.elsewhere}, or load from {called(known)} with {claim.switch}"
+                f"{shown_choice(kept.choice or known)}"
             )
         return msgspec.structs.replace(kept, origin=wanted.exchange, choice=wanted.choice)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
@@ -25,6 +24,7 @@ from streamforge_utils.adapters.binance.weights import (
     Action,
     Endpoint,
 )
+from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.observing import Observer
@@ -272,9 +272,9 @@ def _checked_url(text: str) -> URL:
     except ValueError:
         url = URL()
     if url.scheme not in ("http", "https") or not url.host or url.query_string or url.fragment:
-        # The text is not shown in full: it may hold a password.
         raise ConfigError(
-            f"the exchange's base URL {re.sub('//[^/]*@', '//***@', text)[:80]!r} is not like https://host[:port][/path]"
+            f"the exchange's base URL {shown_address(text)[:80]!r} is not like https://host[:port][/path], without a "
+            "query and a fragment"
         )
     return url
 

@@ -118,6 +118,21 @@ async def test_what_a_live_workflow_relies_on_is_not_removed(world: World) -> No
     assert [(s.verdict.value, s.collection) for s in await world.parts.coverage.of(old.series)] == [("stored", OTHER)]
 
 
+async def test_what_coverage_says_is_relied_on_also_where_no_record_is_there_any_more(world: World) -> None:
+    old = await ended_and_stored(world)
+    before = list(await world.parts.coverage.of(old.series))
+    queue_id = await create(world, later())
+    await world.turns(2)
+    del world.store.documents[old.collection]
+    with pytest.raises(NotNow, match=f"workflow {queue_id} is running and relies on records"):
+        await world.manager.remove(old.queue_id, data=True)
+    assert [one for one in await world.parts.coverage.of(old.series) if one.verdict is Verdict.STORED] == before
+    await world.manager.stop(queue_id)
+    assert (await run_to_its_end(world, queue_id)).status is Status.INTERRUPTED
+    await world.manager.remove(old.queue_id, data=True)
+    assert old.collection not in [one.collection for one in await world.parts.coverage.of(old.series)]
+
+
 async def test_without_its_data_a_workflow_is_removed_whoever_relies_on_them(world: World) -> None:
     old = await ended_and_stored(world)
     await create(world, later())

@@ -193,6 +193,27 @@ async def test_who_counts_the_series_or_uses_the_collection_is_waited_for(
     assert list(await world.store.names()) == []
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "relied on", "stored again"])
+async def test_a_collection_that_is_missing_is_struck_from_the_coverage_under_its_guard(
+    world: World, parts: Parts, meanwhile: str
+) -> None:
+    await fill(world, OLD, DAY_START)
+    await world.store.drop(OLD)
+    guards = world.parts.coverage.guards
+    # Somebody counts what is stored of the series, for a plan that relies on it.
+    async with guards.over(SERIES.id):
+        ageing = asyncio.create_task(Ageing(parts).age())
+        await world.settle()
+        assert [one.collection for one in await world.parts.coverage.of(SERIES)] == [OLD]
+        if meanwhile == "relied on":
+            await create(world, accepted(collection="elsewhere"))
+        elif meanwhile == "stored again":
+            await world.store.upsert(OLD, [Document("k", 1, b"{}")])
+    await ageing
+    struck = [one.collection for one in await world.parts.coverage.of(SERIES)] == []
+    assert struck is (meanwhile == "nothing")
+
+
 async def test_what_cannot_be_exported_stays(world: World, parts: Parts, tmp_path: Path) -> None:
     await fill(world, OLD, DAY_START)
     (tmp_path / "kept").write_text("a file where the folder should be")

@@ -61,7 +61,7 @@ class Ageing:
                 if collection in there:
                     await self._let_go(collection, places, policy.retention_dir)
                 else:
-                    await self._strike(collection, places)
+                    await self._let_go_of_nothing(collection, places)
                 self._left.pop(collection, None)
                 for series, span in places:
                     await self._parts.coverage.removed(series, collection, span)
@@ -84,9 +84,7 @@ class Ageing:
                 # A plan that relies on these records waits for the guard, and finds them struck from the coverage.
                 if await self._digest(collection) != digest:
                     raise RetryableError(f"{collection} was written to while it was exported; it stays for now")
-                known = await self._parts.coverage.by_collection()
-                if known.get(collection) != places or self._is_used(collection, places):
-                    raise RetryableError(f"{collection} is used again; it stays for now")
+                await self._require_unused(collection, places)
             except BaseException:
                 # This try drops nothing: another export comes, and this one would only fill the disk.
                 await asyncio.to_thread(path.unlink)
@@ -101,6 +99,23 @@ class Ageing:
         self._parts.observer.count("retention_collections_total")
         self._parts.observer.count("retention_records_total", records)
         _log.info("an old collection was exported and dropped", collection=collection, file=str(path), records=records)
+
+    async def _let_go_of_nothing(self, collection: str, places: Places) -> None:
+        """Strike from the coverage a collection that is not there any more. Raises RetryableError."""
+        async with self._parts.coverage.guards.over(collection, *(series.id for series, _ in places)):
+            await self._require_unused(collection, places)
+            if collection in await self._parts.store.names():
+                raise RetryableError(f"{collection} is there again; it stays for now")
+            await self._strike(collection, places)
+
+    async def _require_unused(self, collection: str, places: Places) -> None:
+        """Raises RetryableError if a live workflow uses the collection by now, or something else lies in it.
+
+        For who holds its guards: a plan that would rely on its records waits for them.
+        """
+        known = await self._parts.coverage.by_collection()
+        if known.get(collection) != places or self._is_used(collection, places):
+            raise RetryableError(f"{collection} is used again; it stays for now")
 
     async def _strike(self, collection: str, places: Places) -> None:
         for series, span in places:

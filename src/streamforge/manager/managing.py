@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.acting.removing import Removing
 from streamforge.manager.acting.verifying import verify
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.deciding.facts import Replay, Retry, Stop
@@ -198,7 +199,7 @@ class Manager:
         return answers
 
     async def retry(self, queue_id: str) -> Workflow:
-        with self._alone(queue_id):
+        async with self._going_on(queue_id):
             return await self._reconciler.inbox.ask(queue_id, Retry())
 
     async def coverage(self, queue_id: str) -> Report:
@@ -240,7 +241,7 @@ class Manager:
         return await self._parts.dead_letters.read(workflow, limit=limit)
 
     async def replay_dead_letters(self, queue_id: str) -> Workflow:
-        with self._alone(queue_id):
+        async with self._going_on(queue_id):
             workflow = await self.get(queue_id)
             if not workflow.ended:
                 raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
@@ -269,6 +270,17 @@ class Manager:
 
     async def ready(self) -> Mapping[str, str | None]:
         return await self._readiness.look()
+
+    @asynccontextmanager
+    async def _going_on(self, queue_id: str) -> AsyncIterator[None]:
+        """For what lets an ended workflow go on again: retention does not remove its topics meanwhile.
+
+        Raises NotNow, or RetryableError.
+        """
+        topic = names.data_topic(queue_id)
+        with self._alone(queue_id):
+            async with self._parts.coverage.guards.over(topic, within_s=Removing.ASKED_WAIT_S):
+                yield
 
     @contextmanager
     def _alone(self, queue_id: str) -> Iterator[None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from streamforge.manager.acting.retaining import EXPIRE_EVERY_S, Retaining
+from streamforge.manager.deciding.facts import Retry, grant
 from streamforge.manager.keeping.reservations import CODE_KEPT_MS, CODE_KIND
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
@@ -60,6 +63,48 @@ async def test_every_workflow_is_looked_at_however_many_there_are(world: World) 
     assert await retaining(world).remove_topics() == 405
     assert await topics(world) == set()
     assert (await world.workflow(live)).waiting_for == "", "what lives is not looked at here"
+
+
+async def test_a_retry_waits_for_the_removal_of_topics_that_is_under_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = await ended(world, "abc123")
+    await world.parts.workflows.change(workflow.queue_id, lambda one: replace(one, status=Status.ERROR))
+    delete, going, go = world.bus.delete_topic, asyncio.Event(), asyncio.Event()
+
+    async def slow(name: str) -> None:
+        going.set()
+        await go.wait()
+        await delete(name)
+
+    clock(world).advance(POLICY.topic_retention_s + 1)
+    monkeypatch.setattr(world.bus, "delete_topic", slow)
+    removing = asyncio.create_task(retaining(world).remove_topics())
+    await going.wait()
+    retrying = asyncio.create_task(world.manager.retry(workflow.queue_id))
+    await world.turns(3)
+    assert not retrying.done()
+    assert await topics(world) == {workflow.topic, names.dlq_topic(workflow.topic)}
+    go.set()
+    await removing
+    assert (await retrying).status is Status.PENDING
+    monkeypatch.undo()
+    await world.turns(3)
+    assert workflow.topic in await topics(world), "its next attempt has what it needs"
+
+
+async def test_what_goes_on_again_keeps_its_topics(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = await ended(world, "abc123")
+    await world.parts.workflows.change(workflow.queue_id, lambda one: replace(one, status=Status.ERROR))
+    clock(world).advance(POLICY.topic_retention_s + 1)
+    # Retention has read the workflow's document, and the retry is granted before it acts.
+    async with world.parts.coverage.guards.over(workflow.topic):
+        removing = asyncio.create_task(retaining(world).remove_topics())
+        await world.settle()
+        await world.parts.workflows.change(workflow.queue_id, lambda one: grant(one, Retry(), world.clock.now_ms()))
+    await removing
+    assert workflow.topic in await topics(world)
+    assert not (await world.workflow(workflow.queue_id)).topic_removed
 
 
 async def test_one_that_cannot_go_holds_up_no_other_and_is_counted(

@@ -242,14 +242,16 @@ class Actor:
 
     async def _remove_topics(self, workflow: Workflow, *, dead_letters: bool) -> TopicsRemoved | None:
         parts = self._parts
-        latest = await parts.workflows.get(workflow.queue_id)
-        if latest is None or latest.workflow.epoch != workflow.epoch:
-            return None  # it was removed, or goes on again
-        if dead_letters:
-            await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
-        else:
-            await parts.admin.delete_topic(workflow.topic)
-            await self.forget_jobs(workflow)
+        # Who lets the workflow go on again waits: its next attempt must not find a topic that is about to go.
+        async with parts.coverage.guards.over(workflow.topic):
+            latest = await parts.workflows.get(workflow.queue_id)
+            if latest is None or latest.workflow.epoch != workflow.epoch:
+                return None  # it was removed, or goes on again
+            if dead_letters:
+                await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
+            else:
+                await parts.admin.delete_topic(workflow.topic)
+                await self.forget_jobs(workflow)
         return TopicsRemoved(dead_letters)
 
     async def forget_jobs(self, workflow: Workflow) -> None:

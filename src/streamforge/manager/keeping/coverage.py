@@ -66,7 +66,8 @@ class Coverage:
     """The segments of every series, sorted and disjoint; what they do not mention is unknown.
 
     guards: who counts records in order to change coverage by the result, and who removes records, holds the series'
-    id meanwhile; who drops a collection, or begins to rely on it, its name too.
+    id meanwhile; who drops a collection, or begins to rely on it, its name too. Who removes the topics of an ended
+    workflow, or lets it go on again, holds the data topic's name.
     """
 
     def __init__(self, states: StateStore) -> None:

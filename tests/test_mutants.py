@@ -29,6 +29,20 @@ def test_a_module_that_has_moved_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         groups()
 
 
+def test_a_test_that_is_left_out_but_has_another_name_now_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "groups.toml"
+    file.write_text(
+        f'[one]\nmodules = ["{MODULE}"]\ntests = ["tests/test_mutants.py"]\n'
+        'without = ["tests/test_mutants.py::test_gone", '
+        '"tests/test_mutants.py::test_a_module_that_has_moved_is_named"]'
+    )
+    monkeypatch.setattr(workspace, "_GROUPS", file)
+    with pytest.raises(ValueError, match=r"\[one\]: tests/test_mutants.py::test_gone: not there"):
+        groups()
+
+
 @pytest.mark.parametrize(
     ("mutant", "function"),
     [

@@ -36,17 +36,23 @@ print(json.dumps([get_diff_for_mutant(name, path=find_mutant(name).path) for nam
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """modules: files of this repository. tests: what must notice a change in them, as pytest takes it."""
+    """modules: files of this repository. tests: what must notice a change in them, as pytest takes it.
+
+    without: tests of these that are not asked, as `path::name`.
+    """
 
     modules: list[str]
     tests: list[str]
+    without: list[str] = []
 
 
 def groups() -> dict[str, Group]:
     """The groups by name, in the order of the file. Raises ValueError: a file is not there."""
     found = msgspec.convert(tomllib.loads(_GROUPS.read_text("utf-8")), dict[str, Group])
     for name, group in found.items():
-        gone = [path for path in (*group.modules, *group.tests) if not (ROOT / path).exists()]
+        named = (*group.modules, *(test.partition("::")[0] for test in (*group.tests, *group.without)))
+        gone = [path for path in named if not (ROOT / path).exists()]
+        gone += [test for test in group.without if not _is_in(*test.split("::"))]
         if gone:
             raise ValueError(f"{_GROUPS.name}, [{name}]: {', '.join(gone)}: not there")
     return found
@@ -85,7 +91,10 @@ class Workspace:
             "also_copy": list(_BESIDE),
             "pytest_add_cli_args_test_selection": self._group.tests,
             # The same examples and the same order each time.
-            "pytest_add_cli_args": ["-p", "no:cacheprovider", "--hypothesis-seed=0", "--override-ini=timeout=0"],
+            "pytest_add_cli_args": [
+                *("-p", "no:cacheprovider", "--hypothesis-seed=0", "--override-ini=timeout=0"),
+                *(f"--deselect={test}" for test in self._group.without),
+            ],
             "do_not_mutate_patterns": [r"_log\.(?:debug|info|warning|error)\("],
             "type_check_command": [
                 *(str(ENVIRONMENT / "bin" / "python"), "-m", "mypy", "--output", "json"),
@@ -120,6 +129,11 @@ class Workspace:
             [line for line in diff.splitlines() if line[:1] in ("+", "-") and line[:3] not in ("+++", "---")]
             for diff in found
         ]
+
+
+def _is_in(path: str, test: str) -> bool:
+    file = ROOT / path
+    return file.exists() and f"def {test}(" in file.read_text("utf-8")
 
 
 def _copy(source: Path, target: Path) -> None:

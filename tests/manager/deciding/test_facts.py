@@ -23,6 +23,7 @@ from streamforge.manager.deciding.facts import (
     apply,
     grant,
 )
+from streamforge.manager.deciding.settling import backoff_ms
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import (
@@ -108,10 +109,15 @@ def test_tries_without_an_answer_are_counted_and_end_a_ban_is_not() -> None:
         workflow = folded(workflow, Unanswered(reason="no route", retry_after_ms=90_000), policy)
         workflow = folded(workflow, Unanswered(reason="banned", banned=True), policy)
         assert (workflow.asking_failures, workflow.failure) == (count, None)
-    assert folded(workflow, Unanswered(reason="no route", retry_after_ms=90_000), policy).failure == Failure(
+    failed = folded(workflow, Unanswered(reason="no route", retry_after_ms=90_000), policy)
+    assert failed.asking_failures == 3
+    assert failed.failure == Failure(
         reason="the exchange was asked 3 times in vain; the last time: no route",
         next_step="see whether the exchange can be reached from here, then retry the workflow",
     )
+    for banned, failures in ((False, 1), (True, 0)):
+        waits = folded(accepted(), Unanswered(reason="busy", banned=banned), policy)
+        assert waits.not_before_ms == NOW + backoff_ms(policy, 1, accepted().queue_id, failures), "all at other times"
     waits = folded(accepted(), Unanswered(reason="busy", retry_after_ms=90_000), policy)
     assert (waits.not_before_ms, waits.waiting_for) == (NOW + 90_000, "the exchange: busy")
 
@@ -130,7 +136,11 @@ def test_the_first_refusal_is_the_failure() -> None:
     ("action", "fails"), [("Prepare", True), ("Launch", True), ("Prove", True), ("SendStop", False), ("EndJob", False)]
 )
 def test_what_is_given_up_fails_the_workflow_where_it_cannot_go_on_without(action: str, fails: bool) -> None:
-    assert (folded(decide_running(), GivenUp(action=action, reason="a bug")).failure is not None) is fails
+    failure = Failure(
+        reason=f"{action} failed again and again: a bug",
+        next_step="see the manager's log; if it names no cause that you can remove, report it",
+    )
+    assert folded(decide_running(), GivenUp(action=action, reason="a bug")).failure == (failure if fails else None)
 
 
 def test_a_survey_that_is_given_up_lets_a_stopped_workflow_end() -> None:
@@ -157,15 +167,16 @@ def test_a_stop_is_remembered_once() -> None:
 @pytest.mark.parametrize(
     ("status", "request_", "reason"),
     [
-        (Status.FINISHED, Stop(), "has ended"),
-        (Status.FINISHED, Retry(), "only an interrupted or failed one"),
-        (Status.RUNNING, Retry(), "only an interrupted or failed one"),
-        (Status.RUNNING, Replay(), "after its end"),
+        (Status.FINISHED, Stop(), "has ended (finished): there is nothing to stop"),
+        (Status.FINISHED, Retry(), "is finished: only an interrupted or failed one can be retried"),
+        (Status.RUNNING, Retry(), "is running: only an interrupted or failed one can be retried"),
+        (Status.RUNNING, Replay(), "is running: dead letters are replayed after its end"),
     ],
 )
 def test_what_is_not_possible_now_is_refused(status: Status, request_: Request, reason: str) -> None:
-    with pytest.raises(NotNow, match=reason):
+    with pytest.raises(NotNow) as refused:
         grant(replace(ended(status), ended_ms=None), request_, NOW)
+    assert str(refused.value) == f"workflow {accepted().queue_id} {reason}"
 
 
 @pytest.mark.parametrize("request_", [Retry(), Replay()])

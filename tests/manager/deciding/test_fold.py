@@ -7,7 +7,19 @@ from streamforge.manager.deciding.fold import hear, observe
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.events import Progress
 from streamforge_utils.ports.launcher import JobState
-from tests.manager.support import LOADER, NOW, POLICY, SINK, attempt, job_named, planned, replace, said, with_attempt
+from tests.manager.support import (
+    LOADER,
+    NOW,
+    POLICY,
+    SINK,
+    attempt,
+    job_named,
+    planned,
+    replace,
+    said,
+    step,
+    with_attempt,
+)
 
 
 @pytest.fixture
@@ -38,6 +50,32 @@ def test_after_its_last_word_nothing_more_is_believed(workflow: Workflow, word: 
     assert (found.last_word, found.error, found.permanent, found.progress.records) == (word, "why", True, 3)
     for other in ("started", "loading", "finished", "interrupted", "error", "pong"):
         assert hear(ended, said(workflow, LOADER, other, records=99), NOW + 2) == ended
+
+
+def test_what_a_last_word_does_not_say_is_not_so(workflow: Workflow) -> None:
+    bare = replace(said(workflow, LOADER, "finished"), extra=None, message="all is loaded")
+    found = attempt(hear(workflow, bare, NOW + 1), LOADER)
+    assert (found.error, found.permanent, found.own_exit_code, found.message) == ("", False, None, "all is loaded")
+
+
+def test_the_attempts_before_are_kept(workflow: Workflow) -> None:
+    of = step(workflow, LOADER)
+    three = tuple(replace(of.attempts[0], number=number, job=f"job-{number}") for number in (1, 2, 3))
+    workflow = workflow.with_step(replace(of, attempts=three))
+    heard = hear(workflow, said(workflow, LOADER, "started"), NOW)
+    seen = observe(workflow, {"job-3": job_named("job-3")}, NOW)
+    for changed in (heard, seen):
+        assert step(changed, LOADER).attempts[:-1] == three[:-1]
+        assert attempt(changed, LOADER).number == 3
+
+
+@pytest.mark.parametrize(("until", "waits"), [(None, True), (NOW / 1000, False), (NOW / 1000 + 0.001, True)])
+def test_the_time_in_which_it_says_that_it_waits_counts_as_progress(
+    workflow: Workflow, until: float | None, waits: bool
+) -> None:
+    started = with_attempt(workflow, LOADER, started_ms=5, progressed_ms=5)
+    heard = hear(started, said(workflow, LOADER, "loading", waiting="weight", waiting_until=until), NOW)
+    assert attempt(heard, LOADER).progressed_ms == (NOW if waits else 5)
 
 
 @pytest.mark.parametrize("number", [0, 2, 3])

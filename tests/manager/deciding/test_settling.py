@@ -11,7 +11,7 @@ from streamforge.manager.deciding.fold import hear
 from streamforge.manager.deciding.settling import LONGEST_BAN_MS, STOP, STUCK, backoff_ms, remaining, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import StepStatus, Workflow
-from streamforge_utils.model.events import Progress
+from streamforge_utils.model.events import Event, Progress
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.manager.support import (
     DAY,
@@ -96,12 +96,70 @@ def test_a_silent_end_is_given_its_last_word_and_is_not_counted_before_it_is_hea
     stop_reason: str, word: str, message: str | None
 ) -> None:
     workflow = ended(stop_reason=stop_reason, reason="killed", signal=9, progress=Progress(records=7))
-    settled, (said,) = settle(workflow, NOW, POLICY)
+    settled, (said,) = settle(workflow, NOW + 250, POLICY)
     assert settled is workflow
-    event = said.event
-    assert (event.event, event.status, event.finished, event.attempt) == (word, word, True, 1)
-    assert (event.error_message, event.records_written) == (message, 7)
-    assert (event.extra or {})["observed_by"] == "queue-manager"
+    assert said.event == Event(
+        event=word,  # type: ignore[arg-type]
+        status=word,  # type: ignore[arg-type]
+        queue_id=workflow.queue_id,
+        producer="loader-api-candles__abc123",
+        target=LOADER,
+        symbol="BTCUSDT",
+        type="api_candles_1m",
+        attempt=1,
+        message="written by queue-manager: the worker could not speak",
+        records_written=7,
+        finished=True,
+        timestamp=NOW / 1000 + 0.25,
+        error_message=message,
+        extra={"records": 7, "observed_by": "queue-manager"},
+    )
+
+
+def test_an_end_of_which_nothing_is_known_is_told_as_that() -> None:
+    _, (said,) = settle(ended(signal=9), NOW, POLICY)
+    assert said.event.error_message == "its process is gone"
+
+
+@pytest.mark.parametrize(
+    ("how", "policy", "next_step"),
+    [
+        (
+            {"exit_code": 2, "last_word": "error"},
+            POLICY,
+            "correct the setting that the reason names, then retry the workflow",
+        ),
+        (
+            {"exit_code": 1, "last_word": "error", "permanent": True},
+            POLICY,
+            "correct the request or the cause that the reason names; a retry alone will not help",
+        ),
+        (
+            {"signal": 9, "last_word": "error"},
+            replace(POLICY, max_disruptions=1),
+            "see whether the machine ends processes (memory?), then retry the workflow",
+        ),
+        (
+            {"signal": 9, "last_word": "error", "next_step": "give it more memory"},
+            replace(POLICY, max_disruptions=1),
+            "give it more memory",
+        ),
+        (
+            {"exit_code": 1, "last_word": "error"},
+            replace(POLICY, max_failures=1),
+            "remove the cause that the reason names, then retry the workflow",
+        ),
+        (
+            {"exit_code": 1, "last_word": "error", "next_step": "add a node"},
+            replace(POLICY, max_failures=1),
+            "add a node",
+        ),
+    ],
+)
+def test_a_failure_says_what_to_do_next(how: dict[str, Any], policy: Policy, next_step: str) -> None:
+    failure = step(settle(ended(**how), NOW, policy)[0], LOADER).failure
+    assert failure is not None
+    assert failure.next_step == next_step
 
 
 def test_failures_are_retried_with_growing_pauses_up_to_the_limit() -> None:

@@ -1,0 +1,130 @@
+"""Records that are to be removed: who is waited for, whose stay, and what a removal leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from streamforge.manager.acting.removing import Removing
+from streamforge.manager.keeping.coverage import Leftover
+from streamforge.manager.service import NotNow
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import Document
+from tests.manager.acting.world import create
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, World, accepted
+from tests.runtime.rig import until
+
+SERIES = Series("BTCUSDT", "candles", "1m")
+C = "collection"
+DAY = TimeRange(DAY_START, DAY_START + DAY_MS)
+
+
+def fill(world: World, *minutes: int, collection: str = C, series: Series = SERIES) -> None:
+    """Records of these minutes of the day."""
+    for minute in minutes:
+        key = candle_key(series.symbol, series.interval, DAY_START + minute * MINUTE_MS)
+        world.store.documents.setdefault(collection, {})[key] = Document(key, 1, b"{}")
+
+
+async def covered(world: World, collection: str = C, span: TimeRange = DAY) -> None:
+    stored = Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.STORED, collection=collection)
+    await world.parts.coverage.lay_over(SERIES, [stored])
+
+
+async def left(world: World) -> tuple[Leftover, ...]:
+    return (await world.parts.coverage.known(SERIES)).leftovers
+
+
+def leftover(collection: str = C, span: TimeRange = DAY, *, whole: bool = False) -> Leftover:
+    return Leftover(collection=collection, start_ms=span.start_ms, end_ms=span.end_ms, whole=whole)
+
+
+async def remove(world: World) -> None:
+    await world.parts.removing.remove(SERIES, C, DAY)
+
+
+async def finish(world: World) -> None:
+    await world.parts.removing.finish_all()
+
+
+@pytest.mark.parametrize("act", [remove, finish])
+@pytest.mark.parametrize("name", [C, SERIES.id])
+async def test_who_counts_the_series_or_uses_the_collection_is_waited_for(
+    name: str, act: Callable[[World], Awaitable[None]], world: World
+) -> None:
+    fill(world, 0, 1, 2)
+    await covered(world)
+    if act is finish:
+        await world.parts.coverage.forget(SERIES, C, DAY)
+    guards = world.parts.coverage.guards
+    async with guards.over(name):
+        acting = asyncio.ensure_future(act(world))
+        await until(lambda: guards._held[name].users == 2 or acting.done())
+        assert len(world.store.documents[C]) == 3
+    await acting
+    assert world.store.documents == {}
+    assert (await left(world), await world.parts.coverage.of(SERIES)) == ((), ())
+    assert world.observer.counts["removed_records_total"] == 3
+
+
+async def test_a_request_waits_for_its_own_time_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Removing, "ASKED_WAIT_S", 0.01)
+    async with world.parts.coverage.guards.over(SERIES.id):
+        with pytest.raises(RetryableError, match=r"for more than 0.01 s"):
+            await remove(world)
+
+
+async def test_where_nothing_lies_in_the_range_nobody_relies_on_it(world: World) -> None:
+    fill(world, -1, 1440)
+    await covered(world)
+    await create(world, accepted(collection="another"))
+    await remove(world)
+    assert len(world.store.documents[C]) == 2
+    assert await world.parts.coverage.of(SERIES) == ()
+    fill(world, 1439)
+    with pytest.raises(NotNow):
+        await remove(world)
+
+
+async def test_what_retention_began_to_remove_is_left_to_retention(world: World) -> None:
+    """It is exported first."""
+    for collection in (C, "other"):
+        fill(world, 0, collection=collection)
+    await world.parts.coverage.forget(SERIES, C, DAY, whole=True)
+    await world.parts.coverage.forget(SERIES, "other", DAY)
+    await finish(world)
+    assert list(world.store.documents) == [C]
+    assert await left(world) == (leftover(whole=True),)
+
+
+async def test_what_a_live_workflow_writes_again_stays_for_now(world: World) -> None:
+    fill(world, 0)
+    await world.parts.coverage.forget(SERIES, C, DAY)
+    await create(world, accepted(collection=C))
+    await finish(world)
+    assert len(world.store.documents[C]) == 1
+    assert await left(world) == (leftover(),)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"collection": C, "symbol": "ETHUSDT"},
+        {"collection": C, "time_range": "2024-08-02"},
+        {"collection": "another"},
+    ],
+)
+async def test_what_no_live_workflow_writes_goes(fields: dict[str, str], world: World) -> None:
+    fill(world, 0)
+    fill(world, 0, series=Series("ETHUSDT", "candles", "1m"))
+    await world.parts.coverage.forget(SERIES, C, DAY)
+    await create(world, accepted(**fields))
+    await finish(world)
+    assert list(world.store.documents[C]) == [candle_key("ETHUSDT", "1m", DAY_START)]
+    assert await left(world) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,7 @@ async def test_what_a_live_workflow_writes_again_stays_for_now(world: World) -> 
         {"collection": "another"},
     ],
 )
-async def test_what_no_live_workflow_writes_goes(fields: dict[str, str], world: World) -> None:
+async def test_what_no_live_workflow_writes_goes(fields: dict[str, Any], world: World) -> None:
     fill(world, 0)
     fill(world, 0, series=Series("ETHUSDT", "candles", "1m"))
     await world.parts.coverage.forget(SERIES, C, DAY)

@@ -6,10 +6,24 @@ import itertools
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.model.coverage import SETTLED, Segment, Verdict, clip, judged_by_bar, lacking, overlay
+from streamforge_utils.model.coverage import (
+    SETTLED,
+    Segment,
+    Verdict,
+    clip,
+    counted,
+    extent,
+    judged_by_bar,
+    lacking,
+    over,
+    overlay,
+    without_records,
+    without_stored,
+)
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.model.strategies import SMALL, coverages, spans
@@ -126,3 +140,102 @@ def test_a_new_verdict_in_the_middle_cuts_the_old_and_its_count() -> None:
 
 def test_a_finished_workflow_has_neither_ours_nor_unknown() -> None:
     assert frozenset(Verdict) - SETTLED == {Verdict.OURS, Verdict.UNKNOWN}
+
+
+def stored(start: int, end: int, collection: str = "a", records: int = 0) -> Segment:
+    return Segment(start_ms=start, end_ms=end, verdict=Verdict.STORED, collection=collection, records=records)
+
+
+def said(start: int, end: int, verdict: Verdict) -> Segment:
+    return Segment(start_ms=start, end_ms=end, verdict=verdict)
+
+
+def test_what_ends_where_another_begins_is_not_cut_and_keeps_its_count() -> None:
+    old = [stored(0, 10, records=10), stored(20, 30, records=10)]
+    new = [said(10, 20, Verdict.OURS)]
+    assert overlay(old, new) == [old[0], new[0], old[1]]
+
+
+def test_neighbours_that_are_joined_are_counted_together_if_both_are_counted() -> None:
+    assert overlay([stored(0, 10, records=10)], [stored(10, 20, records=7)]) == [stored(0, 20, records=17)]
+    assert overlay([stored(0, 10, records=10)], [stored(10, 20)]) == [stored(0, 20)]
+    assert overlay([stored(0, 10)], [stored(10, 20, records=7)]) == [stored(0, 20)]
+    assert overlay([stored(0, 10, records=1)], [stored(10, 20, "b", records=1)]) == [
+        stored(0, 10, records=1),
+        stored(10, 20, "b", records=1),
+    ]
+
+
+def test_a_segment_that_is_clipped_keeps_its_count_only_as_a_whole() -> None:
+    segments = [stored(0, 10, records=10), stored(20, 30, "b", records=9), said(30, 40, Verdict.CLOSED)]
+    assert clip(segments, TimeRange(5, 35)) == [
+        stored(5, 10),
+        said(10, 20, Verdict.UNKNOWN),
+        stored(20, 30, "b", records=9),
+        said(30, 35, Verdict.CLOSED),
+    ]
+
+
+def test_what_is_stored_is_spoken_of_as_stored_or_not_at_all() -> None:
+    old = [stored(0, 10), stored(20, 30, "b"), said(40, 50, Verdict.UNKNOWN), said(50, 60, Verdict.OURS)]
+    new = [said(5, 25, Verdict.EXCHANGE), stored(25, 28, "c"), said(40, 60, Verdict.CLOSED)]
+    assert without_stored(new, old) == [said(10, 20, Verdict.EXCHANGE), *new[1:]]
+    assert without_stored(new, old, "a") == [said(5, 20, Verdict.EXCHANGE), *new[1:]]
+    assert without_stored(new, old, "b") == [said(10, 25, Verdict.EXCHANGE), *new[1:]]
+
+
+def test_only_the_records_of_one_collection_are_gone() -> None:
+    segments = [stored(0, 10, records=10), stored(10, 20, "b", records=10), said(20, 30, Verdict.EXCHANGE)]
+    assert without_records(segments, "a", TimeRange(2, 25)) == [stored(0, 2), *segments[1:]]
+    assert without_records(segments, "b", TimeRange(2, 15)) == [segments[0], stored(15, 20, "b"), segments[2]]
+
+
+MINUTE_MS, DAY_MS = 60_000, 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("interval", "phase_ms", "records"),
+    [(Interval.M1, None, (1440, 2880)), (Interval.D1, None, (1, 2)), (Interval.D3, DAY_MS, (0, 1))],
+)
+def test_stored_segments_are_counted_by_the_grid(
+    interval: Interval, phase_ms: int | None, records: tuple[int, int]
+) -> None:
+    segments = [stored(0, DAY_MS), said(DAY_MS, 2 * DAY_MS, Verdict.EXCHANGE), stored(4 * DAY_MS, 6 * DAY_MS, "b", 5)]
+    first, last = records
+    assert counted(segments, interval, phase_ms) == [
+        stored(0, DAY_MS, records=first),
+        segments[1],
+        stored(4 * DAY_MS, 6 * DAY_MS, "b", last),
+    ]
+
+
+def test_bars_of_three_days_keep_their_count_where_the_grid_is_not_known() -> None:
+    segments = [stored(0, DAY_MS, records=7)]
+    assert counted(segments, Interval.D3, None) == segments
+
+
+@pytest.mark.parametrize(
+    ("border", "unknown"), [(10, None), (11, (10, 11)), (19, (10, 19)), (20, (10, 20)), (25, (10, 20)), (31, (10, 20))]
+)
+def test_what_was_not_over_yet_is_unknown_once_it_is(border: int, unknown: tuple[int, int] | None) -> None:
+    before, after = stored(0, 10, records=10), stored(20, 30, records=10)
+    found = over([before, said(10, 20, Verdict.PENDING), after], border)
+    if unknown is None:
+        assert found == [before, said(10, 20, Verdict.PENDING), after]
+        return
+    rest = [] if unknown[1] == 20 else [said(unknown[1], 20, Verdict.PENDING)]
+    assert found == [before, said(*unknown, Verdict.UNKNOWN), *rest, after]
+
+
+def test_what_is_over_is_joined_with_what_is_unknown() -> None:
+    segments = [said(0, 10, Verdict.UNKNOWN), said(10, 20, Verdict.PENDING), said(20, 30, Verdict.PENDING)]
+    assert over(segments, 25) == [said(0, 25, Verdict.UNKNOWN), said(25, 30, Verdict.PENDING)]
+
+
+def test_the_extent_goes_from_the_first_to_the_last_that_holds_records_or_may() -> None:
+    inner = [said(10, 20, Verdict.UNKNOWN), stored(20, 30), said(30, 40, Verdict.OURS), said(50, 60, Verdict.EXCHANGE)]
+    closed, pending = said(0, 10, Verdict.CLOSED), said(60, 70, Verdict.PENDING)
+    assert extent([closed, *inner, pending]) == TimeRange(10, 60)
+    assert extent([closed, inner[1], pending]) == TimeRange(20, 30)
+    assert extent([closed, pending]) is None
+    assert extent([]) is None

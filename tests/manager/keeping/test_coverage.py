@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
 
 from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles.memorystore import MemoryStore
 
+replace = msgspec.structs.replace
 SERIES = Series("BTCUSDT", "candles", "1m")
 
 
@@ -110,4 +117,138 @@ async def test_a_series_is_counted_when_it_is_first_proven() -> None:
     assert (await coverage.known(SERIES)).verified_ms == 3
     nobody = Series("NOBODY", "candles", "1m")
     await coverage.verified(nobody, 3)
+    assert [known.series async for known in coverage.all()] == [SERIES]
+
+
+async def test_what_is_left_over_is_cut_where_it_is_removed_and_joined_where_it_meets() -> None:
+    coverage = Coverage(MemoryStore())
+    for start, end, whole in ((0, 10, False), (5, 8, True), (10, 20, False), (30, 40, False), (30, 40, True)):
+        await coverage.forget(SERIES, "c", TimeRange(start, end), whole=whole)
+    await coverage.forget(SERIES, "b", TimeRange(15, 25))
+    found = [(one.collection, one.start_ms, one.end_ms, one.whole) for one in (await coverage.known(SERIES)).leftovers]
+    assert found == [
+        ("b", 15, 25, False),
+        ("c", 0, 20, False),
+        ("c", 30, 40, False),
+        ("c", 5, 8, True),
+        ("c", 30, 40, True),
+    ]
+    await coverage.removed(SERIES, "c", TimeRange(0, 5))
+    await coverage.removed(SERIES, "c", TimeRange(15, 40))
+    assert await leftovers(coverage) == [("b", 15, 25), ("c", 5, 15), ("c", 5, 8)]
+    await coverage.removed(SERIES, "c", TimeRange(5, 15))
+    assert await leftovers(coverage) == [("b", 15, 25)]
+
+
+async def test_of_many_parts_each_is_left_over_where_it_lay() -> None:
+    coverage = Coverage(MemoryStore())
+    await coverage.lay_over(SERIES, [segment(10 * n, 10 * n + 5, collection=f"c{n}") for n in range(6)])
+    await coverage.lay_over(SERIES, [segment(60, 65, collection=None)])
+    await coverage.prove(
+        SERIES, [segment(0, 10, collection="e"), segment(10, 12, collection="f"), segment(20, 99, collection="e")], 0, 1
+    )
+    assert await leftovers(coverage) == [
+        ("c0", 0, 5),
+        ("c1", 10, 12),
+        ("c2", 20, 25),
+        ("c3", 30, 35),
+        ("c4", 40, 45),
+        ("c5", 50, 55),
+    ]
+
+
+async def test_every_series_is_known_however_many_there_are() -> None:
+    coverage = Coverage(MemoryStore())
+    every = [Series(f"S{n:03d}USDT", "candles", "1m") for n in range(501)]
+    for series in every:
+        await coverage.lay_over(series, [segment(0, 10)])
+    found = [known.series async for known in coverage.all()]
+    assert len(found) == 501
+    assert set(found) == set(every)
+    names, after = [], None
+    while page := await coverage.page(after=after, limit=200):
+        assert len(page) <= 200
+        names += [series.id for _, series, _ in page]
+        assert [segments for _, _, segments in page] == [(segment(0, 10),)] * len(page)
+        after = page[-1][0]
+    assert sorted(names) == sorted(series.id for series in every)
+    assert len(await coverage.page()) == 500
+
+
+async def test_others_that_change_it_again_and_again_are_given_way_so_often_and_no_more() -> None:
+    store, tries = MemoryStore(), 0
+
+    async def lose(*_: object, **__: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise ConflictError("another was first")
+
+    store.put = lose  # type: ignore[method-assign, assignment]
+    with pytest.raises(ConflictError, match=f"coverage of {SERIES.id} was changed by others 50 times in a row"):
+        await Coverage(store).lay_over(SERIES, [segment(0, 10)])
+    assert tries == 50
+
+
+async def test_what_lies_in_a_collection_is_found_of_all_series_and_of_what_is_to_go_whole() -> None:
+    coverage, other = Coverage(MemoryStore()), Series("ETHUSDT", "candles", "1h")
+    await coverage.lay_over(SERIES, [segment(0, 10), segment(10, 20, Verdict.EXCHANGE, None), segment(20, 30)])
+    await coverage.lay_over(SERIES, [segment(30, 40, collection="d"), segment(40, 50, Verdict.OURS, "c")])
+    await coverage.lay_over(other, [segment(5, 15), segment(15, 20, collection=None)])
+    await coverage.forget(other, "d", TimeRange(50, 60), whole=True)
+    await coverage.forget(other, "e", TimeRange(60, 70))
+    found = {name: sorted(places) for name, places in (await coverage.by_collection()).items()}
+    assert found == {
+        "c": sorted([(SERIES, TimeRange(0, 10)), (SERIES, TimeRange(20, 30)), (other, TimeRange(5, 15))]),
+        "d": sorted([(SERIES, TimeRange(30, 40)), (other, TimeRange(50, 60))]),
+    }
+
+
+DAY = 86_400_000
+
+
+def days(found: Sequence[Segment]) -> list[tuple[int, int, str]]:
+    """By days since 1970."""
+    return [(s.start_ms // DAY, s.end_ms // DAY, s.verdict.value) for s in found]
+
+
+async def test_a_plan_says_what_is_settled_what_is_asked_for_and_where_the_series_begins_and_ends() -> None:
+    coverage = Coverage(MemoryStore())
+    await coverage.lay_over(SERIES, [segment(2 * DAY, 4 * DAY), segment(4 * DAY, 5 * DAY, Verdict.OURS, None)])
+    plan = Plan(
+        exchange_now_ms=9 * DAY + 7,
+        load=("1970-01-04:1970-01-07", "1970-01-08:1970-01-09"),
+        settled=(segment(0, 3 * DAY, Verdict.CLOSED, None), segment(9 * DAY, 10 * DAY, Verdict.PENDING, None)),
+        first_ms=DAY,
+        last_ms=8 * DAY,
+    )
+    await coverage.learn_plan(SERIES, plan, 9 * DAY)
+    known = await coverage.known(SERIES)
+    assert days(known.segments) == [
+        (0, 2, "closed"),
+        (2, 4, "stored"),
+        (4, 5, "ours"),
+        (5, 6, "unknown"),
+        (7, 8, "unknown"),
+        (9, 10, "pending"),
+    ]
+    assert (known.first_ms, known.last_ms, known.clock_ahead_ms) == (DAY, 8 * DAY, 7)
+    nothing = Plan(exchange_now_ms=9 * DAY - 5, load=())
+    await coverage.learn_plan(SERIES, nothing, 9 * DAY)
+    assert await coverage.known(SERIES) == replace(known, clock_ahead_ms=-5), "what was found out stays"
+
+
+async def test_what_a_removed_workflow_alone_had_asked_for_was_never_asked_for() -> None:
+    coverage = Coverage(MemoryStore())
+    asked = [segment(0, 40, Verdict.UNKNOWN, None), segment(40, 50), segment(50, 60, Verdict.OURS, None)]
+    await coverage.lay_over(SERIES, asked)
+    await coverage.unask(SERIES, TimeRange(10, 55), [TimeRange(0, 15), TimeRange(20, 25)])
+    assert [(s.start_ms, s.end_ms, s.verdict.value) for s in await coverage.of(SERIES)] == [
+        (0, 15, "unknown"),
+        (20, 25, "unknown"),
+        (40, 50, "stored"),
+        (50, 60, "ours"),
+    ]
+    await coverage.unask(SERIES, TimeRange(0, 60), [])
+    assert [s.verdict.value for s in await coverage.of(SERIES)] == ["stored", "ours"]
+    await coverage.unask(Series("NOBODY", "candles", "1m"), TimeRange(0, 60), [])
     assert [known.series async for known in coverage.all()] == [SERIES]

@@ -216,9 +216,7 @@ class Coverage:
             if state is not None and state.body == body:
                 return
             try:
-                await self._states.put(
-                    KIND, series.id, body, expected=None if state is None else state.revision, labels={}
-                )
+                await self._states.put(KIND, series.id, body, expected=None if state is None else state.revision)
             except ConflictError:
                 continue
             return

@@ -97,7 +97,9 @@ def test_a_plan_lets_the_loaders_load_what_it_names_once() -> None:
 
 
 def test_a_proof_is_kept_and_a_survey_says_that_it_was_made() -> None:
-    asked, surveyed = (folded(ended(Status.ERROR), Proven(proof=PROOF, asked=asked)) for asked in (True, False))
+    before = ended(Status.ERROR, asking_failures=3)
+    asked, surveyed = (folded(before, Proven(proof=PROOF, asked=asked)) for asked in (True, False))
+    assert (asked.asking_failures, surveyed.asking_failures) == (0, 0), "the exchange answers"
     assert (asked.proof, asked.surveyed) == (PROOF, False)
     assert (surveyed.proof, surveyed.surveyed) == (PROOF, True)
 

@@ -120,7 +120,22 @@ def test_a_job_not_seen_yet_has_not_disappeared_but_one_seen_before_has(workflow
     seen = with_attempt(workflow, LOADER, observed=True)
     gone = attempt(observe(seen, {}, NOW + 1), LOADER)
     assert gone.ended_ms == NOW + 1
-    assert "disappeared" in gone.reason
+    assert gone.reason == "its job disappeared: somebody else removed it"
+
+
+def test_a_job_that_is_first_seen_when_it_has_ended_was_seen(workflow: Workflow) -> None:
+    name = attempt(workflow, LOADER).job
+    job = job_named(name, state=JobState.ENDED, signal=9, reason="killed", ended_ms=NOW)
+    found = attempt(observe(workflow, {name: job}, NOW), LOADER)
+    assert (found.observed, found.signal, found.exit_code, found.reason) == (True, 9, None, "killed")
+
+
+@pytest.mark.parametrize("first", [LOADER, SINK])
+def test_one_that_has_ended_hides_no_other(workflow: Workflow, first: str) -> None:
+    other = SINK if first == LOADER else LOADER
+    ended = with_attempt(workflow, first, observed=True, ended_ms=5, exit_code=0)
+    name = attempt(ended, other).job
+    assert attempt(observe(ended, {name: job_named(name)}, NOW), other).observed
 
 
 def test_what_has_ended_stays_ended(workflow: Workflow) -> None:

@@ -182,7 +182,7 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
                 attempt = planned(workflow, step, now_ms)
                 kept = step.attempts[1 - ATTEMPTS_KEPT :]
                 step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept, attempt))
-                workflow = _replace(workflow.with_step(step), waiting_for="")
+                workflow = workflow.with_step(step)
             if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
                 actions.append(Launch(step.target))
     return workflow

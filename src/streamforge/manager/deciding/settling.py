@@ -75,9 +75,9 @@ def _settle_step(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, 
         outcome = "banned"
     attempt = _replace(attempt, outcome=outcome, reason=reason)
     moved = _got_somewhere(step, attempt)
-    if step.role is Role.LOADER and outcome != "finished":
-        step = _replace(step, ranges=remaining(step.ranges, attempt.progress.position))
-    step = _replace(step, attempts=(*step.attempts[:-1], attempt))
+    # Of a sink there are no ranges.
+    left = remaining(step.ranges, attempt.progress.position)
+    step = _replace(step, ranges=left, attempts=(*step.attempts[:-1], attempt))
     if outcome == "finished":
         step = _replace(step, status=StepStatus.FINISHED, ranges=(), disruptions=0)
     elif outcome == "interrupted":

@@ -128,3 +128,22 @@ def test_a_sink_waits_for_the_markers_of_the_latest_round_of_its_loaders() -> No
     alone = replace(workflow, steps=(step(workflow, SINK),))
     assert planned(alone, step(alone, SINK), NOW).upstream_attempt == 1
     assert attempt(decide(workflow, NOW, POLICY, W)[0], SINK).upstream_attempt == 4
+
+
+def test_who_waits_for_another_says_for_whom_and_who_goes_on_waits_for_nothing() -> None:
+    waiting, actions = decide(accepted(), NOW, POLICY, World(ahead="wf-other"))
+    assert (waiting.status, actions) == (Status.PENDING, [])
+    assert waiting.waiting_for == "the end of wf-other, which loads a part of its range"
+    going, _ = decide(replace(waiting, not_before_ms=NOW + 1), NOW, POLICY, W)
+    assert (going.status, going.waiting_for) == (Status.RUNNING, "")
+
+
+def test_jobs_that_cannot_be_seen_are_waited_for_where_nothing_else_is() -> None:
+    unseen = World(unseen="it does not answer")
+    running = decide_running()
+    assert decide(running, NOW, POLICY, unseen)[0].waiting_for == "the launcher: it does not answer"
+    assert decide(running, NOW, POLICY, W)[0].waiting_for == ""
+    starting = with_attempt(running, SINK, started_ms=None, message="no node")
+    assert decide(starting, NOW, POLICY, unseen)[0].waiting_for == f"the start of {SINK}: no node"
+    for without_jobs in (finished(), replace(running, status=Status.FINISHED, ended_ms=NOW)):
+        assert decide(without_jobs, NOW, POLICY, unseen)[0].waiting_for == ""

@@ -9,7 +9,7 @@ import pytest
 from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.deciding.settling import STOP, STUCK, backoff_ms, settle
 from streamforge.manager.workflow import StepStatus, Workflow
-from tests.manager.support import DAY, LOADER, NOW, POLICY, attempt, planned, replace, step, with_attempt
+from tests.manager.support import DAY, LOADER, NOW, POLICY, SINK, attempt, planned, replace, step, with_attempt
 
 
 def ended(**fields: Any) -> Workflow:
@@ -69,3 +69,13 @@ def test_each_failed_attempt_waits_its_own_time() -> None:
     found = step(settle(workflow, NOW, POLICY)[0], LOADER)
     job = attempt(workflow, LOADER).job
     assert found.not_before_ms == NOW + backoff_ms(POLICY, 1, workflow.queue_id, job)
+
+
+@pytest.mark.parametrize("silent", [LOADER, SINK])
+def test_one_that_ended_in_silence_holds_up_no_other(silent: str) -> None:
+    other = SINK if silent == LOADER else LOADER
+    workflow = with_attempt(ended(), SINK, observed=True, ended_ms=NOW)
+    workflow = with_attempt(workflow, other, last_word="finished", exit_code=0)
+    settled, words = settle(workflow, NOW, POLICY)
+    assert [word.event.target for word in words] == [silent]
+    assert (attempt(settled, other).outcome, attempt(settled, silent).outcome) == ("finished", None)

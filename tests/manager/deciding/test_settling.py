@@ -265,6 +265,7 @@ def test_a_loader_goes_on_where_the_one_before_was_and_a_sink_has_no_ranges() ->
         (DAY_START - 1, (DAY, "2024-08-05:2024-08-06")),
         (DAY_START, (DAY, "2024-08-05:2024-08-06")),
         (DAY_START + MINUTE_MS, ("2024-08-01T00:01Z:2024-08-02", "2024-08-05:2024-08-06")),
+        (DAY_START + 24 * HOUR_MS - 2, ("2024-08-01T23:59:59Z:2024-08-02", "2024-08-05:2024-08-06")),
         (DAY_START + 24 * HOUR_MS - 1, ("2024-08-05:2024-08-06",)),
         (DAY_START + 48 * HOUR_MS, ("2024-08-05:2024-08-06",)),
         (DAY_START + 999 * HOUR_MS, ()),

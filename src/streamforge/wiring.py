@@ -13,7 +13,7 @@ from streamforge.version import installed_version
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.examining import Examiner
-from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.launcher import JobSpec, Launcher
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import StateStore, Store
@@ -140,9 +140,16 @@ def store_place(settings: DataSettings) -> StorePlace:
 
 
 def make_exchange(
-    settings: ExchangeSettings, *, clock: Clock | None = None, observer: Observer | None = None
+    settings: ExchangeSettings,
+    *,
+    clock: Clock | None = None,
+    observer: Observer | None = None,
+    identity: Identity | None = None,
 ) -> Exchange:
-    """Binance, or what speaks as it does at the given URLs. Raises ConfigError."""
+    """Binance, or what speaks as it does at the given URLs. Raises ConfigError.
+
+    identity: which exchange must answer; by default the one that the settings name, if they do.
+    """
     from streamforge_utils.adapters.binance.exchange import BinanceExchange
     from streamforge_utils.adapters.binance.retries import Retries
 
@@ -154,6 +161,7 @@ def make_exchange(
         api_key=settings.api_key,
         retries=Retries(attempts=settings.request_attempts, base_s=settings.request_backoff_seconds),
         timeout_s=settings.request_timeout_seconds,
+        identity=Identity(settings.identity or None) if identity is None else identity,
     )
 
 
@@ -172,7 +180,7 @@ def topic_sizes(settings: DataSettings) -> dict[str, int]:
 
 
 def back_up(data: Path, target: Path, *, made_at: str) -> Backup:
-    """Copy the embedded bus, store and jobs in `data` to the new folder `target`, whoever works on them meanwhile.
+    """Copy the embedded bus, store and jobs in `data` to the new folder `target`, also while others work on them.
 
     made_at: ISO 8601, UTC. Raises InvalidInput, ConfigError or RetryableError.
     """

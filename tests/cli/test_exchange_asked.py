@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_another_exchange_than_the_managers_is_refused_by_name(
     ) in ran.err
     assert cli("queues", *data, "--json", where=False).ok().json == {"queues": []}
     monkeypatch.delenv("STREAMFORGE_EXCHANGE_URL")
-    cli("load", *what, *data, where=False).ok()  # whoever asks for none takes the manager's
+    cli("load", *what, *data, where=False).ok()  # without one it is the manager's
 
 
 def test_what_goes_on_with_a_workflow_is_refused_too_and_the_same_exchange_is_taken(
@@ -151,3 +152,43 @@ def test_a_folders_note_is_compared_where_no_manager_runs(
     ran = cli("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data), where=False)
     assert ran.code == 2
     assert f"{cli.data} holds data of the test exchange, not of Binance" in ran.err
+
+
+def test_two_test_exchanges_are_two_exchanges(cli: Cli, other_url: str) -> None:
+    """Candles of two seeds differ: in one folder they would be a series that no exchange ever had."""
+    assert cli.exchange is not None
+    cli.load("BTCUSDT", TYPE, HOUR)
+    for what in (HOUR, "2024-08-02"):
+        ran = cli("load", "BTCUSDT", TYPE, what, "--data", str(cli.data), "--exchange", other_url, where=False)
+        assert (ran.code, ran.out) == (2, "")
+        assert (
+            f"{cli.data} holds data of the exchange `test exchange, seed 1`, not of `test exchange, seed 7`, which "
+            f"answers now, and the two are never mixed: choose another folder with --data"
+        ) in ran.err
+    [found] = cli("series", "--json").ok().json["series"]
+    assert found["records"] == 60
+    with support.exchange() as same:  # elsewhere, and makes up the same
+        cli("load", "BTCUSDT", TYPE, "2024-08-02T23:00Z:2024-08-03", "--data", str(cli.data), "--exchange", same,
+            where=False).ok()  # fmt: skip
+
+
+def test_only_an_accepted_load_says_which_exchange_a_folder_is_of(
+    cli: Cli, other_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = cli.data / "origin.json"
+    refused = cli("load", "NOPEUSDT", TYPE, HOUR, "--data", str(cli.data), "--exchange", other_url, where=False)
+    assert refused.code == 2
+    assert not note.exists()
+    cli.load("BTCUSDT", TYPE, HOUR)  # of another one, as nothing was accepted before
+    known = {"exchange": "test", "choice": cli.exchange}
+    assert json.loads(note.read_text()) == known
+    monkeypatch.setenv("STREAMFORGE_REQUEST_ATTEMPTS", "1")
+    monkeypatch.setenv("STREAMFORGE_MAX_ASKING_FAILURES", "1")
+    with support.exchange("--fault", "451:path=klines") as broken, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        for url, what in ((other_url, "BTCUSDT"), (broken, "NOPEUSDT"), (away, "ETHUSDT")):
+            ran = cli("load", what, TYPE, HOUR, "--data", str(cli.data), "--exchange", url, where=False)
+            assert ran.code in (1, 2)
+            assert json.loads(note.read_text()) == known, url
+    assert cli("symbols", "--json", "--data", str(cli.data), where=False).ok().json["total"] > 3

@@ -9,19 +9,26 @@ import pytest
 
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.places import (
-    claim_origin,
+    check_origin,
     data_directory,
     default_data_directory,
     exchange_urls,
     known_origin,
     last_choice,
+    note_origin,
     wanted_origin,
 )
 from streamforge.cli.session import Where
-from streamforge.manager.origin import origin_of
+from streamforge.manager.origin import Origin, origin_of
 from streamforge_utils.model.errors import ConfigError
 
 HOME = {"HOME": "/home/ann"}
+
+
+def claimed(data: Path, origin: Origin) -> None:
+    """A load from `origin` into the folder was accepted."""
+    check_origin(data, origin)
+    note_origin(data, origin)
 
 
 @pytest.mark.parametrize(
@@ -80,29 +87,29 @@ def test_the_origin_of_data_follows_from_the_exchange(
 def test_a_folder_keeps_to_the_exchange_of_its_first_load(tmp_path: Path) -> None:
     assert known_origin(tmp_path) is None
     assert last_choice(tmp_path) is None
-    claim_origin(tmp_path, wanted_origin("test", None))
-    claim_origin(tmp_path, wanted_origin("test", None))
+    claimed(tmp_path, wanted_origin("test", None))
+    claimed(tmp_path, wanted_origin("test", None))
     assert known_origin(tmp_path) == "test"
     with pytest.raises(
         UsageProblem, match=r"holds data of the test exchange, not of Binance, .*--data.*--exchange test"
     ):
-        claim_origin(tmp_path, wanted_origin("binance", None))
+        claimed(tmp_path, wanted_origin("binance", None))
     assert known_origin(tmp_path) == "test"
     assert [path.name for path in tmp_path.iterdir()] == ["origin.json"]
 
 
 def test_the_last_choice_of_a_folder_is_what_the_option_has_to_say(tmp_path: Path) -> None:
-    claim_origin(tmp_path, wanted_origin("test", None))
+    claimed(tmp_path, wanted_origin("test", None))
     assert last_choice(tmp_path) == "test"
-    claim_origin(tmp_path, wanted_origin("http://127.0.0.1:4000", ("http://127.0.0.1:4000",)))
+    claimed(tmp_path, wanted_origin("http://127.0.0.1:4000", ("http://127.0.0.1:4000",)))
     assert (known_origin(tmp_path), last_choice(tmp_path)) == ("test", "http://127.0.0.1:4000")
     for folder, urls, choice in (("a", ("https://x.example", "https://y.example"), "https://x.example,https://y.example"),
                                  ("b", None, None)):  # fmt: skip
         (tmp_path / folder).mkdir()
-        claim_origin(tmp_path / folder, wanted_origin(None, urls))
+        claimed(tmp_path / folder, wanted_origin(None, urls))
         assert last_choice(tmp_path / folder) == choice
     with pytest.raises(UsageProblem, match=r"with --exchange https://x\.example,https://y\.example$"):
-        claim_origin(tmp_path / "a", wanted_origin("test", None))
+        claimed(tmp_path / "a", wanted_origin("test", None))
 
 
 @pytest.mark.parametrize(("origin", "choice"), [("test", "test"), ("binance", None), ("mirror.example.org", None)])
@@ -115,7 +122,7 @@ def test_a_note_that_was_written_by_hand_is_enough(tmp_path: Path, origin: str, 
 def test_what_goes_on_with_a_workflow_asks_the_exchange_that_it_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim_origin(tmp_path, wanted_origin("test", None))
+    claimed(tmp_path, wanted_origin("test", None))
     assert Where(data=tmp_path).as_before().exchange == "test"
     assert Where(data=tmp_path, exchange="binance").as_before().exchange == "binance"
     assert Where(server="http://127.0.0.1:1").as_before().exchange is None

@@ -36,6 +36,7 @@ def test_queue_manager_keeps_a_folder_to_its_exchange_by_the_store_and_by_an_old
 ) -> None:
     data = tmp_path / "data"
     with rig.manager(data, quiet.url) as manager:
+        manager.load("BTCUSDT", "api_candles_1h", "2024-08-01")
         manager.kill()
         manager.start()  # nobody waits for a lease there
     mixed = "holds data of the test exchange, not of Binance, and the two are never mixed"

@@ -28,6 +28,7 @@ from streamforge.manager.keeping import records
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History as EventHistory
+from streamforge.manager.keeping.origins import Origins
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import KIND, Workflows
 from streamforge.manager.managing import Manager
@@ -43,6 +44,7 @@ from streamforge_utils.model.events import LAST_WORDS, decode_event
 from streamforge_utils.model.markers import EOS_KEY
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.store import State
 from streamforge_utils.runtime import converter, environment, sinking, supervisor
 from tests.doubles.memorybus import MemoryBus
@@ -62,7 +64,7 @@ P = ParamSpec("P")
 
 CONTROL, EVENTS = "queue-control", "queue-events"
 LONGEST_S = 1800.0
-"""Within so much time a workflow ends whatever has happened to it, unless something is wrong."""
+"""Within so much time a workflow ends after all that has happened to it, unless something is wrong."""
 
 FLOW_S = 0.2
 """Time that passes after each operation."""
@@ -160,6 +162,7 @@ class World:
             history=EventHistory(store),
             reservations=Reservations(store, self.clock),
             dead_letters=DeadLetters(bus, bus),
+            origins=Origins(store, None, Identity()),
         )
         self.reconciler = Reconciler(parts)
         await self.reconciler.actor.load_ban()
@@ -170,7 +173,7 @@ class World:
         return f"{self.codes:06d}"
 
     async def ask(self, question: Callable[[Manager], Awaitable[T]]) -> T:
-        """The manager's answer; whoever gets none asks again once it is back."""
+        """The manager's answer; one who gets none asks again once it is back."""
         while True:
             await self.ready.wait()
             asked = asyncio.ensure_future(question(self.manager))

@@ -16,6 +16,7 @@ from streamforge.manager.deciding.rounds import next_round
 from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.origins import Origins
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
@@ -28,7 +29,7 @@ from streamforge_utils.model.events import LAST_WORDS, Event, Progress, encode_e
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.launcher import Job, JobState
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus
@@ -163,6 +164,7 @@ class World:
             history=History(self.store),
             reservations=Reservations(self.store, self.clock),
             dead_letters=DeadLetters(self.bus, self.bus),
+            origins=Origins(self.store, None, Identity()),
         )
         self.reconciler = Reconciler(self.parts)
         await self.reconciler.actor.load_ban()

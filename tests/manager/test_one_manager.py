@@ -122,7 +122,7 @@ async def test_questions_are_answered_beside_a_manager_and_a_second_one_is_refus
         assert second.launcher.started == []
         assert not found.ended.done()
     kept, _ = await Installations(first.store).read()
-    assert (kept.holder, kept.origin) == (None, "test")
+    assert (kept.holder, kept.origin) == (None, None), "nothing was accepted"
 
 
 async def test_a_start_that_fails_leaves_the_store_free(tmp_path: Path) -> None:

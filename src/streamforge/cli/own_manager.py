@@ -16,7 +16,7 @@ import msgspec
 
 from streamforge.cli import output
 from streamforge.cli.exchange_child import running_exchange
-from streamforge.cli.places import claim_origin, exchange_urls, keeps_store, known_origin, note_origin, wanted_origin
+from streamforge.cli.places import check_origin, exchange_urls, keeps_store, known_origin, note_origin, wanted_origin
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
 
@@ -83,7 +83,7 @@ async def own_manager(
         else:
             folder.open()
         if origin is not None and keeps_store(os.environ):
-            claim_origin(data, origin)
+            check_origin(data, origin)
         ends: list[asyncio.Future[None]] = []
         if exchange == TEST:
             child = await stack.enter_async_context(running_exchange())
@@ -109,6 +109,11 @@ async def own_manager(
         # The holder of the lock runs no manager, so no other process acts here for the moment.
         held, shared = (lambda: False, False) if lock else (folder.held, place.shared)
         driver = Place(where=place.where, held=held, shared=shared)
+
+        def accepted() -> None:
+            if origin is not None and (keeps_store(os.environ) or not _holds_store(data)):
+                note_origin(data, origin)
+
         if lock:
             claim = Claim(
                 name=f"`streamforge` (process {os.getpid()} on {socket.gethostname()}, data in {data})",
@@ -121,6 +126,7 @@ async def own_manager(
                 place=folder.place(),
                 lease_s=settings.lease_seconds,
                 tell=output.say,
+                accepted=accepted,
             )
         ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or Silent())
         manager = await stack.enter_async_context(
@@ -129,8 +135,6 @@ async def own_manager(
         if reconcile:
             for doubt in settings.doubts:
                 output.say(f"careful: {doubt}")
-        if origin is not None and not keeps_store(os.environ) and not _holds_store(data):
-            note_origin(data, origin)
         if lock and advertise:
             folder.advertise(manager.url)
         ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))

@@ -94,8 +94,8 @@ def wanted_origin(choice: str | None, urls: tuple[str, ...] | None) -> Origin:
     return Origin(origin_of(choice, urls), named)
 
 
-def claim_origin(data: Path, origin: Origin) -> None:
-    """Let the folder hold data of this exchange only. Raises UsageProblem where it holds another's."""
+def check_origin(data: Path, origin: Origin) -> None:
+    """Raises UsageProblem where the folder holds data of another exchange."""
     note = noted(data)
     if note is not None and note["exchange"] != origin.exchange:
         known = note["exchange"]
@@ -104,11 +104,10 @@ def claim_origin(data: Path, origin: Origin) -> None:
             f"{data} holds data of {called(known)}, not of {called(origin.exchange)}, and the two are never mixed: "
             f"choose another folder with --data, or load from {called(known)} with {option}"
         )
-    note_origin(data, origin)
 
 
 def note_origin(data: Path, origin: Origin) -> None:
-    """Note in the folder where its manager loads from, for `last_choice`."""
+    """Note in the folder which exchange its data are of, and for `last_choice` where they were loaded from."""
     note = {"exchange": origin.exchange} | ({} if origin.choice is None else {"choice": origin.choice})
     if note != noted(data):
         draft = data / f"{FILE}.{os.getpid()}.tmp"

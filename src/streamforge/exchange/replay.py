@@ -33,7 +33,7 @@ class ReplaySource:
 
     Several files of one series are merged. Where two of them know the same candle, a file of the archive wins over an
     answer of the REST API (whose last row may not have been over), else the one whose name sorts last. What no file
-    has stays a hole; `timeZone` other than 0 is refused, since recorded bars cannot be cut anew.
+    has stays a hole; `timeZone` other than 0 is refused, since recorded bars cannot be cut differently.
     ignored: the files that were not taken, each with the reason.
     """
 

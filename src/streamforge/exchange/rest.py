@@ -68,7 +68,7 @@ class Rest:
         state = self._state
         client = _client(request)
         now_ms = state.clock.now_ms()
-        headers = {**_HEADERS, "x-mbx-uuid": str(uuid.uuid4())}
+        headers = {**_HEADERS, "X-StreamForge-Exchange": state.name, "x-mbx-uuid": str(uuid.uuid4())}
         try:
             used = state.limiter.spend(client, WEIGHTS[name], now_ms)
         except Refusal as refusal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import msgspec
 
 from streamforge.exchange.clock import ExchangeClock
@@ -16,12 +18,16 @@ from streamforge_utils.model.timeranges import TimeRange
 
 
 class ExchangeState:
-    """Source, clock, limiter, faults and counters of one exchange."""
+    """Source, clock, limiter, faults and counters of one exchange.
+
+    name: two exchanges of the same name never differ about what a candle holds.
+    """
 
     def __init__(self, config: ExchangeConfig, clock: ExchangeClock | None = None) -> None:
         self.config = config
         self.clock = clock if clock is not None else ExchangeClock(config.now_ms)
         self.source: Source = SeededSource(config) if config.replay is None else ReplaySource(config.replay)
+        self.name = _name(config)
         self.ignored = self.source.ignored if isinstance(self.source, ReplaySource) else {}
         self.faults = Faults(config.faults)
         self.reset_counts()
@@ -58,3 +64,9 @@ class ExchangeState:
             "asked_in_pause": limiter.asked_in_pause,
             "faults": self.faults.struck,
         }
+
+
+def _name(config: ExchangeConfig) -> str:
+    if config.replay is None:
+        return f"test exchange, seed {config.seed}"
+    return f"test exchange, recordings of {quote(config.replay.resolve().name, safe=' ._-')}"

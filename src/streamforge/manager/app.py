@@ -23,6 +23,7 @@ from streamforge.manager.keeping.fenced import FencedStore
 from streamforge.manager.keeping.history import History
 from streamforge.manager.keeping.installation import Claim
 from streamforge.manager.keeping.lease import Lease, managing
+from streamforge.manager.keeping.origins import Origins
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.managing import Manager
@@ -31,7 +32,7 @@ from streamforge.manager.parts import Parts
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import Store
@@ -47,13 +48,17 @@ _log = structlog.get_logger(__name__)
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
-    """What the manager stands on; `running` closes all of it but the launcher's jobs."""
+    """What the manager stands on; `running` closes all of it but the launcher's jobs.
+
+    identity: who answers at `exchange`.
+    """
 
     bus: MessageBus
     store: Store
     launcher: Launcher
     exchange: Exchange
     exchange_waits: Waits | None = None
+    identity: Identity = msgspec.field(default_factory=Identity)
     clock: Clock = SystemClock()
     observer: Observer = Silent()
 
@@ -67,7 +72,9 @@ class Wiring(Protocol):
     def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
         """The store. Raises ConfigError or RetryableError."""
 
-    def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
+    def make_exchange(
+        self, settings: ExchangeSettings, *, clock: Clock, observer: Observer, identity: Identity
+    ) -> Exchange:
         """The exchange. Raises ConfigError."""
 
     def make_launcher(
@@ -80,14 +87,15 @@ def ports_of(settings: ManagerSettings, wiring: Wiring, *, clock: Clock, observe
     """The adapters that `settings` name. Raises ConfigError or RetryableError."""
     # The manager asks little; the loaders have their own share of the exchange's weight.
     exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
-    waits = Waits(observer)
+    waits, identity = Waits(observer), Identity(settings.exchange.identity or None)
     store = wiring.make_store(settings.data, observer=observer)
     return Ports(
         bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
         store=store,
         launcher=wiring.make_launcher(settings.data, settings.launcher, store=store, clock=clock, observer=observer),
-        exchange=wiring.make_exchange(exchange, clock=clock, observer=waits),
+        exchange=wiring.make_exchange(exchange, clock=clock, observer=waits, identity=identity),
         exchange_waits=waits,
+        identity=identity,
         clock=clock,
         observer=observer,
     )
@@ -179,6 +187,9 @@ async def _running(
         for topic in (settings.control_topic, settings.events_topic):
             await ports.bus.create_topic(talk_topic(topic))
         store: Store = ports.store if lease is None else FencedStore(ports.store, lease.check)
+        origins = Origins(store, claim, ports.identity)
+        if reconcile:
+            await origins.begin(ports.exchange)
         workflows, coverage = Workflows(store), Coverage(store)
         parts = Parts(
             bus=ports.bus,
@@ -199,6 +210,7 @@ async def _running(
             history=History(store),
             reservations=Reservations(store, ports.clock),
             dead_letters=DeadLetters(ports.bus, ports.bus),
+            origins=origins,
             exchange_name=called(origin_of(None, settings.exchange.urls)),
             exchange_waits=ports.exchange_waits,
             source=source_of(settings.exchange.urls, built_in=_is_built_in(claim)),

@@ -1,6 +1,6 @@
 """Which exchange data come from, and the note of it in a data directory.
 
-Coverage belongs to a series, whoever sent it: mixed, what the test exchange made up would pass for Binance's. So a
+Coverage belongs to a series, not to an exchange: mixed, what the test exchange made up would pass for Binance's. So a
 store holds the data of one exchange (`keeping/installation.py`); a note in the folder was there before.
 """
 
@@ -54,7 +54,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def source_of(urls: tuple[str, ...], *, built_in: bool = False) -> Source:
-    """The exchange at `urls`, as others are told of it."""
+    """The exchange at `urls`, as others see it."""
     shown = tuple(map(shown_address, urls))
     return Source(exchange=TEST if built_in else origin_of(None, urls), urls=shown, built_in=built_in)
 

@@ -12,6 +12,7 @@ from streamforge.manager.keeping.coverage import Coverage
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.keeping.driving import Undriven
 from streamforge.manager.keeping.history import History
+from streamforge.manager.keeping.origins import Origins
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.origin import Source
@@ -30,7 +31,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     common: settings that every worker gets. exchange_name: as it is called in a sentence. exchange_waits: what
     questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
     anything is done; raises while another manager may have the store. undriven: says why no manager drives the
-    workflows; None: this one does.
+    workflows; None: this one does. origins: keeps the store to one exchange.
     """
 
     bus: Bus
@@ -51,6 +52,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     history: History
     reservations: Reservations
     dead_letters: DeadLetters
+    origins: Origins
     exchange_name: str = "the exchange"
     exchange_waits: Waits | None = None
     source: Source = Source()

@@ -50,6 +50,7 @@ class Starting:
         if not any(loads(stored.workflow, checked) for stored in live.values()):
             self._check_room()
         exchange_now_ms = await self._ask(checked.symbol)
+        await self._parts.origins.check()
         now_ms = self._parts.clock.now_ms()
 
         def draft(code: str) -> Workflow:
@@ -65,6 +66,7 @@ class Starting:
                     await self._reservations.point(key, request, same.queue_id)
                 return Started(same, joined=True, behind_ms=behind_ms(same, wanted))
             self._check_room()
+            await self._parts.origins.accept()
             if key is None:
                 return Started(await self._create(draft), new=True)
             return await self._create_once(draft, request, key)

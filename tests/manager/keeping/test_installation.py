@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from streamforge.manager.keeping.coverage import Coverage
-from streamforge.manager.keeping.installation import FORMAT, ID, KIND, Claim, Installations
+from streamforge.manager.keeping.installation import FORMAT, ID, KIND, Claim, Installation, Installations
 from streamforge.manager.origin import Origin
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import ConfigError
@@ -30,11 +30,12 @@ def claim(origin: Origin | None, *, shared: bool = False, noted: str | None = No
     )
 
 
-async def test_a_store_keeps_to_the_exchange_of_its_first_manager() -> None:
+async def test_a_store_keeps_to_the_exchange_of_its_data() -> None:
     store = MemoryStore()
+    kept = Installation(origin=TESTED.exchange, choice=TESTED.choice)
+    await Installations(store).write(kept, None)
     await Installations(store).settle(claim(TESTED))
     await Installations(store).settle(claim(None))
-    await Installations(store).settle(claim(TESTED))
     assert store.puts == [(KIND, ID)], "a start that changes nothing writes nothing"
     with pytest.raises(ConfigError) as told:
         await Installations(store).settle(claim(BINANCE))
@@ -43,7 +44,15 @@ async def test_a_store_keeps_to_the_exchange_of_its_first_manager() -> None:
         "with --data, or load from the test exchange with --exchange http://127.0.0.1:4000"
     )
     await Installations(store).settle(claim(Origin("test", "test")))
-    assert (await Installations(store).read())[0].choice == "test"
+    assert (await Installations(store).read())[0] == kept, "only what is accepted says another"
+
+
+async def test_a_manager_alone_does_not_say_of_which_exchange_a_store_is() -> None:
+    store = MemoryStore()
+    await Installations(store).settle(claim(TESTED))
+    await Installations(store).settle(claim(BINANCE))
+    assert (await Installations(store).read())[0] == Installation()
+    assert len(store.puts) == 1
 
 
 @pytest.mark.parametrize(
@@ -62,9 +71,9 @@ async def test_a_note_beside_data_that_were_there_before_is_honoured(
     wanted = claim(BINANCE, shared=shared, noted="test")
     if honoured:
         with pytest.raises(ConfigError, match=r"holds data of the test exchange, not of Binance"):
-            await installations.with_origin(kept, wanted)
+            await installations.check(kept, wanted)
         wanted = msgspec.structs.replace(wanted, origin=TESTED)
-    assert (await installations.with_origin(kept, wanted)).origin == ("test" if honoured else "binance")
+    await installations.check(kept, wanted)
 
 
 async def test_a_newer_format_is_refused_by_name() -> None:

@@ -119,7 +119,7 @@ class Actor:
 
     async def remember_ban(self, until_ms: int, reason: str = "") -> None:
         """No loader starts before `until_ms`, also after a restart: the exchange refuses this address until then."""
-        # Whoever says so cannot stop everything for ever.
+        # One who says so cannot stop everything for ever.
         until_ms = min(until_ms, self._parts.clock.now_ms() + LONGEST_BAN_MS)
         if until_ms <= self._ban_kept_ms:
             return
@@ -168,11 +168,12 @@ class Actor:
             return Refused(
                 Failure(
                     reason=str(error),
-                    next_step="correct what the reason names, then retry the workflow or start it anew",
+                    next_step="correct what the reason names, then retry the workflow or start the same again",
                 )
             )
         except RetryableError as error:
             return await self._unanswered(error)
+        await parts.origins.accept()
         await parts.coverage.learn_plan(workflow.series, plan, parts.clock.now_ms())
         return Planned(plan)
 
@@ -192,9 +193,12 @@ class Actor:
         if step.role is Role.LOADER:
             self._overview.refresh()
             share = self._budget.share(len(self._overview.loaders))
+        common = dict(parts.common)
+        if (expected := parts.origins.expected) is not None:
+            common["STREAMFORGE_EXCHANGE_IDENTITY"] = expected
         if not self._wanted(workflow, target, attempt.number):
             return None  # it was asked to stop while this waited for its turn
-        spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=parts.policy, common=parts.common)
+        spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=parts.policy, common=common)
         if step.role is Role.LOADER:
             self._budget.told(attempt.job, share)  # before it runs: a look meanwhile would tell it once more
         try:

@@ -43,11 +43,16 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Installation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept. origin: which exchange the data are of. choice: see `Origin`."""
+    """What is kept.
+
+    origin: which exchange the data are of; None: nothing was accepted yet. choice: see `Origin`. identity: the name
+    that a test exchange gives itself.
+    """
 
     format: int = FORMAT
     origin: str | None = None
     choice: str | None = None
+    identity: str | None = None
     holder: Holder | None = None
 
 
@@ -56,8 +61,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     name: what it is, for people. origin: None loads nothing. where: the store in a sentence. elsewhere: how to choose
     another one. switch: what the name of an exchange is written behind. shared: managers elsewhere reach the store, so
-    that a lease keeps them apart; else whoever has opened it is alone. noted: which exchange a note beside the store
+    that a lease keeps them apart; else its manager is alone. noted: which exchange a note beside the store
     says that it is of. place, lease_s: as in `Holder`. tell: is given what a person should know while it waits.
+    accepted: is called once the store holds, or is to hold, data of the origin.
     """
 
     name: str
@@ -70,6 +76,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""
     lease_s: float = LEASE_S
     tell: Callable[[str], object] = lambda _: None
+    accepted: Callable[[], object] = lambda: None
 
 
 class _Format(msgspec.Struct):
@@ -118,14 +125,11 @@ class Installations:
         state = await self._states.put(KIND, ID, encode(installation), expected=expected)
         return state.revision
 
-    async def with_origin(self, kept: Installation, claim: Claim) -> Installation:
-        """The document once `claim` has been granted, as far as the origin of the data goes.
-
-        Raises ConfigError if they are another exchange's.
-        """
+    async def check(self, kept: Installation, claim: Claim) -> None:
+        """Raises ConfigError if the data are another exchange's than the claim's."""
         known, wanted = kept.origin, claim.origin
         if wanted is None:
-            return kept
+            return
         # What is not shared lies in the folder of the note. Of another store it tells only if data are there already.
         if known is None and claim.noted is not None and (not claim.shared or await self._states.find(SERIES, limit=1)):
             known = claim.noted
@@ -135,17 +139,16 @@ class Installations:
                 f"mixed: {claim.elsewhere}, or load from {called(known)} with {claim.switch}"
                 f"{shown_choice(kept.choice or known)}"
             )
-        return msgspec.structs.replace(kept, origin=wanted.exchange, choice=wanted.choice)
 
     async def settle(self, claim: Claim) -> None:
         """Grant a claim on a store that nobody else can reach. Raises ConfigError."""
         while True:
             kept, revision = await self.read()
-            wanted = await self.with_origin(kept, claim)
-            if wanted == kept and revision is not None:
+            await self.check(kept, claim)
+            if revision is not None:
                 return
             try:
-                await self.write(wanted, revision)
+                await self.write(kept, revision)
             except ConflictError:
                 continue  # its last answer was lost
             return

@@ -1,6 +1,6 @@
 """One manager per store: it holds a lease on the store, and renews it for as long as it lives.
 
-Clocks of two machines are never compared. Whoever wants the store reads the lease again and again: if its revision
+Clocks of two machines are never compared. Who wants the store reads the lease again and again: if its revision
 moves, its holder lives; if it has stood still for as long as the lease says, by the reader's own clock, the holder has
 ended. The holder counts from before its last renewal and stops acting a quarter earlier, so it has stopped before
 anybody takes the store from it. One that learns that another has taken it ends.
@@ -76,7 +76,7 @@ class Lease:
         seen_at = 0.0
         while True:
             kept, revision = await self._installations.read()
-            wanted = await self._installations.with_origin(kept, self._claim)
+            await self._installations.check(kept, self._claim)
             holder = kept.holder
             if holder is not None and not self._is_me(holder):
                 now = self._clock.monotonic()
@@ -96,7 +96,7 @@ class Lease:
                     continue
                 _log.warning("the manager before has ended without a word", manager=holder.name)
             try:
-                await self._write(_replace(wanted, holder=self._me), revision)
+                await self._write(_replace(kept, holder=self._me), revision)
             except ConflictError:
                 continue  # another one was faster, or the answer to our own request was lost
             return

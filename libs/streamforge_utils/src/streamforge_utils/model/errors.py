@@ -33,6 +33,10 @@ class BannedError(RetryableError):
         self.until_ms = until_ms
 
 
+class OtherExchange(RetryableError):
+    """Another exchange answers than the one that was expected; it may be the right one again later."""
+
+
 class TopicFull(RetryableError):
     """A topic is at its cap and its readers made no room for too long: nothing of the rest was sent."""
 

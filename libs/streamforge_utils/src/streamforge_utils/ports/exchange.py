@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from streamforge_utils.model.candles import Candle, CandleRecords
+from streamforge_utils.model.errors import OtherExchange
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -19,6 +20,28 @@ class SymbolInfo(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     base_asset: str = ""
     quote_asset: str = ""
+
+
+class Identity:
+    """Which exchange answers: the name that it gives itself.
+
+    A test exchange names what it serves; one on this machine that gives no name has that of its address; any other has
+    none (empty). expected: answers of all others are refused. met: who answered last; None: nobody has.
+    """
+
+    def __init__(self, expected: str | None = None) -> None:
+        self.expected = expected
+        self.met: str | None = None
+
+    def answered(self, name: str, url: str) -> None:
+        """The exchange `name` has answered at `url`. Raises OtherExchange."""
+        self.met = name
+        if self.expected is not None and name != self.expected:
+            raise OtherExchange(
+                f"{url} is {f'the exchange `{name}`' if name else 'another exchange'}, and the data here are of "
+                f"`{self.expected}`: start that one again, or name its address with --exchange or "
+                "STREAMFORGE_EXCHANGE_URL"
+            )
 
 
 class Exchange(Protocol):

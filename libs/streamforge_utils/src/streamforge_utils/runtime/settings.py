@@ -128,6 +128,14 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
             only="exchange",
         ),
     ] = (BINANCE_DATA_URL,)
+    identity: Annotated[
+        str,
+        variable(
+            "STREAMFORGE_EXCHANGE_IDENTITY",
+            "which test exchange must answer, as it names itself; empty: any. The manager sets it for its workers",
+            only="exchange",
+        ),
+    ] = ""
     weight_per_minute: Annotated[
         int,
         msgspec.Meta(ge=1),

@@ -22,7 +22,7 @@ from streamforge_utils.model.errors import BannedError, PermanentError, Retryabl
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.ports.exchange import Identity, SymbolInfo
 from streamforge_utils.ports.observing import Observer
 
 P = TypeVar("P")
@@ -69,11 +69,11 @@ _decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
 
 
 class BinanceExchange:
-    """Candles from Binance, or from whatever speaks as it does.
+    """Candles from Binance, or from a server that speaks as it does.
 
     base_urls: the first is used; the others stand in while it cannot be reached. weight_limit: this client's share of
     request weight a minute. api_key: sent if given (market data need none). timeout_s: of one request; the exchange
-    itself gives up after 10 s. jitter: draws from 0 to 1.
+    itself gives up after 10 s. jitter: draws from 0 to 1. identity: which exchange must answer, and learns which does.
     Raises ConfigError if a URL or the key cannot be one.
     """
 
@@ -88,6 +88,7 @@ class BinanceExchange:
         retries: Retries | None = None,
         timeout_s: float = 15.0,
         jitter: Callable[[], float] = random.random,
+        identity: Identity | None = None,
     ) -> None:
         key = api_key if api_key is None or isinstance(api_key, str) else api_key.reveal()
         self._clock = clock
@@ -101,6 +102,7 @@ class BinanceExchange:
             retries=retries if retries is not None else Retries(),
             timeout_s=timeout_s,
             jitter=jitter,
+            identity=identity if identity is not None else Identity(),
         )
         self._measuring = asyncio.Lock()
         self._symbols: dict[str, tuple[float, SymbolInfo]] = {}

@@ -19,6 +19,7 @@ from streamforge_utils.adapters.binance.weights import (
     API_KEY_HEADER,
     BUSY_S,
     LONGEST_WEIGHT_WAIT_S,
+    NAME_HEADER,
     UNKNOWN_SYMBOL,
     USED_WEIGHT_HEADER,
     Action,
@@ -27,6 +28,7 @@ from streamforge_utils.adapters.binance.weights import (
 from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.observing import Observer
 
 IN_FLIGHT = 8
@@ -83,7 +85,9 @@ class Transport:
         retries: Retries,
         timeout_s: float,
         jitter: Callable[[], float],
+        identity: Identity,
     ) -> None:
+        self._identity = identity
         self._bases = [_checked_url(url) for url in base_urls]
         if not self._bases:
             raise ConfigError("the exchange needs at least one base URL")
@@ -195,6 +199,7 @@ class Transport:
         trouble = judge(status, headers, body, self.now_ms())
         if trouble is not None:
             self._handle(trouble, status, shown(body, self._api_key), what, url)
+        self._identity.answered(_name(headers, url), _shown_url(url))
         return Answer(body, headers.get("Date"), sent, received, local_ms)
 
     def _observe_weight(self, headers: Mapping[str, str], sent_ms: int) -> None:
@@ -285,6 +290,13 @@ def _checked_key(api_key: str | None) -> str | None:
     if not (api_key.isascii() and api_key.isprintable()):
         raise ConfigError("the exchange's API key holds characters that no key has")
     return api_key
+
+
+def _name(headers: Mapping[str, str], url: URL) -> str:
+    """The exchange's name, see `ports.exchange.Identity`."""
+    host = url.host or ""
+    here = host in ("localhost", "::1") or host.startswith("127.")
+    return headers.get(NAME_HEADER) or (f"localhost:{url.port}" if here else "")
 
 
 def _shown_url(url: URL) -> str:

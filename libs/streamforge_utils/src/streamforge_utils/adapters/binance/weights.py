@@ -20,7 +20,7 @@ WINDOW_MS = 60_000
 """Weight is counted in fixed minutes of the exchange's clock."""
 
 ADDRESS_SHARE = 0.8
-"""The part of the address's limit at which a client stops, whoever of the address has used it."""
+"""The part of the address's limit at which a client stops, also if others of the address have used it."""
 
 MAX_CANDLES = 1000
 """Candles in one answer, at most."""
@@ -40,6 +40,8 @@ LONGEST_WEIGHT_WAIT_S = 600.0
 
 USED_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 API_KEY_HEADER = "X-MBX-APIKEY"
+NAME_HEADER = "X-StreamForge-Exchange"
+"""The name that a test exchange gives itself. Binance sends none."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):

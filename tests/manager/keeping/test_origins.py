@@ -1,0 +1,120 @@
+"""A store holds the data of one exchange: which one is settled by the first workflow that is accepted."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamforge.manager.keeping.installation import Claim, Installation, Installations
+from streamforge.manager.keeping.origins import Origins
+from streamforge.manager.origin import Origin
+from streamforge.manager.service import NotNow
+from streamforge_utils.model.errors import ConfigError, OtherExchange, RetryableError
+from streamforge_utils.ports.exchange import Identity
+from tests.doubles.memorystore import MemoryStore
+
+
+class Answering:
+    """An exchange that answers as `name`; None: not at all."""
+
+    def __init__(self, identity: Identity, name: str | None) -> None:
+        self._identity, self._name = identity, name
+
+    async def server_time(self) -> int:
+        if self._name is None:
+            raise RetryableError("no connection")
+        self._identity.answered(self._name, "http://127.0.0.1:4000")
+        return 0
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(name)
+
+
+class Manager:
+    """One life of a manager on `store` that loads from `origin`, whose exchange answers as `name`."""
+
+    def __init__(self, store: MemoryStore, name: str | None, origin: Origin | None = None) -> None:
+        self.noted = 0
+        self.identity = Identity()
+        self.exchange = Answering(self.identity, name)
+        claim = Claim(
+            name="a manager",
+            where="/data",
+            elsewhere="choose another folder with --data",
+            switch="--exchange ",
+            shared=False,
+            origin=origin or Origin("test", "http://127.0.0.1:4000"),
+            accepted=self._note,
+        )
+        self.origins = Origins(store, claim, self.identity)
+
+    def _note(self) -> None:
+        self.noted += 1
+
+    async def begin(self) -> None:
+        await self.origins.begin(self.exchange)  # type: ignore[arg-type] # all that is asked of it
+
+
+async def kept(store: MemoryStore) -> Installation:
+    return (await Installations(store).read())[0]
+
+
+async def test_what_is_accepted_first_settles_it_and_another_exchange_is_refused_by_name() -> None:
+    store = MemoryStore()
+    first = Manager(store, "seed 1")
+    await first.begin()
+    await first.exchange.server_time()
+    assert await kept(store) == Installation(), "nothing was accepted yet"
+    await first.origins.accept()
+    known = await kept(store)
+    assert (known.origin, known.choice, known.identity) == ("test", "http://127.0.0.1:4000", "seed 1")
+    assert (first.noted, first.origins.expected) == (1, "seed 1")
+    await first.origins.accept()
+    assert (first.noted, len(store.puts)) == (1, 1), "said once"
+    with pytest.raises(ConfigError) as told:
+        await Manager(store, "seed 7").begin()
+    assert str(told.value) == (
+        "/data holds data of the exchange `seed 1`, not of `seed 7`, which answers now, and the two are never mixed: "
+        "choose another folder with --data, or load from the former, e.g. --exchange http://127.0.0.1:4000"
+    )
+    await Manager(store, "seed 1").begin()
+
+
+async def test_an_exchange_that_is_away_is_judged_by_its_first_answer_and_its_choice_is_not_remembered() -> None:
+    store = MemoryStore()
+    first = Manager(store, "seed 1")
+    await first.exchange.server_time()
+    await first.origins.accept()
+    later = Manager(store, None, Origin("test", "http://127.0.0.1:9"))
+    await later.begin()
+    await later.origins.check()
+    await later.origins.accept()
+    assert ((await kept(store)).choice, later.noted) == ("http://127.0.0.1:4000", 0)
+    with pytest.raises(OtherExchange, match=r"http://127.0.0.1:9 is the exchange `seed 7`, and the data .* `seed 1`"):
+        later.identity.answered("seed 7", "http://127.0.0.1:9")
+    with pytest.raises(NotNow, match=r"holds data of the exchange `seed 1`, not of `seed 7`, which answers now"):
+        await later.origins.check()
+    later.identity.answered("seed 1", "http://127.0.0.1:9")
+    await later.origins.check()
+    await later.origins.accept()
+    assert ((await kept(store)).choice, later.noted) == ("http://127.0.0.1:9", 1)
+
+
+async def test_an_empty_store_is_claimed_also_while_the_exchange_is_away() -> None:
+    store = MemoryStore()
+    manager = Manager(store, None)
+    await manager.begin()
+    await manager.origins.accept()
+    assert ((await kept(store)).origin, (await kept(store)).identity, manager.noted) == ("test", None, 1)
+    manager.identity.answered("seed 1", "http://127.0.0.1:4000")
+    await manager.origins.accept()
+    assert (await kept(store)).identity == "seed 1"
+
+
+async def test_an_exchange_without_a_name_is_told_apart_by_its_host_alone() -> None:
+    store = MemoryStore()
+    manager = Manager(store, "", Origin("binance"))
+    await manager.begin()
+    manager.identity.answered("", "https://api.binance.com")
+    await manager.origins.accept()
+    assert ((await kept(store)).origin, (await kept(store)).identity) == ("binance", None)
+    assert manager.origins.expected is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.cli.support import UNPRIVILEGED, Cli, Json, finished, process
 
-PARTS = ["settings", "disk", "data", "manager", "bus", "store", "launcher", "exchange"]
+PARTS = ["settings", "disk", "data", "manager", "bus", "store", "room", "launcher", "exchange"]
 
 
 def checks(ran_json: Json) -> dict[str, Json]:
@@ -29,7 +30,11 @@ def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: C
     before = sorted(path for path in loaded.data.iterdir())
     found = checks(loaded("doctor", "--json").ok().json)
     assert "this version's format, data of the test exchange" in found["data"]["detail"]
-    assert "1 collections" in found["store"]["detail"] or "2 collections" in found["store"]["detail"]
+    assert re.search(r"\b(1 collection|2 collections)$", found["store"]["detail"])
+    room = (
+        r"the data take 0\.\d{3} GiB, topics 0\.\d{3} GiB; [\d,.]+ GiB are free; its growth is known after some hours"
+    )
+    assert re.match(room, found["room"]["detail"])
     assert sorted(path for path in loaded.data.iterdir()) == before
 
 
@@ -47,6 +52,17 @@ def test_broken_files_of_a_topic_that_every_command_needs_fail(
     bus = checks(ran.json)["bus"]
     assert bus["verdict"] == "fails"
     assert str(broken) in bus["detail"]
+
+
+def test_little_room_is_told_with_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    room: Json = {}
+    for free, verdict in ((2**30, "works"), (2**30 - 1, "careful")):
+        usage = shutil._ntuple_diskusage(2**40, 2**40 - free, free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
+        room = checks(cli("doctor", "--json").ok().json)["room"]
+        assert room["verdict"] == verdict
+    assert "0.000 GiB; 1.0 GiB are free" in room["detail"]
+    assert "a year of 1m candles takes about 0.2 GiB: make room" in room["next_step"]
 
 
 def test_an_exchange_that_does_not_answer_fails_with_what_to_do(cli: Cli) -> None:

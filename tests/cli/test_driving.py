@@ -1,4 +1,4 @@
-"""What commands say of a workflow that nobody drives, and how one goes on with it."""
+"""What commands say of a workflow that nobody drives, and how it is continued."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import pytest
 
 from streamforge.cli import views
 from streamforge.cli.following import description
+from streamforge.cli.session import Where
+from streamforge.cli.workflows import undriven
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, finished, line, process, until
 from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
@@ -55,7 +57,7 @@ def test_nobody_drives_it_and_that_is_said_with_what_to_do(left: tuple[Cli, str]
     cli, queue_id = left
     up = f"streamforge up --data {cli.data} --exchange {cli.exchange}"
     advice = (
-        f"nobody drives {queue_id}: no manager runs on {cli.data}; go on with it with `streamforge wait {queue_id} "
+        f"nobody drives {queue_id}: no manager runs on {cli.data}; continue it with `streamforge wait {queue_id} "
         f"--data {cli.data}`, `streamforge load BTCUSDT {TYPE} 2024-08 --data {cli.data} --exchange {cli.exchange}` "
         f"or `{up}`"
     )
@@ -66,6 +68,7 @@ def test_nobody_drives_it_and_that_is_said_with_what_to_do(left: tuple[Cli, str]
     assert found["undriven"] == f"no manager runs on {cli.data}"
     assert (found["progress"]["rate"], found["progress"]["eta_seconds"]) == (0.0, None)
     shown = cli("show", queue_id).ok()
+    assert shown.out.startswith(f"{queue_id} running, not driven\n")
     assert advice in shown.out
     assert "/s" not in shown.out.replace(str(cli.data), "").replace(str(cli.exchange), "").partition("step")[0]
     assert " left" not in shown.out
@@ -85,13 +88,21 @@ def test_right_after_a_kill_coverage_and_queues_agree(left: tuple[Cli, str]) -> 
     assert loaded["records_stored"] == queue["progress"]["records_stored"]
     told = cli("coverage", "BTCUSDT", TYPE).err
     stored = f"{loaded['records_stored']:,} of 44,640 records stored, not proven yet"
-    assert f"{queue_id} is to load 2024-08-01 to 2024-09-01 and has not ended (running): {stored}" in told
+    assert f"{queue_id} is to load 2024-08-01 to 2024-09-01 and has not ended (running, not driven): {stored}" in told
+    assert f"not complete: wait for what is to be loaded with `streamforge wait {queue_id} --data {cli.data}`" in told
+    exported = cli("export", queue_id)
+    assert (exported.code, exported.out) == (1, "")
+    assert exported.err == (
+        f"streamforge: {queue_id} has not ended (running, not driven), and nothing of its range is proven yet: wait "
+        f"for it with `streamforge wait {queue_id} --data {cli.data}`, then export it again\n"
+    )
     assert "complete: no hole" not in told
 
 
 def test_wait_goes_on_with_it_to_its_end(left: tuple[Cli, str]) -> None:
     cli, queue_id = left
     ran = cli("wait", queue_id, "--json").ok()
+    assert "other workflows" not in ran.err, "it is the one that is waited for"
     assert (ran.json["queue_id"], ran.json["status"]) == (queue_id, "finished")
     assert cli("coverage", "BTCUSDT", TYPE).ok().err.endswith("complete: no hole\n")
     ended = cli("wait", queue_id).ok()
@@ -118,11 +129,11 @@ def test_what_is_under_way_at_a_server_is_waited_for_and_left_to_it(tmp_path: Pa
                     second.send_signal(signal.SIGINT)
                     ran = finished(second)
                 assert (ran.code, ran.out) == (130, "")
-                assert f"the manager at {ready['url']} goes on with {queue_id} (running)" in ran.err
+                assert f"the manager at {ready['url']} continues {queue_id} (running)" in ran.err
             with process("wait", queue_id, *where, "--timeout", "0.1") as late:
                 ran = finished(late)
             assert (ran.code, ran.out) == (1, "")
-            assert f"the time is over; the manager at {ready['url']} goes on with {queue_id}" in ran.err
+            assert f"the time is over; the manager at {ready['url']} continues {queue_id}" in ran.err
             first.send_signal(signal.SIGINT)
             assert finished(first).code == 130  # what this one began it stops
         with process("wait", queue_id, *where, "--json") as ended:
@@ -157,7 +168,7 @@ def test_topics_of_ended_workflows_are_removed_by_the_next_command(cli: Cli, mon
     assert "removed" not in cli("queues").ok().err
     assert folder.exists()
     [bus] = [check for check in cli("doctor", "--json").json["checks"] if check["part"] == "bus"]
-    assert re.search(r"topics of 1 ended workflow take 0\.\d MB until they were kept long enough", bus["detail"])
+    assert re.search(r"topics of 1 ended workflow take 0\.\d MB; they are kept for a while ", bus["detail"])
     saved = cli("backup", str(cli.data.parent / "first")).ok()
     assert "the copy holds all topics; topics of 1 ended workflow take 0." in saved.err
     monkeypatch.setenv("STREAMFORGE_TOPIC_RETENTION_SECONDS", "0.001")
@@ -190,4 +201,16 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
     assert description(msgspec.structs.replace(workflow, behind_seconds=7200.0)) == (
         f"{began}; waiting for it: {what}; what came in the 2 h 00 min since it was asked for is not part of it: run "
         "the same command again once it has ended"
+    )
+
+
+def test_a_load_of_the_same_is_no_advice_for_what_is_stopping(tmp_path: Path) -> None:
+    span = views.Range("2024-08", "2024-08-01T00:00:00Z", "2024-09-01T00:00:00Z", 0, 1)
+    workflow = views.Workflow(
+        queue_id="wf-1", status="stopping", symbol="BTCUSDT", type=TYPE, time_range=span, created_at="",
+        progress=views.Progress(), collection="c", undriven="no manager runs on /d",
+    )  # fmt: skip
+    assert undriven(workflow, Where(data=tmp_path)) == (
+        "nobody drives wf-1: no manager runs on /d; bring it to its end with "
+        f"`streamforge wait wf-1 --data {tmp_path}` or `streamforge up --data {tmp_path}`"
     )

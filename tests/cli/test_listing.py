@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from tests.cli.support import START_MS, TYPE, Cli
+import pytest
+
+from streamforge.cli import output
+from streamforge.manager import managing
+from tests.cli.support import START_MS, TYPE, Cli, exchange
 
 HOUR_MS = 3_600_000
 
@@ -50,3 +55,26 @@ def test_symbols_are_the_exchanges_with_their_status(cli: Cli) -> None:
     assert ran.err == f"2 of {len(names)} are shown; see more with --limit, fewer by a PATTERN\n"
     nothing = cli("symbols", "nope")
     assert (nothing.code, nothing.err) == (1, "the exchange has no symbol that fits the pattern 'nope'\n")
+
+
+def test_an_exchange_that_is_away_is_named_soon_and_given_up(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "LATE_S", 0.01)
+    monkeypatch.setattr(managing, "SYMBOLS_WITHIN_S", 0.5)
+    with exchange("--fault", "stall:seconds=600,path=exchangeInfo") as url:
+        ran = Cli(capsys, tmp_path / "data", url)("symbols")
+        assert ran.code == 1
+        waiting, given_up = ran.err.splitlines()
+    assert waiting == f"waiting for the symbols of the exchange at {url}"
+    assert given_up.startswith("streamforge: the test exchange did not list its symbols within 0.5 s")
+    assert given_up.endswith("is it reached from here? Try again later")
+
+
+def test_a_series_whose_part_was_loaded_again_is_counted(cli: Cli) -> None:
+    cli.load("BTCUSDT", TYPE, "2024-08-01:2024-08-01T03:00Z")
+    cli.load("BTCUSDT", TYPE, "2024-08-01T01:00Z:2024-08-01T02:00Z")
+    cli.load("BTCUSDT", TYPE, "2024-08-01T01:30Z:2024-08-01T01:40Z", "--again")
+    [found] = cli("series", "--json").ok().json["series"]
+    assert (found["records"], found["holes"], found["complete"]) == (180, 0, True)
+    assert "?" not in cli("series").ok().out

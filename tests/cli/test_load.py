@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from streamforge.cli import output
 from streamforge.cli.loading import short
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
@@ -73,7 +74,7 @@ def test_other_workflows_of_the_data_go_on_and_are_named(cli: Cli) -> None:
     ran = cli("load", "BTCUSDT", TYPE, "2024-08-02").ok()
     said = "other workflows that have not ended; they go on for as long as this command runs"
     assert f"{said}: {left.queue_id}" in ran.err
-    for day in range(3, 20):  # it goes on with every manager that comes
+    for day in range(3, 20):  # every manager that comes continues it
         if cli("show", left.queue_id, "--json").json["status"] == "finished":
             break
         cli("load", "BTCUSDT", TYPE, f"2024-08-{day:02d}").ok()
@@ -184,6 +185,24 @@ def test_a_failure_says_why_and_what_to_do(
     assert ran.json["status"] == "error"
     assert f"{ran.json['queue_id']} failed: " in ran.err
     assert "451" in ran.err
+
+
+def test_a_load_that_reached_nobody_says_what_it_waited_for_and_what_was_stored_before(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.load("BTCUSDT", TYPE, HOUR)
+    monkeypatch.setattr(output, "LATE_S", 0.0)
+    monkeypatch.setenv("STREAMFORGE_REQUEST_ATTEMPTS", "1")
+    monkeypatch.setenv("STREAMFORGE_MAX_ASKING_FAILURES", "1")
+    what = ("load", "BTCUSDT", TYPE, "2024-08-01:2024-08-01T02:00Z", "--data", str(cli.data))
+    away = cli(*what, "--exchange", "http://127.0.0.1:9", "--json", where=False)
+    assert away.code == 1
+    assert away.err.startswith("waiting for the manager, which asks the exchange first\n")
+    assert (away.json["records_expected"], away.json["records_stored"], away.json["records_there"]) == (None, 60, 60)
+    assert [(s["verdict"], s["records"]) for s in away.json["coverage"]] == [("stored", 60), ("unknown", 0)]
+    told = cli("retry", away.json["queue_id"], "--exchange", "http://127.0.0.1:9", "--data", str(cli.data), where=False)
+    assert "nothing was loaded, 60 records stored before\n" in told.out
+    assert "stored    2024-08-01 to 2024-08-01T01:00Z: 60 records in" in told.out
 
 
 def test_without_a_manager_nothing_can_be_detached(cli: Cli) -> None:

@@ -80,6 +80,9 @@ def test_coverage_names_every_range_and_fails_where_one_has_no_reason(loaded: Cl
         ("unknown", START_MS + 6 * 3_600_000),
     ]
     told = loaded("coverage", "BTCUSDT", TYPE, "2024-08-01:2024-08-02")
+    where = f"--data {loaded.data} --exchange {loaded.exchange}"
+    load = f"`streamforge load BTCUSDT {TYPE} 2024-08-01T06:00Z:2024-08-02 {where}`"
+    assert told.err.endswith(f": not complete: load the rest with {load}\n")
     assert re.search(r"^2024-08-01T06:00Z +2024-08-02 +unknown +not loaded yet$", told.out, re.MULTILINE)
 
 
@@ -140,13 +143,33 @@ def test_rm_asks_then_removes_and_keeps_records_unless_told(cli: Cli) -> None:
     refused = cli("rm", first)
     assert refused.code == 2
     assert "nobody can answer here: add --yes" in refused.err
-    assert cli("rm", first, "--yes", "--json").ok().json == {"removed": first, "data": False}
+    told = cli("rm", first, "--yes", "--json").ok().json
+    assert (told["removed"], told["data"], told["records_removed"], told["records_staying"]) == (first, False, 0, 60)
     assert cli("queues", "--json").json == {"queues": []}
     assert cli("export", "BTCUSDT", TYPE).ok().out.count("\n") == 61
     second = cli.load("BTCUSDT", TYPE, HOUR, "--again")["queue_id"]
-    assert cli("rm", second, "--yes", "--data-too").ok().out == f"{second} is removed with its records\n"
+    assert cli("rm", second, "--yes", "--data-too").ok().out == (
+        f"{second} is removed; 60 records removed from {COLLECTION}; no record of its range is stored\n"
+    )
     assert cli("export", "BTCUSDT", TYPE, HOUR).code == 1
     assert cli("coverage", "BTCUSDT", TYPE, HOUR).code == 1
+
+
+def test_rm_tells_which_records_stay_because_they_are_not_its_own(cli: Cli) -> None:
+    cli.load("BTCUSDT", TYPE, "2024-08-01T22:00Z:2024-08-02T01:00Z")
+    part = cli.load("BTCUSDT", TYPE, "2024-08-02:2024-08-02T02:00Z")["queue_id"]
+    own = "btcusdt_api_candles_1m_2024_08_02"
+    assert cli("rm", part, "--yes", "--data-too").ok().out == (
+        f"{part} is removed; 60 records removed from {own}; 60 records of its range stay in {COLLECTION}: other "
+        "workflows stored them there\n"
+    )
+    none = cli.load("BTCUSDT", TYPE, "2024-08-02:2024-08-02T00:01Z")["queue_id"]
+    assert cli("rm", none, "--yes", "--data-too").ok().out == (
+        f"{none} is removed; no record removed: {own} holds none of its range; 1 record of its range stays in "
+        f"{COLLECTION}: another workflow stored it there\n"
+    )
+    kept = cli("coverage", "BTCUSDT", TYPE, "2024-08-01T22:00Z:2024-08-02T01:00Z", "--json").ok().json
+    assert [(s["verdict"], s["records"]) for s in kept["segments"]] == [("stored", 180)]
 
 
 def test_a_failed_load_is_retried_to_its_end(

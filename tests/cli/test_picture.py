@@ -43,6 +43,6 @@ def test_every_picture_keeps_to_its_size(values: list[float], width: int, height
     lines = picture(values, width=width, height=height, plain=plain)
     assert len(lines) == height
     assert all(len(line) <= width for line in lines)
-    # Whatever the values, every column is drawn.
+    # For all values, every column is drawn.
     columns = {index for line in lines for index, sign in enumerate(line) if sign not in " \u2800"}
     assert columns == set(range(width))

@@ -110,7 +110,7 @@ def test_the_second_leaves_at_once_and_the_next_manager_goes_on(
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGCONT)
     assert ran.code == 130, ran.err
-    assert "as it is: the next manager on its data goes on with it" in ran.err
+    assert "as it is: the next manager on its data continues it" in ran.err
     cli = Cli(capsys, data, slow_url)
     [queue] = cli("queues", "--json").ok().json["queues"]
     assert queue["status"] in ("stopping", "running")

@@ -22,6 +22,7 @@ from streamforge.manager.service import (
     NotFound,
     NotNow,
     Page,
+    Removed,
     Report,
     SeriesPage,
     Started,
@@ -134,7 +135,7 @@ class ServiceDouble:
         symbol = None if symbol is None else check_symbol(symbol)
         type = None if type is None else normal_type(type)
         if cursor is not None and cursor not in self.workflows:
-            raise InvalidInput("cursor", f"cursor {cursor[:80]!r} is none: start anew")
+            raise InvalidInput("cursor", f"cursor {cursor[:80]!r} is none: start again")
         found = []
         seen = cursor is None
         for workflow in reversed(self.workflows.values()):
@@ -150,13 +151,13 @@ class ServiceDouble:
                 return Page(found[:limit], found[limit - 1].queue_id)
         return Page(found, None)
 
-    async def remove(self, queue_id: str, *, data: bool = False) -> None:
+    async def remove(self, queue_id: str, *, data: bool = False) -> Removed:
         workflow = await self.get(queue_id)
         if not workflow.ended:
             raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
         del self.workflows[queue_id], self.history[queue_id]
-        if data:
-            self.stored.pop(workflow.collection, None)
+        gone = self.stored.pop(workflow.collection, {}) if data else {}
+        return Removed(records=len(gone))
 
     async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
         await self.get(queue_id)
@@ -247,7 +248,10 @@ class ServiceDouble:
             raise InvalidInput("cursor", f"cursor {cursor[:80]!r} is not one of this server")
         by_id = {series.id: series for series in self.known}
         left = [id_ for id_ in ids if cursor is None or id_ < cursor]
-        listed = [StoredSeries(by_id[id_], self.known[by_id[id_]]) for id_ in left[:limit]]
+        listed = [
+            StoredSeries(by_id[id_], known, sum(s.records for s in known))
+            for id_, known in ((id_, self.known[by_id[id_]]) for id_ in left[:limit])
+        ]
         return SeriesPage(listed, left[limit - 1] if len(left) > limit else None)
 
     async def symbols(self) -> Sequence[SymbolInfo]:

@@ -19,7 +19,7 @@ class Stalled(RuntimeError):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Runs tasks that wait for each other and for time, never for the world outside.
 
-    Whatever is given to a thread is done at once, in the loop's own. turns: how often the loop has gone round; more
+    What is given to a thread is done at once, in the loop's own. turns: how often the loop has gone round; more
     than `most_turns` raise Stalled.
     """
 

@@ -1,4 +1,4 @@
-"""The manager is killed before and after each thing that it does; whatever it was, the workflow ends as it should."""
+"""The manager is killed before and after each thing that it does; each time the workflow ends as it should."""
 
 from __future__ import annotations
 

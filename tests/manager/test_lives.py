@@ -1,4 +1,4 @@
-"""Random lives of a workflow: whatever is killed, lost, said twice or late, and whoever stops, retries or restarts.
+"""Random lives of a workflow: things are killed, lost, said twice or late, and it is stopped, retried or restarted.
 
 What actions find out comes in any order and after any delay; only what was begun since the latest turn of the
 workflow's fate (by a count that the test keeps itself) may change anything.

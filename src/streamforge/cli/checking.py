@@ -45,7 +45,8 @@ async def check_bus(folder: Path, probe: Path) -> Check:
         if not kafka.bootstrap_servers:
             told = await _round_trip(bus)
             if (folder / wiring.BUS).is_dir():
-                told += f"; {await _look_into_topics(folder)} topics"
+                count = await _look_into_topics(folder)
+                told += f"; {count} topic{'' if count == 1 else 's'}"
                 if left := (await leftovers(folder)).told:
                     told += f"; {left}"
             return Check(part="bus", verdict="works", detail=told)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ _PREFIX = "streamforge-doctor-"
 _LEFT_S = 600
 CAREFUL_SHARE = 0.8
 CAREFUL_DAYS = 30
+LITTLE_BYTES = _GIB
+"""Of a disk that has less left, `doctor` warns."""
 
 
 async def check_store(folder: Path, probe: Path, more: list[Check]) -> Check:
@@ -42,12 +45,13 @@ async def check_store(folder: Path, probe: Path, more: list[Check]) -> Check:
             more.append(await _room(store))
         told = await _round_trip(store)
         if not arango.url:
+            more.append(await _room_on_disk(folder))
             if (folder / wiring.STORE).is_dir():
-                told += f"; {await _collections_of(folder)} collections"
+                told += f"; {_many(await _collections_of(folder), 'collection')}"
             return Check(part="store", verdict="works", detail=told)
         user = f", user {arango.user}" if arango.user else ""
         where = f"ArangoDB at {arango.url} (database {arango.database}{user})"
-        told = f"{where}: {told}; {len(await store.names())} collections"
+        told = f"{where}: {told}; {_many(len(await store.names()), 'collection')}"
         return Check(part="store", verdict="works", detail=told)
     finally:
         await store.close()
@@ -99,6 +103,59 @@ async def _collections_of(folder: Path) -> int:
         await store.close()
 
 
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+async def _room_on_disk(folder: Path) -> Check:
+    """What the data directory takes, what its disk has left, and the day on which that is used up."""
+    from streamforge import wiring
+    from streamforge.manager.keeping.usage import UsageSamples
+    from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
+    from streamforge_utils.runtime.settings import DataSettings
+
+    settings = DataSettings(data_dir=folder)
+    stored, samples = 0, tuple[Sample, ...]()
+    if (folder / wiring.STORE).is_dir():
+        store = wiring.make_store(settings)
+        try:
+            stored = (await store.usage()).used_bytes
+            samples = with_sample(await UsageSamples(store).all(), Sample(int(time.time() * 1000), stored))
+        finally:
+            await store.close()
+    topics = sum(wiring.topic_sizes(settings).values()) if (folder / wiring.BUS).is_dir() else 0
+    free = shutil.disk_usage(nearest(folder)).free
+    told = (
+        f"the data take {stored / _GIB:,.3f} GiB, topics {topics / _GIB:,.3f} GiB; {free / _GIB:,.1f} GiB are free; "
+        f"{_growth_in_words(growth_per_day(samples) if samples else None)}"
+    )
+    full_ms = full_at_ms(samples, stored + free)
+    days = None if full_ms is None else (full_ms / 1000 - time.time()) / 86400
+    if full_ms is not None:
+        told += f"; the disk is full on {datetime.fromtimestamp(full_ms / 1000, UTC):%Y-%m-%d}"
+    if free < LITTLE_BYTES or (days is not None and days < CAREFUL_DAYS):
+        return Check(
+            part="room",
+            verdict="careful",
+            detail=told,
+            next_step="a year of 1m candles takes about 0.2 GiB: make room, or let old collections be exported and "
+            "dropped (STREAMFORGE_RETENTION)",
+        )
+    return Check(part="room", verdict="works", detail=told)
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _growth_in_words(growth: float | None) -> str:
+    """growth: bytes a day; None: not known yet."""
+    if growth is None:
+        return "its growth is known after some hours of a running manager"
+    return f"it grows by {growth / _GIB:,.3f} GiB a day" if growth > 0 else "it does not grow"
+
+
 async def _room(store: Store) -> Check:
     """Size, growth, and the day on which the licence's limit is reached."""
     from streamforge.manager.keeping.usage import UsageSamples
@@ -109,10 +166,7 @@ async def _room(store: Store) -> Check:
         samples = with_sample(await UsageSamples(store).all(), Sample(int(time.time() * 1000), usage.used_bytes))
     except StreamForgeError as error:
         return Check(part="room", verdict="careful", detail=f"how much room the data take cannot be told: {error}")
-    growth = growth_per_day(samples)
-    grows = "its growth is known after some hours of a running manager"
-    if growth is not None:
-        grows = f"it grows by {growth / _GIB:,.3f} GiB a day" if growth > 0 else "it does not grow"
+    grows = _growth_in_words(growth_per_day(samples))
     if usage.limit_bytes is None:
         told = f"the data take {usage.used_bytes / _GIB:,.3f} GiB; {grows}; "
         if not usage.limit_known:

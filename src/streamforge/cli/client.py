@@ -32,6 +32,9 @@ _PAUSE_S = 0.3
 _LONGEST_PAUSE_S = 10.0
 _SHOWN = 100
 
+_SAID_BY_COMMANDS = ("invalid-input", "not-found", "not-now", "incomplete")
+"""Kinds of problems for which a command itself knows what to do."""
+
 _SAID_HERE = {
     "GET /queues/{queue_id}": "streamforge show QUEUE_ID",
     "GET /queues": "streamforge queues",
@@ -78,22 +81,26 @@ class Api:
         query: Query | None = None,
         body: object = None,
         key: str | None = None,
+        prefer: str | None = None,
         within_s: float = ANSWER_S,
+        tries: int = TRIES,
     ) -> bytes:
-        """The answer's body. key: an Idempotency-Key, which makes a POST safe to send again."""
+        """The answer's body. key: an Idempotency-Key, which makes a POST safe to send again. prefer: as RFC 7240."""
         import aiohttp
 
         limits = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
         headers = {"Accept": "application/json"}
         if key is not None:
             headers["Idempotency-Key"] = key
+        if prefer is not None:
+            headers["Prefer"] = prefer
         data = None
         if body is not None:
             data = msgspec.json.encode(body)
             headers["Content-Type"] = "application/json"
         safe = method in ("GET", "DELETE") or key is not None
-        for tried in range(1, TRIES + 1):
-            last = tried == TRIES
+        for tried in range(1, tries + 1):
+            last = tried == tries
             try:
                 async with self._request(
                     method, path, query=query, data=data, headers=headers, limits=limits
@@ -131,7 +138,7 @@ class Api:
     async def follow(self, queue_id: str, *, after: int = -1) -> AsyncIterator[tuple[int, bytes]]:
         """The events of a workflow (id, JSON) after the event `after`, then what comes, until it has ended.
 
-        A connection that breaks is opened again behind the last event that came; after `TRIES` in vain it gives up.
+        A connection that breaks is opened again behind the last event that came; after `TRIES` failures it gives up.
         """
         failures = 0
         while True:
@@ -254,7 +261,9 @@ def problem_of(status: int, answer: bytes) -> ApiProblem:
     message = problem.detail or problem.title or f"the server answered {status}"
     if status in (401, 403) and kind != "invalid-input":
         message += "; put a token that the server knows into STREAMFORGE_TOKEN, or name its file with --token-file"
-    elif kind not in ("invalid-input", "not-found", "not-now") and problem.next_step:
+    elif kind in ("unavailable", "busy"):
+        message += "" if "again" in message else ": try again later"
+    elif kind not in _SAID_BY_COMMANDS and problem.next_step:
         message += f"; {problem.next_step}"
     for there, here in _SAID_HERE.items():
         message = message.replace(there, f"`{here}`")

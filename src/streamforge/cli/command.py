@@ -55,7 +55,7 @@ def _refuse_empty(args: Sequence[str], valued: frozenset[str]) -> None:
 def _with_ranges_last(args: Sequence[str], valued: frozenset[str]) -> list[str]:
     """`args` with the ranges that look like options at the end, where every word is an argument.
 
-    valued: options whose next word is their value, whatever it looks like.
+    valued: options whose next word is their value, also if it looks like an option.
     """
     if "--" in args:
         return list(args)

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     except StreamForgeError as error:
         print(f"{PROGRAM}: {redact(str(error))}", file=sys.stderr)
         return exit_code(error)
-    except Exception as error:  # whatever it is, a person gets a sentence
+    except Exception as error:  # of any class: a person gets a sentence
         print(f"{PROGRAM}: unexpected {type(error).__name__}: {redact(str(error))}", file=sys.stderr)
         return EXIT_FAILED
 

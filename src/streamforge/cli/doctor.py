@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -16,7 +15,7 @@ import msgspec
 
 from streamforge.cli import output, views
 from streamforge.cli.checking import Check, check_bus, check_kubernetes
-from streamforge.cli.checking_store import check_store
+from streamforge.cli.checking_store import check_store, nearest
 from streamforge.cli.client import Api, to_json
 from streamforge.cli.exchange_child import running_exchange
 from streamforge.cli.places import EXCHANGE_VARIABLE, exchange_urls, known_origin, last_choice
@@ -28,7 +27,6 @@ from streamforge_utils.model.errors import StreamForgeError
 if TYPE_CHECKING:
     from streamforge_utils.runtime.kubernetes import LauncherSettings
 
-LITTLE_BYTES = 1024**3
 CHECK_S = 20.0
 SKEW_S = 5.0
 _VERIFIES = (
@@ -91,8 +89,9 @@ async def _checks(where: Where) -> AsyncIterator[Check]:
 
 async def _bounded(part: str, work: Awaitable[Check]) -> Check:
     try:
-        async with asyncio.timeout(CHECK_S):
-            return await work
+        with output.said_late(f"still checking: {part}"):
+            async with asyncio.timeout(CHECK_S):
+                return await work
     except TimeoutError:
         return Check(
             part=part,
@@ -102,7 +101,7 @@ async def _bounded(part: str, work: Awaitable[Check]) -> Check:
         )
     except (StreamForgeError, OSError) as error:
         return Check(part=part, verdict="fails", detail=str(error))
-    except Exception as error:  # a check reports whatever is wrong
+    except Exception as error:  # a check reports all that is wrong
         return Check(part=part, verdict="fails", detail=f"{type(error).__name__}: {error}")
 
 
@@ -135,13 +134,12 @@ def _settings(where: Where) -> Check:
 
 
 def _disk(folder: Path) -> Check:
-    there = _existing(folder)
+    there = nearest(folder)
     if not there.is_dir():
         return Check(
             part="disk", verdict="fails", detail=f"{there} is no folder", next_step="choose another with --data"
         )
     try:
-        free = shutil.disk_usage(there).free
         with tempfile.TemporaryDirectory(prefix=".streamforge-doctor-", dir=there) as probe:
             _write_and_lock(Path(probe))
     except OSError as error:
@@ -151,12 +149,7 @@ def _disk(folder: Path) -> Check:
             detail=f"{there} cannot be used ({error.strerror or error})",
             next_step="choose another folder with --data",
         )
-    told = f"{there} can be written and locked, {free / 1024**3:,.1f} GiB free"
-    if free < LITTLE_BYTES:
-        return Check(
-            part="disk", verdict="careful", detail=told, next_step="a year of 1m candles takes about 0.2 GiB: make room"
-        )
-    return Check(part="disk", verdict="works", detail=told)
+    return Check(part="disk", verdict="works", detail=f"{there} can be written and locked")
 
 
 def _write_and_lock(probe: Path) -> None:
@@ -223,7 +216,7 @@ def _probe(folder: Path) -> Iterator[Path | None]:
     """A folder on the same file system, removed at the end; None where there can be none."""
     try:
         found = tempfile.TemporaryDirectory(
-            prefix=".streamforge-doctor-", dir=_existing(folder), ignore_cleanup_errors=True
+            prefix=".streamforge-doctor-", dir=nearest(folder), ignore_cleanup_errors=True
         )
     except OSError:
         yield None
@@ -313,8 +306,3 @@ def _last_choice(folder: Path) -> str | None:
         return last_choice(folder)
     except StreamForgeError:
         return None
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())

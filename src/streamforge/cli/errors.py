@@ -10,7 +10,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
-"""Whoever read our output has gone: what a shell calls 128 + SIGPIPE."""
+"""The reader of our output has gone: what a shell calls 128 + SIGPIPE."""
 
 
 class CliError(StreamForgeError):
@@ -32,7 +32,7 @@ class Interrupted(CliError):
 
 
 class PipeClosed(CliError):
-    """Whoever read our stdout has gone; there is nobody to tell."""
+    """The reader of our stdout has gone; there is nobody to tell."""
 
     exit_code = EXIT_PIPE
 

@@ -54,7 +54,7 @@ async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[Runni
             yield RunningExchange(url, lost)
         finally:
             if not lost.cancel() and not lost.cancelled():
-                lost.exception()  # whoever waited was told; nobody else has to be
+                lost.exception()  # the one who waited was told; nobody else has to be
     finally:
         if process.returncode is None:
             process.terminate()

@@ -12,7 +12,6 @@ from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.formats import Destination, Format, Times, destination
-from streamforge.cli.loading import records
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import RecordWriter, record_writer
 from streamforge_utils.model.candles import candle_key
@@ -25,6 +24,7 @@ HOLES_SHOWN = 10
 VERIFY_S = 3600.0
 """How long a server may take to count a series."""
 _NAMES_SHOWN = 8
+_EXPLAINED = ("stored", "exchange", "closed", "pending")
 _WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
 
 
@@ -45,13 +45,18 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be exported. name: for messages. holes: the ranges of it that are not stored, with their verdict.
 
-    span: what parts and holes speak of; None: a collection as it is.
+    known: the coverage that it is made of; None: a collection as it is.
     """
 
     name: str
     parts: list[Part]
     holes: list[views.Segment] = []
-    span: views.Span | None = None
+    known: views.Coverage | None = None
+
+    @property
+    def span(self) -> views.Span | None:
+        """What parts and holes speak of; None: a collection as it is."""
+        return None if self.known is None else self.known.span
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,16 +110,17 @@ def _tell_gaps(verified: views.Verification, where: Where) -> None:
     known = verified.coverage
     for gap in verified.gaps[:HOLES_SHOWN]:
         span = output.day_span(gap.start_ms, gap.end_ms)
-        output.say(f"  gone: {span}: {records(gap.records)} that were in {gap.collection}")
+        output.say(f"  gone: {span}: {output.records(gap.records)} that {_were(gap.records)} in {gap.collection}")
     if len(verified.gaps) > HOLES_SHOWN:
         output.say(f"  and {len(verified.gaps) - HOLES_SHOWN} more ranges")
-    counted = f"counted in the store: {records(verified.records_counted)}"
+    counted = f"counted in the store: {output.records(verified.records_counted)}"
     if not verified.gaps:
         output.say(f"{counted}, and none is missing")
         return
+    missing = verified.records_missing
     whole = _request(TimeRange(verified.gaps[0].start_ms, verified.gaps[-1].end_ms))
     output.say(
-        f"{counted}; {records(verified.records_missing)} that had been proven are gone: load them again with "
+        f"{counted}; {output.records(missing)} that had been proven {_are(missing)} gone: load what is missing with "
         f"`streamforge load {known.symbol} {known.type} {whole}{where.starting()}`"
     )
 
@@ -136,14 +142,15 @@ def _tell(known: views.Coverage, where: Where) -> None:
     )
     for one in known.loading:
         output.say(_loading(one, where))
-    output.say(f"{_spoken_of(known)}: {_judged(known)}")
+    output.say(f"{_spoken_of(known)}: {_judged(known, where)}")
 
 
 def _loading(one: views.Loading, where: Where) -> str:
     """A workflow that is under way in the span, with what it says that it has stored: none of it is proven yet."""
+    state = output.state(one.status, one.undriven)
     of = "" if one.records_expected is None else f" of {output.number(one.records_expected)}"
     return (
-        f"{one.queue_id} is to load {output.day_span(one.start_ms, one.end_ms)} and has not ended ({one.status}): "
+        f"{one.queue_id} is to load {output.day_span(one.start_ms, one.end_ms)} and has not ended ({state}): "
         f"{output.number(one.records_stored)}{of} records stored, not proven yet; see `streamforge show "
         f"{one.queue_id}{where.flags()}`"
     )
@@ -159,9 +166,9 @@ def _spoken_of(known: views.Coverage) -> str:
     return f"{name}, {span}{which.get(known.span.basis, '')}"
 
 
-def _judged(known: views.Coverage) -> str:
+def _judged(known: views.Coverage, where: Where) -> str:
     if not known.complete:
-        return "not complete: see ours and unknown"
+        return f"not complete: {_rest(known, where)}"
     whole = all(segment.verdict == "stored" for segment in known.segments)
     return "complete: no hole" if whole else "complete: every hole has its reason"
 
@@ -179,6 +186,25 @@ async def _ask(found: Session, path: str, query: Query, what: Sequence[str], whe
 def _advice(what: Sequence[str], where: Where) -> str:
     span = what[2] if len(what) == 3 else "TIME_RANGE"
     return f" Load it with `streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
+
+
+def _rest(known: views.Coverage, where: Where) -> str:
+    """How what has no reason to be missing is had: by the workflow that is to load it, or by another one."""
+    if known.loading:
+        return f"wait for what is to be loaded with `streamforge wait {known.loading[0].queue_id}{where.flags()}`"
+    lacking = [segment for segment in known.segments if segment.verdict not in _EXPLAINED]
+    if not lacking:
+        return "nothing was asked for yet"
+    span = _request(TimeRange(lacking[0].start_ms, lacking[-1].end_ms))
+    return f"load the rest with `streamforge load {known.symbol} {known.type} {span}{where.starting()}`"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _coverage_of(what: Sequence[str], *, life: bool) -> tuple[str, Query]:
@@ -214,12 +240,12 @@ async def export(
     async with session(where, Mode.READ) as found:
         selection = await _select(found, what, where, life=life)
         if not selection.parts:
-            raise CliError(_nothing(what, selection, where))
+            raise CliError(await _nothing(found, what, selection, where))
         with record_writer(to) as writer:
             for part in selection.parts:
-                await _copy(found, part, to, writer)
+                await _copy(found, part, to, writer, _recovery(selection, where))
     complete = _is_complete(selection)
-    _report(selection, writer, to, complete, as_json=as_json)
+    _report(selection, writer, to, complete, where, as_json=as_json)
     return 1 if complete is False else 0
 
 
@@ -253,7 +279,7 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
         if segment.verdict == "stored" and segment.collection is not None
     ]
     holes = [segment for segment in known.segments if segment.verdict != "stored"]
-    return Selection(name=" ".join(what), parts=parts, holes=holes, span=known.span)
+    return Selection(name=" ".join(what), parts=parts, holes=holes, known=known)
 
 
 async def _collection(found: Session, name: str) -> Selection:
@@ -267,14 +293,33 @@ async def _collection(found: Session, name: str) -> Selection:
     return Selection(name=name, parts=[Part(collection=name)])
 
 
-def _nothing(what: Sequence[str], selection: Selection, where: Where) -> str:
+async def _nothing(found: Session, what: Sequence[str], selection: Selection, where: Where) -> str:
+    if len(what) == 1:
+        workflow = await found.api.get(f"/queues/{what[0]}", views.Workflow)
+        if not workflow.ended:
+            state = output.state(workflow.status, workflow.undriven)
+            return (
+                f"{what[0]} has not ended ({state}), and nothing of its range is proven yet: wait for it with "
+                f"`streamforge wait {what[0]}{where.flags()}`, then export it again"
+            )
     advice = _advice(what, where) if len(what) == 3 else ""
     if selection.holes and all(hole.verdict in ("exchange", "closed") for hole in selection.holes):
         return f"nothing of {selection.name} is stored: the exchange has none ({_hole(selection.holes[0])})"
     return f"nothing of {selection.name} is stored{advice}"
 
 
-async def _copy(found: Session, part: Part, to: Destination, writer: RecordWriter) -> None:
+def _recovery(selection: Selection, where: Where) -> str:
+    """What to do where the store holds less than was proven."""
+    known = selection.known
+    series = "SYMBOL TYPE" if known is None else f"{known.symbol} {known.type}"
+    return (
+        f"count what is there with `streamforge coverage {series} --verify{where.flags()}`, which says how to load the "
+        "rest"
+    )
+
+
+async def _copy(found: Session, part: Part, to: Destination, writer: RecordWriter, recovery: str) -> None:
+    """Raises CliError; recovery: what to do where fewer records come than were proven."""
     form = to.form
     query: dict[str, str | int | list[str]] = {"format": form.asked_for, "limit": "all"}
     if to.times is Times.ISO:
@@ -289,12 +334,14 @@ async def _copy(found: Session, part: Part, to: Destination, writer: RecordWrite
         async with found.api.stream(path, query, "*/*") as pieces:
             await _pass_on(pieces, form, writer, part.starts.get(form.asked_for, b""))
     except ApiProblem as error:
+        if error.kind == "incomplete":
+            raise CliError(f"{error}: {recovery}") from error
         raise CliError(f"the records of {part.collection} cannot be read: {error}") from error
     written = writer.rows - before
     if part.records and written != part.records:
         raise CliError(
-            f"{part.collection} holds {output.number(written)} records where coverage has proven "
-            f"{output.number(part.records)}: count them with `streamforge coverage --verify`, then load the range again"
+            f"{part.collection} holds {output.records(written)} where coverage has proven "
+            f"{output.number(part.records)}: {recovery}"
         )
 
 
@@ -331,11 +378,11 @@ def _request(span: TimeRange) -> str:
 def _is_complete(selection: Selection) -> bool | None:
     if selection.span is None:
         return None
-    return all(hole.verdict in ("exchange", "closed", "pending") for hole in selection.holes)
+    return all(hole.verdict in _EXPLAINED for hole in selection.holes)
 
 
 def _report(
-    selection: Selection, writer: RecordWriter, to: Destination, complete: bool | None, *, as_json: bool
+    selection: Selection, writer: RecordWriter, to: Destination, complete: bool | None, where: Where, *, as_json: bool
 ) -> None:
     if as_json:
         told = Exported(
@@ -352,13 +399,13 @@ def _report(
     span = selection.span
     named = span is None or span.basis == "range"  # the selection names it itself
     spoken_of = "" if named or span is None else f", {output.day_span(span.start_ms, span.end_ms)}"
-    output.say(f"{records(writer.rows)} of {selection.name}{spoken_of}{goes_to}")
+    output.say(f"{output.records(writer.rows)} of {selection.name}{spoken_of}{goes_to}")
     for hole in selection.holes[:HOLES_SHOWN]:
         output.say(f"  hole: {_hole(hole)}")
     if len(selection.holes) > HOLES_SHOWN:
         output.say(f"  and {len(selection.holes) - HOLES_SHOWN} more holes: see `streamforge coverage`")
-    if complete is False:
-        output.say("not complete: load what is `ours` or `unknown`, then export it again")
+    if complete is False and selection.known is not None:
+        output.say(f"not complete: {_rest(selection.known, where)}, then export it again")
     elif complete is None:
         output.say("a collection says nothing of holes: export SYMBOL TYPE TIME_RANGE to see them")
 

@@ -96,7 +96,7 @@ class Follower:
         error = Interrupted("nothing was started")
         if self._workflow is not None:
             error = Interrupted(
-                f"left {self._workflow.queue_id} as it is: the next manager on its data goes on with it "
+                f"left {self._workflow.queue_id} as it is: the next manager on its data continues it "
                 f"(`streamforge up{self._where.starting()}`)"
             )
         error.exit_code = self._interrupts.exit_code
@@ -108,13 +108,16 @@ class Follower:
         while True:
             try:
                 async with session(where, self._mode, loads=self._loads) as found:
-                    if found.own:
-                        await self._tell_of_others(found)
                     if self._workflow is None:
                         self._begun = True
-                        self._workflow = await begin(found)
+                        with output.said_late(
+                            "waiting for the manager, which asks the exchange first", self._display.note
+                        ):
+                            self._workflow = await begin(found)
                         self._attached = self._attached or self._workflow.joined
                         self._display.note(description(self._workflow))
+                    if found.own:
+                        await self._tell_of_others(found, self._workflow)
                     workflow = await self._follow(found, self._workflow)
                     return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", views.Coverage)
             except ServerLost:
@@ -123,11 +126,11 @@ class Follower:
                 takeovers += 1
                 self._display.note("the manager that ran on this data has ended; going on with another")
 
-    async def _tell_of_others(self, found: Session) -> None:
-        """A manager of our own goes on with what others have left: nobody else would, and it takes slots and weight."""
+    async def _tell_of_others(self, found: Session, mine: views.Workflow) -> None:
+        """A manager of our own drives also what others have left: nobody else would, and it takes slots and weight."""
         query: Query = {"status": ["pending", "running", "stopping"], "limit": OTHERS_SHOWN + 2}
         page = await found.api.get("/queues", views.Page, query)
-        ids = [one.queue_id for one in page.queues if self._workflow is None or one.queue_id != self._workflow.queue_id]
+        ids = [one.queue_id for one in page.queues if one.queue_id != mine.queue_id]
         if ids:
             more = ", …" if len(ids) > OTHERS_SHOWN else ""
             self._display.note(
@@ -180,7 +183,7 @@ class Follower:
         if late and self.timed_out and self._deadline is not None and self._loop.time() > self._deadline + GRACE_S:
             raise CliError(
                 f"{workflow.queue_id} did not stop within {output.duration(GRACE_S)} after its time was over: it is "
-                "left as it is, and the next manager on its data goes on with it"
+                "left as it is, and the next manager on its data continues it"
             )
         if (asked or late) and self._attached and not found.own:
             raise self._detached(found, workflow)
@@ -197,7 +200,7 @@ class Follower:
 
     def _detached(self, found: Session, workflow: views.Workflow) -> CliError:
         left = (
-            f"the manager at {found.api.url} goes on with {workflow.queue_id} ({workflow.status}): `streamforge wait "
+            f"the manager at {found.api.url} continues {workflow.queue_id} ({workflow.status}): `streamforge wait "
             f"{workflow.queue_id}{self._where.flags()}` waits for it, `streamforge stop` stops it"
         )
         if not self._interrupts.count:

@@ -20,8 +20,8 @@ class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         many = f"{self.workflows} ended workflow{'' if self.workflows == 1 else 's'}"
         return (
-            f"topics of {many} take {self.bytes / 1e6:,.1f} MB until they were kept long enough "
-            "(STREAMFORGE_TOPIC_RETENTION_SECONDS): the next command removes them then"
+            f"topics of {many} take {self.bytes / 1e6:,.1f} MB; they are kept for a while "
+            "(STREAMFORGE_TOPIC_RETENTION_SECONDS), and the first command after it removes them"
         )
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _PAGE = 1000
+SYMBOLS_S = 30.0
+"""The manager gives the exchange less."""
 _WILD = frozenset("*?[")
 
 
@@ -80,7 +82,9 @@ async def symbols(pattern: str | None, where: Where, *, status: str | None, limi
     query: dict[str, str | int | list[str]] = {"limit": limit}
     query.update({name: value for name, value in (("pattern", pattern), ("status", status)) if value is not None})
     async with session(where.as_before(), Mode.ASK, loads=True) as found:
-        answer = await found.api.call("GET", "/symbols", query=query)
+        exchange = await found.api.get("/exchange", views.Source)
+        with output.said_late(f"waiting for the symbols of the exchange at {', '.join(exchange.urls)}"):
+            answer = await found.api.call("GET", "/symbols", query=query, within_s=SYMBOLS_S, tries=1)
         listed = found.api.read(answer, views.Symbols)
     if as_json:
         output.write(to_json(msgspec.json.decode(answer)))

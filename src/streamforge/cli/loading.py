@@ -159,12 +159,15 @@ async def followed(
     with interrupts() as asked, display() as shown:
         follower = Follower(asked, shown, timeout_s=timeout_s, mode=mode, attached=attached)
         workflow, coverage = await follower.begin(where, begin)
+        stored, there = workflow.progress.records_stored, workflow.progress.records_there
+        if workflow.progress.records_expected is None:  # it came to no plan: what is stored was stored before
+            stored = there = sum(one.records for one in coverage.segments if one.verdict == "stored")
         loaded = Loaded(
             queue_id=workflow.queue_id,
             status=workflow.status,
             records_expected=workflow.progress.records_expected,
-            records_stored=workflow.progress.records_stored,
-            records_there=workflow.progress.records_there,
+            records_stored=stored,
+            records_there=there,
             coverage=coverage.segments,
             seconds=round(time.monotonic() - began, 3),
         )
@@ -190,26 +193,24 @@ def tell(ended: Ended) -> None:
             else "the rest is accounted for below"
         )
         nothing = "nothing was left to load, " if progress.records_there == progress.records_expected else ""
-        output.write(f"{workflow.queue_id} finished in {took}: {nothing}{_stored(progress)}, {proof}")
+        output.write(f"{workflow.queue_id} finished in {took}: {nothing}{_stored(loaded)}, {proof}")
     else:
-        output.write(f"{workflow.queue_id} {workflow.status} after {took}: {_stored(progress)}")
+        nothing = "nothing was loaded, " if progress.records_expected is None else ""
+        output.write(f"{workflow.queue_id} {workflow.status} after {took}: {nothing}{_stored(loaded)}")
     show_segments(loaded.coverage)
 
 
-def _stored(progress: views.Progress) -> str:
+def _stored(loaded: Loaded) -> str:
     """How much of the whole range is stored: what was there before counts, and is told."""
     whole = (
-        records(progress.records_stored)
-        if progress.records_expected is None
-        else f"{output.number(progress.records_stored)} of {records(progress.records_expected)}"
+        output.records(loaded.records_stored)
+        if loaded.records_expected is None
+        else f"{output.number(loaded.records_stored)} of {output.records(loaded.records_expected)}"
     )
-    before = f" ({output.number(progress.records_there)} of them before)" if progress.records_there else ""
+    if loaded.records_there and loaded.records_there == loaded.records_stored:
+        return f"{whole} stored before"
+    before = f" ({output.number(loaded.records_there)} of them before)" if loaded.records_there else ""
     return f"{whole} stored{before}"
-
-
-def records(count: int) -> str:
-    """How many, for a person."""
-    return f"{output.number(count)} record{'' if count == 1 else 's'}"
 
 
 def short(reason: str) -> str:
@@ -242,7 +243,7 @@ def show_segments(segments: Sequence[views.Segment]) -> None:
         span = output.day_span(segment.start_ms, segment.end_ms)
         what = output.VERDICTS.get(segment.verdict, "")
         if segment.verdict == "stored":
-            count = f"{records(segment.records)} in " if segment.records else ""
+            count = f"{output.records(segment.records)} in " if segment.records else ""
             what = f"{count}{segment.collection}"
         output.write(f"  {segment.verdict:<9} {span}: {what}")
     if len(segments) > SEGMENTS_SHOWN:

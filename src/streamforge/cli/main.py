@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debugging():
             traceback.print_exc()
         return _failed(str(error), exit_code(error))
-    except Exception as error:  # whatever it is, a person gets a sentence
+    except Exception as error:  # of any class: a person gets a sentence
         if options.debugging():
             traceback.print_exc()
         return _failed(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ VERDICTS = {
     "ours": "the exchange has it, the store does not",
     "unknown": "not loaded yet",
 }
+LATE_S = 1.5
 _WIDE = 200
 """Columns of a table that is not written to a terminal: nothing is cut there."""
 
@@ -68,6 +70,19 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def said_late(text: str, say: Callable[[str], object] = say) -> Iterator[None]:
+    """Say `text`, which tells what is waited for, if the block lasts longer than a person likes to wait without a word.
+
+    Inside of an event loop.
+    """
+    timer = asyncio.get_running_loop().call_later(LATE_S, say, text)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def write(text: str) -> None:
     """A line on stdout."""
     global _wrote
@@ -88,11 +103,21 @@ def columns() -> int:
     return console().width if sys.stdout.isatty() else _WIDE
 
 
-def styled(word: str, more: str = "") -> Text:
-    """A status or verdict in its colour, with what follows it."""
+def state(status: str, undriven: str | None) -> str:
+    """A workflow's status, and whether a manager drives it."""
+    return status if undriven is None else f"{status}, not driven"
+
+
+def records(count: int) -> str:
+    """How many, for a person."""
+    return f"{number(count)} record{'' if count == 1 else 's'}"
+
+
+def styled(word: str, shown: str | None = None) -> Text:
+    """A status or verdict in its colour. shown: what is written in its place."""
     from rich.text import Text
 
-    return Text(word + more, style=STATUS_STYLES.get(word, ""))
+    return Text(word if shown is None else shown, style=STATUS_STYLES.get(word, ""))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Iterable[str] = ()) -> None:

@@ -234,7 +234,7 @@ class Probe:
                 try:
                     event = decode_event(message.value)
                 except PermanentError:
-                    continue  # whatever lies on the topic, it answers nothing
+                    continue  # it lies on the topic and answers nothing
                 self._heard(event)
 
     def _heard(self, event: Event) -> None:

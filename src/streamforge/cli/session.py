@@ -78,7 +78,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     def as_before(self) -> Where:
         """The same, with the exchange of the last manager on the folder where none is named.
 
-        For what goes on with a workflow: it has its exchange already.
+        For what continues a workflow: it has its exchange already.
         """
         if self.server is not None or self.exchange is not None or os.environ.get(EXCHANGE_VARIABLE):
             return self

@@ -176,6 +176,14 @@ class Span(msgspec.Struct, frozen=True):
     end_ms: int
 
 
+class Removed(msgspec.Struct, frozen=True):
+    """What the removal of a workflow removed and left."""
+
+    records_removed: int
+    records_staying: int
+    staying: list[Segment]
+
+
 class Loading(msgspec.Struct, frozen=True):
     """A workflow that has not ended and loads a part of the span."""
 
@@ -185,6 +193,7 @@ class Loading(msgspec.Struct, frozen=True):
     end_ms: int
     records_stored: int
     records_expected: int | None = None
+    undriven: str | None = None
 
 
 class Coverage(msgspec.Struct, frozen=True):

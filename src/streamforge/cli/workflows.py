@@ -86,7 +86,7 @@ async def queues(
 def _cells(workflow: views.Workflow) -> dict[str, str | Text]:
     return {
         "queue_id": workflow.queue_id,
-        "status": output.styled(workflow.status, "" if workflow.undriven is None else ", not driven"),
+        "status": _status(workflow),
         "range": output.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
         "stored": output.number(workflow.progress.records_stored),
         "of": output.number(workflow.progress.records_expected) or "?",
@@ -94,16 +94,20 @@ def _cells(workflow: views.Workflow) -> dict[str, str | Text]:
     }
 
 
+def _status(workflow: views.Workflow) -> Text:
+    return output.styled(workflow.status, output.state(workflow.status, workflow.undriven))
+
+
 def undriven(workflow: views.Workflow, where: Where) -> str:
-    """That nobody goes on with a workflow, why, and what to do."""
+    """That no manager drives a workflow, why, and what to do."""
     alone = f"nobody drives {workflow.queue_id}: {workflow.undriven}"
     if where.server is not None:
         return f"{alone}; see the log of the manager at {where.server}, or start another one on its data"
-    what = f"{workflow.symbol} {workflow.type} {workflow.time_range.requested}{where.starting()}"
-    return (
-        f"{alone}; go on with it with `streamforge wait "
-        f"{workflow.queue_id}{where.flags()}`, `streamforge load {what}` or `streamforge up{where.starting()}`"
-    )
+    wait, up = f"`streamforge wait {workflow.queue_id}{where.flags()}`", f"`streamforge up{where.starting()}`"
+    if workflow.status == "stopping":  # a load of the same would wait until it has ended
+        return f"{alone}; bring it to its end with {wait} or {up}"
+    load = f"`streamforge load {workflow.symbol} {workflow.type} {workflow.time_range.requested}{where.starting()}`"
+    return f"{alone}; continue it with {wait}, {load} or {up}"
 
 
 class _RawPage(msgspec.Struct):
@@ -124,7 +128,7 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     out = output.console()
     words = output.asked_for(asked.requested, clipped=asked.clipped)
     ended = f", ended {output.moment(workflow.ended_at)}" if workflow.ended_at else ""
-    out.print(workflow.queue_id, output.styled(workflow.status))
+    out.print(workflow.queue_id, _status(workflow))
     out.print(f"  {workflow.symbol} {workflow.type}, {output.day_span(asked.start_ms, asked.end_ms)}{words}")
     out.print(f"  created {output.moment(workflow.created_at)}{ended} (UTC)")
     if told := numbers(workflow):
@@ -135,10 +139,11 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
         out.print(f"  {waits}")
     if refused := workflow.progress.records_refused:
         out.print(
-            f"  {output.number(refused)} records could not be stored: see `streamforge dlq list {workflow.queue_id}`"
+            f"  {output.records(refused)} could not be stored: see `streamforge dlq list "
+            f"{workflow.queue_id}{where.flags()}`"
         )
     if workflow.repairs:
-        out.print(f"  holes were loaded again {workflow.repairs} times")
+        out.print(f"  holes were loaded again {workflow.repairs} time{'' if workflow.repairs == 1 else 's'}")
     if workflow.failure is not None:
         out.print(f"  failed: {workflow.failure.reason}")
         if workflow.failure.next_step:
@@ -217,7 +222,7 @@ def _tell_event(number: int, event: dict[str, object], *, as_json: bool) -> None
         told.append(short(str(event["error_message"])))
     attempt = event.get("attempt", 1)
     who = f"{event.get('producer', '')}" + (f" (attempt {attempt})" if attempt != 1 else "")
-    count = f"{output.number(records)} records" if isinstance(records, int) and records else ""
+    count = output.records(records) if isinstance(records, int) and records else ""
     rest = ", ".join(part for part in (count, *told) if part)
     output.write(f"{when}  {event.get('event', ''):<11} {who}{': ' if rest else ''}{rest}")
 
@@ -282,16 +287,39 @@ async def remove(queue_id: str, where: Where, *, data: bool, yes: bool, as_json:
             )
         if not yes:
             _confirm(workflow, data=data)
+        query = {"data": "true"} if data else None
+        path, removed = f"/queues/{path_part(queue_id)}", None
         try:
-            await found.api.call("DELETE", f"/queues/{path_part(queue_id)}", query={"data": "true"} if data else None)
+            answer = await found.api.call("DELETE", path, query=query, prefer="return=representation")
+            removed = found.api.read(answer, views.Removed) if answer else None
         except ApiProblem as error:
             if error.kind != "not-found":  # a first try whose answer was lost
                 raise
     if as_json:
-        output.write(to_json({"removed": queue_id, "data": data}))
+        told = {} if removed is None else msgspec.structs.asdict(removed)
+        output.write(to_json({"removed": queue_id, "data": data, **told}))
     else:
-        output.write(f"{queue_id} is removed{' with its records' if data else '; its records stay'}")
+        output.write(f"{queue_id} is removed{_told(workflow, removed, data=data)}")
     return 0
+
+
+def _told(workflow: views.Workflow, removed: views.Removed | None, *, data: bool) -> str:
+    """What became of its records."""
+    if removed is None:
+        return ""
+    where = sorted({segment.collection or "" for segment in removed.staying})
+    one = removed.records_staying == 1
+    many = output.records(removed.records_staying)
+    stay = f"{many} of its range stay{'s' if one else ''} in {', '.join(where)}"
+    if not where:
+        stay = "no record of its range is stored"
+    if not data:
+        return f"; {stay}"
+    gone = f"; {output.records(removed.records_removed)} removed from {workflow.collection}"
+    if not removed.records_removed:
+        gone = f"; no record removed: {workflow.collection} holds none of its range"
+    why = f": {'another workflow stored it' if one else 'other workflows stored them'} there"
+    return f"{gone}; {stay}{why if where else ''}"
 
 
 def _confirm(workflow: views.Workflow, *, data: bool) -> None:
@@ -334,6 +362,7 @@ async def dead_letters(queue_id: str, where: Where, *, limit: int, as_json: bool
     )
     more = f" of {page.outstanding}" if page.outstanding is not None and page.outstanding > len(letters) else ""
     output.say(
-        f"{len(letters)}{more} dead letters; once the cause is gone: streamforge dlq replay {queue_id}{where.flags()}"
+        f"{len(letters)}{more} dead letter{'' if len(letters) == 1 else 's'}; once the cause is gone: streamforge dlq "
+        f"replay {queue_id}{where.flags()}"
     )
     return 0

@@ -144,7 +144,7 @@ class _Parquet:
         self.abandon()
 
     def abandon(self) -> None:
-        """Let go of the file, whatever is in it."""
+        """Let go of the file with what is in it."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()

@@ -11,7 +11,9 @@ from streamforge.manager.acting.removing import Removing
 from streamforge.manager.acting.verifying import verify
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.deciding.facts import Replay, Retry, Stop
+from streamforge.manager.keeping.coverage import Known
 from streamforge.manager.keeping.history import COLLECTION as HISTORY
+from streamforge.manager.keeping.phases import phase_of
 from streamforge.manager.keeping.records import Records
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Unreadable
@@ -24,6 +26,7 @@ from streamforge.manager.service import (
     NotFound,
     NotNow,
     Page,
+    Removed,
     Report,
     SeriesPage,
     Started,
@@ -35,13 +38,17 @@ from streamforge.manager.starting import Starting
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
-from streamforge_utils.model.errors import InvalidInput, StreamForgeError
+from streamforge_utils.model.coverage import Verdict, counted
+from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
 from streamforge_utils.model.events import Event
+from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 
 _PAGE = 500
+SYMBOLS_WITHIN_S = 10.0
+"""Who asks for a list waits for it; a question that is repeated for minutes is for workflows."""
 RECORDS_A_PAGE = 10_001
 """Who asks for more records than this asks for all: it is looked before the first one whether they are there."""
 
@@ -92,21 +99,23 @@ class Manager:
         more = len(found) > limit
         return Page(found[:limit], found[limit - 1].queue_id if more else None)
 
-    async def remove(self, queue_id: str, *, data: bool = False) -> None:
+    async def remove(self, queue_id: str, *, data: bool = False) -> Removed:
         with self._alone(queue_id):
             try:
                 workflow = await self.get(queue_id)
             except Unreadable:
                 await self._remove_unreadable(queue_id, data=data)
-                return
+                return Removed()
             if not workflow.ended:
                 raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
-            await self._remove(workflow, data=data)
+            return await self._remove(workflow, data=data)
 
-    async def _remove(self, workflow: Workflow, *, data: bool) -> None:
+    async def _remove(self, workflow: Workflow, *, data: bool) -> Removed:
         parts, queue_id = self._parts, workflow.queue_id
+        records = 0
         if data:  # first: it may be refused
-            await parts.removing.remove(workflow.series, workflow.collection, workflow.span)
+            records = await parts.removing.remove(workflow.series, workflow.collection, workflow.span)
+        staying = tuple(s for s in (await self.coverage(queue_id)).segments if s.verdict is Verdict.STORED)
         await self._reservations.release(queue_id)
         await parts.coverage.unask(workflow.series, workflow.span, await self._asked_by_others(workflow))
         await parts.admin.delete_topic(workflow.topic)
@@ -116,6 +125,7 @@ class Manager:
         stored = await parts.workflows.get(queue_id)
         if stored is not None:
             await parts.workflows.remove(stored)
+        return Removed(records=records, staying=staying)
 
     async def _asked_by_others(self, workflow: Workflow) -> list[TimeRange]:
         """The ranges that the other workflows of the series, ended ones too, were asked for."""
@@ -230,11 +240,31 @@ class Manager:
             found = await self._parts.coverage.page(after=cursor, limit=limit + 1)
         except InvalidInput as error:
             raise _lost_cursor(cursor or "", "series") from error
-        listed = [StoredSeries(series, segments) for _, series, segments in found[:limit]]
+        listed = [await self._stored_series(known) for _, known in found[:limit]]
         return SeriesPage(listed, found[limit - 1][0] if len(found) > limit else None)
 
+    async def _stored_series(self, known: Known) -> StoredSeries:
+        interval, phase_ms = Interval(known.series.interval), await phase_of(self._parts.store, known)
+        stored = [segment for segment in known.segments if segment.verdict is Verdict.STORED]
+        records = None
+        if interval.aligned_by_calendar or phase_ms is not None or not stored:
+            records = sum(segment.records for segment in counted(stored, interval, phase_ms))
+        return StoredSeries(known.series, known.segments, records)
+
     async def symbols(self) -> Sequence[SymbolInfo]:
-        return await self._parts.exchange.symbols()
+        waits = self._parts.exchange_waits
+        reason = None
+        try:
+            async with asyncio.timeout(SYMBOLS_WITHIN_S):
+                try:
+                    return await self._parts.exchange.symbols()
+                finally:
+                    reason = None if waits is None else waits.reason
+        except TimeoutError as error:
+            raise RetryableError(
+                f"{self._parts.exchange_name} did not list its symbols within {SYMBOLS_WITHIN_S:g} s"
+                f"{f' ({reason})' if reason else ''}: is it reached from here? Try again later"
+            ) from error
 
     async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
         workflow = await self.get(queue_id)
@@ -286,7 +316,7 @@ class Manager:
     def _alone(self, queue_id: str) -> Iterator[None]:
         """What removes an ended workflow or lets it go on again excludes each other."""
         if queue_id in self._busy:
-            raise NotNow(f"workflow {queue_id} is being removed or started again by another request: look at it anew")
+            raise NotNow(f"workflow {queue_id} is being removed or started again by another request: look at it again")
         self._busy.add(queue_id)
         try:
             yield

@@ -91,6 +91,6 @@ async def _answer(ask: Callable[[], Awaitable[object]]) -> str | None:
             await ask()
     except TimeoutError:
         return f"no answer within {PATIENCE_S:g} s"
-    except Exception as error:  # whatever is wrong is what was asked for
+    except Exception as error:  # what is wrong is what was asked for
         return str(error) or type(error).__name__
     return None

@@ -68,6 +68,13 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     records: int
 
 
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the removal of a workflow removed. records: from the store. staying: what of its range is stored still."""
+
+    records: int = 0
+    staying: tuple[Segment, ...] = ()
+
+
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """What was found when the records of a series were counted. counted: records that are there."""
 
@@ -104,10 +111,14 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class StoredSeries(msgspec.Struct, frozen=True):
-    """A series of which something is known. segments: sorted, disjoint; what they do not mention is unknown."""
+    """A series of which something is known. segments: sorted, disjoint; what they do not mention is unknown.
+
+    records: how many are stored; None: of an interval whose grid is not known.
+    """
 
     series: Series
     segments: Sequence[Segment]
+    records: int | None
 
 
 class SeriesPage(msgspec.Struct, frozen=True):
@@ -183,7 +194,7 @@ class Service(Protocol):
     ) -> Page:
         """Workflows, newest first. Raises InvalidInput for a cursor that is none."""
 
-    async def remove(self, queue_id: str, *, data: bool = False) -> None:
+    async def remove(self, queue_id: str, *, data: bool = False) -> Removed:
         """Forget an ended workflow (with `data`, also its records and their coverage). Raises NotFound, NotNow."""
 
     async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:

@@ -157,7 +157,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=1),
         variable(
             "STREAMFORGE_MAX_ASKING_FAILURES",
-            "how often in a row the exchange may be asked in vain, before the start or for the proof, "
+            "how often in a row the exchange may fail to answer, before the start or for the proof, "
             "before the workflow fails",
         ),
     ] = Policy().max_asking_failures

@@ -77,7 +77,7 @@ async def run(ctx: Context[Parameters]) -> None:
                 done_ms += window.end_ms - window.start_ms
             ctx.progress.share = min(1.0, done_ms / total_ms)
     finally:
-        windows = iter(())  # who is told of a cancelled request asks for nothing more
+        windows = iter(())  # after a cancelled request nothing more is asked for
         for _, answer in pages:
             answer.cancel()
         await asyncio.gather(*(answer for _, answer in pages), return_exceptions=True)

@@ -27,7 +27,10 @@ async def test_an_exchange_that_never_answers_ends_the_workflow(world: World) ->
     workflow = await turns_until_ended(world, await create(world, accepted()))
     assert workflow.status is Status.ERROR
     assert workflow.failure is not None
-    assert workflow.failure.reason == "the exchange was asked 8 times in vain; the last time: no route to the exchange"
+    assert (
+        workflow.failure.reason
+        == "the exchange did not answer 8 times in a row; the last time: no route to the exchange"
+    )
 
 
 async def test_a_ban_is_waited_for_however_long_and_remembered(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What people ask for is stored by the loop and then answered, whatever is away meanwhile."""
+"""What people ask for is stored by the loop and then answered, also while something is away."""
 
 from __future__ import annotations
 

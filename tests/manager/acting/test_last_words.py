@@ -1,4 +1,4 @@
-"""Whoever dies silently gets one last word, after all that it said was read."""
+"""A worker that dies silently gets one last word, after all that it said was read."""
 
 from __future__ import annotations
 

@@ -86,6 +86,6 @@ def test_what_it_says_of_a_workflow() -> None:
     live["wf"] = Stored(replace(RUNNING, status=Status.PENDING), "2")
     overview.known("wf")
     overview.refresh()
-    assert overview.changed == set(), "whoever changed it has looked at it"
+    assert overview.changed == set(), "the one that changed it has looked at it"
     assert overview.started == 0
     assert overview.hurried == set()

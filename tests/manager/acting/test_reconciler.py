@@ -177,7 +177,7 @@ async def test_what_was_heard_is_not_lost_when_another_change_comes_first(world:
     async def overtaken(kind: str, id: str, body: bytes, **fields: Any) -> State:
         world.store.put = put  # type: ignore[method-assign]
         state = world.store.states[kind, id]
-        await put(kind, id, state.body, expected=state.revision, labels=state.labels)  # whoever else wrote it
+        await put(kind, id, state.body, expected=state.revision, labels=state.labels)  # as another one wrote it
         return await put(kind, id, body, **fields)
 
     world.say(said(workflow, SINK, "finished"))

@@ -1,4 +1,4 @@
-"""Whatever goes wrong is told in one form, says what to do, and never how the code looks inside."""
+"""All that goes wrong is told in one form, says what to do, and never how the code looks inside."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ async def test_a_huge_name_is_cut_where_it_is_shown(client: httpx.AsyncClient) -
     assert len((await client.get("/" + "x" * 20_000)).content) < 1_000
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/queues/", "/Queues", "//queues", "/queues/a/b/c", "/%00", "/%ff"])
+@pytest.mark.parametrize("path", ["/nothing", "/Queues", "//queues", "/queues/a/b/c", "/%00", "/%ff"])
 async def test_an_unknown_path_is_404(client: httpx.AsyncClient, path: str) -> None:
     problem(await client.get(LOCAL + path), 404, "not-found")
 

@@ -69,7 +69,7 @@ def _counted(workflow: Workflow) -> tuple[int, int]:
 
 
 def test_what_a_sink_reads_again_after_a_kill_counts_once(workflow: Workflow) -> None:
-    # It had committed 300 of its 400, was killed, began anew at 300 and is at 700.
+    # It had committed 300 of its 400, was killed, began again at 300 and is at 700.
     killed = Progress(records=400, position=299)
     assert _counted(_attempts(workflow, killed, Progress(records=400, position=699, unchanged=100))) == (700, 700)
     # It had stored 150 more than it could tell before it was killed: they are not lost.

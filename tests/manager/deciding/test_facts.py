@@ -114,7 +114,7 @@ def test_tries_without_an_answer_are_counted_and_end_a_ban_is_not() -> None:
     failed = folded(workflow, Unanswered(reason="no route", retry_after_ms=90_000), policy)
     assert failed.asking_failures == 3
     assert failed.failure == Failure(
-        reason="the exchange was asked 3 times in vain; the last time: no route",
+        reason="the exchange did not answer 3 times in a row; the last time: no route",
         next_step="see whether the exchange can be reached from here, then retry the workflow",
     )
     for banned, failures in ((False, 1), (True, 0)):

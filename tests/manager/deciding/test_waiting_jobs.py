@@ -1,4 +1,4 @@
-"""A job that is there and has not begun: what it waits for is told, and only what waits in vain is called stuck."""
+"""A job that is there and has not begun: what it waits for is told, and only what waits for nothing is called stuck."""
 
 from __future__ import annotations
 

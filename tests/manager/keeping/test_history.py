@@ -34,7 +34,7 @@ async def test_no_event_replaces_one_of_another_log() -> None:
     store = MemoryStore()
     first = [(A, n, b'{"log":1,"n":%d}' % n) for n in (0, 3, 7)]
     await History(store).append(first)
-    # Another folder's bus, or a topic made anew: offsets begin again, and some are taken, others lie in between.
+    # Another folder's bus, or a topic made again: offsets begin again, and some are taken, others lie in between.
     second = [(A, n, b'{"log":2,"n":%d}' % n) for n in (1, 3)]
     history = History(store)
     await history.append(second)

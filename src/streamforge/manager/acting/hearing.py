@@ -99,7 +99,7 @@ class Ear:
         try:
             received = await poll
         except PermanentError:
-            # The topic was removed, perhaps made anew: this consumer will not hear of it.
+            # The topic was removed, perhaps made again: this consumer will not hear of it.
             consumer, self._consumer = self._consumer, None
             if consumer is not None:
                 await consumer.close()

@@ -1,4 +1,4 @@
-"""Taking in what workers said: whoever listens is told, and each event is put to the workflow it is about."""
+"""Taking in what workers said: all who listen are told, and each event is put to the workflow it is about."""
 
 from __future__ import annotations
 

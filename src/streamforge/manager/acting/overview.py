@@ -65,7 +65,7 @@ class Overview:
                 self.changed.discard(queue_id)
 
     def known(self, queue_id: str) -> None:
-        """What the workflow is now is no news: whoever changed it has just looked at it."""
+        """What the workflow is now is no news: the one who changed it has just looked at it."""
         stored = self._live.get(queue_id)
         known = self._read.get(queue_id)
         if stored is not None and (known is None or known.stored is not stored):

@@ -1,6 +1,6 @@
 """Before anything is started: what of the range asked for exists at the exchange, and what of it is still lacking.
 
-Whatever narrows the range is asked twice, the second time by a request that is cut differently: one wrong answer must
+What narrows the range is asked twice, the second time by a request that is cut differently: one wrong answer must
 not turn data into "before the listing".
 """
 

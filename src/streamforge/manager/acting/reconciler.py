@@ -1,6 +1,6 @@
 """The loop that keeps every workflow going: look at the jobs, hear the events, fold, decide, store, act; again.
 
-It is driven by state, not by events: an event only says "look now". Whatever is lost, a later look finds.
+It is driven by state, not by events: an event only says "look now". What is lost, a later look finds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The removal of stored records: refused while a live workflow relies on them, and brought to its end after a kill.
 
 What is to be removed is first struck from the coverage and noted there as a leftover, in one write; then the records
-go, then the note. Whatever dies in between, coverage calls nothing stored that is gone.
+go, then the note. If it dies in between, coverage calls nothing stored that is gone.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Removing:
         self._workflows = workflows
         self._observer = observer
 
-    async def remove(self, series: Series, collection: str, span: TimeRange) -> None:
-        """Remove the records of `span` from `collection`, and what coverage says of them.
+    async def remove(self, series: Series, collection: str, span: TimeRange) -> int:
+        """Remove the records of `span` from `collection`, and what coverage says of them; returns how many.
 
         Raises NotNow while a live workflow relies on some of them, or RetryableError.
         """
@@ -42,12 +42,13 @@ class Removing:
             # Also where no record is there any more: a plan relies on what coverage says of the range, and that goes.
             self.check(series, span)
             await self._coverage.forget(series, collection, span)
-            await self._carry_out(series, Leftover(collection=collection, start_ms=span.start_ms, end_ms=span.end_ms))
+            left = Leftover(collection=collection, start_ms=span.start_ms, end_ms=span.end_ms)
+            return await self._carry_out(series, left)
 
     def check(self, series: Series, span: TimeRange) -> None:
         """Raises NotNow if a live workflow relies on records of `span`.
 
-        Nothing is awaited: whoever holds the series' guard and goes on to strike the range from the coverage is before
+        Nothing is awaited: one who holds the series' guard and goes on to strike the range from the coverage is before
         every workflow that is planned later.
         """
         relying = relies_on(self._workflows, series, span)
@@ -84,7 +85,7 @@ class Removing:
             for workflow in (stored.workflow for stored in self._workflows.live.values())
         )
 
-    async def _carry_out(self, series: Series, one: Leftover) -> None:
+    async def _carry_out(self, series: Series, one: Leftover) -> int:
         first, last = _keys(series, one.span)
         records = await self._store.delete(one.collection, first=first, last=last)
         # A live workflow has its own use for an empty collection: its sink may write the next moment.
@@ -94,6 +95,7 @@ class Removing:
         if records:
             self._observer.count("removed_records_total", records)
             _log.info("records were removed", collection=one.collection, range=str(one.span), records=records)
+        return records
 
 
 def relies_on(workflows: Workflows, series: Series, span: TimeRange) -> Workflow | None:

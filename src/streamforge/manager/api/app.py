@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from streamforge.manager.api import catalogue, data, handlers, queues
+from streamforge.manager.api.addresses import Addresses
 from streamforge.manager.api.description import describe
 from streamforge.manager.api.guard import Doors, Guard
 from streamforge.manager.api.limits import Limits
@@ -40,6 +41,7 @@ def create_app(
     for router in (queues.router, data.router, catalogue.router):
         app.include_router(router)
     describe(app)
+    app.add_middleware(Addresses)
     app.add_middleware(Doors, tokens=tokens)
     app.add_middleware(Guard, limits=limits)  # added last: outermost
     return app

@@ -128,7 +128,7 @@ async def health() -> Response:
 async def ready(to: In, request: Request) -> Response:
     parts = dict(await to.service.ready())
     wrong = {name for name, reason in parts.items() if reason is not None}
-    # Without its launcher it still takes requests, hears workers and tells how far they are: whoever is told to stay
+    # Without its launcher it still takes requests, hears workers and tells how far they are: a client that is sent
     # away from it would lose all of that. A launcher that fails the loop shows as the reconciler's failure.
     works = not wrong - {"launcher"}
     headers = {} if works else {"Retry-After": "5"}

@@ -15,7 +15,7 @@ from streamforge.manager.api import export, models, views
 from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Writer
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
-from streamforge.manager.api.routing import Context, In, StrictRoute, reply
+from streamforge.manager.api.routing import Context, In, StrictRoute, reply, undriven
 from streamforge.manager.service import NotFound
 from streamforge.manager.symbols import fitting
 from streamforge_utils.model.candles import CANDLE_FIELDS
@@ -58,7 +58,7 @@ async def series_coverage(
     if life and time_range is not None:
         raise invalid("life", "query", "life and time_range name two spans", "leave one of them out")
     report = await to.service.series_coverage(symbol, type, _span(time_range, to), life=life)
-    return reply(views.coverage_view(report))
+    return reply(views.coverage_view(report, undriven=await undriven(to, report.loading)))
 
 
 @router.get("/series", response_model=models.SeriesPage, summary="The series that are stored")
@@ -106,7 +106,9 @@ async def verify(
     symbol, type = check_series(symbol, type)
     span = _span(time_range, to)
     found = await to.service.verify(symbol, type, span)
-    return reply(views.verification_view(found, await to.service.series_coverage(symbol, type, span)))
+    report = await to.service.series_coverage(symbol, type, span)
+    coverage = views.coverage_view(report, undriven=await undriven(to, report.loading))
+    return reply(views.verification_view(found, coverage))
 
 
 @router.get("/collections", response_model=models.Collections, summary="The collections that hold records")

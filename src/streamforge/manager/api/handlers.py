@@ -65,7 +65,7 @@ def unexpected(error: BaseException) -> ProblemError:
         500,
         "internal-error",
         f"the server failed on this request; its log names the reason under incident {incident}",
-        next_step=f"report incident {incident} to whoever runs this server; trying again is safe",
+        next_step=f"report incident {incident} to the operator of this server; trying again is safe",
     )
 
 

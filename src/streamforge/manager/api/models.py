@@ -96,7 +96,7 @@ class Progress(View):
         description="Records of the whole range that can be had. None until the exchange was asked."
     )
     records_stored: int = Field(
-        description="Of those, whoever stored them; what was read again counts once. An estimate until the proof."
+        description="Of those, also what others stored; what was read again counts once. An estimate until the proof."
     )
     records_there: int = Field(description="Of records_stored, those that were stored before and are not loaded again.")
     share: float | None = Field(description="0 to 1.")
@@ -152,8 +152,8 @@ class WorkflowSummary(View):
     )
     undriven: str | None = Field(
         description=(
-            "Why no manager drives it at the moment: then nothing of it goes on, whatever its status. None: one does, "
-            "or it has ended."
+            "Why no manager drives it at the moment: then nothing of it goes on, also where its status is `running`. "
+            "None: one does, or it has ended."
         )
     )
     progress: Progress
@@ -230,6 +230,15 @@ class Segment(View):
     records: int = Field(description="How many are stored in it.")
 
 
+class Removed(View):
+    """What the removal of a workflow removed, and which records of its range stay."""
+
+    queue_id: str
+    records_removed: int
+    records_staying: int
+    staying: list[Segment] = Field(description="They lie in collections of other workflows, or were not to be removed.")
+
+
 class CoverageSpan(View):
     """The half-open range that a coverage speaks of."""
 
@@ -255,6 +264,7 @@ class CoverageLoading(View):
     end_ms: int
     records_expected: int | None
     records_stored: int
+    undriven: str | None = Field(description="As in a workflow.")
 
 
 class Coverage(View):
@@ -286,9 +296,11 @@ class Series(View):
     end: Moment | None
     start_ms: int | None
     end_ms: int | None
-    records: int | None = Field(description="How many are stored; none where a part of them was not counted.")
+    records: int | None = Field(
+        description="How many are stored, by the grid of the series; none where that is not known."
+    )
     complete: bool = Field(description="Whether every hole between start and end has its reason.")
-    holes: int = Field(description="How many ranges between start and end are not stored, for whatever reason.")
+    holes: int = Field(description="How many ranges between start and end are not stored, for any reason.")
     coverage: str = Field(description="Where its coverage is.")
 
 
@@ -312,7 +324,7 @@ class Symbols(View):
     """What the exchange has, sorted."""
 
     symbols: list[Symbol]
-    total: int = Field(description="How many fit, whatever `limit` is.")
+    total: int = Field(description="How many fit, also beyond `limit`.")
 
 
 class Gap(View):

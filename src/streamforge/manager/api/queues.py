@@ -13,7 +13,7 @@ from streamforge.manager.api import models, sse, views
 from streamforge.manager.api.bodies import Start, StartPipeline
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
-from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, reply
+from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, reply, undriven
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import PermanentError
@@ -80,16 +80,14 @@ async def _start(to: Context, request: StartRequest, key: str | None) -> Respons
     headers = {"Location": f"/queues/{found.queue_id}"}
     if not started.new and not started.joined:
         headers["Idempotency-Replayed"] = "true"
-    undriven = None if found.ended else await to.service.undriven()
-    view = views.workflow_view(found, undriven)
+    view = views.workflow_view(found, await undriven(to, [found]))
     return reply(
         models.Started(**dict(view), joined=started.joined, behind_seconds=started.behind_ms / 1000), 202, headers
     )
 
 
 async def _shown(to: Context, found: Workflow, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    undriven = None if found.ended else await to.service.undriven()
-    return reply(views.workflow_view(found, undriven), status, headers)
+    return reply(views.workflow_view(found, await undriven(to, [found])), status, headers)
 
 
 @router.get("/queues", response_model=models.WorkflowPage, summary="List workflows, newest first")
@@ -102,8 +100,8 @@ async def find(
     limit: Limit = 100,
 ) -> Response:
     page = await to.service.find(statuses=tuple(status or ()), symbol=symbol, type=type, cursor=cursor, limit=limit)
-    undriven = None if all(found.ended for found in page.workflows) else await to.service.undriven()
-    queues = [views.workflow_summary(found, undriven) for found in page.workflows]
+    alone = await undriven(to, page.workflows)
+    queues = [views.workflow_summary(found, alone) for found in page.workflows]
     return reply(models.WorkflowPage(queues=queues, cursor=page.cursor))
 
 
@@ -112,13 +110,28 @@ async def show(queue_id: QueueId, to: In) -> Response:
     return await _shown(to, await to.service.get(queue_id))
 
 
-@router.delete("/queues/{queue_id}", status_code=204, summary="Forget an ended workflow")
+@router.delete(
+    "/queues/{queue_id}",
+    status_code=204,
+    summary="Forget an ended workflow",
+    responses={
+        200: {
+            "model": models.Removed,
+            "description": "Removed; what is told where `Prefer: return=representation` asks.",
+        }
+    },
+)
 async def remove(
     queue_id: QueueId,
     to: In,
     data: Annotated[bool, Query(description="Remove its records and their coverage too.")] = False,
+    prefer: Annotated[
+        str | None, Header(max_length=200, description="`return=representation`: tell what was removed and what stays.")
+    ] = None,
 ) -> Response:
-    await to.service.remove(queue_id, data=data)
+    removed = await to.service.remove(queue_id, data=data)
+    if "return=representation" in (prefer or "").replace(" ", "").lower():
+        return reply(views.removed_view(queue_id, removed), headers={"Preference-Applied": "return=representation"})
     return Response(status_code=204)
 
 
@@ -249,7 +262,8 @@ async def ping(
 
 @router.get("/queues/{queue_id}/coverage", response_model=models.Coverage, summary="What of a workflow is stored")
 async def coverage(queue_id: QueueId, to: In) -> Response:
-    return reply(views.coverage_view(await to.service.coverage(queue_id), queue_id=queue_id))
+    report = await to.service.coverage(queue_id)
+    return reply(views.coverage_view(report, queue_id=queue_id, undriven=await undriven(to, report.loading)))
 
 
 @router.get("/queues/{queue_id}/dlq", response_model=models.DeadLetters, summary="What could not be stored")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -18,6 +18,7 @@ from streamforge.manager.api.models import QUEUE_ID
 from streamforge.manager.api.problems import FieldError, ProblemError
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.service import NotFound, Service
+from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.ports.clock import Clock
 
@@ -112,6 +113,11 @@ def queue_id(
 
 
 QueueId = Annotated[str, Depends(queue_id)]
+
+
+async def undriven(to: Context, workflows: Iterable[Workflow]) -> str | None:
+    """Why no manager drives the workflows, if one of them has not ended."""
+    return None if all(found.ended for found in workflows) else await to.service.undriven()
 
 
 def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

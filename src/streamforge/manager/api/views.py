@@ -164,8 +164,10 @@ def _refused(step: workflow.Step) -> int:
     return refused
 
 
-def coverage_view(report: service.Report, *, queue_id: str | None = None) -> models.Coverage:
-    """What is known of a span of a series. Without a span nothing is complete."""
+def coverage_view(
+    report: service.Report, *, queue_id: str | None = None, undriven: str | None = None
+) -> models.Coverage:
+    """What is known of a span of a series. Without a span nothing is complete. undriven: as in `workflow_view`."""
     segments, span = report.segments, report.span
     return models.Coverage(
         queue_id=queue_id,
@@ -182,23 +184,12 @@ def coverage_view(report: service.Report, *, queue_id: str | None = None) -> mod
         ),
         complete=span is not None and _complete(segments),
         verdicts=_sums(segments),
-        segments=[
-            models.Segment(
-                start=moment(s.start_ms),
-                end=moment(s.end_ms),
-                start_ms=s.start_ms,
-                end_ms=s.end_ms,
-                verdict=s.verdict.value,
-                collection=s.collection,
-                records=s.records,
-            )
-            for s in segments
-        ],
-        loading=[_loading(found) for found in report.loading],
+        segments=[_segment(s) for s in segments],
+        loading=[_loading(found, undriven) for found in report.loading],
     )
 
 
-def _loading(found: Workflow) -> models.CoverageLoading:
+def _loading(found: Workflow, undriven: str | None) -> models.CoverageLoading:
     progress = progress_of(found)
     return models.CoverageLoading(
         queue_id=found.queue_id,
@@ -207,6 +198,19 @@ def _loading(found: Workflow) -> models.CoverageLoading:
         end_ms=found.span.end_ms,
         records_expected=progress.records_expected,
         records_stored=progress.records_stored,
+        undriven=undriven,
+    )
+
+
+def _segment(found: coverage.Segment) -> models.Segment:
+    return models.Segment(
+        start=moment(found.start_ms),
+        end=moment(found.end_ms),
+        start_ms=found.start_ms,
+        end_ms=found.end_ms,
+        verdict=found.verdict.value,
+        collection=found.collection,
+        records=found.records,
     )
 
 
@@ -227,15 +231,25 @@ def series_view(found: service.StoredSeries) -> models.Series:
         end=_moment(end_ms),
         start_ms=start_ms,
         end_ms=end_ms,
-        records=sum(segment.records for segment in stored) if all(segment.records for segment in stored) else None,
+        records=found.records,
         complete=bool(within) and _complete(within),
         holes=sum(segment.verdict is not Verdict.STORED for segment in within),
         coverage=f"/coverage/{quote(found.series.symbol, safe='')}/{type_name}",
     )
 
 
-def verification_view(found: service.Verification, report: service.Report) -> models.Verification:
-    """What counting a series found. report: what is known of it by then."""
+def removed_view(queue_id: str, found: service.Removed) -> models.Removed:
+    """What the removal of a workflow removed and left."""
+    return models.Removed(
+        queue_id=queue_id,
+        records_removed=found.records,
+        records_staying=sum(segment.records for segment in found.staying),
+        staying=[_segment(segment) for segment in found.staying],
+    )
+
+
+def verification_view(found: service.Verification, coverage: models.Coverage) -> models.Verification:
+    """What counting a series found. coverage: what is known of it by then."""
     return models.Verification(
         records_counted=found.counted,
         records_missing=sum(gap.records for gap in found.gaps),
@@ -250,7 +264,7 @@ def verification_view(found: service.Verification, report: service.Report) -> mo
             )
             for gap in found.gaps
         ],
-        coverage=coverage_view(report),
+        coverage=coverage,
     )
 
 

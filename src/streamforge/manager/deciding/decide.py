@@ -130,7 +130,7 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
 
 
 def _forsaken(workflow: Workflow, step: Step, now_ms: int, policy: Policy) -> str | None:
-    """Why a sink waits in vain: it has read everything, its loaders have finished, and no end of the stream came."""
+    """Why a sink waits without end: it read everything, its loaders have finished, and no end of the stream came."""
     attempt = step.attempt
     if step.role is not Role.SINK or attempt is None or attempt.replay or attempt.progress.lag != 0:
         return None
@@ -195,8 +195,8 @@ def _ban(world: World) -> str:
 
 def _pause(step: Step) -> str:
     reason = step.attempt.reason if step.attempt is not None else ""
-    why = f"; the last attempt: {reason}" if reason else ""
-    return f"a pause: {step.target} is retried at {format_ms(step.not_before_ms)}{why}"
+    why = f"; the one before: {reason}" if reason else ""
+    return f"the next attempt of {step.target} at {format_ms(step.not_before_ms)}{why}"
 
 
 def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:

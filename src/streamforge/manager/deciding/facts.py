@@ -1,7 +1,7 @@
 """What actions found out and what people ask for, folded into a workflow. Pure.
 
 An action takes its time, and what it finds out may be out of date by then: a fact of another epoch than the workflow's
-changes nothing, in whatever order facts come.
+changes nothing, in any order of the facts.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _unanswered(workflow: Workflow, unanswered: Unanswered, now_ms: int, policy:
     failures = workflow.asking_failures + (0 if unanswered.banned else 1)
     if failures >= policy.max_asking_failures:
         failure = Failure(
-            reason=f"the exchange was asked {failures} times in vain; the last time: {unanswered.reason}",
+            reason=f"the exchange did not answer {failures} times in a row; the last time: {unanswered.reason}",
             next_step="see whether the exchange can be reached from here, then retry the workflow",
         )
         return workflow.next_epoch(asking_failures=failures, failure=failure)

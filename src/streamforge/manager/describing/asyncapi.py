@@ -39,7 +39,7 @@ def document() -> dict[str, Any]:
         "summary": "A record that could not be stored: its original bytes, and in its headers why and from where.",
         "contentType": "application/octet-stream",
         "headers": {"$ref": "#/components/schemas/dead-letter-headers"},
-        "payload": {"description": "The original bytes, whatever they are."},
+        "payload": {"description": "The original bytes, unchanged."},
         "bindings": _kafka(key=_key("the original key")),
         "examples": [{"headers": dict(example)} for example in found["dead-letter-headers"]["examples"]],
     }

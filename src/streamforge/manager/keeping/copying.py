@@ -1,4 +1,4 @@
-"""A copy of what a store holds, as JSON lines, and the way back into an empty one, whatever the store is.
+"""A copy of what a store holds, as JSON lines, and the way back into an empty one, for any kind of store.
 
 States are copied before documents, so what the coverage calls stored was stored before its documents were read. What
 others change meanwhile may be in the copy or not. Nothing uses edges yet, and a store does not name their collections.
@@ -175,7 +175,7 @@ async def _restore_about(store: Store, body: bytes) -> None:
         try:
             await there.write(msgspec.structs.replace(wanted, holder=kept.holder), revision)
         except ConflictError:
-            continue  # whoever restores has renewed the lease
+            continue  # the one who restores has renewed the lease
         return
 
 

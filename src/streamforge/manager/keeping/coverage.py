@@ -83,16 +83,13 @@ class Coverage:
         """The segments of the series; empty if nothing is known of it."""
         return (await self.known(series)).segments
 
-    async def page(
-        self, *, after: str | None = None, limit: int = _PAGE
-    ) -> Sequence[tuple[str, Series, Sequence[Segment]]]:
+    async def page(self, *, after: str | None = None, limit: int = _PAGE) -> Sequence[tuple[str, Known]]:
         """What is known of each series, with the name that continues after it; at most `limit`.
 
         Raises InvalidInput for an `after` that is none, or RetryableError.
         """
         found = await self._states.find(KIND, after=after, limit=limit)
-        read = [(state.id, _decode(state.body)) for state in found]
-        return [(id_, known.series, known.segments) for id_, known in read]
+        return [(state.id, _decode(state.body)) for state in found]
 
     async def lay_over(self, series: Series, segments: Sequence[Segment]) -> None:
         """Add what has been learnt; where it speaks of the same time, it replaces what was known."""
@@ -134,7 +131,7 @@ class Coverage:
             await self._change(series, change)
 
     async def learn(self, series: Series, segments: Sequence[Segment]) -> None:
-        """As `lay_over`, but what is stored stays stored, whatever else was learnt of it."""
+        """As `lay_over`, but what is stored stays stored, also if something else was learnt of it."""
 
         def change(known: Known) -> Known:
             return _replace(known, segments=tuple(overlay(known.segments, without_stored(segments, known.segments))))

@@ -5,7 +5,7 @@ one is dropped but for the latest `RECENT`; so again whenever there are as many.
 was said once (`started`, the last words) stays, and a history is bounded.
 
 An event's id is its offset on the events' topic. The history outlives that topic: on the embedded bus of another
-folder, or on a topic that was made anew, offsets begin again. What then would come before, or in the place of, what is
+folder, or on a topic that was made again, offsets begin again. What then would come before, or in the place of, what is
 kept is taken for another log's: its ids begin above all that is kept, by the next multiple of `LOG`. So ids ascend in
 the order of hearing, and no event ever replaces another one.
 """
@@ -184,7 +184,7 @@ def _is_heartbeat(body: bytes) -> bool:
 def _of_one_log(
     events: Iterable[tuple[str, int, bytes]],
 ) -> Iterator[Mapping[str, Sequence[tuple[int, bytes]]]]:
-    """The events by workflow, in parts in which no offset goes back: there another log begins, or the same one anew."""
+    """The events by workflow, in parts in which no offset goes back: there another log begins, or the same again."""
     part: dict[str, list[tuple[int, bytes]]] = {}
     for queue_id, offset, body in events:
         before = part.get(queue_id)

@@ -130,7 +130,4 @@ def _check(proven: Sequence[_Part], keys: Sequence[str], first: str, last: str |
 
 def _incomplete(series: Series, what: str, collection: str) -> Incomplete:
     name = f"{series.symbol} {candles_type(Interval(series.interval))}"
-    return Incomplete(
-        f"{collection} holds fewer records of {name} than were proven: {what}; `streamforge coverage {name} --verify` "
-        "counts and marks what is gone, `streamforge load` then brings it back"
-    )
+    return Incomplete(f"{collection} holds fewer records of {name} than were proven: {what}")

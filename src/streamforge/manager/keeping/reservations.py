@@ -59,7 +59,7 @@ class Reservations:
         self._new_code = new_code or _random_code
 
     async def code(self, queue_id: QueueId) -> str:
-        """A code that no workflow has or had: jobs are named by it, whatever the day and the interval.
+        """A code that no workflow has or had: jobs are named by it, for every day and interval.
 
         Raises RetryableError.
         """

@@ -62,7 +62,7 @@ class Workflows:
         }
 
     async def adopt(self) -> None:
-        """Take in live workflows that are stored and not in memory: whoever stored them never heard that it worked."""
+        """Take in live workflows that are stored and not in memory: their maker never heard that it worked."""
         unknown = [state.id async for state in self._all_live() if state.id not in self._live]
         for queue_id in unknown:
             if queue_id not in self.unreadable:
@@ -207,6 +207,6 @@ def _stored(state: State) -> Stored:
     except msgspec.MsgspecError as error:
         raise Unreadable(
             f"workflow {state.id} cannot be read, its document is damaged ({error}): restore the store from a copy, "
-            "or remove the workflow and start the same request anew"
+            "or remove the workflow and start the same request again"
         ) from error
     return Stored(workflow, state.revision)

@@ -46,7 +46,7 @@ def _records(symbol: str, interval: Interval, opens: list[int], size: int) -> It
 
 
 def _candle(symbol: str, interval: Interval, open_time: int) -> Candle:
-    # Without a version: whatever was observed is newer, and is never overwritten by it.
+    # Without a version: what was observed is newer, and is never overwritten by it.
     return Candle(
         key=candle_key(symbol, interval.value, open_time),
         symbol=symbol,

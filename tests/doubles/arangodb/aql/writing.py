@@ -67,7 +67,7 @@ def _key_of_example(expressions: Expressions, node: Node, scope: set[str]) -> Co
 
 
 def _status(error: ArangoError) -> int | None:
-    """A conflict within a query is a 409, whatever it is elsewhere."""
+    """A conflict within a query is a 409, though it is another status elsewhere."""
     return 409 if error.number in (1200, 1210) else error.status
 
 

@@ -86,7 +86,7 @@ def _forced(pair: Pair) -> str | None:
 async def _one(session: aiohttp.ClientSession, pair: Pair) -> Comparison:
     try:
         return await _answered(session, pair)
-    except Exception as error:  # whatever a line holds, the others are replayed
+    except Exception as error:  # one bad line, the others are replayed
         return Comparison([f"replay: {type(error).__name__}: {error}"])
 
 

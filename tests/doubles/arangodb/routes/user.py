@@ -123,7 +123,7 @@ def _granted(server: ArangoServer, request: Request, user: User, place: list[str
 
 
 def _level(user: User, database: str, collection: str) -> str:
-    """What a user may do with a collection: nothing with `_users`, whatever is granted."""
+    """What a user may do with a collection: nothing with `_users`, also if it is granted."""
     if collection == "_users":
         return "none"
     return user.level(database, collection)

@@ -53,7 +53,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Launcher(Protocol):
-    """Runs jobs. One name is run at most once, whoever asks and however often; nothing is ever restarted by itself."""
+    """Runs jobs. One name is run at most once, however often it is asked for; nothing is ever restarted by itself."""
 
     async def start(self, spec: JobSpec) -> None:
         """Run the job; a name that was ever started (and not forgotten) is left as it is.

@@ -1,6 +1,6 @@
 """Hearing `queue-control`: what is meant for this worker is obeyed, the rest is counted and passed over.
 
-What nobody understands is also logged as a warning, now and then: somebody sends it in vain.
+What nobody understands is also logged as a warning, now and then: somebody sends it without effect.
 """
 
 from __future__ import annotations

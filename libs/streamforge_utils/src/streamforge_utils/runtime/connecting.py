@@ -85,7 +85,7 @@ class Connector:
         settings, tally, metrics, clock = self._settings, self._tally, self._metrics, self._clock
         parts = Parts()
         if definition.makes_topic and definition.uses & {Use.INPUT, Use.OUTPUT}:
-            # Whoever plays without a manager knows no readers: the topic may roll.
+            # One that plays without a manager knows no readers: the topic may roll.
             await self.ensure_topic(bus, TopicSpec(name=settings.kafka_topic))
         if Use.EXCHANGE in definition.uses:
 

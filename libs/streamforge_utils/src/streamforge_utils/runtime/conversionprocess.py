@@ -1,7 +1,7 @@
 """A process that converts records for a sink: what runs in it, and the sink's end of the line to it.
 
 It holds nothing that could be lost. It reads from the socket that is its standard input and ends when that is closed,
-which it is when its sink ends, in whatever way. It is ended by killing it.
+which it is when its sink ends, in any way. It is ended by killing it.
 
 Its other end gets a byte once it is ready. Then requests and answers take turns.
 """

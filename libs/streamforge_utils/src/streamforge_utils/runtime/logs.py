@@ -26,7 +26,7 @@ class Redactor:
         return text
 
     def processor(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """As a step of structlog: every value is cleaned, whatever its type."""
+        """As a step of structlog: every value is cleaned, of every type."""
         if self._secrets:
             for name, value in event.items():
                 if not isinstance(value, (int, float, type(None))):

@@ -24,7 +24,7 @@ async def retry(
 ) -> T:
     """Await `call()` until it succeeds or `patience_s` seconds have passed since it first failed.
 
-    failed: told of each failure, with the pause that follows. Raises the last RetryableError once patience is spent
+    failed: is given each failure, with the pause that follows. Raises the last RetryableError once patience is spent
     (or would be before the time that the other side named), BannedError at once, and any other error at once.
     """
     give_up: float | None = None

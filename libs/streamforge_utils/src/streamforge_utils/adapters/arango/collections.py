@@ -1,4 +1,4 @@
-"""Collections: made on first use by whoever comes first, listed, dropped."""
+"""Collections: made on first use by the client that comes first, listed, dropped."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Server:
         """Major and minor version. Raises ConfigError (too old, no ArangoDB, no access) or RetryableError."""
         if self._version is not None:
             return self._version
-        # Whoever cannot reach it at all hears so soon, and may have more patience.
+        # A client that cannot reach it at all hears so soon, and may have more patience.
         reply = await self._transport.ask(
             "GET", "/_api/version", what=ASKING_VERSION, attempts=2, answer_s=FIRST_ANSWER_S
         )

@@ -33,7 +33,7 @@ LARGEST_ANSWER = 64 * 1024 * 1024
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
-    """The patience of one call; whoever calls may have more.
+    """The patience of one call; the caller may have more.
 
     answer_s: within which one answer is to be there; half a megabyte takes a busy server a tenth of a second, a
     statement about a whole collection many. attempts: requests at most. within_s: no further one once so long has

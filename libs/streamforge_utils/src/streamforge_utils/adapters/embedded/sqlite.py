@@ -175,7 +175,7 @@ def settle(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """On return every commit to `path` so far, whoever made it, survives power loss. Raises RetryableError.
+    """On return every commit to `path` so far, of any process, survives power loss. Raises RetryableError.
 
     What `NORMAL` has not synced yet lies in the log alone: SQLite syncs both files whenever it copies one into the
     other. The database itself is not opened here: closing it again would drop this process's locks on it.

@@ -78,7 +78,7 @@ class Admin:
             if _name_of(error) != "TOPIC_ALREADY_EXISTS":
                 raise
             if self._is_capped(spec) and self.cap(spec.name) is None:
-                # Whoever made it was cut short before it noted the cap.
+                # The client that made it was cut short before it noted the cap.
                 self._await(spec.name, there=True)
                 self._write_cap(spec)
             return

@@ -1,7 +1,7 @@
 """The cap of a `consumed` topic: its producer waits while its readers have too much before them.
 
 Kafka bounds a topic by forgetting, which a `consumed` topic must not. Its cap and its readers are noted, when it is
-made, with the brokers (as the metadata of an offset committed for it), so that whoever sends to it can keep them.
+made, with the brokers (as the metadata of an offset committed for it), so that all who send to it can keep them.
 What is unread is counted in messages and taken to be as large as those of this producer.
 """
 

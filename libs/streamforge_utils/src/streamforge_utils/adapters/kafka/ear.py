@@ -62,7 +62,7 @@ class Ear:
 
     def check(self) -> None:
         """Raises ConfigError if no connection will ever come about, and RetryableError if that is a guess: once, so
-        that who tries again begins anew.
+        that who tries again begins from the start.
         """
         trouble = self._trouble
         if self._guessed and trouble is not None:

@@ -1,4 +1,4 @@
-"""A client of librdkafka that can be made anew: after a fatal error, or when the CA file was replaced."""
+"""A client of librdkafka that can be made again: after a fatal error, or when the CA file was replaced."""
 
 from __future__ import annotations
 

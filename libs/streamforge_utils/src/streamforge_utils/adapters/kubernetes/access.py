@@ -70,7 +70,7 @@ async def find_way(access: Access) -> Way:
             f"Kubernetes: {named} cannot be used ({error}): name a kubeconfig in KUBECONFIG and its context in "
             "STREAMFORGE_K8S_CONTEXT, or set STREAMFORGE_LAUNCHER=process to run workers on this machine"
         ) from error
-    except Exception as error:  # a file that is no YAML, a program that gives credentials: whatever they raise
+    except Exception as error:  # a file that is no YAML, a program that gives credentials: they raise many classes
         raise ConfigError(f"Kubernetes: {named} cannot be used: {type(error).__name__}: {str(error)[:300]}") from error
     namespace = access.namespace or str(found) or DEFAULT_NAMESPACE
     return Way(configuration=configuration, namespace=namespace, where=f"{configuration.host} ({named})")

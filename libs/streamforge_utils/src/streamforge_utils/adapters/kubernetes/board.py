@@ -23,9 +23,9 @@ class Entry:
 
     job: its Kubernetes Job as last seen. gone: that was deleted. looked_up: whether it is still remembered was asked
     then. pods: those there are, by uid. last: the last pod that went, in its last state. stopped: we were asked to end
-    it. waited: why it has not begun. shown: what was told of it last, and what it waited for then. log: its last lines,
-    fetched while it was being deleted. since: when it became known, monotonic seconds. kept: its start is remembered.
-    ended: the job as it ended; over is set then.
+    it. waited: why it has not begun. shown: what was last said about it, and what it waited for then. log: its last
+    lines, fetched while it was being deleted. since: when it became known, monotonic seconds. kept: its start is
+    remembered. ended: the job as it ended; over is set then.
     """
 
     __slots__ = (
@@ -147,7 +147,7 @@ class Entry:
 
 
 class Board:
-    """All entries. touched: told of each that changed; pod_leaves: of a pod that begins to be deleted."""
+    """All entries. touched: is given each that changed; pod_leaves: of a pod that begins to be deleted."""
 
     def __init__(self, touched: Callable[[Entry], None], pod_leaves: Callable[[Entry, PodObject], None]) -> None:
         self.entries: dict[str, Entry] = {}
@@ -175,7 +175,7 @@ class Board:
         return entry
 
     def drop(self, entry: Entry) -> None:
-        """Know nothing of it any more, whatever is still heard of it."""
+        """Know nothing of it any more, also if more is heard of it."""
         if self.entries.get(entry.name) is entry:
             del self.entries[entry.name]
         self.by_uid.pop(entry.uid, None)

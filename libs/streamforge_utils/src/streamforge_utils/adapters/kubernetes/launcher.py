@@ -1,7 +1,7 @@
 """The launcher on Kubernetes: every job is a Job of its own, made once under a fixed name and never restarted.
 
 One list and one watch of Jobs, and one of pods, serve all of them. How a job ended is kept in the store before anybody
-is told of it, so it is known when the Job and its pods are long gone, and to a manager that was started again.
+hears of it, so it is known when the Job and its pods are long gone, and to a manager that was started again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PENDING_EVERY_S: Final = 3.0
 _PENDING_AFTER_S: Final = 2.0
 _ASK_AGAIN_S: Final = 1.0
 _UNSEEN_S: Final = 5.0
-"""How long what there is must not be known until that is told: a watch that is cut begins anew soon."""
+"""How long what there is must not be known until that is told: a watch that is cut begins again soon."""
 
 _NOT_FOUND, _CONFLICT = 404, 409
 
@@ -105,7 +105,7 @@ class KubernetesLauncher:
         return [entry.seen() for _, entry in sorted(self._board.entries.items())]
 
     def trouble(self) -> str:
-        """See `Launcher.trouble`: a mirror has not been told of anything for a while."""
+        """See `Launcher.trouble`: a mirror has not heard anything for a while."""
         now = self._clock.monotonic()
         for mirror in self._mirrors or ():
             if mirror.trouble is not None and now - mirror.troubled_since >= _UNSEEN_S:
@@ -144,7 +144,7 @@ class KubernetesLauncher:
             return
         if entry.ended is None:
             raise ConflictError(f"job {name} runs: stop it first")
-        # First, so that whoever sees the Job go can tell that it is not remembered any more.
+        # First, so that one who sees the Job go can tell that it is not remembered any more.
         await self._memory.forget(name)
         give_up = self._clock.monotonic() + GONE_WITHIN_S
         while not await self._deletions.job(entry, self._paths.jobs):
@@ -180,7 +180,7 @@ class KubernetesLauncher:
             pods = Mirror(self._api, self._paths.pods, selector, PodObject, self._board.pods, **common)
             self._board.load(await self._memory.all())
             try:
-                # Pods last: they are told of together with the Jobs that they belong to.
+                # Pods last: they are reported together with the Jobs that they belong to.
                 await jobs.list_all()
                 await pods.list_all()
             except Refused as refused:
@@ -303,7 +303,7 @@ class KubernetesLauncher:
         self._touched(entry)
 
     async def _certainly_over(self, entry: Entry) -> bool:
-        """Whether it is so, where that is known only by not having been told of anything."""
+        """Whether it is so, where that is known only by hearing nothing."""
         pod = entry.final_pod()
         if pod is not None and pod.ended:
             return True
@@ -371,7 +371,7 @@ class KubernetesLauncher:
             await self._clock.sleep(_PENDING_EVERY_S)
             try:
                 await self._look_at_pending()
-            except Exception:  # whatever it is: in a moment everything is looked at again
+            except Exception:  # of any class: in a moment everything is looked at again
                 _log.warning("what jobs wait for is not known at this moment", exc_info=True)
 
     async def _look_at_pending(self) -> None:

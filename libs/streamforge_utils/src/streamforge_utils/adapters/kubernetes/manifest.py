@@ -72,7 +72,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     values: variables that all workers get, before those of the job. references: variables whose value lies in a Secret.
     config_maps, secrets: whose every key becomes a variable, where no other names it.
     ca, arango_ca: the CAs of Kafka's brokers and of ArangoDB.
-    secret_names: variables that hold a secret, whatever they are called.
+    secret_names: variables that hold a secret, under any name.
     data_claim: a PersistentVolumeClaim, mounted at the data directory of the embedded bus and store.
     deadline_s: a worker that lives longer is ended. ttl_s: how long a Job that ended stays. command: instead of the
     image's; arguments: after it.

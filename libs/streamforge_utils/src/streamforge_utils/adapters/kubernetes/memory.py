@@ -1,6 +1,6 @@
 """What is remembered of jobs beyond their Kubernetes objects, which anybody may delete and which end by themselves.
 
-It lies in the store, beside the workflows: a manager on the same store knows its jobs, whoever ran it before.
+It lies in the store, beside the workflows: every later manager on the same store knows its jobs.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Memory:
         return None if state is None else _read(state.body)
 
     async def keep(self, record: Record) -> None:
-        """Write the record; durable on return. How a job ended stays, whatever is written afterwards."""
+        """Write the record; durable on return. How a job ended stays; a later write does not change it."""
         while True:
             state = await self._store.get(JOB_KIND, record.name)
             if state is not None:

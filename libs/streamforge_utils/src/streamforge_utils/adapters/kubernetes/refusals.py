@@ -85,7 +85,7 @@ def list_refused(refused: Refused, namespace: str) -> StreamForgeError:
 
 def _common(refused: Refused, namespace: str) -> str | None:
     if "NamespaceTerminating" in refused.causes or "is being terminated" in refused.message:
-        return f"namespace {namespace} is being deleted: make it anew, or name another one in K8S_NAMESPACE"
+        return f"namespace {namespace} is being deleted: make it again, or name another one in K8S_NAMESPACE"
     if refused.status == _NOT_FOUND and _NAMESPACE_MISSING.search(refused.message):
         return (
             f"there is no namespace {namespace}: make it (kubectl create namespace {namespace}), or name another one "

@@ -45,7 +45,7 @@ _page = msgspec.json.Decoder(Page)
 
 
 class Listener(Protocol[T]):  # type: ignore[misc]  # it takes T, and gives none
-    """What is told of the objects. None of the calls may fail."""
+    """What is reported about the objects. None of the calls may fail."""
 
     def replaced(self, objects: Sequence[T], asked: float) -> None:
         """These are all there are, or were at some moment after `asked` (monotonic seconds)."""
@@ -109,9 +109,9 @@ class Mirror(Generic[T]):
             except Refused as error:
                 # Rights and namespaces come back too; meanwhile the launcher tells what is wrong.
                 self._version, cause = None, self._troubled(error)
-            except Exception as error:  # whatever it is, the next list sees everything again
+            except Exception as error:  # of any class, the next list sees everything again
                 self._version, cause = None, self._troubled(error)
-                _log.warning("watching the %ss of Kubernetes failed, it begins anew", self._kind, exc_info=True)
+                _log.warning("watching the %ss of Kubernetes failed, it begins again", self._kind, exc_info=True)
             self._observer.count("kubernetes_watches_total", kind=self._kind, end=cause)
             lived, self._watching_since = self._lived(), None
             if lived:

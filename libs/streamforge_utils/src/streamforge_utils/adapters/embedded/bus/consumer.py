@@ -216,7 +216,7 @@ class EmbeddedConsumer:
             max_messages = max(1, max_messages - reader.fetch(place, share, self._ahead_bytes // len(places)))
 
     def _close(self) -> None:
-        with ExitStack() as stack:  # each of them, whatever the others raise
+        with ExitStack() as stack:  # each of them, also if another one raises
             if self._life is not None:
                 stack.callback(self._life.close)
             for reader in self._readers.values():

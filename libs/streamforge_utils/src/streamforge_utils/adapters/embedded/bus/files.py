@@ -24,7 +24,7 @@ from streamforge_utils.ports.bus import TopicSpec
 _LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _PLAIN = re.compile(
     r"[a-z0-9_-][a-z0-9._-]{0,119}"
-)  # legal as a folder's name, whatever the file system thinks of case
+)  # legal as a folder's name, also where the file system ignores case
 _NAME_FILE = "name"
 
 

@@ -176,5 +176,5 @@ class TopicReader:
             return
         committed, ends = self._topic.groups.committed(self._group), self._topic.log.ends()
         for number in gained:
-            # Whatever was committed: nothing that is still to come is passed over.
+            # Also where more was committed: nothing that is still to come is passed over.
             self._places[number] = Place(number, min(committed.get(number, 0), ends[number]))

@@ -143,7 +143,7 @@ class Folder:
             return True
 
     def open_log(self) -> int:
-        """A descriptor that appends to the log: whatever it was cut to, writers go on at its end."""
+        """A descriptor that appends to the log: after it was cut, writers go on at its end."""
         return os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def bound_log(self) -> None:

@@ -152,7 +152,7 @@ class Catalogue:
         raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
 
     def _make(self, catalogue: sqlite3.Connection, collection: str) -> None:
-        """Make the file before the catalogue names it, so that whoever finds it there finds it whole."""
+        """Make the file before the catalogue names it, so that all who find it there find it whole."""
         identity = self._lookup(collection)
         if identity is not None:
             if self._file(collection, identity).exists():

@@ -22,7 +22,7 @@ PAGE_SIZE: Final = 16_384
 
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     (
-        # dropped: set before the file is unlinked, so that whoever has it open notices.
+        # dropped: set before the file is unlinked, so that those who have it open notice.
         "CREATE TABLE collection (name TEXT NOT NULL, dropped INTEGER NOT NULL DEFAULT 0)",
         "CREATE TABLE documents"
         " (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, body BLOB NOT NULL)",

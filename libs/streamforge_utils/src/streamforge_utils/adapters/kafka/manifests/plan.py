@@ -182,7 +182,7 @@ def _user(user: WantedUser, actual: Actual, ours: Notes, adopt: bool, *, fresh: 
         return Step(change(Action.CREATE), UserStep(user, fresh), notes=(key,))
     mine, known = key in ours, actual.passwords[user.name]
     if not mine and not adopt:
-        # Whoever made it knows its password, unless the manifest says which one it must be.
+        # The one who made it knows its password, unless the manifest says which one it must be.
         wrong = user.given and not known
         if fresh:
             return Step(change(Action.FOREIGN, "it is not given another password", as_wanted=False))

@@ -210,7 +210,7 @@ async def _measure(
             ),
         ),
         details=(
-            f"Watches that the manager holds: {watches}, whatever the number of workflows.",
+            f"Watches that the manager holds: {watches}, for any number of workflows.",
             f"Charged to the quotas: {charged}.",
             f"GET /queues: p50 {1000 * percentile(seconds, 50):.1f} ms, at most {1000 * max(seconds):.1f} ms; p95 "
             f"{1000 * percentile(busy, 95):.1f} ms while they are launched.",

@@ -1,4 +1,4 @@
-"""The promise to others: what is frozen is kept, and a break of it is found, whatever its kind."""
+"""The promise to others: what is frozen is kept, and a break of it is found, of every kind."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if [[ ! -x $folder/gitleaks ]]; then
     GOWORK=off GOFLAGS=-mod=readonly CGO_ENABLED=0 go -C tools/secrets build -trimpath -p 2 -ldflags '-s -w' \
         -o "$scratch/gitleaks" github.com/zricethezav/gitleaks/v8
     cp "$scratch/gitleaks" "$folder/gitleaks.$$"
-    mv "$folder/gitleaks.$$" "$folder/gitleaks" # whole or not at all, whoever else builds it now
+    mv "$folder/gitleaks.$$" "$folder/gitleaks" # whole or not at all, also if another one builds it now
 fi
 
 options=(--config "$PWD/.gitleaks.toml" --no-banner --no-color --redact --log-level warn --verbose)

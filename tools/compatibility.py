@@ -1,4 +1,4 @@
-"""Fails when a message or a route changes in a way that breaks whoever speaks or reads the frozen version of it.
+"""Fails when a message or a route changes in a way that breaks those who send or read the frozen version of it.
 
 A field may be added. None may be removed, change its type, its default or its description (which holds its unit),
 become stricter, required (of what others send) or optional (of what they read): who needs that makes a new version.

@@ -205,7 +205,7 @@ def push(plan: Plan, image: Image) -> str:
 
 
 def build(plan: Plan, wanted: Sequence[Image], everything: Sequence[Image], *, pushing: bool) -> Iterator[str]:
-    """Build the images in their order; yields what is to be told of each. Raises ImageError."""
+    """Build the images in their order; yields a line about each. Raises ImageError."""
     others = {image.name: image for image in everything}
     plan.output.mkdir(parents=True, exist_ok=True)
     for image in wanted:

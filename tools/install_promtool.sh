@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches promtool, with which `make check` tests the alerts: the one file out of Debian's package `prometheus`, whose
 # installation would start a server. It goes into the cache of fetched tools, outside the checkout, and needs no root; with
-# sudo, whose cache is not that of whoever asked, it goes to where everybody finds it.
+# sudo, whose cache is not that of the one who asked, it goes to where everybody finds it.
 set -euo pipefail
 folder="${XDG_CACHE_HOME:-$HOME/.cache}/streamforge/promtool"
 [[ $(id -u) -ne 0 || -z ${SUDO_USER:-} ]] || folder=/usr/local/bin

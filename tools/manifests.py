@@ -1,7 +1,7 @@
 """Writes every shipped manifest into build/manifests/, one file each, ready for `kubectl apply -f`.
 
 What lies in one of FOLDERS is shipped: a folder with a kustomization.yaml as what kustomize makes of it (kubectl has
-one, or it is there by itself), every other manifest as it is. The output is made anew each time, so that nothing stays
+one, or it is there by itself), every other manifest as it is. The output is made again each time, so that nothing stays
 in it that is no longer shipped.
 """
 

@@ -94,7 +94,7 @@ def run(bench: Bench) -> Section:
             "A bare loop of the standard library's `http.client` posts bodies that were made beforehand, the same as "
             f"the adapter makes ({BATCH_RECORDS:,} documents, or half a megabyte), over {AT_ONCE} kept connections at "
             "once, as many as the adapter uses, and reads the answers. Encoding loop: the same, but it makes each body "
-            "of documents in memory (msgspec) and decodes each answer, as whoever stores something must. Store: the "
+            "of documents in memory (msgspec) and decodes each answer, as all who store something must. Store: the "
             "adapter's `upsert` of the same documents. Sink: the worker's whole life in its process, from a topic that "
             "was filled beforehand. All write into collections with the same schema and index, which are dropped "
             "afterwards. The server is a process of its own. Once it is the double, which stores the documents: its "

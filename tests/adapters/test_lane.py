@@ -1,4 +1,4 @@
-"""A lane runs one call at a time, whatever becomes of who asked for it."""
+"""A lane runs one call at a time, also if the one who asked for it has gone."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _LOOKS = ("poll", "jobs", "lag", "topics")
 
 
 class CrashNow(BaseException):
-    """The manager is dead: whatever it still calls has no effect."""
+    """The manager is dead: what it still calls has no effect."""
 
 
 class Fuse:

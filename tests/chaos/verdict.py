@@ -1,4 +1,4 @@
-"""What must be true of workflows that have ended, whatever was done to them meanwhile."""
+"""What must be true of workflows that have ended, after all that was done to them."""
 
 from __future__ import annotations
 

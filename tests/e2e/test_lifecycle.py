@@ -159,10 +159,10 @@ def test_deleting_with_its_data_leaves_nothing_of_a_workflow(quiet: rig.Exchange
     # Without its data, only the workflow is forgotten.
     assert manager.api.delete(f"/queues/{kept['queue_id']}").status_code == 204
     assert len(manager.csv("shared_by_two")) == 25
-    anew = manager.load("ETHUSDT", "api_candles_1h", "2024-03-01:2024-03-03")
-    assert _step(anew, SINK)["records"] == 24, "only the deleted day was loaded"
+    reloaded = manager.load("ETHUSDT", "api_candles_1h", "2024-03-01:2024-03-03")
+    assert _step(reloaded, SINK)["records"] == 24, "only the deleted day was loaded"
     assert (
-        manager.csv(anew["collection"], "2024-03-02")[1:]
+        manager.csv(reloaded["collection"], "2024-03-02")[1:]
         == rig.expected_csv(
             "ETHUSDT", "1h", quiet.oracle("ETHUSDT", "1h", 1_709_337_600_000, 1_709_337_600_000 + DAY_MS)
         )[1:]

@@ -231,5 +231,5 @@ def _assert_exact(exchange: rig.Exchange, manager: rig.Manager, workflow: rig.Js
 
 
 def _world(data: Path) -> dict[str, str]:
-    """What a worker is told of bus and store."""
+    """What a worker learns about bus and store."""
     return busenv.environment(data) | storeenv.environment(data)

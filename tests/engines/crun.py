@@ -3,7 +3,7 @@ be written to, the image's user, no capability, no new privileges, a process tre
 network: what they speak to is on its loopback.
 
 `python -m tests.engines.crun FOLDER` runs one in the foreground. SIGTERM is passed on to it; however we end, and
-whoever started us, nothing of it is left: it lives in a process namespace whose first process dies with us.
+the one that started us, nothing of it is left: it lives in a process namespace whose first process dies with us.
 """
 
 from __future__ import annotations

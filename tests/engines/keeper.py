@@ -1,4 +1,4 @@
-"""Runs a command for as long as whoever started us lives: `python -m tests.engines.keeper COMMAND…`.
+"""Runs a command for as long as the process lives that started us: `python -m tests.engines.keeper COMMAND…`.
 
 Our stdin is a pipe whose other end the owner holds. However the owner ends, SIGKILL included, the pipe closes, and the
 command is killed. The command's process id is the first line of our stdout; its exit code becomes ours.

@@ -157,7 +157,7 @@ async def test_a_time_zone_moves_the_days(zone: str, opened: str) -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_any_cut_into_pages_gives_the_same_candles(data: st.DataObject) -> None:
-    """Whatever the limit, the unit and the direction of paging: the oracle's rows."""
+    """For every limit, unit and direction of paging: the oracle's rows."""
     interval = data.draw(
         st.sampled_from([Interval.M1, Interval.M5, Interval.H1, Interval.D1, Interval.D3, Interval.MO1])
     )

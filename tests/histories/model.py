@@ -1,4 +1,4 @@
-"""What must be true of a world, whatever happened in it: a small model of the exchange, the store and who asked.
+"""What must be true of a world after all that happened in it: a small model of the exchange, the store and who asked.
 
 It knows nothing of how StreamForge works: it is told what was asked for and answered, and what became of it, and
 says which statement is untrue.

@@ -1,7 +1,7 @@
 """The first workflow, by containers of the images: the production overlay on a real cluster, with a real Kafka.
 
 queue-manager runs from its image as its Deployment starts it, and launches the workers as Jobs from theirs. The kubelet
-of the tests knows the built images and no others: whatever runs in a pod here is one of them.
+of the tests knows the built images and no others: what runs in a pod here is one of them.
 """
 
 from __future__ import annotations

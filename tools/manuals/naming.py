@@ -1,4 +1,4 @@
-"""Whatever a page names is there: settings, files, metrics, alerts, routes, ports."""
+"""Everything that a page names is there: settings, files, metrics, alerts, routes, ports."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def _streamforge(arguments: list[str]) -> Iterator[str]:
     context = command.context_class(command, info_name=path[-1])
     try:
         given, rest, _ = command.make_parser(context).parse_args(args=list(arguments))
-    except Exception as error:  # whatever typer calls it
+    except Exception as error:  # of a class that typer names
         yield f"`{' '.join(path)}`: {getattr(error, 'message', None) or error}"
         return
     if rest:

@@ -34,7 +34,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def saying(answer: bytes, *, forever: bytes = b"") -> AsyncIterator[Transport]:
-    """A client of a server that says this to whoever connects, and `forever` again and again."""
+    """A client of a server that says this to all who connect, and `forever` again and again."""
     ended = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -35,7 +35,7 @@ def listed(version: int, *items: Json) -> Step:
 
 
 def refused(status: int, reason: str = "", *, retry_after: int | None = None) -> Step:
-    """A refusal, of whatever is asked."""
+    """A refusal of all that is asked."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}

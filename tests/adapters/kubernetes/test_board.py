@@ -1,4 +1,4 @@
-"""What is known of jobs, whatever the order in which it is heard."""
+"""What is known of jobs, in any order in which it is heard."""
 
 from __future__ import annotations
 

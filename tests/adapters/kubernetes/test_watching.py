@@ -1,4 +1,4 @@
-"""The mirror goes on from where its watch was cut, lists anew where it must, and survives whatever it meets."""
+"""The mirror goes on from where its watch was cut, lists again where it must, and survives all that it meets."""
 
 from __future__ import annotations
 

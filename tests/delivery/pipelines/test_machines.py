@@ -104,7 +104,7 @@ def test_nothing_is_installed_where_python_is_whole(tmp_path: Path) -> None:
 
 
 def test_what_gitlab_caches_in_the_checkout_is_nobody_elses_to_read(repository: Checkout) -> None:
-    """Whatever git ignores is neither searched for secrets, nor linted, nor copied into clones."""
+    """What git ignores is neither searched for secrets, nor linted, nor copied into clones."""
     job = repository.preview()["check"]
     kept = [*job["cache"][0]["paths"], job["variables"]["PIP_CACHE_DIR"], job["variables"]["XDG_CACHE_HOME"]]
     names = [name.removeprefix("$CI_PROJECT_DIR/") for name in kept]

@@ -37,7 +37,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("jupyterhub")
     settings = folder / "jupyter"
     settings.mkdir()
-    # Pods are processes of whoever runs the tests, root perhaps, whom a Jupyter server refuses by itself.
+    # Pods are processes of the user who runs the tests, root perhaps, whom a Jupyter server refuses by itself.
     (settings / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}}')
     environment = {
         "PATH": f"{USER_ENV / 'bin'}{os.pathsep}{os.environ['PATH']}",

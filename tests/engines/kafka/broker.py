@@ -88,7 +88,7 @@ class Broker:
 
     @property
     def proxied_bootstrap(self) -> str:
-        """`host:port` of the proxy: whoever connects here stays behind it."""
+        """`host:port` of the proxy: all who connect here stay behind it."""
         return f"{HOST}:{self._ports.proxy}"
 
     @property

@@ -20,7 +20,7 @@ _BLOCK = 64 * 1024
 
 
 class SmallDisk:
-    """`folder`, as whoever is started by `command` sees it, has `size_mb` megabytes. Raises EngineError."""
+    """`folder`, as a process started by `command` sees it, has `size_mb` megabytes. Raises EngineError."""
 
     def __init__(self, folder: Path, *, size_mb: int) -> None:
         self.folder = folder

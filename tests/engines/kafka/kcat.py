@@ -41,7 +41,7 @@ class Kcat:
         self._run(["-P", "-t", topic, *options], lines.encode())
 
     def send_whole(self, topic: str, value: bytes) -> None:
-        """One message, whatever its bytes are."""
+        """One message, of any bytes."""
         path = self._folder / "message"
         path.write_bytes(value)
         self._run(["-X", "message.max.bytes=2000000", "-P", "-t", topic, str(path)], b"")

@@ -57,7 +57,7 @@ class Program:
         return code
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """End it in any state."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()

@@ -1,4 +1,4 @@
-"""Whoever prepares measures a round trip, and no connecting: seen in the requests that the clients make."""
+"""A client that prepares measures a round trip, and no connecting: seen in the requests that the clients make."""
 
 from __future__ import annotations
 

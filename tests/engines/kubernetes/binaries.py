@@ -85,7 +85,7 @@ def _build(folder: Path, commands: Sequence[str], tell: Callable[[str], None]) -
     began = time.monotonic()
     what = f"Kubernetes {number}" if tuple(commands) == COMMANDS else f"{', '.join(commands)} of Kubernetes {number}"
     tell(f"building {what} once, in {folder}: this takes minutes (two cores: about ten for all of it)")
-    # Whoever was killed could not remove it; nobody else builds this.
+    # One that was killed could not remove it; nobody else builds this.
     shutil.rmtree(scratch, ignore_errors=True)
     for command in commands:
         arguments = [go, "build", *_FLAGS, "-ldflags", f"-s -w {stamps}", "-o", f"{scratch}/"]

@@ -45,7 +45,7 @@ class _Fault:
 
 
 class FaultyServer:
-    """`url` passes on to the cluster's API server, until `refuse` is told of what not.
+    """`url` passes on to the cluster's API server, until `refuse` names what not.
 
     counts: the requests by verb and resource, as `create jobs`, and those refused as `create jobs 429`. A watch is
     `watch jobs`.

@@ -63,7 +63,7 @@ def until(what: str, look: Callable[[], T | None], limit_s: float = LIMIT_S) -> 
         if found is not None and found is not False:
             return found
         if time.monotonic() > deadline:
-            raise EngineError(f"waited {limit_s:.0f} s in vain: {what}")
+            raise EngineError(f"waited {limit_s:.0f} s without success: {what}")
         time.sleep(0.05)
 
 

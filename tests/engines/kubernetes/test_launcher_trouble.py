@@ -103,7 +103,7 @@ async def started(launcher: KubernetesLauncher, spec: JobSpec) -> None:
 
 
 async def both_end_once(launcher: KubernetesLauncher, namespace: Namespace, folder: Path) -> None:
-    """Whatever was between: two jobs ran once each, and how they ended is known."""
+    """After all that was between: two jobs ran once each, and how they ended is known."""
     (folder / "end").touch()
     for name in ("job-before", "job-during"):
         job = await until(launcher, name, lambda job: job.state is JobState.ENDED)

@@ -1,5 +1,5 @@
 """Workflows while the API server answers with faults, forgets, or the clock jumps: nothing is lost or done twice, and
-whoever asks meanwhile reads what is wrong.
+one who asks meanwhile reads what is wrong.
 
 The manager is a process of its own with the rights that ship, and no others.
 """

@@ -1,4 +1,4 @@
-"""A power cut takes the end of a topic's log, of its groups, or of both: whatever is left, nothing new is skipped."""
+"""A power cut takes the end of a topic's log, of its groups, or of both: nothing new is skipped."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ LOOK_EVERY_S = 0.2
 
 @dataclass
 class Run:
-    """When a pod's container ran: by its own status, and where it went before that told of its end, as last seen."""
+    """When a pod's container ran: by its own status, and where it went before that reported its end, as last seen."""
 
     step: str
     job: str

@@ -45,7 +45,7 @@ class Node:
             await asyncio.sleep(self._plan.heartbeat_s)
 
     def forgotten(self) -> None:
-        """Whoever deleted it or its lease gets another."""
+        """If it or its lease was deleted, there is another."""
         self._registered = False
 
     async def report(self) -> None:

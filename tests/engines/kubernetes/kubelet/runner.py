@@ -183,7 +183,7 @@ class PodRunner:
 
     @property
     def _marker(self) -> Path:
-        """It is there from the first start on, though nobody could be told of it."""
+        """It is there from the first start on, though nobody could hear of it."""
         return self._folder / "started"
 
     async def _report_lost(self) -> None:

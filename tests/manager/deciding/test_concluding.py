@@ -91,7 +91,7 @@ def two_loaders() -> Workflow:
     return replace(workflow, steps=(loader, replace(loader, target="second", telemetry_id="s"), step(workflow, SINK)))
 
 
-@pytest.mark.parametrize(("reason", "why"), [("", ""), ("no disk", "; the last attempt: no disk"), (None, "")])
+@pytest.mark.parametrize(("reason", "why"), [("", ""), ("no disk", "; the one before: no disk"), (None, "")])
 def test_who_is_paused_is_told_and_holds_up_no_other(reason: str | None, why: str) -> None:
     workflow = two_loaders()
     before = (
@@ -100,7 +100,7 @@ def test_who_is_paused_is_told_and_holds_up_no_other(reason: str | None, why: st
     workflow = workflow.with_step(replace(step(workflow, LOADER), not_before_ms=NOW, attempts=before))
     found, actions = decide(workflow, NOW - 1, POLICY, W)
     assert actions == [Launch(SINK), Launch("second")]
-    assert found.waiting_for == f"a pause: {LOADER} is retried at 2024-08-11{why}"
+    assert found.waiting_for == f"the next attempt of {LOADER} at 2024-08-11{why}"
     assert {target: step(found, target).status for target in (LOADER, "second", SINK)} == {
         LOADER: StepStatus.WAITING,
         "second": StepStatus.RUNNING,

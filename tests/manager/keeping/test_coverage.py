@@ -168,8 +168,8 @@ async def test_every_series_is_known_however_many_there_are() -> None:
     names, after = [], None
     while page := await coverage.page(after=after, limit=200):
         assert len(page) <= 200
-        names += [series.id for _, series, _ in page]
-        assert [segments for _, _, segments in page] == [(segment(0, 10),)] * len(page)
+        names += [known.series.id for _, known in page]
+        assert [known.segments for _, known in page] == [(segment(0, 10),)] * len(page)
         after = page[-1][0]
     assert sorted(names) == sorted(series.id for series in every)
     assert len(await coverage.page()) == 500

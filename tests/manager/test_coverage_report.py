@@ -77,7 +77,7 @@ HOURS = Series("BTCUSDT", "candles", "1h")
 
 
 async def hours(world: World, start_ms: int, end_ms: int) -> Sequence[tuple[int, int, str, int]]:
-    """What is told of the hourly candles in a range that is given in minutes from the day's start."""
+    """What is said of the hourly candles in a range that is given in minutes from the day's start."""
     span = TimeRange(DAY_START + start_ms * MINUTE_MS, DAY_START + end_ms * MINUTE_MS)
     return told(await world.manager.series_coverage("BTCUSDT", "api_candles_1h", span))
 

@@ -1,0 +1,219 @@
+"""What a sink reads ahead, when it commits, and in which order it stores and refuses; without a bus and a store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, cast
+
+import pytest
+import structlog
+
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.bus import Received
+from streamforge_utils.ports.store import Answer, Document, Outcome
+from streamforge_utils.runtime import sinking
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.converting import Conversion, Converted
+from streamforge_utils.runtime.sinking import BATCHES_AT_ONCE, sink
+from tests.runtime.rig import NoParameters, until
+
+Letters = list[tuple[bytes, str]]
+
+
+class Plain:
+    """Converts at once, in the event loop; a record is its own document, an empty one is bad."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    async def convert(self, records: Sequence[Received]) -> Converted:
+        good = [record for record in records if record.value]
+        return Converted(
+            [(record.key or b"").decode() for record in good],
+            [1 for _ in good],
+            [record.value for record in good],
+            [(at, "it is empty") for at, record in enumerate(records) if not record.value],
+        )
+
+    def hurry(self) -> None:
+        """There is nobody to help."""
+
+    def rest(self) -> None:
+        """There is nobody to end."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinking, "Converter", Plain)
+
+
+CONVERSION = cast("Conversion", None)
+
+
+class Sink:
+    """A sink on what a test holds in its hand.
+
+    batches: of the input. pause: what the input waits for behind the batch of that number. gates: what the store waits
+    for before it answers for a key. taken: batches that were read. stored, letters, kept, commits: what was done, in
+    order; commits: how many batches were kept at each. told: all of these in one order.
+    """
+
+    def __init__(self, *batches: Sequence[Received], at_once: int = 1) -> None:
+        self.batches = batches
+        self.upserts_at_once = at_once
+        self.collection = "collection"
+        self.log = structlog.get_logger()
+        self.input = self.store = self.dead_letters = self
+        self.pause: dict[int, asyncio.Event] = {}
+        self.gates: dict[str, asyncio.Event] = {}
+        self.refusing: set[str] = set()
+        self.taken = 0
+        self.asking: list[list[str]] = []
+        self.stored: list[list[str]] = []
+        self.letters: Letters = []
+        self.kept_batches: list[int] = []
+        self.commits: list[int] = []
+        self.told: list[str] = []
+        self.patience: set[float] = set()
+
+    async def run(self) -> None:
+        await sink(cast("Context[NoParameters]", self), CONVERSION, store_patience_s=7.0)
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[Received]]:
+        for number, batch in enumerate(self.batches):
+            self.taken += 1
+            yield batch
+            if number in self.pause:
+                await self.pause[number].wait()
+
+    def kept(self, batch: Sequence[Received]) -> None:
+        self.kept_batches.append(batch[0].offset)
+        self.told.append(f"kept {batch[0].offset}")
+
+    async def commit(self) -> None:
+        self.commits.append(len(self.kept_batches))
+        self.told.append(f"commit {len(self.kept_batches)}")
+
+    async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
+        assert collection == self.collection
+        keys = [one.key for one in documents]
+        self.asking.append(keys)
+        for key in keys:
+            if key in self.gates:
+                await self.gates[key].wait()
+        self.stored.append(keys)
+        return [Answer(Outcome.REFUSED, f"no {k}") if k in self.refusing else Answer(Outcome.STORED) for k in keys]
+
+    async def send_all(self, refused: Sequence[tuple[Received, str]]) -> None:
+        self.letters += [(received.value, reason) for received, reason in refused]
+
+    async def retry(self, name: str, call: Callable[[], Awaitable[Any]], *, patience_s: float) -> Any:
+        assert name == "store"
+        self.patience.add(patience_s)
+        return await call()
+
+
+def batch(first: int, *keys: str) -> list[Received]:
+    """Records whose value is their key; `!` is a bad one."""
+    return [
+        Received("t", 0, first + n, key.encode(), b"" if key == "!" else key.encode(), 0) for n, key in enumerate(keys)
+    ]
+
+
+@pytest.mark.parametrize(("at_once", "ahead"), [(1, BATCHES_AT_ONCE + 1), (2, BATCHES_AT_ONCE), (3, BATCHES_AT_ONCE)])
+async def test_few_batches_are_read_ahead_of_a_store_that_does_not_answer(at_once: int, ahead: int) -> None:
+    of = Sink(*(batch(n, f"k{n}") for n in range(12)), at_once=at_once)
+    gate = asyncio.Event()
+    of.gates = {f"k{n}": gate for n in range(12)}
+    running = asyncio.create_task(of.run())
+    await until(lambda: len(of.asking) == at_once)
+    assert of.taken == ahead
+    assert (of.stored, of.kept_batches) == ([], [])
+    gate.set()
+    await running
+    assert of.stored == [[f"k{n}"] for n in range(12)]
+    assert of.commits[-1] == 12
+    assert of.patience == {7.0}
+
+
+async def test_what_is_kept_is_committed_while_the_input_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinking, "COMMIT_EVERY_S", 0.001)
+    of = Sink(batch(0, "a"), batch(1, "b"))
+    of.pause[0] = asyncio.Event()
+    running = asyncio.create_task(of.run())
+    await until(lambda: bool(of.commits) and of.commits[-1] == 1)
+    of.pause[0].set()
+    await running
+    assert of.told[-1] == "commit 2", "and the last at the end"
+
+
+async def test_refused_records_are_committed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinking, "COMMIT_EVERY_S", 3600.0)
+    of = Sink(batch(0, "a", "!", "b", "c"), batch(4, "d"), batch(5, "!"))
+    of.refusing = {"b"}
+    await of.run()
+    assert of.letters == [(b"", "it is empty"), (b"b", "no b"), (b"", "it is empty")]
+    assert of.stored == [["a", "b", "c"], ["d"]]
+    assert [word for word in of.told if word != "commit 0"] == [
+        "kept 0",
+        "commit 1",
+        "kept 4",
+        "kept 5",
+        "commit 3",
+        "commit 3",
+    ]
+
+
+async def test_a_batch_with_no_key_of_those_before_is_stored_beside_them_and_counts_after_them() -> None:
+    of = Sink(batch(0, "a"), batch(1, "b"), batch(2, "c"), at_once=2)
+    of.gates["a"] = asyncio.Event()
+    running = asyncio.create_task(of.run())
+    await until(lambda: of.stored == [["b"]])
+    assert (of.asking, of.kept_batches) == ([["a"], ["b"]], [])
+    of.gates["a"].set()
+    await running
+    assert of.kept_batches == [0, 1, 2]
+
+
+async def test_a_batch_with_a_key_of_one_before_waits_for_that_one_alone() -> None:
+    of = Sink(batch(0, "a"), batch(1, "b"), batch(2, "b", "c"), batch(3, "d"), at_once=4)
+    of.gates = {key: asyncio.Event() for key in ("a", "b")}
+    running = asyncio.create_task(of.run())
+    await until(lambda: len(of.asking) == 2)
+    of.gates["b"].set()
+    await until(lambda: of.stored == [["b"]])
+    assert of.kept_batches == [], "the first one is not stored yet"
+    of.gates["a"].set()
+    await running
+    assert of.stored[-2:] in ([["b", "c"], ["d"]], [["d"], ["b", "c"]])
+    assert of.kept_batches == [0, 1, 2, 3]
+
+
+async def test_a_failure_ends_the_sink_and_nothing_is_committed_after_it() -> None:
+    of = Sink(batch(0, "a"), batch(1, "b"))
+
+    async def fail(*_: object) -> Sequence[Answer]:
+        raise PermanentError("the store is of no use")
+
+    of.upsert = fail  # type: ignore[method-assign]
+    with pytest.raises(BaseExceptionGroup) as told:
+        await of.run()
+    assert told.group_contains(PermanentError, match="of no use")
+    assert set(of.commits) <= {0}
+
+
+async def test_a_store_that_does_not_answer_for_each_document_is_an_error() -> None:
+    of = Sink(batch(0, "a", "b"))
+
+    async def short(*_: object) -> Sequence[Answer]:
+        return [Answer(Outcome.REFUSED, "no a")]
+
+    of.upsert = short  # type: ignore[method-assign]
+    with pytest.raises(BaseExceptionGroup) as told:
+        await of.run()
+    assert told.group_contains(ValueError)
+    assert (of.letters, of.kept_batches) == ([], [])

@@ -199,7 +199,7 @@ async def test_a_failure_ends_the_sink_and_nothing_is_committed_after_it() -> No
     async def fail(*_: object) -> Sequence[Answer]:
         raise PermanentError("the store is of no use")
 
-    of.upsert = fail  # type: ignore[method-assign]
+    of.upsert = fail  # type: ignore[method-assign, assignment]
     with pytest.raises(BaseExceptionGroup) as told:
         await of.run()
     assert told.group_contains(PermanentError, match="of no use")
@@ -212,7 +212,7 @@ async def test_a_store_that_does_not_answer_for_each_document_is_an_error() -> N
     async def short(*_: object) -> Sequence[Answer]:
         return [Answer(Outcome.REFUSED, "no a")]
 
-    of.upsert = short  # type: ignore[method-assign]
+    of.upsert = short  # type: ignore[method-assign, assignment]
     with pytest.raises(BaseExceptionGroup) as told:
         await of.run()
     assert told.group_contains(ValueError)

@@ -94,6 +94,7 @@ class Step(msgspec.Struct, frozen=True):
     telemetry_id: str
     status: str
     records: int = 0
+    messages_left: int | None = None
     progress: AttemptProgress | None = None
     failure: Failure | None = None
     attempts: list[Attempt] = []

@@ -148,6 +148,10 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
         out.print(f"  failed: {workflow.failure.reason}")
         if workflow.failure.next_step:
             out.print(f"  next: {workflow.failure.next_step}")
+    for step in workflow.steps:
+        if step.messages_left:
+            left = output.number(step.messages_left)
+            out.print(f"  {step.target} has left {left} messages unstored: a retry loads what is missing")
     output.table(
         ["step", "status", "attempt", "records", "started", "ended", "how it ended"],
         [row for step in workflow.steps for row in step_rows(step)],

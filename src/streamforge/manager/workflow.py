@@ -99,7 +99,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     failures: attempts in a row, in this round, that failed by themselves without getting further than those before
     them (the first of them may have). disruptions: attempts in a row that were ended from
     outside without having got anywhere. A round is the first run, a repair or a retry: round_from is the number of its
-    first attempt, ranges what a loader has still to load in it.
+    first attempt, ranges what a loader has still to load in it. left: messages that a sink which could not say so
+    itself has left unstored when the workflow was stopped.
     """
 
     target: str
@@ -117,6 +118,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     round_from: int = 1
     ranges: tuple[str, ...] = ()
     failure: Failure | None = None
+    left: int | None = None
 
     @property
     def attempt(self) -> Attempt | None:

@@ -8,8 +8,11 @@ import pytest
 
 from streamforge.manager.acting.tasks import Kind
 from streamforge.manager.workflow import Status
+from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.ports.bus import Message, TopicPartition
 from tests.manager.acting.world import OPENS, create, exchange_of, finish, launched, store_bars
 from tests.manager.support import (
     LOADER,
@@ -145,3 +148,61 @@ async def test_a_stop_does_not_wait_for_the_exchange(world: World) -> None:
         "unknown",
     ]
     assert [key for key in world.reconciler.tasks if key[0] == "Prove"] == [], "its answer could come after a retry"
+
+
+def marker() -> Message:
+    end = EndOfStream(producer="loader-api-candles__abc123", attempt=1, records=5, reason="interrupted")
+    return Message(EOS_KEY, encode_marker(end))
+
+
+async def send_candles(world: World, topic: str, count: int) -> None:
+    await (await world.bus.producer()).send(topic, [Message(b"k%d" % n, b"{}") for n in range(count)])
+
+
+@pytest.mark.parametrize(("stored", "left"), [(0, 5), (3, 2), (5, 0)])
+async def test_what_a_sink_that_never_spoke_left_on_its_topic_is_told(world: World, stored: int, left: int) -> None:
+    workflow = await launched(world)
+    await send_candles(world, workflow.topic, 5)
+    await (await world.bus.producer()).send(workflow.topic, [marker()])
+    if stored:
+        group = names.consumer_group(workflow.queue_id, SINK)
+        consumer = await world.bus.consumer([workflow.topic], group=group)
+        await consumer.commit({TopicPartition(workflow.topic, 0): stored})
+        await consumer.close()
+    await world.manager.stop(workflow.queue_id)
+    await world.turns()
+    finish(world, workflow, LOADER)
+    world.launcher.end(attempt(workflow, SINK).job, signal=9)  # it had not even begun
+    await world.turns(8)
+    found = await world.workflow(workflow.queue_id)
+    assert found.status is Status.INTERRUPTED
+    assert {step.target: step.left for step in found.steps} == {LOADER: None, SINK: left}
+    await world.manager.retry(workflow.queue_id)
+    assert [step.left for step in (await world.workflow(workflow.queue_id)).steps] == [None, None]
+
+
+async def test_what_a_sink_between_two_attempts_left_on_its_topic_is_told(world: World) -> None:
+    workflow = await launched(world)
+    await send_candles(world, workflow.topic, 4)
+    world.say(said(workflow, SINK, "error", error="no disk"))
+    world.launcher.end(attempt(workflow, SINK).job, exit_code=1)
+    await world.turns(2, seconds=0)
+    await world.manager.stop(workflow.queue_id)
+    await world.turns()
+    finish(world, workflow, LOADER)
+    await world.turns(8)
+    found = await world.workflow(workflow.queue_id)
+    assert (found.status, [step.left for step in found.steps if step.target == SINK]) == (Status.INTERRUPTED, [4])
+
+
+async def test_of_a_sink_that_has_told_it_nothing_is_counted(world: World) -> None:
+    workflow = await launched(world)
+    await send_candles(world, workflow.topic, 4)
+    await world.manager.stop(workflow.queue_id)
+    await world.turns()
+    finish(world, workflow, LOADER)
+    world.say(said(workflow, SINK, "interrupted", extra={"exit_code": 0, "left": 4}))
+    world.launcher.end(attempt(workflow, SINK).job, exit_code=0)
+    await world.turns(8)
+    found = await world.workflow(workflow.queue_id)
+    assert (found.status, [step.left for step in found.steps]) == (Status.INTERRUPTED, [None, None])

@@ -9,6 +9,7 @@ from streamforge.manager.acting.budget import Budget
 from streamforge.manager.acting.overview import Overview
 from streamforge.manager.acting.preparing import prepare, verified
 from streamforge.manager.acting.proving import HoleUnanswered, prove
+from streamforge.manager.acting.unstored import unstored
 from streamforge.manager.deciding.actions import (
     Action,
     EndJob,
@@ -237,7 +238,8 @@ class Actor:
         if plan is None:
             return None
         try:
-            return Proven(proof=await prove(parts, workflow, plan, ask=ask), asked=ask)
+            proof = await prove(parts, workflow, plan, ask=ask)
+            return Proven(proof=proof, asked=ask, left={} if ask else await unstored(parts, workflow))
         except HoleUnanswered as unanswered:
             if isinstance(unanswered.error, RetryableError):
                 return await self._unanswered(unanswered.error)

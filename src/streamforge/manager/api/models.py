@@ -84,6 +84,12 @@ class Step(View):
     records: int = Field(
         description="Confirmed by all attempts together; what a sink read again counts once, as far as that is known."
     )
+    messages_left: int | None = Field(
+        description=(
+            "Of a sink that could not say so itself: messages that it has left unstored on its topic when the workflow "
+            "was stopped or failed."
+        )
+    )
     progress: AttemptProgress | None = Field(description="That of the latest attempt.")
     failure: Failure | None
     attempts: list[Attempt]

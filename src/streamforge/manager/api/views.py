@@ -324,6 +324,7 @@ def _step(step: workflow.Step, *, still: bool) -> models.Step:
         image=step.image,
         parameters=step.parameters,
         records=_distinct(step, step.attempts),
+        messages_left=step.left,
         progress=None if latest is None else _progress(latest.progress, still=still),
         failure=_failure(step.failure),
         attempts=[_attempt(attempt, still=still) for attempt in step.attempts],

@@ -6,6 +6,8 @@ changes nothing, in any order of the facts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from streamforge.manager.deciding.rounds import next_round, open_again, replay_round
@@ -24,10 +26,11 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class Proven(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored. asked: the exchange was asked for each hole."""
+    """What is stored. asked: the exchange was asked for each hole. left: what sinks have left unstored, by target."""
 
     proof: Proof
     asked: bool
+    left: Mapping[str, int] = {}
 
 
 class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,8 +94,8 @@ def apply(workflow: Workflow, fact: Fact, now_ms: int, policy: Policy) -> Workfl
     match fact.finding:
         case Planned(plan):
             return next_round(_replace(workflow, plan=plan, asking_failures=0, waiting_for=""), plan.load)
-        case Proven(proof=proof, asked=asked):
-            return _replace(workflow, proof=proof, asking_failures=0, surveyed=workflow.surveyed or not asked)
+        case Proven() as proven:
+            return _proven(workflow, proven)
         case Unanswered() as unanswered:
             return _unanswered(workflow, unanswered, now_ms, policy)
         case Refused(failure):
@@ -123,6 +126,14 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
                 )
             going_on = open_again(workflow, plan=workflow.plan)
             return replay_round(_replace(going_on, replayed=workflow.status, replayed_failure=workflow.failure))
+
+
+def _proven(workflow: Workflow, proven: Proven) -> Workflow:
+    for step in workflow.steps:
+        if step.target in proven.left:
+            workflow = workflow.with_step(_replace(step, left=proven.left[step.target]))
+    surveyed = workflow.surveyed or not proven.asked
+    return _replace(workflow, proof=proven.proof, asking_failures=0, surveyed=surveyed)
 
 
 def _stopped(workflow: Workflow, now_ms: int) -> Workflow:

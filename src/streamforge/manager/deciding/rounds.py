@@ -23,6 +23,7 @@ def next_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
             disruptions=0,
             not_before_ms=0,
             failure=None,
+            left=None,
         )
         for step in workflow.steps
     )

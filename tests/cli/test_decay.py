@@ -53,6 +53,29 @@ def test_verifying_counts_marks_and_says_it_and_a_load_brings_it_back(decayed: C
     assert (verified["records_counted"], verified["records_missing"], verified["gaps"]) == (360, 0, [])
 
 
+def test_a_finished_workflow_says_what_is_there_now_and_when_it_was_proven(decayed: Cli) -> None:
+    queue_id = decayed("queues", "--json").ok().json["queues"][0]["queue_id"]
+    proven = decayed("show", queue_id, "--json").ok().json
+    assert (proven["status"], proven["progress"]["records_stored"]) == ("finished", 360)
+    assert proven["proven_at"] == proven["coverage"]["checked_at"]
+    assert "it was complete when it was proven" not in decayed("show", queue_id).ok().out
+    assert decayed("coverage", "BTCUSDT", TYPE, SIX_HOURS, "--verify").code == 1
+    now = decayed("show", queue_id, "--json").ok().json
+    assert (now["status"], now["proven_at"]) == ("finished", proven["proven_at"])
+    assert (now["progress"]["records_expected"], now["progress"]["records_stored"]) == (360, 339)
+    assert now["progress"]["share"] == pytest.approx(339 / 360)
+    assert (now["coverage"]["complete"], now["coverage"]["records_stored"]) == (False, 339)
+    assert {one["verdict"]: one["records"] for one in now["coverage"]["verdicts"]} == {"stored": 339, "ours": 0}
+    assert decayed("queues", "--json").ok().json["queues"][0]["progress"]["records_stored"] == 339
+    shown = decayed("show", queue_id).ok().out
+    assert "  339 of 360 (94 %)\n" in shown
+    assert "and is not now: what is `ours` is gone" in " ".join(shown.split())
+    assert f"load it with `streamforge load BTCUSDT {TYPE} {SIX_HOURS} --data" in " ".join(shown.split())
+    decayed.load("BTCUSDT", TYPE, SIX_HOURS)
+    again = decayed("show", queue_id, "--json").ok().json
+    assert (again["progress"]["records_stored"], again["coverage"]["complete"]) == (360, True)
+
+
 def test_a_workflows_range_is_verified_too(decayed: Cli) -> None:
     queue_id = decayed("queues", "--json").ok().json["queues"][0]["queue_id"]
     ran = decayed("coverage", queue_id, "--verify", "--json")

@@ -201,6 +201,11 @@ class ServiceDouble:
         workflow = await self.get(queue_id)
         return self._report(workflow.series, "workflow", workflow.span)
 
+    async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
+        await self._answer()
+        known = [one for one in workflows if one.ended and one.proof is not None and one.series in self.known]
+        return {one.queue_id: self._report(one.series, "workflow", one.span) for one in known}
+
     async def series_coverage(
         self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
     ) -> Report:

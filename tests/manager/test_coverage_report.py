@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.manager.keeping.coverage import KIND
 from streamforge.manager.service import NotFound, Report
-from streamforge.manager.workflow import Plan, Status
+from streamforge.manager.workflow import Plan, Proof, Status, Workflow
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.intervals import Interval
@@ -280,3 +280,29 @@ async def test_a_plan_says_where_the_series_begins_and_marks_what_is_to_be_loade
         (day(0), day(1), "stored"),
         (day(1), day(2), "unknown"),
     ]
+
+
+async def test_what_is_said_of_ended_workflows_is_of_now() -> None:
+    world = World(clock=ManualClock(NOW))
+    await world.start()
+    ended = await proven(world, "aaaaaa")
+    other = await proven(world, "bbbbbb", time_range="2024-08-02")
+    live = (await world.parts.workflows.create(accepted("cccccc", symbol="ETHUSDT"))).workflow
+    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1), records=1440)])
+    found = await world.manager.coverages([ended, other, live])
+    assert {queue_id: told(report) for queue_id, report in found.items()} == {
+        ended.queue_id: [(0, 1440, "stored", 1440)],
+        other.queue_id: [(1440, 2880, "unknown", 0)],
+    }
+    gone = Segment(start_ms=day(0), end_ms=day(0) + 40 * MINUTE_MS, verdict=Verdict.OURS)
+    await world.parts.coverage.lay_over(SERIES, [gone])
+    found = await world.manager.coverages([ended])
+    assert told(found[ended.queue_id]) == [(0, 40, "ours", 0), (40, 1440, "stored", 1400)]
+
+
+async def proven(world: World, code: str, time_range: str = "2024-08-01") -> Workflow:
+    """A workflow that was proven complete and has finished."""
+    workflow = accepted(code, time_range=time_range)
+    proof = Proof(round=1, checked_ms=NOW, expected=1440, stored=1440, segments=(), whole=True)
+    finished = msgspec.structs.replace(workflow, status=Status.FINISHED, ended_ms=NOW, proof=proof)
+    return (await world.parts.workflows.create(finished)).workflow

@@ -112,6 +112,7 @@ class Workflow(msgspec.Struct, frozen=True):
     progress: Progress
     collection: str
     ended_at: str | None = None
+    proven_at: str | None = None
     waiting_for: str | None = None
     undriven: str | None = None
     joined: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -30,6 +30,23 @@ class Reports:
         """What is known of the workflow's range. Raises RetryableError."""
         known = await self._parts.coverage.known(workflow.series)
         return await self._report(self._as_of_now(known), "workflow", workflow.span)
+
+    async def of_ended(self, workflows: Iterable[Workflow]) -> dict[str, Report]:
+        """By queue_id, what is known now of the range of each workflow that has ended and was proven; it may have
+        changed since. A range whose grid is not known is left out. Raises RetryableError.
+        """
+        found: dict[str, Report] = {}
+        series: dict[Series, Known] = {}
+        for workflow in workflows:
+            if not workflow.ended or workflow.proof is None:
+                continue
+            known = series.get(workflow.series)
+            if known is None:
+                known = series[workflow.series] = self._as_of_now(await self._parts.coverage.known(workflow.series))
+            interval = Interval(workflow.series.interval)
+            if interval.aligned_by_calendar or await self._phase_ms(known, interval) is not None:
+                found[workflow.queue_id] = await self._report(known, "workflow", workflow.span)
+        return found
 
     async def of_series(self, symbol: str, type: str, span: TimeRange | None, *, life: bool) -> Report:
         """What is known of the series in `span`; without one, in all that was asked for, or in its `life`.

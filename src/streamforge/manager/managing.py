@@ -215,6 +215,9 @@ class Manager:
     async def coverage(self, queue_id: str) -> Report:
         return await self._reports.of_workflow(await self.get(queue_id))
 
+    async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
+        return await self._reports.of_ended(workflows)
+
     async def series_coverage(
         self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
     ) -> Report:

@@ -215,6 +215,12 @@ class Service(Protocol):
     async def coverage(self, queue_id: str) -> Report:
         """What is known of the workflow's range. Raises NotFound."""
 
+    async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
+        """By queue_id, what is known now of the range of each of these that has ended and was proven.
+
+        What was stored then may be gone; where it cannot be told, the workflow is left out.
+        """
+
     async def series_coverage(
         self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
     ) -> Report:

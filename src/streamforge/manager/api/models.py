@@ -123,12 +123,15 @@ class VerdictSum(View):
 
 
 class CoverageSummary(View):
-    """What the latest proof found."""
+    """What of the workflow's range is stored: while it goes on, what the latest proof found; after its end, what the
+    coverage says now."""
 
     complete: bool = Field(description="Whether every hole has its reason: none is `ours` or `unknown`.")
-    checked_at: Moment
+    checked_at: Moment = Field(
+        description="When the latest proof counted; what was found to be gone since is left out."
+    )
     round: int
-    records_expected: int
+    records_expected: int = Field(description="As the latest proof found.")
     records_stored: int
     verdicts: list[VerdictSum]
 
@@ -163,6 +166,12 @@ class WorkflowSummary(View):
         )
     )
     progress: Progress
+    proven_at: Moment | None = Field(
+        description=(
+            "When the latest proof counted all of the range. What was stored then may be gone since: `progress` and "
+            "`coverage` of a workflow that has ended say what is there now."
+        )
+    )
     failure: Failure | None
     topic: str
     collection: str

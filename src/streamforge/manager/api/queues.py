@@ -80,14 +80,19 @@ async def _start(to: Context, request: StartRequest, key: str | None) -> Respons
     headers = {"Location": f"/queues/{found.queue_id}"}
     if not started.new and not started.joined:
         headers["Idempotency-Replayed"] = "true"
-    view = views.workflow_view(found, await undriven(to, [found]))
+    view = await _view(to, found)
     return reply(
         models.Started(**dict(view), joined=started.joined, behind_seconds=started.behind_ms / 1000), 202, headers
     )
 
 
 async def _shown(to: Context, found: Workflow, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return reply(views.workflow_view(found, await undriven(to, [found])), status, headers)
+    return reply(await _view(to, found), status, headers)
+
+
+async def _view(to: Context, found: Workflow) -> models.Workflow:
+    now = await to.service.coverages([found])
+    return views.workflow_view(found, await undriven(to, [found]), now.get(found.queue_id))
 
 
 @router.get("/queues", response_model=models.WorkflowPage, summary="List workflows, newest first")
@@ -101,7 +106,8 @@ async def find(
 ) -> Response:
     page = await to.service.find(statuses=tuple(status or ()), symbol=symbol, type=type, cursor=cursor, limit=limit)
     alone = await undriven(to, page.workflows)
-    queues = [views.workflow_summary(found, alone) for found in page.workflows]
+    now = await to.service.coverages(page.workflows)
+    queues = [views.workflow_summary(found, alone, now.get(found.queue_id)) for found in page.workflows]
     return reply(models.WorkflowPage(queues=queues, cursor=page.cursor))
 
 

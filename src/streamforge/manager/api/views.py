@@ -28,8 +28,11 @@ def moment(time_ms: int) -> str:
     return f"{text}.{time_ms % 1000:03d}Z" if time_ms % 1000 else f"{text}Z"
 
 
-def workflow_summary(found: Workflow, undriven: str | None = None) -> models.WorkflowSummary:
-    """A workflow for a list. undriven: why no manager drives workflows now."""
+def workflow_summary(
+    found: Workflow, undriven: str | None = None, now: service.Report | None = None
+) -> models.WorkflowSummary:
+    """A workflow for a list. undriven: why no manager drives workflows now. now: what is known of an ended one's range,
+    where its proof was longer ago."""
     alone = None if found.ended else undriven
     return models.WorkflowSummary(
         queue_id=found.queue_id,
@@ -41,7 +44,8 @@ def workflow_summary(found: Workflow, undriven: str | None = None) -> models.Wor
         ended_at=_moment(found.ended_ms),
         waiting_for=waiting_for(found) if alone is None else f"a manager: {alone}",
         undriven=alone,
-        progress=progress_of(found, still=alone is not None),
+        progress=progress_of(found, still=alone is not None, now=now),
+        proven_at=_moment(found.proof.checked_ms if found.proof is not None else None),
         failure=_failure(found.failure),
         topic=found.topic,
         collection=found.collection,
@@ -49,14 +53,14 @@ def workflow_summary(found: Workflow, undriven: str | None = None) -> models.Wor
     )
 
 
-def workflow_view(found: Workflow, undriven: str | None = None) -> models.Workflow:
-    """A workflow with its steps. undriven: why no manager drives workflows now."""
+def workflow_view(found: Workflow, undriven: str | None = None, now: service.Report | None = None) -> models.Workflow:
+    """A workflow with its steps. undriven, now: as `workflow_summary` takes them."""
     alone = None if found.ended else undriven
     return models.Workflow(
-        **dict(workflow_summary(found, alone)),
+        **dict(workflow_summary(found, alone, now)),
         again=found.again,
         repairs=found.repairs,
-        coverage=None if found.proof is None else _proof(found.proof),
+        coverage=None if found.proof is None else _proof(found.proof, now),
         steps=[_step(step, still=alone is not None) for step in found.steps],
     )
 
@@ -84,10 +88,10 @@ def _runs(step: workflow.Step) -> bool:
     return latest is not None and latest.ended_ms is None and latest.last_word is None
 
 
-def progress_of(found: Workflow, *, still: bool = False) -> models.Progress:
+def progress_of(found: Workflow, *, still: bool = False, now: service.Report | None = None) -> models.Progress:
     """How far a workflow is: what was there before or the latest proof counted, and what its sinks confirmed since.
 
-    still: nobody drives it, so what was said of its rate is over.
+    still: nobody drives it, so what was said of its rate is over. now: what is known of an ended one's range.
     """
     sinks = [step for step in found.steps if step.role is Role.SINK]
     proof, plan = found.proof, found.plan
@@ -110,6 +114,8 @@ def progress_of(found: Workflow, *, still: bool = False) -> models.Progress:
     stored = (
         (proof.stored if proof is not None else 0) + apart + (0 if found.ended and proof is not None else confirmed)
     )
+    if now is not None:
+        stored = _records(now.segments)
     if expected is not None:
         stored = min(stored, expected)
     rate = 0.0 if still else min((_rate(step) for step in sinks), default=0.0)
@@ -380,15 +386,20 @@ def _progress(progress: events.Progress, *, still: bool) -> models.AttemptProgre
     )
 
 
-def _proof(proof: workflow.Proof) -> models.CoverageSummary:
+def _proof(proof: workflow.Proof, now: service.Report | None) -> models.CoverageSummary:
+    segments = proof.segments if now is None else now.segments
     return models.CoverageSummary(
-        complete=_complete(proof.segments),
+        complete=_complete(segments),
         checked_at=moment(proof.checked_ms),
         round=proof.round,
         records_expected=proof.expected,
-        records_stored=proof.stored,
-        verdicts=_sums(proof.segments),
+        records_stored=proof.stored if now is None else _records(segments),
+        verdicts=_sums(segments),
     )
+
+
+def _records(segments: Iterable[coverage.Segment]) -> int:
+    return sum(segment.records for segment in segments if segment.verdict is Verdict.STORED)
 
 
 def _complete(segments: Iterable[coverage.Segment]) -> bool:

@@ -7,9 +7,12 @@ import sys
 import time
 from collections import Counter
 
+from tests.histories.embedded import EmbeddedEngines
+from tests.histories.engines import MemoryEngines
 from tests.histories.generator import history_of
 from tests.histories.history import decode
 from tests.histories.running import failure_of, short
+from tests.histories.world import MakeEngines
 
 
 def main() -> int:
@@ -21,20 +24,22 @@ def main() -> int:
     parser.add_argument("--history", help="run this one alone, as a failure prints it")
     parser.add_argument("--all", action="store_true", help="go on behind a failure, and count them by what is untrue")
     parser.add_argument("--long", action="store_true", help="tell of a failing history as it is, without a shorter one")
+    parser.add_argument("--embedded", action="store_true", help="on the embedded bus and store, not on doubles of them")
     args = parser.parse_args()
+    engines: MakeEngines = EmbeddedEngines if args.embedded else MemoryEngines
     if args.history is not None:
-        failure = failure_of(decode(args.history))
+        failure = failure_of(decode(args.history), engines=engines)
         sys.stdout.write("all is true\n" if failure is None else failure.words("as you did") + "\n")
         return failure is not None
     began, found = time.monotonic(), Counter[str]()
     cases = range(args.first, args.first + args.cases) if args.case is None else [args.case]
     for case in cases:
-        failure = failure_of(history_of(args.seed, case))
+        failure = failure_of(history_of(args.seed, case), engines=engines)
         if failure is None:
             continue
         found[failure.rule] += 1
         if not args.all or found[failure.rule] == 1:
-            told = failure if args.long else short(failure)
+            told = failure if args.long else short(failure, engines=engines)
             again = f"python -m tests.histories --seed {args.seed} --case {case}"
             sys.stdout.write(f"case {case} fails: {told.words(again)}\n\n")
             sys.stdout.flush()

@@ -9,17 +9,21 @@ from unittest.mock import patch
 
 import msgspec
 
+from streamforge.cli import exporting
+from streamforge.manager import coverage_report, managing
 from streamforge.manager.acting import (
     actor,
     ageing,
     counting,
-    preparing,
     proving,
     reconciler,
     removing,
     surveying,
+    verifying,
 )
 from streamforge.manager.acting.repeats import Repeats
+from streamforge.manager.acting.tasks import Tasks
+from streamforge.manager.api import views
 from streamforge.manager.deciding import facts, rounds
 from streamforge.manager.deciding.actions import SayLastWord
 from streamforge.manager.deciding.decide import World
@@ -27,7 +31,7 @@ from streamforge.manager.keeping import records
 from streamforge.manager.keeping.coverage import Coverage, Known
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge_utils import reading
-from streamforge_utils.model.coverage import Segment, Verdict, clip, lacking
+from streamforge_utils.model.coverage import Segment, clip
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.supervisor import Supervisor
 
@@ -57,16 +61,6 @@ def the_proof_overlooks_the_last_hole() -> Iterator[None]:
 @defect
 def a_hole_is_asked_for_once() -> Iterator[None]:
     with patch.object(proving, "_ROUNDS", 0):
-        yield
-
-
-@defect
-def what_was_pending_is_never_loaded() -> Iterator[None]:
-    def without_pending(segments: Sequence[Segment], span: TimeRange) -> list[TimeRange]:
-        settled = [_replace(one, verdict=Verdict.CLOSED) if one.verdict is Verdict.PENDING else one for one in segments]
-        return lacking(settled, span)
-
-    with patch.object(preparing, "lacking", without_pending):
         yield
 
 
@@ -151,6 +145,103 @@ def nobody_speaks_for_the_dead() -> Iterator[None]:
 @defect
 def what_is_said_twice_is_kept_twice() -> Iterator[None]:
     with patch.object(Repeats, "is_one", lambda self, workflow, event: False):
+        yield
+
+
+@defect
+def a_finding_of_another_epoch_counts() -> Iterator[None]:
+    def late(workflow: Any, fact: Any, *more: Any) -> Any:
+        return facts.apply(workflow, _replace(fact, epoch=workflow.epoch), *more)
+
+    with patch.object(reconciler, "apply", late), patch.object(Tasks, "cancel_outdated", lambda self, workflow: None):
+        yield
+
+
+@defect
+def a_verification_marks_nothing() -> Iterator[None]:
+    async def verify(parts: Any, *args: Any) -> Any:
+        return await verifying.verify(_replace(parts, coverage=_Unmarked(parts.coverage)), *args)
+
+    with patch.object(managing, "verify", verify):
+        yield
+
+
+class _Unmarked:
+    """Coverage that what a verification misses is not laid over."""
+
+    def __init__(self, coverage: Coverage) -> None:
+        self._coverage = coverage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coverage, name)
+
+    async def lay_over(self, *args: Any) -> None:
+        pass
+
+
+@defect
+def a_verification_never_comes_by_itself() -> Iterator[None]:
+    async def nothing(self: verifying.Verifying) -> None:
+        pass
+
+    with patch.object(verifying.Verifying, "look", nothing):
+        yield
+
+
+@defect
+def what_a_verification_misses_is_not_loaded_again() -> Iterator[None]:
+    async def nothing(self: verifying.Verifying, series: Any) -> None:
+        pass
+
+    with patch.object(verifying.Verifying, "_repair", nothing):
+        yield
+
+
+@defect
+def a_removal_does_not_see_who_relies_on_the_data() -> Iterator[None]:
+    with patch.object(removing, "relies_on", lambda *args: None):
+        yield
+
+
+@defect
+def an_export_with_holes_ends_well() -> Iterator[None]:
+    with patch.object(exporting, "_is_complete", lambda selection: True):
+        yield
+
+
+@defect
+def an_export_does_not_count() -> Iterator[None]:
+    async def unseen(self: Any, *args: Any) -> None:
+        pass
+
+    part = exporting.Part
+
+    with (
+        patch.object(exporting, "Part", lambda **more: part(**{**more, "records": 0})),
+        patch.object(records, "_check", lambda *args: None),
+        patch.object(records.Records, "_compare", unseen),
+    ):
+        yield
+
+
+@defect
+def coverage_speaks_only_of_its_first_range() -> Iterator[None]:
+    def first(segments: Sequence[Segment]) -> TimeRange | None:
+        return segments[0].span if segments else None
+
+    with patch.object(coverage_report, "extent", first):
+        yield
+
+
+@defect
+def show_counts_what_was_confirmed_twice() -> Iterator[None]:
+    progress_of = views.progress_of
+
+    def doubled(found: Any, **more: Any) -> Any:
+        told = progress_of(found, **more)
+        return told.model_copy(update={"records_stored": 2 * told.records_stored})
+
+    with patch.object(views, "progress_of", doubled):
         yield
 
 

@@ -40,7 +40,12 @@ class _Draw:
             market, (first, last) = self.market(), self.range()
         self.ranges.append((market, first, last))
         return happens.Load(
-            market=market, first=first, last=last, again=random.random() < 0.2, half=random.random() < 0.1
+            market=market,
+            first=first,
+            last=last,
+            again=random.random() < 0.2,
+            half=random.random() < 0.1,
+            shared=random.random() < 0.15,
         )
 
     def wait(self) -> happens.Wait:
@@ -71,6 +76,16 @@ class _Draw:
     def read(self) -> happens.Read:
         first, last = self.range()
         return happens.Read(market=self.market(), first=first, last=last)
+
+    def look(self) -> happens.Look:
+        return happens.Look()
+
+    def verify(self) -> happens.Verify:
+        first, last = self.range() if self.random.random() < 0.4 else (None, None)
+        return happens.Verify(market=self.market(), first=first, last=last)
+
+    def overdue(self) -> happens.Overdue:
+        return happens.Overdue()
 
     def refuse(self) -> happens.Refuse:
         return happens.Refuse(market=self.market(), bar=self.random.randint(0, 39))
@@ -105,6 +120,21 @@ class _Draw:
     def removal_under_a_load(self) -> Operations:
         return self.load(), happens.Rest(), self.load(), self.moment(), happens.Remove(which=1, data=True)
 
+    def removal_of_what_a_load_relies_on(self) -> Operations:
+        *begun, moment = self._reliance()
+        ends = (happens.Rest(),) if moment.seconds >= 3 else ()  # then only what the longer one has alone stays
+        return *begun, moment, *ends, happens.Remove(which=1, data=True)
+
+    def old_data_that_a_load_relies_on(self) -> Operations:
+        return *self._reliance(), happens.Bars(count=1000)
+
+    def _reliance(self) -> tuple[*tuple[AnyOperation, ...], happens.Wait]:
+        """A load, and a longer one that goes on for a while."""
+        load = _replace(self.load(), again=False)
+        grown = _replace(load, last=min(load.last + 6, self.setting.markets[0].bars))
+        slow = happens.Trouble(kind="slow", after=self.random.choice([0, 1, 2, 3, 4, 5, 6]))
+        return load, happens.Rest(), slow, grown, self.moment()
+
     def late_plan(self) -> Operations:
         slow = happens.Trouble(kind="slow"), happens.Trouble(kind="slow", after=1)
         loads = self.load(), self.load()
@@ -113,6 +143,18 @@ class _Draw:
     def grown_range(self) -> Operations:
         load = self.load()
         return load, happens.Rest(), happens.Bars(count=self.random.choice([3, 8])), _replace(load, again=False)
+
+    def decay(self) -> Operations:
+        """Rows of what was loaded vanish; then they are counted, or read, or loaded again, or nobody looks."""
+        load = self.load()
+        first = self.random.randint(load.first, load.last - 1)
+        last = self.random.choice([first + 1, self.random.randint(first + 1, load.last)])
+        lost = happens.Lose(market=load.market, first=first, last=last)
+        what = happens.Verify(market=load.market), happens.Overdue(), _replace(load, again=False), happens.Look()
+        return load, happens.Rest(), lost, self.random.choice(what)
+
+    def verification_under_a_load(self) -> Operations:
+        return self.load(), self.moment(), self.lose(), self.verify()
 
     def loss_before_a_retry(self) -> Operations:
         load = self.load()
@@ -125,9 +167,13 @@ Operations = tuple[AnyOperation, ...]
 _WEIGHTS: dict[Callable[[_Draw], AnyOperation | Operations], int] = {
     _Draw.stopped_load: 4,
     _Draw.removal_under_a_load: 2,
+    _Draw.removal_of_what_a_load_relies_on: 2,
+    _Draw.old_data_that_a_load_relies_on: 2,
     _Draw.late_plan: 2,
     _Draw.grown_range: 2,
     _Draw.loss_before_a_retry: 2,
+    _Draw.decay: 5,
+    _Draw.verification_under_a_load: 1,
     _Draw.load: 16,
     _Draw.wait: 10,
     _Draw.rest: 8,
@@ -138,6 +184,9 @@ _WEIGHTS: dict[Callable[[_Draw], AnyOperation | Operations], int] = {
     _Draw.remove: 9,
     _Draw.lose: 5,
     _Draw.read: 3,
+    _Draw.look: 3,
+    _Draw.verify: 3,
+    _Draw.overdue: 1,
     _Draw.refuse: 2,
     _Draw.accept: 2,
     _Draw.trouble: 7,
@@ -180,6 +229,8 @@ def shorter(history: History) -> Iterator[History]:
     for simpler_setting in (
         _replace(setting, markets=setting.markets[:1]),
         _replace(setting, kept_days=0),
+        _replace(setting, verify_s=0.0, repairs=False),
+        _replace(setting, repairs=False),
         _replace(setting, now=setting.markets[0].bars),
         _replace(setting, slow_s=0.0),
     ):
@@ -228,6 +279,9 @@ def _setting(random: Random) -> Setting:
         max_running=random.choice([1, 2, 8]),
         kept_days=random.choice([0, 0, 0, 30]),
         slow_s=random.choice([0, 0.1, 0.1, 1.0]),
+        verify_s=(verify_s := random.choice([0, 0, 0, 20.0])),
+        repairs=bool(verify_s) and random.random() < 0.6,
+        turn=random.randrange(180),
     )
 
 

@@ -12,6 +12,8 @@ from streamforge_utils.model.timeranges import TimeRange
 
 ORIGIN_MS = 1_722_470_400_000  # 2024-08-01
 SYMBOLS = ("AAAUSDT", "BBBUSDT")
+SHARED = "shared"
+"""The collection of loads that name one."""
 _STEPS_MS = {interval.value: interval.step_ms or 0 for interval in Interval}
 
 
@@ -45,9 +47,18 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
 
     def bars_in(self, span: TimeRange) -> list[int]:
         """The bars that open in `span`."""
+        found = self.opening_in(span)
+        return list(range(found.start, min(found.stop, self.bars)))
+
+    def opening_in(self, span: TimeRange) -> range:
+        """As `bars_in`, with bars behind the last one of the exchange."""
         step_ms = _STEPS_MS[self.interval]
         first, last = (-(-(time_ms - ORIGIN_MS) // step_ms) for time_ms in (span.start_ms, span.end_ms))
-        return list(range(max(0, first), min(last, self.bars)))
+        return range(max(0, first), last)
+
+    def is_in_life(self, bar: int, now_ms: int) -> bool:
+        """Whether the bar is over and lies between listing and delisting, where there may be a hole all the same."""
+        return self.listed <= bar and (self.delisted is None or bar < self.delisted) and self.is_over(bar, now_ms)
 
     def trades(self, bar: int) -> bool:
         """Whether the exchange has a candle of the bar, once it is over."""
@@ -63,7 +74,9 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """The world before anything happens. now: bars that are over. kept_days: 0 keeps records for ever.
 
-    slow_s: what each answer of the exchange takes; storing a batch takes longer.
+    slow_s: what each answer of the exchange takes; storing a batch takes longer. verify_s: how often the manager counts
+    by itself what is stored, 0 is never; repairs: it loads again what it misses. turn: which of the statements are
+    compared first, as each rest compares only some of them.
     """
 
     markets: tuple[Market, ...]
@@ -71,6 +84,9 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     max_running: int = 8
     kept_days: int = 0
     slow_s: float = 0.0
+    verify_s: float = 0.0
+    repairs: bool = False
+    turn: int = 0
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -87,10 +103,14 @@ class Load(Operation, frozen=True, kw_only=True):
     again: bool = False
     half: bool = False
     """The range begins and ends inside a bar."""
+    shared: bool = False
+    """It is stored in the collection that all such loads share."""
 
     def words(self) -> str:
         half = " and a half" if self.half else ""
-        return f"load{' again' if self.again else ''} {SYMBOLS[self.market]} bars {self.first} to {self.last}{half}"
+        shared = f" into {SHARED}" if self.shared else ""
+        again = " again" if self.again else ""
+        return f"load{again} {SYMBOLS[self.market]} bars {self.first} to {self.last}{half}{shared}"
 
 
 class Wait(Operation, frozen=True, kw_only=True):
@@ -157,6 +177,28 @@ class Read(Operation, frozen=True, kw_only=True):
 
     def words(self) -> str:
         return f"read {SYMBOLS[self.market]} bars {self.first} to {self.last}"
+
+
+class Look(Operation, frozen=True):
+    def words(self) -> str:
+        return "what is said of all workflows and series is compared while they go on"
+
+
+class Verify(Operation, frozen=True, kw_only=True):
+    """first, last: None is the whole series."""
+
+    market: int = 0
+    first: int | None = None
+    last: int | None = None
+
+    def words(self) -> str:
+        bars = "" if self.first is None else f" bars {self.first} to {self.last}"
+        return f"coverage {SYMBOLS[self.market]}{bars} --verify"
+
+
+class Overdue(Operation, frozen=True):
+    def words(self) -> str:
+        return "the manager's own verification has had its time"
 
 
 class Refuse(Operation, frozen=True, kw_only=True):
@@ -230,6 +272,9 @@ AnyOperation = (
     | Remove
     | Lose
     | Read
+    | Look
+    | Verify
+    | Overdue
     | Refuse
     | Accept
     | Trouble
@@ -253,8 +298,10 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
             holes = f", without bars {', '.join(map(str, market.holes))}" if market.holes else ""
             lines.append(f"{market.symbol} {market.interval}: listed at bar {market.listed}, {end}{holes}")
         kept = f"; records are kept for {self.setting.kept_days} days" if self.setting.kept_days else ""
+        repairs = " and loads again what is lost" if self.setting.repairs else ""
+        counts = f"; it counts every {self.setting.verify_s:g} s{repairs}" if self.setting.verify_s else ""
         lines.append(
-            f"{self.setting.now} bars are over; at most {self.setting.max_running} workflows run{kept}; "
+            f"{self.setting.now} bars are over; at most {self.setting.max_running} workflows run{kept}{counts}; "
             f"an answer takes {self.setting.slow_s:g} s"
         )
         lines += [f"{number}. {one.words()}" for number, one in enumerate(self.operations, start=1)]

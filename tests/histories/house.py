@@ -1,10 +1,10 @@
-"""The house of a world: the store that is watched, the jobs, and what every worker of them is made of."""
+"""The house of a world: the jobs, and what every worker of them is made of."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
@@ -17,15 +17,14 @@ from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from streamforge_utils.ports.observing import Observer
-from streamforge_utils.ports.store import Answer, Document, State, Store
+from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from streamforge_utils.runtime.supervisor import Supervisor
-from tests.doubles.memorybus import MemoryBus
-from tests.doubles.memorystore import MemoryStore
 from tests.doubles.virtualclock import VirtualClock
+from tests.histories.engines import Engines
 from tests.histories.processes import Port, Process
 
 SIGTERM, SIGKILL = 15, 9
@@ -34,42 +33,6 @@ WAKING_S = 0.05
 """From the start of a job to its process."""
 
 _replace = msgspec.structs.replace
-
-
-class WatchedStore(MemoryStore):
-    """slow_s: what storing a batch takes. written: called after each state that is stored.
-
-    dropped: called with the keys of a collection before it goes.
-    """
-
-    def __init__(self, slow_s: float) -> None:
-        super().__init__()
-        self._slow_s = slow_s
-        self.written: Callable[[str, State], None] = lambda kind, state: None
-        self.dropped: Callable[[str, Sequence[str]], None] = lambda collection, keys: None
-
-    async def put(
-        self,
-        kind: str,
-        id: str,
-        body: bytes,
-        *,
-        expected: str | None,
-        labels: Mapping[str, str] | None = None,
-        created_ms: int = 0,
-    ) -> State:
-        state = await super().put(kind, id, body, expected=expected, labels=labels, created_ms=created_ms)
-        self.written(kind, state)
-        return state
-
-    async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
-        if self._slow_s:
-            await asyncio.sleep(self._slow_s)
-        return await super().upsert(collection, documents)
-
-    async def drop(self, collection: str) -> None:
-        self.dropped(collection, list(self.documents.get(collection, {})))
-        await super().drop(collection)
 
 
 class Worker(msgspec.Struct, kw_only=True):
@@ -88,10 +51,8 @@ class Jobs:
     changed: called whenever a job begins or ends.
     """
 
-    def __init__(
-        self, bus: MemoryBus, store: MemoryStore, exchange: Exchange, clock: VirtualClock, changed: Callable[[], None]
-    ) -> None:
-        self._bus, self._store, self._exchange, self._clock = bus, store, exchange, clock
+    def __init__(self, engines: Engines, exchange: Exchange, clock: VirtualClock, changed: Callable[[], None]) -> None:
+        self._engines, self._exchange, self._clock = engines, exchange, clock
         self._changed = changed
         self.known: dict[str, Worker] = {}
 
@@ -155,7 +116,7 @@ class Jobs:
             return
         definition = workers.definition(worker.spec.target)
         settings, parameters = load_worker(definition, worker.spec.environment)
-        wiring = _Wiring(worker.process, self._bus, self._store, self._exchange)
+        wiring = _Wiring(worker.process, self._engines, self._exchange)
         worker.supervisor = Supervisor(
             definition, settings, parameters, wiring, log=silent(), clock=self._clock, version="0"
         )
@@ -183,34 +144,17 @@ class Jobs:
 class _Wiring:
     """What a worker's process has of the world."""
 
-    def __init__(self, process: Process, bus: MemoryBus, store: MemoryStore, exchange: Exchange) -> None:
-        self._process, self._bus, self._store, self._exchange = process, bus, store, exchange
+    def __init__(self, process: Process, engines: Engines, exchange: Exchange) -> None:
+        self._process, self._engines, self._exchange = process, engines, exchange
 
     def make_bus(self, settings: DataSettings, *, clock: Clock, observer: Observer) -> MessageBus:
-        return cast("MessageBus", gated_bus(self._process, self._bus))
+        return cast("MessageBus", self._engines.bus_of(self._process))
 
     def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
-        return cast("Store", Port(self._process, self._store))
+        return cast("Store", self._engines.store_of(self._process))
 
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         return cast("Exchange", Port(self._process, self._exchange))
-
-
-def gated_bus(process: Process, bus: MemoryBus) -> Port:
-    """The bus as a process has it; closing it closes nothing of the others, and its members leave when it dies."""
-    made: list[Any] = []
-    port = Port(process, bus, made.append)
-
-    def leave() -> None:
-        for one in made:
-            bus.leave(one)
-
-    async def close() -> None:
-        leave()
-
-    process.when_dead(leave)
-    port.__dict__["close"] = close
-    return port
 
 
 def silent() -> Log:

@@ -1,20 +1,19 @@
-"""What must be true of a world after all that happened in it: a small model of the exchange, the store and who asked.
+"""What there is and what was asked for after all that happened: a small model of the exchange and of the store.
 
 It knows nothing of how StreamForge works: it is told what was asked for and answered, and what became of it, and
-says which statement is untrue.
+says which promise was broken. What StreamForge says is compared with it in `claims`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from streamforge.manager.keeping.history import COLLECTION as HISTORY
 from streamforge.manager.workflow import ENDED, Status, Workflow
 from streamforge_utils.model.candles import candle_key
-from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
-from streamforge_utils.model.events import LAST_WORDS, Event
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
 from tests.histories.history import Market, Setting
@@ -39,16 +38,19 @@ class Untrue(AssertionError):
 class Asked(msgspec.Struct, kw_only=True):
     """A workflow as those know it who asked for it.
 
-    stop_asked: somebody asked it to stop, and stopped: he was told that it will. restart_asked: somebody asked to
-    retry it or to replay its dead letters. replays: how it had ended before it began to replay them.
-    may_fail: the store refused some of its records in this run. vanished: bars of it that vanished during the run.
-    disturbed: something of it was killed in this run. planned_ms: when it last learnt what there is.
+    repair: the manager's verification made it. stop_asked: somebody asked it to stop, and stopped: he was told that it
+    will. restart_asked: somebody asked to retry it or to replay its dead letters. replays: how it had ended before it
+    began to replay them. may_fail: the store refused some of its records in this run. vanished: bars of it that
+    vanished during the run. disturbed: something of it was killed in this run. run_ms: when the run was asked for.
+    planned: it has learnt in this run what there is; planned_ms: when it last did. expected, stored: bars that there
+    are of it, and that were stored, as of its end.
     """
 
     queue_id: str
     market: Market
     span: TimeRange
     again: bool
+    repair: bool = False
     collection: str
     status: Status = Status.PENDING
     stop_asked: bool = False
@@ -62,7 +64,11 @@ class Asked(msgspec.Struct, kw_only=True):
     disturbed: bool = False
     crowded: bool = False
     """Another workflow of its series was under way beside it, which may have stored copies."""
+    run_ms: int = 0
+    planned: bool = False
     planned_ms: int = 0
+    expected: int | None = None
+    stored: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -83,83 +89,153 @@ class Model:
         self, setting: Setting, documents: Documents, now_ms: Callable[[], int], excused: Collection[str] = EXCUSED
     ) -> None:
         self._excused = excused
-        self._setting = setting
         self._documents = documents
-        self._now_ms = now_ms
+        self.setting = setting
+        self.now_ms = now_ms
         self.asked: dict[str, Asked] = {}
         self.refused: set[str] = set()
-        self._proven: dict[str, set[int]] = defaultdict(set)
+        self.proven: dict[str, set[int]] = defaultdict(set)
         """Bars of each symbol of which a finished workflow has said that all is well, and that nobody removed."""
         self.vanished: dict[str, set[int]] = defaultdict(set)
         """Bars whose rows vanished, and of which nobody has taken notice yet."""
-        self._ever_vanished: set[str] = set()
-        self._twice: dict[str, set[int]] = defaultdict(set)
-        self._called_stored: dict[str, set[int]] = defaultdict(set)
-        self._asked_ms: dict[str, int] = {}
+        self.lost: dict[str, set[int]] = defaultdict(set)
+        """Bars that were proven and whose rows vanished, noticed or not, but for what was removed or has come back."""
+        self.ever_vanished: set[str] = set()
+        self.twice: dict[str, set[int]] = defaultdict(set)
+        self.asked_ms: dict[str, int] = {}
+        self.ever_asked: dict[str, list[TimeRange]] = defaultdict(list)
+        self.planned_ms: dict[str, int] = {}
+        """When any workflow of the symbol has last learnt what there is at the exchange."""
 
     def untrue(self, rule: str, detail: str = "") -> None:
         """Something is untrue: raises Untrue."""
         if rule not in self._excused:
             raise Untrue(rule, detail)
 
+    # What is so.
+
+    @property
+    def collections(self) -> Mapping[str, int]:
+        """How many records each collection holds, but for the manager's own."""
+        return {name: len(there) for name, there in self._documents.items() if name != HISTORY and there}
+
+    def copies(self, market: Market, bar: int) -> list[str]:
+        """The collections that hold the bar."""
+        key = key_of(market, bar)
+        found = [name for name, there in self._documents.items() if key in there]
+        if len(found) > 1:
+            self.twice[market.symbol].add(bar)
+        return found
+
+    def holds(self, collection: str, market: Market, bar: int) -> bool:
+        return key_of(market, bar) in self._documents.get(collection, {})
+
+    def stored(self, market: Market, span: TimeRange) -> list[int]:
+        """The bars of `span` whose records are there."""
+        return [bar for bar in market.bars_in(span) if self.copies(market, bar)]
+
+    def gone(self, market: Market) -> set[int]:
+        """Bars whose rows vanished unnoticed and are not there again."""
+        return {bar for bar in self.vanished[market.symbol] if not self.copies(market, bar)}
+
+    def live(self, market: Market) -> list[Asked]:
+        """The workflows of it that are under way."""
+        return [one for one in self.asked.values() if one.market == market and not one.ended]
+
+    def relying(self, one: Asked) -> set[str]:
+        """The other workflows that are under way and load a part of the same range."""
+        return {other.queue_id for other in self.live(one.market) if other is not one and other.overlaps(one)}
+
     # What happens.
 
-    def accepted(self, workflow: Workflow) -> None:
-        market = next(market for market in self._setting.markets if market.symbol == workflow.symbol)
+    def accepted(self, workflow: Workflow) -> bool:
+        """Whether the workflow is a new one."""
+        if workflow.queue_id in self.asked:
+            return False
+        market = next(market for market in self.setting.markets if market.symbol == workflow.symbol)
         one = Asked(
             queue_id=workflow.queue_id,
             market=market,
             span=workflow.span,
             again=workflow.again,
+            repair=workflow.verification,
             collection=workflow.collection,
+            run_ms=self.now_ms(),
         )
-        self._refusing(self.asked.setdefault(workflow.queue_id, one))
-        self._asked_ms.setdefault(market.symbol, self._now_ms())
+        self.asked[workflow.queue_id] = one
+        self._refusing(one)
+        self.asked_ms.setdefault(market.symbol, self.now_ms())
+        self.ever_asked[market.symbol].append(one.span)
+        if one.repair:
+            self._repairs(one)
+        return True
+
+    def _repairs(self, one: Asked) -> None:
+        if not self.setting.repairs:
+            self.untrue("what is lost is loaded although nobody wants that", one.queue_id)
+        if all(self.copies(one.market, bar) for bar in one.bars if one.market.trades(bar)):
+            self.untrue("a repair loads what is there", f"{one.queue_id} {one.span}")
 
     def _begins_again(self, one: Asked, workflow: Workflow) -> None:
         if not one.restart_asked:
             self.untrue("an ended workflow goes on by itself", one.queue_id)
         one.replays = workflow.replayed
-        one.stop_asked = one.stopped = one.restart_asked = one.may_fail = one.disturbed = False
+        one.stop_asked = one.stopped = one.restart_asked = one.may_fail = one.disturbed = one.planned = False
+        one.run_ms = self.now_ms()
         one.vanished.clear()
         self._refusing(one)
 
-    def removed(self, queue_id: str, *, data: bool) -> None:
+    def removed(self, queue_id: str, held: Collection[int] | None) -> None:
+        """The workflow is removed. held: bars that its collection held before, if its data went too."""
         one = self.asked.pop(queue_id)
-        if not data:
+        if held is None:
             return
-        self._take(one.market, one.bars)
-        left = {bar for bar in one.bars if self._key(one.market, bar) in self._documents.get(one.collection, {})}
+        self._take(one.market, held)
+        self.lost[one.market.symbol] -= set(one.bars)
+        left = {bar for bar in one.bars if self.holds(one.collection, one.market, bar)}
         if left:
-            self.untrue("data that were removed are there", f"bars {_shown(left)} of {one.collection}")
+            self.untrue("data that were removed are there", f"bars {shown(left)} of {one.collection}")
 
-    def dropped(self, collection: str, keys: Iterable[str]) -> None:
-        """A collection was dropped as a whole."""
-        for market in self._setting.markets:
-            bars = {bar for bar in range(market.bars) if self._key(market, bar) in keys}
-            if not bars:
-                continue
-            age_ms = self._now_ms() - market.opens_ms(max(bars) + 1)
-            if not self._setting.kept_days or age_ms < self._setting.kept_days * DAY_MS:
-                continue
-            self._take(market, bars)
+    def deleted(self, collection: str, keys: Collection[str], whole: bool) -> None:
+        """The manager is about to delete these records; whole: it drops the collection."""
+        for market in self.setting.markets if keys else ():
+            bars = {bar for bar in range(market.bars) if key_of(market, bar) in keys}
+            alone = {bar for bar in bars if self.copies(market, bar) == [collection]}
+            for one in self.live(market):
+                if one.planned and alone.intersection(one.bars):
+                    what = f"bars {shown(alone.intersection(one.bars))} of {collection}"
+                    self.untrue("what a live workflow relies on is removed", f"{one.queue_id}: {what}")
+            if whole and bars and self._is_old(market, max(bars)):
+                self._take(market, bars)
+                self.lost[market.symbol] -= bars
+
+    def _is_old(self, market: Market, bar: int) -> bool:
+        kept_ms = self.setting.kept_days * DAY_MS
+        return bool(kept_ms) and self.now_ms() - market.opens_ms(bar + 1) >= kept_ms
 
     def rows_vanished(self, market: Market, bars: Sequence[int]) -> None:
+        self.lost[market.symbol] |= self.proven[market.symbol].intersection(bars)
         self._take(market, bars)
         self.vanished[market.symbol] |= set(bars)
-        self._ever_vanished.add(market.symbol)
-        for one in self._live(market):
+        self.ever_vanished.add(market.symbol)
+        for one in self.live(market):
             one.vanished |= set(bars)
 
+    def verified(self, market: Market, span: TimeRange | None = None) -> None:
+        """All that is stored (in `span`) was counted: nobody may say any more that what vanished is there."""
+        going_on = {bar for one in self.live(market) for bar in one.vanished}  # what they counted before may be said
+        bars = set(range(market.bars) if span is None else market.bars_in(span))
+        self.vanished[market.symbol] -= bars - going_on
+
     def _take(self, market: Market, bars: Iterable[int]) -> None:
-        self._proven[market.symbol] -= set(bars)
+        self.proven[market.symbol] -= set(bars)
         for one in self.asked.values():
             if one.market == market:
                 one.taken |= set(bars)
 
     def refuses(self, market: Market, bar: int) -> None:
-        self.refused.add(self._key(market, bar))
-        for one in self._live(market):
+        self.refused.add(key_of(market, bar))
+        for one in self.live(market):
             self._refusing(one)
 
     def accepts(self) -> None:
@@ -172,54 +248,67 @@ class Model:
 
     # What the manager says of workflows, at each change.
 
-    def changed(self, workflow: Workflow, running: Iterable[str], confirmed: Iterable[str]) -> None:
-        """A workflow's document was stored. running: queue_ids with a job that runs. confirmed: keys on its topic."""
+    def changed(self, workflow: Workflow, confirmed: Iterable[str]) -> None:
+        """A workflow's document was stored. confirmed: keys on its topic."""
         one = self.asked.get(workflow.queue_id)
         if one is None:
             return
-        if workflow.plan is not None:
-            one.planned_ms = workflow.plan.exchange_now_ms
         if workflow.status is Status.PENDING and any(
             step.attempts and not _over(step.attempts[-1]) for step in workflow.steps
         ):
             self.untrue("a pending workflow runs", workflow.queue_id)
         if one.ended and not workflow.ended:
             self._begins_again(one, workflow)
+        self._finds_out(one, workflow)
         was, one.status = one.status, workflow.status
-        live = self._live(one.market)
+        live = self.live(one.market)
         for other in live if len(live) > 1 else ():
             other.crowded = True
         if was is not workflow.status and workflow.ended:
             self._ends(one, workflow, confirmed)
-        busy = [other for other in self.asked.values() if other.status is Status.RUNNING]
-        if len(busy) > self._setting.max_running:
-            self.untrue("more workflows run than may", f"{len(busy)} of {self._setting.max_running}")
+        self._busy({other.queue_id for other in self.asked.values() if other.status is Status.RUNNING})
+
+    def _finds_out(self, one: Asked, workflow: Workflow) -> None:
+        """What the workflow has learnt of the exchange and of the store was asked for in this run."""
+        plan, proof, symbol = workflow.plan, workflow.proof, one.market.symbol
+        if plan is not None:
+            one.planned, one.planned_ms = True, plan.exchange_now_ms
+            self.planned_ms[symbol] = max(self.planned_ms.get(symbol, 0), plan.exchange_now_ms)
+            if plan.exchange_now_ms < one.run_ms and one.replays is None:
+                self.untrue("what was found out for an earlier run counts", f"{one.queue_id}: its plan")
+        if proof is not None and proof.checked_ms < one.run_ms:
+            self.untrue("what was found out for an earlier run counts", f"{one.queue_id}: its proof")
 
     def jobs_run(self, queue_ids: Iterable[str]) -> None:
         """Jobs of these workflows run."""
-        busy = set(queue_ids) & self.asked.keys()
-        if len(busy) > self._setting.max_running:
-            self.untrue("more workflows run than may", f"jobs of {', '.join(sorted(busy))}")
+        self._busy(set(queue_ids) & self.asked.keys())
+
+    def _busy(self, queue_ids: Collection[str]) -> None:
+        if len(queue_ids) > self.setting.max_running:
+            self.untrue("more workflows run than may", ", ".join(sorted(queue_ids)))
 
     def _ends(self, one: Asked, workflow: Workflow, confirmed: Iterable[str]) -> None:
         self._judge(one, workflow)
         if workflow.status is Status.INTERRUPTED and one.replays is None and not one.disturbed and not one.may_fail:
             self._drained(one, confirmed)
+        market = one.market
+        there = [bar for bar in market.opening_in(one.span) if market.is_in_life(bar, one.planned_ms)]
+        one.expected, one.stored = len(there), sum(bool(self.copies(market, bar)) for bar in there)
         if workflow.status is not Status.FINISHED:
             return
-        market = one.market
         for bar in one.bars:
             if not market.trades(bar) or not market.is_over(bar, one.planned_ms):
                 continue
             copies = self.copies(market, bar)
             if not copies and bar not in one.vanished:
                 self.untrue("finished with less than there is", f"{one.queue_id} without bar {bar}")
-            alone = not one.crowded
-            if one.again and alone and len(copies) > 1:
+            if one.again and not one.crowded and len(copies) > 1:
                 self.untrue("a second copy is left behind", f"bar {bar} is in {', '.join(copies)}")
         over = {bar for bar in one.bars if market.is_over(bar, one.planned_ms)}  # of the rest nobody knows later
-        self._proven[market.symbol] |= over - one.vanished
-        self.vanished[market.symbol] -= {bar for bar in one.bars if self.copies(market, bar)}
+        self.proven[market.symbol] |= over - one.vanished
+        back = {bar for bar in one.bars if self.copies(market, bar)}
+        self.vanished[market.symbol] -= back
+        self.lost[market.symbol] -= back
 
     def _judge(self, one: Asked, workflow: Workflow) -> None:
         allowed = {Status.FINISHED}
@@ -238,133 +327,25 @@ class Model:
 
     def _drained(self, one: Asked, confirmed: Iterable[str]) -> None:
         there = self._documents.get(one.collection, {})
-        taken = {self._key(one.market, bar) for bar in one.taken}
+        taken = {key_of(one.market, bar) for bar in one.taken}
         left = [key for key in confirmed if key not in there and key not in taken]
         if left:
             self.untrue("stopping lost what was confirmed", f"{one.queue_id}: {len(left)} records, {left[0]} first")
 
-    # What is said at rest: every workflow has ended, and the manager runs.
-
-    def at_rest(self, workflows: Sequence[Workflow], words: Mapping[tuple[str, str, int], set[bytes]]) -> None:
-        """words: the last words on the topic by queue_id, producer and attempt."""
-        if (there := {workflow.queue_id for workflow in workflows}) != self.asked.keys():
-            self.untrue("a workflow was lost, or made", f"{sorted(there ^ self.asked.keys())}")
-        for workflow in workflows:
-            for step in workflow.steps:
-                numbers = [attempt.number for attempt in step.attempts]
-                if numbers != list(range(1, len(numbers) + 1)):
-                    self.untrue("attempts are numbered otherwise than 1, 2, …", f"{step.telemetry_id}: {numbers}")
-                for attempt in step.attempts:
-                    said = words.get((workflow.queue_id, step.telemetry_id, attempt.number), set())
-                    if len(said) != 1 or attempt.last_word is None or attempt.outcome is None:
-                        self.untrue(
-                            "not exactly one last word",
-                            f"{step.telemetry_id} attempt {attempt.number}: {len(said)} on the topic, "
-                            f"{attempt.last_word} heard, outcome {attempt.outcome}",
-                        )
-
-    def history(self, queue_id: str, events: Sequence[Event]) -> None:
-        """Compare what is remembered of what was said."""
-        once = Counter((e.producer, e.attempt, e.event) for e in events if e.event not in ("loading", "pong"))
-        ends = Counter((e.producer, e.attempt) for e in events if e.event in LAST_WORDS)
-        for who, count in (*once.items(), *ends.items()):
-            if count > 1:
-                self.untrue("what was said once is remembered twice", f"{queue_id}: {who}")
-
-    def coverage(self, market: Market, span: TimeRange, segments: Sequence[Segment]) -> None:
-        """Compare what the coverage says of `span` with what is so."""
-        called = [bar for one in segments if one.verdict is Verdict.STORED for bar in market.bars_in(one.span)]
-        self._called_stored[market.symbol] = set(called)
-        cursor = span.start_ms
-        for segment in segments:
-            if segment.start_ms != cursor or segment.end_ms <= cursor:
-                self.untrue("coverage is not one line", f"{segment.span} after {cursor}")
-            cursor = segment.end_ms
-            bars = market.bars_in(segment.span)
-            for bar in bars:
-                self._bar(market, bar, segment)
-            if segment.verdict is Verdict.STORED and segment.records != len(bars):
-                there = sum(self._key(market, b) in self._documents.get(segment.collection or "", {}) for b in bars)
-                if segment.records != there:
-                    self.untrue("coverage counts wrongly", f"{segment.records} of {len(bars)} in {segment.span}")
-        if cursor != span.end_ms:
-            self.untrue("coverage is not one line", f"{span} ends at {cursor}")
-
-    def _bar(self, market: Market, bar: int, segment: Segment) -> None:
-        copies, verdict, symbol = self.copies(market, bar), segment.verdict, market.symbol
-        over_ms = market.opens_ms(bar + 1) - 1
-        what = f"{symbol} bar {bar} is {verdict.value}"
-        if verdict is Verdict.STORED and segment.collection not in copies and bar not in self._gone(market):
-            self.untrue("stored is what is not there", f"{what} in {segment.collection}, and is in {copies}")
-        if verdict in (Verdict.EXCHANGE, Verdict.CLOSED, Verdict.OURS) and verdict is not self._of_exchange(
-            market, bar
-        ):
-            self.untrue("a hole has the wrong reason", f"{what}, not {self._of_exchange(market, bar).value}")
-        if verdict is Verdict.PENDING and over_ms < self._asked_ms.get(symbol, 0):
-            self.untrue("a hole has the wrong reason", f"{what}, and was over before anybody asked")
-        if bar in self._proven[symbol] and verdict not in SETTLED:
-            self.untrue("what was proven is forgotten", what)
-        if verdict is not Verdict.STORED and copies and bar not in self._doubtful(market):
-            self.untrue("records are there that coverage does not know", f"{what}, and is in {', '.join(copies)}")
-
-    def _of_exchange(self, market: Market, bar: int) -> Verdict:
-        if not market.lists(bar):
-            return Verdict.CLOSED
-        return Verdict.OURS if market.trades(bar) else Verdict.EXCHANGE
-
-    def _doubtful(self, market: Market) -> set[int]:
-        """Bars of which records may be there without a word in the coverage."""
-        return self._twice[market.symbol] | {
-            bar
-            for one in self.asked.values()
-            if one.market == market and one.status is not Status.FINISHED and market.symbol in self._ever_vanished
-            for bar in one.bars
-        }
-
-    def _gone(self, market: Market) -> set[int]:
-        """Bars whose rows vanished and are not there again."""
-        return {bar for bar in self.vanished[market.symbol] if not self.copies(market, bar)}
-
-    def stored(self, market: Market, span: TimeRange) -> list[int]:
-        """The bars of `span` whose records are there."""
-        return [bar for bar in market.bars_in(span) if self.copies(market, bar)]
-
-    def is_called_stored(self, market: Market, span: TimeRange) -> bool:
-        """Whether the coverage called a bar of `span` stored, when it was looked at last, that is not there."""
-        gone = self._gone(market)
-        return any(bar in gone for bar in market.bars_in(span) if bar in self._called_stored[market.symbol])
-
-    def lacks(self, market: Market, span: TimeRange) -> bool:
-        """Whether rows of `span` vanished, so that reading it may fail by name."""
-        return not self._gone(market).isdisjoint(market.bars_in(span))
-
-    def moves(self, market: Market) -> bool:
-        """Whether a workflow of it is under way, so that what a read gives is not foreseeable."""
-        return bool(self._live(market))
-
-    def copies(self, market: Market, bar: int) -> list[str]:
-        """The collections that hold the bar."""
-        key = self._key(market, bar)
-        found = [name for name, there in self._documents.items() if key in there]
-        if len(found) > 1:
-            self._twice[market.symbol].add(bar)
-        return found
-
-    def _live(self, market: Market) -> list[Asked]:
-        return [one for one in self.asked.values() if one.market == market and not one.ended]
-
     def _refusing(self, one: Asked) -> None:
-        if self.refused and not self.refused.isdisjoint(self._key(one.market, bar) for bar in one.bars):
+        if self.refused and not self.refused.isdisjoint(key_of(one.market, bar) for bar in one.bars):
             one.may_fail = True
 
-    @staticmethod
-    def _key(market: Market, bar: int) -> str:
-        return candle_key(market.symbol, market.interval, market.opens_ms(bar))
+
+def key_of(market: Market, bar: int) -> str:
+    """The key of a bar's record."""
+    return candle_key(market.symbol, market.interval, market.opens_ms(bar))
+
+
+def shown(bars: Iterable[int]) -> str:
+    """The first ten bars, for a message."""
+    return ", ".join(map(str, sorted(bars)[:10]))
 
 
 def _over(attempt: object) -> bool:
     return getattr(attempt, "ended_ms", None) is not None
-
-
-def _shown(bars: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(bars)[:10]))

@@ -1,37 +1,56 @@
-"""Those who read: what `show`, `coverage` and `read_series` say, over the HTTP API and without a socket."""
+"""Those who read: the commands, `read_series` and the HTTP API of a manager, without a socket and without a process."""
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from email.message import Message
-from functools import cache, partial
+from functools import cache
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 from unittest.mock import patch
+from urllib.parse import urlencode
 
-import httpx
 import msgspec
+import pyarrow.parquet
 from fastapi import FastAPI
 
-from streamforge.cli import exporting, output, session
-from streamforge.cli.client import Api, Query
+from streamforge.cli import exporting, output, session, views
+from streamforge.cli.client import Api
 from streamforge.cli.errors import CliError
 from streamforge.manager.api.app import create_app
 from streamforge.manager.managing import Manager
 from streamforge.manager.service import Service
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.reading import ReadingError, Series, StoredCandle, read_series
-from tests.doubles.candles import candle
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.reading import Series, read_series
 from tests.doubles.virtualloop import VirtualLoop
-from tests.histories.history import Market
-from tests.histories.model import Model
 
 URL = "http://127.0.0.1:8080"
+FORMATS = ("csv", "jsonl", "parquet")
+
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    """What an application answers."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Export(NamedTuple):
+    """What an export said and ended with, and the open times of what it wrote, in the order of the file."""
+
+    said: exporting.Exported
+    code: int
+    times: Sequence[int]
 
 
 class _Latest:
@@ -52,121 +71,157 @@ def _app() -> FastAPI:
 
 
 class Reader:
-    """Asks a manager's API while nothing else goes on. folder: where it exports to."""
+    """Asks a manager. folder: where it exports to."""
 
     def __init__(self, loop: VirtualLoop, manager: Manager, folder: Path) -> None:
         self._loop = loop
         self._folder = folder
         _latest.manager = manager
 
-    def show(self, model: Model, queue_id: str) -> None:
-        """What `show` says of a workflow equals what is known of it."""
-        answer = self._get(f"/queues/{queue_id}")
-        said = msgspec.json.decode(answer.content)
-        status = model.asked[queue_id].status.value
-        if answer.status_code != 200 or said["status"] != status:
-            model.untrue("show says otherwise", f"{queue_id}: {answer.status_code} {said.get('status')}, not {status}")
+    def get(self, path: str, kind: type[T], **query: str | int) -> T | None:
+        """The answer to a question; None: there is nothing of that name."""
+        answer = self._loop.run_until_complete(ask("GET", path, list(query.items())))
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        assert answer.status == HTTPStatus.OK, answer
+        return msgspec.json.decode(answer.body, type=kind)
 
-    def read(self, model: Model, market: Market, span: TimeRange) -> None:
-        """What `read_series` gives is what is there, each once, or it fails by name."""
-        try:
-            series = self._series(market, span)
-        except ReadingError as error:
-            unknown = "nothing is known of" in str(error) and not model.stored(market, span)
-            if not unknown and not model.lacks(market, span) and not model.moves(market):
-                model.untrue("reading fails without a reason", str(error))
-            return
-        if model.moves(market):
-            return
-        bars = [market.bar_at(one.open_time) for one in series.candles]
-        self._are_there(model, market, span, bars)
-        for bar, one in zip(bars, series.candles, strict=True):
-            self._compare(model, market, bar, one)
-        holes = [parse_time_range(f"{hole.start}:{hole.end}") for hole in series.holes]
-        for bar in set(market.bars_in(span)) - set(bars):
-            if not any(market.opens_ms(bar) in hole for hole in holes):
-                model.untrue("a read is short and does not say so", f"{market.symbol} {span}: bar {bar}")
+    def queues(self, **query: str) -> list[views.Workflow]:
+        """All workflows, page by page."""
+        found: list[views.Workflow] = []
+        while True:
+            page = self.get("/queues", views.Page, limit=2, **query)
+            assert page is not None
+            found += page.queues
+            if page.cursor is None:
+                return found
+            query["cursor"] = page.cursor
 
-    def export(self, model: Model, market: Market, span: TimeRange, form: str) -> None:
-        """What `export` writes is what is there, each once, or it fails by name."""
+    def coverage(self, *what: str, life: bool = False) -> tuple[views.Coverage | None, int]:
+        """What `coverage` prints, and its exit code; None: nothing is known."""
+        said = self._command(exporting.coverage(what, WHERE, verify=False, life=life, as_json=True))
+        if isinstance(said, CliError):
+            assert "nothing is known of" in str(said), said
+            return None, 1
+        return msgspec.json.decode(said[0], type=views.Coverage), said[1]
+
+    def verify(self, *what: str) -> tuple[views.Verification, int] | CliError:
+        """What `coverage --verify` prints, and its exit code."""
+        said = self._command(exporting.coverage(what, WHERE, verify=True, life=False, as_json=True))
+        return said if isinstance(said, CliError) else (msgspec.json.decode(said[0], type=views.Verification), said[1])
+
+    def export(self, *what: str, form: str, life: bool = False) -> Export | CliError:
+        """What `export` writes and prints."""
         file = self._folder / f"export.{form}"
-        what = (market.symbol, market.type, str(span))
-        try:
-            with (
-                patch.object(output, "say", lambda text: None),
-                patch.object(session, "Api", partial(_InProcessApi, _get)),
-            ):
-                self._loop.run_until_complete(
-                    exporting.export(
-                        what, session.Where(server=URL), form=form, file=file, times=None, life=False, as_json=False
-                    )
-                )
-        except CliError as error:
-            nothing = not model.stored(market, span)
-            if not nothing and not model.lacks(market, span) and not model.moves(market):
-                model.untrue("an export fails without a reason", str(error))
-            return
-        if model.moves(market):
-            return
-        bars = [market.bar_at(time_ms) for time_ms in _open_times(file, form)]
-        self._are_there(model, market, span, bars)
-        if model.lacks(market, span) and model.is_called_stored(market, span):
-            model.untrue("an export is short and does not fail", f"{market.symbol} {span} as {form}")
+        file.unlink(missing_ok=True)
+        said = self._command(exporting.export(what, WHERE, form=None, file=file, times=None, life=life, as_json=True))
+        if isinstance(said, CliError):
+            assert not file.exists(), "an export that fails leaves no file"
+            return said
+        return Export(msgspec.json.decode(said[0], type=exporting.Exported), said[1], _open_times(file, form))
 
-    def _are_there(self, model: Model, market: Market, span: TimeRange, bars: list[int]) -> None:
-        there = model.stored(market, span)
-        if bars != there:
-            model.untrue("a read gives something else than there is", f"{market.symbol} {span}: {bars}, not {there}")
-
-    def _compare(self, model: Model, market: Market, bar: int, read: StoredCandle) -> None:
-        true = candle(market.opens_ms(bar), symbol=market.symbol)
-        if (read.symbol, read.open, read.volume) != (market.symbol, float(true.open), float(true.volume)):
-            model.untrue("a record has other values", f"{market.symbol} bar {bar}: {read}")
-
-    def _series(self, market: Market, span: TimeRange) -> Series:
+    def series(self, symbol: str, type: str, span: TimeRange | None, *, life: bool = False) -> Series:
+        """What `read_series` gives. Raises ReadingError."""
         with patch.object(urllib.request, "urlopen", self._open):
-            return read_series(market.symbol, market.type, str(span), url=URL)
+            return read_series(symbol, type, None if span is None else str(span), life=life, url=URL)
+
+    def _command(self, running: Any) -> tuple[str, int] | CliError:
+        """What a command prints and its exit code, or the error that it tells."""
+        printed: list[str] = []
+        try:
+            with _unconnected(printed.append):
+                code = self._loop.run_until_complete(running)
+        except CliError as error:
+            return error
+        return "".join(printed), code
 
     def _open(self, request: urllib.request.Request, *, timeout: float) -> Any:
-        answer = self._get(request.full_url.removeprefix(URL))
-        body = io.BytesIO(answer.content)
-        if answer.status_code >= 400:
-            raise urllib.error.HTTPError(request.full_url, answer.status_code, answer.reason_phrase, Message(), body)
+        answer = self._loop.run_until_complete(ask("GET", request.full_url.removeprefix(URL)))
+        body = io.BytesIO(answer.body)
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise urllib.error.HTTPError(request.full_url, answer.status, "", Message(), body)
         return body
 
-    def _get(self, path: str) -> httpx.Response:
-        return self._loop.run_until_complete(_get("GET", path))
+
+WHERE = session.Where(server=URL)
 
 
-async def _get(
-    method: str, path: str, query: Query | None = None, headers: Mapping[str, str] | None = None
-) -> httpx.Response:
-    transport = httpx.ASGITransport(_app())
-    async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
-        return await client.request(method, path, params=query and dict(query), headers=headers)
+async def ask(
+    method: str, path: str, query: Sequence[tuple[str, str | int]] = (), headers: Mapping[str, str] | None = None
+) -> Answer:
+    """What the application answers to a request without a body."""
+    path, _, written = path.partition("?")
+    sent = {"host": URL.removeprefix("http://"), **(headers or {})}
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": (written or urlencode(query)).encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in sent.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8080),
+    }
+    began: dict[str, Any] = {}
+    pieces: list[bytes] = []
+
+    received, over = False, asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        nonlocal received
+        if received:
+            await over.wait()
+            return {"type": "http.disconnect"}
+        received = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            began.update(message)
+        else:
+            pieces.append(message.get("body", b""))
+            if not message.get("more_body"):
+                over.set()
+
+    await _app()(scope, receive, send)
+    told = {name.decode().title(): value.decode() for name, value in began["headers"]}
+    return Answer(began["status"], told, b"".join(pieces))
+
+
+@contextmanager
+def _unconnected(write: Callable[[str], object]) -> Iterator[None]:
+    """Commands ask the application, and print to `write`."""
+    with (
+        patch.object(output, "say", lambda text: None),
+        patch.object(output, "write", write),
+        patch.object(session, "Api", _InProcessApi),
+    ):
+        yield
 
 
 class _InProcessApi(Api):
     """The command line's client, without a socket."""
-
-    def __init__(self, get: Any, url: str, token: str | None = None) -> None:
-        super().__init__(url, token)
-        self._get = get
 
     async def __aenter__(self) -> Self:
         return self
 
     @asynccontextmanager
     async def _request(self, method: str, path: str, **kwargs: Any) -> AsyncIterator[Any]:
-        answer = await self._get(method, path, kwargs.get("query"), kwargs.get("headers"))
-        yield _Answer(answer.status_code, answer.headers, answer.content)
+        query = [
+            (k, v) for k, vs in (kwargs.get("query") or {}).items() for v in (vs if isinstance(vs, list) else [vs])
+        ]
+        yield _Response(await ask(method, path, query, kwargs.get("headers")))
 
 
-class _Answer:
+class _Response:
     """An answer as aiohttp gives it."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status, self.headers, self._body = status, headers, body
+    def __init__(self, answer: Answer) -> None:
+        self.status, self.headers, self._body = answer
         self.content = self
 
     async def read(self) -> bytes:
@@ -179,5 +234,8 @@ class _Answer:
 def _open_times(file: Path, form: str) -> list[int]:
     if form == "jsonl":
         return [msgspec.json.decode(line)["open_time"] for line in file.read_bytes().splitlines()]
+    if form == "parquet":
+        column = pyarrow.parquet.read_table(file, columns=["open_time"])["open_time"]
+        return list(column.cast("int64").to_pylist())
     with file.open(newline="") as text:
         return [int(row["open_time"]) for row in csv.DictReader(text)]

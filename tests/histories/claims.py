@@ -1,0 +1,349 @@
+"""What StreamForge says, compared with the model: of workflows, of series, and in what is read."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from streamforge.cli import exporting, views
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.coverage import SETTLED, Verdict
+from streamforge_utils.model.events import LAST_WORDS, Event
+from streamforge_utils.model.timeranges import TimeRange
+from tests.histories.history import Market
+from tests.histories.model import Asked, Model, shown
+
+_OF_EXCHANGE = (Verdict.EXCHANGE, Verdict.CLOSED, Verdict.OURS)
+
+
+class Claims:
+    """Raises Untrue where something is said that is not so. called: bars that coverage calls stored, and where.
+
+    It is as of the latest coverage of the whole series.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.called: dict[str, dict[int, str]] = defaultdict(dict)
+
+    # Of workflows.
+
+    def at_rest(self, workflows: Sequence[Workflow], words: Mapping[tuple[str, str, int], set[bytes]]) -> None:
+        """Every workflow has ended. words: the last words on the topic by queue_id, producer and attempt."""
+        untrue = self._model.untrue
+        if (there := {workflow.queue_id for workflow in workflows}) != self._model.asked.keys():
+            untrue("a workflow was lost, or made", f"{sorted(there ^ self._model.asked.keys())}")
+        for workflow in workflows:
+            for step in workflow.steps:
+                numbers = [attempt.number for attempt in step.attempts]
+                if numbers != list(range(1, len(numbers) + 1)):
+                    untrue("attempts are numbered otherwise than 1, 2, …", f"{step.telemetry_id}: {numbers}")
+                for attempt in step.attempts:
+                    said = words.get((workflow.queue_id, step.telemetry_id, attempt.number), set())
+                    if len(said) != 1 or attempt.last_word is None or attempt.outcome is None:
+                        untrue(
+                            "not exactly one last word",
+                            f"{step.telemetry_id} attempt {attempt.number}: {len(said)} on the topic, "
+                            f"{attempt.last_word} heard, outcome {attempt.outcome}",
+                        )
+
+    def history(self, queue_id: str, events: Sequence[Event]) -> None:
+        """Compare what is remembered of what was said."""
+        once = Counter((e.producer, e.attempt, e.event) for e in events if e.event not in ("loading", "pong"))
+        ends = Counter((e.producer, e.attempt) for e in events if e.event in LAST_WORDS)
+        for who, count in (*once.items(), *ends.items()):
+            if count > 1:
+                self._model.untrue("what was said once is remembered twice", f"{queue_id}: {who}")
+
+    def shows(self, queue_id: str, said: views.Workflow | None, proof: Mapping[str, object] | None) -> None:
+        """What `show` says of a workflow. proof: the summary of its coverage."""
+        one = self._model.asked[queue_id]
+        if said is None or said.status != one.status.value:
+            self._wrong_show(queue_id, "status", said and said.status, one.status.value)
+            return
+        progress = said.progress
+        if said.undriven is not None or (one.ended and said.waiting_for is not None):
+            self._wrong_show(queue_id, "waiting", (said.undriven, said.waiting_for), None)
+        expected, stored = progress.records_expected, progress.records_stored
+        share = None if expected is None else stored / expected if expected else 1.0
+        if progress.share != share or stored < 0 or (expected is not None and stored > expected):
+            self._wrong_show(queue_id, "progress", progress, share)
+        if not one.ended:
+            return
+        if one.status is Status.FINISHED and (proof is None or proof["complete"] is not True):
+            self._wrong_show(queue_id, "coverage", proof, "complete")
+        if proof is not None and not one.vanished and (expected, stored) != (one.expected, one.stored):
+            self._wrong_show(queue_id, "records", (stored, expected), (one.stored, one.expected))
+
+    def _wrong_show(self, queue_id: str, what: str, said: object, true: object) -> None:
+        self._model.untrue("show says otherwise", f"{queue_id}: {what} {said}, not {true}")
+
+    def lists(self, listed: Sequence[views.Workflow], symbol: str | None = None, status: str | None = None) -> None:
+        """What `queues` says of all workflows (of a symbol, in a status)."""
+        true = {
+            one.queue_id: one.status.value
+            for one in self._model.asked.values()
+            if symbol in (None, one.market.symbol) and status in (None, one.status.value)
+        }
+        said = {one.queue_id: one.status for one in listed}
+        if said != true or len(listed) != len(said):
+            self._model.untrue("queues says otherwise", f"{said}, not {true}")
+        times = [datetime.fromisoformat(one.created_at) for one in listed]
+        if times != sorted(times, reverse=True):
+            self._model.untrue("queues says otherwise", f"the newest is not first: {times}")
+
+    def lists_meanwhile(self, listed: Sequence[views.Workflow], before: Mapping[str, Status]) -> None:
+        """What `queues` says while workflows go on. before: how they stood when it was asked."""
+        for said in listed:
+            now = self._model.asked.get(said.queue_id)
+            true = {one.value for one in (before.get(said.queue_id), None if now is None else now.status) if one}
+            if said.status not in true or said.undriven is not None:
+                what = f"{said.queue_id} is {said.status} ({said.undriven}), not {' or '.join(sorted(true))}"
+                self._model.untrue("queues says otherwise", what)
+        if left := before.keys() & self._model.asked.keys() - {said.queue_id for said in listed}:
+            self._model.untrue("queues says otherwise", f"without {sorted(left)}")
+
+    # Of a series.
+
+    def coverage(
+        self, market: Market, said: views.Coverage | None, code: int, before: Collection[int] | None = None
+    ) -> None:
+        """What `coverage` says of a span. said: None if nothing is known. code: the command's exit code.
+
+        before: of a series that is being loaded, the bars that were there when it was asked.
+        """
+        if said is None or said.span is None:
+            if needed := self._needed(market):
+                self._model.untrue("nothing is said to be known", f"{market.symbol}: bars {shown(needed)}")
+            if said is not None and (said.complete or (said.segments and self.called[market.symbol])):
+                self._model.untrue("coverage names no span", market.symbol)
+            return
+        cursor = said.span.start_ms
+        for segment in said.segments:
+            if segment.start_ms != cursor or segment.end_ms <= cursor:
+                self._model.untrue("coverage is not one line", f"{segment} after {cursor}")
+            cursor = segment.end_ms
+            bars = market.bars_in(TimeRange(segment.start_ms, segment.end_ms))
+            for bar in bars:
+                self._bar(market, bar, segment, before)
+            if segment.verdict == Verdict.STORED and segment.records != len(bars):
+                self._model.untrue("coverage counts wrongly", f"{segment.records} of {len(bars)} in {segment}")
+        if cursor != said.span.end_ms:
+            self._model.untrue("coverage is not one line", f"{said.span} ends at {cursor}")
+        self._complete(market, said, code, resting=before is None)
+        if before is None and said.span.basis == "asked":
+            self._asked_for(market, said)
+        if said.span.basis == "life":
+            self._life(market, said.span)
+
+    def knows(self, market: Market, said: views.Coverage | None) -> None:
+        """This is what is said of the whole series; what is read from now on must fit to it."""
+        self.called[market.symbol] = {
+            bar: segment.collection or ""
+            for segment in (said.segments if said is not None else ())
+            if segment.verdict == Verdict.STORED
+            for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms))
+        }
+
+    def _bar(self, market: Market, bar: int, segment: views.Segment, before: Collection[int] | None) -> None:
+        model, symbol, verdict = self._model, market.symbol, Verdict(segment.verdict)
+        copies = model.copies(market, bar)
+        what = f"{symbol} bar {bar} is {verdict.value}"
+        there = segment.collection in copies or (before is not None and bar in before)
+        if verdict is Verdict.STORED and not there and bar not in model.gone(market):
+            model.untrue("stored is what is not there", f"{what} in {segment.collection}, and is in {copies}")
+        if verdict in _OF_EXCHANGE and verdict is not self._of_exchange(market, bar):
+            model.untrue("a hole has the wrong reason", f"{what}, not {self._of_exchange(market, bar).value}")
+        over_ms = market.opens_ms(bar + 1) - 1
+        if verdict is Verdict.PENDING and over_ms < model.asked_ms.get(symbol, 0):
+            model.untrue("a hole has the wrong reason", f"{what}, and was over before anybody asked")
+        if bar in model.proven[symbol] and verdict not in SETTLED:
+            model.untrue("what was proven is forgotten", what)
+        if before is None and verdict is not Verdict.STORED and copies and bar not in self._doubtful(market):
+            model.untrue("records are there that coverage does not know", f"{what}, and is in {', '.join(copies)}")
+
+    def _of_exchange(self, market: Market, bar: int) -> Verdict:
+        if not market.lists(bar):
+            return Verdict.CLOSED
+        return Verdict.OURS if market.trades(bar) else Verdict.EXCHANGE
+
+    def _doubtful(self, market: Market) -> set[int]:
+        """Bars of which records may be there without a word in the coverage."""
+        model = self._model
+        return model.twice[market.symbol] | {
+            bar
+            for one in model.asked.values()
+            if one.market == market and one.status is not Status.FINISHED and market.symbol in model.ever_vanished
+            for bar in one.bars
+        }
+
+    def _complete(self, market: Market, said: views.Coverage, code: int, *, resting: bool) -> None:
+        settled = all(segment.verdict in SETTLED for segment in said.segments)
+        if said.complete is not settled or code != (0 if settled else 1):
+            self._model.untrue("complete is said of holes", f"{said.span}: {said.complete}, exit code {code}")
+        if said.span is None or not resting:
+            return
+        span = TimeRange(said.span.start_ms, said.span.end_ms)
+        if said.complete:
+            now_ms, gone = self._model.now_ms(), self._model.gone(market)
+            for bar in market.bars_in(span):
+                is_there = bar in gone or self._model.copies(market, bar)
+                if market.trades(bar) and market.is_over(bar, now_ms) and not is_there:
+                    self._model.untrue("complete is what lacks a bar", f"{market.symbol} {span}: bar {bar}")
+        one = self._model.asked.get(said.queue_id or "")
+        if one is not None and self._is_whole(one) and not said.complete:
+            self._model.untrue("what was proven is not complete", f"{one.queue_id} {span}")
+
+    @staticmethod
+    def _is_whole(one: Asked) -> bool:
+        """Whether all that the workflow asked for was over when it was proven, and nothing of it was taken since."""
+        market, bars = one.market, one.market.opening_in(one.span)
+        over = not bars or market.is_over(bars[-1], one.planned_ms)
+        return one.status is Status.FINISHED and over and one.taken.isdisjoint(bars)
+
+    def _needed(self, market: Market) -> set[int]:
+        """The bars of which something is known: asked for by a workflow that is there, and nobody took them since."""
+        return {
+            bar
+            for one in self._model.asked.values()
+            if one.market == market and one.planned
+            for bar in market.opening_in(one.span)
+            if market.is_in_life(bar, one.planned_ms) and bar not in one.taken
+        }
+
+    def _asked_for(self, market: Market, said: views.Coverage) -> None:
+        """Without a range it is said what is known of all that was asked for, and what lies between is unknown."""
+        if said.span is None:
+            return
+        span = TimeRange(said.span.start_ms, said.span.end_ms)
+        left = {bar for bar in self._needed(market) if market.opens_ms(bar) not in span}
+        left |= {bar for bar in self.called[market.symbol] if market.opens_ms(bar) not in span}
+        ever = self._model.ever_asked[market.symbol]
+        if left or span.start_ms < min(one.start_ms for one in ever) or span.end_ms > max(one.end_ms for one in ever):
+            self._model.untrue("coverage speaks of another span", f"{market.symbol} {span}, without {shown(left)}")
+        for segment in said.segments:
+            for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms)):
+                wanted = any(market.opens_ms(bar) in one for one in ever)
+                if segment.verdict != Verdict.UNKNOWN and not wanted:
+                    what = f"{market.symbol} bar {bar} is {segment.verdict}"
+                    self._model.untrue("something is known that nobody has asked for", what)
+
+    def _life(self, market: Market, said: views.Span) -> None:
+        planned_ms = self._model.planned_ms.get(market.symbol)
+        if planned_ms is None or not market.is_over(market.listed, planned_ms):
+            return  # nobody has found out where it begins
+        now_ms, bar = self._model.now_ms(), market.bar_at(self._model.now_ms())
+        end = bar
+        if market.delisted is not None and market.is_over(market.delisted - 1, planned_ms):
+            end = market.delisted
+        true = (market.opens_ms(market.listed), market.opens_ms(end))
+        if (said.start_ms, said.end_ms) != true:
+            self._model.untrue("the life of a series is another one", f"{market.symbol} {said}, not {true} at {now_ms}")
+
+    def series(self, market: Market, said: views.Series | None) -> None:
+        """What `series` says of it."""
+        called = self.called[market.symbol]
+        if said is None:
+            if called or self._needed(market):
+                self._model.untrue("series leaves one out", market.symbol)
+            return
+        ends = (said.start_ms, said.end_ms)
+        if called and said.start_ms is not None and said.end_ms is not None:
+            out = [bar for bar in called if market.opens_ms(bar) not in TimeRange(said.start_ms, said.end_ms)]
+            if out or said.records not in (None, len(called)):
+                self._model.untrue("series says otherwise", f"{said}: {len(called)} are stored, {shown(out)} outside")
+        elif called or ends != (None, None):
+            self._model.untrue("series says otherwise", f"{said}: {len(called)} are stored")
+
+    def verification(self, market: Market, span: TimeRange | None, said: views.Verification, code: int) -> None:
+        """What `coverage --verify` says: it has counted what was called stored, and has marked what is gone of it."""
+        bars = range(market.bars) if span is None else market.bars_in(span)
+        called = {bar: where for bar, where in self.called[market.symbol].items() if bar in bars}
+        lacking = {bar for bar, where in called.items() if not self._model.holds(where, market, bar)}
+        gaps = {bar for gap in said.gaps for bar in market.bars_in(TimeRange(gap.start_ms, gap.end_ms))}
+        numbers = (said.records_counted, said.records_missing, sum(gap.records for gap in said.gaps))
+        if gaps != lacking or numbers != (len(called) - len(lacking), len(lacking), len(lacking)):
+            what = f"{numbers}, gaps {shown(gaps)}; gone are {shown(lacking)} of {len(called)}"
+            self._model.untrue("a verification counts wrongly", f"{market.symbol} {span}: {what}")
+        self.marked(market, said.coverage, lacking)
+        if code != (0 if said.coverage.complete and not said.gaps else 1):
+            self._model.untrue("a verification ends with another exit code", f"{code}, {said.records_missing} missing")
+
+    def marked(self, market: Market, said: views.Coverage, lacking: Collection[int]) -> None:
+        """What was found to be gone is `ours` now."""
+        for segment in said.segments:
+            for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms)):
+                if bar in lacking and segment.verdict != Verdict.OURS:
+                    self._model.untrue("what is gone is not marked", f"{market.symbol} bar {bar} is {segment.verdict}")
+
+    def repaired(self, market: Market) -> None:
+        """The manager's verification had its time, and was to repair: what was lost is there again."""
+        model = self._model
+        failed = {
+            bar
+            for one in model.asked.values()
+            if one.market == market and one.repair and one.status is not Status.FINISHED
+            for bar in one.bars
+        }
+        left = {bar for bar in model.lost[market.symbol] - failed if not model.copies(market, bar)}
+        if left:
+            model.untrue("what was lost is not repaired", f"{market.symbol} bars {shown(left)}")
+
+    # Of what is read.
+
+    def lacking(self, market: Market, span: TimeRange) -> set[int]:
+        """The bars of `span` that coverage calls stored, and that are not there."""
+        called = self.called[market.symbol]
+        there = {bar for bar in market.bars_in(span) if bar in called}
+        return {bar for bar in there if not self._model.holds(called[bar], market, bar)}
+
+    def reads(self, market: Market, span: TimeRange, bars: Sequence[int] | None, refusal: str) -> None:
+        """What was read of a span: each bar that is there once, oldest first. bars: None if it was refused."""
+        called = sorted(bar for bar in market.bars_in(span) if bar in self.called[market.symbol])
+        lacking = self.lacking(market, span)
+        if bars is None:
+            if called and not lacking:
+                self._model.untrue("a read fails without a reason", f"{market.symbol} {span}: {refusal}")
+        elif lacking:
+            self._model.untrue("a read is short and does not fail", f"{market.symbol} {span}: {shown(lacking)}")
+        elif list(bars) != called:
+            what = f"{market.symbol} {span}: {list(bars)}, not {called}"
+            self._model.untrue("a read gives something else than there is", what)
+
+    def exports(self, market: Market, said: exporting.Exported, code: int, bars: Sequence[int]) -> None:
+        """What `export --json` says of what it wrote."""
+        if said.span is None:
+            self._model.untrue("an export names no span", said.file)
+            return
+        settled = all(hole.verdict in SETTLED for hole in said.holes)
+        if said.complete is not settled or code != (0 if settled else 1):
+            self._model.untrue("an export ends with another exit code", f"{code}, complete {said.complete}")
+        if said.rows != len(bars):
+            self._model.untrue("an export counts wrongly", f"{said.rows} rows are said, {len(bars)} are in {said.file}")
+        holes = {bar for h in said.holes for bar in market.bars_in(TimeRange(h.start_ms, h.end_ms))}
+        span = TimeRange(said.span.start_ms, said.span.end_ms)
+        if holes != set(market.bars_in(span)) - set(bars):
+            self._model.untrue(
+                "an export is short and does not say so", f"{market.symbol} {span}: holes {shown(holes)}"
+            )
+
+    def exports_collection(self, name: str, rows: int | None, said: exporting.Exported | None, code: int) -> None:
+        """What `export COLLECTION` wrote. rows: None if it was refused."""
+        model = self._model
+        lacking = {
+            (market.symbol, bar)
+            for market in model.setting.markets
+            for bar, where in self.called[market.symbol].items()
+            if where == name and not model.holds(where, market, bar)
+        }
+        if (rows is None) is not bool(lacking):
+            model.untrue("a collection is exported wrongly", f"{name}: {rows} rows, and {len(lacking)} are gone")
+        elif said is not None and (rows, said.rows, said.complete, code) != (
+            model.collections[name],
+            model.collections[name],
+            None,
+            0,
+        ):
+            what = f"{rows} rows, {said.rows} said, complete {said.complete}, exit code {code}"
+            model.untrue("a collection is exported wrongly", f"{name}: {what}; it holds {model.collections[name]}")

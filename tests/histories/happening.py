@@ -1,0 +1,190 @@
+"""What happens to a world, one operation after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from streamforge.manager.managing import Manager
+from streamforge.manager.service import NotFound, NotNow, StartRequest
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.bus import Message
+from tests.doubles.virtualclock import VirtualClock
+from tests.histories import history as happens
+from tests.histories.engines import Engines
+from tests.histories.exchange import WorldExchange
+from tests.histories.history import ORIGIN_MS, SHARED, AnyOperation, Market, Setting
+from tests.histories.house import Jobs
+from tests.histories.model import Model, key_of
+from tests.histories.upkeep import EVENTS, Upkeep
+
+FLOW_S = 0.2
+"""Time that passes after each operation."""
+
+
+class Happening:
+    """Lets operations happen, and tells the model. order: the workflows, the oldest first."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        model: Model,
+        engines: Engines,
+        jobs: Jobs,
+        exchange: WorldExchange,
+        clock: VirtualClock,
+        upkeep: Upkeep,
+    ) -> None:
+        self._setting, self._model, self._engines, self._jobs = setting, model, engines, jobs
+        self._exchange, self._clock, self._upkeep = exchange, clock, upkeep
+        self._keys = 0
+        self.order: list[str] = []
+
+    async def let(self, operation: AnyOperation) -> None:
+        """Let it happen, and a moment pass."""
+        match operation:
+            case happens.Load():
+                await self._load(operation)
+            case happens.Wait(seconds=seconds):
+                await asyncio.sleep(seconds)
+            case happens.Bars(count=count):
+                self._clock.ahead_ms += self._market(0).opens_ms(count) - ORIGIN_MS
+                self._model.killed(list(self._model.asked))
+                self._upkeep.process.kill()  # it looks at what is too old once it has begun
+            case happens.Stop(which=which):
+                await self._of(which, self._stop)
+            case happens.Retry(which=which):
+                await self._of(which, self._retry)
+            case happens.Replay(which=which):
+                await self._of(which, self._replay)
+            case happens.Remove(which=which, data=data):
+                await self._of(which, lambda queue_id: self._remove(queue_id, data=data))
+            case happens.Lose(market=market, first=first, last=last):
+                self._lose(self._market(market), first, last)
+            case happens.Overdue():
+                await self._overdue()
+            case happens.Refuse(market=market, bar=bar):
+                self._model.refuses(self._market(market), bar)
+                self._engines.watch.refused = self._model.refused
+            case happens.Accept():
+                self._model.accepts()
+            case happens.Trouble(kind=kind, after=after):
+                self._exchange.trouble(kind, after)
+            case happens.KillManager(deeds=deeds, after=after, down=down):
+                self._upkeep.down_s = down
+                self._model.killed(list(self._model.asked))
+                self._upkeep.process.dies_at(deeds, after=after)
+            case happens.KillWorker(which=which, deeds=deeds):
+                self._kill_worker(which, deeds)
+            case happens.Repeat(back=back):
+                await self._repeat(back)
+            case _:
+                raise AssertionError(operation)
+        await asyncio.sleep(FLOW_S)
+
+    def _market(self, number: int) -> Market:
+        return self._setting.markets[number % len(self._setting.markets)]
+
+    async def _load(self, load: happens.Load) -> None:
+        market = self._market(load.market)
+        half = (market.opens_ms(1) - ORIGIN_MS) // 2 if load.half else 0
+        span = TimeRange(market.opens_ms(load.first) + half, market.opens_ms(load.last) + half)
+        if span.start_ms >= self._clock.now_ms():
+            return
+        request = StartRequest(
+            symbol=market.symbol,
+            type=market.type,
+            time_range=str(span),
+            again=load.again,
+            collection=SHARED if load.shared else None,
+        )
+        self._keys += 1
+        key = f"key-{self._keys}"
+        await self._upkeep.ask(lambda manager: manager.start(request, idempotency_key=key))
+
+    async def _of(self, which: int, what: Callable[[str], Awaitable[None]]) -> None:
+        if self.order:
+            await what(self.order[-1 - which % len(self.order)])
+
+    async def _stop(self, queue_id: str) -> None:
+        one = self._model.asked[queue_id]
+        one.stop_asked = one.stop_asked or not one.ended
+        try:
+            await self._upkeep.ask(lambda manager: manager.stop(queue_id))
+            one.stopped = not one.ended
+        except NotNow:
+            if not one.ended:
+                self._model.untrue("a request was refused without a reason", f"stop {queue_id}")
+
+    async def _retry(self, queue_id: str) -> None:
+        await self._restart(queue_id, lambda manager: manager.retry(queue_id))
+
+    async def _replay(self, queue_id: str) -> None:
+        await self._restart(queue_id, lambda manager: manager.replay_dead_letters(queue_id))
+
+    async def _restart(self, queue_id: str, question: Callable[[Manager], Awaitable[Workflow]]) -> None:
+        one = self._model.asked[queue_id]
+        one.restart_asked = True
+        with suppress(NotNow):
+            await self._upkeep.ask(question)
+        one.restart_asked = False
+
+    async def _remove(self, queue_id: str, *, data: bool) -> None:
+        """Remove a workflow: refused while it is under way, or while others rely on its data; else not refused."""
+        model = self._model
+        one = model.asked[queue_id]
+        held = {bar for bar in one.bars if model.holds(one.collection, one.market, bar)} if data else set()
+        ended, relying = one.ended, model.relying(one) if data else set()
+        refusal: NotNow | None = None
+        try:
+            await self._upkeep.ask(lambda manager: manager.remove(queue_id, data=data))
+        except NotNow as error:
+            refusal = error
+        except NotFound:
+            pass  # the answer to the first request was lost
+        still_relying = relying & model.relying(one)
+        if refusal is None:
+            if not ended and not one.ended:
+                model.untrue("a workflow that is under way was removed", queue_id)
+            if held and still_relying:
+                model.untrue("data were removed that a live workflow relies on", f"{queue_id}, {still_relying}")
+            self.order.remove(queue_id)
+            model.removed(queue_id, held if data else None)
+            return
+        if ended and not relying and not (data and model.relying(one)):
+            model.untrue("a request was refused without a reason", f"remove {queue_id}: {refusal}")
+        if left := {bar for bar in held if not model.copies(one.market, bar)}:
+            model.untrue("a removal that was refused removed something", f"{queue_id}: {sorted(left)}")
+
+    def _lose(self, market: Market, first: int, last: int) -> None:
+        gone = []
+        for bar in range(first, min(last, market.bars)):
+            for name in self._model.copies(market, bar):
+                self._engines.lose(name, key_of(market, bar))
+                gone.append(bar)
+        if gone:
+            self._model.rows_vanished(market, gone)
+
+    async def _overdue(self) -> None:
+        await self._upkeep.verification_is_due()
+        for market in self._setting.markets if self._setting.verify_s else ():
+            self._model.verified(market)
+
+    def _kill_worker(self, which: int, deeds: int) -> None:
+        running = self._jobs.running()
+        if not running:
+            return
+        worker = running[which % len(running)]
+        self._model.killed([worker.spec.queue_id])
+        if deeds:
+            worker.process.dies_at(deeds, after=False)
+        else:
+            worker.process.kill()
+
+    async def _repeat(self, back: int) -> None:
+        events = self._engines.messages(EVENTS)
+        if events:
+            old = events[-1 - back % len(events)]
+            await self._engines.append(EVENTS, Message(old.key, old.value, old.headers))

@@ -1,0 +1,93 @@
+"""What a world leaves out: logs, threads, sockets; and limits so small that few bars make many pages."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, ParamSpec, TypeVar
+from unittest.mock import patch
+
+import anyio.to_thread
+import msgspec
+import structlog
+
+from streamforge.manager.acting import proving, surveying, verifying
+from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.keeping import records
+from streamforge.workers import loader_api_candles
+from streamforge_utils.adapters.embedded.store import thread
+from streamforge_utils.runtime import converter, environment, sinking, supervisor
+from tests.histories.house import SILENT
+
+LOOK_S = 2.0
+"""How often the manager looks at workflows that nothing is new about."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is logged, nothing is done in a thread, and no worker serves metrics."""
+    kept, thresholds = structlog.get_config(), gc.get_threshold()
+    structlog.configure(wrapper_class=SILENT)
+    gc.set_threshold(100_000, *thresholds[1:])  # little of a world is garbage before its end
+    try:
+        with (
+            patch.object(supervisor, "MetricsServer", _NoServer),
+            patch.object(environment, "_items", _items),  # a process reads its settings once; here are thousands
+            patch.object(converter, "ThreadPoolExecutor", _NoThread),
+            patch.object(thread, "ThreadPoolExecutor", _NoThread),
+            patch.object(anyio.to_thread, "run_sync", _at_once),
+            patch.object(os, "fsync", lambda descriptor: None),  # no power fails here
+            patch.object(sinking, "COMMIT_EVERY_S", 1.0),
+            patch.object(Reconciler, "LOOK_EVERY_S", LOOK_S),
+            # Few bars make many pages.
+            patch.object(loader_api_candles, "WINDOW_CANDLES", 5),
+            patch.object(loader_api_candles, "BATCH_PAGES", 2),
+            patch.object(surveying, "_KEYS_A_PAGE", 7),
+            patch.object(proving, "_HOLE_A_REQUEST", 6),
+            patch.object(verifying, "_PIECE_BARS", 8),
+            patch.object(records, "BATCH", 6),
+        ):
+            yield
+    finally:
+        structlog.configure(**kept)
+        gc.set_threshold(*thresholds)
+
+
+@cache
+def _items(cls: type[msgspec.Struct]) -> tuple[object, ...]:
+    return tuple(_read_items(cls))
+
+
+_read_items = environment._items
+
+
+async def _at_once(function: Callable[..., T], *args: Any, **_: Any) -> T:
+    return function(*args)
+
+
+class _NoThread(Executor):
+    """Does at once what a thread would do."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class _NoServer(msgspec.Struct):
+    metrics: object
+    host: str
+    port: int | None
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,211 @@
+"""The statements of a world: what is asked of its manager, at rest and meanwhile, and compared."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamforge.cli import views
+from streamforge.cli.errors import CliError
+from streamforge.manager.workflow import Status
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.reading import ReadingError
+from tests.doubles.candles import candle
+from tests.doubles.virtualloop import VirtualLoop
+from tests.histories.claims import Claims
+from tests.histories.history import Market
+from tests.histories.model import Model, Untrue
+from tests.histories.processes import Killed
+from tests.histories.reader import FORMATS, Reader
+from tests.histories.upkeep import Upkeep
+
+_SPANS = ("range", "asked", "life")
+_COVERAGES = ("asked", "life", "workflow")
+_EXPORTS = tuple(product((*_SPANS, "workflow", "collection"), FORMATS))
+_LISTS = ("all", "symbol", "status")
+
+
+class Statements:
+    """Asks, and compares. turn: which of the many forms of a statement comes next."""
+
+    def __init__(self, loop: VirtualLoop, model: Model, upkeep: Upkeep, folder: Path, turn: int) -> None:
+        self._loop, self._model, self._upkeep, self._folder = loop, model, upkeep, folder
+        self.claims = Claims(model)
+        self._turn = turn
+
+    def _reader(self) -> Reader:
+        return Reader(self._loop, self._upkeep.manager, self._folder)
+
+    # At rest: every workflow has ended, and the manager runs.
+
+    def all(self, *, last: bool) -> None:
+        """What is said of every workflow and series; at the last rest in more forms, others in each history."""
+        reader = self._reader()
+        self._workflows(reader)
+        listed = reader.get("/series", dict[str, Any])
+        assert listed is not None
+        series = {one.symbol: one for one in msgspec.convert(listed["series"], list[views.Series])}
+        for market in self._model.setting.markets:
+            whole = market.span(0, market.bars)
+            self._coverage(reader, market, str(whole))
+            self.claims.series(market, series.get(market.symbol))
+            forms = (self._other_coverage, self._read, self._export)
+            for form in forms if last else forms[self._turn % len(forms) :][:1]:
+                form(reader, market)
+            self._turn += 1
+
+    def _workflows(self, reader: Reader) -> None:
+        how = _LISTS[self._turn % len(_LISTS)]
+        symbol = self._model.setting.markets[-1].symbol if how == "symbol" else None
+        status = list(Status)[self._turn % len(Status)].value if how == "status" else None
+        query = {"symbol": symbol, "status": status}
+        self.claims.lists(reader.queues(**{key: value for key, value in query.items() if value}), symbol, status)
+        for queue_id in self._model.asked:
+            self._show(reader, queue_id)
+
+    def _show(self, reader: Reader, queue_id: str) -> None:
+        said = reader.get(f"/queues/{queue_id}", dict[str, Any])
+        shown = None if said is None else msgspec.convert(said, views.Workflow)
+        self.claims.shows(queue_id, shown, None if said is None else said["coverage"])
+
+    def _coverage(self, reader: Reader, market: Market, *span: str) -> None:
+        said, code = reader.coverage(market.symbol, market.type, *span)
+        self.claims.coverage(market, said, code)
+        self.claims.knows(market, said)
+
+    def _other_coverage(self, reader: Reader, market: Market) -> None:
+        match _COVERAGES[self._turn // 3 % len(_COVERAGES)]:
+            case "workflow":
+                for queue_id in self._of(market)[:1]:
+                    self.claims.coverage(market, *reader.coverage(queue_id))
+            case how:
+                self.claims.coverage(market, *reader.coverage(market.symbol, market.type, life=how == "life"))
+
+    def _of(self, market: Market) -> list[str]:
+        found = [one.queue_id for one in self._model.asked.values() if one.market == market]
+        turned = self._turn % len(found) if found else 0
+        return found[turned:] + found[:turned]
+
+    def _read(self, reader: Reader, market: Market) -> None:
+        how = _SPANS[self._turn // 3 % len(_SPANS)]
+        span = market.span(0, market.bars) if how == "range" else None
+        self._read_span(reader, market, span, life=how == "life")
+
+    def _read_span(self, reader: Reader, market: Market, span: TimeRange | None, *, life: bool = False) -> None:
+        whole = market.span(0, market.bars)
+        try:
+            series = reader.series(market.symbol, market.type, span, life=life)
+        except ReadingError as error:
+            self.claims.reads(market, span or whole, None, str(error))
+            return
+        bars = [market.bar_at(one.open_time) for one in series.candles]
+        self.claims.reads(market, whole if span is None else span, bars, "")
+        for bar, read in zip(bars, series.candles, strict=True):
+            true = candle(market.opens_ms(bar), symbol=market.symbol)
+            if (read.symbol, read.open, read.volume) != (market.symbol, float(true.open), float(true.volume)):
+                self._model.untrue("a record has other values", f"{market.symbol} bar {bar}: {read}")
+        named = parse_time_range(f"{series.start}:{series.end}") if series.start else None
+        holes = [parse_time_range(f"{hole.start}:{hole.end}") for hole in series.holes]
+        for bar in set(market.bars_in(named)) - set(bars) if named is not None else ():
+            if not any(market.opens_ms(bar) in hole for hole in holes):
+                self._model.untrue("a read is short and does not say so", f"{market.symbol} {named}: bar {bar}")
+
+    def _export(self, reader: Reader, market: Market) -> None:
+        whole = market.span(0, market.bars)
+        how, form = _EXPORTS[self._turn // 3 % len(_EXPORTS)]
+        if how == "collection":
+            for name in sorted(self._model.collections):
+                written = reader.export(name, form=form)
+                refused = isinstance(written, CliError)
+                rows = None if isinstance(written, CliError) else len(written.times)
+                said, code = (None, 1) if refused else (written.said, written.code)  # type: ignore[union-attr]
+                self.claims.exports_collection(name, rows, said, code)
+            return
+        what = [market.symbol, market.type]
+        span = whole
+        if how == "workflow":
+            what = self._of(market)[:1]
+            if not what:
+                return
+            span = self._model.asked[what[0]].span
+        elif how == "range":
+            what.append(str(whole))
+        written = reader.export(*what, form=form, life=how == "life")
+        if isinstance(written, CliError):
+            self.claims.reads(market, span, None, str(written))
+            return
+        bars = [market.bar_at(time_ms) for time_ms in written.times]
+        self.claims.exports(market, written.said, written.code, bars)
+        self.claims.reads(market, span, bars, "")
+
+    # Meanwhile: others go on, and the manager may be killed.
+
+    def meanwhile(self) -> None:
+        """What is said of all workflows and series while they go on."""
+        self._answered(self._look)
+
+    def read(self, market: Market, span: TimeRange) -> None:
+        """Read a span. While others load it, what comes is not foreseeable: then only what it is."""
+        self._answered(lambda reader: self._read_now(reader, market, span))
+
+    def verify(self, market: Market, span: TimeRange | None) -> None:
+        """`coverage --verify`: from now on nobody says any more that what has vanished is there."""
+        self._answered(lambda reader: self._verify(reader, market, span))
+
+    def _answered(self, what: Callable[[Reader], None]) -> None:
+        """Ask until the manager lives through it."""
+        while True:
+            self._loop.run_until_complete(self._upkeep.ready.wait())
+            process = self._upkeep.process
+            try:
+                what(self._reader())
+            except Untrue:
+                raise
+            except (Exception, BaseExceptionGroup, Killed, asyncio.CancelledError):
+                if process.alive:
+                    raise
+                self._loop.run_until_complete(asyncio.sleep(0))
+            else:
+                return
+
+    def _look(self, reader: Reader) -> None:
+        before = {queue_id: one.status for queue_id, one in self._model.asked.items()}
+        self.claims.lists_meanwhile(reader.queues(), before)
+        for market in self._model.setting.markets:
+            whole = market.span(0, market.bars)
+            there = set(self._model.stored(market, whole))
+            said, code = reader.coverage(market.symbol, market.type, str(whole))
+            if said is not None:
+                self.claims.coverage(market, said, code, there)
+
+    def _read_now(self, reader: Reader, market: Market, span: TimeRange) -> None:
+        if not self._moves(market):
+            self._coverage(reader, market, str(market.span(0, market.bars)))
+            self._read_span(reader, market, span)
+            return
+        with suppress(ReadingError):  # records come and go under it, and it says so
+            reader.series(market.symbol, market.type, span)
+
+    def _verify(self, reader: Reader, market: Market, span: TimeRange | None) -> None:
+        still = not self._moves(market)
+        if still:
+            said, _ = reader.coverage(market.symbol, market.type, str(market.span(0, market.bars)))
+            self.claims.knows(market, said)
+        words = () if span is None else (str(span),)
+        verified = reader.verify(market.symbol, market.type, *words)
+        if isinstance(verified, CliError):
+            if self.claims.called[market.symbol] and still:
+                self._model.untrue("a verification fails without a reason", str(verified))
+            return
+        self._model.verified(market, span)
+        if still:
+            self.claims.verification(market, span, *verified)
+
+    def _moves(self, market: Market) -> bool:
+        return bool(self._model.live(market))

@@ -1,0 +1,148 @@
+"""The manager of a world: it may be killed at any time, is started again, and is asked until it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.acting.removing import Removing
+from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.keeping.deadletters import DeadLetters
+from streamforge.manager.keeping.history import History as EventHistory
+from streamforge.manager.keeping.origins import Origins
+from streamforge.manager.keeping.reservations import Reservations
+from streamforge.manager.keeping.workflows import Workflows
+from streamforge.manager.managing import Manager
+from streamforge.manager.parts import Parts
+from streamforge.manager.policy import Policy
+from streamforge.manager.retention import Keep
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.exchange import Identity
+from tests.doubles.observer import RecordingObserver
+from tests.doubles.virtualclock import VirtualClock
+from tests.histories.engines import Engines
+from tests.histories.exchange import WorldExchange
+from tests.histories.history import Setting
+from tests.histories.house import Jobs
+from tests.histories.processes import Killed, Port, Process
+
+T = TypeVar("T")
+
+CONTROL, EVENTS = "queue-control", "queue-events"
+HEARTBEAT_S = 10.0
+RETAIN_S = 10.0
+"""How often the manager looks for what is too old, or is to be verified."""
+
+
+class Upkeep:
+    """Keeps a manager running. down_s: how long it is gone after it was killed. folder: where it exports to."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        engines: Engines,
+        jobs: Jobs,
+        exchange: WorldExchange,
+        clock: VirtualClock,
+        folder: Path,
+    ) -> None:
+        self._setting, self._engines, self._jobs = setting, engines, jobs
+        self._exchange, self._clock, self._folder = exchange, clock, folder
+        self._codes = 0
+        self.ready = asyncio.Event()
+        self.down_s = 1.0
+        self.process: Process
+        self.manager: Manager
+
+    async def keep_up(self) -> None:
+        """Start it, again and again."""
+        while True:
+            self.process = Process()
+            reconciler = await self._start()
+            running = asyncio.create_task(reconciler.run())
+            self.ready.set()
+            await self.process.gone.wait()
+            self.ready.clear()
+            running.cancel()
+            await asyncio.wait({running})
+            await asyncio.sleep(self.down_s)
+
+    async def _start(self) -> Reconciler:
+        store, bus = self._engines.store_of(self.process), self._engines.bus_of(self.process)
+        workflows, coverage, observer = Workflows(store), Coverage(store), RecordingObserver()
+        await workflows.load()
+        parts = Parts(
+            bus=bus,
+            admin=bus,
+            producer=await bus.producer(),
+            store=store,
+            launcher=cast("Any", Port(self.process, self._jobs)),
+            exchange=cast("Any", Port(self.process, self._exchange)),
+            clock=self._clock,
+            observer=observer,
+            policy=self._policy(),
+            common={"STREAMFORGE_DATA_DIR": "memory", "STREAMFORGE_EXCHANGE_URL": "http://exchange"},
+            control_topic=CONTROL,
+            events_topic=EVENTS,
+            workflows=workflows,
+            coverage=coverage,
+            removing=Removing(store, coverage, workflows, observer),
+            history=EventHistory(store),
+            reservations=Reservations(store, self._clock),
+            dead_letters=DeadLetters(bus, bus),
+            origins=Origins(store, None, Identity()),
+        )
+        reconciler = Reconciler(parts)
+        if self._setting.verify_s:
+            reconciler.RETAIN_EVERY_S = RETAIN_S
+        await reconciler.actor.load_ban()
+        self.manager = Manager(parts, reconciler, self._code)
+        return reconciler
+
+    def _policy(self) -> Policy:
+        setting = self._setting
+        keep = (Keep("*", setting.kept_days),) if setting.kept_days else ()
+        return Policy(
+            max_running=setting.max_running,
+            heartbeat_s=HEARTBEAT_S,
+            topic_retention_s=10**9,
+            dlq_retention_s=10**9,
+            retention=keep,
+            retention_dir=self._folder if keep else None,
+            verify_every_s=setting.verify_s,
+            verify_repairs=setting.repairs,
+        )
+
+    def _code(self) -> str:
+        self._codes += 1
+        return f"{self._codes:06d}"
+
+    async def ask(self, question: Callable[[Manager], Awaitable[T]]) -> T:
+        """The manager's answer; one who gets none asks again once it is back."""
+        while True:
+            await self.ready.wait()
+            asked = asyncio.ensure_future(question(self.manager))
+            gone = asyncio.ensure_future(self.process.gone.wait())
+            await asyncio.wait({asked, gone}, return_when=asyncio.FIRST_COMPLETED)
+            gone.cancel()
+            if not asked.done():
+                asked.cancel()
+            try:
+                return await asked
+            except (Killed, asyncio.CancelledError):
+                await asyncio.sleep(0)
+            except RetryableError:
+                await asyncio.sleep(0.5)
+
+    async def verification_is_due(self) -> None:
+        """Return once the manager's own verification has had its time, of a manager that lived through it."""
+        while self._setting.verify_s:
+            await self.ready.wait()
+            process = self.process
+            # Its latest look may just be over, and one that comes a moment too early lets a series wait for the next.
+            await asyncio.sleep(2 * (self._setting.verify_s + RETAIN_S + 2) + 2)
+            if process is self.process and process.alive:
+                return

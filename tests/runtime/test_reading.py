@@ -190,6 +190,14 @@ async def test_what_is_left_is_what_is_not_read_and_what_is_not_stored() -> None
     assert (await of.input.left(), of.tally.position) == (0, 3)
 
 
+async def test_all_that_is_read_and_not_stored_is_left() -> None:
+    of = Reading([record(0), record(1)], [record(2)], lags=(3,))
+    batches = of.input.__aiter__()
+    for _ in range(2):
+        await anext(batches)
+    assert await of.input.left() == 3
+
+
 @pytest.mark.parametrize("ended", [True, False], ids=["the producers have ended", "both were interrupted"])
 async def test_a_drained_input_ends_with_the_log(ended: bool) -> None:
     words = [] if ended else [marker(2, reason="interrupted"), marker(3, "b", attempt=2, reason="interrupted")]
@@ -203,7 +211,12 @@ async def test_a_drained_input_ends_with_the_log(ended: bool) -> None:
 
 
 async def test_one_interrupted_producer_of_two_is_no_end_of_a_drained_input() -> None:
-    of = Reading([marker(0, reason="interrupted")], [], [marker(1, "b", attempt=2, reason="interrupted")], lags=(0,))
+    first = [
+        marker(0, reason="interrupted"),
+        marker(1, "b", attempt=1),
+        marker(2, "b", attempt=1, reason="interrupted"),
+    ]
+    of = Reading(first, [], [marker(3, "b", attempt=2, reason="interrupted")], lags=(0,))
     of.input.drain(upstream_ended=False)
     assert await of.read() == []
     assert not of.polls

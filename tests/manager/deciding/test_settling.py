@@ -117,8 +117,8 @@ def test_a_silent_end_is_given_its_last_word_and_is_not_counted_before_it_is_hea
 
 
 def test_an_end_of_which_nothing_is_known_is_told_as_that() -> None:
-    _, (said,) = settle(ended(signal=9), NOW, POLICY)
-    assert said.event.error_message == "its process is gone"
+    _, (said,) = settle(ended(signal=9, number=7), NOW, POLICY)
+    assert (said.event.error_message, said.event.attempt) == ("its process is gone", 7)
 
 
 @pytest.mark.parametrize(

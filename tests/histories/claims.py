@@ -26,6 +26,7 @@ class Claims:
     def __init__(self, model: Model) -> None:
         self._model = model
         self.called: dict[str, dict[int, str]] = defaultdict(dict)
+        self._settled: dict[str, list[TimeRange]] = defaultdict(list)
 
     # Of workflows.
 
@@ -71,10 +72,27 @@ class Claims:
             self._wrong_show(queue_id, "progress", progress, share)
         if not one.ended:
             return
-        if one.status is Status.FINISHED and (proof is None or proof["complete"] is not True):
-            self._wrong_show(queue_id, "coverage", proof, "complete")
-        if proof is not None and not one.vanished and (expected, stored) != (one.expected, one.stored):
-            self._wrong_show(queue_id, "records", (stored, expected), (one.stored, one.expected))
+        if one.status is Status.FINISHED and proof is None:
+            self._wrong_show(queue_id, "coverage", proof, "a proof")
+        if proof is None:
+            return
+        # After its end it is said what coverage knows now.
+        called = self.called[one.market.symbol]
+        now = sum(bar in called for bar in one.bars)  # more than were expected, where the rest is over by now
+        true = (one.expected, min(one.expected or 0, now), now)
+        if (expected, stored, proof["records_stored"]) != true:
+            self._wrong_show(queue_id, "records", (expected, stored, proof["records_stored"]), true)
+        if proof["complete"] is not self._is_settled(one):
+            self._wrong_show(queue_id, "complete", proof["complete"], self._is_settled(one))
+
+    def _is_settled(self, one: Asked) -> bool:
+        """Whether coverage has a reason for all of its range that is not stored."""
+        spans = self._settled[one.market.symbol]
+        whole = one.market.span(0, one.market.bars)
+        wanted = one.span.intersection(whole)
+        covered = [common for span in spans if wanted is not None and (common := span.intersection(wanted))]
+        length_ms = 0 if wanted is None else wanted.end_ms - wanted.start_ms
+        return sum(common.end_ms - common.start_ms for common in covered) == length_ms
 
     def _wrong_show(self, queue_id: str, what: str, said: object, true: object) -> None:
         self._model.untrue("show says otherwise", f"{queue_id}: {what} {said}, not {true}")
@@ -145,6 +163,12 @@ class Claims:
             if segment.verdict == Verdict.STORED
             for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms))
         }
+
+        self._settled[market.symbol] = [
+            TimeRange(segment.start_ms, segment.end_ms)
+            for segment in (said.segments if said is not None else ())
+            if segment.verdict in SETTLED
+        ]
 
     def _bar(self, market: Market, bar: int, segment: views.Segment, before: Collection[int] | None) -> None:
         model, symbol, verdict = self._model, market.symbol, Verdict(segment.verdict)

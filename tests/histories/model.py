@@ -42,8 +42,8 @@ class Asked(msgspec.Struct, kw_only=True):
     will. restart_asked: somebody asked to retry it or to replay its dead letters. replays: how it had ended before it
     began to replay them. may_fail: the store refused some of its records in this run. vanished: bars of it that
     vanished during the run. disturbed: something of it was killed in this run. run_ms: when the run was asked for.
-    planned: it has learnt in this run what there is; planned_ms: when it last did. expected, stored: bars that there
-    are of it, and that were stored, as of its end.
+    planned: it has learnt in this run what there is; planned_ms: when it last did. expected: bars that there are of it,
+    as of its end.
     """
 
     queue_id: str
@@ -68,7 +68,6 @@ class Asked(msgspec.Struct, kw_only=True):
     planned: bool = False
     planned_ms: int = 0
     expected: int | None = None
-    stored: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -292,8 +291,7 @@ class Model:
         if workflow.status is Status.INTERRUPTED and one.replays is None and not one.disturbed and not one.may_fail:
             self._drained(one, confirmed)
         market = one.market
-        there = [bar for bar in market.opening_in(one.span) if market.is_in_life(bar, one.planned_ms)]
-        one.expected, one.stored = len(there), sum(bool(self.copies(market, bar)) for bar in there)
+        one.expected = sum(market.is_in_life(bar, one.planned_ms) for bar in market.opening_in(one.span))
         if workflow.status is not Status.FINISHED:
             return
         for bar in one.bars:

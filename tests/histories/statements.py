@@ -47,7 +47,6 @@ class Statements:
     def all(self, *, last: bool) -> None:
         """What is said of every workflow and series; at the last rest in more forms, others in each history."""
         reader = self._reader()
-        self._workflows(reader)
         listed = reader.get("/series", dict[str, Any])
         assert listed is not None
         series = {one.symbol: one for one in msgspec.convert(listed["series"], list[views.Series])}
@@ -55,6 +54,8 @@ class Statements:
             whole = market.span(0, market.bars)
             self._coverage(reader, market, str(whole))
             self.claims.series(market, series.get(market.symbol))
+        self._workflows(reader)
+        for market in self._model.setting.markets:
             forms = (self._other_coverage, self._read, self._export)
             for form in forms if last else forms[self._turn % len(forms) :][:1]:
                 form(reader, market)

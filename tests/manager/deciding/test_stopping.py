@@ -5,8 +5,19 @@ from __future__ import annotations
 from streamforge.manager.deciding.actions import EndJob, SendStop
 from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.deciding.settling import STUCK
-from streamforge.manager.workflow import Workflow
-from tests.manager.support import LOADER, NOW, POLICY, attempt, decide_running, planned, replace, step, with_attempt
+from streamforge.manager.workflow import Status, Workflow
+from tests.manager.support import (
+    LOADER,
+    NOW,
+    POLICY,
+    accepted,
+    attempt,
+    decide_running,
+    planned,
+    replace,
+    step,
+    with_attempt,
+)
 
 W = World()
 
@@ -42,3 +53,8 @@ def test_the_job_of_a_stuck_attempt_is_ended_without_patience() -> None:
     stuck = with_attempt(decide_running(), LOADER, stop_asked_ms=NOW, stop_reason=STUCK)
     stopping = replace(stuck, stop_asked_ms=NOW)
     assert EndJob(attempt(stuck, LOADER).job) in decide(stopping, NOW + 1, POLICY, W)[1]
+
+
+def test_what_had_nothing_to_load_has_nothing_left_to_survey() -> None:
+    stopped, actions = decide(replace(accepted(), stop_asked_ms=NOW), NOW, POLICY, W)
+    assert (stopped.status, stopped.surveyed, actions) == (Status.INTERRUPTED, True, [])

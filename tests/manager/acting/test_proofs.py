@@ -1,0 +1,253 @@
+"""Proofs whole: what they ask, count, teach and store, and what they do while others change the same series."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from streamforge.manager.acting.proving import HoleUnanswered, ask_again, prove
+from streamforge.manager.keeping.coverage import Known
+from streamforge.manager.workflow import Plan, Proof, Workflow
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import Document
+from tests.doubles.manualclock import ManualClock
+from tests.doubles.scriptedexchange import Question, ScriptedExchange
+from tests.manager.acting.world import exchange_of
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace
+from tests.runtime.rig import until
+
+M1 = Interval.M1
+C, OTHER = "own", "other"
+
+
+def minute(number: float) -> int:
+    return DAY_START + int(number * MINUTE_MS)
+
+
+def span(first: float, last: float) -> TimeRange:
+    return TimeRange(minute(first), minute(last))
+
+
+def said(first: float, last: float, verdict: Verdict, collection: str | None = None, records: int = 0) -> Segment:
+    return Segment(start_ms=minute(first), end_ms=minute(last), verdict=verdict, collection=collection, records=records)
+
+
+def stored(first: float, last: float, records: int = 0, collection: str | None = C) -> Segment:
+    return said(first, last, Verdict.STORED, collection, records)
+
+
+def of_ten(**fields: Any) -> Workflow:
+    return replace(accepted(time_range=str(span(0, 10)), collection=C), **fields)
+
+
+def plan_of(*load: TimeRange, settled: Sequence[Segment] = ()) -> Plan:
+    return Plan(exchange_now_ms=NOW, load=tuple(map(str, load)), settled=tuple(settled))
+
+
+async def a_world(
+    there: dict[str, Sequence[float]], known: Sequence[Segment] = (), opens: Sequence[int] = range(10)
+) -> World:
+    """there: the minutes stored in each collection. opens: those that the exchange has."""
+    world = World(clock=ManualClock(NOW), exchange=ScriptedExchange(M1, [minute(n) for n in opens], now_ms=NOW))
+    await world.start()
+    for collection, numbers in there.items():
+        keys = [candle_key("BTCUSDT", "1m", minute(number)) for number in numbers]
+        world.store.documents[collection] = {key: Document(key, 1, b"{}") for key in keys}
+    await world.parts.coverage.lay_over(of_ten().series, known)
+    return world
+
+
+async def test_a_proof_says_its_round_its_time_and_counts_what_the_exchange_ever_had() -> None:
+    settled = [said(0, 2, Verdict.CLOSED), said(2, 3, Verdict.EXCHANGE), said(9, 10, Verdict.PENDING)]
+    world = await a_world({C: (3, 4, 5)}, opens=(3, 4, 5, 6))
+    proof = await prove(world.parts, of_ten(repairs=2), plan_of(span(3, 9), settled=settled), ask=True)
+    assert proof == Proof(
+        round=3,
+        whole=True,
+        checked_ms=NOW,
+        expected=7,
+        stored=3,
+        segments=(
+            said(0, 2, Verdict.CLOSED),
+            said(2, 3, Verdict.EXCHANGE),
+            stored(3, 6, 3),
+            said(6, 7, Verdict.OURS),
+            said(7, 9, Verdict.EXCHANGE),
+            said(9, 10, Verdict.PENDING),
+        ),
+    )
+    known = await world.parts.coverage.known(of_ten().series)
+    assert known.segments == proof.segments[2:5]
+    assert known.verified_ms == NOW
+    assert world.store.flushed == [C], "what is called stored is on the disk"
+
+
+async def test_what_was_not_to_be_loaded_is_counted_where_it_lies_or_repaired_here() -> None:
+    """Of the other collection two are gone: the workflow has stored one of them since."""
+    known = [stored(0, 4, 4, OTHER), said(4, 5, Verdict.CLOSED), said(5, 6, Verdict.OURS), stored(6, 7, 1, None)]
+    world = await a_world({OTHER: (0, 3), C: (1, 8, 9)}, known, opens=(0, 1, 2, 3, 5, 6, 8, 9))
+    proof = await prove(world.parts, of_ten(), plan_of(span(8, 10)), ask=True)
+    assert proof.segments == (
+        stored(0, 1, 1, OTHER),
+        stored(1, 2, 1),
+        said(2, 3, Verdict.OURS),
+        stored(3, 4, 1, OTHER),
+        said(4, 5, Verdict.CLOSED),
+        said(5, 7, Verdict.OURS),
+        said(7, 8, Verdict.EXCHANGE),
+        stored(8, 10, 2),
+    )
+    assert (proof.expected, proof.stored) == (10, 5)
+
+
+async def test_a_hole_is_filled_by_what_coverage_names_in_another_collection_only_if_it_is_there() -> None:
+    known = [stored(0, 4, 4, OTHER), stored(4, 6, 2, None), stored(6, 8, 2, "third")]
+    world = await a_world({C: (9,), OTHER: (0, 1, 3), "third": (6, 7)}, known)
+    proof = await prove(world.parts, of_ten(), plan_of(span(0, 10)), ask=True)
+    assert proof.segments == (
+        stored(0, 2, 2, OTHER),
+        said(2, 3, Verdict.OURS),
+        stored(3, 4, 1, OTHER),
+        said(4, 6, Verdict.OURS),
+        stored(6, 8, 2, "third"),
+        said(8, 9, Verdict.OURS),
+        stored(9, 10, 1),
+    )
+
+
+async def test_a_proof_that_asks_nothing_teaches_what_is_stored_and_what_is_gone() -> None:
+    known = [stored(0, 2, 2, OTHER), said(2, 3, Verdict.EXCHANGE), said(3, 4, Verdict.UNKNOWN)]
+    world = await a_world({OTHER: (0,), C: (5,)}, known)
+    proof = await prove(world.parts, of_ten(), plan_of(span(3, 10)), ask=False)
+    unknown = Verdict.UNKNOWN
+    assert proof.segments == (
+        stored(0, 1, 1, OTHER),
+        said(1, 2, unknown),
+        said(2, 3, Verdict.EXCHANGE),
+        said(3, 5, unknown),
+        stored(5, 6, 1),
+        said(6, 10, unknown),
+    )
+    assert await world.parts.coverage.of(of_ten().series) == (
+        stored(0, 1, 1, OTHER),
+        said(1, 2, Verdict.OURS),
+        said(2, 3, Verdict.EXCHANGE),
+        said(3, 4, unknown),
+        stored(5, 6, 1),
+    )
+    assert exchange_of(world).asked == []
+
+
+async def test_a_part_in_which_no_bar_opens_is_no_hole() -> None:
+    world = await a_world({C: (1,)})
+    workflow = of_ten(span=span(0.5, 2))
+    proof = await prove(world.parts, workflow, plan_of(span(0.5, 2)), ask=True)
+    assert proof.segments == (stored(0.5, 2, 1),)
+    assert exchange_of(world).asked == []
+
+
+@pytest.mark.parametrize("error", [RetryableError("no answer"), PermanentError("blocked")])
+async def test_a_question_without_an_answer_is_told_with_its_cause(error: RetryableError | PermanentError) -> None:
+    world = await a_world({})
+    exchange_of(world).failing = error
+    with pytest.raises(HoleUnanswered, match=str(error)) as told:
+        await prove(world.parts, of_ten(), plan_of(span(0, 10)), ask=True)
+    assert type(told.value.error) is type(error)
+    assert await world.parts.coverage.of(of_ten().series) == ()
+
+
+async def test_the_same_hole_is_asked_for_by_two_questions_twice_until_it_is_filled() -> None:
+    there = ScriptedExchange(M1, [minute(n) for n in (3, 5)], now_ms=NOW)
+    newest, longer = Question(span(3, 6), 1000, True), Question(span(3, 7), 1000, False)
+    assert await ask_again(there, "BTCUSDT", M1, span(3, 6), None) == [
+        said(3, 4, Verdict.OURS),
+        said(4, 5, Verdict.EXCHANGE),
+        said(5, 6, Verdict.OURS),
+    ]
+    assert there.asked == [newest, longer, newest, longer]
+    there = ScriptedExchange(M1, [minute(n) for n in range(3, 6)], now_ms=NOW)
+    assert await ask_again(there, "BTCUSDT", M1, span(3, 6), None) == [said(3, 6, Verdict.OURS)]
+    assert there.asked == [newest]
+    there = ScriptedExchange(M1, [], now_ms=NOW)
+    assert await ask_again(there, "BTCUSDT", M1, span(3.25, 3.75), None) == []
+    assert there.asked == []
+
+
+async def test_a_hole_of_more_bars_than_a_question_has_is_asked_for_in_parts() -> None:
+    there = ScriptedExchange(M1, [], now_ms=NOW)
+    assert await ask_again(there, "BTCUSDT", M1, span(0, 901), None) == [said(0, 901, Verdict.EXCHANGE)]
+    first, last = Question(span(0, 900), 1000, True), Question(span(900, 901), 1000, True)
+    assert (there.asked[0], there.asked[4], len(there.asked)) == (first, last, 8)
+
+
+async def test_what_others_learn_meanwhile_is_counted_again_and_the_fifth_time_they_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await a_world({C: range(10)})
+    series, coverage = of_ten().series, world.parts.coverage
+    looks, known = list[bool](), coverage.known
+
+    async def changing(of: Any) -> Known:
+        """After each look somebody learns something of a far day, unless the series is held."""
+        found = await known(of)
+        looks.append(series.id in coverage.guards._held)
+        if not looks[-1]:
+            await coverage.lay_over(of, [said(1440 * len(looks), 1440 * len(looks) + 1, Verdict.EXCHANGE)])
+        return found
+
+    monkeypatch.setattr(coverage, "known", changing)
+    proof = await prove(world.parts, of_ten(), plan_of(span(0, 10)), ask=True)
+    assert (proof.stored, proof.segments) == (10, (stored(0, 10, 10),))
+    assert looks[:10] == [*[False, True] * 4, True, True]
+
+
+async def test_what_changes_every_time_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await a_world({C: range(10)})
+    looks = 0
+
+    async def changing(of: Any) -> Known:
+        nonlocal looks
+        looks += 1
+        return Known(series=of, clock_ahead_ms=looks)
+
+    monkeypatch.setattr(world.parts.coverage, "known", changing)
+    with pytest.raises(RetryableError) as told:
+        await prove(world.parts, of_ten(), plan_of(span(0, 10)), ask=True)
+    series = of_ten().series
+    assert str(told.value) == f"{series.id}: what is stored of it changed 5 times while it was being proven"
+    assert looks == 10, "twice each time"
+
+
+async def test_who_removes_from_the_series_is_waited_for_before_anything_is_learnt() -> None:
+    world = await a_world({C: range(10)})
+    series, guards = of_ten().series, world.parts.coverage.guards
+    async with guards.over(series.id):
+        proving = asyncio.create_task(prove(world.parts, of_ten(), plan_of(span(0, 10)), ask=True))
+        await until(lambda: guards._held[series.id].users == 2 or proving.done())
+        assert await world.parts.coverage.of(series) == ()
+    assert (await proving).stored == 10
+
+
+@pytest.mark.parametrize("in_plan", [True, False])
+async def test_bars_of_three_days_are_proven_on_the_grid_of_the_plan_or_of_what_is_known(in_plan: bool) -> None:
+    interval, opens = Interval.D3, [DAY_START - 30 * DAY_MS + n * 3 * DAY_MS for n in range(4)]
+    world = World(clock=ManualClock(NOW), exchange=ScriptedExchange(interval, opens, now_ms=NOW))
+    await world.start()
+    wanted = TimeRange(opens[0] - DAY_MS, opens[-1] + 3 * DAY_MS)
+    workflow = replace(accepted(type="api_candles_3d", time_range=str(wanted), collection=C), span=wanted)
+    keys = [candle_key("BTCUSDT", "3d", time) for time in opens[:3]]
+    world.store.documents[C] = {key: Document(key, 1, b"{}") for key in keys}
+    phase = opens[1] if in_plan else None
+    if not in_plan:
+        await world.parts.coverage.prove(workflow.series, [], opens[2], NOW)
+    proof = await prove(world.parts, workflow, replace(plan_of(wanted), phase_ms=phase), ask=True)
+    assert (proof.expected, proof.stored) == (4, 3)
+    assert proof.segments[-1].span == TimeRange(opens[3], wanted.end_ms)
+    assert (await world.parts.coverage.known(workflow.series)).phase_ms == (opens[1] if in_plan else opens[2])

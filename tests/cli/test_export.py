@@ -182,14 +182,14 @@ def test_a_file_replaces_the_old_one_only_when_it_is_whole(loaded: Cli, tmp_path
     ("file", "code", "message"),
     [
         ("", 2, "is a folder: name a file in it"),
-        ("nowhere/a.csv", 1, "cannot be written (No such file or directory): choose another file"),
+        ("nowhere/a.csv", 2, "there is no folder {nowhere}: make it with `mkdir -p {nowhere}`, or name another file"),
         ("/dev/null", 2, "is no plain file: write to stdout with --output -"),
     ],
 )
 def test_a_file_that_cannot_be_is_named(loaded: Cli, tmp_path: Path, file: str, code: int, message: str) -> None:
     ran = loaded("export", *SERIES, "-o", str(tmp_path / file))
     assert (ran.code, ran.out) == (code, "")
-    assert message in ran.err
+    assert message.format(nowhere=tmp_path / "nowhere") in ran.err
 
 
 def test_parquet_needs_a_file_and_its_extra(loaded: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ def test_no_workflows_are_an_empty_list(cli: Cli) -> None:
         (
             ["export", "ETHUSDT", TYPE, "2024-08-01"],
             1,
-            f"did you mean BTCUSDT? Load it with `streamforge load ETHUSDT {TYPE} 2024-08-01 --data ",
+            f"nothing is known of ETHUSDT {TYPE}: did you mean BTCUSDT?",
         ),
         (["ping", NO_QUEUE], 1, "no manager runs on"),
         (["stop", NO_QUEUE, "--detach"], 1, "no manager runs on"),

@@ -267,7 +267,7 @@ def problem_of(status: int, answer: bytes) -> ApiProblem:
         message += f"; {problem.next_step}"
     for there, here in _SAID_HERE.items():
         message = message.replace(there, f"`{here}`")
-    return ApiProblem(status, kind, message, problem.did_you_mean)
+    return ApiProblem(status, kind, message, problem.did_you_mean, problem.next_step)
 
 
 def path_part(text: str) -> str:

@@ -45,10 +45,12 @@ class ApiProblem(CliError):
     """The server refused a request. status: HTTP; kind: the last part of the problem's type.
 
     meant: names that the server has and that are much like the one it does not have; the message names them too.
+    next_step: what the server says to do, in the words of its API.
     """
 
-    def __init__(self, status: int, kind: str, message: str, meant: Sequence[str] = ()) -> None:
+    def __init__(self, status: int, kind: str, message: str, meant: Sequence[str] = (), next_step: str = "") -> None:
         super().__init__(message)
+        self.next_step = next_step
         self.meant = tuple(meant)
         self.status = status
         self.kind = kind

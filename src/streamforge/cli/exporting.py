@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ HOLES_SHOWN = 10
 VERIFY_S = 3600.0
 """How long a server may take to count a series."""
 _NAMES_SHOWN = 8
+_COUNTING = re.compile(r"POST /coverage/([^/ ]+)/([^/ ]+)/verify")
+"""How a manager says that a series is to be counted."""
 _EXPLAINED = ("stored", "exchange", "closed", "pending")
 _WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
 
@@ -36,6 +39,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     collection: str
+    series: str = "SYMBOL TYPE"
     span: TimeRange | None = None
     after: str | None = None
     starts: dict[str, bytes] = {}
@@ -93,7 +97,7 @@ async def coverage(what: Sequence[str], where: Where, *, verify: bool, life: boo
     else:
         _tell(known, where)
         if verified is not None:
-            _tell_gaps(verified, where)
+            _tell_gaps(verified)
     return 0 if known.complete and not (verified and verified.gaps) else 1
 
 
@@ -106,8 +110,7 @@ async def _verify_of(found: Session, what: Sequence[str], path: str, query: Quer
     return path, {"time_range": _request(span)}
 
 
-def _tell_gaps(verified: views.Verification, where: Where) -> None:
-    known = verified.coverage
+def _tell_gaps(verified: views.Verification) -> None:
     for gap in verified.gaps[:HOLES_SHOWN]:
         span = output.day_span(gap.start_ms, gap.end_ms)
         output.say(f"  gone: {span}: {output.records(gap.records)} that {_were(gap.records)} in {gap.collection}")
@@ -118,11 +121,7 @@ def _tell_gaps(verified: views.Verification, where: Where) -> None:
         output.say(f"{counted}, and none is missing")
         return
     missing = verified.records_missing
-    whole = _request(TimeRange(verified.gaps[0].start_ms, verified.gaps[-1].end_ms))
-    output.say(
-        f"{counted}; {output.records(missing)} that had been proven {_are(missing)} gone: load what is missing with "
-        f"`streamforge load {known.symbol} {known.type} {whole}{where.starting()}`"
-    )
+    output.say(f"{counted}; {output.records(missing)} that had been proven {_are(missing)} gone")
 
 
 def _tell(known: views.Coverage, where: Where) -> None:
@@ -243,7 +242,7 @@ async def export(
             raise CliError(await _nothing(found, what, selection, where))
         with record_writer(to) as writer:
             for part in selection.parts:
-                await _copy(found, part, to, writer, _recovery(selection, where))
+                await _copy(found, part, to, writer, where)
     complete = _is_complete(selection)
     _report(selection, writer, to, complete, where, as_json=as_json)
     return 1 if complete is False else 0
@@ -267,6 +266,7 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
     parts = [
         Part(
             collection=segment.collection,
+            series=f"{known.symbol} {known.type}",
             span=TimeRange(segment.start_ms, segment.end_ms),
             after=candle_key(known.symbol, interval, segment.start_ms - 1),
             starts={
@@ -308,18 +308,16 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
     return f"nothing of {selection.name} is stored{advice}"
 
 
-def _recovery(selection: Selection, where: Where) -> str:
-    """What to do where the store holds less than was proven."""
-    known = selection.known
-    series = "SYMBOL TYPE" if known is None else f"{known.symbol} {known.type}"
+def _recovery(series: str, where: Where) -> str:
+    """What to do where the store holds less than was proven. series: SYMBOL TYPE."""
     return (
         f"count what is there with `streamforge coverage {series} --verify{where.flags()}`, which says how to load the "
         "rest"
     )
 
 
-async def _copy(found: Session, part: Part, to: Destination, writer: RecordWriter, recovery: str) -> None:
-    """Raises CliError; recovery: what to do where fewer records come than were proven."""
+async def _copy(found: Session, part: Part, to: Destination, writer: RecordWriter, where: Where) -> None:
+    """Raises CliError, also where fewer records come than were proven."""
     form = to.form
     query: dict[str, str | int | list[str]] = {"format": form.asked_for, "limit": "all"}
     if to.times is Times.ISO:
@@ -334,14 +332,14 @@ async def _copy(found: Session, part: Part, to: Destination, writer: RecordWrite
         async with found.api.stream(path, query, "*/*") as pieces:
             await _pass_on(pieces, form, writer, part.starts.get(form.asked_for, b""))
     except ApiProblem as error:
-        if error.kind == "incomplete":
-            raise CliError(f"{error}: {recovery}") from error
+        if counting := _COUNTING.search(error.next_step):
+            raise CliError(f"{error}: {_recovery(' '.join(counting.groups()), where)}") from error
         raise CliError(f"the records of {part.collection} cannot be read: {error}") from error
     written = writer.rows - before
     if part.records and written != part.records:
         raise CliError(
             f"{part.collection} holds {output.records(written)} where coverage has proven "
-            f"{output.number(part.records)}: {recovery}"
+            f"{output.number(part.records)}: {_recovery(part.series, where)}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -102,6 +103,12 @@ def _of_file(file: Path, of_suffix: Format | None, suffix: str, named: Format | 
 def _check(file: Path) -> None:
     if file.is_dir():
         raise UsageProblem(f"output {file} is a folder: name a file in it")
+    if not file.absolute().parent.is_dir():
+        folder = file.parent
+        raise UsageProblem(
+            f"output {file}: there is no folder {folder}: make it with `mkdir -p {shlex.quote(str(folder))}`, or name "
+            "another file"
+        )
     if file.exists() and not file.is_file():
         raise UsageProblem(f"output {file} is no plain file: write to stdout with --output - and redirect it instead")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import typer.main
@@ -18,12 +18,15 @@ _INTRODUCTION = """\
 
 What a command prints for programs goes to stdout, everything else to stderr. Exit codes: 0 it worked (for `load`:
 finished, which means stored and proven) · 1 it did not, and the message says why and what to do · 2 the command or a
-setting must change · 130 Ctrl-C. A bar moves only on a terminal; `NO_COLOR` is obeyed.
+setting must change · 130 Ctrl-C. A list (`queues`, `series`, `symbols`, `dlq list`) in which nothing fits is an answer,
+so 0; a workflow, series or collection that is named and not there is 1. A bar moves only on a terminal; `NO_COLOR` is
+obeyed.
 
 A command that needs a manager takes the one at `--server`, else the one that runs on the data directory, else it runs
 its own for as long as it takes. Commands that only show something never start or move a workflow.
 
-A data directory holds data of one exchange: what the test exchange made up is never mixed with Binance's.
+A data directory holds data of one exchange: what the test exchange made up is never mixed with Binance's, nor with
+what one of another seed made up. The first load that is accepted says which one it is.
 
 ## Common options"""
 
@@ -33,10 +36,12 @@ _COMMON = ("--data", "--server", "--token-file", "--exchange", "--json", "--debu
 def cli_page() -> str:
     """Markdown."""
     root: Any = typer.main.get_command(app)
-    load = root.commands["load"]
-    parts = [_INTRODUCTION, _table(option for option in _options(load) if option.opts[0] in _COMMON)]
+    common = {option.opts[0]: option for name in ("targets", "load") for option in _options(root.commands[name])}
+    common = {name: common[name] for name in _COMMON}
+    parts = [_INTRODUCTION, _table(common.values())]
+    known = {_meaning(option) for option in common.values()}
     for path, command in _commands(root, ()):
-        parts.extend(_section(path, command))
+        parts.extend(_section(path, command, known))
     return "\n\n".join(parts) + "\n"
 
 
@@ -48,7 +53,7 @@ def _commands(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
             yield (*path, name), command
 
 
-def _section(path: tuple[str, ...], command: Any) -> Iterator[str]:
+def _section(path: tuple[str, ...], command: Any, known: Collection[tuple[str, str, object]]) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     usage = " ".join([PROGRAM, *path, *(usage_of(p) for p in arguments), "[OPTIONS]"])
     yield f"## {' '.join(path)}"
@@ -58,7 +63,7 @@ def _section(path: tuple[str, ...], command: Any) -> Iterator[str]:
     if described:
         yield "\n".join(described)
     options = _options(command)
-    common = [option for option in options if option.opts[0] in _COMMON and _is_common(option)]
+    common = [option for option in options if _meaning(option) in known]
     if own := [option for option in options if option not in common]:
         yield _table(own)
     yield "Common options: " + ", ".join(f"`{option.opts[0]}`" for option in common) + "."
@@ -68,9 +73,9 @@ def _options(command: Any) -> list[Any]:
     return [p for p in command.params if p.param_type_name == "option" and not p.hidden]
 
 
-def _is_common(option: Any) -> bool:
-    """Not one of the same name with a meaning of its own."""
-    return bool(option.opts[0] != "--json" or option.help == "Print JSON for programs.")
+def _meaning(option: Any) -> tuple[str, str, object]:
+    """By which it is told from another option of the same name."""
+    return option.opts[0], str(option.help), option.show_default
 
 
 def _table(options: Iterable[Any]) -> str:

@@ -29,7 +29,15 @@ class NotNow(StreamForgeError):
 
 
 class Incomplete(StreamForgeError):
-    """The store holds fewer records than were proven to be there (HTTP 409); the message says where and how many."""
+    """The store holds fewer records than were proven to be there (HTTP 409); the message says where and how many.
+
+    symbol, type: the series of which they are.
+    """
+
+    def __init__(self, message: str, symbol: str, type: str) -> None:
+        super().__init__(message)
+        self.symbol = symbol
+        self.type = type
 
 
 class KeyReused(StreamForgeError):

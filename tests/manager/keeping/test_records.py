@@ -157,7 +157,7 @@ async def test_a_range_lacks_what_it_lacks_whatever_lies_before_it(
     elsewhere = Segment(start_ms=DAY_START, end_ms=DAY_START + MINUTE_MS, verdict=Verdict.STORED, collection="other")
     await kept.coverage.lay_over(Series("AAAUSDT", "candles", "1m"), [elsewhere])
     key = None if after is None else candle_key("BTCUSDT", "1m", minutes(after)[0])
-    with pytest.raises(Incomplete, match="T00:09Z lacks 1 of 3;" if whole else "the first at 2024-08-01T00:07Z;"):
+    with pytest.raises(Incomplete, match="T00:09Z lacks 1 of 3$" if whole else "the first at 2024-08-01T00:07Z$"):
         await kept.read(of=of, after=key, whole=whole)
 
 
@@ -183,10 +183,7 @@ async def test_the_first_ranges_that_lack_records_are_told(ranges: int, said: st
         await kept.read(whole=True)
     assert said in str(refused.value)
     assert str(refused.value).startswith(f"{C} holds fewer records of BTCUSDT api_candles_1m than were proven: 2024-")
-    assert str(refused.value).endswith(
-        f"lacks 1 of 1{' and 2 more ranges' * (ranges == 7)}; `streamforge coverage BTCUSDT api_candles_1m --verify` "
-        "counts and marks what is gone, `streamforge load` then brings it back"
-    )
+    assert str(refused.value).endswith(f"lacks 1 of 1{' and 2 more ranges' * (ranges == 7)}")
 
 
 async def test_what_is_found_lacking_while_it_is_read_is_told_by_time() -> None:
@@ -195,10 +192,9 @@ async def test_what_is_found_lacking_while_it_is_read_is_told_by_time() -> None:
         await kept.read(after=candle_key("BTCUSDT", "1m", minutes(0)[0]))
     assert str(refused.value) == (
         "the collection holds fewer records of BTCUSDT api_candles_1m than were proven: between "
-        "2024-08-01T00:01Z and 2024-08-01T00:02Z 1 of 2 lack, the first at 2024-08-01T00:01Z; "
-        "`streamforge coverage BTCUSDT api_candles_1m --verify` counts and marks "
-        "what is gone, `streamforge load` then brings it back"
+        "2024-08-01T00:01Z and 2024-08-01T00:02Z 1 of 2 lack, the first at 2024-08-01T00:01Z"
     )
+    assert (refused.value.symbol, refused.value.type) == ("BTCUSDT", "api_candles_1m")
 
 
 async def test_keys_that_begin_with_another_are_read_too() -> None:

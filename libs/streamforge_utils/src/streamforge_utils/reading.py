@@ -32,6 +32,7 @@ TOKEN = "STREAMFORGE_TOKEN"  # noqa: S105 # the variable that it is in
 DEFAULT_URL = "http://127.0.0.1:8080"
 _SILENCE_S = 60.0
 _EXPLAINED_BYTES = 64 * 1024
+_RECOVERY = ": count what is there with `streamforge coverage SYMBOL TYPE --verify`, which says how to load the rest"
 
 
 class ReadingError(Exception):
@@ -108,6 +109,7 @@ class _Coverage(msgspec.Struct):
 
 
 class _Problem(msgspec.Struct):
+    type: str = ""
     detail: str = ""
 
 
@@ -150,8 +152,7 @@ def read_series(
             if segment.records and len(found) != segment.records:  # 0: the range cuts it, so that nobody counted
                 raise ReadingError(
                     f"{segment.collection} holds {len(found)} candles of {symbol} {type} from {segment.start} to"
-                    f" {segment.end}, and the coverage has proven {segment.records}: count them with `streamforge"
-                    " coverage --verify`, then load the range again"
+                    f" {segment.end}, and the coverage has proven {segment.records}{_RECOVERY}"
                 )
             candles += found
     holes = [Hole(one.start, one.end, one.verdict) for one in known.segments if one.verdict != "stored"]
@@ -179,10 +180,10 @@ class _Api:
                 yield answer
         except urllib.error.HTTPError as error:
             with error:
-                raise ReadingError(f"GET {where}: {error.code} {_explained(error)}") from error
+                raise ReadingError(f"GET {where}: {error.code} {_explained(error)}") from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise ReadingError(f"GET {where}: {reason}: does queue-manager run there? {URL} says where") from error
+            raise ReadingError(f"GET {where}: {reason}: does queue-manager run there? {URL} says where") from None
 
 
 def _candles(api: _Api, segment: _Segment, symbol: str, interval: str) -> Iterator[StoredCandle]:
@@ -204,11 +205,13 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes, api: _Api) -> T:
     try:
         return decoder.decode(body)
     except msgspec.MsgspecError as error:
-        raise ReadingError(f"{api.url} answered with something else than queue-manager does: {error}") from error
+        raise ReadingError(f"{api.url} answered with something else than queue-manager does: {error}") from None
 
 
 def _explained(error: urllib.error.HTTPError) -> str:
     try:
-        return _problem.decode(error.read(_EXPLAINED_BYTES)).detail or error.reason
+        problem = _problem.decode(error.read(_EXPLAINED_BYTES))
+        advice = _RECOVERY if problem.type.endswith(":incomplete") else ""
+        return (problem.detail or error.reason) + advice
     except (msgspec.MsgspecError, OSError, http.client.HTTPException):
         return error.reason

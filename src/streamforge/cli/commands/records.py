@@ -130,11 +130,11 @@ def symbols(
     data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
-    exchange: o.Exchange = None,
+    exchange: o.ExchangeOfData = None,
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
-    """List the symbols that the exchange has, with their status. Exit code 1 if none fits."""
+    """List the symbols that the exchange has, with their status."""
     from streamforge.cli.listing import symbols as work
 
     o.debugging(debug)

@@ -48,7 +48,7 @@ def doctor(
     data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
-    exchange: o.Exchange = None,
+    exchange: o.ExchangeOfData = None,
     launcher: o.Launcher = None,
     as_json: o.Json = False,
     debug: o.Debug = False,

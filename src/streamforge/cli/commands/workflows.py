@@ -56,12 +56,18 @@ def load(
 def wait(
     queue_id: o.QueueId,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Give up waiting after so long.")
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0.1,
+            help="Wait no longer: the workflow is left to its manager, or stopped in order if that is this command.",
+        ),
     ] = None,
     data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
-    exchange: o.Exchange = None,
+    exchange: o.ExchangeOfData = None,
     launcher: o.Launcher = None,
     as_json: o.Json = False,
     debug: o.Debug = False,
@@ -185,7 +191,7 @@ def retry(
     data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
-    exchange: o.Exchange = None,
+    exchange: o.ExchangeOfData = None,
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:
@@ -243,7 +249,7 @@ def dlq_replay(
     data: o.Data = None,
     server: o.Server = None,
     token_file: o.TokenFile = None,
-    exchange: o.Exchange = None,
+    exchange: o.ExchangeOfData = None,
     as_json: o.Json = False,
     debug: o.Debug = False,
 ) -> int:

@@ -107,7 +107,7 @@ def _known(error: StreamForgeError) -> ProblemError:
                 409,
                 "incomplete",
                 message,
-                next_step="count the series with POST /coverage/{symbol}/{type}/verify, then load the range again",
+                next_step=f"count it with POST /coverage/{error.symbol}/{error.type}/verify, then load what it lacks",
             )
         case KeyReused():
             next_step = "send a new Idempotency-Key, or the request that came with this one"

@@ -129,5 +129,7 @@ def _check(proven: Sequence[_Part], keys: Sequence[str], first: str, last: str |
 
 
 def _incomplete(series: Series, what: str, collection: str) -> Incomplete:
-    name = f"{series.symbol} {candles_type(Interval(series.interval))}"
-    return Incomplete(f"{collection} holds fewer records of {name} than were proven: {what}")
+    type_ = candles_type(Interval(series.interval))
+    return Incomplete(
+        f"{collection} holds fewer records of {series.symbol} {type_} than were proven: {what}", series.symbol, type_
+    )

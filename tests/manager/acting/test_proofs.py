@@ -251,3 +251,29 @@ async def test_bars_of_three_days_are_proven_on_the_grid_of_the_plan_or_of_what_
     assert (proof.expected, proof.stored) == (4, 3)
     assert proof.segments[-1].span == TimeRange(opens[3], wanted.end_ms)
     assert (await world.parts.coverage.known(workflow.series)).phase_ms == (opens[1] if in_plan else opens[2])
+
+
+async def test_bars_of_three_days_in_other_collections_are_counted_on_their_grid_too() -> None:
+    """Four are known elsewhere; of the two that are gone there the workflow has stored one."""
+    interval, opens = Interval.D3, [DAY_START - 30 * DAY_MS + n * 3 * DAY_MS for n in range(6)]
+    world = World(clock=ManualClock(NOW), exchange=ScriptedExchange(interval, opens, now_ms=NOW))
+    await world.start()
+    wanted = TimeRange(opens[0] - DAY_MS, opens[-1] + 3 * DAY_MS)
+    workflow = replace(accepted(type="api_candles_3d", time_range=str(wanted), collection=C), span=wanted)
+    there = {OTHER: (0, 3, 5), C: (1, 4)}
+    for collection, numbers in there.items():
+        keys = [candle_key("BTCUSDT", "3d", opens[number]) for number in numbers]
+        world.store.documents[collection] = {key: Document(key, 1, b"{}") for key in keys}
+    held = Segment(start_ms=wanted.start_ms, end_ms=wanted.end_ms, verdict=Verdict.STORED, collection=OTHER)
+    await world.parts.coverage.lay_over(workflow.series, [held])
+    load = TimeRange(opens[4], wanted.end_ms)
+    proof = await prove(world.parts, workflow, replace(plan_of(load), phase_ms=opens[0]), ask=True)
+    assert [(s.verdict, s.collection, s.records) for s in proof.segments] == [
+        (Verdict.STORED, OTHER, 1),
+        (Verdict.STORED, C, 1),
+        (Verdict.OURS, None, 0),
+        (Verdict.STORED, OTHER, 1),
+        (Verdict.STORED, C, 1),
+        (Verdict.STORED, OTHER, 1),
+    ]
+    assert (proof.expected, proof.stored) == (6, 5)

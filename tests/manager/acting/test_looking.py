@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager.acting import verifying
+from streamforge.manager.acting.counting import counted
 from streamforge.manager.acting.verifying import LOOK_EVERY_S, Verifying, verify
 from streamforge.manager.keeping.coverage import KIND, Known
 from streamforge.manager.service import Gap
@@ -108,12 +109,11 @@ async def test_one_that_cannot_be_verified_holds_up_no_other_and_is_counted(monk
     for series in (SERIES, ETH):
         await hold(world, *range(10), series=series)
     await world.parts.coverage.verified(ETH, 5)  # after the other, which never was
-    body = verifying.counted
 
     async def fail(store: Any, known: Known, *args: Any, **more: Any) -> Any:
         if known.series == SERIES:
             raise RetryableError("it does not answer")
-        return await body(store, known, *args, **more)
+        return await counted(store, known, *args, **more)
 
     monkeypatch.setattr(verifying, "counted", fail)
     await look(world, Verifying(world.parts))
@@ -232,3 +232,14 @@ async def test_lost_ranges_are_loaded_as_one_where_all_between_them_was_asked_fo
     await world.parts.coverage.verified(SERIES, NOW + 10**9)  # it is not counted again
     await look(world, Verifying(world.parts))
     assert spans(world) == repairs
+
+
+async def test_how_many_bars_of_three_days_are_gone_is_not_guessed_where_not_one_is_there() -> None:
+    world = await a_world()
+    series = Series("BTCUSDT", "candles", "3d")
+    await world.parts.coverage.lay_over(series, [said(0, 14_400)])
+    found = await verify(world.parts, series)
+    assert (found.counted, [(gap.start_ms, gap.end_ms, gap.records) for gap in found.gaps]) == (
+        0,
+        [(minute(0), minute(14_400), 0)],
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from streamforge_utils.adapters.kafka import consumer as consumer_module
 from streamforge_utils.adapters.kafka.bus import KafkaBus
@@ -120,6 +121,82 @@ async def test_while_members_come_and_go_everything_is_delivered(
             tasks.create_task(work(staying, lambda _: over.is_set()))
         await work(staying, lambda _: len(seen) == sent)
     assert seen == set(range(sent))
+
+
+async def shared(member: Consumer, other: Consumer, places: int) -> list[Received]:
+    """What `other` reads once some partitions have gone from `member`, which has read all, to it."""
+    taken: list[Received] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len({one.partition for one in taken}) < places:
+            assert not await member.poll(100, 0.05)
+            taken += await other.poll(100, 0.05)
+    return taken
+
+
+def _behind(read_before: list[Received], taken: list[Received]) -> dict[TopicPartition, int]:
+    """The ends of what was read before, of the partitions of which more was taken since."""
+    last = ends(taken)
+    return {place: end for place, end in ends(read_before).items() if last.get(place, 0) > end}
+
+
+async def owns_all(broker: Broker, group: str, member: Consumer, partitions: int) -> list[Received]:
+    """What the member reads until all partitions are its own again."""
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    received: list[Received] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            received += await member.poll(100, 0.05)
+            described = await asyncio.to_thread(lambda: admin.describe_consumer_groups([group])[group].result())
+            if [len(one.assignment.topic_partitions) for one in described.members] == [partitions]:
+                return received + list(await member.poll(100, 0.5))
+
+
+async def test_a_commit_of_an_earlier_ownership_does_not_take_the_group_back(
+    bus: KafkaBus, plain_broker: Broker, topic: str
+) -> None:
+    group = f"group-{topic}"
+    await (await bus.producer()).send(topic, numbered(40, key=None))
+    member = await bus.consumer([topic], group=group)
+    read_before = await read(member, 40, PATIENCE_S)
+    guest_bus = KafkaBus(buses.connection(plain_broker))
+    guest = await guest_bus.consumer([topic], group=group)
+    taken = await shared(member, guest, 2)
+    producer = await bus.producer()
+    async with asyncio.timeout(PATIENCE_S):
+        while not (outdated := _behind(read_before, taken)):
+            await producer.send(topic, numbered(10, first=40, key=None))
+            taken += await guest.poll(100, 0.05)
+            await member.poll(100, 0)
+    await guest.commit(ends(taken))
+    await guest_bus.close()
+    await owns_all(plain_broker, group, member, 4)
+    before = (await bus.lag(topic, group)).records
+    with pytest.raises(RetryableError, match="was taken away since it was read"):
+        await member.commit(outdated)
+    assert (await bus.lag(topic, group)).records == before
+    await member.commit(ends(taken))  # as far as the group has come
+
+
+async def test_what_a_refused_commit_gives_up_is_read_again_where_the_partition_comes_back(
+    bus: KafkaBus, plain_broker: Broker, topic: str
+) -> None:
+    group = f"group-{topic}"
+    await (await bus.producer()).send(topic, numbered(40, key=None))
+    member = await bus.consumer([topic], group=group)
+    read_before = await read(member, 40, PATIENCE_S)
+    guest_bus = KafkaBus(buses.connection(plain_broker))
+    taken = await shared(member, await guest_bus.consumer([topic], group=group), 2)
+    lost = {one.partition for one in taken}
+    with pytest.raises(RetryableError, match="now belongs to another member"):
+        await member.commit({p: end for p, end in ends(read_before).items() if p.partition in lost})
+    await guest_bus.close()  # nothing of it is committed
+    again = await owns_all(plain_broker, group, member, 4)
+    async with asyncio.timeout(PATIENCE_S):
+        while len(again) < len([one for one in read_before if one.partition in lost]):
+            again += await member.poll(100, 0.05)
+    assert sorted(values(again)) == sorted(values([one for one in read_before if one.partition in lost]))
+    await member.commit(ends(read_before))
+    assert (await bus.lag(topic, group)).records == 0
 
 
 async def test_one_thread_uses_the_client_whatever_is_asked_at_the_same_time(

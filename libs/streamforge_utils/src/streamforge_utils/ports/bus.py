@@ -123,7 +123,8 @@ class Consumer(Protocol):
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Remember, durably, the offset of the *next* message to read of each partition.
 
-        Raises RetryableError if the partition now belongs to another member: what was read of it is read again there.
+        Raises RetryableError if the partition now belongs to another member, or did since it was read and has been
+        committed further: what was read of it is read again there.
         """
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:

@@ -19,6 +19,7 @@ from streamforge_utils.adapters.kafka.connection import Connection, Role, fetche
 from streamforge_utils.adapters.kafka.errors import GONE, LOST, About, is_passing
 from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.known import KnownTopics
+from streamforge_utils.adapters.kafka.ownership import Ownership
 from streamforge_utils.adapters.kafka.shelf import Place, Shelf
 from streamforge_utils.adapters.kafka.topics import Topic
 from streamforge_utils.adapters.lane import Lane
@@ -80,7 +81,7 @@ class KafkaConsumer:
         self._unsettled = False
         self._topics: dict[str, Topic] = {}
         self._begin: dict[Place, int] = {}
-        self._owned: set[Place] = set()
+        self._owned = Ownership()
         self._joined = False
         self._shelf = Shelf()
         self._looked_at = 0.0
@@ -194,10 +195,10 @@ class KafkaConsumer:
 
     def _client(self, config: dict[str, Any]) -> Client:
         client = Client({**config, **self._ahead, "group.id": self._group or _READERS_GROUP})
-        self._owned.clear()
+        self._owned.lose(self._owned)
         self._joined = False
         if self._group is None:
-            self._owned.update(self._begin)
+            self._owned.gain(self._begin)
             client.assign(
                 [
                     KafkaPlace(topic, partition, self._shelf.floors.get((topic, partition), offset))
@@ -339,6 +340,7 @@ class KafkaConsumer:
         about = About(what=f"commit what was read of topic {topic}", topic=topic, group=self._group or "", needs="read")
         places = [KafkaPlace(place.topic, place.partition, offset) for place, offset in offsets.items()]
         try:
+            self._owned.check(client, self._group or "", places, CALL_S)
             committed = client.commit(offsets=places, asynchronous=False)
         except KafkaException as error:
             self._unsettled = error.args[0].name() in LOST
@@ -348,6 +350,7 @@ class KafkaConsumer:
                 self._unsettled = place.error.name() in LOST
                 raise self._handle.error_of(place.error, about)
         self._uncommitted = self._unsettled = False
+        self._owned.settle((place.topic, place.partition) for place in offsets)
         self._handle.ear.answered()
 
     def _seek(self, place: TopicPartition, offset: int) -> None:
@@ -364,6 +367,7 @@ class KafkaConsumer:
                     raise self._handle.error(error, about) from error
                 self._take_in(client.consume(1, _SLICE_S / 10))
             else:
+                self._owned.settle([key])
                 self._shelf.restart(key)
                 self._shelf.floors[key] = offset if self._group is None else 0
                 return
@@ -373,12 +377,16 @@ class KafkaConsumer:
         self._handle.ear.answered()
         for place in places:
             self._shelf.drop((place.topic, place.partition))
-            self._owned.add((place.topic, place.partition))
+        self._owned.gain((place.topic, place.partition) for place in places)
 
     def _on_revoke(self, client: Client, places: list[KafkaPlace]) -> None:
         for place in places:
-            self._shelf.drop((place.topic, place.partition))
-            self._owned.discard((place.topic, place.partition))
+            if client is self._handle.ready:
+                # If it comes back, what nobody has committed by then is given again, as a refused commit says.
+                self._shelf.restart((place.topic, place.partition))
+            else:  # its end is our own doing
+                self._shelf.drop((place.topic, place.partition))
+        self._owned.lose((place.topic, place.partition) for place in places)
 
 
 def _end(client: Client) -> None:

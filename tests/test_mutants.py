@@ -88,3 +88,18 @@ def test_every_explanation_has_a_change_and_a_reason(tmp_path: Path, monkeypatch
     file.write_text('[[lives]]\nfunction = "a.b"\nchange = ["-    x = 1", "+    x = 2"]\nwhy = "x is never read"\n')
     monkeypatch.setattr(report, "EXPLAINED", file)
     assert explanations() == {report.Change("a.b", ("- x = 1", "+ x = 2")): "x is never read"}
+
+
+def test_results_speak_of_the_code_as_it_was_and_not_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"ROOT": tmp_path / "root", "BUILD": tmp_path / "build"}.items():
+        monkeypatch.setattr(workspace, name, value)
+    of = Workspace("coverage", Group(modules=[MODULE], tests=[]))
+    assert not of.is_current, "nothing was made yet"
+    for file in (tmp_path / "root" / MODULE, of.folder / of.modules[0]):
+        file.parent.mkdir(parents=True)
+        file.write_text("x = 1")
+    assert of.is_current
+    (tmp_path / "root" / MODULE).write_text("x = 2")
+    assert not of.is_current

@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.mutants", description="Mutation tests.")
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(known)} (default: all)")
     parser.add_argument("--processes", type=int, default=2, help="mutants that are tried at once (default 2)")
-    parser.add_argument("--living", action="store_true", help="only those that no test noticed last time")
+    parser.add_argument(
+        "--living", action="store_true", help="only those that no test noticed last time, where the code is the same"
+    )
     parser.add_argument("--report", action="store_true", help="try none, report the last results")
     given = parser.parse_args(arguments)
     if unknown := [name for name in given.groups if name not in known]:
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _try(workspace: Workspace, processes: int, *, living: bool) -> int:
-    if not living:
+    if not living or not workspace.is_current:
         workspace.make()
         return workspace.run(processes)
     workspace.settle()

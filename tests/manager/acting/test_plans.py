@@ -190,6 +190,16 @@ async def test_what_is_gone_of_the_range_is_ours_and_the_rest_stays_as_it_is_kno
     assert await world.parts.coverage.known(accepted().series) == after
 
 
+async def test_where_the_number_is_right_no_key_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await a_world()
+
+    async def looked(*_: object, **__: object) -> Sequence[str]:
+        raise AssertionError("a plan waits for this")
+
+    monkeypatch.setattr(world.store, "keys", looked)
+    assert (await verified(world.parts, accepted())).segments[0] == of_minutes(0, 5)
+
+
 @pytest.mark.parametrize("name", [C, accepted().series.id])
 async def test_who_removes_meanwhile_is_waited_for(name: str) -> None:
     world = await a_world()

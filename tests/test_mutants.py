@@ -96,10 +96,10 @@ def test_results_speak_of_the_code_as_it_was_and_not_of_another(
     for name, value in {"ROOT": tmp_path / "root", "BUILD": tmp_path / "build"}.items():
         monkeypatch.setattr(workspace, name, value)
     of = Workspace("coverage", Group(modules=[MODULE], tests=[]))
-    assert not of.is_current, "nothing was made yet"
+    assert not of.is_current(), "nothing was made yet"
     for file in (tmp_path / "root" / MODULE, of.folder / of.modules[0]):
         file.parent.mkdir(parents=True)
         file.write_text("x = 1")
-    assert of.is_current
+    assert of.is_current()
     (tmp_path / "root" / MODULE).write_text("x = 2")
-    assert not of.is_current
+    assert not of.is_current()

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _try(workspace: Workspace, processes: int, *, living: bool) -> int:
-    if not living or not workspace.is_current:
+    if not living or not workspace.is_current():
         workspace.make()
         return workspace.run(processes)
     workspace.settle()

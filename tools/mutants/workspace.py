@@ -71,14 +71,13 @@ class Workspace:
         """The modules as the folder has them, `src/…`."""
         return ["src/" + module.rpartition("src/")[2] for module in self._group.modules]
 
-    @property
     def is_current(self) -> bool:
         """Whether the folder has the modules as they are now: its results speak of them."""
-        pairs = [
-            (ROOT / module, self.folder / copied)
-            for module, copied in zip(self._group.modules, self.modules, strict=True)
-        ]
-        return all(copied.exists() and copied.read_bytes() == module.read_bytes() for module, copied in pairs)
+        for module, name in zip(self._group.modules, self.modules, strict=True):
+            copied = self.folder / name
+            if not copied.exists() or copied.read_bytes() != (ROOT / module).read_bytes():
+                return False
+        return True
 
     def make(self) -> None:
         """Make the folder; what was there is gone."""

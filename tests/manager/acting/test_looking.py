@@ -130,8 +130,13 @@ async def test_before_each_series_it_is_asked_whether_the_store_is_ours_still() 
     await world.parts.coverage.prove(nothing, [], 7, NOW)
     assert len(await world.store.find(KIND)) == 3
     asked = []
-    await look(world, Verifying(replace(world.parts, fence=lambda: asked.append(1))))
+    looking = Verifying(replace(world.parts, fence=lambda: asked.append(1)))
+    await look(world, looking)
     assert len(asked) == 2, "of the third nothing is known"
+    await look(world, looking, LOOK_EVERY_S - 1)
+    assert len(asked) == 2, "it has just looked"
+    await look(world, looking, 1)
+    assert len(asked) == 4
 
 
 def spans(world: World) -> list[str]:

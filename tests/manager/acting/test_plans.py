@@ -61,6 +61,31 @@ async def test_the_first_bar_is_asked_for_twice_and_the_last_one_of_what_trades_
     assert there.asked == first + last
 
 
+async def test_behind_a_bar_that_ends_just_now_nothing_is_asked_for() -> None:
+    there = exchange(2, 30, now_ms=hour(30), status="BREAK")
+    assert (await plan_of(there, 0, 24)).last_ms == hour(29)
+    assert [(question.limit, question.newest) for question in there.asked] == [(1, False), (1000, True), (1, True)]
+
+
+async def test_bars_of_three_days_are_planned_on_their_own_grid() -> None:
+    opens = [hour(-240 + 72 * n) for n in range(3)]
+    there = ScriptedExchange(D3, opens, now_ms=hour(0))
+    known = [stored(-240, -168)]
+    plan = await plan_of(there, -244, 24, known)
+    assert plan == Plan(
+        exchange_now_ms=hour(0),
+        load=load((-168, -24)),
+        settled=(said(-244, -240, Verdict.CLOSED), said(-24, 24, Verdict.PENDING)),
+        phase_ms=opens[0],
+        expected=2,
+        there=1,
+        bars=3,
+        first_ms=opens[0],
+    )
+    nothing = await plan_of(there, -250, -244)
+    assert (nothing.phase_ms, nothing.settled) == (opens[0], (said(-250, -244, Verdict.CLOSED),))
+
+
 async def test_that_there_is_none_is_asked_for_four_times() -> None:
     there = exchange(0, 0)
     await plan_of(there, 0, 24)

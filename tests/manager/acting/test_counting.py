@@ -40,12 +40,16 @@ def stored(first: float, last: float, records: int = 0, collection: str | None =
 
 
 class Store(MemoryStore):
-    """looked: how often the keys were looked at."""
+    """looked: how often the keys were looked at. limits: how many were asked for each time."""
 
-    looked = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked = 0
+        self.limits: list[object] = []
 
     async def keys(self, *args: object, **more: object) -> Sequence[str]:
         self.looked += 1
+        self.limits.append(more["limit"])
         return await super().keys(*args, **more)  # type: ignore[arg-type]
 
 
@@ -62,7 +66,7 @@ async def test_keys_are_looked_at_only_where_their_number_is_another() -> None:
     assert await stored_in(store, C, SERIES, span(0, 3), None, every_key=False) == whole
     assert store.looked == 0
     assert await stored_in(store, C, SERIES, span(0, 3), None) == whole
-    assert store.looked == 1
+    assert (store.looked, store.limits) == (1, [50_000])
     assert await stored_in(store, C, SERIES, span(0, 5), None, every_key=False) == Survey(
         span=span(0, 5), expected=5, stored=4, holes=(span(4, 5),)
     )

@@ -300,3 +300,10 @@ def test_backoff_is_bounded_and_the_same_each_time(tries: int, identity: str) ->
     full_ms = min(policy.backoff_cap_s, policy.backoff_first_s * 2 ** (tries - 1)) * 1000
     assert full_ms / 2 <= backoff_ms(policy, tries, identity) <= full_ms
     assert backoff_ms(policy, tries, identity) == backoff_ms(policy, tries, identity)
+
+
+def test_backoff_doubles_up_to_its_cap_and_is_another_for_each_identity() -> None:
+    endless = replace(POLICY, backoff_cap_s=1e9)
+    assert [backoff_ms(endless, tries, "a") for tries in (1, 2, 17, 18)] == [712, 1425, 46_720_000, 46_720_000]
+    assert [backoff_ms(endless, tries, "b", 1) for tries in (1, 2)] == [646, 1292]
+    assert len({backoff_ms(POLICY, 1, identity) for identity in range(99)}) > 50

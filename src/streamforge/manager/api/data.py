@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from streamforge.manager.api import export, models, views
+from streamforge.manager.api import data_models, data_views, export
 from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Writer
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
@@ -39,7 +39,7 @@ _RANGE = "START[:END], half-open, UTC, as in POST /queues/start."
 Span = Annotated[str | None, Query(alias="time_range", max_length=300, description=_RANGE, examples=["2024-08"])]
 
 
-@router.get("/coverage/{symbol}/{type}", response_model=models.Coverage, summary="What of a series is stored")
+@router.get("/coverage/{symbol}/{type}", response_model=data_models.Coverage, summary="What of a series is stored")
 async def series_coverage(
     symbol: Annotated[str, Path(max_length=300, examples=["BTCUSDT"])],
     type: Annotated[str, Path(max_length=300, examples=["api_candles_1m"])],
@@ -58,20 +58,22 @@ async def series_coverage(
     if life and time_range is not None:
         raise invalid("life", "query", "life and time_range name two spans", "leave one of them out")
     report = await to.service.series_coverage(symbol, type, _span(time_range, to), life=life)
-    return reply(views.coverage_view(report, undriven=await undriven(to, report.loading)))
+    return reply(data_views.coverage_view(report, undriven=await undriven(to, report.loading)))
 
 
-@router.get("/series", response_model=models.SeriesPage, summary="The series that are stored")
+@router.get("/series", response_model=data_models.SeriesPage, summary="The series that are stored")
 async def series(
     to: In,
     cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE, description="At most so many.")] = 100,
 ) -> Response:
     page = await to.service.series(cursor=cursor, limit=limit)
-    return reply(models.SeriesPage(series=[views.series_view(found) for found in page.series], cursor=page.cursor))
+    return reply(
+        data_models.SeriesPage(series=[data_views.series_view(found) for found in page.series], cursor=page.cursor)
+    )
 
 
-@router.get("/symbols", response_model=models.Symbols, summary="What the exchange has")
+@router.get("/symbols", response_model=data_models.Symbols, summary="What the exchange has")
 async def symbols(
     to: In,
     pattern: Annotated[
@@ -82,15 +84,15 @@ async def symbols(
 ) -> Response:
     found = fitting(await to.service.symbols(), pattern, status)
     listed = [
-        models.Symbol(symbol=s.symbol, status=s.status, base_asset=s.base_asset, quote_asset=s.quote_asset)
+        data_models.Symbol(symbol=s.symbol, status=s.status, base_asset=s.base_asset, quote_asset=s.quote_asset)
         for s in found[:limit]
     ]
-    return reply(models.Symbols(symbols=listed, total=len(found)))
+    return reply(data_models.Symbols(symbols=listed, total=len(found)))
 
 
 @router.post(
     "/coverage/{symbol}/{type}/verify",
-    response_model=models.Verification,
+    response_model=data_models.Verification,
     summary="Count a series in the store, and mark what is gone",
     description=(
         "Compares the keys in the store with what the coverage calls stored. What is gone becomes `ours`: the exchange "
@@ -107,23 +109,23 @@ async def verify(
     span = _span(time_range, to)
     found = await to.service.verify(symbol, type, span)
     report = await to.service.series_coverage(symbol, type, span)
-    coverage = views.coverage_view(report, undriven=await undriven(to, report.loading))
-    return reply(views.verification_view(found, coverage))
+    coverage = data_views.coverage_view(report, undriven=await undriven(to, report.loading))
+    return reply(data_views.verification_view(found, coverage))
 
 
-@router.get("/collections", response_model=models.Collections, summary="The collections that hold records")
+@router.get("/collections", response_model=data_models.Collections, summary="The collections that hold records")
 async def collections(to: In) -> Response:
     names = await to.service.collections()
     return reply(
-        models.Collections(
-            collections=[models.Collection(name=name, records=f"/collections/{name}/records") for name in names]
+        data_models.Collections(
+            collections=[data_models.Collection(name=name, records=f"/collections/{name}/records") for name in names]
         )
     )
 
 
 @router.get(
     "/collections/{name}/records",
-    response_model=models.RecordPage,
+    response_model=data_models.RecordPage,
     summary="The records of a collection, oldest first",
     description=(
         "As JSON, JSON lines or CSV, by `Accept` or `format` (which goes before it). The next page is named by `after` "

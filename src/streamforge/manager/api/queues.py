@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from streamforge.manager.api import models, sse, views
+from streamforge.manager.api import data_models, data_views, models, sse, views
 from streamforge.manager.api.bodies import Start, StartPipeline
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
@@ -122,7 +122,7 @@ async def show(queue_id: QueueId, to: In) -> Response:
     summary="Forget an ended workflow",
     responses={
         200: {
-            "model": models.Removed,
+            "model": data_models.Removed,
             "description": "Removed; what is told where `Prefer: return=representation` asks.",
         }
     },
@@ -137,7 +137,9 @@ async def remove(
 ) -> Response:
     removed = await to.service.remove(queue_id, data=data)
     if "return=representation" in (prefer or "").replace(" ", "").lower():
-        return reply(views.removed_view(queue_id, removed), headers={"Preference-Applied": "return=representation"})
+        return reply(
+            data_views.removed_view(queue_id, removed), headers={"Preference-Applied": "return=representation"}
+        )
     return Response(status_code=204)
 
 
@@ -266,19 +268,19 @@ async def ping(
     return reply(models.Ping(queue_id=queue_id, answers=dict(answers)))
 
 
-@router.get("/queues/{queue_id}/coverage", response_model=models.Coverage, summary="What of a workflow is stored")
+@router.get("/queues/{queue_id}/coverage", response_model=data_models.Coverage, summary="What of a workflow is stored")
 async def coverage(queue_id: QueueId, to: In) -> Response:
     report = await to.service.coverage(queue_id)
-    return reply(views.coverage_view(report, queue_id=queue_id, undriven=await undriven(to, report.loading)))
+    return reply(data_views.coverage_view(report, queue_id=queue_id, undriven=await undriven(to, report.loading)))
 
 
-@router.get("/queues/{queue_id}/dlq", response_model=models.DeadLetters, summary="What could not be stored")
+@router.get("/queues/{queue_id}/dlq", response_model=data_models.DeadLetters, summary="What could not be stored")
 async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Response:
     found = await to.service.dead_letters(queue_id, limit=limit)
     return reply(
-        models.DeadLetters(
+        data_models.DeadLetters(
             queue_id=queue_id,
-            dead_letters=[views.dead_letter_view(letter) for letter in found.letters],
+            dead_letters=[data_views.dead_letter_view(letter) for letter in found.letters],
             outstanding=found.outstanding,
         )
     )

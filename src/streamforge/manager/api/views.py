@@ -1,20 +1,16 @@
-"""From what the service gives to what the API answers. Pure."""
+"""From the workflows that the service gives to what the API answers. Pure."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
-from urllib.parse import quote
 
 from streamforge.manager import service, workflow
 from streamforge.manager.api import models
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import coverage, events
 from streamforge_utils.model.coverage import SETTLED, Verdict
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import candles_type
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker import Role
 
@@ -41,11 +37,11 @@ def workflow_summary(
         type=found.type,
         time_range=_time_range(found),
         created_at=moment(found.created_ms),
-        ended_at=_moment(found.ended_ms),
+        ended_at=moment_if_any(found.ended_ms),
         waiting_for=waiting_for(found) if alone is None else f"a manager: {alone}",
         undriven=alone,
         progress=progress_of(found, still=alone is not None, now=now),
-        proven_at=_moment(found.proof.checked_ms if found.proof is not None else None),
+        proven_at=moment_if_any(found.proof.checked_ms if found.proof is not None else None),
         failure=_failure(found.failure),
         topic=found.topic,
         collection=found.collection,
@@ -170,133 +166,6 @@ def _refused(step: workflow.Step) -> int:
     return refused
 
 
-def coverage_view(
-    report: service.Report, *, queue_id: str | None = None, undriven: str | None = None
-) -> models.Coverage:
-    """What is known of a span of a series. Without a span nothing is complete. undriven: as in `workflow_view`."""
-    segments, span = report.segments, report.span
-    return models.Coverage(
-        queue_id=queue_id,
-        symbol=report.series.symbol,
-        type=candles_type(Interval(report.series.interval)),
-        span=None
-        if span is None
-        else models.CoverageSpan(
-            basis=report.basis,
-            start=moment(span.start_ms),
-            end=moment(span.end_ms),
-            start_ms=span.start_ms,
-            end_ms=span.end_ms,
-        ),
-        complete=span is not None and _complete(segments),
-        verdicts=_sums(segments),
-        segments=[_segment(s) for s in segments],
-        loading=[_loading(found, undriven) for found in report.loading],
-    )
-
-
-def _loading(found: Workflow, undriven: str | None) -> models.CoverageLoading:
-    progress = progress_of(found)
-    return models.CoverageLoading(
-        queue_id=found.queue_id,
-        status=found.status.value,
-        start_ms=found.span.start_ms,
-        end_ms=found.span.end_ms,
-        records_expected=progress.records_expected,
-        records_stored=progress.records_stored,
-        undriven=undriven,
-    )
-
-
-def _segment(found: coverage.Segment) -> models.Segment:
-    return models.Segment(
-        start=moment(found.start_ms),
-        end=moment(found.end_ms),
-        start_ms=found.start_ms,
-        end_ms=found.end_ms,
-        verdict=found.verdict.value,
-        collection=found.collection,
-        records=found.records,
-    )
-
-
-def series_view(found: service.StoredSeries) -> models.Series:
-    """A series for a list."""
-    stored = [segment for segment in found.segments if segment.verdict is Verdict.STORED]
-    type_name = candles_type(Interval(found.series.interval))
-    start_ms, end_ms = (stored[0].start_ms, stored[-1].end_ms) if stored else (None, None)
-    within = (
-        coverage.clip(found.segments, TimeRange(start_ms, end_ms))
-        if start_ms is not None and end_ms is not None
-        else []
-    )
-    return models.Series(
-        symbol=found.series.symbol,
-        type=type_name,
-        start=_moment(start_ms),
-        end=_moment(end_ms),
-        start_ms=start_ms,
-        end_ms=end_ms,
-        records=found.records,
-        complete=bool(within) and _complete(within),
-        holes=sum(segment.verdict is not Verdict.STORED for segment in within),
-        coverage=f"/coverage/{quote(found.series.symbol, safe='')}/{type_name}",
-    )
-
-
-def removed_view(queue_id: str, found: service.Removed) -> models.Removed:
-    """What the removal of a workflow removed and left."""
-    return models.Removed(
-        queue_id=queue_id,
-        records_removed=found.records,
-        records_staying=sum(segment.records for segment in found.staying),
-        staying=[_segment(segment) for segment in found.staying],
-    )
-
-
-def verification_view(found: service.Verification, coverage: models.Coverage) -> models.Verification:
-    """What counting a series found. coverage: what is known of it by then."""
-    return models.Verification(
-        records_counted=found.counted,
-        records_missing=sum(gap.records for gap in found.gaps),
-        gaps=[
-            models.Gap(
-                start=moment(gap.start_ms),
-                end=moment(gap.end_ms),
-                start_ms=gap.start_ms,
-                end_ms=gap.end_ms,
-                collection=gap.collection,
-                records=gap.records,
-            )
-            for gap in found.gaps
-        ],
-        coverage=coverage,
-    )
-
-
-def dead_letter_view(letter: service.DeadLetter) -> models.DeadLetter:
-    """A dead letter; bytes that are not text travel as base64."""
-    encoding: Literal["utf-8", "base64"] = "utf-8"
-    try:
-        key = None if letter.key is None else letter.key.decode()
-        value = letter.value.decode()
-    except UnicodeDecodeError:
-        encoding = "base64"
-        key = None if letter.key is None else base64.b64encode(letter.key).decode()
-        value = base64.b64encode(letter.value).decode()
-    return models.DeadLetter(
-        topic=letter.topic,
-        partition=letter.partition,
-        offset=letter.offset,
-        attempt=letter.attempt,
-        reason=letter.reason,
-        time=moment(letter.time_ms),
-        encoding=encoding,
-        key=key,
-        value=value,
-    )
-
-
 def _time_range(found: Workflow) -> models.TimeRange:
     span: TimeRange = found.span
     return models.TimeRange(
@@ -342,9 +211,9 @@ def _attempt(attempt: workflow.Attempt, *, still: bool) -> models.Attempt:
         number=attempt.number,
         job=attempt.job,
         status=_attempt_status(attempt),
-        started_at=_moment(attempt.started_ms),
-        ended_at=_moment(attempt.ended_ms),
-        seen_at=_moment(attempt.seen_ms),
+        started_at=moment_if_any(attempt.started_ms),
+        ended_at=moment_if_any(attempt.ended_ms),
+        seen_at=moment_if_any(attempt.seen_ms),
         progress=_progress(attempt.progress, still=still),
         message=attempt.message,
         last_word=attempt.last_word,
@@ -389,12 +258,12 @@ def _progress(progress: events.Progress, *, still: bool) -> models.AttemptProgre
 def _proof(proof: workflow.Proof, now: service.Report | None) -> models.CoverageSummary:
     segments = proof.segments if now is None else now.segments
     return models.CoverageSummary(
-        complete=_complete(segments),
+        complete=is_complete(segments),
         checked_at=moment(proof.checked_ms),
         round=proof.round,
         records_expected=proof.expected,
         records_stored=proof.stored if now is None else _records(segments),
-        verdicts=_sums(segments),
+        verdicts=verdict_sums(segments),
     )
 
 
@@ -402,11 +271,13 @@ def _records(segments: Iterable[coverage.Segment]) -> int:
     return sum(segment.records for segment in segments if segment.verdict is Verdict.STORED)
 
 
-def _complete(segments: Iterable[coverage.Segment]) -> bool:
+def is_complete(segments: Iterable[coverage.Segment]) -> bool:
+    """Whether every hole has its reason."""
     return all(segment.verdict in SETTLED for segment in segments)
 
 
-def _sums(segments: Sequence[coverage.Segment]) -> list[models.VerdictSum]:
+def verdict_sums(segments: Sequence[coverage.Segment]) -> list[models.VerdictSum]:
+    """Each verdict that there is, with how much has it."""
     sums = []
     for verdict in Verdict:
         mine = [segment for segment in segments if segment.verdict is verdict]
@@ -426,7 +297,8 @@ def _failure(failure: workflow.Failure | None) -> models.Failure | None:
     return None if failure is None else models.Failure(reason=failure.reason, next_step=failure.next_step)
 
 
-def _moment(time_ms: int | None) -> str | None:
+def moment_if_any(time_ms: int | None) -> str | None:
+    """As `moment`; None for none."""
     return None if time_ms is None else moment(time_ms)
 
 

@@ -300,6 +300,24 @@ async def test_what_is_said_of_ended_workflows_is_of_now() -> None:
     assert told(found[ended.queue_id]) == [(0, 40, "ours", 0), (40, 1440, "stored", 1400)]
 
 
+async def test_of_an_ended_workflow_and_of_its_range_the_same_is_said_where_no_grid_is_known() -> None:
+    clock = ManualClock(NOW)
+    world = World(clock=clock)
+    await world.start()
+    series = Series("BTCUSDT", "candles", "3d")
+    pending = Segment(start_ms=NOW - 3 * DAY_MS, end_ms=NOW, verdict=Verdict.PENDING)
+    await world.parts.coverage.learn_plan(series, Plan(exchange_now_ms=NOW, load=(), settled=(pending,)), NOW)
+    workflow = accepted("dddddd", type="api_candles_3d", time_range="2024-08-08:2024-08-11")
+    proof = Proof(round=1, checked_ms=NOW, expected=0, stored=0, segments=(pending,), whole=True)
+    finished = msgspec.structs.replace(workflow, status=Status.FINISHED, ended_ms=NOW, proof=proof)
+    await world.parts.workflows.create(finished)
+    for seconds, verdicts in ((0, ["pending"]), (60, ["unknown", "pending"])):
+        clock.advance(seconds)
+        now = (await world.manager.coverages([finished]))[finished.queue_id]
+        assert [one.verdict.value for one in now.segments] == verdicts
+        assert now.segments == (await world.manager.coverage(finished.queue_id)).segments
+
+
 async def proven(world: World, code: str, time_range: str = "2024-08-01") -> Workflow:
     """A workflow that was proven complete and has finished."""
     workflow = accepted(code, time_range=time_range)

@@ -33,7 +33,7 @@ class Reports:
 
     async def of_ended(self, workflows: Iterable[Workflow]) -> dict[str, Report]:
         """By queue_id, what is known now of the range of each workflow that has ended and was proven; it may have
-        changed since. A range whose grid is not known is left out. Raises RetryableError.
+        changed since. Raises RetryableError.
         """
         found: dict[str, Report] = {}
         series: dict[Series, Known] = {}
@@ -43,9 +43,7 @@ class Reports:
             known = series.get(workflow.series)
             if known is None:
                 known = series[workflow.series] = self._as_of_now(await self._parts.coverage.known(workflow.series))
-            interval = Interval(workflow.series.interval)
-            if interval.aligned_by_calendar or await self._phase_ms(known, interval) is not None:
-                found[workflow.queue_id] = await self._report(known, "workflow", workflow.span)
+            found[workflow.queue_id] = await self._report(known, "workflow", workflow.span)
         return found
 
     async def of_series(self, symbol: str, type: str, span: TimeRange | None, *, life: bool) -> Report:

@@ -226,7 +226,7 @@ class Service(Protocol):
     async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
         """By queue_id, what is known now of the range of each of these that has ended and was proven.
 
-        What was stored then may be gone; where it cannot be told, the workflow is left out.
+        What was stored then may be gone.
         """
 
     async def series_coverage(

@@ -31,6 +31,7 @@ from streamforge_utils.adapters.kubernetes.manifest import (
 )
 from streamforge_utils.adapters.kubernetes.memory import Memory
 from streamforge_utils.adapters.kubernetes.objects import JobObject, PodObject
+from streamforge_utils.adapters.kubernetes.paths import Paths
 from streamforge_utils.adapters.kubernetes.refusals import Denials, create_refused, list_refused
 from streamforge_utils.adapters.kubernetes.watching import Mirror
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
@@ -78,7 +79,7 @@ class KubernetesLauncher:
         self._inquiry = Inquiry(self._api)
         self._denials = Denials(self._clock)
         self._opening = asyncio.Lock()
-        self._paths = _Paths("")
+        self._paths = Paths("")
         self._mirrors: tuple[Mirror[JobObject], Mirror[PodObject]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -173,7 +174,7 @@ class KubernetesLauncher:
             way = await self._api.way()
             instance = self._template.instance or await self._memory.instance()
             self._template = msgspec.structs.replace(self._template, namespace=way.namespace, instance=instance)
-            self._paths = _Paths(way.namespace)
+            self._paths = Paths(way.namespace)
             selector = f"app={APP},{INSTANCE_LABEL}={instance}"
             common: dict[str, Any] = {"clock": self._clock, "observer": self._observer}
             jobs = Mirror(self._api, self._paths.jobs, selector, JobObject, self._board.jobs, **common)
@@ -397,9 +398,3 @@ class KubernetesLauncher:
             await work
         except StreamForgeError as error:
             _log.warning("%s", error)
-
-
-class _Paths:
-    def __init__(self, namespace: str) -> None:
-        self.jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
-        self.pods = f"/api/v1/namespaces/{namespace}/pods"

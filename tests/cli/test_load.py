@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli import output
+from streamforge import wiring
+from streamforge.cli import output, session
 from streamforge.cli.loading import short
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.runtime.settings import DataSettings
 from tests.cli import support
 from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli, exchange, finished, process, until
 from tests.limits import LIMIT_S
@@ -203,6 +205,17 @@ def test_a_load_that_reached_nobody_says_what_it_waited_for_and_what_was_stored_
     told = cli("retry", away.json["queue_id"], "--exchange", "http://127.0.0.1:9", "--data", str(cli.data), where=False)
     assert "nothing was loaded, 60 records stored before\n" in told.out
     assert "stored    2024-08-01 to 2024-08-01T01:00Z: 60 records in" in told.out
+
+
+def test_a_folder_that_somebody_holds_is_waited_for_with_a_word(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli.data.mkdir()
+    monkeypatch.setattr(output, "LATE_S", 0.0)
+    monkeypatch.setattr(session, "HELD_S", 1.0)
+    with wiring.make_data_directory(DataSettings(data_dir=cli.data)).lock():
+        ran = cli("load", "BTCUSDT", TYPE, HOUR)
+    waiting = f"waiting up to 1 s for the manager that holds {cli.data} and does not answer yet\n"
+    assert (ran.code, ran.err.count(waiting)) == (2, 1)
+    assert ran.err.startswith(waiting)
 
 
 def test_without_a_manager_nothing_can_be_detached(cli: Cli) -> None:

@@ -138,6 +138,7 @@ class World:
         self.clock: Clock = clock or SystemClock()
         self.observer = RecordingObserver()
         self.policy = policy
+        self.identity = Identity()
         self.bus.log = {"queue-control": [], "queue-events": []}
 
     async def start(self, new_code: Callable[[], str] | None = None, *, load: bool = True) -> None:
@@ -164,7 +165,7 @@ class World:
             history=History(self.store),
             reservations=Reservations(self.store, self.clock),
             dead_letters=DeadLetters(self.bus, self.bus),
-            origins=Origins(self.store, None, Identity()),
+            origins=Origins(self.store, None, self.identity),
         )
         self.reconciler = Reconciler(self.parts)
         await self.reconciler.actor.load_ban()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamforge.cli import views
+from streamforge.cli import output, views
 from streamforge.cli.client import Api
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.places import (
@@ -153,7 +153,8 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
             yield Session(api, own=False)
         return
     folder = where.folder
-    deadline = asyncio.get_running_loop().time() + HELD_S
+    began = asyncio.get_running_loop().time()
+    deadline, told = began + HELD_S, False
     while True:
         url = running_server(folder)
         if url is not None:
@@ -192,7 +193,13 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
             return
         except ConfigError:
             # A manager that is about to serve, or to end, holds the folder without an address: wait for either.
-            if entered or not is_held(folder) or asyncio.get_running_loop().time() > deadline:
+            now = asyncio.get_running_loop().time()
+            if entered or not is_held(folder):
+                raise
+            if not told and now - began >= output.LATE_S:
+                told = True
+                output.say(f"waiting up to {HELD_S:.0f} s for the manager that holds {folder} and does not answer yet")
+            if now > deadline:
                 raise
         await asyncio.sleep(_PAUSE_S)
 

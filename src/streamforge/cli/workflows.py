@@ -298,8 +298,9 @@ async def remove(queue_id: str, where: Where, *, data: bool, yes: bool, as_json:
     async with session(where, Mode.CHANGE) as found:
         workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
         if not workflow.ended:
+            state = output.state(workflow.status, workflow.undriven)
             raise CliError(
-                f"{queue_id} is {workflow.status}: only an ended workflow can be removed, stop it first with "
+                f"{queue_id} is {state}: only an ended workflow can be removed, stop it first with "
                 f"`streamforge stop {queue_id}{where.flags()}`"
             )
         if not yes:

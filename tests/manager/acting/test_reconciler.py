@@ -49,6 +49,15 @@ async def test_from_request_to_proof(world: World) -> None:
     assert not world.parts.workflows.live
 
 
+@pytest.mark.parametrize("expected", [None, "test exchange, seed 7"])
+async def test_a_worker_is_told_which_exchange_must_answer(world: World, expected: str | None) -> None:
+    world.identity.expected = expected
+    queue_id = await create(world, accepted())
+    await world.turns(3)
+    environment = world.launcher.specs[attempt(await world.workflow(queue_id), LOADER).job].environment
+    assert environment.get("STREAMFORGE_EXCHANGE_IDENTITY") == expected
+
+
 async def test_coverage_says_stored_only_of_what_survives_power_loss(world: World) -> None:
     workflow = await launched(world)
     store_bars(world, workflow)

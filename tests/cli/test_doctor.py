@@ -31,9 +31,7 @@ def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: C
     found = checks(loaded("doctor", "--json").ok().json)
     assert "this version's format, data of the test exchange" in found["data"]["detail"]
     assert re.search(r"\b(1 collection|2 collections)$", found["store"]["detail"])
-    room = (
-        r"the data take 0\.\d{3} GiB, topics 0\.\d{3} GiB; [\d,.]+ GiB are free; its growth is known after some hours"
-    )
+    room = r"the data take 0\.\d MiB, topics 0\.\d MiB; [\d,.]+ GiB are free; its growth is known after some hours"
     assert re.match(room, found["room"]["detail"])
     assert sorted(path for path in loaded.data.iterdir()) == before
 
@@ -61,7 +59,7 @@ def test_little_room_is_told_with_what_to_do(cli: Cli, monkeypatch: pytest.Monke
         monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
         room = checks(cli("doctor", "--json").ok().json)["room"]
         assert room["verdict"] == verdict
-    assert "0.000 GiB; 1.0 GiB are free" in room["detail"]
+    assert "the data take 0.0 MiB, topics 0.0 MiB; 1,024.0 MiB are free; " in room["detail"]
     assert "a year of 1m candles takes about 0.2 GiB: make room" in room["next_step"]
 
 

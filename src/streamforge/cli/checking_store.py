@@ -126,7 +126,7 @@ async def _room_on_disk(folder: Path) -> Check:
     topics = sum(wiring.topic_sizes(settings).values()) if (folder / wiring.BUS).is_dir() else 0
     free = shutil.disk_usage(nearest(folder)).free
     told = (
-        f"the data take {stored / _GIB:,.3f} GiB, topics {topics / _GIB:,.3f} GiB; {free / _GIB:,.1f} GiB are free; "
+        f"the data take {_size(stored)}, topics {_size(topics)}; {_size(free)} are free; "
         f"{_growth_in_words(growth_per_day(samples) if samples else None)}"
     )
     full_ms = full_at_ms(samples, stored + free)
@@ -142,6 +142,10 @@ async def _room_on_disk(folder: Path) -> Check:
             "dropped (STREAMFORGE_RETENTION)",
         )
     return Check(part="room", verdict="works", detail=told)
+
+
+def _size(count: int) -> str:
+    return f"{count / _GIB:,.1f} GiB" if count >= _GIB else f"{count / 1024**2:,.1f} MiB"
 
 
 def nearest(folder: Path) -> Path:

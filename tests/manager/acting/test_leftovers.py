@@ -11,6 +11,7 @@ import pytest
 from streamforge.manager.acting.removing import Removing
 from streamforge.manager.keeping.coverage import Leftover
 from streamforge.manager.service import NotNow
+from streamforge.manager.workflow import Status
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
@@ -18,7 +19,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
 from tests.manager.acting.world import create
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, World, accepted
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace
 from tests.runtime.rig import until
 
 SERIES = Series("BTCUSDT", "candles", "1m")
@@ -81,16 +82,21 @@ async def test_a_request_waits_for_its_own_time_only(world: World, monkeypatch: 
             await remove(world)
 
 
-async def test_where_nothing_lies_in_the_range_nobody_relies_on_it(world: World) -> None:
+async def test_what_lies_beside_the_range_stays_and_who_relies_on_the_range_keeps_its_coverage(world: World) -> None:
     fill(world, -1, 1440)
     await covered(world)
-    await create(world, accepted(collection="another"))
-    await remove(world)
+    other = accepted(collection="another")
+    await create(world, other)
+    with pytest.raises(NotNow, match=f"workflow {other.queue_id} is pending and relies on records"):
+        await remove(world)
+    assert len(await world.parts.coverage.of(SERIES)) == 1
+    await world.parts.workflows.change(
+        other.queue_id, lambda workflow: replace(workflow, status=Status.FINISHED, ended_ms=NOW)
+    )
+    fill(world, 0, 1439)
+    assert await world.parts.removing.remove(SERIES, C, DAY) == 2
     assert len(world.store.documents[C]) == 2
     assert await world.parts.coverage.of(SERIES) == ()
-    fill(world, 1439)
-    with pytest.raises(NotNow):
-        await remove(world)
 
 
 async def test_what_retention_began_to_remove_is_left_to_retention(world: World) -> None:

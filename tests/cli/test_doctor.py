@@ -64,8 +64,9 @@ def test_little_room_is_told_with_what_to_do(cli: Cli, monkeypatch: pytest.Monke
 
 
 def test_an_exchange_that_does_not_answer_fails_with_what_to_do(cli: Cli) -> None:
-    ran = cli("doctor", "--exchange", "http://127.0.0.1:1", "--data", str(cli.data), "--json", where=False)
-    assert ran.code == 1
+    ran = cli("doctor", "--exchange", "http://127.0.0.1:1/secret", "--data", str(cli.data), "--json", where=False)
+    assert (ran.code, "secret" in ran.out) == (1, False)
+    assert "only `streamforge up` counts by itself" in checks(ran.json)["manager"]["detail"]
     exchange = checks(ran.json)["exchange"]
     assert exchange["verdict"] == "fails"
     assert "http://127.0.0.1:1 does not answer" in exchange["detail"]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from streamforge.manager.keeping.workflows import Workflows
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.runtime.worker import Role
 from tests.cli.support import COLLECTION, START_MS, TYPE, Cli, exchange
 
 HOUR = "2024-08-01:2024-08-01T01:00Z"
@@ -54,6 +60,25 @@ def test_show_tells_steps_attempts_and_coverage(loaded: Cli, one: str) -> None:
     assert f"  stored    2024-08-01 to 2024-08-01T06:00Z: 360 records in {COLLECTION}\n" in out
     found = loaded("show", one, "--json").ok().json
     assert (found["queue_id"], found["collection"], len(found["steps"])) == (one, COLLECTION, 2)
+
+
+def test_what_a_sink_that_could_not_say_so_has_left_is_shown(loaded: Cli, one: str) -> None:
+    async def leave() -> None:
+        store = EmbeddedStore(loaded.data / "store")
+
+        def change(workflow: Workflow) -> Workflow:
+            steps = tuple(msgspec.structs.replace(step, left=1234) for step in workflow.steps if step.role is Role.SINK)
+            return msgspec.structs.replace(workflow, status=Status.INTERRUPTED, steps=steps)
+
+        await Workflows(store).change(one, change)
+        await store.close()
+
+    assert loaded("show", one, "--json").ok().json["steps"][0]["messages_left"] is None
+    asyncio.run(leave())
+    assert loaded("show", one, "--json").ok().json["steps"][0]["messages_left"] == 1234
+    assert "  arango-candles has left 1,234 messages unstored: a retry loads what is missing\n" in (
+        loaded("show", one).ok().out
+    )
 
 
 def test_events_are_told_in_order(loaded: Cli, one: str) -> None:

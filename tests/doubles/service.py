@@ -31,7 +31,7 @@ from streamforge.manager.service import (
     Verification,
 )
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.model.candles import Candle, encode_candle, stored_document
+from streamforge_utils.model.candles import Candle, candle_key_prefix, encode_candle, stored_document
 from streamforge_utils.model.coverage import Segment, clip, counted, extent
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.events import Event, encode_event
@@ -227,7 +227,13 @@ class ServiceDouble:
         return Verification(counted=sum(s.records for s in segments), gaps=tuple(self.gaps), segments=tuple(segments))
 
     async def records(
-        self, collection: str, *, span: TimeRange | None = None, after: str | None = None, limit: int = 1000
+        self,
+        collection: str,
+        *,
+        span: TimeRange | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+        series: Series | None = None,
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
         await self._answer()
         if collection not in self.stored:
@@ -236,6 +242,7 @@ class ServiceDouble:
             (key, body)
             for key, body in sorted(self.stored[collection].items())
             if (after is None or key > after) and (span is None or int(key.rpartition("_")[2]) in span)
+            if series is None or key.startswith(candle_key_prefix(series.symbol, series.interval))
         ][:limit]
         for number, first in enumerate(range(0, len(chosen), self.batch)):
             if number == self.failing_after_batches:

@@ -179,9 +179,8 @@ class Claims:
             model.untrue("stored is what is not there", f"{what} in {segment.collection}, and is in {copies}")
         if verdict in _OF_EXCHANGE and verdict is not self._of_exchange(market, bar):
             model.untrue("a hole has the wrong reason", f"{what}, not {self._of_exchange(market, bar).value}")
-        over_ms = market.opens_ms(bar + 1) - 1
-        if verdict is Verdict.PENDING and over_ms < model.asked_ms.get(symbol, 0):
-            model.untrue("a hole has the wrong reason", f"{what}, and was over before anybody asked")
+        if before is None and verdict is Verdict.PENDING and market.is_over(bar, model.now_ms()):
+            model.untrue("a hole has the wrong reason", f"{what}, and is over")
         if bar in model.proven[symbol] and verdict not in SETTLED:
             model.untrue("what was proven is forgotten", what)
         if before is None and verdict is not Verdict.STORED and copies and bar not in self._doubtful(market):
@@ -249,7 +248,7 @@ class Claims:
         for segment in said.segments:
             for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms)):
                 wanted = any(market.opens_ms(bar) in one for one in ever)
-                if segment.verdict != Verdict.UNKNOWN and not wanted:
+                if segment.verdict not in (Verdict.UNKNOWN, Verdict.PENDING) and not wanted:
                     what = f"{market.symbol} bar {bar} is {segment.verdict}"
                     self._model.untrue("something is known that nobody has asked for", what)
 

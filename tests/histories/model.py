@@ -101,7 +101,6 @@ class Model:
         """Bars that were proven and whose rows vanished, noticed or not, but for what was removed or has come back."""
         self.ever_vanished: set[str] = set()
         self.twice: dict[str, set[int]] = defaultdict(set)
-        self.asked_ms: dict[str, int] = {}
         self.ever_asked: dict[str, list[TimeRange]] = defaultdict(list)
         self.planned_ms: dict[str, int] = {}
         """When any workflow of the symbol has last learnt what there is at the exchange."""
@@ -163,7 +162,6 @@ class Model:
         )
         self.asked[workflow.queue_id] = one
         self._refusing(one)
-        self.asked_ms.setdefault(market.symbol, self.now_ms())
         self.ever_asked[market.symbol].append(one.span)
         if one.repair:
             self._repairs(one)

@@ -41,16 +41,25 @@ def test_it_is_true_on_the_embedded_bus_and_store(part: int) -> None:
 SOON = 20
 FROM = {
     "a_hole_is_asked_for_once": 60,
+    "a_finding_of_another_epoch_counts": 110,
+    "a_removal_does_not_see_who_relies_on_the_data": 0,
     "a_removal_takes_more_than_its_range": 0,
     "a_restarted_manager_forgets_what_was_running": 30,
     "a_retry_trusts_the_old_plan": 25,
+    "a_stopped_sink_leaves_the_rest": 90,
+    "a_verification_marks_nothing": 35,
     "a_verification_never_comes_by_itself": 0,
+    "a_read_does_not_count": 0,
+    "an_export_does_not_count": 0,
     "an_export_with_holes_ends_well": 0,
     "coverage_is_believed_without_counting": 0,
     "coverage_remembers_what_was_removed": 10,
     "coverage_speaks_only_of_its_first_range": 0,
+    "more_run_than_may": 0,
+    "retention_does_not_see_who_uses_the_data": 230,
     "show_counts_what_was_confirmed_twice": 0,
     "the_proof_overlooks_the_last_hole": 0,
+    "what_is_said_twice_is_kept_twice": 50,
 }
 """Where each planted defect is looked for, so that rare ones do not take long."""
 

@@ -32,15 +32,15 @@ _WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Records of one collection; with a span, only those of one series that open in it.
+    """Records of one collection; with a span and a series (symbol, type), only those of the series that open in it.
 
     after: the key behind which they begin. starts: how their lines begin, by format. records: as coverage says (0: it
     does not).
     """
 
     collection: str
-    series: str = "SYMBOL TYPE"
     span: TimeRange | None = None
+    series: tuple[str, str] | None = None
     after: str | None = None
     starts: dict[str, bytes] = {}
     records: int = 0
@@ -266,8 +266,8 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
     parts = [
         Part(
             collection=segment.collection,
-            series=f"{known.symbol} {known.type}",
             span=TimeRange(segment.start_ms, segment.end_ms),
+            series=(known.symbol, known.type),
             after=candle_key(known.symbol, interval, segment.start_ms - 1),
             starts={
                 "csv": f"{known.symbol},{interval},".encode(),
@@ -308,6 +308,10 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
     return f"nothing of {selection.name} is stored{advice}"
 
 
+def _named(series: tuple[str, str] | None) -> str:
+    return "SYMBOL TYPE" if series is None else " ".join(series)
+
+
 def _recovery(series: str, where: Where) -> str:
     """What to do where the store holds less than was proven. series: SYMBOL TYPE."""
     return (
@@ -324,6 +328,8 @@ async def _copy(found: Session, part: Part, to: Destination, writer: RecordWrite
         query["time"] = "iso"
     if part.span is not None:
         query["time_range"] = _request(part.span)
+    if part.series is not None:
+        query["symbol"], query["type"] = part.series
     if part.after is not None:
         query["after"] = part.after
     path = f"/collections/{path_part(part.collection)}/records"
@@ -339,7 +345,7 @@ async def _copy(found: Session, part: Part, to: Destination, writer: RecordWrite
     if part.records and written != part.records:
         raise CliError(
             f"{part.collection} holds {output.records(written)} where coverage has proven "
-            f"{output.number(part.records)}: {_recovery(part.series, where)}"
+            f"{output.number(part.records)}: {_recovery(_named(part.series), where)}"
         )
 
 

@@ -42,7 +42,7 @@ from streamforge_utils.model.coverage import Verdict, counted
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import check_symbol, normal_type, series_of
+from streamforge_utils.model.series import Series, check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 
@@ -227,12 +227,19 @@ class Manager:
         return await verify(self._parts, series_of(check_symbol(symbol), normal_type(type)), span)
 
     async def records(
-        self, collection: str, *, span: TimeRange | None = None, after: str | None = None, limit: int = 1000
+        self,
+        collection: str,
+        *,
+        span: TimeRange | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+        series: Series | None = None,
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
         if collection not in await self.collections():
             raise NotFound(f"there is no collection {collection[:80]!r}: GET /collections lists those that there are")
         whole = limit > RECORDS_A_PAGE
-        async for batch in self._records.read(collection, span=span, after=after, limit=limit, whole=whole):
+        read = self._records.read(collection, span=span, after=after, limit=limit, whole=whole, series=series)
+        async for batch in read:
             yield batch
 
     async def collections(self) -> Sequence[str]:

@@ -241,12 +241,19 @@ class Service(Protocol):
         """Count the records of the series (inside `span`) in the store, and mark what is gone as `ours`."""
 
     def records(
-        self, collection: str, *, span: TimeRange | None = None, after: str | None = None, limit: int = 1000
+        self,
+        collection: str,
+        *,
+        span: TimeRange | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+        series: Series | None = None,
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
         """Stored records (key, JSON) of a collection, oldest first, in batches, `limit` in all.
 
-        after: continue behind this key. span: by open time. Raises NotFound, or Incomplete where fewer come than the
-        coverage has proven; before the first batch, where all is asked for.
+        after: continue behind this key. span: by open time. series: of this one alone.
+        Raises NotFound, or Incomplete where fewer come than the coverage has proven; before the first batch, where all
+        is asked for.
         """
 
     async def collections(self) -> Sequence[str]:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,6 +131,25 @@ async def test_the_link_header_leads_through_pages_of_csv(client: httpx.AsyncCli
         place = link[1] if link else None
 
     assert [int(row.split(",")[2]) for row in rows] == [START_MS + index * MINUTE_MS for index in range(5, 25)]
+
+
+async def test_a_series_is_read_alone_page_by_page_and_whole(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+    others = [
+        msgspec.structs.replace(candle, symbol=symbol, key=candle.key.replace("BTCUSDT", symbol))
+        for symbol in ("AAAUSDT", "ZZZUSDT")
+        for candle in candles(3)
+    ]
+    service.store(COLLECTION, others)
+    query = "symbol=btcusdt&type=api_candles_1m&format=jsonl"
+    whole = (await client.get(f"{RECORDS}?{query}&limit=all")).text
+    place, pages = f"{RECORDS}?{query}&limit=10", ""
+    while place:
+        response = await client.get(place)
+        pages += response.text
+        link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("link", ""))
+        place = link[1] if link else ""
+    assert whole == pages
+    assert [json.loads(line)["symbol"] for line in whole.splitlines()] == ["BTCUSDT"] * 25
 
 
 async def test_a_range_relative_to_now_is_resolved_once_and_pages_go_on_with_what_it_became(
@@ -301,6 +321,9 @@ async def test_a_collection_that_is_not_there_is_404(client: httpx.AsyncClient, 
         ("format=xlsx", "format"),
         ("time_range=tomorrow", "time_range"),
         ("time_range=2024-13", "time_range"),
+        ("symbol=BTCUSDT", "type"),
+        ("type=api_candles_1m", "symbol"),
+        ("symbol=BTCUSDT&type=candles", "type"),
     ],
 )
 async def test_a_bad_query_is_refused_and_the_field_named(client: httpx.AsyncClient, query: str, field: str) -> None:

@@ -48,7 +48,13 @@ class Kept:
             self.store.documents.setdefault(C, {})[key] = Document(key, 1, b"{}")
 
     async def read(
-        self, *, of: TimeRange | None = None, after: str | None = None, limit: int = sys.maxsize, whole: bool = False
+        self,
+        *,
+        of: TimeRange | None = None,
+        after: str | None = None,
+        limit: int = sys.maxsize,
+        whole: bool = False,
+        series: Series | None = None,
     ) -> list[int]:
         """The minutes of BTCUSDT that are read."""
         segments = [
@@ -56,8 +62,11 @@ class Kept:
             for s in (span(*one) for one in self.proven)
         ]
         await self.coverage.lay_over(SERIES, segments)
-        source = Records(self.store, self.coverage).read(C, span=of, after=after, limit=limit, whole=whole)
+        source = Records(self.store, self.coverage).read(
+            C, span=of, after=after, limit=limit, whole=whole, series=series
+        )
         keys = [key for batch in [b async for b in source] for key, _ in batch]
+        assert series is None or all(key.startswith("BTCUSDT_1m_") for key in keys), "nothing of another series"
         return [(int(key[-13:]) - DAY_START) // MINUTE_MS for key in keys if key.startswith("BTCUSDT_1m_")]
 
 
@@ -167,6 +176,24 @@ async def test_a_collection_owes_nothing_of_what_lies_in_another(whole: bool) ->
     elsewhere = Segment(start_ms=minutes(2)[0], end_ms=minutes(9)[0], verdict=Verdict.STORED, collection="other")
     await kept.coverage.lay_over(SERIES, [elsewhere])
     assert await kept.read(whole=whole) == [0, 1]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("of", [None, span(0, 9)])
+async def test_a_series_owes_nothing_of_what_others_lack_in_the_same_collection(
+    of: TimeRange | None, whole: bool
+) -> None:
+    kept = Kept([0, 1, 2], [(0, 3)])
+    for symbol in ("AAAUSDT", "ZZZUSDT"):
+        lacking = Segment(start_ms=minutes(0)[0], end_ms=minutes(3)[0], verdict=Verdict.STORED, collection=C)
+        await kept.coverage.lay_over(Series(symbol, "candles", "1m"), [lacking])
+    assert await kept.read(of=of, whole=whole, series=SERIES) == [0, 1, 2]
+    assert await kept.read(of=of, whole=whole, series=SERIES, limit=2) == [0, 1]
+    with pytest.raises(Incomplete, match=r"records of (AAA|ZZZ)USDT api_candles_1m than were proven"):
+        await kept.read(of=of, whole=whole)
+    kept.store.documents[C].pop(candle_key("BTCUSDT", "1m", minutes(2)[0]))
+    with pytest.raises(Incomplete, match="records of BTCUSDT api_candles_1m than were proven"):
+        await kept.read(of=of, whole=whole, series=SERIES)
 
 
 @pytest.mark.parametrize(

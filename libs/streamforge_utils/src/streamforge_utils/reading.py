@@ -148,7 +148,7 @@ def read_series(
     candles: list[StoredCandle] = []
     for segment in known.segments:
         if segment.verdict == "stored" and segment.collection is not None:
-            found = list(_candles(api, segment, symbol, interval))
+            found = list(_candles(api, segment, symbol, type, interval))
             if segment.records and len(found) != segment.records:  # 0: the range cuts it, so that nobody counted
                 raise ReadingError(
                     f"{segment.collection} holds {len(found)} candles of {symbol} {type} from {segment.start} to"
@@ -186,11 +186,13 @@ class _Api:
             raise ReadingError(f"GET {where}: {reason}: does queue-manager run there? {URL} says where") from None
 
 
-def _candles(api: _Api, segment: _Segment, symbol: str, interval: str) -> Iterator[StoredCandle]:
+def _candles(api: _Api, segment: _Segment, symbol: str, type_name: str, interval: str) -> Iterator[StoredCandle]:
     """The candles of a segment; a collection may hold other series too."""
     query = {
         "format": "jsonl",
         "limit": "all",
+        "symbol": symbol,
+        "type": type_name,
         "time_range": f"{segment.start}:{segment.end}",
         "after": candle_key(symbol, interval, segment.start_ms - 1),
     }

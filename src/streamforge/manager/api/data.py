@@ -19,7 +19,7 @@ from streamforge.manager.api.routing import Context, In, StrictRoute, reply, und
 from streamforge.manager.service import NotFound
 from streamforge.manager.symbols import fitting
 from streamforge_utils.model.candles import CANDLE_FIELDS
-from streamforge_utils.model.series import check_series
+from streamforge_utils.model.series import Series, check_series, series_of
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 
 router = APIRouter(route_class=StrictRoute, tags=["data"])
@@ -147,6 +147,10 @@ async def records(
     to: In,
     request: Request,
     time_range: Span = None,
+    symbol: Annotated[
+        str | None, Query(max_length=300, description="With `type`: the records of this series alone.")
+    ] = None,
+    type: Annotated[str | None, Query(max_length=300, description="With `symbol`.")] = None,
     after: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
     limit: Annotated[
         Annotated[int, Query(ge=1, le=PAGE_LIMIT)] | Literal["all"],
@@ -168,18 +172,17 @@ async def records(
             f"after {after[:80]!r} is no key of a record",
             "send what the page before named as `after`, or leave it out",
         )
-    span = _span(time_range, to)
+    span, series = _span(time_range, to), _series(symbol, type)
     form = (format or _BY_MEDIA_TYPE[preferred(request.headers.get("accept"), tuple(_BY_MEDIA_TYPE))]).plain
     headers = {}
     if form is not Format.JSON:
         headers["Content-Disposition"] = f'attachment; filename="{name}.{form.value}"'
     writer = Writer(form, name, time)
     if limit == "all":
-        return await _whole(to, name, span, after, writer, MEDIA_TYPES[form], headers)
+        return await _whole(to, name, span, after, series, writer, MEDIA_TYPES[form], headers)
     # One more than asked for tells whether there is a next page.
-    found = [
-        record async for batch in to.service.records(name, span=span, after=after, limit=limit + 1) for record in batch
-    ]
+    source = to.service.records(name, span=span, after=after, limit=limit + 1, series=series)
+    found = [record async for batch in source for record in batch]
     following = found[limit - 1][0] if len(found) > limit else None
     found = found[:limit]
     if following is not None:
@@ -188,6 +191,8 @@ async def records(
             "limit": str(limit),
             "format": form.value,
             "time_range": str(span) if span else None,
+            "symbol": symbol,
+            "type": type,
         }
         if time is not Times.MS:
             query["time"] = time.value
@@ -202,15 +207,16 @@ async def _whole(
     name: str,
     span: TimeRange | None,
     after: str | None,
+    series: Series | None,
     writer: Writer,
     media_type: str,
     headers: dict[str, str],
 ) -> Response:
-    source = to.service.records(name, span=span, after=after, limit=sys.maxsize)
+    source = to.service.records(name, span=span, after=after, limit=sys.maxsize, series=series)
     first = await anext(source, None)  # before the status is sent: it may fail
     if media_type == MEDIA_TYPES[Format.CSV] and first and (fields := export.fields_of(first)) is not CANDLE_FIELDS:
         # Records of somebody else may have other fields further on: a table needs all of them in its first line.
-        async for batch in to.service.records(name, span=span, after=after, limit=sys.maxsize):
+        async for batch in to.service.records(name, span=span, after=after, limit=sys.maxsize, series=series):
             fields = export.fields_of(batch, fields)
         writer.fields = fields
     return StreamingResponse(_closing(export.stream(writer, first or (), source), source), 200, headers, media_type)
@@ -227,3 +233,12 @@ async def _closing(text: AsyncIterator[bytes], source: AsyncIterator[Batch]) -> 
 
 def _span(text: str | None, to: Context) -> TimeRange | None:
     return None if text is None else resolve_time_range(text, to.clock.now_ms())
+
+
+def _series(symbol: str | None, type: str | None) -> Series | None:
+    if symbol is None and type is None:
+        return None
+    if symbol is None or type is None:
+        lacking = "symbol" if symbol is None else "type"
+        raise invalid(lacking, "query", f"{lacking} is lacking: a series has a symbol and a type", "send both or none")
+    return series_of(*check_series(symbol, type))

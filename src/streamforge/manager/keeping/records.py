@@ -29,44 +29,60 @@ class Records:
         self._coverage = coverage
 
     async def read(
-        self, collection: str, *, span: TimeRange | None, after: str | None, limit: int, whole: bool
+        self,
+        collection: str,
+        *,
+        span: TimeRange | None,
+        after: str | None,
+        limit: int,
+        whole: bool,
+        series: Series | None = None,
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
         """Records (key, JSON), oldest first, in batches, `limit` in all; of those that open in `span`, where given.
 
-        after: continue behind this key. whole: look before the first batch whether all is there.
+        after: continue behind this key. whole: look before the first batch whether all is there. series: read this one
+        alone; what others lack in the same collection is not its matter.
         Raises Incomplete where fewer come than the coverage has proven, or RetryableError.
         """
-        first = "" if after is None else after + "\x00"
-        proven = [part async for part in self._proven(collection, span)]
+        only = None if series is None else candle_key_prefix(series.symbol, series.interval)
+        first = max("" if after is None else after + "\x00", only or "")
+        proven = [part async for part in self._proven(collection, span, series)]
         if whole:
             await self._compare(collection, proven, first)
         left = limit
         while left > 0:
-            beginning, end, series = first, None, ""
-            if span is not None:
+            beginning, end, prefix = first, None, only
+            if prefix is None and span is not None:
                 following = await self._store.keys(collection, first=first, limit=1)
                 if not following:
                     break
-                # Within one series the keys are in the order of time: what lies outside the span is not read.
-                series = following[0].rpartition("_")[0]
-                beginning = max(first, f"{series}_{max(span.start_ms, FIRST_TIME_MS)}")
-                end = f"{series}_{max(span.end_ms, FIRST_TIME_MS)}"
+                prefix = following[0].rpartition("_")[0] + "_"
+            if prefix is not None:
+                end = _behind(prefix)
+                if span is not None:
+                    # Within one series the keys are in the order of time: what lies outside the span is not read.
+                    beginning = max(first, f"{prefix}{max(span.start_ms, FIRST_TIME_MS)}")
+                    end = f"{prefix}{max(span.end_ms, FIRST_TIME_MS)}"
             size = min(left, BATCH)
             documents = await self._store.read(collection, first=beginning, last=end, limit=size)
             full = len(documents) == size
-            following_first = documents[-1].key + "\x00" if full else None if span is None else series + "`"
+            following_first: str | None = documents[-1].key + "\x00" if full else None
+            if not full and only is None and prefix is not None:
+                following_first = _behind(prefix)
             _check(proven, [document.key for document in documents], first, following_first)
             if documents:
                 yield [(d.key, as_exported(d.body)) for d in documents]
                 left -= len(documents)
             if following_first is None:
                 return
-            first = following_first  # "`" is the character after "_": the next series
+            first = following_first
         if left > 0:
             _check(proven, [], first, None)
 
-    async def _proven(self, collection: str, span: TimeRange | None) -> AsyncIterator[_Part]:
+    async def _proven(self, collection: str, span: TimeRange | None, series: Series | None) -> AsyncIterator[_Part]:
         async for known in self._coverage.all():
+            if series is not None and known.series != series:
+                continue
             interval = Interval(known.series.interval)
             held = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection == collection]
             if not held:
@@ -82,7 +98,7 @@ class Records:
                     yield _Part(known.series, common, grid)
 
     async def _compare(self, collection: str, proven: Sequence[_Part], first: str) -> None:
-        lacking = []
+        lacking: list[tuple[Series, str]] = []
         for part in proven:
             grid = part.grid[bisect_left(part.grid, first, key=part.key) :]
             if not grid:
@@ -90,10 +106,17 @@ class Records:
             start, end = part.key(grid[0]), part.key(max(part.span.end_ms, FIRST_TIME_MS))
             there = await self._store.count(collection, first=start, last=end)
             if there < len(grid):
-                lacking.append(f"{part.span} lacks {len(grid) - there:,} of {len(grid):,}")
+                lacking.append((part.series, f"{part.span} lacks {len(grid) - there:,} of {len(grid):,}"))
         if lacking:
-            more = f" and {len(lacking) - _SHOWN} more ranges" if len(lacking) > _SHOWN else ""
-            raise _incomplete(proven[0].series, "; ".join(lacking[:_SHOWN]) + more, collection)
+            first_series = lacking[0][0]
+            told = [what for series, what in lacking if series == first_series]
+            more = f" and {len(told) - _SHOWN} more ranges" if len(told) > _SHOWN else ""
+            raise _incomplete(first_series, "; ".join(told[:_SHOWN]) + more, collection)
+
+
+def _behind(prefix: str) -> str:
+    """The first key behind a series whose keys begin with `prefix`: "`" is the character after "_"."""
+    return prefix[:-1] + "`"
 
 
 class _Part(msgspec.Struct, frozen=True):

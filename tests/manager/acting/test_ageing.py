@@ -86,8 +86,9 @@ async def test_records_are_kept_until_the_newest_has_the_age_of_the_policy(
     assert list(await world.store.names()) == left
 
 
-async def test_a_young_collection_holds_up_no_older_one(world: World, parts: Parts) -> None:
-    await fill(world, YOUNG, NOW - 2 * DAY_MS, series=Series("AAAUSDT", "candles", "1m"))
+@pytest.mark.parametrize("symbol", ["AAAUSDT", "ZZZUSDT"])
+async def test_a_young_collection_holds_up_no_older_one(symbol: str, world: World, parts: Parts) -> None:
+    await fill(world, YOUNG, NOW - 2 * DAY_MS, series=Series(symbol, "candles", "1m"))
     await fill(world, OLD, DAY_START)
     await Ageing(parts).age()
     assert list(await world.store.names()) == [YOUNG]
@@ -179,16 +180,20 @@ async def test_what_is_used_by_the_time_it_is_exported_stays(
     assert +world.observer.counts == {"action_failures_total{action=Age}": 1}
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["it is there", "it is gone"])
 @pytest.mark.parametrize("name", [OLD, SERIES.id])
 async def test_who_counts_the_series_or_uses_the_collection_is_waited_for(
-    name: str, world: World, parts: Parts
+    name: str, there: bool, world: World, parts: Parts
 ) -> None:
     await fill(world, OLD, DAY_START)
+    if not there:
+        await world.store.drop(OLD)
     guards = world.parts.coverage.guards
     async with guards.over(name):
         ageing = asyncio.create_task(Ageing(parts).age())
         await until(lambda: guards._held[name].users == 2 or ageing.done())
-        assert list(await world.store.names()) == [OLD]
+        assert list(await world.store.names()) == [OLD] * there
+        assert len(await world.parts.coverage.of(SERIES)) == 1
     await ageing
     assert list(await world.store.names()) == []
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from streamforge.manager.acting import retaining as retaining_module
 from streamforge.manager.acting.retaining import EXPIRE_EVERY_S, Retaining
 from streamforge.manager.deciding.facts import Retry, grant
 from streamforge.manager.keeping.reservations import CODE_KEPT_MS, CODE_KIND
@@ -105,6 +106,20 @@ async def test_what_goes_on_again_keeps_its_topics(world: World, monkeypatch: py
     await removing
     assert workflow.topic in await topics(world)
     assert not (await world.workflow(workflow.queue_id)).topic_removed
+
+
+async def test_each_is_tried_once_each_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retaining_module, "_PAGE", 3)
+    for code in ("aaaaaa", "bbbbbb", "cccccc", "dddddd", "eeeeee", "ffffff", "gggggg"):
+        await ended(world, code, dead_letters=False)
+
+    async def fail(name: str) -> None:
+        raise RetryableError("it does not answer")
+
+    monkeypatch.setattr(world.bus, "delete_topic", fail)
+    clock(world).advance(POLICY.topic_retention_s + 1)
+    assert await retaining(world).remove_topics() == 7
+    assert world.observer.counts["action_failures_total{action=RemoveTopics}"] == 7
 
 
 async def test_one_that_cannot_go_holds_up_no_other_and_is_counted(

@@ -237,7 +237,7 @@ class Source(View):
     """The exchange that the manager loads from."""
 
     exchange: str = Field(description="`binance`, `test` (any on the manager's own machine), or a host.")
-    urls: list[str] = Field(examples=[["https://api.binance.com"]])
+    urls: list[str] = Field(description="Scheme, host and port of each.", examples=[["https://api.binance.com"]])
     built_in: bool = Field(description="Whether it is a test exchange that runs as long as the manager.")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from streamforge.manager.keeping import lease as lease_module
 from streamforge.manager.keeping.fenced import FencedStore
@@ -19,7 +20,7 @@ from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
 from tests.limits import LIMIT_S
-from tests.manager.keeping.machines import LEASE_S, Machine, claim, holder_of
+from tests.manager.keeping.machines import LEASE_S, SINCE, Machine, claim, holder_of
 
 
 async def test_a_holder_that_was_paused_acts_no_more_and_ends_once_it_learns_who_has_the_store() -> None:
@@ -198,11 +199,27 @@ async def test_every_renewal_is_another_document() -> None:
     await machine.lease.take()
     seen = []
     for _ in range(3):
+        machine.clock.advance(2)
         await machine.lease.renew()
         kept, _revision = await Installations(store).read()
         assert kept.holder is not None
-        seen.append(kept.holder.renewals)
-    assert seen == [1, 2, 3]
+        seen.append((kept.holder.renewals, kept.holder.renewed_ms - SINCE))
+    assert seen == [(1, 2000), (2, 4000), (3, 6000)]
+
+
+async def test_each_time_in_which_the_store_is_away_is_told_once() -> None:
+    store = MemoryStore()
+    machine = Machine(store, "holder")
+    await machine.lease.take()
+    with structlog.testing.capture_logs() as logs:
+        async with machine.alive():
+            for outage in ("first", "second"):
+                store.failing = RetryableError(outage)
+                await machine.passes(2 * LEASE_S)
+                store.failing = None
+                await machine.passes(LEASE_S)
+    told = [log["error"] for log in logs if log["event"].startswith("the lease on the store could not be renewed")]
+    assert told == ["first", "second"]
 
 
 async def test_a_lease_that_somebody_gave_back_is_lost() -> None:

@@ -42,6 +42,9 @@ LONGEST_S = 1800.0
 IN_MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
 """Where files take no time, if there is such a place."""
 
+MOST_TURNS = 100_000
+"""Of the loop in a history; a usual one takes some thousands."""
+
 STORING = 3
 """Storing a batch takes so many times as long as an answer of the exchange."""
 
@@ -56,7 +59,7 @@ class World:
     ) -> None:
         self._history, self._setting = history, history.setting
         self._excused, self._make_engines = excused, engines
-        self._loop = VirtualLoop()
+        self._loop = VirtualLoop(most_turns=MOST_TURNS)
         self._clock = VirtualClock(self._loop, self._setting.markets[0].opens_ms(self._setting.now) + 1000)
         self._untrue: Untrue | None = None
 
@@ -195,6 +198,7 @@ class World:
         return found
 
     def _close(self) -> None:
+        self._loop.turns = 0  # also after it has gone round too often
         self._await(self._end())
         self._loop.close()
 

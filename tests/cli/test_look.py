@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -62,9 +63,14 @@ def test_show_tells_steps_attempts_and_coverage(loaded: Cli, one: str) -> None:
     assert (found["queue_id"], found["collection"], len(found["steps"])) == (one, COLLECTION, 2)
 
 
-def test_what_a_sink_that_could_not_say_so_has_left_is_shown(loaded: Cli, one: str) -> None:
+def test_what_a_sink_that_could_not_say_so_has_left_is_shown(
+    loaded: Cli, one: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cli = Cli(capsys, tmp_path / "copy", loaded.exchange)
+    shutil.copytree(loaded.data, cli.data)
+
     async def leave() -> None:
-        store = EmbeddedStore(loaded.data / "store")
+        store = EmbeddedStore(cli.data / "store")
 
         def change(workflow: Workflow) -> Workflow:
             steps = tuple(msgspec.structs.replace(step, left=1234) for step in workflow.steps if step.role is Role.SINK)
@@ -73,11 +79,11 @@ def test_what_a_sink_that_could_not_say_so_has_left_is_shown(loaded: Cli, one: s
         await Workflows(store).change(one, change)
         await store.close()
 
-    assert loaded("show", one, "--json").ok().json["steps"][0]["messages_left"] is None
+    assert cli("show", one, "--json").ok().json["steps"][0]["messages_left"] is None
     asyncio.run(leave())
-    assert loaded("show", one, "--json").ok().json["steps"][0]["messages_left"] == 1234
+    assert cli("show", one, "--json").ok().json["steps"][0]["messages_left"] == 1234
     assert "  arango-candles has left 1,234 messages unstored: a retry loads what is missing\n" in (
-        loaded("show", one).ok().out
+        cli("show", one).ok().out
     )
 
 

@@ -34,7 +34,7 @@ done
 
 rm -rf "$trusted"
 if [[ $count -gt 0 ]]; then install -D -m 644 -t "$trusted" "$scratch"/*.crt; fi
-# Java's own store is written by it too, which is told of certificates that are there and never of those that went: it begins anew.
+# Java's own store is written by it too, which hears of certificates that are there and never of those that went: it begins again.
 rm -f /etc/ssl/certs/java/cacerts
 update-ca-certificates --fresh >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; exit 1; }
 echo "certificates: the system trusts $count of the house"

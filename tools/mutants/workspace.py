@@ -83,12 +83,12 @@ class Workspace:
         """Make the folder; what was there is gone."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        for source in _SOURCES:
-            _copy(ROOT / source, self.folder / "src" / Path(source).name)
         self.settle()
 
     def settle(self) -> None:
-        """Bring what lies beside the sources up to date, and mutmut's settings."""
+        """Bring sources and what lies beside them up to date, and mutmut's settings."""
+        for source in _SOURCES:
+            _copy(ROOT / source, self.folder / "src" / Path(source).name)
         for name in _BESIDE:
             for place in (self.folder / name, self.folder / "mutants" / name):
                 shutil.rmtree(place, ignore_errors=True)
@@ -145,7 +145,8 @@ def _is_in(path: str, test: str) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "node_modules"))
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "node_modules")
+    shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
 
 
 if sys.platform == "win32":  # mutmut forks

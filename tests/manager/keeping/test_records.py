@@ -164,7 +164,8 @@ async def test_a_range_lacks_what_it_lacks_whatever_lies_before_it(
 ) -> None:
     kept = Kept([0, 1, 2, 3, 6, 8], [(0, 4), (6, 9)])
     elsewhere = Segment(start_ms=DAY_START, end_ms=DAY_START + MINUTE_MS, verdict=Verdict.STORED, collection="other")
-    await kept.coverage.lay_over(Series("AAAUSDT", "candles", "1m"), [elsewhere])
+    for symbol in ("AAAUSDT", "ZZZUSDT"):
+        await kept.coverage.lay_over(Series(symbol, "candles", "1m"), [elsewhere])
     key = None if after is None else candle_key("BTCUSDT", "1m", minutes(after)[0])
     with pytest.raises(Incomplete, match="T00:09Z lacks 1 of 3$" if whole else "the first at 2024-08-01T00:07Z$"):
         await kept.read(of=of, after=key, whole=whole)

@@ -234,6 +234,16 @@ async def test_keys_that_begin_with_another_are_read_too() -> None:
         assert [key for batch in [b async for b in source] for key, _ in batch] == left
 
 
+async def test_of_series_whose_names_begin_alike_each_is_read_in_the_range() -> None:
+    kept = Kept([0, 1, 2], [])
+    for symbol in ("BNBUSDT", "BTCEUR"):
+        kept.put(Series(symbol, "candles", "1m"), minutes(0, 1, 2))
+    source = Records(kept.store, kept.coverage).read(C, span=span(1, 2), after=None, limit=99, whole=False)
+    found = [key for batch in [b async for b in source] for key, _ in batch]
+    symbols = ["AAAUSDT", "BNBUSDT", "BTCEUR", "BTCUSDT", "ZZZUSDT"]
+    assert found == [candle_key(symbol, "1m", minutes(1)[0]) for symbol in symbols]
+
+
 async def test_bars_of_three_days_are_counted_on_their_own_grid() -> None:
     series, kept = Series("BTCUSDT", "candles", Interval.D3.value), Kept([], [])
     opens = [DAY_START + DAY_MS + n * 3 * DAY_MS for n in range(5)]

@@ -153,6 +153,28 @@ async def test_a_part_in_which_no_bar_opens_is_no_hole() -> None:
     assert exchange_of(world).asked == []
 
 
+async def test_a_part_that_was_left_out_and_in_which_no_bar_opens_is_the_exchanges() -> None:
+    world = await a_world({C: (1,)})
+    proof = await prove(world.parts, of_ten(span=span(0.5, 2)), plan_of(span(1, 2)), ask=True)
+    assert proof.segments == (said(0.5, 1, Verdict.EXCHANGE), stored(1, 2, 1))
+    assert exchange_of(world).asked == []
+
+
+async def test_each_range_that_was_loaded_is_counted() -> None:
+    world = await a_world({C: (0, 1, 2, 5, 6, 9)}, [said(3, 5, Verdict.EXCHANGE), stored(7, 9, 2, OTHER)])
+    world.store.documents[OTHER] = {
+        key: Document(key, 1, b"{}") for key in (candle_key("BTCUSDT", "1m", minute(n)) for n in (7, 8))
+    }
+    proof = await prove(world.parts, of_ten(), plan_of(span(0, 3), span(5, 7), span(9, 10)), ask=True)
+    assert proof.segments == (
+        stored(0, 3, 3),
+        said(3, 5, Verdict.EXCHANGE),
+        stored(5, 7, 2),
+        stored(7, 9, 2, OTHER),
+        stored(9, 10, 1),
+    )
+
+
 @pytest.mark.parametrize("error", [RetryableError("no answer"), PermanentError("blocked")])
 async def test_a_question_without_an_answer_is_told_with_its_cause(error: RetryableError | PermanentError) -> None:
     world = await a_world({})

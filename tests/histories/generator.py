@@ -279,7 +279,7 @@ def _setting(random: Random) -> Setting:
         max_running=random.choice([1, 2, 8]),
         kept_days=random.choice([0, 0, 0, 30]),
         slow_s=random.choice([0, 0.1, 0.1, 1.0]),
-        verify_s=(verify_s := random.choice([0, 0, 0, 20.0])),
+        verify_s=(verify_s := random.choice([0, 0, 0, 10.0])),
         repairs=bool(verify_s) and random.random() < 0.6,
         turn=random.randrange(180),
     )

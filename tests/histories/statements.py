@@ -45,21 +45,25 @@ class Statements:
     # At rest: every workflow has ended, and the manager runs.
 
     def all(self, *, last: bool) -> None:
-        """What is said of every workflow and series; at the last rest in more forms, others in each history."""
+        """What is said of each series; at the last rest of every workflow too, and in more forms, others each time."""
         reader = self._reader()
-        listed = reader.get("/series", dict[str, Any])
-        assert listed is not None
-        series = {one.symbol: one for one in msgspec.convert(listed["series"], list[views.Series])}
         for market in self._model.setting.markets:
-            whole = market.span(0, market.bars)
-            self._coverage(reader, market, str(whole))
-            self.claims.series(market, series.get(market.symbol))
-        self._workflows(reader)
+            self._coverage(reader, market, str(market.span(0, market.bars)))
+        if last:
+            self._series(reader)
+            self._workflows(reader)
         for market in self._model.setting.markets:
             forms = (self._other_coverage, self._read, self._export)
             for form in forms if last else forms[self._turn % len(forms) :][:1]:
                 form(reader, market)
             self._turn += 1
+
+    def _series(self, reader: Reader) -> None:
+        listed = reader.get("/series", dict[str, Any])
+        assert listed is not None
+        series = {one.symbol: one for one in msgspec.convert(listed["series"], list[views.Series])}
+        for market in self._model.setting.markets:
+            self.claims.series(market, series.get(market.symbol))
 
     def _workflows(self, reader: Reader) -> None:
         how = _LISTS[self._turn % len(_LISTS)]

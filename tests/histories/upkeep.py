@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 CONTROL, EVENTS = "queue-control", "queue-events"
 HEARTBEAT_S = 10.0
-RETAIN_S = 10.0
+RETAIN_S = 5.0
 """How often the manager looks for what is too old, or is to be verified."""
 
 

@@ -154,7 +154,7 @@ class World:
     def _rest(self, *, last: bool = False) -> None:
         """From now on all is well; every workflow ends, and what is said of everything is true."""
         self._await(self._settle())
-        if self._setting.verify_s:
+        if last and self._setting.verify_s:
             self._await(self._happening.let(happens.Overdue()))
             self._await(self._settle())
         self._raise()
@@ -163,7 +163,7 @@ class World:
         for queue_id in self._happening.order:
             claims.history(queue_id, [decode_event(one.body) for one in self._await(self._events(queue_id))])
         self._statements.all(last=last)
-        for market in self._setting.markets if self._setting.repairs else ():
+        for market in self._setting.markets if last and self._setting.repairs else ():
             claims.repaired(market)
         self._raise()
 

@@ -14,7 +14,7 @@ from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import Series, candles_type
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.manager.acting.world import finish, launched, store_bars
@@ -316,6 +316,19 @@ async def test_of_an_ended_workflow_and_of_its_range_the_same_is_said_where_no_g
         now = (await world.manager.coverages([finished]))[finished.queue_id]
         assert [one.verdict.value for one in now.segments] == verdicts
         assert now.segments == (await world.manager.coverage(finished.queue_id)).segments
+
+
+async def test_a_span_that_is_named_can_be_asked_for_where_no_grid_is_known() -> None:
+    clock = ManualClock(NOW)
+    world = World(clock=clock)
+    await world.start()
+    pending = Segment(start_ms=NOW - 3 * DAY_MS, end_ms=NOW, verdict=Verdict.UNKNOWN)
+    await world.parts.coverage.lay_over(Series("BTCUSDT", "candles", "3d"), [pending])
+    clock.advance(3.7)
+    report = await world.manager.series_coverage("BTCUSDT", "api_candles_3d", life=True)
+    assert report.span is not None
+    assert report.span == TimeRange(NOW - 3 * DAY_MS, NOW + 3000)
+    assert parse_time_range(str(report.span)) == report.span
 
 
 async def proven(world: World, code: str, time_range: str = "2024-08-01") -> Workflow:

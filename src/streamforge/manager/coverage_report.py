@@ -122,7 +122,7 @@ class Reports:
         elif interval.aligned_by_calendar or known.first_ms is not None:
             end_ms = interval.floor(now_ms, known.first_ms)
         else:
-            end_ms = now_ms
+            end_ms = now_ms // 1000 * 1000  # ranges are written in whole seconds
         start_ms = known.first_ms
         if start_ms is None:
             start_ms = None if asked is None else asked.start_ms

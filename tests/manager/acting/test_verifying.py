@@ -16,6 +16,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
+from tests.manager.stored import put
 from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, POLICY, World, accepted, replace
 
 C = "btcusdt_api_candles_1m_2024_08_01"
@@ -239,3 +240,15 @@ async def test_repairs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     lose(world, 3)
     await look(world, Verifying(world.parts))
     assert repairs(world) == []
+
+
+@pytest.mark.parametrize(("data", "loaded_again"), [(True, 0), (False, 1)])
+async def test_what_was_lost_of_data_that_are_removed_is_not_loaded_again(data: bool, loaded_again: int) -> None:
+    world = await a_world(repairs=True)
+    owner = await put(world, accepted(), status=Status.FINISHED, ended_ms=NOW)
+    lose(world, 3, 4)
+    await verify(world.parts, SERIES)
+    await world.manager.remove(owner, data=data)
+    await look(world, Verifying(world.parts))
+    assert len(repairs(world)) == loaded_again
+    assert await verdicts(world) == ([] if data else [("stored", 0, 3), ("ours", 3, 5), ("stored", 5, 300)])

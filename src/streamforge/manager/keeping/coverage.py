@@ -115,16 +115,20 @@ class Coverage:
 
         await self._change(series, change)
 
-    async def unask(self, series: Series, span: TimeRange, others: Sequence[TimeRange]) -> None:
-        """What is unknown in `span` was never asked for, but for what `others` asked for: its workflow is removed."""
+    async def unask(self, series: Series, span: TimeRange, others: Sequence[TimeRange], *, lost: bool = False) -> None:
+        """What is unknown in `span` was never asked for, but for what `others` asked for: its workflow is removed.
+
+        lost: nor was what is `ours`, which a verification would repair otherwise: the workflow's data are removed too.
+        """
+        gone = (Verdict.UNKNOWN, Verdict.OURS) if lost else (Verdict.UNKNOWN,)
         alone, *asked_too = (
             Segment(start_ms=one.start_ms, end_ms=one.end_ms, verdict=Verdict.UNKNOWN) for one in (span, *others)
         )
         cut = outside([alone], asked_too)
 
         def change(known: Known) -> Known:
-            asked = [segment for segment in known.segments if segment.verdict is Verdict.UNKNOWN]
-            rest = [segment for segment in known.segments if segment.verdict is not Verdict.UNKNOWN]
+            asked = [segment for segment in known.segments if segment.verdict in gone]
+            rest = [segment for segment in known.segments if segment.verdict not in gone]
             return _replace(known, segments=tuple(overlay(outside(asked, cut), rest)))
 
         if (await self.known(series)).segments:

@@ -291,10 +291,12 @@ class Manager:
             return await self._reconciler.inbox.ask(queue_id, Replay())
 
     async def tidy(self) -> int:
-        """Remove the topics of ended workflows that were kept long enough; returns how many workflows had such.
+        """Remove the topics of ended workflows that were kept long enough; returns how many workflows lost some.
 
-        For a manager that drives nothing: the loop of one that does, does it by itself. Raises RetryableError.
+        For a manager that drives nothing, while no other one can: the loop of one that does, does it by itself.
+        Raises RetryableError.
         """
+        await self._parts.workflows.load()  # those in memory may have ended since, by another manager
         return await self._reconciler.retaining.remove_topics()
 
     async def undriven(self) -> str | None:

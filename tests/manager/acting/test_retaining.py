@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from streamforge.manager.acting import retaining as retaining_module
 from streamforge.manager.acting.retaining import EXPIRE_EVERY_S, Retaining
-from streamforge.manager.deciding.facts import Retry, grant
+from streamforge.manager.deciding.facts import Retry, Stop, grant
+from streamforge.manager.keeping.coverage import Known
 from streamforge.manager.keeping.reservations import CODE_KEPT_MS, CODE_KIND
+from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import TopicSpec
 from tests.doubles.manualclock import ManualClock
+from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.acting.world import create
-from tests.manager.support import NOW, POLICY, World, accepted, job_named, replace
+from tests.manager.support import NOW, POLICY, World, accepted, decide_running, job_named, planned, replace
 
 
 def retaining(world: World) -> Retaining:
@@ -38,8 +42,33 @@ async def ended(world: World, code: str, *, dead_letters: bool = True) -> Workfl
     return workflow
 
 
+async def ended_elsewhere(world: World, workflow: Workflow) -> Workflow:
+    """A workflow that another manager has ended just now, with its topics; in memory here it is what it was."""
+    await create(world, workflow)
+    others = Workflows(world.store)
+    await others.load()
+    [stored] = others.live.values()
+    done = await others.replace(stored, stored.workflow.next_epoch(status=Status.FINISHED, ended_ms=NOW))
+    assert workflow.queue_id in world.parts.workflows.live
+    await world.bus.create_topic(TopicSpec(name=workflow.topic))
+    return done.workflow
+
+
 async def topics(world: World) -> set[str]:
     return set(await world.bus.topics()) - {"queue-control", "queue-events"}
+
+
+def stopping() -> Workflow:
+    """A workflow that was asked to stop while its jobs were running."""
+    return grant(decide_running(), Stop(), NOW)
+
+
+async def untouched(world: World, workflow: Workflow) -> None:
+    """Nothing was done for the workflow but for its topics."""
+    assert isinstance(world.exchange, ScriptedExchange)
+    assert (world.launcher.started, world.launcher.stopped, world.exchange.asked) == ([], [], [])
+    assert world.commands("start") == world.commands("stop") == []
+    assert await world.parts.coverage.known(workflow.series) == Known(series=workflow.series)
 
 
 async def test_topics_go_after_their_times_and_those_of_dead_letters_later(world: World) -> None:
@@ -64,6 +93,30 @@ async def test_every_workflow_is_looked_at_however_many_there_are(world: World) 
     assert await retaining(world).remove_topics() == 405
     assert await topics(world) == set()
     assert (await world.workflow(live)).waiting_for == "", "what lives is not looked at here"
+
+
+@pytest.mark.parametrize("make", [accepted, planned, stopping])
+async def test_tidying_removes_the_topics_of_what_another_manager_has_ended(
+    world: World, make: Callable[[], Workflow]
+) -> None:
+    workflow = await ended_elsewhere(world, make())
+    clock(world).advance(POLICY.topic_retention_s + 1)
+    assert await world.manager.tidy() == 1
+    await untouched(world, workflow)
+    assert await topics(world) == set()
+    assert await world.workflow(workflow.queue_id) == replace(workflow, topic_removed=True)
+    assert await world.manager.tidy() == 0
+
+
+@pytest.mark.parametrize("make", [accepted, planned, stopping])
+async def test_of_what_has_not_ended_nothing_is_done_beside_the_loop(
+    world: World, make: Callable[[], Workflow]
+) -> None:
+    workflow = await ended_elsewhere(world, make())
+    clock(world).advance(POLICY.topic_retention_s + 1)
+    assert await retaining(world).remove_topics() == 0
+    await untouched(world, workflow)
+    assert await topics(world) == {workflow.topic}
 
 
 async def test_a_retry_waits_for_the_removal_of_topics_that_is_under_way(
@@ -118,7 +171,7 @@ async def test_each_is_tried_once_each_time(world: World, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(world.bus, "delete_topic", fail)
     clock(world).advance(POLICY.topic_retention_s + 1)
-    assert await retaining(world).remove_topics() == 7
+    assert await retaining(world).remove_topics() == 0, "what could not be removed is not counted as removed"
     assert world.observer.counts["action_failures_total{action=RemoveTopics}"] == 7
 
 

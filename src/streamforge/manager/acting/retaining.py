@@ -8,8 +8,8 @@ from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.ageing import Ageing
 from streamforge.manager.acting.inbox import Inbox
 from streamforge.manager.acting.measuring import Measuring
-from streamforge.manager.deciding.actions import Action
-from streamforge.manager.deciding.decide import World, decide
+from streamforge.manager.deciding.actions import RemoveTopics
+from streamforge.manager.deciding.decide import retention
 from streamforge.manager.deciding.facts import Fact
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Workflow
@@ -46,21 +46,20 @@ class Retaining:
         await self._ageing.age()
 
     async def remove_topics(self) -> int:
-        """Remove the topics of ended workflows that were kept long enough; returns how many workflows had such.
+        """Remove the topics of ended workflows that were kept long enough; returns how many workflows lost some.
 
         Raises RetryableError.
         """
-        found = 0
+        removed = 0
         after: str | None = None
         while True:
             page = await self._parts.workflows.find(where={"topics": ["data", "dlq"]}, after=after, limit=_PAGE)
             for workflow in page:
-                _, actions = decide(workflow, self._parts.clock.now_ms(), self._parts.policy, World())
-                found += bool(actions)
-                for action in actions:
-                    await self._do(workflow, action)
+                # The document may be newer than the label by which it was found: it may go on again.
+                for action in retention(workflow, self._parts.clock.now_ms(), self._parts.policy):
+                    removed += await self._do(workflow, action)
             if len(page) < _PAGE:
-                return found
+                return removed
             after = page[-1].queue_id
 
     async def _expire(self) -> None:
@@ -81,12 +80,16 @@ class Retaining:
             self._parts.observer.count("action_failures_total", action="Remove")
             _log.warning("what is left of removed records could not be removed yet", error=str(error))
 
-    async def _do(self, workflow: Workflow, action: Action) -> None:
+    async def _do(self, workflow: Workflow, action: RemoveTopics) -> bool:
+        """Whether they are removed, and that is stored."""
         # One after the other: there may be thousands, and they are in no hurry.
         try:
             found = await self._actor.act(workflow, action)
-            if found is not None:
-                await self._inbox.ask(workflow.queue_id, Fact(workflow.epoch, found))
+            if found is None:
+                return False
+            await self._inbox.ask(workflow.queue_id, Fact(workflow.epoch, found))
         except StreamForgeError as error:
             self._parts.observer.count("action_failures_total", action=type(action).__name__)
             _log.warning("what is over could not be removed yet", queue_id=workflow.queue_id, error=str(error))
+            return False
+        return True

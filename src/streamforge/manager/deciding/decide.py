@@ -59,7 +59,7 @@ def decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tup
 
 def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tuple[Workflow, list[Action]]:
     if workflow.ended:
-        return workflow, _retention(workflow, now_ms, policy)
+        return workflow, [*retention(workflow, now_ms, policy)]
     workflow, words = settle(workflow, now_ms, policy)
     actions: list[Action] = [*words]
     workflow = _with_failure(workflow)
@@ -300,7 +300,10 @@ def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Act
     )
 
 
-def _retention(workflow: Workflow, now_ms: int, policy: Policy) -> list[Action]:
+def retention(workflow: Workflow, now_ms: int, policy: Policy) -> list[RemoveTopics]:
+    """What of an ended workflow was kept long enough; of one that has not ended nothing was."""
+    if not workflow.ended:
+        return []
     age_s = (now_ms - (workflow.ended_ms or now_ms)) / 1000
     if not workflow.topic_removed and age_s > policy.topic_retention_s:
         return [RemoveTopics(dead_letters=False)]

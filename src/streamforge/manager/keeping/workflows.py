@@ -54,9 +54,13 @@ class Workflows:
         return self._live
 
     async def load(self) -> None:
-        """Read the live workflows; once, before anything else. Those that cannot be read are left out."""
+        """Read the live workflows, in the place of those in memory. Those that cannot be read are left out.
+
+        Before anything else; again only where another process may have changed them.
+        """
         found = [stored async for state in self._all_live() if (stored := self._readable(state)) is not None]
         # Oldest first: who has waited longest gets the next free slot.
+        self._live.clear()  # kept itself: others hold it
         self._live |= {
             stored.workflow.queue_id: stored for stored in sorted(found, key=lambda s: s.workflow.created_ms)
         }

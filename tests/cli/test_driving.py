@@ -214,3 +214,6 @@ def test_a_load_of_the_same_is_no_advice_for_what_is_stopping(tmp_path: Path) ->
         "nobody drives wf-1: no manager runs on /d; bring it to its end with "
         f"`streamforge wait wf-1 --data {tmp_path}` or `streamforge up --data {tmp_path}`"
     )
+    assert undriven(workflow, Where(data=tmp_path), "http://127.0.0.1:8080") == (
+        "nobody drives wf-1: no manager runs on /d; see the log of the manager at http://127.0.0.1:8080, or restart it"
+    )

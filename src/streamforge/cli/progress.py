@@ -162,7 +162,9 @@ def summary(workflow: views.Workflow) -> str:
 
 def waits_for(workflow: views.Workflow) -> str:
     """`waits for …`, with the time at which it goes on where that is known; nothing where it does not wait."""
-    if not workflow.waits_for or workflow.undriven is not None:
+    if workflow.undriven is not None:
+        return f"nobody drives it: {workflow.undriven}"
+    if not workflow.waits_for:
         return ""
     until = f" (until {workflow.waits_until})" if workflow.waits_until else ""
     return f"waits for {workflow.waits_for}{until}"

@@ -131,6 +131,11 @@ class Session(msgspec.Struct, frozen=True):
     own: bool
     ended: asyncio.Future[None] | None = None
 
+    @property
+    def server(self) -> str | None:
+        """The address of the manager; None: it is the command's own."""
+        return None if self.own else self.api.url
+
 
 class NothingThere(CliError):
     """The data directory does not exist."""

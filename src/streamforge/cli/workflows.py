@@ -78,7 +78,7 @@ async def queues(
     cells = [_cells(workflow) for workflow in workflows]
     output.table(names, [[row[name] for name in names] for row in cells], right=("stored", "of"))
     if alone := next((workflow for workflow in workflows if workflow.undriven is not None), None):
-        output.say(undriven(alone, where))
+        output.say(undriven(alone, where, found.server))
     if more:
         output.say(f"the newest {limit} are shown; see more with --limit")
     return 0
@@ -99,11 +99,11 @@ def _status(workflow: views.Workflow) -> Text:
     return output.styled(workflow.status, output.state(workflow.status, workflow.undriven))
 
 
-def undriven(workflow: views.Workflow, where: Where) -> str:
-    """That no manager drives a workflow, why, and what to do."""
+def undriven(workflow: views.Workflow, where: Where, server: str | None = None) -> str:
+    """That no manager drives a workflow, why, and what to do. server: of the manager that is there all the same."""
     alone = f"nobody drives {workflow.queue_id}: {workflow.undriven}"
-    if where.server is not None:
-        return f"{alone}; see the log of the manager at {where.server}, or start another one on its data"
+    if server is not None:
+        return f"{alone}; see the log of the manager at {server}, or restart it"
     wait, up = f"`streamforge wait {workflow.queue_id}{where.flags()}`", f"`streamforge up{where.starting()}`"
     if workflow.status == "stopping":  # a load of the same would wait until it has ended
         return f"{alone}; bring it to its end with {wait} or {up}"
@@ -137,8 +137,8 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     if workflow.status == "finished" and not coverage.complete:
         out.print(f"  {_no_longer(workflow, where)}")
     if workflow.undriven is not None:
-        out.print(f"  {undriven(workflow, where)}")
-    if waits := waits_for(workflow):
+        out.print(f"  {undriven(workflow, where, found.server)}")
+    elif waits := waits_for(workflow):
         out.print(f"  {waits}")
     if refused := workflow.progress.records_refused:
         out.print(
@@ -214,9 +214,11 @@ async def events(queue_id: str, where: Where, *, follow: bool, as_json: bool) ->
         if not follow:
             return 0
         workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
-        if workflow.undriven is not None:
-            output.say(f"nothing more will come: {undriven(workflow, where)}")
+        if workflow.undriven is not None and found.own:
+            output.say(f"nothing more will come: {undriven(workflow, where, found.server)}")
             return 0
+        if workflow.undriven is not None:  # it may recover
+            output.say(undriven(workflow, where, found.server))
         if found.own and not workflow.ended:
             output.say(f"a manager elsewhere drives {queue_id}: follow it there, with --server and its address")
             return 0

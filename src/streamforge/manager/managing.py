@@ -306,7 +306,7 @@ class Manager:
             self._parts.fence()
         except StreamForgeError as error:
             return str(error)
-        return None
+        return self._readiness.stalled()
 
     async def source(self) -> Source:
         return self._parts.source

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.keeping.installation import instant
 from streamforge.manager.parts import Parts
 from streamforge_utils.model.errors import StreamForgeError
 
@@ -55,6 +56,14 @@ class ReadinessProbe:
             finally:
                 self._waiting -= 1
         return {**self._found, "reconciler": self._reconciling()}
+
+    def stalled(self) -> str | None:
+        """Since when the loop has completed no look at the workflows, and why; None: it has of late, or none runs."""
+        came_round = self._reconciler.came_round
+        if came_round is None or self._parts.clock.monotonic() - came_round[0] <= LATE_S:
+            return None
+        why = f": {self._reconciler.last_error}" if self._reconciler.last_error is not None else ""
+        return f"the manager has not looked at the workflows since {instant(came_round[1])}{why}"
 
     async def _ask(self) -> None:
         bus, store, launcher = await asyncio.gather(

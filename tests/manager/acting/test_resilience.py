@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from streamforge.manager.acting import reconciler as reconciling
+from streamforge.manager.api.app import create_app
 from streamforge.manager.deciding.decide import World as Facts
 from streamforge.manager.deciding.decide import decide
+from streamforge.manager.keeping.installation import instant
 from streamforge.manager.keeping.workflows import KIND
 from streamforge.manager.policy import Policy
+from streamforge.manager.readiness import LATE_S
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.bus import Message
@@ -18,6 +22,7 @@ from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus
 from tests.limits import LIMIT_S
 from tests.manager.acting.world import finish, launched, store_bars
+from tests.manager.api.support import client_of
 from tests.manager.support import (
     LOADER,
     SINK,
@@ -89,6 +94,48 @@ async def test_the_loop_survives_whatever_is_raised(world: World, monkeypatch: p
             await asyncio.sleep(0.005)
     assert world.reconciler.last_error is None
     assert world.observer.counts["reconcile_failures_total"] == 3
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("part", ["launcher", "bus"])
+async def test_workflows_of_a_loop_that_fails_for_long_are_said_to_be_undriven(
+    world: World, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    queue_id = (await launched(world)).queue_id
+    world.say(said(await world.workflow(queue_id), SINK, "loading", records=10, rate=5.0))
+    await world.turns()
+    monkeypatch.setattr(world.reconciler, "LOOK_EVERY_S", 0.01)
+    assert isinstance(world.clock, ManualClock)
+    world.clock.advance(1)
+    async with client_of(create_app(world.manager)) as client:
+
+        async def asked() -> dict[str, Any]:
+            [found] = (await client.get("/queues")).json()["queues"]
+            assert (found["queue_id"], found["status"]) == (queue_id, "running")
+            return dict(found)
+
+        failing = world.launcher if part == "launcher" else world.bus
+        failing.failing = RetryableError("it does not answer")
+        running = asyncio.create_task(world.reconciler.run())
+        async with asyncio.timeout(LIMIT_S):
+            while world.reconciler.last_error is None:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.001)
+        since = instant(world.clock.now_ms())
+        world.clock.advance(LATE_S - 0.001)
+        found = await asked()
+        assert (found["undriven"], found["progress"]["rate"]) == (None, 5.0), "it may come back at once"
+        world.clock.advance(600 - LATE_S)
+        found = await asked()
+        why = f"the manager has not looked at the workflows since {since}: it does not answer"
+        assert (found["undriven"], found["waiting_for"]) == (why, f"a manager: {why}")
+        assert (found["progress"]["rate"], found["progress"]["eta_seconds"]) == (0.0, None)
+        failing.failing = None
+        async with asyncio.timeout(LIMIT_S):
+            while world.reconciler.last_look is None:
+                world.clock.advance(0.01)
+                await asyncio.sleep(0.001)
+        assert (await asked())["undriven"] is None
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

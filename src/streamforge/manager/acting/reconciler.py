@@ -47,6 +47,7 @@ MOST_LEFT = 1000
 class Reconciler:
     """Drives the live workflows. `run` goes on until it is cancelled; `wake` makes it look now.
 
+    came_round: when `run` began, or last completed a look, by the monotonic clock (seconds) and the other (ms).
     REST: times as long as a look takes it rests after it, HURRY_S at most, so that looks at many workflows leave time
     for what they have begun.
     """
@@ -66,6 +67,7 @@ class Reconciler:
         self._intake = Intake(parts, self.actor)
         self.listeners = self._intake.listeners
         self.last_look: float | None = None
+        self.came_round: tuple[float, int] | None = None
         self.last_error: str | None = None
         self._wake = asyncio.Event()
         self.tasks = Tasks(lambda key: self._arrived(key[1]))
@@ -101,6 +103,7 @@ class Reconciler:
     async def run(self) -> None:
         """Reconcile until cancelled. An error, of bus, store or launcher or of our own, is logged, and tried again."""
         self.inbox.driven = True
+        self.came_round = self._parts.clock.monotonic(), self._parts.clock.now_ms()
         try:
             while True:
                 try:
@@ -110,6 +113,7 @@ class Reconciler:
                     began = self._parts.clock.monotonic()
                     await self.turn()
                     self.last_look, self.last_error = self._parts.clock.monotonic(), None
+                    self.came_round = self.last_look, self._parts.clock.now_ms()
                     await self._parts.clock.sleep(min(self.HURRY_S, self.REST * (self.last_look - began)))
                 except Exception as error:
                     self.last_error = str(error) or repr(error)

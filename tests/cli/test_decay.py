@@ -69,6 +69,10 @@ def test_a_finished_workflow_says_what_is_there_now_and_when_it_was_proven(decay
     assert (now["coverage"]["complete"], now["coverage"]["records_stored"]) == (False, 339)
     assert {one["verdict"]: one["records"] for one in now["coverage"]["verdicts"]} == {"stored": 339, "ours": 0}
     assert decayed("queues", "--json").ok().json["queues"][0]["progress"]["records_stored"] == 339
+    waited = decayed("wait", queue_id)
+    assert waited.code == 1
+    assert f"{queue_id} had finished, and not all that it had proven is there: 339 of 360 records stored" in waited.out
+    assert f"load it with `streamforge load BTCUSDT {TYPE} {SIX_HOURS} --data" in waited.err
     shown = decayed("show", queue_id).ok().out
     assert "  339 of 360 (94 %)\n" in shown
     assert "and is not now: what is `ours` is gone" in " ".join(shown.split())

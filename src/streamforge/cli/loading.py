@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -16,8 +17,11 @@ from streamforge.cli.following import Begin, Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import display
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge_utils.model.series import candles_interval
+from streamforge_utils.model.timeranges import TimeRange
 
 SEGMENTS_SHOWN = 12
+_LONGEST_BAR_MS = 31 * 86_400_000
 _LAST_WORDS, _KILLED = "; it last wrote:\n", "killed"
 """How a launcher tells what a worker logged last, and that it was killed."""
 
@@ -139,6 +143,8 @@ async def to_the_end(
         tell(ended)
     if ended.workflow.status != "finished":
         raise _unfinished(ended, where)
+    if ended.gone:
+        raise CliError(f"{ended.workflow.queue_id}: {no_longer(ended.workflow, where)}")
     return 0
 
 
@@ -149,6 +155,19 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     loaded: Loaded
     interrupted: int | None
     timed_out: bool
+
+    @property
+    def gone(self) -> bool:
+        """Whether some of what a finished workflow had proven is not there any more.
+
+        A bar that was not over when it was asked for, and is by now, was never proven: that is `unknown` too.
+        """
+        step_ms = candles_interval(self.workflow.type).step_ms or _LONGEST_BAR_MS
+        asked_ms = datetime.fromisoformat(self.workflow.created_at).timestamp() * 1000
+        return self.workflow.status == "finished" and any(
+            one.verdict == "ours" or (one.verdict == "unknown" and one.start_ms + step_ms <= asked_ms)
+            for one in self.loaded.coverage
+        )
 
 
 async def followed(
@@ -186,6 +205,8 @@ def tell(ended: Ended) -> None:
     took = output.duration(loaded.seconds)
     if workflow.status == "finished" and progress.records_expected == 0:
         output.write(f"{workflow.queue_id} finished in {took}: the exchange has nothing in this range")
+    elif ended.gone:
+        output.write(f"{workflow.queue_id} had finished, and not all that it had proven is there: {_stored(loaded)}")
     elif workflow.status == "finished":
         proof = (
             "proven complete"
@@ -198,6 +219,16 @@ def tell(ended: Ended) -> None:
         nothing = "nothing was loaded, " if progress.records_expected is None else ""
         output.write(f"{workflow.queue_id} {workflow.status} after {took}: {nothing}{_stored(loaded)}")
     show_segments(loaded.coverage)
+
+
+def no_longer(workflow: views.Workflow, where: Where) -> str:
+    """What to do where a range that was proven complete is not complete now."""
+    span = TimeRange(workflow.time_range.start_ms, workflow.time_range.end_ms)
+    return (
+        f"it was complete when it was proven, {output.moment(workflow.proven_at)}, and is not now: what is `ours` is "
+        "gone, and what is `unknown` was removed or was not over then; load it with `streamforge load "
+        f"{workflow.symbol} {workflow.type} {span}{where.starting()}`"
+    )
 
 
 def _stored(loaded: Loaded) -> str:

@@ -14,11 +14,10 @@ from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.following import Follower
 from streamforge.cli.interrupts import interrupts
-from streamforge.cli.loading import short, show_segments
+from streamforge.cli.loading import no_longer, short, show_segments
 from streamforge.cli.progress import display, numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge_utils.model.spelling import did_you_mean
-from streamforge_utils.model.timeranges import TimeRange
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -135,7 +134,7 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     if told := numbers(workflow):
         out.print(f"  {told}")
     if workflow.status == "finished" and not coverage.complete:
-        out.print(f"  {_no_longer(workflow, where)}")
+        out.print(f"  {no_longer(workflow, where)}")
     if workflow.undriven is not None:
         out.print(f"  {undriven(workflow, where, found.server)}")
     elif waits := waits_for(workflow):
@@ -162,16 +161,6 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     )
     show_segments(coverage.segments)
     return 0
-
-
-def _no_longer(workflow: views.Workflow, where: Where) -> str:
-    """What to do where a range that was proven complete is not complete now."""
-    span = TimeRange(workflow.time_range.start_ms, workflow.time_range.end_ms)
-    return (
-        f"it was complete when it was proven, {output.moment(workflow.proven_at)}, and is not now: what is `ours` is "
-        "gone, and what is `unknown` was removed or was not over then; load it with `streamforge load "
-        f"{workflow.symbol} {workflow.type} {span}{where.starting()}`"
-    )
 
 
 def step_rows(step: views.Step) -> list[list[str | Text]]:

@@ -79,6 +79,16 @@ async def test_what_is_accepted_first_settles_it_and_another_exchange_is_refused
     await Manager(store, "seed 1").begin()
 
 
+async def test_a_refusal_shows_of_an_exchanges_address_no_path() -> None:
+    store = MemoryStore()
+    first = Manager(store, "seed 1", Origin("test", "http://127.0.0.1:4000/hush-hush"))
+    await first.begin()
+    await first.exchange.server_time()
+    await first.origins.accept()
+    with pytest.raises(ConfigError, match=r"e\.g\. --exchange http://127\.0\.0\.1:4000$"):
+        await Manager(store, "seed 7").begin()
+
+
 async def test_an_exchange_that_is_away_is_judged_by_its_first_answer_and_its_choice_is_not_remembered() -> None:
     store = MemoryStore()
     first = Manager(store, "seed 1")

@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 
 from streamforge.manager.keeping.installation import Claim, Installation, Installations
+from streamforge.manager.origin import shown_choice
 from streamforge.manager.service import NotNow
 from streamforge_utils.model.errors import ConfigError, ConflictError, OtherExchange, StreamForgeError
 from streamforge_utils.ports.exchange import Exchange, Identity
@@ -88,7 +89,7 @@ class Origins:
 
     def _refusal(self, claim: Claim, kept: Installation) -> str:
         met = f"`{self._identity.met}`" if self._identity.met else "another exchange"
-        choice = f", e.g. {claim.switch}{kept.choice}" if kept.choice else ""
+        choice = f", e.g. {claim.switch}{shown_choice(kept.choice)}" if kept.choice else ""
         return (
             f"{claim.where} holds data of the exchange `{kept.identity}`, not of {met}, which answers now, and the two "
             f"are never mixed: {claim.elsewhere}, or load from the former{choice}"

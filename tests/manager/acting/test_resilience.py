@@ -98,9 +98,8 @@ async def test_the_loop_survives_whatever_is_raised(world: World, monkeypatch: p
     await asyncio.gather(running, return_exceptions=True)
 
 
-@pytest.mark.parametrize("part", ["launcher", "bus"])
 async def test_workflows_of_a_loop_that_fails_for_long_are_said_to_be_undriven(
-    world: World, monkeypatch: pytest.MonkeyPatch, part: str
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue_id = (await launched(world)).queue_id
     world.say(said(await world.workflow(queue_id), SINK, "loading", records=10, rate=5.0))
@@ -115,8 +114,7 @@ async def test_workflows_of_a_loop_that_fails_for_long_are_said_to_be_undriven(
             assert (found["queue_id"], found["status"]) == (queue_id, "running")
             return dict(found)
 
-        failing = world.launcher if part == "launcher" else world.bus
-        failing.failing = RetryableError("it does not answer")
+        world.launcher.failing = RetryableError("it does not answer")
         running = asyncio.create_task(world.reconciler.run())
         async with asyncio.timeout(LIMIT_S):
             while world.reconciler.last_error is None:  # noqa: ASYNC110 - nothing tells of it
@@ -130,7 +128,7 @@ async def test_workflows_of_a_loop_that_fails_for_long_are_said_to_be_undriven(
         why = f"the manager has not looked at the workflows since {since}: it does not answer"
         assert (found["undriven"], found["waiting_for"]) == (why, f"a manager: {why}")
         assert (found["progress"]["rate"], found["progress"]["eta_seconds"]) == (0.0, None)
-        failing.failing = None
+        world.launcher.failing = None
         async with asyncio.timeout(LIMIT_S):
             while world.reconciler.last_look is None:
                 world.clock.advance(0.01)

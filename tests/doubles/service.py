@@ -32,7 +32,7 @@ from streamforge.manager.service import (
 )
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.candles import Candle, candle_key_prefix, encode_candle, stored_document
-from streamforge_utils.model.coverage import Segment, clip, counted, extent
+from streamforge_utils.model.coverage import Segment, Verdict, clip, counted, extent
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.model.intervals import Interval
@@ -260,10 +260,7 @@ class ServiceDouble:
             raise InvalidInput("cursor", f"cursor {cursor[:80]!r} is not one of this server")
         by_id = {series.id: series for series in self.known}
         left = [id_ for id_ in ids if cursor is None or id_ < cursor]
-        listed = [
-            StoredSeries(by_id[id_], known, sum(s.records for s in known))
-            for id_, known in ((id_, self.known[by_id[id_]]) for id_ in left[:limit])
-        ]
+        listed = [_stored_series(by_id[id_], self.known[by_id[id_]]) for id_ in left[:limit]]
         return SeriesPage(listed, left[limit - 1] if len(left) > limit else None)
 
     async def symbols(self) -> Sequence[SymbolInfo]:
@@ -301,3 +298,11 @@ class ServiceDouble:
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+
+def _stored_series(series: Series, known: Sequence[Segment]) -> StoredSeries:
+    stored = [segment for segment in known if segment.verdict is Verdict.STORED]
+    if not stored:
+        return StoredSeries(series, None, (), 0)
+    span = TimeRange(stored[0].start_ms, stored[-1].end_ms)
+    return StoredSeries(series, span, clip(known, span), sum(segment.records for segment in stored))

@@ -21,6 +21,7 @@ from streamforge_utils.model.coverage import (
     lacking,
     over,
     overlay,
+    touching,
     without_records,
     without_stored,
 )
@@ -75,6 +76,11 @@ def test_clip_speaks_of_every_instant_of_the_span(segments: list[Segment], span:
     was = painted(segments)
     unknown = (Verdict.UNKNOWN, None)
     assert painted(found) == {t: was.get(t, unknown) for t in range(span.start_ms, span.end_ms)}
+
+
+@given(coverages(), spans())
+def test_what_touches_a_span_is_all_that_shares_a_part_with_it(segments: list[Segment], span: TimeRange) -> None:
+    assert touching(segments, span) == [one for one in segments if one.span.intersection(span) is not None]
 
 
 @given(coverages(), spans())

@@ -11,9 +11,7 @@ from streamforge.manager.acting.removing import Removing
 from streamforge.manager.acting.verifying import verify
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.deciding.facts import Replay, Retry, Stop
-from streamforge.manager.keeping.coverage import Known
 from streamforge.manager.keeping.history import COLLECTION as HISTORY
-from streamforge.manager.keeping.phases import phase_of
 from streamforge.manager.keeping.records import Records
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.keeping.workflows import Unreadable
@@ -31,17 +29,15 @@ from streamforge.manager.service import (
     SeriesPage,
     Started,
     StartRequest,
-    StoredSeries,
     Verification,
 )
 from streamforge.manager.starting import Starting
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
-from streamforge_utils.model.coverage import Verdict, counted
+from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
 from streamforge_utils.model.events import Event
-from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import Series, check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -251,16 +247,8 @@ class Manager:
             found = await self._parts.coverage.page(after=cursor, limit=limit + 1)
         except InvalidInput as error:
             raise _lost_cursor(cursor or "", "series") from error
-        listed = [await self._stored_series(known) for _, known in found[:limit]]
+        listed = await self._reports.of_stored([known for _, known in found[:limit]])
         return SeriesPage(listed, found[limit - 1][0] if len(found) > limit else None)
-
-    async def _stored_series(self, known: Known) -> StoredSeries:
-        interval, phase_ms = Interval(known.series.interval), await phase_of(self._parts.store, known)
-        stored = [segment for segment in known.segments if segment.verdict is Verdict.STORED]
-        records = None
-        if interval.aligned_by_calendar or phase_ms is not None or not stored:
-            records = sum(segment.records for segment in counted(stored, interval, phase_ms))
-        return StoredSeries(known.series, known.segments, records)
 
     async def symbols(self) -> Sequence[SymbolInfo]:
         waits = self._parts.exchange_waits

@@ -119,12 +119,14 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class StoredSeries(msgspec.Struct, frozen=True):
-    """A series of which something is known. segments: sorted, disjoint; what they do not mention is unknown.
+    """A series of which something is known.
 
-    records: how many are stored; None: of an interval whose grid is not known.
+    span: from the first to the last record that is stored; None: none is. segments: sorted; they speak of all of the
+    span. records: how many are stored; None: of an interval whose grid is not known.
     """
 
     series: Series
+    span: TimeRange | None
     segments: Sequence[Segment]
     records: int | None
 

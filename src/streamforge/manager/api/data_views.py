@@ -14,7 +14,6 @@ from streamforge_utils.model import coverage
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import candles_type
-from streamforge_utils.model.timeranges import TimeRange
 
 
 def coverage_view(
@@ -69,14 +68,9 @@ def _segment(found: coverage.Segment) -> data_models.Segment:
 
 def series_view(found: service.StoredSeries) -> data_models.Series:
     """A series for a list."""
-    stored = [segment for segment in found.segments if segment.verdict is Verdict.STORED]
+    span, segments = found.span, found.segments
     type_name = candles_type(Interval(found.series.interval))
-    start_ms, end_ms = (stored[0].start_ms, stored[-1].end_ms) if stored else (None, None)
-    within = (
-        coverage.clip(found.segments, TimeRange(start_ms, end_ms))
-        if start_ms is not None and end_ms is not None
-        else []
-    )
+    start_ms, end_ms = (None, None) if span is None else (span.start_ms, span.end_ms)
     return data_models.Series(
         symbol=found.series.symbol,
         type=type_name,
@@ -85,8 +79,8 @@ def series_view(found: service.StoredSeries) -> data_models.Series:
         start_ms=start_ms,
         end_ms=end_ms,
         records=found.records,
-        complete=bool(within) and is_complete(within),
-        holes=sum(segment.verdict is not Verdict.STORED for segment in within),
+        complete=span is not None and is_complete(segments),
+        holes=sum(segment.verdict is not Verdict.STORED for segment in segments),
         coverage=f"/coverage/{quote(found.series.symbol, safe='')}/{type_name}",
     )
 

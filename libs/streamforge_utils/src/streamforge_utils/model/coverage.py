@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
@@ -67,27 +68,26 @@ def outside(segments: Iterable[Segment], cuts: Sequence[Segment]) -> list[Segmen
     return [piece for segment in segments for piece in _without(segment, cuts)]
 
 
+def touching(segments: Sequence[Segment], span: TimeRange) -> Sequence[Segment]:
+    """Those of which a part lies in `span`. segments: sorted, disjoint."""
+    first = bisect_right(segments, span.start_ms, key=lambda one: one.end_ms)
+    return segments[first : bisect_left(segments, span.end_ms, lo=first, key=lambda one: one.start_ms)]
+
+
 def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
     """The part of `segments` inside `span`, joined where equal; what `segments` do not mention is `unknown`."""
     found: list[Segment] = []
     cursor = span.start_ms
     for segment in segments:
-        common = segment.span.intersection(span)
-        if common is None:
+        start_ms, end_ms = max(segment.start_ms, span.start_ms), min(segment.end_ms, span.end_ms)
+        if start_ms >= end_ms:
             continue
-        if common.start_ms > cursor:
-            found.append(Segment(start_ms=cursor, end_ms=common.start_ms, verdict=Verdict.UNKNOWN))
-        whole = common == segment.span
-        found.append(
-            Segment(
-                start_ms=common.start_ms,
-                end_ms=common.end_ms,
-                verdict=segment.verdict,
-                collection=segment.collection,
-                records=segment.records if whole else 0,
-            )
-        )
-        cursor = common.end_ms
+        if start_ms > cursor:
+            found.append(Segment(start_ms=cursor, end_ms=start_ms, verdict=Verdict.UNKNOWN))
+        if (start_ms, end_ms) != (segment.start_ms, segment.end_ms):
+            segment = msgspec.structs.replace(segment, start_ms=start_ms, end_ms=end_ms, records=0)
+        found.append(segment)
+        cursor = end_ms
     if cursor < span.end_ms:
         found.append(Segment(start_ms=cursor, end_ms=span.end_ms, verdict=Verdict.UNKNOWN))
     return _joined(found)
@@ -103,8 +103,8 @@ def judged_by_bar(segments: Iterable[Segment], interval: Interval, phase_ms: int
         return list(segments)
     found: list[Segment] = []
     for segment in segments:
-        bar_ms = interval.floor(segment.start_ms, phase_ms)
-        if segment.verdict is Verdict.UNKNOWN and bar_ms < segment.start_ms and segment.end_ms <= interval.next(bar_ms):
+        bar_ms = interval.floor(segment.start_ms, phase_ms) if segment.verdict is Verdict.UNKNOWN else segment.start_ms
+        if bar_ms < segment.start_ms and segment.end_ms <= interval.next(bar_ms):
             holder = next((one for one in reversed(found) if one.start_ms <= bar_ms), None)
             if holder is not None:
                 segment = msgspec.structs.replace(holder, start_ms=segment.start_ms, end_ms=segment.end_ms, records=0)

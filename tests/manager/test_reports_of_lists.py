@@ -1,0 +1,136 @@
+"""What is said of many workflows and many series at once, and how much work that is."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from streamforge.manager.api.data_models import Series as SeriesView
+from streamforge.manager.api.data_views import coverage_view, series_view
+from streamforge.manager.coverage_report import SEGMENTS_AT_ONCE
+from streamforge.manager.workflow import Proof, Status, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+from tests.doubles.manualclock import ManualClock
+from tests.manager.stored import put
+from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, replace
+
+SERIES = Series("BTCUSDT", "candles", "1m")
+HOURS = Series("BTCUSDT", "candles", "1h")
+PROOF = Proof(round=1, checked_ms=NOW, expected=1440, stored=1440, segments=(), whole=True)
+
+
+async def at(now_ms: int) -> World:
+    world = World(clock=ManualClock(now_ms))
+    await world.start()
+    return world
+
+
+def part(start_ms: int, end_ms: int, verdict: Verdict = Verdict.STORED) -> Segment:
+    collection = "c" if verdict is Verdict.STORED else None
+    return Segment(start_ms=DAY_START + start_ms, end_ms=DAY_START + end_ms, verdict=verdict, collection=collection)
+
+
+def minutes_with_holes(count: int) -> list[Segment]:
+    """Every other minute is stored."""
+    return [part(2 * number * MINUTE_MS, (2 * number + 1) * MINUTE_MS) for number in range(count)]
+
+
+def ended(number: int, span: TimeRange) -> Workflow:
+    found = accepted(f"{number:06d}")
+    return replace(found, status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, proof=PROOF, span=span)
+
+
+def minutes(start: int, count: int) -> TimeRange:
+    return TimeRange(DAY_START + start * MINUTE_MS, DAY_START + (start + count) * MINUTE_MS)
+
+
+async def calls(world: World, listed: Sequence[Workflow]) -> int:
+    """How many functions are called to say what is known of the ranges of `listed`; with a few of the interpreter."""
+    number = 0
+
+    def called(_frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal number
+        number += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        found = await world.manager.coverages(listed)
+    finally:
+        sys.setprofile(before)
+    assert len(found) == len(listed)
+    return number
+
+
+async def test_a_list_costs_the_same_beside_many_live_workflows() -> None:
+    world = await at(NOW)
+    await world.parts.coverage.lay_over(SERIES, minutes_with_holes(10))
+    listed = [ended(number, minutes(number, 10)) for number in range(20)]
+    alone = await calls(world, listed)
+    for number in range(200):
+        await put(world, accepted(f"{number:06d}", symbol="ETHUSDT"))
+        await put(world, accepted(f"{number:06d}"))
+    assert await calls(world, listed) < 2 * alone
+
+
+async def test_a_list_costs_as_much_of_a_series_as_its_ranges_hold() -> None:
+    world = await at(NOW)
+    await world.parts.coverage.lay_over(SERIES, minutes_with_holes(4000))
+    listed = [ended(number, minutes(100 * number, 10)) for number in range(41)]
+    one, all_of_them = await calls(world, listed[:1]), await calls(world, listed)
+    # Of ten segments each; all of the series is gone through once.
+    assert (all_of_them - one) / 40 < 400
+    same = [replace(listed[0], queue_id=f"{number}") for number in range(41)]
+    assert (await calls(world, same) - one) / 40 < 30
+
+
+async def test_other_tasks_run_while_a_list_is_made() -> None:
+    world = await at(NOW)
+    await world.parts.coverage.lay_over(SERIES, minutes_with_holes(SEGMENTS_AT_ONCE))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    try:
+        few = [ended(0, minutes(0, SEGMENTS_AT_ONCE))]
+        assert len(await world.manager.coverages(few)) == 1
+        before, turns = turns, 0
+        many = [ended(number, minutes(number, SEGMENTS_AT_ONCE)) for number in range(21)]
+        assert len(await world.manager.coverages(many)) == 21
+    finally:
+        counting.cancel()
+    assert turns - before >= 20
+
+
+async def series_and_coverage(series: Series, segments: Sequence[Segment]) -> SeriesView:
+    """What the list of series says of one, once it is clear that its coverage says the same."""
+    world = await at(DAY_START + 9 * DAY_MS)
+    await world.parts.coverage.lay_over(series, segments)
+    (listed,) = (series_view(one) for one in (await world.manager.series()).series)
+    assert (listed.start_ms, listed.end_ms) == (segments[0].start_ms, segments[-1].end_ms)
+    report = coverage_view(await world.manager.series_coverage(series.symbol, listed.type))
+    assert report.complete is listed.complete
+    assert [one.verdict for one in report.segments if one.verdict != "stored"] == ["unknown"] * listed.holes
+    assert sum(one.records for one in report.segments) == listed.records
+    return listed
+
+
+async def test_in_a_list_of_series_what_was_pending_is_unknown_once_it_is_over() -> None:
+    segments = [part(0, HOUR_MS), part(HOUR_MS, 2 * HOUR_MS, Verdict.PENDING), part(2 * HOUR_MS, 3 * HOUR_MS)]
+    said = await series_and_coverage(SERIES, segments)
+    assert (said.complete, said.holes, said.records) == (False, 1, 120)
+
+
+async def test_in_a_list_of_series_ranges_that_meet_inside_a_bar_have_no_hole_between_them() -> None:
+    segments = [part(0, 210 * MINUTE_MS), part(225 * MINUTE_MS, 5 * HOUR_MS)]
+    said = await series_and_coverage(HOURS, segments)
+    assert (said.complete, said.holes, said.records) == (True, 0, 5)

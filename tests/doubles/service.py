@@ -203,7 +203,7 @@ class ServiceDouble:
 
     async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
         await self._answer()
-        known = [one for one in workflows if one.ended and one.proof is not None and one.series in self.known]
+        known = [one for one in workflows if one.ended and (one.plan or one.proof) and one.series in self.known]
         return {one.queue_id: self._report(one.series, "workflow", one.span) for one in known}
 
     async def series_coverage(

@@ -74,11 +74,13 @@ class Claims:
             return
         if one.status is Status.FINISHED and proof is None:
             self._wrong_show(queue_id, "coverage", proof, "a proof")
-        if proof is None:
-            return
         # After its end it is said what coverage knows now.
         called = self.called[one.market.symbol]
         now = sum(bar in called for bar in one.bars)  # more than were expected, where the rest is over by now
+        if proof is None:
+            if expected is not None and stored != min(expected, now):
+                self._wrong_show(queue_id, "records", stored, min(expected, now))
+            return
         true = (one.expected, min(one.expected or 0, now), now)
         if (expected, stored, proof["records_stored"]) != true:
             self._wrong_show(queue_id, "records", (expected, stored, proof["records_stored"]), true)

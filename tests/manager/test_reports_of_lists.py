@@ -9,8 +9,9 @@ from types import FrameType
 
 from streamforge.manager.api.data_models import Series as SeriesView
 from streamforge.manager.api.data_views import coverage_view, series_view
+from streamforge.manager.api.views import workflow_summary
 from streamforge.manager.coverage_report import SEGMENTS_AT_ONCE
-from streamforge.manager.workflow import Proof, Status, Workflow
+from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -20,7 +21,7 @@ from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, Wo
 
 SERIES = Series("BTCUSDT", "candles", "1m")
 HOURS = Series("BTCUSDT", "candles", "1h")
-PROOF = Proof(round=1, checked_ms=NOW, expected=1440, stored=1440, segments=(), whole=True)
+WHOLE_DAY = Plan(exchange_now_ms=NOW, load=(), there=1440, bars=1440)
 
 
 async def at(now_ms: int) -> World:
@@ -41,7 +42,7 @@ def minutes_with_holes(count: int) -> list[Segment]:
 
 def ended(number: int, span: TimeRange) -> Workflow:
     found = accepted(f"{number:06d}")
-    return replace(found, status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, proof=PROOF, span=span)
+    return replace(found, status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, plan=WHOLE_DAY, span=span)
 
 
 def minutes(start: int, count: int) -> TimeRange:
@@ -134,3 +135,27 @@ async def test_in_a_list_of_series_ranges_that_meet_inside_a_bar_have_no_hole_be
     segments = [part(0, 210 * MINUTE_MS), part(225 * MINUTE_MS, 5 * HOUR_MS)]
     said = await series_and_coverage(HOURS, segments)
     assert (said.complete, said.holes, said.records) == (True, 0, 5)
+
+
+async def test_an_ended_workflow_without_a_proof_has_stored_what_is_there_now() -> None:
+    world = await at(NOW)
+    workflow = ended(1, TimeRange(DAY_START, DAY_START + DAY_MS))
+    await world.parts.coverage.lay_over(SERIES, [part(0, DAY_MS)])
+    assert await stored_of_expected(world, workflow) == (1440, 1440)
+    await world.parts.coverage.lay_over(SERIES, [part(0, 40 * MINUTE_MS, Verdict.OURS)])
+    assert await stored_of_expected(world, workflow) == (1400, 1440)
+    await world.parts.coverage.forget(SERIES, "c", workflow.span)
+    assert await stored_of_expected(world, workflow) == (0, 1440)
+
+
+async def test_an_ended_workflow_without_a_plan_has_no_range_to_count() -> None:
+    world = await at(NOW)
+    workflow = replace(ended(1, minutes(0, 10)), plan=None)
+    assert await world.manager.coverages([workflow]) == {}
+    assert await stored_of_expected(world, workflow) == (0, None)
+
+
+async def stored_of_expected(world: World, workflow: Workflow) -> tuple[int, int | None]:
+    now = await world.manager.coverages([workflow])
+    progress = workflow_summary(workflow, None, now.get(workflow.queue_id)).progress
+    return progress.records_stored, progress.records_expected

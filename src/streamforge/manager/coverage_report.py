@@ -68,7 +68,7 @@ class Reports:
         return _report(current, "workflow", workflow.span, self._live(workflow.series))
 
     async def of_ended(self, workflows: Iterable[Workflow]) -> dict[str, Report]:
-        """By queue_id, what is known now of the range of each workflow that has ended and was proven; it may have
+        """By queue_id, what is known now of the range of each workflow that has ended and had a plan; it may have
         changed since. Which workflows load the range is left out. Raises RetryableError.
         """
         found: dict[str, Report] = {}
@@ -76,7 +76,7 @@ class Reports:
         reports: dict[tuple[Series, TimeRange], Report] = {}
         pace = _Pace()
         for workflow in workflows:
-            if not workflow.ended or workflow.proof is None:
+            if not workflow.ended or (workflow.plan is None and workflow.proof is None):
                 continue
             one = workflow.series
             report = reports.get((one, workflow.span))

@@ -226,7 +226,7 @@ class Service(Protocol):
         """What is known of the workflow's range. Raises NotFound."""
 
     async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
-        """By queue_id, what is known now of the range of each of these that has ended and was proven.
+        """By queue_id, what is known now of the range of each of these that has ended and had a plan.
 
         What was stored then may be gone.
         """

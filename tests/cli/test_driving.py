@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,10 +16,12 @@ import pytest
 
 from streamforge.cli import views
 from streamforge.cli.following import description
-from streamforge.cli.session import Where
+from streamforge.cli.session import Mode, Where, is_held, session
 from streamforge.cli.workflows import undriven
+from streamforge.manager.managing import Manager
+from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.cli import support
-from tests.cli.support import TYPE, Cli, finished, line, process, until
+from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until
 from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
 
 MONTH = ("BTCUSDT", TYPE, "2024-08")
@@ -74,6 +77,39 @@ def test_nobody_drives_it_and_that_is_said_with_what_to_do(left: tuple[Cli, str]
     assert " left" not in shown.out
     followed = cli("events", queue_id, "--follow").ok()
     assert followed.err == f"nothing more will come: {advice}\n"
+
+
+async def test_nobody_drives_it_either_while_a_command_only_keeps_others_out(left: tuple[Cli, str]) -> None:
+    cli, queue_id = left
+    async with session(Where(data=cli.data), Mode.CHANGE):
+        assert is_held(cli.data)
+        found = [
+            await asyncio.to_thread(_ran, command, queue_id, "--data", str(cli.data), *more)
+            for command, *more in (("show", "--json"), ("events", "--follow"))
+        ]
+    shown = found[0].json
+    assert shown["undriven"] == f"no manager runs on {cli.data}"
+    assert (shown["progress"]["rate"], shown["progress"]["eta_seconds"]) == (0.0, None)
+    assert found[1].err.startswith(f"nothing more will come: nobody drives {queue_id}: no manager runs on {cli.data}")
+
+
+def _ran(*command: str) -> Ran:
+    with process(*command) as started:
+        return finished(started)
+
+
+def test_to_make_room_is_not_to_drive(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = DataDirectory(cli.data)
+    folder.open()
+    seen: list[tuple[bool, bool]] = []
+
+    async def tidy(_: Manager) -> int:
+        seen.append((folder.held(), folder.driven()))
+        return 0
+
+    monkeypatch.setattr(Manager, "tidy", tidy)
+    cli("queues").ok()
+    assert seen == [(True, False)]
 
 
 def test_right_after_a_kill_coverage_and_queues_agree(left: tuple[Cli, str]) -> None:

@@ -100,6 +100,7 @@ async def _restore_store(arango: ArangoSettings, source: Path) -> copying.StoreB
         elsewhere=place.elsewhere,
         switch="--exchange ",
         shared=place.shared,
+        drives=False,
         tell=output.say,
     )
     # No manager drives what is there while it is not whole; one that does so now is named.

@@ -79,7 +79,7 @@ async def own_manager(
     origin = wanted_origin(exchange, urls) if reconcile else None
     async with AsyncExitStack() as stack:
         if lock:
-            stack.enter_context(folder.lock())
+            stack.enter_context(folder.lock(drives=reconcile))
         else:
             folder.open()
         if origin is not None and keeps_store(os.environ):
@@ -107,8 +107,8 @@ async def own_manager(
         claim = None
         place = wiring.store_place(settings.data)
         # The holder of the lock runs no manager, so no other process acts here for the moment.
-        held, shared = (lambda: False, False) if lock else (folder.held, place.shared)
-        driver = Place(where=place.where, held=held, shared=shared)
+        driven, shared = (lambda: False, False) if lock else (folder.driven, place.shared)
+        driver = Place(where=place.where, driven=driven, shared=shared)
 
         def accepted() -> None:
             if origin is not None and (keeps_store(os.environ) or not _holds_store(data)):
@@ -125,6 +125,7 @@ async def own_manager(
                 noted=_noted(data, place.shared),
                 place=folder.place(),
                 lease_s=settings.lease_seconds,
+                drives=reconcile,
                 tell=output.say,
                 accepted=accepted,
             )
@@ -149,7 +150,7 @@ async def _tidy(manager: Manager, folder: Any, *, alone: bool) -> None:
         return  # a store that others reach needs a lease
     with suppress(StreamForgeError, TimeoutError):  # the next command tries again
         async with asyncio.timeout(TIDY_S):
-            with nullcontext() if alone else folder.lock():
+            with nullcontext() if alone else folder.lock(drives=False):
                 removed = await manager.tidy()
                 if removed:
                     many = f"{removed} ended workflow{'' if removed == 1 else 's'}"

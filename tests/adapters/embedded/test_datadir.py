@@ -52,6 +52,18 @@ def test_one_process_holds_the_folder_and_the_others_learn_where_it_serves(tmp_p
         holder.communicate(timeout=LIMIT_S)
 
 
+def test_who_holds_the_folder_drives_it_unless_it_says_otherwise(tmp_path: Path) -> None:
+    folder = DataDirectory(tmp_path)
+    assert not folder.driven()
+    for drives in (False, True, False):
+        with folder.lock(drives=drives):
+            assert (folder.held(), folder.driven(), folder.server()) == (True, drives, None)
+            if drives:
+                folder.advertise("http://127.0.0.1:12345")
+                assert (folder.driven(), folder.server()) == (True, "http://127.0.0.1:12345")
+        assert (folder.held(), folder.driven(), folder.server()) == (False, False, None)
+
+
 def test_a_folder_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "format.json").write_text('{"format": 2}')
     with pytest.raises(ConfigError, match=r"has format 2; this version of StreamForge knows up to 1: upgrade"):

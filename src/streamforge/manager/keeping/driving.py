@@ -20,12 +20,12 @@ Undriven = Callable[[], Awaitable[str | None]]
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a manager would be found.
 
-    where: the data, in a sentence. held: whether a manager holds the data directory. shared: managers elsewhere reach
-    the store, and the one that drives it keeps a lease on it.
+    where: the data, in a sentence. driven: whether a manager that holds the data directory drives. shared: managers
+    elsewhere reach the store, and the one that drives it keeps a lease on it.
     """
 
     where: str
-    held: Callable[[], bool]
+    driven: Callable[[], bool]
     shared: bool
 
 
@@ -33,7 +33,7 @@ def by_others(states: StateStore, clock: Clock, place: Place) -> Undriven:
     """What is known of a store that this process does not drive. The answer raises RetryableError."""
 
     async def undriven() -> str | None:
-        if place.held():
+        if place.driven():
             return None
         if not place.shared:
             return f"no manager runs on {place.where}"
@@ -46,6 +46,8 @@ def by_others(states: StateStore, clock: Clock, place: Place) -> Undriven:
                 f"the manager of {place.where}, {holder.name}, has not renewed its lease since "
                 f"{instant(holder.renewed_ms)}"
             )
+        if not holder.drives:
+            return f"no manager drives {place.where}, which {holder.name} has to itself for now"
         return None
 
     return undriven

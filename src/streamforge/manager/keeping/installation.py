@@ -29,7 +29,8 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     id: of its process. place: what another process can only have once this one has ended; empty: there is no such
     thing. name: for people. since_ms: unix ms, by its clock. url: where its API answers. lease_s: it ended, or is to do
     nothing any more, if it has not written for this long. renewals: how often it has; renewed_ms: when it last did,
-    unix ms by its clock (0 of an older version).
+    unix ms by its clock (0 of an older version). drives: the workflows go on; else others are kept out, and that is
+    all (an older version does not say so).
     """
 
     id: str
@@ -40,6 +41,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     renewals: int = 0
     renewed_ms: int = 0
+    drives: bool = True
 
 
 class Installation(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +64,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     name: what it is, for people. origin: None loads nothing. where: the store in a sentence. elsewhere: how to choose
     another one. switch: what the name of an exchange is written behind. shared: managers elsewhere reach the store, so
     that a lease keeps them apart; else its manager is alone. noted: which exchange a note beside the store
-    says that it is of. place, lease_s: as in `Holder`. tell: is given what a person should know while it waits.
+    says that it is of. place, lease_s, drives: as in `Holder`. tell: is given what a person should know while it waits.
     accepted: is called once the store holds, or is to hold, data of the origin.
     """
 
@@ -75,6 +77,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     noted: str | None = None
     place: str = ""
     lease_s: float = LEASE_S
+    drives: bool = True
     tell: Callable[[str], object] = lambda _: None
     accepted: Callable[[], object] = lambda: None
 

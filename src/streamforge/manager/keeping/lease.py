@@ -59,6 +59,7 @@ class Lease:
             renewed_ms=clock.now_ms(),
             lease_s=claim.lease_s,
             place=claim.place,
+            drives=claim.drives,
         )
         self._kept = Installation()
         self._revision: str | None = None

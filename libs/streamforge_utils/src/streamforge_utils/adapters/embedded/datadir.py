@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streamforge_utils.model.errors import ConfigError
@@ -46,8 +46,11 @@ class DataDirectory:
             ) from error
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Be the one manager of this folder, until the end of the block. Raises ConfigError if there is another."""
+    def lock(self, *, drives: bool = True) -> Iterator[None]:
+        """Be the one manager of this folder, until the end of the block. Raises ConfigError if there is another.
+
+        drives: the workflows go on meanwhile; else others are kept out, and that is all.
+        """
         self.open()
         descriptor = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -61,6 +64,9 @@ class DataDirectory:
                     + ", or choose another folder with --data"
                 ) from error
             (self.path / _SERVER_FILE).unlink(missing_ok=True)
+            if not drives:
+                with suppress(OSError):  # on a full disk, which it may be about to empty; it is taken to drive then
+                    self._note({"drives": False, "pid": os.getpid()})
             if not os.fstat(descriptor).st_size:
                 os.write(descriptor, secrets.token_hex(8).encode())
             yield
@@ -82,20 +88,16 @@ class DataDirectory:
 
     def advertise(self, url: str) -> None:
         """Say where the manager that holds the lock serves."""
-        target = self.path / _SERVER_FILE
-        draft = target.with_suffix(".tmp")
-        draft.write_text(json.dumps({"url": url, "pid": os.getpid()}), "utf-8")
-        draft.replace(target)
+        self._note({"url": url, "pid": os.getpid()})
 
     def server(self) -> str | None:
         """The URL of the manager that holds this folder now; None if there is none, or it does not serve (yet)."""
-        if not self.held():
-            return None
-        try:
-            url = json.loads((self.path / _SERVER_FILE).read_text("utf-8"))["url"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        url = self._noted().get("url") if self.held() else None
         return url if isinstance(url, str) else None
+
+    def driven(self) -> bool:
+        """Whether a manager holds the folder that drives its workflows, or is about to."""
+        return self.held() and self._noted().get("drives") is not False
 
     def held(self) -> bool:
         """Whether a manager holds the folder."""
@@ -110,6 +112,20 @@ class DataDirectory:
         finally:
             os.close(descriptor)
         return False
+
+    def _note(self, of_holder: dict[str, object]) -> None:
+        target = self.path / _SERVER_FILE
+        draft = target.with_suffix(".tmp")
+        draft.write_text(json.dumps(of_holder), "utf-8")
+        draft.replace(target)
+
+    def _noted(self) -> dict[str, object]:
+        """What the holder of the lock, or the one before it, noted."""
+        try:
+            noted = json.loads((self.path / _SERVER_FILE).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
 
     def _check_format(self) -> None:
         file = self.path / _FORMAT_FILE

@@ -58,7 +58,7 @@ async def test_letters_are_listed_with_their_reason(capsys: pytest.CaptureFixtur
     assert "candle BTCUSDT_1m_1: a number is not finite" in row
     assert '{"open": "nan"' in row
     assert "x" * 100 not in out
-    assert err == f"1 dead letters; once the cause is gone: streamforge dlq replay {queue_id} --server {where.server}\n"
+    assert err == f"1 dead letter; once the cause is gone: streamforge dlq replay {queue_id} --server {where.server}\n"
     assert found["dead_letters"][0]["value"] == LETTER.value.decode()
 
 

@@ -129,4 +129,5 @@ def test_help_names_words_as_they_are_typed(cli: Cli, command: tuple[str, ...]) 
 
 
 def test_help_shows_a_default_without_parentheses(cli: Cli) -> None:
-    assert "[default: binance]" in cli("load", "--help", where=False).ok().out
+    told = " ".join(cli("load", "--help", where=False).ok().out.replace("│", " ").split())
+    assert "[default: STREAMFORGE_EXCHANGE_URL, else binance]" in told

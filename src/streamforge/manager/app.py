@@ -188,8 +188,6 @@ async def _running(
             await ports.bus.create_topic(talk_topic(topic))
         store: Store = ports.store if lease is None else FencedStore(ports.store, lease.check)
         origins = Origins(store, claim, ports.identity)
-        if reconcile:
-            await origins.begin(ports.exchange)
         workflows, coverage = Workflows(store), Coverage(store)
         parts = Parts(
             bus=ports.bus,
@@ -220,6 +218,8 @@ async def _running(
         await parts.workflows.load()
         reconciler = Reconciler(parts)
         await reconciler.actor.load_ban()
+        if reconcile:
+            await origins.begin(ports.exchange, ask=ports.clock.now_ms() >= reconciler.actor.banned_until_ms)
         manager = Manager(parts, reconciler)
         application = create_app(manager, tokens=tokens, clock=ports.clock)
         server = await serve(application, host=settings.host, port=settings.port, tokens=tokens)

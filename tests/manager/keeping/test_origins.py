@@ -79,6 +79,19 @@ async def test_what_is_accepted_first_settles_it_and_another_exchange_is_refused
     await Manager(store, "seed 1").begin()
 
 
+async def test_while_it_refuses_every_call_the_exchange_is_not_asked_and_judged_later() -> None:
+    store = MemoryStore()
+    first = Manager(store, "seed 1")
+    await first.begin()
+    await first.exchange.server_time()
+    await first.origins.accept()
+    later = Manager(store, "seed 7")
+    await later.origins.begin(later.exchange, ask=False)  # type: ignore[arg-type] # all that is asked of it
+    assert (later.identity.met, later.origins.expected) == (None, "seed 1")
+    with pytest.raises(OtherExchange):
+        await later.exchange.server_time()
+
+
 async def test_a_refusal_shows_of_an_exchanges_address_no_path() -> None:
     store = MemoryStore()
     first = Manager(store, "seed 1", Origin("test", "http://127.0.0.1:4000/hush-hush"))

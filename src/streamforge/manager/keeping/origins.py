@@ -33,10 +33,10 @@ class Origins:
         """The name of the exchange that must answer; None: any may."""
         return self._identity.expected
 
-    async def begin(self, exchange: Exchange) -> None:
+    async def begin(self, exchange: Exchange, *, ask: bool = True) -> None:
         """Expect the exchange that the data are of, from now on. Raises ConfigError if another one answers already.
 
-        One that does not answer soon is judged later, by its first answer.
+        One that does not answer soon, or must not be asked (a ban), is judged later, by its first answer.
         """
         if self._claim is None or self._claim.origin is None:
             return
@@ -44,6 +44,8 @@ class Origins:
         if kept.identity is None:
             return
         self._identity.expected = kept.identity
+        if not ask:
+            return
         try:
             async with asyncio.timeout(ASK_WITHIN_S):
                 await exchange.server_time()

@@ -13,29 +13,14 @@ import pytest
 from streamforge.manager.app import Ports, Running, running
 from streamforge.manager.keeping.installation import Claim, Holder, Installations
 from streamforge.manager.keeping.lease import Held, LeaseLost
-from streamforge.manager.origin import Origin
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
+from tests.manager.keeping.machines import LEASE_S, claim
 from tests.manager.support import World, planned
-
-LEASE_S = 20.0
-
-
-def claim(name: str, place: str = "") -> Claim:
-    return Claim(
-        name=name,
-        where="the store",
-        elsewhere="name another",
-        switch="--exchange ",
-        shared=True,
-        origin=Origin("test"),
-        place=place,
-        lease_s=LEASE_S,
-    )
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ import msgspec
 import pyarrow.parquet
 from fastapi import FastAPI
 
-from streamforge.cli import exporting, output, session, views
+from streamforge.cli import coverage, exporting, output, session, views
 from streamforge.cli.client import Api
 from streamforge.cli.errors import CliError
 from streamforge.manager.api.app import create_app
@@ -99,7 +99,7 @@ class Reader:
 
     def coverage(self, *what: str, life: bool = False) -> tuple[views.Coverage | None, int]:
         """What `coverage` prints, and its exit code; None: nothing is known."""
-        said = self._command(exporting.coverage(what, WHERE, verify=False, life=life, as_json=True))
+        said = self._command(coverage.coverage(what, WHERE, verify=False, life=life, as_json=True))
         if isinstance(said, CliError):
             assert "nothing is known of" in str(said), said
             return None, 1
@@ -107,7 +107,7 @@ class Reader:
 
     def verify(self, *what: str) -> tuple[views.Verification, int] | CliError:
         """What `coverage --verify` prints, and its exit code."""
-        said = self._command(exporting.coverage(what, WHERE, verify=True, life=False, as_json=True))
+        said = self._command(coverage.coverage(what, WHERE, verify=True, life=False, as_json=True))
         return said if isinstance(said, CliError) else (msgspec.json.decode(said[0], type=views.Verification), said[1])
 
     def export(self, *what: str, form: str, life: bool = False) -> Export | CliError:

@@ -1,4 +1,4 @@
-"""`coverage` and `export`: what of a series is stored, and the records themselves, oldest first, each once."""
+"""`export`: the records themselves, oldest first, each once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import msgspec
 
 from streamforge.cli import output, views
 from streamforge.cli.arguments import check_count, check_words
-from streamforge.cli.client import Query, path_part, to_json
+from streamforge.cli.client import path_part, to_json
+from streamforge.cli.coverage import EXPLAINED, HOLES_SHOWN, address_of, advice, ask, request_of, rest
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Mode, Session, Where, session
@@ -19,15 +20,11 @@ from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.series import candles_interval
 from streamforge_utils.model.spelling import closest
-from streamforge_utils.model.timeranges import TimeRange, format_ms
+from streamforge_utils.model.timeranges import TimeRange
 
-HOLES_SHOWN = 10
-VERIFY_S = 3600.0
-"""How long a server may take to count a series."""
 _NAMES_SHOWN = 8
 _COUNTING = re.compile(r"POST /coverage/([^/ ]+)/([^/ ]+)/verify")
 """How a manager says that a series is to be counted."""
-_EXPLAINED = ("stored", "exchange", "closed", "pending")
 _WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
 
 
@@ -74,153 +71,6 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     span: views.Span | None
 
 
-async def coverage(what: Sequence[str], where: Where, *, verify: bool, life: bool, as_json: bool) -> int:
-    """Show the coverage of a workflow or a series; 1 if a hole has no reason.
-
-    verify: count what is stored first; 1 also if some of it was gone.
-    """
-    if verify and life:
-        raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")
-    path, query = _coverage_of(what, life=life)
-    verified: views.Verification | None = None
-    async with session(where, Mode.CHANGE if verify else Mode.READ) as found:
-        if verify:
-            path, query = await _verify_of(found, what, path, query)
-            answer = await found.api.call("POST", path, query=query, within_s=VERIFY_S)
-            verified = found.api.read(answer, views.Verification)
-            known = verified.coverage
-        else:
-            answer = await _ask(found, path, query, what, where)
-            known = found.api.read(answer, views.Coverage)
-    if as_json:
-        output.write(to_json(msgspec.json.decode(answer)))
-    else:
-        _tell(known, where)
-        if verified is not None:
-            _tell_gaps(verified)
-    return 0 if known.complete and not (verified and verified.gaps) else 1
-
-
-async def _verify_of(found: Session, what: Sequence[str], path: str, query: Query) -> tuple[str, Query]:
-    if len(what) > 1:
-        return f"{path}/verify", query
-    workflow = await found.api.get(f"/queues/{what[0]}", views.Workflow)
-    span = TimeRange(workflow.time_range.start_ms, workflow.time_range.end_ms)
-    path = f"/coverage/{path_part(workflow.symbol)}/{path_part(workflow.type)}/verify"
-    return path, {"time_range": _request(span)}
-
-
-def _tell_gaps(verified: views.Verification) -> None:
-    for gap in verified.gaps[:HOLES_SHOWN]:
-        span = output.day_span(gap.start_ms, gap.end_ms)
-        output.say(f"  gone: {span}: {output.records(gap.records)} that {_were(gap.records)} in {gap.collection}")
-    if len(verified.gaps) > HOLES_SHOWN:
-        output.say(f"  and {len(verified.gaps) - HOLES_SHOWN} more ranges")
-    counted = f"counted in the store: {output.records(verified.records_counted)}"
-    if not verified.gaps:
-        output.say(f"{counted}, and none is missing")
-        return
-    missing = verified.records_missing
-    output.say(f"{counted}; {output.records(missing)} that had been proven {_are(missing)} gone")
-
-
-def _tell(known: views.Coverage, where: Where) -> None:
-    output.table(
-        ["from", "to", "verdict", "records", "collection or reason"],
-        [
-            [
-                format_ms(segment.start_ms),
-                format_ms(segment.end_ms),
-                output.styled(segment.verdict),
-                output.number(segment.records) if segment.records else "",
-                segment.collection or output.VERDICTS.get(segment.verdict, ""),
-            ]
-            for segment in known.segments
-        ],
-        right=("records",),
-    )
-    for one in known.loading:
-        output.say(_loading(one, where))
-    output.say(f"{_spoken_of(known)}: {_judged(known, where)}")
-
-
-def _loading(one: views.Loading, where: Where) -> str:
-    """A workflow that is under way in the span, with what it says that it has stored: none of it is proven yet."""
-    state = output.state(one.status, one.undriven)
-    of = "" if one.records_expected is None else f" of {output.number(one.records_expected)}"
-    return (
-        f"{one.queue_id} is to load {output.day_span(one.start_ms, one.end_ms)} and has not ended ({state}): "
-        f"{output.number(one.records_stored)}{of} records stored, not proven yet; see `streamforge show "
-        f"{one.queue_id}{where.flags()}`"
-    )
-
-
-def _spoken_of(known: views.Coverage) -> str:
-    """The series and the span that an answer speaks of."""
-    name = f"{known.symbol} {known.type}"
-    if known.span is None:
-        return name
-    span = output.day_span(known.span.start_ms, known.span.end_ms)
-    which = {"asked": " (what was asked for so far; --all: its whole life)", "life": " (its whole life)"}
-    return f"{name}, {span}{which.get(known.span.basis, '')}"
-
-
-def _judged(known: views.Coverage, where: Where) -> str:
-    if not known.complete:
-        return f"not complete: {_rest(known, where)}"
-    whole = all(segment.verdict == "stored" for segment in known.segments)
-    return "complete: no hole" if whole else "complete: every hole has its reason"
-
-
-async def _ask(found: Session, path: str, query: Query, what: Sequence[str], where: Where) -> bytes:
-    """The coverage as the manager answers it. Raises CliError, with what to do, where nothing is known of a series."""
-    try:
-        return await found.api.call("GET", path, query=query)
-    except ApiProblem as error:
-        if error.kind != "not-found" or error.meant or len(what) < 2:
-            raise
-        raise CliError(f"{error}{_advice(what, where)}") from error
-
-
-def _advice(what: Sequence[str], where: Where) -> str:
-    span = what[2] if len(what) == 3 else "TIME_RANGE"
-    return f" Load it with `streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
-
-
-def _rest(known: views.Coverage, where: Where) -> str:
-    """How what has no reason to be missing is had: by the workflow that is to load it, or by another one."""
-    if known.loading:
-        return f"wait for what is to be loaded with `streamforge wait {known.loading[0].queue_id}{where.flags()}`"
-    lacking = [segment for segment in known.segments if segment.verdict not in _EXPLAINED]
-    if not lacking:
-        return "nothing was asked for yet"
-    span = _request(TimeRange(lacking[0].start_ms, lacking[-1].end_ms))
-    return f"load the rest with `streamforge load {known.symbol} {known.type} {span}{where.starting()}`"
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def _coverage_of(what: Sequence[str], *, life: bool) -> tuple[str, Query]:
-    if life and len(what) != 2:
-        raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE, without a TIME_RANGE")
-    if len(what) == 1:
-        if not is_queue_id(what[0]):
-            raise UsageProblem(f"{what[0][:80]!r} is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
-        return f"/queues/{what[0]}/coverage", {}
-    check_count(what, "QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
-    symbol, type_name, *given = check_words(what)
-    query: Query = {"time_range": given[0]} if given else {}
-    if life:
-        query = {**query, "life": "true"}
-    return f"/coverage/{path_part(symbol)}/{path_part(type_name)}", query
-
-
 async def export(
     what: Sequence[str],
     where: Where,
@@ -260,8 +110,8 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
         if life:
             raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE")
         return await _collection(found, what[0])
-    path, query = _coverage_of(what, life=life)
-    known = found.api.read(await _ask(found, path, query, what, where), views.Coverage)
+    path, query = address_of(what, life=life)
+    known = found.api.read(await ask(found, path, query, what, where), views.Coverage)
     interval = candles_interval(known.type).value
     parts = [
         Part(
@@ -302,10 +152,10 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
                 f"{what[0]} has not ended ({state}), and nothing of its range is proven yet: wait for it with "
                 f"`streamforge wait {what[0]}{where.flags()}`, then export it again"
             )
-    advice = _advice(what, where) if len(what) == 3 else ""
+    load = advice(what, where) if len(what) == 3 else ""
     if selection.holes and all(hole.verdict in ("exchange", "closed") for hole in selection.holes):
         return f"nothing of {selection.name} is stored: the exchange has none ({_hole(selection.holes[0])})"
-    return f"nothing of {selection.name} is stored{advice}"
+    return f"nothing of {selection.name} is stored{load}"
 
 
 def _named(series: tuple[str, str] | None) -> str:
@@ -327,7 +177,7 @@ async def _copy(found: Session, part: Part, to: Destination, writer: RecordWrite
     if to.times is Times.ISO:
         query["time"] = "iso"
     if part.span is not None:
-        query["time_range"] = _request(part.span)
+        query["time_range"] = request_of(part.span)
     if part.series is not None:
         query["symbol"], query["type"] = part.series
     if part.after is not None:
@@ -373,16 +223,10 @@ async def _pass_on(pieces: AsyncIterator[bytes], form: Format, writer: RecordWri
         raise CliError("the server broke off in the middle of a record: try again")
 
 
-def _request(span: TimeRange) -> str:
-    """A span in the form of a request, which knows whole seconds: wider where it must be."""
-    end_ms = -(-span.end_ms // 1000) * 1000
-    return f"{format_ms(span.start_ms // 1000 * 1000)}:{format_ms(end_ms)}"
-
-
 def _is_complete(selection: Selection) -> bool | None:
     if selection.span is None:
         return None
-    return all(hole.verdict in _EXPLAINED for hole in selection.holes)
+    return all(hole.verdict in EXPLAINED for hole in selection.holes)
 
 
 def _report(
@@ -409,7 +253,7 @@ def _report(
     if len(selection.holes) > HOLES_SHOWN:
         output.say(f"  and {len(selection.holes) - HOLES_SHOWN} more holes: see `streamforge coverage`")
     if complete is False and selection.known is not None:
-        output.say(f"not complete: {_rest(selection.known, where)}, then export it again")
+        output.say(f"not complete: {rest(selection.known, where)}, then export it again")
     elif complete is None:
         output.say("a collection says nothing of holes: export SYMBOL TYPE TIME_RANGE to see them")
 

@@ -34,7 +34,7 @@ def coverage(
     what lies between and was never loaded is unknown.
     Exit code 1 if a range is not loaded (unknown) or missing although the exchange has it (ours).
     """
-    from streamforge.cli.exporting import coverage as work
+    from streamforge.cli.coverage import coverage as work
 
     o.debugging(debug)
     return o.run(

@@ -80,14 +80,14 @@ class BusDrainingContract(BusFixtures):
         assert await part.left() == 14
 
 
-def new_input(bus: BusWithAdmin, topic: str, consumer: Consumer) -> Input:
+def new_input(bus: BusWithAdmin, topic: str, consumer: Consumer, *, group: str = GROUP) -> Input:
     """The input of a sink whose only loader is `loader`."""
     clock = SystemClock()
     return Input(
         consumer,
         bus,
         topic,
-        GROUP,
+        group,
         [Upstream("loader")],
         tally=Tally(clock),
         metrics=Metrics("sink", lambda reason, until_ms: None),

@@ -51,10 +51,13 @@ class TestMemoryBusGroups(Memory, BusGroupContract):
         """In place of the late commit: here a partition is lost only by closing."""
         bus = MemoryBus()
         await bus.create_topic(TopicSpec(name="topic"))
-        await bus.consumer(["topic"], group="group")
+        first = await bus.consumer(["topic"], group="group")
         second = await bus.consumer(["topic"], group="group")
         with pytest.raises(RetryableError, match="another member"):
             await second.commit({TopicPartition("topic", 0): 1})
+        await first.commit({TopicPartition("topic", 0): 2})
+        await second.commit({TopicPartition("topic", 0): 1})
+        assert bus.committed["topic", "group"] == 2
 
 
 class TestMemoryBusDraining(Memory, BusDrainingContract):

@@ -207,6 +207,8 @@ class _Consumer:
             raise PermanentError("a consumer without a group cannot commit")
         for partition, offset in offsets.items():
             if self._bus.owner(partition.topic, self._group) is not self:
+                if offset <= self._bus.committed.get((partition.topic, self._group), -1):
+                    continue
                 raise RetryableError(f"{partition.topic} belongs to another member of {self._group}")
             self._bus.committed[partition.topic, self._group] = offset
         self._bus.changed()

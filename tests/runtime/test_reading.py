@@ -79,7 +79,8 @@ class Reading:
         found = self.lags.popleft() if len(self.lags) > 1 else self.lags[0]
         if isinstance(found, Exception):
             raise found
-        return Lag(found, 1.0)
+        first = next((at[P0] for at in reversed(self.commits) if P0 in at), 0)
+        return Lag(found, 1.0, {0: (first, first + found)} if found else {})
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         if self.errors:
@@ -188,6 +189,22 @@ async def test_what_is_left_is_what_is_not_read_and_what_is_not_stored() -> None
     of.input.kept(second)
     of.input.kept([])
     assert (await of.input.left(), of.tally.position) == (0, 3)
+
+
+async def test_what_another_member_has_committed_since_it_was_read_is_not_left() -> None:
+    """The partition was away, and came back further on: nothing of what is behind that is taken for read."""
+    of = Reading([record(0), record(1)], [record(8)], lags=(10,))
+    batches = of.input.__aiter__()
+    of.input.kept(await anext(batches))
+    of.commits.append({P0: 8})  # by another member
+    of.lags = deque([2])
+    assert await of.input.left() == 2
+    await of.input.commit()  # of what was read before: dropped, the group has come further
+    of.commits.append({P0: 8})
+    second = await anext(batches)
+    assert await of.input.left() == 1 + 1
+    of.input.kept(second)
+    assert await of.input.left() == 1
 
 
 async def test_all_that_is_read_and_not_stored_is_left() -> None:

@@ -17,8 +17,9 @@ from confluent_kafka.admin import AdminClient
 from streamforge_utils.adapters.kafka import consumer as consumer_module
 from streamforge_utils.adapters.kafka.bus import KafkaBus
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import Consumer, Received, TopicPartition, TopicSpec
+from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition, TopicSpec
 from tests.contracts.bus import numbered, read, values
+from tests.contracts.bus_draining import new_input
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 
@@ -154,6 +155,7 @@ async def owns_all(broker: Broker, group: str, member: Consumer, partitions: int
 async def test_a_commit_of_an_earlier_ownership_does_not_take_the_group_back(
     bus: KafkaBus, plain_broker: Broker, topic: str
 ) -> None:
+    """Neither while the partitions are another member's nor when they are back: the group needs no such commit."""
     group = f"group-{topic}"
     await (await bus.producer()).send(topic, numbered(40, key=None))
     member = await bus.consumer([topic], group=group)
@@ -167,14 +169,57 @@ async def test_a_commit_of_an_earlier_ownership_does_not_take_the_group_back(
             await producer.send(topic, numbered(10, first=40, key=None))
             taken += await guest.poll(100, 0.05)
             await member.poll(100, 0)
+    with pytest.raises(RetryableError, match="now belongs to another member"):
+        await member.commit(outdated)
     await guest.commit(ends(taken))
+    before = (await bus.lag(topic, group)).records
+    await member.commit(outdated)
+    assert (await bus.lag(topic, group)).records == before
     await guest_bus.close()
     await owns_all(plain_broker, group, member, 4)
-    before = (await bus.lag(topic, group)).records
-    with pytest.raises(RetryableError, match="was taken away since it was read"):
+    for _ in range(2):  # the first one does not make the second one count
         await member.commit(outdated)
-    assert (await bus.lag(topic, group)).records == before
+        assert (await bus.lag(topic, group)).records == before
     await member.commit(ends(taken))  # as far as the group has come
+    assert (await bus.lag(topic, group)).records == before
+
+
+async def test_a_sink_goes_on_where_another_one_has_committed_what_it_read(
+    bus: KafkaBus, plain_broker: Broker, topic: str
+) -> None:
+    """It repeats no commit of what it read before the partitions were taken away, and counts rightly what is left."""
+    group = f"group-{topic}"
+    producer = await bus.producer()
+    await producer.send(topic, [Message(b"key %d" % number, b"%d" % number) for number in range(40)])
+    member = await bus.consumer([topic], group=group)
+    part = new_input(bus, topic, member, group=group)
+    batches = aiter(part)
+    read_before: list[Received] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(read_before) < 40:
+            read_before += await anext(batches)
+    guest_bus = KafkaBus(buses.connection(plain_broker))
+    guest = await guest_bus.consumer([topic], group=group)
+    taken = await shared(member, guest, 2)
+    lost = {one.partition for one in taken}
+    keys = {one.partition: one.key for one in read_before if one.partition in lost}
+    await producer.send(topic, [Message(key, b"%d" % (40 + at)) for at, key in enumerate(keys.values())])
+    total = 40 + len(keys)
+    async with asyncio.timeout(PATIENCE_S):
+        while not {40, 41} <= set(values(taken)):
+            taken += await guest.poll(100, 0.05)
+    await guest.commit(ends(taken))
+    await producer.send(topic, [Message(key, b"%d" % (total + at)) for at, key in enumerate(keys.values())])
+    await guest_bus.close()
+    part.drain(upstream_ended=True)
+    rest: list[Received] = []
+    async with asyncio.timeout(PATIENCE_S):  # half of what the input's patience with a refused commit is
+        await part.done(read_before)
+        async for batch in batches:
+            rest += batch
+            await part.done(batch)
+    assert sorted(values(rest)) == [total + at for at in range(len(keys))]
+    assert (part.drained, (await bus.lag(topic, group)).records) == (True, 0)
 
 
 async def test_what_a_refused_commit_gives_up_is_read_again_where_the_partition_comes_back(

@@ -123,8 +123,9 @@ class Consumer(Protocol):
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Remember, durably, the offset of the *next* message to read of each partition.
 
-        Raises RetryableError if the partition now belongs to another member, or did since it was read and has been
-        committed further: what was read of it is read again there.
+        Of a partition that was taken away since it was read, an offset up to which another member has committed changes
+        nothing. Raises RetryableError if the partition now belongs to another member that has not come so far: what was
+        read of it is read again there.
         """
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:

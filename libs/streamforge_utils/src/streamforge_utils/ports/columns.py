@@ -212,13 +212,6 @@ def last_offset_of(messages: Sequence[Received]) -> int:
     return messages.offsets[-1] if isinstance(messages, ReceivedColumns) else messages[-1].offset
 
 
-def begins_of(messages: Sequence[Received]) -> Mapping[TopicPartition, int]:
-    """Of each partition of which there are messages, the offset of the first one."""
-    if isinstance(messages, ReceivedColumns):
-        return {TopicPartition(messages.topic, messages.partition): messages.offsets[0]} if messages else {}
-    return {TopicPartition(m.topic, m.partition): m.offset for m in reversed(messages)}
-
-
 def ends_of(messages: Sequence[Received]) -> Mapping[TopicPartition, int]:
     """Of each partition of which there are messages, the offset after the last one."""
     if isinstance(messages, ReceivedColumns):

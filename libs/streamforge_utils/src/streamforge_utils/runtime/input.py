@@ -9,7 +9,7 @@ from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received, TopicPartition
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.columns import begins_of, ends_of, has_key, last_offset_of
+from streamforge_utils.ports.columns import ends_of, has_key, last_offset_of
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.retrying import retry
@@ -62,7 +62,6 @@ class Input:
         self._batch_records = batch_records
         self._committing = asyncio.Lock()
         self._kept: dict[TopicPartition, int] = {}
-        self._committed: dict[TopicPartition, int] = {}
         self._read: dict[TopicPartition, int] = {}
         self._unstored = 0
         self._interrupted: set[str] = set()
@@ -94,7 +93,10 @@ class Input:
             self._tally.position = last_offset_of(batch)
 
     async def commit(self) -> None:
-        """Commit as far as everything is kept. Raises RetryableError if a partition now belongs to another member."""
+        """Commit as far as everything is kept.
+
+        Raises RetryableError if a partition belongs to another member that does not come so far within `PATIENCE_S`.
+        """
         async with self._committing:  # one after another: none may undo what a later one says
             offsets, self._kept = self._kept, {}
             for partition, marker in self._first_marker.items():
@@ -107,7 +109,6 @@ class Input:
                     patience_s=PATIENCE_S,
                     failed=self._failed,
                 )
-                self._committed.update(offsets)
 
     async def measure(self) -> None:
         """Bring the tally's lag up to date. Raises RetryableError or PermanentError."""
@@ -123,10 +124,9 @@ class Input:
         return await self._unread() + self._unstored
 
     async def _unread(self) -> int:
-        async with self._committing:
-            lag = await self._admin.lag(self._topic, self._group)
-            read = sum(offset - self._committed[partition] for partition, offset in self._read.items())
-            return max(0, lag.records - read)
+        lag = await self._admin.lag(self._topic, self._group)
+        read = {place.partition: offset for place, offset in self._read.items()}
+        return sum(max(0, end - max(first, read.get(partition, 0))) for partition, (first, end) in lag.ranges.items())
 
     async def _is_drained(self) -> bool:
         # Before the log's end is asked for: what is written until they have ended lies before that end.
@@ -168,8 +168,6 @@ class Input:
         )
         self._tally.wait("input", None if polled else self._waits_for())
         if polled:
-            for partition, offset in begins_of(polled).items():
-                self._committed.setdefault(partition, offset)
             self._read.update(ends_of(polled))
         return polled
 

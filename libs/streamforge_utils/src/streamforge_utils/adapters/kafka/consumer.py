@@ -23,7 +23,7 @@ from streamforge_utils.adapters.kafka.ownership import Ownership
 from streamforge_utils.adapters.kafka.shelf import Place, Shelf
 from streamforge_utils.adapters.kafka.topics import Topic
 from streamforge_utils.adapters.lane import Lane
-from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import InvalidInput, PermanentError, StreamForgeError
 from streamforge_utils.ports.bus import Received, Start, TopicPartition
 from streamforge_utils.ports.observing import Observer
 
@@ -329,19 +329,12 @@ class KafkaConsumer:
 
     def _commit(self, offsets: dict[TopicPartition, int]) -> None:
         client = self._handle.get()  # another one than before is no member yet
-        lost = [place for place in offsets if (place.topic, place.partition) not in self._owned]
-        names = ", ".join(f"{place.topic} {place.partition}" for place in lost[:5])
-        if lost:
-            raise RetryableError(
-                f"partition {names} now belongs to another member of the group {self._group}: "
-                "what was read of it is read again there"
-            )
         topic = next(iter(offsets)).topic
         about = About(what=f"commit what was read of topic {topic}", topic=topic, group=self._group or "", needs="read")
         places = [KafkaPlace(place.topic, place.partition, offset) for place, offset in offsets.items()]
         try:
-            self._owned.check(client, self._group or "", places, CALL_S)
-            committed = client.commit(offsets=places, asynchronous=False)
+            places = self._owned.needed(client, self._group or "", places, CALL_S)
+            committed = client.commit(offsets=places, asynchronous=False) if places else ()
         except KafkaException as error:
             self._unsettled = error.args[0].name() in LOST
             raise self._handle.error(error, about) from error
@@ -350,7 +343,7 @@ class KafkaConsumer:
                 self._unsettled = place.error.name() in LOST
                 raise self._handle.error_of(place.error, about)
         self._uncommitted = self._unsettled = False
-        self._owned.settle((place.topic, place.partition) for place in offsets)
+        self._owned.settle((place.topic, place.partition) for place in places)
         self._handle.ear.answered()
 
     def _seek(self, place: TopicPartition, offset: int) -> None:

@@ -1,4 +1,4 @@
-"""Which partitions are a consumer's own, and which have been taken away from it since it last committed."""
+"""Which partitions are a consumer's own, which were taken away from it, and what of a commit the group still needs."""
 
 from __future__ import annotations
 
@@ -46,20 +46,26 @@ class Ownership(Collection[Place]):
         """Where they are read has been said since they came back: by a commit, or by who seeks in them."""
         self._lost.difference_update(places)
 
-    def check(self, client: Client, group: str, places: Sequence[KafkaPlace], within_s: float) -> None:
-        """Raises RetryableError for a commit of what was read before a partition was taken away, where another member
-        has committed beyond it, or KafkaException. Blocks."""
-        returned = [place for place in places if (place.topic, place.partition) in self._lost]
-        if not returned:
-            return
-        asked = [KafkaPlace(place.topic, place.partition) for place in returned]
-        offsets = {(found.topic, found.partition): found for found in client.committed(asked, timeout=within_s)}
-        for place in returned:
-            found = offsets[place.topic, place.partition]
+    def needed(self, client: Client, group: str, places: Sequence[KafkaPlace], within_s: float) -> list[KafkaPlace]:
+        """The `places` that are to be committed: not those up to which another member has committed since they were
+        taken away. Raises RetryableError for others that are not the consumer's own, or KafkaException. Blocks."""
+        passed = self._passed(client, places, within_s)
+        left = [place for place in places if (place.topic, place.partition) not in passed]
+        foreign = [f"{place.topic} {place.partition}" for place in left if (place.topic, place.partition) not in self]
+        if foreign:
+            raise RetryableError(
+                f"partition {', '.join(foreign[:5])} now belongs to another member of the group {group}: "
+                "what was read of it is read again there"
+            )
+        return left
+
+    def _passed(self, client: Client, places: Sequence[KafkaPlace], within_s: float) -> set[Place]:
+        taken = {(place.topic, place.partition): place.offset for place in places}
+        asked = [KafkaPlace(*place) for place in taken if place in self._lost or place not in self._owned]
+        passed: set[Place] = set()
+        for found in client.committed(asked, timeout=within_s) if asked else ():
             if found.error is not None:
                 raise KafkaException(found.error)
-            if place.offset < found.offset:
-                raise RetryableError(
-                    f"partition {place.topic} {place.partition} was taken away since it was read, and another member "
-                    f"of the group {group} has committed more of it: what is read of it goes on behind that"
-                )
+            if taken[found.topic, found.partition] <= found.offset:
+                passed.add((found.topic, found.partition))
+        return passed

@@ -109,18 +109,20 @@ class Groups:
         return bool(dead)
 
     def commit(self, group: str, member: str, offsets: Mapping[int, int]) -> None:
-        """Store `offsets` durably. Raises RetryableError if one of the partitions is not (any more) the member's."""
+        """Store `offsets` durably, see `Consumer.commit`. Raises RetryableError."""
         with sqlite.transaction(self._connection, self._path, "commit to"):
             members = self.members(group)
-            for partition in offsets:
-                if owner(members, partition) != member:
+            foreign = [partition for partition in offsets if owner(members, partition) != member]
+            passed = self.committed(group) if foreign else {}
+            for partition in foreign:
+                if passed.get(partition, -1) < offsets[partition]:
                     raise RetryableError(
                         f"group {group}: partition {partition} now belongs to another member; "
                         "what was read of it is read again there"
                     )
             self._connection.executemany(
                 "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET offset = excluded.offset",
-                [(group, partition, offset) for partition, offset in offsets.items()],
+                [(group, partition, offset) for partition, offset in offsets.items() if partition not in foreign],
             )
 
     def disband(self) -> None:

@@ -69,22 +69,29 @@ def test_what_a_sink_that_could_not_say_so_has_left_is_shown(
     cli = Cli(capsys, tmp_path / "copy", loaded.exchange)
     shutil.copytree(loaded.data, cli.data)
 
-    async def leave() -> None:
+    async def leave(messages: int, at_least: bool) -> None:
         store = EmbeddedStore(cli.data / "store")
 
         def change(workflow: Workflow) -> Workflow:
-            steps = tuple(msgspec.structs.replace(step, left=1234) for step in workflow.steps if step.role is Role.SINK)
+            told = {"left": messages, "left_at_least": at_least}
+            steps = tuple(msgspec.structs.replace(step, **told) for step in workflow.steps if step.role is Role.SINK)
             return msgspec.structs.replace(workflow, status=Status.INTERRUPTED, steps=steps)
 
         await Workflows(store).change(one, change)
         await store.close()
 
     assert cli("show", one, "--json").ok().json["steps"][0]["messages_left"] is None
-    asyncio.run(leave())
-    assert cli("show", one, "--json").ok().json["steps"][0]["messages_left"] == 1234
-    assert "  arango-candles has left 1,234 messages unstored: a retry loads what is missing\n" in (
-        cli("show", one).ok().out
-    )
+    for messages, at_least, said in (
+        (1234, False, "arango-candles has left 1,234 messages unstored"),
+        (1234, True, "arango-candles has left at least 1,234 messages unstored"),
+        (0, True, "how many messages arango-candles has left unstored is not known"),
+    ):
+        asyncio.run(leave(messages, at_least))
+        step = cli("show", one, "--json").ok().json["steps"][0]
+        assert (step["messages_left"], step["messages_left_at_least"]) == (messages, at_least)
+        assert f"  {said}: a retry loads what is missing\n" in cli("show", one).ok().out
+    asyncio.run(leave(0, False))
+    assert "unstored" not in cli("show", one).ok().out
 
 
 def test_events_are_told_in_order(loaded: Cli, one: str) -> None:

@@ -95,6 +95,7 @@ class Step(msgspec.Struct, frozen=True):
     status: str
     records: int = 0
     messages_left: int | None = None
+    messages_left_at_least: bool = False
     progress: AttemptProgress | None = None
     failure: Failure | None = None
     attempts: list[Attempt] = []

@@ -151,9 +151,8 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
         if workflow.failure.next_step:
             out.print(f"  next: {workflow.failure.next_step}")
     for step in workflow.steps:
-        if step.messages_left:
-            left = output.number(step.messages_left)
-            out.print(f"  {step.target} has left {left} messages unstored: a retry loads what is missing")
+        if left := messages_left(step):
+            out.print(f"  {left}: a retry loads what is missing")
     output.table(
         ["step", "status", "attempt", "records", "started", "ended", "how it ended"],
         [row for step in workflow.steps for row in step_rows(step)],
@@ -161,6 +160,15 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     )
     show_segments(coverage.segments)
     return 0
+
+
+def messages_left(step: views.Step) -> str:
+    """What a sink that could not say so itself has left unstored; empty where that is nothing."""
+    if not step.messages_left:
+        unknown = step.messages_left_at_least
+        return f"how many messages {step.target} has left unstored is not known" if unknown else ""
+    least = "at least " if step.messages_left_at_least else ""
+    return f"{step.target} has left {least}{output.number(step.messages_left)} messages unstored"
 
 
 def step_rows(step: views.Step) -> list[list[str | Text]]:

@@ -100,7 +100,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     them (the first of them may have). disruptions: attempts in a row that were ended from
     outside without having got anywhere. A round is the first run, a repair or a retry: round_from is the number of its
     first attempt, ranges what a loader has still to load in it. left: messages that a sink which could not say so
-    itself has left unstored when the workflow was stopped.
+    itself has left unstored when the workflow was stopped; left_at_least: there may be more.
     """
 
     target: str
@@ -119,6 +119,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[str, ...] = ()
     failure: Failure | None = None
     left: int | None = None
+    left_at_least: bool = False
 
     @property
     def attempt(self) -> Attempt | None:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from streamforge.manager.deciding.facts import Left
+from streamforge.manager.keeping.deadletters import AHEAD_BYTES, POLL_S, QUIET_POLLS
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY
-from streamforge_utils.ports.bus import Start, TopicPartition
+from streamforge_utils.ports.bus import Consumer, Start, TopicPartition
 from streamforge_utils.runtime.worker import Role
 
-MARKERS_AMONG = 1000
-"""The latest messages, among which end-of-stream markers are looked for: loaders write them last."""
+COUNTED_AT_MOST = 500_000
+"""Messages of one sink's topic that are read; a loader is paced to be fewer ahead of its sinks."""
 
-_AHEAD_BYTES = 1024 * 1024
-_POLL_S = 1.0
-_QUIET_POLLS = 5
-"""So often in a row nothing may come of what is known to be there."""
+_POLL_MESSAGES = 1000
 
 
-async def unstored(parts: Parts, workflow: Workflow) -> Mapping[str, int]:
-    """By target, how many messages each sink of a workflow that was stopped has left, but for markers.
+async def unstored(parts: Parts, workflow: Workflow) -> Mapping[str, Left]:
+    """By target, how many messages each sink of a workflow that was stopped has left, but for end-of-stream markers.
 
     Of a sink that has told it with its last word nothing is said. Raises RetryableError.
     """
@@ -36,24 +36,35 @@ def _has_told(step: Step) -> bool:
     return attempt is not None and attempt.last_word == "interrupted" and attempt.own_exit_code is not None
 
 
-async def _left(parts: Parts, workflow: Workflow, target: str) -> int:
+async def _left(parts: Parts, workflow: Workflow, target: str) -> Left:
     topic = workflow.topic
     lag = await parts.admin.lag(topic, names.consumer_group(workflow.queue_id, target))
     if not lag.records:
-        return 0
-    unread = {number: range(max(first, end - MARKERS_AMONG), end) for number, (first, end) in lag.ranges.items()}
-    markers = quiet = 0
-    consumer = await parts.bus.consumer([topic], start=Start.LATEST, ahead_bytes=_AHEAD_BYTES)
+        return Left(0)
+    consumer = await parts.bus.consumer([topic], start=Start.LATEST, ahead_bytes=AHEAD_BYTES)
     try:
-        for number, offsets in unread.items():
-            await consumer.seek(TopicPartition(topic, number), offsets.start)
-        while (wanted := sum(map(len, unread.values()))) and quiet < _QUIET_POLLS:
-            batch = await consumer.poll(wanted, _POLL_S)
-            quiet = 0 if batch else quiet + 1
-            for message in batch:
-                left = unread.get(message.partition, range(0))
-                markers += message.offset in left and message.key == EOS_KEY
-                unread[message.partition] = range(max(left.start, message.offset + 1), left.stop)
+        for number, (first, _) in lag.ranges.items():
+            await consumer.seek(TopicPartition(topic, number), first)
+        return await _count(consumer, {number: range(*offsets) for number, offsets in lag.ranges.items()})
     finally:
         await consumer.close()
-    return max(0, lag.records - markers)
+
+
+async def _count(consumer: Consumer, unread: dict[int, range]) -> Left:
+    """How many of the messages with the `unread` offsets, by partition, are no markers."""
+    messages = read = quiet = 0
+    while wanted := sum(map(len, unread.values())):
+        if quiet == QUIET_POLLS or read >= COUNTED_AT_MOST:
+            return Left(messages, at_least=True)
+        try:
+            batch = await consumer.poll(min(wanted, _POLL_MESSAGES), POLL_S)
+        except RetryableError:
+            batch = ()
+        for message in batch:
+            offsets = unread.get(message.partition, range(0))
+            messages += message.offset in offsets and message.key != EOS_KEY
+            unread[message.partition] = range(max(offsets.start, message.offset + 1), offsets.stop)
+        came = wanted - sum(map(len, unread.values()))
+        read += came
+        quiet = 0 if came else quiet + 1
+    return Left(messages)

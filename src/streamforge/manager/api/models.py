@@ -87,7 +87,12 @@ class Step(View):
     messages_left: int | None = Field(
         description=(
             "Of a sink that could not say so itself: messages that it has left unstored on its topic when the workflow "
-            "was stopped or failed."
+            "was stopped or failed; end-of-stream markers are not counted."
+        )
+    )
+    messages_left_at_least: bool = Field(
+        description=(
+            "There may be more than `messages_left`: the bus did not give all of them in time, or there are very many."
         )
     )
     progress: AttemptProgress | None = Field(description="That of the latest attempt.")

@@ -200,6 +200,7 @@ def _step(step: workflow.Step, *, still: bool) -> models.Step:
         parameters=step.parameters,
         records=_distinct(step, step.attempts),
         messages_left=step.left,
+        messages_left_at_least=step.left_at_least,
         progress=None if latest is None else _progress(latest.progress, still=still),
         failure=_failure(step.failure),
         attempts=[_attempt(attempt, still=still) for attempt in step.attempts],

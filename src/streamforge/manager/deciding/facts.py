@@ -25,12 +25,19 @@ class Planned(msgspec.Struct, frozen=True):
     plan: Plan
 
 
+class Left(msgspec.Struct, frozen=True):
+    """Messages that a sink has left unstored. at_least: there may be more, not all of them could be counted."""
+
+    messages: int
+    at_least: bool = False
+
+
 class Proven(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored. asked: the exchange was asked for each hole. left: what sinks have left unstored, by target."""
 
     proof: Proof
     asked: bool
-    left: Mapping[str, int] = {}
+    left: Mapping[str, Left] = {}
 
 
 class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,8 +137,8 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
 
 def _proven(workflow: Workflow, proven: Proven) -> Workflow:
     for step in workflow.steps:
-        if step.target in proven.left:
-            workflow = workflow.with_step(_replace(step, left=proven.left[step.target]))
+        if (left := proven.left.get(step.target)) is not None:
+            workflow = workflow.with_step(_replace(step, left=left.messages, left_at_least=left.at_least))
     surveyed = workflow.surveyed or not proven.asked
     return _replace(workflow, proof=proven.proof, asking_failures=0, surveyed=surveyed)
 

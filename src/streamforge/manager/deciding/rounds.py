@@ -24,6 +24,7 @@ def next_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
             not_before_ms=0,
             failure=None,
             left=None,
+            left_at_least=False,
         )
         for step in workflow.steps
     )

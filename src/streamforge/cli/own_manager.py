@@ -16,7 +16,15 @@ import msgspec
 
 from streamforge.cli import output
 from streamforge.cli.exchange_child import running_exchange
-from streamforge.cli.places import check_origin, exchange_urls, keeps_store, known_origin, note_origin, wanted_origin
+from streamforge.cli.places import (
+    check_origin,
+    exchange_urls,
+    keeps_store,
+    known_origin,
+    last_choice,
+    note_origin,
+    wanted_origin,
+)
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
 
@@ -123,6 +131,7 @@ async def own_manager(
                 shared=place.shared,
                 origin=origin,
                 noted=_noted(data, place.shared),
+                noted_choice=last_choice(data) if keeps_store(os.environ) else None,
                 place=folder.place(),
                 lease_s=settings.lease_seconds,
                 drives=reconcile,

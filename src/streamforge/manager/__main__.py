@@ -79,6 +79,7 @@ def _claim(settings: ManagerSettings, place: str) -> Claim:
         shared=store.shared,
         origin=Origin(origin, None if origin == BINANCE else ",".join(settings.exchange.urls)),
         noted=None if note is None else note["exchange"],
+        noted_choice=None if note is None else note.get("choice"),
         place=place,
         lease_s=settings.lease_seconds,
         tell=lambda text: print(f"queue-manager: {text}", file=sys.stderr, flush=True),

@@ -13,6 +13,7 @@ from aiohttp import web
 from streamforge_utils.adapters.binance import BinanceExchange, Retries
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.exchange import Identity
 from tests.doubles.clock import FakeClock
 from tests.doubles.observer import RecordingObserver
 from tests.limits import LIMIT_S
@@ -54,7 +55,8 @@ class ScriptedExchange:
     """series: the rows of each (symbol, interval). script: answers for `path` instead of the real ones, in order.
 
     skew_ms: what `serverTime` is off. date_skew_ms: what the `Date` header is off; None sends none. asked: every
-    request. used_weight: what the header says; None counts honestly.
+    request. used_weight: what the header says; None counts honestly. name: as it calls itself, where no answer of the
+    script says otherwise; None: not at all.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -65,6 +67,7 @@ class ScriptedExchange:
         self.skew_ms = 0
         self.date_skew_ms: int | None = 0
         self.used_weight: int | None = None
+        self.name: str | None = None
         self.weight_limit = 6000
         self._counted = (0, 0)
 
@@ -86,6 +89,8 @@ class ScriptedExchange:
             response.headers["x-mbx-used-weight-1m"] = str(used if self.used_weight is None else self.used_weight)
             date = "" if self.date_skew_ms is None else formatdate((now_ms + self.date_skew_ms) // 1000, usegmt=True)
             response.headers.setdefault("Date", date)
+            if self.name is not None:
+                response.headers.setdefault("X-StreamForge-Exchange", self.name)
         return response
 
     async def _answer(self, name: str, request: web.Request) -> web.StreamResponse:
@@ -176,8 +181,12 @@ async def bench(
     before: tuple[str, ...] = (),
     timeout_s: float = LIMIT_S,
     local_ms: int | None = None,
+    identity: Identity | None = None,
 ) -> AsyncIterator[Bench]:
-    """before: base URLs that are tried first. local_ms: the client's wall clock, if it is not the server's."""
+    """before: base URLs that are tried first. local_ms: the client's wall clock, if it is not the server's.
+
+    identity: which exchange must answer; by default any.
+    """
     server_clock = FakeClock(now_ms)
     clock = server_clock if local_ms is None else FakeClock(local_ms)
     server = ScriptedExchange(server_clock)
@@ -192,6 +201,7 @@ async def bench(
             retries=retries,
             timeout_s=timeout_s,
             jitter=lambda: 0.5,
+            identity=identity,
         )
         made = Bench(client, server, clock, url)
         made.observer = observer

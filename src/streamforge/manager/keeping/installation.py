@@ -64,8 +64,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     name: what it is, for people. origin: None loads nothing. where: the store in a sentence. elsewhere: how to choose
     another one. switch: what the name of an exchange is written behind. shared: managers elsewhere reach the store, so
     that a lease keeps them apart; else its manager is alone. noted: which exchange a note beside the store
-    says that it is of. place, lease_s, drives: as in `Holder`. tell: is given what a person should know while it waits.
-    accepted: is called once the store holds, or is to hold, data of the origin.
+    says that it is of; noted_choice: what named that. place, lease_s, drives: as in `Holder`. tell: is given what a
+    person should know while it waits. accepted: is called once the store holds, or is to hold, data of the origin.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool
     origin: Origin | None = None
     noted: str | None = None
+    noted_choice: str | None = None
     place: str = ""
     lease_s: float = LEASE_S
     drives: bool = True
@@ -128,13 +129,17 @@ class Installations:
         state = await self._states.put(KIND, ID, encode(installation), expected=expected)
         return state.revision
 
+    async def hold_data(self) -> bool:
+        """Whether something was loaded into the store."""
+        return bool(await self._states.find(SERIES, limit=1))
+
     async def check(self, kept: Installation, claim: Claim) -> None:
         """Raises ConfigError if the data are another exchange's than the claim's."""
         known, wanted = kept.origin, claim.origin
         if wanted is None:
             return
         # What is not shared lies in the folder of the note. Of another store it tells only if data are there already.
-        if known is None and claim.noted is not None and (not claim.shared or await self._states.find(SERIES, limit=1)):
+        if known is None and claim.noted is not None and (not claim.shared or await self.hold_data()):
             known = claim.noted
         if known is not None and known != wanted.exchange:
             raise ConfigError(

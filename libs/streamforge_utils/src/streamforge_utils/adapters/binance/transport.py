@@ -195,11 +195,14 @@ class Transport:
             reason = _shown_reason(error)
             raise _Failure(f"no connection to {_shown_url(url)}: {reason}", away_from=url) from error
         received = self._clock.monotonic()
-        self._observe_weight(headers, sent_ms)
         trouble = judge(status, headers, body, self.now_ms())
+        # Before anything of it counts. What neither has a name nor speaks as an exchange may come from what stands
+        # before one.
+        if NAME_HEADER in headers or trouble is None or trouble.code is not None:
+            self._identity.answered(_name(headers, url), _shown_url(url))
+        self._observe_weight(headers, sent_ms)
         if trouble is not None:
             self._handle(trouble, status, shown(body, self._api_key), what, url)
-        self._identity.answered(_name(headers, url), _shown_url(url))
         return Answer(body, headers.get("Date"), sent, received, local_ms)
 
     def _observe_weight(self, headers: Mapping[str, str], sent_ms: int) -> None:

@@ -218,6 +218,7 @@ def make_launcher(
 
         template = make_template(settings, launcher.kubernetes, environment=environment)
         return KubernetesLauncher(_access(launcher.kubernetes), template, store, clock=clock, observer=observer)
+    from streamforge_utils.adapters.embedded.bus.files import LOCK_FILE
     from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
 
     return ProcessLauncher(
@@ -225,6 +226,7 @@ def make_launcher(
         # -P: the folder in which the manager was started is no place to import from.
         command=lambda spec: (sys.executable, "-P", "-m", "streamforge.workers", spec.target),
         base_environment={"STREAMFORGE_DATA_DIR": str(settings.folder.absolute()), **(environment or {})},
+        shared_files=(settings.folder / BUS / LOCK_FILE,),
         clock=clock,
     )
 

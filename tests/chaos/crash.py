@@ -150,6 +150,9 @@ class World:
 
     # Launcher
 
+    def watch(self) -> None:
+        """Nothing is shared here that a worker could lock."""
+
     async def start(self, spec: JobSpec) -> None:
         if spec.name in self._tasks:
             return

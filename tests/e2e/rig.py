@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from streamforge_utils.adapters.embedded.launcher.suspended import blocks_others, is_suspended
 from tests import busenv, cleanenv, storeenv
 from tests.limits import LIMIT_S
 
@@ -359,6 +360,17 @@ def workers_of(data: Path) -> list[int]:
 def worker_pid(data: Path, job: str) -> int:
     """The process id of a job's worker."""
     return int((data / "jobs" / job / "pid").read_text())
+
+
+def suspend(pid: int) -> None:
+    """SIGSTOP at a moment at which the process holds no lock that another one waits for."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        while not is_suspended(pid):
+            time.sleep(0.001)
+        if not blocks_others(pid, ()):
+            return
+        os.kill(pid, signal.SIGCONT)
 
 
 def _is_worker(pid: int) -> bool:

@@ -83,7 +83,7 @@ def test_a_frozen_worker_is_ended_and_what_it_would_say_later_counts_no_more(
 ) -> None:
     quiet.switch_on(SLOW)
     queue_id = _half_loaded(manager, "SOLUSDT")
-    os.kill(rig.worker_pid(manager.data, _job(manager, queue_id, LOADER)), signal.SIGSTOP)
+    rig.suspend(rig.worker_pid(manager.data, _job(manager, queue_id, LOADER)))
     again = manager.until(queue_id, "a second attempt runs", lambda w: len(_step(w, LOADER)["attempts"]) == 2)
     first = _step(again, LOADER)["attempts"][0]
     assert (first["stop_reason"], first["signal"]) == ("stuck", 9)

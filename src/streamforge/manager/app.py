@@ -152,6 +152,8 @@ async def running(
     settings are wrong) or RetryableError.
     """
     try:
+        if reconcile:
+            ports.launcher.watch()  # first: the store and the bus may wait for what a suspended worker has locked
         async with (
             managing(ports.store, ports.clock, claim) as lease,
             _running(

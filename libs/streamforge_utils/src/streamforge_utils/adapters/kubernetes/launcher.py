@@ -85,6 +85,9 @@ class KubernetesLauncher:
         self._closed = False
         self._deletions = deleting.Deletions(self._api, self._board, self._clock)
 
+    def watch(self) -> None:
+        """See `Launcher.watch`: pods share no locks."""
+
     async def start(self, spec: JobSpec) -> None:
         """See `Launcher.start`; returns when the API server has the Job."""
         await self._opened()
@@ -269,7 +272,7 @@ class KubernetesLauncher:
             return
         for pod in entry.living():
             if pod.metadata.deletion_timestamp is None:
-                self._begin(self._quietly(self._deletions.pod(pod, self._paths.pods, 1)), f"late pod of {entry.name}")
+                self._begin(self._end_latecomer(pod), f"late pod of {entry.name}")
 
     async def _forget_with_others(self, entry: Entry) -> None:
         """Its Job is gone: because its time was over, or because another launcher forgot it."""
@@ -393,8 +396,8 @@ class KubernetesLauncher:
                 found = entry.waited or NO_POD
             entry.waited = found
 
-    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _end_latecomer(self, pod: PodObject) -> None:
         try:
-            await work
+            await self._deletions.pod(pod, self._paths.pods, 1)
         except StreamForgeError as error:
             _log.warning("%s", error)

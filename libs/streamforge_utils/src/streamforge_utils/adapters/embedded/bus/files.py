@@ -11,6 +11,7 @@ import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.groups import Groups
@@ -47,13 +48,17 @@ class OpenTopic:
         self.groups.close()
 
 
+LOCK_FILE: Final = "bus.lock"
+"""Held for moments by whoever opens, makes or removes a topic."""
+
+
 class TopicFiles:
     """The topics under one directory. Every method blocks; any thread, any process."""
 
     def __init__(self, directory: Path, busy_limit_s: float = sqlite.BUSY_LIMIT_S) -> None:
         self._busy_limit_s = busy_limit_s
         self._topics = directory / "topics"
-        self._lock = directory / "bus.lock"
+        self._lock = directory / LOCK_FILE
         self.members = directory / "members"
 
     def open(self, name: str, *, notified: bool = False) -> OpenTopic:

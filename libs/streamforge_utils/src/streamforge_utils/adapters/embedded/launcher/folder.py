@@ -2,7 +2,8 @@
 
 `spec.json` what was asked for (never the environment) · `lock` held by every process of the job, released by the system
 when the last of them is gone · `started` the shim's process id, which is the job's session · `pid` the worker's ·
-`exit` the worker's exit status, or `lost` · `log` what it wrote, `log.1` the part before. Blocking.
+`exit` the worker's exit status, or `lost` · `suspended` why it was killed · `log` what it wrote, `log.1` the part
+before. Blocking.
 """
 
 from __future__ import annotations
@@ -104,6 +105,19 @@ class Folder:
             return (self.path / "exit").stat().st_mtime_ns // 1_000_000
         except OSError:
             return None
+
+    def note_suspended(self, limit_s: float) -> None:
+        """Remember why its worker is being killed."""
+        with contextlib.suppress(OSError):  # a full disk: it is killed all the same
+            (self.path / "suspended").write_text(
+                f", because it was suspended (SIGSTOP) for {limit_s:.0f} s while all others waited for its lock"
+            )
+
+    def suspended(self) -> str:
+        """What `note_suspended` wrote, to follow what a worker ended by; empty if nothing."""
+        with contextlib.suppress(OSError):
+            return (self.path / "suspended").read_text()
+        return ""
 
     @contextlib.contextmanager
     def locked(self, *, shared: bool = False) -> Iterator[int | None]:

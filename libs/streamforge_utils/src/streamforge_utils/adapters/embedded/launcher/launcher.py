@@ -7,6 +7,7 @@ gone, so no process number is ever trusted, and a launcher that was restarted fi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from typing import Final, ParamSpec, TypeVar
 from streamforge_utils.adapters.embedded.launcher import processes
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered, sweep
 from streamforge_utils.adapters.embedded.launcher.shim import reap, spawn
+from streamforge_utils.adapters.embedded.launcher.suspended import Suspensions
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
@@ -36,6 +38,8 @@ _LOG_SHARE: Final = 1700
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _START_LIMIT_S = 10.0
 _KILL_LIMIT_S = 10.0
+_SUSPENDED_LIMIT_S = 10.0  # less than who waits for such a lock waits before it gives up
+_WATCH_PAUSE_S = 1.0
 _SHIM_TIME_S = 5.0
 _START_PAUSE_S = 0.002
 _STOP_PAUSE_S = 0.02
@@ -48,6 +52,7 @@ class ProcessLauncher:
 
     command: the argument list of a job's worker (no secret belongs there: everybody can read it).
     base_environment: what every job gets besides its own environment and `PASSED_ON`; its own wins.
+    shared_files: what workers lock for moments, and every process of the installation waits for, besides SQLite files.
     A job killed by signal N has `signal` N and no exit code (so has one that exits with 128 + N: a shell cannot tell).
     """
 
@@ -57,6 +62,7 @@ class ProcessLauncher:
         *,
         command: Callable[[JobSpec], Sequence[str]],
         base_environment: Mapping[str, str],
+        shared_files: Sequence[Path] = (),
         clock: Clock | None = None,
     ) -> None:
         self._directory = directory.absolute()
@@ -67,6 +73,13 @@ class ProcessLauncher:
         self._children: set[int] = set()
         self._ended: dict[str, tuple[tuple[int, int], Job]] = {}
         self._swept = False
+        self._suspensions = Suspensions(shared_files, _SUSPENDED_LIMIT_S)
+        self._watching: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        """See `Launcher.watch`: one that is suspended (SIGSTOP) for 10 s with a lock for which the others wait."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), name="suspended workers")
 
     async def start(self, spec: JobSpec) -> None:
         """See `Launcher.start`; returns when the worker's process exists."""
@@ -102,6 +115,9 @@ class ProcessLauncher:
 
     async def close(self) -> None:
         """Let go of the jobs: they go on, and another launcher finds them."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
         self._reap()
 
@@ -111,6 +127,22 @@ class ProcessLauncher:
             return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
         except OSError as error:
             raise RetryableError(f"cannot look after the jobs in {self._directory}: {error}; try again") from error
+
+    async def _watch(self) -> None:
+        while True:
+            with contextlib.suppress(RetryableError):
+                await self._run(self._end_suspended)
+            await self._clock.sleep(_WATCH_PAUSE_S)
+
+    def _end_suspended(self) -> None:
+        workers: dict[int, Folder] = {}
+        for entry in self._directory.iterdir() if self._directory.is_dir() else ():
+            folder = Folder(self._directory, entry.name)
+            if entry.name not in self._ended and (pid := folder.worker()) is not None and folder.status() is None:
+                workers[pid] = folder
+        for pid in self._suspensions.over_limit(list(workers), self._clock.monotonic()):
+            workers[pid].note_suspended(_SUSPENDED_LIMIT_S)
+            processes.kill(workers[pid], shim=False)
 
     def _start(self, spec: JobSpec) -> None:
         argv = list(self._command(spec))
@@ -276,7 +308,7 @@ def _reason(folder: Folder, status: int | None, number: int | None) -> str:
     if status is None:
         what = "killed; its exit code is unknown (killed together with its shell, or the machine went down)"
     elif number is not None:
-        what = f"killed by signal {number} ({_signal_name(number)})"
+        what = f"killed by signal {number} ({_signal_name(number)}){folder.suspended()}"
     else:
         what = f"exit code {status}"
     words = folder.last_words(_LOG_SHARE)

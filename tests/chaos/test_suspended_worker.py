@@ -1,0 +1,71 @@
+"""A worker is suspended while it holds the lock of the bus: the next manager starts, and loads."""
+
+# ruff: noqa: ASYNC110 - another process cannot set an event; the files are small
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.ports.launcher import JobSpec
+from tests.chaos import processes
+from tests.chaos.rig import Api, ManagerKeeper, clean_up, exchange_process
+from tests.limits import LIMIT_S
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who holds which lock")
+
+LOCK_AND_SUSPEND = """
+import fcntl, os, signal
+file = open({path!r}, "r+")
+fcntl.flock(file, fcntl.LOCK_EX)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=LIMIT_S) as client:
+        yield client
+
+
+async def test_a_manager_starts_and_loads_beside_it(tmp_path: Path, client: httpx.AsyncClient) -> None:
+    data = tmp_path / "data"
+    async with exchange_process("--seed", "7") as exchange:
+        keeper = ManagerKeeper(data, tmp_path / "manager.log", {"STREAMFORGE_EXCHANGE_URL": exchange})
+        try:
+            await keeper.up()
+            assert await keeper.down() == 0
+            pid = await _suspended(data, LOCK_AND_SUSPEND.format(path=str(data / "bus/bus.lock")))
+            await keeper.up()
+            api = Api(keeper, client)
+            queue_id = await api.start(
+                "once", symbol="BTCUSDT", type="api_candles_1h", time_range="2024-01-01:2024-01-03"
+            )
+            workflow = (await api.until_ended([queue_id], LIMIT_S))[queue_id]
+            assert (workflow["status"], workflow["coverage"]["complete"]) == ("finished", True)
+            assert processes.state(pid) in (None, "Z")
+            assert await keeper.down() == 0
+        finally:
+            await clean_up(keeper)
+
+
+async def _suspended(data: Path, script: str) -> int:
+    """Run `script` as a worker of an earlier manager; its process id once it is suspended."""
+    launcher = ProcessLauncher(
+        data / "jobs",
+        command=lambda spec: (sys.executable, "-c", script),
+        base_environment={"STREAMFORGE_DATA_DIR": str(data)},
+    )
+    await launcher.start(JobSpec(name="wf-x-arango-candles-1", target="arango-candles", queue_id="wf-x", attempt=1))
+    await launcher.close()
+    pid = int((data / "jobs/wf-x-arango-candles-1/pid").read_text())
+    async with asyncio.timeout(LIMIT_S):
+        while processes.state(pid) != "T":
+            await asyncio.sleep(0.01)
+    return pid

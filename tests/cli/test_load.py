@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import urllib.request
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.manager.support import accepted
 
 HOUR = "2024-08-01:2024-08-01T01:00Z"
 HOUR_MS = 3_600_000
-FURTHER = ("records_there", "coverage", "seconds")
+FURTHER = ("time_range", "records_there", "coverage", "seconds")
 
 
 def test_a_load_ends_with_one_object_that_tells_all(cli: Cli) -> None:
@@ -252,10 +253,28 @@ def test_a_clipped_range_shows_both_ends(capsys: pytest.CaptureFixture[str], tmp
     with exchange("--now", "2024-08-01T00:30:20") as url:
         cli = Cli(capsys, tmp_path / "data", url)
         ran = cli("load", "BTCUSDT", TYPE, "2024-08-01", "--json").ok()
-    assert "(asked for 2024-08-01: the end is brought back to now)" in ran.err
+        told = cli("load", "BTCUSDT", TYPE, "2024-08-01").ok()
+    assert "(asked for 2024-08-01: the end is brought back to what is over)" in ran.err
     assert ran.json["records_stored"] == 30
-    assert [segment["verdict"] for segment in ran.json["coverage"]] == ["stored", "pending"]
-    assert ran.json["coverage"][0]["end_ms"] == START_MS + 30 * MINUTE_MS
+    assert [segment["verdict"] for segment in ran.json["coverage"]] == ["stored"]
+    assert (ran.json["time_range"]["end_ms"], ran.json["time_range"]["clipped"]) == (START_MS + 30 * MINUTE_MS, True)
+    assert "proven complete, until 2024-08-01T00:30Z, the end of the last candle that is over\n" in told.out
+
+
+def test_a_range_of_which_no_candle_is_over_ends_with_nothing_and_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with exchange("--now", "2024-08-01T00:30:20") as url:
+        cli = Cli(capsys, tmp_path / "data", url)
+        ran = cli("load", "BTCUSDT", "api_candles_1h", "2024-08-01").ok()
+        why = "no candle of this range was over"
+        assert re.search(f"finished in .*: {why} yet, the first one ends at 2024-08-01T01:00Z\n", ran.out)
+        queue_id = ran.out.split()[0]
+        assert why in cli("show", queue_id).ok().out
+        assert why in cli("coverage", queue_id).ok().err
+        assert cli("load", "BTCUSDT", "api_candles_1h", "2024-08-01", "--json").ok().json["records_expected"] == 0
+        for refused in (cli("export", queue_id), cli("coverage", queue_id, "--verify")):
+            assert (refused.code, why in refused.err) == (1, True), refused.err
 
 
 def test_the_module_is_the_command(tmp_path: Path, exchange_url: str) -> None:

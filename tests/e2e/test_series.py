@@ -95,7 +95,9 @@ def test_before_the_listing_and_after_the_delisting_it_is_closed(
         assert workflow["collection"] not in [c["name"] for c in manager.api.get("/collections").json()["collections"]]
 
 
-def test_an_end_after_now_is_clipped_and_the_open_bar_is_pending(exchange: rig.Exchange, manager: rig.Manager) -> None:
+def test_an_end_after_now_is_brought_back_to_the_end_of_the_last_bar_that_is_over(
+    exchange: rig.Exchange, manager: rig.Manager
+) -> None:
     now_ms = exchange.stats()["now_ms"]
     day_ms = now_ms // DAY_MS * DAY_MS
     start = _day(day_ms - DAY_MS)
@@ -103,15 +105,14 @@ def test_an_end_after_now_is_clipped_and_the_open_bar_is_pending(exchange: rig.E
     span = begun["time_range"]
     assert span["requested"] == f"{start}:2999"
     assert span["clipped"] is True
-    assert now_ms - 2_000 <= span["end_ms"] <= now_ms + 20_000
     workflow = manager.wait(begun["queue_id"])
     assert workflow["status"] == "finished", manager.story(begun["queue_id"])
+    span = workflow["time_range"]
+    assert (span["clipped"], span["end_ms"] % HOUR_MS) == (True, 0)
+    assert now_ms - HOUR_MS < span["end_ms"] <= exchange.stats()["now_ms"]
     segments = manager.coverage(begun["queue_id"])
-    assert [s["verdict"] for s in segments] == ["stored", "pending"]
-    open_from_ms = segments[1]["start_ms"]
-    assert open_from_ms % HOUR_MS == 0
-    assert segments[1]["end_ms"] == span["end_ms"]
-    rows = exchange.oracle("ETHUSDT", "1h", span["start_ms"], open_from_ms)
+    assert [(s["verdict"], s["end_ms"]) for s in segments] == [("stored", span["end_ms"])]
+    rows = exchange.oracle("ETHUSDT", "1h", span["start_ms"], span["end_ms"])
     assert len(rows) >= 24
     assert manager.csv(workflow["collection"]) == rig.expected_csv("ETHUSDT", "1h", rows)
 

@@ -76,12 +76,12 @@ class Claims:
             self._wrong_show(queue_id, "coverage", proof, "a proof")
         # After its end it is said what coverage knows now.
         called = self.called[one.market.symbol]
-        now = sum(bar in called for bar in one.bars)  # more than were expected, where the rest is over by now
+        now = sum(bar in called for bar in one.planned_bars)
         if proof is None:
-            if expected is not None and stored != min(expected, now):
-                self._wrong_show(queue_id, "records", stored, min(expected, now))
+            if expected is not None and stored != now:
+                self._wrong_show(queue_id, "records", stored, now)
             return
-        true = (one.expected, min(one.expected or 0, now), now)
+        true = (one.expected, now, now)
         if (expected, stored, proof["records_stored"]) != true:
             self._wrong_show(queue_id, "records", (expected, stored, proof["records_stored"]), true)
         if proof["complete"] is not self._is_settled(one):
@@ -91,7 +91,7 @@ class Claims:
         """Whether coverage has a reason for all of its range that is not stored."""
         spans = self._settled[one.market.symbol]
         whole = one.market.span(0, one.market.bars)
-        wanted = one.span.intersection(whole)
+        wanted = None if one.planned_span is None else one.planned_span.intersection(whole)
         covered = [common for span in spans if wanted is not None and (common := span.intersection(wanted))]
         length_ms = 0 if wanted is None else wanted.end_ms - wanted.start_ms
         return sum(common.end_ms - common.start_ms for common in covered) == length_ms
@@ -133,6 +133,10 @@ class Claims:
 
         before: of a series that is being loaded, the bars that were there when it was asked.
         """
+        if said is not None and said.queue_id is not None:
+            self._of_workflow(self._model.asked[said.queue_id], said)
+            if said.span is None:
+                return
         if said is None or said.span is None:
             if needed := self._needed(market):
                 self._model.untrue("nothing is said to be known", f"{market.symbol}: bars {shown(needed)}")
@@ -220,12 +224,21 @@ class Claims:
         if one is not None and self._is_whole(one) and not said.complete:
             self._model.untrue("what was proven is not complete", f"{one.queue_id} {span}")
 
+    def _of_workflow(self, one: Asked, said: views.Coverage) -> None:
+        """What is said of a workflow speaks of the bars that were over when it was planned."""
+        span = None if said.span is None else TimeRange(said.span.start_ms, said.span.end_ms)
+        bars = [] if span is None else one.market.bars_in(span)
+        spoken_of, true = ([bar for bar in some if one.market.lists(bar)] for some in (bars, one.planned_bars))
+        if spoken_of != true or (span is not None and span.start_ms != one.span.start_ms):
+            what = f"{one.queue_id} {span}: bars {shown(spoken_of)}, not {shown(true)}"
+            self._model.untrue("a workflow's coverage speaks of another span", what)
+        if span is None and (one.planned_bars or not said.complete or said.segments):
+            self._model.untrue("a workflow's coverage speaks of another span", f"{one.queue_id}: none")
+
     @staticmethod
     def _is_whole(one: Asked) -> bool:
-        """Whether all that the workflow asked for was over when it was proven, and nothing of it was taken since."""
-        market, bars = one.market, one.market.opening_in(one.span)
-        over = not bars or market.is_over(bars[-1], one.planned_ms)
-        return one.status is Status.FINISHED and over and one.taken.isdisjoint(bars)
+        """Whether the workflow was proven, and nothing of what it had planned was taken since."""
+        return one.status is Status.FINISHED and one.taken.isdisjoint(one.planned_bars)
 
     def _needed(self, market: Market) -> set[int]:
         """The bars of which something is known: asked for by a workflow that is there, and nobody took them since."""

@@ -30,6 +30,7 @@ from streamforge.manager.deciding.decide import World
 from streamforge.manager.keeping import records
 from streamforge.manager.keeping.coverage import Coverage, Known
 from streamforge.manager.keeping.workflows import Workflows
+from streamforge.manager.workflow import Workflow
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, clip
 from streamforge_utils.model.timeranges import TimeRange
@@ -230,6 +231,12 @@ def coverage_speaks_only_of_its_first_range() -> Iterator[None]:
         return segments[0].span if segments else None
 
     with patch.object(coverage_report, "extent", first):
+        yield
+
+
+@defect
+def a_workflow_speaks_also_of_what_was_not_over() -> Iterator[None]:
+    with patch.object(Workflow, "planned_span", property(lambda workflow: workflow.span)):
         yield
 
 

@@ -135,7 +135,7 @@ class Happening:
         """Remove a workflow: refused while it is under way, or while others rely on its data; else not refused."""
         model = self._model
         one = model.asked[queue_id]
-        held = {bar for bar in one.bars if model.holds(one.collection, one.market, bar)} if data else set()
+        held = {bar for bar in one.planned_bars if model.holds(one.collection, one.market, bar)} if data else set()
         ended, relying = one.ended, model.relying(one) if data else set()
         refusal: NotNow | None = None
         try:

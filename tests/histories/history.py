@@ -67,6 +67,10 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     def lists(self, bar: int) -> bool:
         return self.listed <= bar < (self.bars if self.delisted is None else self.delisted)
 
+    def over_until_ms(self, now_ms: int) -> int:
+        """The end of the last bar that is over."""
+        return self.opens_ms(self.bar_at(now_ms))
+
     def is_over(self, bar: int, now_ms: int) -> bool:
         return self.opens_ms(bar + 1) - 1 < now_ms
 

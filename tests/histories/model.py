@@ -77,6 +77,20 @@ class Asked(msgspec.Struct, kw_only=True):
     def bars(self) -> list[int]:
         return self.market.bars_in(self.span)
 
+    @property
+    def planned_bars(self) -> list[int]:
+        """Of its range, the bars that were over when it was planned: of these it speaks."""
+        span = self.planned_span
+        return [] if span is None else self.market.bars_in(span)
+
+    @property
+    def planned_span(self) -> TimeRange | None:
+        """What of its range was over when it was planned; None: not one bar."""
+        if not self.planned:
+            return self.span
+        end_ms = min(self.span.end_ms, self.market.over_until_ms(self.planned_ms))
+        return None if end_ms <= self.span.start_ms else TimeRange(self.span.start_ms, end_ms)
+
     def overlaps(self, other: Asked) -> bool:
         return self.market == other.market and self.span.intersection(other.span) is not None
 
@@ -188,8 +202,8 @@ class Model:
         if held is None:
             return
         self._take(one.market, held)
-        self.lost[one.market.symbol] -= set(one.bars)
-        left = {bar for bar in one.bars if self.holds(one.collection, one.market, bar)}
+        self.lost[one.market.symbol] -= set(one.planned_bars)
+        left = {bar for bar in one.planned_bars if self.holds(one.collection, one.market, bar)}
         if left:
             self.untrue("data that were removed are there", f"bars {shown(left)} of {one.collection}")
 
@@ -300,8 +314,7 @@ class Model:
                 self.untrue("finished with less than there is", f"{one.queue_id} without bar {bar}")
             if one.again and not one.crowded and len(copies) > 1:
                 self.untrue("a second copy is left behind", f"bar {bar} is in {', '.join(copies)}")
-        over = {bar for bar in one.bars if market.is_over(bar, one.planned_ms)}  # of the rest nobody knows later
-        self.proven[market.symbol] |= over - one.vanished
+        self.proven[market.symbol] |= set(one.planned_bars) - one.vanished
         back = {bar for bar in one.bars if self.copies(market, bar)}
         self.vanished[market.symbol] -= back
         self.lost[market.symbol] -= back

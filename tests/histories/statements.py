@@ -133,17 +133,21 @@ class Statements:
                 self.claims.exports_collection(name, rows, said, code)
             return
         what = [market.symbol, market.type]
-        span = whole
+        span: TimeRange | None = whole
         if how == "workflow":
             what = self._of(market)[:1]
             if not what:
                 return
-            span = self._model.asked[what[0]].span
+            span = self._model.asked[what[0]].planned_span
         elif how == "range":
             what.append(str(whole))
         written = reader.export(*what, form=form, life=how == "life")
         if isinstance(written, CliError):
-            self.claims.reads(market, span, None, str(written))
+            if span is not None:
+                self.claims.reads(market, span, None, str(written))
+            return
+        if span is None:
+            self._model.untrue("something is exported of what was not over", what[0])
             return
         bars = [market.bar_at(time_ms) for time_ms in written.times]
         self.claims.exports(market, written.said, written.code, bars)

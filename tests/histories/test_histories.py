@@ -50,6 +50,7 @@ FROM = {
     "a_verification_marks_nothing": 35,
     "a_verification_never_comes_by_itself": 0,
     "a_read_does_not_count": 0,
+    "a_workflow_speaks_also_of_what_was_not_over": 0,
     "an_export_does_not_count": 0,
     "an_export_with_holes_ends_well": 0,
     "coverage_is_believed_without_counting": 0,

@@ -52,8 +52,7 @@ async def test_what_is_closed_or_not_over_at_the_ends_is_not_spoken_of() -> None
     world = World(clock=ManualClock(day(1)))
     await world.start()
     closed = Segment(start_ms=day(-9), end_ms=day(0), verdict=Verdict.CLOSED)
-    pending = Segment(start_ms=day(1), end_ms=day(2), verdict=Verdict.PENDING)
-    await world.parts.coverage.lay_over(SERIES, [closed, stored(day(0), day(1)), pending])
+    await world.parts.coverage.lay_over(SERIES, [closed, stored(day(0), day(1))])
     assert (await world.manager.series_coverage("BTCUSDT", TYPE)).span == TimeRange(day(0), day(1))
     asked = TimeRange(day(-1), day(2))
     assert [v for _, _, v, _ in told(await world.manager.series_coverage("BTCUSDT", TYPE, asked))] == [
@@ -61,13 +60,11 @@ async def test_what_is_closed_or_not_over_at_the_ends_is_not_spoken_of() -> None
     ]  # fmt: skip
 
 
-async def test_what_was_not_over_when_it_was_asked_for_and_is_by_now_is_unknown() -> None:
+async def test_what_is_over_by_now_and_nobody_has_asked_for_is_unknown_in_a_range_that_is_named() -> None:
     world = World(clock=ManualClock(day(1) + 90 * MINUTE_MS + 1))
     await world.start()
-    pending = Segment(start_ms=day(1), end_ms=day(2), verdict=Verdict.PENDING)
-    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1)), pending])
-    report = await world.manager.series_coverage("BTCUSDT", TYPE)
-    assert told(report) == [(0, 1440, "stored", 1440), (1440, 1530, "unknown", 0)]
+    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1))])
+    assert told(await world.manager.series_coverage("BTCUSDT", TYPE)) == [(0, 1440, "stored", 1440)]
     whole = await world.manager.series_coverage("BTCUSDT", TYPE, TimeRange(day(0), day(2)))
     assert told(whole)[1:] == [(1440, 1530, "unknown", 0), (1530, 2880, "pending", 0)]
 
@@ -92,8 +89,7 @@ async def test_a_bar_that_is_not_over_is_pending_to_its_end_whenever_it_was_aske
     clock = ManualClock(DAY_START + 200 * MINUTE_MS)
     world = World(clock=clock)
     await world.start()
-    known = [minutes(0, 180, Verdict.STORED), minutes(180, 198, Verdict.PENDING)]
-    await world.parts.coverage.lay_over(HOURS, known)
+    await world.parts.coverage.lay_over(HOURS, [minutes(0, 180, Verdict.STORED)])
     assert await hours(world, 0, 200) == [(0, 180, "stored", 3), (180, 200, "pending", 0)]
     assert await hours(world, 199, 200) == [(199, 200, "pending", 0)]
     # To the end of the day as well: what nobody can have is not missing.
@@ -143,9 +139,9 @@ async def test_the_clock_of_the_exchange_tells_what_is_over() -> None:
     clock = ManualClock(day(400))
     world = World(clock=clock)
     await world.start()
-    pending = Segment(start_ms=day(1), end_ms=day(2), verdict=Verdict.PENDING)
-    plan = Plan(exchange_now_ms=day(1) + MINUTE_MS // 2, load=(), settled=(pending,), first_ms=day(-1))
+    plan = Plan(exchange_now_ms=day(1) + MINUTE_MS // 2, load=(), first_ms=day(-1))
     await world.parts.coverage.learn_plan(SERIES, plan, clock.now_ms())
+    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1))])
     whole = TimeRange(day(1), day(2))
     assert told(await world.manager.series_coverage("BTCUSDT", TYPE, whole)) == [(1440, 2880, "pending", 0)]
     clock.advance(60)
@@ -305,16 +301,17 @@ async def test_of_an_ended_workflow_and_of_its_range_the_same_is_said_where_no_g
     world = World(clock=clock)
     await world.start()
     series = Series("BTCUSDT", "candles", "3d")
-    pending = Segment(start_ms=NOW - 3 * DAY_MS, end_ms=NOW, verdict=Verdict.PENDING)
-    await world.parts.coverage.learn_plan(series, Plan(exchange_now_ms=NOW, load=(), settled=(pending,)), NOW)
-    workflow = accepted("dddddd", type="api_candles_3d", time_range="2024-08-08:2024-08-11")
-    proof = Proof(round=1, checked_ms=NOW, expected=0, stored=0, segments=(pending,), whole=True)
-    finished = msgspec.structs.replace(workflow, status=Status.FINISHED, ended_ms=NOW, proof=proof)
+    closed = Segment(start_ms=NOW - 4 * DAY_MS, end_ms=NOW - 3 * DAY_MS, verdict=Verdict.CLOSED)
+    plan = Plan(exchange_now_ms=NOW, until_ms=NOW - 3 * DAY_MS, load=(), settled=(closed,))
+    await world.parts.coverage.learn_plan(series, plan, NOW)
+    workflow = accepted("dddddd", type="api_candles_3d", time_range="2024-08-07:2024-08-11")
+    proof = Proof(round=1, checked_ms=NOW, expected=0, stored=0, segments=(closed,), whole=True)
+    finished = msgspec.structs.replace(workflow, status=Status.FINISHED, ended_ms=NOW, plan=plan, proof=proof)
     await world.parts.workflows.create(finished)
-    for seconds, verdicts in ((0, ["pending"]), (60, ["unknown", "pending"])):
+    for seconds in (0, 60):
         clock.advance(seconds)
         now = (await world.manager.coverages([finished]))[finished.queue_id]
-        assert [one.verdict.value for one in now.segments] == verdicts
+        assert (now.span, now.segments) == (closed.span, [closed])
         assert now.segments == (await world.manager.coverage(finished.queue_id)).segments
 
 

@@ -121,7 +121,7 @@ async def test_the_same_words_join_what_they_meant_a_short_while_ago(
 @pytest.mark.parametrize(
     ("words", "other", "later_s"),
     [
-        ("-30d", "-30d", 86_401),  # more than a day
+        ("-30d", "-30d", 86_461),  # more than a day
         ("-2h", "-2h", 721),  # more than a tenth of it
         ("-30d", "-31d", 7),
         ("-30d", "-30d:", 7),  # other words, though they mean the same

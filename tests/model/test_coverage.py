@@ -19,7 +19,6 @@ from streamforge_utils.model.coverage import (
     extent,
     judged_by_bar,
     lacking,
-    over,
     overlay,
     touching,
     without_records,
@@ -220,28 +219,10 @@ def test_bars_of_three_days_keep_their_count_where_the_grid_is_not_known() -> No
     assert counted(segments, Interval.D3, None) == segments
 
 
-@pytest.mark.parametrize(
-    ("border", "unknown"), [(10, None), (11, (10, 11)), (19, (10, 19)), (20, (10, 20)), (25, (10, 20)), (31, (10, 20))]
-)
-def test_what_was_not_over_yet_is_unknown_once_it_is(border: int, unknown: tuple[int, int] | None) -> None:
-    before, after = stored(0, 10, records=10), stored(20, 30, records=10)
-    found = over([before, said(10, 20, Verdict.PENDING), after], border)
-    if unknown is None:
-        assert found == [before, said(10, 20, Verdict.PENDING), after]
-        return
-    rest = [] if unknown[1] == 20 else [said(unknown[1], 20, Verdict.PENDING)]
-    assert found == [before, said(*unknown, Verdict.UNKNOWN), *rest, after]
-
-
-def test_what_is_over_is_joined_with_what_is_unknown() -> None:
-    segments = [said(0, 10, Verdict.UNKNOWN), said(10, 20, Verdict.PENDING), said(20, 30, Verdict.PENDING)]
-    assert over(segments, 25) == [said(0, 25, Verdict.UNKNOWN), said(25, 30, Verdict.PENDING)]
-
-
 def test_the_extent_goes_from_the_first_to_the_last_that_holds_records_or_may() -> None:
     inner = [said(10, 20, Verdict.UNKNOWN), stored(20, 30), said(30, 40, Verdict.OURS), said(50, 60, Verdict.EXCHANGE)]
-    closed, pending = said(0, 10, Verdict.CLOSED), said(60, 70, Verdict.PENDING)
-    assert extent([closed, *inner, pending]) == TimeRange(10, 60)
-    assert extent([closed, inner[1], pending]) == TimeRange(20, 30)
-    assert extent([closed, pending]) is None
+    before, after = said(0, 10, Verdict.CLOSED), said(60, 70, Verdict.CLOSED)
+    assert extent([before, *inner, after]) == TimeRange(10, 60)
+    assert extent([before, inner[1], after]) == TimeRange(20, 30)
+    assert extent([before, after]) is None
     assert extent([]) is None

@@ -19,6 +19,7 @@ VERIFY_S = 3600.0
 """How long a server may take to count a series."""
 EXPLAINED = ("stored", "exchange", "closed", "pending")
 """Verdicts with which a range is complete."""
+NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 
 
 async def coverage(what: Sequence[str], where: Where, *, verify: bool, life: bool, as_json: bool) -> int:
@@ -52,7 +53,9 @@ async def _verify_of(found: Session, what: Sequence[str], path: str, query: Quer
     if len(what) > 1:
         return f"{path}/verify", query
     workflow = await found.api.get(f"/queues/{what[0]}", views.Workflow)
-    span = TimeRange(workflow.time_range.start_ms, workflow.time_range.end_ms)
+    span = workflow.time_range.span
+    if span is None:
+        raise CliError(f"{what[0]} has nothing to count: {NOTHING_OVER}")
     path = f"/coverage/{path_part(workflow.symbol)}/{path_part(workflow.type)}/verify"
     return path, {"time_range": request_of(span)}
 
@@ -115,6 +118,8 @@ def _spoken_of(known: views.Coverage) -> str:
 def _judged(known: views.Coverage, where: Where) -> str:
     if not known.complete:
         return f"not complete: {rest(known, where)}"
+    if known.span is None:
+        return NOTHING_OVER
     whole = all(segment.verdict == "stored" for segment in known.segments)
     return "complete: no hole" if whole else "complete: every hole has its reason"
 

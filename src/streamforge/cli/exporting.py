@@ -11,7 +11,7 @@ import msgspec
 from streamforge.cli import output, views
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import path_part, to_json
-from streamforge.cli.coverage import EXPLAINED, HOLES_SHOWN, address_of, advice, ask, request_of, rest
+from streamforge.cli.coverage import EXPLAINED, HOLES_SHOWN, NOTHING_OVER, address_of, advice, ask, request_of, rest
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Mode, Session, Where, session
@@ -152,6 +152,8 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
                 f"{what[0]} has not ended ({state}), and nothing of its range is proven yet: wait for it with "
                 f"`streamforge wait {what[0]}{where.flags()}`, then export it again"
             )
+        if workflow.time_range.span is None:
+            return f"nothing of {what[0]} is stored: {NOTHING_OVER}"
     load = advice(what, where) if len(what) == 3 else ""
     if selection.holes and all(hole.verdict in ("exchange", "closed") for hole in selection.holes):
         return f"nothing of {selection.name} is stored: the exchange has none ({_hole(selection.holes[0])})"

@@ -5,23 +5,22 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
 
 from streamforge.cli import output, views
 from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
+from streamforge.cli.coverage import EXPLAINED
 from streamforge.cli.errors import CliError, Interrupted
 from streamforge.cli.following import Begin, Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import display
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge_utils.model.series import candles_interval
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import format_ms
 
 SEGMENTS_SHOWN = 12
-_LONGEST_BAR_MS = 31 * 86_400_000
 _LAST_WORDS, _KILLED = "; it last wrote:\n", "killed"
 """How a launcher tells what a worker logged last, and that it was killed."""
 
@@ -29,11 +28,13 @@ _LAST_WORDS, _KILLED = "; it last wrote:\n", "killed"
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """What `load --json` ends with. seconds: from the request to the end, as this command saw it.
 
+    time_range: what is loaded and proven, once the workflow was planned; its end may lie before that of the request.
     records_expected, records_stored: of the whole range; records_there: those of them that were stored before.
     """
 
     queue_id: str
     status: str
+    time_range: views.Range
     records_expected: int | None
     records_stored: int
     records_there: int
@@ -107,6 +108,7 @@ async def _detached(where: Where, begin: Begin, *, as_json: bool) -> int:
         loaded = Loaded(
             queue_id=workflow.queue_id,
             status=workflow.status,
+            time_range=workflow.time_range,
             records_expected=workflow.progress.records_expected,
             records_stored=workflow.progress.records_stored,
             records_there=workflow.progress.records_there,
@@ -158,16 +160,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gone(self) -> bool:
-        """Whether some of what a finished workflow had proven is not there any more.
-
-        A bar that was not over when it was asked for, and is by now, was never proven: that is `unknown` too.
-        """
-        step_ms = candles_interval(self.workflow.type).step_ms or _LONGEST_BAR_MS
-        asked_ms = datetime.fromisoformat(self.workflow.created_at).timestamp() * 1000
-        return self.workflow.status == "finished" and any(
-            one.verdict == "ours" or (one.verdict == "unknown" and one.start_ms + step_ms <= asked_ms)
-            for one in self.loaded.coverage
-        )
+        """Whether some of what a finished workflow had proven is not there any more."""
+        return self.workflow.status == "finished" and any(one.verdict not in EXPLAINED for one in self.loaded.coverage)
 
 
 async def followed(
@@ -184,6 +178,7 @@ async def followed(
         loaded = Loaded(
             queue_id=workflow.queue_id,
             status=workflow.status,
+            time_range=workflow.time_range,
             records_expected=workflow.progress.records_expected,
             records_stored=stored,
             records_there=there,
@@ -203,7 +198,10 @@ def tell(ended: Ended) -> None:
     workflow, loaded = ended.workflow, ended.loaded
     progress = workflow.progress
     took = output.duration(loaded.seconds)
-    if workflow.status == "finished" and progress.records_expected == 0:
+    until = _until(workflow)
+    if workflow.status == "finished" and workflow.time_range.span is None:
+        output.write(f"{workflow.queue_id} finished in {took}: {nothing_over(workflow)}")
+    elif workflow.status == "finished" and progress.records_expected == 0:
         output.write(f"{workflow.queue_id} finished in {took}: the exchange has nothing in this range")
     elif ended.gone:
         output.write(f"{workflow.queue_id} had finished, and not all that it had proven is there: {_stored(loaded)}")
@@ -214,20 +212,35 @@ def tell(ended: Ended) -> None:
             else "the rest is accounted for below"
         )
         nothing = "nothing was left to load, " if progress.records_there == progress.records_expected else ""
-        output.write(f"{workflow.queue_id} finished in {took}: {nothing}{_stored(loaded)}, {proof}")
+        output.write(f"{workflow.queue_id} finished in {took}: {nothing}{_stored(loaded)}, {proof}{until}")
     else:
         nothing = "nothing was loaded, " if progress.records_expected is None else ""
         output.write(f"{workflow.queue_id} {workflow.status} after {took}: {nothing}{_stored(loaded)}")
     show_segments(loaded.coverage)
 
 
+def _until(workflow: views.Workflow) -> str:
+    """How far the range reaches that was loaded, where that is not its end as it was asked for."""
+    found = workflow.time_range
+    return f", until {format_ms(found.end_ms)}, the end of the last candle that is over" if found.clipped else ""
+
+
+def nothing_over(workflow: views.Workflow) -> str:
+    """That nothing could be loaded of a range, and from when on something can, where the calendar tells."""
+    interval, start_ms = candles_interval(workflow.type), workflow.time_range.start_ms
+    if not interval.aligned_by_calendar:
+        return "no candle of this range was over yet"
+    opens_ms = interval.floor(start_ms)
+    opens_ms = opens_ms if opens_ms == start_ms else interval.next(opens_ms)
+    return f"no candle of this range was over yet, the first one ends at {format_ms(interval.next(opens_ms))}"
+
+
 def no_longer(workflow: views.Workflow, where: Where) -> str:
     """What to do where a range that was proven complete is not complete now."""
-    span = TimeRange(workflow.time_range.start_ms, workflow.time_range.end_ms)
     return (
         f"it was complete when it was proven, {output.moment(workflow.proven_at)}, and is not now: what is `ours` is "
-        "gone, and what is `unknown` was removed or was not over then; load it with `streamforge load "
-        f"{workflow.symbol} {workflow.type} {span}{where.starting()}`"
+        "gone, and what is `unknown` was removed; load it with `streamforge load "
+        f"{workflow.symbol} {workflow.type} {workflow.time_range.span}{where.starting()}`"
     )
 
 

@@ -161,7 +161,7 @@ def day_span(start_ms: int, end_ms: int) -> str:
 def asked_for(requested: str, *, clipped: bool) -> str:
     """What was asked for where the range is another, in parentheses and behind a space; else nothing."""
     if clipped:
-        return f" (asked for {requested}: the end is brought back to now)"
+        return f" (asked for {requested}: the end is brought back to what is over)"
     return f" (asked for {requested})" if is_relative(requested) else ""
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from streamforge_utils.model.timeranges import TimeRange
+
 ENDED = frozenset({"finished", "interrupted", "error"})
 
 
@@ -43,6 +45,11 @@ class Range(msgspec.Struct, frozen=True):
     start_ms: int
     end_ms: int
     clipped: bool = False
+
+    @property
+    def span(self) -> TimeRange | None:
+        """None: no candle of it was over when the workflow was planned."""
+        return None if self.end_ms <= self.start_ms else TimeRange(self.start_ms, self.end_ms)
 
 
 class Progress(msgspec.Struct, frozen=True):

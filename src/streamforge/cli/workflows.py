@@ -14,7 +14,7 @@ from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.following import Follower
 from streamforge.cli.interrupts import interrupts
-from streamforge.cli.loading import no_longer, short, show_segments
+from streamforge.cli.loading import no_longer, nothing_over, short, show_segments
 from streamforge.cli.progress import display, numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge_utils.model.spelling import did_you_mean
@@ -133,6 +133,8 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     out.print(f"  created {output.moment(workflow.created_at)}{ended} (UTC)")
     if told := numbers(workflow):
         out.print(f"  {told}")
+    if asked.span is None:
+        out.print(f"  {nothing_over(workflow)}")
     if workflow.status == "finished" and not coverage.complete:
         out.print(f"  {no_longer(workflow, where)}")
     if workflow.undriven is not None:

@@ -20,7 +20,6 @@ from streamforge_utils.model.coverage import (
     counted,
     extent,
     judged_by_bar,
-    over,
     overlay,
     touching,
 )
@@ -63,9 +62,9 @@ class Reports:
         self._parts = parts
 
     async def of_workflow(self, workflow: Workflow) -> Report:
-        """What is known of the workflow's range. Raises RetryableError."""
+        """What is known of the workflow's range as it was planned. Raises RetryableError."""
         current = await self._current(await self._parts.coverage.known(workflow.series))
-        return _report(current, "workflow", workflow.span, self._live(workflow.series))
+        return _report(current, "workflow", workflow.planned_span, self._live(workflow.series))
 
     async def of_ended(self, workflows: Iterable[Workflow]) -> dict[str, Report]:
         """By queue_id, what is known now of the range of each workflow that has ended and had a plan; it may have
@@ -73,19 +72,19 @@ class Reports:
         """
         found: dict[str, Report] = {}
         series: dict[Series, _Current] = {}
-        reports: dict[tuple[Series, TimeRange], Report] = {}
+        reports: dict[tuple[Series, TimeRange | None], Report] = {}
         pace = _Pace()
         for workflow in workflows:
             if not workflow.ended or (workflow.plan is None and workflow.proof is None):
                 continue
-            one = workflow.series
-            report = reports.get((one, workflow.span))
+            one, span = workflow.series, workflow.planned_span
+            report = reports.get((one, span))
             if report is None:
                 current = series.get(one)
                 if current is None:
                     current = series[one] = await self._current(await self._parts.coverage.known(one))
                     await pace.handled(len(current.known.segments))
-                report = reports[one, workflow.span] = _report(current, "workflow", workflow.span)
+                report = reports[one, span] = _report(current, "workflow", span)
                 await pace.handled(1 + len(report.segments))
             found[workflow.queue_id] = report
         return found
@@ -124,7 +123,6 @@ class Reports:
         return _report(current, "life", self._life(current, asked), live)
 
     async def _current(self, known: Known) -> _Current:
-        """A bar that was not over when it was asked for may be over by now: then nobody has asked for it."""
         interval, now_ms = Interval(known.series.interval), self._now_ms(known)
         if interval.aligned_by_calendar or known.first_ms is not None:
             open_from_ms = interval.floor(now_ms, known.first_ms)
@@ -135,7 +133,6 @@ class Reports:
             phase_ms = None
         elif phase_ms is None:
             phase_ms = await phase_of(self._parts.store, known)
-        known = msgspec.structs.replace(known, segments=tuple(over(known.segments, open_from_ms)))
         return _Current(known=known, interval=interval, phase_ms=phase_ms, open_from_ms=open_from_ms)
 
     def _now_ms(self, known: Known) -> int:
@@ -164,7 +161,7 @@ class Reports:
         return None if start_ms is None or end_ms <= start_ms else TimeRange(start_ms, end_ms)
 
     async def _all_series(self) -> list[Series]:
-        return [known.series async for known in self._parts.coverage.all()]
+        return [known.series async for known in self._parts.coverage.all() if known.segments]
 
     async def _unknown(self, series: Series, type: str) -> NotFound:
         others = [one for one in await self._all_series() if one.interval == series.interval]
@@ -177,14 +174,16 @@ def _report(current: _Current, basis: Basis, span: TimeRange | None, live: Seque
     """live: the live workflows of the series."""
     known, interval, phase_ms = current.known, current.interval, current.phase_ms
     if span is None:
-        return Report(series=known.series, basis=basis, span=None, segments=known.segments)
+        return Report(
+            series=known.series, basis=basis, span=None, segments=() if basis == "workflow" else known.segments
+        )
     start_ms = span.start_ms
     if phase_ms is not None or interval.aligned_by_calendar:
         start_ms = interval.floor(start_ms, phase_ms)
     bars = TimeRange(start_ms, span.end_ms)
     judged = judged_by_bar(clip(_with_pending(current, bars), bars), interval, phase_ms)
     segments = counted(judged if bars == span else clip(judged, span), interval, phase_ms)
-    loading = [one for one in live if one.span.intersection(span) is not None]
+    loading = [one for one in live if (s := one.planned_span) is not None and s.intersection(span) is not None]
     return Report(series=known.series, basis=basis, span=span, segments=segments, loading=loading)
 
 

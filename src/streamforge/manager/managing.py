@@ -108,13 +108,14 @@ class Manager:
 
     async def _remove(self, workflow: Workflow, *, data: bool) -> Removed:
         parts, queue_id = self._parts, workflow.queue_id
-        records = 0
-        if data:  # first: it may be refused
-            records = await parts.removing.remove(workflow.series, workflow.collection, workflow.span)
+        records, span = 0, workflow.planned_span
+        if data and span is not None:  # first: it may be refused
+            records = await parts.removing.remove(workflow.series, workflow.collection, span)
         staying = tuple(s for s in (await self.coverage(queue_id)).segments if s.verdict is Verdict.STORED)
         await self._reservations.release(queue_id)
         others = await self._asked_by_others(workflow)
-        await parts.coverage.unask(workflow.series, workflow.span, others, lost=data)
+        if span is not None:
+            await parts.coverage.unask(workflow.series, span, others, lost=data)
         await parts.admin.delete_topic(workflow.topic)
         await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
         await self._reconciler.actor.forget_jobs(workflow)
@@ -130,7 +131,7 @@ class Manager:
         where = {"symbol": [workflow.symbol], "type": [workflow.type]}
         after: str | None = None
         while page := await self._parts.workflows.find(where=where, after=after, limit=_PAGE):
-            spans += [one.span for one in page if one.queue_id != workflow.queue_id]
+            spans += [s for one in page if one.queue_id != workflow.queue_id and (s := one.planned_span) is not None]
             after = page[-1].queue_id
         return spans
 

@@ -104,7 +104,7 @@ def loads(workflow: Workflow, checked: Checked) -> bool:
     return (workflow.symbol, workflow.type) == (checked.symbol, checked.type)
 
 
-def is_the_same(live: Workflow, wanted: Workflow) -> bool:
+def is_the_same(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> bool:
     """Whether a request for `wanted` is served by `live`, a workflow that has not ended: it loads exactly that, or was
     asked for in the same words a short while ago, and nothing ends it early.
 
@@ -112,7 +112,7 @@ def is_the_same(live: Workflow, wanted: Workflow) -> bool:
     """
     return (
         (live.symbol, live.type) == (wanted.symbol, wanted.type)
-        and _is_the_same_range(live, wanted)
+        and _is_the_same_range(live, wanted, exchange_now_ms)
         and (live.again or not wanted.again)
         and live.stop_asked_ms is None
         and live.failure is None
@@ -121,8 +121,8 @@ def is_the_same(live: Workflow, wanted: Workflow) -> bool:
     )
 
 
-def _is_the_same_range(live: Workflow, wanted: Workflow) -> bool:
-    """Whether both load the same range into the same collection.
+def _is_the_same_range(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> bool:
+    """Whether both were asked for the same range, into the same collection.
 
     The same words mean a little more each time where they end at the exchange's now (`2024:`, `-30d`, this year). That
     little is not loaded by `live`: it must be a tenth of the range at most, and not more than a day.
@@ -131,18 +131,30 @@ def _is_the_same_range(live: Workflow, wanted: Workflow) -> bool:
         return live.collection == wanted.collection
     if live.requested != wanted.requested:
         return False
-    lacking_ms = max(0, live.span.start_ms - wanted.span.start_ms) + behind_ms(live, wanted)
+    lacking_ms = max(0, live.span.start_ms - wanted.span.start_ms) + behind_ms(live, wanted, exchange_now_ms)
     most_ms = min(MOST_BEHIND_MS, (wanted.span.end_ms - wanted.span.start_ms) // 10)
     by_default = all(one.collection == _collection_of(one) for one in (live, wanted))
     return lacking_ms <= most_ms and (by_default or live.collection == wanted.collection)
 
 
-def behind_ms(live: Workflow, wanted: Workflow) -> int:
-    """How much earlier the range of `live` ends than that of `wanted`; 0 where no bar has ended in between."""
-    interval = Interval(live.series.interval)
-    if interval.aligned_by_calendar and interval.floor(live.span.end_ms) == interval.floor(wanted.span.end_ms):
-        return 0
-    return max(0, wanted.span.end_ms - live.span.end_ms)
+def behind_ms(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> int:
+    """From the end of the last bar of `live` to that of the last bar of `wanted` that is over by now.
+
+    0: there is no bar in between.
+    """
+    interval, plan = Interval(live.series.interval), live.plan
+    phase_ms = None if plan is None else plan.phase_ms
+    if not interval.aligned_by_calendar and phase_ms is None:
+        return max(0, wanted.span.end_ms - live.span.end_ms)
+    over_ms = interval.floor(exchange_now_ms, phase_ms)
+
+    def last_end_ms(span: TimeRange) -> int:
+        opens_ms = interval.floor(span.end_ms - 1, phase_ms)
+        return min(interval.next(opens_ms), over_ms)
+
+    planned = live.planned_span
+    until_ms = live.span.start_ms if planned is None else last_end_ms(planned)
+    return max(0, last_end_ms(wanted.span) - until_ms)
 
 
 def _collection_of(workflow: Workflow) -> str:

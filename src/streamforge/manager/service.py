@@ -167,7 +167,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a span of a series.
 
     segments: sorted; they speak of all of the span, and a stored one has its exact count. loading: live workflows of
-    the series whose range overlaps the span, oldest first. Without a span nothing was asked for yet.
+    the series whose range overlaps the span, oldest first. Without a span nothing was asked for yet, or no bar of a
+    workflow's range was over when it was planned.
     """
 
     series: Series

@@ -60,11 +60,11 @@ class Starting:
         async with self._locks.setdefault(wanted.series.id, asyncio.Lock()):
             if (known := await self._made_before(request, key)) is not None:
                 return known
-            same = next((s.workflow for s in live.values() if is_the_same(s.workflow, wanted)), None)
+            same = next((s.workflow for s in live.values() if is_the_same(s.workflow, wanted, exchange_now_ms)), None)
             if same is not None:
                 if key is not None:
                     await self._reservations.point(key, request, same.queue_id)
-                return Started(same, joined=True, behind_ms=behind_ms(same, wanted))
+                return Started(same, joined=True, behind_ms=behind_ms(same, wanted, exchange_now_ms))
             self._check_room()
             await self._parts.origins.accept()
             if key is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.coverage import Segment
+from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import Progress
 from streamforge_utils.model.series import Series, series_of
 from streamforge_utils.model.timeranges import TimeRange
@@ -130,14 +130,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the exchange said before anything was started.
 
-    exchange_now_ms: its clock then. load: ranges to be loaded, as texts, sorted, disjoint.
-    settled: segments with a verdict that needs no loading (closed, pending). phase_ms: a known open time, for `3d`.
+    exchange_now_ms: its clock then. until_ms: the end of the last bar of the range that was over then, or of the range
+    where that ends earlier; not after the range's start: no bar was over. None in documents of older versions.
+    load: ranges to be loaded, as texts, sorted, disjoint.
+    settled: segments with a verdict that needs no loading (closed). phase_ms: a known open time, for `3d`.
     expected: bars of the grid inside `load`. there: bars of the rest that coverage knows as stored.
-    bars: of the whole range, but for what is closed or pending; None in documents of older versions.
+    bars: of the range until `until_ms`, but for what is closed; None in documents of older versions.
     first_ms: when the first bar of the series opens; last_ms: when the last one does, if no more will come.
     """
 
     exchange_now_ms: int
+    until_ms: int | None = None
     load: tuple[str, ...]
     settled: tuple[Segment, ...] = ()
     phase_ms: int | None = None
@@ -151,7 +154,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What the latest comparison of the stored keys with the grid found.
 
-    round: 1, 2, … of the workflow. expected: bars of the range, but for what is closed or pending. whole: False in
+    round: 1, 2, … of the workflow. expected: bars of the range, but for what is closed. whole: False in
     documents of older versions, which proved what the workflow had loaded itself.
     """
 
@@ -166,7 +169,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted request and all that became of it.
 
-    span: the range asked for, clipped to the exchange's now; requested: the range as it was written.
+    span: the range asked for, clipped to the exchange's now; requested: the range as it was written. What is loaded and
+    proven of it is `planned_span`.
     epoch: rises whenever what was begun before is out of date: with a stop, a retry, a replay, a new round, a failure,
     the end. What an action finds out counts in the epoch that it was begun in, and in no other.
     again: load also what coverage already has. verification: the manager made it, to load what the store had lost.
@@ -209,6 +213,20 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def series(self) -> Series:
         return series_of(self.symbol, self.type)
+
+    @property
+    def planned_span(self) -> TimeRange | None:
+        """What of `span` it loads and proves: up to the end of the last bar that was over when it was planned.
+
+        Before the plan: `span`. None: no bar of it was over.
+        """
+        if self.plan is None:
+            return self.span
+        until_ms = self.plan.until_ms
+        if until_ms is None:  # older versions kept what was not over as a verdict
+            later = (one.start_ms for one in self.plan.settled if one.verdict is Verdict.PENDING)
+            until_ms = min(later, default=self.span.end_ms)
+        return None if until_ms <= self.span.start_ms else TimeRange(self.span.start_ms, until_ms)
 
     @property
     def ended(self) -> bool:

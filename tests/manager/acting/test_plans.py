@@ -74,8 +74,9 @@ async def test_bars_of_three_days_are_planned_on_their_own_grid() -> None:
     plan = await plan_of(there, -244, 24, known)
     assert plan == Plan(
         exchange_now_ms=hour(0),
+        until_ms=hour(-24),
         load=load((-168, -24)),
-        settled=(said(-244, -240, Verdict.CLOSED), said(-24, 24, Verdict.PENDING)),
+        settled=(said(-244, -240, Verdict.CLOSED),),
         phase_ms=opens[0],
         expected=2,
         there=1,
@@ -110,8 +111,9 @@ async def test_a_plan_of_a_range_over_listing_delisting_and_now() -> None:
     known = [stored(3, 5), said(5, 6, Verdict.EXCHANGE), stored(10, 12)]
     assert await plan_of(there, 0, 48, known) == Plan(
         exchange_now_ms=hour(30.5),
+        until_ms=hour(30),
         load=load((2, 3), (6, 10), (12, 20)),
-        settled=(said(0, 2, Verdict.CLOSED), said(20, 30, Verdict.CLOSED), said(30, 48, Verdict.PENDING)),
+        settled=(said(0, 2, Verdict.CLOSED), said(20, 30, Verdict.CLOSED)),
         expected=13,
         there=4,
         bars=18,
@@ -120,6 +122,7 @@ async def test_a_plan_of_a_range_over_listing_delisting_and_now() -> None:
     )
     assert await plan_of(there, 4, 11, known, again=True) == Plan(
         exchange_now_ms=hour(30.5),
+        until_ms=hour(11),
         load=load((4, 11)),
         expected=7,
         there=0,
@@ -130,47 +133,43 @@ async def test_a_plan_of_a_range_over_listing_delisting_and_now() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "settled"),
+    ("first", "last", "until", "settled"),
     [
-        (0, 1, [said(0, 1, Verdict.CLOSED)]),
-        (0, 2, [said(0, 2, Verdict.CLOSED)]),
-        (21, 25, [said(21, 25, Verdict.CLOSED)]),
-        (20, 25, [said(20, 25, Verdict.CLOSED)]),
-        (31, 40, [said(31, 40, Verdict.PENDING)]),
-        (30, 40, [said(30, 40, Verdict.PENDING)]),
-        (25, 40, [said(25, 30, Verdict.CLOSED), said(30, 40, Verdict.PENDING)]),
+        (0, 1, 1, [said(0, 1, Verdict.CLOSED)]),
+        (0, 2, 2, [said(0, 2, Verdict.CLOSED)]),
+        (21, 25, 25, [said(21, 25, Verdict.CLOSED)]),
+        (20, 25, 25, [said(20, 25, Verdict.CLOSED)]),
+        (31, 40, 30, []),
+        (30, 40, 30, []),
+        (25, 40, 30, [said(25, 30, Verdict.CLOSED)]),
     ],
 )
-async def test_a_plan_of_a_range_in_which_there_is_nothing(first: int, last: int, settled: list[Segment]) -> None:
+async def test_a_plan_of_a_range_in_which_there_is_nothing(
+    first: int, last: int, until: int, settled: list[Segment]
+) -> None:
     plan = await plan_of(exchange(2, 20, now_ms=hour(30.5), status="BREAK"), first, last)
     assert sorted(plan.settled, key=lambda segment: segment.start_ms) == settled
     assert (plan.load, plan.bars, plan.expected, plan.there) == ((), 0, 0, 0)
+    assert plan.until_ms == hour(until), "not after the range's start where nothing of it is over"
     assert (plan.first_ms, plan.last_ms, plan.exchange_now_ms) == (hour(2), hour(19), hour(30.5))
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "settled"),
-    [
-        (0, 24, [(0, 1, Verdict.CLOSED), (1, 24, Verdict.PENDING)]),
-        (-24, 0, [(-24, 0, Verdict.CLOSED)]),
-        (-24, 1, [(-24, 1, Verdict.CLOSED)]),
-        (1, 24, [(1, 24, Verdict.PENDING)]),
-    ],
+    ("first", "last", "until"),
+    [(0, 24, 1), (-24, 0, 0), (-24, 1, 1), (1, 24, 1), (2, 24, 1)],
 )
-async def test_a_plan_of_a_series_without_a_bar(first: int, last: int, settled: list[tuple[int, int, Verdict]]) -> None:
+async def test_a_plan_of_a_series_without_a_bar(first: int, last: int, until: int) -> None:
     plan = await plan_of(exchange(0, 0, now_ms=hour(1.5)), first, last)
-    assert plan == Plan(
-        exchange_now_ms=hour(1.5), load=(), bars=0, settled=tuple(said(*one) for one in settled), first_ms=None
-    )
+    settled = (said(first, until, Verdict.CLOSED),) if until > first else ()
+    assert plan == Plan(exchange_now_ms=hour(1.5), until_ms=hour(until), load=(), bars=0, settled=settled)
 
 
 async def test_a_series_of_three_days_without_a_bar_may_have_begun_three_days_ago() -> None:
     there = ScriptedExchange(D3, (), now_ms=DAY_START + 1_500)
     plan = await plan_of(there, -240, 24)
-    assert plan.settled == (
-        Segment(start_ms=hour(-240), end_ms=DAY_START - 3 * DAY_MS + 1000, verdict=Verdict.CLOSED),
-        Segment(start_ms=DAY_START - 3 * DAY_MS + 1000, end_ms=hour(24), verdict=Verdict.PENDING),
-    )
+    until_ms = DAY_START - 3 * DAY_MS + 1000
+    assert plan.until_ms == until_ms
+    assert plan.settled == (Segment(start_ms=hour(-240), end_ms=until_ms, verdict=Verdict.CLOSED),)
 
 
 async def test_parts_in_which_no_bar_opens_are_settled_between_the_others() -> None:

@@ -47,14 +47,12 @@ async def test_all_of_a_range_that_exists_and_is_over_is_to_be_loaded() -> None:
     assert plan.exchange_now_ms == NOW
 
 
-async def test_what_is_before_the_listing_is_closed_and_what_is_not_over_is_pending() -> None:
+async def test_what_is_before_the_listing_is_closed_and_what_is_not_over_is_no_part_of_it() -> None:
     there = exchange(hours(12, 999), now_ms=DAY_START + 36 * HOUR_MS + 5 * MINUTE_MS)
     plan = await plan_of(there, "2024-08-01:2024-08-03")
     assert plan.load == ("2024-08-01T12:00Z:2024-08-02T12:00Z",)
-    assert settled(plan) == [
-        ("2024-08-01:2024-08-01T12:00Z", "closed"),
-        ("2024-08-02T12:00Z:2024-08-03", "pending"),
-    ]
+    assert settled(plan) == [("2024-08-01:2024-08-01T12:00Z", "closed")]
+    assert plan.until_ms == DAY_START + 36 * HOUR_MS
     assert plan.expected == 24
 
 
@@ -67,37 +65,36 @@ async def test_what_is_after_a_delisting_is_closed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("opens", "status", "text", "verdict"),
+    ("opens", "status", "text", "closed"),
     [
-        (hours(100, 240), "TRADING", "2024-08-01", "closed"),
-        (hours(-48, -24), "BREAK", "2024-08-01", "closed"),
-        (hours(-48, 240), "TRADING", "2024-08-11T00:00Z:2024-08-11T00:30Z", "pending"),
+        (hours(100, 240), "TRADING", "2024-08-01", True),
+        (hours(-48, -24), "BREAK", "2024-08-01", True),
+        (hours(-48, 240), "TRADING", "2024-08-11T00:00Z:2024-08-11T00:30Z", False),
     ],
 )
-async def test_where_nothing_is_to_be_had_nothing_is_loaded(opens: range, status: str, text: str, verdict: str) -> None:
+async def test_where_nothing_is_to_be_had_nothing_is_loaded(opens: range, status: str, text: str, closed: bool) -> None:
     there = exchange(opens, now_ms=NOW + 40 * MINUTE_MS)
     there.status = status
     plan = await plan_of(there, text)
     assert (plan.load, plan.expected) == ((), 0)
-    assert settled(plan) == [(str(parse_time_range(text)), verdict)]
+    span = parse_time_range(text)
+    assert settled(plan) == ([(str(span), "closed")] if closed else [])
+    assert plan.until_ms == (span.end_ms if closed else span.start_ms), "nothing of the bar that is open is over"
 
 
 async def test_a_symbol_without_any_candle_yet_is_closed_until_now_and_may_still_come() -> None:
     plan = await plan_of(exchange([], now_ms=DAY_START + 90 * MINUTE_MS), "2024-08-01")
-    assert settled(plan) == [
-        ("2024-08-01:2024-08-01T01:00Z", "closed"),
-        ("2024-08-01T01:00Z:2024-08-02", "pending"),
-    ]
+    assert settled(plan) == [("2024-08-01:2024-08-01T01:00Z", "closed")]
+    assert plan.until_ms == DAY_START + 60 * MINUTE_MS
     three = await plan_of(exchange([], interval=Interval.D3, now_ms=DAY_START + DAY_MS), "2024-07-30:2024-08-02")
-    assert settled(three) == [("2024-07-30:2024-08-02", "pending")], "where its bars begin is not known yet"
+    assert (settled(three), three.until_ms) == ([], DAY_START - 2 * DAY_MS), "where its bars begin is not known yet"
 
 
 @pytest.mark.parametrize("interval", [H1, Interval.D3])
 async def test_borders_are_whole_seconds_as_ranges_are_written(interval: Interval) -> None:
     plan = await plan_of(exchange((), interval=interval, now_ms=NOW + 1_400), "2024-08-01:2024-09-01")
-    borders = [time for segment in plan.settled for time in (segment.start_ms, segment.end_ms)]
-    assert len(borders) == 4
-    assert [time % 1000 for time in borders] == [0, 0, 0, 0]
+    assert [(one.start_ms % 1000, one.end_ms % 1000) for one in plan.settled] == [(0, 0)]
+    assert plan.until_ms == plan.settled[0].end_ms
 
 
 async def test_what_is_covered_is_left_out_and_again_loads_it_all() -> None:

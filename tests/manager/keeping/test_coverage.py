@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.keeping.coverage import KIND, Coverage, Known
 from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import ConflictError
@@ -25,14 +25,21 @@ def segment(start: int, end: int, verdict: Verdict = Verdict.STORED, collection:
 async def test_what_is_learnt_later_counts() -> None:
     coverage = Coverage(MemoryStore())
     assert await coverage.of(SERIES) == ()
-    await coverage.lay_over(SERIES, [segment(0, 10, Verdict.PENDING, None)])
+    await coverage.lay_over(SERIES, [segment(0, 10, Verdict.CLOSED, None)])
     await coverage.lay_over(SERIES, [segment(2, 4)])
     assert [(s.start_ms, s.end_ms, s.verdict.value) for s in await coverage.of(SERIES)] == [
-        (0, 2, "pending"),
+        (0, 2, "closed"),
         (2, 4, "stored"),
-        (4, 10, "pending"),
+        (4, 10, "closed"),
     ]
     assert await coverage.of(Series("BTCUSDT", "candles", "1M")) == (), "a month is no minute"
+
+
+async def test_what_an_older_version_kept_as_not_over_yet_is_left_to_the_clock() -> None:
+    store = MemoryStore()
+    older = Known(series=SERIES, segments=(segment(0, 10), segment(10, 20, Verdict.PENDING, None)))
+    await store.put(KIND, SERIES.id, msgspec.json.encode(older), expected=None)
+    assert await Coverage(store).of(SERIES) == (segment(0, 10),)
 
 
 async def test_many_at_once_lose_nothing() -> None:
@@ -217,7 +224,7 @@ async def test_a_plan_says_what_is_settled_what_is_asked_for_and_where_the_serie
     plan = Plan(
         exchange_now_ms=9 * DAY + 7,
         load=("1970-01-04:1970-01-07", "1970-01-08:1970-01-09"),
-        settled=(segment(0, 3 * DAY, Verdict.CLOSED, None), segment(9 * DAY, 10 * DAY, Verdict.PENDING, None)),
+        settled=(segment(0, 3 * DAY, Verdict.CLOSED, None),),
         first_ms=DAY,
         last_ms=8 * DAY,
     )
@@ -229,7 +236,6 @@ async def test_a_plan_says_what_is_settled_what_is_asked_for_and_where_the_serie
         (4, 5, "ours"),
         (5, 6, "unknown"),
         (7, 8, "unknown"),
-        (9, 10, "pending"),
     ]
     assert (known.first_ms, known.last_ms, known.clock_ahead_ms) == (DAY, 8 * DAY, 7)
     nothing = Plan(exchange_now_ms=9 * DAY - 5, load=())

@@ -56,7 +56,7 @@ class _Bounds(msgspec.Struct, frozen=True):
 async def prepare(
     exchange: Exchange, symbol: str, interval: Interval, span: TimeRange, known: tuple[Segment, ...], *, again: bool
 ) -> Plan:
-    """What there is to load of `span`, given what is `known` of the series.
+    """What there is to load of `span`, given what is `known` of the series. What is not over yet is no part of it.
 
     Raises PermanentError (the exchange does not know the symbol) or RetryableError.
     """
@@ -66,22 +66,13 @@ async def prepare(
     if bounds is None:
         # What opens from now on may still come; where `3d` bars open is not known before the first of them.
         open_from_ms = interval.floor(now_ms) if interval.aligned_by_calendar else now_ms - (interval.step_ms or 0)
-        open_from_ms = open_from_ms // 1000 * 1000  # a range is written in whole seconds
-        border_ms = min(max(span.start_ms, open_from_ms), span.end_ms)
-        parts = ((span.start_ms, border_ms, Verdict.CLOSED), (border_ms, span.end_ms, Verdict.PENDING))
-        return Plan(
-            exchange_now_ms=now_ms,
-            load=(),
-            bars=0,
-            settled=tuple(_segment(*part) for part in parts if part[1] > part[0]),
-        )
+        until_ms = min(span.end_ms, open_from_ms // 1000 * 1000)  # a range is written in whole seconds
+        closed = (_segment(span.start_ms, until_ms, Verdict.CLOSED),) if until_ms > span.start_ms else ()
+        return Plan(exchange_now_ms=now_ms, until_ms=until_ms, load=(), bars=0, settled=closed)
     phase_ms = bounds.first_ms if not interval.aligned_by_calendar else None
     settled: list[Segment] = []
-    start_ms, end_ms = span.start_ms, span.end_ms
-    open_from_ms = interval.floor(now_ms, phase_ms)
-    if end_ms > open_from_ms:
-        settled.append(_segment(max(start_ms, open_from_ms), end_ms, Verdict.PENDING))
-        end_ms = max(start_ms, open_from_ms)
+    start_ms, until_ms = span.start_ms, min(span.end_ms, interval.floor(now_ms, phase_ms))
+    end_ms = max(start_ms, until_ms)
     if start_ms < bounds.first_ms:
         settled.append(_segment(start_ms, min(end_ms, bounds.first_ms), Verdict.CLOSED))
         start_ms = min(end_ms, bounds.first_ms)
@@ -92,6 +83,7 @@ async def prepare(
     if start_ms >= end_ms:
         return Plan(
             exchange_now_ms=now_ms,
+            until_ms=until_ms,
             load=(),
             bars=0,
             settled=tuple(settled),
@@ -108,6 +100,7 @@ async def prepare(
     ranges = joined([r for r in ranges if r not in barless])
     return Plan(
         exchange_now_ms=now_ms,
+        until_ms=until_ms,
         load=tuple(str(r) for r in ranges),
         settled=tuple(sorted(settled, key=lambda segment: segment.start_ms)),
         phase_ms=phase_ms,

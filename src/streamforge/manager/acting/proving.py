@@ -36,7 +36,7 @@ class HoleUnanswered(Exception):
 
 
 async def prove(parts: Parts, workflow: Workflow, plan: Plan, *, ask: bool) -> Proof:
-    """Count the whole range of the workflow, ask for its holes again, and let the coverage say what was found.
+    """Count the whole range that was planned, ask for its holes again, and let the coverage say what was found.
 
     Each bar is looked for in the workflow's own collection and in the one that the coverage names. ask: False asks
     nothing: a hole is `unknown`, and the coverage learns only what is stored, and what is not stored any more.
@@ -68,8 +68,8 @@ async def prove(parts: Parts, workflow: Workflow, plan: Plan, *, ask: bool) -> P
         raise RetryableError(f"{series.id}: what is stored of it changed {_COUNTS} times while it was being proven")
     # Of a load again: what it has stored a second time is stored once when it ends.
     await parts.removing.finish(series)
-    never = [segment.span for segment in plan.settled if segment.verdict in (Verdict.CLOSED, Verdict.PENDING)]
-    bars = (len(interval.grid(one.start_ms, one.end_ms, phase_ms)) for one in _without(workflow.span, never))
+    closed = [segment.span for segment in plan.settled if segment.verdict is Verdict.CLOSED]
+    bars = (len(interval.grid(one.start_ms, one.end_ms, phase_ms)) for one in _without(workflow.planned_span, closed))
     return Proof(
         round=workflow.repairs + 1,
         whole=True,
@@ -97,7 +97,7 @@ async def count(
         mine = pieces(own, workflow.collection, interval, phase_ms)
         # What it could not have may have been stored by another workflow meanwhile.
         found += await _filled(store, workflow, mine, others, phase_ms)
-    for span in _without(workflow.span, [*settled, *load]):
+    for span in _without(workflow.planned_span, [*settled, *load]):
         there = await _known_there(store, known, span, phase_ms)
         found += await _repaired(store, workflow, there, phase_ms)
     return _joined([_judged(segment, interval, phase_ms) for segment in found])
@@ -231,9 +231,11 @@ async def ask_again(
     )
 
 
-def _without(span: TimeRange, parts: Iterable[TimeRange]) -> list[TimeRange]:
+def _without(span: TimeRange | None, parts: Iterable[TimeRange]) -> list[TimeRange]:
     """What of `span` lies in none of `parts`."""
     left: list[TimeRange] = []
+    if span is None:
+        return left
     cursor_ms = span.start_ms
     for part in sorted(parts):
         if cursor_ms < min(part.start_ms, span.end_ms):

@@ -65,10 +65,16 @@ class Coverage(View):
     symbol: str
     type: str
     span: CoverageSpan | None = Field(
-        description="What it speaks of; none where nothing that exists was asked for yet."
+        description=(
+            "What it speaks of; none where nothing that exists was asked for yet, or no candle of a workflow's range "
+            "was over when it was planned."
+        )
     )
     complete: bool = Field(
-        description="Whether every hole in the span has its reason: none is `ours` or `unknown`, and there is a span."
+        description=(
+            "Whether every hole in the span has its reason: none is `ours` or `unknown`. False where nothing was asked "
+            "for."
+        )
     )
     verdicts: list[VerdictSum]
     segments: list[Segment] = Field(description="Sorted, disjoint; they speak of all of the span.")

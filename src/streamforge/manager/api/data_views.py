@@ -19,7 +19,7 @@ from streamforge_utils.model.series import candles_type
 def coverage_view(
     report: service.Report, *, queue_id: str | None = None, undriven: str | None = None
 ) -> data_models.Coverage:
-    """What is known of a span of a series. Without a span nothing is complete. undriven: as in `workflow_view`."""
+    """What is known of a span of a series. undriven: as in `workflow_view`."""
     segments, span = report.segments, report.span
     return data_models.Coverage(
         queue_id=queue_id,
@@ -34,7 +34,7 @@ def coverage_view(
             start_ms=span.start_ms,
             end_ms=span.end_ms,
         ),
-        complete=span is not None and is_complete(segments),
+        complete=(span is not None or report.basis == "workflow") and is_complete(segments),
         verdicts=verdict_sums(segments),
         segments=[_segment(s) for s in segments],
         loading=[_loading(found, undriven) for found in report.loading],
@@ -42,12 +42,12 @@ def coverage_view(
 
 
 def _loading(found: Workflow, undriven: str | None) -> data_models.CoverageLoading:
-    progress = progress_of(found)
+    progress, span = progress_of(found), found.planned_span or found.span
     return data_models.CoverageLoading(
         queue_id=found.queue_id,
         status=found.status.value,
-        start_ms=found.span.start_ms,
-        end_ms=found.span.end_ms,
+        start_ms=span.start_ms,
+        end_ms=span.end_ms,
         records_expected=progress.records_expected,
         records_stored=progress.records_stored,
         undriven=undriven,

@@ -27,14 +27,22 @@ class Failure(View):
 
 
 class TimeRange(View):
-    """A half-open time range. requested: as it was written; the rest: what is loaded of it."""
+    """A half-open time range. requested: as it was written; the rest: what is loaded and proven of it.
+
+    It ends at its start where no candle of it was over when the workflow was planned.
+    """
 
     requested: str = Field(examples=["2024-08-01"])
     start: Moment
     end: Moment
     start_ms: int
     end_ms: int
-    clipped: bool = Field(description="Whether the end was brought back to the exchange's now.")
+    clipped: bool = Field(
+        description=(
+            "Whether the end was brought back: to the exchange's now, and once the workflow is planned to the end of "
+            "the last candle that was over then."
+        )
+    )
 
 
 class AttemptProgress(View):

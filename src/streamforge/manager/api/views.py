@@ -11,7 +11,6 @@ from streamforge.manager.api import models
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import coverage, events
 from streamforge_utils.model.coverage import SETTLED, Verdict
-from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker import Role
 
 _EPOCH_YEAR_END_MS = 253_402_300_799_999  # the last millisecond of the year 9999
@@ -167,14 +166,15 @@ def _refused(step: workflow.Step) -> int:
 
 
 def _time_range(found: Workflow) -> models.TimeRange:
-    span: TimeRange = found.span
+    start_ms, planned = found.span.start_ms, found.planned_span
+    end_ms = start_ms if planned is None else planned.end_ms
     return models.TimeRange(
         requested=found.requested,
-        start=moment(span.start_ms),
-        end=moment(span.end_ms),
-        start_ms=span.start_ms,
-        end_ms=span.end_ms,
-        clipped=found.clipped,
+        start=moment(start_ms),
+        end=moment(end_ms),
+        start_ms=start_ms,
+        end_ms=end_ms,
+        clipped=found.clipped or end_ms < found.span.end_ms,
     )
 
 

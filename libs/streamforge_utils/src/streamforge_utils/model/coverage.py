@@ -127,26 +127,12 @@ def counted(segments: Iterable[Segment], interval: Interval, phase_ms: int | Non
     ]
 
 
-def over(segments: Iterable[Segment], border_ms: int) -> list[Segment]:
-    """`segments` as of a later time: what was not over yet, and opens before `border_ms`, is unknown now."""
-    found: list[Segment] = []
-    for segment in segments:
-        if segment.verdict is not Verdict.PENDING or segment.start_ms >= border_ms:
-            found.append(segment)
-            continue
-        middle = min(segment.end_ms, border_ms)
-        found.append(msgspec.structs.replace(segment, end_ms=middle, verdict=Verdict.UNKNOWN))
-        if middle < segment.end_ms:
-            found.append(msgspec.structs.replace(segment, start_ms=middle))
-    return _joined(found)
-
-
 def extent(segments: Iterable[Segment]) -> TimeRange | None:
     """From the first to the last range that holds records, or was asked for and may hold some; None: there is none.
 
-    What is closed or not over yet at either end is left out.
+    What is closed at either end is left out.
     """
-    inner = [s for s in segments if s.verdict not in (Verdict.CLOSED, Verdict.PENDING)]
+    inner = [s for s in segments if s.verdict is not Verdict.CLOSED]
     return TimeRange(inner[0].start_ms, inner[-1].end_ms) if inner else None
 
 

@@ -1,0 +1,178 @@
+"""A range that ends at now: what of it is over when it is planned is loaded, proven and spoken of, now and later."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from streamforge.manager.api.data_views import coverage_view
+from streamforge.manager.api.views import workflow_view
+from streamforge.manager.deciding.launching import start_command
+from streamforge.manager.service import Report, StartRequest
+from streamforge.manager.workflow import Plan, Status, Workflow
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import Document
+from tests.doubles.manualclock import ManualClock
+from tests.doubles.scriptedexchange import ScriptedExchange
+from tests.manager.acting.world import exchange_of, finish
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace, step
+
+HOUR = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="-1h", collection="c")
+ASKED_MS = NOW + 30_400
+"""When it is asked for: in the middle of a minute, and of a second."""
+
+
+def clock_of(world: World) -> ManualClock:
+    assert isinstance(world.clock, ManualClock)
+    return world.clock
+
+
+def later(world: World, seconds: float) -> None:
+    """The manager's clock and the exchange's go on."""
+    clock_of(world).advance(seconds)
+    exchange_of(world).now_ms = world.clock.now_ms()
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    opens = range(NOW - DAY_MS, NOW + DAY_MS, MINUTE_MS)
+    world = World(clock=ManualClock(ASKED_MS), exchange=ScriptedExchange(Interval.M1, opens, now_ms=ASKED_MS))
+    await world.start()
+    yield world
+    await world.die()
+
+
+def store(world: World, opens: Sequence[int]) -> None:
+    keys = [candle_key("BTCUSDT", "1m", time) for time in opens]
+    world.store.documents.setdefault("c", {}).update({key: Document(key, 1, b"{}") for key in keys})
+
+
+async def started(world: World, request: StartRequest = HOUR) -> Workflow:
+    queue_id = (await world.manager.start(request)).workflow.queue_id
+    await world.turns(6, seconds=0.5)
+    return await world.workflow(queue_id)
+
+
+async def ended(world: World, workflow: Workflow) -> Workflow:
+    """The workflow, whose workers have stored all of its range."""
+    assert workflow.planned_span is not None
+    store(world, Interval.M1.grid(workflow.planned_span.start_ms, workflow.planned_span.end_ms))
+    finish(world, workflow)
+    await world.turns(6, seconds=0.5)
+    return await world.workflow(workflow.queue_id)
+
+
+async def shown(world: World, queue_id: str) -> tuple[Workflow, Report, bool]:
+    """The workflow, what is known of its range now, and whether `show` calls that complete."""
+    workflow, report = await world.workflow(queue_id), await world.manager.coverage(queue_id)
+    now = (await world.manager.coverages([workflow])).get(queue_id)
+    view = workflow_view(workflow, None, now)
+    assert view.coverage is not None
+    assert view.coverage.complete is coverage_view(report).complete
+    assert view.coverage.records_stored <= view.coverage.records_expected
+    assert (view.time_range.start_ms, view.time_range.end_ms) == (
+        (workflow.span.start_ms, workflow.span.start_ms)
+        if report.span is None
+        else (report.span.start_ms, report.span.end_ms)
+    )
+    return workflow, report, view.coverage.complete
+
+
+async def test_what_is_said_of_a_finished_workflow_stays_true_when_the_next_bars_end(world: World) -> None:
+    workflow = await started(world)
+    assert workflow.span == TimeRange(NOW + 30_000 - 3_600_000, NOW + 30_000)
+    assert workflow.planned_span == TimeRange(workflow.span.start_ms, NOW), "the bar that is open is no part of it"
+    assert start_command(workflow, workflow.steps[0], workflow.steps[0].attempts[-1]).time_range == str(
+        workflow.planned_span
+    )
+    later(world, 40)  # it ends while the others are loaded
+    workflow = await ended(world, workflow)
+    assert workflow.status is Status.FINISHED
+    for seconds in (0, 60, 86_400):
+        later(world, seconds)
+        _, report, complete = await shown(world, workflow.queue_id)
+        assert (report.span, complete) == (workflow.planned_span, True)
+        assert [(one.verdict, one.records) for one in report.segments] == [(Verdict.STORED, 59)]
+
+
+async def test_bars_that_others_store_later_do_not_count(world: World) -> None:
+    first = await ended(world, await started(world))
+    later(world, 600)
+    second = await ended(world, await started(world))
+    assert second.planned_span is not None
+    assert second.planned_span.end_ms == NOW + 600_000
+    _, report, complete = await shown(world, first.queue_id)
+    assert (sum(one.records for one in report.segments), complete) == (59, True)
+
+
+async def test_what_was_not_over_is_not_called_asked_for(world: World) -> None:
+    workflow = await ended(world, await started(world))
+    later(world, 60)
+    report = await world.manager.series_coverage("BTCUSDT", "api_candles_1m")
+    assert (report.span, coverage_view(report).complete) == (workflow.planned_span, True)
+    named = await world.manager.series_coverage("BTCUSDT", "api_candles_1m", TimeRange(NOW - 60_000, NOW + 180_000))
+    assert [(one.verdict, one.end_ms - NOW) for one in named.segments] == [
+        (Verdict.STORED, 0), (Verdict.UNKNOWN, MINUTE_MS), (Verdict.PENDING, 3 * MINUTE_MS),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", ["2024-08-11:", "2024-08-11:2030", "2024-08-11T00:00:10Z:2024-08-11T00:00:20Z"])
+async def test_a_range_of_which_no_bar_is_over_finishes_with_nothing_and_says_so(world: World, words: str) -> None:
+    workflow = await started(world, replace(HOUR, time_range=words))
+    await world.turns(6, seconds=0.5)
+    workflow, report, complete = await shown(world, workflow.queue_id)
+    assert (workflow.status, workflow.planned_span) == (Status.FINISHED, None)
+    assert (report.span, list(report.segments), complete) == (None, [], True)
+    later(world, 120)
+    assert (await shown(world, workflow.queue_id))[1:] == (report, True)
+    removed = await world.manager.remove(workflow.queue_id, data=True)
+    assert (removed.records, list(removed.staying)) == (0, [])
+
+
+async def test_a_retry_reaches_to_what_is_over_by_then_of_what_was_asked_for(world: World) -> None:
+    workflow = await started(world)
+    await world.manager.stop(workflow.queue_id)
+    await world.turns(2, seconds=0)
+    finish(world, workflow)
+    await world.turns(6, seconds=0.5)
+    assert (await world.workflow(workflow.queue_id)).status is Status.INTERRUPTED
+    later(world, 600)
+    await world.manager.retry(workflow.queue_id)
+    await world.turns(6, seconds=0.5)
+    again = await world.workflow(workflow.queue_id)
+    assert (again.plan is not None, again.planned_span) == (True, again.span), (
+        "with the bar of which a part was asked for"
+    )
+    assert step(again, "loader-api-candles").ranges == (str(again.span),)
+
+
+async def test_data_of_others_behind_the_planned_range_stay_when_a_workflow_is_removed(world: World) -> None:
+    first = await ended(world, await started(world))
+    later(world, 60)
+    store(world, [NOW])
+    assert (await world.manager.remove(first.queue_id, data=True)).records == 59
+    assert list(world.store.documents["c"]) == [candle_key("BTCUSDT", "1m", NOW)]
+
+
+async def test_who_joins_is_told_what_is_over_since_and_not_planned(world: World) -> None:
+    """Also where both ask for the same instant: the bar that it lies in was open when the first was planned."""
+    request = replace(HOUR, time_range="2024-08-10T23:00Z:2024-08-11T00:00:30Z")
+    first = await started(world, request)
+    assert (await world.manager.start(request)).behind_ms == 0
+    later(world, 30)
+    again = await world.manager.start(request)
+    assert (again.workflow.queue_id, again.joined, again.behind_ms) == (first.queue_id, True, MINUTE_MS)
+
+
+def test_of_older_versions_what_was_not_over_is_left_out_too() -> None:
+    workflow = accepted(time_range="2024-08-01")
+    assert workflow.planned_span == workflow.span
+    pending = Segment(start_ms=DAY_START + MINUTE_MS, end_ms=DAY_START + DAY_MS, verdict=Verdict.PENDING)
+    closed = replace(pending, verdict=Verdict.CLOSED)
+    for settled, span in (((pending,), TimeRange(DAY_START, DAY_START + MINUTE_MS)), ((closed,), workflow.span)):
+        plan = Plan(exchange_now_ms=NOW, load=(), settled=settled)
+        assert replace(workflow, plan=plan).planned_span == span

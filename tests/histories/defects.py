@@ -154,7 +154,14 @@ def a_finding_of_another_epoch_counts() -> Iterator[None]:
     def late(workflow: Any, fact: Any, *more: Any) -> Any:
         return facts.apply(workflow, _replace(fact, epoch=workflow.epoch), *more)
 
-    with patch.object(reconciler, "apply", late), patch.object(Tasks, "cancel_outdated", lambda self, workflow: None):
+    async def current(self: Workflows, workflow: Any) -> None:
+        pass
+
+    with (
+        patch.object(reconciler, "apply", late),
+        patch.object(Workflows, "check_epoch", current),
+        patch.object(Tasks, "cancel_outdated", lambda self, workflow: None),
+    ):
         yield
 
 

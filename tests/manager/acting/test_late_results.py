@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.acting.tasks import Kind
+from streamforge.manager.keeping.coverage import Known
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
 from tests.manager.acting.world import OPENS, create, finish, launched, store_bars
-from tests.manager.support import NOW, World, accepted, planned
+from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, planned, replace
+
+Meanwhile = Callable[[World, str], Awaitable[None]]
+
+
+@pytest.fixture
+async def gate(world: World) -> AsyncIterator[asyncio.Event]:
+    """Opened at the latest when the test is over, so that the manager can end."""
+    gate = asyncio.Event()
+    yield gate
+    gate.set()
 
 
 async def stubborn(gate: asyncio.Event) -> None:
@@ -26,9 +39,9 @@ async def stubborn(gate: asyncio.Event) -> None:
             await gate.wait()
 
 
-def shielded(world: World) -> asyncio.Event:
-    """The first question to the exchange waits for the event returned, and a cancelled one is answered all the same."""
-    gate, symbol_info = asyncio.Event(), world.exchange.symbol_info
+def shielded(world: World, gate: asyncio.Event) -> None:
+    """The first question to the exchange waits for `gate`, and a cancelled one is answered all the same."""
+    symbol_info = world.exchange.symbol_info
     asked = 0
 
     async def slow(symbol: str) -> SymbolInfo:
@@ -39,13 +52,13 @@ def shielded(world: World) -> asyncio.Event:
         return await symbol_info(symbol)
 
     world.exchange.symbol_info = slow  # type: ignore[method-assign]
-    return gate
 
 
 async def test_a_plan_that_comes_after_a_stop_and_a_retry_starts_nothing() -> None:
     world = World(clock=ManualClock(NOW), policy=Policy(max_running=1))
     await world.start()
-    gate = shielded(world)
+    gate = asyncio.Event()
+    shielded(world, gate)
     late = await create(world, accepted("aaaaaa"))
     await world.turns()
     await world.manager.stop(late)
@@ -63,8 +76,8 @@ async def test_a_plan_that_comes_after_a_stop_and_a_retry_starts_nothing() -> No
     await world.die()
 
 
-async def test_a_retry_does_not_wait_for_the_plan_from_before_the_stop(world: World) -> None:
-    gate = shielded(world)
+async def test_a_retry_does_not_wait_for_the_plan_from_before_the_stop(world: World, gate: asyncio.Event) -> None:
+    shielded(world, gate)
     queue_id = await create(world, accepted())
     await world.turns()
     await world.manager.stop(queue_id)
@@ -72,14 +85,13 @@ async def test_a_retry_does_not_wait_for_the_plan_from_before_the_stop(world: Wo
     await world.manager.retry(queue_id)
     await world.turns(3)
     assert len(world.launcher.running()) == 2
-    gate.set()
 
 
-async def test_a_proof_from_before_a_stop_and_a_retry_proves_nothing(world: World) -> None:
+async def test_a_proof_from_before_a_stop_and_a_retry_proves_nothing(world: World, gate: asyncio.Event) -> None:
     workflow = await launched(world)
     store_bars(world, workflow, OPENS[:700])
     finish(world, workflow)
-    gate, keys = asyncio.Event(), world.store.keys
+    keys = world.store.keys
 
     async def slow(*args: Any, **fields: Any) -> Sequence[str]:
         found = await keys(*args, **fields)
@@ -97,6 +109,132 @@ async def test_a_proof_from_before_a_stop_and_a_retry_proves_nothing(world: Worl
     await world.settle()
     await world.turns()
     assert (await world.workflow(workflow.queue_id)).proof is None
+
+
+async def stop_and_retry(world: World, queue_id: str) -> None:
+    await world.manager.stop(queue_id)
+    await world.turns(3)
+    assert (await world.manager.retry(queue_id)).status is Status.PENDING
+
+
+async def stop_and_remove_with_its_data(world: World, queue_id: str) -> None:
+    await world.manager.stop(queue_id)
+    await world.turns(3)
+    await world.manager.remove(queue_id, data=True)
+
+
+async def stop_and_retry_by_the_next_manager(world: World, queue_id: str) -> None:
+    """The manager before has lost its place and does not know it."""
+    await world.start()
+    await stop_and_retry(world, queue_id)
+
+
+MEANWHILE = pytest.mark.parametrize(
+    "meanwhile", [stop_and_retry, stop_and_remove_with_its_data, stop_and_retry_by_the_next_manager]
+)
+
+
+async def all_done(world: World, manager: Reconciler) -> None:
+    """Let all that the manager has begun come to its end."""
+    for _ in range(20):
+        await world.settle()
+    assert not list(manager.tasks)
+    await manager.close()
+
+
+async def coverage_of(world: World, workflow: Workflow) -> Known:
+    return await world.parts.coverage.known(workflow.series)
+
+
+@MEANWHILE
+async def test_a_late_plan_teaches_the_coverage_nothing(
+    world: World, gate: asyncio.Event, meanwhile: Meanwhile
+) -> None:
+    shielded(world, gate)
+    workflow = accepted()
+    before = await coverage_of(world, workflow)
+    queue_id = await create(world, workflow)
+    earlier = world.reconciler
+    await world.turns()
+    await meanwhile(world, queue_id)
+    assert await coverage_of(world, workflow) == before
+    gate.set()
+    await all_done(world, earlier)
+    assert await coverage_of(world, workflow) == before
+
+
+@pytest.mark.parametrize("meanwhile", [stop_and_retry, stop_and_retry_by_the_next_manager])
+async def test_what_a_late_plan_misses_is_not_marked_as_gone(
+    world: World, gate: asyncio.Event, meanwhile: Meanwhile
+) -> None:
+    """The records that the coverage names are gone when they are counted, and are back by the time that is learnt."""
+    workflow = accepted()
+    whole = Segment(
+        start_ms=DAY_START, end_ms=DAY_START + DAY_MS, verdict=Verdict.STORED, collection="elsewhere", records=1440
+    )
+    await world.parts.coverage.lay_over(workflow.series, [whole])
+    queue_id = await create(world, workflow)
+    count = world.store.count
+
+    async def slow(*args: Any, **fields: Any) -> int:
+        found = await count(*args, **fields)
+        await stubborn(gate)
+        return found
+
+    world.store.count = slow  # type: ignore[method-assign]
+    earlier = world.reconciler
+    await world.turns()
+    world.store.count = count  # type: ignore[method-assign]
+    store_bars(world, replace(workflow, collection="elsewhere"))
+    before = await coverage_of(world, workflow)
+    await meanwhile(world, queue_id)
+    gate.set()
+    await all_done(world, earlier)
+    assert await coverage_of(world, workflow) == before
+
+
+@MEANWHILE
+async def test_a_late_proof_teaches_the_coverage_nothing(
+    world: World, gate: asyncio.Event, meanwhile: Meanwhile
+) -> None:
+    workflow = await launched(world)
+    store_bars(world, workflow, OPENS[:700])
+    finish(world, workflow)
+    keys = world.store.keys
+
+    async def slow(*args: Any, **fields: Any) -> Sequence[str]:
+        found = await keys(*args, **fields)
+        await stubborn(gate)
+        return found
+
+    world.store.keys = slow  # type: ignore[method-assign]
+    earlier = world.reconciler
+    await world.turns(2)
+    world.store.keys = keys  # type: ignore[method-assign]
+    await meanwhile(world, workflow.queue_id)
+    before = await coverage_of(world, workflow)
+    gate.set()
+    await all_done(world, earlier)
+    assert await coverage_of(world, workflow) == before
+
+
+async def test_what_a_plan_teaches_is_learnt_in_its_epoch_alone_whoever_writes_meanwhile(world: World) -> None:
+    """Its write meets that of another, and before it is tried again the workflow is stopped."""
+    workflow = accepted()
+    queue_id = await create(world, workflow)
+    put = world.store.put
+    other = Segment(start_ms=NOW, end_ms=NOW + DAY_MS, verdict=Verdict.EXCHANGE)
+
+    async def met(kind: str, *args: Any, **fields: Any) -> Any:
+        if kind == "series":
+            world.store.put = put  # type: ignore[method-assign]
+            await world.parts.coverage.lay_over(workflow.series, [other])
+            await world.manager.stop(queue_id)
+        return await put(kind, *args, **fields)
+
+    world.store.put = met  # type: ignore[method-assign]
+    await world.turns()
+    assert (await coverage_of(world, workflow)).segments == (other,)
 
 
 async def test_long_proofs_hold_up_no_plan_and_no_stop(world: World) -> None:

@@ -196,6 +196,7 @@ async def a_world() -> World:
     keys = [candle_key("BTCUSDT", "1m", DAY_START + n * MINUTE_MS) for n in range(5)]
     world.store.documents[C] = {key: Document(key, 1, b"{}") for key in keys}
     await world.parts.coverage.lay_over(accepted().series, [of_minutes(0, 5), of_minutes(1440, 1445)])
+    await world.parts.workflows.create(accepted())
     return world
 
 

@@ -11,7 +11,7 @@ import pytest
 from streamforge.manager.acting.proving import HoleUnanswered, ask_again, prove
 from streamforge.manager.keeping.coverage import Known
 from streamforge.manager.workflow import Plan, Proof, Workflow
-from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.intervals import Interval
@@ -61,6 +61,7 @@ async def a_world(
         keys = [candle_key("BTCUSDT", "1m", minute(number)) for number in numbers]
         world.store.documents[collection] = {key: Document(key, 1, b"{}") for key in keys}
     await world.parts.coverage.lay_over(of_ten().series, known)
+    await world.parts.workflows.create(of_ten())
     return world
 
 
@@ -230,6 +231,27 @@ async def test_what_others_learn_meanwhile_is_counted_again_and_the_fifth_time_t
     assert looks[:10] == [*[False, True] * 4, True, True]
 
 
+async def test_a_hole_that_grows_to_the_left_is_asked_for_where_it_was_not_yet() -> None:
+    world = await a_world({C: (0, 1, 2)}, opens=(2, 9))
+    there = exchange_of(world)
+    candles = there.candles
+
+    async def losing(*args: Any, **fields: Any) -> Sequence[Candle]:
+        """While the exchange is asked for the hole, the record before it goes."""
+        world.store.documents[C].pop(candle_key("BTCUSDT", "1m", minute(2)), None)
+        await world.parts.coverage.lay_over(of_ten().series, [said(1440, 1441, Verdict.EXCHANGE)])
+        return await candles(*args, **fields)
+
+    there.candles = losing  # type: ignore[method-assign]
+    proof = await prove(world.parts, of_ten(), plan_of(span(0, 10)), ask=True)
+    assert proof.segments == (
+        stored(0, 2, 2),
+        said(2, 3, Verdict.OURS),
+        said(3, 9, Verdict.EXCHANGE),
+        said(9, 10, Verdict.OURS),
+    )
+
+
 async def test_what_changes_every_time_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     world = await a_world({C: range(10)})
     looks = 0
@@ -264,6 +286,7 @@ async def test_bars_of_three_days_are_proven_on_the_grid_of_the_plan_or_of_what_
     await world.start()
     wanted = TimeRange(opens[0] - DAY_MS, opens[-1] + 3 * DAY_MS)
     workflow = replace(accepted(type="api_candles_3d", time_range=str(wanted), collection=C), span=wanted)
+    await world.parts.workflows.create(workflow)
     keys = [candle_key("BTCUSDT", "3d", time) for time in opens[:3]]
     world.store.documents[C] = {key: Document(key, 1, b"{}") for key in keys}
     phase = opens[1] if in_plan else None
@@ -282,6 +305,7 @@ async def test_bars_of_three_days_in_other_collections_are_counted_on_their_grid
     await world.start()
     wanted = TimeRange(opens[0] - DAY_MS, opens[-1] + 3 * DAY_MS)
     workflow = replace(accepted(type="api_candles_3d", time_range=str(wanted), collection=C), span=wanted)
+    await world.parts.workflows.create(workflow)
     there = {OTHER: (0, 3, 5), C: (1, 4)}
     for collection, numbers in there.items():
         keys = [candle_key("BTCUSDT", "3d", opens[number]) for number in numbers]

@@ -186,6 +186,7 @@ async def a_world(there: dict[str, Sequence[int]], known: Sequence[Segment], ope
         keys = [candle_key("BTCUSDT", "1m", time) for time in minutes(*numbers)]
         world.store.documents[collection] = {key: Document(key, 1, b"{}") for key in keys}
     await world.parts.coverage.lay_over(SERIES, known)
+    await world.parts.workflows.create(a_workflow())
     return world
 
 

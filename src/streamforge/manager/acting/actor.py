@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import structlog
 
@@ -24,6 +26,7 @@ from streamforge.manager.deciding.facts import Finding, Planned, Proven, Refused
 from streamforge.manager.deciding.launching import job_of, start_command, topics_of
 from streamforge.manager.deciding.rounds import next_number
 from streamforge.manager.deciding.settling import LONGEST_BAN_MS
+from streamforge.manager.keeping.workflows import OutOfDate
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Attempt, Failure, Workflow
 from streamforge_utils.model import names
@@ -70,6 +73,13 @@ class Actor:
         Raises RetryableError: the next look at the workflow will want the action again.
         """
         self._parts.fence()
+        try:
+            return await self._act(workflow, action)
+        except OutOfDate as late:
+            _log.info("what an action found out came too late", action=type(action).__name__, reason=str(late))
+            return None
+
+    async def _act(self, workflow: Workflow, action: Action) -> Finding | None:
         match action:
             case Prepare():
                 return await self._prepare(workflow)
@@ -175,7 +185,8 @@ class Actor:
         except RetryableError as error:
             return await self._unanswered(error)
         await parts.origins.accept()
-        await parts.coverage.learn_plan(workflow.series, plan, parts.clock.now_ms())
+        condition = partial(parts.workflows.check_epoch, workflow)
+        await parts.coverage.learn_plan(workflow.series, plan, parts.clock.now_ms(), condition=condition)
         return Planned(plan)
 
     async def _unanswered(self, error: RetryableError) -> Unanswered:

@@ -7,6 +7,7 @@ not turn data into "before the listing".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import structlog
@@ -32,7 +33,8 @@ async def verified(parts: Parts, workflow: Workflow) -> Known:
     """The coverage of the workflow's series, with what it says of the workflow's range counted again.
 
     Records that were there may have been removed or lost since, by hand or by a power cut: the coverage then says so,
-    and they are loaded again. From now on nothing that the workflow relies on is removed. Raises RetryableError.
+    and they are loaded again. From now on nothing that the workflow relies on is removed.
+    Raises OutOfDate or RetryableError.
     """
     series = workflow.series
     async with parts.coverage.guards.over(series.id, workflow.collection):
@@ -42,7 +44,7 @@ async def verified(parts: Parts, workflow: Workflow) -> Known:
         if not lacking:
             return known
         _log.warning("records that the coverage names are not there", queue_id=workflow.queue_id, ranges=len(lacking))
-        await parts.coverage.lay_over(series, lacking)
+        await parts.coverage.lay_over(series, lacking, condition=partial(parts.workflows.check_epoch, workflow))
         return await parts.coverage.known(series)
 
 

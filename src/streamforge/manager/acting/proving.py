@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from streamforge.manager.acting.counting import gone, pieces, stored_in, verdict_of
 from streamforge.manager.keeping.coverage import Known
@@ -40,7 +41,7 @@ async def prove(parts: Parts, workflow: Workflow, plan: Plan, *, ask: bool) -> P
 
     Each bar is looked for in the workflow's own collection and in the one that the coverage names. ask: False asks
     nothing: a hole is `unknown`, and the coverage learns only what is stored, and what is not stored any more.
-    Raises RetryableError (the store), HoleUnanswered (the exchange).
+    Raises OutOfDate, before the coverage learns anything, RetryableError (the store), HoleUnanswered (the exchange).
     """
     series, interval = workflow.series, Interval(workflow.series.interval)
     answers: list[Segment] = []
@@ -62,6 +63,7 @@ async def prove(parts: Parts, workflow: Workflow, plan: Plan, *, ask: bool) -> P
         try:
             for hole in unasked if ask else ():
                 answers += await ask_again(parts.exchange, workflow.symbol, interval, hole, phase_ms)
+            answers.sort(key=lambda answer: answer.start_ms)
         except (RetryableError, PermanentError) as error:
             raise HoleUnanswered(error) from error
     else:
@@ -192,7 +194,8 @@ async def _learn(
         learnt = overlay(learnt, gone(ours, known.segments))
     # What coverage calls stored is not loaded again: a power cut must not take it any more.
     await parts.store.flush(workflow.collection)
-    await parts.coverage.prove(workflow.series, learnt, phase_ms, parts.clock.now_ms())
+    condition = partial(parts.workflows.check_epoch, workflow)
+    await parts.coverage.prove(workflow.series, learnt, phase_ms, parts.clock.now_ms(), condition=condition)
 
 
 async def ask_again(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -14,6 +14,12 @@ from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import StateStore
+
+Condition = Callable[[], Awaitable[None]]
+"""Raises if a change must not be made any more.
+
+It is awaited between reading the coverage and writing it by compare-and-set, and again after each conflict.
+"""
 
 KIND = "series"
 _PAGE = 500
@@ -99,11 +105,17 @@ class Coverage:
         found = await self._states.find(KIND, after=after, limit=limit)
         return [(state.id, _decode(state.body)) for state in found]
 
-    async def lay_over(self, series: Series, segments: Sequence[Segment]) -> None:
+    async def lay_over(
+        self, series: Series, segments: Sequence[Segment], *, condition: Condition | None = None
+    ) -> None:
         """Add what has been learnt; where it speaks of the same time, it replaces what was known."""
-        await self._change(series, lambda known: _replace(known, segments=tuple(overlay(known.segments, segments))))
 
-    async def learn_plan(self, series: Series, plan: Plan, now_ms: int) -> None:
+        def change(known: Known) -> Known:
+            return _replace(known, segments=tuple(overlay(known.segments, segments)))
+
+        await self._change(series, change, condition)
+
+    async def learn_plan(self, series: Series, plan: Plan, now_ms: int, *, condition: Condition | None = None) -> None:
         """Add what a plan says: its verdicts, where the series begins and ends, and what is to be loaded.
 
         now_ms: the manager's clock when it was made. What is to be loaded is marked as unknown where nothing else is
@@ -121,7 +133,7 @@ class Coverage:
                 return changed
             return _replace(changed, first_ms=plan.first_ms, last_ms=plan.last_ms)
 
-        await self._change(series, change)
+        await self._change(series, change, condition)
 
     async def unask(self, series: Series, span: TimeRange, others: Sequence[TimeRange], *, lost: bool = False) -> None:
         """What is unknown in `span` was never asked for, but for what `others` asked for: its workflow is removed.
@@ -150,7 +162,15 @@ class Coverage:
 
         await self._change(series, change)
 
-    async def prove(self, series: Series, segments: Sequence[Segment], phase_ms: int | None, now_ms: int) -> None:
+    async def prove(
+        self,
+        series: Series,
+        segments: Sequence[Segment],
+        phase_ms: int | None,
+        now_ms: int,
+        *,
+        condition: Condition | None = None,
+    ) -> None:
         """As `lay_over`; records that were known to lie in another collection than they do now become leftovers."""
 
         def change(known: Known) -> Known:
@@ -163,7 +183,7 @@ class Coverage:
                 leftovers=_joined((*known.leftovers, *copies)),
             )
 
-        await self._change(series, change)
+        await self._change(series, change, condition)
 
     async def forget(self, series: Series, collection: str, span: TimeRange, *, whole: bool = False) -> None:
         """Drop what says that records of `span` lie in `collection`: they become leftovers, which are to be removed."""
@@ -217,9 +237,13 @@ class Coverage:
                     found.setdefault(leftover.collection, []).append((known.series, leftover.span))
         return found
 
-    async def _change(self, series: Series, change: Callable[[Known], Known]) -> None:
+    async def _change(
+        self, series: Series, change: Callable[[Known], Known], condition: Condition | None = None
+    ) -> None:
         for _ in range(50):
             state = await self._states.get(KIND, series.id)
+            if condition is not None:
+                await condition()
             known = change(Known(series=series) if state is None else _decode(state.body))
             body = _encode(_replace(known, leftovers=_uncovered(known)))
             if state is not None and state.body == body:

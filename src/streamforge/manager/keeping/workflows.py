@@ -30,6 +30,10 @@ class Unreadable(ConfigError):
     """A stored workflow cannot be read; the message names it."""
 
 
+class OutOfDate(Exception):
+    """A workflow has entered another epoch, or is gone: what was begun for it before must change nothing."""
+
+
 class Stored(msgspec.Struct, frozen=True):
     """A workflow with the revision it was read at."""
 
@@ -97,6 +101,15 @@ class Workflows:
         if not stored.workflow.ended:
             return self._live.setdefault(queue_id, stored)
         return stored
+
+    async def check_epoch(self, workflow: Workflow) -> None:
+        """Raises OutOfDate if the stored document is of another epoch than `workflow`; Unreadable or RetryableError.
+
+        Read from the store: another manager may have written it by now.
+        """
+        state = await self._states.get(KIND, workflow.queue_id)
+        if state is None or _stored(state).workflow.epoch != workflow.epoch:
+            raise OutOfDate(f"workflow {workflow.queue_id} is no longer in its epoch {workflow.epoch}")
 
     async def replace(self, stored: Stored, workflow: Workflow) -> Stored:
         """Store `workflow` in the place of `stored`. Raises ConflictError if that is no longer the latest."""

@@ -13,7 +13,7 @@ import pytest
 
 from streamforge import wiring
 from streamforge.cli import output, session
-from streamforge.cli.loading import short
+from streamforge.cli.reasons import short
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.runtime.settings import DataSettings

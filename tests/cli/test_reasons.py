@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli.loading import short
-from streamforge.cli.workflows import _tell_event
+from streamforge.cli import views
+from streamforge.cli.progress import waits_for
+from streamforge.cli.reasons import short
+from streamforge.cli.workflows import _tell_event, step_rows
 from tests.adapters.embedded.launcher.support import ended, job, make, number, until
+from tests.cli.test_progress import workflow
 
 LINE = json.dumps({"queue_id": "wf-x", "event": "written", "level": "info", "records": 1000})
 FAILED = json.dumps({"queue_id": "wf-x", "event": "the work failed", "exception": "Traceback …\n  x\nValueError: no"})
@@ -32,6 +35,49 @@ FAILED = json.dumps({"queue_id": "wf-x", "event": "the work failed", "exception"
 )
 def test_a_reason_is_told_on_one_line_and_a_log_line_in_words(reason: str, told: str) -> None:
     assert short(reason) == told
+
+
+def how_it_ended(step: views.Step, *, driven: bool = True) -> list[str]:
+    return [str(row[-1]) for row in step_rows(step, driven=driven)]
+
+
+def attempt(number: int, status: str = "error", reason: str = "", last_word: str | None = None) -> views.Attempt:
+    ended = "2024-08-01T00:00:00Z"
+    return views.Attempt(number=number, status=status, ended_at=ended, reason=reason, last_word=last_word)
+
+
+def step(status: str, *attempts: views.Attempt) -> views.Step:
+    return views.Step(target="arango-candles", role="sink", telemetry_id="x", status=status, attempts=list(attempts))
+
+
+def test_of_an_attempt_that_was_ended_what_comes_next_is_told() -> None:
+    killed = "killed by signal 9 (SIGKILL)"
+    one = attempt(1, reason=killed)
+    assert how_it_ended(step("waiting", one)) == [f"{killed}; it is tried again"]
+    assert how_it_ended(step("waiting", one), driven=False) == [killed]
+    assert how_it_ended(step("waiting", attempt(1))) == ["it is tried again"]
+    assert how_it_ended(step("error", one)) == [killed], "it was the last"
+    assert how_it_ended(step("waiting", attempt(1, "finished", last_word="finished"))) == ["finished"]
+    running = views.Attempt(number=2, status="running")
+    assert how_it_ended(step("running", one, running)) == [killed, "", ""], "the next one is shown"
+
+
+def test_what_the_next_attempt_waits_for_is_told_without_the_lines_of_a_log() -> None:
+    pause = "the next attempt of arango-candles at 2024-08-01T00:00Z; the one before: "
+    for before, told in (
+        (f"killed by signal 9 (SIGKILL); it last wrote:\n{LINE}\n{LINE}", "killed by signal 9 (SIGKILL)"),
+        (f"exit code 1; it last wrote:\n{LINE}\n{FAILED}", "exit code 1: … the work failed: ValueError: no"),
+    ):
+        assert waits_for(workflow(waiting_for=pause + before)) == f"waits for {pause}{told}"
+
+
+async def test_of_a_worker_that_was_killed_with_who_watches_it_it_is_told_what_happened(tmp_path: Path) -> None:
+    launcher = make(tmp_path)
+    await launcher.start(job("killed", f"echo '{LINE}'; kill -9 0"))
+    assert short((await ended(launcher, "killed")).reason) == (
+        "ended without an exit code: it was killed together with the process that watches it, or the machine went down"
+    )
+    await launcher.close()
 
 
 async def test_of_a_worker_that_was_killed_the_signal_is_told_and_not_its_log(tmp_path: Path) -> None:

@@ -16,13 +16,12 @@ from streamforge.cli.errors import CliError, Interrupted
 from streamforge.cli.following import Begin, Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import display
+from streamforge.cli.reasons import short
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge_utils.model.series import candles_interval
 from streamforge_utils.model.timeranges import format_ms
 
 SEGMENTS_SHOWN = 12
-_LAST_WORDS, _KILLED = "; it last wrote:\n", "killed"
-"""How a launcher tells what a worker logged last, and that it was killed."""
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,30 +254,6 @@ def _stored(loaded: Loaded) -> str:
         return f"{whole} stored before"
     before = f" ({output.number(loaded.records_there)} of them before)" if loaded.records_there else ""
     return f"{whole} stored{before}"
-
-
-def short(reason: str) -> str:
-    """A reason on one line: where it has several, the first and the last of them.
-
-    Of the log lines of a worker that failed, the last one follows in words; those of one that was killed tell nothing.
-    """
-    what, logged, words = reason.partition(_LAST_WORDS)
-    if logged:
-        if _KILLED in what:
-            return short(what)
-        reason = "\n".join((what, *(_in_words(line) for line in words.splitlines())))
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    return reason if len(lines) < 2 else f"{lines[0].rstrip(':')}: … {lines[-1]}"
-
-
-def _in_words(line: str) -> str:
-    """What a line of a log says, without what each of them carries."""
-    try:
-        told = msgspec.json.decode(line, type=dict[str, object])
-    except msgspec.MsgspecError:
-        return line
-    words = [str(told[name]).strip().splitlines() for name in ("event", "error", "exception") if told.get(name)]
-    return ": ".join(lines[-1].strip() for lines in words if lines) or line
 
 
 def show_segments(segments: Sequence[views.Segment]) -> None:

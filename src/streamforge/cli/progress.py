@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from streamforge.cli import output, views
+from streamforge.cli.reasons import short
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -167,7 +168,7 @@ def waits_for(workflow: views.Workflow) -> str:
     if not workflow.waits_for:
         return ""
     until = f" (until {workflow.waits_until})" if workflow.waits_until else ""
-    return f"waits for {workflow.waits_for}{until}"
+    return f"waits for {short(workflow.waits_for)}{until}"
 
 
 def numbers(workflow: views.Workflow) -> str:

@@ -14,8 +14,9 @@ from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.following import Follower
 from streamforge.cli.interrupts import interrupts
-from streamforge.cli.loading import no_longer, nothing_over, short, show_segments
+from streamforge.cli.loading import no_longer, nothing_over, show_segments
 from streamforge.cli.progress import display, numbers, waits_for
+from streamforge.cli.reasons import short
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge_utils.model.spelling import did_you_mean
 
@@ -157,7 +158,7 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
             out.print(f"  {left}: a retry loads what is missing")
     output.table(
         ["step", "status", "attempt", "records", "started", "ended", "how it ended"],
-        [row for step in workflow.steps for row in step_rows(step)],
+        [row for step in workflow.steps for row in step_rows(step, driven=workflow.undriven is None)],
         right=("attempt", "records"),
     )
     show_segments(coverage.segments)
@@ -173,9 +174,15 @@ def messages_left(step: views.Step) -> str:
     return f"{step.target} has left {least}{output.number(step.messages_left)} messages unstored"
 
 
-def step_rows(step: views.Step) -> list[list[str | Text]]:
-    """A row for each attempt with what that one did; where there are several, one with what they did together."""
+def step_rows(step: views.Step, *, driven: bool = True) -> list[list[str | Text]]:
+    """A row for each attempt with what that one did; where there are several, one with what they did together.
+
+    driven: a manager makes the next attempt.
+    """
     rows = [_attempt_row(step, attempt) for attempt in step.attempts or [views.Attempt(number=0, status=step.status)]]
+    latest = step.attempts[-1] if step.attempts else None
+    if driven and step.status == "waiting" and latest and latest.ended_at and latest.status != "finished":
+        rows[-1][-1] = f"{rows[-1][-1]}; it is tried again".removeprefix("; ")
     if len(step.attempts) > 1:
         rows.append(["", output.styled(step.status), "all", output.number(step.records), "", "", ""])
     return rows

@@ -306,7 +306,10 @@ def _reason(folder: Folder, status: int | None, number: int | None) -> str:
     if status == 0:
         return ""
     if status is None:
-        what = "killed; its exit code is unknown (killed together with its shell, or the machine went down)"
+        what = (
+            "ended without an exit code: it was killed together with the process that watches it, or the machine "
+            "went down"
+        )
     elif number is not None:
         what = f"killed by signal {number} ({_signal_name(number)}){folder.suspended()}"
     else:

@@ -1,10 +1,12 @@
-"""A worker is suspended while it holds the lock of the bus: the next manager starts, and loads."""
+"""A worker is suspended while it holds a lock of the bus or the store: managers start, and go on."""
 
 # ruff: noqa: ASYNC110 - another process cannot set an event; the files are small
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import httpx
 import pytest
 
 from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.adapters.embedded.launcher.suspended import blocks_others, is_suspended
 from streamforge_utils.ports.launcher import JobSpec
 from tests.chaos import processes
 from tests.chaos.rig import Api, ManagerKeeper, clean_up, exchange_process
@@ -53,6 +56,43 @@ async def test_a_manager_starts_and_loads_beside_it(tmp_path: Path, client: http
             assert await keeper.down() == 0
         finally:
             await clean_up(keeper)
+
+
+async def test_a_sink_in_the_middle_of_a_write_is_ended_and_started_again(
+    tmp_path: Path, client: httpx.AsyncClient
+) -> None:
+    data = tmp_path / "data"
+    async with exchange_process("--seed", "7") as exchange:
+        settings = {"STREAMFORGE_EXCHANGE_URL": exchange, "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000"}
+        keeper = ManagerKeeper(data, tmp_path / "manager.log", settings)
+        try:
+            await keeper.up()
+            api = Api(keeper, client)
+            queue_id = await api.start("once", symbol="BTCUSDT", type="api_candles_1m", time_range="2024")
+            await _suspended_in_a_write(data)
+            workflow = (await api.until_ended([queue_id], LIMIT_S))[queue_id]
+            assert (workflow["status"], workflow["coverage"]["complete"]) == ("finished", True)
+            (sink,) = [step for step in workflow["steps"] if step["target"] == "arango-candles"]
+            assert [attempt["signal"] for attempt in sink["attempts"]] == [9, None]
+            assert await keeper.down() == 0
+        finally:
+            await clean_up(keeper)
+
+
+async def _suspended_in_a_write(data: Path) -> None:
+    """Suspend the sink at a moment at which it writes."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            for job in processes.live_jobs(data):
+                if job.worker is None or job.target != "arango-candles":
+                    continue
+                os.kill(job.worker, signal.SIGSTOP)
+                while not is_suspended(job.worker):
+                    await asyncio.sleep(0)
+                if blocks_others(job.worker, ()):
+                    return
+                os.kill(job.worker, signal.SIGCONT)
+            await asyncio.sleep(0.003)
 
 
 async def _suspended(data: Path, script: str) -> int:

@@ -17,7 +17,7 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-images test-delivery test-all kafka kube kube-build
+.PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-all kafka kube kube-build
 .PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets
@@ -43,10 +43,16 @@ test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some 
 
 # Two folders of these need more than the engines: test-delivery runs them.
 OF_DELIVERY := tests/engines/guides tests/engines/jupyterhub
+# What takes longest, and of which CI runs a shorter form (the killer without Kafka, faults of the exchange on other buses).
+LONG := tests/engines/kafka/chaos $(addprefix tests/engines/kafka/suites/,test_random_killer.py test_faults.py test_recordings.py)
 test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
-	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -n $(ENGINE_WORKERS) $(ARGS)
+	@$(PY) -m pytest tests/engines $(patsubst %,--ignore=%,$(OF_DELIVERY) $(LONG)) -n $(ENGINE_WORKERS) $(ARGS)
+
+test-long: $(STAMP) ## run the longest tests on the real Kafka: random killers of workers, manager and broker, every fault of the exchange
+	@$(PY) -m tests.engines.kafka --fetch
+	@$(PY) -m pytest $(LONG) -n $(ENGINE_WORKERS) $(ARGS)
 
 test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
 	@env -u ARANGO_URL $(PY) -m pytest tests/arango -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
@@ -79,8 +85,8 @@ build/mutants-env/.done: requirements/mutants.txt $(STAMP)
 	@$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(build/mutants-env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
 	@touch $@
 
-test-all: ## run everything that CI runs, then the tests of images and delivery
-	@$(MAKE) check test test-double test-engines test-images test-delivery
+test-all: ## run everything that CI runs, then the longest tests and those of images and delivery
+	@$(MAKE) check test test-double test-engines test-long test-images test-delivery
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)

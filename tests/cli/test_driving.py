@@ -234,9 +234,10 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
     began = f"{workflow.queue_id} is under way already"
     what = f"BTCUSDT {TYPE} 2024-01-01 to 2024-08-01 (asked for 2024:)"
     assert description(workflow) == f"{began} and loads just that; waiting for it: {what}"
-    assert description(msgspec.structs.replace(workflow, behind_seconds=7200.0)) == (
-        f"{began}; waiting for it: {what}; what came in the 2 h 00 min since it was asked for is not part of it: run "
-        "the same command again once it has ended"
+    behind = {"behind_seconds": 7200.0, "asked_range": "2024-01-01:2024-08-01T02:00Z"}
+    assert description(msgspec.structs.replace(workflow, **behind)) == (
+        f"{began}; waiting for it: {what}; what it leaves out, 2024-08-01 to 2024-08-01T02:00Z, is loaded once it has "
+        "ended"
     )
 
 

@@ -24,7 +24,7 @@ from tests.manager.support import accepted
 
 HOUR = "2024-08-01:2024-08-01T01:00Z"
 HOUR_MS = 3_600_000
-FURTHER = ("time_range", "records_there", "coverage", "seconds")
+FURTHER = ("time_range", "records_there", "coverage", "seconds", "joined", "behind_seconds", "asked_range")
 
 
 def test_a_load_ends_with_one_object_that_tells_all(cli: Cli) -> None:

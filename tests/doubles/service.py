@@ -45,7 +45,10 @@ _replace = msgspec.structs.replace
 
 
 class ServiceDouble:
-    """Implements `Service`. failing: what every call raises, as long as it is set."""
+    """Implements `Service`. failing: what every call raises, as long as it is set.
+
+    joins: the workflow that every request joins; asked: what is asked for, where that one ends an hour earlier.
+    """
 
     def __init__(self) -> None:
         self.now_ms = NOW_MS
@@ -60,6 +63,7 @@ class ServiceDouble:
         self.parts: dict[str, str | None] = {"bus": None, "store": None, "launcher": None, "reconciler": None}
         self.alone: str | None = None
         self.joins: str | None = None
+        self.asked: TimeRange | None = None
         self.failing: Exception | None = None
         self.failing_after_batches: int | None = None
         self.batch = 1000
@@ -107,7 +111,8 @@ class ServiceDouble:
             if queue_id in self.workflows:
                 return Started(self.workflows[queue_id])
         if self.joins is not None:
-            return Started(self.workflows[self.joins], joined=True)
+            behind_ms = 0 if self.asked is None else 3_600_000
+            return Started(self.workflows[self.joins], joined=True, behind_ms=behind_ms, asked=self.asked)
         self._number += 1
         code = f"{self._number:06d}"
         workflow = workflow_of(checked, code=code, now_ms=self.now_ms + self._number, exchange_now_ms=self.now_ms)

@@ -68,8 +68,10 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         return self.listed <= bar < (self.bars if self.delisted is None else self.delisted)
 
     def over_until_ms(self, now_ms: int) -> int:
-        """Until when it is known that bars are over: the end of the last one. Where bars of three days open nobody knows
-        before the first of them is over: what opens within three days, counted in whole seconds, may still come.
+        """Until when it is known that bars are over: the end of the last one.
+
+        Where bars of three days open nobody knows before the first of them is over: what opens within three days,
+        counted in whole seconds, may still come.
         """
         if self.interval == "3d" and not self.is_over(self.listed, now_ms):
             return (now_ms - _STEPS_MS["3d"]) // 1000 * 1000

@@ -115,6 +115,9 @@ async def test_the_same_words_join_what_they_meant_a_short_while_ago(
     second = await begun(world, request)
     assert (second.workflow.queue_id, second.joined) == (first.workflow.queue_id, True)
     assert (second.behind_ms, first.behind_ms) == (behind_ms, 0)
+    assert (second.asked is not None, first.asked) == (behind_ms > 0, None)
+    if second.asked is not None:  # from the start that the words mean now, to the exchange's now
+        assert second.asked.end_ms == first.workflow.span.end_ms + later_s * 1000
     assert len(world.parts.workflows.live) == 1
 
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from streamforge.cli import output, views
 from streamforge.cli.client import Query
 from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost
@@ -67,8 +69,9 @@ class Follower:
     async def begin(self, where: Where, begin: Begin) -> tuple[views.Workflow, views.Coverage]:
         """Call `begin` once, with a manager that drives workflows, and follow what it gives to its end.
 
-        Returns the ended workflow and what is known of its range. A manager that served another command and ended with
-        it is replaced, by another one or by our own. Raises Interrupted where the user insists, or nothing has begun.
+        Returns the ended workflow, with what was said when it began, and what is known of its range. A manager that
+        served another command and ended with it is replaced, by another one or by our own. Raises Interrupted where the
+        user insists, or nothing has begun.
         """
         self._where = where
         work = asyncio.create_task(self._begin(where, begin))
@@ -118,7 +121,13 @@ class Follower:
                         self._display.note(description(self._workflow))
                     if found.own:
                         await self._tell_of_others(found, self._workflow)
-                    workflow = await self._follow(found, self._workflow)
+                    begun, workflow = self._workflow, await self._follow(found, self._workflow)
+                    workflow = msgspec.structs.replace(
+                        workflow,
+                        joined=begun.joined,
+                        behind_seconds=begun.behind_seconds,
+                        asked_range=begun.asked_range,
+                    )
                     return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", views.Coverage)
             except ServerLost:
                 if self._workflow is None or where.server is not None or takeovers >= TAKE_OVERS:
@@ -210,6 +219,12 @@ class Follower:
         return error
 
 
+def left_out(workflow: views.Workflow) -> str:
+    """The range that a joined workflow leaves out of the one that was asked for, as one reads it."""
+    span = workflow.left_out
+    return "" if span is None else output.day_span(span.start_ms, span.end_ms)
+
+
 def description(workflow: views.Workflow) -> str:
     """What was begun or joined, and which range it loads."""
     found = workflow.time_range
@@ -218,10 +233,7 @@ def description(workflow: views.Workflow) -> str:
     joined = rest = ""
     if workflow.joined:
         joined = " is under way already and loads just that; waiting for it"
-    if workflow.behind_seconds:
+    if workflow.left_out is not None:
         joined = " is under way already; waiting for it"
-        rest = (
-            f"; what came in the {output.duration(workflow.behind_seconds)} since it was asked for is not part of it: "
-            "run the same command again once it has ended"
-        )
+        rest = f"; what it leaves out, {left_out(workflow)}, is loaded once it has ended"
     return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {span}{asked}{rest}"

@@ -13,7 +13,7 @@ from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
 from streamforge.cli.coverage import EXPLAINED
 from streamforge.cli.errors import CliError, Interrupted
-from streamforge.cli.following import Begin, Follower
+from streamforge.cli.following import Begin, Follower, left_out
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import display
 from streamforge.cli.reasons import short
@@ -22,12 +22,15 @@ from streamforge_utils.model.series import candles_interval
 from streamforge_utils.model.timeranges import format_ms
 
 SEGMENTS_SHOWN = 12
+_MOST_RESTS = 3
+"""How often what a joined workflow left out may be left to another one that is joined, and leaves out a part again."""
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """What `load --json` ends with. seconds: from the request to the end, as this command saw it.
 
     time_range: what is loaded and proven, once the workflow was planned; its end may lie before that of the request.
+    joined: it was under way already. behind_seconds, asked_range: if it then ends earlier than what was asked for.
     records_expected, records_stored: of the whole range; records_there: those of them that were stored before.
     """
 
@@ -39,6 +42,30 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     records_there: int
     coverage: list[views.Segment]
     seconds: float
+    joined: bool
+    behind_seconds: float
+    asked_range: str | None
+
+    @classmethod
+    def of(cls, workflow: views.Workflow, coverage: views.Coverage | None = None, seconds: float = 0.0) -> Loaded:
+        """coverage: of its range; None: it is not asked for."""
+        progress, segments = workflow.progress, [] if coverage is None else coverage.segments
+        stored, there = progress.records_stored, progress.records_there
+        if workflow.ended and progress.records_expected is None:  # it came to no plan: what is stored was stored before
+            stored = there = sum(one.records for one in segments if one.verdict == "stored")
+        return cls(
+            queue_id=workflow.queue_id,
+            status=workflow.status,
+            time_range=workflow.time_range,
+            records_expected=progress.records_expected,
+            records_stored=stored,
+            records_there=there,
+            coverage=segments,
+            seconds=round(seconds, 3),
+            joined=workflow.joined,
+            behind_seconds=workflow.behind_seconds,
+            asked_range=workflow.asked_range,
+        )
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,18 +130,10 @@ async def wait(queue_id: str, where: Where, *, timeout_s: float | None = None, a
 async def _detached(where: Where, begin: Begin, *, as_json: bool) -> int:
     async with session(where, Mode.SERVER, loads=True) as found:
         workflow = await begin(found)
+    if workflow.left_out is not None:
+        output.say(f"{workflow.queue_id} leaves out a part of what was asked for: {_for_the_rest(workflow, where)}")
     if as_json:
-        loaded = Loaded(
-            queue_id=workflow.queue_id,
-            status=workflow.status,
-            time_range=workflow.time_range,
-            records_expected=workflow.progress.records_expected,
-            records_stored=workflow.progress.records_stored,
-            records_there=workflow.progress.records_there,
-            coverage=[],
-            seconds=0.0,
-        )
-        output.write(msgspec.json.encode(loaded).decode())
+        output.write(msgspec.json.encode(Loaded.of(workflow)).decode())
     else:
         output.write(workflow.queue_id)
         output.say(
@@ -135,18 +154,45 @@ async def to_the_end(
 ) -> int:
     """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
 
+    What one that was joined leaves out is loaded by another one afterwards, which is then what is told of.
     mode, attached: as `Follower` takes them. Raises CliError (Interrupted after Ctrl-C) if that is not `finished`.
     """
+    began = time.monotonic()
     ended = await followed(where, begin, timeout_s=timeout_s, mode=mode, attached=attached)
+    for _ in range(_MOST_RESTS):
+        left_s = None if timeout_s is None else timeout_s - (time.monotonic() - began)
+        rest = ended.rest
+        if rest is None or (left_s is not None and left_s <= 0):
+            break
+        output.say(
+            f"{ended.workflow.queue_id} has finished; what it left out, {left_out(ended.workflow)}, is loaded now"
+        )
+        ended = await followed(where, rest.start, timeout_s=left_s)
+        ended = msgspec.structs.replace(
+            ended, loaded=msgspec.structs.replace(ended.loaded, seconds=round(time.monotonic() - began, 3))
+        )
     if as_json:
         output.write(msgspec.json.encode(ended.loaded).decode())
     else:
         tell(ended)
-    if ended.workflow.status != "finished":
+    workflow = ended.workflow
+    if workflow.status != "finished":
         raise _unfinished(ended, where)
     if ended.gone:
-        raise CliError(f"{ended.workflow.queue_id}: {no_longer(ended.workflow, where)}")
+        raise CliError(f"{workflow.queue_id}: {no_longer(workflow, where)}")
+    if workflow.left_out is not None:
+        error = CliError(
+            f"{workflow.queue_id} has finished, without {left_out(workflow)}: {_for_the_rest(workflow, where)}"
+        )
+        error.exit_code = ended.interrupted or error.exit_code
+        raise error
     return 0
+
+
+def _for_the_rest(workflow: views.Workflow, where: Where) -> str:
+    """How what a joined workflow leaves out is loaded."""
+    load = f"streamforge load {workflow.symbol} {workflow.type} {workflow.asked_range}{where.starting()}"
+    return f"{left_out(workflow)} is loaded, once it has ended, by `{load}`"
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +208,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
         """Whether some of what a finished workflow had proven is not there any more."""
         return self.workflow.status == "finished" and any(one.verdict not in EXPLAINED for one in self.loaded.coverage)
 
+    @property
+    def rest(self) -> Request | None:
+        """The whole range that was asked for, where the workflow was joined, has finished and leaves out a part."""
+        one, stopped = self.workflow, self.interrupted is not None or self.timed_out
+        if one.status != "finished" or stopped or one.left_out is None or one.asked_range is None:
+            return None
+        return Request(symbol=one.symbol, type=one.type, time_range=one.asked_range)
+
 
 async def followed(
     where: Where, begin: Begin, *, timeout_s: float | None = None, mode: Mode = Mode.DRIVE, attached: bool = False
@@ -171,22 +225,9 @@ async def followed(
     with interrupts() as asked, display() as shown:
         follower = Follower(asked, shown, timeout_s=timeout_s, mode=mode, attached=attached)
         workflow, coverage = await follower.begin(where, begin)
-        stored, there = workflow.progress.records_stored, workflow.progress.records_there
-        if workflow.progress.records_expected is None:  # it came to no plan: what is stored was stored before
-            stored = there = sum(one.records for one in coverage.segments if one.verdict == "stored")
-        loaded = Loaded(
-            queue_id=workflow.queue_id,
-            status=workflow.status,
-            time_range=workflow.time_range,
-            records_expected=workflow.progress.records_expected,
-            records_stored=stored,
-            records_there=there,
-            coverage=coverage.segments,
-            seconds=round(time.monotonic() - began, 3),
-        )
         return Ended(
             workflow=workflow,
-            loaded=loaded,
+            loaded=Loaded.of(workflow, coverage, time.monotonic() - began),
             interrupted=asked.exit_code if asked.count else None,
             timed_out=follower.timed_out,
         )

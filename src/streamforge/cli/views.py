@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 
 ENDED = frozenset({"finished", "interrupted", "error"})
 
@@ -125,6 +125,7 @@ class Workflow(msgspec.Struct, frozen=True):
     undriven: str | None = None
     joined: bool = False
     behind_seconds: float = 0.0
+    asked_range: str | None = None
     failure: Failure | None = None
     repairs: int = 0
     steps: list[Step] = []
@@ -132,6 +133,15 @@ class Workflow(msgspec.Struct, frozen=True):
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def left_out(self) -> TimeRange | None:
+        """What of the range asked for a workflow that was joined does not load."""
+        if self.asked_range is None:
+            return None
+        asked = parse_time_range(self.asked_range)
+        start_ms = max(asked.start_ms, self.time_range.end_ms)
+        return None if start_ms >= asked.end_ms else TimeRange(start_ms, asked.end_ms)
 
     @property
     def waits_for(self) -> str | None:

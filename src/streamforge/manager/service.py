@@ -95,13 +95,15 @@ class Started(NamedTuple):
     """What became of a request.
 
     new: the workflow was made for it. joined: another request made it, and it is under way. Neither: the same key and
-    request came before. behind_ms: how much earlier the range of a joined workflow ends than the one asked for.
+    request came before. behind_ms: how much earlier the range of a joined workflow ends than the one asked for;
+    asked: that one, if it does.
     """
 
     workflow: Workflow
     new: bool = False
     joined: bool = False
     behind_ms: int = 0
+    asked: TimeRange | None = None
 
 
 class HistoryEvent(msgspec.Struct, frozen=True):

@@ -64,7 +64,8 @@ class Starting:
             if same is not None:
                 if key is not None:
                     await self._reservations.point(key, request, same.queue_id)
-                return Started(same, joined=True, behind_ms=behind_ms(same, wanted, exchange_now_ms))
+                behind = behind_ms(same, wanted, exchange_now_ms)
+                return Started(same, joined=True, behind_ms=behind, asked=wanted.span if behind else None)
             self._check_room()
             await self._parts.origins.accept()
             if key is None:

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import REQUEST, problem
 
@@ -214,3 +215,7 @@ async def test_a_request_that_joins_says_so(client: httpx.AsyncClient, service: 
     assert (response.json()["queue_id"], response.json()["joined"]) == (service.joins, True)
     assert "Idempotency-Replayed" not in response.headers
     assert response.headers["Location"] == f"/queues/{service.joins}"
+    assert (response.json()["behind_seconds"], response.json()["asked_range"]) == (0, None)
+    service.asked = TimeRange(service.now_ms - 7_200_000, service.now_ms)
+    told = (await client.post("/queues/start", json=REQUEST)).json()
+    assert (told["behind_seconds"], told["asked_range"]) == (3600, "2024-08-02T10:00Z:2024-08-02T12:00Z")

@@ -208,8 +208,13 @@ class Started(Workflow):
     )
     behind_seconds: float = Field(
         description=(
-            "How much earlier the range of a joined workflow ends than the one asked for, where that ends at now: the "
-            "same request loads the rest once the workflow has ended."
+            "How much earlier the range of a joined workflow ends than the one asked for, where that ends at now."
+        )
+    )
+    asked_range: str | None = Field(
+        description=(
+            "The range asked for, as a `time_range`, where a joined workflow ends earlier: a request for it loads the "
+            "rest once the workflow has ended."
         )
     )
 

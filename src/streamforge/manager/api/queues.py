@@ -81,9 +81,13 @@ async def _start(to: Context, request: StartRequest, key: str | None) -> Respons
     if not started.new and not started.joined:
         headers["Idempotency-Replayed"] = "true"
     view = await _view(to, found)
-    return reply(
-        models.Started(**dict(view), joined=started.joined, behind_seconds=started.behind_ms / 1000), 202, headers
+    shown = models.Started(
+        **dict(view),
+        joined=started.joined,
+        behind_seconds=started.behind_ms / 1000,
+        asked_range=None if started.asked is None else str(started.asked),
     )
+    return reply(shown, 202, headers)
 
 
 async def _shown(to: Context, found: Workflow, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

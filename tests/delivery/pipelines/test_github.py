@@ -83,7 +83,8 @@ def test_github_runs_the_verbs_that_gitlab_runs() -> None:
     assert on_github == on_gitlab
     rules = (ROOT / "Makefile").read_text("utf-8")
     (everything,) = re.findall(r"^test-all:.*\n\t@\$\(MAKE\) (.*)$", rules, re.MULTILINE)
-    # The site is a part of test-delivery, and by itself for documents; the demo is a part of test, and by itself to be seen.
+    # The site is a part of test-delivery, and by itself for documents; the demo is a part of test, and by itself to be
+    # seen.
     assert on_gitlab == {*everything.split(), "kube-build", "demo", "site"}
     for verb in on_gitlab:
         assert re.search(rf"^{verb}:", rules, re.MULTILINE), verb

@@ -239,14 +239,14 @@ class Life(RuleBasedStateMachine):
         workflow, current = self.workflow, begun.turns_of_fate == self.turns_of_fate
         finding: Finding
         if how == "unanswered":
-            finding = Unanswered(reason="no route")
+            finding = Unanswered(reason="no route", number=workflow.asking_failures + 1, at_ms=self.now)
         elif how == "refused":
             finding = Refused(Failure(reason="no", next_step=""))
         elif isinstance(begun.action, Prove):
             finding = Proven(proof=self.proof(workflow, ask=begun.action.ask), asked=begun.action.ask)
         else:
             finding = Planned(Plan(exchange_now_ms=NOW, load=(DAY,)))
-        changed = apply(workflow, Fact(begun.epoch, finding), self.now, POLICY)
+        changed = apply(workflow, Fact(begun.epoch, finding), POLICY)
         assert (changed != workflow) is current, (begun, finding)
         self.store(changed)
 

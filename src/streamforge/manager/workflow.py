@@ -62,6 +62,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     observed: its job was seen. stop_asked_ms: when the manager first asked it to end, and `stop_reason` why.
     last_word: `finished`, `interrupted` or `error`; own_exit_code: the exit code that it told with it.
     permanent: its error will not go away by trying again.
+    launch_failures: tries to launch it that failed by themselves.
     exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
     message: of its latest event; before its first one, why its job has not begun. next_step: what a person can do about
     that or about the reason, where the launcher knows.
@@ -73,6 +74,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ranges: tuple[str, ...] = ()
     upstream_attempt: int = 1
     replay: bool = False
+    launch_failures: int = 0
     observed: bool = False
     started_ms: int | None = None
     seen_ms: int | None = None
@@ -174,7 +176,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     epoch: rises whenever what was begun before is out of date: with a stop, a retry, a replay, a new round, a failure,
     the end. What an action finds out counts in the epoch that it was begun in, and in no other.
     again: load also what coverage already has. verification: the manager made it, to load what the store had lost.
-    asking_failures: questions in a row that the exchange did not answer.
+    asking_failures: questions in a row that the exchange did not answer. action_failures: tries of a plan or a proof
+    that failed by themselves in this epoch.
     surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
     topic_removed, dlq_removed: what retention has removed since the end.
@@ -197,6 +200,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     plan: Plan | None = None
     asking_failures: int = 0
+    action_failures: int = 0
     not_before_ms: int = 0
     waiting_for: str = ""
     proof: Proof | None = None
@@ -238,7 +242,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
 
     def next_epoch(self, **changes: Any) -> Workflow:
         """This workflow with `changes` to its fields, in its next epoch."""
-        return msgspec.structs.replace(self, epoch=self.epoch + 1, **changes)
+        return msgspec.structs.replace(self, **{"epoch": self.epoch + 1, "action_failures": 0, **changes})
 
     def with_step(self, changed: Step) -> Workflow:
         """This workflow with `changed` in the place of the step of the same target."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from streamforge.manager.acting.waits import Waits
-from streamforge.manager.workflow import Status
+from streamforge.manager.keeping.workflows import KIND
+from streamforge.manager.workflow import Status, Workflow, decode_workflow
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.acting.world import create, exchange_of, finish, launched, store_bars, turns_until_ended
@@ -103,6 +105,53 @@ async def test_preparing_that_cannot_work_fails_the_workflow_with_its_reason(wor
     assert workflow.failure is not None
     assert str(error) in workflow.failure.reason
     assert workflow.failure.next_step
+
+
+async def a_refusal_whose_answer_is_lost(
+    world: World, error: Exception, counted: Callable[[Workflow], int]
+) -> Workflow:
+    """A plan fails; the store keeps what follows from it, and its answer does not come."""
+    exchange_of(world).failing = error
+    put = world.store.put
+
+    async def lost(kind: str, id: str, body: bytes, **fields: Any) -> Any:
+        state = await put(kind, id, body, **fields)
+        if kind == KIND and counted(decode_workflow(body)):
+            world.store.put = put  # type: ignore[method-assign]
+            raise RetryableError("the connection broke")
+        return state
+
+    queue_id = await create(world, accepted())
+    world.store.put = lost  # type: ignore[method-assign]
+    await world.turns()
+    with pytest.raises(RetryableError, match="the connection broke"):
+        await world.turns(seconds=0.5)
+    await world.turns(seconds=0.1)
+    return await world.workflow(queue_id)
+
+
+async def test_a_question_without_an_answer_is_counted_once_if_the_store_s_answer_is_lost(world: World) -> None:
+    workflow = await a_refusal_whose_answer_is_lost(world, RetryableError("no route"), lambda w: w.asking_failures)
+    assert workflow.asking_failures == 1
+
+
+async def test_a_failed_try_is_counted_once_if_the_store_s_answer_is_lost(world: World) -> None:
+    workflow = await a_refusal_whose_answer_is_lost(world, RuntimeError("a bug"), lambda w: w.action_failures)
+    assert workflow.action_failures == 1
+
+
+async def test_failed_tries_are_counted_over_restarts(world: World) -> None:
+    exchange_of(world).failing = RuntimeError("a bug")
+    queue_id = await create(world, accepted())
+    for number in range(1, world.policy.max_action_failures):
+        await world.turns(2)
+        assert (await world.workflow(queue_id)).action_failures == number
+        await world.die()
+        await world.start()
+    await world.turns(2)
+    failure = (await world.workflow(queue_id)).failure
+    assert failure is not None
+    assert failure.reason == "Prepare failed again and again: a bug"
 
 
 async def test_a_job_that_can_never_start_fails_the_workflow(world: World) -> None:

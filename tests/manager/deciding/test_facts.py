@@ -6,11 +6,20 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.deciding.actions import (
+    Action,
+    EndJob,
+    Launch,
+    Prepare,
+    Prove,
+    RemoveTopics,
+    SendStop,
+)
 from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.deciding.facts import (
     Fact,
+    Failed,
     Finding,
-    GivenUp,
     Planned,
     Proven,
     Refused,
@@ -21,6 +30,7 @@ from streamforge.manager.deciding.facts import (
     TopicsRemoved,
     Unanswered,
     apply,
+    failed,
     grant,
 )
 from streamforge.manager.deciding.settling import backoff_ms
@@ -44,6 +54,7 @@ from tests.manager.support import (
     LOADER,
     NOW,
     POLICY,
+    SINK,
     accepted,
     decide_running,
     replace,
@@ -64,16 +75,21 @@ FINDINGS: list[Finding] = [
     Planned(PLAN),
     Proven(proof=PROOF, asked=True),
     Proven(proof=PROOF, asked=False),
-    Unanswered(reason="no route"),
+    Unanswered(reason="no route", number=1, at_ms=NOW),
+    Unanswered(reason="banned", number=0, at_ms=NOW, banned=True),
+    Unanswered(reason="no route", number=POLICY.max_asking_failures, at_ms=NOW),
     Refused(FAILURE),
-    GivenUp(action="Prepare", reason="a bug"),
+    Failed(action="Prepare", number=1, reason="a bug"),
+    Failed(action="Prove", number=POLICY.max_action_failures, reason="a bug"),
+    Failed(action="Launch", number=1, reason="a bug", target=LOADER, attempt=1),
+    Failed(action="Launch", number=POLICY.max_action_failures, reason="a bug", target=SINK, attempt=1),
     TopicsRemoved(dead_letters=False),
     TopicsRemoved(dead_letters=True),
 ]
 
 
 def folded(workflow: Workflow, finding: Finding, policy: Policy = POLICY) -> Workflow:
-    return apply(workflow, Fact(workflow.epoch, finding), NOW, policy)
+    return apply(workflow, Fact(workflow.epoch, finding), policy)
 
 
 def ended(status: Status, **fields: Any) -> Workflow:
@@ -84,16 +100,25 @@ def ended(status: Status, **fields: Any) -> Workflow:
 @pytest.mark.parametrize("off", [-1, 1])
 def test_a_fact_of_another_epoch_changes_nothing(finding: Finding, off: int) -> None:
     for workflow in (replace(accepted(), epoch=5), replace(ended(Status.FINISHED), epoch=5)):
-        assert apply(workflow, Fact(5 + off, finding), NOW, POLICY) == workflow
+        assert apply(workflow, Fact(5 + off, finding), POLICY) == workflow
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=lambda finding: type(finding).__name__)
+def test_a_fact_that_comes_again_changes_nothing(finding: Finding) -> None:
+    stopping = grant(decide_running(), Stop(), NOW)
+    for workflow in (accepted(), decide_running(), stopping, ended(Status.ERROR)):
+        fact = Fact(workflow.epoch, finding)
+        once = apply(workflow, fact, POLICY)
+        assert apply(once, fact, POLICY) == once
 
 
 def test_a_plan_lets_the_loaders_load_what_it_names_once() -> None:
     begun = replace(accepted(), status=Status.RUNNING, asking_failures=3, waiting_for="the exchange")
     fact = Fact(begun.epoch, Planned(PLAN))
-    planned = apply(begun, fact, NOW, POLICY)
+    planned = apply(begun, fact, POLICY)
     assert (planned.plan, planned.asking_failures, planned.waiting_for) == (PLAN, 0, "")
     assert step(planned, LOADER).ranges == (DAY,)
-    assert apply(planned, fact, NOW, POLICY) == planned
+    assert apply(planned, fact, POLICY) == planned
 
 
 def test_a_proof_is_kept_and_a_survey_says_that_it_was_made() -> None:
@@ -108,55 +133,95 @@ def test_tries_without_an_answer_are_counted_and_end_a_ban_is_not() -> None:
     policy = Policy(max_asking_failures=3)
     workflow = accepted()
     for count in (1, 2):
-        workflow = folded(workflow, Unanswered(reason="no route", retry_after_ms=90_000), policy)
-        workflow = folded(workflow, Unanswered(reason="banned", banned=True), policy)
+        no_route = Unanswered(reason="no route", number=count, at_ms=NOW, retry_after_ms=90_000)
+        workflow = folded(workflow, no_route, policy)
+        workflow = folded(workflow, Unanswered(reason="banned", number=count, at_ms=NOW, banned=True), policy)
         assert (workflow.asking_failures, workflow.failure) == (count, None)
-    failed = folded(workflow, Unanswered(reason="no route", retry_after_ms=90_000), policy)
-    assert failed.asking_failures == 3
-    assert failed.failure == Failure(
+    assert folded(workflow, Unanswered(reason="late", number=1, at_ms=NOW), policy) == workflow
+    last = folded(workflow, Unanswered(reason="no route", number=3, at_ms=NOW, retry_after_ms=90_000), policy)
+    assert last.asking_failures == 3
+    assert last.failure == Failure(
         reason="the exchange did not answer 3 times in a row; the last time: no route",
         next_step="see whether the exchange can be reached from here, then retry the workflow",
     )
     for banned, failures in ((False, 1), (True, 0)):
-        waits = folded(accepted(), Unanswered(reason="busy", banned=banned), policy)
+        busy = Unanswered(reason="busy", number=failures, at_ms=NOW, banned=banned)
+        waits = folded(accepted(), busy, policy)
         assert waits.not_before_ms == NOW + backoff_ms(policy, 1, accepted().queue_id, failures), "all at other times"
-    waits = folded(accepted(), Unanswered(reason="busy", retry_after_ms=90_000), policy)
+    waits = folded(accepted(), Unanswered(reason="busy", number=1, at_ms=NOW, retry_after_ms=90_000), policy)
     assert (waits.not_before_ms, waits.waiting_for) == (NOW + 90_000, "the exchange: busy")
 
 
 def test_the_first_refusal_is_the_failure() -> None:
     begun = decide_running()
     facts = [Fact(begun.epoch, Refused(Failure(reason=reason, next_step=""))) for reason in ("first", "second")]
-    failed = begun
+    refused = begun
     for fact in facts:
-        failed = apply(failed, fact, NOW, POLICY)
-    assert failed.failure is not None
-    assert failed.failure.reason == "first"
+        refused = apply(refused, fact, POLICY)
+    assert refused.failure is not None
+    assert refused.failure.reason == "first"
 
 
-@pytest.mark.parametrize(
-    ("action", "fails"), [("Prepare", True), ("Launch", True), ("Prove", True), ("SendStop", False), ("EndJob", False)]
-)
-def test_what_is_given_up_fails_the_workflow_where_it_cannot_go_on_without(action: str, fails: bool) -> None:
-    failure = Failure(
-        reason=f"{action} failed again and again: a bug",
+ACTIONS: list[Action] = [Prepare(), Prove(ask=True), Launch(LOADER), Launch(SINK)]
+
+
+def tried(workflow: Workflow, action: Action, times: int, reason: str = "a bug") -> Workflow:
+    """The workflow after so many tries of the action have failed."""
+    for _ in range(times):
+        found = failed(workflow, action, reason)
+        assert found is not None
+        workflow = folded(workflow, found)
+    return workflow
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: type(action).__name__)
+def test_an_action_that_fails_by_itself_five_times_fails_the_workflow(action: Action) -> None:
+    begun = tried(decide_running(), action, 4)
+    assert (begun.failure, begun.epoch) == (None, decide_running().epoch)
+    given_up = tried(begun, action, 1, "another bug")
+    assert given_up.failure == Failure(
+        reason=f"{type(action).__name__} failed again and again: another bug",
         next_step="see the manager's log; if it names no cause that you can remove, report it",
     )
-    assert folded(decide_running(), GivenUp(action=action, reason="a bug")).failure == (failure if fails else None)
+    assert (given_up.epoch, given_up.action_failures) == (begun.epoch + 1, 0)
+
+
+@pytest.mark.parametrize("action", [SendStop(LOADER), EndJob("job"), RemoveTopics(dead_letters=False), Launch("other")])
+def test_what_a_workflow_does_not_depend_on_is_tried_until_it_works(action: Action) -> None:
+    assert failed(decide_running(), action, "a bug") is None
+    assert failed(accepted(), Launch(LOADER), "a bug") is None, "no attempt was planned"
+
+
+def test_tries_of_each_launch_are_counted_alone_and_those_of_another_attempt_are_none() -> None:
+    begun = tried(tried(decide_running(), Launch(LOADER), 4), Launch(SINK), 4)
+    assert (begun.failure, begun.action_failures) == (None, 0)
+    late = failed(begun, Launch(LOADER), "a bug")
+    assert late == Failed(action="Launch", number=5, reason="a bug", target=LOADER, attempt=1)
+    following = with_attempt(begun, LOADER, number=2, launch_failures=0)
+    assert folded(following, late) == following
+    assert folded(begun, replace(late, target="other")) == begun
+
+
+def test_tries_of_an_epoch_are_counted_in_it_alone() -> None:
+    begun = tried(accepted(), Prepare(), 4)
+    assert begun.action_failures == 4
+    assert folded(begun, Planned(PLAN)).action_failures == 0
+    assert folded(begun, Failed(action="Prepare", number=3, reason="late")) == begun
 
 
 def test_a_survey_that_is_given_up_lets_a_stopped_workflow_end() -> None:
     stopped = grant(decide_running(), Stop(), NOW)
-    assert not folded(stopped, GivenUp(action="Launch", reason="a bug")).surveyed
-    given_up = folded(stopped, GivenUp(action="Prove", reason="a bug"))
+    assert not tried(stopped, Launch(LOADER), 5).surveyed
+    assert not tried(stopped, Prove(ask=False), 4).surveyed
+    given_up = tried(stopped, Prove(ask=False), 5)
     assert (given_up.surveyed, given_up.failure) == (True, None)
 
 
 def test_removed_topics_are_remembered_unless_the_workflow_goes_on() -> None:
     workflow = ended(Status.ERROR)
     fact = Fact(workflow.epoch, TopicsRemoved(dead_letters=False))
-    assert apply(workflow, fact, NOW, POLICY).topic_removed
-    assert not apply(grant(workflow, Retry(), NOW), fact, NOW, POLICY).topic_removed
+    assert apply(workflow, fact, POLICY).topic_removed
+    assert not apply(grant(workflow, Retry(), NOW), fact, POLICY).topic_removed
     assert folded(workflow, TopicsRemoved(dead_letters=True)).dlq_removed
 
 

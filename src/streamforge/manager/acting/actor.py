@@ -183,17 +183,24 @@ class Actor:
                 )
             )
         except RetryableError as error:
-            return await self._unanswered(error)
+            return await self._unanswered(workflow, error)
         await parts.origins.accept()
         condition = partial(parts.workflows.check_epoch, workflow)
         await parts.coverage.learn_plan(workflow.series, plan, parts.clock.now_ms(), condition=condition)
         return Planned(plan)
 
-    async def _unanswered(self, error: RetryableError) -> Unanswered:
+    async def _unanswered(self, workflow: Workflow, error: RetryableError) -> Unanswered:
         banned = isinstance(error, BannedError)
         if isinstance(error, BannedError):
             await self.remember_ban(error.until_ms, str(error))
-        return Unanswered(reason=str(error), retry_after_ms=int((error.retry_after or 0) * 1000), banned=banned)
+        return Unanswered(
+            reason=str(error),
+            # A ban says when it ends: waiting for it is no failed try.
+            number=workflow.asking_failures + (0 if banned else 1),
+            at_ms=self._parts.clock.now_ms(),
+            retry_after_ms=int((error.retry_after or 0) * 1000),
+            banned=banned,
+        )
 
     async def _launch(self, workflow: Workflow, target: str) -> Refused | None:
         parts = self._parts
@@ -253,7 +260,7 @@ class Actor:
             return Proven(proof=proof, asked=ask, left={} if ask else await unstored(parts, workflow))
         except HoleUnanswered as unanswered:
             if isinstance(unanswered.error, RetryableError):
-                return await self._unanswered(unanswered.error)
+                return await self._unanswered(workflow, unanswered.error)
             next_step = "correct the cause that the reason names, then retry"
             return Refused(Failure(reason=str(unanswered), next_step=next_step))
 

@@ -12,7 +12,7 @@ from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.inbox import Inbox
 from streamforge.manager.acting.tasks import TRIED, Key, Kind, Tasks, key_of, kind_of
 from streamforge.manager.deciding.actions import Action, Launch, SendStop
-from streamforge.manager.deciding.facts import Fact, Finding, GivenUp
+from streamforge.manager.deciding.facts import Fact, Finding, failed
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
@@ -36,7 +36,6 @@ class Dispatch:
         self._pause_s = pause_s
         self._launched: set[Key] = set()
         self._stopped_at: dict[Key, float] = {}
-        self._failures: dict[Key, int] = {}
         self._troubles: dict[Key, str] = {}
 
     def begin(self, workflow: Workflow, action: Action) -> None:
@@ -51,13 +50,13 @@ class Dispatch:
             kind_of(action),
             self._actor.act(workflow, action),
             succeeded=partial(self._succeeded, key, workflow.epoch),
-            failed=partial(self._failed, key, workflow.epoch),
+            failed=partial(self._try_failed, key, workflow, action),
         )
 
     def begin_work(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
         """Do what was not decided about a workflow; it finds out nothing."""
         self._tasks.begin(
-            key, kind, work, succeeded=partial(self._succeeded, key, 0), failed=partial(self._failed, key, 0)
+            key, kind, work, succeeded=partial(self._succeeded, key, 0), failed=partial(self._failed, key)
         )
 
     @contextmanager
@@ -82,10 +81,8 @@ class Dispatch:
         """Forget how actions for other workflows went."""
         self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[1] in live}
         self._stopped_at = {key: at for key, at in self._stopped_at.items() if key[1] in live}
-        self._failures = {key: failures for key, failures in self._failures.items() if key[1] in live}
 
     def _succeeded(self, key: Key, epoch: int, found: Finding | None) -> None:
-        self._failures.pop(key, None)
         self._troubles.pop(key, None)
         if key[0] == Launch.__name__:
             self._launched.add(key)
@@ -94,7 +91,16 @@ class Dispatch:
         if found is not None:
             self._inbox.put(key[1], Fact(epoch, found))
 
-    async def _failed(self, key: Key, epoch: int, error: Exception) -> None:
+    async def _try_failed(self, key: Key, workflow: Workflow, action: Action, error: Exception) -> None:
+        # Bus, store and launcher come back; what is wrong in itself is tried a limited number of times.
+        if not isinstance(error, RetryableError | ConflictError):
+            found = failed(workflow, action, str(error) or repr(error))
+            if found is not None:
+                with suppress(RetryableError):  # too many facts: at the next failure, then
+                    self._inbox.put(key[1], Fact(workflow.epoch, found))
+        await self._failed(key, error)
+
+    async def _failed(self, key: Key, error: Exception) -> None:
         unexpected = not isinstance(error, StreamForgeError)
         self._parts.observer.count("action_failures_total", action=key[0])
         _log.warning(
@@ -105,11 +111,4 @@ class Dispatch:
             exc_info=unexpected,
         )
         self._troubles[key] = (str(error) or repr(error))[:_SHOWN]
-        if not isinstance(error, RetryableError | ConflictError):
-            # Bus, store and launcher come back; what is wrong in itself is tried a limited number of times.
-            self._failures[key] = self._failures.get(key, 0) + 1
-            if self._failures[key] >= self._parts.policy.max_action_failures:
-                with suppress(RetryableError):  # too many facts: at the next failure, then
-                    self._inbox.put(key[1], Fact(epoch, GivenUp(action=key[0], reason=str(error) or repr(error))))
-                    del self._failures[key]
         await self._parts.clock.sleep(self._pause_s)

@@ -111,10 +111,9 @@ class Inbox:
         parts = self._parts
 
         def change(workflow: Workflow) -> Workflow:
-            now_ms = parts.clock.now_ms()
             if isinstance(asked.what, Fact):
-                return apply(workflow, asked.what, now_ms, parts.policy)
-            return grant(workflow, asked.what, now_ms)
+                return apply(workflow, asked.what, parts.policy)
+            return grant(workflow, asked.what, parts.clock.now_ms())
 
         stored = await parts.workflows.change(asked.queue_id, change)
         if stored is None:

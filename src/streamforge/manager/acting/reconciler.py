@@ -282,7 +282,7 @@ class Reconciler:
             workflow = stored.workflow
             facts = self.inbox.facts(queue_id)
             for fact in facts:
-                workflow = apply(workflow, fact, now_ms, self._parts.policy)
+                workflow = apply(workflow, fact, self._parts.policy)
             for event in events:
                 workflow = hear(workflow, event, now_ms)
             workflow = observe(workflow, self._jobs, now_ms)

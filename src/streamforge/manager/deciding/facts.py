@@ -1,7 +1,8 @@
 """What actions found out and what people ask for, folded into a workflow. Pure.
 
 An action takes its time, and what it finds out may be out of date by then: a fact of another epoch than the workflow's
-changes nothing, in any order of the facts.
+changes nothing, in any order of the facts. Nor does one that comes again, as it does where the store has kept what
+follows from it and its answer was lost: what is counted carries its number.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from streamforge.manager.deciding.actions import Action, Launch, Prepare, Prove
 from streamforge.manager.deciding.rounds import next_round, open_again, replay_round
 from streamforge.manager.deciding.settling import backoff_ms
 from streamforge.manager.policy import Policy
@@ -41,9 +43,15 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
-    """The exchange did not answer. retry_after_ms: what it asked for. banned: it named the end of a ban."""
+    """The exchange did not answer.
+
+    number: of the questions in a row without an answer, this one too; a ban is none. at_ms: when that was found out.
+    retry_after_ms: what it asked for. banned: it named the end of a ban.
+    """
 
     reason: str
+    number: int
+    at_ms: int
     retry_after_ms: int = 0
     banned: bool = False
 
@@ -54,11 +62,17 @@ class Refused(msgspec.Struct, frozen=True):
     failure: Failure
 
 
-class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
-    """An action was tried as often as it may be. action: its name."""
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """A try of an action failed, and not because bus, store or launcher were away.
+
+    action: its name. number: of its tries in a row that did so, this one too. target, attempt: what was to be launched.
+    """
 
     action: str
+    number: int
     reason: str
+    target: str = ""
+    attempt: int = 0
 
 
 class TopicsRemoved(msgspec.Struct, frozen=True):
@@ -67,7 +81,7 @@ class TopicsRemoved(msgspec.Struct, frozen=True):
     dead_letters: bool
 
 
-Finding = Planned | Proven | Unanswered | Refused | GivenUp | TopicsRemoved
+Finding = Planned | Proven | Unanswered | Refused | Failed | TopicsRemoved
 """What an action found out."""
 
 
@@ -94,7 +108,28 @@ Request = Stop | Retry | Replay
 """What people ask of a workflow that is there."""
 
 
-def apply(workflow: Workflow, fact: Fact, now_ms: int, policy: Policy) -> Workflow:
+def failed(workflow: Workflow, action: Action, reason: str) -> Failed | None:
+    """What becomes known when a try of the action fails, which was begun for this document.
+
+    None: the workflow does not depend on it, and it is tried until it works.
+    """
+    match action:
+        case Prepare() | Prove():
+            return Failed(action=type(action).__name__, number=workflow.action_failures + 1, reason=reason)
+        case Launch(target):
+            step = workflow.step(target)
+            if step is not None and (attempt := step.attempt) is not None:
+                return Failed(
+                    action=type(action).__name__,
+                    number=attempt.launch_failures + 1,
+                    reason=reason,
+                    target=target,
+                    attempt=attempt.number,
+                )
+    return None
+
+
+def apply(workflow: Workflow, fact: Fact, policy: Policy) -> Workflow:
     """The workflow after the fact; the same one if the fact is out of date."""
     if fact.epoch != workflow.epoch:
         return workflow
@@ -104,11 +139,11 @@ def apply(workflow: Workflow, fact: Fact, now_ms: int, policy: Policy) -> Workfl
         case Proven() as proven:
             return _proven(workflow, proven)
         case Unanswered() as unanswered:
-            return _unanswered(workflow, unanswered, now_ms, policy)
+            return _unanswered(workflow, unanswered, policy)
         case Refused(failure):
             return workflow.next_epoch(failure=failure)
-        case GivenUp() as given_up:
-            return _given_up(workflow, given_up)
+        case Failed() as found:
+            return _failed(workflow, found, policy)
         case TopicsRemoved(dead_letters):
             return _replace(workflow, dlq_removed=True) if dead_letters else _replace(workflow, topic_removed=True)
 
@@ -151,9 +186,10 @@ def _stopped(workflow: Workflow, now_ms: int) -> Workflow:
     return workflow.next_epoch(stop_asked_ms=now_ms, status=Status.STOPPING)
 
 
-def _unanswered(workflow: Workflow, unanswered: Unanswered, now_ms: int, policy: Policy) -> Workflow:
-    # A ban says when it ends: waiting for it is no failed try.
-    failures = workflow.asking_failures + (0 if unanswered.banned else 1)
+def _unanswered(workflow: Workflow, unanswered: Unanswered, policy: Policy) -> Workflow:
+    failures = unanswered.number
+    if failures < workflow.asking_failures:
+        return workflow
     if failures >= policy.max_asking_failures:
         failure = Failure(
             reason=f"the exchange did not answer {failures} times in a row; the last time: {unanswered.reason}",
@@ -164,19 +200,32 @@ def _unanswered(workflow: Workflow, unanswered: Unanswered, now_ms: int, policy:
     return _replace(
         workflow,
         asking_failures=failures,
-        not_before_ms=now_ms + wait_ms,
+        not_before_ms=unanswered.at_ms + wait_ms,
         waiting_for=f"the exchange: {unanswered.reason}",
     )
 
 
-def _given_up(workflow: Workflow, given_up: GivenUp) -> Workflow:
-    """The workflow fails, or ends without the action if it is ending already."""
-    if workflow.ended or given_up.action not in ("Prepare", "Launch", "Prove"):
+def _failed(workflow: Workflow, found: Failed, policy: Policy) -> Workflow:
+    """The try is counted. After the last one the workflow fails, or ends without the action if it is ending already."""
+    if not found.target:
+        if found.number <= workflow.action_failures:
+            return workflow
+        workflow = _replace(workflow, action_failures=found.number)
+    else:
+        step = workflow.step(found.target)
+        attempt = None if step is None else step.attempt
+        if step is None or attempt is None or attempt.number != found.attempt:
+            return workflow
+        if found.number <= attempt.launch_failures:
+            return workflow
+        attempt = _replace(attempt, launch_failures=found.number)
+        workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
+    if found.number < policy.max_action_failures:
         return workflow
     if workflow.stop_asked_ms is not None or workflow.failure is not None:
-        return _replace(workflow, surveyed=workflow.surveyed or given_up.action == "Prove")
+        return _replace(workflow, surveyed=workflow.surveyed or found.action == "Prove")
     failure = Failure(
-        reason=f"{given_up.action} failed again and again: {given_up.reason}",
+        reason=f"{found.action} failed again and again: {found.reason}",
         next_step="see the manager's log; if it names no cause that you can remove, report it",
     )
     return workflow.next_epoch(failure=failure)

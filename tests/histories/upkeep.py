@@ -98,7 +98,7 @@ class Upkeep:
         reconciler = Reconciler(parts)
         if self._setting.verify_s:
             reconciler.RETAIN_EVERY_S = RETAIN_S
-        await reconciler.actor.load_ban()
+        await reconciler.bans.load()
         self.manager = Manager(parts, reconciler, self._code)
         return reconciler
 

@@ -168,7 +168,7 @@ class World:
             origins=Origins(self.store, None, self.identity),
         )
         self.reconciler = Reconciler(self.parts)
-        await self.reconciler.actor.load_ban()
+        await self.reconciler.bans.load()
         self.manager = Manager(self.parts, self.reconciler, new_code)
 
     async def turns(self, count: int = 1, *, seconds: float = 1.0, hear: bool = True) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.keeping.coverage import Coverage
+from streamforge.manager.keeping.workflows import KIND as WORKFLOW
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflow import Status, decode_workflow
 from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.bus import Message, Producer
@@ -160,8 +163,24 @@ class Life:
             return True
         await self.world.die()
         self.mortal.dead = False
+        await self.statements_hold()
         await self.world.start()
         return False
+
+    async def statements_hold(self) -> None:
+        """What the store says where the manager died: stored is what is there, and finished is what is stored."""
+        state = self.world.store.states.get((WORKFLOW, accepted().queue_id))
+        if state is None:
+            return
+        workflow = decode_workflow(state.body)
+        there = self.world.store.documents.get(workflow.collection, {})
+        known = await Coverage(self.world.store).of(workflow.series)
+        stored = [segment for segment in known if segment.verdict is Verdict.STORED]
+        for segment in stored:
+            opens = range(segment.start_ms, segment.end_ms, MINUTE_MS)
+            assert all(candle_key("BTCUSDT", "1m", time) in there for time in opens)
+        if workflow.status is Status.FINISHED:
+            assert [segment.span for segment in stored] == [workflow.span]
 
     async def begin(self) -> None:
         await self.world.start()

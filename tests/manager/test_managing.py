@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from streamforge.manager.keeping.bans import KIND as BAN
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import KeyReused, NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import Status, StepStatus
@@ -106,7 +107,10 @@ async def test_an_exchange_that_does_not_answer_keeps_nobody_from_asking(world: 
     assert (await world.manager.start(REQUEST))[0].status is Status.PENDING
     world.exchange.failing = BannedError("banned", until_ms=world.clock.now_ms() + 60_000, retry_after=60)
     assert (await world.manager.start(REQUEST))[0].status is Status.PENDING
-    assert world.reconciler.actor.banned_until_ms > world.clock.now_ms()
+    assert world.reconciler.bans.ban.until_ms > world.clock.now_ms()
+    assert (BAN, BAN) not in world.store.states, "the loop alone stores it"
+    await world.reconciler.turn()
+    assert (BAN, BAN) in world.store.states
 
 
 async def test_too_many_are_refused_for_now() -> None:

@@ -219,9 +219,9 @@ async def _running(
         )
         await parts.workflows.load()
         reconciler = Reconciler(parts)
-        await reconciler.actor.load_ban()
+        await reconciler.bans.load()
         if reconcile:
-            await origins.begin(ports.exchange, ask=ports.clock.now_ms() >= reconciler.actor.banned_until_ms)
+            await origins.begin(ports.exchange, ask=ports.clock.now_ms() >= reconciler.bans.ban.until_ms)
         manager = Manager(parts, reconciler)
         application = create_app(manager, tokens=tokens, clock=ports.clock)
         server = await serve(application, host=settings.host, port=settings.port, tokens=tokens)

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from streamforge.manager.acting.creating import create
 from streamforge.manager.acting.reconciler import Reconciler
+from streamforge.manager.deciding.ban import Banned
 from streamforge.manager.keeping.reservations import Reservations
 from streamforge.manager.parts import Parts
 from streamforge.manager.requests import behind_ms, check, is_the_same, loads, workflow_of
@@ -91,15 +92,16 @@ class Starting:
 
         The workflow asks again before it starts anything; this is to refuse what can be refused at once.
         """
-        actor, now_ms = self._reconciler.actor, self._parts.clock.now_ms()
-        if now_ms < actor.banned_until_ms:
+        bans, now_ms = self._reconciler.bans, self._parts.clock.now_ms()
+        if now_ms < bans.ban.until_ms:
             return now_ms
         try:
             async with asyncio.timeout(ASK_WITHIN_S):
                 await self._parts.exchange.symbol_info(symbol)
                 return await self._parts.exchange.server_time()
         except BannedError as error:
-            await actor.remember_ban(error.until_ms, str(error))
+            bans.hear(Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error)))
+            self._reconciler.wake()
             return now_ms
         except InvalidInput as error:
             raise await self._no_symbol(symbol) from error

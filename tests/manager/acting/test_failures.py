@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamforge.manager.acting.waits import Waits
+from streamforge.manager.keeping.bans import KIND as BAN
 from streamforge.manager.keeping.workflows import KIND
 from streamforge.manager.workflow import Status, Workflow, decode_workflow
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
@@ -16,11 +19,13 @@ from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.acting.world import create, exchange_of, finish, launched, store_bars, turns_until_ended
 from tests.manager.support import (
     DAY_MS,
+    LOADER,
     NOW,
     World,
     accepted,
     planned,
     replace,
+    said,
 )
 
 
@@ -45,7 +50,7 @@ async def test_a_ban_is_waited_for_however_long_and_remembered(world: World) -> 
     assert "ban" in workflow.waiting_for
     await world.die()
     await world.start()
-    assert world.reconciler.actor.banned_until_ms == until_ms
+    assert world.reconciler.bans.ban.until_ms == until_ms
     exchange_of(world).failing = None
     await world.turns(3)
     assert (await world.workflow(queue_id)).plan is None
@@ -79,22 +84,55 @@ async def test_what_the_exchange_is_asked_in_vain_is_said_while_it_is_asked(worl
     assert (await world.workflow(queue_id)).waiting_for == ""
 
 
-async def test_nobody_can_claim_a_ban_for_ever(world: World) -> None:
-    await world.reconciler.actor.remember_ban(NOW + 999 * DAY_MS)
-    assert world.reconciler.actor.banned_until_ms <= world.clock.now_ms() + 3 * DAY_MS
+async def test_a_worker_s_ban_that_is_heard_late_holds_up_nobody(world: World) -> None:
+    """The first is over by now; the second was said four days ago by one who names a time far away."""
+    workflow = await launched(world)
+    for until_ms, said_ms in ((NOW - 1, NOW - 60_000), (NOW + 999 * DAY_MS, NOW - 4 * DAY_MS)):
+        event = said(workflow, LOADER, "loading", extra={"banned_until_ms": until_ms})
+        world.say(replace(event, timestamp=said_ms / 1000))
+    await world.turns(2)
+    queue_id = await create(world, accepted("bbbbbb", symbol="ETHUSDT"))
+    await world.turns(2)
+    assert (await world.workflow(queue_id)).plan is not None
+    assert (BAN, BAN) not in world.store.states
 
 
-async def test_a_ban_that_could_not_be_stored_is_stored_later(world: World) -> None:
-    world.store.failing = RetryableError("no disk")
-    with pytest.raises(RetryableError):
-        await world.reconciler.actor.remember_ban(NOW + 60_000)
-    world.store.failing = None
-    await world.reconciler.actor.remember_ban(NOW + 60_000)
-    writes = len(world.store.puts)
-    await world.reconciler.actor.remember_ban(NOW + 60_000)
-    assert len(world.store.puts) == writes, "once is enough"
-    await world.start()
-    assert world.reconciler.actor.banned_until_ms == NOW + 60_000
+@pytest.mark.parametrize(("timestamp", "counts"), [(0.0, True), (1e308, True), (-1e308, True), (5.0, False)])
+async def test_whatever_time_a_worker_claims_its_ban_is_judged(world: World, timestamp: float, counts: bool) -> None:
+    workflow = await launched(world)
+    event = said(workflow, LOADER, "loading", extra={"banned_until_ms": NOW + DAY_MS})
+    world.say(replace(event, timestamp=timestamp))
+    await world.turns()
+    assert world.reconciler.bans.ban.until_ms == (NOW + DAY_MS if counts else 0)
+
+
+async def test_a_ban_that_a_late_plan_was_told_of_counts_for_all_others(world: World, gate: asyncio.Event) -> None:
+    """What the workflow waits for is judged by its epoch; that the exchange refuses everybody is not."""
+    until_ms = NOW + 600_000
+
+    async def refused(symbol: str) -> SymbolInfo:
+        while not gate.is_set():
+            with suppress(asyncio.CancelledError):
+                await gate.wait()
+        raise BannedError(f"{symbol}: banned", until_ms=until_ms, retry_after=600)
+
+    symbol_info = world.exchange.symbol_info
+    world.exchange.symbol_info = refused  # type: ignore[method-assign]
+    stopped = await create(world, accepted())
+    await world.turns()
+    world.exchange.symbol_info = symbol_info  # type: ignore[method-assign]
+    await world.manager.stop(stopped)
+    await world.turns(2)
+    gate.set()
+    await world.settle()
+    other = await create(world, accepted("bbbbbb"))
+    await world.turns(2)
+    waiting = await world.workflow(other)
+    assert waiting.plan is None
+    assert waiting.waiting_for == "the end of the exchange's ban at 2024-08-11T00:10Z: BTCUSDT: banned"
+    workflow = await world.workflow(stopped)
+    assert (workflow.status, workflow.not_before_ms) == (Status.INTERRUPTED, 0)
+    assert msgspec.json.decode(world.store.states[BAN, BAN].body)["until_ms"] == until_ms
 
 
 @pytest.mark.parametrize("error", [PermanentError("no such page"), RuntimeError("a bug")])

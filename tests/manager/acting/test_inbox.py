@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 from streamforge.manager.acting import inbox as inboxes
+from streamforge.manager.deciding.ban import Ban
 from streamforge.manager.deciding.facts import Fact, TopicsRemoved
+from streamforge.manager.keeping.bans import KIND as BAN
 from streamforge.manager.keeping.workflows import KIND
-from streamforge.manager.service import NotFound, NotNow
+from streamforge.manager.service import NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import Status, Workflow, decode_workflow
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import BannedError, RetryableError
 from streamforge_utils.ports.launcher import Job
 from tests.limits import LIMIT_S
-from tests.manager.acting.world import create
+from tests.manager.acting.world import create, exchange_of
 from tests.manager.stored import ended
-from tests.manager.support import World, accepted, planned, said
+from tests.manager.support import LOADER, World, accepted, decide_running, planned, said
 
 NOBODY = "wf-nobody-20240801-zzzzzz"
 
@@ -111,6 +113,33 @@ async def test_the_loop_alone_writes_a_workflow_that_goes_on(world: World) -> No
         await until(lambda: queue_id not in world.parts.workflows.live)
         await world.manager.retry(queue_id)
     assert len(writers) > 4
+    assert set(writers) == {"loop"}
+
+
+async def test_the_loop_alone_stores_a_ban_whoever_was_told_of_it(world: World) -> None:
+    put, writers = world.store.put, []
+
+    async def noted(kind: str, *args: Any, **fields: Any) -> Any:
+        task = asyncio.current_task()
+        if kind == BAN:
+            writers.append("" if task is None else task.get_name())
+        return await put(kind, *args, **fields)
+
+    world.store.put = noted  # type: ignore[method-assign]
+    now_ms, exchange = world.clock.now_ms(), exchange_of(world)
+    workflow = decide_running()
+    await create(world, workflow)
+    async with driven(world):
+        exchange.failing = BannedError("told a request", until_ms=now_ms + 10**6, retry_after=0)
+        await world.manager.start(StartRequest(symbol="ETHUSDT", type="api_candles_1m", time_range="2024-08-02"))
+        await until(lambda: len(writers) == 1)
+        world.say(said(workflow, LOADER, "loading", extra={"banned_until_ms": now_ms + 2 * 10**6}))
+        await until(lambda: len(writers) == 2)
+    await world.start()
+    world.reconciler.bans.ban = Ban()  # so that a plan asks
+    exchange.failing = BannedError("told a plan", until_ms=now_ms + 3 * 10**6, retry_after=0)
+    async with driven(world):
+        await until(lambda: len(writers) == 3)
     assert set(writers) == {"loop"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,14 +22,6 @@ from tests.manager.acting.world import OPENS, create, finish, launched, store_ba
 from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, planned, replace
 
 Meanwhile = Callable[[World, str], Awaitable[None]]
-
-
-@pytest.fixture
-async def gate(world: World) -> AsyncIterator[asyncio.Event]:
-    """Opened at the latest when the test is over, so that the manager can end."""
-    gate = asyncio.Event()
-    yield gate
-    gate.set()
 
 
 async def stubborn(gate: asyncio.Event) -> None:

@@ -92,7 +92,7 @@ async def test_what_is_old_goes_even_if_the_room_cannot_be_measured(
         raise RetryableError("it does not answer")
 
     monkeypatch.setattr(world.store, "usage", fail)
-    actor = Actor(parts, Budget(100), Overview(parts.workflows.live))
+    actor = Actor(parts, world.reconciler.bans, Budget(100), Overview(parts.workflows.live))
     await Retaining(parts, actor, world.reconciler.inbox).retain()
     assert list(await world.store.names()) == []
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["old.jsonl.gz"]

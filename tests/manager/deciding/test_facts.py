@@ -15,6 +15,7 @@ from streamforge.manager.deciding.actions import (
     RemoveTopics,
     SendStop,
 )
+from streamforge.manager.deciding.ban import Banned
 from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.deciding.facts import (
     Fact,
@@ -71,12 +72,13 @@ PROOF = Proof(
     stored=1440,
     segments=(Segment(start_ms=DAY_START, end_ms=DAY_START + DAY_MS, verdict=Verdict.STORED, collection="c"),),
 )
+BAN = Banned(until_ms=NOW + 60_000, said_ms=NOW)
 FINDINGS: list[Finding] = [
     Planned(PLAN),
     Proven(proof=PROOF, asked=True),
     Proven(proof=PROOF, asked=False),
     Unanswered(reason="no route", number=1, at_ms=NOW),
-    Unanswered(reason="banned", number=0, at_ms=NOW, banned=True),
+    Unanswered(reason="banned", number=0, at_ms=NOW, ban=BAN),
     Unanswered(reason="no route", number=POLICY.max_asking_failures, at_ms=NOW),
     Refused(FAILURE),
     Failed(action="Prepare", number=1, reason="a bug"),
@@ -135,7 +137,7 @@ def test_tries_without_an_answer_are_counted_and_end_a_ban_is_not() -> None:
     for count in (1, 2):
         no_route = Unanswered(reason="no route", number=count, at_ms=NOW, retry_after_ms=90_000)
         workflow = folded(workflow, no_route, policy)
-        workflow = folded(workflow, Unanswered(reason="banned", number=count, at_ms=NOW, banned=True), policy)
+        workflow = folded(workflow, Unanswered(reason="banned", number=count, at_ms=NOW, ban=BAN), policy)
         assert (workflow.asking_failures, workflow.failure) == (count, None)
     assert folded(workflow, Unanswered(reason="late", number=1, at_ms=NOW), policy) == workflow
     last = folded(workflow, Unanswered(reason="no route", number=3, at_ms=NOW, retry_after_ms=90_000), policy)
@@ -144,8 +146,8 @@ def test_tries_without_an_answer_are_counted_and_end_a_ban_is_not() -> None:
         reason="the exchange did not answer 3 times in a row; the last time: no route",
         next_step="see whether the exchange can be reached from here, then retry the workflow",
     )
-    for banned, failures in ((False, 1), (True, 0)):
-        busy = Unanswered(reason="busy", number=failures, at_ms=NOW, banned=banned)
+    for ban, failures in ((None, 1), (BAN, 0)):
+        busy = Unanswered(reason="busy", number=failures, at_ms=NOW, ban=ban)
         waits = folded(accepted(), busy, policy)
         assert waits.not_before_ms == NOW + backoff_ms(policy, 1, accepted().queue_id, failures), "all at other times"
     waits = folded(accepted(), Unanswered(reason="busy", number=1, at_ms=NOW, retry_after_ms=90_000), policy)

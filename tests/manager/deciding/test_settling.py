@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamforge.manager.deciding.ban import LONGEST_BAN_MS
 from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.deciding.fold import hear
-from streamforge.manager.deciding.settling import LONGEST_BAN_MS, STOP, STUCK, backoff_ms, remaining, settle
+from streamforge.manager.deciding.settling import STOP, STUCK, backoff_ms, remaining, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import StepStatus, Workflow
 from streamforge_utils.model.events import Event, Progress

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.manager.acting import actor
-from streamforge.manager.keeping import copying
+from streamforge.manager.keeping import bans, copying
 from streamforge.manager.keeping.installation import Holder, Installation, Installations
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.adapters.kubernetes import memory
@@ -87,4 +86,4 @@ async def test_a_damaged_copy_is_refused_before_anything_is_written(
 
 
 def test_the_kinds_are_those_that_others_write() -> None:
-    assert {actor._BAN_KIND, memory.JOB_KIND, memory.INSTANCE_KIND} <= set(copying.KINDS)
+    assert {bans.KIND, memory.JOB_KIND, memory.INSTANCE_KIND} <= set(copying.KINDS)

@@ -22,10 +22,11 @@ from streamforge.manager.deciding.actions import (
     SayLastWord,
     SendStop,
 )
+from streamforge.manager.deciding.ban import Banned
 from streamforge.manager.deciding.facts import Finding, Planned, Proven, Refused, TopicsRemoved, Unanswered
 from streamforge.manager.deciding.launching import job_of, start_command, topics_of
 from streamforge.manager.deciding.rounds import next_number
-from streamforge.manager.deciding.settling import LONGEST_BAN_MS
+from streamforge.manager.keeping.bans import Bans
 from streamforge.manager.keeping.workflows import OutOfDate
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Attempt, Failure, Workflow
@@ -34,36 +35,25 @@ from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.events import encode_event
 from streamforge_utils.model.series import candles_interval
-from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.worker import Role
 
 _replace = msgspec.structs.replace
-_BAN_KIND = "exchange-ban"
 _REMEMBERED = 1000
 """The latest jobs whose `start` command is known to have been sent, and workflows whose topics are there."""
 
-_BAN_SHOWN = 300
-
 _log = structlog.get_logger(__name__)
-
-
-class _Ban(msgspec.Struct, frozen=True, kw_only=True):
-    until_ms: int
-    reason: str = ""
 
 
 class Actor:
     """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once."""
 
-    def __init__(self, parts: Parts, budget: Budget, overview: Overview) -> None:
+    def __init__(self, parts: Parts, bans: Bans, budget: Budget, overview: Overview) -> None:
         self._parts = parts
+        self._bans = bans
         self._budget = budget
         self._overview = overview
         self._dealt: object = None
-        self.banned_until_ms = 0
-        self.ban_reason = ""
-        self._ban_kept_ms = 0
         self._recorded: dict[str, None] = {}
         self._provided: dict[str, None] = {}
 
@@ -120,32 +110,9 @@ class Actor:
             fleeting=command.command == "ping",
         )
 
-    async def load_ban(self) -> None:
-        """Read what an earlier manager remembered; once, before anything else."""
-        state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
-        if state is not None:
-            ban = msgspec.json.decode(state.body, type=_Ban)
-            self.banned_until_ms = self._ban_kept_ms = ban.until_ms
-            self.ban_reason = ban.reason
-
-    async def remember_ban(self, until_ms: int, reason: str = "") -> None:
-        """No loader starts before `until_ms`, also after a restart: the exchange refuses this address until then."""
-        # One who says so cannot stop everything for ever.
-        until_ms = min(until_ms, self._parts.clock.now_ms() + LONGEST_BAN_MS)
-        if until_ms <= self._ban_kept_ms:
-            return
-        if until_ms >= self.banned_until_ms:
-            self.banned_until_ms, self.ban_reason = until_ms, reason[:_BAN_SHOWN]
-        _log.warning("the exchange refuses every call from this address", until=format_ms(until_ms))
-        self._parts.observer.gauge("exchange_banned_until_seconds", until_ms / 1000)
-        state = await self._parts.store.get(_BAN_KIND, _BAN_KIND)
-        body = msgspec.json.encode(_Ban(until_ms=until_ms, reason=reason[:_BAN_SHOWN]))
-        await self._parts.store.put(_BAN_KIND, _BAN_KIND, body, expected=None if state is None else state.revision)
-        self._ban_kept_ms = until_ms
-
     async def deal_budget(self) -> None:
         """Tell every running loader its share of the exchange's weight, where that has changed."""
-        banned = self._parts.clock.now_ms() < self.banned_until_ms
+        banned = self._parts.clock.now_ms() < self._bans.ban.until_ms
         dealt = (self._overview.version, banned)
         if dealt == self._dealt:
             return
@@ -183,23 +150,23 @@ class Actor:
                 )
             )
         except RetryableError as error:
-            return await self._unanswered(workflow, error)
+            return self._unanswered(workflow, error)
         await parts.origins.accept()
         condition = partial(parts.workflows.check_epoch, workflow)
         await parts.coverage.learn_plan(workflow.series, plan, parts.clock.now_ms(), condition=condition)
         return Planned(plan)
 
-    async def _unanswered(self, workflow: Workflow, error: RetryableError) -> Unanswered:
-        banned = isinstance(error, BannedError)
+    def _unanswered(self, workflow: Workflow, error: RetryableError) -> Unanswered:
+        now_ms, ban = self._parts.clock.now_ms(), None
         if isinstance(error, BannedError):
-            await self.remember_ban(error.until_ms, str(error))
+            ban = Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error))
         return Unanswered(
             reason=str(error),
             # A ban says when it ends: waiting for it is no failed try.
-            number=workflow.asking_failures + (0 if banned else 1),
-            at_ms=self._parts.clock.now_ms(),
+            number=workflow.asking_failures + (1 if ban is None else 0),
+            at_ms=now_ms,
             retry_after_ms=int((error.retry_after or 0) * 1000),
-            banned=banned,
+            ban=ban,
         )
 
     async def _launch(self, workflow: Workflow, target: str) -> Refused | None:
@@ -260,7 +227,7 @@ class Actor:
             return Proven(proof=proof, asked=ask, left={} if ask else await unstored(parts, workflow))
         except HoleUnanswered as unanswered:
             if isinstance(unanswered.error, RetryableError):
-                return await self._unanswered(workflow, unanswered.error)
+                return self._unanswered(workflow, unanswered.error)
             next_step = "correct the cause that the reason names, then retry"
             return Refused(Failure(reason=str(unanswered), next_step=next_step))
 

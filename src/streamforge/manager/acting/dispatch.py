@@ -12,7 +12,8 @@ from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.inbox import Inbox
 from streamforge.manager.acting.tasks import TRIED, Key, Kind, Tasks, key_of, kind_of
 from streamforge.manager.deciding.actions import Action, Launch, SendStop
-from streamforge.manager.deciding.facts import Fact, Finding, failed
+from streamforge.manager.deciding.facts import Fact, Finding, Unanswered, failed
+from streamforge.manager.keeping.bans import Bans
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
@@ -28,8 +29,9 @@ _log = structlog.get_logger(__name__)
 class Dispatch:
     """The actions that are being done. pause_s: how long one that failed rests before it may be begun again."""
 
-    def __init__(self, parts: Parts, actor: Actor, inbox: Inbox, tasks: Tasks, *, pause_s: float) -> None:
+    def __init__(self, parts: Parts, actor: Actor, inbox: Inbox, bans: Bans, tasks: Tasks, *, pause_s: float) -> None:
         self._parts = parts
+        self._bans = bans
         self._actor = actor
         self._inbox = inbox
         self._tasks = tasks
@@ -88,6 +90,8 @@ class Dispatch:
             self._launched.add(key)
         elif key[0] == SendStop.__name__:
             self._stopped_at[key] = self._parts.clock.monotonic()
+        if isinstance(found, Unanswered) and found.ban is not None:
+            self._bans.hear(found.ban)
         if found is not None:
             self._inbox.put(key[1], Fact(epoch, found))
 

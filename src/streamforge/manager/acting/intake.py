@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
-from streamforge.manager.acting.actor import Actor
 from streamforge.manager.acting.repeats import Repeats
+from streamforge.manager.deciding.ban import Banned
+from streamforge.manager.keeping.bans import Bans
 from streamforge.manager.keeping.workflows import Unreadable
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Workflow
@@ -26,9 +27,9 @@ Listener = Callable[[Event, float], None]
 class Intake:
     """Takes events in. What is no event, or nobody's, is counted and passed over."""
 
-    def __init__(self, parts: Parts, actor: Actor) -> None:
+    def __init__(self, parts: Parts, bans: Bans) -> None:
         self._parts = parts
-        self._actor = actor
+        self._bans = bans
         self.listeners: set[Listener] = set()
 
     async def take(self, received: Sequence[Received]) -> Mapping[str, Sequence[Event]]:
@@ -37,7 +38,7 @@ class Intake:
         kept: list[tuple[str, int, bytes]] = []
         ours: dict[str, Workflow | None] = {}
         repeats = Repeats()
-        now_s = self._parts.clock.now_ms() / 1000
+        now_ms = self._parts.clock.now_ms()
         for one in received:
             try:
                 event = decode_event(one.value)
@@ -46,7 +47,7 @@ class Intake:
                 _log.debug("event ignored", error=str(error), offset=one.offset)
                 continue
             for listener in tuple(self.listeners):
-                listener(event, now_s)
+                listener(event, now_ms / 1000)
             if event.queue_id not in ours:
                 ours[event.queue_id] = await self._ours(event.queue_id)
             workflow = ours[event.queue_id]
@@ -61,7 +62,9 @@ class Intake:
             heard[event.queue_id].append(event)
             until_ms = (event.extra or {}).get("banned_until_ms")
             if isinstance(until_ms, int):
-                await self._actor.remember_ban(until_ms, event.error_message or "")
+                # Whatever it claims; one without a time says it now.
+                said_ms = int(min(max(event.timestamp * 1000, 0), now_ms)) or now_ms
+                self._bans.hear(Banned(until_ms=until_ms, said_ms=said_ms, reason=event.error_message or ""))
         await self._parts.history.append(kept)
         return heard
 

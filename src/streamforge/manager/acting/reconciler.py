@@ -28,6 +28,7 @@ from streamforge.manager.deciding.actions import Action, Launch, SayLastWord
 from streamforge.manager.deciding.decide import World, decide
 from streamforge.manager.deciding.facts import apply
 from streamforge.manager.deciding.fold import hear, observe
+from streamforge.manager.keeping.bans import Bans
 from streamforge.manager.keeping.workflows import Stored
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Attempt, Status, Workflow
@@ -63,8 +64,9 @@ class Reconciler:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._overview = Overview(parts.workflows.live)
-        self.actor = Actor(parts, Budget(parts.policy.weight_per_minute), self._overview)
-        self._intake = Intake(parts, self.actor)
+        self.bans = Bans(parts.store, parts.clock, parts.observer)
+        self.actor = Actor(parts, self.bans, Budget(parts.policy.weight_per_minute), self._overview)
+        self._intake = Intake(parts, self.bans)
         self.listeners = self._intake.listeners
         self.last_look: float | None = None
         self.came_round: tuple[float, int] | None = None
@@ -73,7 +75,7 @@ class Reconciler:
         self.tasks = Tasks(lambda key: self._arrived(key[1]))
         self._ear = Ear(parts.bus, parts.admin, parts.events_topic)
         self.inbox = Inbox(parts, self._arrived)
-        self._dispatch = Dispatch(parts, self.actor, self.inbox, self.tasks, pause_s=self.LOOK_EVERY_S)
+        self._dispatch = Dispatch(parts, self.actor, self.inbox, self.bans, self.tasks, pause_s=self.LOOK_EVERY_S)
         self.retaining = Retaining(parts, self.actor, self.inbox)
         self._verifying = Verifying(parts)
         self._jobs: dict[str, Job] = {}
@@ -193,6 +195,7 @@ class Reconciler:
             # It slept, it could not read, or events waited: the workers were not silent, it was not listening.
             self._hearing_since_ms = now_ms
         heard = await self._intake.take(self._ear.heard)
+        await self.bans.store()
         self._overview.refresh()
         await self._end_orphans()
         self._launching = self._launching_then | self.tasks.named(Launch.__name__)
@@ -314,8 +317,8 @@ class Reconciler:
         return World(
             may_start=may_start,
             ahead=self._overview.ahead_of(workflow) if waits and workflow is not None else None,
-            banned_until_ms=self.actor.banned_until_ms,
-            ban_reason=self.actor.ban_reason,
+            banned_until_ms=self.bans.ban.until_ms,
+            ban_reason=self.bans.ban.reason,
             exchange_waits=None if self._parts.exchange_waits is None else self._parts.exchange_waits.reason,
             hearing_since_ms=self._hearing_since_ms,
             launching=launching,

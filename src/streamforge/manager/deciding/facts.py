@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from streamforge.manager.deciding.actions import Action, Launch, Prepare, Prove
+from streamforge.manager.deciding.ban import Banned
 from streamforge.manager.deciding.rounds import next_round, open_again, replay_round
 from streamforge.manager.deciding.settling import backoff_ms
 from streamforge.manager.policy import Policy
@@ -46,14 +47,14 @@ class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange did not answer.
 
     number: of the questions in a row without an answer, this one too; a ban is none. at_ms: when that was found out.
-    retry_after_ms: what it asked for. banned: it named the end of a ban.
+    retry_after_ms: what it asked for. ban: it named the end of one, which counts for all, in whatever epoch.
     """
 
     reason: str
     number: int
     at_ms: int
     retry_after_ms: int = 0
-    banned: bool = False
+    ban: Banned | None = None
 
 
 class Refused(msgspec.Struct, frozen=True):

@@ -12,14 +12,12 @@ import hashlib
 import msgspec
 
 from streamforge.manager.deciding.actions import SayLastWord
+from streamforge.manager.deciding.ban import LONGEST_BAN_MS
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Failure, Step, StepStatus, Workflow
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker import Role
-
-LONGEST_BAN_MS = 3 * 86_400_000
-"""The longest ban that the exchange gives; who names a longer one cannot stop everything for ever."""
 
 STOP, STUCK = "stop", "stuck"
 """Why the manager asked an attempt to end."""

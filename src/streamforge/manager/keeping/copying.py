@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from streamforge.manager.keeping import coverage, installation, reservations, usage, workflows
+from streamforge.manager.keeping import bans, coverage, installation, reservations, usage, workflows
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.store import Document, Outcome, State, Store, count_outcomes
 
@@ -32,7 +32,7 @@ KINDS: Final = (
     usage.KIND,
     reservations.KEY_KIND,
     reservations.CODE_KIND,
-    "exchange-ban",
+    bans.KIND,
     "kubernetes-job",
     "kubernetes-instance",
 )

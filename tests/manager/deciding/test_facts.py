@@ -21,6 +21,7 @@ from streamforge.manager.deciding.facts import (
     Fact,
     Failed,
     Finding,
+    Left,
     Planned,
     Proven,
     Refused,
@@ -38,6 +39,7 @@ from streamforge.manager.deciding.settling import backoff_ms
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import (
+    Attempt,
     Failure,
     Plan,
     Proof,
@@ -131,6 +133,13 @@ def test_a_proof_is_kept_and_a_survey_says_that_it_was_made() -> None:
     assert (surveyed.proof, surveyed.surveyed) == (PROOF, True)
 
 
+def test_what_sinks_have_left_is_kept_with_their_steps() -> None:
+    left = {SINK: Left(7, at_least=True), "other": Left(3)}
+    surveyed = folded(decide_running(), Proven(proof=PROOF, asked=False, left=left))
+    assert (step(surveyed, SINK).left, step(surveyed, SINK).left_at_least) == (7, True)
+    assert step(surveyed, LOADER) == step(decide_running(), LOADER)
+
+
 def test_tries_without_an_answer_are_counted_and_end_a_ban_is_not() -> None:
     policy = Policy(max_asking_failures=3)
     workflow = accepted()
@@ -199,8 +208,15 @@ def test_tries_of_each_launch_are_counted_alone_and_those_of_another_attempt_are
     assert (begun.failure, begun.action_failures) == (None, 0)
     late = failed(begun, Launch(LOADER), "a bug")
     assert late == Failed(action="Launch", number=5, reason="a bug", target=LOADER, attempt=1)
-    following = with_attempt(begun, LOADER, number=2, launch_failures=0)
+    loader = step(begun, LOADER)
+    following = begun.with_step(
+        replace(loader, attempts=(*loader.attempts, Attempt(number=2, job="a", planned_ms=NOW)))
+    )
     assert folded(following, late) == following
+    third = Attempt(number=3, job="b", planned_ms=NOW)
+    attempts = (*step(following, LOADER).attempts, third)
+    again = tried(following.with_step(replace(loader, attempts=attempts)), Launch(LOADER), 1)
+    assert step(again, LOADER).attempts == (*attempts[:-1], replace(third, launch_failures=1))
     assert folded(begun, replace(late, target="other")) == begun
 
 

@@ -7,6 +7,7 @@ import pytest
 from streamforge.manager.deciding.ban import Ban, Banned
 from streamforge.manager.keeping.bans import KIND, Bans
 from streamforge_utils.model.errors import ConflictError, RetryableError
+from streamforge_utils.ports.store import State
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.observer import RecordingObserver
@@ -75,6 +76,25 @@ async def test_a_ban_that_could_not_be_stored_is_stored_later() -> None:
     store.failing = None
     await bans.store()
     assert (await loaded(store)).until_ms == UNTIL
+
+
+async def test_a_ban_whose_answer_was_lost_is_not_stored_again() -> None:
+    store = MemoryStore()
+    bans, _, _ = made(store)
+    bans.hear(heard(UNTIL))
+    put = store.put
+
+    async def lost(kind: str, id: str, body: bytes, *, expected: str | None) -> State:
+        await put(kind, id, body, expected=expected)
+        raise RetryableError("the connection broke")
+
+    store.put = lost  # type: ignore[assignment, method-assign]
+    with pytest.raises(RetryableError):
+        await bans.store()
+    store.put = put  # type: ignore[method-assign]
+    for _ in range(2):
+        await bans.store()
+    assert len(store.puts) == 1
 
 
 @pytest.mark.parametrize("longer", [True, False])

@@ -209,17 +209,13 @@ def _unanswered(workflow: Workflow, unanswered: Unanswered, policy: Policy) -> W
 def _failed(workflow: Workflow, found: Failed, policy: Policy) -> Workflow:
     """The try is counted. After the last one the workflow fails, or ends without the action if it is ending already."""
     if not found.target:
-        if found.number <= workflow.action_failures:
-            return workflow
-        workflow = _replace(workflow, action_failures=found.number)
+        workflow = _replace(workflow, action_failures=max(workflow.action_failures, found.number))
     else:
         step = workflow.step(found.target)
         attempt = None if step is None else step.attempt
         if step is None or attempt is None or attempt.number != found.attempt:
             return workflow
-        if found.number <= attempt.launch_failures:
-            return workflow
-        attempt = _replace(attempt, launch_failures=found.number)
+        attempt = _replace(attempt, launch_failures=max(attempt.launch_failures, found.number))
         workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
     if found.number < policy.max_action_failures:
         return workflow

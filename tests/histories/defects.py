@@ -10,7 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from streamforge.cli import exporting
-from streamforge.manager import coverage_report, managing
+from streamforge.manager import coverage_report, managing, starting
 from streamforge.manager.acting import (
     actor,
     ageing,
@@ -238,6 +238,12 @@ def coverage_speaks_only_of_its_first_range() -> Iterator[None]:
         return segments[0].span if segments else None
 
     with patch.object(coverage_report, "extent", first):
+        yield
+
+
+@defect
+def who_joins_is_told_that_nothing_is_left_out() -> Iterator[None]:
+    with patch.object(starting, "behind_ms", lambda *more: 0):
         yield
 
 

@@ -204,7 +204,25 @@ def history_of(seed: int, case: int) -> History:
     for make in makes:
         drawn = make(draw)
         operations += drawn if isinstance(drawn, tuple) else [drawn]
-    return History(setting=draw.setting, operations=tuple(operations))
+    history = History(setting=draw.setting, operations=tuple(operations))
+    return _until_now(history, Random(f"{seed}/{case}/now")) if case % 4 == 3 else history
+
+
+def _until_now(history: History, random: Random) -> History:
+    """The history with other intervals and with ranges that end at now, which are asked for again a little later."""
+    interval = random.choice(["1s", "1m", "1m", "5m", "1h", "3d"])
+    markets = tuple(_replace(market, interval=interval) for market in history.setting.markets)
+    operations: list[AnyOperation] = []
+    for one in history.operations:
+        if not isinstance(one, happens.Load) or random.random() < 0.3:
+            operations.append(one)
+            continue
+        load = _replace(one, until_now=random.choice(["open", "ago"]))
+        operations.append(load)
+        if random.random() < 0.5:
+            passes = happens.Wait(seconds=random.choice([0.5, 1, 20, 60])), happens.Bars(count=1)
+            operations += [random.choice(passes), load]
+    return History(setting=_replace(history.setting, markets=markets), operations=tuple(operations))
 
 
 def shorter(history: History) -> Iterator[History]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from streamforge.manager.managing import Manager
-from streamforge.manager.service import NotFound, NotNow, StartRequest
+from streamforge.manager.service import NotFound, NotNow, Started, StartRequest
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message
@@ -88,21 +88,34 @@ class Happening:
         return self._setting.markets[number % len(self._setting.markets)]
 
     async def _load(self, load: happens.Load) -> None:
+        """Ask for it; where a workflow is joined that leaves out a part, also for the whole, as `load` does."""
         market = self._market(load.market)
-        half = (market.opens_ms(1) - ORIGIN_MS) // 2 if load.half else 0
-        span = TimeRange(market.opens_ms(load.first) + half, market.opens_ms(load.last) + half)
-        if span.start_ms >= self._clock.now_ms():
+        now_ms = self._clock.now_ms()
+        text, span = load.range_of(market, now_ms)
+        if span is None:
             return
+        collection = SHARED if load.shared else None
         request = StartRequest(
-            symbol=market.symbol,
-            type=market.type,
-            time_range=str(span),
-            again=load.again,
-            collection=SHARED if load.shared else None,
+            symbol=market.symbol, type=market.type, time_range=text, again=load.again, collection=collection
         )
+        started = await self._start(request)
+        if started.joined:
+            self._model.joined(started, market, span, now_ms)
+        elif started.new and (left := self._another(started.workflow.span, span)):
+            self._model.untrue("a workflow loads another range", f"{text} at {now_ms}: {left}, not {span}")
+        if started.asked is not None:
+            await self._start(StartRequest(symbol=market.symbol, type=market.type, time_range=str(started.asked)))
+
+    async def _start(self, request: StartRequest) -> Started:
         self._keys += 1
         key = f"key-{self._keys}"
-        await self._upkeep.ask(lambda manager: manager.start(request, idempotency_key=key))
+        return await self._upkeep.ask(lambda manager: manager.start(request, idempotency_key=key))
+
+    def _another(self, found: TimeRange, meant: TimeRange) -> TimeRange | None:
+        """`found`, if it is not what was meant when it was asked for, nor at any time from then until now."""
+        passed_ms = self._clock.now_ms() - found.end_ms
+        later_ms = (found.start_ms - meant.start_ms, found.end_ms - meant.end_ms)
+        return None if min(later_ms) >= 0 and passed_ms >= 0 and later_ms[0] in (0, later_ms[1]) else found
 
     async def _of(self, which: int, what: Callable[[str], Awaitable[None]]) -> None:
         if self.order:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, format_ms
 
 ORIGIN_MS = 1_722_470_400_000  # 2024-08-01
 SYMBOLS = ("AAAUSDT", "BBBUSDT")
@@ -115,12 +115,34 @@ class Load(Operation, frozen=True, kw_only=True):
     """The range begins and ends inside a bar."""
     shared: bool = False
     """It is stored in the collection that all such loads share."""
+    until_now: str = ""
+    """The range ends at now, whenever that is: `open` begins at its first bar (`2024:`), `ago` is as long (`-30d`)."""
 
     def words(self) -> str:
         half = " and a half" if self.half else ""
         shared = f" into {SHARED}" if self.shared else ""
         again = " again" if self.again else ""
-        return f"load{again} {SYMBOLS[self.market]} bars {self.first} to {self.last}{half}{shared}"
+        span = f"bars {self.first} to {self.last}{half}"
+        if self.until_now:
+            span = f"bars {self.first}{half} to now" if self.until_now == "open" else f"the last {self._bars} bars"
+        return f"load{again} {SYMBOLS[self.market]} {span}{shared}"
+
+    @property
+    def _bars(self) -> int:
+        return self.last - self.first
+
+    def range_of(self, market: Market, now_ms: int) -> tuple[str, TimeRange | None]:
+        """What is written in the request, and which range that is; None: it begins in the future."""
+        half_ms = (market.opens_ms(1) - ORIGIN_MS) // 2 // 1000 * 1000 if self.half else 0
+        start_ms, end_ms = market.opens_ms(self.first) + half_ms, market.opens_ms(self.last) + half_ms
+        text = f"{format_ms(start_ms)}:{format_ms(end_ms)}"
+        if self.until_now == "open":
+            text = f"{format_ms(start_ms)}:"
+        elif self.until_now:
+            length_ms = market.opens_ms(self._bars) - ORIGIN_MS
+            text, start_ms = f"-{length_ms // 1000}s", now_ms // 1000 * 1000 - length_ms
+        end_ms = now_ms // 1000 * 1000 if self.until_now else min(end_ms, now_ms // 1000 * 1000)
+        return text, TimeRange(start_ms, end_ms) if start_ms < end_ms else None
 
 
 class Wait(Operation, frozen=True, kw_only=True):

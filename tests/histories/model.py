@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from streamforge.manager.keeping.history import COLLECTION as HISTORY
+from streamforge.manager.service import Started
 from streamforge.manager.workflow import ENDED, Status, Workflow
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.timeranges import TimeRange
@@ -68,6 +69,8 @@ class Asked(msgspec.Struct, kw_only=True):
     planned: bool = False
     planned_ms: int = 0
     expected: int | None = None
+    promised: set[int] = msgspec.field(default_factory=set)
+    """Bars that were over when somebody joined it who was told that it loads all that he asked for."""
 
     @property
     def ended(self) -> bool:
@@ -180,6 +183,15 @@ class Model:
         if one.repair:
             self._repairs(one)
         return True
+
+    def joined(self, started: Started, market: Market, span: TimeRange, now_ms: int) -> None:
+        """Somebody asked at `now_ms` for `span`, and joined a workflow."""
+        one = self.asked[started.workflow.queue_id]
+        over = {bar for bar in market.bars_in(span) if market.is_over(bar, now_ms)}
+        if started.asked is None:
+            one.promised |= over
+        elif left := {bar for bar in over if market.opens_ms(bar) >= started.asked.end_ms}:  # it may begin later by now
+            self.untrue("who joins is told a shorter range", f"{one.queue_id}: {started.asked} lacks {shown(left)}")
 
     def _repairs(self, one: Asked) -> None:
         if not self.setting.repairs:
@@ -306,6 +318,8 @@ class Model:
         one.expected = sum(market.is_in_life(bar, one.planned_ms) for bar in market.opening_in(one.span))
         if workflow.status is not Status.FINISHED:
             return
+        if left := one.promised.difference(one.planned_bars):
+            self.untrue("a workflow loads less than who joined it was told", f"{one.queue_id} without {shown(left)}")
         for bar in one.bars:
             if not market.trades(bar) or not market.is_over(bar, one.planned_ms):
                 continue

@@ -11,13 +11,13 @@ from streamforge.manager.api.views import workflow_view
 from streamforge.manager.deciding.launching import start_command
 from streamforge.manager.service import Report, StartRequest
 from streamforge.manager.workflow import Plan, Status, Workflow
-from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
-from tests.doubles.scriptedexchange import ScriptedExchange
+from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.acting.world import exchange_of, finish
 from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace, step
 
@@ -156,6 +156,18 @@ async def test_data_of_others_behind_the_planned_range_stay_when_a_workflow_is_r
     store(world, [NOW])
     assert (await world.manager.remove(first.queue_id, data=True)).records == 59
     assert list(world.store.documents["c"]) == [candle_key("BTCUSDT", "1m", NOW)]
+
+
+async def test_answers_that_take_their_time_set_no_clock_back(world: World) -> None:
+    def slow(number: int, question: Question, page: Sequence[Candle]) -> Sequence[Candle]:
+        later(world, 20)
+        return page
+
+    exchange_of(world).lie = slow
+    workflow = await ended(world, await started(world))
+    known = await world.parts.coverage.known(workflow.series)
+    assert workflow.status is Status.FINISHED
+    assert -20_000 < known.clock_ahead_ms <= 0, "as of when the exchange said its time, not as of the last answer"
 
 
 async def test_who_joins_is_told_what_is_over_since_and_not_planned(world: World) -> None:

@@ -35,7 +35,9 @@ async def plan_of(
     there: ScriptedExchange, first: float, last: float, known: Sequence[Segment] = (), *, again: bool = False
 ) -> Plan:
     span = TimeRange(hour(first), hour(last))
-    return await prepare(there, "BTCUSDT", there.interval, span, tuple(known), again=again)
+    return await prepare(
+        there, "BTCUSDT", there.interval, span, tuple(known), exchange_now_ms=there.now_ms, again=again
+    )
 
 
 def said(first: float, last: float, verdict: Verdict) -> Segment:

@@ -29,7 +29,8 @@ def exchange(opens: Sequence[int] = hours(-48, 240), *, interval: Interval = H1,
 
 
 async def plan_of(there: ScriptedExchange, text: str, known: tuple[Segment, ...] = (), *, again: bool = False) -> Plan:
-    return await prepare(there, "BTCUSDT", there.interval, parse_time_range(text), known, again=again)
+    span = parse_time_range(text)
+    return await prepare(there, "BTCUSDT", there.interval, span, known, exchange_now_ms=there.now_ms, again=again)
 
 
 def settled(plan: Plan) -> list[tuple[str, str]]:
@@ -199,4 +200,4 @@ async def test_an_exchange_that_contradicts_itself_again_and_again_is_asked_late
 
 async def test_errors_are_passed_on() -> None:
     with pytest.raises(PermanentError, match="NOSUCH"):
-        await prepare(exchange(), "NOSUCH", H1, parse_time_range("2024-08-01"), (), again=False)
+        await prepare(exchange(), "NOSUCH", H1, parse_time_range("2024-08-01"), (), exchange_now_ms=NOW, again=False)

@@ -139,8 +139,15 @@ class Actor:
         interval = candles_interval(workflow.type)
         known = await verified(parts, workflow)
         try:
+            exchange_now_ms, now_ms = await parts.exchange.server_time(), parts.clock.now_ms()
             plan = await prepare(
-                parts.exchange, workflow.symbol, interval, workflow.span, known.segments, again=workflow.again
+                parts.exchange,
+                workflow.symbol,
+                interval,
+                workflow.span,
+                known.segments,
+                exchange_now_ms=exchange_now_ms,
+                again=workflow.again,
             )
         except PermanentError as error:
             return Refused(
@@ -153,7 +160,7 @@ class Actor:
             return self._unanswered(workflow, error)
         await parts.origins.accept()
         condition = partial(parts.workflows.check_epoch, workflow)
-        await parts.coverage.learn_plan(workflow.series, plan, parts.clock.now_ms(), condition=condition)
+        await parts.coverage.learn_plan(workflow.series, plan, now_ms, condition=condition)
         return Planned(plan)
 
     def _unanswered(self, workflow: Workflow, error: RetryableError) -> Unanswered:

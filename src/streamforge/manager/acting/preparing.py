@@ -56,14 +56,21 @@ class _Bounds(msgspec.Struct, frozen=True):
 
 
 async def prepare(
-    exchange: Exchange, symbol: str, interval: Interval, span: TimeRange, known: tuple[Segment, ...], *, again: bool
+    exchange: Exchange,
+    symbol: str,
+    interval: Interval,
+    span: TimeRange,
+    known: tuple[Segment, ...],
+    *,
+    exchange_now_ms: int,
+    again: bool,
 ) -> Plan:
     """What there is to load of `span`, given what is `known` of the series. What is not over yet is no part of it.
 
     Raises PermanentError (the exchange does not know the symbol) or RetryableError.
     """
     info = await exchange.symbol_info(symbol)
-    now_ms = await exchange.server_time()
+    now_ms = exchange_now_ms
     bounds = await _bounds(exchange, symbol, interval, now_ms, trading=info.status == "TRADING")
     if bounds is None:
         # What opens from now on may still come; where `3d` bars open is not known before the first of them.

@@ -118,8 +118,8 @@ class Coverage:
     async def learn_plan(self, series: Series, plan: Plan, now_ms: int, *, condition: Condition | None = None) -> None:
         """Add what a plan says: its verdicts, where the series begins and ends, and what is to be loaded.
 
-        now_ms: the manager's clock when it was made. What is to be loaded is marked as unknown where nothing else is
-        known, so that a load that does not come to its end leaves a hole in the coverage.
+        now_ms: the manager's clock when the exchange said its time. What is to be loaded is marked as unknown where
+        nothing else is known, so that a load that does not come to its end leaves a hole in the coverage.
         """
         spans = [parse_time_range(text) for text in plan.load]
         asked = [Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=Verdict.UNKNOWN) for s in spans]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -86,12 +87,14 @@ async def _suspended_in_a_write(data: Path) -> None:
             for job in processes.live_jobs(data):
                 if job.worker is None or job.target != "arango-candles":
                     continue
-                os.kill(job.worker, signal.SIGSTOP)
-                while not is_suspended(job.worker):
-                    await asyncio.sleep(0)
-                if blocks_others(job.worker, ()):
-                    return
-                os.kill(job.worker, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):  # it may end at any moment
+                    os.kill(job.worker, signal.SIGSTOP)
+                    while not is_suspended(job.worker):
+                        os.kill(job.worker, 0)
+                        await asyncio.sleep(0.001)
+                    if blocks_others(job.worker, ()):
+                        return
+                    os.kill(job.worker, signal.SIGCONT)
             await asyncio.sleep(0.003)
 
 

@@ -364,13 +364,15 @@ def worker_pid(data: Path, job: str) -> int:
 
 def suspend(pid: int) -> None:
     """SIGSTOP at a moment at which the process holds no lock that another one waits for."""
-    while True:
+    for _ in range(1000):
         os.kill(pid, signal.SIGSTOP)
         while not is_suspended(pid):
+            os.kill(pid, 0)  # raises if it is gone
             time.sleep(0.001)
         if not blocks_others(pid, ()):
             return
         os.kill(pid, signal.SIGCONT)
+    raise AssertionError(f"process {pid} held a lock each time that it was suspended")
 
 
 def _is_worker(pid: int) -> bool:

@@ -145,6 +145,12 @@ async def test_one_that_goes_on_is_left_alone(launcher: ProcessLauncher, clock: 
     assert (await _only(launcher)).state is JobState.RUNNING
 
 
+async def test_a_process_may_have_any_name(launcher: ProcessLauncher, tmp_path: Path) -> None:
+    pid = await _begun(launcher, "open('/proc/self/comm', 'wb').write(b') \\xff T (')", tmp_path)
+    assert not is_suspended(pid)
+    await _suspend(pid)
+
+
 async def test_who_does_not_watch_kills_nobody(launcher: ProcessLauncher, clock: ManualClock, tmp_path: Path) -> None:
     pid = await _begun(launcher, WRITES, tmp_path)
     await _suspend(pid)

@@ -7,7 +7,7 @@ gone, so no process number is ever trusted, and a launcher that was restarted fi
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import os
 import re
 import shutil
@@ -45,6 +45,8 @@ _START_PAUSE_S = 0.002
 _STOP_PAUSE_S = 0.02
 _FORGET_TRIES = 20
 _THREADS = 4
+
+_log = logging.getLogger(__name__)
 
 
 class ProcessLauncher:
@@ -129,9 +131,15 @@ class ProcessLauncher:
             raise RetryableError(f"cannot look after the jobs in {self._directory}: {error}; try again") from error
 
     async def _watch(self) -> None:
+        trouble = ""
         while True:
-            with contextlib.suppress(RetryableError):
+            try:
                 await self._run(self._end_suspended)
+                trouble = ""
+            except Exception as error:  # the watch must not end before the launcher is closed
+                if str(error) != trouble:
+                    _log.warning("suspended workers are not looked for: %s", error, exc_info=error)
+                trouble = str(error)
             await self._clock.sleep(_WATCH_PAUSE_S)
 
     def _end_suspended(self) -> None:

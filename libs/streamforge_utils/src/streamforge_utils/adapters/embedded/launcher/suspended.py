@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc")
-_STOPPED: Final = "T"
+_STOPPED: Final = b"T"
 """As in `/proc/PID/stat`; a process that a debugger holds has `t`, and is left alone."""
 
 
 def is_suspended(pid: int) -> bool:
     """Whether a signal suspended the process; False where the system does not tell."""
     try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == _STOPPED
+        # Bytes: a process may have any name.
+        return (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[0] == _STOPPED
     except (OSError, IndexError):
         return False
 

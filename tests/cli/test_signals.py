@@ -202,19 +202,35 @@ def _run(*arguments: str) -> Ran:
         return finished(started)
 
 
-def test_a_load_whose_manager_goes_away_goes_on_with_its_own(tmp_path: Path, exchange_url: str) -> None:
-    data = tmp_path / "data"
-    with manager(data, exchange_url) as (started, _):
-        # No --exchange: the manager that takes over reads it from the environment.
-        load = process("load", "BTCUSDT", TYPE, "2024-01", "--data", str(data), STREAMFORGE_EXCHANGE_URL=exchange_url)
-        with load as loading_:
-            line(loading_, "pending, ")
-            started.kill()
-            started.wait(LIMIT_S)
-            ran = finished(loading_)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_load_whose_manager_goes_away_goes_on_with_its_own(tmp_path: Path, exchange_url: str, named: bool) -> None:
+    """No --exchange: the manager that takes over has it from the environment, or it is the one of the data."""
+    data, more = tmp_path / "data", {"STREAMFORGE_EXCHANGE_URL": exchange_url} if named else {}
+    load = process("load", "BTCUSDT", TYPE, "2024-01", "--data", str(data), **more)
+    with manager(data, exchange_url) as (started, _), load as loading_:
+        line(loading_, "pending, ")
+        started.kill()
+        started.wait(LIMIT_S)
+        ran = finished(loading_)
     assert ran.code == 0, ran.err
     assert "the manager that ran on this data has ended; going on with another" in ran.err
     assert "44,640 of 44,640 records stored, proven complete" in ran.out
+
+
+def test_a_load_that_cannot_go_on_without_its_manager_says_how_to(tmp_path: Path, slow_url: str) -> None:
+    data = tmp_path / "data"
+    # A setting that only a manager reads.
+    load = process("load", "BTCUSDT", TYPE, "2024-01", "--data", str(data), STREAMFORGE_MAX_RUNNING="many")
+    with manager(data, slow_url) as (started, _), load as loading_:
+        queue_id = line(loading_, "pending, ").partition(":")[0]
+        started.kill()
+        started.wait(LIMIT_S)
+        ran = finished(loading_)
+    assert ran.code == 2, ran.err
+    [last] = [found for found in ran.err.splitlines() if found.startswith("streamforge: ")]
+    assert last.startswith(f"streamforge: {queue_id} is left as it is, because its manager has ended and no other ")
+    assert "STREAMFORGE_MAX_RUNNING" in last
+    assert last.endswith(f"; then continue it with `streamforge wait {queue_id} --data {data}`")
 
 
 def test_two_loads_on_one_folder_share_the_first_ones_manager(tmp_path: Path, slow_url: str) -> None:

@@ -41,6 +41,10 @@ class ServerLost(CliError):
     """Nobody answers at the server's address (any more)."""
 
 
+class ServerSilent(ServerLost):
+    """The server took the request and did not answer it within the time that it had."""
+
+
 class ApiProblem(CliError):
     """The server refused a request. status: HTTP; kind: the last part of the problem's type.
 

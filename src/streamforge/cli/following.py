@@ -11,11 +11,12 @@ import msgspec
 
 from streamforge.cli import output, views
 from streamforge.cli.client import Query
-from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost
+from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost, ServerSilent, exit_code
 from streamforge.cli.interrupts import Interrupts
 from streamforge.cli.progress import Display
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager.origin import TEST
+from streamforge_utils.model.errors import StreamForgeError
 
 Begin = Callable[[Session], Awaitable[views.Workflow]]
 """Starts a workflow, or starts it again."""
@@ -107,10 +108,12 @@ class Follower:
 
     async def _begin(self, where: Where, begin: Begin) -> tuple[views.Workflow, views.Coverage]:
         takeovers = 0
-        self._made_up = where.exchange == TEST
         while True:
+            self._made_up = where.exchange == TEST
+            opened = False
             try:
                 async with session(where, self._mode, loads=self._loads) as found:
+                    opened = True
                     if self._workflow is None:
                         self._begun = True
                         with output.said_late(
@@ -129,11 +132,31 @@ class Follower:
                         asked_range=begun.asked_range,
                     )
                     return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", views.Coverage)
-            except ServerLost:
-                if self._workflow is None or where.server is not None or takeovers >= TAKE_OVERS:
+            except ServerLost as error:
+                if (
+                    isinstance(error, ServerSilent)  # it holds the folder, so that no other can be there
+                    or self._workflow is None
+                    or where.server is not None
+                    or takeovers >= TAKE_OVERS
+                ):
                     raise
                 takeovers += 1
+                # The manager had the exchange of the data, which the command did not need to name.
+                where = where.as_before()
                 self._display.note("the manager that ran on this data has ended; going on with another")
+            except StreamForgeError as error:
+                if not takeovers or opened or self._workflow is None:
+                    raise
+                raise self._not_taken_over(error, self._workflow) from error
+
+    def _not_taken_over(self, error: StreamForgeError, workflow: views.Workflow) -> CliError:
+        wait = f"`streamforge wait {workflow.queue_id}{self._where.flags()}`"
+        found = CliError(
+            f"{workflow.queue_id} is left as it is, because its manager has ended and no other could take its place: "
+            f"{str(error).rstrip('.')}; then continue it with {wait}"
+        )
+        found.exit_code = exit_code(error)
+        return found
 
     async def _tell_of_others(self, found: Session, mine: views.Workflow) -> None:
         """A manager of our own drives also what others have left: nobody else would, and it takes slots and weight."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
 
-from streamforge.cli import client, views
+from streamforge.cli import client, output, views
 from streamforge.cli.client import Api, checked_url, path_part, problem_of
-from streamforge.cli.errors import ApiProblem, CliError, ServerLost, UsageProblem
+from streamforge.cli.errors import ApiProblem, CliError, ServerLost, ServerSilent, UsageProblem
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -22,14 +23,20 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, token: str | None = None) -> AsyncIterator[Api]:
+async def serving(
+    handler: Handler,
+    token: str | None = None,
+    *,
+    process: int | None = None,
+    say: Callable[[str], object] = output.say,
+) -> AsyncIterator[Api]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with Api(f"http://127.0.0.1:{runner.addresses[0][1]}/", token) as api:
+        async with Api(f"http://127.0.0.1:{runner.addresses[0][1]}/", token, process=process, say=say) as api:
             yield api
     finally:
         await runner.cleanup()
@@ -197,3 +204,74 @@ def test_addresses_and_names_are_checked() -> None:
 
 def test_an_empty_answer_is_told_too() -> None:
     assert str(problem_of(502, b"")) == "the server answered 502: nothing; is it queue-manager?"
+
+
+async def test_of_a_manager_that_is_stopped_one_line_is_said_and_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "QUIET_S", 0.0)
+    monkeypatch.setattr(client, "HEALTH_S", 0.01)
+    continued, said = asyncio.Event(), list[str]()
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        await continued.wait()
+        return web.json_response({"queues": []})
+
+    def say(text: str) -> None:
+        said.append(text)
+        continued.set()
+
+    async with serving(handler, process=4711, say=say) as api:
+        assert (await api.get("/queues", views.Page)).queues == []
+        assert said == [f"the manager at {api.url} (process 4711) does not answer, waiting up to 1 min 00 s"]
+
+
+async def test_a_long_answer_of_a_manager_that_lives_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "QUIET_S", 0.0)
+    asked, said = asyncio.Event(), list[str]()
+    lived = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal lived
+        if request.path == "/healthz":
+            lived += 1
+            if lived == 3:
+                asked.set()
+            return web.json_response({"status": "ok"})
+        await asked.wait()
+        return web.json_response({"queues": []})
+
+    async with serving(handler, process=4711, say=said.append) as api:
+        await api.get("/queues", views.Page)
+    assert (said, lived >= 3) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("process", "asked", "told"),
+    [
+        (
+            4711,
+            1,
+            r"the manager at http://.* \(process 4711\) did not answer within 0.1 s \(GET /queues\): is it stopped",
+        ),
+        (None, client.TRIES, r"http://127\S+ did not answer within 0.1 s \(GET /queues\): try again, or see the log"),
+    ],
+)
+async def test_a_manager_that_never_answers_is_named_with_what_to_do(
+    process: int | None, asked: int, told: str
+) -> None:
+    seen: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/first":
+            return web.json_response({})
+        seen.append(request.path)
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    async with serving(handler, process=process) as api:
+        await api.call("GET", "/first")
+        with pytest.raises(ServerSilent, match=told) as raised:
+            await api.call("GET", "/queues", within_s=0.1)
+    assert ("`kill -CONT 4711` lets it go on" in str(raised.value)) is (process is not None)
+    assert len(seen) == asked

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
+from streamforge.cli import doctor
 from tests.cli.support import UNPRIVILEGED, Cli, Json, finished, process
 
 PARTS = ["settings", "disk", "data", "manager", "bus", "store", "room", "launcher", "exchange"]
@@ -131,3 +134,19 @@ def test_nobody_at_the_server_is_a_failure(cli: Cli) -> None:
     ran = cli("doctor", "--server", "http://127.0.0.1:1", "--json", where=False)
     assert ran.code == 1
     assert "no server answers" in checks(ran.json)["server"]["detail"]
+
+
+def test_a_manager_that_is_stopped_fails_with_its_process(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    up = process("up", "--data", str(cli.data), "--exchange", str(cli.exchange), "--port", "0", "--json")
+    with up as started:
+        assert started.stdout is not None
+        url = json.loads(started.stdout.readline())["url"]
+        assert checks(cli("doctor", "--json").ok().json)["manager"]["verdict"] == "works"
+        started.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(doctor, "HEALTH_S", 0.2)
+        ran = cli("doctor", "--json")
+        started.send_signal(signal.SIGCONT)
+    manager = checks(ran.json)["manager"]
+    assert (ran.code, manager["verdict"]) == (1, "fails")
+    told = f"the manager at {url} (process {started.pid}) did not answer within 0.2 s (GET /healthz): is it stopped?"
+    assert manager["detail"].startswith(f"{told} `kill -CONT {started.pid}` lets it go on")

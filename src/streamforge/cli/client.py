@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from streamforge.cli import views
-from streamforge.cli.errors import ApiProblem, CliError, ServerLost, UsageProblem
+from streamforge.cli import output, views
+from streamforge.cli.errors import ApiProblem, CliError, ServerLost, ServerSilent, UsageProblem
 
 if TYPE_CHECKING:
     import aiohttp
@@ -27,6 +27,10 @@ ANSWER_S = 60.0
 CONNECT_S = 5.0
 SILENCE_S = 60.0
 """A stream that brings nothing for this long is broken: the server sends a sign of life four times as often."""
+QUIET_S = 1.5
+"""After it, a server that has not answered is asked whether it lives at all, and again each time it has passed."""
+HEALTH_S = 1.5
+"""How long the answer to that may take."""
 TRIES = 4
 _PAUSE_S = 0.3
 _LONGEST_PAUSE_S = 10.0
@@ -48,9 +52,21 @@ _SAID_HERE = {
 class Api:
     """A server's API. Every call raises ServerLost, ApiProblem or CliError."""
 
-    def __init__(self, url: str, token: str | None = None) -> None:
-        """url: `http://HOST:PORT`. Raises UsageProblem for what is none."""
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        process: int | None = None,
+        say: Callable[[str], object] = output.say,
+    ) -> None:
+        """url: `http://HOST:PORT`. process: of the server, where it runs on this machine. say: is told of its silence.
+
+        Raises UsageProblem for a URL that is none.
+        """
         self.url = checked_url(url)
+        self._process = process
+        self._say = say
         self._token = token
         self._session: aiohttp.ClientSession | None = None
         self._answered = False
@@ -112,8 +128,9 @@ class Api:
                     if response.status != 503 or last or not safe:
                         raise problem_of(response.status, answer)
                     pause = _seconds(response.headers.get("Retry-After"))
-            except ServerLost:
-                if last or not safe or not self._answered:
+            except ServerLost as error:
+                stopped = isinstance(error, ServerSilent) and self._process is not None  # there is no network to blame
+                if last or not safe or stopped or not self._answered:
                     raise  # who never answered is more likely not there than busy
                 pause = _PAUSE_S * 2 ** (tried - 1)
             await asyncio.sleep(min(pause, _LONGEST_PAUSE_S) * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
@@ -203,15 +220,20 @@ class Api:
         assert self._session is not None, "used outside of its context"  # noqa: S101
         limits = limits or self._session.timeout
         parameters = [(k, str(v)) for k, vs in (query or {}).items() for v in (vs if isinstance(vs, list) else [vs])]
+        within_s = limits.total or limits.sock_read or ANSWER_S
+        watch = asyncio.create_task(self._watch(within_s), name=f"silence of {self.url}")
         try:
             async with self._session.request(
                 method, self.url + path, params=parameters, headers=headers, data=data, timeout=limits
             ) as response:
+                watch.cancel()
                 yield response
-        except TimeoutError as error:
+        except aiohttp.ConnectionTimeoutError as error:
             raise ServerLost(
-                f"{self.url} did not answer in time ({method} {path}): try again, or see its log"
+                f"{self.url} takes no connection: is the address right, and the way there free?"
             ) from error
+        except TimeoutError as error:
+            raise self._silent(f"within {output.duration(within_s)} ({method} {path})") from error
         except aiohttp.ClientPayloadError as error:
             raise ServerLost(f"{self.url} broke off its answer ({method} {path}): try again, or see its log") from error
         except aiohttp.ClientError as error:
@@ -219,6 +241,38 @@ class Api:
                 f"no server answers at {self.url} ({_reason(error)}): start one with `streamforge up`, or correct "
                 "--server"
             ) from error
+        finally:
+            watch.cancel()
+
+    async def _watch(self, within_s: float) -> None:
+        """Say that the server does not answer, once it does not even say that it lives; a long answer is no silence."""
+        import aiohttp
+
+        assert self._session is not None, "used outside of its context"  # noqa: S101
+        limits = aiohttp.ClientTimeout(total=HEALTH_S)
+        while True:
+            await asyncio.sleep(QUIET_S)
+            try:
+                async with self._session.get(f"{self.url}/healthz", timeout=limits):
+                    pass
+            except TimeoutError:
+                self._say(f"{self._name} does not answer, waiting up to {output.duration(within_s)}")
+                return
+            except aiohttp.ClientError:
+                return  # the request itself says what is wrong
+
+    @property
+    def _name(self) -> str:
+        return self.url if self._process is None else f"the manager at {self.url} (process {self._process})"
+
+    def _silent(self, limit: str) -> ServerSilent:
+        if self._process is None:
+            return ServerSilent(f"{self.url} did not answer {limit}: try again, or see the log of the manager there")
+        go_on, end = f"`kill -CONT {self._process}`", f"`kill -KILL {self._process}`"
+        return ServerSilent(
+            f"{self._name} did not answer {limit}: is it stopped? {go_on} lets it go on, {end} ends it, and what it "
+            "had not finished goes on with the next manager; the terminal or service that started it has its log"
+        )
 
     def read(self, answer: bytes, kind: type[T]) -> T:
         """Decode an answer."""

@@ -19,7 +19,7 @@ from streamforge.cli.checking_store import check_store, nearest
 from streamforge.cli.client import Api, to_json
 from streamforge.cli.exchange_child import running_exchange
 from streamforge.cli.places import EXCHANGE_VARIABLE, exchange_urls, known_origin, last_choice
-from streamforge.cli.session import Where, is_held, running_server
+from streamforge.cli.session import Where, is_held, running_server, server_process
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import StreamForgeError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from streamforge_utils.runtime.kubernetes import LauncherSettings
 
 CHECK_S = 20.0
+HEALTH_S = 5.0
+"""How long a manager that runs may take to say so."""
 SKEW_S = 5.0
 _VERIFIES = (
     "it counts what is stored as its STREAMFORGE_VERIFY_HOURS says, for the first time ten minutes after its start"
@@ -67,7 +69,7 @@ async def _checks(where: Where) -> AsyncIterator[Check]:
     yield _settings(where)
     yield _disk(folder)
     yield _data(folder)
-    yield _manager(folder)
+    yield await _bounded("manager", _manager(folder, where.token()))
     with _probe(folder) as probe:
         if probe is None:
             return
@@ -190,9 +192,11 @@ def _data(folder: Path) -> Check:
     return Check(part="data", verdict="works", detail=f"{folder}: this version's format, {told}")
 
 
-def _manager(folder: Path) -> Check:
+async def _manager(folder: Path, token: str | None) -> Check:
     url = running_server(folder)
     if url is not None:
+        async with Api(url, token, process=server_process(folder)) as api:
+            await api.call("GET", "/healthz", within_s=HEALTH_S, tries=1)
         return Check(part="manager", verdict="works", detail=f"one runs on this data at {url}; {_VERIFIES}")
     if is_held(folder):
         return Check(

@@ -168,7 +168,7 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
                     f"the manager at {url} already runs on {folder} and has its launcher: leave --launcher out, or "
                     "choose another folder with --data"
                 )
-            async with Api(url, token) as api:
+            async with Api(url, token, process=server_process(folder)) as api:
                 if loads:
                     await _check_exchange(where, api, folder)
                 yield Session(api, own=False)
@@ -233,6 +233,12 @@ def running_server(folder: Path) -> str | None:
     """The address of the manager that runs on the folder, if there is one and it serves."""
     url: str | None = _directory(folder).server()
     return url
+
+
+def server_process(folder: Path) -> int | None:
+    """The process of the manager that `running_server` finds."""
+    process: int | None = _directory(folder).process()
+    return process
 
 
 def is_held(folder: Path) -> bool:

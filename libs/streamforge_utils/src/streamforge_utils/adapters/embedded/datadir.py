@@ -95,6 +95,11 @@ class DataDirectory:
         url = self._noted().get("url") if self.held() else None
         return url if isinstance(url, str) else None
 
+    def process(self) -> int | None:
+        """The process of the manager that `server` tells of; None if there is none."""
+        pid = self._noted().get("pid") if self.held() else None
+        return pid if isinstance(pid, int) else None
+
     def driven(self) -> bool:
         """Whether a manager holds the folder that drives its workflows, or is about to."""
         return self.held() and self._noted().get("drives") is not False

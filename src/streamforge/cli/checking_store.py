@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _GIB = 1024**3
 _PREFIX = "streamforge-doctor-"
 _LEFT_S = 600
+_TOLD = 3
+"""Of so many broken collections the reason is told."""
 CAREFUL_SHARE = 0.8
 CAREFUL_DAYS = 30
 LITTLE_BYTES = _GIB
@@ -47,7 +50,12 @@ async def check_store(folder: Path, probe: Path, more: list[Check]) -> Check:
         if not arango.url:
             more.append(await _room_on_disk(folder))
             if (folder / wiring.STORE).is_dir():
-                told += f"; {_many(await _collections_of(folder), 'collection')}"
+                names, broken = await _collections_of(folder)
+                if broken:
+                    reasons = "; ".join(broken[:_TOLD])
+                    told = f"{len(broken)} of {_many(len(names), 'collection')} cannot be read: {reasons}"
+                    return Check(part="store", verdict="fails", detail=told)
+                told += f"; {_many(len(names), 'collection')}"
             return Check(part="store", verdict="works", detail=told)
         user = f", user {arango.user}" if arango.user else ""
         where = f"ArangoDB at {arango.url} (database {arango.database}{user})"
@@ -92,13 +100,21 @@ def _is_left(collection: str) -> bool:
         return False
 
 
-async def _collections_of(folder: Path) -> int:
+async def _collections_of(folder: Path) -> tuple[Sequence[str], Sequence[str]]:
+    """All collections, and why those that cannot be read cannot: of each the first document is."""
     from streamforge import wiring
     from streamforge_utils.runtime.settings import DataSettings
 
     store = wiring.make_store(DataSettings(data_dir=folder))
+    broken: list[str] = []
     try:
-        return len(await store.names())
+        names = await store.names()
+        for name in names:
+            try:
+                await store.read(name, limit=1)
+            except StreamForgeError as error:
+                broken.append(str(error))
+        return names, broken
     finally:
         await store.close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.model.errors import ConfigError, DamagedFile, RetryableError
 
 FIRST = (
     "CREATE TABLE things (name TEXT)",
@@ -97,9 +97,18 @@ def test_a_directory_that_does_not_exist_is_a_config_error(tmp_path: Path) -> No
         sqlite.connect(tmp_path / "none" / "file.db")
 
 
-def test_a_mistake_of_ours_is_not_dressed_up(connection: sqlite3.Connection, path: Path) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="no such table"), sqlite.translated(path, "read"):
-        connection.execute("SELECT * FROM absent")
+@pytest.mark.parametrize("mistake", ["SELECT absent FROM things", "SELEC 1"])
+def test_a_mistake_of_ours_is_not_dressed_up(connection: sqlite3.Connection, path: Path, mistake: str) -> None:
+    with pytest.raises(sqlite3.OperationalError, match=r"no such column|syntax error"), sqlite.translated(path, "read"):
+        connection.execute(mistake)
+
+
+def test_a_file_that_lost_a_table_is_broken(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("DROP TABLE things")
+    with pytest.raises(DamagedFile) as raised, sqlite.transaction(connection, path):
+        connection.execute("INSERT INTO things VALUES ('x')")
+    told = f"cannot write to {path}: the file is broken or is none of StreamForge's (no such table: things); restore it"
+    assert str(raised.value).startswith(told)
 
 
 def test_an_older_format_is_migrated_and_a_newer_one_refused(connection: sqlite3.Connection, path: Path) -> None:

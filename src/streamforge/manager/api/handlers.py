@@ -20,6 +20,7 @@ from streamforge.manager.service import Incomplete, KeyReused, NotFound, NotNow
 from streamforge_utils.model.errors import (
     ConfigError,
     ConflictError,
+    DamagedFile,
     InvalidInput,
     PermanentError,
     RetryableError,
@@ -123,6 +124,10 @@ def _known(error: StreamForgeError) -> ProblemError:
         case ConflictError():
             return ProblemError(
                 503, "busy", message, next_step="send the same request again after Retry-After", retry_after=1
+            )
+        case DamagedFile():
+            return ProblemError(
+                503, "configuration", message, next_step="once that is done, send the same request again"
             )
         case ConfigError():
             return ProblemError(

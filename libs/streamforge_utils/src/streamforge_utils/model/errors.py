@@ -14,6 +14,10 @@ class ConfigError(StreamForgeError):
     """A setting is missing or wrong: nothing but a change of the settings helps (exit code 2)."""
 
 
+class DamagedFile(ConfigError):
+    """A file of ours cannot be read any more; the message names it and says what to do."""
+
+
 class RetryableError(StreamForgeError):
     """The same call may succeed later (exit code 1 once the retries are spent).
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.errors import ConfigError, DamagedFile, PermanentError, RetryableError
 
 BUSY_LIMIT_S = 30.0
 """How long a call waits for another process's transaction before it gives up with RetryableError."""
@@ -141,8 +141,10 @@ def translate(error: sqlite3.Error, path: Path, what: str) -> Exception:
         return RetryableError(f"cannot {what} {path}: the disk is full; free some space, then try again")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return RetryableError(f"cannot {what} {path}: another process holds it for too long ({error}); try again")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return ConfigError(
+    # Who prepares a file makes its tables: what lacks one was changed by something else.
+    damaged = code == sqlite3.SQLITE_ERROR and str(error).startswith("no such table")
+    if damaged or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return DamagedFile(
             f"cannot {what} {path}: the file is broken or is none of StreamForge's ({error}); restore it from a "
             "backup, or stop everything that uses it and move it and its -wal and -shm away: its content is lost then"
         )

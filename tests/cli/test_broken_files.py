@@ -1,0 +1,46 @@
+"""What commands say of a file of the store that was damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import COLLECTION, TYPE, Cli
+
+
+def _overwritten(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
+def _without_its_table(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE documents")
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [(_overwritten, "file is not a database"), (_without_its_table, "no such table: documents")],
+)
+def test_a_broken_collection_is_named_by_every_command(
+    loaded: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path, damage: Callable[[Path], None], why: str
+) -> None:
+    cli = Cli(capsys, tmp_path / "copy", "test")
+    shutil.copytree(loaded.data, cli.data)
+    [broken] = (cli.data / "store" / "documents").glob(f"{COLLECTION}.*.db")
+    damage(broken)
+    for command in (("coverage", "BTCUSDT", TYPE, "--verify"), ("export", "BTCUSDT", TYPE)):
+        ran = cli(*command)
+        assert ran.code == 1, command
+        assert f"{broken}: the file is broken or is none of StreamForge's ({why})" in ran.err
+        assert "its content is lost then; once that is done, send the same request again" in ran.err
+    ran = cli("doctor", "--json")
+    assert ran.code == 1
+    store = next(check for check in ran.json["checks"] if check["part"] == "store")
+    assert store["verdict"] == "fails"
+    assert f"cannot be read: cannot {'open' if damage is _overwritten else 'read'} {broken}: the" in store["detail"]
+    assert store["detail"].startswith("1 of ")

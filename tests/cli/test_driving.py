@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from streamforge.cli import views
-from streamforge.cli.following import description
+from streamforge.cli.joining import description
 from streamforge.cli.session import Mode, Where, is_held, session
 from streamforge.cli.workflows import undriven
 from streamforge.manager.managing import Manager
@@ -234,10 +234,22 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
     began = f"{workflow.queue_id} is under way already"
     what = f"BTCUSDT {TYPE} 2024-01-01 to 2024-08-01 (asked for 2024:)"
     assert description(workflow) == f"{began} and loads just that; waiting for it: {what}"
-    behind = {"behind_seconds": 7200.0, "asked_range": "2024-01-01:2024-08-01T02:00Z"}
-    assert description(msgspec.structs.replace(workflow, **behind)) == (
+    behind = msgspec.structs.replace(workflow, behind_seconds=7200.0, asked_range="2024-01-01:2024-08-01T02:00Z")
+    assert description(behind) == (
+        f"{began}; waiting for it: {what}; what it leaves out until 2024-08-01T02:00Z, if anything, is loaded once it "
+        "has ended"
+    )
+    planned = msgspec.structs.replace(behind, progress=views.Progress(records_expected=306_720))
+    assert description(planned) == (
         f"{began}; waiting for it: {what}; what it leaves out, 2024-08-01 to 2024-08-01T02:00Z, is loaded once it has "
         "ended"
+    )
+    same = msgspec.structs.replace(planned, behind_seconds=0.0, asked_range="2024-01-01T01:00Z:2024-08-01")
+    assert description(same) == f"{began} and loads just that; waiting for it: {what}"
+    older = msgspec.structs.replace(planned, asked_range=None)
+    assert description(older) == (
+        f"{began}; waiting for it: {what}; it leaves out what came in the 2 h 00 min before this request: the same "
+        "load again, once it has ended, loads that too"
     )
 
 

@@ -7,20 +7,27 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
+from streamforge.cli import views
+from streamforge.cli.coverage import NOTHING_OVER
 from streamforge.cli.errors import CliError
-from streamforge.cli.loading import Request, load
+from streamforge.cli.joining import left_out
+from streamforge.cli.loading import Request, load, nothing_over
 from streamforge.cli.session import Where
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
 from streamforge.manager.service import Started, StartRequest
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflow import Plan, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles.service import NOW_MS, ServiceDouble
+from tests.manager.support import replace
 
 HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+NONE_OPENS = "no candle opens in this range"
 DAY = Request(symbol="BTCUSDT", type="api_candles_1h", time_range="-1d")
 ASKED = TimeRange(NOW_MS - 24 * HOUR_MS, NOW_MS)
 ASKED_FOR = "2024-08-01T12:00Z:2024-08-02T12:00Z"
@@ -29,11 +36,12 @@ LEFT_OUT = "2024-08-02T11:00Z to 2024-08-02T12:00Z"
 
 class Joining(ServiceDouble):
     """The first `joined` requests join a workflow that ends an hour before what is asked for; every workflow ends at
-    once, the joined ones as `ends`."""
+    once, the joined ones as `ends`. planned: the joined one has its plan already; else it is made at its end, and only
+    that says how far it reaches."""
 
-    def __init__(self, joined: int = 1, ends: Status = Status.FINISHED) -> None:
+    def __init__(self, joined: int = 1, ends: Status = Status.FINISHED, *, planned: bool = True) -> None:
         super().__init__()
-        self.left, self.ends = joined, ends
+        self.left, self.ends, self.planned = joined, ends, planned
         self.requests: list[StartRequest] = []
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
@@ -41,13 +49,23 @@ class Joining(ServiceDouble):
         self.asked, self.joins = None, None
         self.left -= 1
         if self.left >= 0:
-            self.now_ms -= HOUR_MS
+            self.now_ms -= HOUR_MS if self.planned else 0
             self.joins = (await super().start(DAY_OF_IT)).workflow.queue_id
             self.now_ms, self.asked = NOW_MS, ASKED
         started = await super().start(request, idempotency_key=idempotency_key)
         one = started.workflow
+        plan = Plan(exchange_now_ms=one.span.end_ms, until_ms=one.span.end_ms, load=(), bars=23)
+        if started.joined and self.planned:
+            self.put(one := replace(one, plan=plan))
+            started = started._replace(workflow=one)
+        elif started.joined and self.ends is Status.FINISHED:
+            self.put(one := replace(one, plan=replace(plan, until_ms=one.span.end_ms - HOUR_MS)))
+        span = one.planned_span or one.span
         stored = Segment(
-            start_ms=one.span.start_ms, end_ms=one.span.end_ms, verdict=Verdict.STORED, collection=one.collection
+            start_ms=span.start_ms,
+            end_ms=span.end_ms,
+            verdict=Verdict.STORED,
+            collection=one.collection,
         )
         self.known[one.series] = [stored]
         if self.ends is not Status.RUNNING:
@@ -67,9 +85,9 @@ async def manager(service: ServiceDouble) -> AsyncIterator[Where]:
         await server.close()
 
 
-async def loaded(service: ServiceDouble, **how: Any) -> tuple[int, Where]:
+async def loaded(service: ServiceDouble, request: Request = DAY, **how: Any) -> tuple[int, Where]:
     async with manager(service) as where:
-        return await load(DAY, where, **how), where
+        return await load(request, where, **how), where
 
 
 async def test_what_the_joined_workflow_left_out_is_loaded_by_a_second_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,10 +103,47 @@ async def test_what_the_joined_workflow_left_out_is_loaded_by_a_second_one(capsy
     assert (told["time_range"]["start_ms"], told["time_range"]["end_ms"]) == (ASKED.start_ms, ASKED.end_ms)
 
 
+async def test_what_only_the_plan_of_the_joined_workflow_leaves_out_is_loaded_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    service = Joining(planned=False)
+    code, _ = await loaded(service, as_json=True)
+    out, err = capsys.readouterr()
+    first, second = service.workflows
+    assert (code, [one.time_range for one in service.requests]) == (0, ["-1d", ASKED_FOR])
+    assert f"{first} is under way already; waiting for it: " in err
+    assert "; what it leaves out until 2024-08-02T12:00Z, if anything, is loaded once it has ended\n" in err
+    assert f"{first} has finished; what it left out, {LEFT_OUT}, is loaded now\n" in err
+    told = json.loads(out)
+    assert (told["queue_id"], told["time_range"]["end_ms"]) == (second, ASKED.end_ms)
+
+
+async def test_what_is_left_out_of_a_load_of_all_is_loaded_even_if_it_is_stored() -> None:
+    service = Joining()
+    code, _ = await loaded(service, msgspec.structs.replace(DAY, again=True))
+    asked = [(one.time_range, one.again) for one in service.requests]
+    assert (code, asked) == (0, [("-1d", True), ("2024-08-02T11:00Z:2024-08-02T12:00Z", True)])
+    with pytest.raises(CliError, match=r" 2024-08-02T11:00Z:2024-08-02T12:00Z --again --server "):
+        await loaded(Joining(ends=Status.INTERRUPTED), msgspec.structs.replace(DAY, again=True))
+
+
+async def test_whose_time_is_over_is_told_how_the_rest_is_loaded() -> None:
+    service = Joining(ends=Status.RUNNING)
+    with pytest.raises(CliError) as error:
+        await loaded(service, timeout_s=0.1)
+    [first] = service.workflows
+    assert str(error.value).startswith("the time is over; the manager at ")
+    assert (
+        f"; {first} leaves out a part of what was asked for: {LEFT_OUT} is loaded, once it has ended, by "
+        f"`streamforge load BTCUSDT api_candles_1h {ASKED_FOR} --server "
+    ) in str(error.value)
+
+
 async def test_one_that_failed_is_told_and_nothing_is_loaded_behind_it(capsys: pytest.CaptureFixture[str]) -> None:
     service = Joining(ends=Status.INTERRUPTED)
-    with pytest.raises(CliError, match="ended as interrupted, somebody else stopped it"):
+    with pytest.raises(CliError, match="ended as interrupted, somebody else stopped it") as error:
         await loaded(service, as_json=True)
+    assert f": {LEFT_OUT} is loaded by `streamforge load BTCUSDT api_candles_1h {ASKED_FOR} " in str(error.value)
     told = json.loads(capsys.readouterr().out)
     assert (len(service.requests), told["joined"], told["asked_range"]) == (1, True, ASKED_FOR)
 
@@ -99,27 +154,73 @@ async def test_who_joins_again_and_again_is_told_what_is_left_out(capsys: pytest
         await loaded(service)
     last = list(service.workflows)[-1]
     assert str(error.value).startswith(f"{last} has finished, without {LEFT_OUT}: ")
-    assert f"by `streamforge load BTCUSDT api_candles_1h {ASKED_FOR} --server " in str(error.value)
+    assert f": `streamforge load BTCUSDT api_candles_1h {ASKED_FOR} --server " in str(error.value)
     assert (len(service.requests), error.value.exit_code) == (4, 1)
 
 
+@pytest.mark.parametrize("planned", [False, True])
 @pytest.mark.parametrize("as_json", [False, True])
 async def test_detached_it_says_what_is_left_out_and_the_command_that_loads_it(
-    capsys: pytest.CaptureFixture[str], as_json: bool
+    capsys: pytest.CaptureFixture[str], as_json: bool, planned: bool
 ) -> None:
-    service = Joining(ends=Status.RUNNING)
+    service = Joining(ends=Status.RUNNING, planned=planned)
     code, where = await loaded(service, detach=True, as_json=as_json)
     out, err = capsys.readouterr()
     [first] = service.workflows
     command = f"streamforge load BTCUSDT api_candles_1h {ASKED_FOR} --server {where.server}"
     assert code == 0
+    leaves, part = "leaves", LEFT_OUT
+    if not planned:
+        leaves, part = "has no plan yet and may leave", "that"
     assert (
-        f"{first} leaves out a part of what was asked for: {LEFT_OUT} is loaded, once it has ended, by `{command}`\n"
+        f"{first} {leaves} out a part of what was asked for: {part} is loaded, once it has ended, by `{command}`\n"
         in err
     )
     if not as_json:
         assert out == f"{first}\n"
         return
     told = json.loads(out)
-    assert (told["joined"], told["behind_seconds"], told["asked_range"]) == (True, 3600.0, ASKED_FOR)
-    assert told["time_range"]["end_ms"] == NOW_MS - HOUR_MS
+    behind_s = 3600.0 if planned else 0.0
+    assert (told["joined"], told["behind_seconds"], told["asked_range"]) == (True, behind_s, ASKED_FOR)
+    assert told["time_range"]["end_ms"] == NOW_MS - behind_s * 1000
+
+
+def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
+    """An end inside a candle is the end of all that there is, as that candle opens before it."""
+    span = views.Range("-1h", "", "", ASKED.start_ms + 30_000, ASKED.end_ms + 30_000)
+    workflow = views.Workflow(
+        queue_id="wf-1", status="finished", symbol="BTCUSDT", type="api_candles_1m", time_range=span, created_at="",
+        progress=views.Progress(), collection="c", joined=True, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:01Z",
+    )  # fmt: skip
+    assert left_out(workflow) is None
+    more = msgspec.structs.replace(workflow, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:03Z")
+    assert left_out(more) == TimeRange(NOW_MS + MINUTE_MS, NOW_MS + 3 * MINUTE_MS)
+    days = msgspec.structs.replace(workflow, type="api_candles_3d")  # of which the grid is not known here
+    assert left_out(days) == TimeRange(NOW_MS + 30_000, NOW_MS + MINUTE_MS)
+
+
+@pytest.mark.parametrize(
+    ("requested", "type", "start_ms", "told"),
+    [
+        ("2024-08-02T12:10Z:2024-08-02T12:15Z", "api_candles_1h", NOW_MS + 10 * MINUTE_MS, NONE_OPENS),
+        ("-5min", "api_candles_1h", NOW_MS + 10 * MINUTE_MS, NONE_OPENS),
+        ("2024-08-02T12:10Z:2024-08-03", "api_candles_1h", NOW_MS + 10 * MINUTE_MS,
+         f"{NOTHING_OVER}, the first one ends at 2024-08-02T14:00Z: load it then with `streamforge load BTCUSDT "
+         "api_candles_1h 2024-08-02T12:10Z:2024-08-03 --server http://m`"),
+        ("-15min", "api_candles_1h", NOW_MS,
+         f"{NOTHING_OVER}, the first one ends at 2024-08-02T13:00Z: load it then with `streamforge load BTCUSDT "
+         "api_candles_1h 2024-08-02T12:00Z:2024-08-02T13:00Z --server http://m`"),
+        # The first one opened a second before it was made: perhaps after it was asked for.
+        ("-30s", "api_candles_5m", NOW_MS + 14 * MINUTE_MS + 45_000, NOTHING_OVER),
+        ("-5d", "api_candles_3d", NOW_MS, NOTHING_OVER),
+        ("the day before", "api_candles_1h", NOW_MS, NOTHING_OVER),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_a_range_without_a_candle_that_is_over_is_true(
+    requested: str, type: str, start_ms: int, told: str
+) -> None:
+    workflow = views.Workflow(
+        queue_id="wf-1", status="finished", symbol="BTCUSDT", type=type, created_at="2024-08-02T12:15:01Z",
+        time_range=views.Range(requested, "", "", start_ms, start_ms), progress=views.Progress(), collection="c",
+    )  # fmt: skip
+    assert nothing_over(workflow, Where(server="http://m")) == told

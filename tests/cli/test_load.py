@@ -18,7 +18,7 @@ from streamforge.manager.keeping.workflows import Workflows
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.runtime.settings import DataSettings
 from tests.cli import support
-from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli, exchange, finished, process, until
+from tests.cli.support import COLLECTION, START_MS, TYPE, Cli, exchange, finished, process, until
 from tests.limits import LIMIT_S
 from tests.manager.support import accepted
 
@@ -250,29 +250,36 @@ def test_on_a_terminal_there_is_a_bar_that_fits_and_goes(cli: Cli, size: str) ->
 
 
 def test_a_clipped_range_shows_both_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with exchange("--now", "2024-08-01T00:30:20") as url:
+    what = ("load", "BTCUSDT", "api_candles_1d", "2024-07-30:2024-08-03")
+    with exchange("--now", "2024-08-01T06:00:00") as url:  # its clock goes on, for 18 h within the same candle
         cli = Cli(capsys, tmp_path / "data", url)
-        ran = cli("load", "BTCUSDT", TYPE, "2024-08-01", "--json").ok()
-        told = cli("load", "BTCUSDT", TYPE, "2024-08-01").ok()
-    assert "(asked for 2024-08-01: the end is brought back to what is over)" in ran.err
-    assert ran.json["records_stored"] == 30
+        ran = cli(*what, "--json").ok()
+        told = cli(*what).ok()
+    assert "(asked for 2024-07-30:2024-08-03: the end is brought back to what is over)" in ran.err
+    assert ran.json["records_stored"] == 2
     assert [segment["verdict"] for segment in ran.json["coverage"]] == ["stored"]
-    assert (ran.json["time_range"]["end_ms"], ran.json["time_range"]["clipped"]) == (START_MS + 30 * MINUTE_MS, True)
-    assert "proven complete, until 2024-08-01T00:30Z, the end of the last candle that is over\n" in told.out
+    assert (ran.json["time_range"]["end_ms"], ran.json["time_range"]["clipped"]) == (START_MS, True)
+    assert "proven complete, until 2024-08-01\n" in told.out
 
 
 def test_a_range_of_which_no_candle_is_over_ends_with_nothing_and_says_so(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    with exchange("--now", "2024-08-01T00:30:20") as url:
+    what = ("load", "BTCUSDT", "api_candles_1d", "2024-08-01:2024-08-05")
+    with exchange("--now", "2024-08-01T06:00:00") as url:
         cli = Cli(capsys, tmp_path / "data", url)
-        ran = cli("load", "BTCUSDT", "api_candles_1h", "2024-08-01").ok()
-        why = "no candle of this range was over"
-        assert re.search(f"finished in .*: {why} yet, the first one ends at 2024-08-01T01:00Z\n", ran.out)
+        ran = cli(*what).ok()
+        why = "no candle of this range was over when the workflow was planned"
+        command = f"streamforge {' '.join(what)} --data {cli.data} --exchange {cli.exchange}"
+        first = f"{why}, the first one ends at 2024-08-02: load it then with `{command}`\n"
+        assert re.search(f"finished in .*: {re.escape(first)}", ran.out)
         queue_id = ran.out.split()[0]
-        assert why in cli("show", queue_id).ok().out
+        assert first in cli("show", queue_id).ok().out
         assert why in cli("coverage", queue_id).ok().err
-        assert cli("load", "BTCUSDT", "api_candles_1h", "2024-08-01", "--json").ok().json["records_expected"] == 0
+        assert cli(*what, "--json").ok().json["records_expected"] == 0
+        none = cli("load", "BTCUSDT", "api_candles_1d", "2024-08-01T00:10Z:2024-08-01T00:15Z").ok()
+        assert re.search("finished in .*: no candle opens in this range\n", none.out)
+        assert "  no candle opens in this range\n" in cli("show", none.out.split()[0]).ok().out
         for refused in (cli("export", queue_id), cli("coverage", queue_id, "--verify")):
             assert (refused.code, why in refused.err) == (1, True), refused.err
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from streamforge.cli import output
 from streamforge_utils.model.timeranges import format_ms, parse_time_range
 from tests.cli.support import Cli
 
@@ -23,10 +24,14 @@ def test_the_last_days_are_loaded_and_shown_as_what_they_became(cli: Cli) -> Non
     queue = cli("queues", "--json").ok().json["queues"][0]
     assert queue["time_range"]["requested"] == "-2d"
     assert queue["time_range"]["start_ms"] == span.start_ms
-    until_ms = queue["time_range"]["end_ms"]
-    assert (until_ms % HOUR_MS, 47 <= (until_ms - span.start_ms) / HOUR_MS <= 48) == (0, True)
+    until_ms, clipped = queue["time_range"]["end_ms"], queue["time_range"]["clipped"]
+    assert 47 <= (until_ms - span.start_ms) / HOUR_MS <= 48
+    # In the first second of an hour all of it is over, as it is where an hour ends between the request and the plan.
+    assert clipped is (until_ms < span.start_ms + 48 * HOUR_MS)
+    assert until_ms % HOUR_MS == 0 or not clipped
     shown = cli("show", queue["queue_id"]).ok().out
-    assert f"{format_ms(span.start_ms)} to {format_ms(until_ms)} (asked for -2d: the end is brought back" in shown
+    words = output.asked_for("-2d", clipped=clipped)
+    assert f"{format_ms(span.start_ms)} to {format_ms(until_ms)}{words}\n" in shown
     # Whole hours that opened in it, and are over.
     assert 46 <= queue["progress"]["records_stored"] <= 48
     exported = cli("export", "BTCUSDT", HOURS, "-1d")

@@ -47,7 +47,8 @@ _replace = msgspec.structs.replace
 class ServiceDouble:
     """Implements `Service`. failing: what every call raises, as long as it is set.
 
-    joins: the workflow that every request joins; asked: what is asked for, where that one ends an hour earlier.
+    joins: the workflow that every request joins; asked: what is asked for, where that one ends an hour earlier;
+    replays: the same key and request joined it before.
     """
 
     def __init__(self) -> None:
@@ -64,6 +65,7 @@ class ServiceDouble:
         self.alone: str | None = None
         self.joins: str | None = None
         self.asked: TimeRange | None = None
+        self.replays = False
         self.failing: Exception | None = None
         self.failing_after_batches: int | None = None
         self.batch = 1000
@@ -109,10 +111,11 @@ class ServiceDouble:
             if before != request:
                 raise KeyReused("this Idempotency-Key came before with another request")
             if queue_id in self.workflows:
-                return Started(self.workflows[queue_id])
+                return Started(self.workflows[queue_id], replayed=True)
         if self.joins is not None:
             behind_ms = 0 if self.asked is None else 3_600_000
-            return Started(self.workflows[self.joins], joined=True, behind_ms=behind_ms, asked=self.asked)
+            joined = self.workflows[self.joins]
+            return Started(joined, joined=True, replayed=self.replays, behind_ms=behind_ms, asked=self.asked)
         self._number += 1
         code = f"{self._number:06d}"
         workflow = workflow_of(checked, code=code, now_ms=self.now_ms + self._number, exchange_now_ms=self.now_ms)

@@ -103,7 +103,7 @@ class Happening:
             self._model.joined(started, market, span, now_ms)
         elif started.new and (left := self._another(started.workflow.span, span)):
             self._model.untrue("a workflow loads another range", f"{text} at {now_ms}: {left}, not {span}")
-        if started.asked is not None:
+        if started.asked is not None and started.behind_ms:  # else only its plan will tell whether a part is left out
             await self._start(StartRequest(symbol=market.symbol, type=market.type, time_range=str(started.asked)))
 
     async def _start(self, request: StartRequest) -> Started:

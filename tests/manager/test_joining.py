@@ -11,6 +11,7 @@ import pytest
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import KeyReused, Started, StartRequest
 from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.intervals import Interval
 from tests.doubles.manualclock import ManualClock
 from tests.manager.acting.world import exchange_of, finish, store_bars
 from tests.manager.support import DAY_MS, DAY_START, LOADER, MINUTE_MS, NOW, SINK, World, replace, said
@@ -69,7 +70,8 @@ async def test_a_key_that_joined_keeps_naming_the_workflow_after_its_end(world: 
     finish(world, workflow)
     await world.turns(3)
     again = await world.manager.start(DAY, idempotency_key="k")
-    assert (again.workflow.queue_id, again.new, again.joined) == (workflow.queue_id, False, False)
+    assert (again.workflow.queue_id, again.new, again.joined) == (workflow.queue_id, False, True)
+    assert (again.replayed, again.behind_ms, again.asked) == (True, 0, None)
     assert again.workflow.status is Status.FINISHED
     with pytest.raises(KeyReused):
         await world.manager.start(NEXT, idempotency_key="k")
@@ -115,10 +117,37 @@ async def test_the_same_words_join_what_they_meant_a_short_while_ago(
     second = await begun(world, request)
     assert (second.workflow.queue_id, second.joined) == (first.workflow.queue_id, True)
     assert (second.behind_ms, first.behind_ms) == (behind_ms, 0)
-    assert (second.asked is not None, first.asked) == (behind_ms > 0, None)
-    if second.asked is not None:  # from the start that the words mean now, to the exchange's now
-        assert second.asked.end_ms == first.workflow.span.end_ms + later_s * 1000
+    # From the start that the words mean now, to what is over at the exchange. How much of it the first one will load is
+    # not known before its plan.
+    now_ms = first.workflow.span.end_ms + later_s * 1000
+    known = Interval(first.workflow.series.interval).aligned_by_calendar
+    assert first.asked is None
+    assert second.asked is not None
+    assert second.asked.end_ms == (Interval(first.workflow.series.interval).floor(now_ms) if known else now_ms)
     assert len(world.parts.workflows.live) == 1
+
+
+async def test_a_key_that_joined_tells_again_what_is_left_out(world: World) -> None:
+    """The answer may be lost; who asks again is not to take the workflow for its own, nor for all that it asked for."""
+    first = await begun(world, replace(DAY, time_range="-30d"))
+    later(world, 3600)
+    request = replace(DAY, time_range="-30d")
+    told = await world.manager.start(request, idempotency_key="k")
+    assert (told.joined, told.replayed, told.behind_ms) == (True, False, 3_600_000)
+    later(world, 3600)
+    for _ in range(2):
+        again = await world.manager.start(request, idempotency_key="k")
+        assert again == told._replace(replayed=True), "what was asked for then, not now"
+        await world.die()
+        await world.start()
+    await running(world, first.workflow.queue_id)
+    planned = await world.manager.start(request, idempotency_key="k")
+    assert planned.workflow.plan is not None
+    assert (planned.joined, planned.behind_ms, planned.asked) == (True, 3_600_000, told.asked)
+    own = await world.manager.start(NEXT, idempotency_key="own")
+    assert (own.new, own.joined, own.replayed) == (True, False, False)
+    own = await world.manager.start(NEXT, idempotency_key="own")
+    assert (own.new, own.joined, own.replayed) == (False, False, True)
 
 
 @pytest.mark.parametrize(

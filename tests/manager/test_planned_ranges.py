@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from unittest.mock import patch
 
 import pytest
 
@@ -15,6 +17,7 @@ from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
@@ -178,6 +181,31 @@ async def test_who_joins_is_told_what_is_over_since_and_not_planned(world: World
     later(world, 30)
     again = await world.manager.start(request)
     assert (again.workflow.queue_id, again.joined, again.behind_ms) == (first.queue_id, True, MINUTE_MS)
+
+
+async def test_who_joins_before_the_plan_is_told_what_it_asked_for(world: World) -> None:
+    """The exchange may have said its time already: what is over since then is no part of the plan that is made."""
+    held = asyncio.Event()
+    exchange = exchange_of(world)
+    ask = exchange.symbol_info
+
+    async def slow(symbol: str) -> SymbolInfo:
+        await held.wait()
+        return await ask(symbol)
+
+    first = (await world.manager.start(HOUR)).workflow
+    with patch.object(exchange, "symbol_info", slow):
+        await world.turns(3, seconds=0)
+        later(world, 40)
+        joining = asyncio.create_task(world.manager.start(HOUR))
+        await asyncio.sleep(0)
+        held.set()
+        again = await joining
+    assert (again.workflow.queue_id, again.joined, again.workflow.plan) == (first.queue_id, True, None)
+    assert again.asked == TimeRange(NOW + 70_000 - 3_600_000, NOW + MINUTE_MS)
+    await world.turns(6, seconds=0)
+    workflow = await world.workflow(first.queue_id)
+    assert workflow.planned_span == TimeRange(first.span.start_ms, NOW), "without the bar that is over since"
 
 
 def test_of_older_versions_what_was_not_over_is_left_out_too() -> None:

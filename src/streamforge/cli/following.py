@@ -7,12 +7,11 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from streamforge.cli import output, views
 from streamforge.cli.client import Query
 from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost, ServerSilent, exit_code
 from streamforge.cli.interrupts import Interrupts
+from streamforge.cli.joining import advice, description
 from streamforge.cli.progress import Display
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager.origin import TEST
@@ -36,8 +35,8 @@ class Follower:
     """Follows one workflow.
 
     timeout_s: after it the workflow is stopped in order; None: never. mode: DRIVE or CONTINUE. loads: something is to
-    be loaded in it. attached: it belongs to others. On Ctrl-C, or when the time is over, it is left to the manager that
-    drives it, and stopped only if that is the one of this command.
+    be loaded in it. attached: it belongs to others. again: what is stored is to be loaded too. On Ctrl-C, or when the
+    time is over, it is left to the manager that drives it, and stopped only if that is the one of this command.
     """
 
     def __init__(
@@ -49,6 +48,7 @@ class Follower:
         mode: Mode = Mode.DRIVE,
         loads: bool = True,
         attached: bool = False,
+        again: bool = False,
     ) -> None:
         self._interrupts = interrupts
         self._display = display
@@ -59,6 +59,7 @@ class Follower:
         self._mode = mode
         self._loads = loads
         self._attached = attached
+        self._again = again
         self._begun = False
         self._hinted = False
         self._made_up = False
@@ -99,12 +100,18 @@ class Follower:
     def _leaving(self) -> Interrupted:
         error = Interrupted("nothing was started")
         if self._workflow is not None:
-            error = Interrupted(
+            left = (
                 f"left {self._workflow.queue_id} as it is: the next manager on its data continues it "
                 f"(`streamforge up{self._where.starting()}`)"
             )
+            error = Interrupted(self._with_the_rest(left, self._workflow))
         error.exit_code = self._interrupts.exit_code
         return error
+
+    def _with_the_rest(self, said: str, workflow: views.Workflow) -> str:
+        """What is said, and what this command would have loaded after the end of the workflow that it joined."""
+        rest = advice(workflow, self._where, again=self._again)
+        return said if rest is None else f"{said}; {rest}"
 
     async def _begin(self, where: Where, begin: Begin) -> tuple[views.Workflow, views.Coverage]:
         takeovers = 0
@@ -124,13 +131,7 @@ class Follower:
                         self._display.note(description(self._workflow))
                     if found.own:
                         await self._tell_of_others(found, self._workflow)
-                    begun, workflow = self._workflow, await self._follow(found, self._workflow)
-                    workflow = msgspec.structs.replace(
-                        workflow,
-                        joined=begun.joined,
-                        behind_seconds=begun.behind_seconds,
-                        asked_range=begun.asked_range,
-                    )
+                    workflow = await self._follow(found, self._workflow)
                     return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", views.Coverage)
             except ServerLost as error:
                 if (
@@ -177,7 +178,7 @@ class Follower:
             self._hint(found, workflow)
             await self._pause(found)
             await self._attend(found, workflow)
-            workflow = await found.api.get(path, views.Workflow)
+            workflow = workflow.now(await found.api.get(path, views.Workflow))
         self._display.show(workflow)
         return workflow
 
@@ -213,10 +214,11 @@ class Follower:
         asked = self._interrupts.count
         late = self._deadline is not None and self._loop.time() > self._deadline
         if late and self.timed_out and self._deadline is not None and self._loop.time() > self._deadline + GRACE_S:
-            raise CliError(
+            left = (
                 f"{workflow.queue_id} did not stop within {output.duration(GRACE_S)} after its time was over: it is "
                 "left as it is, and the next manager on its data continues it"
             )
+            raise CliError(self._with_the_rest(left, workflow))
         if (asked or late) and self._attached and not found.own:
             raise self._detached(found, workflow)
         if (asked or late) and not self._stop_sent:
@@ -235,28 +237,9 @@ class Follower:
             f"the manager at {found.api.url} continues {workflow.queue_id} ({workflow.status}): `streamforge wait "
             f"{workflow.queue_id}{self._where.flags()}` waits for it, `streamforge stop` stops it"
         )
+        left = self._with_the_rest(left, workflow)
         if not self._interrupts.count:
             return CliError(f"the time is over; {left}")
         error = Interrupted(left)
         error.exit_code = self._interrupts.exit_code
         return error
-
-
-def left_out(workflow: views.Workflow) -> str:
-    """The range that a joined workflow leaves out of the one that was asked for, as one reads it."""
-    span = workflow.left_out
-    return "" if span is None else output.day_span(span.start_ms, span.end_ms)
-
-
-def description(workflow: views.Workflow) -> str:
-    """What was begun or joined, and which range it loads."""
-    found = workflow.time_range
-    asked = output.asked_for(found.requested, clipped=found.clipped)
-    span = output.day_span(found.start_ms, found.end_ms)
-    joined = rest = ""
-    if workflow.joined:
-        joined = " is under way already and loads just that; waiting for it"
-    if workflow.left_out is not None:
-        joined = " is under way already; waiting for it"
-        rest = f"; what it leaves out, {left_out(workflow)}, is loaded once it has ended"
-    return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {span}{asked}{rest}"

@@ -5,21 +5,24 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
 from streamforge.cli import output, views
 from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
-from streamforge.cli.coverage import EXPLAINED
+from streamforge.cli.coverage import EXPLAINED, NOTHING_OVER
 from streamforge.cli.errors import CliError, Interrupted
-from streamforge.cli.following import Begin, Follower, left_out
+from streamforge.cli.following import Begin, Follower
 from streamforge.cli.interrupts import interrupts
+from streamforge.cli.joining import advice, is_open, left_out, left_out_span, load_of_the_rest, rest_of
 from streamforge.cli.progress import display
 from streamforge.cli.reasons import short
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.series import candles_interval
-from streamforge_utils.model.timeranges import format_ms
+from streamforge_utils.model.timeranges import format_ms, is_relative, resolve_time_range
 
 SEGMENTS_SHOWN = 12
 _MOST_RESTS = 3
@@ -30,7 +33,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """What `load --json` ends with. seconds: from the request to the end, as this command saw it.
 
     time_range: what is loaded and proven, once the workflow was planned; its end may lie before that of the request.
-    joined: it was under way already. behind_seconds, asked_range: if it then ends earlier than what was asked for.
+    joined: it was under way already. behind_seconds, asked_range: if it then ends earlier than what was asked for;
+    asked_range also where it may do so, as it has no plan yet.
     records_expected, records_stored: of the whole range; records_there: those of them that were stored before.
     """
 
@@ -53,6 +57,10 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         stored, there = progress.records_stored, progress.records_there
         if workflow.ended and progress.records_expected is None:  # it came to no plan: what is stored was stored before
             stored = there = sum(one.records for one in segments if one.verdict == "stored")
+        left, asked = left_out(workflow), workflow.asked_range
+        behind = (
+            workflow.behind_seconds if asked is None else 0.0 if left is None else (left.end_ms - left.start_ms) / 1000
+        )
         return cls(
             queue_id=workflow.queue_id,
             status=workflow.status,
@@ -63,8 +71,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
             coverage=segments,
             seconds=round(seconds, 3),
             joined=workflow.joined,
-            behind_seconds=workflow.behind_seconds,
-            asked_range=workflow.asked_range,
+            behind_seconds=behind,
+            asked_range=None if left is None and not is_open(workflow) else asked,
         )
 
 
@@ -92,8 +100,8 @@ async def load(
     """Load `request`; returns the exit code."""
     request.check()
     if detach:
-        return await _detached(where, request.start, as_json=as_json)
-    return await to_the_end(where, request.start, timeout_s=timeout_s, as_json=as_json)
+        return await _detached(where, request.start, again=request.again, as_json=as_json)
+    return await to_the_end(where, request.start, again=request.again, timeout_s=timeout_s, as_json=as_json)
 
 
 async def again(
@@ -127,11 +135,11 @@ async def wait(queue_id: str, where: Where, *, timeout_s: float | None = None, a
     )
 
 
-async def _detached(where: Where, begin: Begin, *, as_json: bool) -> int:
+async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:
     async with session(where, Mode.SERVER, loads=True) as found:
         workflow = await begin(found)
-    if workflow.left_out is not None:
-        output.say(f"{workflow.queue_id} leaves out a part of what was asked for: {_for_the_rest(workflow, where)}")
+    if (rest := advice(workflow, where, again=again)) is not None:
+        output.say(rest)
     if as_json:
         output.write(msgspec.json.encode(Loaded.of(workflow)).decode())
     else:
@@ -151,57 +159,55 @@ async def to_the_end(
     as_json: bool,
     mode: Mode = Mode.DRIVE,
     attached: bool = False,
+    again: bool = False,
 ) -> int:
     """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
 
     What one that was joined leaves out is loaded by another one afterwards, which is then what is told of.
-    mode, attached: as `Follower` takes them. Raises CliError (Interrupted after Ctrl-C) if that is not `finished`.
+    mode, attached, again: as `Follower` takes them. Raises CliError (Interrupted after Ctrl-C) if that is not
+    `finished`.
     """
     began = time.monotonic()
-    ended = await followed(where, begin, timeout_s=timeout_s, mode=mode, attached=attached)
+    ended = await followed(where, begin, timeout_s=timeout_s, mode=mode, attached=attached, again=again)
     for _ in range(_MOST_RESTS):
         left_s = None if timeout_s is None else timeout_s - (time.monotonic() - began)
         rest = ended.rest
         if rest is None or (left_s is not None and left_s <= 0):
             break
         output.say(
-            f"{ended.workflow.queue_id} has finished; what it left out, {left_out(ended.workflow)}, is loaded now"
+            f"{ended.workflow.queue_id} has finished; what it left out, {left_out_span(ended.workflow)}, is loaded now"
         )
-        ended = await followed(where, rest.start, timeout_s=left_s)
+        ended = await followed(where, rest.start, timeout_s=left_s, again=rest.again)
         ended = msgspec.structs.replace(
             ended, loaded=msgspec.structs.replace(ended.loaded, seconds=round(time.monotonic() - began, 3))
         )
     if as_json:
         output.write(msgspec.json.encode(ended.loaded).decode())
     else:
-        tell(ended)
+        tell(ended, where)
     workflow = ended.workflow
     if workflow.status != "finished":
         raise _unfinished(ended, where)
     if ended.gone:
         raise CliError(f"{workflow.queue_id}: {no_longer(workflow, where)}")
-    if workflow.left_out is not None:
-        error = CliError(
-            f"{workflow.queue_id} has finished, without {left_out(workflow)}: {_for_the_rest(workflow, where)}"
-        )
+    if (load := load_of_the_rest(workflow, where, again=again)) is not None:
+        error = CliError(f"{workflow.queue_id} has finished, without {left_out_span(workflow)}: {load} loads that")
         error.exit_code = ended.interrupted or error.exit_code
         raise error
     return 0
 
 
-def _for_the_rest(workflow: views.Workflow, where: Where) -> str:
-    """How what a joined workflow leaves out is loaded."""
-    load = f"streamforge load {workflow.symbol} {workflow.type} {workflow.asked_range}{where.starting()}"
-    return f"{left_out(workflow)} is loaded, once it has ended, by `{load}`"
-
-
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """A workflow that has ended. interrupted: the exit code after Ctrl-C. timed_out: it was stopped for its time."""
+    """A workflow that has ended.
+
+    interrupted: the exit code after Ctrl-C. timed_out: it was stopped for its time. again: as it was asked for.
+    """
 
     workflow: views.Workflow
     loaded: Loaded
     interrupted: int | None
     timed_out: bool
+    again: bool = False
 
     @property
     def gone(self) -> bool:
@@ -210,37 +216,46 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rest(self) -> Request | None:
-        """The whole range that was asked for, where the workflow was joined, has finished and leaves out a part."""
+        """What is to be loaded now, where the workflow was joined, has finished and leaves out a part."""
         one, stopped = self.workflow, self.interrupted is not None or self.timed_out
-        if one.status != "finished" or stopped or one.left_out is None or one.asked_range is None:
+        rest = rest_of(one, again=self.again)
+        if one.status != "finished" or stopped or rest is None:
             return None
-        return Request(symbol=one.symbol, type=one.type, time_range=one.asked_range)
+        return Request(symbol=one.symbol, type=one.type, time_range=rest, again=self.again)
 
 
 async def followed(
-    where: Where, begin: Begin, *, timeout_s: float | None = None, mode: Mode = Mode.DRIVE, attached: bool = False
+    where: Where,
+    begin: Begin,
+    *,
+    timeout_s: float | None = None,
+    mode: Mode = Mode.DRIVE,
+    attached: bool = False,
+    again: bool = False,
 ) -> Ended:
     """Begin a workflow and follow it to its end. Raises Interrupted where the user left at once."""
     began = time.monotonic()
     with interrupts() as asked, display() as shown:
-        follower = Follower(asked, shown, timeout_s=timeout_s, mode=mode, attached=attached)
+        follower = Follower(asked, shown, timeout_s=timeout_s, mode=mode, attached=attached, again=again)
         workflow, coverage = await follower.begin(where, begin)
         return Ended(
             workflow=workflow,
             loaded=Loaded.of(workflow, coverage, time.monotonic() - began),
             interrupted=asked.exit_code if asked.count else None,
             timed_out=follower.timed_out,
+            again=again,
         )
 
 
-def tell(ended: Ended) -> None:
+def tell(ended: Ended, where: Where) -> None:
     """What became of it, for a person, on stdout."""
     workflow, loaded = ended.workflow, ended.loaded
     progress = workflow.progress
     took = output.duration(loaded.seconds)
-    until = _until(workflow)
+    # Only how far: a series that was delisted, and a range that ends inside a candle, end in no candle that is over.
+    until = f", until {format_ms(workflow.time_range.end_ms)}" if workflow.time_range.clipped else ""
     if workflow.status == "finished" and workflow.time_range.span is None:
-        output.write(f"{workflow.queue_id} finished in {took}: {nothing_over(workflow)}")
+        output.write(f"{workflow.queue_id} finished in {took}: {nothing_over(workflow, where)}")
     elif workflow.status == "finished" and progress.records_expected == 0:
         output.write(f"{workflow.queue_id} finished in {took}: the exchange has nothing in this range")
     elif ended.gone:
@@ -259,20 +274,27 @@ def tell(ended: Ended) -> None:
     show_segments(loaded.coverage)
 
 
-def _until(workflow: views.Workflow) -> str:
-    """How far the range reaches that was loaded, where that is not its end as it was asked for."""
-    found = workflow.time_range
-    return f", until {format_ms(found.end_ms)}, the end of the last candle that is over" if found.clipped else ""
-
-
-def nothing_over(workflow: views.Workflow) -> str:
-    """That nothing could be loaded of a range, and from when on something can, where the calendar tells."""
-    interval, start_ms = candles_interval(workflow.type), workflow.time_range.start_ms
+def nothing_over(workflow: views.Workflow, where: Where) -> str:
+    """That nothing could be loaded of a range, and from when on something can, where that is sure. It stays true."""
+    found, interval = workflow.time_range, candles_interval(workflow.type)
     if not interval.aligned_by_calendar:
-        return "no candle of this range was over yet"
-    opens_ms = interval.floor(start_ms)
-    opens_ms = opens_ms if opens_ms == start_ms else interval.next(opens_ms)
-    return f"no candle of this range was over yet, the first one ends at {format_ms(interval.next(opens_ms))}"
+        return NOTHING_OVER
+    opens_ms = interval.floor(found.start_ms)
+    opens_ms = opens_ms if opens_ms == found.start_ms else interval.next(opens_ms)
+    created_ms = int(datetime.fromisoformat(workflow.created_at).timestamp() * 1000)
+    try:  # of words such as `-5min` the latest end that they can have meant, as they were read before
+        asked_end_ms = resolve_time_range(found.requested, created_ms).end_ms
+    except InvalidInput:  # words of a newer manager
+        return NOTHING_OVER
+    if opens_ms >= asked_end_ms:
+        return "no candle opens in this range"
+    relative = is_relative(found.requested)
+    if relative and opens_ms > found.start_ms:
+        return NOTHING_OVER
+    ends_ms = interval.next(opens_ms)
+    words = f"{format_ms(opens_ms)}:{format_ms(ends_ms)}" if relative else found.requested
+    load = f"streamforge load {workflow.symbol} {workflow.type} {words}{where.starting()}"
+    return f"{NOTHING_OVER}, the first one ends at {format_ms(ends_ms)}: load it then with `{load}`"
 
 
 def no_longer(workflow: views.Workflow, where: Where) -> str:
@@ -312,9 +334,11 @@ def show_segments(segments: Sequence[views.Segment]) -> None:
 
 def _unfinished(ended: Ended, where: Where) -> CliError:
     workflow = ended.workflow
+    rest = advice(workflow, where, again=ended.again)
+    also = "" if rest is None else f"; {rest}"
     flags = where.flags()
     command = f"streamforge retry {workflow.queue_id}{where.flags(exchange=True)}"
-    retry = f"go on with `{command}`; what is stored is not loaded again"
+    retry = f"go on with `{command}`; what is stored is not loaded again{also}"
     if ended.interrupted is not None:
         error = Interrupted(f"{workflow.queue_id} was stopped ({workflow.status}): {retry}")
         error.exit_code = ended.interrupted
@@ -322,10 +346,10 @@ def _unfinished(ended: Ended, where: Where) -> CliError:
     if ended.timed_out:
         return CliError(f"{workflow.queue_id} was not finished in time and was stopped ({workflow.status}): {retry}")
     if workflow.failure is not None:
-        reason, next_step = short(workflow.failure.reason), workflow.failure.next_step
+        reason = short(workflow.failure.reason)
         details = (
             "" if reason == workflow.failure.reason else f" (all of it: `streamforge show {workflow.queue_id}{flags}`)"
         )
-        advice = f"; {next_step}" if next_step else ""
-        return CliError(f"{workflow.queue_id} failed: {reason.rstrip('.')}{advice}{details}")
+        next_step = f"; {workflow.failure.next_step}" if workflow.failure.next_step else ""
+        return CliError(f"{workflow.queue_id} failed: {reason.rstrip('.')}{next_step}{details}{also}")
     return CliError(f"{workflow.queue_id} ended as {workflow.status}, somebody else stopped it: {retry}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.timeranges import TimeRange
 
 ENDED = frozenset({"finished", "interrupted", "error"})
 
@@ -134,14 +134,11 @@ class Workflow(msgspec.Struct, frozen=True):
     def ended(self) -> bool:
         return self.status in ENDED
 
-    @property
-    def left_out(self) -> TimeRange | None:
-        """What of the range asked for a workflow that was joined does not load."""
-        if self.asked_range is None:
-            return None
-        asked = parse_time_range(self.asked_range)
-        start_ms = max(asked.start_ms, self.time_range.end_ms)
-        return None if start_ms >= asked.end_ms else TimeRange(start_ms, asked.end_ms)
+    def now(self, later: Workflow) -> Workflow:
+        """`later`, which is this workflow as it is now, with what was said only when it was asked for."""
+        return msgspec.structs.replace(
+            later, joined=self.joined, behind_seconds=self.behind_seconds, asked_range=self.asked_range
+        )
 
     @property
     def waits_for(self) -> str | None:

@@ -135,7 +135,7 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     if told := numbers(workflow):
         out.print(f"  {told}")
     if asked.span is None:
-        out.print(f"  {nothing_over(workflow)}")
+        out.print(f"  {nothing_over(workflow, where)}")
     if workflow.status == "finished" and not coverage.complete:
         out.print(f"  {no_longer(workflow, where)}")
     if workflow.undriven is not None:

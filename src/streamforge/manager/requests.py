@@ -131,30 +131,43 @@ def _is_the_same_range(live: Workflow, wanted: Workflow, exchange_now_ms: int) -
         return live.collection == wanted.collection
     if live.requested != wanted.requested:
         return False
-    lacking_ms = max(0, live.span.start_ms - wanted.span.start_ms) + behind_ms(live, wanted, exchange_now_ms)
+    over = what_is_over(live, wanted.span, exchange_now_ms)
+    lacking_ms = max(0, live.span.start_ms - wanted.span.start_ms) + behind_ms(live, over)
     most_ms = min(MOST_BEHIND_MS, (wanted.span.end_ms - wanted.span.start_ms) // 10)
     by_default = all(one.collection == _collection_of(one) for one in (live, wanted))
     return lacking_ms <= most_ms and (by_default or live.collection == wanted.collection)
 
 
-def behind_ms(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> int:
-    """From the end of the last bar of `live` to that of the last bar of `wanted` that is over by now.
+def what_is_over(live: Workflow, span: TimeRange, exchange_now_ms: int) -> TimeRange | None:
+    """`span`, of the series of `live`, up to the end of its last bar that is over; all of it where the grid is not
+    known. None: no bar is over."""
+    interval, phase_ms = _grid_of(live)
+    if interval is None:
+        return span
+    end_ms = min(span.end_ms, interval.floor(exchange_now_ms, phase_ms))
+    return None if end_ms <= span.start_ms else TimeRange(span.start_ms, end_ms)
 
-    0: there is no bar in between.
+
+def behind_ms(live: Workflow, over: TimeRange | None) -> int:
+    """From the end of the last bar of `live` to that of the last bar of `over`, as `what_is_over` gives it.
+
+    0: there is no bar in between. Before `live` has a plan it may end earlier than this says.
     """
-    interval, plan = Interval(live.series.interval), live.plan
-    phase_ms = None if plan is None else plan.phase_ms
-    if not interval.aligned_by_calendar and phase_ms is None:
-        return max(0, wanted.span.end_ms - live.span.end_ms)
-    over_ms = interval.floor(exchange_now_ms, phase_ms)
-
-    def last_end_ms(span: TimeRange) -> int:
-        opens_ms = interval.floor(span.end_ms - 1, phase_ms)
-        return min(interval.next(opens_ms), over_ms)
-
+    interval, phase_ms = _grid_of(live)
     planned = live.planned_span
-    until_ms = live.span.start_ms if planned is None else last_end_ms(planned)
-    return max(0, last_end_ms(wanted.span) - until_ms)
+
+    def last_end_ms(span: TimeRange | None) -> int:
+        if span is None:
+            return live.span.start_ms
+        return span.end_ms if interval is None else interval.next(interval.floor(span.end_ms - 1, phase_ms))
+
+    return max(0, last_end_ms(over) - last_end_ms(planned))
+
+
+def _grid_of(live: Workflow) -> tuple[Interval | None, int | None]:
+    """The interval and the phase of its grid; no interval where the grid is not known yet."""
+    interval, phase_ms = Interval(live.series.interval), None if live.plan is None else live.plan.phase_ms
+    return (interval if interval.aligned_by_calendar or phase_ms is not None else None), phase_ms
 
 
 def _collection_of(workflow: Workflow) -> str:

@@ -94,14 +94,15 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 class Started(NamedTuple):
     """What became of a request.
 
-    new: the workflow was made for it. joined: another request made it, and it is under way. Neither: the same key and
-    request came before. behind_ms: how much earlier the range of a joined workflow ends than the one asked for;
-    asked: that one, if it does.
+    new: the workflow was made for it. joined: another request made it, and it was under way. replayed: the same key and
+    request came before. behind_ms: how much earlier the range of a joined workflow ends than the one asked for. asked:
+    that one, up to the last bar that was over, if it does or, as the workflow has no plan yet, may do so.
     """
 
     workflow: Workflow
     new: bool = False
     joined: bool = False
+    replayed: bool = False
     behind_ms: int = 0
     asked: TimeRange | None = None
 

@@ -9,9 +9,9 @@ from weakref import WeakValueDictionary
 from streamforge.manager.acting.creating import create
 from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.deciding.ban import Banned
-from streamforge.manager.keeping.reservations import Reservations
+from streamforge.manager.keeping.reservations import Reservation, Reservations
 from streamforge.manager.parts import Parts
-from streamforge.manager.requests import behind_ms, check, is_the_same, loads, workflow_of
+from streamforge.manager.requests import behind_ms, check, is_the_same, loads, what_is_over, workflow_of
 from streamforge.manager.service import Started, StartRequest
 from streamforge.manager.symbols import likely_symbols
 from streamforge.manager.workflow import Workflow
@@ -24,6 +24,7 @@ from streamforge_utils.model.errors import (
     RetryableError,
     StreamForgeError,
 )
+from streamforge_utils.model.timeranges import TimeRange
 
 ASK_WITHIN_S = 5.0
 LIST_WITHIN_S = 3.0
@@ -63,10 +64,10 @@ class Starting:
                 return known
             same = next((s.workflow for s in live.values() if is_the_same(s.workflow, wanted, exchange_now_ms)), None)
             if same is not None:
+                over = what_is_over(same, wanted.span, exchange_now_ms)
                 if key is not None:
-                    await self._reservations.point(key, request, same.queue_id)
-                behind = behind_ms(same, wanted, exchange_now_ms)
-                return Started(same, joined=True, behind_ms=behind, asked=wanted.span if behind else None)
+                    await self._reservations.point(key, request, same.queue_id, over)
+                return _joined(same, over)
             self._check_room()
             await self._parts.origins.accept()
             if key is None:
@@ -77,7 +78,7 @@ class Starting:
         """What the same request with the same key became. Raises KeyReused."""
         known = None if key is None else await self._reservations.find(key, request)
         found = None if known is None else await self._parts.workflows.get(known.queue_id)
-        return None if found is None else Started(found.workflow)
+        return None if known is None or found is None else _replayed(known, found.workflow)
 
     def _check_room(self) -> None:
         if len(self._parts.workflows.live) >= self._parts.policy.max_live:
@@ -129,13 +130,25 @@ class Starting:
         reserved = await self._reservations.reserve(key, request, lambda code: draft(code).queue_id)
         existing = await self._parts.workflows.get(reserved.queue_id)
         if existing is not None:
-            return Started(existing.workflow)
+            return _replayed(reserved, existing.workflow)
         try:
             stored = await self._parts.workflows.create(draft(reserved.code))
         except ConflictError:
             made = await self._parts.workflows.get(reserved.queue_id)
             if made is None:
                 raise
-            return Started(made.workflow)
+            return _replayed(reserved, made.workflow)
         self._reconciler.wake()
         return Started(stored.workflow, new=True)
+
+
+def _joined(workflow: Workflow, over: TimeRange | None) -> Started:
+    """What joined `workflow` asked for `over`. Until there is a plan, nobody knows how much of that it loads."""
+    behind = behind_ms(workflow, over)
+    return Started(workflow, joined=True, behind_ms=behind, asked=over if behind or workflow.plan is None else None)
+
+
+def _replayed(reserved: Reservation, workflow: Workflow) -> Started:
+    """The answer to a request that came before under the same key."""
+    before = _joined(workflow, reserved.asked) if reserved.joined else Started(workflow)
+    return before._replace(replayed=True)

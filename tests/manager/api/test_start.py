@@ -219,3 +219,7 @@ async def test_a_request_that_joins_says_so(client: httpx.AsyncClient, service: 
     service.asked = TimeRange(service.now_ms - 7_200_000, service.now_ms)
     told = (await client.post("/queues/start", json=REQUEST)).json()
     assert (told["behind_seconds"], told["asked_range"]) == (3600, "2024-08-02T10:00Z:2024-08-02T12:00Z")
+    service.replays = True
+    response = await client.post("/queues/start", json=REQUEST)
+    assert {name: response.json()[name] for name in told} == told
+    assert response.headers["Idempotency-Replayed"] == "true"

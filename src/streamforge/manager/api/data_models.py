@@ -73,7 +73,7 @@ class Coverage(View):
     complete: bool = Field(
         description=(
             "Whether every hole in the span has its reason: none is `ours` or `unknown`. False where nothing was asked "
-            "for."
+            "for; true where no candle of a workflow's range was over, as nothing is lacking."
         )
     )
     verdicts: list[VerdictSum]

@@ -213,8 +213,9 @@ class Started(Workflow):
     )
     asked_range: str | None = Field(
         description=(
-            "The range asked for, as a `time_range`, where a joined workflow ends earlier: a request for it loads the "
-            "rest once the workflow has ended."
+            "The range asked for, as a `time_range`, up to the last candle that was over, where a joined workflow ends "
+            "earlier or, while it has no plan, may do so: if it does, a request for this loads the rest once it has "
+            "ended."
         )
     )
 

@@ -78,7 +78,7 @@ async def _start(to: Context, request: StartRequest, key: str | None) -> Respons
     started = await to.service.start(request, idempotency_key=key)
     found = started.workflow
     headers = {"Location": f"/queues/{found.queue_id}"}
-    if not started.new and not started.joined:
+    if started.replayed:
         headers["Idempotency-Replayed"] = "true"
     view = await _view(to, found)
     shown = models.Started(

@@ -17,6 +17,7 @@ from streamforge.manager.keeping.workflows import KIND as WORKFLOW_KIND
 from streamforge.manager.service import KeyReused, StartRequest
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConflictError, RetryableError
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.store import State, StateStore
 
@@ -32,11 +33,16 @@ _PAGE = 500
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """What an Idempotency-Key stands for. request: digest of the request that came with it."""
+    """What an Idempotency-Key stands for. request: digest of the request that came with it.
+
+    joined: another request had made the workflow. asked: the range that was asked for then, as far as it was over.
+    """
 
     request: str
     code: str
     queue_id: str
+    joined: bool = False
+    asked: TimeRange | None = None
 
 
 class _Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,9 +107,10 @@ class Reservations:
             return reservation
         raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
 
-    async def point(self, key: str, request: StartRequest, queue_id: str) -> None:
-        """Let the key stand for a workflow that is there already. Raises KeyReused or RetryableError."""
-        reservation = Reservation(request=_digest(request), code=queue_id[-names.CODE_LENGTH :], queue_id=queue_id)
+    async def point(self, key: str, request: StartRequest, queue_id: str, asked: TimeRange | None) -> None:
+        """Let the key stand for a workflow that the request joined. Raises KeyReused or RetryableError."""
+        code = queue_id[-names.CODE_LENGTH :]
+        reservation = Reservation(request=_digest(request), code=code, queue_id=queue_id, joined=True, asked=asked)
         for _ in range(DRAWS):
             state = await self._states.get(KEY_KIND, _key_id(key))
             if state is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,6 +13,7 @@ from streamforge_utils.ports.bus import (
     Bus,
     Consumer,
     Message,
+    Producer,
     Received,
     Retention,
     Start,
@@ -119,15 +121,8 @@ class BusGroupContract(BusFixtures):
         await producer.send(wide, numbered(40, key=None))
         first = await bus.consumer([wide], group="group")
         await read(first, 40, self.patience_s)
-        second = await other.consumer([wide], group="group")
-        taken: list[Received] = []
-        give_up = asyncio.get_running_loop().time() + self.patience_s
-        while not taken and asyncio.get_running_loop().time() < give_up:
-            taken += await second.poll(1, 0.2)
-            if self.hands_over_in_poll:
-                assert not await first.poll(1, 0)
-        assert taken  # the second one has partitions now
-        place, end = TopicPartition(wide, taken[0].partition), taken[0].offset + 1
+        second, (message,) = await self._taken_away(first, other, wide, 1)
+        place, end = TopicPartition(wide, message.partition), message.offset + 1
         with pytest.raises(RetryableError, match="another member"):
             await first.commit({place: 10})
         await second.commit({place: end})
@@ -136,6 +131,30 @@ class BusGroupContract(BusFixtures):
         with pytest.raises(RetryableError, match="another member"):
             await first.commit({place: end + 1})
         assert (await bus.lag(wide, "group")).records == left
+
+    async def test_a_late_commit_of_a_partition_that_came_back_changes_nothing(
+        self, bus: BusWithAdmin, other: BusWithAdmin, wide: str
+    ) -> None:
+        producer = await bus.producer()
+        await producer.send(wide, numbered(40, key=None))
+        first = await bus.consumer([wide], group="group")
+        await read(first, 40, self.patience_s)
+        second, taken = await self._taken_away(first, other, wide, 2)
+        place, end = TopicPartition(wide, taken[-1].partition), taken[-1].offset + 1
+        await second.commit({place: end})
+        await first.commit({place: end - 1})  # while it is the other one's
+        await second.close()
+        again = await self._come_back(producer, first, place)
+        assert min(message.offset for message in again) == end
+        ranges = (await bus.lag(wide, "group")).ranges
+        assert ranges[place.partition][0] == end
+        for outdated in (end - 1, end - 1, 0):  # none of them makes the next one count
+            await first.commit({place: outdated})
+            assert (await bus.lag(wide, "group")).ranges == ranges
+        await first.commit({place: again[-1].offset + 1})
+        assert (await bus.lag(wide, "group")).ranges.get(place.partition, (again[-1].offset + 1,))[0] > end
+        await first.commit({place: end})  # it reads here again, and says where it goes on
+        assert (await bus.lag(wide, "group")).ranges[place.partition][0] == end
 
     async def test_lag_counts_what_is_not_committed(self, bus: BusWithAdmin, wide: str) -> None:
         producer = await bus.producer()
@@ -185,6 +204,35 @@ class BusGroupContract(BusFixtures):
         assert [message.offset for message in received] == list(range(1000))
         assert [int(message.value[:7]) for message in received] == list(range(1000))
         await bus.delete_topic(name)
+
+    async def _taken_away(
+        self, owner: Consumer, other: Bus, topic: str, count: int
+    ) -> tuple[Consumer, Sequence[Received]]:
+        """A member that joined the group of `owner`, which has read everything, and `count` messages that it took.
+
+        All of them lie in one partition.
+        """
+        member = await other.consumer([topic], group="group")
+        taken: dict[int, list[Received]] = {}
+        give_up = asyncio.get_running_loop().time() + self.patience_s
+        while asyncio.get_running_loop().time() < give_up:
+            for message in await member.poll(1, 0.2):
+                taken.setdefault(message.partition, []).append(message)
+                if len(taken[message.partition]) == count:
+                    return member, taken[message.partition]
+            if self.hands_over_in_poll:
+                assert not await owner.poll(1, 0)
+        raise AssertionError("the second member was given no partition")
+
+    async def _come_back(self, producer: Producer, member: Consumer, place: TopicPartition) -> Sequence[Received]:
+        """What `member` reads first of `place`, which another member has left."""
+        give_up = asyncio.get_running_loop().time() + self.patience_s
+        while asyncio.get_running_loop().time() < give_up:
+            await producer.send(place.topic, numbered(8, first=40, key=None))
+            received = [m for m in await member.poll(1000, 0.2) if m.partition == place.partition]
+            if received:
+                return received
+        raise AssertionError("the partition did not come back")
 
     async def _owner_and_waiting(self, bus: Bus, other: Bus, topic: str) -> tuple[Consumer, Consumer]:
         """Two members of a group over one partition: the one that reads it, and the one that waits for it."""

@@ -6,7 +6,7 @@ The log's file has one writer at a time; commits would wait behind bulk writers 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from streamforge_utils.adapters.embedded import sqlite
@@ -108,22 +108,34 @@ class Groups:
             self.leave(group, dead)
         return bool(dead)
 
-    def commit(self, group: str, member: str, offsets: Mapping[int, int]) -> None:
-        """Store `offsets` durably, see `Consumer.commit`. Raises RetryableError."""
+    def commit(
+        self, group: str, member: str, offsets: Mapping[int, int], *, lost: Collection[int] = ()
+    ) -> Collection[int]:
+        """Store `offsets` durably, see `Consumer.commit`; returns the partitions of which one was stored.
+
+        lost: partitions that were taken away from the member since they were read, whosever they are now.
+        Raises RetryableError.
+        """
         with sqlite.transaction(self._connection, self._path, "commit to"):
             members = self.members(group)
-            foreign = [partition for partition in offsets if owner(members, partition) != member]
-            passed = self.committed(group) if foreign else {}
-            for partition in foreign:
-                if passed.get(partition, -1) < offsets[partition]:
-                    raise RetryableError(
-                        f"group {group}: partition {partition} now belongs to another member; "
-                        "what was read of it is read again there"
-                    )
+            foreign = {partition for partition in offsets if owner(members, partition) != member}
+            doubtful = foreign.union(lost)
+            passed = self.committed(group) if doubtful else {}
+            needed = {
+                partition: offset
+                for partition, offset in offsets.items()
+                if partition not in doubtful or passed.get(partition, -1) < offset
+            }
+            for partition in foreign.intersection(needed):
+                raise RetryableError(
+                    f"group {group}: partition {partition} now belongs to another member; "
+                    "what was read of it is read again there"
+                )
             self._connection.executemany(
                 "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET offset = excluded.offset",
-                [(group, partition, offset) for partition, offset in offsets.items() if partition not in foreign],
+                [(group, partition, offset) for partition, offset in needed.items()],
             )
+        return needed.keys()
 
     def disband(self) -> None:
         """Remove everything: the topic is deleted."""

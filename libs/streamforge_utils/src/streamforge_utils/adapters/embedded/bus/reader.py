@@ -60,6 +60,7 @@ class TopicReader:
         self._group = ""
         self._member = ""
         self._places: dict[int, Place] = {}
+        self._lost: set[int] = set()  # taken away, and nobody has said since where they are read
         self._log_version = self._groups_version = -1
         self.shared = False
         """Whether the group has other members: somebody has to look whether they live."""
@@ -152,12 +153,18 @@ class TopicReader:
         """Continue at `offset`; of a partition that is another member's, nothing happens."""
         place = self._places.get(partition)
         if place is not None:
+            self._lost.discard(partition)
             place.seek(offset)
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Store the offsets of the group."""
+        """Store the offsets that the group still needs.
+
+        What was read of a partition before it was taken away may have been read and committed by another member by the
+        time it comes back: such a commit must not take the group back.
+        """
         self._topic.log.require()
-        self._topic.groups.commit(self._group, self._member, offsets)
+        self.refresh(check=False)  # a member that does not poll notices here what was taken away
+        self._lost -= set(self._topic.groups.commit(self._group, self._member, offsets, lost=self._lost))
 
     def close(self) -> None:
         try:
@@ -171,6 +178,7 @@ class TopicReader:
         mine = [number for number in range(self.partitions) if owner(members, number) == self._member]
         for lost in self._places.keys() - set(mine):
             del self._places[lost]
+            self._lost.add(lost)
         gained = [number for number in mine if number not in self._places]
         if not gained:
             return

@@ -10,7 +10,7 @@ import pytest
 
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Consumer, Message, TopicPartition
-from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.runtime.input import Input
 from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.metrics import Metrics
@@ -80,9 +80,11 @@ class BusDrainingContract(BusFixtures):
         assert await part.left() == 14
 
 
-def new_input(bus: BusWithAdmin, topic: str, consumer: Consumer, *, group: str = GROUP) -> Input:
+def new_input(
+    bus: BusWithAdmin, topic: str, consumer: Consumer, *, group: str = GROUP, clock: Clock | None = None
+) -> Input:
     """The input of a sink whose only loader is `loader`."""
-    clock = SystemClock()
+    clock = clock or SystemClock()
     return Input(
         consumer,
         bus,

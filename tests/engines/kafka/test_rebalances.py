@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition, TopicSpec
 from tests.contracts.bus import numbered, read, values
 from tests.contracts.bus_draining import new_input
+from tests.doubles.clock import FakeClock
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 
@@ -187,12 +188,23 @@ async def test_a_commit_of_an_earlier_ownership_does_not_take_the_group_back(
 async def test_a_sink_goes_on_where_another_one_has_committed_what_it_read(
     bus: KafkaBus, plain_broker: Broker, topic: str
 ) -> None:
-    """It repeats no commit of what it read before the partitions were taken away, and counts rightly what is left."""
+    """It repeats no commit of what it read before the partitions were taken away, and counts rightly what is left.
+
+    The other one keeps the partitions until it has committed, so that a refusal would last; by the input's clock its
+    patience takes no time.
+    """
     group = f"group-{topic}"
     producer = await bus.producer()
     await producer.send(topic, [Message(b"key %d" % number, b"%d" % number) for number in range(40)])
     member = await bus.consumer([topic], group=group)
-    part = new_input(bus, topic, member, group=group)
+    clock, commits, commit = FakeClock(), list[Mapping[TopicPartition, int]](), member.commit
+
+    async def counted(offsets: Mapping[TopicPartition, int]) -> None:
+        commits.append(offsets)
+        await commit(offsets)
+
+    member.commit = counted  # type: ignore[method-assign]
+    part = new_input(bus, topic, member, group=group, clock=clock)
     batches = aiter(part)
     read_before: list[Received] = []
     async with asyncio.timeout(PATIENCE_S):
@@ -209,15 +221,18 @@ async def test_a_sink_goes_on_where_another_one_has_committed_what_it_read(
         while not {40, 41} <= set(values(taken)):
             taken += await guest.poll(100, 0.05)
     await guest.commit(ends(taken))
-    await producer.send(topic, [Message(key, b"%d" % (total + at)) for at, key in enumerate(keys.values())])
+    await part.done(read_before)
+    expected = [ends(read_before)]
     await guest_bus.close()
+    assert not await owns_all(plain_broker, group, member, 4)
+    await producer.send(topic, [Message(key, b"%d" % (total + at)) for at, key in enumerate(keys.values())])
     part.drain(upstream_ended=True)
     rest: list[Received] = []
-    async with asyncio.timeout(PATIENCE_S):  # half of what the input's patience with a refused commit is
-        await part.done(read_before)
-        async for batch in batches:
-            rest += batch
-            await part.done(batch)
+    async for batch in batches:
+        rest += batch
+        await part.done(batch)
+        expected.append(ends(list(batch)))
+    assert (commits, clock.slept) == (expected, [])
     assert sorted(values(rest)) == [total + at for at in range(len(keys))]
     assert (part.drained, (await bus.lag(topic, group)).records) == (True, 0)
 

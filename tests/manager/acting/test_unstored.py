@@ -20,6 +20,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition, TopicSpec
+from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
 from tests.manager.support import SINK, World, planned
 
@@ -130,6 +131,23 @@ async def test_of_a_bus_that_stops_answering_only_what_came_is_said(
     parts, slow = parts_of(world, bus, lambda number: number <= brings)
     assert await left(parts) == Left(messages, at_least=True)
     assert slow.polls == brings + QUIET_POLLS
+
+
+@pytest.mark.parametrize(("second", "all_of_them"), [(9.9, True), (10.0, False)])
+async def test_a_bus_that_brings_a_little_now_and_then_holds_up_the_end_for_half_a_minute(
+    world: World, bus: EmbeddedBus, second: float, all_of_them: bool
+) -> None:
+    await send(bus, 3700, "one")
+    clock = world.clock
+    assert isinstance(clock, ManualClock)
+
+    def answer(number: int) -> bool:
+        clock.advance(second)
+        return True
+
+    parts, slow = parts_of(world, bus, answer)
+    assert await left(parts) == (Left(3700) if all_of_them else Left(3000, at_least=True))
+    assert slow.polls == (4 if all_of_them else 3)
 
 
 async def test_of_very_many_only_a_part_is_counted_and_said_to_be_one(

@@ -12,10 +12,14 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY
 from streamforge_utils.ports.bus import Consumer, Start, TopicPartition
+from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.worker import Role
 
 COUNTED_AT_MOST = 500_000
 """Messages of one sink's topic that are read; a loader is paced to be fewer ahead of its sinks."""
+
+COUNTED_WITHIN_S = 30.0
+"""How long the messages of one sink's topic are read: the workflow cannot end before."""
 
 _POLL_MESSAGES = 1000
 
@@ -45,16 +49,17 @@ async def _left(parts: Parts, workflow: Workflow, target: str) -> Left:
     try:
         for number, (first, _) in lag.ranges.items():
             await consumer.seek(TopicPartition(topic, number), first)
-        return await _count(consumer, {number: range(*offsets) for number, offsets in lag.ranges.items()})
+        return await _count(parts.clock, consumer, {number: range(*offsets) for number, offsets in lag.ranges.items()})
     finally:
         await consumer.close()
 
 
-async def _count(consumer: Consumer, unread: dict[int, range]) -> Left:
+async def _count(clock: Clock, consumer: Consumer, unread: dict[int, range]) -> Left:
     """How many of the messages with the `unread` offsets, by partition, are no markers."""
     messages = read = quiet = 0
+    give_up = clock.monotonic() + COUNTED_WITHIN_S
     while wanted := sum(map(len, unread.values())):
-        if quiet == QUIET_POLLS or read >= COUNTED_AT_MOST:
+        if quiet == QUIET_POLLS or read >= COUNTED_AT_MOST or clock.monotonic() >= give_up:
             return Left(messages, at_least=True)
         try:
             batch = await consumer.poll(min(wanted, _POLL_MESSAGES), POLL_S)

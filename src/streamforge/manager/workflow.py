@@ -176,8 +176,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     epoch: rises whenever what was begun before is out of date: with a stop, a retry, a replay, a new round, a failure,
     the end. What an action finds out counts in the epoch that it was begun in, and in no other.
     again: load also what coverage already has. verification: the manager made it, to load what the store had lost.
-    asking_failures: questions in a row that the exchange did not answer. action_failures: tries of a plan or a proof
-    that failed by themselves in this epoch.
+    asking_failures: questions in a row that the exchange did not answer. action_failures: tries of a plan or a proof in
+    a row, in this epoch, that failed by themselves and found nothing out.
     surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
     topic_removed, dlq_removed: what retention has removed since the end.

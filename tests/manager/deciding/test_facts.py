@@ -227,6 +227,27 @@ def test_tries_of_an_epoch_are_counted_in_it_alone() -> None:
     assert folded(begun, Failed(action="Prepare", number=3, reason="late")) == begun
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Unanswered(reason="no route", number=1, at_ms=NOW),
+        Unanswered(reason="banned", number=0, at_ms=NOW, ban=BAN),
+        Proven(proof=PROOF, asked=True),
+    ],
+    ids=lambda finding: type(finding).__name__,
+)
+def test_a_try_that_finds_something_out_ends_the_row_of_those_that_failed(answer: Finding) -> None:
+    begun = folded(tried(decide_running(), Prove(ask=True), 4), answer)
+    assert begun.action_failures == 0
+    assert tried(begun, Prove(ask=True), 4).failure is None
+    assert tried(begun, Prove(ask=True), 5).failure is not None
+
+
+def test_an_answer_that_comes_late_ends_no_row() -> None:
+    begun = tried(replace(accepted(), asking_failures=2), Prepare(), 4)
+    assert folded(begun, Unanswered(reason="late", number=1, at_ms=NOW)) == begun
+
+
 def test_a_survey_that_is_given_up_lets_a_stopped_workflow_end() -> None:
     stopped = grant(decide_running(), Stop(), NOW)
     assert not tried(stopped, Launch(LOADER), 5).surveyed

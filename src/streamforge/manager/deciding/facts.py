@@ -66,7 +66,8 @@ class Refused(msgspec.Struct, frozen=True):
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """A try of an action failed, and not because bus, store or launcher were away.
 
-    action: its name. number: of its tries in a row that did so, this one too. target, attempt: what was to be launched.
+    action: its name. number: of its tries in a row that did so, this one too; a try that finds something out ends the
+    row. target, attempt: what was to be launched.
     """
 
     action: str
@@ -176,7 +177,7 @@ def _proven(workflow: Workflow, proven: Proven) -> Workflow:
         if (left := proven.left.get(step.target)) is not None:
             workflow = workflow.with_step(_replace(step, left=left.messages, left_at_least=left.at_least))
     surveyed = workflow.surveyed or not proven.asked
-    return _replace(workflow, proof=proven.proof, asking_failures=0, surveyed=surveyed)
+    return _replace(workflow, proof=proven.proof, asking_failures=0, action_failures=0, surveyed=surveyed)
 
 
 def _stopped(workflow: Workflow, now_ms: int) -> Workflow:
@@ -201,6 +202,7 @@ def _unanswered(workflow: Workflow, unanswered: Unanswered, policy: Policy) -> W
     return _replace(
         workflow,
         asking_failures=failures,
+        action_failures=0,
         not_before_ms=unanswered.at_ms + wait_ms,
         waiting_for=f"the exchange: {unanswered.reason}",
     )

@@ -135,6 +135,42 @@ async def test_a_ban_that_a_late_plan_was_told_of_counts_for_all_others(world: W
     assert msgspec.json.decode(world.store.states[BAN, BAN].body)["until_ms"] == until_ms
 
 
+async def test_a_ban_that_is_heard_during_a_look_is_stored_before_the_workflow_that_was_refused(
+    world: World, gate: asyncio.Event
+) -> None:
+    """The manager dies right after it has stored the workflow."""
+    until_ms = NOW + 600_000
+
+    async def refused(symbol: str) -> SymbolInfo:
+        await gate.wait()
+        raise BannedError("banned", until_ms=until_ms, retry_after=600)
+
+    world.exchange.symbol_info = refused  # type: ignore[method-assign]
+    stopped = await create(world, accepted())
+    asking = await create(world, accepted("bbbbbb", symbol="ETHUSDT"))
+    await world.turns()
+    await world.manager.stop(stopped)
+    put = world.store.put
+
+    async def dying(kind: str, id: str, body: bytes, **fields: Any) -> Any:
+        if id == stopped:  # the first of the look: the other one is told of the ban meanwhile
+            gate.set()
+            await world.settle()
+        state = await put(kind, id, body, **fields)
+        if id == asking:
+            raise RetryableError("it has died")
+        return state
+
+    world.store.put = dying  # type: ignore[method-assign]
+    with pytest.raises(RetryableError, match="it has died"):
+        await world.turns()
+    await world.die()
+    world.store.put = put  # type: ignore[method-assign]
+    await world.start()
+    assert "banned" in (await world.workflow(asking)).waiting_for
+    assert world.reconciler.bans.ban.until_ms == until_ms
+
+
 @pytest.mark.parametrize("error", [PermanentError("no such page"), RuntimeError("a bug")])
 async def test_preparing_that_cannot_work_fails_the_workflow_with_its_reason(world: World, error: Exception) -> None:
     exchange_of(world).failing = error

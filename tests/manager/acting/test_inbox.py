@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager.acting import inbox as inboxes
-from streamforge.manager.deciding.ban import Ban
+from streamforge.manager.deciding.ban import Ban, Banned
 from streamforge.manager.deciding.facts import Fact, TopicsRemoved
 from streamforge.manager.keeping.bans import KIND as BAN
 from streamforge.manager.keeping.workflows import KIND
@@ -141,6 +141,14 @@ async def test_the_loop_alone_stores_a_ban_whoever_was_told_of_it(world: World) 
     async with driven(world):
         await until(lambda: len(writers) == 3)
     assert set(writers) == {"loop"}
+
+
+async def test_a_ban_that_was_heard_since_the_last_look_is_stored_when_the_manager_ends(world: World) -> None:
+    now_ms = world.clock.now_ms()
+    async with driven(world):
+        world.reconciler.bans.hear(Banned(until_ms=now_ms + 10**6, said_ms=now_ms))
+    await world.start()
+    assert world.reconciler.bans.ban.until_ms == now_ms + 10**6
 
 
 async def test_a_request_does_not_wait_until_every_workflow_was_looked_at(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamforge.manager.deciding.ban import Ban, Banned
 from streamforge.manager.keeping.bans import KIND, Bans
@@ -75,6 +76,19 @@ async def test_a_ban_that_could_not_be_stored_is_stored_later() -> None:
         await bans.store()
     store.failing = None
     await bans.store()
+    assert (await loaded(store)).until_ms == UNTIL
+
+
+async def test_the_manager_ends_also_where_its_ban_cannot_be_stored() -> None:
+    store = MemoryStore()
+    bans, _, _ = made(store)
+    bans.hear(heard(UNTIL))
+    store.failing = RetryableError("no disk")
+    with capture_logs() as logs:
+        await bans.store_last()
+    assert [(log["event"], log["error"]) for log in logs] == [("what was heard of a ban is not stored", "no disk")]
+    store.failing = None
+    await bans.store_last()
     assert (await loaded(store)).until_ms == UNTIL
 
 

@@ -62,7 +62,7 @@ class Intake:
             heard[event.queue_id].append(event)
             until_ms = (event.extra or {}).get("banned_until_ms")
             if isinstance(until_ms, int):
-                # Whatever it claims; one without a time says it now.
+                # An event's time is the worker's claim: none counts as later than now, and no time counts as now.
                 said_ms = int(min(max(event.timestamp * 1000, 0), now_ms)) or now_ms
                 self._bans.hear(Banned(until_ms=until_ms, said_ms=said_ms, reason=event.error_message or ""))
         await self._parts.history.append(kept)

@@ -125,6 +125,7 @@ class Reconciler:
                     await self._answering(self._parts.clock.sleep(self.LOOK_EVERY_S))
         finally:
             await self.close()
+            await self.bans.store_last()
 
     async def close(self) -> None:
         """Leave what is being done, wherever it is, and stop listening."""
@@ -294,6 +295,7 @@ class Reconciler:
             if trouble and not workflow.ended:
                 workflow = _replace(workflow, waiting_for=trouble)
             try:
+                await self.bans.store()  # first: what an action heard of a ban since is not found out again
                 await self._store(stored, workflow, now_ms)
             except ConflictError:
                 continue

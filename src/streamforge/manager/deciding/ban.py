@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 LONGEST_BAN_MS = 3 * 86_400_000
-"""The longest ban that the exchange gives; who names a longer one cannot stop everything for ever."""
+"""The longest ban that the exchange gives. One that is said to be longer ends after this time all the same."""
 
 _REASON_SHOWN = 300
 

@@ -6,6 +6,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.deciding.ban import Ban, Banned, fold_ban
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.observing import Observer
@@ -19,7 +20,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Bans:
-    """ban: the latest one known. It counts at once; the loop alone stores it, before it commits what was heard."""
+    """ban: the latest one known. It counts at once; the loop alone stores it.
+
+    It does so before it stores a workflow or commits what was heard, and when it ends.
+    """
 
     def __init__(self, states: StateStore, clock: Clock, observer: Observer) -> None:
         self._states = states
@@ -57,3 +61,10 @@ class Bans:
         ban = self.ban
         await self._states.put(KIND, KIND, _encode(ban), expected=None if state is None else state.revision)
         self._stored = ban
+
+    async def store_last(self) -> None:
+        """As `store`, when the manager ends: that it did not work is logged."""
+        try:
+            await self.store()
+        except StreamForgeError as error:
+            _log.warning("what was heard of a ban is not stored", error=str(error))

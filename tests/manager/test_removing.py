@@ -12,6 +12,7 @@ import pytest
 from streamforge.manager.acting.ageing import Ageing
 from streamforge.manager.acting.preparing import verified
 from streamforge.manager.acting.proving import prove
+from streamforge.manager.keeping.coverage import KIND as COVERAGE
 from streamforge.manager.keeping.history import COLLECTION as HISTORY
 from streamforge.manager.retention import Keep
 from streamforge.manager.service import NotNow
@@ -368,3 +369,18 @@ async def test_an_empty_collection_that_a_live_workflow_writes_to_stays(world: W
     await create(world, accepted("bbbbbb", symbol="ETHUSDT", collection=old.collection))
     await world.manager.remove(old.queue_id, data=True)
     assert world.store.documents[old.collection] == {}
+
+
+@pytest.mark.parametrize("over", [True, False], ids=["a day was planned", "no bar was over"])
+async def test_a_removal_meets_what_is_about_to_change_the_coverage(world: World, over: bool) -> None:
+    """It changes nothing in it, and what was read before it is out of date all the same."""
+    plan = Plan(exchange_now_ms=NOW, load=(), until_ms=FIRST.stop if over else FIRST.start)
+    queue_id = await create(
+        world, replace(accepted(), status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, plan=plan)
+    )
+    series = accepted().series
+    await world.parts.coverage.lay_over(series, [stored(OTHER, SECOND)])
+    before = world.store.states[COVERAGE, series.id]
+    await world.manager.remove(queue_id)
+    after = world.store.states[COVERAGE, series.id]
+    assert (after.body, after.revision != before.revision) == (before.body, True)

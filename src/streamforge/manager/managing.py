@@ -114,8 +114,7 @@ class Manager:
         staying = tuple(s for s in (await self.coverage(queue_id)).segments if s.verdict is Verdict.STORED)
         await self._reservations.release(queue_id)
         others = await self._asked_by_others(workflow)
-        if span is not None:
-            await parts.coverage.unask(workflow.series, span, others, lost=data)
+        await parts.coverage.unask(workflow.series, span, others, lost=data)
         await parts.admin.delete_topic(workflow.topic)
         await parts.admin.delete_topic(names.dlq_topic(workflow.topic))
         await self._reconciler.actor.forget_jobs(workflow)

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from streamforge.manager.keeping.coverage import KIND, Coverage, Known
+from streamforge.manager.keeping.workflows import OutOfDate
 from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import ConflictError
@@ -258,3 +259,24 @@ async def test_what_a_removed_workflow_alone_had_asked_for_was_never_asked_for()
     assert [s.verdict.value for s in await coverage.of(SERIES)] == ["stored", "ours"]
     await coverage.unask(Series("NOBODY", "candles", "1m"), TimeRange(0, 60), [])
     assert [known.series async for known in coverage.all()] == [SERIES]
+
+
+@pytest.mark.parametrize("before", [(), (segment(40, 50),)], ids=["a document without segments", "stored"])
+@pytest.mark.parametrize("span", [TimeRange(0, 60), None], ids=["asked", "nothing was asked for"])
+async def test_a_change_that_is_late_finds_the_workflow_removed(
+    before: Sequence[Segment], span: TimeRange | None
+) -> None:
+    """Stop, end and removal come between the look at the workflow and the write, and change nothing in the coverage."""
+    coverage = Coverage(MemoryStore())
+    await coverage.lay_over(SERIES, before)
+    looks: list[bool] = []
+
+    async def condition() -> None:
+        looks.append(True)
+        if len(looks) > 1:
+            raise OutOfDate
+        await coverage.unask(SERIES, span, [])
+
+    with pytest.raises(OutOfDate):
+        await coverage.lay_over(SERIES, [segment(0, 10)], condition=condition)
+    assert await coverage.of(SERIES) == before

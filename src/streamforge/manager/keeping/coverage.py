@@ -135,24 +135,29 @@ class Coverage:
 
         await self._change(series, change, condition)
 
-    async def unask(self, series: Series, span: TimeRange, others: Sequence[TimeRange], *, lost: bool = False) -> None:
+    async def unask(
+        self, series: Series, span: TimeRange | None, others: Sequence[TimeRange], *, lost: bool = False
+    ) -> None:
         """What is unknown in `span` was never asked for, but for what `others` asked for: its workflow is removed.
 
         lost: nor was what is `ours`, which a verification would repair otherwise: the workflow's data are removed too.
+        The document is replaced also where nothing changes: a change on condition of the workflow that has read it
+        before conflicts, and finds the workflow gone. A series without a document is given none.
         """
         gone = (Verdict.UNKNOWN, Verdict.OURS) if lost else (Verdict.UNKNOWN,)
-        alone, *asked_too = (
-            Segment(start_ms=one.start_ms, end_ms=one.end_ms, verdict=Verdict.UNKNOWN) for one in (span, *others)
+        alone, asked_too = (
+            [Segment(start_ms=one.start_ms, end_ms=one.end_ms, verdict=Verdict.UNKNOWN) for one in spans]
+            for spans in ([] if span is None else [span], others)
         )
-        cut = outside([alone], asked_too)
+        cut = outside(alone, asked_too)
 
         def change(known: Known) -> Known:
             asked = [segment for segment in known.segments if segment.verdict in gone]
             rest = [segment for segment in known.segments if segment.verdict not in gone]
             return _replace(known, segments=tuple(overlay(outside(asked, cut), rest)))
 
-        if (await self.known(series)).segments:
-            await self._change(series, change)
+        if await self._states.get(KIND, series.id) is not None:
+            await self._change(series, change, always=True)
 
     async def learn(self, series: Series, segments: Sequence[Segment]) -> None:
         """As `lay_over`, but what is stored stays stored, also if something else was learnt of it."""
@@ -238,7 +243,12 @@ class Coverage:
         return found
 
     async def _change(
-        self, series: Series, change: Callable[[Known], Known], condition: Condition | None = None
+        self,
+        series: Series,
+        change: Callable[[Known], Known],
+        condition: Condition | None = None,
+        *,
+        always: bool = False,
     ) -> None:
         for _ in range(50):
             state = await self._states.get(KIND, series.id)
@@ -246,7 +256,7 @@ class Coverage:
                 await condition()
             known = change(Known(series=series) if state is None else _decode(state.body))
             body = _encode(_replace(known, leftovers=_uncovered(known)))
-            if state is not None and state.body == body:
+            if state is not None and state.body == body and not always:
                 return
             try:
                 await self._states.put(KIND, series.id, body, expected=None if state is None else state.revision)

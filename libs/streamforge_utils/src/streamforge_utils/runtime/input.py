@@ -120,7 +120,10 @@ class Input:
         self._upstream_ended = self._upstream_ended or upstream_ended
 
     async def left(self) -> int:
-        """How many messages of the topic are not stored. Raises RetryableError or PermanentError."""
+        """How many messages of the topic are not stored at most: markers that were not read yet count as some.
+
+        Raises RetryableError or PermanentError.
+        """
         return await self._unread() + self._unstored
 
     async def _unread(self) -> int:

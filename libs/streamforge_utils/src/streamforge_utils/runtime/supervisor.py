@@ -187,7 +187,8 @@ class Supervisor(Generic[P]):
         except (StreamForgeError, TimeoutError) as error:
             self._log.warning("what is left on the topic is not known", error=str(error))
             return msgspec.structs.replace(ending, message=f"{ending.message}; what is left unstored is not known")
-        told = f"{left} messages are left unstored" if left else "all that was sent is stored"
+        # What was not read is counted by offsets, and markers have some too.
+        told = f"up to {left} messages are left unstored" if left else "all that was sent is stored"
         return msgspec.structs.replace(
             ending, message=f"{ending.message}; {told}", extra={**ending.extra, "left": left}
         )

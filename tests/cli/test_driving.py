@@ -17,7 +17,7 @@ import pytest
 from streamforge.cli import views
 from streamforge.cli.joining import description
 from streamforge.cli.session import Mode, Where, is_held, session
-from streamforge.cli.workflows import undriven
+from streamforge.cli.workflows import all_undriven, undriven
 from streamforge.manager.managing import Manager
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.cli import support
@@ -266,3 +266,21 @@ def test_a_load_of_the_same_is_no_advice_for_what_is_stopping(tmp_path: Path) ->
     assert undriven(workflow, Where(data=tmp_path), "http://127.0.0.1:8080") == (
         "nobody drives wf-1: no manager runs on /d; see the log of the manager at http://127.0.0.1:8080, or restart it"
     )
+
+
+def test_all_that_nobody_drives_are_named(tmp_path: Path) -> None:
+    span = views.Range("2024-08", "2024-08-01T00:00:00Z", "2024-09-01T00:00:00Z", 0, 1)
+    listed = [
+        views.Workflow(
+            queue_id=f"wf-{number}", status="running", symbol="BTCUSDT", type=TYPE, time_range=span, created_at="",
+            progress=views.Progress(), collection="c", undriven="no manager runs on /d",
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    where = Where(data=tmp_path)
+    assert all_undriven(listed[:1], where) == undriven(listed[0], where)
+    first, others = all_undriven(listed[:2], where).split("\n")
+    assert first == undriven(listed[0], where)
+    assert others == f"nor does anybody drive wf-1; `streamforge up --data {tmp_path}` continues all of them"
+    _, others = all_undriven(listed, where, "http://127.0.0.1:8080").split("\n")
+    assert others == "nor does anybody drive wf-1, wf-2, wf-3, wf-4, wf-5, …"

@@ -255,7 +255,7 @@ def test_a_clipped_range_shows_both_ends(capsys: pytest.CaptureFixture[str], tmp
         cli = Cli(capsys, tmp_path / "data", url)
         ran = cli(*what, "--json").ok()
         told = cli(*what).ok()
-    assert "(asked for 2024-07-30:2024-08-03: the end is brought back to what is over)" in ran.err
+    assert "(asked for 2024-07-30:2024-08-03, the end is brought back to what is over)" in ran.err
     assert ran.json["records_stored"] == 2
     assert [segment["verdict"] for segment in ran.json["coverage"]] == ["stored"]
     assert (ran.json["time_range"]["end_ms"], ran.json["time_range"]["clipped"]) == (START_MS, True)

@@ -89,6 +89,7 @@ def test_the_time_at_which_a_step_goes_on_is_told_but_makes_no_reason_new(capsys
     assert summary(waiting("2024-08-01T00:00:07Z")).endswith(
         "waits for loader-api-candles: another try: no connection (until 2024-08-01T00:00:07Z)"
     )
+    assert summary(waiting("2024-08-01T00:00:07.275Z")).endswith("(until 2024-08-01T00:00:07Z)")
     told = Told(capsys)
     assert told.after(0, waiting("2024-08-01T00:00:07Z")) == 1
     assert told.after(9, waiting("2024-08-01T00:00:16Z")) == 0

@@ -22,7 +22,6 @@ Begin = Callable[[Session], Awaitable[views.Workflow]]
 
 LOOK_EVERY_S = 0.25
 TAKE_OVERS = 5
-OTHERS_SHOWN = 5
 LEAVES_S = 3.0
 """After the second Ctrl-C, how long ends in order may take."""
 PATIENCE_S = 5.0
@@ -37,6 +36,7 @@ class Follower:
     timeout_s: after it the workflow is stopped in order; None: never. mode: DRIVE or CONTINUE. loads: something is to
     be loaded in it. attached: it belongs to others. again: what is stored is to be loaded too. On Ctrl-C, or when the
     time is over, it is left to the manager that drives it, and stopped only if that is the one of this command.
+    had_ended: it had before it was followed.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Follower:
         self._asked = asyncio.Event()
         self._stop_sent = False
         self.timed_out = False
+        self.had_ended = False
 
     async def begin(self, where: Where, begin: Begin) -> tuple[views.Workflow, views.Coverage]:
         """Call `begin` once, with a manager that drives workflows, and follow what it gives to its end.
@@ -127,6 +128,7 @@ class Follower:
                             "waiting for the manager, which asks the exchange first", self._display.note
                         ):
                             self._workflow = await begin(found)
+                        self.had_ended = self._workflow.ended
                         self._attached = self._attached or self._workflow.joined
                         self._display.note(description(self._workflow))
                     if found.own:
@@ -161,14 +163,13 @@ class Follower:
 
     async def _tell_of_others(self, found: Session, mine: views.Workflow) -> None:
         """A manager of our own drives also what others have left: nobody else would, and it takes slots and weight."""
-        query: Query = {"status": ["pending", "running", "stopping"], "limit": OTHERS_SHOWN + 2}
+        query: Query = {"status": ["pending", "running", "stopping"], "limit": output.NAMES_SHOWN + 2}
         page = await found.api.get("/queues", views.Page, query)
         ids = [one.queue_id for one in page.queues if one.queue_id != mine.queue_id]
         if ids:
-            more = ", …" if len(ids) > OTHERS_SHOWN else ""
             self._display.note(
                 f"this data holds other workflows that have not ended; they go on for as long as this command runs: "
-                f"{', '.join(ids[:OTHERS_SHOWN])}{more} (`streamforge stop QUEUE_ID` ends one)"
+                f"{output.first_of(ids)} (`streamforge stop QUEUE_ID` ends one)"
             )
 
     async def _follow(self, found: Session, workflow: views.Workflow) -> views.Workflow:

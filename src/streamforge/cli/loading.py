@@ -201,6 +201,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """A workflow that has ended.
 
     interrupted: the exit code after Ctrl-C. timed_out: it was stopped for its time. again: as it was asked for.
+    earlier: it had ended before the command began.
     """
 
     workflow: views.Workflow
@@ -208,6 +209,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     interrupted: int | None
     timed_out: bool
     again: bool = False
+    earlier: bool = False
 
     @property
     def gone(self) -> bool:
@@ -244,6 +246,7 @@ async def followed(
             interrupted=asked.exit_code if asked.count else None,
             timed_out=follower.timed_out,
             again=again,
+            earlier=follower.had_ended,
         )
 
 
@@ -251,13 +254,13 @@ def tell(ended: Ended, where: Where) -> None:
     """What became of it, for a person, on stdout."""
     workflow, loaded = ended.workflow, ended.loaded
     progress = workflow.progress
-    took = output.duration(loaded.seconds)
+    finished = f"{workflow.queue_id} finished {_when(ended, 'in')}"
     # Only how far: a series that was delisted, and a range that ends inside a candle, end in no candle that is over.
     until = f", until {format_ms(workflow.time_range.end_ms)}" if workflow.time_range.clipped else ""
     if workflow.status == "finished" and workflow.time_range.span is None:
-        output.write(f"{workflow.queue_id} finished in {took}: {nothing_over(workflow, where)}")
+        output.write(f"{finished}: {nothing_over(workflow, where)}")
     elif workflow.status == "finished" and progress.records_expected == 0:
-        output.write(f"{workflow.queue_id} finished in {took}: the exchange has nothing in this range")
+        output.write(f"{finished}: the exchange has nothing in this range")
     elif ended.gone:
         output.write(f"{workflow.queue_id} had finished, and not all that it had proven is there: {_stored(loaded)}")
     elif workflow.status == "finished":
@@ -267,11 +270,23 @@ def tell(ended: Ended, where: Where) -> None:
             else "the rest is accounted for below"
         )
         nothing = "nothing was left to load, " if progress.records_there == progress.records_expected else ""
-        output.write(f"{workflow.queue_id} finished in {took}: {nothing}{_stored(loaded)}, {proof}{until}")
+        output.write(f"{finished}: {nothing}{_stored(loaded)}, {proof}{until}")
     else:
         nothing = "nothing was loaded, " if progress.records_expected is None else ""
-        output.write(f"{workflow.queue_id} {workflow.status} after {took}: {nothing}{_stored(loaded)}")
+        output.write(f"{workflow.queue_id} {workflow.status} {_when(ended, 'after')}: {nothing}{_stored(loaded)}")
     show_segments(loaded.coverage)
+
+
+def _when(ended: Ended, took: str) -> str:
+    """When it ended, where that was before the command; else how long that took, behind the word `took`."""
+    workflow = ended.workflow
+    if not ended.earlier or workflow.ended_at is None:
+        return f"{took} {output.duration(ended.loaded.seconds)}"
+    begun, end = (datetime.fromisoformat(one) for one in (workflow.created_at, workflow.ended_at))
+    # From its request on: of one that was retried that would hold the time between.
+    retried = any(len(step.attempts) > 1 for step in workflow.steps)
+    told = "" if retried else f" (took {output.duration((end - begun).total_seconds())})"
+    return f"at {output.moment(workflow.ended_at)}{told}"
 
 
 def nothing_over(workflow: views.Workflow, where: Where) -> str:

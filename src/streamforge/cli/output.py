@@ -46,6 +46,7 @@ VERDICTS = {
     "unknown": "not loaded yet",
 }
 LATE_S = 1.5
+NAMES_SHOWN = 5
 _WIDE = 200
 """Columns of a table that is not written to a terminal: nothing is cut there."""
 
@@ -143,6 +144,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
     write("\n".join(lines))
 
 
+def first_of(names: Sequence[str]) -> str:
+    """The first of `names`, and whether there are more."""
+    return ", ".join([*names[:NAMES_SHOWN], "…"] if len(names) > NAMES_SHOWN else names)
+
+
 def moment(text: str | None) -> str:
     """An ISO instant as the tables show it: to the second, UTC."""
     return "" if text is None else text.replace("T", " ")[:19].removesuffix(" 00:00:00")
@@ -161,7 +167,7 @@ def day_span(start_ms: int, end_ms: int) -> str:
 def asked_for(requested: str, *, clipped: bool) -> str:
     """What was asked for where the range is another, in parentheses and behind a space; else nothing."""
     if clipped:
-        return f" (asked for {requested}: the end is brought back to what is over)"
+        return f" (asked for {requested}, the end is brought back to what is over)"
     return f" (asked for {requested})" if is_relative(requested) else ""
 
 

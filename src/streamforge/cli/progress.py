@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from streamforge.cli.reasons import short
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_FRACTION = re.compile(r"\.\d+Z$")
 EVERY_S = 5.0
 """Between two lines about the same status where there is no terminal."""
 
@@ -167,7 +169,7 @@ def waits_for(workflow: views.Workflow) -> str:
         return f"nobody drives it: {workflow.undriven}"
     if not workflow.waits_for:
         return ""
-    until = f" (until {workflow.waits_until})" if workflow.waits_until else ""
+    until = f" (until {_FRACTION.sub('Z', workflow.waits_until)})" if workflow.waits_until else ""
     return f"waits for {short(workflow.waits_for)}{until}"
 
 

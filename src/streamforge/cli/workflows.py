@@ -43,8 +43,7 @@ async def queues(
         if status not in STATUSES:
             advice = did_you_mean(status, STATUSES) or f": choose from {', '.join(STATUSES)}"
             raise UsageProblem(f"status {status[:40]!r} is not known{advice}")
-    raw: list[msgspec.Raw] = []
-    more = False
+    raw, more = list[msgspec.Raw](), False
     try:
         async with session(where, Mode.READ) as found:
             cursor: str | None = None
@@ -77,8 +76,8 @@ async def queues(
         names = ["queue_id", "status", "stored", "of"] if width >= NARROWER else ["queue_id", "status", "stored"]
     cells = [_cells(workflow) for workflow in workflows]
     output.table(names, [[row[name] for name in names] for row in cells], right=("stored", "of"))
-    if alone := next((workflow for workflow in workflows if workflow.undriven is not None), None):
-        output.say(undriven(alone, where, found.server))
+    if alone := [workflow for workflow in workflows if workflow.undriven is not None]:
+        output.say(all_undriven(alone, where, found.server))
     if more:
         output.say(f"the newest {limit} are shown; see more with --limit")
     return 0
@@ -109,6 +108,13 @@ def undriven(workflow: views.Workflow, where: Where, server: str | None = None) 
         return f"{alone}; bring it to its end with {wait} or {up}"
     load = f"`streamforge load {workflow.symbol} {workflow.type} {workflow.time_range.requested}{where.starting()}`"
     return f"{alone}; continue it with {wait}, {load} or {up}"
+
+
+def all_undriven(workflows: Sequence[views.Workflow], where: Where, server: str | None = None) -> str:
+    """As `undriven`, of one or more: the first, and the names of the others."""
+    told, others = undriven(workflows[0], where, server), [one.queue_id for one in workflows[1:]]
+    every = "" if server is not None else f"; `streamforge up{where.starting()}` continues all of them"
+    return f"{told}\nnor does anybody drive {output.first_of(others)}{every}" if others else told
 
 
 class _RawPage(msgspec.Struct):

@@ -30,6 +30,7 @@ from streamforge.manager.service import (
     Started,
     StartRequest,
     Verification,
+    no_workflow,
 )
 from streamforge.manager.starting import Starting
 from streamforge.manager.workflow import Status, Workflow
@@ -70,7 +71,7 @@ class Manager:
     async def get(self, queue_id: str) -> Workflow:
         stored = await self._parts.workflows.get(queue_id)
         if stored is None:
-            raise NotFound(f"there is no workflow {queue_id[:80]!r}: GET /queues lists those that there are")
+            raise no_workflow(queue_id, await self._parts.workflows.near(queue_id))
         return stored.workflow
 
     async def find(

@@ -24,6 +24,12 @@ class NotFound(StreamForgeError):
         self.meant = tuple(meant)
 
 
+def no_workflow(queue_id: str, near: str | None) -> NotFound:
+    """The error for a `queue_id` that names no workflow. near: the name of one that is much like it."""
+    meant = f"did you mean {near}?" if near else "GET /queues lists those that there are"
+    return NotFound(f"there is no workflow {queue_id[:80]!r}: {meant}", meant=[near] if near else [])
+
+
 class NotNow(StreamForgeError):
     """The request is well-formed but not possible in the present state (HTTP 409); the message says what is."""
 

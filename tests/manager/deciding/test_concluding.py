@@ -48,6 +48,12 @@ def test_the_end_of_a_ban_is_waited_for_to_the_millisecond_and_told(ban_reason: 
     assert (waiting.waiting_for, actions) == (BAN_TEXT + why, [Launch(SINK)])
 
 
+def test_the_end_of_a_ban_is_told_in_whole_seconds_and_not_too_early() -> None:
+    for more_ms, second in ((1, "01"), (1000, "01"), (1001, "02")):
+        waiting, _ = decide(with_plan(), NOW, POLICY, replace(BAN, banned_until_ms=NOW + more_ms))
+        assert waiting.waiting_for == f"{BAN_TEXT}T00:00:{second}Z"
+
+
 def test_a_pause_before_the_exchange_is_asked_ends_with_its_last_millisecond() -> None:
     for before, action in ((accepted(), Prepare()), (finished(), Prove(ask=True))):
         paused = replace(before, not_before_ms=NOW)

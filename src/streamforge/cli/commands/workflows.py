@@ -39,6 +39,7 @@ def load(
 
     It uses the manager at --server, or the one that runs on the data directory, or its own for as long as it takes.
     Only what coverage lacks is loaded. Ctrl-C stops the workflow in order; a second one leaves at once (exit code 130).
+    A workflow that was under way already, which the load then joins, Ctrl-C leaves to the manager that drives it.
 
     Exit code 0 means: all of it is stored, and every hole has a reason that is the exchange's.
     --json ends with one object: queue_id, status, records_expected and records_stored (of the whole range),

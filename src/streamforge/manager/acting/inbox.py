@@ -14,7 +14,7 @@ import msgspec
 
 from streamforge.manager.deciding.facts import Fact, Request, apply, grant
 from streamforge.manager.parts import Parts
-from streamforge.manager.service import NotFound
+from streamforge.manager.service import no_workflow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import RetryableError
 
@@ -117,7 +117,7 @@ class Inbox:
 
         stored = await parts.workflows.change(asked.queue_id, change)
         if stored is None:
-            raise NotFound(f"there is no workflow {asked.queue_id[:80]!r}: GET /queues lists those that there are")
+            raise no_workflow(asked.queue_id, await parts.workflows.near(asked.queue_id))
         return stored.workflow
 
 

@@ -105,11 +105,12 @@ def queue_id(
     queue_id: Annotated[str, Path(description="The workflow's name.", examples=[QUEUE_ID])], request: Request
 ) -> str:
     """The queue_id of the path. Raises NotFound if it cannot be one, ProblemError if the path is another one's."""
-    if not is_queue_id(queue_id):
+    lower = queue_id.lower()
+    if not is_queue_id(lower):
         if request.method not in allowed_methods(request):
             raise wrong_method(request)
         raise NotFound(f"there is no workflow {queue_id[:80]!r}: a queue_id looks like {QUEUE_ID}")
-    return queue_id
+    return lower
 
 
 QueueId = Annotated[str, Depends(queue_id)]

@@ -190,13 +190,18 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
 
 def _ban(world: World) -> str:
     why = f": {world.ban_reason}" if world.ban_reason else ""
-    return f"the end of the exchange's ban at {format_ms(world.banned_until_ms)}{why}"
+    return f"the end of the exchange's ban at {_shown(world.banned_until_ms)}{why}"
 
 
 def _pause(step: Step) -> str:
     reason = step.attempt.reason if step.attempt is not None else ""
     why = f"; the one before: {reason}" if reason else ""
-    return f"the next attempt of {step.target} at {format_ms(step.not_before_ms)}{why}"
+    return f"the next attempt of {step.target} at {_shown(step.not_before_ms)}{why}"
+
+
+def _shown(time_ms: int) -> str:
+    """A time until which is waited, in whole seconds: not before it."""
+    return format_ms(-(-time_ms // 1000) * 1000)
 
 
 def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:

@@ -6,6 +6,7 @@ The manager is the only writer; compare-and-set catches what would go wrong all 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from difflib import get_close_matches
 
 import msgspec
 import structlog
@@ -15,6 +16,9 @@ from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.ports.store import State, StateStore
 
 KIND = "workflow"
+_NEWEST = 1000
+_ALIKE = 0.94
+"""Two names of one series and day, which share all but their six last characters, are less alike."""
 _log = structlog.get_logger(__name__)
 _LIVE = tuple(status.value for status in Status if status not in ENDED)
 
@@ -161,6 +165,11 @@ class Workflows:
                 break
             after = states[-1].id
         return found
+
+    async def near(self, queue_id: str) -> str | None:
+        """The name, of one of the newest workflows, that differs from `queue_id` by a letter or two, or None."""
+        names = [state.id for state in await self._states.find(KIND, limit=_NEWEST)]
+        return next(iter(get_close_matches(queue_id, names, n=1, cutoff=_ALIKE)), None)
 
     async def remove(self, stored: Stored) -> None:
         """Forget the workflow. Raises ConflictError if `stored` is no longer the latest."""

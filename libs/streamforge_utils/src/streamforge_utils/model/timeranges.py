@@ -62,10 +62,7 @@ class TimeRange(msgspec.Struct, frozen=True, order=True):
     def clipped(self, now_ms: int) -> TimeRange:
         """This range with an end after `now_ms` brought back to it. Raises InvalidInput if it starts in the future."""
         if self.start_ms >= now_ms:
-            raise InvalidInput(
-                "time_range",
-                f"time_range {self} starts in the future (now is {format_ms(now_ms)}): choose an earlier start",
-            )
+            raise _in_the_future(str(self), now_ms)
         return self if self.end_ms <= now_ms else TimeRange(self.start_ms, now_ms)
 
 
@@ -117,12 +114,14 @@ def resolve_time_range(text: str, now_ms: int) -> TimeRange:
     else:
         end = _point(match["end"], now, text)
     if start >= now:
-        raise InvalidInput(
-            "time_range",
-            f"time_range {text!r} begins at {format_ms(_to_ms(start))}, which is not over yet (now is "
-            f"{format_ms(_to_ms(now))}): choose an earlier start",
-        )
+        raise _in_the_future(repr(text), now_ms // 1000 * 1000)
     return _between(start, end, text)
+
+
+def _in_the_future(text: str, now_ms: int) -> InvalidInput:
+    return InvalidInput(
+        "time_range", f"time_range {text} starts in the future (now is {format_ms(now_ms)}): choose an earlier start"
+    )
 
 
 def format_ms(time_ms: int) -> str:

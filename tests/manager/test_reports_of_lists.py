@@ -137,6 +137,17 @@ async def test_in_a_list_of_series_ranges_that_meet_inside_a_bar_have_no_hole_be
     assert (said.complete, said.holes, said.records) == (True, 0, 5)
 
 
+async def test_in_a_list_of_series_nothing_is_stored_of_a_bar_whose_first_part_was_removed() -> None:
+    rest, later = part(210 * MINUTE_MS, 4 * HOUR_MS), part(5 * HOUR_MS, 6 * HOUR_MS)
+    for segments, told in (([rest], (None, None, 0)), ([rest, later], (later.start_ms, later.end_ms, 1))):
+        world = await at(DAY_START + 9 * DAY_MS)
+        await world.parts.coverage.lay_over(HOURS, segments)
+        (one,) = (series_view(one) for one in (await world.manager.series()).series)
+        assert (one.start_ms, one.end_ms, one.records) == told
+    whole = [part(3 * HOUR_MS, 210 * MINUTE_MS), rest]  # in two parts
+    assert (await series_and_coverage(HOURS, whole)).records == 1
+
+
 async def test_an_ended_workflow_without_a_proof_has_stored_what_is_there_now() -> None:
     world = await at(NOW)
     workflow = ended(1, TimeRange(DAY_START, DAY_START + DAY_MS))

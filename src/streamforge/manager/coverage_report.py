@@ -55,6 +55,21 @@ class _Pace:
             await asyncio.sleep(0)
 
 
+def _stored(current: _Current) -> list[Segment]:
+    """What is stored, but for a part of a bar whose first part is not: it holds no record, and is what is left where a
+    range that ended inside the bar was removed."""
+    interval, phase_ms = current.interval, current.phase_ms
+    has_grid = interval.aligned_by_calendar or phase_ms is not None
+    found: list[Segment] = []
+    for one in current.known.segments:
+        if one.verdict is not Verdict.STORED:
+            continue
+        goes_on = bool(found) and found[-1].end_ms == one.start_ms
+        if goes_on or not has_grid or len(interval.grid(one.start_ms, one.end_ms, phase_ms)):
+            found.append(one)
+    return found
+
+
 class Reports:
     """Makes reports from coverage and live workflows."""
 
@@ -95,7 +110,7 @@ class Reports:
         pace = _Pace()
         for known in listed:
             current = await self._current(known)
-            stored = [segment for segment in current.known.segments if segment.verdict is Verdict.STORED]
+            stored = _stored(current)
             span = TimeRange(stored[0].start_ms, stored[-1].end_ms) if stored else None
             segments = () if span is None else _report(current, "asked", span).segments
             has_grid = current.interval.aligned_by_calendar or current.phase_ms is not None

@@ -174,7 +174,8 @@ def test_no_workflows_are_an_empty_list(cli: Cli) -> None:
         (
             ["export", "ETHUSDT", TYPE, "2024-08-01"],
             1,
-            f"nothing is known of ETHUSDT {TYPE}: did you mean BTCUSDT?",
+            "nothing of it was loaded yet (or is BTCUSDT meant, of which something was?). Load it with `streamforge "
+            f"load ETHUSDT {TYPE} 2024-08-01 --data ",
         ),
         (["ping", NO_QUEUE], 1, "no manager runs on"),
         (["stop", NO_QUEUE, "--detach"], 1, "no manager runs on"),

@@ -12,11 +12,14 @@ from streamforge.manager.service import NotFound, Report
 from streamforge.manager.workflow import Plan, Proof, Status, Workflow
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import Series, candles_type
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
+from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.acting.world import finish, launched, store_bars
 from tests.manager.stored import put
 from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted
@@ -261,6 +264,21 @@ async def test_a_series_of_which_nothing_is_known_is_an_error(world: World) -> N
     with pytest.raises(NotFound, match="nothing of it was loaded yet") as far:
         await world.manager.series_coverage("BTCUSDT", "api_candles_1h")
     assert far.value.meant == ()
+
+
+async def test_another_symbol_is_suggested_only_where_the_exchange_does_not_have_this_one(world: World) -> None:
+    await world.parts.coverage.lay_over(SERIES, [stored(day(0), day(1))])
+    assert isinstance(world.exchange, ScriptedExchange)
+    world.exchange.listed.append(SymbolInfo(symbol="ETHUSDT", status="TRADING"))
+    unknown = "nothing is known of ETHUSDT api_candles_1m: nothing of it was loaded yet"
+    with pytest.raises(NotFound) as listed:
+        await world.manager.series_coverage("ETHUSDT", TYPE)
+    assert (str(listed.value), listed.value.meant) == (f"{unknown}.", ())
+    world.exchange.failing = RetryableError("no way there")
+    with pytest.raises(NotFound) as silent:
+        await world.manager.series_coverage("ETHUSDT", TYPE)
+    doubt = " (or is BTCUSDT meant, of which something was?)."
+    assert (str(silent.value), silent.value.meant) == (unknown + doubt, ())
 
 
 async def test_a_plan_says_where_the_series_begins_and_marks_what_is_to_be_loaded(world: World) -> None:

@@ -23,11 +23,13 @@ from streamforge_utils.model.coverage import (
     overlay,
     touching,
 )
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import Series, candles_type, check_symbol, normal_type, series_of
 from streamforge_utils.model.timeranges import TimeRange
 
 _SUGGESTIONS = 3
+_LIST_WITHIN_S = 3.0
 SEGMENTS_AT_ONCE = 500
 """Handled before other tasks run: leases and events do not wait for a list."""
 
@@ -181,8 +183,22 @@ class Reports:
     async def _unknown(self, series: Series, type: str) -> NotFound:
         others = [one for one in await self._all_series() if one.interval == series.interval]
         near = difflib.get_close_matches(series.symbol, sorted({one.symbol for one in others}), n=_SUGGESTIONS)
-        known = f": did you mean {' or '.join(near)}?" if near else ": nothing of it was loaded yet."
-        return NotFound(f"nothing is known of {series.symbol} {type}{known}", meant=near)
+        listed, names = await self._is_listed(series.symbol) if near else True, " or ".join(near)
+        what = f"nothing is known of {series.symbol} {type}:"
+        if listed is False:
+            return NotFound(f"{what} did you mean {names}?", meant=near)
+        doubt = f" (or is {names} meant, of which something was?)" if listed is None else ""
+        return NotFound(f"{what} nothing of it was loaded yet{doubt}.")
+
+    async def _is_listed(self, symbol: str) -> bool | None:
+        """Whether the exchange has the symbol; None: it is not asked, or does not answer soon."""
+        if self._parts.undriven is not None:  # who only reads has another exchange, or none
+            return None
+        try:
+            async with asyncio.timeout(_LIST_WITHIN_S):
+                return any(one.symbol == symbol for one in await self._parts.exchange.symbols())
+        except (StreamForgeError, TimeoutError):
+            return None
 
 
 def _report(current: _Current, basis: Basis, span: TimeRange | None, live: Sequence[Workflow] = ()) -> Report:

@@ -133,6 +133,13 @@ def test_right_after_a_kill_coverage_and_queues_agree(left: tuple[Cli, str]) -> 
         f"for it with `streamforge wait {queue_id} --data {cli.data}`, then export it again\n"
     )
     assert "complete: no hole" not in told
+    ranged = cli("export", "BTCUSDT", TYPE, "2024-08")
+    assert (ranged.code, ranged.out) == (1, "")
+    assert ranged.err == (
+        f"streamforge: nothing of BTCUSDT {TYPE} 2024-08 is stored yet: {queue_id} is to load it and has not ended "
+        f"(running, not driven); wait for it with `streamforge wait {queue_id} --data {cli.data}`, then export it "
+        "again\n"
+    )
 
 
 def test_wait_goes_on_with_it_to_its_end(left: tuple[Cli, str]) -> None:

@@ -17,6 +17,7 @@ from streamforge_utils.model.timeranges import TimeRange, format_ms
 HOLES_SHOWN = 10
 VERIFY_S = 3600.0
 """How long a server may take to count a series."""
+NONE_OPENS = "no candle opens in this range"
 EXPLAINED = ("stored", "exchange", "closed", "pending")
 """Verdicts with which a range is complete."""
 NOTHING_OVER = "no candle of this range was over when the workflow was planned"
@@ -120,6 +121,8 @@ def _judged(known: views.Coverage, where: Where) -> str:
         return f"not complete: {rest(known, where)}"
     if known.span is None:
         return NOTHING_OVER
+    if not known.segments:
+        return NONE_OPENS
     whole = all(segment.verdict == "stored" for segment in known.segments)
     return "complete: no hole" if whole else "complete: every hole has its reason"
 
@@ -131,12 +134,13 @@ async def ask(found: Session, path: str, query: Query, what: Sequence[str], wher
     except ApiProblem as error:
         if error.kind != "not-found" or error.meant or len(what) < 2:
             raise
-        raise CliError(f"{error}{advice(what, where)}") from error
+        raise CliError(f"{error} Load it with {load_command(what, where)}") from error
 
 
-def advice(what: Sequence[str], where: Where) -> str:
+def load_command(what: Sequence[str], where: Where) -> str:
+    """what: SYMBOL TYPE [TIME_RANGE]."""
     span = what[2] if len(what) == 3 else "TIME_RANGE"
-    return f" Load it with `streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
+    return f"`streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
 
 
 def rest(known: views.Coverage, where: Where) -> str:

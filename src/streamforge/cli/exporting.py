@@ -11,9 +11,20 @@ import msgspec
 from streamforge.cli import output, views
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import path_part, to_json
-from streamforge.cli.coverage import EXPLAINED, HOLES_SHOWN, NOTHING_OVER, address_of, advice, ask, request_of, rest
+from streamforge.cli.coverage import (
+    EXPLAINED,
+    HOLES_SHOWN,
+    NONE_OPENS,
+    NOTHING_OVER,
+    address_of,
+    ask,
+    load_command,
+    request_of,
+    rest,
+)
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.formats import Destination, Format, Times, destination
+from streamforge.cli.loading import no_longer
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import RecordWriter, record_writer
 from streamforge_utils.model.candles import candle_key
@@ -144,6 +155,10 @@ async def _collection(found: Session, name: str) -> Selection:
 
 
 async def _nothing(found: Session, what: Sequence[str], selection: Selection, where: Where) -> str:
+    """Why there is nothing to export, and what to do."""
+    nothing, known, holes = f"nothing of {selection.name} is stored", selection.known, selection.holes
+    if known is None:  # a collection, whose holes nobody knows
+        return nothing
     if len(what) == 1:
         workflow = await found.api.get(f"/queues/{what[0]}", views.Workflow)
         if not workflow.ended:
@@ -153,11 +168,27 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
                 f"`streamforge wait {what[0]}{where.flags()}`, then export it again"
             )
         if workflow.time_range.span is None:
-            return f"nothing of {what[0]} is stored: {NOTHING_OVER}"
-    load = advice(what, where) if len(what) == 3 else ""
-    if selection.holes and all(hole.verdict in ("exchange", "closed") for hole in selection.holes):
-        return f"nothing of {selection.name} is stored: the exchange has none ({_hole(selection.holes[0])})"
-    return f"nothing of {selection.name} is stored{load}"
+            return f"{nothing}: {NOTHING_OVER}"
+        if workflow.status == "finished" and not known.complete:
+            return f"{nothing}: {no_longer(workflow, where)}"
+        if workflow.status != "finished":
+            retry = f"`streamforge retry {what[0]}{where.flags(exchange=True)}`"
+            return f"{nothing}: it ended as {workflow.status}; go on with {retry}, then export it again"
+    elif known.loading:
+        one = known.loading[0]
+        state = output.state(one.status, one.undriven)
+        return (
+            f"{nothing} yet: {one.queue_id} is to load it and has not ended ({state}); wait for it with "
+            f"`streamforge wait {one.queue_id}{where.flags()}`, then export it again"
+        )
+    if not holes:
+        return f"{nothing}: {NONE_OPENS}"
+    first = next((hole for hole in holes if hole.verdict not in EXPLAINED), None)
+    if first is None:
+        none = "" if any(hole.verdict == "pending" for hole in holes) else "the exchange has none "
+        return f"{nothing}: {none}({_hole(holes[0])})"
+    load = f"load it with {load_command(what, where)}" if len(what) == 3 else rest(known, where)
+    return f"{nothing}: {_hole(first)}; {load}"
 
 
 def _named(series: tuple[str, str] | None) -> str:

@@ -58,7 +58,7 @@ REFUSED = [
     ("load BTCUSDT api_candles_1m 30d", "time_range '30d' is not understood: did you mean -30d?"),
     ("load BTCUSDT api_candles_1m -5x", "time_range '-5x': '5x' has no unit that is known: s, m (minutes), h, d, w,"),
     ("load BTCUSDT api_candles_1m 2024-01..2024-02", "time_range '2024-01..2024-02' is not understood: did you mean"),
-    ("load BTCUSDT api_candles_1m 2190:", "begins at 2190-01-01, which is not over yet (now is 20"),
+    ("load BTCUSDT api_candles_1m 2190:", "time_range '2190:' starts in the future (now is 20"),
     ("load BTCUSDT api_candles_1m ''", "time_range '' is not understood: write 2024, 2024-08,"),
     ("coverage BTCUSDT api_candles_1m -1d:-2d", "time_range '-1d:-2d': the end is not after the start; did you mean"),
     # values of options

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import httpx
 
-from streamforge_utils.adapters.embedded.launcher.suspended import blocks_others, is_suspended
 from tests import busenv, cleanenv, storeenv
 from tests.limits import LIMIT_S
 
@@ -360,19 +359,6 @@ def workers_of(data: Path) -> list[int]:
 def worker_pid(data: Path, job: str) -> int:
     """The process id of a job's worker."""
     return int((data / "jobs" / job / "pid").read_text())
-
-
-def suspend(pid: int) -> None:
-    """SIGSTOP at a moment at which the process holds no lock that another one waits for."""
-    for _ in range(1000):
-        os.kill(pid, signal.SIGSTOP)
-        while not is_suspended(pid):
-            os.kill(pid, 0)  # raises if it is gone
-            time.sleep(0.001)
-        if not blocks_others(pid, ()):
-            return
-        os.kill(pid, signal.SIGCONT)
-    raise AssertionError(f"process {pid} held a lock each time that it was suspended")
 
 
 def _is_worker(pid: int) -> bool:

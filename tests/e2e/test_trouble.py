@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from streamforge import wiring
+from streamforge_utils.adapters.embedded.launcher.suspended import blocks_others, is_suspended
 from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.launcher import JobSpec
@@ -83,7 +85,7 @@ def test_a_frozen_worker_is_ended_and_what_it_would_say_later_counts_no_more(
 ) -> None:
     quiet.switch_on(SLOW)
     queue_id = _half_loaded(manager, "SOLUSDT")
-    rig.suspend(rig.worker_pid(manager.data, _job(manager, queue_id, LOADER)))
+    _suspend(rig.worker_pid(manager.data, _job(manager, queue_id, LOADER)))
     again = manager.until(queue_id, "a second attempt runs", lambda w: len(_step(w, LOADER)["attempts"]) == 2)
     first = _step(again, LOADER)["attempts"][0]
     assert (first["stop_reason"], first["signal"]) == ("stuck", 9)
@@ -203,6 +205,19 @@ def test_retention_removes_the_topics_of_ended_workflows(quiet: rig.Exchange, tm
         assert manager.show(workflow["queue_id"])["status"] == "finished"
         assert len(manager.csv(workflow["collection"])) == 25
         assert manager.api.get(f"/queues/{workflow['queue_id']}/dlq").json()["dead_letters"] == []
+
+
+def _suspend(pid: int) -> None:
+    """SIGSTOP at a moment at which the process holds no lock that another one waits for."""
+    for _ in range(1000):
+        os.kill(pid, signal.SIGSTOP)
+        while not is_suspended(pid):
+            os.kill(pid, 0)  # raises if it is gone
+            time.sleep(0.001)
+        if not blocks_others(pid, ()):
+            return
+        os.kill(pid, signal.SIGCONT)
+    raise AssertionError(f"process {pid} held a lock each time that it was suspended")
 
 
 def _half_loaded(manager: rig.Manager, symbol: str) -> str:

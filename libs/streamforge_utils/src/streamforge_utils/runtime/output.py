@@ -19,7 +19,7 @@ CHECK_EVERY_S = 0.2
 STALLED_AFTER_S = 900.0
 """A reader whose lag has not shrunk for so long is not slow but gone."""
 
-_IN_FLIGHT_LIMIT_S = 1.0
+_IN_FLIGHT_LIMIT_S = 5.0  # less than a worker has to stop, by default
 
 
 class Output:

@@ -79,10 +79,8 @@ async def test_a_retry_does_not_wait_for_the_plan_from_before_the_stop(world: Wo
     assert len(world.launcher.running()) == 2
 
 
-async def test_a_proof_from_before_a_stop_and_a_retry_proves_nothing(world: World, gate: asyncio.Event) -> None:
-    workflow = await launched(world)
-    store_bars(world, workflow, OPENS[:700])
-    finish(world, workflow)
+def _answer_late(world: World, gate: asyncio.Event) -> Callable[..., Any]:
+    """Let the store hold back the keys that it has read until the gate is open; returns how it answers at once."""
     keys = world.store.keys
 
     async def slow(*args: Any, **fields: Any) -> Sequence[str]:
@@ -91,6 +89,14 @@ async def test_a_proof_from_before_a_stop_and_a_retry_proves_nothing(world: Worl
         return found
 
     world.store.keys = slow  # type: ignore[method-assign]
+    return keys
+
+
+async def test_a_proof_from_before_a_stop_and_a_retry_proves_nothing(world: World, gate: asyncio.Event) -> None:
+    workflow = await launched(world)
+    store_bars(world, workflow, OPENS[:700])
+    finish(world, workflow)
+    keys = _answer_late(world, gate)
     await world.turns(2)
     world.store.keys = keys  # type: ignore[method-assign]
     await world.manager.stop(workflow.queue_id)
@@ -192,14 +198,7 @@ async def test_a_late_proof_teaches_the_coverage_nothing(
     workflow = await launched(world)
     store_bars(world, workflow, OPENS[:700])
     finish(world, workflow)
-    keys = world.store.keys
-
-    async def slow(*args: Any, **fields: Any) -> Sequence[str]:
-        found = await keys(*args, **fields)
-        await stubborn(gate)
-        return found
-
-    world.store.keys = slow  # type: ignore[method-assign]
+    keys = _answer_late(world, gate)
     earlier = world.reconciler
     await world.turns(2)
     world.store.keys = keys  # type: ignore[method-assign]

@@ -56,7 +56,7 @@ class Launcher(Protocol):
     """Runs jobs. One name is run at most once, however often it is asked for; nothing is ever restarted by itself."""
 
     def watch(self) -> None:
-        """End, until `close`, workers that cannot go on while all others wait for them. For whoever drives the jobs."""
+        """End, until `close`, workers that cannot go on while all others wait for them. The manager alone calls it."""
 
     async def start(self, spec: JobSpec) -> None:
         """Run the job; a name that was ever started (and not forgotten) is left as it is.

@@ -49,7 +49,7 @@ class OpenTopic:
 
 
 LOCK_FILE: Final = "bus.lock"
-"""Held for moments by whoever opens, makes or removes a topic."""
+"""Locked while a topic is opened, made or removed."""
 
 
 class TopicFiles:

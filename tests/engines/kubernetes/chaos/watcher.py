@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
@@ -16,19 +17,28 @@ LOOK_EVERY_S = 0.2
 
 @dataclass
 class Run:
-    """When a pod's container ran: by its own status, and where it went before that reported its end, as last seen."""
+    """When a pod's container ran: by its own status, and where it went before that reported its end, as last seen.
+
+    taken_back: the pod was being deleted while its container ran.
+    """
 
     step: str
     job: str
     name: str
     began: datetime
     ended: datetime
+    taken_back: bool
+
+    def overlaps(self, other: Run) -> bool:
+        """However shortly, as far as seconds can tell."""
+        return self.began < other.ended and other.began < self.ended
 
 
 class PodWatcher:
     """runs: of each pod whose container began, by uid. looks: how many there were.
 
-    A pod that never began counts for nothing: a Job controller that is killed may make one too many, and takes it back.
+    A pod that never began counts for nothing. A Job controller that is killed right after it made a pod may make a
+    second one, also if one is all that the Job asks for, and deletes one as soon as it sees both.
     """
 
     def __init__(self, namespace: Namespace) -> None:
@@ -37,21 +47,36 @@ class PodWatcher:
         self._namespace = namespace
 
     @property
-    def pods_of(self) -> dict[str, set[str]]:
-        """The pods that ran, by Job."""
+    def doubled(self) -> dict[str, set[str]]:
+        """The pods that ran, of Jobs of which more than one did."""
         found: defaultdict[str, set[str]] = defaultdict(set)
         for run in self.runs.values():
             found[run.job].add(run.name)
-        return dict(found)
+        return {job: pods for job, pods in found.items() if len(pods) > 1}
+
+    @property
+    def jobs(self) -> set[str]:
+        """Those of which a pod ran."""
+        return {run.job for run in self.runs.values()}
+
+    @property
+    def repeated(self) -> list[str]:
+        """Pairs of pods of one Job that ran one after the other, or both to their end."""
+        return [
+            _of_two(one, other)
+            for one, other in self._pairs()
+            if one.job == other.job and not ((one.taken_back or other.taken_back) and one.overlaps(other))
+        ]
 
     @property
     def overlaps(self) -> list[str]:
-        """Steps of which two pods ran at once: however shortly, as far as seconds can tell."""
-        return [
-            f"{one.step}: {one.name} {one.began}-{one.ended}, {other.name} {other.began}-{other.ended}"
-            for one, other in combinations(self.runs.values(), 2)
-            if one.step == other.step and one.began < other.ended and other.began < one.ended
-        ]
+        """Steps of which pods of two attempts ran at once."""
+        return [_of_two(one, other) for one, other in self._pairs() if one.job != other.job and one.overlaps(other)]
+
+    def _pairs(self) -> Iterator[tuple[Run, Run]]:
+        for one, other in combinations(self.runs.values(), 2):
+            if one.step == other.step:
+                yield one, other
 
     async def watch(self) -> None:
         """Until cancelled."""
@@ -74,14 +99,22 @@ class PodWatcher:
         # In whole seconds, as Kubernetes tells times.
         now = datetime.now(UTC).replace(microsecond=0)
         ended = datetime.fromisoformat(told["finishedAt"]) if told.get("finishedAt") else max(began, now)
-        self.runs[pod["metadata"]["uid"]] = Run(
+        uid = pod["metadata"]["uid"]
+        before = self.runs.get(uid)
+        deleted = "running" in state and "deletionTimestamp" in pod["metadata"]
+        self.runs[uid] = Run(
             step=f"{labels['queue_id']} {labels['streamforge.io/target']}",
             job=labels["batch.kubernetes.io/job-name"],
             name=pod["metadata"]["name"],
             began=began,
             ended=ended,
+            taken_back=deleted or (before is not None and before.taken_back),
         )
 
     def _pods(self) -> list[Object]:
         found: list[Object] = self._namespace.rest.request("GET", f"{self._namespace.path}/pods", limit_s=5)["items"]
         return found
+
+
+def _of_two(one: Run, other: Run) -> str:
+    return f"{one.step}: {one.name} {one.began}-{one.ended}, {other.name} {other.began}-{other.ended}"

@@ -21,6 +21,7 @@ from streamforge.manager.acting import (
     surveying,
     verifying,
 )
+from streamforge.manager.acting.hearing import Ear
 from streamforge.manager.acting.repeats import Repeats
 from streamforge.manager.acting.tasks import Tasks
 from streamforge.manager.api import views
@@ -268,6 +269,15 @@ def show_counts_what_was_confirmed_twice() -> Iterator[None]:
 @defect
 def retention_does_not_see_who_uses_the_data() -> Iterator[None]:
     with patch.object(ageing.Ageing, "_is_used", lambda self, collection, places: False):
+        yield
+
+
+@defect
+def what_was_heard_counts_for_what_was_sent_since() -> Iterator[None]:
+    def counted(self: Ear, sent: Any) -> int:
+        return max(0, sum(end - first for first, end in sent.values()) - len(self.heard))
+
+    with patch.object(Ear, "_left", counted):
         yield
 
 

@@ -20,7 +20,7 @@ from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.store import Document
 from tests.doubles.virtualclock import VirtualClock
 from tests.histories.engines import Watch, Watched
-from tests.histories.processes import Port, Process
+from tests.histories.processes import Outage, Port, Process
 
 _ALL = 1_000_000
 
@@ -30,6 +30,7 @@ class EmbeddedEngines:
 
     def __init__(self, clock: VirtualClock, slow_s: float, folder: Path) -> None:
         self.watch = Watch(slow_s)
+        self.outages: Mapping[str, Outage] = {"bus": Outage(), "store": Outage()}
         self._clock = clock
         self._bus_folder, self._store_folder = folder / "bus", folder / "store"
         self._files = TopicFiles(self._bus_folder)
@@ -48,12 +49,12 @@ class EmbeddedEngines:
     def store_of(self, process: Process) -> Any:
         store = EmbeddedStore(self._store_folder)
         self._closes_with(process, store.close)
-        return Port(process, Watched(store, self.watch))
+        return Port(process, Watched(store, self.watch), outage=self.outages["store"])
 
     def bus_of(self, process: Process) -> Any:
         bus = self._bus()
         self._closes_with(process, bus.close)
-        return Port(process, bus)
+        return Port(process, bus, outage=self.outages["bus"])
 
     def states(self) -> Iterator[bytes]:
         return (state.body for state in self._states.find(KIND, where=None, after=None, limit=_ALL))

@@ -14,7 +14,7 @@ from streamforge_utils.ports.store import Answer, Document, Outcome, State, Stor
 from tests.doubles.memorybus import MemoryBus
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.virtualclock import VirtualClock
-from tests.histories.processes import Port, Process
+from tests.histories.processes import Outage, Port, Process
 
 
 class Watch:
@@ -75,6 +75,8 @@ class Engines(Protocol):
     """A bus and a store as a world needs them. documents: what is in the store, by collection and key."""
 
     watch: Watch
+    outages: Mapping[str, Outage]
+    """Of `bus` and `store`."""
 
     @property
     def documents(self) -> Mapping[str, Mapping[str, Document]]:
@@ -107,6 +109,7 @@ class MemoryEngines:
 
     def __init__(self, clock: VirtualClock, slow_s: float, folder: Path) -> None:
         self.watch = Watch(slow_s)
+        self.outages: Mapping[str, Outage] = {"bus": Outage(), "store": Outage()}
         self._store = MemoryStore()
         self._watched = Watched(self._store, self.watch)
         self._bus = MemoryBus(now_ms=clock.now_ms, longest_poll_s=60.0)
@@ -116,11 +119,11 @@ class MemoryEngines:
         return self._store.documents
 
     def store_of(self, process: Process) -> Any:
-        return Port(process, self._watched)
+        return Port(process, self._watched, outage=self.outages["store"])
 
     def bus_of(self, process: Process) -> Any:
         made: list[Any] = []
-        port = Port(process, self._bus, made.append)
+        port = Port(process, self._bus, made.append, self.outages["bus"])
 
         def leave() -> None:
             for one in made:

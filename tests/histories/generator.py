@@ -205,7 +205,19 @@ def history_of(seed: int, case: int) -> History:
         drawn = make(draw)
         operations += drawn if isinstance(drawn, tuple) else [drawn]
     history = History(setting=draw.setting, operations=tuple(operations))
+    if case % 5 == 2:
+        history = _with_outages(history, Random(f"{seed}/{case}/outages"))
     return _until_now(history, Random(f"{seed}/{case}/now")) if case % 4 == 3 else history
+
+
+def _with_outages(history: History, random: Random) -> History:
+    """The history, with a bus or a store that does not answer for a while, once or twice."""
+    operations = list(history.operations)
+    for _ in range(random.choice([1, 1, 2])):
+        seconds = random.choice([0.3, 2.0, 10.0, 60.0])
+        outage = happens.Outage(part=random.choice(["bus", "store"]), seconds=seconds, late=random.random() < 0.5)
+        operations.insert(random.randint(1, len(operations)), outage)
+    return _replace(history, operations=tuple(operations))
 
 
 def _until_now(history: History, random: Random) -> History:

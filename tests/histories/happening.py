@@ -78,6 +78,9 @@ class Happening:
                 self._upkeep.process.dies_at(deeds, after=after)
             case happens.KillWorker(which=which, deeds=deeds):
                 self._kill_worker(which, deeds)
+            case happens.Outage(part=part, seconds=seconds, late=late):
+                self._model.killed(list(self._model.asked))  # for workers and managers it is as if they had crashed
+                self._engines.outages[part].begin(seconds, late=late)
             case happens.Repeat(back=back):
                 await self._repeat(back)
             case _:

@@ -41,6 +41,10 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         """The bar that opens at `time_ms`."""
         return (time_ms - ORIGIN_MS) // _STEPS_MS[self.interval]
 
+    def ceil(self, time_ms: int) -> int:
+        """When the first bar opens that opens at `time_ms` or later."""
+        return self.opens_ms(-(-(time_ms - ORIGIN_MS) // _STEPS_MS[self.interval]))
+
     def span(self, first: int, last: int) -> TimeRange:
         """From the opening of bar `first` to that of bar `last`."""
         return TimeRange(self.opens_ms(first), self.opens_ms(last))
@@ -228,6 +232,18 @@ class Verify(Operation, frozen=True, kw_only=True):
         return f"coverage {SYMBOLS[self.market]}{bars} --verify"
 
 
+class Outage(Operation, frozen=True, kw_only=True):
+    """part: `bus` or `store`. late: it still does the next change that it is asked for, and does not say so."""
+
+    part: str
+    seconds: float
+    late: bool = False
+
+    def words(self) -> str:
+        late = ", and does unheard what it is asked next" if self.late else ""
+        return f"the {self.part} does not answer for {self.seconds:g} s{late}"
+
+
 class Overdue(Operation, frozen=True):
     def words(self) -> str:
         return "the manager's own verification has had its time"
@@ -312,6 +328,7 @@ AnyOperation = (
     | Trouble
     | KillManager
     | KillWorker
+    | Outage
     | Repeat
 )
 

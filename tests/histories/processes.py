@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
+
+from streamforge_utils.model.errors import RetryableError
 
 DEEDS = frozenset(
     {"put", "remove", "upsert", "drop", "delete", "flush", "start", "stop", "forget", "send", "commit"}
     | {"create_topic", "delete_topic"}
 )
 """Calls that change the world: at one of them a process may be killed."""
+
+_NO_ANSWER_S = 0.5
+"""How long it takes to find out that nothing answers."""
 
 
 class Killed(BaseException):
@@ -68,23 +74,60 @@ class Process:
         return result
 
 
+class Outage:
+    """Whether a part of the world answers: the bus, or the store."""
+
+    def __init__(self) -> None:
+        self._until = float("-inf")
+        self._late = False
+
+    def begin(self, seconds: float, *, late: bool) -> None:
+        """From now on it does not answer. late: the next change that it is asked for is still done."""
+        self._until, self._late = asyncio.get_running_loop().time() + seconds, late
+
+    def lasts(self, now: float) -> bool:
+        """now: the loop's time."""
+        return now < self._until
+
+    def end(self) -> None:
+        self._until = float("-inf")
+
+    async def call(self, name: str, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Await the call. Raises RetryableError while there is no answer."""
+        if name == "close" or not self.lasts(asyncio.get_running_loop().time()):
+            return await function(*args, **kwargs)
+        if self._late and name in DEEDS:
+            self._late = False
+            await function(*args, **kwargs)
+        await asyncio.sleep(_NO_ANSWER_S)
+        raise RetryableError(f"no answer to {name}")
+
+
 class Port:
     """What a process has of a part of the world. opened: called with each producer and consumer that it gets."""
 
-    def __init__(self, process: Process, part: Any, opened: Callable[[Any], None] | None = None) -> None:
-        self.__dict__.update(_process=process, _part=part, _opened=opened)
+    def __init__(
+        self,
+        process: Process,
+        part: Any,
+        opened: Callable[[Any], None] | None = None,
+        outage: Outage | None = None,
+    ) -> None:
+        self.__dict__.update(_process=process, _part=part, _opened=opened, _outage=outage)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._part, name)
         if not inspect.iscoroutinefunction(value):
             return value
 
+        function = value if self._outage is None else partial(self._outage.call, name, value)
+
         async def called(*args: Any, **kwargs: Any) -> Any:
-            result = await self._process.call(name, value, *args, **kwargs)
+            result = await self._process.call(name, function, *args, **kwargs)
             if name in ("producer", "consumer"):
                 if self._opened is not None:
                     self._opened(result)
-                return Port(self._process, result)
+                return Port(self._process, result, outage=self._outage)
             return result
 
         self.__dict__[name] = called

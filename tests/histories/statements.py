@@ -168,18 +168,18 @@ class Statements:
         self._answered(lambda reader: self._verify(reader, market, span))
 
     def _answered(self, what: Callable[[Reader], None]) -> None:
-        """Ask until the manager lives through it."""
+        """Ask until the manager lives through it, and bus and store answer."""
         while True:
             self._loop.run_until_complete(self._upkeep.ready.wait())
-            process = self._upkeep.process
+            process, outage = self._upkeep.process, self._upkeep.outage
             try:
                 what(self._reader())
             except Untrue:
                 raise
             except (Exception, BaseExceptionGroup, Killed, asyncio.CancelledError):
-                if process.alive:
+                if process.alive and not outage:
                     raise
-                self._loop.run_until_complete(asyncio.sleep(0))
+                self._loop.run_until_complete(asyncio.sleep(0.5 if outage else 0))
             else:
                 return
 

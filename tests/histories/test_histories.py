@@ -63,6 +63,7 @@ FROM = {
     "the_proof_overlooks_the_last_hole": 0,
     "what_a_verification_misses_is_not_loaded_again": 0,
     "what_is_said_twice_is_kept_twice": 50,
+    "what_was_heard_counts_for_what_was_sent_since": 930,
     "who_joins_is_told_that_nothing_is_left_out": 240,
 }
 """Where each planted defect is looked for, so that rare ones do not take long."""

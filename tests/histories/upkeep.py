@@ -61,7 +61,7 @@ class Upkeep:
         """Start it, again and again."""
         while True:
             self.process = Process()
-            reconciler = await self._start()
+            reconciler = await self._started()
             running = asyncio.create_task(reconciler.run())
             self.ready.set()
             await self.process.gone.wait()
@@ -69,6 +69,13 @@ class Upkeep:
             running.cancel()
             await asyncio.wait({running})
             await asyncio.sleep(self.down_s)
+
+    async def _started(self) -> Reconciler:
+        while True:
+            try:
+                return await self._start()
+            except RetryableError:
+                await asyncio.sleep(1.0)
 
     async def _start(self) -> Reconciler:
         store, bus = self._engines.store_of(self.process), self._engines.bus_of(self.process)
@@ -119,6 +126,11 @@ class Upkeep:
     def _code(self) -> str:
         self._codes += 1
         return f"{self._codes:06d}"
+
+    @property
+    def outage(self) -> bool:
+        """Whether the bus or the store does not answer."""
+        return any(one.lasts(self._clock.monotonic()) for one in self._engines.outages.values())
 
     async def ask(self, question: Callable[[Manager], Awaitable[T]]) -> T:
         """The manager's answer; one who gets none asks again once it is back."""

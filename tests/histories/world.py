@@ -127,6 +127,8 @@ class World:
         with self._noting():
             if self._model.accepted(workflow):
                 self._happening.order.append(workflow.queue_id)
+                if self._upkeep.outage:
+                    self._model.killed([workflow.queue_id])
             self._model.changed(workflow, confirmed_keys(self._engines, workflow.topic))
 
     def _deleted(self, collection: str, keys: Collection[str], whole: bool) -> None:
@@ -169,6 +171,8 @@ class World:
 
     async def _settle(self) -> None:
         self._exchange.troubles.clear()
+        for outage in self._engines.outages.values():
+            outage.end()
         until = self._loop.time() + LONGEST_S
         while self._loop.time() < until:
             await self._upkeep.ready.wait()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from streamforge.manager.acting.hearing import MOST, Ear
 from streamforge.manager.workflow import StepStatus
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import Consumer, Message, Received
+from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition
 from tests.doubles.memorybus import MemoryBus
 from tests.limits import LIMIT_S
 from tests.manager.acting.world import launched
@@ -135,6 +136,32 @@ async def test_a_poll_that_finds_nothing_proves_nothing_while_events_are_outstan
     ear = Ear(bus, bus, "queue-events")
     assert await ear.read_all()
     assert [received.value for received in ear.heard] == [b"word"]
+    await ear.close()
+
+
+async def test_what_was_committed_without_an_answer_does_not_count_for_what_is_still_to_be_heard() -> None:
+    class Unheard(MemoryBus):
+        async def consumer(self, *args: Any, **kwargs: Any) -> Consumer:
+            found = await super().consumer(*args, **kwargs)
+            commit = found.commit
+
+            async def committed(offsets: Mapping[TopicPartition, int]) -> None:
+                await commit(offsets)
+                raise RetryableError("the answer was lost")
+
+            found.commit = committed  # type: ignore[method-assign]
+            return found
+
+    bus = Unheard()
+    bus.log["queue-events"] = []
+    bus.append("queue-events", Message(None, b"one"), Message(None, b"two"))
+    ear = Ear(bus, bus, "queue-events")
+    assert await ear.read_all()
+    with pytest.raises(RetryableError):
+        await ear.commit()
+    bus.append("queue-events", Message(None, b"word"))
+    assert await ear.read_all()
+    assert [received.value for received in ear.heard] == [b"one", b"two", b"word"]
     await ear.close()
 
 

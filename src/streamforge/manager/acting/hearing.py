@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Received, TopicPartition
@@ -32,6 +32,7 @@ class Ear:
         self._topic = topic
         self._consumer: Consumer | None = None
         self._polling: asyncio.Task[Sequence[Received]] | None = None
+        self._next: dict[int, int] = {}
         self.heard: list[Received] = []
         self.behind = False
 
@@ -57,20 +58,26 @@ class Ear:
         Raises RetryableError, also if it does not all come within `READ_ALL_S`.
         """
         # Counted: where many workers speak a poll that finds nothing may never come, and one that finds nothing proves
-        # nothing, as the bus may have waited for a broker or for a former member of the group to be given up.
-        sent = (await self._admin.lag(self._topic, GROUP)).records
+        # nothing, as the bus may have waited for a broker or for a former member of the group to be given up. By their
+        # offsets: of what was heard a part may be committed without our knowing it.
+        sent = (await self._admin.lag(self._topic, GROUP)).ranges
         loop = asyncio.get_running_loop()
         give_up = loop.time() + READ_ALL_S
-        while len(self.heard) < min(sent, MOST):
+        while (left := self._left(sent)) and len(self.heard) < MOST:
             if not await self._take(await self._poll()):
                 # What was trimmed meanwhile will not come.
-                sent = min(sent, (await self._admin.lag(self._topic, GROUP)).records)
-                if len(self.heard) < min(sent, MOST) and loop.time() > give_up:
+                now = (await self._admin.lag(self._topic, GROUP)).ranges
+                sent = {p: (max(first, now[p][0]), end) for p, (first, end) in sent.items() if p in now}
+                if (left := self._left(sent)) and loop.time() > give_up:
                     raise RetryableError(
-                        f"topic {self._topic}: {sent - len(self.heard)} events were sent and do not come; "
+                        f"topic {self._topic}: {left} events were sent and do not come; "
                         f"does another manager read as group {GROUP}?"
                     )
-        return len(self.heard) >= sent
+        return not left
+
+    def _left(self, sent: Mapping[int, tuple[int, int]]) -> int:
+        """How many messages of these offsets [first, end) of partitions are still to be heard."""
+        return sum(max(0, end - max(first, self._next.get(p, first))) for p, (first, end) in sent.items())
 
     async def commit(self) -> None:
         """What was heard need not be heard again. Raises RetryableError."""
@@ -100,7 +107,7 @@ class Ear:
             received = await poll
         except PermanentError:
             # The topic was removed, perhaps made again: this consumer will not hear of it.
-            consumer, self._consumer = self._consumer, None
+            consumer, self._consumer, self._next = self._consumer, None, {}
             if consumer is not None:
                 await consumer.close()
             raise
@@ -108,5 +115,7 @@ class Ear:
             if poll.done():
                 self._polling = None
         self.heard += received
+        for one in received:
+            self._next[one.partition] = one.offset + 1
         self.behind = len(received) == _AT_ONCE
         return bool(received)

@@ -62,6 +62,19 @@ def test_of_an_attempt_that_was_ended_what_comes_next_is_told() -> None:
     assert how_it_ended(step("running", one, running)) == [killed, "", ""], "the next one is shown"
 
 
+def test_of_an_attempt_that_nobody_watches_it_is_not_said_that_it_runs() -> None:
+    running = views.Attempt(number=2, status="running")
+
+    def states(one: views.Step, *, driven: bool) -> list[str]:
+        return [str(row[1]) for row in step_rows(one, driven=driven)]
+
+    two = step("running", attempt(1), running)
+    assert states(two, driven=False) == ["error", "running, not driven", "running, not driven"]
+    assert states(two, driven=True) == ["error", "running", "running"]
+    assert states(step("waiting", attempt(1)), driven=False) == ["error"]
+    assert states(step("pending"), driven=False) == ["pending"], "there is no attempt yet"
+
+
 def test_what_the_next_attempt_waits_for_is_told_without_the_lines_of_a_log() -> None:
     pause = "the next attempt of arango-candles at 2024-08-01T00:00Z; the one before: "
     for before, told in (

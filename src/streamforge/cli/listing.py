@@ -64,7 +64,7 @@ def _order(one: views.Series) -> tuple[str, int, str]:
 
 
 def _row(one: views.Series) -> list[str | Text]:
-    span = [format_ms(ms) if ms is not None else "nothing stored" for ms in (one.start_ms, one.end_ms)]
+    span = [format_ms(ms) if ms is not None else "nothing proven" for ms in (one.start_ms, one.end_ms)]
     holes = output.styled("complete") if one.complete and not one.holes else str(one.holes)
     if one.holes:
         holes = f"{one.holes}, each with its reason" if one.complete else f"{one.holes}, not complete"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -118,3 +119,25 @@ def test_no_reader_takes_a_part_for_the_whole(decayed: Cli) -> None:
                 read_series("BTCUSDT", TYPE, span, url=url)
         whole = read_series("BTCUSDT", TYPE, "2024-08-01T03:00Z:2024-08-01T04:00Z", url=url)
         assert len(whole.candles) == 60
+
+
+def test_of_a_series_that_has_lost_all_the_hole_counts_and_an_export_says_what_happened(decayed: Cli) -> None:
+    [file] = (decayed.data / "store" / "documents").glob(f"{COLLECTION}*.db")
+    file.unlink()
+    decayed("coverage", "BTCUSDT", TYPE, "--verify")
+    [series] = decayed("series", "--json").ok().json["series"]
+    assert (series["start"], series["records"], series["holes"], series["complete"]) == (None, 0, 1, False)
+    assert "1, not complete" in decayed("series").ok().out
+    queue_id = decayed("queues", "--json").ok().json["queues"][0]["queue_id"]
+    exported = decayed("export", queue_id)
+    assert (exported.code, exported.out) == (1, "")
+    assert re.fullmatch(
+        f"streamforge: nothing of {queue_id} is stored: it was complete when it was proven, .*, and is not now: what "
+        "is `ours` is gone, and what is `unknown` was removed; load it with `streamforge load "
+        f"BTCUSDT {TYPE} {SIX_HOURS} --data {decayed.data}.*`\n",
+        exported.err,
+    ), exported.err
+    ranged = decayed("export", "BTCUSDT", TYPE, SIX_HOURS)
+    assert ranged.code == 1
+    assert "is stored: 2024-08-01 to 2024-08-01T06:00Z: ours (" in ranged.err
+    assert f"; load it with `streamforge load BTCUSDT {TYPE} {SIX_HOURS} --data {decayed.data}" in ranged.err

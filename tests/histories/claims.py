@@ -89,12 +89,16 @@ class Claims:
 
     def _is_settled(self, one: Asked) -> bool:
         """Whether coverage has a reason for all of its range that is not stored."""
-        spans = self._settled[one.market.symbol]
-        whole = one.market.span(0, one.market.bars)
-        wanted = None if one.planned_span is None else one.planned_span.intersection(whole)
-        covered = [common for span in spans if wanted is not None and (common := span.intersection(wanted))]
-        length_ms = 0 if wanted is None else wanted.end_ms - wanted.start_ms
-        return sum(common.end_ms - common.start_ms for common in covered) == length_ms
+        market, planned = one.market, one.planned_span
+        if planned is None:
+            return True
+        start_ms = max(market.ceil(planned.start_ms), market.opens_ms(0))
+        end_ms = min(planned.end_ms, market.opens_ms(market.bars))
+        if start_ms >= end_ms:
+            return True
+        wanted = TimeRange(start_ms, end_ms)
+        covered = [common for span in self._settled[market.symbol] if (common := span.intersection(wanted))]
+        return sum(common.end_ms - common.start_ms for common in covered) == end_ms - start_ms
 
     def _wrong_show(self, queue_id: str, what: str, said: object, true: object) -> None:
         self._model.untrue("show says otherwise", f"{queue_id}: {what} {said}, not {true}")
@@ -143,7 +147,10 @@ class Claims:
             if said is not None and (said.complete or (said.segments and self.called[market.symbol])):
                 self._model.untrue("coverage names no span", market.symbol)
             return
-        cursor = said.span.start_ms
+        span = TimeRange(said.span.start_ms, said.span.end_ms)
+        cursor = market.ceil(span.start_ms)
+        if market.interval == "3d" and said.segments and said.segments[0].start_ms == span.start_ms:
+            cursor = span.start_ms  # where bars of three days open may not be known yet
         for segment in said.segments:
             if segment.start_ms != cursor or segment.end_ms <= cursor:
                 self._model.untrue("coverage is not one line", f"{segment} after {cursor}")
@@ -153,8 +160,8 @@ class Claims:
                 self._bar(market, bar, segment, before)
             if segment.verdict == Verdict.STORED and segment.records != len(bars):
                 self._model.untrue("coverage counts wrongly", f"{segment.records} of {len(bars)} in {segment}")
-        if cursor != said.span.end_ms:
-            self._model.untrue("coverage is not one line", f"{said.span} ends at {cursor}")
+        if cursor != max(span.end_ms, market.ceil(span.start_ms)):
+            self._model.untrue("coverage is not one line", f"{span} ends at {cursor}")
         self._complete(market, said, code, resting=before is None)
         if before is None and said.span.basis == "asked":
             self._asked_for(market, said)
@@ -258,7 +265,8 @@ class Claims:
         left = {bar for bar in self._needed(market) if market.opens_ms(bar) not in span}
         left |= {bar for bar in self.called[market.symbol] if market.opens_ms(bar) not in span}
         ever = self._model.ever_asked[market.symbol]
-        if left or span.start_ms < min(one.start_ms for one in ever) or span.end_ms > max(one.end_ms for one in ever):
+        last_ms = market.ceil(max(one.end_ms for one in ever))  # of a bar all is known
+        if left or span.start_ms < min(one.start_ms for one in ever) or span.end_ms > last_ms:
             self._model.untrue("coverage speaks of another span", f"{market.symbol} {span}, without {shown(left)}")
         for segment in said.segments:
             for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms)):

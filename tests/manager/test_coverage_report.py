@@ -94,7 +94,8 @@ async def test_a_bar_that_is_not_over_is_pending_to_its_end_whenever_it_was_aske
     await world.start()
     await world.parts.coverage.lay_over(HOURS, [minutes(0, 180, Verdict.STORED)])
     assert await hours(world, 0, 200) == [(0, 180, "stored", 3), (180, 200, "pending", 0)]
-    assert await hours(world, 199, 200) == [(199, 200, "pending", 0)]
+    assert await hours(world, 180, 200) == [(180, 200, "pending", 0)]
+    assert await hours(world, 199, 200) == []
     # To the end of the day as well: what nobody can have is not missing.
     assert await hours(world, 0, 1440) == [(0, 180, "stored", 3), (180, 1440, "pending", 0)]
     clock.advance(3600)
@@ -103,25 +104,44 @@ async def test_a_bar_that_is_not_over_is_pending_to_its_end_whenever_it_was_aske
     ]  # fmt: skip
 
 
-async def test_a_part_in_which_no_bar_opens_has_the_verdict_of_its_bar(world: World) -> None:
+async def test_what_is_said_of_a_range_is_said_of_the_bars_that_open_in_it(world: World) -> None:
     # The bar of 3:00 is stored, by a range that ended in it.
     known = [minutes(0, 210, Verdict.STORED), minutes(360, 419, Verdict.EXCHANGE)]
     await world.parts.coverage.lay_over(HOURS, known)
     assert await hours(world, 0, 225) == [(0, 225, "stored", 4)]
-    assert await hours(world, 215, 225) == [(215, 225, "stored", 0)]
-    assert await hours(world, 210, 420) == [(210, 360, "unknown", 0), (360, 420, "exchange", 0)]
-    # Of the bar of 5:00 nothing is known.
-    assert await hours(world, 310, 360) == [(310, 360, "unknown", 0)]
+    assert await hours(world, 30, 225) == [(60, 225, "stored", 3)]
+    assert await hours(world, 215, 225) == await hours(world, 310, 360) == []
+    assert await hours(world, 210, 420) == [(240, 360, "unknown", 0), (360, 420, "exchange", 0)]
+    assert await hours(world, 310, 390) == [(360, 390, "exchange", 0)]
+    assert await hours(world, 250, 310) == [(300, 310, "unknown", 0)]
 
 
-async def test_a_series_that_has_ended_has_nothing_pending() -> None:
+async def test_what_is_not_over_yet_of_a_series_that_has_ended_is_closed() -> None:
     world = World(clock=ManualClock(day(1)))
     await world.start()
     plan = Plan(exchange_now_ms=day(1), load=(), first_ms=day(-1), last_ms=day(0))
     await world.parts.coverage.learn_plan(SERIES, plan, day(1))
     await world.parts.coverage.lay_over(SERIES, [stored(day(-1), day(0))])
     report = await world.manager.series_coverage("BTCUSDT", TYPE, TimeRange(day(0), day(2)))
-    assert [v for _, _, v, _ in told(report)] == ["unknown"]
+    assert told(report) == [(0, 1440, "unknown", 0), (1440, 2880, "closed", 0)]
+
+
+async def test_a_series_of_which_all_is_closed_is_spoken_of(world: World) -> None:
+    await world.parts.coverage.lay_over(SERIES, [minutes(0, 60, Verdict.CLOSED)])
+    report = await world.manager.series_coverage("BTCUSDT", TYPE)
+    assert (report.span, told(report)) == (TimeRange(day(0), day(0) + HOUR_MS), [(0, 60, "closed", 0)])
+
+
+async def test_a_range_that_is_named_is_spoken_of_as_soon_as_a_plan_has_found_the_series() -> None:
+    world = World(clock=ManualClock(DAY_START + 90 * MINUTE_MS))
+    await world.start()
+    plan = Plan(exchange_now_ms=world.clock.now_ms(), until_ms=DAY_START, load=(), first_ms=day(-9))
+    await world.parts.coverage.learn_plan(HOURS, plan, plan.exchange_now_ms)
+    assert await hours(world, 60, 90) == [(60, 90, "pending", 0)]
+    assert await hours(world, 10, 50) == []
+    assert await hours(world, 0, 60) == [(0, 60, "unknown", 0)]
+    with pytest.raises(NotFound, match="nothing is known of BTCUSDT api_candles_1h"):
+        await world.manager.series_coverage("BTCUSDT", "api_candles_1h")
 
 
 async def test_unknown_ranges_that_touch_are_one(world: World) -> None:

@@ -22,7 +22,7 @@ from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.acting.world import exchange_of, finish
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace, step
+from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, replace, step
 
 HOUR = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="-1h", collection="c")
 ASKED_MS = NOW + 30_400
@@ -116,7 +116,9 @@ async def test_what_was_not_over_is_not_called_asked_for(world: World) -> None:
     workflow = await ended(world, await started(world))
     later(world, 60)
     report = await world.manager.series_coverage("BTCUSDT", "api_candles_1m")
-    assert (report.span, coverage_view(report).complete) == (workflow.planned_span, True)
+    assert workflow.planned_span == TimeRange(NOW - HOUR_MS + 30_000, NOW)
+    bars = TimeRange(NOW - HOUR_MS + MINUTE_MS, NOW)
+    assert (report.span, coverage_view(report).complete) == (bars, True)
     named = await world.manager.series_coverage("BTCUSDT", "api_candles_1m", TimeRange(NOW - 60_000, NOW + 180_000))
     assert [(one.verdict, one.end_ms - NOW) for one in named.segments] == [
         (Verdict.STORED, 0), (Verdict.UNKNOWN, MINUTE_MS), (Verdict.PENDING, 3 * MINUTE_MS),
@@ -150,7 +152,8 @@ async def test_a_retry_reaches_to_what_is_over_by_then_of_what_was_asked_for(wor
     assert (again.plan is not None, again.planned_span) == (True, again.span), (
         "with the bar of which a part was asked for"
     )
-    assert step(again, "loader-api-candles").ranges == (str(again.span),)
+    bars = TimeRange(again.span.start_ms + 30_000, again.span.end_ms + 30_000)
+    assert step(again, "loader-api-candles").ranges == (str(bars),)
 
 
 async def test_data_of_others_behind_the_planned_range_stay_when_a_workflow_is_removed(world: World) -> None:

@@ -17,10 +17,10 @@ from streamforge_utils.model.coverage import (
     clip,
     counted,
     extent,
-    judged_by_bar,
     lacking,
     overlay,
     touching,
+    whole_bars,
     without_records,
     without_stored,
 )
@@ -88,28 +88,20 @@ def test_clip_joins_what_is_equal(segments: list[Segment], span: TimeRange) -> N
         assert (left.verdict, left.collection) != (right.verdict, right.collection)
 
 
-@given(coverages(), spans())
-def test_an_unknown_part_in_which_no_bar_opens_has_the_verdict_of_its_bar(
-    segments: list[Segment], span: TimeRange
-) -> None:
+@given(coverages())
+def test_whole_bars_hold_the_same_open_times_with_the_same_verdicts(segments: list[Segment]) -> None:
     # One instant of the strategies is 400 ms: five of them are two bars of a second.
     scaled = [
-        msgspec.structs.replace(s, start_ms=s.start_ms * 400, end_ms=s.end_ms * 400) for s in clip(segments, span)
+        msgspec.structs.replace(s, start_ms=s.start_ms * 400, end_ms=s.end_ms * 400) for s in overlay((), segments)
     ]
-    found = judged_by_bar(scaled, Interval.S1, None)
+    found = whole_bars(scaled, Interval.S1, None)
     assert tidy(found)
-    assert (found[0].start_ms, found[-1].end_ms) == (scaled[0].start_ms, scaled[-1].end_ms)
-    before = {t: (s.verdict, s.collection) for s in scaled for t in range(s.start_ms, s.end_ms, 200)}
-    after = {t: (s.verdict, s.collection) for s in found for t in range(s.start_ms, s.end_ms, 200)}
-    barless = {
-        t
-        for s in scaled
-        if s.verdict is Verdict.UNKNOWN and not len(Interval.S1.grid(s.start_ms, s.end_ms))
-        for t in range(s.start_ms, s.end_ms, 200)
-    }
-    for time, verdict in after.items():
-        bar = time // 1000 * 1000
-        assert verdict == (before.get(bar, before[time]) if time in barless else before[time])
+    assert all(time % 1000 == 0 for s in found for time in (s.start_ms, s.end_ms))
+    before, after = (
+        {t: (s.verdict, s.collection) for s in some for t in Interval.S1.grid(s.start_ms, s.end_ms)}
+        for some in (scaled, found)
+    )
+    assert after == before
 
 
 @given(coverages(), spans())
@@ -224,5 +216,5 @@ def test_the_extent_goes_from_the_first_to_the_last_that_holds_records_or_may() 
     before, after = said(0, 10, Verdict.CLOSED), said(60, 70, Verdict.CLOSED)
     assert extent([before, *inner, after]) == TimeRange(10, 60)
     assert extent([before, inner[1], after]) == TimeRange(20, 30)
-    assert extent([before, after]) is None
+    assert extent([before, after]) == TimeRange(0, 70), "all of it is closed"
     assert extent([]) is None

@@ -12,7 +12,7 @@ import msgspec
 from streamforge.cli import output, views
 from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
-from streamforge.cli.coverage import EXPLAINED, NOTHING_OVER
+from streamforge.cli.coverage import EXPLAINED, NONE_OPENS, NOTHING_OVER
 from streamforge.cli.errors import CliError, Interrupted
 from streamforge.cli.following import Begin, Follower
 from streamforge.cli.interrupts import interrupts
@@ -294,15 +294,14 @@ def nothing_over(workflow: views.Workflow, where: Where) -> str:
     found, interval = workflow.time_range, candles_interval(workflow.type)
     if not interval.aligned_by_calendar:
         return NOTHING_OVER
-    opens_ms = interval.floor(found.start_ms)
-    opens_ms = opens_ms if opens_ms == found.start_ms else interval.next(opens_ms)
+    opens_ms = interval.ceil(found.start_ms)
     created_ms = int(datetime.fromisoformat(workflow.created_at).timestamp() * 1000)
     try:  # of words such as `-5min` the latest end that they can have meant, as they were read before
         asked_end_ms = resolve_time_range(found.requested, created_ms).end_ms
     except InvalidInput:  # words of a newer manager
         return NOTHING_OVER
     if opens_ms >= asked_end_ms:
-        return "no candle opens in this range"
+        return NONE_OPENS
     relative = is_relative(found.requested)
     if relative and opens_ms > found.start_ms:
         return NOTHING_OVER

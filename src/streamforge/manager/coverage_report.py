@@ -19,9 +19,9 @@ from streamforge_utils.model.coverage import (
     clip,
     counted,
     extent,
-    judged_by_bar,
     overlay,
     touching,
+    whole_bars,
 )
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.intervals import Interval
@@ -55,21 +55,6 @@ class _Pace:
         if self._handled >= SEGMENTS_AT_ONCE:
             self._handled = 0
             await asyncio.sleep(0)
-
-
-def _stored(current: _Current) -> list[Segment]:
-    """What is stored, but for a part of a bar whose first part is not: it holds no record, and is what is left where a
-    range that ended inside the bar was removed."""
-    interval, phase_ms = current.interval, current.phase_ms
-    has_grid = interval.aligned_by_calendar or phase_ms is not None
-    found: list[Segment] = []
-    for one in current.known.segments:
-        if one.verdict is not Verdict.STORED:
-            continue
-        goes_on = bool(found) and found[-1].end_ms == one.start_ms
-        if goes_on or not has_grid or len(interval.grid(one.start_ms, one.end_ms, phase_ms)):
-            found.append(one)
-    return found
 
 
 class Reports:
@@ -107,14 +92,17 @@ class Reports:
         return found
 
     async def of_stored(self, listed: Iterable[Known]) -> Sequence[StoredSeries]:
-        """Of each series, what is known from the first to the last record that is stored. Raises RetryableError."""
+        """Of each series, what is known from the first to the last record that is stored, or was and is gone; of one
+        that has had none, of all that was asked for. Raises RetryableError.
+        """
         found: list[StoredSeries] = []
         pace = _Pace()
         for known in listed:
             current = await self._current(known)
-            stored = _stored(current)
-            span = TimeRange(stored[0].start_ms, stored[-1].end_ms) if stored else None
-            segments = () if span is None else _report(current, "asked", span).segments
+            proven = [s for s in current.known.segments if s.verdict in (Verdict.STORED, Verdict.OURS)]
+            span = extent(s for s in proven if s.verdict is Verdict.STORED)
+            told = extent(proven) or _asked(current.known, ())
+            segments = () if told is None else _report(current, "asked", told).segments
             has_grid = current.interval.aligned_by_calendar or current.phase_ms is not None
             records = sum(segment.records for segment in segments) if has_grid or span is None else None
             found.append(StoredSeries(known.series, span, segments, records))
@@ -129,7 +117,8 @@ class Reports:
         symbol, type = check_symbol(symbol), normal_type(type)
         series = series_of(symbol, type)
         known, live = await self._parts.coverage.known(series), self._live(series)
-        if not known.segments and not live:
+        named = span is not None and known.first_ms is not None  # a plan has found out that there is such a series
+        if not known.segments and not live and not named:
             raise await self._unknown(series, type)
         current = await self._current(known)
         if span is not None:
@@ -150,6 +139,8 @@ class Reports:
             phase_ms = None
         elif phase_ms is None:
             phase_ms = await phase_of(self._parts.store, known)
+        if known.first_ms is None and phase_ms is not None:  # of an older version, which did not note the grid
+            known = msgspec.structs.replace(known, segments=tuple(whole_bars(known.segments, interval, phase_ms)))
         return _Current(known=known, interval=interval, phase_ms=phase_ms, open_from_ms=open_from_ms)
 
     def _now_ms(self, known: Known) -> int:
@@ -208,25 +199,26 @@ def _report(current: _Current, basis: Basis, span: TimeRange | None, live: Seque
         return Report(
             series=known.series, basis=basis, span=None, segments=() if basis == "workflow" else known.segments
         )
-    start_ms = span.start_ms
-    if phase_ms is not None or interval.aligned_by_calendar:
-        start_ms = interval.floor(start_ms, phase_ms)
-    bars = TimeRange(start_ms, span.end_ms)
-    judged = judged_by_bar(clip(_with_pending(current, bars), bars), interval, phase_ms)
-    segments = counted(judged if bars == span else clip(judged, span), interval, phase_ms)
+    segments = _with_pending(current, span)
+    if phase_ms is None and not interval.aligned_by_calendar:
+        segments = clip(segments, span)
+    else:
+        opens_ms = interval.ceil(span.start_ms, phase_ms)
+        spoken_of = clip(segments, TimeRange(opens_ms, span.end_ms)) if opens_ms < span.end_ms else ()
+        segments = counted(spoken_of, interval, phase_ms)
     loading = [one for one in live if (s := one.planned_span) is not None and s.intersection(span) is not None]
     return Report(series=known.series, basis=basis, span=span, segments=segments, loading=loading)
 
 
 def _with_pending(current: _Current, span: TimeRange) -> Sequence[Segment]:
     """What is known of the series in `span`; of a bar that is not over yet the clock tells, whether it was asked for or
-    not. Where a series has ended, it does not tell."""
+    not: it is pending, or closed where no more bars will come."""
     known = touching(current.known.segments, span)
     start_ms = max(span.start_ms, current.open_from_ms)
-    if start_ms >= span.end_ms or current.known.last_ms is not None:
+    if start_ms >= span.end_ms:
         return known
-    pending = Segment(start_ms=start_ms, end_ms=span.end_ms, verdict=Verdict.PENDING)
-    return overlay([pending], known)
+    verdict = Verdict.PENDING if current.known.last_ms is None else Verdict.CLOSED
+    return overlay([Segment(start_ms=start_ms, end_ms=span.end_ms, verdict=verdict)], known)
 
 
 def _asked(known: Known, live: Sequence[Workflow]) -> TimeRange | None:

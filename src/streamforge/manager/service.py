@@ -130,8 +130,9 @@ class Page(msgspec.Struct, frozen=True):
 class StoredSeries(msgspec.Struct, frozen=True):
     """A series of which something is known.
 
-    span: from the first to the last record that is stored; None: none is. segments: sorted; they speak of all of the
-    span. records: how many are stored; None: of an interval whose grid is not known.
+    span: from the first to the last record that is stored; None: none is. segments: sorted; they speak of all that is
+    stored, or was and is gone; where there was never a record, of all that was asked for. records: how many are stored;
+    None: of an interval whose grid is not known.
     """
 
     series: Series
@@ -175,9 +176,10 @@ to the last record where nothing is missing at the ends; the whole life of the s
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a span of a series.
 
-    segments: sorted; they speak of all of the span, and a stored one has its exact count. loading: live workflows of
-    the series whose range overlaps the span, oldest first. Without a span nothing was asked for yet, or no bar of a
-    workflow's range was over when it was planned.
+    segments: sorted; they speak of all bars that open in the span, from the first one on, and a stored one has its
+    exact count; none where no bar opens in it. loading: live workflows of the series whose range overlaps the span,
+    oldest first. Without a span nothing was asked for yet, or no bar that opens in a workflow's range was over when it
+    was planned.
     """
 
     series: Series

@@ -133,7 +133,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the exchange said before anything was started.
 
     exchange_now_ms: its clock then. until_ms: the end of the last bar of the range that was over then, or of the range
-    where that ends earlier; not after the range's start: no bar was over. None in documents of older versions.
+    where that ends earlier; not after the range's start: no bar that opens in it was over. None in documents of older
+    versions.
     load: ranges to be loaded, as texts, sorted, disjoint.
     settled: segments with a verdict that needs no loading (closed). phase_ms: a known open time, for `3d`.
     expected: bars of the grid inside `load`. there: bars of the rest that coverage knows as stored.
@@ -222,7 +223,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     def planned_span(self) -> TimeRange | None:
         """What of `span` it loads and proves: up to the end of the last bar that was over when it was planned.
 
-        Before the plan: `span`. None: no bar of it was over.
+        Before the plan: `span`. None: no bar that opens in it was over.
         """
         if self.plan is None:
             return self.span

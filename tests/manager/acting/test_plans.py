@@ -73,12 +73,12 @@ async def test_bars_of_three_days_are_planned_on_their_own_grid() -> None:
     opens = [hour(-240 + 72 * n) for n in range(3)]
     there = ScriptedExchange(D3, opens, now_ms=hour(0))
     known = [stored(-240, -168)]
-    plan = await plan_of(there, -244, 24, known)
+    plan = await plan_of(there, -320, 24, known)
     assert plan == Plan(
         exchange_now_ms=hour(0),
         until_ms=hour(-24),
         load=load((-168, -24)),
-        settled=(said(-244, -240, Verdict.CLOSED),),
+        settled=(said(-312, -240, Verdict.CLOSED),),
         phase_ms=opens[0],
         expected=2,
         there=1,
@@ -86,7 +86,7 @@ async def test_bars_of_three_days_are_planned_on_their_own_grid() -> None:
         first_ms=opens[0],
     )
     nothing = await plan_of(there, -250, -244)
-    assert (nothing.phase_ms, nothing.settled) == (opens[0], (said(-250, -244, Verdict.CLOSED),))
+    assert (nothing.phase_ms, nothing.settled) == (opens[0], ()), "no bar opens in it"
 
 
 async def test_that_there_is_none_is_asked_for_four_times() -> None:
@@ -174,11 +174,11 @@ async def test_a_series_of_three_days_without_a_bar_may_have_begun_three_days_ag
     assert plan.settled == (Segment(start_ms=hour(-240), end_ms=until_ms, verdict=Verdict.CLOSED),)
 
 
-async def test_parts_in_which_no_bar_opens_are_settled_between_the_others() -> None:
+async def test_parts_in_which_no_bar_opens_are_left_out_between_the_others() -> None:
     known = [stored(1, 2), stored(2.5, 4), said(4, 4.25, Verdict.OURS)]
     plan = await plan_of(exchange(0, 240), 0.25, 5, known)
-    assert plan.load == load((2, 2.5), (4, 5))
-    assert plan.settled == (said(0.25, 1, Verdict.EXCHANGE),), "of the first bar nothing opens in the range"
+    assert plan.load == load((2, 3), (4, 5))
+    assert plan.settled == (), "of the first bar nothing opens in the range"
     assert (plan.expected, plan.bars, plan.there) == (2, 4, 2)
 
 
@@ -241,4 +241,4 @@ async def test_who_removes_meanwhile_is_waited_for(name: str) -> None:
 
 async def test_texts_of_a_plan_are_ranges_that_can_be_read_again() -> None:
     plan = await plan_of(exchange(-48, 240), 0.5, 3.25)
-    assert [parse_time_range(text) for text in plan.load] == [TimeRange(hour(0.5), hour(3.25))]
+    assert [parse_time_range(text) for text in plan.load] == [TimeRange(hour(1), hour(4))]

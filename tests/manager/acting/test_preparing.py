@@ -8,7 +8,7 @@ from streamforge.manager.acting.preparing import prepare
 from streamforge.manager.deciding.ranges import MAX_RANGES, joined
 from streamforge.manager.workflow import Plan
 from streamforge_utils.model.candles import Candle
-from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
+from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -115,16 +115,18 @@ async def test_what_is_covered_is_left_out_and_again_loads_it_all() -> None:
 
 
 @pytest.mark.parametrize("text", ["2024-08-01T12:10Z:2024-08-01T12:20Z", "2024-08-01T12:00:01Z:2024-08-01T13:00Z"])
-async def test_a_range_in_which_no_bar_opens_is_settled(text: str) -> None:
-    span = parse_time_range(text)
-    plan = await plan_of(exchange(), text)
-    assert (plan.load, plan.expected) == ((), 0)
-    assert [segment.verdict for segment in clip(overlay((), plan.settled), span)] == [Verdict.EXCHANGE]
+@pytest.mark.parametrize("opens", [hours(-48, 240), hours(-48, -24), hours(0, 0)])
+async def test_of_a_range_in_which_no_bar_opens_nothing_is_planned_nor_learnt(text: str, opens: range) -> None:
+    there = exchange(opens)
+    there.status = "TRADING" if len(opens) == 288 else "BREAK"
+    plan = await plan_of(there, text)
+    assert (plan.load, plan.settled, plan.expected) == ((), (), 0)
+    assert plan.until_ms == parse_time_range(text).start_ms
 
 
 async def test_a_range_that_cuts_its_first_and_last_bar_expects_those_that_open_in_it() -> None:
     plan = await plan_of(exchange(), "2024-08-01T12:10Z:2024-08-01T15:20Z")
-    assert plan.load == ("2024-08-01T12:10Z:2024-08-01T15:20Z",)
+    assert plan.load == ("2024-08-01T13:00Z:2024-08-01T16:00Z",)
     assert plan.expected == 3
 
 
@@ -145,7 +147,7 @@ async def test_very_many_lacking_ranges_become_one() -> None:
 @pytest.mark.parametrize(
     ("interval", "first", "text", "load", "expected"),
     [
-        (Interval.W1, 1_704_067_200_000, "2024-02", ("2024-02:2024-03",), 4),
+        (Interval.W1, 1_704_067_200_000, "2024-02", ("2024-02-05:2024-03-04",), 4),
         (Interval.MO1, 1_704_067_200_000, "2024", ("2024-01-01:2024-08-01",), 7),
         (Interval.D3, 1_704_067_200_000 + DAY_MS, "2024-01", ("2024-01-02:2024-02-01",), 10),
     ],

@@ -277,13 +277,16 @@ async def test_what_another_workflow_stored_meanwhile_fills_a_hole() -> None:
     assert len(world.store.documents["a"]) == 5, "what is there twice is removed"
 
 
-async def test_a_range_that_begins_and_ends_in_a_bar_has_no_gap_either() -> None:
+async def test_of_a_range_that_begins_and_ends_in_a_bar_the_bars_that_open_in_it_are_proven() -> None:
     world = await a_world({COLLECTION: (1, 3)}, [], (1, 3))
     wanted = TimeRange(DAY_START + 1000, DAY_START + 4 * MINUTE_MS + 1000)
     workflow = replace(a_workflow(), span=wanted)
     proof = await prove(world.parts, workflow, a_plan(wanted, wanted), ask=True)
     assert (proof.expected, proof.stored) == (4, 2)
-    assert (proof.segments[0].start_ms, proof.segments[-1].end_ms) == (wanted.start_ms, wanted.end_ms)
+    assert (proof.segments[0].start_ms, proof.segments[-1].end_ms) == (
+        DAY_START + MINUTE_MS,
+        DAY_START + 5 * MINUTE_MS,
+    )
     assert [s.start_ms for s in proof.segments[1:]] == [s.end_ms for s in proof.segments[:-1]]
     assert [(s.verdict.value, s.records) for s in proof.segments] == [
         ("stored", 1),

@@ -54,7 +54,7 @@ def test_a_loader_is_told_its_ranges_its_weight_and_who_reads() -> None:
     of = replace(
         step(workflow(), LOADER), image="registry/loader:1", parameters={"page": 500, "note": "a b", "deep": [1, "x"]}
     )
-    assert job(of, ranges=("2024-08-01:2024-08-01T06Z", "2024-08-01T12Z:2024-08-02")) == JobSpec(
+    assert job(of, ranges=("2024-08-01:2024-08-01T06:00Z", "2024-08-01T12:00Z:2024-08-02")) == JobSpec(
         name="job-x-3",
         target=LOADER,
         queue_id=QUEUE,
@@ -64,7 +64,7 @@ def test_a_loader_is_told_its_ranges_its_weight_and_who_reads() -> None:
             **COMMON,
             "KAFKA_TOPIC": f"{QUEUE}-data",
             "TELEMETRY_PRODUCER_ID": "loader-api-candles__abc123",
-            "STREAMFORGE_RANGES": "2024-08-01:2024-08-01T06Z,2024-08-01T12Z:2024-08-02",
+            "STREAMFORGE_RANGES": "2024-08-01:2024-08-01T06:00Z,2024-08-01T12:00Z:2024-08-02",
             "STREAMFORGE_WEIGHT_PER_MINUTE": "1200",
             "STREAMFORGE_DOWNSTREAM": f"{QUEUE}-arango-candles,{QUEUE}-second-sink",
             "STREAMFORGE_PAGE": "500",
@@ -72,6 +72,11 @@ def test_a_loader_is_told_its_ranges_its_weight_and_who_reads() -> None:
             "STREAMFORGE_DEEP": '[1,"x"]',
         },
     )
+
+
+def test_of_a_range_whose_last_bar_ends_behind_the_workflows_the_loader_is_told_what_lies_inside() -> None:
+    told = job(step(workflow(), LOADER), ranges=("2024-08-01T23:00Z:2024-08-02T00:30Z",))
+    assert told.environment["STREAMFORGE_RANGES"] == "2024-08-01T23:00Z:2024-08-02"
 
 
 def test_a_sink_is_told_whose_markers_end_its_input() -> None:

@@ -18,7 +18,7 @@ from streamforge.manager.keeping.coverage import Known
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Plan, Workflow
 from streamforge_utils.model.candles import Candle
-from streamforge_utils.model.coverage import Segment, Verdict, lacking, overlay
+from streamforge_utils.model.coverage import Segment, Verdict, lacking, overlay, whole_bars
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
@@ -76,12 +76,18 @@ async def prepare(
         # What opens from now on may still come; where `3d` bars open is not known before the first of them.
         open_from_ms = interval.floor(now_ms) if interval.aligned_by_calendar else now_ms - (interval.step_ms or 0)
         until_ms = min(span.end_ms, open_from_ms // 1000 * 1000)  # a range is written in whole seconds
-        closed = (_segment(span.start_ms, until_ms, Verdict.CLOSED),) if until_ms > span.start_ms else ()
-        return Plan(exchange_now_ms=now_ms, until_ms=until_ms, load=(), bars=0, settled=closed)
+        closed = [_segment(span.start_ms, until_ms, Verdict.CLOSED)] if until_ms > span.start_ms else []
+        closed = whole_bars(closed, interval, None)
+        until_ms = until_ms if closed else min(until_ms, span.start_ms)
+        return Plan(exchange_now_ms=now_ms, until_ms=until_ms, load=(), bars=0, settled=tuple(closed))
     phase_ms = bounds.first_ms if not interval.aligned_by_calendar else None
     settled: list[Segment] = []
-    start_ms, until_ms = span.start_ms, min(span.end_ms, interval.floor(now_ms, phase_ms))
-    end_ms = max(start_ms, until_ms)
+    # What is known of a series is known of whole bars: here of those that open in the range and are over.
+    until_ms = min(span.end_ms, interval.floor(now_ms, phase_ms))
+    start_ms = interval.ceil(span.start_ms, phase_ms)
+    end_ms = max(start_ms, interval.ceil(until_ms, phase_ms))
+    if start_ms == end_ms:
+        until_ms = min(until_ms, span.start_ms)
     if start_ms < bounds.first_ms:
         settled.append(_segment(start_ms, min(end_ms, bounds.first_ms), Verdict.CLOSED))
         start_ms = min(end_ms, bounds.first_ms)
@@ -101,17 +107,13 @@ async def prepare(
             last_ms=bounds.last_ms,
         )
     wanted = TimeRange(start_ms, end_ms)
-    known = tuple(overlay(known, settled))
-    ranges = [wanted] if again else lacking(known, wanted)
-    # Where no bar opens there is nothing to have: shorter than a bar, and not at its beginning.
-    barless = [r for r in ranges if not len(interval.grid(r.start_ms, r.end_ms, phase_ms))]
-    settled += [_segment(r.start_ms, r.end_ms, Verdict.EXCHANGE) for r in barless]
-    ranges = joined([r for r in ranges if r not in barless])
+    known = tuple(whole_bars(overlay(known, settled), interval, phase_ms))
+    ranges = joined([wanted] if again else lacking(known, wanted))
     return Plan(
         exchange_now_ms=now_ms,
         until_ms=until_ms,
         load=tuple(str(r) for r in ranges),
-        settled=tuple(sorted(settled, key=lambda segment: segment.start_ms)),
+        settled=tuple(settled),
         phase_ms=phase_ms,
         expected=sum(len(interval.grid(r.start_ms, r.end_ms, phase_ms)) for r in ranges),
         bars=len(interval.grid(wanted.start_ms, wanted.end_ms, phase_ms)),

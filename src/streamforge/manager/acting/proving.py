@@ -10,7 +10,7 @@ from streamforge.manager.keeping.coverage import Known
 from streamforge.manager.keeping.phases import phase_of
 from streamforge.manager.parts import Parts
 from streamforge.manager.workflow import Plan, Proof, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
+from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay, whole_bars
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -53,7 +53,7 @@ async def prove(parts: Parts, workflow: Workflow, plan: Plan, *, ask: bool) -> P
             phase_ms = plan.phase_ms if plan.phase_ms is not None else await phase_of(parts.store, known)
             found = await count(parts.store, workflow, plan, known, phase_ms)
             if ask:
-                found = _answered(found, answers, interval, phase_ms)
+                found = _answered(found, answers)
             unasked = [segment.span for segment in found if segment.verdict is Verdict.UNKNOWN]
             if not (ask and unasked):
                 async with parts.coverage.guards.over(*(() if held else (series.id,))):
@@ -85,7 +85,8 @@ async def prove(parts: Parts, workflow: Workflow, plan: Plan, *, ask: bool) -> P
 async def count(
     store: DocumentStore, workflow: Workflow, plan: Plan, known: Known, phase_ms: int | None
 ) -> list[Segment]:
-    """What the plan has not settled of the workflow's range: stored and counted, or `unknown` where it is not. Sorted.
+    """What the plan has not settled of the bars that open in the workflow's range: stored and counted, or `unknown`
+    where it is not. Sorted.
 
     What was not to be loaded may have another verdict, as the coverage has it.
     """
@@ -102,7 +103,7 @@ async def count(
     for span in _without(workflow.planned_span, [*settled, *load]):
         there = await _known_there(store, known, span, phase_ms)
         found += await _repaired(store, workflow, there, phase_ms)
-    return _joined([_judged(segment, interval, phase_ms) for segment in found])
+    return whole_bars(_joined(found), interval, phase_ms)
 
 
 async def _known_there(store: DocumentStore, known: Known, span: TimeRange, phase_ms: int | None) -> list[Segment]:
@@ -157,24 +158,15 @@ async def _filled(
     return filled
 
 
-def _answered(
-    found: Sequence[Segment], answers: Sequence[Segment], interval: Interval, phase_ms: int | None
-) -> list[Segment]:
+def _answered(found: Sequence[Segment], answers: Sequence[Segment]) -> list[Segment]:
     """`found` with the exchange's answers in the holes."""
     answered: list[Segment] = []
     for segment in found:
         if segment.verdict is Verdict.UNKNOWN:
-            answered += [_judged(part, interval, phase_ms) for part in clip(answers, segment.span)]
+            answered += clip(answers, segment.span)
         else:
             answered.append(segment)
     return _joined(answered)
-
-
-def _judged(segment: Segment, interval: Interval, phase_ms: int | None) -> Segment:
-    """A hole in which no bar opens is none: there is nothing to have, and nothing to ask for."""
-    if segment.verdict is not Verdict.UNKNOWN or len(interval.grid(segment.start_ms, segment.end_ms, phase_ms)):
-        return segment
-    return verdict_of(segment.span, Verdict.EXCHANGE)
 
 
 async def _learn(

@@ -77,7 +77,7 @@ class Coverage(View):
         )
     )
     verdicts: list[VerdictSum]
-    segments: list[Segment] = Field(description="Sorted, disjoint; they speak of all of the span.")
+    segments: list[Segment] = Field(description="Sorted, disjoint; they speak of all bars that open in the span.")
     loading: list[CoverageLoading] = Field(description="Workflows that have not ended and load a part of the span.")
 
 
@@ -96,8 +96,13 @@ class Series(View):
     records: int | None = Field(
         description="How many are stored, by the grid of the series; none where that is not known."
     )
-    complete: bool = Field(description="Whether every hole between start and end has its reason.")
-    holes: int = Field(description="How many ranges between start and end are not stored, for any reason.")
+    complete: bool = Field(description="Whether each of `holes` has its reason, and something is known of the series.")
+    holes: int = Field(
+        description=(
+            "How many ranges are not stored, for any reason, from the first to the last record that is stored, or was "
+            "and is gone; where there was never a record, of all that was asked for."
+        )
+    )
     coverage: str = Field(description="Where its coverage is.")
 
 

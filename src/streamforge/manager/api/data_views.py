@@ -79,7 +79,7 @@ def series_view(found: service.StoredSeries) -> data_models.Series:
         start_ms=start_ms,
         end_ms=end_ms,
         records=found.records,
-        complete=span is not None and is_complete(segments),
+        complete=bool(segments) and is_complete(segments),
         holes=sum(segment.verdict is not Verdict.STORED for segment in segments),
         coverage=f"/coverage/{quote(found.series.symbol, safe='')}/{type_name}",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -10,6 +10,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.topics import data_topic, dead_letters_topic
@@ -26,12 +27,13 @@ def job_of(
     common: Mapping[str, str],
 ) -> JobSpec:
     """The job of an attempt. common: settings that every worker gets (where bus, store and exchange are)."""
+    span = workflow.planned_span or workflow.span
     environment = {
         **common,
         "QUEUE_ID": workflow.queue_id,
         "SYMBOL": workflow.symbol,
         "TYPE": step.type,
-        "TIME_RANGE": str(workflow.planned_span or workflow.span),
+        "TIME_RANGE": str(span),
         "INTERVAL": workflow.series.interval,
         "KAFKA_TOPIC": workflow.topic,
         "COLLECTION_NAME": workflow.collection,
@@ -42,7 +44,7 @@ def job_of(
         "STREAMFORGE_ORPHAN_SECONDS": f"{policy.orphan_after_s:g}",
     }
     if step.role is Role.LOADER:
-        environment["STREAMFORGE_RANGES"] = ",".join(attempt.ranges)
+        environment["STREAMFORGE_RANGES"] = ",".join(_inside(span, attempt.ranges))
         environment["STREAMFORGE_WEIGHT_PER_MINUTE"] = str(weight_per_minute)
         environment["STREAMFORGE_DOWNSTREAM"] = ",".join(
             names.consumer_group(workflow.queue_id, other.target) for other in workflow.steps if other.role is Role.SINK
@@ -93,6 +95,13 @@ def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, TopicSpec]
         data_topic(workflow.topic, readers, policy.data_topic_max_bytes),
         dead_letters_topic(names.dlq_topic(workflow.topic), readers, policy.dlq_max_bytes),
     )
+
+
+def _inside(span: TimeRange, ranges: Iterable[str]) -> Iterator[str]:
+    """The parts of `ranges` in `span`, in which all their bars open: the last one may end behind it."""
+    for text in ranges:
+        if (part := parse_time_range(text).intersection(span)) is not None:
+            yield str(part)
 
 
 def _text(value: object) -> str:

@@ -9,8 +9,17 @@ import msgspec
 
 from streamforge.manager.keeping.guards import Guards
 from streamforge.manager.workflow import Plan
-from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, without_records, without_stored
+from streamforge_utils.model.coverage import (
+    Segment,
+    Verdict,
+    outside,
+    overlay,
+    whole_bars,
+    without_records,
+    without_stored,
+)
 from streamforge_utils.model.errors import ConflictError
+from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import StateStore
@@ -45,7 +54,8 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True, order=True):
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a series.
 
-    segments: sorted, disjoint; what they do not mention is unknown, and was never asked for. first_ms: when the first
+    segments: sorted, disjoint, of whole bars as far as the grid is known; what they do not mention is unknown, and was
+    never asked for. first_ms: when the first
     bar of the exchange opens, once a plan has found out; last_ms: when the last one opens, if no more will come.
     phase_ms: an open time of the series, where one is known; it fixes the grid of `3d`. verified_ms: when all of it was
     last counted, or first learnt.
@@ -69,11 +79,16 @@ _decoder = msgspec.json.Decoder(Known)
 
 
 def _decode(body: bytes) -> Known:
-    """Older versions kept what was not over yet: the clock tells that."""
+    """Older versions kept what was not over yet, which the clock tells, and parts of bars."""
     known = _decoder.decode(body)
-    if all(segment.verdict is not Verdict.PENDING for segment in known.segments):
-        return known
-    return _replace(known, segments=tuple(s for s in known.segments if s.verdict is not Verdict.PENDING))
+    return _of_whole_bars(
+        _replace(known, segments=tuple(s for s in known.segments if s.verdict is not Verdict.PENDING))
+    )
+
+
+def _of_whole_bars(known: Known) -> Known:
+    phase_ms = known.phase_ms if known.phase_ms is not None else known.first_ms
+    return _replace(known, segments=tuple(whole_bars(known.segments, Interval(known.series.interval), phase_ms)))
 
 
 class Coverage:
@@ -254,7 +269,7 @@ class Coverage:
             state = await self._states.get(KIND, series.id)
             if condition is not None:
                 await condition()
-            known = change(Known(series=series) if state is None else _decode(state.body))
+            known = _of_whole_bars(change(Known(series=series) if state is None else _decode(state.body)))
             body = _encode(_replace(known, leftovers=_uncovered(known)))
             if state is not None and state.body == body and not always:
                 return

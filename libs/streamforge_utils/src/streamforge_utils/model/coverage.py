@@ -93,21 +93,20 @@ def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
     return _joined(found)
 
 
-def judged_by_bar(segments: Iterable[Segment], interval: Interval, phase_ms: int | None) -> list[Segment]:
-    """`segments`, where an unknown part in which no bar opens has the verdict of the bar that it lies in.
+def whole_bars(segments: Iterable[Segment], interval: Interval, phase_ms: int | None) -> list[Segment]:
+    """`segments`, each from the first bar that opens in it to the end of the last one; without a bar it is left out.
 
-    segments: sorted, without gaps; the first bar of which they hold a part is judged only if they hold its open time.
-    phase_ms: any open time of the series; the parts of `3d` are left as they are without it.
+    segments: sorted, disjoint. phase_ms: any open time of the series; those of `3d` are left as they are without it.
     """
     if phase_ms is None and not interval.aligned_by_calendar:
         return list(segments)
     found: list[Segment] = []
     for segment in segments:
-        bar_ms = interval.floor(segment.start_ms, phase_ms) if segment.verdict is Verdict.UNKNOWN else segment.start_ms
-        if bar_ms < segment.start_ms and segment.end_ms <= interval.next(bar_ms):
-            holder = next((one for one in reversed(found) if one.start_ms <= bar_ms), None)
-            if holder is not None:
-                segment = msgspec.structs.replace(holder, start_ms=segment.start_ms, end_ms=segment.end_ms, records=0)
+        start_ms, end_ms = (interval.ceil(time_ms, phase_ms) for time_ms in (segment.start_ms, segment.end_ms))
+        if (start_ms, end_ms) != (segment.start_ms, segment.end_ms):
+            if start_ms == end_ms:
+                continue
+            segment = msgspec.structs.replace(segment, start_ms=start_ms, end_ms=end_ms)
         found.append(segment)
     return _joined(found)
 
@@ -130,9 +129,10 @@ def counted(segments: Iterable[Segment], interval: Interval, phase_ms: int | Non
 def extent(segments: Iterable[Segment]) -> TimeRange | None:
     """From the first to the last range that holds records, or was asked for and may hold some; None: there is none.
 
-    What is closed at either end is left out.
+    What is closed at either end is left out, unless all of it is.
     """
-    inner = [s for s in segments if s.verdict is not Verdict.CLOSED]
+    found = list(segments)
+    inner = [s for s in found if s.verdict is not Verdict.CLOSED] or found
     return TimeRange(inner[0].start_ms, inner[-1].end_ms) if inner else None
 
 

@@ -69,6 +69,14 @@ class Interval(StrEnum):
         step, phase = self._step_and_phase(phase_ms)
         return time_ms - (time_ms - phase) % step
 
+    def ceil(self, time_ms: int, phase_ms: int | None = None) -> int:
+        """The open time of the first bar that opens at `time_ms` or later.
+
+        phase_ms: any known open time of the series; needed for `3d` only.
+        """
+        open_ms = self.floor(time_ms, phase_ms)
+        return open_ms if open_ms == time_ms else self.next(open_ms)
+
     def next(self, open_time_ms: int) -> int:
         """The open time of the bar after the one that opens at `open_time_ms`."""
         if self is Interval.MO1:
@@ -85,9 +93,7 @@ class Interval(StrEnum):
         For intervals of fixed length this is a `range`: its size costs nothing, however long the series.
         phase_ms: any known open time of the series; needed for `3d` only.
         """
-        first = self.floor(start_ms, phase_ms)
-        if first < start_ms:
-            first = self.next(first)
+        first = self.ceil(start_ms, phase_ms)
         if self is not Interval.MO1:
             return range(first, max(first, end_ms), _FIXED[self])
         months = []

@@ -6,9 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import msgspec
+
+from streamforge.cli import views
+from streamforge.cli.joining import rest_of
+from streamforge.manager.api.views import workflow_view
 from streamforge.manager.managing import Manager
 from streamforge.manager.service import NotFound, NotNow, Started, StartRequest
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message
 from tests.doubles.virtualclock import VirtualClock
@@ -40,6 +45,7 @@ class Happening:
         self._setting, self._model, self._engines, self._jobs = setting, model, engines, jobs
         self._exchange, self._clock, self._upkeep = exchange, clock, upkeep
         self._keys = 0
+        self._open: list[tuple[Started, bool, set[int]]] = []
         self.order: list[str] = []
 
     async def let(self, operation: AnyOperation) -> None:
@@ -106,8 +112,36 @@ class Happening:
             self._model.joined(started, market, span, now_ms)
         elif started.new and (left := self._another(started.workflow.span, span)):
             self._model.untrue("a workflow loads another range", f"{text} at {now_ms}: {left}, not {span}")
-        if started.asked is not None and started.behind_ms:  # else only its plan will tell whether a part is left out
+        if started.asked is None:
+            return
+        if started.behind_ms:
             await self._start(StartRequest(symbol=market.symbol, type=market.type, time_range=str(started.asked)))
+        else:  # only its plan will tell whether a part is left out
+            over = {bar for bar in market.bars_in(span) if market.is_over(bar, now_ms)}
+            self._open.append((started, load.again, over))
+
+    async def ask_for_rests(self) -> bool:
+        """Ask for what finished workflows leave out of what was asked for when they were joined, and had no plan yet.
+
+        As `load` does when the workflow has ended. Returns whether there was anything to ask for.
+        """
+        joins, self._open = self._open, []
+        asked = False
+        for started, again, over in joins:
+            queue_id = started.workflow.queue_id
+            one = self._model.asked.get(queue_id)
+            if one is None or one.status is not Status.FINISHED:  # removed, or not loaded
+                continue
+            found = await self._upkeep.ask(lambda manager, queue_id=queue_id: manager.get(queue_id))  # type: ignore[misc]
+            said = msgspec.json.decode(workflow_view(found).model_dump_json(), type=views.Workflow)
+            rest = rest_of(msgspec.structs.replace(said, asked_range=str(started.asked)), again=again)
+            if rest is None:
+                self._model.keeps(one, over)
+                continue
+            market = one.market
+            asked = True
+            await self._start(StartRequest(symbol=market.symbol, type=market.type, time_range=rest, again=again))
+        return asked
 
     async def _start(self, request: StartRequest) -> Started:
         self._keys += 1

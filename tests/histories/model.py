@@ -193,6 +193,11 @@ class Model:
         elif left := {bar for bar in over if market.opens_ms(bar) >= started.asked.end_ms}:  # it may begin later by now
             self.untrue("who joins is told a shorter range", f"{one.queue_id}: {started.asked} lacks {shown(left)}")
 
+    def keeps(self, one: Asked, over: Iterable[int]) -> None:
+        """Of a finished workflow it was said that it leaves out none of the bars that were over when it was joined."""
+        if left := set(over).difference(one.planned_bars):
+            self.untrue("a workflow loads less than who joined it was told", f"{one.queue_id} without {shown(left)}")
+
     def _repairs(self, one: Asked) -> None:
         if not self.setting.repairs:
             self.untrue("what is lost is loaded although nobody wants that", one.queue_id)

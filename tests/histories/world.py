@@ -182,7 +182,8 @@ class World:
                 await asyncio.sleep(LOOK_S + 0.5)  # what is over is noticed
                 await self._upkeep.ready.wait()
                 self._upkeep.process.lives_on()
-                return
+                if not await self._happening.ask_for_rests():
+                    return
             await asyncio.sleep(1.0)
         left = [f"{w.queue_id} is {w.status.value} ({w.waiting_for})" for w in self._workflows() if not w.ended]
         raise Untrue("a workflow does not end", "; ".join(left) or "a job runs on")

@@ -13,6 +13,7 @@ from streamforge.manager.service import KeyReused, Started, StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.intervals import Interval
 from tests.doubles.manualclock import ManualClock
+from tests.limits import LIMIT_S
 from tests.manager.acting.world import exchange_of, finish, store_bars
 from tests.manager.support import DAY_MS, DAY_START, LOADER, MINUTE_MS, NOW, SINK, World, replace, said
 
@@ -54,6 +55,27 @@ async def test_the_same_request_joins_the_workflow_that_is_under_way(world: Worl
     await running(world, first.workflow.queue_id)
     assert (await begun(world, DAY)).workflow.status is Status.RUNNING
     assert len(world.parts.workflows.live) == 1
+
+
+async def test_other_ranges_of_the_series_do_not_wait_for_one_that_is_being_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, create = asyncio.Event(), world.parts.workflows.create
+
+    async def held(workflow: Workflow) -> object:
+        if workflow.requested == DAY.time_range:
+            await gate.wait()
+        return await create(workflow)
+
+    monkeypatch.setattr(world.parts.workflows, "create", held)
+    first, same = (asyncio.create_task(world.manager.start(DAY, idempotency_key=key)) for key in ("k1", "k2"))
+    other = replace(DAY, time_range="2024-07-01")
+    started = await asyncio.wait_for(world.manager.start(other, idempotency_key="k3"), LIMIT_S)
+    assert (started.new, first.done(), same.done()) == (True, False, False)
+    gate.set()
+    made, joined = await asyncio.gather(first, same)
+    assert (made.new, joined.joined) == (True, True)
+    assert made.workflow.queue_id == joined.workflow.queue_id != started.workflow.queue_id
 
 
 async def test_many_that_ask_at_once_get_one_workflow(world: World) -> None:

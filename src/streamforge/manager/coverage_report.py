@@ -30,6 +30,7 @@ from streamforge_utils.model.timeranges import TimeRange
 
 _SUGGESTIONS = 3
 _LIST_WITHIN_S = 3.0
+_ASKED_AT_ONCE = 32
 SEGMENTS_AT_ONCE = 500
 """Handled before other tasks run: leases and events do not wait for a list."""
 
@@ -72,21 +73,23 @@ class Reports:
         """By queue_id, what is known now of the range of each workflow that has ended and had a plan; it may have
         changed since. Which workflows load the range is left out. Raises RetryableError.
         """
-        found: dict[str, Report] = {}
+        told = [one for one in workflows if one.ended and not (one.plan is None and one.proof is None)]
         series: dict[Series, _Current] = {}
-        reports: dict[tuple[Series, TimeRange | None], Report] = {}
         pace = _Pace()
-        for workflow in workflows:
-            if not workflow.ended or (workflow.plan is None and workflow.proof is None):
-                continue
+        wanted = list({one.series: None for one in told})
+        for first in range(0, len(wanted), _ASKED_AT_ONCE):
+            some = wanted[first : first + _ASKED_AT_ONCE]
+            found_out = await asyncio.gather(*(self._parts.coverage.known(one) for one in some))
+            for one, known in zip(some, found_out, strict=True):
+                series[one] = await self._current(known)
+                await pace.handled(len(known.segments))
+        found: dict[str, Report] = {}
+        reports: dict[tuple[Series, TimeRange | None], Report] = {}
+        for workflow in told:
             one, span = workflow.series, workflow.planned_span
             report = reports.get((one, span))
             if report is None:
-                current = series.get(one)
-                if current is None:
-                    current = series[one] = await self._current(await self._parts.coverage.known(one))
-                    await pace.handled(len(current.known.segments))
-                report = reports[one, span] = _report(current, "workflow", span)
+                report = reports[one, span] = _report(series[one], "workflow", span)
                 await pace.handled(1 + len(report.segments))
             found[workflow.queue_id] = report
         return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from weakref import WeakValueDictionary
 
 from streamforge.manager.acting.creating import create
 from streamforge.manager.acting.reconciler import Reconciler
@@ -39,8 +38,9 @@ class Starting:
         self._parts = parts
         self._reconciler = reconciler
         self._reservations = reservations
-        # By series; who waits for a lock holds it, so that it lasts as long as it is needed.
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # What is being made, and what is set once that is over. Requests for the same wait for each other; others do
+        # not, or a thousand ranges of a series would wait for the store one after the other.
+        self._making: list[tuple[Workflow, asyncio.Event]] = []
 
     async def start(self, request: StartRequest, key: str | None) -> Started:
         """As `Service.start`."""
@@ -59,7 +59,11 @@ class Starting:
             return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=exchange_now_ms)
 
         wanted = draft(NO_CODE)
-        async with self._locks.setdefault(wanted.series.id, asyncio.Lock()):
+        while made := next((done for one, done in self._making if is_the_same(one, wanted, exchange_now_ms)), None):
+            await made.wait()
+        making = wanted, asyncio.Event()
+        self._making.append(making)
+        try:
             if (known := await self._made_before(request, key)) is not None:
                 return known
             same = next((s.workflow for s in live.values() if is_the_same(s.workflow, wanted, exchange_now_ms)), None)
@@ -68,11 +72,14 @@ class Starting:
                 if key is not None:
                     await self._reservations.point(key, request, same.queue_id, over)
                 return _joined(same, over)
-            self._check_room()
+            self._check_room(making=len(self._making) - 1)
             await self._parts.origins.accept()
             if key is None:
                 return Started(await self._create(draft), new=True)
             return await self._create_once(draft, request, key)
+        finally:
+            self._making.remove(making)
+            making[1].set()
 
     async def _made_before(self, request: StartRequest, key: str | None) -> Started | None:
         """What the same request with the same key became. Raises KeyReused."""
@@ -80,8 +87,8 @@ class Starting:
         found = None if known is None else await self._parts.workflows.get(known.queue_id)
         return None if known is None or found is None else _replayed(known, found.workflow)
 
-    def _check_room(self) -> None:
-        if len(self._parts.workflows.live) >= self._parts.policy.max_live:
+    def _check_room(self, *, making: int = 0) -> None:
+        if len(self._parts.workflows.live) + making >= self._parts.policy.max_live:
             raise RetryableError(
                 f"{self._parts.policy.max_live} workflows are waiting or running: try again when some have ended",
                 retry_after=30,

@@ -19,7 +19,7 @@ _EPOCH_YEAR_END_MS = 253_402_300_799_999  # the last millisecond of the year 999
 def moment(time_ms: int) -> str:
     """ISO 8601 in UTC; milliseconds only where there are any."""
     time_ms = min(max(time_ms, 0), _EPOCH_YEAR_END_MS)
-    text = datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = datetime.fromtimestamp(time_ms // 1000, UTC).isoformat().removesuffix("+00:00")
     return f"{text}.{time_ms % 1000:03d}Z" if time_ms % 1000 else f"{text}Z"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -274,7 +274,7 @@ def retention_does_not_see_who_uses_the_data() -> Iterator[None]:
 
 @defect
 def what_was_heard_counts_for_what_was_sent_since() -> Iterator[None]:
-    def counted(self: Ear, sent: Any) -> int:
+    def counted(self: Ear, sent: Mapping[int, tuple[int, int]]) -> int:
         return max(0, sum(end - first for first, end in sent.values()) - len(self.heard))
 
     with patch.object(Ear, "_left", counted):

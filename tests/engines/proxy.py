@@ -100,10 +100,19 @@ class Proxy:
 
     async def _shut(self) -> None:
         assert self._server is not None
+        # First it accepts nothing more: a server that is closed in the middle of accepting leaves a socket open.
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)  # what was just accepted begins to be served
         self._server.close()
-        pairs = list(self._pairs)
         await self._reset()
-        await asyncio.gather(*(pair.closed.wait() for pair in pairs))
+        # What is only being opened has no pair yet: the loop must not stop under it.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for one in others:
+                one.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted connection is lost one turn later
 
     async def _reset(self) -> int:
         pairs = list(self._pairs)
@@ -130,8 +139,8 @@ class Proxy:
         self.accepted += 1
         try:
             far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(*self.upstream), _LIMIT_S)
-        except OSError:
-            # The server is down: its client sees what it would see without us.
+        except (OSError, asyncio.CancelledError):
+            # The server is down: its client sees what it would see without us. Or we are closed.
             _abort(writer)
             return
         if self._is_cut():
@@ -153,7 +162,6 @@ class Proxy:
             pair.reset()
         finally:
             self._pairs.discard(pair)
-            pair.closed.set()
 
     def _is_cut(self) -> bool:
         return self._cut
@@ -179,7 +187,6 @@ class _Pair:
     def __init__(
         self, near: asyncio.StreamWriter, far: asyncio.StreamWriter, pumps: asyncio.Future[tuple[None, None]]
     ) -> None:
-        self.closed = asyncio.Event()
         self._ends = (near, far)
         self._pumps = pumps
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -129,3 +132,25 @@ def test_a_proxy_that_does_not_run_is_not_listened_to() -> None:
         pass
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)
+
+
+def test_closing_leaves_nothing_of_a_connection_that_is_being_opened(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    async def never(*_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    left: list[object] = []
+    monkeypatch.setattr("tests.engines.proxy.asyncio.open_connection", never)
+    with connect(proxy) as opening:
+        assert asked.wait(LIMIT_S)
+        with connect(proxy):  # accepted or not: nobody has waited for it
+            proxy.close()
+            with pytest.raises(ConnectionResetError):
+                opening.recv(1)
+    monkeypatch.setattr(sys, "unraisablehook", left.append)
+    gc.collect()
+    assert left == []

@@ -44,14 +44,15 @@ test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some 
 # Two folders of these need more than the engines: test-delivery runs them.
 OF_DELIVERY := tests/engines/guides tests/engines/jupyterhub
 # What takes longest, and of which CI runs a shorter form (the killer without Kafka, faults of the exchange on other buses).
-LONG := tests/engines/kafka/chaos $(addprefix tests/engines/kafka/suites/,test_random_killer.py test_faults.py test_recordings.py)
+LONG := tests/engines/kubernetes/chaos/test_random_killer_kubernetes.py tests/engines/kafka/chaos $(addprefix tests/engines/kafka/suites/,test_random_killer.py test_faults.py test_recordings.py)
 test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/engines $(patsubst %,--ignore=%,$(OF_DELIVERY) $(LONG)) -n $(ENGINE_WORKERS) $(ARGS)
 
-test-long: $(STAMP) ## run the longest tests on the real Kafka: random killers of workers, manager and broker, every fault of the exchange
+test-long: $(STAMP) ## run the longest tests on real engines: random killers of workers, manager, broker and control plane, every fault of the exchange
 	@$(PY) -m tests.engines.kafka --fetch
+	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest $(LONG) -n $(ENGINE_WORKERS) $(ARGS)
 
 test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)

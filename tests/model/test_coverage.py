@@ -218,3 +218,10 @@ def test_the_extent_goes_from_the_first_to_the_last_that_holds_records_or_may() 
     assert extent([before, inner[1], after]) == TimeRange(20, 30)
     assert extent([before, after]) == TimeRange(0, 70), "all of it is closed"
     assert extent([]) is None
+
+
+def test_what_ends_where_a_later_segment_ends_leaves_nothing_behind_it() -> None:
+    assert overlay([said(0, 10, Verdict.CLOSED)], [said(5, 10, Verdict.OURS)]) == [
+        said(0, 5, Verdict.CLOSED),
+        said(5, 10, Verdict.OURS),
+    ]

@@ -313,3 +313,26 @@ async def test_a_change_that_is_late_finds_the_workflow_removed(
     with pytest.raises(OutOfDate):
         await coverage.lay_over(SERIES, [segment(0, 10)], condition=condition)
     assert await coverage.of(SERIES) == before
+
+
+@pytest.mark.parametrize("known", [{"phase_ms": 4 * DAY * MINUTE_MS}, {"first_ms": 4 * DAY * MINUTE_MS}], ids=str)
+async def test_bars_of_three_days_are_kept_whole_on_the_grid_that_is_known(known: dict[str, int]) -> None:
+    store, series = MemoryStore(), Series("BTCUSDT", "candles", "3d")
+    segments = segment(DAY, 5 * DAY), segment(5 * DAY, 6 * DAY, Verdict.OURS, None)
+    older = replace(Known(series=series, segments=segments), **known)
+    await store.put(KIND, series.id, msgspec.json.encode(older), expected=None)
+    assert await Coverage(store).of(series) == (segment(DAY, 7 * DAY),)
+
+
+async def test_nothing_is_written_of_what_is_out_of_date() -> None:
+    coverage = Coverage(MemoryStore())
+
+    async def removed() -> None:
+        raise OutOfDate("the workflow was removed")
+
+    plan = Plan(exchange_now_ms=0, load=(str(span(0, DAY)),))
+    with pytest.raises(OutOfDate):
+        await coverage.learn_plan(SERIES, plan, 0, condition=removed)
+    with pytest.raises(OutOfDate):
+        await coverage.prove(SERIES, [segment(0, 10)], None, 0, condition=removed)
+    assert await coverage.of(SERIES) == ()

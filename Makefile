@@ -43,7 +43,7 @@ test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some 
 
 # Two folders of these need more than the engines: test-delivery runs them.
 OF_DELIVERY := tests/engines/guides tests/engines/jupyterhub
-# What takes longest, and of which CI runs a shorter form (the killer without Kafka, faults of the exchange on other buses).
+# What takes longest, and of which CI runs a shorter form (the killer on files and on the double of ArangoDB, faults of the exchange on other buses).
 LONG := tests/engines/kubernetes/chaos/test_random_killer_kubernetes.py tests/engines/kafka/chaos $(addprefix tests/engines/kafka/suites/,test_random_killer.py test_faults.py test_recordings.py)
 test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch

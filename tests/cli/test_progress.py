@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli import views, workflows
+from streamforge.cli import views
 from streamforge.cli.progress import EVERY_S, Lines, summary
+from streamforge.cli.steps import step_rows
 
 DEAD = "loader-api-candles: another try: no connection to http://127.0.0.1:9"
 QUEUE_ID = "wf-btcusdt-api_candles_1m-20240801-abc123"
@@ -128,7 +129,7 @@ def test_each_attempt_tells_its_own_records_and_all_together_have_a_line() -> No
         return msgspec.convert(found, views.Step)
 
     def shown(*records: int) -> list[list[str]]:
-        return [[str(cell) for cell in row[:4]] for row in workflows.step_rows(step(*records))]
+        return [[str(cell) for cell in row[:4]] for row in step_rows(step(*records))]
 
     assert shown(19_000, 460_000) == [
         ["loader-api-candles", "error", "1", "19,000"],

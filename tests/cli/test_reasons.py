@@ -12,7 +12,8 @@ import pytest
 from streamforge.cli import views
 from streamforge.cli.progress import waits_for
 from streamforge.cli.reasons import short
-from streamforge.cli.workflows import _tell_event, step_rows
+from streamforge.cli.steps import step_rows
+from streamforge.cli.workflows import _tell_event
 from tests.adapters.embedded.launcher.support import ended, job, make, number, until
 from tests.cli.test_progress import workflow
 

@@ -18,13 +18,13 @@ from streamforge.cli.loading import no_longer, nothing_over, show_segments
 from streamforge.cli.progress import display, numbers, waits_for
 from streamforge.cli.reasons import short
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
+from streamforge.cli.steps import messages_left, step_rows
 from streamforge_utils.model.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 PAGE = 1000
-_ASKED = {"stop": "asked to stop", "stuck": "it was stuck"}
 NARROW, NARROWER = 120, 85
 STATUSES = ("pending", "running", "stopping", "finished", "interrupted", "error")
 
@@ -169,56 +169,6 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
     )
     show_segments(coverage.segments)
     return 0
-
-
-def messages_left(step: views.Step) -> str:
-    """What a sink that could not say so itself has left unstored; empty where that is nothing."""
-    if not step.messages_left:
-        unknown = step.messages_left_at_least
-        return f"how many messages {step.target} has left unstored is not known" if unknown else ""
-    least = "at least " if step.messages_left_at_least else ""
-    return f"{step.target} has left {least}{output.number(step.messages_left)} messages unstored"
-
-
-def step_rows(step: views.Step, *, driven: bool = True) -> list[list[str | Text]]:
-    """A row for each attempt with what that one did; where there are several, one with what they did together.
-
-    driven: a manager makes the next attempt, and knows whether the latest one still runs.
-    """
-    rows = [
-        _attempt_row(step, attempt, driven=driven)
-        for attempt in step.attempts or [views.Attempt(number=0, status=step.status)]
-    ]
-    latest = step.attempts[-1] if step.attempts else None
-    if driven and step.status == "waiting" and latest and latest.ended_at and latest.status != "finished":
-        rows[-1][-1] = f"{rows[-1][-1]}; it is tried again".removeprefix("; ")
-    if len(step.attempts) > 1:
-        known = driven or bool(latest and latest.ended_at)
-        rows.append(["", _state(step.status, known=known), "all", output.number(step.records), "", "", ""])
-    return rows
-
-
-def _state(status: str, *, known: bool) -> Text:
-    """known: whether a manager saw it, or sees it now."""
-    return output.styled(status, None if known else f"{status}, not driven")
-
-
-def _attempt_row(step: views.Step, attempt: views.Attempt, *, driven: bool) -> list[str | Text]:
-    first = not step.attempts or attempt.number == step.attempts[0].number
-    # What one that stopped in order said tells what it has left.
-    said = attempt.message if attempt.last_word == "interrupted" else ""
-    how = attempt.error or attempt.reason or said or _ASKED.get(attempt.stop_reason or "", "")
-    if not how and attempt.ended_at:
-        how = attempt.last_word or ""
-    return [
-        step.target if first else "",
-        _state(attempt.status, known=driven or bool(attempt.ended_at) or not attempt.number),
-        str(attempt.number or ""),
-        output.number(attempt.progress.records if attempt.progress is not None else None),
-        output.moment(attempt.started_at),
-        output.moment(attempt.ended_at),
-        short(how)[:200],
-    ]
 
 
 async def events(queue_id: str, where: Where, *, follow: bool, as_json: bool) -> int:

@@ -55,8 +55,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a series.
 
     segments: sorted, disjoint, of whole bars as far as the grid is known; what they do not mention is unknown, and was
-    never asked for. first_ms: when the first
-    bar of the exchange opens, once a plan has found out; last_ms: when the last one opens, if no more will come.
+    never asked for. first_ms: when the first bar of the exchange opens, once a plan has found out; last_ms: when the
+    last one opens, if no more will come.
     phase_ms: an open time of the series, where one is known; it fixes the grid of `3d`. verified_ms: when all of it was
     last counted, or first learnt.
     leftovers: written together with what made them so; a manager that dies before they are removed finds them again.

@@ -30,7 +30,7 @@ class Run:
     taken_back: bool
 
     def overlaps(self, other: Run) -> bool:
-        """However shortly, as far as seconds can tell."""
+        """Whether both ran at once; Kubernetes tells times in whole seconds."""
         return self.began < other.ended and other.began < self.ended
 
 

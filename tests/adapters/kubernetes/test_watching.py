@@ -164,7 +164,7 @@ async def test_a_watch_that_lived_is_followed_without_a_pause_and_ends_the_growt
     class Lives(Told):
         def changed(self, thing: PodObject) -> None:
             super().changed(thing)
-            clock.now_s += watching.LIVED_S
+            clock.now_s += watching.LIVED_S + 0.1  # more, as a sum of fractions may be rounded down
 
     lived = watched(50, event("ADDED", pod("a", 51)))
     script = Script(listed(50), *[watched(50)] * 6, lived, *[watched(51)] * 2)

@@ -45,9 +45,9 @@ async def answering(world: World, queue_id: str, *telemetry: str) -> None:
         if of.telemetry_id in telemetry:
             pong = replace(said(workflow, of.target, "pong"), ping_ts=pings[0]["sent_at"], ponged_at=1.0)
             for listener in tuple(world.reconciler.listeners):
-                listener(replace(pong, ping_ts=1.5), 0.0)
-                listener(replace(pong, queue_id="wf-other-20240801-aaaaaa"), 0.0)
-                listener(pong, 0.0)
+                listener(replace(pong, ping_ts=1.5))
+                listener(replace(pong, queue_id="wf-other-20240801-aaaaaa"))
+                listener(pong)
 
 
 async def test_a_ping_tells_who_answered_and_who_did_not(world: World) -> None:

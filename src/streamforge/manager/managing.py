@@ -189,7 +189,7 @@ class Manager:
         began = self._parts.clock.monotonic()
         done = asyncio.Event()
 
-        def listen(event: Event, _heard_at: float) -> None:
+        def listen(event: Event) -> None:
             if event.event == "pong" and event.queue_id == queue_id and event.ping_ts == sent_at:
                 answers[event.producer] = self._parts.clock.monotonic() - began
                 waiting.discard(event.producer)

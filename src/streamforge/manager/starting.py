@@ -49,8 +49,8 @@ class Starting:
         if (known := await self._made_before(request, key)) is not None:
             return known
         live = self._parts.workflows.live
-        if not any(loads(stored.workflow, checked) for stored in live.values()):
-            self._check_room()
+        if not self._has_room() and not any(loads(stored.workflow, checked) for stored in live.values()):
+            raise self._full()
         exchange_now_ms = await self._ask(checked.symbol)
         await self._parts.origins.check()
         now_ms = self._parts.clock.now_ms()
@@ -72,7 +72,8 @@ class Starting:
                 if key is not None:
                     await self._reservations.point(key, request, same.queue_id, over)
                 return _joined(same, over)
-            self._check_room(making=len(self._making) - 1)
+            if not self._has_room(making=len(self._making) - 1):
+                raise self._full()
             await self._parts.origins.accept()
             if key is None:
                 return Started(await self._create(draft), new=True)
@@ -87,12 +88,14 @@ class Starting:
         found = None if known is None else await self._parts.workflows.get(known.queue_id)
         return None if known is None or found is None else _replayed(known, found.workflow)
 
-    def _check_room(self, *, making: int = 0) -> None:
-        if len(self._parts.workflows.live) + making >= self._parts.policy.max_live:
-            raise RetryableError(
-                f"{self._parts.policy.max_live} workflows are waiting or running: try again when some have ended",
-                retry_after=30,
-            )
+    def _has_room(self, *, making: int = 0) -> bool:
+        return len(self._parts.workflows.live) + making < self._parts.policy.max_live
+
+    def _full(self) -> RetryableError:
+        return RetryableError(
+            f"{self._parts.policy.max_live} workflows are waiting or running: try again when some have ended",
+            retry_after=30,
+        )
 
     async def _ask(self, symbol: str) -> int:
         """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, or during a

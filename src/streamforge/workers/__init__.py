@@ -23,6 +23,7 @@ def _targets() -> tuple[str, ...]:
     return tuple(sorted(path.stem.replace("_", "-") for path in _FOLDER.glob("[a-z]*.py")))
 
 
+@functools.cache
 def definition(target: str) -> Definition[Any]:
     """The definition of `target`; imports that one file. Raises InvalidInput naming the choices."""
     if target not in targets():

@@ -12,7 +12,9 @@ import pytest
 from streamforge.manager.acting.hearing import MOST, Ear
 from streamforge.manager.workflow import StepStatus
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition
+from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus
 from tests.limits import LIMIT_S
 from tests.manager.acting.world import launched
@@ -20,6 +22,7 @@ from tests.manager.support import (
     LOADER,
     World,
     attempt,
+    decide_running,
     said,
     step,
 )
@@ -199,4 +202,23 @@ async def test_the_ear_waits_no_longer_and_no_shorter_than_it_should() -> None:
     assert len(ear.heard) == 1
     await ear.commit()
     assert (ear.heard, bus.committed) == ([], {("queue-events", "queue-manager"): 1})
+    await ear.close()
+
+
+async def test_who_listens_is_told_at_once_also_while_nothing_is_taken_in() -> None:
+    bus, clock, pong = MemoryBus(), ManualClock(), said(decide_running(), LOADER, "pong")
+    bus.log["queue-events"] = []
+    ear = Ear(bus, bus, "queue-events")
+    told: asyncio.Queue[Event] = asyncio.Queue()
+    ear.listeners.add(told.put_nowait)
+    resting = asyncio.create_task(ear.rest(clock, 0.05))
+    await clock.sleeping(1)
+    bus.append("queue-events", Message(None, b"no event"), Message(None, encode_event(pong)))
+    assert await asyncio.wait_for(told.get(), LIMIT_S) == pong
+    assert (resting.done(), ear.heard) == (False, [])
+    clock.advance(0.05)
+    await resting
+    await asyncio.wait_for(ear.wait(asyncio.Event(), 36_000), LIMIT_S)
+    assert len(ear.heard) == 2
+    assert told.empty(), "each once"
     await ear.close()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.events import Event, decode_event
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Received, TopicPartition
+from streamforge_utils.ports.clock import Clock
 
 GROUP = "queue-manager"
 POLL_S = 0.25
@@ -20,10 +23,14 @@ MOST = 10_000
 """Events taken in at once; the rest waits on the topic."""
 
 
+Listener = Callable[[Event], None]
+"""Called with each event when it arrives, before anything is done about it."""
+
+
 class Ear:
     """Events that were heard and not yet committed. What was heard before a restart is heard again.
 
-    behind: more was waiting on the topic than the latest poll could take.
+    behind: more was waiting on the topic than the latest poll could take. listeners: told at once, also in a `rest`.
     """
 
     def __init__(self, bus: Bus, admin: BusAdmin, topic: str) -> None:
@@ -35,6 +42,7 @@ class Ear:
         self._next: dict[int, int] = {}
         self.heard: list[Received] = []
         self.behind = False
+        self.listeners: set[Listener] = set()
 
     async def wait(self, waking: asyncio.Event, timeout_s: float) -> None:
         """Return when an event came, `waking` is set, or `timeout_s` is over. Raises RetryableError."""
@@ -51,6 +59,11 @@ class Ear:
                     await self._take(poll)
         finally:
             wake.cancel()
+
+    async def rest(self, clock: Clock, seconds: float) -> None:
+        """Take nothing in for so long; who listens is told of what arrives meanwhile. Raises RetryableError."""
+        await self._poll()
+        await clock.sleep(seconds)
 
     async def read_all(self) -> bool:
         """Take in all that was sent before this call. False: it is more than `MOST`, the rest is still to be read.
@@ -100,7 +113,17 @@ class Ear:
             self._consumer = await self._bus.consumer([self._topic], group=GROUP)
         if self._polling is None:
             self._polling = asyncio.create_task(self._consumer.poll(_AT_ONCE, POLL_S), name="hear events")
+            self._polling.add_done_callback(self._tell)
         return self._polling
+
+    def _tell(self, poll: asyncio.Task[Sequence[Received]]) -> None:
+        if not self.listeners or poll.cancelled() or poll.exception() is not None:
+            return
+        for one in poll.result():
+            with suppress(PermanentError):  # no event
+                event = decode_event(one.value)
+                for listener in tuple(self.listeners):
+                    listener(event)
 
     async def _take(self, poll: asyncio.Task[Sequence[Received]]) -> bool:
         try:

@@ -1,9 +1,9 @@
-"""Taking in what workers said: all who listen are told, and each event is put to the workflow it is about."""
+"""Taking in what workers said: each event is put to the workflow it is about."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -20,9 +20,6 @@ from streamforge_utils.ports.bus import Received
 
 _log = structlog.get_logger(__name__)
 
-Listener = Callable[[Event, float], None]
-"""Called with each event heard and the time (unix seconds) at which it was."""
-
 
 class Intake:
     """Takes events in. What is no event, or nobody's, is counted and passed over."""
@@ -30,7 +27,6 @@ class Intake:
     def __init__(self, parts: Parts, bans: Bans) -> None:
         self._parts = parts
         self._bans = bans
-        self.listeners: set[Listener] = set()
 
     async def take(self, received: Sequence[Received]) -> Mapping[str, Sequence[Event]]:
         """The events by workflow, in their order; on return they are in the history. Raises RetryableError."""
@@ -46,8 +42,6 @@ class Intake:
                 self._parts.observer.count("events_malformed_total")
                 _log.debug("event ignored", error=str(error), offset=one.offset)
                 continue
-            for listener in tuple(self.listeners):
-                listener(event, now_ms / 1000)
             if event.queue_id not in ours:
                 ours[event.queue_id] = await self._ours(event.queue_id)
             workflow = ours[event.queue_id]

@@ -67,13 +67,13 @@ class Reconciler:
         self.bans = Bans(parts.store, parts.clock, parts.observer)
         self.actor = Actor(parts, self.bans, Budget(parts.policy.weight_per_minute), self._overview)
         self._intake = Intake(parts, self.bans)
-        self.listeners = self._intake.listeners
         self.last_look: float | None = None
         self.came_round: tuple[float, int] | None = None
         self.last_error: str | None = None
         self._wake = asyncio.Event()
         self.tasks = Tasks(lambda key: self._arrived(key[1]))
         self._ear = Ear(parts.bus, parts.admin, parts.events_topic)
+        self.listeners = self._ear.listeners
         self.inbox = Inbox(parts, self._arrived)
         self._dispatch = Dispatch(parts, self.actor, self.inbox, self.bans, self.tasks, pause_s=self.LOOK_EVERY_S)
         self.retaining = Retaining(parts, self.actor, self.inbox)
@@ -116,7 +116,7 @@ class Reconciler:
                     await self.turn()
                     self.last_look, self.last_error = self._parts.clock.monotonic(), None
                     self.came_round = self.last_look, self._parts.clock.now_ms()
-                    await self._parts.clock.sleep(min(self.HURRY_S, self.REST * (self.last_look - began)))
+                    await self._ear.rest(self._parts.clock, min(self.HURRY_S, self.REST * (self.last_look - began)))
                 except Exception as error:
                     self.last_error = str(error) or repr(error)
                     unexpected = not isinstance(error, StreamForgeError)

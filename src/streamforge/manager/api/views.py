@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from streamforge.manager import service, workflow
@@ -16,6 +17,7 @@ from streamforge_utils.runtime.worker import Role
 _EPOCH_YEAR_END_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 
 
+@lru_cache(maxsize=4096)  # pages of a list name the same times again
 def moment(time_ms: int) -> str:
     """ISO 8601 in UTC; milliseconds only where there are any."""
     time_ms = min(max(time_ms, 0), _EPOCH_YEAR_END_MS)
@@ -97,20 +99,12 @@ def progress_of(found: Workflow, *, still: bool = False, now: service.Report | N
         expected = proof.expected + apart
     elif plan is not None:
         expected = plan.expected + there if plan.bars is None else plan.bars
-    since = proof.checked_ms if proof is not None else 0
-    # Each sink stores every record, so the workflow is as far as the slowest of them.
-    confirmed = min(
-        (
-            _distinct(step, [a for a in step.attempts if a.planned_ms >= since and a.number >= step.round_from])
-            for step in sinks
-        ),
-        default=0,
-    )
-    stored = (
-        (proof.stored if proof is not None else 0) + apart + (0 if found.ended and proof is not None else confirmed)
-    )
     if now is not None:
         stored = _records(now.segments)
+    else:
+        stored = apart + (0 if proof is None else proof.stored)
+        if proof is None or not found.ended:
+            stored += _confirmed(sinks, since_ms=0 if proof is None else proof.checked_ms)
     if expected is not None:
         stored = min(stored, expected)
     rate = 0.0 if still else min((_rate(step) for step in sinks), default=0.0)
@@ -126,6 +120,17 @@ def progress_of(found: Workflow, *, still: bool = False, now: service.Report | N
         share=share,
         rate=round(rate, 1),
         eta_seconds=eta,
+    )
+
+
+def _confirmed(sinks: Iterable[workflow.Step], since_ms: int) -> int:
+    """What every sink stored in attempts planned since then: each stores every record, so the slowest counts."""
+    return min(
+        (
+            _distinct(step, [a for a in step.attempts if a.planned_ms >= since_ms and a.number >= step.round_from])
+            for step in sinks
+        ),
+        default=0,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -53,6 +54,7 @@ def normal_type(type_name: str) -> str:
     return candles_type(candles_interval(type_name))
 
 
+@lru_cache(maxsize=1024)
 def series_of(symbol: str, type_name: str) -> Series:
     """The series that a request belongs to. Raises InvalidInput if the type is unknown."""
     return Series(symbol, "candles", candles_interval(type_name).value)

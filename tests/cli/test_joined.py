@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -14,7 +16,7 @@ from streamforge.cli import views
 from streamforge.cli.coverage import NOTHING_OVER
 from streamforge.cli.errors import CliError
 from streamforge.cli.joining import left_out
-from streamforge.cli.loading import Request, load, nothing_over
+from streamforge.cli.loading import Request, followed, load, nothing_over
 from streamforge.cli.session import Where
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
@@ -137,6 +139,25 @@ async def test_whose_time_is_over_is_told_how_the_rest_is_loaded() -> None:
         f"; {first} leaves out a part of what was asked for: {LEFT_OUT} is loaded, once it has ended, by "
         f"`streamforge load BTCUSDT api_candles_1h {ASKED_FOR} --server "
     ) in str(error.value)
+
+
+async def test_whose_time_went_by_before_the_joined_workflow_ended_is_told_of_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service, seconds = Joining(), itertools.count(step=100)
+    monkeypatch.setattr("streamforge.cli.loading.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    with pytest.raises(CliError, match=f"has finished, without {LEFT_OUT}: `streamforge load "):
+        await loaded(service, timeout_s=150)
+    assert len(service.requests) == 1
+
+
+async def test_who_interrupts_or_runs_out_of_time_as_the_joined_workflow_ends_loads_no_rest() -> None:
+    async with manager(Joining()) as where:
+        ended = await followed(where, DAY.start)
+    assert ended.rest is not None
+    assert ended.rest.time_range == ASKED_FOR
+    assert msgspec.structs.replace(ended, interrupted=130).rest is None
+    assert msgspec.structs.replace(ended, timed_out=True).rest is None
 
 
 async def test_one_that_failed_is_told_and_nothing_is_loaded_behind_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -177,10 +177,16 @@ class Rig:
         await self.stored.close()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Return once `condition()` is true. Raises TimeoutError."""
+async def until(condition: Callable[[], bool], running: asyncio.Task[None] | None = None) -> None:
+    """Return once `condition()` is true. running: what is to make it true, which must not end before.
+
+    Raises TimeoutError, and what `running` ended with.
+    """
     async with asyncio.timeout(LIMIT_S):
-        while not condition():  # noqa: ASYNC110 (any condition)
+        while not condition():
+            if running is not None and running.done():
+                await running
+                raise AssertionError(f"{running.get_name()} ended before")
             await asyncio.sleep(0.001)
 
 

@@ -130,7 +130,7 @@ async def test_few_batches_are_read_ahead_of_a_store_that_does_not_answer(at_onc
     gate = asyncio.Event()
     of.gates = {f"k{n}": gate for n in range(12)}
     running = asyncio.create_task(of.run())
-    await until(lambda: len(of.asking) == at_once)
+    await until(lambda: len(of.asking) == at_once, running)
     assert of.taken == ahead
     assert (of.stored, of.kept_batches) == ([], [])
     gate.set()
@@ -145,7 +145,7 @@ async def test_what_is_kept_is_committed_while_the_input_goes_on(monkeypatch: py
     of = Sink(batch(0, "a"), batch(1, "b"))
     of.pause[0] = asyncio.Event()
     running = asyncio.create_task(of.run())
-    await until(lambda: bool(of.commits) and of.commits[-1] == 1)
+    await until(lambda: bool(of.commits) and of.commits[-1] == 1, running)
     of.pause[0].set()
     await running
     assert of.told[-1] == "commit 2", "and the last at the end"
@@ -172,7 +172,7 @@ async def test_a_batch_with_no_key_of_those_before_is_stored_beside_them_and_cou
     of = Sink(batch(0, "a"), batch(1, "b"), batch(2, "c"), at_once=2)
     of.gates["a"] = asyncio.Event()
     running = asyncio.create_task(of.run())
-    await until(lambda: of.stored == [["b"]])
+    await until(lambda: of.stored == [["b"]], running)
     assert (of.asking, of.kept_batches) == ([["a"], ["b"]], [])
     of.gates["a"].set()
     await running
@@ -183,9 +183,9 @@ async def test_a_batch_with_a_key_of_one_before_waits_for_that_one_alone() -> No
     of = Sink(batch(0, "a"), batch(1, "b"), batch(2, "b", "c"), batch(3, "d"), at_once=4)
     of.gates = {key: asyncio.Event() for key in ("a", "b")}
     running = asyncio.create_task(of.run())
-    await until(lambda: len(of.asking) == 2)
+    await until(lambda: len(of.asking) == 2, running)
     of.gates["b"].set()
-    await until(lambda: of.stored == [["b"]])
+    await until(lambda: of.stored == [["b"]], running)
     assert of.kept_batches == [], "the first one is not stored yet"
     of.gates["a"].set()
     await running

@@ -11,7 +11,7 @@ import pytest
 
 from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.acting.tasks import Kind
-from streamforge.manager.keeping.coverage import Known
+from streamforge.manager.keeping.coverage import Coverage, Known
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -210,7 +210,7 @@ async def test_a_late_proof_teaches_the_coverage_nothing(
 
 
 async def test_what_a_plan_teaches_is_learnt_in_its_epoch_alone_whoever_writes_meanwhile(world: World) -> None:
-    """Its write meets that of another, and before it is tried again the workflow is stopped."""
+    """Its write meets that of another manager, and before it is tried again the workflow is stopped."""
     workflow = accepted()
     queue_id = await create(world, workflow)
     put = world.store.put
@@ -219,7 +219,7 @@ async def test_what_a_plan_teaches_is_learnt_in_its_epoch_alone_whoever_writes_m
     async def met(kind: str, *args: Any, **fields: Any) -> Any:
         if kind == "series":
             world.store.put = put  # type: ignore[method-assign]
-            await world.parts.coverage.lay_over(workflow.series, [other])
+            await Coverage(world.store).lay_over(workflow.series, [other])
             await world.manager.stop(queue_id)
         return await put(kind, *args, **fields)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import State
 from tests.doubles.memorystore import MemoryStore
 
 replace = msgspec.structs.replace
@@ -299,8 +301,12 @@ async def test_what_a_removed_workflow_alone_had_asked_for_was_never_asked_for()
 async def test_a_change_that_is_late_finds_the_workflow_removed(
     before: Sequence[Segment], span: TimeRange | None
 ) -> None:
-    """Stop, end and removal come between the look at the workflow and the write, and change nothing in the coverage."""
-    coverage = Coverage(MemoryStore())
+    """Stop, end and removal come between the look at the workflow and the write, and change nothing in the coverage.
+
+    By another manager, as those of one write one after the other.
+    """
+    store = MemoryStore()
+    coverage, another = Coverage(store), Coverage(store)
     await coverage.lay_over(SERIES, before)
     looks: list[bool] = []
 
@@ -308,7 +314,7 @@ async def test_a_change_that_is_late_finds_the_workflow_removed(
         looks.append(True)
         if len(looks) > 1:
             raise OutOfDate
-        await coverage.unask(SERIES, span, [])
+        await another.unask(SERIES, span, [])
 
     with pytest.raises(OutOfDate):
         await coverage.lay_over(SERIES, [segment(0, 10)], condition=condition)
@@ -322,6 +328,26 @@ async def test_bars_of_three_days_are_kept_whole_on_the_grid_that_is_known(known
     older = replace(Known(series=series, segments=segments), **known)
     await store.put(KIND, series.id, msgspec.json.encode(older), expected=None)
     assert await Coverage(store).of(series) == (segment(DAY, 7 * DAY),)
+
+
+async def test_changes_of_a_series_wait_for_each_other_and_do_not_conflict() -> None:
+    tried = 0
+
+    class Slow(MemoryStore):
+        async def get(self, kind: str, id: str) -> State | None:
+            found = await super().get(kind, id)
+            await asyncio.sleep(0)
+            return found
+
+        async def put(self, *args: Any, **fields: Any) -> State:
+            nonlocal tried
+            tried += 1
+            return await super().put(*args, **fields)
+
+    coverage = Coverage(Slow())
+    await asyncio.gather(*(coverage.lay_over(SERIES, [segment(n, n + 1)]) for n in range(60)))
+    assert await coverage.of(SERIES) == (segment(0, 60),)
+    assert tried == 60
 
 
 async def test_nothing_is_written_of_what_is_out_of_date() -> None:

@@ -26,7 +26,7 @@ async def test_one_at_a_time_in_the_order_of_their_coming() -> None:
 async def test_a_wait_has_a_limit_and_leaves_nothing_behind() -> None:
     guards = Guards()
     async with guards.over("x"):
-        with pytest.raises(RetryableError, match="x has been counted or removed by others for more than 0 s"):
+        with pytest.raises(RetryableError, match="x has been counted, changed or removed by others for more than 0 s"):
             async with guards.over("a", "x", within_s=0):
                 raise AssertionError("it was held")
         assert list(guards._held) == ["x"]

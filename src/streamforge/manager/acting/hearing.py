@@ -61,9 +61,17 @@ class Ear:
             wake.cancel()
 
     async def rest(self, clock: Clock, seconds: float) -> None:
-        """Take nothing in for so long; who listens is told of what arrives meanwhile. Raises RetryableError."""
-        await self._poll()
-        await clock.sleep(seconds)
+        """Only listen for so long: nothing ends it sooner. Raises RetryableError."""
+        resting = asyncio.ensure_future(clock.sleep(seconds))
+        try:
+            while not resting.done() and len(self.heard) < MOST:
+                poll = await self._poll()
+                await asyncio.wait({poll, resting}, return_when=asyncio.FIRST_COMPLETED)
+                if poll.done():
+                    await self._take(poll)
+            await resting
+        finally:
+            resting.cancel()
 
     async def read_all(self) -> bool:
         """Take in all that was sent before this call. False: it is more than `MOST`, the rest is still to be read.

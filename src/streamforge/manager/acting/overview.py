@@ -78,8 +78,10 @@ class Overview:
         First goes what has begun, then what was asked for first.
         """
         others = self.series.get((workflow.symbol, workflow.type), {}).values()
+        start_ms, end_ms = workflow.span.start_ms, workflow.span.end_ms
         for other in others:
-            if other.queue_id != workflow.queue_id and other.span.intersection(workflow.span) is not None:
+            span = other.span
+            if span.start_ms < end_ms and start_ms < span.end_ms and other.queue_id != workflow.queue_id:
                 older = (other.created_ms, other.queue_id) < (workflow.created_ms, workflow.queue_id)
                 if older or other.status is not Status.PENDING:
                     return other.queue_id

@@ -101,6 +101,7 @@ class Coverage:
 
     def __init__(self, states: StateStore) -> None:
         self._states = states
+        self._changes = Guards()
         self.guards = Guards()
 
     async def known(self, series: Series) -> Known:
@@ -264,6 +265,12 @@ class Coverage:
         condition: Condition | None = None,
         *,
         always: bool = False,
+    ) -> None:
+        async with self._changes.over(series.id):  # one after the other, or many at once conflict again and again
+            await self._changed(series, change, condition, always=always)
+
+    async def _changed(
+        self, series: Series, change: Callable[[Known], Known], condition: Condition | None, *, always: bool
     ) -> None:
         for _ in range(50):
             state = await self._states.get(KIND, series.id)

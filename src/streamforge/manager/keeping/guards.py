@@ -34,7 +34,7 @@ class Guards:
                 await asyncio.wait_for(guard.lock.acquire(), None if guard.users == 1 else within_s)
             except TimeoutError:
                 raise RetryableError(
-                    f"{name} has been counted or removed by others for more than {within_s:g} s", retry_after=5
+                    f"{name} has been counted, changed or removed by others for more than {within_s:g} s", retry_after=5
                 ) from None
             try:
                 yield

@@ -100,7 +100,11 @@ def whole_bars(segments: Iterable[Segment], interval: Interval, phase_ms: int | 
     """
     if phase_ms is None and not interval.aligned_by_calendar:
         return list(segments)
-    found: list[Segment] = []
+    segments, found = list(segments), list[Segment]()
+    if interval.step_ms is not None:
+        step_ms, open_ms = interval.step_ms, interval.floor(0, phase_ms)
+        if not any((one.start_ms - open_ms) % step_ms or (one.end_ms - open_ms) % step_ms for one in segments):
+            return segments  # mostly: a series may have thousands, and they are looked at with each change
     for segment in segments:
         start_ms, end_ms = (interval.ceil(time_ms, phase_ms) for time_ms in (segment.start_ms, segment.end_ms))
         if (start_ms, end_ms) != (segment.start_ms, segment.end_ms):

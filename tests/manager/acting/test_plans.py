@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from streamforge.manager.acting.preparing import prepare, verified
+from streamforge.manager.keeping.workflows import OutOfDate
 from streamforge.manager.workflow import Plan
 from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -215,6 +216,15 @@ async def test_what_is_gone_of_the_range_is_ours_and_the_rest_stays_as_it_is_kno
         of_minutes(1440, 1445),  # not of the range, and not counted
     )
     assert await world.parts.coverage.known(accepted().series) == after
+
+
+async def test_what_is_found_gone_in_an_epoch_that_is_over_is_not_learnt() -> None:
+    world = await a_world()
+    before = await world.parts.coverage.known(accepted().series)
+    world.store.documents[C].clear()
+    with pytest.raises(OutOfDate):
+        await verified(world.parts, accepted().next_epoch())
+    assert await world.parts.coverage.known(accepted().series) == before
 
 
 async def test_where_the_number_is_right_no_key_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

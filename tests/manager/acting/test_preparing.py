@@ -162,6 +162,15 @@ async def test_grids_of_days_and_more(
     assert plan.phase_ms == (first if interval is Interval.D3 else None)
 
 
+async def test_what_is_known_of_parts_of_bars_of_three_days_counts_once_their_grid_is_known() -> None:
+    """As an older version kept it, which did not note the grid."""
+    first = parse_time_range("2024-01-02").start_ms
+    there = exchange(Interval.D3.grid(first, NOW, first), interval=Interval.D3)
+    plan = await plan_of(there, "2024-01-02:2024-01-11", (known_as("2024-01-04:2024-01-07", Verdict.STORED),))
+    assert plan.load == ("2024-01-02:2024-01-05", "2024-01-08:2024-01-11")
+    assert (plan.expected, plan.there) == (2, 1)
+
+
 async def test_one_empty_answer_does_not_close_the_series() -> None:
     for lies in ({0}, {1}, {0, 1}, {2}, {3}):
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge.manager.acting import surveying
-from streamforge.manager.acting.proving import HoleUnanswered, ask_again, prove
+from streamforge.manager.acting.proving import HoleUnanswered, ask_again, count, prove
 from streamforge.manager.acting.surveying import Survey, survey
+from streamforge.manager.keeping.coverage import Known
 from streamforge.manager.workflow import Plan, Workflow
 from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -293,6 +294,20 @@ async def test_of_a_range_that_begins_and_ends_in_a_bar_the_bars_that_open_in_it
         ("exchange", 0),
         ("stored", 1),
         ("exchange", 0),
+    ]
+
+
+async def test_of_bars_of_three_days_too_those_are_counted_that_open_in_the_range() -> None:
+    first, second, third = (parse_time_range(day).start_ms for day in ("2024-01-05", "2024-01-08", "2024-01-11"))
+    workflow = accepted(type="api_candles_3d", time_range="2024-01-03:2024-01-10", collection=COLLECTION)
+    plan = Plan(exchange_now_ms=NOW, load=(workflow.requested,), phase_ms=first)
+    world = World()
+    key = candle_key("BTCUSDT", "3d", first)
+    world.store.documents[COLLECTION] = {key: Document(key, 1, b"{}")}
+    found = await count(world.store, workflow, plan, Known(series=workflow.series), first)
+    assert [(s.start_ms, s.end_ms, s.verdict.value) for s in found] == [
+        (first, second, "stored"),
+        (second, third, "unknown"),
     ]
 
 

@@ -13,7 +13,7 @@ from streamforge.manager.deciding.facts import Retry, Stop, grant
 from streamforge.manager.keeping.coverage import Known
 from streamforge.manager.keeping.reservations import CODE_KEPT_MS, CODE_KIND
 from streamforge.manager.keeping.workflows import Workflows
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow import Status, Workflow, decode_workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import TopicSpec
@@ -95,6 +95,23 @@ async def test_every_workflow_is_looked_at_however_many_there_are(world: World) 
     assert (await world.workflow(live)).waiting_for == "", "what lives is not looked at here"
 
 
+async def test_only_workflows_that_have_topics_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a hundred thousand that have ended few still have any."""
+    one = await ended(world, "abc123")
+    await world.parts.workflows.create(
+        replace(one, queue_id=f"{one.queue_id[:-1]}4", topic_removed=True, dlq_removed=True)
+    )
+    read: list[str] = []
+
+    def noted(body: bytes) -> Workflow:
+        read.append(decode_workflow(body).queue_id)
+        return decode_workflow(body)
+
+    monkeypatch.setattr("streamforge.manager.keeping.workflows.decode_workflow", noted)
+    assert await retaining(world).remove_topics() == 0
+    assert read == [one.queue_id]
+
+
 @pytest.mark.parametrize("make", [accepted, planned, stopping])
 async def test_tidying_removes_the_topics_of_what_another_manager_has_ended(
     world: World, make: Callable[[], Workflow]
@@ -156,7 +173,7 @@ async def test_what_goes_on_again_keeps_its_topics(world: World, monkeypatch: py
         removing = asyncio.create_task(retaining(world).remove_topics())
         await world.settle()
         await world.parts.workflows.change(workflow.queue_id, lambda one: grant(one, Retry(), world.clock.now_ms()))
-    await removing
+    assert await removing == 0
     assert workflow.topic in await topics(world)
     assert not (await world.workflow(workflow.queue_id)).topic_removed
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from streamforge.manager.deciding.launching import job_of, start_command, topics_of
-from streamforge.manager.workflow import Attempt, Step, Workflow
+from streamforge.manager.workflow import Attempt, Plan, Step, Workflow
 from streamforge_utils.model.commands import Command
 from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
-from tests.manager.support import LOADER, NOW, POLICY, SINK, planned, replace, step
+from tests.manager.support import HOUR_MS, LOADER, NOW, POLICY, SINK, planned, replace, step
 
 QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
 SPAN = "2024-08-01:2024-08-02"
@@ -119,6 +119,13 @@ def test_the_start_command_records_what_was_started() -> None:
         image="registry/loader:1",
         attempt=3,
     )
+
+
+def test_the_start_command_names_the_range_that_was_planned() -> None:
+    over = Plan(exchange_now_ms=NOW, load=(), until_ms=workflow().span.end_ms - HOUR_MS)
+    of, attempt = step(workflow(), LOADER), Attempt(number=3, job="job-x-3", planned_ms=NOW)
+    for plan, span in ((over, "2024-08-01:2024-08-01T23:00Z"), (replace(over, until_ms=0), SPAN)):
+        assert start_command(replace(workflow(), plan=plan), of, attempt).time_range == span
 
 
 def test_the_topics_make_room_as_the_sinks_read() -> None:

@@ -48,6 +48,8 @@ def ended() -> Workflow:
                 disruptions=4,
                 ranges=(DAY,),
                 failure=FAILURE,
+                left=5,
+                left_at_least=True,
             )
             for one in fresh.steps
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import structs
 
 from streamforge.version import installed_version
-from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.examining import Examiner
 from streamforge_utils.ports.exchange import Exchange, Identity
@@ -177,6 +178,29 @@ def topic_sizes(settings: DataSettings) -> dict[str, int]:
     from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 
     return TopicFiles(settings.folder / BUS).sizes()
+
+
+async def check_collections(settings: DataSettings, *, within_s: float) -> tuple[list[str], list[str], int]:
+    """Read all collections of the embedded store, for so long. Raises ConfigError or RetryableError.
+
+    Returns their names, why those that cannot be read cannot, and of how many the first document alone was read.
+    """
+    from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+
+    store = EmbeddedStore(settings.folder / STORE)
+    broken, partly, give_up = list[str](), 0, time.monotonic() + within_s
+    try:
+        names = list(await store.names())
+        for name in names:
+            try:
+                await store.read(name, limit=1)
+                left_s = give_up - time.monotonic()
+                partly += left_s <= 0 or not await store.check(name, within_s=left_s)
+            except StreamForgeError as error:
+                broken.append(str(error))
+        return names, broken, partly
+    finally:
+        await store.close()
 
 
 def back_up(data: Path, target: Path, *, made_at: str) -> Backup:

@@ -33,7 +33,7 @@ def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: C
     before = sorted(path for path in loaded.data.iterdir())
     found = checks(loaded("doctor", "--json").ok().json)
     assert "this version's format, data of the test exchange" in found["data"]["detail"]
-    assert re.search(r"\b(1 collection|2 collections)$", found["store"]["detail"])
+    assert re.search(r"\b(1 collection|2 collections), read whole$", found["store"]["detail"])
     room = r"the data take 0\.\d MiB, topics 0\.\d MiB; [\d,.]+ GiB are free; its growth is known after some hours"
     assert re.match(room, found["room"]["detail"])
     assert sorted(path for path in loaded.data.iterdir()) == before

@@ -27,6 +27,8 @@ LEAST_VERSION = (3, 35, 0)
 """The first SQLite whose statements can return what they have changed."""
 
 _OPEN_PAUSE_S = 0.005
+_STEPS = 10_000
+"""Of SQLite's own machine, between two looks at the time."""
 
 
 def require_version() -> None:
@@ -144,10 +146,7 @@ def translate(error: sqlite3.Error, path: Path, what: str) -> Exception:
     # Who prepares a file makes its tables: what lacks one was changed by something else.
     damaged = code == sqlite3.SQLITE_ERROR and str(error).startswith("no such table")
     if damaged or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return DamagedFile(
-            f"cannot {what} {path}: the file is broken or is none of StreamForge's ({error}); restore it from a "
-            "backup, or stop everything that uses it and move it and its -wal and -shm away: its content is lost then"
-        )
+        return _damaged(path, what, str(error))
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return ConfigError(
             f"cannot {what} {path}: {error}; check that its directory exists and may be written by this user"
@@ -157,6 +156,30 @@ def translate(error: sqlite3.Error, path: Path, what: str) -> Exception:
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT):
         return RetryableError(f"cannot {what} {path}: {error}; check the disk and its free space, then try again")
     return error
+
+
+def _damaged(path: Path, what: str, why: str) -> DamagedFile:
+    return DamagedFile(
+        f"cannot {what} {path}: the file is broken or is none of StreamForge's ({why}); restore it from a backup, or "
+        "stop everything that uses it and move it and its -wal and -shm away: its content is lost then"
+    )
+
+
+def check(connection: sqlite3.Connection, path: Path, within_s: float) -> bool:
+    """Read every page of the file; False: that takes longer than `within_s`. Raises DamagedFile."""
+    give_up = time.monotonic() + within_s
+    connection.set_progress_handler(lambda: time.monotonic() > give_up, _STEPS)
+    try:
+        found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        if primary_code(error) == sqlite3.SQLITE_INTERRUPT:
+            return False
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
+    if found != "ok":
+        raise _damaged(path, "read", " ".join(found.split()))
+    return True
 
 
 def settle(path: Path) -> None:

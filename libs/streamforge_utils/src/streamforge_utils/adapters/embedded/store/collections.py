@@ -91,6 +91,15 @@ class Catalogue:
             self._settle_drop(collection, path)
         raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
 
+    def check(self, collection: str, within_s: float) -> bool:
+        """As `sqlite.check`; a collection that is not there is whole."""
+        found = self._find(collection, create=False)
+        if found is None:
+            return True
+        connection, path = found
+        with self._reopened_after_failure(collection), sqlite.translated(path, "read"):
+            return sqlite.check(connection, path, within_s)
+
     def drop(self, collection: str) -> None:
         """Remove the collection; none such is no error."""
         catalogue = self._connected()

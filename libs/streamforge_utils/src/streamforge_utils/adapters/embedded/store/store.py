@@ -91,6 +91,10 @@ class EmbeddedStore:
     async def names(self) -> Sequence[str]:
         return await self._reading.run(self._read.names)
 
+    async def check(self, collection: str, *, within_s: float) -> bool:
+        """Read all that the collection's file holds; False: that takes longer. Raises DamagedFile or RetryableError."""
+        return await self._reading.run(self._read.check, collection, within_s)
+
     async def drop(self, collection: str) -> None:
         check_name(collection)
         await self._writing.run(self._written.drop, collection)

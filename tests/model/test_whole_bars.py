@@ -40,6 +40,11 @@ def test_what_holds_the_open_time_of_a_bar_holds_all_of_it_and_what_begins_in_it
     ]
 
 
+def test_one_edge_inside_a_bar_is_enough() -> None:
+    assert whole(stored(0, 1.5, 1)) == [stored(0, 2, 1)]
+    assert whole(stored(0.5, 2, 1)) == [stored(1, 2, 1)]
+
+
 def test_whole_bars_are_left_as_they_are() -> None:
     segments = [stored(0, 2, 2), said(2, 3, OURS), said(7, 9, UNKNOWN)]
     assert whole(*segments) == segments
@@ -51,6 +56,7 @@ def test_bars_of_three_days_are_whole_on_their_own_grid() -> None:
     assert whole_bars(segments, Interval.D3, None) == segments, "the grid is not known"
     assert whole_bars(segments, Interval.D3, 10 * DAY_MS) == [said(1, 4, OURS, DAY_MS)]
     assert whole_bars(segments, Interval.D3, 3 * DAY_MS) == [said(3, 6, UNKNOWN, DAY_MS)]
+    assert whole_bars([said(3, 6, OURS, DAY_MS)], Interval.D3, DAY_MS) == [said(4, 7, OURS, DAY_MS)]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,7 @@ def test_bars_of_three_days_are_whole_on_their_own_grid() -> None:
     [
         (Interval.MO1, "2026-10-15:2026-11-15", "2026-11-01:2026-12-01"),
         (Interval.W1, "2026-11-20:2026-11-24", "2026-11-23:2026-11-30"),
+        (Interval.W1, "2026-11-19:2026-11-26", "2026-11-23:2026-11-30"),
         (Interval.D1, "2026-11-19T01:00Z:2026-11-20T23:00Z", "2026-11-20:2026-11-21"),
     ],
 )

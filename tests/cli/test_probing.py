@@ -188,7 +188,9 @@ async def test_a_command_carries_target_and_payload(rig: Rig) -> None:
     assert (command.command, command.target, command.payload) == ("fail-after", "dummy-service", {"seconds": 3})
 
 
-async def test_a_bus_that_is_silent_is_not_waited_for_for_ever(rig: Rig) -> None:
+async def test_a_bus_that_is_silent_is_not_waited_for_for_ever(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamforge.cli.probing.CONNECT_S", 0.2)
+
     class Silent(Answering):
         async def topics(self) -> Sequence[str]:
             await asyncio.Event().wait()
@@ -197,7 +199,7 @@ async def test_a_bus_that_is_silent_is_not_waited_for_for_ever(rig: Rig) -> None
     bus: Any = Silent(rig, lambda _: [])
     request = Request(queue_id=QUEUE, command="ping", timeout_s=0.1)
     probe = Probe(request, bus, Told(), control_topic=CONTROL, events_topic=EVENTS, clock=SystemClock())
-    with pytest.raises(RetryableError, match=r"did not answer within 0\.1 s"):
+    with pytest.raises(RetryableError, match=r"did not answer within 0\.2 s"):
         await probe.connect()
 
 

@@ -24,6 +24,8 @@ _SAME_S = 1e-6
 """Two times that differ by less are one: another client's JSON may have cut the last digits."""
 _POLL_S = 1.0
 _POLL_MESSAGES = 1000
+CONNECT_S = 10.0
+"""A shorter time-out is for the answers: the connection is no part of them."""
 _TOPICS_S = 3.0
 _LOOK_S = 0.2
 _REMEMBERED = 1000
@@ -113,11 +115,12 @@ class Probe:
     async def connect(self) -> None:
         """Subscribe to the events, then make ready to send: no answer can be missed, and none waits for a connection.
 
-        Raises RetryableError (also if it takes longer than the time-out), PermanentError or ConfigError (a topic is
-        missing: who only asks makes none).
+        Raises RetryableError (also if it takes longer than the time-out and `CONNECT_S`), PermanentError or ConfigError
+        (a topic is missing: who only asks makes none).
         """
+        within_s = max(self._request.timeout_s, CONNECT_S)
         try:
-            async with asyncio.timeout(self._request.timeout_s):
+            async with asyncio.timeout(within_s):
                 if self._request.command is not None:
                     # Before the rest: it gets ready meanwhile, and the first round trip is not the longest.
                     self._producer = await self._bus.producer()
@@ -127,7 +130,7 @@ class Probe:
                 if self._producer is not None:
                     await self._producer.prepare(self._control)
         except TimeoutError:
-            raise RetryableError(f"the bus did not answer within {self._request.timeout_s:g} s") from None
+            raise RetryableError(f"the bus did not answer within {within_s:g} s") from None
 
     async def run(self) -> bool:
         """Send and wait as the request says; true if every expected answer came. With `follow` it ends by cancelling.
@@ -160,7 +163,7 @@ class Probe:
         if self._request.command is not None:
             wanted["QUEUE_CONTROL_TOPIC"] = self._control
         # A service that was started just before may be making them.
-        give_up = self._clock.monotonic() + min(_TOPICS_S, self._request.timeout_s / 2)
+        give_up = self._clock.monotonic() + _TOPICS_S
         while missing := {name: topic for name, topic in wanted.items() if topic not in await self._bus.topics()}:
             if self._clock.monotonic() >= give_up:
                 told = " and ".join(f"no topic {topic} ({name})" for name, topic in missing.items())

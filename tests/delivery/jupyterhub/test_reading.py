@@ -99,7 +99,7 @@ COVERAGE = (
 def test_fewer_candles_than_were_proven_are_an_error(wrong: tuple[type[_Handler], str]) -> None:
     handler, url = wrong
     handler.coverage = COVERAGE
-    with pytest.raises(ReadingError, match=r"holds 0 candles .* has proven 1440: load the range again"):
+    with pytest.raises(ReadingError, match=r"holds 0 candles .* has proven 1440: count what is there"):
         read_series("BTCUSDT", TYPE, DAY, url=url)
 
 

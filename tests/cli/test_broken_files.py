@@ -40,7 +40,7 @@ def test_a_broken_collection_is_named_by_every_command(
     for command in (("coverage", "BTCUSDT", TYPE, "--verify"), ("export", "BTCUSDT", TYPE)):
         ran = cli(*command)
         assert ran.code == 1, command
-        assert f"{broken}: the file is broken or is none of StreamForge's ({why})" in ran.err
+        assert f"{broken}: the file is broken or was not written by StreamForge ({why})" in ran.err
         assert "its content is lost then; once that is done, send the same request again" in ran.err
     ran = cli("doctor", "--json")
     assert ran.code == 1
@@ -59,7 +59,7 @@ def test_damage_behind_the_first_document_is_found_too(
     with broken.open("r+b") as file:
         file.seek(broken.stat().st_size // 2)
         file.write(b"\xff" * 20_000)
-    told = f"cannot read {broken}: the file is broken or is none of StreamForge's ("
+    told = f"cannot read {broken}: the file is broken or was not written by StreamForge ("
     assert told in cli("export", "BTCUSDT", TYPE).err
     ran = cli("doctor", "--json")
     [found] = [check for check in ran.json["checks"] if check["part"] == "store"]

@@ -88,7 +88,7 @@ def test_a_file_that_another_holds_is_retryable_after_the_limit(connection: sqli
 
 def test_a_file_that_is_no_database_is_a_config_error(path: Path) -> None:
     path.write_bytes(b"no database at all" * 500)
-    with pytest.raises(ConfigError, match=r"broken or is none of StreamForge's.*move it"):
+    with pytest.raises(ConfigError, match=r"broken or was not written by StreamForge.*move it"):
         sqlite.connect(path)
 
 
@@ -107,7 +107,7 @@ def test_a_file_that_lost_a_table_is_broken(connection: sqlite3.Connection, path
     connection.execute("DROP TABLE things")
     with pytest.raises(DamagedFile) as raised, sqlite.transaction(connection, path):
         connection.execute("INSERT INTO things VALUES ('x')")
-    told = f"cannot write to {path}: the file is broken or is none of StreamForge's (no such table: things); restore it"
+    told = f"cannot write to {path}: the file is broken or was not written by StreamForge (no such table: things)"
     assert str(raised.value).startswith(told)
 
 

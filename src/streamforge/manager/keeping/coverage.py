@@ -157,8 +157,8 @@ class Coverage:
         """What is unknown in `span` was never asked for, but for what `others` asked for: its workflow is removed.
 
         lost: nor was what is `ours`, which a verification would repair otherwise: the workflow's data are removed too.
-        The document is replaced also where nothing changes: a change on condition of the workflow that has read it
-        before conflicts, and finds the workflow gone. A series without a document is given none.
+        The document is replaced also where nothing changes: a change by another manager, on condition of the workflow,
+        that has read it before conflicts, and finds the workflow gone. A series without a document is given none.
         """
         gone = (Verdict.UNKNOWN, Verdict.OURS) if lost else (Verdict.UNKNOWN,)
         alone, asked_too = (

@@ -1,4 +1,5 @@
-"""Mutual exclusion inside one manager: what counts the records of a series and what removes some exclude each other."""
+"""Mutual exclusion inside one manager: of what counts the records of a series and what removes some, and of changes to
+its coverage."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from streamforge_utils.adapters.embedded.store import documents as store_documen
 from streamforge_utils.adapters.embedded.store import states as store_states
 from streamforge_utils.adapters.embedded.store.collections import OPEN_LIMIT
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
-from streamforge_utils.model.errors import ConfigError, DamagedFile, RetryableError
+from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.store import Document, Edge, Outcome
 from tests.limits import LIMIT_S
 from tests.places import ROOT
@@ -351,26 +351,6 @@ def test_a_full_disk_is_retryable_named_and_survived(directory: Path) -> None:
     for message in (about_documents, about_states):
         assert "disk" in message
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-
-
-async def test_a_collection_is_read_whole_within_a_time_and_damage_is_named(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "_STEPS", 100)
-    store = EmbeddedStore(directory)
-    body = b'{"x":"%s"}' % (b"x" * 1000)
-    await store.upsert("candles", [Document(f"{number:06d}", 1, body) for number in range(3000)])
-    assert [await store.check("candles", within_s=s) for s in (LIMIT_S, 0.0, LIMIT_S)] == [True, False, True]
-    assert await store.check("nobody", within_s=0.0)
-    await store.close()
-    with file_of(directory, "candles").open("r+b") as file:
-        file.seek(file_of(directory, "candles").stat().st_size // 2)
-        file.write(b"\xff" * 100_000)
-    store = EmbeddedStore(directory)
-    assert len(await store.read("candles", limit=1)) == 1, "the first documents are whole"
-    with pytest.raises(DamagedFile, match=f"cannot read {file_of(directory, 'candles')}: the file is broken "):
-        await store.check("candles", within_s=LIMIT_S)
-    await store.close()
 
 
 async def test_a_lock_held_for_too_long_is_retryable(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,8 +160,8 @@ def translate(error: sqlite3.Error, path: Path, what: str) -> Exception:
 
 def _damaged(path: Path, what: str, why: str) -> DamagedFile:
     return DamagedFile(
-        f"cannot {what} {path}: the file is broken or is none of StreamForge's ({why}); restore it from a backup, or "
-        "stop everything that uses it and move it and its -wal and -shm away: its content is lost then"
+        f"cannot {what} {path}: the file is broken or was not written by StreamForge ({why}); restore it from a "
+        "backup, or stop everything that uses it and move it and its -wal and -shm away: its content is lost then"
     )
 
 

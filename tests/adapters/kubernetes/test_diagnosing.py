@@ -64,9 +64,15 @@ def test_an_exit_code_is_itself(code: int) -> None:
 
 @pytest.mark.parametrize("terminated", [{"exitCode": 137}, {"exitCode": 0, "signal": 9}])
 def test_a_signal_is_itself(terminated: Any) -> None:
-    found = end(pod(state={"terminated": terminated}))
+    found = end(pod(state={"terminated": terminated}), log="")
     assert (found.exit_code, found.signal) == (None, signal.SIGKILL)
     assert found.reason == "killed by signal 9 (SIGKILL); it wrote nothing"
+
+
+def test_a_log_that_could_not_be_read_is_not_said_to_be_empty() -> None:
+    assert end(exited(1), log=None).reason == "exit code 1; its log could not be read"
+    assert end(exited(1), log=" \n").reason == "exit code 1; it wrote nothing"
+    assert "log" not in end(None, deleted=True, log=None).reason, "it may have had none"
 
 
 def test_an_evicted_pod_may_say_no_more_than_that() -> None:

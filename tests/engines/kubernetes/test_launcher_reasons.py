@@ -219,12 +219,26 @@ async def test_a_deadline_is_told(make: Make) -> None:
     assert "STREAMFORGE_K8S_DEADLINE_SECONDS" in job.next_step
 
 
-async def test_a_job_deleted_by_hand_is_a_disruption_with_its_last_words(make: Make, namespace: Namespace) -> None:
+LEAVES = "trap 'echo leaving; until [ -e {}/go ]; do sleep 0.05; done; exit 1' TERM; echo all is well; {}"
+
+
+async def test_a_job_deleted_by_hand_is_a_disruption_with_its_last_words(
+    make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = Inquiry.log
     launcher = make()
-    await launcher.start(spec("trap 'echo leaving; exit 1' TERM; echo all is well; while :; do sleep 0.05; done"))
-    await running(namespace)
-    namespace.delete("job-one")
-    job = await ended(launcher)
+    with launchers.shared_folder() as folder:
+
+        async def log(self: Inquiry, pod: PodObject, name: str) -> str | None:
+            found = await really(self, pod, name)
+            (folder / "go").touch()
+            return found
+
+        monkeypatch.setattr(Inquiry, "log", log)
+        await launcher.start(spec(LEAVES.format(folder, "while :; do sleep 0.05; done")))
+        await running(namespace)
+        namespace.delete("job-one")
+        job = await ended(launcher)
     assert job.exit_code is None, "what it said in leaving is no failure of its own"
     assert "deleted by somebody else" in job.reason
     assert "all is well" in job.reason
@@ -232,6 +246,29 @@ async def test_a_job_deleted_by_hand_is_a_disruption_with_its_last_words(make: M
     await launcher.start(spec())
     assert await ended(launcher) == job, "it is not run again"
     assert namespace.job("job-one") is None
+
+
+async def test_the_last_words_of_a_pod_that_went_before_its_log_was_read_are_in_its_status(
+    make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, gone = Inquiry.log, asyncio.Event()
+
+    async def log(self: Inquiry, pod: PodObject, name: str) -> str | None:
+        await gone.wait()
+        return await really(self, pod, name)
+
+    monkeypatch.setattr(Inquiry, "log", log)
+    launcher = make()
+    await launcher.start(spec("trap 'echo leaving; exit 1' TERM; echo all is well; while :; do sleep 0.05; done"))
+    await running(namespace)
+    namespace.delete("job-one")
+    async with asyncio.timeout(LIMIT_S):
+        while await asyncio.to_thread(namespace.pods, "job-one"):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    gone.set()
+    job = await ended(launcher)
+    assert "deleted by somebody else" in job.reason
+    assert job.reason.endswith("it last wrote:\nall is well\nleaving")
 
 
 async def test_a_list_that_is_late_brings_no_pod_back_that_is_gone(

@@ -24,8 +24,8 @@ class Entry:
     job: its Kubernetes Job as last seen. gone: that was deleted. looked_up: whether it is still remembered was asked
     then. pods: those there are, by uid. last: the last pod that went, in its last state. stopped: we were asked to end
     it. waited: why it has not begun. shown: what was last said about it, and what it waited for then. log: its last
-    lines, fetched while it was being deleted. since: when it became known, monotonic seconds. kept: its start is
-    remembered. ended: the job as it ended; over is set then.
+    lines, fetched while it was being deleted, None if they were not; reading: what fetches them. since: when it became
+    known, monotonic seconds. kept: its start is remembered. ended: the job as it ended; over is set then.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Entry:
         "over",
         "pods",
         "queue_id",
+        "reading",
         "settling",
         "shown",
         "since",
@@ -67,7 +68,8 @@ class Entry:
         self.last: PodObject | None = None
         self.stopped = False
         self.waited: Wait | None = None
-        self.log = ""
+        self.log: str | None = None
+        self.reading: asyncio.Task[None] | None = None
         self.shown: tuple[Wait | None, Job] | None = None
         self.ended: Job | None = record.ended
         self.over = asyncio.Event()
@@ -81,7 +83,7 @@ class Entry:
         self.ended = ended
         self.job = self.last = self.waited = None
         self.pods.clear()
-        self.log = ""
+        self.log = None
         self.over.set()
 
     def record(self) -> Record:

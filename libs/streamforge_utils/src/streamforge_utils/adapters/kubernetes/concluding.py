@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from streamforge_utils.adapters.kubernetes.board import Entry
 from streamforge_utils.adapters.kubernetes.diagnosing import end_of
-from streamforge_utils.adapters.kubernetes.inquiring import Inquiry
+from streamforge_utils.adapters.kubernetes.inquiring import Inquiry, said_at_its_end
 from streamforge_utils.adapters.kubernetes.objects import EventObject, PodObject, milliseconds
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.launcher import Job, JobState
@@ -20,8 +21,13 @@ async def conclude(entry: Entry, inquiry: Inquiry, namespace: str, clock: Clock)
     log, events = entry.log, []
     if pod is None or pod.status.phase != "Succeeded":
         await _wait_for_verdict(entry, pod, clock)
-        if pod is not None and pod.metadata.uid in entry.pods:
-            log = await inquiry.log(pod, namespace) or log
+        found = None
+        if pod is not None:
+            there = pod.metadata.uid in entry.pods
+            found = await inquiry.log(pod, namespace) if there else said_at_its_end(pod)
+        if entry.reading is not None:  # asked for before the pod went: its answer may be the only one
+            await asyncio.wait({entry.reading})
+        log = found or entry.log or found
         events = await events_about(entry, inquiry, namespace)
     deleted = entry.gone or (pod is not None and pod.metadata.deletion_timestamp is not None)
     end = end_of(entry.job, pod, deleted=deleted, stopped=entry.stopped, waited=entry.waited, log=log, events=events)

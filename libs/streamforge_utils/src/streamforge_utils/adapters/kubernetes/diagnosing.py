@@ -73,18 +73,20 @@ def end_of(
     deleted: bool,
     stopped: bool,
     waited: Wait | None = None,
-    log: str = "",
+    log: str | None = None,
     events: Sequence[EventObject] = (),
 ) -> End:
     """What became of a job whose pods are all gone or over.
 
     pod: the last one, in its last state. deleted: the Job is gone. stopped: we ended it. waited: why it had not begun.
+    log: its last lines, None where they could not be read.
     """
     terminated = None if pod is None else pod.terminated
     if pod is not None and pod.status.phase == "Succeeded" and (terminated is None or terminated.exit_code == 0):
         return End(exit_code=0)
     what, next_step, end = _why(job, pod, terminated, deleted=deleted, stopped=stopped, waited=waited)
-    return msgspec.structs.replace(end, reason=_told(what, log, events), next_step=next_step)
+    begun = terminated is not None
+    return msgspec.structs.replace(end, reason=_told(what, log, events, begun=begun), next_step=next_step)
 
 
 def _why(
@@ -218,14 +220,19 @@ def _gone(*, deleted: bool, stopped: bool) -> str:
     return "its pod is gone; how it ended could not be observed"
 
 
-def _told(what: str, log: str, events: Sequence[EventObject]) -> str:
+def _told(what: str, log: str | None, events: Sequence[EventObject], *, begun: bool) -> str:
     parts = [what]
     latest = sorted(events, key=lambda event: event.at)[-_EVENTS_SHOWN:]
     told = [f"{event.reason}: {' '.join(event.message.split())[:160]}" for event in latest]
     if told:
         parts.append("events: " + " | ".join(told))
-    words = last_words(log, _LOG_SHARE)
-    parts.append(f"it last wrote:\n{words}" if words else "it wrote nothing")
+    words = last_words(log or "", _LOG_SHARE)
+    if words:
+        parts.append(f"it last wrote:\n{words}")
+    elif log is not None:
+        parts.append("it wrote nothing")
+    elif begun:
+        parts.append("its log could not be read")
     return "; ".join(parts)[:REASON_LIMIT]
 
 

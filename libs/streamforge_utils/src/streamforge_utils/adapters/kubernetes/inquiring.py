@@ -33,16 +33,15 @@ class Inquiry:
         self._api = api
         self._asking = asyncio.Semaphore(_ASKING)
 
-    async def log(self, pod: PodObject, namespace: str) -> str:
-        """The last lines that it wrote; what it said as it ended, where there are none."""
+    async def log(self, pod: PodObject, namespace: str) -> str | None:
+        """The last lines that it wrote, "" if none; what it said as it ended, or None, where they cannot be read."""
         query = {"tailLines": _LOG_LINES, "limitBytes": _LOG_BYTES}
         path = f"/api/v1/namespaces/{namespace}/pods/{pod.metadata.name}/log"
         try:
             async with self._asking:
                 answer = await self._api.call("GET", path, query=query, accept="*/*", patience_s=_SHORT_S)
-        except StreamForgeError:  # it never ran, or its node is gone: then there is none
-            terminated = pod.terminated
-            return "" if terminated is None else terminated.message
+        except StreamForgeError:  # it never ran, or its pod or node is gone
+            return said_at_its_end(pod)
         return answer.decode(errors="replace")
 
     async def warnings_about(self, *uids: str, namespace: str) -> list[EventObject]:
@@ -81,3 +80,8 @@ class Inquiry:
             if not page.metadata.following:
                 return
             query["continue"] = page.metadata.following
+
+
+def said_at_its_end(pod: PodObject) -> str | None:
+    """The last lines that it wrote, as its own status keeps them for one that failed; None if it does not."""
+    return None if pod.terminated is None else pod.terminated.message or None

@@ -355,10 +355,11 @@ class KubernetesLauncher:
             and self._mirrors is not None
             and not self._closed
         ):
-            self._begin(self._keep_log(entry, pod), f"log of {pod.metadata.name}")
+            entry.reading = self._begin(self._keep_log(entry, pod), f"log of {pod.metadata.name}")
 
     async def _keep_log(self, entry: Entry, pod: PodObject) -> None:
-        entry.log = await self._inquiry.log(pod, self._template.namespace) or entry.log
+        found = await self._inquiry.log(pod, self._template.namespace)
+        entry.log = found or entry.log or found
 
     async def _remember_wait(self, entry: Entry) -> None:
         """Know before the end what will be gone after it."""

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 BESIDE = ("STREAMFORGE_SCHEMAS", "STREAMFORGE_MARKET_DATA", "STREAMFORGE_ARANGO_RECORDINGS")
@@ -22,7 +21,6 @@ def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path) -> No
         env=found | {name: str(tmp_path / "nowhere") for name in BESIDE},
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -53,7 +53,7 @@ def test_it_proves_a_day_twice_and_its_advice_works(tmp_path: Path) -> None:
             shlex.split(command),
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=LIMIT_S,
             check=False,
             cwd=tmp_path,
             env=environment(),

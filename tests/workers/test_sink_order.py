@@ -94,6 +94,7 @@ async def test_a_store_that_takes_one_after_the_other_has_one_at_a_time(rig: Rig
     await rig.send(TOPIC, messages(found))
     await rig.close_stream()
     running = asyncio.create_task(rig.live(DEFINITION))
+    await until(lambda: rig.store.batches == [BATCH])
     await rig.until_event("loading", 4)
     assert rig.store.batches == [BATCH]
     event.set()

@@ -242,7 +242,7 @@ def opened(
 def checkout(folder: Path, without: Sequence[str] = ("build",)) -> Path:
     """A folder like the checkout, in which what is built is this test's own: its entries are links."""
     # The environment is a link too: one that is out of date would be made again by the page, from this folder.
-    if subprocess.run(["make", "-q", ".venv/.setup-done"], cwd=ROOT, timeout=60).returncode:
+    if subprocess.run(["make", "-q", ".venv/.setup-done"], cwd=ROOT, timeout=LIMIT_S).returncode:
         raise GuideError("the environment is older than what it is made of: run `make setup` first")
     folder.mkdir()
     for entry in ROOT.iterdir():
@@ -262,7 +262,7 @@ def repository(folder: Path) -> Path:
             shutil.copy2(ROOT / name, folder / name)
     author = ["-c", "user.name=A reader", "-c", "user.email=reader@example.org", "-c", "commit.gpgsign=false"]
     for command in (["init", "-q"], ["add", "--all"], [*author, "commit", "-q", "-m", "The checkout"]):
-        subprocess.run(["git", *command], cwd=folder, check=True, timeout=60)
+        subprocess.run(["git", *command], cwd=folder, check=True, timeout=LIMIT_S)
     return folder
 
 
@@ -272,7 +272,7 @@ def own_environment(folder: Path) -> None:
     It has what the real one has; the copy goes before the packages that are installed there.
     """
     real, own = (ROOT / ".venv").resolve(), folder / ".venv"
-    subprocess.run([real / "bin" / "python", "-m", "venv", "--without-pip", own], check=True, timeout=60)
+    subprocess.run([real / "bin" / "python", "-m", "venv", "--without-pip", own], check=True, timeout=LIMIT_S)
     for command in (real / "bin").iterdir():
         if not (own / "bin" / command.name).exists() and command.is_file():
             text = command.read_bytes()

@@ -65,16 +65,16 @@ async def test_so_many_calls_wait_at_most_and_the_others_follow_in_order() -> No
 
     def first() -> None:
         begun.set()
-        assert release.wait(30)
+        assert release.wait(LIMIT_S)
 
     blocking = asyncio.create_task(lane.run(first))
-    assert await asyncio.to_thread(begun.wait, 30)
+    assert await asyncio.to_thread(begun.wait, LIMIT_S)
     others = [asyncio.create_task(lane.run(lambda n=n: order.append(n))) for n in range(CALLS + 9)]  # type: ignore[misc]
     await asyncio.sleep(0)
     closing = asyncio.create_task(lane.close(lambda: None))
     await asyncio.sleep(0)
     release.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT_S):
         await asyncio.gather(blocking, closing)
         ended = await asyncio.gather(*others, return_exceptions=True)
     # Those beyond the limit had not been taken yet when it was closed.

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from tests.doubles.arangoprocess import ArangoProcess
+from tests.limits import LIMIT_S
 
 NAMES = ("ARANGO_URL", "ARANGO_DB", "ARANGO_USER", "ARANGO_PASSWORD", "STREAMFORGE_ARANGO_CA_PATH")
 
@@ -58,7 +59,7 @@ class Databases:
         ca = self._server.get("STREAMFORGE_ARANGO_CA_PATH")
         trusted = ssl.create_default_context(cafile=ca) if self._server["ARANGO_URL"].startswith("https") else None
         try:
-            with urllib.request.urlopen(request, timeout=60, context=trusted) as answer:
+            with urllib.request.urlopen(request, timeout=LIMIT_S, context=trusted) as answer:
                 answer.read()
         except urllib.error.HTTPError as error:
             if error.code not in fine:

@@ -14,6 +14,7 @@ from tests import cleanenv, storeenv
 from tests.arango.servers import Databases
 from tests.e2e import rig
 from tests.e2e.conftest import exchange
+from tests.limits import LIMIT_S
 
 __all__ = ["exchange"]
 
@@ -27,7 +28,7 @@ def command(environ: Mapping[str, str], data: Path, *arguments: str) -> subproce
         env=cleanenv.environment() | dict(environ),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=LIMIT_S,
         check=False,
     )
 

@@ -16,6 +16,7 @@ from tests.arango.servers import Databases
 from tests.arango.test_commands import command
 from tests.e2e import rig
 from tests.e2e.conftest import exchange
+from tests.limits import LIMIT_S
 
 __all__ = ["exchange"]
 
@@ -39,7 +40,7 @@ def service(environ: Mapping[str, str], data: Path, exchange_url: str) -> subpro
         env=cleanenv.environment() | dict(environ) | more | {"STREAMFORGE_METRICS_PORT": "0"},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=LIMIT_S,
         check=False,
     )
 
@@ -93,7 +94,7 @@ def test_the_command_first_and_the_service_second_is_refused_too(
         assert (changing.returncode, "is managed by" in changing.stderr) == (2, True)
     finally:
         first.send_signal(signal.SIGINT)
-        first.wait(40)
+        first.wait(LIMIT_S)
         assert first.stdout is not None
         first.stdout.close()
 

@@ -23,6 +23,7 @@ from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until
 from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
+from tests.limits import LIMIT_S
 
 MONTH = ("BTCUSDT", TYPE, "2024-08")
 YEARS = ("BTCUSDT", TYPE, "2020:2024")
@@ -43,7 +44,7 @@ def left(capsys: pytest.CaptureFixture[str], tmp_path: Path, slow_url: str) -> t
         text = line(started, " of 44,640")
         until(lambda: _stored(cli) > 0)
         started.kill()
-        started.wait(10)
+        started.wait(LIMIT_S)
     for worker in workers_of(cli.data):
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)

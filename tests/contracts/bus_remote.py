@@ -32,10 +32,10 @@ async def remote(factory: tuple[str, str], *action: str) -> AsyncIterator[Proces
         await process.communicate()
 
 
-async def line(process: Process, patience_s: float = LIMIT_S) -> str:
+async def line(process: Process) -> str:
     """The next line of a remote process, without its end."""
     assert process.stdout is not None
-    async with asyncio.timeout(patience_s):
+    async with asyncio.timeout(LIMIT_S):
         return (await process.stdout.readline()).decode().rstrip("\n")
 
 

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.ports.store import Document, StateStore, Store
+from tests.limits import LIMIT_S
 from tests.places import ROOT
 
 
@@ -33,16 +34,16 @@ async def remote(factory: tuple[str, str], *action: str) -> AsyncIterator[Proces
         await process.communicate()
 
 
-async def line(process: Process, patience_s: float = 20) -> str:
+async def line(process: Process) -> str:
     """The next line of a remote process, without its end; empty at the end of its output."""
     assert process.stdout is not None
-    async with asyncio.timeout(patience_s):
+    async with asyncio.timeout(LIMIT_S):
         return (await process.stdout.readline()).decode().rstrip("\n")
 
 
-async def ended(process: Process, patience_s: float = 40) -> int:
+async def ended(process: Process) -> int:
     """The exit code, once the process has ended by itself."""
-    async with asyncio.timeout(patience_s):
+    async with asyncio.timeout(LIMIT_S):
         return await process.wait()
 
 

@@ -10,7 +10,6 @@ from streamforge_utils.ports.bus import Message
 from tests.e2e import bus, rig
 
 SINK = "arango-candles"
-LIMIT_S = 45.0
 SLOW = "slow:ms=400,path=klines"
 GARBAGE = [
     (b"k-1", b"this is no JSON"),
@@ -88,7 +87,7 @@ def test_while_a_workflow_runs_its_dead_letters_are_seen(quiet: rig.Exchange, ma
         page: rig.Json = manager.api.get(path, params={"limit": 2}).raise_for_status().json()
         return page if page["outstanding"] == 3 else None
 
-    page = rig.eventually(all_refused, "three dead letters", LIMIT_S, lambda: manager.story(queue_id))
+    page = rig.eventually(all_refused, "three dead letters", story=lambda: manager.story(queue_id))
     assert manager.show(queue_id)["status"] == "running"
     assert [letter["key"] for letter in page["dead_letters"]] == ["k-1", None]
     assert len(manager.api.get(path).json()["dead_letters"]) == 3

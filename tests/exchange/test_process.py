@@ -43,7 +43,7 @@ def test_it_says_where_it_serves_and_stops_in_order() -> None:
         rows = json.loads(get(f"{ready['url']}/api/v3/klines?symbol=BTCUSDT&interval=1h&limit=3"))
         assert [row[0] for row in rows] == [1_722_502_800_000, 1_722_510_000_000, 1_722_513_600_000]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(LIMIT_S) == 0
 
 
 def test_it_does_not_stop_only_after_a_client_that_waits() -> None:
@@ -57,8 +57,8 @@ def test_it_does_not_stop_only_after_a_client_that_waits() -> None:
         while json.loads(get(f"{url}/control/stats"))["in_flight"] == 0:
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        assert client.wait(20) == 1
+        assert process.wait(LIMIT_S) == 0
+        assert client.wait(LIMIT_S) == 1
 
 
 def test_what_cannot_be_served_is_named() -> None:

@@ -13,6 +13,7 @@ from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.clock import SystemClock
 from tests.contracts.bus import numbered, values
 from tests.contracts.bus_remote import line, remote
+from tests.limits import LIMIT_S
 
 
 class Still(SystemClock):
@@ -26,7 +27,7 @@ async def test_a_waiting_consumer_is_notified_of_a_message_and_of_the_end_of_its
     bus, other = EmbeddedBus(tmp_path, clock=Still()), EmbeddedBus(tmp_path)
     await bus.create_topic(TopicSpec(name="topic"))
     consumer, producer = await bus.consumer(["topic"]), await other.producer()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_S):
         for number in range(50):
             polling = asyncio.create_task(consumer.poll(10, 3600))
             for _ in range(number % 5):
@@ -52,7 +53,7 @@ async def test_a_waiting_member_is_notified_that_another_one_left(tmp_path: Path
     polling = asyncio.create_task(waiting.poll(10, 3600))
     await asyncio.sleep(0)
     await owner.close()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_S):
         assert values(await polling) == [0]
     await bus.close()
     await other.close()
@@ -87,6 +88,6 @@ async def test_without_named_pipes_a_consumer_looks_by_itself(tmp_path: Path, mo
     polling = asyncio.create_task(consumer.poll(10, 3600))
     await asyncio.sleep(0)
     await (await bus.producer()).send("topic", numbered(1))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LIMIT_S):
         assert values(await polling) == [0]
     await bus.close()

@@ -164,7 +164,7 @@ async def test_starting_and_stopping_do_not_hold_up_the_loop(
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             turned = threading.Event()
             loop.call_soon_threadsafe(turned.set)
-            assert turned.wait(5), f"the loop stands still during {work.__name__}"
+            assert turned.wait(LIMIT_S), f"the loop stands still during {work.__name__}"
             waited.add(work.__name__)
             return work(*args, **kwargs)
 

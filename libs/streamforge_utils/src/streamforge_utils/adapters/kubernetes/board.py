@@ -83,7 +83,7 @@ class Entry:
         self.ended = ended
         self.job = self.last = self.waited = None
         self.pods.clear()
-        self.log = None
+        self.log = self.reading = None
         self.over.set()
 
     def record(self) -> Record:

@@ -15,26 +15,25 @@ from benchmarks.common.workflow import LOADER, SINK, Workflow, read_all
 from streamforge import wiring
 from streamforge_utils.model.events import Event
 from streamforge_utils.runtime.settings import EVENTS_TOPIC
+from tests.limits import LIMIT_S
 
 CANDLES, MAX_LAG = 400_000, 20_000
 GROWTH_MB, MOST_MB = 25.0, 130.0
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(LIMIT_S)
 def test_a_slow_store_slows_the_reader_and_grows_nothing(tmp_path: Path) -> None:
     memory: dict[str, list[float]] = {SINK: [], LOADER: []}
     with exchange() as url, responder(delay_s=0.2) as server:
         workflow = Workflow(tmp_path, CANDLES, arango=server.settings)
         asyncio.run(_prepare(workflow))
         more = {"STREAMFORGE_MAX_LAG": str(MAX_LAG), "STREAMFORGE_HEARTBEAT_SECONDS": "0.1"}
-        began = time.monotonic()
         with (
             ended(worker(SINK, workflow.settings(**more))) as sink,
             ended(worker(LOADER, workflow.settings(STREAMFORGE_EXCHANGE_URL=url, **more))) as loader,
         ):
             processes = {SINK: sink, LOADER: loader}
             while any(process.poll() is None for process in processes.values()):
-                assert time.monotonic() - began < 150, "it is not over"
                 for target, process in processes.items():
                     if megabytes := resident_mb(process.pid):
                         memory[target].append(megabytes)

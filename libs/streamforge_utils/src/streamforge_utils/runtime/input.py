@@ -19,8 +19,8 @@ from streamforge_utils.runtime.tally import Tally
 BATCH_RECORDS = 5000
 PATIENCE_S = 60.0
 _POLL_S = 1.0
-_EMPTY_POLLS = 5
-"""A topic that gives nothing so often in a row has forgotten what it was said to hold."""
+_EMPTY_POLLS = 15
+"""So many polls in a row without a message fail a replay: the bus is slow, or no longer has what it told."""
 
 
 class Input:
@@ -155,12 +155,17 @@ class Input:
         )
         left = lag.records
         empty = 0
-        while left > 0 and empty < _EMPTY_POLLS:
+        while left > 0:
             batch = (await self._poll())[:left]
             left -= len(batch)
             empty = 0 if batch else empty + 1
             if batch:
                 yield batch
+            elif empty == _EMPTY_POLLS:
+                raise RetryableError(
+                    f"{self._topic}: the bus did not deliver the last {left} of {lag.records} messages in "
+                    f"{_EMPTY_POLLS} polls of {_POLL_S:g} s each; they are kept, and the next attempt reads them"
+                )
 
     async def _poll(self) -> Sequence[Received]:
         polled = await retry(

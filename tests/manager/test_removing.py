@@ -116,7 +116,13 @@ async def test_what_a_live_workflow_relies_on_is_not_removed(world: World) -> No
     assert (workflow.proof.expected, workflow.proof.stored) == (2880, 2880)
     await world.manager.remove(old.queue_id, data=True)
     assert old.collection not in world.store.documents
-    assert [(s.verdict.value, s.collection) for s in await world.parts.coverage.of(old.series)] == [("stored", OTHER)]
+    report = await world.manager.series_coverage("BTCUSDT", "api_candles_1m")
+    assert [(s.start_ms, s.end_ms, s.verdict.value, s.collection) for s in report.segments] == [
+        (FIRST.start, FIRST.stop, "unknown", None),
+        (SECOND.start, SECOND.stop, "stored", OTHER),
+    ], "the other workflow was asked for both days"
+    await world.manager.remove(queue_id, data=True)
+    assert not await world.parts.coverage.of(old.series), "nobody is left who was asked for anything"
 
 
 async def test_what_coverage_says_is_relied_on_also_where_no_record_is_there_any_more(world: World) -> None:

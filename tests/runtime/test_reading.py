@@ -141,6 +141,15 @@ async def test_what_is_waited_for_is_told_and_trouble_is_told_and_counted() -> N
     assert of.counted("retries_total", what="input") == 2
 
 
+async def test_a_sink_that_has_drained_waits_for_nothing_any_more() -> None:
+    of = Reading([], lags=(1, 0))
+    of.input.drain(upstream_ended=True)
+    assert await of.read() == []
+    assert of.input.drained
+    assert of.asked == [(TOPIC, GROUP), (BATCH_RECORDS, 1.0), (TOPIC, GROUP)], "it has waited once"
+    assert of.tally.snapshot().waiting is None
+
+
 @pytest.mark.parametrize("replay", [True, False])
 async def test_a_lag_that_is_not_told_at_once_is_asked_for_again(replay: bool) -> None:
     of = Reading(*([[record(0)]] if replay else []), lags=(AWAY, AWAY, 1 if replay else 0), replay=replay)

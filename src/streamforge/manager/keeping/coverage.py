@@ -157,6 +157,7 @@ class Coverage:
         """What is unknown in `span` was never asked for, but for what `others` asked for: its workflow is removed.
 
         lost: nor was what is `ours`, which a verification would repair otherwise: the workflow's data are removed too.
+        What is not known any more of that, and was asked for by `others`, is unknown from now on.
         The document is replaced also where nothing changes: a change by another manager, on condition of the workflow,
         that has read it before conflicts, and finds the workflow gone. A series without a document is given none.
         """
@@ -166,11 +167,12 @@ class Coverage:
             for spans in ([] if span is None else [span], others)
         )
         cut = outside(alone, asked_too)
+        still = outside(alone, cut) if lost else []
 
         def change(known: Known) -> Known:
             asked = [segment for segment in known.segments if segment.verdict in gone]
             rest = [segment for segment in known.segments if segment.verdict not in gone]
-            return _replace(known, segments=tuple(overlay(outside(asked, cut), rest)))
+            return _replace(known, segments=tuple(overlay(still, overlay(outside(asked, cut), rest))))
 
         if await self._states.get(KIND, series.id) is not None:
             await self._change(series, change, always=True)

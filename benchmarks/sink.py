@@ -22,7 +22,7 @@ from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Document, Store
 from streamforge_utils.runtime.input import BATCH_RECORDS
-from streamforge_utils.runtime.kafka import KafkaSettings
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
 
 PAGES = {Size.FULL: 526, Size.QUICK: 60, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}

@@ -15,7 +15,7 @@ from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret
-from streamforge_utils.runtime.kafka import KafkaSettings
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.limits import LIMIT_S
 

@@ -19,7 +19,7 @@ from streamforge_utils.ports.bus import BusAdmin, Received, Retention, TopicSpec
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus, Wiring
-from streamforge_utils.runtime.kafka import KafkaSettings
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.process import tune_interpreter
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings

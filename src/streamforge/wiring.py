@@ -21,8 +21,8 @@ from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import Secret, variables
-from streamforge_utils.runtime.kafka import KafkaSettings
-from streamforge_utils.runtime.kubernetes import KubernetesSettings, LauncherSettings
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.kubernetes_settings import KubernetesSettings, LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from streamforge_utils.adapters.embedded.backup import Backup
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
-    from streamforge_utils.adapters.kafka.connection import Connection, Login
+    from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login
     from streamforge_utils.adapters.kubernetes.access import Access
     from streamforge_utils.adapters.kubernetes.manifest import Template
     from streamforge_utils.ports.provisioning import Provisioner
@@ -52,13 +52,13 @@ def make_bus(settings: DataSettings, *, clock: Clock | None = None, observer: Ob
 
 
 def _kafka_bus(settings: KafkaSettings, clock: Clock, observer: Observer) -> MessageBus:
-    from streamforge_utils.adapters.kafka.bus import KafkaBus
+    from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 
     return KafkaBus(_kafka_connection(settings), clock=clock, observer=observer)
 
 
 def _kafka_connection(settings: KafkaSettings) -> Connection:
-    from streamforge_utils.adapters.kafka.connection import Connection, Login, Role
+    from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login, Role
 
     def login(suffix: str, user: str, password: Secret | None) -> Login | None:
         if not user or password is None:
@@ -91,7 +91,7 @@ def make_provisioner(
 
     Raises ConfigError.
     """
-    from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
+    from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
 
     return ManifestProvisioner(_kafka_connection(settings), manifests, secrets=secrets, adopt=adopt, rotate=rotate)
 
@@ -238,7 +238,7 @@ def make_launcher(
     if launcher is not None and launcher.in_kubernetes:
         if store is None:
             raise ConfigError("the launcher on Kubernetes needs a store to remember what became of its jobs")
-        from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
+        from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 
         template = make_template(settings, launcher.kubernetes, environment=environment)
         return KubernetesLauncher(_access(launcher.kubernetes), template, store, clock=clock, observer=observer)

@@ -12,7 +12,7 @@ from streamforge_utils.model.commands import Command, decode_command
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.kafka import KafkaSettings
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings
 from tests import busenv
 from tests.limits import LIMIT_S

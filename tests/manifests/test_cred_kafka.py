@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.manager.acting.hearing import GROUP
 from streamforge.manager.describing import asyncapi
-from streamforge_utils.adapters.kafka.topics import config_of
+from streamforge_utils.adapters.kafka.topic_config import config_of
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC

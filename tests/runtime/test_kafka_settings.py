@@ -8,7 +8,7 @@ import pytest
 
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.runtime.environment import load, secrets_of
-from streamforge_utils.runtime.kafka import KafkaSettings
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
 
 BROKERS = {"KAFKA_BOOTSTRAP_SERVERS": "a.test:9092, b.test:9093"}
 USER = {"KAFKA_USER": "somebody", "KAFKA_PASSWORD": "hush-hush"}

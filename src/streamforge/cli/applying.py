@@ -46,7 +46,7 @@ def apply(
 def _connected(folder: Path, secrets: Path, *, adopt: bool, rotate: Sequence[str]) -> Provisioner:
     from streamforge import wiring
     from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.kafka import KafkaSettings
+    from streamforge_utils.runtime.kafka_settings import KafkaSettings
 
     if not folder.is_dir():
         raise UsageProblem(f"{folder} is no folder: name the one that holds the manifests")

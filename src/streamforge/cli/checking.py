@@ -17,7 +17,7 @@ from streamforge_utils.model.errors import ConfigError, PermanentError, Retryabl
 
 if TYPE_CHECKING:
     from streamforge_utils.runtime.context import MessageBus
-    from streamforge_utils.runtime.kubernetes import LauncherSettings
+    from streamforge_utils.runtime.kubernetes_settings import LauncherSettings
 
 
 KUBERNETES_S = 20.0
@@ -36,7 +36,7 @@ async def check_bus(folder: Path, probe: Path) -> Check:
     """Whether messages get through. folder: of the data; probe: one to try things in. Raises what it fails with."""
     from streamforge import wiring
     from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.kafka import KafkaSettings
+    from streamforge_utils.runtime.kafka_settings import KafkaSettings
     from streamforge_utils.runtime.settings import DataSettings
 
     kafka = load(KafkaSettings, os.environ)
@@ -88,8 +88,8 @@ async def check_kubernetes(launching: LauncherSettings, folder: Path) -> AsyncIt
     from streamforge.manager.app import worker_environment
     from streamforge.manager.settings import load_manager
     from streamforge_utils.runtime.environment import read
-    from streamforge_utils.runtime.kafka import KafkaSettings
-    from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP
+    from streamforge_utils.runtime.kafka_settings import KafkaSettings
+    from streamforge_utils.runtime.kubernetes_settings import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP
     from streamforge_utils.runtime.settings import DataSettings
 
     kafka = read(KafkaSettings, os.environ, []) or KafkaSettings()

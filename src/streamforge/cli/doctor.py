@@ -25,7 +25,7 @@ from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import StreamForgeError
 
 if TYPE_CHECKING:
-    from streamforge_utils.runtime.kubernetes import LauncherSettings
+    from streamforge_utils.runtime.kubernetes_settings import LauncherSettings
 
 CHECK_S = 20.0
 HEALTH_S = 5.0
@@ -110,7 +110,7 @@ async def _bounded(part: str, work: Awaitable[Check]) -> Check:
 def _launching(where: Where) -> LauncherSettings:
     """What would run the workers; the environment's, or nothing of it where that is wrong, which `settings` says."""
     from streamforge_utils.runtime.environment import read
-    from streamforge_utils.runtime.kubernetes import LAUNCHER, LauncherSettings, with_launcher
+    from streamforge_utils.runtime.kubernetes_settings import LAUNCHER, LauncherSettings, with_launcher
 
     environ = with_launcher(os.environ)
     if where.launcher is not None:
@@ -121,7 +121,7 @@ def _launching(where: Where) -> LauncherSettings:
 def _settings(where: Where) -> Check:
     from streamforge.manager.api.tokens import Tokens
     from streamforge.manager.settings import load_manager, misspelt_settings
-    from streamforge_utils.runtime.kubernetes import LAUNCHER, with_launcher
+    from streamforge_utils.runtime.kubernetes_settings import LAUNCHER, with_launcher
 
     try:
         environ = {**with_launcher(os.environ), "STREAMFORGE_DATA_DIR": str(where.folder)}

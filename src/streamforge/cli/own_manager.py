@@ -79,7 +79,7 @@ async def own_manager(
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.observing import Silent
-    from streamforge_utils.runtime.kubernetes import LAUNCHER
+    from streamforge_utils.runtime.kubernetes_settings import LAUNCHER
     from streamforge_utils.runtime.settings import DataSettings
 
     folder = wiring.make_data_directory(DataSettings(data_dir=data))
@@ -210,7 +210,7 @@ def configure_logs(
 
     from streamforge.manager.settings import ManagerSettings
     from streamforge_utils.runtime.environment import read, secrets_of, settings_error
-    from streamforge_utils.runtime.kubernetes import LAUNCHER
+    from streamforge_utils.runtime.kubernetes_settings import LAUNCHER
     from streamforge_utils.runtime.logs import Redactor
 
     problems: list[str] = []

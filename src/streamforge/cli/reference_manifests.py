@@ -18,7 +18,7 @@ from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import candles_type
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.kubernetes import KubernetesSettings, Pair, SecretKey, SecretVariable
+from streamforge_utils.runtime.kubernetes_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
 from streamforge_utils.runtime.settings import DataSettings
 
 NOTE = "# Generated from the code by `make docs`: do not edit.\n"

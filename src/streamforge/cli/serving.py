@@ -23,7 +23,7 @@ async def up(where: Where, *, host: str | None, port: int | None, as_json: bool)
     """Run a manager until SIGINT or SIGTERM; returns 0."""
     from streamforge.manager.api.tokens import Tokens
     from streamforge.manager.settings import load_manager
-    from streamforge_utils.runtime.kubernetes import LAUNCHER
+    from streamforge_utils.runtime.kubernetes_settings import LAUNCHER
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
     folder = where.folder

@@ -23,7 +23,7 @@ from streamforge.manager.settings import ManagerSettings, load_manager, misspelt
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.runtime.environment import secrets_of
-from streamforge_utils.runtime.kubernetes import with_launcher
+from streamforge_utils.runtime.kubernetes_settings import with_launcher
 from streamforge_utils.runtime.logs import Redactor
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 

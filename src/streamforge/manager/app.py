@@ -37,7 +37,7 @@ from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.kubernetes import LauncherSettings
+from streamforge_utils.runtime.kubernetes_settings import LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from streamforge_utils.runtime.topics import talk_topic
 

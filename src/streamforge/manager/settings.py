@@ -20,7 +20,13 @@ from streamforge_utils.runtime.environment import (
     variable,
     variables,
 )
-from streamforge_utils.runtime.kubernetes import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP, LauncherSettings
+from streamforge_utils.runtime.kubernetes_settings import (
+    KUBERNETES,
+    LAUNCHER,
+    OUT_OF_REACH,
+    REACH_STEP,
+    LauncherSettings,
+)
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.adapters.kafka.cap import _cut
-from streamforge_utils.adapters.kafka.connection import BATCH_MESSAGES
-from streamforge_utils.adapters.kafka.shelf import Shelf
-from streamforge_utils.adapters.kafka.topics import SEGMENT_LEAST_BYTES, config_of
+from streamforge_utils.adapters.kafka.kafka_connection import BATCH_MESSAGES
+from streamforge_utils.adapters.kafka.prefetch import PrefetchBuffer
+from streamforge_utils.adapters.kafka.topic_config import SEGMENT_LEAST_BYTES, config_of
 from streamforge_utils.ports.bus import Received, Retention, TopicSpec
 
 
@@ -26,41 +26,41 @@ def test_portions_hold_everything_once_in_order_and_fit(sizes: list[int], most: 
 
 
 def test_a_full_partition_does_not_keep_another_waiting() -> None:
-    shelf = Shelf()
-    shelf.put(received("wide", 0, 0, 5000))
-    shelf.put(received("wide", 1, 0, 5000))
-    shelf.put(received("narrow", 0, 0, 1))
-    taken = shelf.take(100)
+    buffer = PrefetchBuffer()
+    buffer.put(received("wide", 0, 0, 5000))
+    buffer.put(received("wide", 1, 0, 5000))
+    buffer.put(received("narrow", 0, 0, 1))
+    taken = buffer.take(100)
     assert len(taken) == 100
     assert {(m.topic, m.partition) for m in taken} == {("wide", 0), ("wide", 1), ("narrow", 0)}
-    assert shelf.count == 9901
+    assert buffer.count == 9901
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=20), st.integers(1, 50))
 def test_what_is_put_is_given_once_in_order(puts: list[tuple[int, int]], most: int) -> None:
-    shelf, ends = Shelf(), dict.fromkeys(range(4), 0)
+    buffer, ends = PrefetchBuffer(), dict.fromkeys(range(4), 0)
     for partition, count in puts:
-        shelf.put(received("t", partition, ends[partition], count))
+        buffer.put(received("t", partition, ends[partition], count))
         ends[partition] += count
     given_: dict[int, list[int]] = {number: [] for number in ends}
-    while taken := shelf.take(most):
+    while taken := buffer.take(most):
         assert len(taken) <= most
         for message in taken:
             given_[message.partition].append(message.offset)
     assert given_ == {number: list(range(end)) for number, end in ends.items()}
-    assert shelf.count == 0
+    assert buffer.count == 0
 
 
 def test_what_was_given_is_not_given_again_when_it_is_fetched_again() -> None:
-    shelf = Shelf()
-    shelf.put(received("t", 0, 0, 10))
-    assert len(shelf.take(4)) == 4
-    shelf.drop(("t", 0))  # the partition was lost, and came back
-    shelf.put(received("t", 0, 0, 10))
-    assert [message.offset for message in shelf.take(10)] == [4, 5, 6, 7, 8, 9]
-    shelf.restart(("t", 0))
-    shelf.put(received("t", 0, 0, 2))
-    assert [message.offset for message in shelf.take(10)] == [0, 1]
+    buffer = PrefetchBuffer()
+    buffer.put(received("t", 0, 0, 10))
+    assert len(buffer.take(4)) == 4
+    buffer.drop(("t", 0))  # the partition was lost, and came back
+    buffer.put(received("t", 0, 0, 10))
+    assert [message.offset for message in buffer.take(10)] == [4, 5, 6, 7, 8, 9]
+    buffer.restart(("t", 0))
+    buffer.put(received("t", 0, 0, 2))
+    assert [message.offset for message in buffer.take(10)] == [0, 1]
 
 
 def test_a_consumed_topic_forgets_nothing_and_a_rolling_one_what_passes_its_cap() -> None:

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from streamforge_utils.adapters.kubernetes import launcher as launcher_module
+from streamforge_utils.adapters.kubernetes import job_launcher as launcher_module
 from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api
-from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
+from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
+from streamforge_utils.adapters.kubernetes.job_records import JOB_KIND, JobRecord
 from streamforge_utils.adapters.kubernetes.manifest import Template
-from streamforge_utils.adapters.kubernetes.memory import JOB_KIND, Record
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.observing import Silent
 from tests.adapters.kubernetes.scripted import Script, listed, serving
@@ -49,7 +49,7 @@ async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
 ) -> None:
     monkeypatch.setattr(launcher_module, "_ASK_AGAIN_S", 0.0)
     store, cluster = MemoryStore(), Cluster()
-    record = Record(name="job-a", uid="uid-a", target="t", queue_id="q", attempt=1, started_ms=1)
+    record = JobRecord(name="job-a", uid="uid-a", target="t", queue_id="q", attempt=1, started_ms=1)
     await store.put(JOB_KIND, "job-a", msgspec.json.encode(record), expected=None)
     async with serving(cluster, tmp_path) as kubeconfig:
         launcher = KubernetesLauncher(Access(kubeconfig=str(kubeconfig)), Template(instance="sf-test"), store)

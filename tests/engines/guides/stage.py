@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
+from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
 from tests import guides
 from tests.doubles.arangoprocess import DATABASE, PASSWORD, ArangoProcess
 from tests.e2e import rig

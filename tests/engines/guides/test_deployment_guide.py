@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model.errors import StreamForgeError
 from tests import guides
 from tests.doubles.arangoprocess import PASSWORD

@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from streamforge_utils.adapters.kafka.bus import KafkaBus
-from streamforge_utils.adapters.kafka.connection import Connection, Login, Role
+from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login, Role
 from tests.engines.kafka.broker import Broker, User
 
 

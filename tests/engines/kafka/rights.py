@@ -31,7 +31,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from streamforge_utils.adapters.kafka.manifests.reading import read_manifests
+from streamforge_utils.adapters.kafka_apply.manifest_reader import read_manifests
 from tests.engines.kafka.broker import Broker, User
 
 LIMIT_S = 15.0

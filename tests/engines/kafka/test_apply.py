@@ -21,9 +21,9 @@ from confluent_kafka.admin import (
 )
 
 from streamforge.cli.main import main
-from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
-from streamforge_utils.adapters.kafka.manifests.bindings import rules_of
-from streamforge_utils.adapters.kafka.manifests.reading import WantedUser
+from streamforge_utils.adapters.kafka_apply.acl_bindings import rules_of
+from streamforge_utils.adapters.kafka_apply.manifest_reader import WantedUser
+from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
 from tests import cleanenv
 from tests.engines.kafka.broker import Broker, User
 from tests.places import ROOT

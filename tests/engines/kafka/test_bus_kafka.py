@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from tests.contracts.bus import BusContract, BusFixtures, BusGroupContract, Factory, MakeBus
 from tests.contracts.bus_draining import BusDrainingContract
 from tests.engines.kafka import buses

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model.errors import TopicFull
 from streamforge_utils.ports.bus import Message, Retention, TopicSpec
 from tests.engines.kafka import buses

@@ -12,7 +12,7 @@ import pytest
 
 from streamforge.manager.keeping.deadletters import DeadLetters
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition
 from streamforge_utils.ports.clock import SystemClock

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.ports.bus import Start, TopicSpec
 from tests.contracts.bus import numbered, read, values
 from tests.engines.kafka import buses

@@ -14,8 +14,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from streamforge_utils.adapters.kafka import consumer as consumer_module
-from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.adapters.kafka import kafka_consumer as consumer_module
+from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition, TopicSpec
 from tests.contracts.bus import numbered, read, values

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.kafka.bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Message, Producer, Received, Retention, TopicPartition, TopicSpec
 from streamforge_utils.ports.clock import SystemClock

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from streamforge.cli.main import main
-from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
+from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
 from tests import cleanenv
 from tests.e2e import rig
 from tests.engines.kafka import buses

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from streamforge_utils.adapters.kubernetes.access import Access
-from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
+from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.manifest import Key, Template
-from streamforge_utils.adapters.kubernetes.rights import role_rules
+from streamforge_utils.adapters.kubernetes.required_rights import role_rules
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.store import StateStore
 from tests.engines.kubernetes.cluster import Cluster

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
+from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
 from tests import cleanenv
 from tests.doubles.arangoprocess import PASSWORD, ArangoProcess
 from tests.e2e import rig

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streamforge_utils.adapters.kubernetes.rights import RIGHTS, role_rules
+from streamforge_utils.adapters.kubernetes.required_rights import RIGHTS, role_rules
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.kubernetes.board import JOB_NAME_LABEL
-from streamforge_utils.adapters.kubernetes.inquiring import Inquiry
-from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
+from streamforge_utils.adapters.kubernetes.evidence import Evidence
+from streamforge_utils.adapters.kubernetes.informer import Informer
+from streamforge_utils.adapters.kubernetes.job_cache import JOB_NAME_LABEL
+from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.manifest import Key
 from streamforge_utils.adapters.kubernetes.objects import PodObject
-from streamforge_utils.adapters.kubernetes.watching import Mirror
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.doubles.memorystore import MemoryStore
@@ -167,15 +167,15 @@ async def test_a_quota_on_pods_that_is_used_up_is_waited_for_as_room(make: Make,
 async def test_a_fault_in_looking_for_what_jobs_wait_for_does_not_end_the_looking(
     make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, faults_met = Inquiry.holdups, list[str]()
+    really, faults_met = Evidence.holdups, list[str]()
 
-    async def holdups(self: Inquiry, *arguments: Any) -> Any:
+    async def holdups(self: Evidence, *arguments: Any) -> Any:
         if not faults_met:
             faults_met.append("one")
             raise RuntimeError("a fault of the test")
         return await really(self, *arguments)
 
-    monkeypatch.setattr(Inquiry, "holdups", holdups)
+    monkeypatch.setattr(Evidence, "holdups", holdups)
     namespace.use_up("pods")
     launcher = make()
     await launcher.start(spec("exit 0"))
@@ -225,16 +225,16 @@ LEAVES = "trap 'echo leaving; until [ -e {}/go ]; do sleep 0.05; done; exit 1' T
 async def test_a_job_deleted_by_hand_is_a_disruption_with_its_last_words(
     make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = Inquiry.log
+    really = Evidence.log
     launcher = make()
     with launchers.shared_folder() as folder:
 
-        async def log(self: Inquiry, pod: PodObject, name: str) -> str | None:
+        async def log(self: Evidence, pod: PodObject, name: str) -> str | None:
             found = await really(self, pod, name)
             (folder / "go").touch()
             return found
 
-        monkeypatch.setattr(Inquiry, "log", log)
+        monkeypatch.setattr(Evidence, "log", log)
         await launcher.start(spec(LEAVES.format(folder, "while :; do sleep 0.05; done")))
         await running(namespace)
         namespace.delete("job-one")
@@ -251,13 +251,13 @@ async def test_a_job_deleted_by_hand_is_a_disruption_with_its_last_words(
 async def test_the_last_words_of_a_pod_that_went_before_its_log_was_read_are_in_its_status(
     make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, gone = Inquiry.log, asyncio.Event()
+    really, gone = Evidence.log, asyncio.Event()
 
-    async def log(self: Inquiry, pod: PodObject, name: str) -> str | None:
+    async def log(self: Evidence, pod: PodObject, name: str) -> str | None:
         await gone.wait()
         return await really(self, pod, name)
 
-    monkeypatch.setattr(Inquiry, "log", log)
+    monkeypatch.setattr(Evidence, "log", log)
     launcher = make()
     await launcher.start(spec("trap 'echo leaving; exit 1' TERM; echo all is well; while :; do sleep 0.05; done"))
     await running(namespace)
@@ -274,9 +274,9 @@ async def test_the_last_words_of_a_pod_that_went_before_its_log_was_read_are_in_
 async def test_a_list_that_is_late_brings_no_pod_back_that_is_gone(
     make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, late = Mirror.everything, list[str]()
+    really, late = Informer.everything, list[str]()
 
-    async def everything(self: Mirror[PodObject], selector: str = "") -> tuple[list[PodObject], str]:
+    async def everything(self: Informer[PodObject], selector: str = "") -> tuple[list[PodObject], str]:
         found, version = await really(self, selector)
         if selector and not late:
             late.append(selector)
@@ -286,7 +286,7 @@ async def test_a_list_that_is_late_brings_no_pod_back_that_is_gone(
             found = [msgspec.convert(pod, PodObject)]
         return found, version
 
-    monkeypatch.setattr(Mirror, "everything", everything)
+    monkeypatch.setattr(Informer, "everything", everything)
     namespace.use_up("pods")
     launcher = make()
     await launcher.start(spec())
@@ -347,10 +347,10 @@ async def test_what_ended_while_nobody_looked_is_told_afterwards(make: Make, nam
 async def test_a_node_that_is_lost_does_not_hold_a_stop_up_for_ever(
     make: Make, kube_cluster: Cluster, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from streamforge_utils.adapters.kubernetes import deleting
-    from streamforge_utils.adapters.kubernetes import launcher as module
+    from streamforge_utils.adapters.kubernetes import deletion
+    from streamforge_utils.adapters.kubernetes import job_launcher as module
 
-    monkeypatch.setattr(deleting, "LOST_AFTER_S", 2.0)
+    monkeypatch.setattr(deletion, "LOST_AFTER_S", 2.0)
     monkeypatch.setattr(module, "GONE_WITHIN_S", 1.0)
     launcher = make(node_selector={"streamforge-worker": "true"})
     await launcher.start(spec())

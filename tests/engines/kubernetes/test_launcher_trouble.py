@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.kubernetes import api as api_module
-from streamforge_utils.adapters.kubernetes import watching
-from streamforge_utils.adapters.kubernetes.launcher import KubernetesLauncher
+from streamforge_utils.adapters.kubernetes import informer as informer_module
+from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
@@ -146,7 +146,7 @@ async def test_connections_that_are_reset_again_and_again(
 async def test_a_way_that_falls_silent(
     launcher: KubernetesLauncher, namespace: Namespace, proxy: Proxy, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "SILENT_S", 2.0)
+    monkeypatch.setattr(informer_module, "SILENT_S", 2.0)
     monkeypatch.setattr(api_module, "REQUEST_S", 2.0)
     await launcher.start(spec("job-before", folder))
     await asyncio.to_thread(namespace.running, "job-before")

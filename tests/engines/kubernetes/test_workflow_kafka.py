@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.kafka.manifests.apply import ManifestProvisioner
+from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
 from tests.e2e import rig
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker, User

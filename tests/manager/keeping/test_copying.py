@@ -10,7 +10,7 @@ import pytest
 from streamforge.manager.keeping import bans, copying
 from streamforge.manager.keeping.installation import Holder, Installation, Installations
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
-from streamforge_utils.adapters.kubernetes import memory
+from streamforge_utils.adapters.kubernetes import job_records
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.ports.store import Document
 
@@ -86,4 +86,4 @@ async def test_a_damaged_copy_is_refused_before_anything_is_written(
 
 
 def test_the_kinds_are_those_that_others_write() -> None:
-    assert {bans.KIND, memory.JOB_KIND, memory.INSTANCE_KIND} <= set(copying.KINDS)
+    assert {bans.KIND, job_records.JOB_KIND, job_records.INSTANCE_KIND} <= set(copying.KINDS)

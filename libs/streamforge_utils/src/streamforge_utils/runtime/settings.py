@@ -16,7 +16,7 @@ from streamforge_utils.model.series import candles_interval, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret, variable
-from streamforge_utils.runtime.kafka import KafkaSettings
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
 
 CONTROL_TOPIC = "queue-control"
 EVENTS_TOPIC = "queue-events"

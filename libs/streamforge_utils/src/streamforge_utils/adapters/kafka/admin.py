@@ -10,11 +10,11 @@ import msgspec
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from streamforge_utils.adapters.kafka.connection import Connection, Role
-from streamforge_utils.adapters.kafka.errors import GONE, LOST, UNSETTLED, About
-from streamforge_utils.adapters.kafka.groups import GroupOffsets
+from streamforge_utils.adapters.kafka.group_offsets import GroupOffsets
 from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
-from streamforge_utils.adapters.kafka.topics import CAP_GROUP, Cap, Topic, check_name, config_of
+from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
+from streamforge_utils.adapters.kafka.kafka_errors import GONE, LOST, UNSETTLED, About
+from streamforge_utils.adapters.kafka.topic_config import CAP_GROUP, Cap, Topic, check_name, config_of
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 
@@ -47,12 +47,12 @@ class Admin:
                 found = client.list_topics(timeout=0.5)
             except KafkaException as error:
                 client.poll(0)
-                self.handle.ear.check()
-                limit = CALL_S if self.handle.ear.connected else FIRST_CONTACT_S
+                self.handle.diagnostics.check()
+                limit = CALL_S if self.handle.diagnostics.connected else FIRST_CONTACT_S
                 if time.monotonic() - began > limit or self.handle.closing.is_set():
                     raise self.handle.error(error, about) from error
             else:
-                self.handle.ear.answered()
+                self.handle.diagnostics.answered()
                 return sorted(name for name in found.topics if not name.startswith(_OURS_NOT))
 
     def find(self, name: str, needs: str = "describe") -> Topic:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from streamforge_utils.adapters.kafka.admin import Admin
-from streamforge_utils.adapters.kafka.connection import BATCH_BYTES, BATCH_MESSAGES
-from streamforge_utils.adapters.kafka.topics import Cap, Topic
+from streamforge_utils.adapters.kafka.kafka_connection import BATCH_BYTES, BATCH_MESSAGES
+from streamforge_utils.adapters.kafka.topic_config import Cap, Topic
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import TopicFull
 from streamforge_utils.ports.clock import Clock

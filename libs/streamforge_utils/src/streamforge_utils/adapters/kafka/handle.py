@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from confluent_kafka import KafkaException
 
-from streamforge_utils.adapters.kafka.connection import Connection, Role
-from streamforge_utils.adapters.kafka.ear import Ear
-from streamforge_utils.adapters.kafka.errors import About
+from streamforge_utils.adapters.kafka.diagnostics import ClientDiagnostics
+from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
+from streamforge_utils.adapters.kafka.kafka_errors import About
 from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
 
 FIRST_CONTACT_S = 4.5
@@ -40,7 +40,7 @@ class Handle(Generic[C]):
     ) -> None:
         self.connection = connection
         self.role = role
-        self.ear = Ear(connection, role)
+        self.diagnostics = ClientDiagnostics(connection, role)
         self._make = make
         self._discard = discard
         self._client: C | None = None
@@ -82,15 +82,15 @@ class Handle(Generic[C]):
                 found = future.result(timeout=_SLICE_S)
             except TimeoutError:
                 self._serve()
-                self.ear.check()
-                limit = CALL_S if self.ear.connected else FIRST_CONTACT_S
+                self.diagnostics.check()
+                limit = CALL_S if self.diagnostics.connected else FIRST_CONTACT_S
                 if time.monotonic() - began > limit or self.stale or self.closing.is_set():
-                    raise self.ear.explain(about, "_TIMED_OUT", f"no answer within {limit:g} s") from None
+                    raise self.diagnostics.explain(about, "_TIMED_OUT", f"no answer within {limit:g} s") from None
             except KafkaException as error:
                 self._serve()
                 raise self.error(error, about) from error
             else:
-                self.ear.answered()
+                self.diagnostics.answered()
                 return found
 
     def error(self, error: KafkaException, about: About) -> StreamForgeError:
@@ -100,11 +100,11 @@ class Handle(Generic[C]):
     def error_of(self, error: Any, about: About) -> StreamForgeError:
         """What a `KafkaError` means."""
         if error.fatal():
-            self.ear.fatal = True
-        return self.ear.explain(about, error.name(), error.str())
+            self.diagnostics.fatal = True
+        return self.diagnostics.explain(about, error.name(), error.str())
 
     def _is_stale(self) -> bool:
-        return self.ear.fatal or (self.ear.untrusted and self.connection.ca_stamp() != self._stamp)
+        return self.diagnostics.fatal or (self.diagnostics.untrusted and self.connection.ca_stamp() != self._stamp)
 
     def _serve(self) -> None:
         poll = getattr(self._client, "poll", None)
@@ -114,11 +114,11 @@ class Handle(Generic[C]):
     def _made(self) -> C:
         # Before the file is read: what is replaced while it is read counts as replaced afterwards.
         stamp = self.connection.ca_stamp()
-        connected = self.ear.connected
-        self.ear = Ear(self.connection, self.role)
-        self.ear.connected = connected
+        connected = self.diagnostics.connected
+        self.diagnostics = ClientDiagnostics(self.connection, self.role)
+        self.diagnostics.connected = connected
         try:
-            client = self._make({**self.connection.config(self.role), **self.ear.config})
+            client = self._make({**self.connection.config(self.role), **self.diagnostics.config})
         except ConfigError as error:
             if connected:  # it is being replaced at this moment
                 raise RetryableError(str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streamforge_utils.adapters.kafka.admin import Admin
-from streamforge_utils.adapters.kafka.topics import Topic
+from streamforge_utils.adapters.kafka.topic_config import Topic
 from streamforge_utils.ports.bus import Lag
 
 _FIRST_STEP_MS = 1000

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from streamforge_utils.adapters.kafka.shelf import Place
+from streamforge_utils.adapters.kafka.prefetch import Place
 from streamforge_utils.model.errors import RetryableError
 
 

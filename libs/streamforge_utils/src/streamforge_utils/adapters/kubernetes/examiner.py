@@ -11,9 +11,9 @@ import msgspec
 
 from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api, Refused
+from streamforge_utils.adapters.kubernetes.api_refusals import create_refused
 from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifest, pod_manifest
-from streamforge_utils.adapters.kubernetes.refusals import create_refused
-from streamforge_utils.adapters.kubernetes.rights import RIGHTS, reviews
+from streamforge_utils.adapters.kubernetes.required_rights import RIGHTS, reviews
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.examining import Finding

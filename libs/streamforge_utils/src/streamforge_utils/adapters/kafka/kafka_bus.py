@@ -1,0 +1,111 @@
+"""The bus on Kafka: producers, consumers and topics of one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from streamforge_utils.adapters.kafka.admin import Admin
+from streamforge_utils.adapters.kafka.cap import FULL_TIMEOUT_S, CapKeeper
+from streamforge_utils.adapters.kafka.kafka_connection import Connection
+from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
+from streamforge_utils.adapters.kafka.kafka_producer import KafkaProducer
+from streamforge_utils.adapters.kafka.lag import LagMeter
+from streamforge_utils.adapters.kafka.topic_cache import TopicCache
+from streamforge_utils.adapters.lane import Lane
+from streamforge_utils.ports.bus import Lag, Start, TopicSpec
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.observing import Observer, Silent
+
+
+class KafkaBus:
+    """Implements `Bus` and `BusAdmin`. Nothing is connected before it is used.
+
+    full_timeout_s: how long `send` waits at a topic's cap without any progress of its readers before it raises
+    TopicFull.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        full_timeout_s: float = FULL_TIMEOUT_S,
+    ) -> None:
+        self._connection = connection
+        self._clock = clock or SystemClock()
+        self._observer = observer or Silent()
+        self._full_timeout_s = full_timeout_s
+        self._lane = Lane("bus")
+        self._admin = Admin(connection)
+        self._topics = TopicCache(self._admin, self._lane)
+        self._meter = LagMeter(self._admin, self._clock.now_ms)
+        self._made: set[KafkaProducer | KafkaConsumer] = set()
+
+    async def producer(self, *, bulk: bool = False) -> KafkaProducer:
+        self._lane.require_open()
+        caps = CapKeeper(self._admin, self._lane, self._clock, self._observer, full_timeout_s=self._full_timeout_s)
+        producer = KafkaProducer(
+            self._connection, self._topics, caps, self._observer, self._made.discard, compressed=bulk
+        )
+        self._made.add(producer)
+        try:
+            await producer.open()
+        except BaseException:
+            await producer.close()
+            raise
+        return producer
+
+    async def consumer(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str | None = None,
+        start: Start = Start.EARLIEST,
+        start_time_ms: int | None = None,
+        ahead_bytes: int | None = None,
+    ) -> KafkaConsumer:
+        self._lane.require_open()
+        consumer = KafkaConsumer(
+            self._connection,
+            self._admin,
+            self._topics,
+            self._observer,
+            topics,
+            group,
+            self._made.discard,
+            ahead_bytes=ahead_bytes,
+        )
+        self._made.add(consumer)
+        try:
+            await consumer.open(start, start_time_ms)
+        except BaseException:
+            await consumer.close()
+            raise
+        return consumer
+
+    async def close(self) -> None:
+        self._admin.hurry()
+        closing = [*(made.close() for made in list(self._made)), self._lane.close(self._admin.close)]
+        self._made.clear()
+        errors = [error for error in await asyncio.gather(*closing, return_exceptions=True) if error is not None]
+        if errors:
+            raise errors[0]
+
+    async def create_topic(self, spec: TopicSpec) -> None:
+        await self._lane.run(partial(self._admin.create, spec))
+
+    async def delete_topic(self, name: str) -> None:
+        await self._lane.run(partial(self._admin.delete, name))
+        self._topics.forget(name)
+
+    async def topics(self) -> Sequence[str]:
+        return await self._lane.run(self._admin.names)
+
+    async def lag(self, topic: str, group: str) -> Lag:
+        return await self._lane.run(partial(self._lag, topic, group))
+
+    def _lag(self, topic: str, group: str) -> Lag:
+        return self._meter.lag(self._topics.check(topic), group)

@@ -1,0 +1,386 @@
+"""Reading from Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from confluent_kafka import Consumer as Client
+from confluent_kafka import KafkaException
+from confluent_kafka import TopicPartition as KafkaPlace
+
+from streamforge_utils.adapters.kafka.admin import Admin
+from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
+from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role, fetched_at_most
+from streamforge_utils.adapters.kafka.kafka_errors import GONE, LOST, About, is_passing
+from streamforge_utils.adapters.kafka.ownership import Ownership
+from streamforge_utils.adapters.kafka.prefetch import Place, PrefetchBuffer
+from streamforge_utils.adapters.kafka.topic_cache import TopicCache
+from streamforge_utils.adapters.kafka.topic_config import Topic
+from streamforge_utils.adapters.lane import Lane
+from streamforge_utils.model.errors import InvalidInput, PermanentError, StreamForgeError
+from streamforge_utils.ports.bus import Received, Start, TopicPartition
+from streamforge_utils.ports.observing import Observer
+
+JOIN_S = 10.0
+"""How long `open` waits to be a member of the group."""
+
+LOOK_AHEAD = 25_000
+"""Messages fetched beyond what was asked for, where several partitions are to have their share."""
+
+SERVED = 1000
+"""Messages taken in at most while a commit waits for a rebalance."""
+
+_SLICE_S = 0.1
+_SHORT_SLICE_S = 0.01
+"""The longest that a commit waits for a poll to notice it."""
+
+_LOOK_EVERY_S = 2.0
+_SEEK_S = 5.0
+_READERS_GROUP = "streamforge-reader"
+"""librdkafka wants a name; a consumer without a group joins and commits nothing under it."""
+
+
+class KafkaConsumer:
+    """Implements `Consumer`. Made by `open`.
+
+    One thread uses the client, the lane's: a poll that waits there makes way for a commit, a seek or the end. Which
+    partitions are this member's is changed by the callbacks of a rebalance alone.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        admin: Admin,
+        topic_cache: TopicCache,
+        observer: Observer,
+        topics: Sequence[str],
+        group: str | None,
+        on_close: Callable[[KafkaConsumer], None],
+        *,
+        ahead_bytes: int | None = None,
+    ) -> None:
+        self._ahead = {} if ahead_bytes is None else fetched_at_most(ahead_bytes)
+        self._admin = admin
+        self._topic_cache = topic_cache
+        self._observer = observer
+        self._names = list(dict.fromkeys(topics))
+        self._group = group
+        self._on_close = on_close
+        self._handle: Handle[Client] = Handle(connection, Role.CONSUMER, self._client, _end)
+        self._lane = Lane("Kafka consumer")
+        self._lock = asyncio.Lock()
+        self._hurry = threading.Event()
+        self._urgent = 0
+        self._uncommitted = False
+        self._unsettled = False
+        self._topics: dict[str, Topic] = {}
+        self._begin: dict[Place, int] = {}
+        self._owned = Ownership()
+        self._joined = False
+        self._prefetched = PrefetchBuffer()
+        self._looked_at = 0.0
+        self._trouble: StreamForgeError | None = None
+
+    async def open(self, start: Start, start_time_ms: int | None) -> None:
+        """Find the places to begin at, join the group. To be closed if it raises, too."""
+        if not self._names:
+            raise InvalidInput("topics", "a consumer needs at least one topic")
+        if self._group is not None and start_time_ms is not None:
+            raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
+        await self._lane.run(partial(self._open, start, start_time_ms))
+
+    async def prepare(self) -> None:
+        async with self._lock:
+            self._lane.require_open()
+            await self._lane.settle()
+            await self._in_lane(self._await_fetching)
+
+    async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+        if max_messages < 1:
+            raise InvalidInput("max_messages", f"max_messages is {max_messages}: it must be at least 1")
+        give_up = time.monotonic() + timeout_s
+        while True:
+            async with self._lock:
+                self._lane.require_open()
+                await self._lane.settle()  # a cancelled poll may have left a call running
+                if not self._prefetched.count:
+                    await self._in_lane(partial(self._fetch, max_messages, give_up))
+                received = self._prefetched.take(max_messages)
+            if received:
+                self._uncommitted = self._group is not None
+                self._observer.count("bus_messages_received", len(received))
+                return received
+            # Another call may have been let pass before anything came.
+            if self._lane.closed or time.monotonic() >= give_up:
+                return received
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        if self._group is None:
+            raise PermanentError("this consumer has no group: it cannot commit")
+        for place in offsets:
+            self._require(place)
+        if not offsets:
+            return
+        async with self._way_made():
+            if self._unsettled or any((place.topic, place.partition) not in self._owned for place in offsets):
+                # Perhaps this member was thought dead, and is about to have its partitions back.
+                async with self._lock:
+                    await self._lane.settle()
+                    await self._in_lane(self._serve)
+            await self._lane.run(partial(self._commit, dict(offsets)))
+
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._require(partition)
+        async with self._way_made(), self._lock:
+            await self._lane.settle()
+            await self._in_lane(partial(self._seek, partition, offset))
+
+    async def close(self) -> None:
+        self._on_close(self)
+        self._hurry.set()
+        await self._lane.close(self._handle.drop)
+
+    @asynccontextmanager
+    async def _way_made(self) -> AsyncIterator[None]:
+        """A poll that waits in the lane ends soon, and goes on behind what is called in this block."""
+        self._urgent += 1
+        try:
+            yield
+        finally:
+            self._urgent -= 1
+
+    async def _in_lane(self, call: Callable[[], None]) -> None:
+        self._hurry.clear()
+        if self._lane.closed:
+            self._hurry.set()
+        try:
+            await self._lane.run(call)
+        except asyncio.CancelledError:
+            self._hurry.set()
+            raise
+
+    def _require(self, place: TopicPartition) -> None:
+        topic = self._topics.get(place.topic)
+        if topic is None or not 0 <= place.partition < topic.partitions:
+            raise PermanentError(f"this consumer does not read partition {place.partition} of topic {place.topic}")
+
+    # What follows runs in the lane's thread.
+
+    def _open(self, start: Start, start_time_ms: int | None) -> None:
+        for name in self._names:
+            self._topics[name] = self._topic_cache.check(name, "read")
+        if self._group is None:
+            for topic in self._topics.values():
+                for partition, offset in self._first_offsets(topic, start, start_time_ms).items():
+                    self._begin[topic.name, partition] = offset
+        elif start is Start.LATEST:
+            for topic in self._topics.values():
+                self._admin.begin_at_end(topic, self._group)
+        self._handle.get()
+        if self._group is not None:
+            self._join()
+
+    def _first_offsets(self, topic: Topic, start: Start, start_time_ms: int | None) -> dict[int, int]:
+        if start_time_ms is not None:
+            ends = self._admin.ends(topic)  # before the look for the time: nothing is missed in between
+            found = self._admin.at_time(topic, dict.fromkeys(ends, max(0, start_time_ms)))
+            return {number: end if found[number][0] < 0 else found[number][0] for number, end in ends.items()}
+        return self._admin.ends(topic) if start is Start.LATEST else self._admin.starts(topic)
+
+    def _client(self, config: dict[str, Any]) -> Client:
+        client = Client({**config, **self._ahead, "group.id": self._group or _READERS_GROUP})
+        self._owned.lose(self._owned)
+        self._joined = False
+        if self._group is None:
+            self._owned.gain(self._begin)
+            client.assign(
+                [
+                    KafkaPlace(topic, partition, self._prefetched.floors.get((topic, partition), offset))
+                    for (topic, partition), offset in self._begin.items()
+                ]
+            )
+        else:
+            client.subscribe(self._names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        return client
+
+    def _join(self) -> None:
+        about = About(what=f"join group {self._group}", group=self._group or "", topic=self._names[0], needs="read")
+        began = time.monotonic()
+        while not self._joined and not self._hurry.is_set():
+            self._take_in(self._handle.get().consume(1, _SLICE_S))
+            self._handle.diagnostics.check()
+            waited = time.monotonic() - began
+            if waited > FIRST_CONTACT_S and not self._handle.diagnostics.connected and self._handle.diagnostics.down:
+                raise self._handle.diagnostics.explain(about, "_TIMED_OUT", f"no answer within {FIRST_CONTACT_S:g} s")
+            if waited > JOIN_S:
+                raise self._handle.diagnostics.explain(about, "_TIMED_OUT", f"not a member after {JOIN_S:g} s")
+
+    def _await_fetching(self) -> None:
+        """Return once the brokers have answered the first fetch of each partition."""
+        about = About(what=f"read topic {self._names[0]}", topic=self._names[0], group=self._group or "", needs="read")
+        began = time.monotonic()
+        while not self._hurry.is_set():
+            client = self._handle.get()
+            self._take_in(client.consume(1, _SLICE_S / 10))
+            places = [KafkaPlace(topic, partition) for topic, partition in sorted(self._owned)]
+            # The end of a partition is learnt from what a fetch brings.
+            if all(client.get_watermark_offsets(place, cached=True)[1] >= 0 for place in places):
+                self._handle.diagnostics.answered()
+                return
+            self._handle.diagnostics.check()
+            limit = CALL_S if self._handle.diagnostics.connected else FIRST_CONTACT_S
+            if time.monotonic() - began > limit:
+                raise self._handle.diagnostics.explain(about, "_TIMED_OUT", f"nothing was fetched within {limit:g} s")
+
+    def _fetch(self, most: int, give_up: float) -> None:
+        """Fill the buffer; returns at the first messages, at `give_up` (monotonic seconds) or when others wait."""
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
+            raise trouble
+        while True:
+            client = self._handle.get()
+            left = give_up - time.monotonic()
+            first = client.poll(max(0.0, min(_SHORT_SLICE_S if self._uncommitted else _SLICE_S, left)))
+            if first is not None:
+                several = len(self._begin) > 1 if self._group is None else len(self._owned) > 1
+                more = max(most, LOOK_AHEAD if several else 0) - 1
+                self._take_in([first, *(client.consume(more, 0) if more else ())])
+                if self._prefetched.count:
+                    return
+            self._look_after()
+            if left <= 0 or self._hurry.is_set() or self._urgent:
+                return
+
+    def _serve(self) -> None:
+        """Let a rebalance that is under way call back."""
+        self._take_in(self._handle.get().consume(SERVED, _SLICE_S))
+
+    def _take_in(self, messages: Sequence[Any]) -> None:
+        good: list[Received] = []
+        trouble: StreamForgeError | None = None
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                try:
+                    self._on_message_error(message, error)
+                except StreamForgeError as found:
+                    trouble = trouble or found
+                continue
+            place = (message.topic(), message.partition())
+            if place not in self._owned:
+                continue
+            headers = message.headers()
+            good.append(
+                Received(
+                    place[0],
+                    place[1],
+                    message.offset(),
+                    message.key(),
+                    message.value() or b"",
+                    message.timestamp()[1],
+                    tuple((name, value or b"") for name, value in headers) if headers else (),
+                )
+            )
+        if good:
+            self._handle.diagnostics.answered()
+            self._prefetched.put(good)
+        if trouble is not None:
+            if not self._prefetched.count:
+                raise trouble
+            self._trouble = trouble  # what came before it is not fetched again
+
+    def _on_message_error(self, message: Any, error: Any) -> None:
+        name = error.name()
+        if name == "GROUP_AUTHORIZATION_FAILED" and self._group is None:
+            return  # it uses none
+        self._observer.count("bus_read_errors", 1, error=name)
+        topic = message.topic() or self._names[0]
+        about = About(what=f"read topic {topic}", topic=topic, group=self._group or "", needs="read")
+        if name in GONE:
+            self._look_for_topics()
+        elif error.fatal() or not is_passing(name):
+            raise self._handle.error_of(error, about)
+        else:
+            # The client goes on by itself; what lasts is told by the connection, or by nothing coming any more.
+            self._handle.diagnostics.tell(name, error.str())
+
+    def _look_after(self) -> None:
+        """Where nothing comes: is there a connection, and are the topics still there?"""
+        diagnostics = self._handle.diagnostics
+        diagnostics.check()
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        self._look_for_topics()
+        # The brokers answer us; librdkafka comes back by itself.
+        diagnostics.answered()
+
+    def _look_for_topics(self) -> None:
+        for name, topic in self._topics.items():
+            if self._topic_cache.check(name, "read").identity != topic.identity:
+                raise PermanentError(f"the topic {name} was deleted and made again: read it with another consumer")
+
+    def _commit(self, offsets: dict[TopicPartition, int]) -> None:
+        client = self._handle.get()  # another one than before is no member yet
+        topic = next(iter(offsets)).topic
+        about = About(what=f"commit what was read of topic {topic}", topic=topic, group=self._group or "", needs="read")
+        places = [KafkaPlace(place.topic, place.partition, offset) for place, offset in offsets.items()]
+        try:
+            places = self._owned.needed(client, self._group or "", places, CALL_S)
+            committed = client.commit(offsets=places, asynchronous=False) if places else ()
+        except KafkaException as error:
+            self._unsettled = error.args[0].name() in LOST
+            raise self._handle.error(error, about) from error
+        for place in committed or ():
+            if place.error is not None:
+                self._unsettled = place.error.name() in LOST
+                raise self._handle.error_of(place.error, about)
+        self._uncommitted = self._unsettled = False
+        self._owned.settle((place.topic, place.partition) for place in places)
+        self._handle.diagnostics.answered()
+
+    def _seek(self, place: TopicPartition, offset: int) -> None:
+        give_up = time.monotonic() + _SEEK_S
+        about = About(what=f"seek in topic {place.topic}", topic=place.topic, needs="read")
+        key = (place.topic, place.partition)
+        while True:
+            client = self._handle.get()
+            try:
+                client.seek(KafkaPlace(place.topic, place.partition, offset))
+            except KafkaException as error:
+                # Its fetching has not begun yet.
+                if time.monotonic() > give_up:
+                    raise self._handle.error(error, about) from error
+                self._take_in(client.consume(1, _SLICE_S / 10))
+            else:
+                self._owned.settle([key])
+                self._prefetched.restart(key)
+                self._prefetched.floors[key] = offset if self._group is None else 0
+                return
+
+    def _on_assign(self, client: Client, places: list[KafkaPlace]) -> None:
+        self._joined = True
+        self._handle.diagnostics.answered()
+        for place in places:
+            self._prefetched.drop((place.topic, place.partition))
+        self._owned.gain((place.topic, place.partition) for place in places)
+
+    def _on_revoke(self, client: Client, places: list[KafkaPlace]) -> None:
+        for place in places:
+            if client is self._handle.ready:
+                # If it comes back, what nobody has committed by then is given again, as a refused commit says.
+                self._prefetched.restart((place.topic, place.partition))
+            else:  # its end is our own doing
+                self._prefetched.drop((place.topic, place.partition))
+        self._owned.lose((place.topic, place.partition) for place in places)
+
+
+def _end(client: Client) -> None:
+    client.close()

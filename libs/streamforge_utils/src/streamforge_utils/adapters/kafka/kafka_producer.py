@@ -1,0 +1,274 @@
+"""Sending to Kafka: a `send` is handed over in batches, and returns when the broker has confirmed all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka import Producer as Client
+
+from streamforge_utils.adapters.kafka.cap import CapKeeper
+from streamforge_utils.adapters.kafka.handle import FIRST_CONTACT_S, Handle
+from streamforge_utils.adapters.kafka.kafka_connection import (
+    MESSAGE_BYTES,
+    SEND_S,
+    Connection,
+    Role,
+)
+from streamforge_utils.adapters.kafka.kafka_errors import GONE, About
+from streamforge_utils.adapters.kafka.topic_cache import TopicCache
+from streamforge_utils.adapters.lane import Lane
+from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.ports.bus import HEADERS_BYTES, Message
+from streamforge_utils.ports.observing import Observer
+
+_OVERHEAD_BYTES = 16
+AT_ONCE = 5000
+"""Messages handed over between two chances for others to run: about 5 ms of work."""
+
+_SLICE_S = 0.2
+_SUSPICIOUS_S = 1.5
+"""A send that takes longer makes us ask whether the topic is still there."""
+
+_READY_S = 3.0
+"""How long `prepare` waits beyond being connected; a broker that was just started needs a second."""
+
+_FLUSH_LIMIT_S = SEND_S + 5.0
+
+
+class KafkaProducer:
+    """Implements `Producer`. Sends of one producer follow one another.
+
+    compressed: with lz4, which not every client can read without another package.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        topics: TopicCache,
+        caps: CapKeeper,
+        observer: Observer,
+        on_close: Callable[[KafkaProducer], None],
+        *,
+        compressed: bool,
+    ) -> None:
+        self._codec = {"compression.type": "lz4" if compressed else "none"}
+        self._handle: Handle[Client] = Handle(connection, Role.PRODUCER, self._client, _end)
+        self._eager = False
+        self._up: frozenset[int] = frozenset()
+        self._topics = topics
+        self._caps = caps
+        self._observer = observer
+        self._on_close = on_close
+        self._lane = Lane("Kafka producer")
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._sending = asyncio.Lock()
+        self._closing = threading.Event()
+        self._failed: list[Any] = []
+
+    async def open(self) -> None:
+        """Make the client: it connects while others go on."""
+        await self._lane.run(self._make)
+
+    async def prepare(self, topic: str) -> None:
+        self._lane.require_open()
+        async with self._locks.setdefault(topic, asyncio.Lock()):
+            await self._topics.find(topic, needs="write")
+            async with self._sending:
+                await self._lane.settle()
+                await self._lane.run(partial(self._connect, topic))
+
+    async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
+        self._lane.require_open()
+        if not messages:
+            return
+        messages = list(messages)
+        sizes = _sizes(topic, messages)
+        _check_sizes(topic, messages, sizes)
+        async with self._locks.setdefault(topic, asyncio.Lock()):
+            found = await self._topics.find(topic, needs="write")
+            try:
+                async for first, last in self._caps.portions(found, sizes):
+                    await self._send(topic, messages[first:last])
+            except PermanentError:
+                self._topics.forget(topic)
+                raise
+        self._observer.count("bus_messages_sent", len(messages), topic=topic)
+
+    async def close(self) -> None:
+        self._on_close(self)
+        self._closing.set()
+        await self._lane.close(self._handle.drop)
+
+    def _client(self, config: dict[str, Any]) -> Client:
+        # An eager client connects to all brokers at once, and tells to which it is.
+        eager = {"enable.sparse.connections": False, "statistics.interval.ms": 100, "stats_cb": self._on_statistics}
+        self._up = frozenset()
+        return Client({**config, **self._codec, **(eager if self._eager else {})})
+
+    def _make(self) -> None:
+        self._handle.get()
+
+    def _connect(self, topic: str) -> None:
+        """Have a client that is connected to the topic's leaders and has its idempotent producer's id."""
+        about = About(what=f"get ready to send to topic {topic}", topic=topic, needs="write")
+        if not self._eager:
+            self._eager = True
+            self._handle.drop()
+        began = time.monotonic()
+        leaders: frozenset[int] | None = None
+        while leaders is None or not leaders <= self._up:
+            client = self._handle.get()
+            diagnostics = self._handle.diagnostics
+            waited = time.monotonic() - began
+            try:
+                if leaders is None:
+                    found = client.list_topics(topic, timeout=_SLICE_S).topics[topic]
+                    leaders = frozenset(part.leader for part in found.partitions.values())
+                    diagnostics.answered()
+                client.poll(_SLICE_S / 10)
+            except KafkaException as error:
+                if error.args[0].fatal():
+                    raise self._handle.error(error, about) from error
+            if leaders is not None and waited > _READY_S:
+                return
+            diagnostics.check()
+            if waited > FIRST_CONTACT_S or self._closing.is_set():
+                raise diagnostics.explain(about, "_TIMED_OUT", f"not connected within {waited:.1f} s")
+
+    def _on_statistics(self, text: str) -> None:
+        found = json.loads(text)
+        if self._up or found.get("eos", {}).get("idemp_state") != "Assigned":
+            return
+        self._up = frozenset(one["nodeid"] for one in found["brokers"].values() if one["state"] == "UP")
+
+    async def _send(self, topic: str, messages: Sequence[Message]) -> None:
+        about = About(what=f"send to topic {topic}", topic=topic, needs="write")
+        async with self._sending:
+            await self._lane.settle()  # a cancelled send may have left a call running
+            found = self._handle.ready
+            client = await self._lane.run(self._handle.get) if found is None else found
+            self._failed.clear()
+            try:
+                # Handing over never blocks, and costs less where the messages were made than in another thread.
+                for first in range(0, len(messages), AT_ONCE):
+                    if first:
+                        await asyncio.sleep(0)
+                    self._hand_over(client, topic, messages[first : first + AT_ONCE])
+                await self._lane.run(partial(self._confirm, client, topic, about))
+            except KafkaException as error:
+                await self._lane.run(partial(self._give_up, client))
+                raise self._handle.error(error, about) from error
+            except BufferError as error:
+                await self._lane.run(partial(self._give_up, client))
+                raise self._handle.diagnostics.explain(about, "_TIMED_OUT", "the client's queue is full") from error
+
+    def _hand_over(self, client: Client, topic: str, messages: Sequence[Message]) -> None:
+        if [message for message in messages if message.headers]:
+            for message in messages:
+                client.produce(
+                    topic,
+                    message.value,
+                    message.key,
+                    headers=list(message.headers),
+                    on_delivery=self._on_failure,
+                )
+        else:
+            batch = _plain(messages)
+            client.produce_batch(topic, batch, on_delivery=self._on_failure)
+            self._failed += [message["_error"] for message in batch if "_error" in message]
+
+    def _confirm(self, client: Client, topic: str, about: About) -> None:
+        """Return once nothing is left. Raises where waiting for it is of no use."""
+        began = time.monotonic()
+        asked = began
+        while client.flush(_SLICE_S):
+            now = time.monotonic()
+            trouble: StreamForgeError | None = None
+            try:
+                self._handle.diagnostics.check()
+                if (
+                    now - asked > _SUSPICIOUS_S
+                    and self._handle.diagnostics.connected
+                    and not self._handle.diagnostics.down
+                ):
+                    asked = now
+                    self._topics.check(topic)
+            except StreamForgeError as error:
+                trouble = error
+            if trouble is None and (now - began > _FLUSH_LIMIT_S or self._handle.stale or self._closing.is_set()):
+                trouble = self._handle.diagnostics.explain(
+                    about, "_TIMED_OUT", f"not confirmed within {now - began:.0f} s"
+                )
+            if trouble is not None:
+                self._give_up(client)
+                raise trouble
+        if any(failure.name() == "_FATAL" for failure in self._failed):
+            self._handle.diagnostics.fatal = True
+            client.poll(_SLICE_S)  # what it died of, it raises from here
+        if self._failed:
+            raise self._because(self._failed[0], topic, about)
+        self._handle.diagnostics.answered()
+
+    def _give_up(self, client: Client) -> None:
+        """What is under way may arrive or not: the client goes, its successor begins with a clean sequence."""
+        client.purge()
+        client.flush(0)
+        self._handle.drop()
+
+    def _because(self, failure: Any, topic: str, about: About) -> StreamForgeError:
+        if failure.name() in GONE:
+            self._topics.check(topic)
+            return RetryableError(f"topic {topic} is not known to all brokers yet; try again")
+        return self._handle.error_of(failure, about)
+
+    def _on_failure(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self._failed.append(error)
+
+
+def _plain(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [
+        {"value": message.value} if message.key is None else {"value": message.value, "key": message.key}
+        for message in messages
+    ]
+
+
+def _sizes(topic: str, messages: Sequence[Message]) -> list[int]:
+    """In bytes, with what Kafka adds. Raises PermanentError for headers that cannot be sent."""
+    sizes = [len(message.value) + len(message.key or b"") + _OVERHEAD_BYTES for message in messages]
+    for at in [at for at, message in enumerate(messages) if message.headers]:
+        for name, _ in messages[at].headers:
+            if "\0" in name:  # the client would cut it there
+                raise PermanentError(f"topic {topic}: the header name {name[:80]!r} holds a NUL: leave it out")
+        sizes[at] += _headers_size(messages[at])
+    return sizes
+
+
+def _headers_size(message: Message) -> int:
+    return sum(len(name.encode()) + len(value) + 2 for name, value in message.headers) if message.headers else 0
+
+
+def _check_sizes(topic: str, messages: Sequence[Message], sizes: Sequence[int]) -> None:
+    """Raises PermanentError for what no topic takes; whether this one does, the broker knows."""
+    if max(sizes) <= MESSAGE_BYTES:
+        return
+    for at, size in enumerate(sizes):
+        if size > MESSAGE_BYTES and size - min(_headers_size(messages[at]), HEADERS_BYTES) > MESSAGE_BYTES:
+            raise PermanentError(
+                f"topic {topic}: message {at} of {len(messages)} (key {(messages[at].key or b'')[:80]!r}) has {size} "
+                f"bytes, more than the limit of {MESSAGE_BYTES}; send less in one message"
+            )
+
+
+def _end(client: Client) -> None:
+    client.purge()
+    with suppress(KafkaException):  # what it died of, if nobody has asked yet
+        client.flush(0)

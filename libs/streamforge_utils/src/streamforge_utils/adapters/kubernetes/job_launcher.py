@@ -1,0 +1,404 @@
+"""The launcher on Kubernetes: every job is a Job of its own, made once under a fixed name and never restarted.
+
+One list and one watch of Jobs, and one of pods, serve all of them. How a job ended is kept in the store before anybody
+hears of it, so it is known when the Job and its pods are long gone, and to a manager that was started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from streamforge_utils.adapters.kubernetes import deletion
+from streamforge_utils.adapters.kubernetes.access import Access
+from streamforge_utils.adapters.kubernetes.api import Api, Refused
+from streamforge_utils.adapters.kubernetes.api_refusals import Denials, create_refused, list_refused
+from streamforge_utils.adapters.kubernetes.conclusion import conclude, events_about
+from streamforge_utils.adapters.kubernetes.diagnosis import NO_POD, wait_of
+from streamforge_utils.adapters.kubernetes.evidence import Evidence
+from streamforge_utils.adapters.kubernetes.informer import Informer
+from streamforge_utils.adapters.kubernetes.job_cache import JOB_UID_LABEL, CachedJob, JobCache
+from streamforge_utils.adapters.kubernetes.job_records import JobRecordStore
+from streamforge_utils.adapters.kubernetes.manifest import (
+    APP,
+    INSTANCE_LABEL,
+    QUEUE_ANNOTATION,
+    Template,
+    job_manifest,
+)
+from streamforge_utils.adapters.kubernetes.objects import JobObject, PodObject
+from streamforge_utils.adapters.kubernetes.paths import Paths
+from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.launcher import Job, JobSpec
+from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.store import StateStore
+
+GONE_WITHIN_S: Final = 15.0
+"""How much longer than its grace a job that was ended may take to be seen gone; then the caller is to ask again."""
+
+_PENDING_EVERY_S: Final = 3.0
+_PENDING_AFTER_S: Final = 2.0
+_ASK_AGAIN_S: Final = 1.0
+_UNSEEN_S: Final = 5.0
+"""How long what there is must not be known until that is told: a watch that is cut begins again soon."""
+
+_NOT_FOUND, _CONFLICT = 404, 409
+
+_log = logging.getLogger(__name__)
+_job = msgspec.json.Decoder(JobObject)
+
+
+class KubernetesLauncher:
+    """See `Launcher`. template: what all Jobs have in common; its instance and namespace are filled in here.
+
+    store: where it is remembered how jobs ended.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        template: Template,
+        store: StateStore,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._observer = observer or Silent()
+        self._api = Api(access, clock=self._clock, observer=self._observer)
+        self._template = template
+        self._records = JobRecordStore(store)
+        self._cache = JobCache(self._touched, self._pod_leaves)
+        self._evidence = Evidence(self._api)
+        self._denials = Denials(self._clock)
+        self._opening = asyncio.Lock()
+        self._paths = Paths("")
+        self._informers: tuple[Informer[JobObject], Informer[PodObject]] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._deletions = deletion.Deletions(self._api, self._cache, self._clock)
+
+    def watch(self) -> None:
+        """See `Launcher.watch`: pods share no locks."""
+
+    async def start(self, spec: JobSpec) -> None:
+        """See `Launcher.start`; returns when the API server has the Job."""
+        await self._opened()
+        entry = self._cache.entries.get(spec.name)
+        if entry is None:
+            entry = await self._create(spec)
+        if entry.queue_id != spec.queue_id:
+            raise ConfigError(
+                f"job {spec.name} is there already and belongs to workflow {entry.queue_id!r}, not {spec.queue_id!r}: "
+                "delete it if nobody needs it"
+            )
+        if not entry.kept:
+            await self._records.keep(entry.record())
+            entry.kept = True
+
+    async def jobs(self) -> Sequence[Job]:
+        """See `Launcher.jobs`: as of the latest that the API server told, which is soon after it happens."""
+        await self._opened()
+        return [entry.seen() for _, entry in sorted(self._cache.entries.items())]
+
+    def trouble(self) -> str:
+        """See `Launcher.trouble`: an informer has not heard anything for a while."""
+        now = self._clock.monotonic()
+        for informer in self._informers or ():
+            if informer.trouble is not None and now - informer.troubled_since >= _UNSEEN_S:
+                error = informer.trouble
+                why = list_refused(error, self._template.namespace) if isinstance(error, Refused) else error
+                return f"Jobs and pods are not seen, they go on: {str(why) or repr(why)}"
+        return ""
+
+    async def stop(self, name: str, *, grace_s: float) -> None:
+        """See `Launcher.stop`; a pod's grace is a whole number of seconds, one at least."""
+        await self._opened()
+        entry = self._cache.entries.get(name)
+        if entry is None or entry.ended is not None:
+            return
+        await self._remember_wait(entry)
+        entry.stopped = True
+        grace = max(1, math.ceil(grace_s))
+        give_up = self._clock.monotonic() + grace + GONE_WITHIN_S
+        while not entry.over.is_set():
+            await self._deletions.job(entry, self._paths.jobs)
+            for pod in entry.living():
+                await self._deletions.pod(pod, self._paths.pods, grace)
+            await self._wait_for_end(entry, min(grace + 1.0, max(0.1, give_up - self._clock.monotonic())))
+            if not entry.over.is_set() and self._clock.monotonic() >= give_up:
+                nodes = ", ".join(sorted({pod.spec.node_name or "none" for pod in entry.living()}))
+                raise RetryableError(
+                    f"job {name} was deleted, but its pod on node {nodes or 'unknown'} is not seen to end; "
+                    f"after {deletion.LOST_AFTER_S:.0f} s it is removed by force"
+                )
+
+    async def forget(self, name: str) -> None:
+        """See `Launcher.forget`; returns when its Job is gone too."""
+        await self._opened()
+        entry = self._cache.entries.get(name)
+        if entry is None:
+            return
+        if entry.ended is None:
+            raise ConflictError(f"job {name} runs: stop it first")
+        # First, so that one who sees the Job go can tell that it is not remembered any more.
+        await self._records.forget(name)
+        give_up = self._clock.monotonic() + GONE_WITHIN_S
+        while not await self._deletions.job(entry, self._paths.jobs):
+            if self._clock.monotonic() >= give_up:
+                raise RetryableError(f"job {name} was deleted, but its Job is still there; try again")
+            await self._clock.sleep(0.1)
+        self._cache.drop(entry)
+
+    async def close(self) -> None:
+        """See `Launcher.close`; on return nothing is under way, and nothing begins any more."""
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._api.close()
+
+    # Opening
+
+    async def _opened(self) -> None:
+        if self._is_open():
+            return
+        async with self._opening:
+            if self._is_open():
+                return
+            way = await self._api.way()
+            instance = self._template.instance or await self._records.instance()
+            self._template = msgspec.structs.replace(self._template, namespace=way.namespace, instance=instance)
+            self._paths = Paths(way.namespace)
+            selector = f"app={APP},{INSTANCE_LABEL}={instance}"
+            common: dict[str, Any] = {"clock": self._clock, "observer": self._observer}
+            jobs = Informer(self._api, self._paths.jobs, selector, JobObject, self._cache.jobs, **common)
+            pods = Informer(self._api, self._paths.pods, selector, PodObject, self._cache.pods, **common)
+            self._cache.load(await self._records.all())
+            try:
+                # Pods last: they are reported together with the Jobs that they belong to.
+                await jobs.list_all()
+                await pods.list_all()
+            except Refused as refused:
+                error = list_refused(refused, way.namespace)
+                raise error if await self._is_ready() else self._denials.judged(refused, error) from refused
+            for name, work in (("jobs", jobs.run()), ("pods", pods.run()), ("pending", self._watch_pending())):
+                self._begin(work, f"kubernetes {name}")
+            self._informers = (jobs, pods)
+            for entry in list(self._cache.entries.values()):
+                if entry.ended is None:
+                    self._touched(entry)
+
+    async def _is_ready(self) -> bool:
+        """Whether the API server says that it has read all that it decides by; False, too, where it may not say."""
+        try:
+            await self._api.call("GET", "/readyz", patience_s=0.0)
+        except StreamForgeError:
+            return False
+        return True
+
+    def _is_open(self) -> bool:
+        return self._informers is not None
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # Starting
+
+    async def _create(self, spec: JobSpec) -> CachedJob:
+        manifest = job_manifest(spec, self._template)
+        record = await self._records.find(spec.name)
+        if record is not None:  # another manager on the same store ran it
+            self._cache.load([record])
+            return self._cache.entries[spec.name]
+        try:
+            answer = await self._api.call("POST", self._paths.jobs, query={"fieldValidation": "Strict"}, body=manifest)
+        except Refused as refused:
+            if refused.status != _CONFLICT or refused.reason != "AlreadyExists":
+                raise self._create_refused(refused, spec) from refused
+            return await self._there_already(spec)
+        self._denials.over()
+        return self._cache.add(_job.decode(answer), self._clock.monotonic())
+
+    async def _there_already(self, spec: JobSpec) -> CachedJob:
+        try:
+            job = _job.decode(await self._api.call("GET", f"{self._paths.jobs}/{spec.name}"))
+        except Refused as refused:
+            if refused.status == _NOT_FOUND:
+                raise RetryableError(f"job {spec.name} was there and is gone: ask again") from refused
+            raise self._create_refused(refused, spec) from refused
+        owner = job.metadata.annotation(QUEUE_ANNOTATION)
+        if owner != spec.queue_id or job.metadata.label(INSTANCE_LABEL) != self._template.instance:
+            raise ConfigError(
+                f"job {spec.name} is there already in namespace {self._template.namespace} and is not this manager's "
+                f"(it belongs to workflow {owner or 'unknown'!r}): delete it if nobody needs it"
+            )
+        return self._cache.add(job, self._clock.monotonic())
+
+    def _create_refused(self, refused: Refused, spec: JobSpec) -> StreamForgeError:
+        return self._denials.judged(refused, create_refused(refused, spec, self._template.namespace))
+
+    # Ending
+
+    def _touched(self, entry: CachedJob) -> None:
+        if self._informers is None or self._closed:
+            return
+        if entry.ended is not None:
+            self._end_latecomers(entry)
+            if entry.gone and not entry.looked_up:
+                entry.looked_up = True
+                self._begin(self._forget_with_others(entry), f"is {entry.name} remembered")
+        elif entry.settling is not None:
+            return
+        elif entry.is_over():
+            entry.settling = self._begin(self._settle(entry), f"settle {entry.name}")
+        elif not entry.has_begun():
+            entry.waited = wait_of(entry.job, list(entry.pods.values()), ()) or entry.waited
+
+    def _end_latecomers(self, entry: CachedJob) -> None:
+        """A pod that was made while its Job was being deleted: the garbage collector would take it away, but later."""
+        if not entry.gone:
+            return
+        for pod in entry.living():
+            if pod.metadata.deletion_timestamp is None:
+                self._begin(self._end_latecomer(pod), f"late pod of {entry.name}")
+
+    async def _forget_with_others(self, entry: CachedJob) -> None:
+        """Its Job is gone: because its time was over, or because another launcher forgot it."""
+        with contextlib.suppress(StreamForgeError):
+            if await self._records.find(entry.name) is None:
+                self._cache.drop(entry)
+
+    async def _settle(self, entry: CachedJob) -> None:
+        """Find out how it ended, remember it, and only then tell."""
+        try:
+            while not entry.over.is_set():
+                try:
+                    if entry.living() or not await self._certainly_over(entry):
+                        return
+                    ended = await conclude(entry, self._evidence, self._template.namespace, self._clock)
+                    if entry.living():
+                        return
+                    await self._records.keep(msgspec.structs.replace(entry.record(), ended=ended))
+                    self._deletions.over(*entry.pods, *([entry.last.metadata.uid] if entry.last is not None else []))
+                    entry.end(ended)
+                except StreamForgeError as error:
+                    _log.warning("how job %s ended is not known yet: %s", entry.name, error)
+                    await self._clock.sleep(_ASK_AGAIN_S)
+        finally:
+            entry.settling = None
+            if not self._closed and entry.ended is None and entry.name in self._cache.entries and entry.is_over():
+                # It changed while it was looked at.
+                self._begin(self._touch_again(entry), f"settle {entry.name} again")
+
+    async def _touch_again(self, entry: CachedJob) -> None:
+        await self._clock.sleep(_ASK_AGAIN_S)
+        self._touched(entry)
+
+    async def _certainly_over(self, entry: CachedJob) -> bool:
+        """Whether it is so, where that is known only by hearing nothing."""
+        pod = entry.final_pod()
+        if pod is not None and pod.ended:
+            return True
+        if entry.job is not None and not entry.gone and entry.job.condition("Complete", "Failed") is None:
+            return False
+        if entry.job is None and not entry.gone:
+            try:
+                job = _job.decode(await self._api.call("GET", f"{self._paths.jobs}/{entry.name}"))
+            except Refused as refused:
+                if refused.status != _NOT_FOUND:
+                    raise list_refused(refused, self._template.namespace) from refused
+                entry.gone = True
+            else:
+                if job.metadata.uid == entry.uid:
+                    entry.job = job
+                    return entry.is_over()
+                entry.gone = True
+        if self._informers is None:
+            return False
+        # The informer of the pods may be behind that of the Jobs.
+        try:
+            there, _ = await self._informers[1].everything(f"{JOB_UID_LABEL}={entry.uid}")
+        except Refused as refused:
+            raise list_refused(refused, self._template.namespace) from refused
+        for found in there:
+            # One that lives may be gone by now, and the informer told so: nobody would tell it again.
+            if found.ended:
+                self._cache.pods.changed(found)
+        return not entry.living() and all(found.ended for found in there)
+
+    async def _wait_for_end(self, entry: CachedJob, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await entry.over.wait()
+        except TimeoutError:
+            return
+
+    # What a person wants to know
+
+    def _pod_leaves(self, entry: CachedJob, pod: PodObject) -> None:
+        if (
+            entry.ended is None
+            and not entry.stopped
+            and not pod.ended
+            and self._informers is not None
+            and not self._closed
+        ):
+            entry.reading = self._begin(self._keep_log(entry, pod), f"log of {pod.metadata.name}")
+
+    async def _keep_log(self, entry: CachedJob, pod: PodObject) -> None:
+        found = await self._evidence.log(pod, self._template.namespace)
+        entry.log = found or entry.log or found
+
+    async def _remember_wait(self, entry: CachedJob) -> None:
+        """Know before the end what will be gone after it."""
+        pods = entry.living()
+        if pods and entry.has_begun():
+            await self._keep_log(entry, pods[0])
+        elif not entry.stopped:
+            events = await events_about(entry, self._evidence, self._template.namespace)
+            entry.waited = wait_of(entry.job, pods, events) or entry.waited
+
+    async def _watch_pending(self) -> None:
+        """Know what jobs wait for that do not begin; one list for all of them."""
+        while True:
+            await self._clock.sleep(_PENDING_EVERY_S)
+            try:
+                await self._look_at_pending()
+            except Exception:  # of any class: in a moment everything is looked at again
+                _log.warning("what jobs wait for is not known at this moment", exc_info=True)
+
+    async def _look_at_pending(self) -> None:
+        now = self._clock.monotonic()
+        pending = [
+            entry
+            for entry in self._cache.entries.values()
+            if entry.ended is None and not entry.has_begun() and now - entry.since > _PENDING_AFTER_S
+        ]
+        if not pending:
+            return
+        jobs = [entry.uid for entry in pending if not entry.pods]
+        pods = [uid for entry in pending for uid, pod in entry.pods.items() if pod.spec.node_name]
+        events = await self._evidence.holdups(jobs, pods, self._template.namespace)
+        for entry in pending:
+            found = wait_of(entry.job, list(entry.pods.values()), events)
+            if found is None and not entry.pods and entry.job is not None:
+                found = entry.waited or NO_POD
+            entry.waited = found
+
+    async def _end_latecomer(self, pod: PodObject) -> None:
+        try:
+            await self._deletions.pod(pod, self._paths.pods, 1)
+        except StreamForgeError as error:
+            _log.warning("%s", error)

@@ -20,7 +20,7 @@ from streamforge_utils.model.candles import encode_candle
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings

@@ -33,7 +33,7 @@ from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.input import BATCH_RECORDS
-from streamforge_utils.runtime.process import tune_interpreter
+from streamforge_utils.runtime.worker_process import tune_interpreter
 
 PAGES = {Size.FULL: 400, Size.QUICK: 100, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}

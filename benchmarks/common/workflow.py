@@ -21,9 +21,9 @@ from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus, Wiring
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.runtime.logs import make_log
-from streamforge_utils.runtime.process import tune_interpreter
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
 from streamforge_utils.runtime.supervisor import Supervisor
+from streamforge_utils.runtime.worker_process import tune_interpreter
 
 LOADER, SINK = "loader-api-candles", "arango-candles"
 TYPE = "api_candles_1m"

@@ -13,10 +13,10 @@ from msgspec import structs
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.examining import Examiner
 from streamforge_utils.ports.exchange import Exchange, Identity
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.launcher import JobSpec, Launcher
-from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.preflight import Examiner
 from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.context import MessageBus
@@ -45,10 +45,10 @@ def make_bus(settings: DataSettings, *, clock: Clock | None = None, observer: Ob
     Raises ConfigError or RetryableError.
     """
     if settings.kafka.bootstrap_servers:
-        return _kafka_bus(settings.kafka, clock or SystemClock(), observer or Silent())
+        return _kafka_bus(settings.kafka, clock or SystemClock(), observer or NullObserver())
     from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 
-    return EmbeddedBus(settings.folder / BUS, clock=clock or SystemClock(), observer=observer or Silent())
+    return EmbeddedBus(settings.folder / BUS, clock=clock or SystemClock(), observer=observer or NullObserver())
 
 
 def _kafka_bus(settings: KafkaSettings, clock: Clock, observer: Observer) -> MessageBus:
@@ -102,10 +102,10 @@ def make_store(settings: DataSettings, *, observer: Observer | None = None) -> S
     Raises ConfigError or RetryableError.
     """
     if settings.arango.url:
-        return _arango_store(settings.arango, observer or Silent())
+        return _arango_store(settings.arango, observer or NullObserver())
     from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 
-    return EmbeddedStore(settings.folder / STORE, observer=observer or Silent())
+    return EmbeddedStore(settings.folder / STORE, observer=observer or NullObserver())
 
 
 def _arango_store(settings: ArangoSettings, observer: Observer) -> Store:
@@ -158,7 +158,7 @@ def make_exchange(
         settings.urls,
         weight_limit=settings.weight_per_minute,
         clock=clock or SystemClock(),
-        observer=observer or Silent(),
+        observer=observer or NullObserver(),
         api_key=settings.api_key,
         retries=Retries(attempts=settings.request_attempts, base_s=settings.request_backoff_seconds),
         timeout_s=settings.request_timeout_seconds,

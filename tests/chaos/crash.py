@@ -20,8 +20,8 @@ from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState, Launcher
-from streamforge_utils.ports.observing import Observer
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus

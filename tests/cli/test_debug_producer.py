@@ -16,7 +16,7 @@ import pytest
 from streamforge import wiring
 from streamforge.cli.places import data_directory
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
-from streamforge_utils.runtime.topics import talk_topic
+from streamforge_utils.runtime.topic_specs import talk_topic
 from tests.limits import LIMIT_S
 from tests.places import ROOT
 from tests.runtime.rig import CONTROL, EVENTS, QUEUE, Rig, words

@@ -14,7 +14,7 @@ import pytest
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 from tests.cli.support import COLLECTION, START_MS, TYPE, Cli, exchange
 
 HOUR = "2024-08-01:2024-08-01T01:00Z"

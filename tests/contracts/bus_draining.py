@@ -14,8 +14,8 @@ from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.runtime.input import Input
 from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.settings import Upstream
-from streamforge_utils.runtime.tally import Tally
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, numbered, read
 from tests.limits import LIMIT_S
 
@@ -91,7 +91,7 @@ def new_input(
         topic,
         group,
         [Upstream("loader")],
-        tally=Tally(clock),
+        progress=ProgressTracker(clock),
         metrics=Metrics("sink", lambda reason, until_ms: None),
         clock=clock,
         log=make_log(form="json", stream=io.StringIO()),

@@ -17,10 +17,10 @@ from streamforge_utils.ports.bus import (
     TopicSpec,
 )
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime.deadletters import REASON_BYTES, DeadLetters
+from streamforge_utils.runtime.dead_letter_queue import REASON_BYTES, DeadLetterQueue
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.tally import Tally
-from streamforge_utils.runtime.topics import data_topic, dead_letters_topic
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, numbered, read, values
 
 
@@ -69,8 +69,8 @@ class BusTopicContract(BusFixtures):
         largest = found[-1]
         assert [len(message.value) for message in found] == taken
         clock = SystemClock()
-        letters = DeadLetters(
-            producer, bus, name, "g", attempt=1, tally=Tally(clock), metrics=Metrics("x"), clock=clock
+        letters = DeadLetterQueue(
+            producer, bus, name, "g", attempt=1, progress=ProgressTracker(clock), metrics=Metrics("x"), clock=clock
         )
         await letters.send(largest, "ж" * 100_000)
         (letter,) = await read(await bus.consumer([dead]), 1, self.patience_s)

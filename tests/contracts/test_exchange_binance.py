@@ -9,7 +9,7 @@ import pytest
 from streamforge_utils.adapters.binance import BinanceExchange
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.binance.scripted import bench, rows
 from tests.contracts.exchange import MINUTE, ExchangeContract, Known
 from tests.doubles.clock import FakeClock
@@ -72,7 +72,7 @@ async def _test_exchange(*faults: str) -> AsyncIterator[Known]:
 
     config = ExchangeConfig(now_ms=NOW, holes={"BTCUSDT": (HOLE,)}, faults=faults)
     async with await serve(config, ExchangeClock(NOW, frozen=True)) as running:
-        yield _known(BinanceExchange([running.url], weight_limit=3000, clock=FakeClock(NOW), observer=Silent()))
+        yield _known(BinanceExchange([running.url], weight_limit=3000, clock=FakeClock(NOW), observer=NullObserver()))
 
 
 def _known(exchange: BinanceExchange) -> Known:

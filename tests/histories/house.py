@@ -15,8 +15,8 @@ from streamforge import workers
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
-from streamforge_utils.ports.observing import Observer
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus

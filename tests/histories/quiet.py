@@ -20,7 +20,7 @@ from streamforge.manager.acting.reconciler import Reconciler
 from streamforge.manager.keeping import records
 from streamforge.workers import loader_api_candles
 from streamforge_utils.adapters.embedded.store import thread
-from streamforge_utils.runtime import converter, environment, sinking, supervisor
+from streamforge_utils.runtime import converter, environment, sinks, supervisor
 from tests.histories.house import SILENT
 
 LOOK_S = 2.0
@@ -44,7 +44,7 @@ def quiet() -> Iterator[None]:
             patch.object(thread, "ThreadPoolExecutor", _NoThread),
             patch.object(anyio.to_thread, "run_sync", _at_once),
             patch.object(os, "fsync", lambda descriptor: None),  # no power fails here
-            patch.object(sinking, "COMMIT_EVERY_S", 1.0),
+            patch.object(sinks, "COMMIT_EVERY_S", 1.0),
             patch.object(Reconciler, "LOOK_EVERY_S", LOOK_S),
             # Few bars make many pages.
             patch.object(loader_api_candles, "WINDOW_CANDLES", 5),

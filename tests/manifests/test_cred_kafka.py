@@ -13,7 +13,7 @@ from streamforge_utils.adapters.kafka.topic_config import config_of
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
-from streamforge_utils.runtime.topics import data_topic, dead_letters_topic, talk_topic
+from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic, talk_topic
 from tests.manifests.schemas import Json, schema_errors
 from tests.manifests.strimzi import FOLDER, faults, objects
 

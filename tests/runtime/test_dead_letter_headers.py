@@ -9,9 +9,9 @@ import pytest
 
 from streamforge_utils.model.errors import PermanentError, RetryableError, TopicFull
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Received, Retention, TopicSpec
-from streamforge_utils.runtime.deadletters import REASON_BYTES, DeadLetters
+from streamforge_utils.runtime.dead_letter_queue import REASON_BYTES, DeadLetterQueue
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from tests.doubles.clock import FakeClock
 
 TOPIC, DLQ, GROUP = "wf-data", "wf-data-dlq", "wf-sink"
@@ -45,14 +45,14 @@ class Kept:
     def __init__(self, *troubles: Exception, topic: str = TOPIC) -> None:
         self.clock = FakeClock(NOW)
         self.topic = Topic(*troubles)
-        self.tally, self.metrics = Tally(self.clock), Metrics("sink")
-        self.letters = DeadLetters(
+        self.progress, self.metrics = ProgressTracker(self.clock), Metrics("sink")
+        self.letters = DeadLetterQueue(
             self.topic,  # type: ignore[arg-type]
             self.topic,  # type: ignore[arg-type]
             topic,
             GROUP,
             attempt=3,
-            tally=self.tally,
+            progress=self.progress,
             metrics=self.metrics,
             clock=self.clock,
         )
@@ -89,17 +89,17 @@ async def test_a_dead_letter_is_the_record_with_why_and_whence_and_when() -> Non
             ),
         )
     ]
-    assert (kept.tally.refused, kept.counted("dead_letters")) == (1, 1)
+    assert (kept.progress.refused, kept.counted("dead_letters")) == (1, 1)
 
 
 async def test_several_are_counted_and_none_is_nothing() -> None:
     kept = Kept()
     await kept.letters.send_all([])
-    assert (kept.topic.sent, kept.tally.refused) == ([], 0)
+    assert (kept.topic.sent, kept.progress.refused) == ([], 0)
     await kept.letters.send_all([(record(), "a"), (record(), "b")])
     await kept.letters.send(record(), "c")
     assert [dict(message.headers)["reason"] for _, message in kept.topic.sent] == [b"a", b"b", b"c"]
-    assert (kept.tally.refused, kept.counted("dead_letters")) == (3, 3)
+    assert (kept.progress.refused, kept.counted("dead_letters")) == (3, 3)
 
 
 FIRST = {"topic": b"wf-data", "partition": b"0", "offset": b"4"}
@@ -145,7 +145,7 @@ async def test_a_bus_that_is_away_is_asked_again_and_that_is_counted() -> None:
     assert len(kept.topic.sent) == 1
     assert len(kept.clock.slept) == 2
     assert kept.counted("retries", what="dead_letters") == 2
-    assert kept.tally.refused == 1
+    assert kept.progress.refused == 1
 
 
 async def test_a_bus_that_stays_away_is_given_up_after_a_minute() -> None:
@@ -153,7 +153,7 @@ async def test_a_bus_that_stays_away_is_given_up_after_a_minute() -> None:
     with pytest.raises(RetryableError, match="away"):
         await kept.letters.send(record(), "no candle")
     assert 50 < kept.clock.monotonic() <= 60
-    assert (kept.tally.refused, kept.counted("dead_letters")) == (0, 0)
+    assert (kept.progress.refused, kept.counted("dead_letters")) == (0, 0)
 
 
 async def test_a_full_topic_is_an_error_that_says_what_to_do() -> None:

@@ -11,9 +11,9 @@ from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Received, TopicPartition, TopicSpec
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime.deadletters import DeadLetters
+from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from tests.manager.support import POLICY, planned, replace
 
 LETTER = b"x" * 1000
@@ -41,8 +41,15 @@ async def fill(folder: Path, topic: str, spec: TopicSpec | None) -> None:
     if spec is not None:
         await bus.create_topic(spec)
     group = spec.readers[0] if spec is not None else "g"
-    kept = DeadLetters(
-        await bus.producer(), bus, topic, group, attempt=1, tally=Tally(clock), metrics=Metrics("x"), clock=clock
+    kept = DeadLetterQueue(
+        await bus.producer(),
+        bus,
+        topic,
+        group,
+        attempt=1,
+        progress=ProgressTracker(clock),
+        metrics=Metrics("x"),
+        clock=clock,
     )
     if spec is None:
         await kept.send_all(letters(topic, 1))
@@ -74,8 +81,15 @@ async def fill(folder: Path, topic: str, spec: TopicSpec | None) -> None:
 
 async def test_headers_are_bounded_whatever_a_record_brings(tmp_path: Path) -> None:
     bus, clock = EmbeddedBus(tmp_path / "bus"), SystemClock()
-    kept = DeadLetters(
-        await bus.producer(), bus, "a-data", "g", attempt=3, tally=Tally(clock), metrics=Metrics("x"), clock=clock
+    kept = DeadLetterQueue(
+        await bus.producer(),
+        bus,
+        "a-data",
+        "g",
+        attempt=3,
+        progress=ProgressTracker(clock),
+        metrics=Metrics("x"),
+        clock=clock,
     )
     foreign = (("topic", b"x" * 500_000), ("partition", b"7"), ("offset", b"8"))
     again = (("topic", b"a-data"), ("partition", b"0"), ("offset", b"17"), ("reason", b"y" * 500_000))

@@ -11,7 +11,7 @@ from streamforge_utils.model.events import Event
 from streamforge_utils.ports.bus import Message, TopicPartition
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.supervisor import Supervisor
-from streamforge_utils.runtime.worker import Definition, Role, Use
+from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 from tests.doubles.faulty import always
 from tests.limits import LIMIT_S
 from tests.runtime.rig import TOPIC, NoParameters, Rig, until, worker

@@ -9,7 +9,7 @@ import pytest
 from streamforge_utils.model.markers import EOS_KEY
 from streamforge_utils.ports.bus import Message, TopicPartition
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.worker import Definition, Role, Use
+from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 from tests.doubles.faulty import always, times
 from tests.limits import LIMIT_S
 from tests.runtime.rig import LOADER, TOPIC, NoParameters, Rig, words, worker

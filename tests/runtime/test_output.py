@@ -11,7 +11,7 @@ from streamforge_utils.model.markers import EOS_KEY, decode_marker
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime import output
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.worker import Use
+from streamforge_utils.runtime.worker_definition import Use
 from tests.doubles.faulty import times
 from tests.doubles.manualclock import ManualClock
 from tests.runtime.rig import TOPIC, NoParameters, Rig, last, until, words, worker

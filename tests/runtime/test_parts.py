@@ -14,9 +14,9 @@ from streamforge_utils.ports.bus import Message, Received, TopicSpec
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.logs import Redactor, make_log
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
-from streamforge_utils.runtime.retrying import LONGEST_PAUSE_S, retry
-from streamforge_utils.runtime.tally import Tally
-from streamforge_utils.runtime.worker import Role, Use
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.retry import LONGEST_PAUSE_S, retry
+from streamforge_utils.runtime.worker_definition import Role, Use
 from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
@@ -130,37 +130,37 @@ async def test_other_errors_are_not_retried(error: Exception) -> None:
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
     clock = ManualClock()
-    tally = Tally(clock)
+    progress = ProgressTracker(clock)
     for _ in range(20):
-        tally.records += 100
+        progress.records += 100
         clock.advance(1)
-        assert tally.snapshot().rate == 100.0
+        assert progress.snapshot().rate == 100.0
     clock.advance(9)
-    assert 0 < tally.snapshot().rate < 100
+    assert 0 < progress.snapshot().rate < 100
     clock.advance(11)
-    tally.snapshot()
+    progress.snapshot()
     clock.advance(11)
-    assert tally.snapshot().rate == 0.0
+    assert progress.snapshot().rate == 0.0
 
 
 def test_waits_are_told_apart_and_their_time_is_counted() -> None:
     clock = ManualClock()
     waited: list[tuple[str, float]] = []
-    tally = Tally(clock, lambda who, seconds: waited.append((who, seconds)))
-    tally.adapter_waits("weight limit", 1_722_600_009_500)
+    progress = ProgressTracker(clock, lambda who, seconds: waited.append((who, seconds)))
+    progress.adapter_waits("weight limit", 1_722_600_009_500)
     clock.advance(2)
-    tally.wait("store", "away")
-    tally.adapter_waits("weight limit, still")
+    progress.wait("store", "away")
+    progress.adapter_waits("weight limit, still")
     clock.advance(1)
-    tally.wait("store", None)
-    assert tally.snapshot().waiting == "weight limit, still"
-    tally.adapter_waits(None)
-    tally.adapter_waits(None)
+    progress.wait("store", None)
+    assert progress.snapshot().waiting == "weight limit, still"
+    progress.adapter_waits(None)
+    progress.adapter_waits(None)
     assert waited == [("store", 1.0), ("adapter", 3.0)]
-    assert tally.snapshot().waiting is None
-    with tally.waiting("input", "records", 1_722_600_009_500):
-        assert tally.snapshot().waiting_until == 1_722_600_009.5
-    assert tally.snapshot().waiting is None
+    assert progress.snapshot().waiting is None
+    with progress.waiting("input", "records", 1_722_600_009_500):
+        assert progress.snapshot().waiting_until == 1_722_600_009.5
+    assert progress.snapshot().waiting is None
 
 
 # Metrics

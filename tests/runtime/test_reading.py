@@ -15,8 +15,8 @@ from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Lag, Received, TopicPartition
 from streamforge_utils.runtime.input import BATCH_RECORDS, Input
 from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.settings import Upstream
-from streamforge_utils.runtime.tally import Tally
 from tests.doubles.clock import FakeClock
 
 TOPIC, GROUP = "wf-data", "wf-sink"
@@ -38,7 +38,7 @@ def marker(
 class Reading:
     """An input. polls: what they give, in order; an error is raised. lags: what lag says, in order, the last for ever.
 
-    asked: how each poll and each lag was asked. waits: what the tally said at each poll. errors: raised by the next
+    asked: how each poll and each lag was asked. waits: what the progress said at each poll. errors: raised by the next
     commits.
     """
 
@@ -52,7 +52,7 @@ class Reading:
         self.waits: list[str | None] = []
         self.commits: list[Mapping[TopicPartition, int]] = []
         self.clock = FakeClock()
-        self.tally, self.metrics = Tally(self.clock), Metrics("sink")
+        self.progress, self.metrics = ProgressTracker(self.clock), Metrics("sink")
         self.input = Input(
             cast("Consumer", self),
             cast("BusAdmin", self),
@@ -60,7 +60,7 @@ class Reading:
             GROUP,
             [] if replay else [Upstream("a", 1), Upstream("b", 2)],
             replay=replay,
-            tally=self.tally,
+            progress=self.progress,
             metrics=self.metrics,
             clock=self.clock,
             log=structlog.get_logger(),
@@ -68,7 +68,7 @@ class Reading:
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         self.asked.append((max_messages, timeout_s))
-        self.waits.append(self.tally.snapshot().waiting)
+        self.waits.append(self.progress.snapshot().waiting)
         found = self.polls.popleft()
         if isinstance(found, Exception):
             raise found
@@ -137,7 +137,7 @@ async def test_what_is_waited_for_is_told_and_trouble_is_told_and_counted() -> N
     assert await of.read() == []
     both, one = "records or the end of stream of a, b", "records or the end of stream of b"
     assert of.waits == [None, both, "x" * 200, "the bus is away", both, None, one]
-    assert of.tally.snapshot().waiting is None
+    assert of.progress.snapshot().waiting is None
     assert of.counted("retries_total", what="input") == 2
 
 
@@ -147,7 +147,7 @@ async def test_a_sink_that_has_drained_waits_for_nothing_any_more() -> None:
     assert await of.read() == []
     assert of.input.drained
     assert of.asked == [(TOPIC, GROUP), (BATCH_RECORDS, 1.0), (TOPIC, GROUP)], "it has waited once"
-    assert of.tally.snapshot().waiting is None
+    assert of.progress.snapshot().waiting is None
 
 
 @pytest.mark.parametrize("replay", [True, False])
@@ -167,7 +167,7 @@ async def test_no_commit_passes_the_first_marker_of_its_partition() -> None:
     )
     assert await of.read() == [[0, 2, 0], [3, 1]]
     assert of.commits == [{P0: 1, P1: 1}, {P0: 1, P1: 2}]
-    assert of.tally.position == 1
+    assert of.progress.position == 1
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ async def test_what_is_left_is_what_is_not_read_and_what_is_not_stored() -> None
     assert await of.input.left() == 1, "never less than what is read and not stored"
     of.input.kept(second)
     of.input.kept([])
-    assert (await of.input.left(), of.tally.position) == (0, 3)
+    assert (await of.input.left(), of.progress.position) == (0, 3)
 
 
 async def test_what_another_member_has_committed_since_it_was_read_is_not_left() -> None:
@@ -256,7 +256,7 @@ async def test_one_interrupted_producer_of_two_is_no_end_of_a_drained_input() ->
 async def test_the_lag_is_told() -> None:
     of = Reading(lags=(17,))
     await of.input.measure()
-    assert (of.tally.lag, of.asked) == (17, [(TOPIC, GROUP)])
+    assert (of.progress.lag, of.asked) == (17, [(TOPIC, GROUP)])
 
 
 async def test_what_is_kept_meanwhile_is_left_to_the_next_commit() -> None:

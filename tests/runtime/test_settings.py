@@ -15,7 +15,7 @@ from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.environment import Secret, load, misspelt, secrets_of, variable, variables
 from streamforge_utils.runtime.reference import environment_table
 from streamforge_utils.runtime.settings import BINANCE_DATA_URL, Upstream, WorkerSettings
-from streamforge_utils.runtime.worker import Role, Use
+from streamforge_utils.runtime.worker_definition import Role, Use
 from tests.runtime.rig import NoParameters, worker
 
 LEAST = {

@@ -12,7 +12,7 @@ from streamforge_utils.model.errors import BannedError, ConfigError, PermanentEr
 from streamforge_utils.model.markers import EndOfStream
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime import supervisor as life
-from streamforge_utils.runtime.worker import Role, Use
+from streamforge_utils.runtime.worker_definition import Role, Use
 from tests.doubles.faulty import always
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S

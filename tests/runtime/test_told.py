@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime.worker import Use
+from streamforge_utils.runtime.worker_definition import Use
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
 from tests.runtime.rig import CONTROL, EVENTS, Ctx, Rig, forever, last, markers, nothing, until, words, worker

@@ -15,7 +15,7 @@ from streamforge_utils.model.candles import Candle, encode_candle
 from streamforge_utils.ports.bus import Message, TopicPartition
 from streamforge_utils.ports.store import Answer, Outcome
 from streamforge_utils.runtime.conversionprocess import ConversionProcess
-from streamforge_utils.runtime.sinking import BATCHES_AT_ONCE
+from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE
 from tests.doubles.candles import candle
 from tests.doubles.faulty import always, times
 from tests.limits import LIMIT_S
@@ -191,7 +191,7 @@ async def test_a_store_that_stays_away_is_reported_as_a_wait(rig: Rig) -> None:
     async with asyncio.timeout(LIMIT_S):
         while (await rig.until_event("loading"))[-1].extra is None:
             pass
-        await until(lambda: supervisor._tally.snapshot().waiting == "the disk is full")
+        await until(lambda: supervisor._progress.snapshot().waiting == "the disk is full")
     supervisor.stop.by_command()
     assert await running == 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from streamforge import workers
-from streamforge_utils.runtime.families import Family
+from streamforge_utils.runtime.derived_metrics import DerivedMetric
 from streamforge_utils.runtime.metrics import HELP, Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ def ours(root: Path = ROOT) -> tuple[Reported, ...]:
                 if (known.kind, known.labels) != (family.kind, family.labels):
                     raise ValueError(f"{path}: {family.name} has the labels {family.labels}, elsewhere {known.labels}")
     for target in workers.targets():
-        for extra in workers.definition(target).families:
+        for extra in workers.definition(target).derived_metrics:
             family = _extra(extra)
             found[family.name] = family
     for family in _of_processes():
@@ -82,7 +82,7 @@ def _in_file(path: Path) -> Iterator[Reported]:
             )
 
 
-def _extra(family: Family) -> Reported:
+def _extra(family: DerivedMetric) -> Reported:
     kind = "gauge" if family.latest else "counter"
     return Reported(
         name=f"{family.name}{'_total' if kind == 'counter' else ''}",

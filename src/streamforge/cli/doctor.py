@@ -232,8 +232,8 @@ def _probe(folder: Path) -> Iterator[Path | None]:
 async def _launcher(folder: Path, probe: Path) -> Check:
     from streamforge import wiring
     from streamforge_utils.ports.launcher import JobSpec, JobState
-    from streamforge_utils.runtime.ending import EXIT_CONFIG
     from streamforge_utils.runtime.settings import DataSettings
+    from streamforge_utils.runtime.termination import EXIT_CONFIG
 
     began = time.perf_counter()
     launcher = wiring.make_launcher(DataSettings(data_dir=probe))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from streamforge.manager.api.tokens import Tokens
     from streamforge.manager.managing import Manager
     from streamforge.manager.settings import ManagerSettings
-    from streamforge_utils.ports.observing import Observer
+    from streamforge_utils.ports.instrumentation import Observer
 
 HEARTBEAT_S = "0.5"
 """Workers tell their progress this often to somebody who watches a bar (where the settings do not say otherwise)."""
@@ -78,7 +78,7 @@ async def own_manager(
     from streamforge.manager.keeping.installation import Claim
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
-    from streamforge_utils.ports.observing import Silent
+    from streamforge_utils.ports.instrumentation import NullObserver
     from streamforge_utils.runtime.kubernetes_settings import LAUNCHER
     from streamforge_utils.runtime.settings import DataSettings
 
@@ -138,7 +138,7 @@ async def own_manager(
                 tell=output.say,
                 accepted=accepted,
             )
-        ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or Silent())
+        ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or NullObserver())
         manager = await stack.enter_async_context(
             running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True, claim=claim, place=driver)
         )

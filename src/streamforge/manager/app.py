@@ -33,13 +33,13 @@ from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.launcher import Launcher
-from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.kubernetes_settings import LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
-from streamforge_utils.runtime.topics import talk_topic
+from streamforge_utils.runtime.topic_specs import talk_topic
 
 _LAUNCHER_S = 5.0
 """How long the launcher is waited for at the start."""
@@ -60,7 +60,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     exchange_waits: Waits | None = None
     identity: Identity = msgspec.field(default_factory=Identity)
     clock: Clock = SystemClock()
-    observer: Observer = Silent()
+    observer: Observer = NullObserver()
 
 
 class Wiring(Protocol):

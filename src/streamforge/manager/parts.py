@@ -20,8 +20,8 @@ from streamforge.manager.policy import Policy
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Launcher
-from streamforge_utils.ports.observing import Observer
 from streamforge_utils.ports.store import Store
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from streamforge.manager.retention import Keep
 from streamforge_utils.runtime.settings import DRAIN_S
-from streamforge_utils.runtime.topics import DATA_MAX_BYTES, DEAD_LETTERS_MAX_BYTES
+from streamforge_utils.runtime.topic_specs import DATA_MAX_BYTES, DEAD_LETTERS_MAX_BYTES
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.series import check_series
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 
 _COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)

@@ -11,7 +11,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import Progress
 from streamforge_utils.model.series import Series, series_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 
 FORMAT = 1
 """Version of this document's form; a newer one is refused by name."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.runtime.worker import Definition
+from streamforge_utils.runtime.worker_definition import Definition
 
 _FOLDER = Path(__file__).parent
 

@@ -13,9 +13,9 @@ from streamforge import wiring
 from streamforge.version import installed_version
 from streamforge.workers import definition, targets
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.runtime.ending import EXIT_CONFIG
 from streamforge_utils.runtime.options import environment_of, help_text
-from streamforge_utils.runtime.process import run_worker
+from streamforge_utils.runtime.termination import EXIT_CONFIG
+from streamforge_utils.runtime.worker_process import run_worker
 
 USAGE = (
     "usage: python -m streamforge.workers TARGET [--debug] [--PARAMETER VALUE ...]\n"

@@ -8,9 +8,9 @@ import msgspec
 
 from streamforge_utils.model.candles import stored_document, stored_documents
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.converting import Conversion
-from streamforge_utils.runtime.sinking import sink
-from streamforge_utils.runtime.worker import Definition, Role, Use
+from streamforge_utils.runtime.conversion import Conversion
+from streamforge_utils.runtime.sinks import sink
+from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
 CONVERSION = Conversion(one=stored_document, many=stored_documents)
 

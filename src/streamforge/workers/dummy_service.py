@@ -14,8 +14,8 @@ from streamforge.workers.playing.loader import play_loader
 from streamforge.workers.playing.sink import play_sink
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.families import Family
-from streamforge_utils.runtime.worker import Definition, Role, Use
+from streamforge_utils.runtime.derived_metrics import DerivedMetric
+from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
 TARGET = "dummy-service"
 
@@ -208,10 +208,10 @@ DEFINITION = Definition(
         "TIME_RANGE": "2024-08-01",
         "KAFKA_TOPIC": "{QUEUE_ID}-data",
     },
-    families=(
-        Family(name="dummy_events", help="Events sent, by kind.", of="events", by="event", label="event"),
-        Family(name="dummy_pings", help="Pings heard.", of="commands", by="command", values=("ping",)),
-        Family(
+    derived_metrics=(
+        DerivedMetric(name="dummy_events", help="Events sent, by kind.", of="events", by="event", label="event"),
+        DerivedMetric(name="dummy_pings", help="Pings heard.", of="commands", by="command", values=("ping",)),
+        DerivedMetric(
             name="dummy_status_last",
             help="1 for the status that was said last, 0 for the others.",
             of="events",

@@ -14,7 +14,7 @@ from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.worker import Definition, Role, Use
+from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
 WINDOW_CANDLES = 1000
 """The most that the exchange gives in one answer."""

@@ -15,7 +15,7 @@ from streamforge_utils.adapters.arango.store import ArangoStore
 from streamforge_utils.adapters.arango.transport import Retries, TooLarge, Transport
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.environment import Secret
 from tests.adapters.arango.conftest import DATABASE, PASSWORD, MakeStore
@@ -56,7 +56,7 @@ async def saying(answer: bytes, *, forever: bytes = b"") -> AsyncIterator[Transp
         client = Transport(
             Connection(url=f"http://127.0.0.1:{port}", database="d"),
             clock=SystemClock(),
-            observer=Silent(),
+            observer=NullObserver(),
             retries=Retries(attempts=1),
         )
         try:

@@ -12,7 +12,7 @@ from aiohttp import web
 from streamforge_utils.adapters.binance import BinanceExchange, Retries
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.intervals import Interval
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.binance.asking import NOW, OPENS, SPAN, START, html, listed, opens
 from tests.adapters.binance.scripted import SYMBOL, Bench, Handler, always, answer, bench, error, row, rows
 from tests.doubles.clock import FakeClock
@@ -221,7 +221,7 @@ async def test_a_server_that_shuts_down_is_left_for_the_alternate() -> None:
 async def test_no_server_at_all_is_retryable_and_says_where() -> None:
     port = unused_port()
     client = BinanceExchange(
-        [f"http://user:secret@127.0.0.1:{port}"], weight_limit=100, clock=FakeClock(), observer=Silent()
+        [f"http://user:secret@127.0.0.1:{port}"], weight_limit=100, clock=FakeClock(), observer=NullObserver()
     )
     with pytest.raises(RetryableError, match=f"no connection to http://127.0.0.1:{port}") as caught:
         await client.server_time()
@@ -232,7 +232,7 @@ async def test_no_server_at_all_is_retryable_and_says_where() -> None:
 @pytest.mark.parametrize("url", ["", "localhost:80", "ftp://host", "http://", "https://u:secret@host?x=1", "http://[x"])
 async def test_a_base_url_that_is_none_is_named(url: str) -> None:
     with pytest.raises(ConfigError, match="base URL") as caught:
-        BinanceExchange([url], weight_limit=1, clock=FakeClock(), observer=Silent())
+        BinanceExchange([url], weight_limit=1, clock=FakeClock(), observer=NullObserver())
     assert "secret" not in str(caught.value)
 
 
@@ -251,7 +251,12 @@ async def test_the_key_travels_in_its_header_alone() -> None:
     async with bench(NOW) as made:
         listed(made)
         client = BinanceExchange(
-            [made.url], weight_limit=100, clock=made.clock, observer=Silent(), api_key=Hidden(), jitter=lambda: 0.5
+            [made.url],
+            weight_limit=100,
+            clock=made.clock,
+            observer=NullObserver(),
+            api_key=Hidden(),
+            jitter=lambda: 0.5,
         )
         await client.server_time()
         made.server.expect("klines", always(lambda: error(400, -9999, f"you sent {KEY}")))
@@ -280,7 +285,7 @@ async def test_packed_answers_are_accepted() -> None:
 async def test_a_base_url_may_have_a_path() -> None:
     async with bench(NOW) as made:
         listed(made)
-        client = BinanceExchange([made.url + "/proxy/"], weight_limit=9, clock=made.clock, observer=Silent())
+        client = BinanceExchange([made.url + "/proxy/"], weight_limit=9, clock=made.clock, observer=NullObserver())
         await client.server_time()
         await client.close()
         assert made.server.asked[-1].path == "/proxy/api/v3/time"

@@ -13,7 +13,7 @@ from streamforge_utils.adapters.binance.waits import Waits
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.binance.scripted import SYMBOL, Bench, bench, rows
 from tests.doubles.clock import FakeClock
 from tests.doubles.observer import RecordingObserver
@@ -55,7 +55,7 @@ def test_no_minute_ever_sees_more_than_the_share(share: int, weights: list[int],
 
     async def run() -> None:
         clock = FakeClock(start_ms)
-        observer = Silent()
+        observer = NullObserver()
         limiter = WeightLimiter(share, clock.now_ms, Waits(clock, observer), observer, longest_wait_s=3600)
 
         async def one(weight: int) -> None:

@@ -16,7 +16,7 @@ from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLaunche
 from streamforge_utils.adapters.kubernetes.job_records import JOB_KIND, JobRecord
 from streamforge_utils.adapters.kubernetes.manifest import Template
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.kubernetes.scripted import Script, listed, serving
 from tests.doubles.memorystore import MemoryStore
 from tests.limits import LIMIT_S
@@ -68,7 +68,7 @@ async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
 
 async def test_a_closed_way_to_the_api_server_is_not_opened_again(tmp_path: Path) -> None:
     async with serving(Script(listed(1)), tmp_path) as kubeconfig:
-        api = Api(Access(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=Silent())
+        api = Api(Access(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
         await api.call("GET", "/api/v1/pods")
         await api.close()
         with pytest.raises(RuntimeError, match="closed"):

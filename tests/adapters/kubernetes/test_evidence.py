@@ -12,7 +12,7 @@ from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api
 from streamforge_utils.adapters.kubernetes.evidence import Evidence
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.kubernetes.scripted import Json, Script, Step, refused, serving
 
 
@@ -41,7 +41,7 @@ ATTACHES = "involvedObject.kind=Pod,reason=FailedAttachVolume"
 async def inquiring(folder: Path, *steps: Step) -> AsyncIterator[tuple[Evidence, Script]]:
     script = Script(*steps)
     async with serving(script, folder) as kubeconfig:
-        api = Api(Access(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=Silent())
+        api = Api(Access(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
         try:
             yield Evidence(api), script
         finally:

@@ -16,10 +16,10 @@ from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime import deadletters
+from streamforge_utils.runtime import dead_letter_queue
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.tally import Tally
-from streamforge_utils.runtime.topics import data_topic, dead_letters_topic
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
 from tests.contracts.bus import read
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
@@ -141,13 +141,13 @@ async def test_the_largest_record_that_anybody_can_send_becomes_a_dead_letter(
     largest = received[-1]
     assert len(largest.value) == fits > MIB
     clock = SystemClock()
-    letters = deadletters.DeadLetters(
+    letters = dead_letter_queue.DeadLetterQueue(
         await bus.producer(),
         bus,
         workflow.topic,
         names.consumer_group(workflow.queue_id, SINK),
         attempt=1,
-        tally=Tally(clock),
+        progress=ProgressTracker(clock),
         metrics=Metrics("x"),
         clock=clock,
     )

@@ -14,8 +14,8 @@ from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Message, Producer, Received, Retention, TopicPartition, TopicSpec
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.ports.observing import Silent
-from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.ports.instrumentation import NullObserver
+from streamforge_utils.runtime.retry import retry
 from tests.contracts.bus import numbered, read, values
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
@@ -163,7 +163,7 @@ def damage(segment: Path, *, batch: int) -> None:
         file.write(b"\xff" * (end - records))
 
 
-class Counting(Silent):
+class Counting(NullObserver):
     """Keeps the names of read errors."""
 
     def __init__(self) -> None:

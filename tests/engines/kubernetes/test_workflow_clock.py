@@ -14,7 +14,7 @@ from streamforge.manager.managing import Manager
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import load_manager
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.instrumentation import NullObserver
 from tests.e2e import rig
 from tests.engines.kubernetes import launchers, managers
 from tests.engines.kubernetes.cluster import Cluster
@@ -57,7 +57,7 @@ async def test_a_clock_that_jumps_a_day_ends_no_worker_and_fails_no_workflow(
                 **managers.settings(kube_cluster, kube_namespace, kubeconfig=account),
             }
         )
-        ports = ports_of(settings, wiring, clock=clock, observer=Silent())
+        ports = ports_of(settings, wiring, clock=clock, observer=NullObserver())
         async with running(ports, settings) as found:
             exchange.switch_on("slow:ms=300,path=klines")
             try:

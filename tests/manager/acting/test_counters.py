@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streamforge.manager import acting
 from streamforge.manager.acting.counters import begin_at_zero
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.runtime.metrics import Metrics
 
 
@@ -30,7 +30,7 @@ def test_a_manager_that_has_just_begun_shows_every_failure_as_zero() -> None:
 def test_each_has_the_labels_with_which_it_is_counted_later() -> None:
     shown: dict[str, set[str]] = {}
 
-    class Noting(Silent):
+    class Noting(NullObserver):
         def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
             assert amount == 0
             shown[name] = set(labels)

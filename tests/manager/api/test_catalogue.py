@@ -18,7 +18,7 @@ from streamforge_utils.model.candles import CANDLE_FIELDS, decode_candle, stored
 from streamforge_utils.model.commands import decode_command
 from streamforge_utils.model.events import Progress, decode_event
 from streamforge_utils.model.markers import decode_marker
-from streamforge_utils.runtime.deadletters import HEADERS
+from streamforge_utils.runtime.dead_letter_queue import HEADERS
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import LOCAL, OPERATOR, READER, TOKENS, client_of, problem
 from tests.places import schemas as schemas_of_others

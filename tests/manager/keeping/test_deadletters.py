@@ -14,7 +14,7 @@ from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicPartition, TopicSpec
-from streamforge_utils.runtime.topics import dead_letters_topic
+from streamforge_utils.runtime.topic_specs import dead_letters_topic
 from tests.doubles.memorybus import MemoryBus
 from tests.manager.support import SINK, accepted, replace
 

@@ -36,7 +36,7 @@ from streamforge_utils.model.errors import BannedError, ConfigError, ConflictErr
 from streamforge_utils.model.events import encode_event
 from streamforge_utils.model.series import candles_interval
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 
 _replace = msgspec.structs.replace
 _REMEMBERED = 1000

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from streamforge.manager.acting.tasks import TRIED
 from streamforge.manager.workflow import Status
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 
 def begin_at_zero(observer: Observer) -> None:

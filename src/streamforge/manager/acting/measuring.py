@@ -8,7 +8,7 @@ from streamforge.manager.keeping.usage import UsageSamples
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
 
 EVERY_S = 900.0

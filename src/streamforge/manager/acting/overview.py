@@ -13,7 +13,7 @@ import msgspec
 from streamforge.manager.deciding.decide import live
 from streamforge.manager.keeping.workflows import Stored
 from streamforge.manager.workflow import Attempt, Status, Step, Workflow
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 
 
 class _Read(msgspec.Struct, frozen=True, kw_only=True):

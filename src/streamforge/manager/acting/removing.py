@@ -15,7 +15,7 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
 
 _log = structlog.get_logger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 
 class Waits:

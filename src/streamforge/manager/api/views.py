@@ -12,7 +12,7 @@ from streamforge.manager.api import models
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import coverage, events
 from streamforge_utils.model.coverage import SETTLED, Verdict
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 
 _EPOCH_YEAR_END_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 

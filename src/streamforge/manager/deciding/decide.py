@@ -17,7 +17,7 @@ from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, S
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.timeranges import TimeRange, format_ms
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 
 _replace = msgspec.structs.replace
 

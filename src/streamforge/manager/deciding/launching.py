@@ -13,8 +13,8 @@ from streamforge_utils.model.commands import Command
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.topics import data_topic, dead_letters_topic
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
+from streamforge_utils.runtime.worker_definition import Role
 
 
 def job_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from streamforge.manager.workflow import Plan, Status, Step, StepStatus, Workflow
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 
 _replace = msgspec.structs.replace
 

@@ -17,7 +17,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Failure, Step, StepStatus, Workflow
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 
 STOP, STUCK = "stop", "stuck"
 """Why the manager asked an attempt to end."""

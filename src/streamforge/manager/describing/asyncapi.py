@@ -11,7 +11,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.markers import EOS_KEY
 from streamforge_utils.ports.bus import Retention, TopicSpec
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
-from streamforge_utils.runtime.topics import data_topic, dead_letters_topic, talk_topic
+from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic, talk_topic
 
 VERSION = "3.1.0"
 _BINDING = "0.5.0"

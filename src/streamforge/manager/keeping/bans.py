@@ -9,7 +9,7 @@ from streamforge.manager.deciding.ban import Ban, Banned, fold_ban
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import StateStore
 
 KIND = "exchange-ban"

@@ -9,7 +9,7 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Lag, Received, Start, TopicPartition
-from streamforge_utils.runtime.worker import Role
+from streamforge_utils.runtime.worker_definition import Role
 
 AHEAD_BYTES = 1024 * 1024
 """What the bus may fetch beyond what is asked for."""

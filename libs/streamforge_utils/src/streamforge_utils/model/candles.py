@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from streamforge_utils.model.decoding import DECODE_ERRORS
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.unreadable import UNREADABLE
 
 KEY_SAFE = "-.@()+,=;$!*'"
 """What a store's key may hold besides letters, digits and `_`; anything else is percent-encoded."""
@@ -149,7 +149,7 @@ def decode_candle(value: bytes) -> Candle:
     """Read a record. Raises PermanentError naming the field."""
     try:
         return _decode_record(value)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise PermanentError(f"not a candle: {error}") from error
 
 
@@ -162,7 +162,7 @@ def stored_document(key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
     """
     try:
         candle = _decode_numbers(value)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise PermanentError(f"not a candle: {error}") from error
     if not candle.key:
         raise PermanentError("not a candle: Object missing required field `_key`")
@@ -191,7 +191,7 @@ def stored_documents(
     try:
         candles = [_decode_numbers(value) for value in values]
         told = b"\n".join(keys)  # type: ignore[arg-type]  # without a key it is a TypeError
-    except (*UNREADABLE, TypeError):
+    except (*DECODE_ERRORS, TypeError):
         return None
     if not candles:
         return None
@@ -228,7 +228,7 @@ def as_exported(body: bytes) -> bytes:
     """
     try:
         return _encode(_decode_exactly(body))
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return body
 
 

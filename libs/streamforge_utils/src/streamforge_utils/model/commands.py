@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from streamforge_utils.model.decoding import DECODE_ERRORS
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.unreadable import UNREADABLE
 
 ANY_QUEUE = "*"
 
@@ -64,5 +64,5 @@ def decode_command(value: bytes) -> Command:
     """Read a command. Raises PermanentError naming the field; unknown fields are ignored."""
     try:
         return _decode(value)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise PermanentError(f"not a command: {error}") from error

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from streamforge_utils.model.decoding import DECODE_ERRORS
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.unreadable import UNREADABLE
 
 LAST_WORDS = frozenset({"finished", "interrupted", "error"})
 """The events after which a worker says nothing more; it sends exactly one of them."""
@@ -78,7 +78,7 @@ def decode_event(value: bytes) -> Event:
     """Read an event. Raises PermanentError naming the field; unknown fields are ignored."""
     try:
         return _decode(value)
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise PermanentError(f"not an event: {error}") from error
 
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from streamforge_utils.model.decoding import DECODE_ERRORS
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.unreadable import UNREADABLE
 
 EOS_KEY = b"__eos__"
 
@@ -41,5 +41,5 @@ def decode_marker(value: bytes) -> EndOfStream:
     """Read a marker. Raises PermanentError naming the field."""
     try:
         return _decode(value).end_of_stream
-    except UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise PermanentError(f"not an end-of-stream marker: {error}") from error

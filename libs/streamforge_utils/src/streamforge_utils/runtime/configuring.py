@@ -13,7 +13,7 @@ from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.model.series import candles_interval, normal_type
 from streamforge_utils.runtime.environment import read, settings_error
 from streamforge_utils.runtime.settings import WorkerSettings, exchange_problems
-from streamforge_utils.runtime.worker import Definition
+from streamforge_utils.runtime.worker_definition import Definition
 
 P = TypeVar("P", bound=msgspec.Struct)
 

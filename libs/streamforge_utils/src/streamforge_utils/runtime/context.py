@@ -13,17 +13,17 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Bus, BusAdmin
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import DocumentStore, Store
-from streamforge_utils.runtime.deadletters import DeadLetters
+from streamforge_utils.runtime.command_queue import CommandQueue
+from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
 from streamforge_utils.runtime.input import Input
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.output import Output
-from streamforge_utils.runtime.owncommands import OwnCommands
-from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
-from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.telemetry import Telemetry
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -47,13 +47,13 @@ class Wiring(Protocol):
         """The exchange. Raises ConfigError or RetryableError."""
 
 
-class Parts:
+class Connections:
     """The connected parts; None is one that the worker does not use."""
 
     def __init__(self) -> None:
         self.input: Input | None = None
         self.output: Output | None = None
-        self.dead_letters: DeadLetters | None = None
+        self.dead_letters: DeadLetterQueue | None = None
         self.store: DocumentStore | None = None
         self.exchange: Exchange | None = None
 
@@ -68,11 +68,11 @@ class Context(Generic[P]):
         self,
         settings: WorkerSettings,
         parameters: P,
-        parts: Parts,
+        connections: Connections,
         *,
-        own_commands: OwnCommands,
+        command_queue: CommandQueue,
         telemetry: Telemetry,
-        tally: Tally,
+        progress: ProgressTracker,
         metrics: Metrics,
         clock: Clock,
         log: Log,
@@ -84,13 +84,13 @@ class Context(Generic[P]):
         self.ranges: tuple[TimeRange, ...] = settings.ranges or (settings.time_range,)
         self.collection = settings.collection_name
         self.attempt = settings.attempt
-        self.progress = tally
+        self.progress = progress
         self.clock = clock
         self.log = log
         self._settings = settings
-        self._own_commands = own_commands
+        self._own_commands = command_queue
         self._telemetry = telemetry
-        self._parts = parts
+        self._connections = connections
         self._metrics = metrics
 
     @property
@@ -101,27 +101,27 @@ class Context(Generic[P]):
     @property
     def input(self) -> Input:
         """The records to be stored."""
-        return _declared(self._parts.input, "input")
+        return _declared(self._connections.input, "input")
 
     @property
     def output(self) -> Output:
         """Where records are written to."""
-        return _declared(self._parts.output, "output")
+        return _declared(self._connections.output, "output")
 
     @property
-    def dead_letters(self) -> DeadLetters:
+    def dead_letters(self) -> DeadLetterQueue:
         """Where records go that can never be stored."""
-        return _declared(self._parts.dead_letters, "input")
+        return _declared(self._connections.dead_letters, "input")
 
     @property
     def store(self) -> DocumentStore:
         """The store."""
-        return _declared(self._parts.store, "store")
+        return _declared(self._connections.store, "store")
 
     @property
     def exchange(self) -> Exchange:
         """The exchange."""
-        return _declared(self._parts.exchange, "exchange")
+        return _declared(self._connections.exchange, "exchange")
 
     async def command(self) -> msgspec.Struct:
         """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""

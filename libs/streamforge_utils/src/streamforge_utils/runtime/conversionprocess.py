@@ -24,7 +24,7 @@ import msgspec
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import ReceivedColumns, keys_of, values_of
 from streamforge_utils.ports.packed import decode_columns, encode_columns
-from streamforge_utils.runtime.converting import Conversion, Converted, convert_part, parts_of
+from streamforge_utils.runtime.conversion import Conversion, Converted, convert_part, parts_of
 
 ANSWER_LIMIT_S = 10.0
 """An answer takes milliseconds; a process that gives none for so long is given up."""

@@ -11,8 +11,8 @@ import msgspec
 
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import keys_of, values_of
+from streamforge_utils.runtime.conversion import Conversion, Converted, convert
 from streamforge_utils.runtime.conversionprocess import ANSWER_LIMIT_S, ConversionProcess
-from streamforge_utils.runtime.converting import Conversion, Converted, convert
 from streamforge_utils.runtime.logs import Log
 
 IDLE_S = 1.0

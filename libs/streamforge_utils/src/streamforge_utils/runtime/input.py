@@ -12,9 +12,9 @@ from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.columns import ends_of, has_key, last_offset_of
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.settings import Upstream
-from streamforge_utils.runtime.tally import Tally
 
 BATCH_RECORDS = 5000
 PATIENCE_S = 60.0
@@ -47,7 +47,7 @@ class Input:
         upstream: Sequence[Upstream],
         *,
         replay: bool = False,
-        tally: Tally,
+        progress: ProgressTracker,
         metrics: Metrics,
         clock: Clock,
         log: Log,
@@ -68,7 +68,7 @@ class Input:
         self._draining = self._upstream_ended = False
         self.drained = False
         self._first_marker: dict[TopicPartition, int] = {}
-        self._tally = tally
+        self._progress = progress
         self._metrics = metrics
         self._clock = clock
         self._log = log
@@ -78,7 +78,7 @@ class Input:
             self._metrics.observe("batch_records", len(batch), direction="read")
             self._unstored += len(batch)
             yield batch
-        self._tally.wait("input", None)
+        self._progress.wait("input", None)
 
     async def done(self, batch: Sequence[Received]) -> None:
         """All of `batch` is stored or in the dead-letter topic: commit as far as it goes; raises as `commit`."""
@@ -90,7 +90,7 @@ class Input:
         self._kept.update(ends_of(batch))
         self._unstored -= len(batch)
         if batch:
-            self._tally.position = last_offset_of(batch)
+            self._progress.position = last_offset_of(batch)
 
     async def commit(self) -> None:
         """Commit as far as everything is kept.
@@ -111,8 +111,8 @@ class Input:
                 )
 
     async def measure(self) -> None:
-        """Bring the tally's lag up to date. Raises RetryableError or PermanentError."""
-        self._tally.lag = (await self._admin.lag(self._topic, self._group)).records
+        """Bring the progress's lag up to date. Raises RetryableError or PermanentError."""
+        self._progress.lag = (await self._admin.lag(self._topic, self._group)).records
 
     def drain(self, *, upstream_ended: bool) -> None:
         """Go on to where the log ends, and end there. upstream_ended: nothing is written to the topic any more."""
@@ -174,7 +174,7 @@ class Input:
             patience_s=PATIENCE_S,
             failed=self._failed,
         )
-        self._tally.wait("input", None if polled else self._waits_for())
+        self._progress.wait("input", None if polled else self._waits_for())
         if polled:
             self._read.update(ends_of(polled))
         return polled
@@ -223,4 +223,4 @@ class Input:
     def _failed(self, error: RetryableError, pause: float) -> None:
         self._metrics.count("retries", what="input")
         self._log.warning("the input is asked again", error=str(error), pause_seconds=round(pause, 3))
-        self._tally.wait("input", str(error)[:200])
+        self._progress.wait("input", str(error)[:200])

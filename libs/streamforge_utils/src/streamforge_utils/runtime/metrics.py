@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.runtime.families import Family, Follower
+from streamforge_utils.runtime.derived_metrics import DerivedMetric, DerivedMetricUpdater
 
 DEFAULT_PORT = 8000
 _REQUEST_LIMIT_S = 5.0
@@ -78,14 +78,14 @@ class Metrics:
     """Metric families `streamforge_*`, each with the label `target`; made on first use.
 
     A family has one set of label names; a report with another one is dropped, never an error. It is an `Observer`
-    save for the waiting, which `waits` receives. families: those that the worker has beside.
+    save for the waiting, which `waits` receives. derived: what the worker counts beside them.
     """
 
     def __init__(
         self,
         target: str,
         waits: Callable[[str | None, int | None], None] | None = None,
-        families: Sequence[Family] = (),
+        derived: Sequence[DerivedMetric] = (),
     ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -93,14 +93,14 @@ class Metrics:
         self._waits = waits
         self._families: dict[str, tuple[Counter | Gauge | Histogram, frozenset[str]]] = {}
         self._lock = threading.Lock()
-        self._followers = [(family.of, Follower(family, self.registry)) for family in families]
+        self._derived = [(metric.of, DerivedMetricUpdater(metric, self.registry)) for metric in derived]
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Add to a counter."""
         family = self._family(Counter, name, labels)
         if isinstance(family, Counter):
             family.labels(target=self._target, **labels).inc(amount)
-        for followed, follower in self._followers:
+        for followed, follower in self._derived:
             if followed == name:
                 follower.follow(amount, labels)
 

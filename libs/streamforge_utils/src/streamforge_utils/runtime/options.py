@@ -9,7 +9,7 @@ import msgspec
 
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.runtime.environment import Variable, plain, type_name, variables
-from streamforge_utils.runtime.worker import Definition
+from streamforge_utils.runtime.worker_definition import Definition
 
 P = TypeVar("P", bound=msgspec.Struct)
 

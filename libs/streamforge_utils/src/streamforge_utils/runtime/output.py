@@ -10,8 +10,8 @@ from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.retrying import retry
-from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.retry import retry
 
 BATCH_RECORDS = 5000
 PATIENCE_S = 60.0
@@ -33,7 +33,7 @@ class Output:
         *,
         downstream: Sequence[str] = (),
         max_lag: int,
-        tally: Tally,
+        progress: ProgressTracker,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
@@ -42,7 +42,7 @@ class Output:
         self._topic = topic
         self._downstream = downstream
         self._max_lag = max_lag
-        self._tally = tally
+        self._progress = progress
         self._metrics = metrics
         self._clock = clock
         self._checked_at: float | None = None
@@ -64,10 +64,10 @@ class Output:
         await self._send([Message(EOS_KEY, encode_marker(marker))], counted=False)
 
     async def measure(self) -> None:
-        """Bring the tally's lag up to date: that of the slowest downstream group."""
+        """Bring the progress's lag up to date: that of the slowest downstream group."""
         lags = [(await self._admin.lag(self._topic, group)).records for group in self._downstream]
         if lags:
-            self._tally.lag = max(lags)
+            self._progress.lag = max(lags)
 
     async def _send(self, messages: Sequence[Message], *, counted: bool) -> None:
         async def once() -> None:
@@ -84,12 +84,12 @@ class Output:
                 raise
 
         await retry(once, clock=self._clock, patience_s=PATIENCE_S, failed=self._failed)
-        self._tally.wait("bus", None)
+        self._progress.wait("bus", None)
         if counted:
             self._count(len(messages))
 
     def _count(self, records: int) -> None:
-        self._tally.records += records
+        self._progress.records += records
         self._metrics.count("records", records)
 
     async def _pace(self) -> None:
@@ -104,7 +104,7 @@ class Output:
                 except RetryableError:
                     self._metrics.count("retries", what="lag")
                 now = self._checked_at = self._clock.monotonic()
-                lag = self._tally.lag or 0
+                lag = self._progress.lag or 0
                 if lag < self._max_lag:
                     return
                 if least is None or lag < least:
@@ -114,11 +114,11 @@ class Output:
                         f"topic {self._topic}: its readers {', '.join(self._downstream)} are {lag} records behind and "
                         f"have not read for {STALLED_AFTER_S:.0f} s; see to them, then try again"
                     )
-                self._tally.wait("downstream", f"readers are {lag} records behind (at most {self._max_lag})")
+                self._progress.wait("downstream", f"readers are {lag} records behind (at most {self._max_lag})")
                 await self._clock.sleep(CHECK_EVERY_S)
         finally:
-            self._tally.wait("downstream", None)
+            self._progress.wait("downstream", None)
 
     def _failed(self, error: StreamForgeError, pause: float) -> None:
         self._metrics.count("retries", what="records")
-        self._tally.wait("bus", str(error)[:200])
+        self._progress.wait("bus", str(error)[:200])

@@ -9,7 +9,7 @@ import msgspec
 
 from streamforge_utils.runtime.environment import Variable, type_name, variables
 from streamforge_utils.runtime.settings import WorkerSettings
-from streamforge_utils.runtime.worker import Definition
+from streamforge_utils.runtime.worker_definition import Definition
 
 P = TypeVar("P", bound=msgspec.Struct)
 

@@ -12,19 +12,19 @@ import msgspec
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.markers import EndOfStream
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.runtime.commands import Commands
-from streamforge_utils.runtime.connecting import Connector
-from streamforge_utils.runtime.context import Context, MessageBus, Parts, Wiring
-from streamforge_utils.runtime.ending import EXIT_FAILED, FINISHED, Ending, Stop, failed, root_of
+from streamforge_utils.runtime.command_listener import CommandListener
+from streamforge_utils.runtime.command_queue import CommandQueue
+from streamforge_utils.runtime.connector import Connector
+from streamforge_utils.runtime.context import Connections, Context, MessageBus, Wiring
 from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.logs import Log, Redactor
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
-from streamforge_utils.runtime.owncommands import OwnCommands
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.settings import WorkerSettings
-from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
-from streamforge_utils.runtime.topics import talk_topic
-from streamforge_utils.runtime.worker import Definition, Role, Use
+from streamforge_utils.runtime.termination import EXIT_FAILED, FINISHED, StopRequest, Termination, failed, root_of
+from streamforge_utils.runtime.topic_specs import talk_topic
+from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -55,7 +55,7 @@ class Supervisor(Generic[P]):
         version: str = "",
         handle_signals: bool = False,
     ) -> None:
-        self.stop = Stop()
+        self.stop = StopRequest()
         self.hard_exit = False
         self._definition = definition = definition.adapted(parameters)
         self._settings = settings
@@ -67,12 +67,12 @@ class Supervisor(Generic[P]):
         self._launched_at = self._clock.now_ms() / 1000 if settings.launched_at is None else settings.launched_at
         self._metrics = Metrics(
             definition.target,
-            lambda reason, until_ms: self._tally.adapter_waits(reason, until_ms),
-            families=definition.families,
+            lambda reason, until_ms: self._progress.adapter_waits(reason, until_ms),
+            derived=definition.derived_metrics,
         )
-        self._tally = Tally(self._clock, lambda who, s: self._metrics.count("waiting_seconds", s, who=who))
+        self._progress = ProgressTracker(self._clock, lambda who, s: self._metrics.count("waiting_seconds", s, who=who))
         self._connector = Connector(
-            settings, wiring, tally=self._tally, metrics=self._metrics, clock=self._clock, log=log
+            settings, wiring, progress=self._progress, metrics=self._metrics, clock=self._clock, log=log
         )
         self._identity = Identity(
             queue_id=settings.queue_id,
@@ -85,18 +85,18 @@ class Supervisor(Generic[P]):
         self._telemetry: Telemetry | None = None
         self._speaker: asyncio.Task[None] | None = None
         self._server: MetricsServer | None = None
-        self._parts = Parts()
-        self._own_commands = OwnCommands(definition.commands)
+        self._connections = Connections()
+        self._own_commands = CommandQueue(definition.commands)
         self._budget: int | None = None
 
     async def run(self) -> int:
         """Live until the end. Never raises but for cancellation."""
         if self._handle_signals:
             self._install_signal_handlers()
-        ending = await self._guarded()
+        termination = await self._guarded()
         server = self._server
         closing = None if server is None else asyncio.create_task(asyncio.to_thread(server.close), name="metrics")
-        code = await self._say(await self._close_stream(ending))
+        code = await self._say(await self._close_stream(termination))
         limit_s = self._settings.stop_grace_seconds * CLOSE_SHARE if self.stop.asked else CLOSE_LIMIT_S
         if not await self._connector.close(limit_s):
             self.hard_exit = True
@@ -104,7 +104,7 @@ class Supervisor(Generic[P]):
             await closing
         return code
 
-    async def _guarded(self) -> Ending:
+    async def _guarded(self) -> Termination:
         try:
             bus = await self._connector.bus()
             events = await self._connector.producer(bus)
@@ -113,7 +113,7 @@ class Supervisor(Generic[P]):
                 events,
                 self._settings.events_topic,
                 self._identity,
-                tally=self._tally,
+                progress=self._progress,
                 metrics=self._metrics,
                 clock=self._clock,
                 log=self._log,
@@ -125,9 +125,9 @@ class Supervisor(Generic[P]):
             self._log.error("the worker failed", exc_info=error)
             return failed(error)
 
-    async def _live(self, bus: MessageBus, telemetry: Telemetry, metrics_port: int) -> Ending:
+    async def _live(self, bus: MessageBus, telemetry: Telemetry, metrics_port: int) -> Termination:
         control = await self._connector.control(bus, self._launched_at)
-        commands = Commands(
+        commands = CommandListener(
             control,
             self._identity,
             stop=self._on_stop,
@@ -156,7 +156,7 @@ class Supervisor(Generic[P]):
         finally:
             await self._end_tasks({work, *services} - {self._speaker}, _MEASURE_LIMIT_S)
 
-    async def _ending(self, work: asyncio.Task[None], services: set[asyncio.Task[None]]) -> Ending:
+    async def _ending(self, work: asyncio.Task[None], services: set[asyncio.Task[None]]) -> Termination:
         if not work.done():
             grace = self._settings.stop_grace_seconds * WORK_SHARE
             if await self._end_tasks({work}, grace):
@@ -174,23 +174,25 @@ class Supervisor(Generic[P]):
             return failed(RuntimeError("the work cancelled itself"))
         if (error := work.exception()) is not None:
             return self._failure(error)
-        return await self._interrupted() if self._parts.input and self._parts.input.drained else FINISHED
+        return await self._interrupted() if self._connections.input and self._connections.input.drained else FINISHED
 
-    async def _interrupted(self) -> Ending:
-        """The ending of a worker that was stopped in order; a sink says what it has left."""
-        ending, part = self.stop.ending(), self._parts.input
+    async def _interrupted(self) -> Termination:
+        """The termination of a worker that was stopped in order; a sink says what it has left."""
+        termination, part = self.stop.termination(), self._connections.input
         if part is None or not self._drains:
-            return ending
+            return termination
         try:
             async with asyncio.timeout(_MEASURE_LIMIT_S):
                 left = await part.left()
         except (StreamForgeError, TimeoutError) as error:
             self._log.warning("what is left on the topic is not known", error=str(error))
-            return msgspec.structs.replace(ending, message=f"{ending.message}; what is left unstored is not known")
+            return msgspec.structs.replace(
+                termination, message=f"{termination.message}; what is left unstored is not known"
+            )
         # What was not read is counted by offsets, and markers have some too.
         told = f"up to {left} messages are left unstored" if left else "all that was sent is stored"
         return msgspec.structs.replace(
-            ending, message=f"{ending.message}; {told}", extra={**ending.extra, "left": left}
+            termination, message=f"{termination.message}; {told}", extra={**termination.extra, "left": left}
         )
 
     @property
@@ -203,8 +205,8 @@ class Supervisor(Generic[P]):
         self._drain()
 
     def _drain(self) -> None:
-        if self._drains and self._parts.input is not None:
-            self._parts.input.drain(upstream_ended=self.stop.upstream_ended)
+        if self._drains and self._connections.input is not None:
+            self._connections.input.drain(upstream_ended=self.stop.upstream_ended)
 
     async def _stopping(self) -> None:
         """Return once the work must be left: the worker was told to stop, and a sink had its time to drain."""
@@ -221,27 +223,27 @@ class Supervisor(Generic[P]):
             for task in until:
                 task.cancel()
 
-    def _failure(self, error: BaseException) -> Ending:
+    def _failure(self, error: BaseException) -> Termination:
         self._log.error("the work failed", exc_info=root_of(error))
         return failed(error)
 
     async def _work(self, bus: MessageBus) -> None:
-        self._parts = await self._connector.parts(self._definition, bus)
+        self._connections = await self._connector.connections(self._definition, bus)
         if self._telemetry is None:
             raise RuntimeError("work begins after `started`")
         context = Context(
             self._settings,
             self._parameters,
-            self._parts,
-            own_commands=self._own_commands,
+            self._connections,
+            command_queue=self._own_commands,
             telemetry=self._telemetry,
-            tally=self._tally,
+            progress=self._progress,
             metrics=self._metrics,
             clock=self._clock,
             log=self._log,
         )
-        if self._budget is not None and self._parts.exchange is not None:
-            self._parts.exchange.set_weight_limit(self._budget)
+        if self._budget is not None and self._connections.exchange is not None:
+            self._connections.exchange.set_weight_limit(self._budget)
         if self.stop.asked:
             self._drain()
         try:
@@ -254,8 +256,8 @@ class Supervisor(Generic[P]):
     def _set_budget(self, weight_per_minute: int) -> None:
         self._budget = weight_per_minute
         self._log.info("budget", weight_per_minute=weight_per_minute)
-        if self._parts.exchange is not None:
-            self._parts.exchange.set_weight_limit(weight_per_minute)
+        if self._connections.exchange is not None:
+            self._connections.exchange.set_weight_limit(weight_per_minute)
 
     async def _heartbeats(self, telemetry: Telemetry) -> None:
         while True:
@@ -263,7 +265,7 @@ class Supervisor(Generic[P]):
             await self._measure()
             telemetry.heartbeat()
 
-    async def _watch_manager(self, commands: Commands) -> None:
+    async def _watch_manager(self, commands: CommandListener) -> None:
         """Stop the worker once nobody owns it; return never otherwise."""
         limit_s = self._settings.orphan_seconds
         while not limit_s or (silent_s := self._clock.monotonic() - commands.heard_at) <= limit_s:
@@ -272,65 +274,67 @@ class Supervisor(Generic[P]):
         self.stop.by_silence(silent_s)
 
     async def _measure(self) -> None:
-        part = self._parts.input or self._parts.output
+        part = self._connections.input or self._connections.output
         if part is not None:
             try:
                 async with asyncio.timeout(_MEASURE_LIMIT_S):
                     await part.measure()
             except (StreamForgeError, TimeoutError) as error:
                 self._log.debug("the lag is not known", error=str(error))
-        if self._tally.lag is not None:
-            self._metrics.gauge("lag_records", self._tally.lag)
-        if self._tally.share is not None:
-            self._metrics.gauge("share", self._tally.share)
+        if self._progress.lag is not None:
+            self._metrics.gauge("lag_records", self._progress.lag)
+        if self._progress.share is not None:
+            self._metrics.gauge("share", self._progress.share)
 
-    async def _close_stream(self, ending: Ending) -> Ending:
+    async def _close_stream(self, termination: Termination) -> Termination:
         """A loader closes its topic before its last word; after an error it leaves that to the next attempt."""
-        output = self._parts.output
-        if self._definition.role is not Role.LOADER or output is None or ending.word == "error":
-            return ending
+        output = self._connections.output
+        if self._definition.role is not Role.LOADER or output is None or termination.word == "error":
+            return termination
         marker = EndOfStream(
             producer=self._settings.telemetry_id,
             attempt=self._settings.attempt,
-            records=self._tally.records,
-            reason="finished" if ending.word == "finished" else "interrupted",
+            records=self._progress.records,
+            reason="finished" if termination.word == "finished" else "interrupted",
         )
         try:
-            async with asyncio.timeout(self._patience(ending)):
+            async with asyncio.timeout(self._patience(termination)):
                 await output.close_stream(marker)
         except Exception as error:
-            if ending.word == "finished":
+            if termination.word == "finished":
                 return self._failure(error)
             self._log.warning("the end of the stream could not be marked", error=str(error))
-        return ending
+        return termination
 
-    async def _say(self, ending: Ending) -> int:
+    async def _say(self, termination: Termination) -> int:
         if self._telemetry is None:
-            self._log.error("the last word could not be said: no bus", word=ending.word, error=ending.error_message)
-            return ending.exit_code
+            self._log.error(
+                "the last word could not be said: no bus", word=termination.word, error=termination.error_message
+            )
+            return termination.exit_code
         try:
             await self._telemetry.last_word(
-                ending.word,
+                termination.word,
                 speaker=self._speaker,
-                patience_s=self._patience(ending),
-                message=ending.message,
-                error_message=ending.error_message,
-                extra=ending.extra,
+                patience_s=self._patience(termination),
+                message=termination.message,
+                error_message=termination.error_message,
+                extra=termination.extra,
             )
         except Exception as error:
-            self._log.error("the last word could not be said", word=ending.word, error=str(error) or repr(error))
-            return ending.exit_code or EXIT_FAILED
+            self._log.error("the last word could not be said", word=termination.word, error=str(error) or repr(error))
+            return termination.exit_code or EXIT_FAILED
         self._log.info(
-            ending.word,
-            exit_code=ending.exit_code,
-            records=self._tally.records,
-            message=ending.message,
-            error=ending.error_message,
+            termination.word,
+            exit_code=termination.exit_code,
+            records=self._progress.records,
+            message=termination.message,
+            error=termination.error_message,
         )
-        return ending.exit_code
+        return termination.exit_code
 
-    def _patience(self, ending: Ending) -> float:
-        if ending.word == "interrupted" or self.stop.asked:
+    def _patience(self, termination: Termination) -> float:
+        if termination.word == "interrupted" or self.stop.asked:
             return self._settings.stop_grace_seconds * WORD_SHARE
         return LAST_WORD_PATIENCE_S
 

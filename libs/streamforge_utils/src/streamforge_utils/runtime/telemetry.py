@@ -15,8 +15,8 @@ from streamforge_utils.ports.bus import Message, Producer
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.logs import Log, Redactor
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.retrying import retry
-from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.retry import retry
 
 PATIENCE_S = 20.0
 """How long a bus that does not answer is asked again before that is the worker's error."""
@@ -50,7 +50,7 @@ class Telemetry:
         topic: str,
         identity: Identity,
         *,
-        tally: Tally,
+        progress: ProgressTracker,
         metrics: Metrics,
         clock: Clock,
         log: Log,
@@ -59,7 +59,7 @@ class Telemetry:
         self._producer = producer
         self._topic = topic
         self._identity = identity
-        self._tally = tally
+        self._progress = progress
         self._metrics = metrics
         self._clock = clock
         self._log = log
@@ -78,7 +78,9 @@ class Telemetry:
 
     def heartbeat(self) -> None:
         """Say `loading` with the progress of now; left out while an earlier one still waits for the bus."""
-        if self._heartbeats_waiting == 0 and self._put(self._event("loading", extra=_builtins(self._tally.snapshot()))):
+        if self._heartbeats_waiting == 0 and self._put(
+            self._event("loading", extra=_builtins(self._progress.snapshot()))
+        ):
             self._heartbeats_waiting += 1
 
     async def loading(self, extra: Mapping[str, Any]) -> None:
@@ -87,7 +89,7 @@ class Telemetry:
         It is not yet confirmed on return, but goes before the last word.
         """
         await self._may_tell.acquire()
-        event = self._event("loading", extra=_builtins(self._tally.snapshot()) | dict(extra))
+        event = self._event("loading", extra=_builtins(self._progress.snapshot()) | dict(extra))
         if self._put(event):
             self._told.append(event)
         else:
@@ -135,7 +137,7 @@ class Telemetry:
             word,
             message=message,
             error_message=None if error_message is None else self._redact(error_message)[:_MESSAGE_CHARACTERS],
-            extra=_builtins(self._tally.snapshot()) | (extra or {}),
+            extra=_builtins(self._progress.snapshot()) | (extra or {}),
         )
         async with asyncio.timeout(patience_s):
             await self._send([event], patience_s)
@@ -209,7 +211,7 @@ class Telemetry:
             type=identity.type,
             attempt=identity.attempt,
             message=message,
-            records_written=self._tally.records,
+            records_written=self._progress.records,
             finished=kind in ("finished", "interrupted", "error"),
             timestamp=self._clock.now_ms() / 1000,
             error_message=error_message,

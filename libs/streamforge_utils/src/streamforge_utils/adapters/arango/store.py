@@ -18,7 +18,7 @@ from streamforge_utils.adapters.arango.usage import usage
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import Answer, Document, Edge, State, Usage, count_outcomes
 
 
@@ -38,7 +38,7 @@ class ArangoStore:
         retries: Retries | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._observer = observer or Silent()
+        self._observer = observer or NullObserver()
         self._transport = Transport(
             connection,
             clock=clock or SystemClock(),

@@ -19,7 +19,7 @@ from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.adapters.arango.errors import NOTHING_DONE, is_retried, translated, trouble_of
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 T = TypeVar("T")
 

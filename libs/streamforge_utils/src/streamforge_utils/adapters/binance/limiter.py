@@ -12,7 +12,7 @@ from collections.abc import Callable
 from streamforge_utils.adapters.binance.waits import Waits
 from streamforge_utils.adapters.binance.weights import ADDRESS_SHARE, WEIGHT_LIMIT, WINDOW_MS
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 MARGIN_MS = 50
 """How far into the next minute to wait, for what the estimate of the exchange's clock may be off."""

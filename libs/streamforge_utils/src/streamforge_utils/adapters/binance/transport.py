@@ -29,7 +29,7 @@ from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Identity
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 IN_FLIGHT = 8
 """Requests at once, at most."""

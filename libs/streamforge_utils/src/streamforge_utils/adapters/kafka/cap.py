@@ -16,7 +16,7 @@ from streamforge_utils.adapters.kafka.topic_config import Cap, Topic
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import TopicFull
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 FULL_TIMEOUT_S = 300.0
 

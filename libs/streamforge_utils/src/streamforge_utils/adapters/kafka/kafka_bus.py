@@ -16,7 +16,7 @@ from streamforge_utils.adapters.kafka.topic_cache import TopicCache
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.ports.bus import Lag, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
 
 
 class KafkaBus:
@@ -36,7 +36,7 @@ class KafkaBus:
     ) -> None:
         self._connection = connection
         self._clock = clock or SystemClock()
-        self._observer = observer or Silent()
+        self._observer = observer or NullObserver()
         self._full_timeout_s = full_timeout_s
         self._lane = Lane("bus")
         self._admin = Admin(connection)

@@ -25,7 +25,7 @@ from streamforge_utils.adapters.kafka.topic_config import Topic
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError, StreamForgeError
 from streamforge_utils.ports.bus import Received, Start, TopicPartition
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 JOIN_S = 10.0
 """How long `open` waits to be a member of the group."""

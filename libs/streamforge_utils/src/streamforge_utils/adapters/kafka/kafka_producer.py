@@ -27,7 +27,7 @@ from streamforge_utils.adapters.kafka.topic_cache import TopicCache
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 _OVERHEAD_BYTES = 16
 AT_ONCE = 5000

@@ -14,7 +14,7 @@ from streamforge_utils.adapters.kubernetes.access import Access, Way, find_way
 from streamforge_utils.adapters.kubernetes.objects import Failure
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse

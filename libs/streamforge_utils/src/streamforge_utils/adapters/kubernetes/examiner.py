@@ -16,9 +16,9 @@ from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifes
 from streamforge_utils.adapters.kubernetes.required_rights import RIGHTS, reviews
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.ports.examining import Finding
+from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.preflight import Finding
 
 _PATIENCE_S = 3.0
 _FORBIDDEN, _NOT_FOUND = 403, 404
@@ -53,7 +53,7 @@ class KubernetesExaminer:
 
     def __init__(self, access: Access, template: Template, environment: Mapping[str, str] | None = None) -> None:
         self._environment = environment or {}
-        self._api = Api(access, clock=SystemClock(), observer=Silent(), patience_s=_PATIENCE_S)
+        self._api = Api(access, clock=SystemClock(), observer=NullObserver(), patience_s=_PATIENCE_S)
         self._template = template
 
     async def examine(self) -> AsyncIterator[Finding]:

@@ -18,7 +18,7 @@ from streamforge_utils.adapters.kubernetes.api import Api, Refused
 from streamforge_utils.adapters.kubernetes.objects import Failure, JobObject, Page, PodObject, WatchLine
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 T = TypeVar("T", JobObject, PodObject)
 

@@ -36,8 +36,8 @@ from streamforge_utils.adapters.kubernetes.objects import JobObject, PodObject
 from streamforge_utils.adapters.kubernetes.paths import Paths
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.launcher import Job, JobSpec
-from streamforge_utils.ports.observing import Observer, Silent
 from streamforge_utils.ports.store import StateStore
 
 GONE_WITHIN_S: Final = 15.0
@@ -71,7 +71,7 @@ class KubernetesLauncher:
         observer: Observer | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
-        self._observer = observer or Silent()
+        self._observer = observer or NullObserver()
         self._api = Api(access, clock=self._clock, observer=self._observer)
         self._template = template
         self._records = JobRecordStore(store)

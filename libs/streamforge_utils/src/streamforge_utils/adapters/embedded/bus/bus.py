@@ -19,7 +19,7 @@ from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Lag, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
 
 MESSAGE_LIMIT_BYTES = 1024 * 1024
 FULL_TIMEOUT_S = 300.0
@@ -46,7 +46,7 @@ class EmbeddedBus:
         sqlite.require_version()
         self._files = TopicFiles(directory, busy_limit_s)
         self._clock = clock or SystemClock()
-        self._observer = observer or Silent()
+        self._observer = observer or NullObserver()
         self._message_limit = message_limit
         self._full_timeout_s = full_timeout_s
         self._lane = Lane("bus-admin")

@@ -15,7 +15,7 @@ from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.ports.bus import Received, Start, TopicPartition
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 AHEAD_BYTES = 16 * 1024 * 1024
 _NOTIFIED_PAUSE_S = 0.5

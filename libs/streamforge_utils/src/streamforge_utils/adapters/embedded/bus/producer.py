@@ -14,7 +14,7 @@ from streamforge_utils.model.errors import PermanentError, TopicFull
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.columns import MessageColumns
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 _FULL_PAUSE_S = 0.02
 

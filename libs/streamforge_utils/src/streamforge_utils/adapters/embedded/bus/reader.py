@@ -10,7 +10,7 @@ from streamforge_utils.adapters.embedded.bus.groups import owner
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
 from streamforge_utils.ports.bus import Start
 from streamforge_utils.ports.columns import ReceivedColumns
-from streamforge_utils.ports.observing import Observer
+from streamforge_utils.ports.instrumentation import Observer
 
 
 class Place:

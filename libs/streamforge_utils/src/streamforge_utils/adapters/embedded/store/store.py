@@ -19,7 +19,7 @@ from streamforge_utils.adapters.embedded.store.edges import Edges
 from streamforge_utils.adapters.embedded.store.states import States
 from streamforge_utils.adapters.embedded.store.thread import WorkThread
 from streamforge_utils.model.documents import check_name
-from streamforge_utils.ports.observing import Observer, Silent
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import Answer, Document, Edge, State, Usage, count_outcomes
 
 
@@ -33,7 +33,7 @@ class EmbeddedStore:
     def __init__(self, directory: Path, *, observer: Observer | None = None) -> None:
         sqlite.require_version()
         self._directory = directory
-        self._observer = observer or Silent()
+        self._observer = observer or NullObserver()
         documents = directory / "documents"
         self._writing, self._written = WorkThread("store-write"), Catalogue(documents)
         self._reading, self._read = WorkThread("store-read"), Catalogue(documents)

@@ -22,9 +22,9 @@ from streamforge_utils.model.candles import encode_candle, stored_document, stor
 from streamforge_utils.model.errors import ConfigError, PermanentError
 from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.packed import cut, encode_columns, pack_of
+from streamforge_utils.runtime.conversion import PART_RECORDS, Conversion, Converted, convert
 from streamforge_utils.runtime.conversionprocess import ConversionProcess
 from streamforge_utils.runtime.converter import IDLE_S, Converter
-from streamforge_utils.runtime.converting import PART_RECORDS, Conversion, Converted, convert
 from streamforge_utils.runtime.logs import make_log
 from tests.doubles.candles import candle
 from tests.limits import LIMIT_S
@@ -229,7 +229,7 @@ def test_a_process_ends_with_its_sink_however_that_one_ends() -> None:
         import sys, time
         from streamforge_utils.model.candles import stored_document, stored_documents
         from streamforge_utils.runtime.conversionprocess import ConversionProcess
-        from streamforge_utils.runtime.converting import Conversion
+        from streamforge_utils.runtime.conversion import Conversion
         process = ConversionProcess(Conversion(stored_document, stored_documents))
         while not process.ready():
             time.sleep(0.002)

@@ -13,7 +13,7 @@ RATE_WINDOW_S = 10.0
 _ADAPTER = "adapter"
 
 
-class Tally:
+class ProgressTracker:
     """Counts of one attempt.
 
     records: confirmed. position: newest open time (ms) or offset reached. share: done, 0 to 1, where an end is known.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from streamforge_utils.runtime.families import Family
+from streamforge_utils.runtime.derived_metrics import DerivedMetric
 
 if TYPE_CHECKING:
     from streamforge_utils.runtime.context import Context
@@ -46,7 +46,7 @@ class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     run: the work; it returns when all is done, raises when it cannot be done, and lets itself be cancelled.
     commands: what it obeys beside the common commands, each with the type of its payload; `ctx.command()` gives them.
     defaults: common settings that it can do without, by variable; `{QUEUE_ID}` in one stands for that variable's value.
-    families: metric families that it has beside the common ones.
+    derived_metrics: metrics of its own, counted from the common ones.
     makes_topic: it makes its data topic where nobody has; the others leave that to the manager.
     adapt: what the definition becomes with given parameters; a worker whose parts depend on them needs it.
     """
@@ -60,7 +60,7 @@ class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     run: Callable[[Context[P]], Awaitable[None]]
     commands: Mapping[str, type[msgspec.Struct]] = {}
     defaults: Mapping[str, str] = {}
-    families: tuple[Family, ...] = ()
+    derived_metrics: tuple[DerivedMetric, ...] = ()
     makes_topic: bool = False
     adapt: Callable[[Definition[P], P], Definition[P]] | None = None
 

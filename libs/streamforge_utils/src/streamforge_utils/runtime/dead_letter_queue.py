@@ -9,9 +9,9 @@ from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.retrying import retry
-from streamforge_utils.runtime.tally import Tally
-from streamforge_utils.runtime.topics import dead_letters_topic
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.retry import retry
+from streamforge_utils.runtime.topic_specs import dead_letters_topic
 
 PATIENCE_S = 60.0
 HEADERS = ("reason", "topic", "partition", "offset", "attempt", "time")
@@ -23,7 +23,7 @@ _ORIGIN_BYTES = 300
 """Longer than any name of a topic; what is longer was not written here."""
 
 
-class DeadLetters:
+class DeadLetterQueue:
     """Writes to `<topic>-dlq`; what is read from a dead-letter topic and refused again goes back to its end.
 
     group: whose replay makes room in it. Nothing is dropped: where it is full, the work ends with an error.
@@ -37,7 +37,7 @@ class DeadLetters:
         group: str,
         *,
         attempt: int,
-        tally: Tally,
+        progress: ProgressTracker,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
@@ -46,7 +46,7 @@ class DeadLetters:
         self._producer = producer
         self._admin = admin
         self._attempt = attempt
-        self._tally = tally
+        self._progress = progress
         self._metrics = metrics
         self._clock = clock
 
@@ -63,7 +63,7 @@ class DeadLetters:
             return
         messages = [Message(r.key, r.value, self._headers(r, reason)) for r, reason in refused]
         await retry(lambda: self._send(messages), clock=self._clock, patience_s=PATIENCE_S, failed=self._failed)
-        self._tally.refused += len(messages)
+        self._progress.refused += len(messages)
         self._metrics.count("dead_letters", len(messages))
 
     async def _send(self, messages: list[Message]) -> None:

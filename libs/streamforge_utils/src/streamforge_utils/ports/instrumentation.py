@@ -18,7 +18,7 @@ class Observer(Protocol):
         """The adapter waits for `reason` (until then, unix milliseconds, if known); None: it waits no more."""
 
 
-class Silent:
+class NullObserver:
     """An observer that listens to nothing."""
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None: ...

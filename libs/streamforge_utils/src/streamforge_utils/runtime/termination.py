@@ -18,7 +18,7 @@ EXIT_CONFIG = 2
 """Bad configuration."""
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class Termination(msgspec.Struct, frozen=True, kw_only=True):
     """The end of an attempt. extra: what the last word's `extra` says beside the progress."""
 
     word: Literal["finished", "interrupted", "error"]
@@ -28,11 +28,11 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     extra: dict[str, Any] = {}
 
 
-FINISHED = Ending(word="finished", exit_code=EXIT_DONE, message="all is done", extra={"exit_code": EXIT_DONE})
+FINISHED = Termination(word="finished", exit_code=EXIT_DONE, message="all is done", extra={"exit_code": EXIT_DONE})
 
 
-def failed(error: BaseException) -> Ending:
-    """The ending of an attempt that raised `error`."""
+def failed(error: BaseException) -> Termination:
+    """The termination of an attempt that raised `error`."""
     root = root_of(error)
     code = EXIT_CONFIG if isinstance(root, ConfigError) else EXIT_FAILED
     extra: dict[str, Any] = {"exit_code": code}
@@ -41,7 +41,7 @@ def failed(error: BaseException) -> Ending:
     if isinstance(root, BannedError):
         extra["banned_until_ms"] = root.until_ms
     text = str(root) if isinstance(root, StreamForgeError) and str(root) else f"{type(root).__name__}: {root}"
-    return Ending(word="error", exit_code=code, error_message=text, extra=extra)
+    return Termination(word="error", exit_code=code, error_message=text, extra=extra)
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -51,7 +51,7 @@ def root_of(error: BaseException) -> BaseException:
     return error
 
 
-class Stop:
+class StopRequest:
     """Whether the worker must stop, and why: a command (exit code 0), a signal or the manager's silence (1)."""
 
     def __init__(self) -> None:
@@ -99,8 +99,8 @@ class Stop:
         """Return once the worker must not take its time: it was told by more than a command."""
         await self._at_once.wait()
 
-    def ending(self) -> Ending:
-        """The ending of a worker that was stopped in order."""
+    def termination(self) -> Termination:
+        """The termination of a worker that was stopped in order."""
         code, message = EXIT_FAILED, "stopped"
         if self._command or (self._signal is None and self._silence_s is None):
             code, message = EXIT_DONE, "stopped by command"
@@ -108,4 +108,4 @@ class Stop:
             message = f"stopped by {signal.Signals(self._signal).name}"
         else:
             message = f"no command was heard for {self._silence_s:.0f} s: there is no manager any more"
-        return Ending(word="interrupted", exit_code=code, message=message, extra={"exit_code": code})
+        return Termination(word="interrupted", exit_code=code, message=message, extra={"exit_code": code})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, count_outcomes
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.tally import Tally
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
 
 
 class MeasuredStore:
@@ -16,9 +16,9 @@ class MeasuredStore:
     A refused document is counted elsewhere: once it is a dead letter.
     """
 
-    def __init__(self, store: DocumentStore, tally: Tally, metrics: Metrics) -> None:
+    def __init__(self, store: DocumentStore, progress: ProgressTracker, metrics: Metrics) -> None:
         self._store = store
-        self._tally = tally
+        self._progress = progress
         self._metrics = metrics
 
     @property
@@ -32,9 +32,9 @@ class MeasuredStore:
         self._metrics.observe("store_seconds", time.perf_counter() - start)
         counts = count_outcomes(answers)
         kept = len(answers) - counts.get(Outcome.REFUSED, 0)
-        self._tally.records += kept
-        self._tally.unchanged += counts.get(Outcome.UNCHANGED, 0)
-        self._tally.stale += counts.get(Outcome.STALE, 0)
+        self._progress.records += kept
+        self._progress.unchanged += counts.get(Outcome.UNCHANGED, 0)
+        self._progress.stale += counts.get(Outcome.STALE, 0)
         self._metrics.count("records", kept)
         return answers
 

@@ -8,7 +8,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
-class Family(msgspec.Struct, frozen=True, kw_only=True):
+class DerivedMetric(msgspec.Struct, frozen=True, kw_only=True):
     """A family that a worker has beside the common ones, without their prefix and their label `target`.
 
     name: without `_total`. of: the common counter that it follows, and by: the label of that counter it looks at.
@@ -25,10 +25,10 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     latest: bool = False
 
 
-class Follower:
+class DerivedMetricUpdater:
     """Keeps one family up to date."""
 
-    def __init__(self, family: Family, registry: CollectorRegistry) -> None:
+    def __init__(self, family: DerivedMetric, registry: CollectorRegistry) -> None:
         self._family = family
         labels = (family.label,) if family.label else ()
         self._gauge = Gauge(family.name, family.help, labels, registry=registry) if family.latest else None

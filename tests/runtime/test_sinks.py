@@ -12,10 +12,10 @@ import structlog
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.store import Answer, Document, Outcome
-from streamforge_utils.runtime import sinking
+from streamforge_utils.runtime import sinks
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.converting import Conversion, Converted
-from streamforge_utils.runtime.sinking import BATCHES_AT_ONCE, sink
+from streamforge_utils.runtime.conversion import Conversion, Converted
+from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, sink
 from tests.runtime.rig import NoParameters, until
 
 Letters = list[tuple[bytes, str]]
@@ -48,7 +48,7 @@ class Plain:
 
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinking, "Converter", Plain)
+    monkeypatch.setattr(sinks, "Converter", Plain)
 
 
 CONVERSION = cast("Conversion", None)
@@ -141,7 +141,7 @@ async def test_few_batches_are_read_ahead_of_a_store_that_does_not_answer(at_onc
 
 
 async def test_what_is_kept_is_committed_while_the_input_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinking, "COMMIT_EVERY_S", 0.001)
+    monkeypatch.setattr(sinks, "COMMIT_EVERY_S", 0.001)
     of = Sink(batch(0, "a"), batch(1, "b"))
     of.pause[0] = asyncio.Event()
     running = asyncio.create_task(of.run())
@@ -152,7 +152,7 @@ async def test_what_is_kept_is_committed_while_the_input_goes_on(monkeypatch: py
 
 
 async def test_refused_records_are_committed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinking, "COMMIT_EVERY_S", 3600.0)
+    monkeypatch.setattr(sinks, "COMMIT_EVERY_S", 3600.0)
     of = Sink(batch(0, "a", "!", "b", "c"), batch(4, "d"), batch(5, "!"))
     of.refusing = {"b"}
     await of.run()

@@ -14,18 +14,18 @@ import msgspec
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.ports.observing import Silent
+from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus, Wiring
-from streamforge_utils.runtime.ending import EXIT_CONFIG, failed
 from streamforge_utils.runtime.environment import load, misspelt, secrets_of, variables
 from streamforge_utils.runtime.logs import Log, Redactor, make_log, use_for_libraries
 from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, WorkerSettings
 from streamforge_utils.runtime.supervisor import Supervisor
-from streamforge_utils.runtime.tally import Tally
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
-from streamforge_utils.runtime.worker import Definition
+from streamforge_utils.runtime.termination import EXIT_CONFIG, failed
+from streamforge_utils.runtime.worker_definition import Definition
 
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -97,11 +97,11 @@ async def _report(
         return
     clock = SystemClock()
     metrics = Metrics(definition.target)
-    ending = failed(error)
+    termination = failed(error)
     bus: MessageBus | None = None
     try:
         data = load(DataSettings, environ, uses=())
-        bus = wiring.make_bus(data, clock=clock, observer=Silent())
+        bus = wiring.make_bus(data, clock=clock, observer=NullObserver())
         async with asyncio.timeout(_REPORT_LIMIT_S):
             telemetry = Telemetry(
                 await bus.producer(),
@@ -114,7 +114,7 @@ async def _report(
                     type=environ.get("TYPE", ""),
                     attempt=_attempt(environ),
                 ),
-                tally=Tally(clock),
+                progress=ProgressTracker(clock),
                 metrics=metrics,
                 clock=clock,
                 log=log,
@@ -124,8 +124,8 @@ async def _report(
                 "error",
                 speaker=None,
                 patience_s=_REPORT_LIMIT_S / 2,
-                error_message=ending.error_message,
-                extra=ending.extra,
+                error_message=termination.error_message,
+                extra=termination.extra,
             )
     except Exception as trouble:
         log.warning("the bad configuration could not be said on the bus", error=str(trouble) or repr(trouble))

@@ -1,8 +1,8 @@
-"""What a decoder of msgspec raises for bytes that anybody may have sent."""
+"""The exceptions that decoding untrusted bytes with msgspec can raise."""
 
 from __future__ import annotations
 
 import msgspec
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """The last two for texts that are no UTF-8, and for JSON nested deeper than Python can follow."""

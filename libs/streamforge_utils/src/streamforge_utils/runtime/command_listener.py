@@ -11,11 +11,11 @@ from streamforge_utils.model.commands import Command, decode_command
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Consumer, Received
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.runtime.command_queue import CommandQueue
+from streamforge_utils.runtime.log_throttle import LogThrottle
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.owncommands import OwnCommands
-from streamforge_utils.runtime.retrying import retry
-from streamforge_utils.runtime.sparingly import Sparingly
+from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.telemetry import PATIENCE_S, Identity
 
 CLOCK_SKEW_S = 5.0
@@ -26,7 +26,7 @@ _NOT_UNDERSTOOD = ("unknown", "invalid")
 _SHOWN = 200
 
 
-class Commands:
+class CommandListener:
     """Reads commands and calls what obeys them. Nothing that arrives ends it but a bus that does not answer.
 
     stop: called with whether the command says that the loaders have ended.
@@ -40,7 +40,7 @@ class Commands:
         stop: Callable[[bool], None],
         ping: Callable[[float], None],
         budget: Callable[[int], None],
-        own: OwnCommands,
+        own: CommandQueue,
         metrics: Metrics,
         clock: Clock,
         log: Log,
@@ -54,7 +54,7 @@ class Commands:
         self._metrics = metrics
         self._clock = clock
         self._log = log
-        self._sparingly = Sparingly(clock)
+        self._throttle = LogThrottle(clock)
         self.heard_at = clock.monotonic()
         """When the last command for this worker was heard, by the clock's `monotonic`."""
 
@@ -106,7 +106,7 @@ class Commands:
         self._metrics.count("commands", command=kind)
         if kind not in _NOT_UNDERSTOOD:
             self._log.debug("command", kind=kind, **details)
-        elif (more := self._sparingly.speak(kind)) is not None:
+        elif (more := self._throttle.admit(kind)) is not None:
             self._log.warning("a command was ignored", kind=kind, not_logged_before=more, **details)
 
     def _failed(self, error: RetryableError, pause: float) -> None:

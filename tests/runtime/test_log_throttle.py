@@ -4,20 +4,20 @@ import json
 
 from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime.sparingly import Sparingly
+from streamforge_utils.runtime.log_throttle import LogThrottle
 from tests.doubles.manualclock import ManualClock
 from tests.runtime.rig import CONTROL, QUEUE, Ctx, Rig, worker
 
 
 def test_the_first_is_spoken_of_and_then_one_in_a_while_with_how_many_were_not() -> None:
     clock = ManualClock(0)
-    sparingly = Sparingly(clock, every_s=10)
-    assert [sparingly.speak("a") for _ in range(3)] == [0, None, None]
-    assert sparingly.speak("b") == 0
+    throttle = LogThrottle(clock, every_s=10)
+    assert [throttle.admit("a") for _ in range(3)] == [0, None, None]
+    assert throttle.admit("b") == 0
     clock.advance(9)
-    assert sparingly.speak("a") is None
+    assert throttle.admit("a") is None
     clock.advance(1)
-    assert [sparingly.speak(kind) for kind in "aab"] == [3, None, 0]
+    assert [throttle.admit(kind) for kind in "aab"] == [3, None, 0]
 
 
 async def test_commands_that_nobody_understands_are_logged_without_filling_the_log(rig: Rig) -> None:

@@ -12,20 +12,20 @@ from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.names import consumer_group
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Producer, TopicSpec
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.observing import Observer
-from streamforge_utils.runtime.commands import CLOCK_SKEW_S
-from streamforge_utils.runtime.context import MessageBus, Parts, Wiring
-from streamforge_utils.runtime.deadletters import DeadLetters
-from streamforge_utils.runtime.documents import MeasuredStore
+from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.runtime.command_listener import CLOCK_SKEW_S
+from streamforge_utils.runtime.context import Connections, MessageBus, Wiring
+from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
 from streamforge_utils.runtime.input import Input
 from streamforge_utils.runtime.logs import Log
+from streamforge_utils.runtime.measured_store import MeasuredStore
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.output import Output
-from streamforge_utils.runtime.retrying import retry
+from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.settings import WorkerSettings
-from streamforge_utils.runtime.tally import Tally
-from streamforge_utils.runtime.topics import talk_topic
-from streamforge_utils.runtime.worker import Definition, Use
+from streamforge_utils.runtime.topic_specs import talk_topic
+from streamforge_utils.runtime.worker_definition import Definition, Use
 
 PATIENCE_S = 4.0
 """After the first failure. Kafka waits 4.5 s for a first contact before it fails: a wrong host is told within 10 s."""
@@ -39,11 +39,18 @@ class Connector:
     """Makes what the definition uses, with patience; `close` releases all of it, the newest first."""
 
     def __init__(
-        self, settings: WorkerSettings, wiring: Wiring, *, tally: Tally, metrics: Metrics, clock: Clock, log: Log
+        self,
+        settings: WorkerSettings,
+        wiring: Wiring,
+        *,
+        progress: ProgressTracker,
+        metrics: Metrics,
+        clock: Clock,
+        log: Log,
     ) -> None:
         self._settings = settings
         self._wiring = wiring
-        self._tally = tally
+        self._progress = progress
         self._metrics = metrics
         self._observer: Observer = metrics
         self._clock = clock
@@ -80,10 +87,10 @@ class Connector:
 
         await self._patiently("the bus", make)
 
-    async def parts(self, definition: Definition[P], bus: MessageBus) -> Parts:
+    async def connections(self, definition: Definition[P], bus: MessageBus) -> Connections:
         """The parts that `definition` uses. Raises RetryableError, PermanentError or ConfigError (no data topic)."""
-        settings, tally, metrics, clock = self._settings, self._tally, self._metrics, self._clock
-        parts = Parts()
+        settings, progress, metrics, clock = self._settings, self._progress, self._metrics, self._clock
+        connections = Connections()
         if definition.makes_topic and definition.uses & {Use.INPUT, Use.OUTPUT}:
             # One that plays without a manager knows no readers: the topic may roll.
             await self.ensure_topic(bus, TopicSpec(name=settings.kafka_topic))
@@ -91,7 +98,7 @@ class Connector:
 
             async def make_exchange() -> None:
                 exchange = self._wiring.make_exchange(settings.exchange, clock=clock, observer=self._observer)
-                parts.exchange = exchange
+                connections.exchange = exchange
                 self._closings.append(("exchange", exchange.close))
 
             await self._patiently("the exchange", make_exchange)
@@ -104,19 +111,19 @@ class Connector:
                 except BaseException:
                     await store.close()
                     raise
-                parts.store = MeasuredStore(store, tally, metrics)
+                connections.store = MeasuredStore(store, progress, metrics)
                 self._closings.append(("store", store.close))
 
             await self._patiently("the store", make_store)
         if Use.OUTPUT in definition.uses:
             await self._require_topic(bus)
-            parts.output = Output(
+            connections.output = Output(
                 await self.producer(bus, bulk=True),
                 bus,
                 settings.kafka_topic,
                 downstream=settings.downstream,
                 max_lag=settings.max_lag,
-                tally=tally,
+                progress=progress,
                 metrics=metrics,
                 clock=clock,
             )
@@ -124,29 +131,29 @@ class Connector:
             group = consumer_group(settings.queue_id, definition.target)
             await self._require_topic(bus)
             consumer = await self._patiently("the bus", lambda: bus.consumer([settings.kafka_topic], group=group))
-            parts.dead_letters = DeadLetters(
+            connections.dead_letters = DeadLetterQueue(
                 await self.producer(bus),
                 bus,
                 settings.kafka_topic,
                 group,
                 attempt=settings.attempt,
-                tally=tally,
+                progress=progress,
                 metrics=metrics,
                 clock=clock,
             )
-            parts.input = Input(
+            connections.input = Input(
                 consumer,
                 bus,
                 settings.kafka_topic,
                 group,
                 settings.upstream,
                 replay=settings.replay,
-                tally=tally,
+                progress=progress,
                 metrics=metrics,
                 clock=clock,
                 log=self._log,
             )
-        return parts
+        return connections
 
     async def _require_topic(self, admin: BusAdmin) -> None:
         """Raises ConfigError if the data topic is not there: its maker made it before this worker was launched."""

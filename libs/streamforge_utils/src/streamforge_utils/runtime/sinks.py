@@ -13,8 +13,8 @@ from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Outcome, count_outcomes
 from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.conversion import Conversion, Converted
 from streamforge_utils.runtime.converter import Converter
-from streamforge_utils.runtime.converting import Conversion, Converted
 
 BATCHES_AT_ONCE = 4
 """Batches that are converted or stored, or wait for it; one more is read and waits for its place.

@@ -14,7 +14,7 @@ LIMIT = 100
 """Commands that wait for the work."""
 
 
-class OwnCommands:
+class CommandQueue:
     """types: of the payloads, by command."""
 
     def __init__(self, types: Mapping[str, type[msgspec.Struct]]) -> None:

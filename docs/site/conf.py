@@ -1,7 +1,8 @@
 """How Sphinx makes the site of the manuals (`make site`).
 
 The source is the repository itself, so that a link works on the site as it does in the tree. The navigation is what
-docs/index.md lists: its headings are the groups, the links below each are the pages, in this order.
+docs/index.md lists: its headings are the groups, the links below each are the pages, in this order. The page of
+decisions lists its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = "docs/index"
+DECISIONS = "docs/decisions/README"
 
 project = "StreamForge"
 author = "StreamForge contributors"
@@ -65,12 +67,19 @@ def _with_navigation(app: Any, name: str, source: list[str]) -> None:
     absent = {path for _, path in listed if not (docs / path).exists()}
     if name != INDEX:
         source[0] = _LINK.sub(lambda link: link[1] if link[2] in absent else link[0], source[0])
+        if name == DECISIONS:
+            source[0] += _contents("", source[0])
         return
     source[0] = "".join(line for line in source[0].splitlines(keepends=True) if not _lists(line, absent))
     groups = _GROUP.split(source[0])[1:]
     for title, text in zip(groups[::2], groups[1::2], strict=True):
-        pages = "\n".join(f"{label} <{path.removesuffix('.md')}>" for label, path in _PAGE.findall(text))
-        source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{pages}\n```\n"
+        source[0] += _contents(f":caption: {title}\n", text)
+
+
+def _contents(options: str, text: str) -> str:
+    """A hidden table of contents of the pages that `text` lists."""
+    pages = "\n".join(f"{label} <{path.removesuffix('.md')}>" for label, path in _PAGE.findall(text))
+    return f"\n```{{toctree}}\n:hidden:\n{options}\n{pages}\n```\n"
 
 
 def _lists(line: str, pages: set[str]) -> bool:

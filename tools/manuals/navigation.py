@@ -1,4 +1,4 @@
-"""Links and anchors lead somewhere, and every page of docs/ is in the navigation."""
+"""Links and anchors lead somewhere, and the index, or a README.md that it lists, names every page of docs/."""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ def check(repository: Repository, pages: Mapping[str, Page]) -> Iterator[Finding
     if index is None:
         yield Finding(INDEX, 0, "is missing: it is the navigation")
         return
-    listed = {_target(index, link.text.partition("#")[0]) for link in index.links if not _SCHEME.match(link.text)}
+    listed = _listed(index)
+    for path in sorted(listed & pages.keys()):
+        if path.startswith("docs/") and path.endswith("/README.md"):
+            listed |= _listed(pages[path])
     for path in pages:
         if path.startswith("docs/") and path != INDEX and path not in listed:
-            yield Finding(path, 0, f"is not in the navigation: add it to a group of {INDEX}")
+            yield Finding(
+                path, 0, f"is not in the navigation: add it to a group of {INDEX}, or to its folder's README.md"
+            )
 
 
 def _link(repository: Repository, pages: Mapping[str, Page], page: Page, link: Piece) -> Iterator[Finding]:
@@ -44,6 +49,10 @@ def _link(repository: Repository, pages: Mapping[str, Page], page: Page, link: P
             yield Finding(page.path, link.line, f"the link {link.text!r} leads to a folder, which the site cannot show")
     elif anchor and target in pages and anchor not in pages[target].anchors:
         yield Finding(page.path, link.line, f"{target} has no heading #{anchor}")
+
+
+def _listed(page: Page) -> set[str]:
+    return {_target(page, link.text.partition("#")[0]) for link in page.links if not _SCHEME.match(link.text)}
 
 
 def _target(page: Page, path: str) -> str:

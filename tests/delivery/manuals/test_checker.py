@@ -128,9 +128,17 @@ def test_links_and_anchors_lead_somewhere(link: str, found: str | None) -> None:
 
 
 def test_a_page_that_the_navigation_does_not_name_is_found() -> None:
-    pages = {"docs/index.md": parse("docs/index.md", "# Index\n"), "docs/lost.md": parse("docs/lost.md", "# Lost\n")}
-    assert [str(f) for f in navigation.check(REPOSITORY, pages)] == [
-        "docs/lost.md: is not in the navigation: add it to a group of docs/index.md"
+    texts = {
+        "docs/index.md": "# Index\n\n- [x](decisions/README.md)\n",
+        "docs/decisions/README.md": "# Decisions\n\n- [x](kustomize.md)\n",
+        "docs/decisions/kustomize.md": "# One that the folder's page lists\n",
+        "docs/decisions/lost.md": "# Lost\n",
+        "docs/lost.md": "# Lost\n",
+    }
+    pages = {path: parse(path, text) for path, text in texts.items()}
+    assert [str(f).partition(":")[0] for f in navigation.check(REPOSITORY, pages)] == [
+        "docs/decisions/lost.md",
+        "docs/lost.md",
     ]
 
 

@@ -43,9 +43,6 @@ class Answering:
         rig, answers = self._rig, self._answers
 
         class Quick:
-            async def prepare(self, topic: str) -> None:
-                pass
-
             async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
                 await rig.send(topic, messages)
                 events = [event for message in messages for event in answers(decode_command(message.value))]

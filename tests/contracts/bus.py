@@ -71,20 +71,6 @@ class BusContract(BusTopicContract):
             await producer.send(topic, numbered(2, first=2 * number), fleeting=number % 2 == 0)
         assert values(await read(await bus.consumer([topic]), 12, self.patience_s)) == list(range(12))
 
-    async def test_who_is_prepared_sends_and_reads_all_and_misses_a_topic_before_sending(
-        self, bus: BusWithAdmin, topic: str
-    ) -> None:
-        producer = await bus.producer()
-        await producer.send(topic, numbered(3))
-        consumer = await bus.consumer([topic])
-        await consumer.prepare()
-        await producer.prepare(topic)
-        await producer.prepare(topic)
-        await producer.send(topic, numbered(3, first=3))
-        assert values(await read(consumer, 6, self.patience_s)) == list(range(6))
-        with pytest.raises(PermanentError):
-            await producer.prepare(f"{topic}-missing")
-
     async def test_any_size_of_poll_gives_the_same(self, bus: BusWithAdmin, topic: str) -> None:
         producer = await bus.producer()
         await producer.send(topic, numbered(2000))

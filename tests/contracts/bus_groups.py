@@ -159,11 +159,8 @@ class BusGroupContract(BusFixtures):
     async def test_lag_counts_what_is_not_committed(self, bus: BusWithAdmin, wide: str) -> None:
         producer = await bus.producer()
         assert (await bus.lag(wide, "group")).records == 0
-        assert (await bus.lag(wide, "group")).seconds == 0
         await producer.send(wide, numbered(40, key=None))
-        lag = await bus.lag(wide, "group")
-        assert lag.records == 40
-        assert 0 <= lag.seconds < 3600
+        assert (await bus.lag(wide, "group")).records == 40
         consumer = await bus.consumer([wide], group="group")
         received = await read(consumer, 40, self.patience_s)
         assert (await bus.lag(wide, "group")).records == 40
@@ -171,8 +168,7 @@ class BusGroupContract(BusFixtures):
         await consumer.commit({TopicPartition(wide, 0): ends[0] - 2})
         assert (await bus.lag(wide, "group")).records == 40 - ends[0] + 2
         await consumer.commit({TopicPartition(wide, number): end for number, end in ends.items()})
-        lag = await bus.lag(wide, "group")
-        assert (lag.records, lag.seconds) == (0, 0)
+        assert (await bus.lag(wide, "group")).records == 0
 
     async def test_a_full_topic_makes_the_producer_wait_until_its_reader_has_committed(
         self, bus: BusWithAdmin, other: BusWithAdmin

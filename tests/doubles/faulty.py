@@ -89,7 +89,7 @@ class FaultyBus:
     async def lag(self, topic: str, group: str) -> Lag:
         _check(self.measure)
         if group in self.lags:
-            return Lag(self.lags[group], 1.0)
+            return Lag(self.lags[group])
         return await self.bus.lag(topic, group)
 
 
@@ -97,9 +97,6 @@ class _FaultyProducer:
     def __init__(self, faults: FaultyBus, producer: Producer) -> None:
         self._faults = faults
         self._producer = producer
-
-    async def prepare(self, topic: str) -> None:
-        await self._producer.prepare(topic)
 
     async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         held = self._faults.held.get(topic)
@@ -120,9 +117,6 @@ class _FaultyConsumer:
     def __init__(self, faults: FaultyBus, consumer: Consumer) -> None:
         self._faults = faults
         self._consumer = consumer
-
-    async def prepare(self) -> None:
-        await self._consumer.prepare()
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         _check(self._faults.poll)

@@ -95,8 +95,8 @@ class MemoryBus:
         self.check()
         left = self.messages(topic)[self.committed.get((topic, group), 0) :]
         if not left:
-            return Lag(0, 0.0)
-        return Lag(len(left), (self.now_ms() - left[0].timestamp_ms) / 1000, {0: (left[0].offset, left[-1].offset + 1)})
+            return Lag(0)
+        return Lag(len(left), {0: (left[0].offset, left[-1].offset + 1)})
 
     def messages(self, topic: str) -> list[Received]:
         """What lies on the topic."""
@@ -155,10 +155,6 @@ class _Producer:
     def __init__(self, bus: MemoryBus) -> None:
         self._bus = bus
 
-    async def prepare(self, topic: str) -> None:
-        self._bus.check()
-        self._bus.messages(topic)
-
     async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         await asyncio.sleep(0)
         self._bus.check()
@@ -185,9 +181,6 @@ class _Consumer:
         self._places = places
         self._owned = {topic: bus.owner(topic, group) is None for topic in places} if group is not None else {}
         self._closed = False
-
-    async def prepare(self) -> None:
-        self._bus.check()
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         await asyncio.sleep(0)

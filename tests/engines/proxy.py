@@ -31,8 +31,6 @@ class Proxy:
         self.accepted = 0
         self.refused = 0
         self.passed_bytes = 0
-        self.said: list[bytearray] | None = None
-        """Set to an empty list before it starts: what the clients send, connection by connection."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._server: asyncio.Server | None = None
@@ -147,11 +145,7 @@ class Proxy:
             _abort(writer)
             _abort(far_writer)
             return
-        said: bytearray | None = None
-        if self.said is not None:
-            said = bytearray()
-            self.said.append(said)
-        pumps = asyncio.gather(self._pump(reader, far_writer, said), self._pump(far_reader, writer))
+        pumps = asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
         pair = _Pair(writer, far_writer, pumps)
         self._pairs.add(pair)
         try:
@@ -166,12 +160,8 @@ class Proxy:
     def _is_cut(self) -> bool:
         return self._cut
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: bytearray | None = None
-    ) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):
-            if said is not None:
-                said += data
             await self._flowing.wait()
             writer.write(data)
             await writer.drain()

@@ -80,7 +80,7 @@ class Reading:
         if isinstance(found, Exception):
             raise found
         first = next((at[P0] for at in reversed(self.commits) if P0 in at), 0)
-        return Lag(found, 1.0, {0: (first, first + found)} if found else {})
+        return Lag(found, {0: (first, first + found)} if found else {})
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         if self.errors:

@@ -122,13 +122,10 @@ class Probe:
         try:
             async with asyncio.timeout(within_s):
                 if self._request.command is not None:
-                    # Before the rest: it gets ready meanwhile, and the first round trip is not the longest.
+                    # Before the rest: it connects meanwhile.
                     self._producer = await self._bus.producer()
                 await self._require_topics()
                 self._consumer = await self._bus.consumer([self._events], start=Start.LATEST)
-                await self._consumer.prepare()
-                if self._producer is not None:
-                    await self._producer.prepare(self._control)
         except TimeoutError:
             raise RetryableError(f"the bus did not answer within {within_s:g} s") from None
 

@@ -78,7 +78,7 @@ class Stalling:
 class _Stalled:
     def __init__(self, bus: Stalling, consumer: Consumer) -> None:
         self._bus = bus
-        self.prepare, self.seek, self.close = consumer.prepare, consumer.seek, consumer.close
+        self.seek, self.close = consumer.seek, consumer.close
         self._consumer = consumer
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:

@@ -272,7 +272,6 @@ async def test_one_thread_uses_the_client_whatever_is_asked_at_the_same_time(
     monkeypatch.setattr(consumer_module, "Client", Watched)
     producer = await bus.producer()
     member = await bus.consumer([topic], group=f"group-{topic}")
-    await member.prepare()
     received: list[Received] = []
 
     async def poll() -> None:

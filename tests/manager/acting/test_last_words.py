@@ -88,8 +88,6 @@ class SlowPoll:
         self._gate = gate
         self._polls = 0
 
-    async def prepare(self) -> None: ...
-
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         self._polls += 1
         if self._polls == 1:

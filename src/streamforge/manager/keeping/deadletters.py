@@ -61,10 +61,10 @@ class DeadLetters:
         """What the sink that has the most of it before it has to replay."""
         topic = names.dlq_topic(workflow.topic)
         if topic not in await self._admin.topics():
-            return Lag(0, 0.0)
+            return Lag(0)
         groups = [names.consumer_group(workflow.queue_id, s.target) for s in workflow.steps if s.role is Role.SINK]
         lags = [await self._admin.lag(topic, group) for group in groups]
-        return max(lags, key=lambda lag: lag.records, default=Lag(0, 0.0))
+        return max(lags, key=lambda lag: lag.records, default=Lag(0))
 
 
 class _Reading:

@@ -91,25 +91,6 @@ async def test_a_message_carries_the_clock_at_its_sending(bus: EmbeddedBus, cloc
         assert values(await consumer.poll(1, 0)) == [first]
 
 
-async def test_lag_is_as_old_as_the_oldest_message_not_committed(bus: EmbeddedBus, clock: MovedClock) -> None:
-    await bus.create_topic(TopicSpec(name="topic", partitions=2))
-    producer = await bus.producer()
-    keys = {partition_of(b"%d" % number, 2): b"%d" % number for number in range(10)}
-    await producer.send("topic", [Message(keys[0], b"0"), Message(keys[0], b"1")])
-    clock.ms += 5000
-    await producer.send("topic", [Message(keys[1], b"2")])
-    clock.ms += 1500
-    lag = await bus.lag("topic", "group")
-    assert (lag.records, lag.seconds) == (3, 6.5)
-    consumer = await bus.consumer(["topic"], group="group")
-    await consumer.commit({TopicPartition("topic", 0): 1})
-    lag = await bus.lag("topic", "group")
-    assert (lag.records, lag.seconds) == (2, 6.5)
-    await consumer.commit({TopicPartition("topic", 0): 2})
-    lag = await bus.lag("topic", "group")
-    assert (lag.records, lag.seconds) == (1, 1.5)
-
-
 async def test_a_topic_that_stays_full_fails_the_send_and_names_the_reader(
     tmp_path: Path, clock: MovedClock, notes: Notes
 ) -> None:

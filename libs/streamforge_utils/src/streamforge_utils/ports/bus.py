@@ -76,24 +76,17 @@ class Start(StrEnum):
 
 
 class Lag(msgspec.Struct, frozen=True):
-    """What a group has still to read of a topic. seconds: age of the oldest message not committed, 0 without any.
+    """What a group has still to read of a topic.
 
     ranges: where it lies, as offsets [first, end) of each partition that has some.
     """
 
     records: int
-    seconds: float
     ranges: Mapping[int, tuple[int, int]] = {}
 
 
 class Producer(Protocol):
     """Sends messages."""
-
-    async def prepare(self, topic: str) -> None:
-        """Do now what the first `send` to `topic` would have to wait for, for who measures how long one takes.
-
-        Raises as `send`; what only sending can tell, `send` still does.
-        """
 
     async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         """Append `messages` in order; on return every one is confirmed: it survives the death of any process.
@@ -110,9 +103,6 @@ class Producer(Protocol):
 
 class Consumer(Protocol):
     """Reads messages. With a group it shares the partitions with the other members and has committed offsets."""
-
-    async def prepare(self) -> None:
-        """Do now what the first message would have to wait for; none is lost. Raises as `poll`."""
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         """The next messages, in offset order within a partition; empty when none came within `timeout_s`.

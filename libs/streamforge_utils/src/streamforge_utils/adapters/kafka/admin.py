@@ -107,11 +107,11 @@ class Admin:
         """The offset of the oldest message of each partition."""
         return self._offsets(topic, _EARLIEST)
 
-    def at_time(self, topic: Topic, times: Mapping[int, int]) -> dict[int, tuple[int, int]]:
-        """Of each partition, offset and time (ms) of its first message of `times` or later; (-1, -1) without one."""
+    def at_time(self, topic: Topic, times: Mapping[int, int]) -> dict[int, int]:
+        """Of each partition the offset of its first message of `times` (unix ms) or later; -1 without one."""
         about = About(what=f"look for a time in topic {topic.name}", topic=topic.name)
         specs = {TopicPartition(topic.name, number): OffsetSpec.for_timestamp(at) for number, at in times.items()}
-        return {number: (found.offset, found.timestamp) for number, found in self._list(specs, about).items()}
+        return {number: found.offset for number, found in self._list(specs, about).items()}
 
     def committed(self, topic: Topic, group: str) -> dict[int, int]:
         """The committed offsets of `group`; partitions without one are left out."""

@@ -11,7 +11,6 @@ from streamforge_utils.adapters.kafka.cap import FULL_TIMEOUT_S, CapKeeper
 from streamforge_utils.adapters.kafka.kafka_connection import Connection
 from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
 from streamforge_utils.adapters.kafka.kafka_producer import KafkaProducer
-from streamforge_utils.adapters.kafka.lag import LagMeter
 from streamforge_utils.adapters.kafka.topic_cache import TopicCache
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.ports.bus import Lag, Start, TopicSpec
@@ -41,7 +40,6 @@ class KafkaBus:
         self._lane = Lane("bus")
         self._admin = Admin(connection)
         self._topics = TopicCache(self._admin, self._lane)
-        self._meter = LagMeter(self._admin, self._clock.now_ms)
         self._made: set[KafkaProducer | KafkaConsumer] = set()
 
     async def producer(self, *, bulk: bool = False) -> KafkaProducer:
@@ -108,4 +106,11 @@ class KafkaBus:
         return await self._lane.run(partial(self._lag, topic, group))
 
     def _lag(self, topic: str, group: str) -> Lag:
-        return self._meter.lag(self._topics.check(topic), group)
+        found = self._topics.check(topic)
+        committed, starts = self._admin.committed(found, group), self._admin.starts(found)
+        ranges: dict[int, tuple[int, int]] = {}
+        for partition, end in self._admin.ends(found).items():  # last: what is sent meanwhile counts
+            oldest = max(starts.get(partition, 0), committed.get(partition, 0))
+            if oldest < end:
+                ranges[partition] = (oldest, end)
+        return Lag(sum(end - first for first, end in ranges.values()), ranges)

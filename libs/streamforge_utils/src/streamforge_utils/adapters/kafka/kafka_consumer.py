@@ -95,12 +95,6 @@ class KafkaConsumer:
             raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
         await self._lane.run(partial(self._open, start, start_time_ms))
 
-    async def prepare(self) -> None:
-        async with self._lock:
-            self._lane.require_open()
-            await self._lane.settle()
-            await self._in_lane(self._await_fetching)
-
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         if max_messages < 1:
             raise InvalidInput("max_messages", f"max_messages is {max_messages}: it must be at least 1")
@@ -190,7 +184,7 @@ class KafkaConsumer:
         if start_time_ms is not None:
             ends = self._admin.ends(topic)  # before the look for the time: nothing is missed in between
             found = self._admin.at_time(topic, dict.fromkeys(ends, max(0, start_time_ms)))
-            return {number: end if found[number][0] < 0 else found[number][0] for number, end in ends.items()}
+            return {number: end if found[number] < 0 else found[number] for number, end in ends.items()}
         return self._admin.ends(topic) if start is Start.LATEST else self._admin.starts(topic)
 
     def _client(self, config: dict[str, Any]) -> Client:
@@ -220,23 +214,6 @@ class KafkaConsumer:
                 raise self._handle.diagnostics.explain(about, "_TIMED_OUT", f"no answer within {FIRST_CONTACT_S:g} s")
             if waited > JOIN_S:
                 raise self._handle.diagnostics.explain(about, "_TIMED_OUT", f"not a member after {JOIN_S:g} s")
-
-    def _await_fetching(self) -> None:
-        """Return once the brokers have answered the first fetch of each partition."""
-        about = About(what=f"read topic {self._names[0]}", topic=self._names[0], group=self._group or "", needs="read")
-        began = time.monotonic()
-        while not self._hurry.is_set():
-            client = self._handle.get()
-            self._take_in(client.consume(1, _SLICE_S / 10))
-            places = [KafkaPlace(topic, partition) for topic, partition in sorted(self._owned)]
-            # The end of a partition is learnt from what a fetch brings.
-            if all(client.get_watermark_offsets(place, cached=True)[1] >= 0 for place in places):
-                self._handle.diagnostics.answered()
-                return
-            self._handle.diagnostics.check()
-            limit = CALL_S if self._handle.diagnostics.connected else FIRST_CONTACT_S
-            if time.monotonic() - began > limit:
-                raise self._handle.diagnostics.explain(about, "_TIMED_OUT", f"nothing was fetched within {limit:g} s")
 
     def _fetch(self, most: int, give_up: float) -> None:
         """Fill the buffer; returns at the first messages, at `give_up` (monotonic seconds) or when others wait."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import Producer as Client
 
 from streamforge_utils.adapters.kafka.cap import CapKeeper
-from streamforge_utils.adapters.kafka.handle import FIRST_CONTACT_S, Handle
+from streamforge_utils.adapters.kafka.handle import Handle
 from streamforge_utils.adapters.kafka.kafka_connection import (
     MESSAGE_BYTES,
     SEND_S,
@@ -36,9 +35,6 @@ AT_ONCE = 5000
 _SLICE_S = 0.2
 _SUSPICIOUS_S = 1.5
 """A send that takes longer makes us ask whether the topic is still there."""
-
-_READY_S = 3.0
-"""How long `prepare` waits beyond being connected; a broker that was just started needs a second."""
 
 _FLUSH_LIMIT_S = SEND_S + 5.0
 
@@ -61,8 +57,6 @@ class KafkaProducer:
     ) -> None:
         self._codec = {"compression.type": "lz4" if compressed else "none"}
         self._handle: Handle[Client] = Handle(connection, Role.PRODUCER, self._client, _end)
-        self._eager = False
-        self._up: frozenset[int] = frozenset()
         self._topics = topics
         self._caps = caps
         self._observer = observer
@@ -76,14 +70,6 @@ class KafkaProducer:
     async def open(self) -> None:
         """Make the client: it connects while others go on."""
         await self._lane.run(self._make)
-
-    async def prepare(self, topic: str) -> None:
-        self._lane.require_open()
-        async with self._locks.setdefault(topic, asyncio.Lock()):
-            await self._topics.find(topic, needs="write")
-            async with self._sending:
-                await self._lane.settle()
-                await self._lane.run(partial(self._connect, topic))
 
     async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         self._lane.require_open()
@@ -108,46 +94,10 @@ class KafkaProducer:
         await self._lane.close(self._handle.drop)
 
     def _client(self, config: dict[str, Any]) -> Client:
-        # An eager client connects to all brokers at once, and tells to which it is.
-        eager = {"enable.sparse.connections": False, "statistics.interval.ms": 100, "stats_cb": self._on_statistics}
-        self._up = frozenset()
-        return Client({**config, **self._codec, **(eager if self._eager else {})})
+        return Client({**config, **self._codec})
 
     def _make(self) -> None:
         self._handle.get()
-
-    def _connect(self, topic: str) -> None:
-        """Have a client that is connected to the topic's leaders and has its idempotent producer's id."""
-        about = About(what=f"get ready to send to topic {topic}", topic=topic, needs="write")
-        if not self._eager:
-            self._eager = True
-            self._handle.drop()
-        began = time.monotonic()
-        leaders: frozenset[int] | None = None
-        while leaders is None or not leaders <= self._up:
-            client = self._handle.get()
-            diagnostics = self._handle.diagnostics
-            waited = time.monotonic() - began
-            try:
-                if leaders is None:
-                    found = client.list_topics(topic, timeout=_SLICE_S).topics[topic]
-                    leaders = frozenset(part.leader for part in found.partitions.values())
-                    diagnostics.answered()
-                client.poll(_SLICE_S / 10)
-            except KafkaException as error:
-                if error.args[0].fatal():
-                    raise self._handle.error(error, about) from error
-            if leaders is not None and waited > _READY_S:
-                return
-            diagnostics.check()
-            if waited > FIRST_CONTACT_S or self._closing.is_set():
-                raise diagnostics.explain(about, "_TIMED_OUT", f"not connected within {waited:.1f} s")
-
-    def _on_statistics(self, text: str) -> None:
-        found = json.loads(text)
-        if self._up or found.get("eos", {}).get("idemp_state") != "Assigned":
-            return
-        self._up = frozenset(one["nodeid"] for one in found["brokers"].values() if one["state"] == "UP")
 
     async def _send(self, topic: str, messages: Sequence[Message]) -> None:
         about = About(what=f"send to topic {topic}", topic=topic, needs="write")

@@ -109,15 +109,12 @@ class EmbeddedBus:
     def _lag(self, topic: str, group: str) -> Lag:
         held = self._topics.get(topic)
         committed = held.groups.committed(group)
-        records, since = 0, None
         ranges: dict[int, tuple[int, int]] = {}
         for partition, end in held.log.ends().items():
             oldest = held.log.oldest(partition, min(committed.get(partition, 0), end))
-            if oldest is not None and oldest[0] < end:  # else it came after the end was read
-                records += end - oldest[0]
-                ranges[partition] = (oldest[0], end)
-                since = oldest[1] if since is None else min(since, oldest[1])
-        return Lag(records, 0.0 if since is None else max(0, self._clock.now_ms() - since) / 1000, ranges)
+            if oldest is not None and oldest < end:  # else it came after the end was read
+                ranges[partition] = (oldest, end)
+        return Lag(sum(end - first for first, end in ranges.values()), ranges)
 
     def _require_open(self) -> None:
         if self._lane.closed:

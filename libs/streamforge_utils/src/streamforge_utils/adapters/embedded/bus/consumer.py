@@ -76,9 +76,6 @@ class EmbeddedConsumer:
         for waiter in self._waiters:
             self._loop.add_reader(waiter.descriptor, self._on_change, waiter)
 
-    async def prepare(self) -> None:
-        """Nothing is left to do: `open` has done it."""
-
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         if max_messages < 1:
             raise InvalidInput("max_messages", f"max_messages is {max_messages}: it must be at least 1")

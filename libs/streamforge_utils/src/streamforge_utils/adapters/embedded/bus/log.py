@@ -227,14 +227,14 @@ class Log:
         with sqlite.translated(self.path, "read"):
             return dict(self._connection.execute("SELECT partition, next FROM partitions").fetchall())
 
-    def oldest(self, partition: int, offset: int = 0) -> tuple[int, int] | None:
-        """Offset and time (unix ms) of the oldest message at or after `offset`, or None."""
+    def oldest(self, partition: int, offset: int = 0) -> int | None:
+        """The offset of the oldest message at or after `offset`, or None."""
         with sqlite.translated(self.path, "read"):
             row = self._connection.execute(
-                "SELECT last - count + 1, timestamp FROM log WHERE partition = ? AND last >= ? ORDER BY last LIMIT 1",
+                "SELECT last - count + 1 FROM log WHERE partition = ? AND last >= ? ORDER BY last LIMIT 1",
                 (partition, offset),
             ).fetchone()
-        return None if row is None else (max(row[0], offset), row[1])
+        return None if row is None else max(int(row[0]), offset)
 
     def at_time(self, partition: int, time_ms: int) -> int | None:
         """The offset of the first message sent at or after `time_ms`, or None."""

@@ -72,9 +72,6 @@ class EmbeddedProducer:
         self._locks: dict[str, asyncio.Lock] = {}
         self._turns: dict[str, int] = {}
 
-    async def prepare(self, topic: str) -> None:
-        await self._lane.run(partial(self._topics.get, topic))
-
     async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         if not messages:
             return

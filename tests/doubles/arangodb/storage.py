@@ -101,14 +101,7 @@ class Storage:
             last = rows[-1][0]
 
     def scan_keys(
-        self,
-        table: str,
-        low: str | None,
-        open_low: bool,
-        high: str | None,
-        open_high: bool,
-        descending: bool,
-        page: int = 1000,
+        self, table: str, low: str | None, open_low: bool, high: str | None, open_high: bool, page: int = 1000
     ) -> Iterator[Doc]:
         """The documents between two keys (None: no end), by key, one page after the other."""
         while True:
@@ -119,13 +112,10 @@ class Storage:
             if high is not None:
                 where.append("key < ?" if open_high else "key <= ?")
                 values.append(high)
-            sql = f"SELECT key, body FROM {table} WHERE {' AND '.join(where)} ORDER BY key"
-            rows = self._db.execute(f"{sql} {'DESC' if descending else 'ASC'} LIMIT {page}", values).fetchall()
+            sql = f"SELECT key, body FROM {table} WHERE {' AND '.join(where)} ORDER BY key LIMIT {page}"
+            rows = self._db.execute(sql, values).fetchall()
             for _, body in rows:
                 yield decode(body)
             if len(rows) < page:
                 return
-            if descending:
-                high, open_high = rows[-1][0], True
-            else:
-                low, open_low = rows[-1][0], True
+            low, open_low = rows[-1][0], True

@@ -9,21 +9,23 @@ from tests.doubles.arangodb.errors import ArangoError
 
 Node = tuple[Any, ...]
 
+WRITES = ("update", "replace", "remove", "upsert")
+
 _BINARY = (
-    {"||": "||", "OR": "||", "??": "??"},
+    {"||": "||", "OR": "||"},
     {"&&": "&&", "AND": "&&"},
-    {"==": "==", "!=": "!=", "=~": "=~", "!~": "!~"},
-    {"IN": "IN", "LIKE": "LIKE"},
+    {"==": "==", "!=": "!="},
+    {"IN": "IN"},
     {"<": "<", "<=": "<=", ">": ">", ">=": ">="},
     {"..": ".."},
     {"+": "+", "-": "-"},
     {"*": "*", "/": "/", "%": "%"},
 )
-_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "IN")
+_CONSTANTS = {"NULL": None, "TRUE": True, "FALSE": False}
 
 
 def parse(text: str) -> list[Node]:
-    """The statements of a query; 1502 for no query, 1501 for what is none."""
+    """The statements of a query; 1502 for no query, 1501 for what is none, or what only a server knows."""
     if not text:
         raise ArangoError(1502)
     parser = _Parser(text)
@@ -52,88 +54,32 @@ class _Parser:
             return self._next()
         return None
 
-    def expect(self, kind: str) -> Token:
-        if self._token.kind != kind:
+    def expect(self, *kinds: str) -> Token:
+        """The next word, which has to be one of these; the end stays where it is."""
+        if self._token.kind not in kinds:
             raise syntax_error(self._text, self._token)
-        return self._tokens[self._at] if kind == "end" else self._next()
-
-    def _word(self, word: str) -> bool:
-        """Accept a name that is a word of the language at this place only (OPTIONS, COUNT, KEEP, PRUNE)."""
-        if self._token.kind == "name" and self._token.text.upper() == word:
-            self._at += 1
-            return True
-        return False
+        return self._token if self._token.kind == "end" else self._next()
 
     # --- statements
 
     def statements(self) -> list[Node]:
         found: list[Node] = []
-        if self._accept("WITH"):
-            names = [self._collection()]
-            while self._accept(","):
-                names.append(self._collection())
-            found.append(("with", names))
-        while True:
-            token = self._token
-            method = _STATEMENTS.get(token.kind)
-            if method is None:
-                break
+        while (statement := _STATEMENTS.get(self._token.kind)) is not None:
             self._at += 1
-            found.append(method(self))
-        last = found[-1][0] if found else ""
-        if last not in ("return", "insert", "update", "replace", "remove", "upsert") and not any(
-            node[0] in ("insert", "update", "replace", "remove", "upsert") for node in found
-        ):
+            found.append(statement(self))
+        if not any(node[0] in ("return", *WRITES) for node in found):
             raise syntax_error(self._text, self._token)
         return found
 
     def _for(self) -> Node:
-        names = [self.expect("name").text]
-        while self._accept(","):
-            names.append(self.expect("name").text)
+        name = self.expect("name").text
         self.expect("IN")
-        if self._token.kind in ("OUTBOUND", "INBOUND", "ANY"):
-            return self._traversal(names, ("value", 1), ("value", 1))
-        if self._token.kind in ("SHORTEST_PATH", "K_SHORTEST_PATHS", "K_PATHS", "ALL_SHORTEST_PATHS"):
-            raise ArangoError(9, "this double finds no shortest paths")
-        source = self.expression()
-        if self._token.kind in ("OUTBOUND", "INBOUND", "ANY"):
-            low, high = (source[2], source[3]) if source[0] == "range" else (source, source)
-            return self._traversal(names, low, high)
-        if len(names) > 1:
-            raise syntax_error(self._text, self._token)
-        if self._word("SEARCH"):
-            raise ArangoError(9, "this double has no search")
-        return ("for", names[0], source, self._options())
-
-    def _traversal(self, names: list[str], low: Node, high: Node) -> Node:
-        direction = self._next().kind
-        start = self.expression()
-        edges: list[Any] = []
-        graph = None
-        if self._accept("GRAPH"):
-            graph = self.expression()
-        else:
-            edges = [self._edges(direction)]
-            while self._accept(","):
-                edges.append(self._edges(direction))
-        prune = self.expression() if self._word("PRUNE") else None
-        return ("traverse", names, low, high, direction, start, graph, edges, prune, self._options())
-
-    def _edges(self, direction: str) -> tuple[str, Node]:
-        token = self._accept("OUTBOUND", "INBOUND", "ANY")
-        return (token.kind if token else direction, self._collection())
+        return ("for", name, self.expression(), self._options())
 
     def _let(self) -> Node:
-        pairs = [self._pair()]
-        while self._accept(","):
-            pairs.append(self._pair())
-        return ("let", pairs)
-
-    def _pair(self) -> tuple[str, Node]:
         name = self.expect("name").text
         self.expect("=")
-        return name, self.expression()
+        return ("let", name, self.expression())
 
     def _filter(self) -> Node:
         return ("filter", self.expression())
@@ -144,12 +90,11 @@ class _Parser:
             keys.append(self._sort_key())
         return ("sort", keys)
 
-    def _sort_key(self) -> tuple[Node, Node]:
+    def _sort_key(self) -> tuple[Node, bool]:
+        """What to sort by, and whether the greatest comes first."""
         by = self.expression()
         token = self._accept("ASC", "DESC")
-        if token is None and self._token.kind in ("bind", "string"):
-            return by, self._primary()
-        return by, ("value", token.kind if token else "ASC")
+        return by, token is not None and token.kind == "DESC"
 
     def _limit(self) -> Node:
         first = self.expression()
@@ -158,44 +103,13 @@ class _Parser:
         return ("limit", ("value", 0), first)
 
     def _collect(self) -> Node:
-        groups: list[tuple[str, Node]] = []
-        aggregates: list[tuple[str, Node]] = []
-        if self._token.kind == "name":
-            groups.append(self._pair())
-            while self._accept(","):
-                groups.append(self._pair())
-        if self._accept("AGGREGATE"):
-            aggregates.append(self._pair())
-            while self._accept(","):
-                aggregates.append(self._pair())
-        into: str | None = None
-        into_value: Node | None = None
-        keep: list[str] | None = None
-        count: str | None = None
-        if self._accept("WITH"):
-            if not self._word("COUNT"):
-                raise syntax_error(self._text, self._token)
-            self.expect("INTO")
-            count = self.expect("name").text
-        elif self._accept("INTO"):
-            into = self.expect("name").text
-            if self._accept("="):
-                into_value = self.expression()
-            if self._word("KEEP"):
-                keep = [self.expect("name").text]
-                while self._accept(","):
-                    keep.append(self.expect("name").text)
-        if not (groups or aggregates or count):
-            raise syntax_error(self._text, self._token)
-        return ("collect", groups, aggregates, into, into_value, keep, count, self._options())
+        self.expect("WITH")
+        self.expect("COUNT")
+        self.expect("INTO")
+        return ("collect", self.expect("name").text)
 
     def _return(self) -> Node:
-        distinct = self._accept("DISTINCT") is not None
-        return ("return", self.expression(), distinct)
-
-    def _insert(self) -> Node:
-        value = self.expression(no_in=True)
-        return ("insert", value, self._into(), self._options())
+        return ("return", self.expression())
 
     def _change(self, kind: str) -> Node:
         value = self.expression(no_in=True)
@@ -209,154 +123,71 @@ class _Parser:
         return self._change("replace")
 
     def _remove(self) -> Node:
-        value = self.expression(no_in=True)
-        return ("remove", value, self._into(), self._options())
+        return ("remove", self.expression(no_in=True), self._into(), self._options())
 
     def _upsert(self) -> Node:
-        if self._accept("FILTER"):
-            raise ArangoError(9, "this double knows UPSERT with an example only")
         example = self.expression(no_in=True)
         self.expect("INSERT")
         new = self.expression(no_in=True)
-        kind = self._accept("UPDATE", "REPLACE")
-        if kind is None:
-            raise syntax_error(self._text, self._token)
+        self.expect("REPLACE")
         changed = self.expression(no_in=True)
-        return ("upsert", example, new, kind.kind.lower(), changed, self._into(), self._options())
+        return ("upsert", example, new, changed, self._into(), self._options())
 
     def _into(self) -> Node:
-        if self._accept("IN", "INTO") is None:
-            raise syntax_error(self._text, self._token)
-        return self._collection()
-
-    def _collection(self) -> Node:
-        token = self._accept("name", "bind", "string")
-        if token is None:
-            raise syntax_error(self._text, self._token)
-        return ("bind", token.text[1:], token.at) if token.kind == "bind" else ("name", token.text)
+        self.expect("IN", "INTO")
+        token = self.expect("name", "bind")
+        return ("bind", token.text[1:]) if token.kind == "bind" else ("name", token.text)
 
     def _options(self) -> Node | None:
-        return self._primary() if self._word("OPTIONS") else None
+        return self._primary() if self._accept("OPTIONS") else None
 
     # --- expressions
 
     def expression(self, *, no_in: bool = False) -> Node:
+        """no_in: `IN` belongs to the statement, not to the expression."""
         condition = self._binary(0, no_in)
-        if self._accept("?"):
-            if self._accept(":"):
-                return ("ternary", condition, None, self.expression(no_in=no_in))
-            yes = self.expression()
-            self.expect(":")
-            return ("ternary", condition, yes, self.expression(no_in=no_in))
-        return condition
+        if not self._accept("?"):
+            return condition
+        yes = self.expression()
+        self.expect(":")
+        return ("ternary", condition, yes, self.expression(no_in=no_in))
 
     def _binary(self, level: int, no_in: bool) -> Node:
         if level == len(_BINARY):
-            return self._unary(no_in)
+            return self._primary()
         left = self._binary(level + 1, no_in)
         while True:
-            kind = self._token.kind
-            negated = False
-            quantifier = None
-            start = self._at
-            if level in (2, 3, 4) and kind in ("ANY", "ALL", "NONE"):
-                quantifier = kind
-                self._at += 1
-                kind = self._token.kind
-            if level == 3 and kind == "NOT" and self._tokens[self._at + 1].kind in ("IN", "LIKE"):
-                self._at += 1
-                kind = self._token.kind
-                negated = True
-            operator = _BINARY[level].get(kind)
-            if operator is None or (operator == "IN" and no_in and quantifier is None and not negated):
-                self._at = start
+            operator = _BINARY[level].get(self._token.kind)
+            if operator is None or (operator == "IN" and no_in):
                 return left
             self._at += 1
-            right = self._binary(level + 1, no_in)
-            if quantifier is not None:
-                if operator not in _COMPARISONS:
-                    raise syntax_error(self._text, self._tokens[start])
-                left = ("quantified", quantifier, "NOT IN" if negated else operator, left, right)
-            elif operator == "..":
-                left = ("range", "..", left, right)
-            else:
-                left = ("binary", operator, left, right)
-                if negated:
-                    left = ("not", left)
-
-    def _unary(self, no_in: bool) -> Node:
-        if self._accept("!", "NOT"):
-            return ("not", self._unary(no_in))
-        if self._accept("-"):
-            return ("minus", self._unary(no_in))
-        if self._accept("+"):
-            return ("plus", self._unary(no_in))
-        return self._primary()
+            left = ("binary", operator, left, self._binary(level + 1, no_in))
 
     def _primary(self) -> Node:
         node = self._atom()
         while True:
             if self._accept("."):
-                token = self._next()
-                if token.kind == "bind":
-                    node = ("index", node, ("bind", token.text[1:], token.at))
-                elif token.kind == "name" or token.kind.isupper():
-                    node = ("member", node, token.text)
-                else:
-                    raise syntax_error(self._text, token)
-            elif self._token.kind == "[":
-                self._at += 1
-                node = self._bracket(node)
+                node = ("member", node, self.expect("name").text)
+            elif self._accept("["):
+                node = ("index", node, self.expression())
+                self.expect("]")
             else:
                 return node
-
-    def _bracket(self, node: Node) -> Node:
-        stars = 0
-        while self._accept("*"):
-            stars += 1
-        if not stars:
-            index = self.expression()
-            self.expect("]")
-            return ("index", node, index)
-        condition = self.expression() if self._accept("FILTER") else None
-        limit = None
-        if self._accept("LIMIT"):
-            limit = self._limit()
-        value = self.expression() if self._accept("RETURN") else None
-        self.expect("]")
-        tail: Node = ("name", "CURRENT")
-        while True:
-            if self._accept("."):
-                token = self._next()
-                tail = ("member", tail, token.text)
-            elif self._token.kind == "[":
-                self._at += 1
-                tail = self._bracket(tail)
-            else:
-                break
-        return ("expand", node, stars, condition, limit, value, tail if tail != ("name", "CURRENT") else None)
 
     def _atom(self) -> Node:
         token = self._next()
         kind = token.kind
         if kind == "number":
-            whole = token.text.isdigit()
-            return ("value", int(token.text) if whole else float(token.text))
+            return ("value", int(token.text) if token.text.isdigit() else float(token.text))
         if kind == "string":
             return ("value", token.text)
-        if kind in ("NULL", "TRUE", "FALSE"):
-            return ("value", {"NULL": None, "TRUE": True, "FALSE": False}[kind])
+        if kind in _CONSTANTS:
+            return ("value", _CONSTANTS[kind])
         if kind == "bind":
-            return ("bind", token.text[1:], token.at)
-        if kind == "name" or (kind in ("LIKE",) and self._token.kind == "("):
-            if self._token.kind == "(":
-                return self._call(token)
-            return ("name", token.text)
+            return ("bind", token.text[1:])
+        if kind == "name":
+            return ("call", token.text.upper(), self._list(")")) if self._accept("(") else ("name", token.text)
         if kind == "(":
-            if self._token.kind in _STATEMENTS or self._token.kind == "WITH":
-                inner = self.statements()
-                self.expect(")")
-                return ("subquery", inner)
             value = self.expression()
             self.expect(")")
             return value
@@ -365,14 +196,6 @@ class _Parser:
         if kind == "{":
             return self._object()
         raise syntax_error(self._text, token)
-
-    def _call(self, token: Token) -> Node:
-        self.expect("(")
-        if self._token.kind in _STATEMENTS and self._token.kind != "REMOVE":
-            inner = self.statements()
-            self.expect(")")
-            return ("call", token.text.upper(), [("subquery", inner)], token.at)
-        return ("call", token.text.upper(), self._list(")"), token.at)
 
     def _list(self, end: str) -> list[Node]:
         found: list[Node] = []
@@ -384,23 +207,11 @@ class _Parser:
         return found
 
     def _object(self) -> Node:
-        pairs: list[tuple[Node, Node]] = []
+        pairs: list[tuple[str, Node]] = []
         while not self._accept("}"):
-            token = self._next()
-            if token.kind == "[":
-                name = self.expression()
-                self.expect("]")
-            elif token.kind == "bind":
-                name = ("bind", token.text[1:], token.at)
-            elif token.kind in ("name", "string") or token.kind.isupper():
-                name = ("value", token.text)
-            else:
-                raise syntax_error(self._text, token)
-            if token.kind == "name" and self._token.kind in (",", "}"):
-                pairs.append((name, ("name", token.text)))
-            else:
-                self.expect(":")
-                pairs.append((name, self.expression()))
+            name = self.expect("name", "string").text
+            self.expect(":")
+            pairs.append((name, self.expression()))
             if not self._accept(","):
                 self.expect("}")
                 break
@@ -415,7 +226,6 @@ _STATEMENTS: dict[str, Any] = {
     "LIMIT": _Parser._limit,
     "COLLECT": _Parser._collect,
     "RETURN": _Parser._return,
-    "INSERT": _Parser._insert,
     "UPDATE": _Parser._update,
     "REPLACE": _Parser._replace,
     "REMOVE": _Parser._remove,

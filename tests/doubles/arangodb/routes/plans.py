@@ -14,8 +14,6 @@ _NODES = {
     "limit": ("LimitNode",),
     "collect": ("CollectNode",),
     "return": ("ReturnNode",),
-    "traverse": ("TraversalNode",),
-    "insert": ("InsertNode",),
     "update": ("UpdateNode",),
     "replace": ("ReplaceNode",),
     "remove": ("RemoveNode",),

@@ -107,20 +107,17 @@ def _found(tree: list[Node], what: str) -> set[str]:
                 kind == "name" and what == "collections" and node[1] not in scope
             ):
                 names.add(node[1])
-            if kind == "for":
+            if kind == "for" or kind == "let":
                 look(node[2], scope)
                 scope.add(node[1])
-            elif kind == "let":
-                for name, value in node[1]:
+            elif kind == "object":
+                for _, value in node[1]:
                     look(value, scope)
-                    scope.add(name)
-            elif kind == "subquery":
-                look(node[1], set(scope))
             else:
                 for part in node[1:]:
                     look(part, scope)
 
-    look(tree, {"OLD", "NEW", "CURRENT"})
+    look(tree, {"OLD", "NEW"})
     return names
 
 
@@ -139,9 +136,8 @@ class _Syntax:
             source = self._expression(node[2])
             return {"type": "for", "subNodes": [self._variable(node[1]), source, {"type": "no-op"}]}
         if kind == "let":
-            name, value = node[1][0]
-            made = self._expression(value)
-            return {"type": "let", "subNodes": [self._variable(name), made]}
+            made = self._expression(node[2])
+            return {"type": "let", "subNodes": [self._variable(node[1]), made]}
         if kind == "limit":
             return {"type": "limit", "subNodes": [self._expression(node[1]), self._expression(node[2])]}
         if kind in ("filter", "return"):
@@ -164,8 +160,6 @@ class _Syntax:
             return {"type": "parameter", "name": node[1]}
         if kind == "member":
             return {"type": "attribute access", "name": node[2], "subNodes": [self._expression(node[1])]}
-        if kind == "range":
-            return {"type": "range", "subNodes": [self._expression(node[2]), self._expression(node[3])]}
         if kind == "binary":
             both = [self._expression(node[2]), self._expression(node[3])]
             return {"type": _OPERATORS.get(node[1], f"compare {node[1].lower()}"), "subNodes": both}
@@ -176,4 +170,5 @@ class _Syntax:
 
 _OPERATORS = {
     "&&": "logical and", "||": "logical or", "+": "plus", "-": "minus", "*": "times", "/": "division", "%": "modulus",
+    "..": "range",
 }  # fmt: skip

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streamforge.cli.loading import again
+from streamforge.cli.commands.control_commands import dlq_list
+from streamforge.cli.commands.load_commands import dlq_replay
 from streamforge.cli.session import Where
-from streamforge.cli.workflows import dead_letters
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
 from streamforge.manager.service import DeadLetter, StartRequest
@@ -49,9 +49,9 @@ async def test_letters_are_listed_with_their_reason(capsys: pytest.CaptureFixtur
     service = ServiceDouble()
     queue_id = await ended(service)
     async with manager(service) as where:
-        assert await dead_letters(queue_id, where, limit=10, as_json=False) == 0
+        assert await dlq_list(queue_id, where, limit=10, as_json=False) == 0
         out, err = capsys.readouterr()
-        assert await dead_letters(queue_id, where, limit=10, as_json=True) == 0
+        assert await dlq_list(queue_id, where, limit=10, as_json=True) == 0
         found = json.loads(capsys.readouterr().out)
     row = out.splitlines()[2]
     assert row.split()[:2] == ["17", "2"]
@@ -66,6 +66,6 @@ async def test_a_replay_can_be_left_to_the_manager(capsys: pytest.CaptureFixture
     service = ServiceDouble()
     queue_id = await ended(service)
     async with manager(service) as where:
-        assert await again(queue_id, "dlq/replay", where, detach=True) == 0
+        assert await dlq_replay(queue_id, where, detach=True) == 0
     assert capsys.readouterr().out == f"{queue_id}\n"
     assert service.workflows[queue_id].status is Status.RUNNING

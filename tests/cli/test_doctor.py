@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli import doctor
+from streamforge.cli.commands import doctor_command as doctor
 from tests.cli.support import UNPRIVILEGED, Cli, Json, finished, process
 
 PARTS = ["settings", "disk", "data", "manager", "bus", "store", "room", "launcher", "exchange"]

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from streamforge.cli import views
-from streamforge.cli.joining import description
+from streamforge.cli.commands.workflow_commands import all_undriven, undriven
+from streamforge.cli.remainder import description
 from streamforge.cli.session import Mode, Where, is_held, session
-from streamforge.cli.workflows import all_undriven, undriven
 from streamforge.manager.managing import Manager
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.cli import support

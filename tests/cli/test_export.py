@@ -17,7 +17,7 @@ import msgspec
 import pyarrow.parquet as parquet
 import pytest
 
-from streamforge.cli import exporting
+from streamforge.cli.commands import export_command
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Session, Where
@@ -284,14 +284,14 @@ def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, mon
 def test_records_that_are_not_what_coverage_has_proven_are_an_error(
     loaded: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    select = exporting._select
+    select = export_command._select
 
-    async def more(found: Session, what: Sequence[str], where: Where, *, life: bool) -> exporting.Selection:
+    async def more(found: Session, what: Sequence[str], where: Where, *, life: bool) -> export_command.Selection:
         selection = await select(found, what, where, life=life)
         parts = [msgspec.structs.replace(part, records=part.records + 1) for part in selection.parts]
         return msgspec.structs.replace(selection, parts=parts)
 
-    monkeypatch.setattr(exporting, "_select", more)
+    monkeypatch.setattr(export_command, "_select", more)
     ran = loaded("export", *SERIES)
     assert ran.code == 1
     assert f"{COLLECTION} holds 360 records where coverage has proven 361" in ran.err

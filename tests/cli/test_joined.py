@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from streamforge.cli import views
-from streamforge.cli.coverage import NOTHING_OVER
+from streamforge.cli.commands.load_commands import Request, followed, load
+from streamforge.cli.coverage_text import NOTHING_OVER, nothing_over
 from streamforge.cli.errors import CliError
-from streamforge.cli.joining import left_out
-from streamforge.cli.loading import Request, followed, load, nothing_over
+from streamforge.cli.remainder import left_out
 from streamforge.cli.session import Where
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
@@ -87,9 +87,9 @@ async def manager(service: ServiceDouble) -> AsyncIterator[Where]:
         await server.close()
 
 
-async def loaded(service: ServiceDouble, request: Request = DAY, **how: Any) -> tuple[int, Where]:
+async def loaded(service: ServiceDouble, **how: Any) -> tuple[int, Where]:
     async with manager(service) as where:
-        return await load(request, where, **how), where
+        return await load(DAY.symbol, DAY.type, DAY.time_range, where, **how), where
 
 
 async def test_what_the_joined_workflow_left_out_is_loaded_by_a_second_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,11 +122,11 @@ async def test_what_only_the_plan_of_the_joined_workflow_leaves_out_is_loaded_to
 
 async def test_what_is_left_out_of_a_load_of_all_is_loaded_even_if_it_is_stored() -> None:
     service = Joining()
-    code, _ = await loaded(service, msgspec.structs.replace(DAY, again=True))
+    code, _ = await loaded(service, again=True)
     asked = [(one.time_range, one.again) for one in service.requests]
     assert (code, asked) == (0, [("-1d", True), ("2024-08-02T11:00Z:2024-08-02T12:00Z", True)])
     with pytest.raises(CliError, match=r" 2024-08-02T11:00Z:2024-08-02T12:00Z --again --server "):
-        await loaded(Joining(ends=Status.INTERRUPTED), msgspec.structs.replace(DAY, again=True))
+        await loaded(Joining(ends=Status.INTERRUPTED), again=True)
 
 
 async def test_whose_time_is_over_is_told_how_the_rest_is_loaded() -> None:
@@ -145,7 +145,7 @@ async def test_whose_time_went_by_before_the_joined_workflow_ended_is_told_of_th
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service, seconds = Joining(), itertools.count(step=100)
-    monkeypatch.setattr("streamforge.cli.loading.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr("streamforge.cli.commands.load_commands.time", SimpleNamespace(monotonic=lambda: next(seconds)))
     with pytest.raises(CliError, match=f"has finished, without {LEFT_OUT}: `streamforge load "):
         await loaded(service, timeout_s=150)
     assert len(service.requests) == 1
@@ -154,8 +154,7 @@ async def test_whose_time_went_by_before_the_joined_workflow_ended_is_told_of_th
 async def test_who_interrupts_or_runs_out_of_time_as_the_joined_workflow_ends_loads_no_rest() -> None:
     async with manager(Joining()) as where:
         ended = await followed(where, DAY.start)
-    assert ended.rest is not None
-    assert ended.rest.time_range == ASKED_FOR
+    assert ended.rest == ASKED_FOR
     assert msgspec.structs.replace(ended, interrupted=130).rest is None
     assert msgspec.structs.replace(ended, timed_out=True).rest is None
 

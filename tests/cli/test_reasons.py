@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from streamforge.cli import views
+from streamforge.cli.commands.workflow_commands import _tell_event
 from streamforge.cli.progress import waits_for
 from streamforge.cli.reasons import short
 from streamforge.cli.steps import step_rows
-from streamforge.cli.workflows import _tell_event
 from tests.adapters.embedded.launcher.support import ended, job, make, number, until
 from tests.cli.test_progress import workflow
 

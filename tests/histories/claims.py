@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from streamforge.cli import exporting, views
+from streamforge.cli import views
+from streamforge.cli.commands import export_command
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import SETTLED, Verdict
 from streamforge_utils.model.events import LAST_WORDS, Event
@@ -357,7 +358,7 @@ class Claims:
             what = f"{market.symbol} {span}: {list(bars)}, not {called}"
             self._model.untrue("a read gives something else than there is", what)
 
-    def exports(self, market: Market, said: exporting.Exported, code: int, bars: Sequence[int]) -> None:
+    def exports(self, market: Market, said: export_command.Exported, code: int, bars: Sequence[int]) -> None:
         """What `export --json` says of what it wrote."""
         if said.span is None:
             self._model.untrue("an export names no span", said.file)
@@ -374,7 +375,7 @@ class Claims:
                 "an export is short and does not say so", f"{market.symbol} {span}: holes {shown(holes)}"
             )
 
-    def exports_collection(self, name: str, rows: int | None, said: exporting.Exported | None, code: int) -> None:
+    def exports_collection(self, name: str, rows: int | None, said: export_command.Exported | None, code: int) -> None:
         """What `export COLLECTION` wrote. rows: None if it was refused."""
         model = self._model
         lacking = {

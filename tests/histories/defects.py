@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from streamforge.cli import exporting
+from streamforge.cli.commands import export_command
 from streamforge.manager import coverage_report, managing, starting
 from streamforge.manager.acting import (
     actor,
@@ -214,7 +214,7 @@ def a_removal_does_not_see_who_relies_on_the_data() -> Iterator[None]:
 
 @defect
 def an_export_with_holes_ends_well() -> Iterator[None]:
-    with patch.object(exporting, "_is_complete", lambda selection: True):
+    with patch.object(export_command, "_is_complete", lambda selection: True):
         yield
 
 
@@ -223,10 +223,10 @@ def an_export_does_not_count() -> Iterator[None]:
     async def unseen(self: Any, *args: Any) -> None:
         pass
 
-    part = exporting.Part
+    part = export_command.Part
 
     with (
-        patch.object(exporting, "Part", lambda **more: part(**{**more, "records": 0})),
+        patch.object(export_command, "Part", lambda **more: part(**{**more, "records": 0})),
         patch.object(records, "_check", lambda *args: None),
         patch.object(records.Records, "_compare", unseen),
     ):

@@ -9,7 +9,7 @@ from contextlib import suppress
 import msgspec
 
 from streamforge.cli import views
-from streamforge.cli.joining import rest_of
+from streamforge.cli.remainder import rest_of
 from streamforge.manager.api.views import workflow_view
 from streamforge.manager.managing import Manager
 from streamforge.manager.service import NotFound, NotNow, Started, StartRequest

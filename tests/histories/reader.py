@@ -21,8 +21,10 @@ import msgspec
 import pyarrow.parquet
 from fastapi import FastAPI
 
-from streamforge.cli import coverage, exporting, output, session, views
+from streamforge.cli import output, session, views
 from streamforge.cli.client import Api
+from streamforge.cli.commands.coverage_command import coverage
+from streamforge.cli.commands.export_command import Exported, export
 from streamforge.cli.errors import CliError
 from streamforge.manager.api.app import create_app
 from streamforge.manager.managing import Manager
@@ -48,7 +50,7 @@ class Answer(NamedTuple):
 class Export(NamedTuple):
     """What an export said and ended with, and the open times of what it wrote, in the order of the file."""
 
-    said: exporting.Exported
+    said: Exported
     code: int
     times: Sequence[int]
 
@@ -99,7 +101,7 @@ class Reader:
 
     def coverage(self, *what: str, life: bool = False) -> tuple[views.Coverage | None, int]:
         """What `coverage` prints, and its exit code; None: nothing is known."""
-        said = self._command(coverage.coverage(what, WHERE, verify=False, life=life, as_json=True))
+        said = self._command(coverage(list(what), WHERE, verify=False, life=life, as_json=True))
         if isinstance(said, CliError):
             assert "nothing is known of" in str(said), said
             return None, 1
@@ -107,18 +109,18 @@ class Reader:
 
     def verify(self, *what: str) -> tuple[views.Verification, int] | CliError:
         """What `coverage --verify` prints, and its exit code."""
-        said = self._command(coverage.coverage(what, WHERE, verify=True, life=False, as_json=True))
+        said = self._command(coverage(list(what), WHERE, verify=True, life=False, as_json=True))
         return said if isinstance(said, CliError) else (msgspec.json.decode(said[0], type=views.Verification), said[1])
 
     def export(self, *what: str, form: str, life: bool = False) -> Export | CliError:
         """What `export` writes and prints."""
         file = self._folder / f"export.{form}"
         file.unlink(missing_ok=True)
-        said = self._command(exporting.export(what, WHERE, form=None, file=file, times=None, life=life, as_json=True))
+        said = self._command(export(list(what), WHERE, form=None, file=file, times=None, life=life, as_json=True))
         if isinstance(said, CliError):
             assert not file.exists(), "an export that fails leaves no file"
             return said
-        return Export(msgspec.json.decode(said[0], type=exporting.Exported), said[1], _open_times(file, form))
+        return Export(msgspec.json.decode(said[0], type=Exported), said[1], _open_times(file, form))
 
     def series(self, symbol: str, type: str, span: TimeRange | None, *, life: bool = False) -> Series:
         """What `read_series` gives. Raises ReadingError."""

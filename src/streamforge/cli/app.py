@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from streamforge.cli.command import Command, Group
-from streamforge.cli.commands import backups, kafka, records, services, workflows
+from streamforge.cli.commands.backup_commands import backup, restore
+from streamforge.cli.commands.catalogue_commands import schemas, targets
+from streamforge.cli.commands.control_commands import dlq_list, ping, rm, stop
+from streamforge.cli.commands.coverage_command import coverage
+from streamforge.cli.commands.doctor_command import doctor
+from streamforge.cli.commands.export_command import export
+from streamforge.cli.commands.foreground_commands import exchange, up
+from streamforge.cli.commands.kafka_command import apply
+from streamforge.cli.commands.load_commands import dlq_replay, load, retry, wait
+from streamforge.cli.commands.series_commands import series, symbols
+from streamforge.cli.commands.workflow_commands import events, queues, show
+from streamforge.cli.options import as_command
 from streamforge.version import installed_version
 
 PROGRAM = "streamforge"
@@ -37,41 +49,21 @@ def _streamforge(
     """Load crypto market data, and know that it is complete."""
 
 
-_load, _look, _run, _know = "Load", "Look", "Run", "Know"
-app.command(cls=Command, rich_help_panel=_load)(workflows.load)
-app.command(cls=Command, rich_help_panel=_load)(workflows.wait)
-app.command(cls=Command, rich_help_panel=_load)(workflows.retry)
-app.command(cls=Command, rich_help_panel=_load)(workflows.stop)
-app.command(cls=Command, rich_help_panel=_load)(workflows.rm)
-app.command(cls=Command, rich_help_panel=_look)(records.export)
-app.command(cls=Command, rich_help_panel=_look)(records.coverage)
-app.command(cls=Command, rich_help_panel=_look)(records.series)
-app.command(cls=Command, rich_help_panel=_look)(records.symbols)
-app.command(cls=Command, rich_help_panel=_look)(workflows.queues)
-app.command(cls=Command, rich_help_panel=_look)(workflows.show)
-app.command(cls=Command, rich_help_panel=_look)(workflows.events)
-app.command(cls=Command, rich_help_panel=_look)(workflows.ping)
-dlq = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    help="Records that could not be stored.",
-    context_settings={"help_option_names": _HELP},
-)
-dlq.command("list", cls=Command)(workflows.dlq_list)
-dlq.command("replay", cls=Command)(workflows.dlq_replay)
-app.add_typer(dlq, name="dlq", rich_help_panel=_look)
-app.command(cls=Command, rich_help_panel=_run)(services.up)
-app.command(cls=Command, rich_help_panel=_run)(services.doctor)
-app.command(cls=Command, rich_help_panel=_run)(services.exchange)
-app.command(cls=Command, rich_help_panel=_run)(backups.backup)
-app.command(cls=Command, rich_help_panel=_run)(backups.restore)
-on_kafka = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    help="A Kafka that no operator looks after.",
-    context_settings={"help_option_names": _HELP},
-)
-on_kafka.command("apply", cls=Command)(kafka.apply)
-app.add_typer(on_kafka, name="kafka", rich_help_panel=_run)
-app.command(cls=Command, rich_help_panel=_know)(services.targets)
-app.command(cls=Command, rich_help_panel=_know)(services.schemas)
+def _group(name: str, panel: str, summary: str, commands: dict[str, Callable[..., Any]]) -> None:
+    group = typer.Typer(cls=Group, no_args_is_help=True, help=summary, context_settings={"help_option_names": _HELP})
+    for command, work in commands.items():
+        group.command(command, cls=Command)(as_command(work))
+    app.add_typer(group, name=name, rich_help_panel=panel)
+
+
+def _commands(panel: str, *commands: Callable[..., Any]) -> None:
+    for work in commands:
+        app.command(work.__name__, cls=Command, rich_help_panel=panel)(as_command(work))
+
+
+_commands("Load", load, wait, retry, stop, rm)
+_commands("Look", export, coverage, series, symbols, queues, show, events, ping)
+_group("dlq", "Look", "Records that could not be stored.", {"list": dlq_list, "replay": dlq_replay})
+_commands("Run", up, doctor, exchange, backup, restore)
+_group("kafka", "Run", "A Kafka that no operator looks after.", {"apply": apply})
+_commands("Know", targets, schemas)

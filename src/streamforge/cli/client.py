@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Query = Mapping[str, str | int | list[str]]
 
+PAGE = 1000
+"""How many items of a list are asked for at once."""
 ANSWER_S = 60.0
 CONNECT_S = 5.0
 SILENCE_S = 60.0
@@ -88,6 +90,22 @@ class Api:
     async def get(self, path: str, kind: type[T], query: Query | None = None) -> T:
         """The answer as `kind`."""
         return self.read(await self.call("GET", path, query=query), kind)
+
+    async def pages(
+        self, path: str, name: str, query: Query | None = None, limit: int | None = None
+    ) -> tuple[list[msgspec.Raw], bool]:
+        """The items of a list under `name`, `limit` of them at most, and whether there are more."""
+        items, cursor = list[msgspec.Raw](), None
+        while limit is None or len(items) < limit:
+            asked = {**(query or {}), "limit": PAGE if limit is None else min(PAGE, limit - len(items))}
+            page = await self.get(
+                path, dict[str, msgspec.Raw], asked if cursor is None else {**asked, "cursor": cursor}
+            )
+            items += msgspec.json.decode(page[name], type=list[msgspec.Raw])
+            cursor = msgspec.json.decode(page.get("cursor", b"null"), type=str | None)
+            if cursor is None:
+                break
+        return items, cursor is not None
 
     async def call(
         self,

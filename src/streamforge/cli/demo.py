@@ -12,8 +12,10 @@ import msgspec
 
 from streamforge.cli import output, views
 from streamforge.cli.client import path_part
+from streamforge.cli.commands.load_commands import Request, followed
+from streamforge.cli.coverage_text import show_segments
 from streamforge.cli.errors import CliError, Interrupted, exit_code
-from streamforge.cli.loading import Ended, Request, followed, show_segments
+from streamforge.cli.outcome import Ended
 from streamforge.cli.own_manager import configure_logs
 from streamforge.cli.picture import chart
 from streamforge.cli.places import EXCHANGE_VARIABLE, known_origin

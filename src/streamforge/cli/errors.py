@@ -14,9 +14,14 @@ EXIT_PIPE = 141
 
 
 class CliError(StreamForgeError):
-    """The command failed; the message names the input and says what to do."""
+    """The command failed; the message names the input and says what to do. exit_code: another than the class's."""
 
     exit_code = EXIT_FAILED
+
+    def __init__(self, message: str = "", exit_code: int | None = None) -> None:
+        super().__init__(message)
+        if exit_code is not None:
+            self.exit_code = exit_code
 
 
 class UsageProblem(CliError):
@@ -53,12 +58,11 @@ class ApiProblem(CliError):
     """
 
     def __init__(self, status: int, kind: str, message: str, meant: Sequence[str] = (), next_step: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message, EXIT_USAGE if kind == "invalid-input" else EXIT_FAILED)
         self.next_step = next_step
         self.meant = tuple(meant)
         self.status = status
         self.kind = kind
-        self.exit_code = EXIT_USAGE if kind == "invalid-input" else EXIT_FAILED
 
 
 def exit_code(error: StreamForgeError) -> int:

@@ -9,10 +9,11 @@ from typing import Any
 
 from streamforge.cli import output, views
 from streamforge.cli.client import Query
+from streamforge.cli.coverage_text import wait_command
 from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost, ServerSilent, exit_code
 from streamforge.cli.interrupts import Interrupts
-from streamforge.cli.joining import advice, description
 from streamforge.cli.progress import Display
+from streamforge.cli.remainder import advice, description
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
@@ -99,15 +100,13 @@ class Follower:
         return work.result()
 
     def _leaving(self) -> Interrupted:
-        error = Interrupted("nothing was started")
-        if self._workflow is not None:
-            left = (
-                f"left {self._workflow.queue_id} as it is: the next manager on its data continues it "
-                f"(`streamforge up{self._where.starting()}`)"
-            )
-            error = Interrupted(self._with_the_rest(left, self._workflow))
-        error.exit_code = self._interrupts.exit_code
-        return error
+        if self._workflow is None:
+            return Interrupted("nothing was started", self._interrupts.exit_code)
+        left = (
+            f"left {self._workflow.queue_id} as it is: the next manager on its data continues it "
+            f"(`streamforge up{self._where.starting()}`)"
+        )
+        return Interrupted(self._with_the_rest(left, self._workflow), self._interrupts.exit_code)
 
     def _with_the_rest(self, said: str, workflow: views.Workflow) -> str:
         """What is said, and what this command would have loaded after the end of the workflow that it joined."""
@@ -153,13 +152,11 @@ class Follower:
                 raise self._not_taken_over(error, self._workflow) from error
 
     def _not_taken_over(self, error: StreamForgeError, workflow: views.Workflow) -> CliError:
-        wait = f"`streamforge wait {workflow.queue_id}{self._where.flags()}`"
-        found = CliError(
+        return CliError(
             f"{workflow.queue_id} is left as it is, because its manager has ended and no other could take its place: "
-            f"{str(error).rstrip('.')}; then continue it with {wait}"
+            f"{str(error).rstrip('.')}; then continue it with {wait_command(workflow.queue_id, self._where)}",
+            exit_code(error),
         )
-        found.exit_code = exit_code(error)
-        return found
 
     async def _tell_of_others(self, found: Session, mine: views.Workflow) -> None:
         """A manager of our own drives also what others have left: nobody else would, and it takes slots and weight."""
@@ -234,13 +231,12 @@ class Follower:
                     raise
 
     def _detached(self, found: Session, workflow: views.Workflow) -> CliError:
-        left = (
-            f"the manager at {found.api.url} continues {workflow.queue_id} ({workflow.status}): `streamforge wait "
-            f"{workflow.queue_id}{self._where.flags()}` waits for it, `streamforge stop` stops it"
+        wait = wait_command(workflow.queue_id, self._where)
+        left = self._with_the_rest(
+            f"the manager at {found.api.url} continues {workflow.queue_id} ({workflow.status}): {wait} waits for it, "
+            "`streamforge stop` stops it",
+            workflow,
         )
-        left = self._with_the_rest(left, workflow)
         if not self._interrupts.count:
             return CliError(f"the time is over; {left}")
-        error = Interrupted(left)
-        error.exit_code = self._interrupts.exit_code
-        return error
+        return Interrupted(left, self._interrupts.exit_code)

@@ -1,15 +1,19 @@
-"""The options that many commands share, and how a command runs."""
+"""The options that commands share, each written once, and how a function becomes a command."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import inspect
+import sys
+from collections.abc import Callable, Coroutine
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from streamforge.cli.errors import PipeClosed
+from streamforge.cli.errors import CliError, PipeClosed, UsageProblem
+from streamforge.cli.session import Where
 
 T = TypeVar("T")
 
@@ -75,7 +79,25 @@ Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Stop the workflow in order if it takes longer."),
 ]
+WholeLife = Annotated[
+    bool,
+    typer.Option("--all", help="Without TIME_RANGE: the whole life of the series, not only what was asked for so far."),
+]
 QueueId = Annotated[str, typer.Argument(metavar="QUEUE_ID", help="As `load` and `queues` name it.")]
+
+_MANAGER = {"data": Data, "server": Server, "token_file": TokenFile}
+AtManager = Annotated[Where, _MANAGER]
+"""A parameter of this type, `where`, gives a command the options --data, --server and --token-file."""
+AtManagerAndExchange = Annotated[Where, _MANAGER | {"exchange": ExchangeOfData}]
+"""The same, and --exchange."""
+AtManagerAndWorkers = Annotated[Where, _MANAGER | {"exchange": ExchangeOfData, "launcher": Launcher}]
+"""The same, and --launcher."""
+AtManagerOrNew = Annotated[Where, _MANAGER | {"exchange": Exchange, "launcher": Launcher}]
+"""All of these options, where the command may be the first one on its data directory."""
+AtNew = Annotated[Where, {"data": Data, "exchange": Exchange, "launcher": Launcher}]
+"""--data, --exchange and --launcher, of a command that is the manager itself."""
+AtData = Annotated[Where, {"data": Data}]
+"""--data alone."""
 
 _debugging = False
 
@@ -88,9 +110,52 @@ def debugging(value: bool | None = None) -> bool:
     return _debugging
 
 
+def confirm(question: str, asks: str, refused: str) -> None:
+    """Ask on the terminal. asks: which command asks, and when; refused: what a no means.
+
+    Raises CliError for a no, UsageProblem where nobody can answer.
+    """
+    if not sys.stdin.isatty():
+        raise UsageProblem(f"{asks}, and nobody can answer here: add --yes")
+    if not typer.confirm(question, err=True):
+        raise CliError(refused)
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's coroutine."""
     try:
         return asyncio.run(work, debug=False)
     except BrokenPipeError:
         raise PipeClosed from None  # as it is, it would be taken for a failure on its way
+
+
+def as_command(work: Callable[..., Any]) -> Callable[..., int]:
+    """`work` as typer takes it: with the options of its `where` one by one, and with --debug.
+
+    work: returns an exit code, or a coroutine of one. Its docstring is the help.
+    """
+    own = {
+        name: one.replace(kind=Parameter.KEYWORD_ONLY)
+        for name, one in inspect.signature(work, eval_str=True).parameters.items()
+    }
+    places: dict[str, Any] = own.pop("where").annotation.__metadata__[0] if "where" in own else {}
+    last = {name: own.pop(name) for name in ("as_json",) if name in own}
+    shared = {
+        name: Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=option)
+        for name, option in places.items()
+    }
+    debug = Parameter("debug", Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
+
+    def command(*, debug: bool, **given: Any) -> int:
+        debugging(debug)
+        if places:
+            given["where"] = Where(**{name: given.pop(name) for name in places}, debug=debug)
+        done = work(**given)
+        code: int = run(done) if inspect.iscoroutine(done) else done
+        return code
+
+    command.__name__, command.__doc__, command.__annotations__ = work.__name__, work.__doc__, {}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [*own.values(), *shared.values(), *last.values(), debug]
+    )
+    return command

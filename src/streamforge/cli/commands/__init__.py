@@ -1,1 +1,1 @@
-"""The signatures of the commands: what they are called, what they take, and what their help says."""
+"""The commands: what they are called, what they take, what their help says, and what they do."""

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
+import typer
 
+from streamforge.cli import options as o
 from streamforge.cli import output, views
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import Query, path_part, to_json
+from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, load_command, request_of, rest
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge_utils.model.names import is_queue_id
-from streamforge_utils.model.timeranges import TimeRange, format_ms
+from streamforge_utils.model.timeranges import format_ms
 
 HOLES_SHOWN = 10
 VERIFY_S = 3600.0
 """How long a server may take to count a series."""
-NONE_OPENS = "no candle opens in this range"
-EXPLAINED = ("stored", "exchange", "closed", "pending")
-"""Verdicts with which a range is complete."""
-NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 
 
-async def coverage(what: Sequence[str], where: Where, *, verify: bool, life: bool, as_json: bool) -> int:
-    """Show the coverage of a workflow or a series; 1 if a hole has no reason.
+async def coverage(
+    what: Annotated[list[str], typer.Argument(metavar="QUEUE_ID | SYMBOL TYPE [TIME_RANGE]", show_default=False)],
+    where: o.AtManager,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Count the records in the store first, and mark what is gone.")
+    ] = False,
+    life: o.WholeLife = False,
+    as_json: o.Json = False,
+) -> int:
+    """Show which time ranges are stored, and a reason for each one that is not.
 
-    verify: count what is stored first; 1 also if some of it was gone.
+    Without TIME_RANGE it speaks of what was asked for so far, from the first range to the last, and names that span;
+    what lies between and was never loaded is unknown.
+    Exit code 1 if a range is not loaded (unknown) or missing although the exchange has it (ours).
     """
     if verify and life:
         raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")
@@ -63,16 +73,16 @@ async def _verify_of(found: Session, what: Sequence[str], path: str, query: Quer
 
 def _tell_gaps(verified: views.Verification) -> None:
     for gap in verified.gaps[:HOLES_SHOWN]:
-        span = output.day_span(gap.start_ms, gap.end_ms)
-        output.say(f"  gone: {span}: {output.records(gap.records)} that {_were(gap.records)} in {gap.collection}")
+        span, were = output.day_span(gap.start_ms, gap.end_ms), "was" if gap.records == 1 else "were"
+        output.say(f"  gone: {span}: {output.records(gap.records)} that {were} in {gap.collection}")
     if len(verified.gaps) > HOLES_SHOWN:
         output.say(f"  and {len(verified.gaps) - HOLES_SHOWN} more ranges")
-    counted = f"counted in the store: {output.records(verified.records_counted)}"
+    counted = f"counted in the ranges that coverage calls stored: {output.records(verified.records_counted)}"
     if not verified.gaps:
-        output.say(f"{counted}, and none is missing")
+        output.say(f"{counted}, and none of those proven is missing")
         return
     missing = verified.records_missing
-    output.say(f"{counted}; {output.records(missing)} that had been proven {_are(missing)} gone")
+    output.say(f"{counted}; {output.records(missing)} that had been proven {'is' if missing == 1 else 'are'} gone")
 
 
 def _tell(known: views.Coverage, where: Where) -> None:
@@ -137,31 +147,6 @@ async def ask(found: Session, path: str, query: Query, what: Sequence[str], wher
         raise CliError(f"{error} Load it with {load_command(what, where)}") from error
 
 
-def load_command(what: Sequence[str], where: Where) -> str:
-    """what: SYMBOL TYPE [TIME_RANGE]."""
-    span = what[2] if len(what) == 3 else "TIME_RANGE"
-    return f"`streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
-
-
-def rest(known: views.Coverage, where: Where) -> str:
-    """How what has no reason to be missing is had: by the workflow that is to load it, or by another one."""
-    if known.loading:
-        return f"wait for what is to be loaded with `streamforge wait {known.loading[0].queue_id}{where.flags()}`"
-    lacking = [segment for segment in known.segments if segment.verdict not in EXPLAINED]
-    if not lacking:
-        return "nothing was asked for yet"
-    span = request_of(TimeRange(lacking[0].start_ms, lacking[-1].end_ms))
-    return f"load the rest with `streamforge load {known.symbol} {known.type} {span}{where.starting()}`"
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
 def address_of(what: Sequence[str], *, life: bool) -> tuple[str, Query]:
     if life and len(what) != 2:
         raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE, without a TIME_RANGE")
@@ -175,9 +160,3 @@ def address_of(what: Sequence[str], *, life: bool) -> tuple[str, Query]:
     if life:
         query = {**query, "life": "true"}
     return f"/coverage/{path_part(symbol)}/{path_part(type_name)}", query
-
-
-def request_of(span: TimeRange) -> str:
-    """A span in the form of a request, which knows whole seconds: wider where it must be."""
-    end_ms = -(-span.end_ms // 1000) * 1000
-    return f"{format_ms(span.start_ms // 1000 * 1000)}:{format_ms(end_ms)}"

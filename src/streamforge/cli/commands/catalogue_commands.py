@@ -1,11 +1,13 @@
-"""`targets` and `schemas`: what this version knows, or the manager at --server or on --data."""
+"""The commands `targets` and `schemas`: what this version knows, or the manager at --server or on --data."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
+from streamforge.cli import options as o
 from streamforge.cli import output, views
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import UsageProblem
@@ -13,8 +15,8 @@ from streamforge.cli.session import Mode, Where, running_server, session
 from streamforge_utils.model.spelling import did_you_mean
 
 
-async def targets(where: Where, *, as_json: bool) -> int:
-    """List the kinds of workers."""
+async def targets(where: o.AtManager, as_json: o.Json = False) -> int:
+    """List the kinds of workers and their parameters."""
     if _somebody_serves(where):
         async with session(where, Mode.SERVER) as found:
             answer: object = await found.api.get("/targets", dict[str, Any])
@@ -73,8 +75,12 @@ def _parameters(schema: dict[str, Any]) -> list[str]:
     ]
 
 
-async def schemas(name: str | None, where: Where, *, as_json: bool) -> int:
-    """List the messages, or print the schema of one."""
+async def schemas(
+    where: o.AtManager,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Print the JSON Schema of this message.")] = None,
+    as_json: o.Json = False,
+) -> int:
+    """List the messages that travel on the topics, or print the JSON Schema of one."""
     if _somebody_serves(where):
         async with session(where, Mode.SERVER) as found:
             path = "/schemas" if name is None else f"/schemas/{path_part(name)}"

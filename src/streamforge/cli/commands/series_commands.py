@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import typer
 
+from streamforge.cli import options as o
 from streamforge.cli import output, views
 from streamforge.cli.client import to_json
-from streamforge.cli.session import Mode, NothingThere, Where, session
+from streamforge.cli.session import Mode, NothingThere, session
 from streamforge_utils.model.timeranges import format_ms
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-_PAGE = 1000
 SYMBOLS_S = 30.0
 """The manager gives the exchange less."""
 _WILD = frozenset("*?[")
 
 
-async def series(pattern: str | None, where: Where, *, as_json: bool) -> int:
-    """List the series that are stored, by name. pattern: of the symbol."""
+async def series(
+    where: o.AtManager,
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="[PATTERN]", help="Of the symbol: BTCUSDT, '*USDT'; or a part of it.")
+    ] = None,
+    as_json: o.Json = False,
+) -> int:
+    """List the series that are stored: from when to when, how many records, and whether there are holes."""
     raw: list[msgspec.Raw] = []
     try:
         async with session(where, Mode.READ) as found:
-            cursor: str | None = None
-            while True:
-                query: dict[str, str | int | list[str]] = {"limit": _PAGE}
-                if cursor is not None:
-                    query["cursor"] = cursor
-                page = await found.api.get("/series", _RawPage, query)
-                raw.extend(page.series)
-                cursor = page.cursor
-                if cursor is None:
-                    break
+            raw, _ = await found.api.pages("/series", "series")
     except NothingThere as error:
         if not as_json:
             output.say(str(error))
@@ -54,18 +52,14 @@ async def series(pattern: str | None, where: Where, *, as_json: bool) -> int:
     return 0
 
 
-class _RawPage(msgspec.Struct):
-    series: list[msgspec.Raw]
-    cursor: str | None = None
-
-
 def _order(one: views.Series) -> tuple[str, int, str]:
     return one.symbol, one.start_ms or 0, one.type
 
 
 def _row(one: views.Series) -> list[str | Text]:
     span = [format_ms(ms) if ms is not None else "nothing proven" for ms in (one.start_ms, one.end_ms)]
-    holes = output.styled("complete") if one.complete and not one.holes else str(one.holes)
+    # Between `from` and `to`: what else was asked for, and is not stored, `coverage` tells.
+    holes: str | Text = output.styled("complete", "none")
     if one.holes:
         holes = f"{one.holes}, each with its reason" if one.complete else f"{one.holes}, not complete"
     return [one.symbol, one.type, *span, output.number(one.records) or "?", holes]
@@ -77,8 +71,19 @@ def _fits(symbol: str, pattern: str | None) -> bool:
     return fnmatchcase(symbol.upper(), wanted if _WILD & set(wanted) else f"*{wanted}*")
 
 
-async def symbols(pattern: str | None, where: Where, *, status: str | None, limit: int, as_json: bool) -> int:
-    """List what the exchange has."""
+async def symbols(
+    where: o.AtManagerAndExchange,
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="[PATTERN]", help="BTCUSDT, '*USDT'; or a part of the symbol: btc.")
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option("--status", metavar="STATUS", help="Only these: TRADING, BREAK, … (the exchange's words)."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many.")] = 50,
+    as_json: o.Json = False,
+) -> int:
+    """List the symbols that the exchange has, with their status."""
     query: dict[str, str | int | list[str]] = {"limit": limit}
     query.update({name: value for name, value in (("pattern", pattern), ("status", status)) if value is not None})
     async with session(where.as_before(), Mode.ASK, loads=True) as found:

@@ -1,8 +1,9 @@
-"""What a workflow that was joined leaves out of the range asked for, and how that is loaded."""
+"""The part of a requested range that a workflow, which was under way and is joined, does not load."""
 
 from __future__ import annotations
 
 from streamforge.cli import output, views
+from streamforge.cli.coverage_text import load_command
 from streamforge.cli.session import Where
 from streamforge_utils.model.series import candles_interval
 from streamforge_utils.model.timeranges import TimeRange, format_ms, parse_time_range
@@ -50,8 +51,8 @@ def load_of_the_rest(workflow: views.Workflow, where: Where, *, again: bool) -> 
     rest = rest_of(workflow, again=again)
     if rest is None:
         return None
-    flags = f"{' --again' if again else ''}{where.starting()}"
-    return f"`streamforge load {workflow.symbol} {workflow.type} {rest}{flags}`"
+    again_too = " --again" if again else ""
+    return load_command((workflow.symbol, workflow.type, f"{rest}{again_too}"), where)
 
 
 def advice(workflow: views.Workflow, where: Where, *, again: bool) -> str | None:

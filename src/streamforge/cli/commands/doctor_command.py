@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamforge.cli import options as o
 from streamforge.cli import output, views
 from streamforge.cli.checking import Check, check_bus, check_kubernetes
 from streamforge.cli.checking_store import check_store, nearest
@@ -43,8 +44,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[Check]
 
 
-async def doctor(where: Where, *, as_json: bool) -> int:
-    """Check every part; 1 if one fails."""
+async def doctor(where: o.AtManagerAndWorkers, as_json: o.Json = False) -> int:
+    """Check what StreamForge stands on: disk, data, bus, store, launcher and exchange. Exit code 1 if one fails.
+
+    It changes nothing: what it tries, it tries in a folder that it removes again.
+    """
     where.check()
     checks = [check async for check in _checks(where)]
     report = Report(ok=all(check.verdict != "fails" for check in checks), checks=checks)

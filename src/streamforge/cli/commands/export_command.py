@@ -5,26 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import typer
 
+from streamforge.cli import options as o
 from streamforge.cli import output, views
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import path_part, to_json
-from streamforge.cli.coverage import (
+from streamforge.cli.commands.coverage_command import HOLES_SHOWN, address_of, ask
+from streamforge.cli.coverage_text import (
     EXPLAINED,
-    HOLES_SHOWN,
     NONE_OPENS,
     NOTHING_OVER,
-    address_of,
-    ask,
     load_command,
+    no_longer,
     request_of,
     rest,
+    wait_command,
 )
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.formats import Destination, Format, Times, destination
-from streamforge.cli.loading import no_longer
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import RecordWriter, record_writer
 from streamforge_utils.model.candles import candle_key
@@ -83,16 +85,48 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def export(
-    what: Sequence[str],
-    where: Where,
-    *,
-    form: str | None,
-    file: Path | None,
-    times: str | None,
-    life: bool,
-    as_json: bool,
+    what: Annotated[
+        list[str], typer.Argument(metavar="QUEUE_ID | COLLECTION | SYMBOL TYPE [TIME_RANGE]", show_default=False)
+    ],
+    where: o.AtManager,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to a file, which appears when whole; its suffix names the format: .csv, .csv.gz, .jsonl, "
+            ".jsonl.gz or .parquet. - is stdout.",
+        ),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="csv|jsonl|parquet",
+            help="For stdout, and for a file whose suffix names no format; it must not contradict the suffix. "
+            "parquet needs the extra `parquet`.",
+            show_default="csv",
+        ),
+    ] = None,
+    times: Annotated[
+        str | None,
+        typer.Option(
+            "--time",
+            metavar="ms|iso|timestamp",
+            help="How open_time and close_time are written: as unix milliseconds (ms, in CSV and JSON lines if nothing "
+            "is said), as 2024-08-01T12:30:00.000Z (iso, not in Parquet), or as timestamps in UTC (timestamp, in "
+            "Parquet if nothing is said).",
+        ),
+    ] = None,
+    life: o.WholeLife = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --output: print a summary as JSON.")] = False,
 ) -> int:
-    """Export records; says on stderr how many, and which ranges are missing. 1 if a hole has no reason."""
+    """Write stored records to a file or to stdout: oldest first, each once, whichever collections they lie in.
+
+    A CSV has a header of the record's field names; numbers are the shortest text that reads back to the same double.
+    How many records there were, and which ranges are missing, is said on stderr.
+    """
     to = destination(form, file, times)
     if as_json and to.file is None:
         raise UsageProblem("--json tells about a file: name one with --output (the records themselves go to stdout)")
@@ -165,7 +199,7 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
             state = output.state(workflow.status, workflow.undriven)
             return (
                 f"{what[0]} has not ended ({state}), and nothing of its range is proven yet: wait for it with "
-                f"`streamforge wait {what[0]}{where.flags()}`, then export it again"
+                f"{wait_command(what[0], where)}, then export it again"
             )
         if workflow.time_range.span is None:
             return f"{nothing}: {NOTHING_OVER}"
@@ -179,7 +213,7 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
         state = output.state(one.status, one.undriven)
         return (
             f"{nothing} yet: {one.queue_id} is to load it and has not ended ({state}); wait for it with "
-            f"`streamforge wait {one.queue_id}{where.flags()}`, then export it again"
+            f"{wait_command(one.queue_id, where)}, then export it again"
         )
     if not holes:
         return f"{nothing}: {NONE_OPENS}"

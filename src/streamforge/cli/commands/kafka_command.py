@@ -1,15 +1,18 @@
-"""Showing what manifests would change, asking, and changing it."""
+"""The command `kafka apply`: topics, users and ACLs as manifests say."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from streamforge.cli import options as o
 from streamforge.cli import output
 from streamforge.cli.client import to_json
-from streamforge.cli.errors import EXIT_FAILED, CliError, UsageProblem
+from streamforge.cli.errors import EXIT_FAILED, UsageProblem
 from streamforge_utils.ports.provisioning import Action, Change, Provisioner
 
 _SIGNS = {
@@ -33,10 +36,34 @@ _TOLD = {
 
 
 def apply(
-    folder: Path, *, secrets: Path, dry_run: bool, yes: bool, adopt: bool, rotate: Sequence[str], as_json: bool
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder with the manifests (*.yaml).")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the differences and change nothing.")] = False,
+    yes: o.Yes = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take over what others made under the names of the manifests.")
+    ] = False,
+    secrets: Annotated[
+        Path,
+        typer.Option(
+            "--secrets",
+            metavar="DIR",
+            help="Where passwords lie, as in mounted Secrets: DIR/USER/password. Of a new user it is made.",
+        ),
+    ] = Path("kafka-secrets"),
+    rotate: Annotated[
+        list[str] | None,
+        typer.Option("--rotate", metavar="USER", help="Give this user another password; may be given again."),
+    ] = None,
+    as_json: o.Json = False,
 ) -> int:
-    """Apply the manifests; the exit code."""
-    provisioner = _connected(folder, secrets, adopt=adopt, rotate=rotate)
+    """Make the topics, users and ACLs of Strimzi's manifests on a Kafka that has no operator.
+
+    Shows the differences first, and asks. What it made it notes in the topic streamforge-kafka-apply; it changes
+    nothing else, and says what of it no manifest names any more. Connects as KAFKA_BOOTSTRAP_SERVERS, KAFKA_USER,
+    KAFKA_PASSWORD and KAFKA_CA_PATH say.
+    Exit code 0: all is as the manifests say; 1: something is not; 2: a manifest or a setting is wrong.
+    """
+    provisioner = _connected(folder, secrets, adopt=adopt, rotate=rotate or ())
     try:
         return _apply(provisioner, dry_run=dry_run, yes=yes, as_json=as_json)
     finally:
@@ -66,7 +93,12 @@ def _apply(provisioner: Provisioner, *, dry_run: bool, yes: bool, as_json: bool)
             output.say(note)
     if pending and not dry_run:
         if not yes:
-            _confirm(len(pending), as_json=as_json)
+            if as_json:
+                raise UsageProblem(
+                    "kafka apply --json shows nothing before it asks: add --yes, or --dry-run to look only"
+                )
+            asks = "kafka apply asks before it changes anything"
+            o.confirm(f"Make these {len(pending)} changes?", asks, "nothing was changed")
         done = 0
         try:
             for done, change in enumerate(provisioner.apply(), start=1):  # noqa: B007 - counted for the error
@@ -97,14 +129,3 @@ def _summary(pending: int, unlike: int, *, dry_run: bool) -> str:
     if unlike:
         told += f"; {unlike} things stay unlike the manifests (marked !), see --adopt"
     return told
-
-
-def _confirm(count: int, *, as_json: bool) -> None:
-    import typer
-
-    if as_json:
-        raise UsageProblem("kafka apply --json shows nothing before it asks: add --yes, or --dry-run to look only")
-    if not sys.stdin.isatty():
-        raise UsageProblem("kafka apply asks before it changes anything, and nobody can answer here: add --yes")
-    if not typer.confirm(f"Make these {count} changes?", err=True):
-        raise CliError("nothing was changed")

@@ -1,4 +1,4 @@
-"""`up` and `exchange`: what runs in the foreground until Ctrl-C."""
+"""The commands `up` and `exchange`, which run in the foreground until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
+from streamforge.cli import options as o
 from streamforge.cli import output
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.interrupts import interrupts
@@ -19,8 +20,28 @@ from streamforge.cli.own_manager import OwnManager, configure_logs, own_manager
 from streamforge.cli.session import Where
 
 
-async def up(where: Where, *, host: str | None, port: int | None, as_json: bool) -> int:
-    """Run a manager until SIGINT or SIGTERM; returns 0."""
+async def up(
+    where: o.AtNew,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host",
+            metavar="ADDRESS",
+            help="Address to listen on; beyond loopback it needs tokens.",
+            show_default="127.0.0.1",
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="PORT", min=0, max=65535, help="0: any free one.", show_default="8080"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the line that says where it serves as JSON.")] = False,
+) -> int:
+    """Run the manager on the embedded default, until Ctrl-C.
+
+    Other commands on the same data directory find it by themselves. Workflows that were under way go on.
+    Tokens come from STREAMFORGE_TOKENS_FILE, STREAMFORGE_OPERATOR_TOKEN and STREAMFORGE_READER_TOKEN.
+    """
     from streamforge.manager.api.tokens import Tokens
     from streamforge.manager.settings import load_manager
     from streamforge_utils.runtime.kubernetes_settings import LAUNCHER
@@ -80,23 +101,37 @@ def _announce(manager: OwnManager, where: Where, metrics: str, *, as_json: bool)
     )
 
 
-def test_exchange(
-    *,
-    port: int,
-    seed: int,
-    replay: Path | None,
-    now: str | None,
-    faults: Sequence[str],
-    holes: Sequence[str],
-    limits: bool,
-    as_json: bool,
+def exchange(
+    port: Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0: any free one.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same candles.")] = 1,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", metavar="DIR", help="Serve recorded files as if live.")
+    ] = None,
+    now: Annotated[
+        str | None, typer.Option("--now", metavar="INSTANT", help="Where its clock starts, ISO 8601, UTC.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault", metavar="NAME[:key=value,…]", help="Do something wrong (repeatable); `help` lists them."
+        ),
+    ] = None,
+    hole: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hole", metavar="SYMBOL@START:END", help="A time without candles (repeatable); * for every symbol."
+        ),
+    ] = None,
+    no_limits: Annotated[bool, typer.Option("--no-limits", help="Never refuse for too many requests.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the line that says where it serves as JSON.")] = False,
 ) -> int:
-    """Run the test exchange until SIGINT or SIGTERM; returns 0."""
+    """Run the test exchange, which speaks as Binance does, until Ctrl-C. Use it with --exchange URL."""
     from streamforge.exchange.config import WEIGHT_LIMIT, ExchangeConfig, instant_ms, parse_hole
     from streamforge.exchange.faults import FAULTS
     from streamforge.exchange.server import run
     from streamforge_utils.model.timeranges import TimeRange
 
+    faults = fault or []
     if "help" in faults:
         output.table(
             ["fault", "options", "what it does"],
@@ -108,7 +143,7 @@ def test_exchange(
         output.say("every fault also knows p, count, after, path and seed, e.g. --fault 429:count=3,path=klines")
         return 0
     spans: dict[str, tuple[TimeRange, ...]] = {}
-    for symbol, span in map(parse_hole, holes):
+    for symbol, span in map(parse_hole, hole or ()):
         spans[symbol] = (*spans.get(symbol, ()), span)
     config = ExchangeConfig(
         port=port,
@@ -117,7 +152,7 @@ def test_exchange(
         now_ms=None if now is None else instant_ms(now),
         holes=spans,
         faults=tuple(faults),
-        weight_limit=WEIGHT_LIMIT if limits else None,
+        weight_limit=None if no_limits else WEIGHT_LIMIT,
     )
     if replay is not None and not replay.is_dir():
         raise UsageProblem(f"replay {replay} is no folder: name one that holds recordings")

@@ -1,0 +1,133 @@
+"""The commands `backup` and `restore`: files are copied as they are, what lies in ArangoDB as JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from streamforge.cli import options as o
+from streamforge.cli import output
+from streamforge.cli.client import to_json
+from streamforge.cli.errors import UsageProblem
+from streamforge.cli.leftovers import leftovers
+from streamforge.cli.session import Mode, Where, session
+from streamforge_utils.model.errors import StreamForgeError
+
+_ON_KAFKA = "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/backup.md tells what of them to keep"
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder for the copy.")],
+    where: o.AtData,
+    as_json: o.Json = False,
+) -> int:
+    """Copy the data directory to a new folder, while a manager and its workers go on.
+
+    DIR appears when the copy is whole, checked and on the disk. It holds records, coverage, workflows, their events,
+    topics and jobs as of one moment; no token and no password. Where ArangoDB is the store (ARANGO_URL), its database
+    is copied instead, as JSON lines. Topics on Kafka are in neither.
+    """
+    from streamforge import wiring
+    from streamforge.cli import database_backup
+
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    place, (database, settings) = _absolute(target), _database()
+    if database:
+        kept: Any = asyncio.run(database_backup.back_up(settings, place, made_at=now))
+    else:
+        asyncio.run(_tidied(where.folder))
+        kept = wiring.back_up(where.folder, place, made_at=now)
+    _tell("backed up", database or where.folder, target, kept, as_json=as_json)
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        output.say(_ON_KAFKA)
+    return 0
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `backup` made.")],
+    where: o.AtData,
+    as_json: o.Json = False,
+) -> int:
+    """Make the data directory from a backup, after each of its files was compared with its checksum.
+
+    The data directory must be empty or absent, so that nothing is overwritten; of a database (ARANGO_URL) the same.
+    Workflows that were under way when the backup was made go on with the next manager.
+    """
+    from streamforge import wiring
+    from streamforge.cli import database_backup
+
+    place, (database, settings) = _absolute(source), _database()
+    of_database = _is_of_database(place)
+    if of_database and not database:
+        raise UsageProblem(f"{source} is the backup of a database: name an empty one (ARANGO_URL and its companions)")
+    if database and not of_database:
+        raise UsageProblem(
+            f"{source} is the backup of a data directory, and the store is ArangoDB (ARANGO_URL): unset ARANGO_URL"
+        )
+    if database:
+        kept: Any = asyncio.run(database_backup.restore(settings, place))
+    else:
+        kept = wiring.restore(place, where.folder)
+    _tell("restored", source, database or where.folder, kept, as_json=as_json)
+    return 0
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))
+
+
+def _database() -> tuple[str, Any]:
+    """The database that is the store, for people, and the settings that name it; empty where the store is files."""
+    from streamforge_utils.runtime.arango import ArangoSettings
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.settings import DataSettings
+
+    arango = load(ArangoSettings, os.environ)
+    return f"{arango.url} (database {arango.database})" if arango.url else "", DataSettings(arango=arango)
+
+
+def _is_of_database(source: Path) -> bool:
+    """Whether the backup is one of a database. What cannot be read is told by what restores it."""
+    from streamforge.manager.keeping import copying
+
+    try:
+        manifest = msgspec.json.decode((source / copying.MANIFEST).read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError):
+        return False
+    return manifest.get("holds") == copying.HOLDS
+
+
+async def _tidied(folder: Path) -> None:
+    """Remove what is kept no longer, so that it is not copied; say what of ended workflows will be."""
+    from streamforge import wiring
+
+    if not (folder / wiring.STORE).is_dir() or os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return
+    with suppress(StreamForgeError):  # of a broken file the copy itself tells
+        async with session(Where(data=folder), Mode.READ):
+            pass  # what a command does beside its work
+        if left := (await leftovers(folder)).told:
+            output.say(f"the copy holds all topics; {left}")
+
+
+def _tell(done: str, source: Path | str, target: Path | str, made: Any, *, as_json: bool) -> None:
+    """made: the manifest of the backup, of either sort."""
+    documents: dict[str, int] = made.documents
+    of_database = hasattr(made, "states")
+    if as_json:
+        told = {"from": str(source), "to": str(target), "made_at": made.made_at, "made_by": made.made_by}
+        more = {"states": made.states} if of_database else {"topics": made.topics}
+        output.write(to_json(told | more | {"documents": documents} | ({} if of_database else {"bytes": made.size})))
+        return
+    held = f"{len(documents)} collections with {sum(documents.values()):,} documents"
+    held = (
+        f"{held}, {made.states:,} states" if of_database else f"{made.topics} topics, {held}, {made.size / 1e6:.1f} MB"
+    )
+    output.write(f"{done} {source} to {target}: {held}, as of {made.made_at}")

@@ -1,0 +1,184 @@
+"""The commands `stop`, `ping`, `rm` and `dlq list`: what is asked of a workflow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+import typer
+
+from streamforge.cli import options as o
+from streamforge.cli import output, views
+from streamforge.cli.client import path_part, to_json
+from streamforge.cli.errors import ApiProblem, CliError
+from streamforge.cli.following import Follower
+from streamforge.cli.interrupts import interrupts
+from streamforge.cli.progress import display
+from streamforge.cli.session import Mode, Session, session
+
+
+async def stop(
+    queue_id: o.QueueId,
+    where: o.AtManager,
+    detach: o.Detach = False,
+    timeout_s: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Give up waiting after so long.")
+    ] = None,
+    as_json: o.Json = False,
+) -> int:
+    """Stop a workflow in order, and wait until it has ended. What it has stored stays, and is in the coverage."""
+
+    async def begin(found: Session) -> views.Workflow:
+        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/stop"), views.Workflow)
+
+    if detach:
+        async with session(where, Mode.SERVER) as found:
+            workflow = await begin(found)
+    else:
+        where = where.as_before()  # if we have to be the manager, be the one it had
+        with interrupts() as asked, display() as shown:
+            following = Follower(asked, shown, timeout_s=None, mode=Mode.CONTINUE, loads=False)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    workflow, _ = await following.begin(where, begin)
+            except TimeoutError:
+                raise CliError(
+                    f"{queue_id} has not ended within {timeout_s:g} s: it was asked to stop, see `streamforge show "
+                    f"{queue_id}{where.flags()}`"
+                ) from None
+    if as_json:
+        output.write(to_json({"queue_id": workflow.queue_id, "status": workflow.status}))
+    else:
+        output.write(f"{workflow.queue_id} is {workflow.status}")
+    return 0
+
+
+async def ping(
+    queue_id: o.QueueId,
+    where: o.AtManager,
+    wait_s: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0.1, max=30, help="How long answers are waited for.")
+    ] = 2.0,
+    as_json: o.Json = False,
+) -> int:
+    """Ask each worker of a workflow whether it lives, and show how long its answer took. Needs a manager that runs.
+
+    Exit code 1 if a worker that runs did not answer.
+    """
+    async with session(where, Mode.SERVER) as found:
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        if workflow.ended:
+            raise CliError(f"{queue_id} has ended ({workflow.status}): it has no workers that could answer")
+        answer = await found.api.call("POST", f"/queues/{path_part(queue_id)}/ping", query={"timeout_s": f"{wait_s:g}"})
+        ping_ = found.api.read(answer, views.Ping)
+    running = {step.telemetry_id for step in workflow.steps if step.status == "running"}
+    silent = [name for name, seconds in ping_.answers.items() if seconds is None and name in running]
+    if as_json:
+        output.write(to_json(ping_))
+    else:
+        for name, seconds in ping_.answers.items():
+            if seconds is not None:
+                output.write(f"{name}  {seconds * 1000:.1f} ms")
+            else:
+                output.write(f"{name}  " + ("no answer" if name in running else "does not run"))
+    return 1 if silent else 0
+
+
+async def rm(
+    queue_id: o.QueueId,
+    where: o.AtManager,
+    data_too: Annotated[
+        bool, typer.Option("--data-too", help="Remove its records and their coverage as well.")
+    ] = False,
+    yes: o.Yes = False,
+    as_json: o.Json = False,
+) -> int:
+    """Forget an ended workflow; its records stay unless --data-too."""
+    async with session(where, Mode.CHANGE) as found:
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        if not workflow.ended:
+            state = output.state(workflow.status, workflow.undriven)
+            raise CliError(
+                f"{queue_id} is {state}: only an ended workflow can be removed, stop it first with "
+                f"`streamforge stop {queue_id}{where.flags()}`"
+            )
+        if not yes:
+            span = output.day_span(workflow.time_range.start_ms, workflow.time_range.end_ms)
+            what = f"the records of {span} in {workflow.collection}" if data_too else "its history (the records stay)"
+            o.confirm(f"Remove {queue_id} and {what}?", "rm asks before it removes", "nothing was removed")
+        query = {"data": "true"} if data_too else None
+        path, removed = f"/queues/{path_part(queue_id)}", None
+        try:
+            answer = await found.api.call("DELETE", path, query=query, prefer="return=representation")
+            removed = found.api.read(answer, views.Removed) if answer else None
+        except ApiProblem as error:
+            if error.kind != "not-found":  # a first try whose answer was lost
+                raise
+    if as_json:
+        told = {} if removed is None else msgspec.structs.asdict(removed)
+        output.write(to_json({"removed": queue_id, "data": data_too, **told}))
+    else:
+        output.write(f"{queue_id} is removed{_told(workflow, removed, data_too=data_too)}")
+    return 0
+
+
+def _told(workflow: views.Workflow, removed: views.Removed | None, *, data_too: bool) -> str:
+    """What became of its records."""
+    if removed is None:
+        return ""
+    where = sorted({segment.collection or "" for segment in removed.staying})
+    one = removed.records_staying == 1
+    many = output.records(removed.records_staying)
+    stay = f"{many} of its range stay{'s' if one else ''} in {', '.join(where)}"
+    if not where:
+        stay = "no record of its range is stored"
+    if not data_too:
+        return f"; {stay}"
+    gone = f"; {output.records(removed.records_removed)} removed from {workflow.collection}"
+    if not removed.records_removed:
+        gone = f"; no record removed: {workflow.collection} holds none of its range"
+    why = f": {'another workflow stored it' if one else 'other workflows stored them'} there"
+    return f"{gone}; {stay}{why if where else ''}"
+
+
+async def dlq_list(
+    queue_id: o.QueueId,
+    where: o.AtManager,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many, the oldest.")
+    ] = 100,
+    as_json: o.Json = False,
+) -> int:
+    """List the records of a workflow that could not be stored, each with its reason."""
+    async with session(where, Mode.READ) as found:
+        answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}/dlq", query={"limit": limit})
+        page = found.api.read(answer, views.DeadLetters)
+        letters = page.dead_letters
+    if as_json:
+        output.write(to_json(msgspec.json.decode(answer)))
+        return 0
+    if not letters:
+        output.say(f"{queue_id} has no dead letters")
+        return 0
+    output.table(
+        ["offset", "attempt", "time", "reason", "key", "value"],
+        [
+            [
+                str(letter.offset),
+                str(letter.attempt),
+                output.moment(letter.time),
+                letter.reason,
+                letter.key or "",
+                letter.value[:60] + ("…" if len(letter.value) > 60 else ""),
+            ]
+            for letter in letters
+        ],
+        right=("offset", "attempt"),
+    )
+    more = f" of {page.outstanding}" if page.outstanding is not None and page.outstanding > len(letters) else ""
+    output.say(
+        f"{len(letters)}{more} dead letter{'' if len(letters) == 1 else 's'}; once the cause is gone: streamforge dlq "
+        f"replay {queue_id}{where.flags()}"
+    )
+    return 0

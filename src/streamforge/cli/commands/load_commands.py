@@ -1,0 +1,226 @@
+"""The commands `load`, `wait`, `retry` and `dlq replay`: a workflow to its end, and what it came to."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+
+from streamforge.cli import options as o
+from streamforge.cli import output, views
+from streamforge.cli.arguments import check_words
+from streamforge.cli.client import path_part
+from streamforge.cli.coverage_text import no_longer
+from streamforge.cli.errors import CliError
+from streamforge.cli.following import Begin, Follower
+from streamforge.cli.interrupts import interrupts
+from streamforge.cli.outcome import Ended, Loaded, tell, unfinished
+from streamforge.cli.progress import display
+from streamforge.cli.remainder import advice, left_out_span, load_of_the_rest
+from streamforge.cli.session import Mode, Session, Where, session
+
+_MOST_RESTS = 3
+"""How often what a joined workflow left out may be left to another one that is joined, and leaves out a part again."""
+
+
+async def load(
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="As the exchange spells it, e.g. BTCUSDT.")],
+    type_name: Annotated[
+        str, typer.Argument(metavar="TYPE", help="What is loaded, e.g. api_candles_1m; any interval of the exchange.")
+    ],
+    time_range: Annotated[
+        str,
+        typer.Argument(
+            metavar="TIME_RANGE",
+            help="START[:END], half-open, UTC: 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30Z; "
+            "START alone is that year, month or day, `2024:` is until now. Also today, yesterday, and -30d "
+            "(the last 30 days; s m h d w M y).",
+        ),
+    ],
+    where: o.AtManagerOrNew,
+    again: Annotated[bool, typer.Option("--again", help="Load also what coverage says is stored.")] = False,
+    detach: o.Detach = False,
+    timeout_s: o.Timeout = None,
+    as_json: o.Json = False,
+) -> int:
+    """Load a time range of a symbol, and wait until it is stored and proven complete.
+
+    It uses the manager at --server, or the one that runs on the data directory, or its own for as long as it takes.
+    Only what coverage lacks is loaded. Ctrl-C stops the workflow in order; a second one leaves at once (exit code 130).
+    A workflow that was under way already, which the load then joins, Ctrl-C leaves to the manager that drives it.
+
+    Exit code 0 means: all of it is stored, and every hole has a reason that is the exchange's.
+    --json ends with one object: queue_id, status, records_expected and records_stored (of the whole range),
+    records_there (those of them that were stored before), coverage, seconds.
+    """
+    request = Request(symbol=symbol, type=type_name, time_range=time_range, again=again)
+    request.check()
+    if detach:
+        return await _detached(where, request.start, again=again, as_json=as_json)
+    return await _to_the_end(where, request.start, again=again, timeout_s=timeout_s, as_json=as_json)
+
+
+async def wait(
+    queue_id: o.QueueId,
+    where: o.AtManagerAndWorkers,
+    timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0.1,
+            help="Wait no longer: the workflow is left to its manager, or stopped in order if that is this command.",
+        ),
+    ] = None,
+    as_json: o.Json = False,
+) -> int:
+    """Wait for the end of a workflow that is under way, with the progress and the exit codes of `load`.
+
+    Where no manager drives it, this command does so with its own. Ctrl-C, or the end of the time, leaves the workflow
+    to the manager that drives it; one that only this command drives is stopped in order, as by `load`.
+    """
+
+    async def begin(found: Session) -> views.Workflow:
+        return await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+
+    where = where.as_before()
+    return await _to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE, attached=True)
+
+
+async def retry(
+    queue_id: o.QueueId,
+    where: o.AtManagerAndExchange,
+    detach: o.Detach = False,
+    timeout_s: o.Timeout = None,
+    as_json: o.Json = False,
+) -> int:
+    """Start an interrupted or failed workflow again on what it still lacks, and wait for its end as `load` does."""
+    return await _again(queue_id, "retry", where, detach=detach, timeout_s=timeout_s, as_json=as_json)
+
+
+async def dlq_replay(
+    queue_id: o.QueueId,
+    where: o.AtManagerAndExchange,
+    detach: o.Detach = False,
+    timeout_s: o.Timeout = None,
+    as_json: o.Json = False,
+) -> int:
+    """Let a worker read the dead letters of an ended workflow again, once their cause is gone."""
+    return await _again(queue_id, "dlq/replay", where, detach=detach, timeout_s=timeout_s, as_json=as_json)
+
+
+async def _again(
+    queue_id: str, action: str, where: Where, *, detach: bool, timeout_s: float | None, as_json: bool
+) -> int:
+    async def begin(found: Session) -> views.Workflow:
+        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/{action}"), views.Workflow)
+
+    where = where.as_before()
+    if detach:
+        return await _detached(where, begin, as_json=as_json)
+    return await _to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be loaded."""
+
+    symbol: str
+    type: str
+    time_range: str
+    again: bool = False
+
+    def check(self) -> None:
+        """Raises InvalidInput in the words of the API, before anything is started."""
+        check_words((self.symbol, self.type, self.time_range), loading=True)
+
+    async def start(self, found: Session) -> views.Workflow:
+        """Send it; sending again after a lost answer gives the same workflow."""
+        answer = await found.api.call("POST", "/queues/start", body=self, key=secrets.token_hex(16))
+        return found.api.read(answer, views.Workflow)
+
+
+async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:
+    async with session(where, Mode.SERVER, loads=True) as found:
+        workflow = await begin(found)
+    if (rest := advice(workflow, where, again=again)) is not None:
+        output.say(rest)
+    if as_json:
+        output.write(msgspec.json.encode(Loaded.of(workflow)).decode())
+    else:
+        output.write(workflow.queue_id)
+        output.say(
+            f"{workflow.queue_id} is {workflow.status}{' already' if workflow.joined else ''}; follow it with: "
+            f"streamforge events {workflow.queue_id} --follow{where.flags()}"
+        )
+    return 0
+
+
+async def _to_the_end(
+    where: Where,
+    begin: Begin,
+    *,
+    timeout_s: float | None,
+    as_json: bool,
+    mode: Mode = Mode.DRIVE,
+    attached: bool = False,
+    again: bool = False,
+) -> int:
+    """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
+
+    What one that was joined leaves out is loaded by another one afterwards, which is then what is told of.
+    mode, attached, again: as `Follower` takes them. Raises CliError (Interrupted after Ctrl-C) if that is not
+    `finished`.
+    """
+    began = time.monotonic()
+    ended = await followed(where, begin, timeout_s=timeout_s, mode=mode, attached=attached, again=again)
+    for _ in range(_MOST_RESTS):
+        left_s = None if timeout_s is None else timeout_s - (time.monotonic() - began)
+        one = ended.workflow
+        if ended.rest is None or (left_s is not None and left_s <= 0):
+            break
+        output.say(f"{one.queue_id} has finished; what it left out, {left_out_span(one)}, is loaded now")
+        rest = Request(symbol=one.symbol, type=one.type, time_range=ended.rest, again=again)
+        ended = await followed(where, rest.start, timeout_s=left_s, again=again)
+        ended = msgspec.structs.replace(
+            ended, loaded=msgspec.structs.replace(ended.loaded, seconds=round(time.monotonic() - began, 3))
+        )
+    if as_json:
+        output.write(msgspec.json.encode(ended.loaded).decode())
+    else:
+        tell(ended, where)
+    workflow = ended.workflow
+    if workflow.status != "finished":
+        raise unfinished(ended, where)
+    if ended.gone:
+        raise CliError(f"{workflow.queue_id}: {no_longer(workflow, where)}")
+    if (load := load_of_the_rest(workflow, where, again=again)) is not None:
+        without = f"{workflow.queue_id} has finished, without {left_out_span(workflow)}: {load} loads that"
+        raise CliError(without, ended.interrupted)
+    return 0
+
+
+async def followed(
+    where: Where,
+    begin: Begin,
+    *,
+    timeout_s: float | None = None,
+    mode: Mode = Mode.DRIVE,
+    attached: bool = False,
+    again: bool = False,
+) -> Ended:
+    """Begin a workflow and follow it to its end. Raises Interrupted where the user left at once."""
+    began = time.monotonic()
+    with interrupts() as asked, display() as shown:
+        follower = Follower(asked, shown, timeout_s=timeout_s, mode=mode, attached=attached, again=again)
+        workflow, coverage = await follower.begin(where, begin)
+        return Ended(
+            workflow=workflow,
+            loaded=Loaded.of(workflow, coverage, time.monotonic() - began),
+            interrupted=asked.exit_code if asked.count else None,
+            timed_out=follower.timed_out,
+            again=again,
+            earlier=follower.had_ended,
+        )

@@ -65,7 +65,7 @@ def test_damage_behind_the_first_document_is_found_too(
     [found] = [check for check in ran.json["checks"] if check["part"] == "store"]
     assert (ran.code, found["verdict"]) == (1, "fails")
     assert told in found["detail"]
-    monkeypatch.setattr("streamforge.cli.checking_store.READ_WITHIN_S", 0.0)
+    monkeypatch.setattr("streamforge.cli.checks.store_check.READ_WITHIN_S", 0.0)
     [found] = [check for check in cli("doctor", "--json").ok().json["checks"] if check["part"] == "store"]
     assert re.search(r"; (\d) collections?, \1 of them read in part only$", found["detail"])
     assert found["next_step"] == "`streamforge backup` reads all of them"

@@ -39,7 +39,10 @@ def test_verifying_counts_marks_and_says_it_and_a_load_brings_it_back(decayed: C
     ran = decayed("coverage", "BTCUSDT", TYPE, SIX_HOURS, "--verify")
     assert ran.code == 1
     assert f"gone: 2024-08-01T01:40Z to 2024-08-01T02:01Z: 21 records that were in {COLLECTION}" in ran.err
-    assert "counted in the store: 339 records; 21 records that had been proven are gone\n" in ran.err
+    assert (
+        "counted in the ranges that coverage calls stored: 339 records; 21 records that had been proven are gone\n"
+        in ran.err
+    )
     load = f"streamforge load BTCUSDT {TYPE} 2024-08-01T01:40Z:2024-08-01T02:01Z --data {decayed.data}"
     assert ran.err.count("streamforge load") == ran.err.count(load) == 1
     known = decayed("coverage", "BTCUSDT", TYPE, SIX_HOURS, "--json")
@@ -70,6 +73,9 @@ def test_a_finished_workflow_says_what_is_there_now_and_when_it_was_proven(decay
     assert (now["coverage"]["complete"], now["coverage"]["records_stored"]) == (False, 339)
     assert {one["verdict"]: one["records"] for one in now["coverage"]["verdicts"]} == {"stored": 339, "ours": 0}
     assert decayed("queues", "--json").ok().json["queues"][0]["progress"]["records_stored"] == 339
+    listed = decayed("queues").ok()
+    assert " finished, 21 fewer " in listed.out
+    assert f"fewer records than the range could hold: {queue_id}; `streamforge show QUEUE_ID --data" in listed.err
     waited = decayed("wait", queue_id)
     assert waited.code == 1
     assert f"{queue_id} had finished, and not all that it had proven is there: 339 of 360 records stored" in waited.out

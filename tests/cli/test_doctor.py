@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli.commands import doctor_command as doctor
+from streamforge.cli.checks import place_checks
 from tests.cli.support import UNPRIVILEGED, Cli, Json, finished, process
 
 PARTS = ["settings", "disk", "data", "manager", "bus", "store", "room", "launcher", "exchange"]
@@ -143,7 +143,7 @@ def test_a_manager_that_is_stopped_fails_with_its_process(cli: Cli, monkeypatch:
         url = json.loads(started.stdout.readline())["url"]
         assert checks(cli("doctor", "--json").ok().json)["manager"]["verdict"] == "works"
         started.send_signal(signal.SIGSTOP)
-        monkeypatch.setattr(doctor, "HEALTH_S", 0.2)
+        monkeypatch.setattr(place_checks, "HEALTH_S", 0.2)
         ran = cli("doctor", "--json")
         started.send_signal(signal.SIGCONT)
     manager = checks(ran.json)["manager"]

@@ -17,7 +17,7 @@ import pytest
 from streamforge.cli import views
 from streamforge.cli.commands.workflow_commands import all_undriven, undriven
 from streamforge.cli.remainder import description
-from streamforge.cli.session import Mode, Where, is_held, session
+from streamforge.cli.session import Mode, Where, data_folder, session
 from streamforge.manager.managing import Manager
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.cli import support
@@ -83,7 +83,7 @@ def test_nobody_drives_it_and_that_is_said_with_what_to_do(left: tuple[Cli, str]
 async def test_nobody_drives_it_either_while_a_command_only_keeps_others_out(left: tuple[Cli, str]) -> None:
     cli, queue_id = left
     async with session(Where(data=cli.data), Mode.CHANGE):
-        assert is_held(cli.data)
+        assert data_folder(cli.data).held()
         found = [
             await asyncio.to_thread(_ran, command, queue_id, "--data", str(cli.data), *more)
             for command, *more in (("show", "--json"), ("events", "--follow"))

@@ -25,7 +25,7 @@ def test_series_tells_span_records_and_holes(cli: Cli) -> None:
     rows = [re.split(r" {2,}", line.strip()) for line in out[2:]]
     assert rows == [
         ["BTCUSDT", TYPE, "2024-08-01", "2024-08-01T03:00Z", "120", "1, not complete"],
-        ["ETHUSDT", TYPE, "2024-08-01", "2024-08-01T01:00Z", "60", "complete"],
+        ["ETHUSDT", TYPE, "2024-08-01", "2024-08-01T01:00Z", "60", "none"],
     ]
     found = cli("series", "--json").ok().json["series"]
     assert [(one["symbol"], one["records"], one["holes"], one["complete"]) for one in found] == [

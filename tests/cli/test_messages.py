@@ -15,6 +15,7 @@ from tests.cli.support import TYPE, Cli
 
 SWAPPED = "the order is SYMBOL TYPE TIME_RANGE: write BTCUSDT api_candles_1m 2024"
 
+NO_PLACE = ("laod", "dlq", "exchange", "schemas")
 REFUSED = [
     # swapped, missing and too many words
     ("load api_candles_1m BTCUSDT 2024", SWAPPED),
@@ -45,6 +46,15 @@ REFUSED = [
     ("load BTCUSDT api_candles_1m 2024 --agian", "no such option: --agian (Possible options: --again"),
     ("queues --status finish", "status 'finish' is not known: did you mean finished?"),
     ("queues --status xyz", "status 'xyz' is not known: choose from pending, running, stopping, finished,"),
+    ("queues --status done", "status 'done' is not known: choose from pending, running"),
+    ("load BTCUSDT api_candles_7m 2024", "type 'api_candles_7m' is not known: choose one of api_candles_1s"),
+    ("export BTCUSDT candles", "type 'candles' is not known"),
+    ("load 'BTC USDT' api_candles_1m 2024", "symbol 'BTC USDT' holds characters that no symbol has (' '): did you"),
+    ("load '' api_candles_1m 2024", "symbol '' must have 1 to 60 characters"),
+    ("load BTCUSDT api_candles_1m 2024 --exchange kraken", "exchange 'kraken' is not known: write binance, test"),
+    ("coverage BTCUSDT", "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
+    ("export a b c d", "write QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"),
+    ("export x --format xls", "format 'xls' is not known: choose one of csv, jsonl, parquet"),
     ("schemas cande", "there is no schema 'cande': did you mean candle?"),
     (
         "export x -o a.txt",
@@ -61,7 +71,11 @@ REFUSED = [
     ("load BTCUSDT api_candles_1m 2190:", "time_range '2190:' starts in the future (now is 20"),
     ("load BTCUSDT api_candles_1m ''", "time_range '' is not understood: write 2024, 2024-08,"),
     ("coverage BTCUSDT api_candles_1m -1d:-2d", "time_range '-1d:-2d': the end is not after the start; did you mean"),
+    ("load BTCUSDT api_candles_1m 2024-13", "time_range '2024-13': '2024-13' is no date: month must be in 1..12"),
+    ("load BTCUSDT api_candles_1m tomorrow", "time_range 'tomorrow' is not understood: write 2024, 2024-08,"),
+    ("load BTCUSDT api_candles_1m 2024-08-02:2024-08-01", "the end is not after the start"),
     # values of options
+    ("queues --limit 0", "--limit must be between 1 and 100000, not '0'"),
     ("load BTCUSDT api_candles_1m 2024 --timeout 0", "--timeout must be at least 0.1, not '0' (see `streamforge load"),
     ("load BTCUSDT api_candles_1m 2024 --timeout soon", "--timeout must be a number, not 'soon'"),
     ("load BTCUSDT api_candles_1m 2024 --timeout nan", "--timeout must be a number, not 'nan'"),
@@ -83,7 +97,7 @@ REFUSED = [
 @pytest.mark.parametrize(("command", "message"), REFUSED, ids=[command for command, _ in REFUSED])
 def test_a_refusal_says_what_is_wrong_and_what_to_write(cli: Cli, command: str, message: str, tmp_path: Path) -> None:
     words = shlex.split(command)
-    ran = cli(*words, where=words[0] not in ("laod", "dlq", "exchange", "schemas") and "--data=" not in words)
+    ran = cli(*words, where=words[0] not in NO_PLACE and not {"--data=", "--exchange"} & {*words})
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err
     assert ran.err.count("\n") == 1

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from streamforge.cli import views
+from streamforge.cli.commands.workflow_commands import _status
 from streamforge.cli.progress import EVERY_S, Lines, summary
 from streamforge.cli.steps import step_rows
 
@@ -113,6 +114,16 @@ def test_what_was_there_before_counts_and_100_percent_is_when_all_is_there() -> 
     assert "(100 %), proving that it is complete" in summary(workflow(progress=stored(525_600)))
     step = {"target": "arango-candles", "role": "sink", "telemetry_id": "t", "status": "finished"}
     assert summary(workflow(progress=stored(525_000), steps=[step])).endswith("(99 %), proving that it is complete")
+
+
+def test_a_finished_workflow_with_fewer_records_than_its_range_could_hold_is_marked_in_a_list() -> None:
+    def told(status: str, **more: Any) -> str:
+        return str(_status(workflow(status=status, **more)))
+
+    assert told("finished", progress=stored(525_540)) == "finished, 60 fewer"
+    assert told("finished", progress=stored(525_600)) == "finished"
+    assert told("finished", progress={}) == "finished"
+    assert told("running", undriven="no manager runs on /d") == "running, not driven"
 
 
 def test_each_attempt_tells_its_own_records_and_all_together_have_a_line() -> None:

@@ -27,56 +27,6 @@ def sentence(ran: Ran, code: int) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["laod"], "no such command 'laod'. Did you mean 'load'?"),
-        (["load"], "missing argument 'SYMBOL' (see `streamforge load --help`)"),
-        (["load", "BTCUSDT", TYPE], "missing argument 'TIME_RANGE'"),
-        (["load", "BTCUSDT", TYPE, "2024", "--agian"], "no such option: --agian (Possible options: --again"),
-        (
-            ["load", "BTCUSDT", "api_candles_7m", "2024"],
-            "type 'api_candles_7m' is not known: choose one of api_candles_1s",
-        ),
-        (
-            ["load", "BTC USDT", TYPE, "2024"],
-            "symbol 'BTC USDT' holds characters that no symbol has (' '): did you mean BTCUSDT?",
-        ),
-        (["load", "", TYPE, "2024"], "symbol '' must have 1 to 60 characters"),
-        (["load", "BTCUSDT", TYPE, "2024-13"], "time_range '2024-13': '2024-13' is no date: month must be in 1..12"),
-        (["load", "BTCUSDT", TYPE, "tomorrow"], "time_range 'tomorrow' is not understood: write 2024, 2024-08,"),
-        (["load", "BTCUSDT", TYPE, "2024-08-02:2024-08-01"], "the end is not after the start"),
-        (["load", "BTCUSDT", TYPE, "2190"], "starts in the future"),
-        (
-            ["load", "BTCUSDT", TYPE, "2024", "--timeout", "0"],
-            "--timeout must be at least 0.1, not '0' (see `streamforge load --help`)",
-        ),
-        (
-            ["load", "BTCUSDT", TYPE, "2024", "--exchange", "kraken"],
-            "exchange 'kraken' is not known: write binance, test",
-        ),
-        (
-            ["load", "BTCUSDT", TYPE, "2024", "--launcher", "docker"],
-            "--launcher must be one of process, kubernetes, not",
-        ),
-        (["queues", "--status", "done"], "status 'done' is not known: choose from pending, running"),
-        (["queues", "--limit", "0"], "--limit must be between 1 and 100000, not '0'"),
-        (["coverage", "BTCUSDT"], "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
-        (["coverage", "a", "b", "c", "d"], "write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
-        (["export", "BTCUSDT", "candles"], "type 'candles' is not known"),
-        (["export", "a", "b", "c", "d"], "write QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"),
-        (["export", NO_QUEUE, "--format", "xls"], "format 'xls' is not known: choose one of csv, jsonl, parquet"),
-    ],
-)
-def test_what_is_wrong_with_a_command_is_said_before_anything_is_started(
-    cli: Cli, arguments: list[str], message: str
-) -> None:
-    where = arguments[0] != "laod"
-    ran = cli(*arguments, where=where and "--exchange" not in arguments)
-    assert message in sentence(ran, 2)
-    assert not cli.data.exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
         (["--server", "nonsense"], "server 'nonsense' is no address: write http://HOST:PORT"),
         (["--server", "http://u:p@h:1"], "a token goes into STREAMFORGE_TOKEN"),
         (

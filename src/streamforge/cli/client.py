@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -91,6 +91,10 @@ class Api:
         """The answer as `kind`."""
         return self.read(await self.call("GET", path, query=query), kind)
 
+    async def post(self, path: str, kind: type[T], **more: Any) -> T:
+        """The answer as `kind`. more: as `call` takes it."""
+        return self.read(await self.call("POST", path, **more), kind)
+
     async def pages(
         self, path: str, name: str, query: Query | None = None, limit: int | None = None
     ) -> tuple[list[msgspec.Raw], bool]:
@@ -139,13 +143,11 @@ class Api:
                 async with self._request(
                     method, path, query=query, data=data, headers=headers, limits=limits
                 ) as response:
-                    answer = await response.read()
-                    self._answered = True
-                    if response.status < 400:
-                        return answer
-                    if response.status != 503 or last or not safe:
-                        raise problem_of(response.status, answer)
-                    pause = _seconds(response.headers.get("Retry-After"))
+                    return await response.read()
+            except ApiProblem as error:
+                if error.status != 503 or last or not safe:
+                    raise
+                pause = error.retry_after_s or _PAUSE_S
             except ServerLost as error:
                 stopped = isinstance(error, ServerSilent) and self._process is not None  # there is no network to blame
                 if last or not safe or stopped or not self._answered:
@@ -161,8 +163,6 @@ class Api:
 
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
         async with self._request("GET", path, query=query, headers={"Accept": accept}, limits=limits) as response:
-            if response.status >= 400:
-                raise problem_of(response.status, await response.read())
 
             async def pieces() -> AsyncIterator[bytes]:
                 async for piece in response.content.iter_any():
@@ -204,8 +204,6 @@ class Api:
         async with self._request("GET", path, headers=headers, limits=limits) as response:
             if response.status == 204:
                 raise _NothingMore
-            if response.status >= 400:
-                raise problem_of(response.status, await response.read())
             name, number, data = "", None, list[bytes]()
             async for raw in response.content:
                 line = raw.rstrip(b"\r\n")
@@ -245,6 +243,11 @@ class Api:
                 method, self.url + path, params=parameters, headers=headers, data=data, timeout=limits
             ) as response:
                 watch.cancel()
+                self._answered = True
+                if response.status >= 400:
+                    problem = problem_of(response.status, await response.read())
+                    problem.retry_after_s = _seconds(response.headers.get("Retry-After"))
+                    raise problem
                 yield response
         except aiohttp.ConnectionTimeoutError as error:
             raise ServerLost(
@@ -354,11 +357,11 @@ def to_json(value: object) -> str:
     return json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False)
 
 
-def _seconds(text: str | None) -> float:
+def _seconds(text: str | None) -> float | None:
     try:
         return max(0.1, float(text or ""))
     except ValueError:
-        return _PAUSE_S
+        return None
 
 
 def _reason(error: Exception) -> str:

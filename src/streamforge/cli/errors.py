@@ -54,8 +54,10 @@ class ApiProblem(CliError):
     """The server refused a request. status: HTTP; kind: the last part of the problem's type.
 
     meant: names that the server has and that are much like the one it does not have; the message names them too.
-    next_step: what the server says to do, in the words of its API.
+    next_step: what the server says to do, in the words of its API. retry_after_s: when it may be asked again.
     """
+
+    retry_after_s: float | None = None
 
     def __init__(self, status: int, kind: str, message: str, meant: Sequence[str] = (), next_step: str = "") -> None:
         super().__init__(message, EXIT_USAGE if kind == "invalid-input" else EXIT_FAILED)

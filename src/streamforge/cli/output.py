@@ -109,9 +109,14 @@ def state(status: str, undriven: str | None) -> str:
     return status if undriven is None else f"{status}, not driven"
 
 
+def many(count: int, what: str) -> str:
+    """How many, for a person: `1 topic`, `1,440 topics`."""
+    return f"{number(count)} {what}{'' if count == 1 else 's'}"
+
+
 def records(count: int) -> str:
-    """How many, for a person."""
-    return f"{number(count)} record{'' if count == 1 else 's'}"
+    """How many records, for a person."""
+    return many(count, "record")
 
 
 def styled(word: str, shown: str | None = None) -> Text:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from streamforge.cli import output
-from streamforge.cli.exchange_child import running_exchange
+from streamforge.cli.exchange_process import running_exchange
 from streamforge.cli.places import (
+    DATA_VARIABLE,
+    EXCHANGE_VARIABLE,
     check_origin,
     exchange_urls,
     keeps_store,
@@ -30,8 +32,11 @@ from streamforge_utils.model.errors import StreamForgeError
 
 if TYPE_CHECKING:
     from streamforge.manager.api.tokens import Tokens
+    from streamforge.manager.keeping.installation import Claim
     from streamforge.manager.managing import Manager
+    from streamforge.manager.origin import Origin
     from streamforge.manager.settings import ManagerSettings
+    from streamforge.wiring import StorePlace
     from streamforge_utils.ports.instrumentation import Observer
 
 HEARTBEAT_S = "0.5"
@@ -58,36 +63,32 @@ async def own_manager(
     data: Path,
     *,
     exchange: str | None = None,
-    launcher: str | None = None,
     lock: bool = True,
-    reconcile: bool = True,
-    advertise: bool = True,
-    overrides: dict[str, str] | None = None,
+    drives: bool = True,
+    overrides: Mapping[str, str] | None = None,
     tokens: Tokens | None = None,
     observer: Observer | None = None,
 ) -> AsyncIterator[OwnManager]:
     """Run a manager on the folder `data` until the end of the block.
 
-    lock: be the one manager of the folder and its store. reconcile: drive its workflows; else answer questions only.
-    advertise: let other commands on the same folder find it. overrides: variables that go before the environment's.
+    lock: be the one manager of the folder and its store. drives: drive its workflows, and let other commands on the
+    same folder find it; else answer questions only. overrides: variables that go before the environment's.
     Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
     from streamforge import wiring
     from streamforge.manager.app import ports_of, running
     from streamforge.manager.keeping.driving import Place
-    from streamforge.manager.keeping.installation import Claim
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.instrumentation import NullObserver
-    from streamforge_utils.runtime.kubernetes_settings import LAUNCHER
     from streamforge_utils.runtime.settings import DataSettings
 
     folder = wiring.make_data_directory(DataSettings(data_dir=data))
     urls = exchange_urls(exchange) if exchange != TEST else None
-    origin = wanted_origin(exchange, urls) if reconcile else None
+    origin = wanted_origin(exchange, urls) if drives else None
     async with AsyncExitStack() as stack:
         if lock:
-            stack.enter_context(folder.lock(drives=reconcile))
+            stack.enter_context(folder.lock(drives=drives))
         else:
             folder.open()
         if origin is not None and keeps_store(os.environ):
@@ -97,60 +98,69 @@ async def own_manager(
             child = await stack.enter_async_context(running_exchange())
             urls = (child.url,)
             ends.append(child.lost)
-        environ = {
-            "STREAMFORGE_HEARTBEAT_SECONDS": HEARTBEAT_S,
-            **os.environ,
-            "STREAMFORGE_DATA_DIR": str(data),
-            **(overrides or {}),
-        }
-        environ.pop("STREAMFORGE_EXCHANGE_URL", None)
-        if launcher is not None:
-            environ[LAUNCHER] = launcher
+        environ = {"STREAMFORGE_HEARTBEAT_SECONDS": HEARTBEAT_S, **os.environ, **(overrides or {})}
+        environ[DATA_VARIABLE] = str(data)
+        environ.pop(EXCHANGE_VARIABLE, None)
         if urls is not None:
-            environ["STREAMFORGE_EXCHANGE_URL"] = ",".join(urls)
+            environ[EXCHANGE_VARIABLE] = ",".join(urls)
         settings: ManagerSettings = load_manager(environ)
-        if reconcile:
+        if drives:
             for problem in misspelt_settings(os.environ):
                 output.say(f"careful: {problem}")
-        claim = None
-        place = wiring.store_place(settings.data)
+        store = wiring.store_place(settings.data)
         # The holder of the lock runs no manager, so no other process acts here for the moment.
-        driven, shared = (lambda: False, False) if lock else (folder.driven, place.shared)
-        driver = Place(where=place.where, driven=driven, shared=shared)
-
-        def accepted() -> None:
-            if origin is not None and (keeps_store(os.environ) or not _holds_store(data)):
-                note_origin(data, origin)
-
-        if lock:
-            claim = Claim(
-                name=f"`streamforge` (process {os.getpid()} on {socket.gethostname()}, data in {data})",
-                where=place.where,
-                elsewhere=place.elsewhere,
-                switch="--exchange ",
-                shared=place.shared,
-                origin=origin,
-                noted=_noted(data, place.shared),
-                noted_choice=last_choice(data) if keeps_store(os.environ) else None,
-                place=folder.place(),
-                lease_s=settings.lease_seconds,
-                drives=reconcile,
-                tell=output.say,
-                accepted=accepted,
-            )
-        ports = ports_of(settings, wiring, clock=SystemClock(), observer=observer or NullObserver())
+        driven, shared = (lambda: False, False) if lock else (folder.driven, store.shared)
         manager = await stack.enter_async_context(
-            running(ports, settings, tokens=tokens, reconcile=reconcile, insist=True, claim=claim, place=driver)
+            running(
+                ports_of(settings, wiring, clock=SystemClock(), observer=observer or NullObserver()),
+                settings,
+                tokens=tokens,
+                reconcile=drives,
+                insist=True,
+                claim=_claim(data, folder.place(), store, origin, settings, drives=drives) if lock else None,
+                place=Place(where=store.where, driven=driven, shared=shared),
+            )
         )
-        if reconcile:
+        if drives:
             for doubt in settings.doubts:
                 output.say(f"careful: {doubt}")
-        if lock and advertise:
+        if lock and drives:
             folder.advertise(manager.url)
         ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))
         yield OwnManager(url=manager.url, ended=ended, exchange=settings.exchange.urls)
-        if not reconcile:
-            await _tidy(manager.manager, folder if not lock and not place.shared else None, alone=lock)
+        if not drives:
+            await _tidy(manager.manager, folder if not lock and not store.shared else None, alone=lock)
+
+
+def _claim(
+    data: Path, place: str, store: StorePlace, origin: Origin | None, settings: ManagerSettings, *, drives: bool
+) -> Claim:
+    """What the manager asks of its store. place: what names the folder `data`."""
+    from streamforge import wiring
+    from streamforge.manager.keeping.installation import Claim
+
+    here, holds_store = keeps_store(os.environ), (data / wiring.STORE).exists()
+
+    def accepted() -> None:
+        if origin is not None and (here or not (data / wiring.STORE).exists()):
+            note_origin(data, origin)
+
+    return Claim(
+        name=f"`streamforge` (process {os.getpid()} on {socket.gethostname()}, data in {data})",
+        where=store.where,
+        elsewhere=store.elsewhere,
+        switch="--exchange ",
+        shared=store.shared,
+        origin=origin,
+        # Of a store elsewhere the note in a folder with a store of its own tells nothing.
+        noted=None if store.shared and holds_store else known_origin(data),
+        noted_choice=last_choice(data) if here else None,
+        place=place,
+        lease_s=settings.lease_seconds,
+        drives=drives,
+        tell=output.say,
+        accepted=accepted,
+    )
 
 
 async def _tidy(manager: Manager, folder: Any, *, alone: bool) -> None:
@@ -162,22 +172,8 @@ async def _tidy(manager: Manager, folder: Any, *, alone: bool) -> None:
             with nullcontext() if alone else folder.lock(drives=False):
                 removed = await manager.tidy()
                 if removed:
-                    many = f"{removed} ended workflow{'' if removed == 1 else 's'}"
-                    output.say(f"topics of {many} were kept long enough and are removed")
-
-
-def _noted(data: Path, shared: bool) -> str | None:
-    """Which exchange a note in the folder says that the store's data are of.
-
-    About a store elsewhere it tells nothing where the folder holds one of its own.
-    """
-    return None if shared and _holds_store(data) else known_origin(data)
-
-
-def _holds_store(data: Path) -> bool:
-    from streamforge import wiring
-
-    return (data / wiring.STORE).exists()
+                    told = output.many(removed, "ended workflow")
+                    output.say(f"topics of {told} were kept long enough and are removed")
 
 
 @asynccontextmanager
@@ -197,45 +193,23 @@ async def _first_end(ends: list[asyncio.Future[None]]) -> AsyncIterator[asyncio.
             ended.exception()
 
 
-def configure_logs(
-    *, debug: bool, quiet: bool, launcher: str | None = None, environ: Mapping[str, str] | None = None
-) -> None:
+def configure_logs(*, debug: bool, quiet: bool, environ: Mapping[str, str] | None = None) -> None:
     """The manager's log lines go to stderr: none if `quiet`, warnings otherwise, all with `debug`.
 
     Their form and, too, whether all are shown is as `environ` (the process's) tells queue-manager; times are UTC.
-    launcher: the option's, which goes before the environment's.
     Raises ConfigError.
     """
-    import structlog
-
+    from streamforge.manager.__main__ import configure_logs as configure
     from streamforge.manager.settings import ManagerSettings
-    from streamforge_utils.runtime.environment import read, secrets_of, settings_error
-    from streamforge_utils.runtime.kubernetes_settings import LAUNCHER
-    from streamforge_utils.runtime.logs import Redactor
+    from streamforge_utils.runtime.environment import read, settings_error
 
     problems: list[str] = []
     # Where the data lies is not the logs' matter, and need not be in the environment.
-    given = {"STREAMFORGE_DATA_DIR": ".", **(os.environ if environ is None else environ)}
-    if launcher is not None:
-        given[LAUNCHER] = launcher
-    settings = read(ManagerSettings, given, problems)
+    settings = read(ManagerSettings, {DATA_VARIABLE: ".", **(os.environ if environ is None else environ)}, problems)
     if settings is None:
         raise settings_error(problems)
     debug = debug or settings.debug
-    console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
-    level = logging.DEBUG if debug else logging.CRITICAL if quiet else logging.WARNING
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            Redactor(secrets_of(settings)).processor,
-            structlog.dev.ConsoleRenderer(colors=False) if console else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    configure(settings, level=logging.DEBUG if debug else logging.CRITICAL if quiet else logging.WARNING)
     root = logging.getLogger()
     root.handlers[:] = [logging.NullHandler()] if quiet and not debug else [logging.StreamHandler(sys.stderr)]
     root.setLevel(logging.INFO if debug else logging.WARNING)

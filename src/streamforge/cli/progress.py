@@ -31,23 +31,13 @@ class Display(Protocol):
 
 
 @contextmanager
-def display(*, quiet: bool = False) -> Iterator[Display]:
+def display() -> Iterator[Display]:
     """What fits the stderr of this process."""
-    if quiet:
-        yield _Quiet()
-    elif sys.stderr.isatty():
+    if sys.stderr.isatty():
         with _Bar() as bar:
             yield bar
     else:
         yield Lines()
-
-
-class _Quiet:
-    def show(self, workflow: views.Workflow) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        output.say(text)
 
 
 class Lines:

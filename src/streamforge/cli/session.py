@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -26,6 +27,7 @@ from streamforge.cli.places import (
 from streamforge.manager.origin import BINANCE, TEST, Source, is_asked_for, shown_choice
 from streamforge_utils.model.errors import ConfigError
 
+LAUNCHER_VARIABLE = "STREAMFORGE_LAUNCHER"
 TOKEN_VARIABLE = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
 HELD_S = 15.0
 """How long a folder may be held by a manager that does not serve (yet, or any more)."""
@@ -67,6 +69,10 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """The data directory."""
         return data_directory(self.data)
+
+    def environ(self) -> dict[str, str]:
+        """The environment's variables, with the launcher of the option in the place of its own."""
+        return {**os.environ, **({} if self.launcher is None else {LAUNCHER_VARIABLE: self.launcher})}
 
     def exchange_asked(self) -> tuple[str, str] | None:
         """What asks for an exchange (the option or the variable), and for which; None: nothing does."""
@@ -110,18 +116,17 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raises UsageProblem for options that contradict each other."""
-        if self.server is not None and self.data is not None:
-            raise UsageProblem("--server and --data name two places: give one of them")
-        if self.server is not None and self.exchange is not None:
-            raise UsageProblem(
-                "--exchange is for a manager of this command's own; the one at --server has its exchange"
-            )
-        if self.server is not None and self.launcher is not None:
-            raise UsageProblem(
-                "--launcher is for a manager of this command's own; the one at --server has its launcher"
-            )
         if self.token_file is not None and self.server is None:
             raise UsageProblem("--token-file is for --server: a manager of this machine asks for no token")
+        if self.server is None:
+            return
+        if self.data is not None:
+            raise UsageProblem("--server and --data name two places: give one of them")
+        for name, value in (("exchange", self.exchange), ("launcher", self.launcher)):
+            if value is not None:
+                raise UsageProblem(
+                    f"--{name} is for a manager of this command's own; the one at --server has its {name}"
+                )
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -158,17 +163,18 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
             yield Session(api, own=False)
         return
     folder = where.folder
+    held = data_folder(folder)
     began = asyncio.get_running_loop().time()
     deadline, told = began + HELD_S, False
     while True:
-        url = running_server(folder)
+        url = held.server()
         if url is not None:
             if where.launcher is not None:
                 raise UsageProblem(
                     f"the manager at {url} already runs on {folder} and has its launcher: leave --launcher out, or "
                     "choose another folder with --data"
                 )
-            async with Api(url, token, process=server_process(folder)) as api:
+            async with Api(url, token, process=held.process()) as api:
                 if loads:
                     await _check_exchange(where, api, folder)
                 yield Session(api, own=False)
@@ -178,7 +184,7 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
                 f"no manager runs on {folder}: start one with `streamforge up{where.starting()}`, or name one with "
                 "--server"
             )
-        if mode is not Mode.DRIVE and not _directory(folder).used():
+        if mode is not Mode.DRIVE and not held.used():
             if not mode.drives and (mode is Mode.ASK or not keeps_store(os.environ)):
                 # No data are needed, or they lie elsewhere: what the embedded parts need is made for the time it takes.
                 with tempfile.TemporaryDirectory(prefix="streamforge-") as made:
@@ -199,7 +205,7 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
         except ConfigError:
             # A manager that is about to serve, or to end, holds the folder without an address: wait for either.
             now = asyncio.get_running_loop().time()
-            if entered or not is_held(folder):
+            if entered or not held.held():
                 raise
             if not told and now - began >= output.LATE_S:
                 told = True
@@ -213,41 +219,22 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
 async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]:
     from streamforge.cli.own_manager import configure_logs, own_manager
 
-    configure_logs(debug=where.debug, quiet=True, launcher=where.launcher)
+    configure_logs(debug=where.debug, quiet=True, environ=where.environ())
     async with (
         own_manager(
             folder,
             exchange=where.exchange if mode.drives or mode is Mode.ASK else BINANCE,
-            launcher=where.launcher,
             lock=mode not in (Mode.READ, Mode.ASK),
-            reconcile=mode.drives,
-            advertise=mode.drives,
-            overrides={"STREAMFORGE_HOST": "127.0.0.1", "STREAMFORGE_PORT": "0"},
+            drives=mode.drives,
+            overrides={**where.environ(), "STREAMFORGE_HOST": "127.0.0.1", "STREAMFORGE_PORT": "0"},
         ) as manager,
         Api(manager.url) as api,
     ):
         yield Session(api, own=True, ended=manager.ended)
 
 
-def running_server(folder: Path) -> str | None:
-    """The address of the manager that runs on the folder, if there is one and it serves."""
-    url: str | None = _directory(folder).server()
-    return url
-
-
-def server_process(folder: Path) -> int | None:
-    """The process of the manager that `running_server` finds."""
-    process: int | None = _directory(folder).process()
-    return process
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a manager holds the folder."""
-    held: bool = _directory(folder).held()
-    return held
-
-
-def _directory(folder: Path):  # type: ignore[no-untyped-def]  # its type is an adapter's
+def data_folder(folder: Path) -> Any:
+    """The data directory `folder`, as `wiring.make_data_directory` gives it: who holds it, and where that serves."""
     from streamforge import wiring
     from streamforge_utils.runtime.settings import DataSettings
 

@@ -86,8 +86,13 @@ def _claim(settings: ManagerSettings, place: str) -> Claim:
     )
 
 
-def configure_logs(settings: ManagerSettings) -> None:
-    """Lines on stderr, as the settings say; a traceback shows no values, which may be secrets."""
+def configure_logs(settings: ManagerSettings, level: int | None = None) -> None:
+    """Lines on stderr, as the settings say; a traceback shows no values, which may be secrets.
+
+    level: the least that is shown; None: as the settings say.
+    """
+    if level is None:
+        level = logging.DEBUG if settings.debug else logging.INFO
     redactor = Redactor(secrets_of(settings))
     console = settings.log_format == "console" or (settings.log_format is None and sys.stderr.isatty())
     structlog.configure(
@@ -98,7 +103,7 @@ def configure_logs(settings: ManagerSettings) -> None:
             redactor.processor,
             structlog.dev.ConsoleRenderer(colors=False) if console else structlog.processors.JSONRenderer(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if settings.debug else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 

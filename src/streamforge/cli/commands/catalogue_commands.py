@@ -11,7 +11,7 @@ from streamforge.cli import options as o
 from streamforge.cli import output, views
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import UsageProblem
-from streamforge.cli.session import Mode, Where, running_server, session
+from streamforge.cli.session import Mode, Where, data_folder, session
 from streamforge_utils.model.spelling import did_you_mean
 
 
@@ -45,7 +45,7 @@ async def targets(where: o.AtManager, as_json: o.Json = False) -> int:
 def _somebody_serves(where: Where) -> bool:
     """Whether to ask a manager; else this version of the command speaks for itself."""
     where.check()
-    return where.server is not None or (where.data is not None and running_server(where.folder) is not None)
+    return where.server is not None or (where.data is not None and data_folder(where.folder).server() is not None)
 
 
 def _known_targets() -> dict[str, list[dict[str, Any]]]:

@@ -30,7 +30,7 @@ async def stop(
     """Stop a workflow in order, and wait until it has ended. What it has stored stays, and is in the coverage."""
 
     async def begin(found: Session) -> views.Workflow:
-        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/stop"), views.Workflow)
+        return await found.api.post(f"/queues/{path_part(queue_id)}/stop", views.Workflow)
 
     if detach:
         async with session(where, Mode.SERVER) as found:
@@ -70,8 +70,8 @@ async def ping(
         workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
         if workflow.ended:
             raise CliError(f"{queue_id} has ended ({workflow.status}): it has no workers that could answer")
-        answer = await found.api.call("POST", f"/queues/{path_part(queue_id)}/ping", query={"timeout_s": f"{wait_s:g}"})
-        ping_ = found.api.read(answer, views.Ping)
+        path, query = f"/queues/{path_part(queue_id)}/ping", {"timeout_s": f"{wait_s:g}"}
+        ping_ = await found.api.post(path, views.Ping, query=query)
     running = {step.telemetry_id for step in workflow.steps if step.status == "running"}
     silent = [name for name, seconds in ping_.answers.items() if seconds is None and name in running]
     if as_json:

@@ -17,6 +17,7 @@ from streamforge.cli import output
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.own_manager import OwnManager, configure_logs, own_manager
+from streamforge.cli.places import DATA_VARIABLE
 from streamforge.cli.session import Where
 
 
@@ -44,29 +45,22 @@ async def up(
     """
     from streamforge.manager.api.tokens import Tokens
     from streamforge.manager.settings import load_manager
-    from streamforge_utils.runtime.kubernetes_settings import LAUNCHER
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
-    folder = where.folder
-    configure_logs(debug=where.debug, quiet=False, launcher=where.launcher)
-    overrides: dict[str, str] = {} if where.launcher is None else {LAUNCHER: where.launcher}
+    folder, overrides = where.folder, where.environ()
+    configure_logs(debug=where.debug, quiet=False, environ=overrides)
     if host is not None:
         overrides["STREAMFORGE_HOST"] = host
     if port is not None:
         overrides["STREAMFORGE_PORT"] = str(port)
     tokens = Tokens.read(os.environ)
-    settings = load_manager({**os.environ, "STREAMFORGE_DATA_DIR": str(folder), **overrides})
+    settings = load_manager({**overrides, DATA_VARIABLE: str(folder)})
     metrics = Metrics("queue-manager")
     with interrupts() as asked:
         scraped = MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
         try:
             async with own_manager(
-                folder,
-                exchange=where.exchange,
-                launcher=where.launcher,
-                overrides=overrides,
-                tokens=tokens,
-                observer=metrics,
+                folder, exchange=where.exchange, overrides=overrides, tokens=tokens, observer=metrics
             ) as manager:
                 _announce(manager, where, f"{settings.metrics_host}:{scraped.port}", as_json=as_json)
                 waiting = asyncio.ensure_future(asked.happened.wait())

@@ -116,7 +116,7 @@ async def _again(
     queue_id: str, action: str, where: Where, *, detach: bool, timeout_s: float | None, as_json: bool
 ) -> int:
     async def begin(found: Session) -> views.Workflow:
-        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/{action}"), views.Workflow)
+        return await found.api.post(f"/queues/{path_part(queue_id)}/{action}", views.Workflow)
 
     where = where.as_before()
     if detach:
@@ -138,8 +138,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     async def start(self, found: Session) -> views.Workflow:
         """Send it; sending again after a lost answer gives the same workflow."""
-        answer = await found.api.call("POST", "/queues/start", body=self, key=secrets.token_hex(16))
-        return found.api.read(answer, views.Workflow)
+        return await found.api.post("/queues/start", views.Workflow, body=self, key=secrets.token_hex(16))
 
 
 async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:

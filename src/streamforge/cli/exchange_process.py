@@ -35,7 +35,7 @@ class RunningExchange(msgspec.Struct, frozen=True):
 async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[RunningExchange]:
     """A test exchange that lives as long as the block. arguments: of `python -m streamforge.exchange`."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "streamforge.cli.exchange_child", *arguments),
+        *(sys.executable, "-P", "-m", "streamforge.cli.exchange_process", *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli.checking import Check
-from streamforge.cli.checking_store import check_store
+from streamforge.cli.checks.findings import Subject
+from streamforge.cli.checks.store_check import check_store
+from streamforge.cli.session import Where
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.adapters.arango.store import ArangoStore
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.ports.preflight import Finding
 from streamforge_utils.ports.store import Document
 from streamforge_utils.runtime.environment import Secret
 from tests.doubles.arangodb.double import ArangoDouble
@@ -32,6 +34,16 @@ async def double(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ArangoDouble]
         yield found
 
 
+async def found(folder: Path) -> list[Finding]:
+    """All that the check finds, up to where it raises."""
+    return [one async for one in check_store(Subject(Where(), folder, folder / "probe"))]
+
+
+async def room(folder: Path) -> Finding:
+    [first] = [one for one in await found(folder) if one.part == "room"]
+    return first
+
+
 async def test_a_server_that_takes_no_more_writes_is_told_with_its_room(double: ArangoDouble, tmp_path: Path) -> None:
     store = ArangoStore(
         Connection(url=double.url, database="candles", user="root", password=Secret("hush-hush")),
@@ -41,32 +53,28 @@ async def test_a_server_that_takes_no_more_writes_is_told_with_its_room(double: 
     await store.close()
     double.server.settings.limit_bytes = 1
     double.misbehaviour.add(Fault(kind="read-only"))
-    more: list[Check] = []
+    check = check_store(Subject(Where(), tmp_path, tmp_path / "probe"))
+    first = await anext(check)
+    assert (first.part, first.verdict) == ("room", "fails")
+    assert "the limit is reached" in first.detail
+    assert "STREAMFORGE_RETENTION" in first.next_step
     with pytest.raises(RetryableError, match="read-only"):
-        await check_store(tmp_path, tmp_path / "probe", more)
-    (room,) = more
-    assert (room.part, room.verdict) == ("room", "fails")
-    assert "the limit is reached" in room.detail
-    assert "STREAMFORGE_RETENTION" in room.next_step
+        await anext(check)
 
 
 async def test_a_limit_that_the_user_may_not_see_is_called_unknown(double: ArangoDouble, tmp_path: Path) -> None:
     double.misbehaviour.add(Fault(kind="error", number=11, path="_admin/license"))
-    more: list[Check] = []
-    await check_store(tmp_path, tmp_path / "probe", more)
-    (room,) = more
-    assert (room.part, room.verdict) == ("room", "careful")
-    assert "unknown" in room.detail
-    assert "_system" in room.next_step
+    told = await room(tmp_path)
+    assert told.verdict == "careful"
+    assert "unknown" in told.detail
+    assert "_system" in told.next_step
 
 
 async def test_who_sees_one_database_of_the_limited_server_is_told_so(double: ArangoDouble, tmp_path: Path) -> None:
     double.server.settings.edition = "community"
-    more: list[Check] = []
-    await check_store(tmp_path, tmp_path / "probe", more)
+    whole = await room(tmp_path)
     double.misbehaviour.add(Fault(kind="error", number=11, path="_admin/license"))
-    await check_store(tmp_path, tmp_path / "probe", more)
-    whole, alone = more
+    alone = await room(tmp_path)
     assert (whole.verdict, alone.verdict) == ("works", "careful")
     assert "of 100 GiB" in alone.detail
     assert alone.detail.endswith("this database alone, and the limit counts all databases of the server")
@@ -80,7 +88,7 @@ async def test_what_keeps_it_from_storing_is_told_and_not_what_keeps_it_from_cle
     double.misbehaviour.add(Fault(kind="error", number=number, method="POST", path="_api/document"))
     double.misbehaviour.add(Fault(kind="error", number=11, method="DELETE"))
     with pytest.raises(StreamForgeError) as error:
-        await check_store(tmp_path, tmp_path / "probe", [])
+        await found(tmp_path)
     assert "store in the collection streamforge-doctor-" in str(error.value)
     assert "drop" not in str(error.value)
 
@@ -94,6 +102,6 @@ async def test_what_an_earlier_one_left_is_dropped_and_what_another_uses_stays(
     database = next(found for name, found in double.server.databases.items() if name != "_system")
     for name in (left, *others):
         database.create({"name": name})
-    await check_store(tmp_path, tmp_path / "probe", [])
+    await found(tmp_path)
     assert left not in database.collections
     assert {*others} <= {*database.collections}

@@ -1,0 +1,121 @@
+"""The check of the bus: files, or Kafka with its users and rights."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamforge.cli import output
+from streamforge.cli.checks.findings import Subject, careful, works
+from streamforge.cli.leftovers import leftovers
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.ports.preflight import Finding
+
+if TYPE_CHECKING:
+    from streamforge_utils.runtime.context import MessageBus
+    from streamforge_utils.runtime.kafka_settings import KafkaSettings
+
+
+async def check_bus(subject: Subject) -> AsyncIterator[Finding]:
+    """Whether messages get through."""
+    from streamforge import wiring
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.kafka_settings import KafkaSettings
+    from streamforge_utils.runtime.settings import DataSettings
+
+    kafka = load(KafkaSettings, os.environ)
+    bus = wiring.make_bus(DataSettings(data_dir=subject.probe, kafka=kafka))
+    try:
+        if kafka.bootstrap_servers:
+            yield await _kafka(bus, kafka)
+            return
+        told = await _round_trip(bus)
+        if (subject.folder / wiring.BUS).is_dir():
+            told += f"; {await _topics(subject.folder)}"
+        yield works("bus", told)
+    finally:
+        await bus.close()
+
+
+async def _kafka(bus: MessageBus, kafka: KafkaSettings) -> Finding:
+    user = f", as user {kafka.user}" if kafka.user else ""
+    where = f"Kafka at {kafka.bootstrap_servers} ({kafka.protocol}{user})"
+    refused: Exception | None = None
+    try:
+        told = await _round_trip(bus)
+    except (ConfigError, PermanentError) as error:
+        told, refused = str(error), error
+    names = await bus.topics()
+    missing = sorted(_talked_on() - set(names))
+    if refused is not None and missing:
+        raise refused
+    if refused is not None:
+        return careful(
+            "bus",
+            f"{where}: it is reached and the topics of commands and events are there, but {told}",
+            "right for a user of the manager or of the workers alone; one for everything needs what "
+            "cred-kafka-yaml/user-streamforge.yaml lists",
+        )
+    if missing:
+        return careful(
+            "bus",
+            f"{where}: {told}; this user sees no topic {' and no topic '.join(missing)}",
+            "the first manager makes them if its user may; if they are to be there, check QUEUE_CONTROL_TOPIC, "
+            "QUEUE_EVENTS_TOPIC and the user's ACLs",
+        )
+    return works("bus", f"{where}: {told}; {len(names)} topics")
+
+
+async def _round_trip(bus: MessageBus) -> str:
+    """Send a message through a topic of its own, which is removed again; says how long that took."""
+    from streamforge_utils.ports.bus import Message, Retention, TopicSpec
+
+    # On brokers that others use too it must be nobody's, and have a name that a manager may make.
+    name = f"wf-doctor-{secrets.token_hex(4)}"
+    began = time.perf_counter()
+    await bus.create_topic(TopicSpec(name=name, retention=Retention.ROLLING, max_bytes=1024**2))
+    try:
+        consumer = await bus.consumer([name], group=name)
+        producer = await bus.producer()
+        await producer.send(name, [Message(key=b"k", value=b"v")])
+        received = await consumer.poll(1, 10.0)
+        await consumer.close()
+    finally:
+        await bus.delete_topic(name)
+    if [message.value for message in received] != [b"v"]:
+        raise RetryableError("a message that was sent was not received within 10 s; see to the brokers, then try again")
+    return f"a message was sent and received in {(time.perf_counter() - began) * 1000:.0f} ms"
+
+
+def _talked_on() -> set[str]:
+    """The topics of commands and of events."""
+    from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
+
+    return {
+        os.environ.get("QUEUE_CONTROL_TOPIC") or CONTROL_TOPIC,
+        os.environ.get("QUEUE_EVENTS_TOPIC") or EVENTS_TOPIC,
+    }
+
+
+async def _topics(folder: Path) -> str:
+    """How many topics there are, and what is left of ended workflows.
+
+    Raises what opening those fails with that every manager needs.
+    """
+    from streamforge import wiring
+    from streamforge_utils.runtime.settings import DataSettings
+
+    bus = wiring.make_bus(DataSettings(data_dir=folder))
+    try:
+        names = await bus.topics()
+        for name in sorted(_talked_on().intersection(names)):
+            consumer = await bus.consumer([name])  # without a group it leaves no trace
+            await consumer.poll(1, 0.0)
+    finally:
+        await bus.close()
+    left = (await leftovers(folder)).told
+    return f"{output.many(len(names), 'topic')}{f'; {left}' if left else ''}"

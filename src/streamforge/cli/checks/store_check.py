@@ -1,0 +1,104 @@
+"""The check of the store: files, or ArangoDB."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamforge.cli import output
+from streamforge.cli.checks.findings import Subject, fails, works
+from streamforge.cli.checks.room_check import room_in_database, room_on_disk
+from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.ports.preflight import Finding
+
+if TYPE_CHECKING:
+    from streamforge_utils.ports.store import Store
+
+_PREFIX = "streamforge-doctor-"
+_LEFT_S = 600
+_TOLD = 3
+"""Of so many broken collections the reason is told."""
+READ_WITHIN_S = 5.0
+"""How long collections are read for damage: gigabytes a second where they are in memory, a tenth from a slow disk."""
+
+
+async def check_store(subject: Subject) -> AsyncIterator[Finding]:
+    """Whether documents are stored and read, and which room is left."""
+    from streamforge import wiring
+    from streamforge_utils.runtime.arango import ArangoSettings
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.settings import DataSettings
+
+    arango = load(ArangoSettings, os.environ)
+    store = wiring.make_store(DataSettings(data_dir=subject.probe, arango=arango))
+    try:
+        await store.connect()
+        if arango.url:
+            # First: a server that is full refuses what comes next, and this says why.
+            yield await room_in_database(store)
+        told = await _round_trip(store)
+        if arango.url:
+            user = f", user {arango.user}" if arango.user else ""
+            where = f"ArangoDB at {arango.url} (database {arango.database}{user})"
+            yield works("store", f"{where}: {told}; {output.many(len(await store.names()), 'collection')}")
+        else:
+            yield await room_on_disk(subject.folder)
+            there = (subject.folder / wiring.STORE).is_dir()
+            yield await _collections(subject.folder, told) if there else works("store", told)
+    finally:
+        await store.close()
+
+
+async def _collections(folder: Path, told: str) -> Finding:
+    """Whether the collections of the embedded store can be read. told: that a document was stored."""
+    from streamforge import wiring
+    from streamforge_utils.runtime.settings import DataSettings
+
+    names, broken, partly = await wiring.check_collections(DataSettings(data_dir=folder), within_s=READ_WITHIN_S)
+    collections = output.many(len(names), "collection")
+    if broken:
+        return fails("store", f"{len(broken)} of {collections} cannot be read: {'; '.join(broken[:_TOLD])}")
+    if partly:
+        told = f"{told}; {collections}, {partly} of them read in part only"
+        return works("store", told, "`streamforge backup` reads all of them")
+    return works("store", f"{told}; {collections}{', read whole' if names else ''}")
+
+
+async def _round_trip(store: Store) -> str:
+    """Store a document in a collection of its own, which is dropped again; says how long that took."""
+    from streamforge_utils.ports.store import Document, Outcome
+
+    # In a database that others use too it must be nobody's.
+    name = f"{_PREFIX}{int(time.time()):x}-{secrets.token_hex(4)}"
+    for left in await store.names():
+        if _is_left(left):
+            with suppress(StreamForgeError):
+                await store.drop(left)
+    began = time.perf_counter()
+    try:
+        (answer,) = await store.upsert(name, [Document("key", 1, b'{"value":1}')])
+        if answer.outcome is Outcome.REFUSED:
+            raise StreamForgeError(answer.reason)
+        found = await store.read(name)
+        took = time.perf_counter() - began
+    finally:
+        # What keeps it from being stored mostly keeps it from being dropped, too: the former is what matters.
+        with suppress(StreamForgeError):
+            await store.drop(name)
+    if [document.key for document in found] != ["key"]:
+        raise StreamForgeError("a document that was stored was not found")
+    return f"a document was stored and read in {took * 1000:.0f} ms"
+
+
+def _is_left(collection: str) -> bool:
+    """Whether it is of a doctor that was ended before it could drop it."""
+    since, _, _ = collection.removeprefix(_PREFIX).partition("-")
+    try:
+        return collection.startswith(_PREFIX) and time.time() - int(since, 16) > _LEFT_S
+    except ValueError:
+        return False

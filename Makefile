@@ -36,7 +36,7 @@ $(STAMP): requirements/dev.txt pyproject.toml libs/streamforge_utils/pyproject.t
 	@touch $@
 
 demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show the proof
-	@$(PY) -m streamforge.cli.demo
+	@$(PY) -m tools.demo
 
 test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)

@@ -17,12 +17,12 @@ from streamforge.cli.coverage_text import show_segments
 from streamforge.cli.errors import CliError, Interrupted, exit_code
 from streamforge.cli.outcome import Ended
 from streamforge.cli.own_manager import configure_logs
-from streamforge.cli.picture import chart
 from streamforge.cli.places import EXCHANGE_VARIABLE, known_origin
 from streamforge.cli.session import Mode, Where, session
 from streamforge.manager.origin import BINANCE, TEST
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
+from tools.demo.chart import chart
 
 SYMBOL, TYPE, DAY = "BTCUSDT", "api_candles_1m", "2024-08-01"
 BARS = 1440

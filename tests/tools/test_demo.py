@@ -9,23 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli import demo, views
+from streamforge.cli import views
 from tests.cleanenv import environment
 from tests.cli.support import START_MS, exchange
 from tests.limits import LIMIT_S
+from tests.places import ROOT
+from tools.demo import __main__ as demo
 
 DAY_MS = 86_400_000
 
 
 def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "streamforge.cli.demo", *arguments],
+        [sys.executable, "-m", "tools.demo", *arguments],
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
         check=False,
         cwd=folder,
-        env=environment(**more),
+        env=environment(PYTHONPATH=str(ROOT), **more),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.cli.picture import chart, picture
+from tools.demo.chart import chart, picture
 
 
 def test_a_rise_goes_from_the_lower_left_to_the_upper_right() -> None:

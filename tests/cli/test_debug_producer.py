@@ -131,15 +131,18 @@ async def test_without_an_answer_it_fails_in_time(rig: Rig) -> None:
     ("arguments", "sentence"),
     [
         (["--queue-id", QUEUE], "nothing to do: name a --command, or --follow the events of the queue"),
-        (["--command", "ping"], "the following arguments are required: --queue-id"),
+        (["--command", "ping"], "missing option '--queue-id'"),
         (["--queue-id", "a b", "--command", "ping"], "--queue-id 'a b': it holds other than letters"),
         (["--queue-id", QUEUE, "--command", "stop", "--expect-pong"], "--expect-pong goes with --command ping"),
         (["--queue-id", QUEUE, "--command", "x", "--payload", "[1]"], "--payload '[1]' is no JSON object"),
         (["--queue-id", QUEUE, "--command", "x", "--payload", "{"], "--payload '{' is no JSON: "),
         (["--queue-id", QUEUE, "--follow", "--expect", "pong"], "--expect needs a --command"),
-        (["--queue-id", QUEUE, "--command", "ping", "--expect", "love"], "invalid choice: 'love'"),
-        (["--queue-id", QUEUE, "--command", "ping", "--repeat", "0"], "'0' is no number from 1 on"),
-        (["--queue-id", QUEUE, "--command", "ping", "--timeout", "nan"], "'nan' is no number of seconds"),
+        (
+            ["--queue-id", QUEUE, "--command", "ping", "--expect", "love"],
+            "--expect must be one of started, loading, finished, interrupted, error, pong, not 'love'",
+        ),
+        (["--queue-id", QUEUE, "--command", "ping", "--repeat", "0"], "--repeat must be at least 1, not '0'"),
+        (["--queue-id", QUEUE, "--command", "ping", "--timeout", "nan"], "--timeout must be a number, not 'nan'"),
     ],
 )
 async def test_wrong_options_are_exit_code_2_and_a_sentence(rig: Rig, arguments: list[str], sentence: str) -> None:

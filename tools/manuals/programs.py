@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import re
 from collections.abc import Iterator, Sequence
@@ -218,10 +217,11 @@ def _worker_options() -> frozenset[str]:
 
 
 def _debug_producer(arguments: Sequence[str]) -> Iterator[str]:
-    from streamforge.cli import debug_producer
+    import typer.main
 
-    parser: argparse.ArgumentParser = debug_producer._parser()
-    known = {option for action in parser._actions for option in action.option_strings}
+    from streamforge.cli.debug_producer import app
+
+    known = {"--help", *(option for parameter in typer.main.get_command(app).params for option in parameter.opts)}
     for word in arguments:
         if word.startswith("--") and word.partition("=")[0] not in known:
             yield f"debug_producer.py has no option {word}"

@@ -6,7 +6,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import typer
 
@@ -16,27 +17,29 @@ from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXI
 from streamforge.cli.usage import message_of
 from streamforge_utils.model.errors import StreamForgeError
 
-_as_json = False
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that `arguments` (or the process's) name; returns the exit code.
+    """Run the command that `arguments` (or the process's) name; returns the exit code."""
+    return run_program(app, PROGRAM, arguments)
+
+
+def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None) -> int:
+    """Run the command of `program` that `arguments` (or the process's) name; returns the exit code.
 
     A command that fails says why on stderr; with `--json`, where it printed nothing, also as one object on stdout.
     """
     options.debugging(False)
     output.wrote(nothing_yet=True)
     given = sys.argv[1:] if arguments is None else list(arguments)
-    global _as_json
-    _as_json = "--json" in given
+    fail = partial(_failed, as_json="--json" in given, command=name)
     try:
-        code = app(args=given, prog_name=PROGRAM, standalone_mode=False)
+        code = program(args=given, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
-        return _usage(error, given)
+        return _usage(error, given, fail)
     except typer.Abort:
-        return _failed("nothing was done", EXIT_INTERRUPTED)
+        return fail("nothing was done", EXIT_INTERRUPTED)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except (PipeClosed, BrokenPipeError):
@@ -46,32 +49,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StreamForgeError as error:
         if options.debugging():
             traceback.print_exc()
-        return _failed(str(error), exit_code(error))
+        return fail(str(error), exit_code(error))
     except Exception as error:  # of any class: a person gets a sentence
         if options.debugging():
             traceback.print_exc()
-        return _failed(
-            f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", EXIT_FAILED
-        )
+        return fail(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", EXIT_FAILED)
 
 
-def _usage(error: typer.TyperException, given: Sequence[str]) -> int:
-    context = getattr(error, "ctx", None)
+def _usage(error: typer.TyperException, given: Sequence[str], fail: Callable[..., int]) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         # Who names no command wants to know which there are.
-        text = error.format_message()
-        if text:
+        if text := error.format_message():
             sys.stdout.write(text + "\n")
         return EXIT_USAGE
-    message = message_of(error, given)
-    command = context.command_path if context is not None else PROGRAM
-    return _failed(f"{message} (see `{command} --help`)", error.exit_code, command=command)
+    context = getattr(error, "ctx", None)
+    named = {} if context is None else {"command": context.command_path}
+    program = named.get("command", PROGRAM)
+    return fail(f"{message_of(error, given)} (see `{program} --help`)", error.exit_code, **named)
 
 
-def _failed(message: str, code: int, *, command: str = PROGRAM) -> int:
+def _failed(message: str, code: int, *, as_json: bool, command: str) -> int:
     if message:
         print(f"{command}: {message}", file=sys.stderr)
-    if _as_json and not output.wrote():
+    if as_json and not output.wrote():
         output.write(json.dumps({"status": "error", "error": message, "exit_code": code}, ensure_ascii=False))
     return code
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.cli.probing import PONG, Probe, Request, percentile
+from streamforge.cli.probe import PONG, Answer, Missing, Probe, Request, Sending, percentile
 from streamforge_utils.model.commands import Command, decode_command
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.events import Event, encode_event
@@ -58,22 +58,22 @@ class Told:
     """A report that keeps what it is told."""
 
     def __init__(self) -> None:
-        self.commands: list[Command] = []
-        self.answers: list[tuple[int, Event]] = []
-        self.lacking: list[int] = []
-        self.events: list[Event] = []
+        self.all: list[object] = []
 
-    def sending(self, number: int, command: Command) -> None:
-        self.commands.append(command)
+    def __call__(self, one: object) -> None:
+        self.all.append(one)
 
-    def answered(self, number: int, event: Event, rtt_s: float | None) -> None:
-        self.answers.append((number, event))
+    @property
+    def commands(self) -> list[Command]:
+        return [one.command for one in self.all if isinstance(one, Sending)]
 
-    def missing(self, number: int, expected: str, timeout_s: float) -> None:
-        self.lacking.append(number)
+    @property
+    def answers(self) -> list[tuple[int, Event]]:
+        return [(one.number, one.event) for one in self.all if isinstance(one, Answer)]
 
-    def followed(self, event: Event) -> None:
-        self.events.append(event)
+    @property
+    def lacking(self) -> list[int]:
+        return [one.number for one in self.all if isinstance(one, Missing)]
 
 
 def said(kind: Any, **fields: Any) -> Event:
@@ -186,7 +186,7 @@ async def test_a_command_carries_target_and_payload(rig: Rig) -> None:
 
 
 async def test_a_bus_that_is_silent_is_not_waited_for_for_ever(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamforge.cli.probing.CONNECT_S", 0.2)
+    monkeypatch.setattr("streamforge.cli.probe.CONNECT_S", 0.2)
 
     class Silent(Answering):
         async def topics(self) -> Sequence[str]:

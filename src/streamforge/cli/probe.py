@@ -1,4 +1,4 @@
-"""Sends commands and waits for what workers answer: the work behind `debug_producer.py`."""
+"""Sends commands to workers and waits for the events that answer them: the work behind `debug_producer.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -58,20 +58,58 @@ class Result(msgspec.Struct, kw_only=True):
     rtts_s: list[float] = []
 
 
-class Report(Protocol):
-    """Is told what happens, as it happens."""
+class Connected(msgspec.Struct, frozen=True, tag_field="kind", tag="connected"):
+    """What is sent or said from now on is seen."""
 
-    def sending(self, number: int, command: Command) -> None:
-        """A command is given to the bus; the first has number 1."""
 
-    def answered(self, number: int, event: Event, rtt_s: float | None) -> None:
-        """An expected event came, or another worker's pong to the same ping. rtt_s: of a pong."""
+class Sending(msgspec.Struct, frozen=True, tag_field="kind", tag="sending"):
+    """A command is given to the bus; the first has number 1."""
 
-    def missing(self, number: int, expected: str, timeout_s: float) -> None:
-        """An expected event did not come."""
+    number: int
+    command: Command
 
-    def followed(self, event: Event) -> None:
-        """An event of the queue, where events are followed."""
+
+class Answer(msgspec.Struct, frozen=True, tag_field="kind", tag="answer"):
+    """An expected event came, or another worker's pong to the same ping. rtt_ms: of a pong."""
+
+    number: int
+    rtt_ms: float | None
+    event: Event
+
+
+class Missing(msgspec.Struct, frozen=True, tag_field="kind", tag="missing"):
+    """An expected event did not come."""
+
+    number: int
+    expected: str
+    timeout_s: float
+
+
+class Heard(msgspec.Struct, frozen=True, tag_field="kind", tag="event"):
+    """An event of the queue, where events are followed."""
+
+    event: Event
+
+
+class Summary(msgspec.Struct, frozen=True, tag_field="kind", tag="summary"):
+    """What came of it all. rtt_ms: the median (`p50`), `p99` and `max` of the round trips."""
+
+    repeat: int
+    sent: int
+    expected: str | None
+    answered: int
+    rtt_ms: dict[str, float] | None
+
+    @classmethod
+    def of(cls, request: Request, result: Result) -> Summary:
+        ranks = {"p50": 50, "p99": 99, "max": 100} if result.rtts_s else {}
+        rtt_ms = {name: milliseconds(percentile(result.rtts_s, percent)) for name, percent in ranks.items()}
+        return cls(request.repeat, result.sent, request.expect, result.answered, rtt_ms or None)
+
+
+Happening = Connected | Sending | Answer | Missing | Heard | Summary
+Report = Callable[[Happening], object]
+"""Is told what happens, as it happens."""
 
 
 class _Wait:
@@ -86,7 +124,7 @@ class _Wait:
 
 
 class Probe:
-    """One run of a request. `connect` first, then `run`."""
+    """One run of a request."""
 
     def __init__(
         self,
@@ -112,7 +150,7 @@ class Probe:
         self._consumer: Consumer | None = None
         self._producer: Producer | None = None
 
-    async def connect(self) -> None:
+    async def connect(self) -> Consumer:
         """Subscribe to the events, then make ready to send: no answer can be missed, and none waits for a connection.
 
         Raises RetryableError (also if it takes longer than the time-out and `CONNECT_S`), PermanentError or ConfigError
@@ -125,16 +163,19 @@ class Probe:
                     # Before the rest: it connects meanwhile.
                     self._producer = await self._bus.producer()
                 await self._require_topics()
-                self._consumer = await self._bus.consumer([self._events], start=Start.LATEST)
+                consumer = self._consumer = await self._bus.consumer([self._events], start=Start.LATEST)
         except TimeoutError:
             raise RetryableError(f"the bus did not answer within {within_s:g} s") from None
+        self._report(Connected())
+        return consumer
 
     async def run(self) -> bool:
-        """Send and wait as the request says; true if every expected answer came. With `follow` it ends by cancelling.
+        """Connect, send and wait as the request says; true if every expected answer came.
 
-        Raises as `connect` does.
+        With `follow` it ends by cancelling. Raises as `connect` does.
         """
-        reading = asyncio.create_task(self._read(), name="events")
+        consumer = self._consumer or await self.connect()
+        reading = asyncio.create_task(self._read(consumer), name="events")
         sending = asyncio.create_task(self._send_all(), name="commands")
         try:
             await asyncio.wait({reading, sending}, return_when=asyncio.FIRST_COMPLETED)
@@ -199,7 +240,7 @@ class Probe:
             raise RuntimeError("connect first")
         wait = _Wait(number, command, self._now_s())
         self._waits.append(wait)
-        self._report.sending(number, command)
+        self._report(Sending(number, command))
         try:
             async with asyncio.timeout(request.timeout_s):
                 await self._producer.send(
@@ -220,12 +261,9 @@ class Probe:
                 await wait.over.wait()
         except TimeoutError:
             wait.expired = True
-            self._report.missing(wait.number, self._request.expect or "", self._request.timeout_s)
+            self._report(Missing(wait.number, self._request.expect or "", self._request.timeout_s))
 
-    async def _read(self) -> None:
-        consumer = self._consumer
-        if consumer is None:
-            raise RuntimeError("connect first")
+    async def _read(self, consumer: Consumer) -> None:
         while True:
             received = await retry(
                 lambda: consumer.poll(_POLL_MESSAGES, _POLL_S), clock=self._clock, patience_s=self._request.timeout_s
@@ -242,7 +280,7 @@ class Probe:
         if request.queue_id not in (event.queue_id, ANY_QUEUE) or request.target not in (None, event.target):
             return
         if request.follow:
-            self._report.followed(event)
+            self._report(Heard(event))
         if event.event != request.expect:
             return
         for wait in self._waits:
@@ -260,7 +298,12 @@ class Probe:
         if not wait.over.is_set() and not wait.expired:
             self.result.answered += 1
             wait.over.set()
-        self._report.answered(wait.number, event, rtt_s)
+        self._report(Answer(wait.number, None if rtt_s is None else milliseconds(rtt_s), event))
+
+
+def milliseconds(seconds: float) -> float:
+    """To the microsecond."""
+    return round(seconds * 1000, 3)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -14,6 +14,7 @@ from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.ports.backup_folder import MANIFEST
 from streamforge_utils.ports.bus import Message, TopicPartition, TopicSpec
 from streamforge_utils.ports.store import Document, Edge
 from tests.limits import LIMIT_S
@@ -158,7 +159,7 @@ async def test_a_manifest_that_cannot_be_followed_is_refused(
     data: Path, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     backup.back_up(data, tmp_path / "copy", **MADE)
-    manifest = tmp_path / "copy" / backup.MANIFEST
+    manifest = tmp_path / "copy" / MANIFEST
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
     with pytest.raises(ConfigError, match=message):
         backup.restore(tmp_path / "copy", tmp_path / "new")

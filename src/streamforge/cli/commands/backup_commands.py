@@ -19,6 +19,7 @@ from streamforge.cli.errors import UsageProblem
 from streamforge.cli.leftovers import leftovers
 from streamforge.cli.session import Mode, Where, session
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.ports.backup_folder import MANIFEST
 
 _ON_KAFKA = "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/backup.md tells what of them to keep"
 
@@ -98,7 +99,7 @@ def _is_of_database(source: Path) -> bool:
     from streamforge.manager.keeping import copying
 
     try:
-        manifest = msgspec.json.decode((source / copying.MANIFEST).read_bytes(), type=dict[str, Any])
+        manifest = msgspec.json.decode((source / MANIFEST).read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.MsgspecError):
         return False
     return manifest.get("holds") == copying.HOLDS

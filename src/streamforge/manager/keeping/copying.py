@@ -7,9 +7,6 @@ others change meanwhile may be in the copy or not. Nothing uses edges yet, and a
 from __future__ import annotations
 
 import gzip
-import hashlib
-import os
-import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,14 +15,23 @@ from typing import Final, TypeVar
 import msgspec
 
 from streamforge.manager.keeping import bans, coverage, installation, reservations, usage, workflows
-from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError
+from streamforge_utils.ports.backup_folder import (
+    MANIFEST,
+    check_digest,
+    check_new,
+    check_there,
+    draft_of,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
 from streamforge_utils.ports.store import Document, Outcome, State, Store, count_outcomes
 
 T = TypeVar("T")
 
 FORMAT: Final = 1
 HOLDS: Final = "store"
-MANIFEST: Final = "backup.json"
 KINDS: Final = (
     workflows.KIND,
     coverage.KIND,
@@ -75,9 +81,8 @@ async def back_up(store: Store, target: Path, *, made_at: str, made_by: str) -> 
 
     Raises InvalidInput (a target that exists), RetryableError or ConfigError.
     """
-    draft = _draft_of(target)
-    try:
-        draft.mkdir(parents=True, mode=0o700)
+    check_new(target)
+    with draft_of(target) as draft:
         states = 0
         about, revision = await installation.Installations(store).read()
         with gzip.open(draft / _STATES, "wb", compresslevel=3) as file:
@@ -90,20 +95,13 @@ async def back_up(store: Store, target: Path, *, made_at: str, made_by: str) -> 
                     file.write(msgspec.json.encode(line) + b"\n")
                     states += 1
         documents: dict[str, int] = {}
-        files = {_STATES: _seal(draft / _STATES)}
+        files = {_STATES: sha256(draft / _STATES)}
         for number, name in enumerate(await store.names()):
-            path = draft / f"documents-{number:06}.jsonl.gz"
+            path = draft / _file(number)
             documents[name] = await _copy(store, name, path)
-            files[path.name] = _seal(path)
+            files[path.name] = sha256(path)
         backup = StoreBackup(made_at=made_at, made_by=made_by, states=states, documents=documents, files=files)
-        (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(backup)) + b"\n")
-        draft.rename(target)
-    except OSError as error:
-        raise RetryableError(
-            f"cannot write {target}: {error.strerror or error}; check the disk and try again"
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        write_manifest(draft, backup)
     return backup
 
 
@@ -115,12 +113,11 @@ async def restore(store: Store, source: Path) -> StoreBackup:
     """
     found = read(source)
     for file, digest in found.files.items():
-        if _seal(source / file) != digest:
-            raise ConfigError(f"{source / file} is damaged: it is not what was backed up; use another backup")
+        check_digest(source / file, digest)
     if await store.names() or [kind for kind in KINDS if await store.find(kind, limit=1)]:
         raise InvalidInput("store", "the store is not empty: restore into an empty database")
     for number, name in enumerate(found.documents):
-        lines = _lines(source / f"documents-{number:06}.jsonl.gz", _Line)
+        lines = _lines(source / _file(number), _Line)
         while page := [Document(line.key, line.version, bytes(line.body)) for line in islice(lines, _PAGE)]:
             answers = await store.upsert(name, page)
             if refused := count_outcomes(answers).get(Outcome.REFUSED, 0):
@@ -139,27 +136,16 @@ async def restore(store: Store, source: Path) -> StoreBackup:
 
 def read(source: Path) -> StoreBackup:
     """What a backup holds. Raises InvalidInput or ConfigError."""
-    try:
-        raw = (source / MANIFEST).read_bytes()
-    except OSError as error:
-        raise InvalidInput("backup", f"{source} is no backup: it has no {MANIFEST} ({error.strerror})") from error
-    try:
-        found = msgspec.json.decode(raw, type=StoreBackup)
-    except msgspec.MsgspecError as error:
-        raise ConfigError(f"{source / MANIFEST} is damaged ({error}): use another backup") from error
-    if found.format > FORMAT:
-        raise ConfigError(f"{source} has format {found.format}; this version knows up to {FORMAT}: upgrade StreamForge")
-    wanted = [_STATES, *(f"documents-{number:06}.jsonl.gz" for number in range(len(found.documents)))]
-    for file in wanted:
-        if file not in found.files or not (source / file).is_file():
-            raise ConfigError(f"{source / file} is missing: the backup is not whole, use another")
+    found = read_manifest(source, StoreBackup, FORMAT)
+    for file in [_STATES, *map(_file, range(len(found.documents)))]:
+        if file not in found.files:
+            raise ConfigError(f"{source / MANIFEST} is damaged: it lacks {file}; use another backup")
+        check_there(source / file)
     return found
 
 
-def _draft_of(target: Path) -> Path:
-    if target.exists():
-        raise InvalidInput("target", f"{target} exists: a backup goes into a new folder")
-    return target.with_name(f".{target.name}.{os.getpid()}.draft")
+def _file(number: int) -> str:
+    return f"documents-{number:06}.jsonl.gz"
 
 
 def _about(kept: installation.Installation) -> _StateLine:
@@ -206,8 +192,3 @@ def _lines(path: Path, kind: type[T]) -> Iterator[T]:
     with gzip.open(path, "rb") as file:
         for line in file:
             yield decoder.decode(line)
-
-
-def _seal(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

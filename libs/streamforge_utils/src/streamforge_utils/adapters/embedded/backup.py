@@ -8,13 +8,10 @@ after a crash at that moment; a manager goes on from there. Blocking.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -23,14 +20,22 @@ import msgspec
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.datadir import FORMAT as DATA_FORMAT
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
-from streamforge_utils.model.errors import ConfigError, InvalidInput, RetryableError
+from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.ports.backup_folder import (
+    MANIFEST,
+    check_digest,
+    check_new,
+    check_there,
+    draft_of,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
 
 FORMAT: Final = 1
-MANIFEST: Final = "backup.json"
 _DATA: Final = "data"
 _LEFT_OUT: Final = {"manager.lock", "server.json", "bus.lock"}
 """What is about one folder and its manager: a copy is another folder."""
-_CHUNK: Final = 1024 * 1024
 
 
 class Copied(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,28 +70,23 @@ def back_up(data: Path, target: Path, *, made_at: str, made_by: str) -> Backup:
     if not (data / "format.json").exists():
         raise InvalidInput("data", f"{data} is no data directory of StreamForge: name one with --data")
     DataDirectory(data).open()
-    if target.exists():
-        raise InvalidInput("target", f"{target} exists: a backup goes into a new folder")
-    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
-    try:
-        with _disk(target):
-            (draft / _DATA).mkdir(parents=True, mode=0o700)
-            draft.chmod(0o700)
-            documents = _copy_all(data, draft / _DATA)
-            paths = sorted(path for path in (draft / _DATA).rglob("*") if path.is_file())
-            backup = Backup(
-                made_at=made_at,
-                made_by=made_by,
-                topics=sum(1 for _ in (draft / _DATA / "bus").glob("topics/*/log-*.db")),
-                documents=documents,
-                files={path.relative_to(draft / _DATA).as_posix(): _sealed(path) for path in paths},
-            )
-            (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(backup)) + b"\n")
-            _flush(draft)
-            draft.rename(target)
-            _sync(target.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    check_new(target)
+    with draft_of(target) as draft:
+        copy = draft / _DATA
+        copy.mkdir(mode=0o700)
+        documents = _copy_all(data, copy)
+        paths = sorted(path for path in copy.rglob("*") if path.is_file())
+        backup = Backup(
+            made_at=made_at,
+            made_by=made_by,
+            topics=sum(1 for _ in (copy / "bus").glob("topics/*/log-*.db")),
+            documents=documents,
+            files={
+                path.relative_to(copy).as_posix(): Copied(bytes=path.stat().st_size, sha256=sha256(path))
+                for path in paths
+            },
+        )
+        write_manifest(draft, backup)
     return backup
 
 
@@ -100,51 +100,27 @@ def restore(backup: Path, data: Path) -> Backup:
         raise InvalidInput("data", f"a manager works on {data}: end it first, or restore into another folder")
     if data.exists() and any(data.iterdir()):
         raise InvalidInput("data", f"{data} is not empty: move it away first, or restore into another folder")
-    draft = data.with_name(f".{data.name}.{os.getpid()}.draft")
-    try:
-        with _disk(data):
-            for name, copied in found.files.items():
-                path = draft / name
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                shutil.copy2(backup / _DATA / name, path)
-                path.chmod(0o600)
-                if _sealed(path) != copied:
-                    raise ConfigError(f"{backup / _DATA / name} is damaged: it is not what was backed up; use another")
-            draft.chmod(0o700)
-            _flush(draft)
-            if data.exists():
-                data.rmdir()
-            data.parent.mkdir(parents=True, exist_ok=True)
-            draft.rename(data)
-            _sync(data.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with draft_of(data) as draft:
+        for name, copied in found.files.items():
+            path = draft / name
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            shutil.copy2(backup / _DATA / name, path)
+            path.chmod(0o600)
+            check_digest(backup / _DATA / name, copied.sha256, path)
     DataDirectory(data).open()
     return found
 
 
 def read(backup: Path) -> Backup:
     """What a backup holds, without looking at its files' content. Raises InvalidInput or ConfigError."""
-    file = backup / MANIFEST
-    try:
-        raw = file.read_bytes()
-    except OSError as error:
-        raise InvalidInput("backup", f"{backup} is no backup: {file} cannot be read ({error.strerror})") from error
-    try:
-        version = json.loads(raw)["format"]
-        if not isinstance(version, int) or version > FORMAT:
-            raise ConfigError(
-                f"{backup} has format {version}; this version of StreamForge knows up to {FORMAT}: upgrade StreamForge"
-            )
-        found = msgspec.json.decode(raw, type=Backup)
-    except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
-        raise ConfigError(f"{file} is damaged ({error}): use another backup") from error
+    found = read_manifest(backup, Backup, FORMAT)
     for name in found.files:
         # What a name like this leads out of the folder was never written by `back_up`.
         if name.startswith("/") or ".." in Path(name).parts:
-            raise ConfigError(f"{file} is damaged: {name[:80]!r} is no file of a data directory; use another backup")
-        if not (backup / _DATA / name).is_file():
-            raise ConfigError(f"{backup / _DATA / name} is missing: the backup is not whole, use another")
+            raise ConfigError(
+                f"{backup / MANIFEST} is damaged: {name[:80]!r} is no file of a data directory; use another backup"
+            )
+        check_there(backup / _DATA / name)
     return found
 
 
@@ -224,36 +200,3 @@ def _collections(catalogue: Path) -> list[tuple[str, int]]:
 def _count(path: Path) -> int:
     with sqlite.translated(path, "read"), closing(sqlite3.connect(path)) as connection:
         return int(connection.execute("SELECT count(*) FROM documents").fetchone()[0])
-
-
-def _sealed(path: Path) -> Copied:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return Copied(bytes=size, sha256=digest.hexdigest())
-
-
-def _flush(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Raise our error instead of the system's."""
-    try:
-        yield
-    except OSError as error:
-        raise RetryableError(
-            f"cannot write {path}: {error.strerror or error}; check the disk and its free space, then try again"
-        ) from error

@@ -10,16 +10,21 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from streamforge.cli import views
 from streamforge.cli.main import main
+from streamforge.cli.session import Where
+from streamforge.manager.api.app import create_app
+from streamforge.manager.api.server import serve
 from tests.cleanenv import environment
+from tests.doubles.service import ServiceDouble
 from tests.limits import LIMIT_S
 
 Json = dict[str, Any]
@@ -84,6 +89,32 @@ class Cli:
     def load(self, *arguments: str) -> Json:
         """Load, and what `--json` says of it."""
         return self("load", *arguments, "--json").ok().json
+
+
+def workflow(**fields: Any) -> views.Workflow:
+    """A workflow that runs, as the API answers it."""
+    found = {
+        "queue_id": "wf-btcusdt-api_candles_1m-20240801-abc123",
+        "status": "running",
+        "symbol": "BTCUSDT",
+        "type": TYPE,
+        "time_range": {"requested": "2024", "start": "", "end": "", "start_ms": 0, "end_ms": 60_000},
+        "created_at": "2024-08-01T00:00:00Z",
+        "collection": "c",
+        "progress": {"records_expected": 525_600, "records_stored": 19_000},
+        **fields,
+    }
+    return msgspec.convert(found, views.Workflow)
+
+
+@asynccontextmanager
+async def serving(service: ServiceDouble) -> AsyncIterator[Where]:
+    """A server on `service`, as a command names it."""
+    server = await serve(create_app(service), port=0)
+    try:
+        yield Where(server=server.url)
+    finally:
+        await server.close()
 
 
 @contextmanager

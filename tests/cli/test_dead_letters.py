@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from streamforge.cli.commands.control_commands import dlq_list
 from streamforge.cli.commands.load_commands import dlq_replay
-from streamforge.cli.session import Where
-from streamforge.manager.api.app import create_app
-from streamforge.manager.api.server import serve
 from streamforge.manager.service import DeadLetter, StartRequest
 from streamforge.manager.workflow import Status
+from tests.cli.support import serving
 from tests.doubles.service import ServiceDouble
 
 LETTER = DeadLetter(
@@ -29,15 +25,6 @@ LETTER = DeadLetter(
 )
 
 
-@asynccontextmanager
-async def manager(service: ServiceDouble) -> AsyncIterator[Where]:
-    server = await serve(create_app(service), port=0)
-    try:
-        yield Where(server=server.url)
-    finally:
-        await server.close()
-
-
 async def ended(service: ServiceDouble) -> str:
     workflow, *_ = await service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01"))
     service.end(workflow.queue_id, Status.FINISHED)
@@ -48,7 +35,7 @@ async def ended(service: ServiceDouble) -> str:
 async def test_letters_are_listed_with_their_reason(capsys: pytest.CaptureFixture[str]) -> None:
     service = ServiceDouble()
     queue_id = await ended(service)
-    async with manager(service) as where:
+    async with serving(service) as where:
         assert await dlq_list(queue_id, where, limit=10, as_json=False) == 0
         out, err = capsys.readouterr()
         assert await dlq_list(queue_id, where, limit=10, as_json=True) == 0
@@ -65,7 +52,7 @@ async def test_letters_are_listed_with_their_reason(capsys: pytest.CaptureFixtur
 async def test_a_replay_can_be_left_to_the_manager(capsys: pytest.CaptureFixture[str]) -> None:
     service = ServiceDouble()
     queue_id = await ended(service)
-    async with manager(service) as where:
+    async with serving(service) as where:
         assert await dlq_replay(queue_id, where, detach=True) == 0
     assert capsys.readouterr().out == f"{queue_id}\n"
     assert service.workflows[queue_id].status is Status.RUNNING

@@ -21,7 +21,7 @@ from streamforge.cli.session import Mode, Where, data_folder, session
 from streamforge.manager.managing import Manager
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.cli import support
-from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until
+from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until, workflow
 from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
 from tests.limits import LIMIT_S
 
@@ -222,27 +222,12 @@ def test_topics_of_ended_workflows_are_removed_by_the_next_command(cli: Cli, mon
 
 
 def test_what_a_joined_workflow_does_not_load_is_told() -> None:
-    workflow = views.Workflow(
-        queue_id="wf-btcusdt-api_candles_1m-20240101-abc123",
-        status="running",
-        symbol="BTCUSDT",
-        type=TYPE,
-        time_range=views.Range(
-            requested="2024:",
-            start="2024-01-01",
-            end="2024-08-01",
-            start_ms=1_704_067_200_000,
-            end_ms=1_722_470_400_000,
-        ),
-        created_at="2024-08-01T00:00:00Z",
-        progress=views.Progress(),
-        collection="c",
-        joined=True,
-    )
-    began = f"{workflow.queue_id} is under way already"
+    span = views.Range("2024:", "", "", start_ms=1_704_067_200_000, end_ms=1_722_470_400_000)
+    one = workflow(time_range=span, progress={}, joined=True)
+    began = f"{one.queue_id} is under way already"
     what = f"BTCUSDT {TYPE} 2024-01-01 to 2024-08-01 (asked for 2024:)"
-    assert description(workflow) == f"{began} and loads just that; waiting for it: {what}"
-    behind = msgspec.structs.replace(workflow, behind_seconds=7200.0, asked_range="2024-01-01:2024-08-01T02:00Z")
+    assert description(one) == f"{began} and loads just that; waiting for it: {what}"
+    behind = msgspec.structs.replace(one, behind_seconds=7200.0, asked_range="2024-01-01:2024-08-01T02:00Z")
     assert description(behind) == (
         f"{began}; waiting for it: {what}; what it leaves out until 2024-08-01T02:00Z, if anything, is loaded once it "
         "has ended"
@@ -262,29 +247,18 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
 
 
 def test_a_load_of_the_same_is_no_advice_for_what_is_stopping(tmp_path: Path) -> None:
-    span = views.Range("2024-08", "2024-08-01T00:00:00Z", "2024-09-01T00:00:00Z", 0, 1)
-    workflow = views.Workflow(
-        queue_id="wf-1", status="stopping", symbol="BTCUSDT", type=TYPE, time_range=span, created_at="",
-        progress=views.Progress(), collection="c", undriven="no manager runs on /d",
-    )  # fmt: skip
-    assert undriven(workflow, Where(data=tmp_path)) == (
+    one = workflow(queue_id="wf-1", status="stopping", undriven="no manager runs on /d")
+    assert undriven(one, Where(data=tmp_path)) == (
         "nobody drives wf-1: no manager runs on /d; bring it to its end with "
         f"`streamforge wait wf-1 --data {tmp_path}` or `streamforge up --data {tmp_path}`"
     )
-    assert undriven(workflow, Where(data=tmp_path), "http://127.0.0.1:8080") == (
+    assert undriven(one, Where(data=tmp_path), "http://127.0.0.1:8080") == (
         "nobody drives wf-1: no manager runs on /d; see the log of the manager at http://127.0.0.1:8080, or restart it"
     )
 
 
 def test_all_that_nobody_drives_are_named(tmp_path: Path) -> None:
-    span = views.Range("2024-08", "2024-08-01T00:00:00Z", "2024-09-01T00:00:00Z", 0, 1)
-    listed = [
-        views.Workflow(
-            queue_id=f"wf-{number}", status="running", symbol="BTCUSDT", type=TYPE, time_range=span, created_at="",
-            progress=views.Progress(), collection="c", undriven="no manager runs on /d",
-        )
-        for number in range(8)
-    ]  # fmt: skip
+    listed = [workflow(queue_id=f"wf-{number}", undriven="no manager runs on /d") for number in range(8)]
     where = Where(data=tmp_path)
     assert all_undriven(listed[:1], where) == undriven(listed[0], where)
     first, others = all_undriven(listed[:2], where).split("\n")

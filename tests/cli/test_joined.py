@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +16,11 @@ from streamforge.cli.coverage_text import NOTHING_OVER, nothing_over
 from streamforge.cli.errors import CliError
 from streamforge.cli.remainder import left_out
 from streamforge.cli.session import Where
-from streamforge.manager.api.app import create_app
-from streamforge.manager.api.server import serve
 from streamforge.manager.service import Started, StartRequest
 from streamforge.manager.workflow import Plan, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
+from tests.cli.support import serving, workflow
 from tests.doubles.service import NOW_MS, ServiceDouble
 from tests.manager.support import replace
 
@@ -78,17 +75,8 @@ class Joining(ServiceDouble):
 DAY_OF_IT = StartRequest(symbol="BTCUSDT", type="api_candles_1h", time_range="-1d")
 
 
-@asynccontextmanager
-async def manager(service: ServiceDouble) -> AsyncIterator[Where]:
-    server = await serve(create_app(service), port=0)
-    try:
-        yield Where(server=server.url)
-    finally:
-        await server.close()
-
-
 async def loaded(service: ServiceDouble, **how: Any) -> tuple[int, Where]:
-    async with manager(service) as where:
+    async with serving(service) as where:
         return await load(DAY.symbol, DAY.type, DAY.time_range, where, **how), where
 
 
@@ -152,7 +140,7 @@ async def test_whose_time_went_by_before_the_joined_workflow_ended_is_told_of_th
 
 
 async def test_who_interrupts_or_runs_out_of_time_as_the_joined_workflow_ends_loads_no_rest() -> None:
-    async with manager(Joining()) as where:
+    async with serving(Joining()) as where:
         ended = await followed(where, DAY.start)
     assert ended.rest == ASKED_FOR
     assert msgspec.structs.replace(ended, interrupted=130).rest is None
@@ -208,14 +196,11 @@ async def test_detached_it_says_what_is_left_out_and_the_command_that_loads_it(
 def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
     """An end inside a candle is the end of all that there is, as that candle opens before it."""
     span = views.Range("-1h", "", "", ASKED.start_ms + 30_000, ASKED.end_ms + 30_000)
-    workflow = views.Workflow(
-        queue_id="wf-1", status="finished", symbol="BTCUSDT", type="api_candles_1m", time_range=span, created_at="",
-        progress=views.Progress(), collection="c", joined=True, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:01Z",
-    )  # fmt: skip
-    assert left_out(workflow) is None
-    more = msgspec.structs.replace(workflow, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:03Z")
+    one = workflow(status="finished", time_range=span, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:01Z")
+    assert left_out(one) is None
+    more = msgspec.structs.replace(one, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:03Z")
     assert left_out(more) == TimeRange(NOW_MS + MINUTE_MS, NOW_MS + 3 * MINUTE_MS)
-    days = msgspec.structs.replace(workflow, type="api_candles_3d")  # of which the grid is not known here
+    days = msgspec.structs.replace(one, type="api_candles_3d")  # of which the grid is not known here
     assert left_out(days) == TimeRange(NOW_MS + 30_000, NOW_MS + MINUTE_MS)
 
 
@@ -239,8 +224,6 @@ def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
 def test_what_is_said_of_a_range_without_a_candle_that_is_over_is_true(
     requested: str, type: str, start_ms: int, told: str
 ) -> None:
-    workflow = views.Workflow(
-        queue_id="wf-1", status="finished", symbol="BTCUSDT", type=type, created_at="2024-08-02T12:15:01Z",
-        time_range=views.Range(requested, "", "", start_ms, start_ms), progress=views.Progress(), collection="c",
-    )  # fmt: skip
-    assert nothing_over(workflow, Where(server="http://m")) == told
+    span = views.Range(requested, "", "", start_ms, start_ms)
+    one = workflow(status="finished", type=type, created_at="2024-08-02T12:15:01Z", time_range=span)
+    assert nothing_over(one, Where(server="http://m")) == told

@@ -13,7 +13,6 @@ import pytest
 
 from streamforge import wiring
 from streamforge.cli import output, session
-from streamforge.cli.reasons import short
 from streamforge.manager.keeping.workflows import Workflows
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.runtime.settings import DataSettings
@@ -107,20 +106,6 @@ def test_before_listing_there_is_nothing_and_that_is_said(cli: Cli) -> None:
     assert "nothing was left to load" not in ran.out
     one = cli("load", "NEWUSDT", TYPE, "2024-03-15T11:00Z:2024-03-15T11:01Z").ok()
     assert "1 of 1 record stored, proven complete" in one.out
-
-
-def test_a_symbol_that_is_not_listed_is_refused_in_the_words_of_the_exchange(cli: Cli) -> None:
-    ran = cli("load", "NOPEUSDT", TYPE, HOUR, "--json")
-    assert (ran.code, ran.json["status"]) == (2, "error")
-    assert "NOPEUSDT is not a symbol of the test exchange" in ran.err
-    assert "NOPEUSDT" in ran.err
-
-
-def test_two_exchanges_are_never_mixed_in_one_folder(cli: Cli) -> None:
-    cli.load("BTCUSDT", TYPE, HOUR)
-    ran = cli("load", "ETHUSDT", TYPE, HOUR, "--exchange", "binance", "--data", str(cli.data), where=False)
-    assert ran.code == 2
-    assert f"{cli.data} holds data of the test exchange, not of Binance, and the two are never mixed" in ran.err
 
 
 def test_a_load_of_the_built_in_test_exchange_brings_and_ends_it(cli: Cli) -> None:
@@ -282,15 +267,3 @@ def test_a_range_of_which_no_candle_is_over_ends_with_nothing_and_says_so(
         assert "  no candle opens in this range\n" in cli("show", none.out.split()[0]).ok().out
         for refused in (cli("export", queue_id), cli("coverage", queue_id, "--verify")):
             assert (refused.code, why in refused.err) == (1, True), refused.err
-
-
-def test_the_module_is_the_command(tmp_path: Path, exchange_url: str) -> None:
-    data = str(tmp_path / "data")
-    with process("load", "BTCUSDT", TYPE, HOUR, "--data", data, "--exchange", exchange_url, "--json") as started:
-        assert finished(started).ok().json["records_stored"] == 60
-
-
-def test_a_reason_of_many_lines_is_told_on_one() -> None:
-    assert short("it was killed") == "it was killed"
-    log = "3 attempts failed; it last wrote:\n  Traceback\n    File x\n  TypeError: no\n\n"
-    assert short(log) == "3 attempts failed: … TypeError: no"

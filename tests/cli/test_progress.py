@@ -11,25 +11,9 @@ from streamforge.cli import views
 from streamforge.cli.commands.workflow_commands import _status
 from streamforge.cli.progress import EVERY_S, Lines, summary
 from streamforge.cli.steps import step_rows
+from tests.cli.support import workflow
 
 DEAD = "loader-api-candles: another try: no connection to http://127.0.0.1:9"
-QUEUE_ID = "wf-btcusdt-api_candles_1m-20240801-abc123"
-
-
-def workflow(**fields: Any) -> views.Workflow:
-    """A workflow that runs, as the API answers it."""
-    found = {
-        "queue_id": QUEUE_ID,
-        "status": "running",
-        "symbol": "BTCUSDT",
-        "type": "api_candles_1m",
-        "time_range": {"requested": "2024", "start": "", "end": "", "start_ms": 0, "end_ms": 60_000},
-        "created_at": "2024-08-01T00:00:00Z",
-        "collection": "c",
-        "progress": {"records_expected": 525_600, "records_stored": 19_000},
-        **fields,
-    }
-    return msgspec.convert(found, views.Workflow)
 
 
 def stored(records: int, **more: int) -> dict[str, int]:

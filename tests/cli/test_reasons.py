@@ -15,7 +15,7 @@ from streamforge.cli.progress import waits_for
 from streamforge.cli.reasons import short
 from streamforge.cli.steps import step_rows
 from tests.adapters.embedded.launcher.support import ended, job, make, number, until
-from tests.cli.test_progress import workflow
+from tests.cli.support import workflow
 
 LINE = json.dumps({"queue_id": "wf-x", "event": "written", "level": "info", "records": 1000})
 FAILED = json.dumps({"queue_id": "wf-x", "event": "the work failed", "exception": "Traceback …\n  x\nValueError: no"})
@@ -26,6 +26,7 @@ FAILED = json.dumps({"queue_id": "wf-x", "event": "the work failed", "exception"
     [
         ("the exchange is away", "the exchange is away"),
         ("bad:\nfirst\n\nlast\n", "bad: … last"),
+        ("3 attempts failed; it last wrote:\n  File x\n  TypeError: no\n\n", "3 attempts failed: … TypeError: no"),
         (f"killed by signal 9 (SIGKILL); it last wrote:\n{LINE}\n{LINE}", "killed by signal 9 (SIGKILL)"),
         (f"stuck; killed by signal 9 (SIGKILL); it last wrote:\n{LINE}", "stuck; killed by signal 9 (SIGKILL)"),
         (f"exit code 1; it last wrote:\n{LINE}\n{FAILED}", "exit code 1: … the work failed: ValueError: no"),

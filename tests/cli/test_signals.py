@@ -174,12 +174,6 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
         assert events.count("interrupted") == 2
         assert said.err == f"{queue_id} is interrupted\n"
         assert cli("doctor", *server, where=False).code == 0
-        wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--exchange", "binance")
-        assert wrong.code == 2
-        assert (
-            f"the manager at {ready['url']}, which already runs on {data}, loads from {slow_url}, and --exchange asks "
-            "for binance: leave --exchange out, or choose another folder with --data"
-        ) in wrong.err
         wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--launcher", "kubernetes")
         assert wrong.code == 2
         assert f"the manager at {ready['url']} already runs on {data} and has its launcher" in wrong.err
@@ -290,15 +284,6 @@ def _answers(url: str) -> bool:
         return False
 
 
-def test_a_port_that_is_taken_is_named_in_plain_words(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, exchange_url: str
-) -> None:
-    port = exchange_url.rpartition(":")[2]
-    ran = Cli(capsys, tmp_path)("exchange", "--port", port, where=False)
-    assert ran.code == 2
-    assert f"cannot listen on port {port} (it is in use): choose another with --port" in ran.err
-
-
 def test_the_test_exchange_serves_until_it_is_told_to_end() -> None:
     with process("exchange", "--seed", "3", "--json", "--hole", "BTCUSDT@2024-08-01:2024-08-02") as started:
         assert started.stdout is not None
@@ -309,20 +294,18 @@ def test_the_test_exchange_serves_until_it_is_told_to_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "message"),
     [
-        (["--fault", "fire"], 2, "fault 'fire' is not known: choose one of 429"),
-        (["--hole", "BTCUSDT"], 2, "hole 'BTCUSDT' is not understood: write SYMBOL@START:END"),
-        (["--now", "noon"], 2, "instant 'noon' is not ISO 8601"),
-        (["--replay", "/nowhere"], 2, "replay /nowhere is no folder"),
-        (["--port", "70000"], 2, "--port must be between 0 and 65535, not '70000'"),
+        (["--fault", "fire"], "fault 'fire' is not known: choose one of 429"),
+        (["--hole", "BTCUSDT"], "hole 'BTCUSDT' is not understood: write SYMBOL@START:END"),
+        (["--replay", "/nowhere"], "replay /nowhere is no folder"),
     ],
 )
 def test_what_the_test_exchange_cannot_serve_is_named(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], code: int, message: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     ran = Cli(capsys, tmp_path)("exchange", *arguments, where=False)
-    assert ran.code == code
+    assert ran.code == 2
     assert message in ran.err
 
 
@@ -334,7 +317,7 @@ def test_a_port_that_the_test_exchange_cannot_have_is_named(
         port = taken.getsockname()[1]
         in_use = cli("exchange", "--port", str(port), where=False)
     assert in_use.code == 2
-    assert f"cannot listen on port {port}" in in_use.err
+    assert f"cannot listen on port {port} (it is in use): choose another with --port" in in_use.err
 
     # As of a port for which one has no right; which ports these are, and for whom, is the machine's business.
     async def forbidden(*_: object, **__: object) -> None:

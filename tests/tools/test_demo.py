@@ -73,9 +73,10 @@ def test_it_says_when_the_day_is_not_proven(tmp_path: Path) -> None:
     assert "demo: the day is not proven complete" in ran.stderr
 
 
-async def test_binance_is_used_only_where_it_answers(monkeypatch: pytest.MonkeyPatch, exchange_url: str) -> None:
-    monkeypatch.setenv("STREAMFORGE_EXCHANGE_URL", exchange_url)
-    assert await demo.binance_answers()
+async def test_binance_is_used_only_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with exchange() as url:
+        monkeypatch.setenv("STREAMFORGE_EXCHANGE_URL", url)
+        assert await demo.binance_answers()
     monkeypatch.setenv("STREAMFORGE_EXCHANGE_URL", "http://127.0.0.1:1")
     assert not await demo.binance_answers()
 

@@ -18,10 +18,10 @@ from streamforge.cli.errors import UsageProblem
 from streamforge.cli.leftovers import leftovers
 from streamforge.cli.places import data_directory
 from streamforge.cli.session import Mode, Where, session
-from streamforge.manager.keeping import copying
-from streamforge.manager.keeping.fenced import FencedStore
-from streamforge.manager.keeping.installation import Claim
-from streamforge.manager.keeping.lease import managing
+from streamforge.manager.persistence import store_backup
+from streamforge.manager.persistence.fenced_store import FencedStore
+from streamforge.manager.persistence.installation import Claim
+from streamforge.manager.persistence.lease import managed_store
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
@@ -63,7 +63,7 @@ async def _tidied(folder: Path) -> None:
 def restore(source: Path, data: Path | None, *, as_json: bool) -> int:
     """Bring back what a backup holds, to where it was or to what the settings name now."""
     place, arango = Path(os.path.abspath(source.expanduser())), load(ArangoSettings, os.environ)
-    of_store = _holds(place) == copying.HOLDS
+    of_store = _holds(place) == store_backup.HOLDS
     if of_store and arango.url:
         kept = asyncio.run(_restore_store(arango, place))
         _tell_store("restored", str(source), f"{arango.url} (database {arango.database})", kept, as_json=as_json)
@@ -82,17 +82,17 @@ def restore(source: Path, data: Path | None, *, as_json: bool) -> int:
 def _holds(source: Path) -> str:
     """What the backup is of; what cannot be read is told by who restores it."""
     try:
-        return str(json.loads((source / copying.MANIFEST).read_bytes()).get("holds", ""))
+        return str(json.loads((source / store_backup.MANIFEST).read_bytes()).get("holds", ""))
     except (OSError, ValueError, AttributeError):
         return ""
 
 
-async def _back_up_store(arango: ArangoSettings, target: Path, now: str) -> copying.StoreBackup:
+async def _back_up_store(arango: ArangoSettings, target: Path, now: str) -> store_backup.StoreBackup:
     async with _store(arango) as store:
-        return await copying.back_up(store, target, made_at=now, made_by=installed_version())
+        return await store_backup.back_up(store, target, made_at=now, made_by=installed_version())
 
 
-async def _restore_store(arango: ArangoSettings, source: Path) -> copying.StoreBackup:
+async def _restore_store(arango: ArangoSettings, source: Path) -> store_backup.StoreBackup:
     place = wiring.store_place(DataSettings(arango=arango))
     claim = Claim(
         name=f"`streamforge restore` (process {os.getpid()} on {socket.gethostname()})",
@@ -104,10 +104,10 @@ async def _restore_store(arango: ArangoSettings, source: Path) -> copying.StoreB
         tell=output.say,
     )
     # No manager drives what is there while it is not whole; one that does so now is named.
-    async with _store(arango) as store, managing(store, SystemClock(), claim) as lease:
+    async with _store(arango) as store, managed_store(store, SystemClock(), claim) as lease:
         assert lease is not None  # noqa: S101 - a database is shared
         keeping = asyncio.create_task(lease.keep(), name="lease")
-        restoring = asyncio.create_task(copying.restore(FencedStore(store, lease.check), source), name="restore")
+        restoring = asyncio.create_task(store_backup.restore(FencedStore(store, lease.check), source), name="restore")
         try:
             await asyncio.wait({keeping, restoring}, return_when=asyncio.FIRST_COMPLETED)
             if keeping.done():
@@ -129,7 +129,7 @@ async def _store(arango: ArangoSettings) -> AsyncIterator[Store]:
         await store.close()
 
 
-def _tell_store(done: str, source: str, target: Path | str, made: copying.StoreBackup, *, as_json: bool) -> None:
+def _tell_store(done: str, source: str, target: Path | str, made: store_backup.StoreBackup, *, as_json: bool) -> None:
     if as_json:
         told: dict[str, Any] = {"from": source, "to": str(target), "made_at": made.made_at, "made_by": made.made_by}
         output.write(

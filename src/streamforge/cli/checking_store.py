@@ -116,7 +116,7 @@ def _many(count: int, what: str) -> str:
 async def _room_on_disk(folder: Path) -> Check:
     """What the data directory takes, what its disk has left, and the day on which that is used up."""
     from streamforge import wiring
-    from streamforge.manager.keeping.usage import UsageSamples
+    from streamforge.manager.persistence.usage_samples import UsageSamples
     from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
     from streamforge_utils.runtime.settings import DataSettings
 
@@ -168,7 +168,7 @@ def _growth_in_words(growth: float | None) -> str:
 
 async def _room(store: Store) -> Check:
     """Size, growth, and the day on which the licence's limit is reached."""
-    from streamforge.manager.keeping.usage import UsageSamples
+    from streamforge.manager.persistence.usage_samples import UsageSamples
     from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
 
     try:

@@ -30,8 +30,8 @@ from streamforge_utils.model.errors import StreamForgeError
 
 if TYPE_CHECKING:
     from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.managing import Manager
     from streamforge.manager.settings import ManagerSettings
+    from streamforge.manager.workflow_service import WorkflowService
     from streamforge_utils.ports.instrumentation import Observer
 
 HEARTBEAT_S = "0.5"
@@ -74,8 +74,8 @@ async def own_manager(
     """
     from streamforge import wiring
     from streamforge.manager.app import ports_of, running
-    from streamforge.manager.keeping.driving import Place
-    from streamforge.manager.keeping.installation import Claim
+    from streamforge.manager.persistence.driver_status import Place
+    from streamforge.manager.persistence.installation import Claim
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.instrumentation import NullObserver
@@ -153,7 +153,7 @@ async def own_manager(
             await _tidy(manager.manager, folder if not lock and not place.shared else None, alone=lock)
 
 
-async def _tidy(manager: Manager, folder: Any, *, alone: bool) -> None:
+async def _tidy(manager: WorkflowService, folder: Any, *, alone: bool) -> None:
     """Make room, where no manager is there to do so. folder: to be locked for it; alone: all is ours already."""
     if not alone and folder is None:
         return  # a store that others reach needs a lease

@@ -16,7 +16,7 @@ from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, percentile
 from benchmarks.common.processes import exchange, manager
 from streamforge import wiring
-from streamforge.manager.keeping.workflows import Workflows
+from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
@@ -63,7 +63,7 @@ async def _fill(data: Path, count: int, bench: Bench) -> None:
     """Store workflows that have ended, through the manager's own repository."""
     draws = random.Random(1)
     store = wiring.make_store(DataSettings(data_dir=data))
-    workflows = Workflows(store)
+    workflows = WorkflowStore(store)
     now_ms = time.time_ns() // 1_000_000
     began = time.perf_counter()
     for number in range(count):
@@ -96,7 +96,7 @@ def _ended(number: int, draws: random.Random, created_ms: int) -> Workflow:
                     progressed_ms=ended_ms,
                     progress=Progress(records=1440, position=workflow.span.end_ms - 60_000, share=1.0, rate=4321.5),
                     message=status.value,
-                    last_word=status.value,
+                    terminal_event=status.value,
                     exit_code=1 if status is Status.ERROR else 0,
                     ended_ms=ended_ms,
                     outcome=status.value,

@@ -14,8 +14,8 @@ from zlib import crc32
 
 import pytest
 
-from streamforge.manager.acting import reconciler
-from streamforge.manager.keeping.installation import Claim
+from streamforge.manager.execution import reconciler
+from streamforge.manager.persistence.installation import Claim
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.adapters.arango.store import ArangoStore
 from streamforge_utils.adapters.arango.transport import Retries

@@ -12,9 +12,9 @@ import httpx
 import msgspec
 import pytest
 
-from streamforge.manager.acting.ageing import Ageing
-from streamforge.manager.keeping.coverage import Coverage
-from streamforge.manager.retention import Keep
+from streamforge.manager.execution.retention import CollectionRetention
+from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.policy import RetentionRule
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.adapters.arango.store import ArangoStore
 from streamforge_utils.model.candles import candle_key
@@ -62,9 +62,9 @@ async def test_what_was_exported_and_dropped_is_brought_back_by_an_import(
     await world.start()
     coverage = Coverage(store)
     policy = msgspec.structs.replace(
-        world.parts.policy, retention=(Keep("*_1m_*", 5),), retention_dir=tmp_path / "kept"
+        world.deps.policy, retention=(RetentionRule("*_1m_*", 5),), retention_dir=tmp_path / "kept"
     )
-    parts = msgspec.structs.replace(world.parts, store=store, coverage=coverage, policy=policy)
+    deps = msgspec.structs.replace(world.deps, store=store, coverage=coverage, policy=policy)
     assert {answer.outcome for answer in await store.upsert(OLD, documents())} == {Outcome.STORED}
     before = await store.read(OLD, limit=10_000)
     stored = Segment(
@@ -72,7 +72,7 @@ async def test_what_was_exported_and_dropped_is_brought_back_by_an_import(
     )
     await coverage.lay_over(SERIES, [stored])
 
-    await Ageing(parts).age()
+    await CollectionRetention(deps).apply()
     assert list(await store.names()) == []
     assert await coverage.of(SERIES) == ()
     await world.die()

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from streamforge import workers
 from streamforge.manager.app import Ports
-from streamforge.manager.keeping.installation import Claim
+from streamforge.manager.persistence.installation import Claim
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.model.candles import Candle
 from streamforge_utils.model.errors import ConflictError

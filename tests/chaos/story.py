@@ -17,8 +17,8 @@ import msgspec
 
 from streamforge.manager.api.views import workflow_view
 from streamforge.manager.app import Running, running
-from streamforge.manager.keeping.history import History
-from streamforge.manager.keeping.workflows import KIND, Workflows
+from streamforge.manager.persistence.event_history import EventHistory
+from streamforge.manager.persistence.workflow_store import KIND, WorkflowStore
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import ManagerSettings
 from streamforge.manager.workflow import Workflow, decode_workflow
@@ -175,10 +175,10 @@ async def _check(world: World, client: Client, *, stop: bool) -> None:
     assert set(world.started.values()) <= {1}
     store = world.new_store()
     try:
-        found: Sequence[Workflow] = await Workflows(store).find(limit=10)
+        found: Sequence[Workflow] = await WorkflowStore(store).find(limit=10)
         assert [workflow.queue_id for workflow in found] == [client.queue_id], "accepted once, as the client was told"
         workflow = found[0]
-        events = await History(store).read(workflow.queue_id, after=-1, limit=10_000)
+        events = await EventHistory(store).read(workflow.queue_id, after=-1, limit=10_000)
         view = workflow_view(workflow).model_dump()
         assert_history(view, [msgspec.json.decode(event.body) for event in events])
         assert workflow.failure is None

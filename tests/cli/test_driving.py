@@ -18,7 +18,7 @@ from streamforge.cli import views
 from streamforge.cli.commands.workflow_commands import all_undriven, undriven
 from streamforge.cli.remainder import description
 from streamforge.cli.session import Mode, Where, data_folder, session
-from streamforge.manager.managing import Manager
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until, workflow
@@ -104,11 +104,11 @@ def test_to_make_room_is_not_to_drive(cli: Cli, monkeypatch: pytest.MonkeyPatch)
     folder.open()
     seen: list[tuple[bool, bool]] = []
 
-    async def tidy(_: Manager) -> int:
+    async def tidy(_: WorkflowService) -> int:
         seen.append((folder.held(), folder.driven()))
         return 0
 
-    monkeypatch.setattr(Manager, "tidy", tidy)
+    monkeypatch.setattr(WorkflowService, "tidy", tidy)
     cli("queues").ok()
     assert seen == [(True, False)]
 

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from streamforge.cli.places import wanted_origin
-from streamforge.manager.keeping.installation import Installations
 from streamforge.manager.origin import BINANCE, Source, is_asked_for, origin_of, shown_choice, source_of
+from streamforge.manager.persistence.installation import Installations
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, process

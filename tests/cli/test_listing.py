@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.cli import output
-from streamforge.manager import managing
+from streamforge.manager import workflow_service
 from tests.cli.support import START_MS, TYPE, Cli, exchange
 
 HOUR_MS = 3_600_000
@@ -61,7 +61,7 @@ def test_an_exchange_that_is_away_is_named_soon_and_given_up(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output, "LATE_S", 0.01)
-    monkeypatch.setattr(managing, "SYMBOLS_WITHIN_S", 0.5)
+    monkeypatch.setattr(workflow_service, "SYMBOLS_WITHIN_S", 0.5)
     with exchange("--fault", "stall:seconds=600,path=exchangeInfo") as url:
         ran = Cli(capsys, tmp_path / "data", url)("symbols")
         assert ran.code == 1

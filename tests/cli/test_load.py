@@ -13,7 +13,7 @@ import pytest
 
 from streamforge import wiring
 from streamforge.cli import output, session
-from streamforge.manager.keeping.workflows import Workflows
+from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.runtime.settings import DataSettings
 from tests.cli import support
@@ -69,7 +69,7 @@ def test_other_workflows_of_the_data_go_on_and_are_named(cli: Cli) -> None:
 
     async def leave() -> None:
         store = EmbeddedStore(cli.data / "store")
-        await Workflows(store).create(left)
+        await WorkflowStore(store).create(left)
         await store.close()
 
     asyncio.run(leave())

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.manager.keeping.workflows import Workflows
+from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.runtime.worker_definition import Role
@@ -77,7 +77,7 @@ def test_what_a_sink_that_could_not_say_so_has_left_is_shown(
             steps = tuple(msgspec.structs.replace(step, **told) for step in workflow.steps if step.role is Role.SINK)
             return msgspec.structs.replace(workflow, status=Status.INTERRUPTED, steps=steps)
 
-        await Workflows(store).change(one, change)
+        await WorkflowStore(store).change(one, change)
         await store.close()
 
     assert cli("show", one, "--json").ok().json["steps"][0]["messages_left"] is None

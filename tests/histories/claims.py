@@ -10,7 +10,7 @@ from streamforge.cli import views
 from streamforge.cli.commands import export_command
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import SETTLED, Verdict
-from streamforge_utils.model.events import LAST_WORDS, Event
+from streamforge_utils.model.events import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import TimeRange
 from tests.histories.history import Market
 from tests.histories.model import Asked, Model, shown
@@ -43,17 +43,17 @@ class Claims:
                     untrue("attempts are numbered otherwise than 1, 2, …", f"{step.telemetry_id}: {numbers}")
                 for attempt in step.attempts:
                     said = words.get((workflow.queue_id, step.telemetry_id, attempt.number), set())
-                    if len(said) != 1 or attempt.last_word is None or attempt.outcome is None:
+                    if len(said) != 1 or attempt.terminal_event is None or attempt.outcome is None:
                         untrue(
                             "not exactly one last word",
                             f"{step.telemetry_id} attempt {attempt.number}: {len(said)} on the topic, "
-                            f"{attempt.last_word} heard, outcome {attempt.outcome}",
+                            f"{attempt.terminal_event} heard, outcome {attempt.outcome}",
                         )
 
     def history(self, queue_id: str, events: Sequence[Event]) -> None:
         """Compare what is remembered of what was said."""
         once = Counter((e.producer, e.attempt, e.event) for e in events if e.event not in ("loading", "pong"))
-        ends = Counter((e.producer, e.attempt) for e in events if e.event in LAST_WORDS)
+        ends = Counter((e.producer, e.attempt) for e in events if e.event in TERMINAL_EVENTS)
         for who, count in (*once.items(), *ends.items()):
             if count > 1:
                 self._model.untrue("what was said once is remembered twice", f"{queue_id}: {who}")

@@ -10,27 +10,27 @@ from unittest.mock import patch
 import msgspec
 
 from streamforge.cli.commands import export_command
-from streamforge.manager import coverage_report, managing, starting
-from streamforge.manager.acting import (
-    actor,
-    ageing,
-    counting,
-    proving,
-    reconciler,
-    removing,
-    surveying,
-    verifying,
-)
-from streamforge.manager.acting.hearing import Ear
-from streamforge.manager.acting.repeats import Repeats
-from streamforge.manager.acting.tasks import Tasks
+from streamforge.manager import admission, coverage_report, workflow_service
 from streamforge.manager.api import views
-from streamforge.manager.deciding import facts, rounds
-from streamforge.manager.deciding.actions import SayLastWord
-from streamforge.manager.deciding.decide import World
-from streamforge.manager.keeping import records
-from streamforge.manager.keeping.coverage import Coverage, Known
-from streamforge.manager.keeping.workflows import Workflows
+from streamforge.manager.execution import (
+    executor,
+    proof,
+    reconciler,
+    record_count,
+    removal,
+    retention,
+    survey,
+    verifier,
+)
+from streamforge.manager.execution.duplicate_events import DuplicateEvents
+from streamforge.manager.execution.event_consumer import EventConsumer
+from streamforge.manager.execution.tasks import Tasks
+from streamforge.manager.lifecycle import facts, rounds
+from streamforge.manager.lifecycle.actions import WriteTerminalEvent
+from streamforge.manager.lifecycle.decision import World
+from streamforge.manager.persistence import record_reader
+from streamforge.manager.persistence.coverage_store import Coverage, Known
+from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Workflow
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, clip
@@ -52,30 +52,30 @@ def defect(plant: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
 
 @defect
 def the_proof_overlooks_the_last_hole() -> Iterator[None]:
-    async def overlooking(*args: Any) -> surveying.Survey:
-        found = await surveying.survey(*args)
+    async def overlooking(*args: Any) -> survey.Survey:
+        found = await survey.survey(*args)
         return _replace(found, holes=found.holes[:-1])
 
-    with patch.object(counting, "survey", overlooking):
+    with patch.object(record_count, "survey", overlooking):
         yield
 
 
 @defect
 def a_hole_is_asked_for_once() -> Iterator[None]:
-    with patch.object(proving, "_ROUNDS", 0):
+    with patch.object(proof, "_ROUNDS", 0):
         yield
 
 
 @defect
 def coverage_is_believed_without_counting() -> Iterator[None]:
-    async def known(parts: Any, workflow: Any) -> Known:
-        found: Known = await parts.coverage.known(workflow.series)
+    async def known(deps: Any, workflow: Any) -> Known:
+        found: Known = await deps.coverage.known(workflow.series)
         return found
 
     async def there(store: Any, known: Known, span: TimeRange, phase_ms: Any) -> list[Segment]:
         return clip(known.segments, span)
 
-    with patch.object(actor, "verified", known), patch.object(proving, "_known_there", there):
+    with patch.object(executor, "verified", known), patch.object(proof, "_known_there", there):
         yield
 
 
@@ -90,12 +90,12 @@ def coverage_remembers_what_was_removed() -> Iterator[None]:
 
 @defect
 def a_removal_takes_more_than_its_range() -> Iterator[None]:
-    keys = removing._keys
+    keys = removal._keys
 
     def wider(series: Any, span: TimeRange) -> tuple[str, str]:
         return keys(series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
 
-    with patch.object(removing, "_keys", wider):
+    with patch.object(removal, "_keys", wider):
         yield
 
 
@@ -110,10 +110,10 @@ def a_retry_trusts_the_old_plan() -> Iterator[None]:
 
 @defect
 def a_restarted_manager_forgets_what_was_running() -> Iterator[None]:
-    async def nothing(self: Workflows) -> None:
+    async def nothing(self: WorkflowStore) -> None:
         pass
 
-    with patch.object(Workflows, "load", nothing), patch.object(Workflows, "adopt", nothing):
+    with patch.object(WorkflowStore, "load", nothing), patch.object(WorkflowStore, "adopt", nothing):
         yield
 
 
@@ -134,19 +134,19 @@ def a_stopped_sink_leaves_the_rest() -> Iterator[None]:
 
 @defect
 def nobody_speaks_for_the_dead() -> Iterator[None]:
-    say = actor.Actor.act
+    say = executor.Executor.act
 
-    async def silent(self: actor.Actor, workflow: Any, action: Any) -> None:
-        if not isinstance(action, SayLastWord):
+    async def silent(self: executor.Executor, workflow: Any, action: Any) -> None:
+        if not isinstance(action, WriteTerminalEvent):
             await say(self, workflow, action)
 
-    with patch.object(actor.Actor, "act", silent):
+    with patch.object(executor.Executor, "act", silent):
         yield
 
 
 @defect
 def what_is_said_twice_is_kept_twice() -> Iterator[None]:
-    with patch.object(Repeats, "is_one", lambda self, workflow, event: False):
+    with patch.object(DuplicateEvents, "is_one", lambda self, workflow, event: False):
         yield
 
 
@@ -155,12 +155,12 @@ def a_finding_of_another_epoch_counts() -> Iterator[None]:
     def late(workflow: Any, fact: Any, *more: Any) -> Any:
         return facts.apply(workflow, _replace(fact, epoch=workflow.epoch), *more)
 
-    async def current(self: Workflows, workflow: Any) -> None:
+    async def current(self: WorkflowStore, workflow: Any) -> None:
         pass
 
     with (
         patch.object(reconciler, "apply", late),
-        patch.object(Workflows, "check_epoch", current),
+        patch.object(WorkflowStore, "check_epoch", current),
         patch.object(Tasks, "cancel_outdated", lambda self, workflow: None),
     ):
         yield
@@ -168,10 +168,10 @@ def a_finding_of_another_epoch_counts() -> Iterator[None]:
 
 @defect
 def a_verification_marks_nothing() -> Iterator[None]:
-    async def verify(parts: Any, *args: Any) -> Any:
-        return await verifying.verify(_replace(parts, coverage=_Unmarked(parts.coverage)), *args)
+    async def verify(deps: Any, *args: Any) -> Any:
+        return await verifier.verify(_replace(deps, coverage=_Unmarked(deps.coverage)), *args)
 
-    with patch.object(managing, "verify", verify):
+    with patch.object(workflow_service, "verify", verify):
         yield
 
 
@@ -190,25 +190,25 @@ class _Unmarked:
 
 @defect
 def a_verification_never_comes_by_itself() -> Iterator[None]:
-    async def nothing(self: verifying.Verifying) -> None:
+    async def nothing(self: verifier.Verifier) -> None:
         pass
 
-    with patch.object(verifying.Verifying, "look", nothing):
+    with patch.object(verifier.Verifier, "look", nothing):
         yield
 
 
 @defect
 def what_a_verification_misses_is_not_loaded_again() -> Iterator[None]:
-    async def nothing(self: verifying.Verifying, series: Any) -> None:
+    async def nothing(self: verifier.Verifier, series: Any) -> None:
         pass
 
-    with patch.object(verifying.Verifying, "_repair", nothing):
+    with patch.object(verifier.Verifier, "_repair", nothing):
         yield
 
 
 @defect
 def a_removal_does_not_see_who_relies_on_the_data() -> Iterator[None]:
-    with patch.object(removing, "relies_on", lambda *args: None):
+    with patch.object(removal, "relies_on", lambda *args: None):
         yield
 
 
@@ -227,8 +227,8 @@ def an_export_does_not_count() -> Iterator[None]:
 
     with (
         patch.object(export_command, "Part", lambda **more: part(**{**more, "records": 0})),
-        patch.object(records, "_check", lambda *args: None),
-        patch.object(records.Records, "_compare", unseen),
+        patch.object(record_reader, "_check", lambda *args: None),
+        patch.object(record_reader.RecordReader, "_compare", unseen),
     ):
         yield
 
@@ -244,7 +244,7 @@ def coverage_speaks_only_of_its_first_range() -> Iterator[None]:
 
 @defect
 def who_joins_is_told_that_nothing_is_left_out() -> Iterator[None]:
-    with patch.object(starting, "behind_ms", lambda *more: 0):
+    with patch.object(admission, "behind_ms", lambda *more: 0):
         yield
 
 
@@ -268,16 +268,16 @@ def show_counts_what_was_confirmed_twice() -> Iterator[None]:
 
 @defect
 def retention_does_not_see_who_uses_the_data() -> Iterator[None]:
-    with patch.object(ageing.Ageing, "_is_used", lambda self, collection, places: False):
+    with patch.object(retention.CollectionRetention, "_is_used", lambda self, collection, places: False):
         yield
 
 
 @defect
 def what_was_heard_counts_for_what_was_sent_since() -> Iterator[None]:
-    def counted(self: Ear, sent: Mapping[int, tuple[int, int]]) -> int:
+    def counted(self: EventConsumer, sent: Mapping[int, tuple[int, int]]) -> int:
         return max(0, sum(end - first for first, end in sent.values()) - len(self.heard))
 
-    with patch.object(Ear, "_left", counted):
+    with patch.object(EventConsumer, "_left", counted):
         yield
 
 
@@ -296,7 +296,7 @@ def a_read_does_not_count() -> Iterator[None]:
 
     with (
         patch.object(reading, "_decoded", uncounted),
-        patch.object(records, "_check", lambda *args: None),
-        patch.object(records.Records, "_compare", unseen),
+        patch.object(record_reader, "_check", lambda *args: None),
+        patch.object(record_reader.RecordReader, "_compare", unseen),
     ):
         yield

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from streamforge.manager.keeping.workflows import KIND
+from streamforge.manager.persistence.workflow_store import KIND
 from streamforge_utils.adapters.embedded.bus.batch import unpack
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from streamforge.manager.keeping.workflows import KIND
+from streamforge.manager.persistence.workflow_store import KIND
 from streamforge_utils.model.markers import EOS_KEY
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.store import Answer, Document, Outcome, State, Store

@@ -11,9 +11,9 @@ import msgspec
 from streamforge.cli import views
 from streamforge.cli.remainder import rest_of
 from streamforge.manager.api.views import workflow_view
-from streamforge.manager.managing import Manager
 from streamforge.manager.service import NotFound, NotNow, Started, StartRequest
 from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message
 from tests.doubles.virtualclock import VirtualClock
@@ -174,7 +174,7 @@ class Happening:
     async def _replay(self, queue_id: str) -> None:
         await self._restart(queue_id, lambda manager: manager.replay_dead_letters(queue_id))
 
-    async def _restart(self, queue_id: str, question: Callable[[Manager], Awaitable[Workflow]]) -> None:
+    async def _restart(self, queue_id: str, question: Callable[[WorkflowService], Awaitable[Workflow]]) -> None:
         one = self._model.asked[queue_id]
         one.restart_asked = True
         with suppress(NotNow):

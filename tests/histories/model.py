@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from streamforge.manager.keeping.history import COLLECTION as HISTORY
+from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.service import Started
 from streamforge.manager.workflow import ENDED, Status, Workflow
 from streamforge_utils.model.candles import candle_key

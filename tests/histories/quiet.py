@@ -15,9 +15,9 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from streamforge.manager.acting import proving, surveying, verifying
-from streamforge.manager.acting.reconciler import Reconciler
-from streamforge.manager.keeping import records
+from streamforge.manager.execution import proof, survey, verifier
+from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.persistence import record_reader
 from streamforge.workers import loader_api_candles
 from streamforge_utils.adapters.embedded.store import thread
 from streamforge_utils.runtime import converter, environment, sinks, supervisor
@@ -49,10 +49,10 @@ def quiet() -> Iterator[None]:
             # Few bars make many pages.
             patch.object(loader_api_candles, "WINDOW_CANDLES", 5),
             patch.object(loader_api_candles, "BATCH_PAGES", 2),
-            patch.object(surveying, "_KEYS_A_PAGE", 7),
-            patch.object(proving, "_HOLE_A_REQUEST", 6),
-            patch.object(verifying, "_PIECE_BARS", 8),
-            patch.object(records, "BATCH", 6),
+            patch.object(survey, "_KEYS_A_PAGE", 7),
+            patch.object(proof, "_HOLE_A_REQUEST", 6),
+            patch.object(verifier, "_PIECE_BARS", 8),
+            patch.object(record_reader, "BATCH", 6),
         ):
             yield
     finally:

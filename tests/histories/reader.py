@@ -27,8 +27,8 @@ from streamforge.cli.commands.coverage_command import coverage
 from streamforge.cli.commands.export_command import Exported, export
 from streamforge.cli.errors import CliError
 from streamforge.manager.api.app import create_app
-from streamforge.manager.managing import Manager
 from streamforge.manager.service import Service
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.reading import Series, read_series
 from tests.doubles.virtualloop import VirtualLoop
@@ -58,7 +58,7 @@ class Export(NamedTuple):
 class _Latest:
     """The service of whichever manager is asked: an application takes longer to build than a history to happen."""
 
-    manager: Manager
+    manager: WorkflowService
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.manager, name)
@@ -75,7 +75,7 @@ def _app() -> FastAPI:
 class Reader:
     """Asks a manager. folder: where it exports to."""
 
-    def __init__(self, loop: VirtualLoop, manager: Manager, folder: Path) -> None:
+    def __init__(self, loop: VirtualLoop, manager: WorkflowService, folder: Path) -> None:
         self._loop = loop
         self._folder = folder
         _latest.manager = manager

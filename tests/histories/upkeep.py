@@ -7,18 +7,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from streamforge.manager.acting.reconciler import Reconciler
-from streamforge.manager.acting.removing import Removing
-from streamforge.manager.keeping.coverage import Coverage
-from streamforge.manager.keeping.deadletters import DeadLetters
-from streamforge.manager.keeping.history import History as EventHistory
-from streamforge.manager.keeping.origins import Origins
-from streamforge.manager.keeping.reservations import Reservations
-from streamforge.manager.keeping.workflows import Workflows
-from streamforge.manager.managing import Manager
-from streamforge.manager.parts import Parts
-from streamforge.manager.policy import Policy
-from streamforge.manager.retention import Keep
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.execution.removal import RecordRemoval
+from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
+from streamforge.manager.persistence.event_history import EventHistory as EventHistory
+from streamforge.manager.persistence.exchange_binding import ExchangeBinding
+from streamforge.manager.persistence.reservations import Reservations
+from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.policy import Policy, RetentionRule
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.exchange import Identity
 from tests.doubles.observer import RecordingObserver
@@ -55,7 +54,7 @@ class Upkeep:
         self.ready = asyncio.Event()
         self.down_s = 1.0
         self.process: Process
-        self.manager: Manager
+        self.manager: WorkflowService
 
     async def keep_up(self) -> None:
         """Start it, again and again."""
@@ -79,9 +78,9 @@ class Upkeep:
 
     async def _start(self) -> Reconciler:
         store, bus = self._engines.store_of(self.process), self._engines.bus_of(self.process)
-        workflows, coverage, observer = Workflows(store), Coverage(store), RecordingObserver()
+        workflows, coverage, observer = WorkflowStore(store), Coverage(store), RecordingObserver()
         await workflows.load()
-        parts = Parts(
+        deps = Dependencies(
             bus=bus,
             admin=bus,
             producer=await bus.producer(),
@@ -96,22 +95,22 @@ class Upkeep:
             events_topic=EVENTS,
             workflows=workflows,
             coverage=coverage,
-            removing=Removing(store, coverage, workflows, observer),
+            removal=RecordRemoval(store, coverage, workflows, observer),
             history=EventHistory(store),
             reservations=Reservations(store, self._clock),
-            dead_letters=DeadLetters(bus, bus),
-            origins=Origins(store, None, Identity()),
+            dead_letters=DeadLetterReader(bus, bus),
+            exchange_binding=ExchangeBinding(store, None, Identity()),
         )
-        reconciler = Reconciler(parts)
+        reconciler = Reconciler(deps)
         if self._setting.verify_s:
             reconciler.RETAIN_EVERY_S = RETAIN_S
         await reconciler.bans.load()
-        self.manager = Manager(parts, reconciler, self._code)
+        self.manager = WorkflowService(deps, reconciler, self._code)
         return reconciler
 
     def _policy(self) -> Policy:
         setting = self._setting
-        keep = (Keep("*", setting.kept_days),) if setting.kept_days else ()
+        keep = (RetentionRule("*", setting.kept_days),) if setting.kept_days else ()
         return Policy(
             max_running=setting.max_running,
             heartbeat_s=HEARTBEAT_S,
@@ -132,7 +131,7 @@ class Upkeep:
         """Whether the bus or the store does not answer."""
         return any(one.lasts(self._clock.monotonic()) for one in self._engines.outages.values())
 
-    async def ask(self, question: Callable[[Manager], Awaitable[T]]) -> T:
+    async def ask(self, question: Callable[[WorkflowService], Awaitable[T]]) -> T:
         """The manager's answer; one who gets none asks again once it is back."""
         while True:
             await self.ready.wait()

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from streamforge.manager.keeping.workflows import KIND
+from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.service import HistoryEvent
 from streamforge.manager.workflow import Workflow, decode_workflow
-from streamforge_utils.model.events import LAST_WORDS, decode_event
+from streamforge_utils.model.events import TERMINAL_EVENTS, decode_event
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import State
 from tests.doubles.virtualclock import VirtualClock
@@ -161,7 +161,7 @@ class World:
             self._await(self._settle())
         self._raise()
         claims = self._statements.claims
-        claims.at_rest(self._workflows(), self._last_words())
+        claims.at_rest(self._workflows(), self._terminal_events())
         for queue_id in self._happening.order:
             claims.history(queue_id, [decode_event(one.body) for one in self._await(self._events(queue_id))])
         self._statements.all(last=last)
@@ -194,11 +194,11 @@ class World:
     def _workflows(self) -> list[Workflow]:
         return [decode_workflow(body) for body in self._engines.states()]
 
-    def _last_words(self) -> dict[tuple[str, str, int], set[bytes]]:
+    def _terminal_events(self) -> dict[tuple[str, str, int], set[bytes]]:
         found: dict[tuple[str, str, int], set[bytes]] = defaultdict(set)
         for message in self._engines.messages(EVENTS):
             event = decode_event(message.value)
-            if event.event in LAST_WORDS:
+            if event.event in TERMINAL_EVENTS:
                 found[event.queue_id, event.producer, event.attempt].add(message.value)
         return found
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
-from streamforge.manager.deciding.actions import Action, EndJob, Launch, Prepare, Prove, SayLastWord, SendStop
-from streamforge.manager.deciding.decide import World, decide, live
-from streamforge.manager.deciding.facts import (
+from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop, WriteTerminalEvent
+from streamforge.manager.lifecycle.decision import World, decide, live
+from streamforge.manager.lifecycle.facts import (
     Fact,
     Finding,
     Planned,
@@ -18,8 +18,8 @@ from streamforge.manager.deciding.facts import (
     Unanswered,
     apply,
 )
-from streamforge.manager.deciding.fold import hear, observe
-from streamforge.manager.deciding.launching import job_of
+from streamforge.manager.lifecycle.fold import hear, observe
+from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import (
     Failure,
@@ -32,7 +32,7 @@ from streamforge.manager.workflow import (
     encode_workflow,
 )
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.events import LAST_WORDS, Event
+from streamforge_utils.model.events import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.manager.support import DAY, DAY_START, LOADER, NOW, SINK, accepted, job_named, replace, said, step
@@ -125,7 +125,7 @@ class Life(RuleBasedStateMachine):
         """Then the reconciler reads the topic to its end before it looks."""
         for of in self.workflow.steps:
             attempt = of.attempt
-            if attempt is not None and attempt.outcome is None and attempt.last_word is None:
+            if attempt is not None and attempt.outcome is None and attempt.terminal_event is None:
                 job = self.jobs.get(attempt.job)
                 if attempt.ended_ms is not None or (attempt.observed if job is None else job.state is JobState.ENDED):
                     return True
@@ -143,7 +143,7 @@ class Life(RuleBasedStateMachine):
                 self.launch(step(workflow, target))
             case EndJob(job):
                 self.end(job, signal=9)
-            case SayLastWord(event):
+            case WriteTerminalEvent(event):
                 self.say(event)
             case SendStop():
                 pass
@@ -162,7 +162,7 @@ class Life(RuleBasedStateMachine):
 
     def say(self, event: Event) -> None:
         self.unheard.append(event)
-        if event.event in LAST_WORDS:
+        if event.event in TERMINAL_EVENTS:
             self.spoken[event.target, event.attempt] += 1
             self.words[event.target, event.attempt] = event.event
 

@@ -24,7 +24,7 @@ from tests.manager.support import (
 
 
 async def put(world: World, workflow: Workflow, **fields: object) -> str:
-    stored = await world.parts.workflows.create(replace(workflow, **fields))
+    stored = await world.deps.workflows.create(replace(workflow, **fields))
     return stored.workflow.queue_id
 
 
@@ -33,7 +33,7 @@ async def ended(world: World, status: Status = Status.INTERRUPTED) -> str:
     workflow = decide_running()
     for target in (LOADER, SINK):
         of = step(workflow, target)
-        last = replace(attempt(workflow, target), ended_ms=NOW, last_word="interrupted", outcome="interrupted")
+        last = replace(attempt(workflow, target), ended_ms=NOW, terminal_event="interrupted", outcome="interrupted")
         workflow = workflow.with_step(replace(of, status=StepStatus.INTERRUPTED, attempts=(last,)))
     return await put(world, workflow, status=status, ended_ms=NOW, surveyed=True, stop_asked_ms=NOW)
 
@@ -43,7 +43,7 @@ async def stored_day(world: World, queue_id: str) -> Workflow:
     workflow = await world.manager.get(queue_id)
     for topic in (workflow.topic, names.dlq_topic(workflow.topic)):
         await world.bus.create_topic(TopicSpec(name=topic))
-    await world.parts.history.append([(queue_id, 1, b"{}")])
+    await world.deps.history.append([(queue_id, 1, b"{}")])
     opens = range(DAY_START - 2 * MINUTE_MS, DAY_START + 3 * MINUTE_MS, MINUTE_MS)
     documents = [Document(*stored_document(None, encode_candle(candle(time)))) for time in opens]
     await world.store.upsert(workflow.collection, documents)
@@ -53,5 +53,5 @@ async def stored_day(world: World, queue_id: str) -> Workflow:
         verdict=Verdict.STORED,
         collection=workflow.collection,
     )
-    await world.parts.coverage.lay_over(workflow.series, [whole])
+    await world.deps.coverage.lay_over(workflow.series, [whole])
     return workflow

@@ -8,24 +8,24 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.acting.reconciler import Reconciler
-from streamforge.manager.acting.removing import Removing
-from streamforge.manager.deciding.decide import World as Facts
-from streamforge.manager.deciding.decide import decide
-from streamforge.manager.deciding.rounds import next_round
-from streamforge.manager.keeping.coverage import Coverage
-from streamforge.manager.keeping.deadletters import DeadLetters
-from streamforge.manager.keeping.history import History
-from streamforge.manager.keeping.origins import Origins
-from streamforge.manager.keeping.reservations import Reservations
-from streamforge.manager.keeping.workflows import Workflows
-from streamforge.manager.managing import Manager
-from streamforge.manager.parts import Parts
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.execution.removal import RecordRemoval
+from streamforge.manager.lifecycle.decision import World as Facts
+from streamforge.manager.lifecycle.decision import decide
+from streamforge.manager.lifecycle.rounds import next_round
+from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
+from streamforge.manager.persistence.event_history import EventHistory
+from streamforge.manager.persistence.exchange_binding import ExchangeBinding
+from streamforge.manager.persistence.reservations import Reservations
+from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Plan, Status, Step, Workflow
-from streamforge_utils.model.events import LAST_WORDS, Event, Progress, encode_event
+from streamforge.manager.workflow_service import WorkflowService
+from streamforge_utils.model.events import TERMINAL_EVENTS, Event, Progress, encode_event
 from streamforge_utils.model.intervals import Interval
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock, SystemClock
@@ -113,7 +113,7 @@ def said(
         producer=step(workflow, target).telemetry_id,
         target=target,
         attempt=attempt(workflow, target).number if number is None else number,
-        finished=word in LAST_WORDS,
+        finished=word in TERMINAL_EVENTS,
         error_message=error,
         extra={**msgspec.to_builtins(Progress(**progress)), **(extra or {})},
     )
@@ -143,10 +143,10 @@ class World:
 
     async def start(self, new_code: Callable[[], str] | None = None, *, load: bool = True) -> None:
         """A new manager on what there is: its memory is empty."""
-        workflows, coverage = Workflows(self.store), Coverage(self.store)
+        workflows, coverage = WorkflowStore(self.store), Coverage(self.store)
         if load:
             await workflows.load()
-        self.parts = Parts(
+        self.deps = Dependencies(
             bus=self.bus,
             admin=self.bus,
             producer=await self.bus.producer(),
@@ -161,15 +161,15 @@ class World:
             events_topic="queue-events",
             workflows=workflows,
             coverage=coverage,
-            removing=Removing(self.store, coverage, workflows, self.observer),
-            history=History(self.store),
+            removal=RecordRemoval(self.store, coverage, workflows, self.observer),
+            history=EventHistory(self.store),
             reservations=Reservations(self.store, self.clock),
-            dead_letters=DeadLetters(self.bus, self.bus),
-            origins=Origins(self.store, None, self.identity),
+            dead_letters=DeadLetterReader(self.bus, self.bus),
+            exchange_binding=ExchangeBinding(self.store, None, self.identity),
         )
-        self.reconciler = Reconciler(self.parts)
+        self.reconciler = Reconciler(self.deps)
         await self.reconciler.bans.load()
-        self.manager = Manager(self.parts, self.reconciler, new_code)
+        self.manager = WorkflowService(self.deps, self.reconciler, new_code)
 
     async def turns(self, count: int = 1, *, seconds: float = 1.0, hear: bool = True) -> None:
         """Let the loop go round so often, each time after so many seconds (by a `ManualClock`), and its actions end.
@@ -181,7 +181,7 @@ class World:
             self.clock.advance(seconds)
             self.launcher.now_ms = self.clock.now_ms()
             if hear:
-                await self.reconciler._ear.read_all()
+                await self.reconciler._events.read_all()
             await self.reconciler.turn()
             await self.settle()
 
@@ -205,7 +205,9 @@ class World:
     def words(self, queue_id: str) -> list[tuple[str, int, str]]:
         """The last words on the topic: producer, attempt, word."""
         events = [msgspec.json.decode(message.value, type=Event) for message in self.bus.messages("queue-events")]
-        return [(e.producer, e.attempt, e.event) for e in events if e.queue_id == queue_id and e.event in LAST_WORDS]
+        return [
+            (e.producer, e.attempt, e.event) for e in events if e.queue_id == queue_id and e.event in TERMINAL_EVENTS
+        ]
 
     def commands(self, name: str) -> list[dict[str, Any]]:
         """The commands of that name, oldest first."""

@@ -107,7 +107,7 @@ async def test_records_in_pages_and_by_range(world: World) -> None:
     assert await keys(world, "c", limit=0) == []
     with pytest.raises(NotFound, match="nothing"):
         await keys(world, "nothing")
-    await world.parts.history.append([("wf-a-20240801-aaaaaa", 1, b"{}")])
+    await world.deps.history.append([("wf-a-20240801-aaaaaa", 1, b"{}")])
     assert await world.manager.collections() == ["c"]
 
 
@@ -122,12 +122,12 @@ async def test_following_ends_with_the_workflow(world: World) -> None:
             seen.append(word)
 
     following = asyncio.create_task(follow())
-    await world.parts.history.append([(queue_id, 1, encode_event(said(workflow, SINK, "loading")))])
+    await world.deps.history.append([(queue_id, 1, encode_event(said(workflow, SINK, "loading")))])
     async with asyncio.timeout(LIMIT_S):
         while not seen:  # noqa: ASYNC110 - it is heard by following alone
             await asyncio.sleep(0.001)
-    await world.parts.workflows.change(queue_id, lambda w: replace(w, status=Status.FINISHED, ended_ms=NOW))
-    await world.parts.history.append([(queue_id, 2, encode_event(said(workflow, SINK, "finished")))])
+    await world.deps.workflows.change(queue_id, lambda w: replace(w, status=Status.FINISHED, ended_ms=NOW))
+    await world.deps.history.append([(queue_id, 2, encode_event(said(workflow, SINK, "finished")))])
     await asyncio.wait_for(following, LIMIT_S)
     assert seen == ["loading", "finished"]
 

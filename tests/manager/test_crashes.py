@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.keeping.coverage import Coverage
-from streamforge.manager.keeping.workflows import KIND as WORKFLOW
+from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Status, decode_workflow
@@ -186,9 +186,9 @@ class Life:
         await self.world.start()
 
         async def create() -> None:
-            await self.world.parts.workflows.create(accepted())
+            await self.world.deps.workflows.create(accepted())
 
-        if not await self.alive(create) and await self.world.parts.workflows.get(accepted().queue_id) is None:
+        if not await self.alive(create) and await self.world.deps.workflows.get(accepted().queue_id) is None:
             await create()
         self.queue_id = accepted().queue_id
 

@@ -14,7 +14,7 @@ from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.intervals import Interval
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
-from tests.manager.acting.world import exchange_of, finish, store_bars
+from tests.manager.execution.world import exchange_of, finish, store_bars
 from tests.manager.support import DAY_MS, DAY_START, LOADER, MINUTE_MS, NOW, SINK, World, replace, said
 
 DAY = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")
@@ -54,20 +54,20 @@ async def test_the_same_request_joins_the_workflow_that_is_under_way(world: Worl
         assert (second.workflow.queue_id, second.new, second.joined) == (first.workflow.queue_id, False, True)
     await running(world, first.workflow.queue_id)
     assert (await begun(world, DAY)).workflow.status is Status.RUNNING
-    assert len(world.parts.workflows.live) == 1
+    assert len(world.deps.workflows.live) == 1
 
 
 async def test_other_ranges_of_the_series_do_not_wait_for_one_that_is_being_made(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, create = asyncio.Event(), world.parts.workflows.create
+    gate, create = asyncio.Event(), world.deps.workflows.create
 
     async def held(workflow: Workflow) -> object:
         if workflow.requested == DAY.time_range:
             await gate.wait()
         return await create(workflow)
 
-    monkeypatch.setattr(world.parts.workflows, "create", held)
+    monkeypatch.setattr(world.deps.workflows, "create", held)
     first, same = (asyncio.create_task(world.manager.start(DAY, idempotency_key=key)) for key in ("k1", "k2"))
     other = replace(DAY, time_range="2024-07-01")
     started = await asyncio.wait_for(world.manager.start(other, idempotency_key="k3"), LIMIT_S)
@@ -146,7 +146,7 @@ async def test_the_same_words_join_what_they_meant_a_short_while_ago(
     assert first.asked is None
     assert second.asked is not None
     assert second.asked.end_ms == (Interval(first.workflow.series.interval).floor(now_ms) if known else now_ms)
-    assert len(world.parts.workflows.live) == 1
+    assert len(world.deps.workflows.live) == 1
 
 
 async def test_a_key_that_joined_tells_again_what_is_left_out(world: World) -> None:

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from streamforge.manager.deciding.decide import live
-from streamforge.manager.deciding.facts import (
+from streamforge.manager.lifecycle.decision import live
+from streamforge.manager.lifecycle.facts import (
     Replay,
     Retry,
     Stop,
@@ -57,7 +57,7 @@ class Lives(Life):
             self.end(job.name, code=code, signal=None if code else signal)
 
     @rule(who=TARGETS)
-    def speaks_its_last_word_and_hangs(self, who: str) -> None:
+    def speaks_its_terminal_event_and_hangs(self, who: str) -> None:
         job = self.chosen(who)
         if job is not None and self.spoken[who, job.attempt] == 0 and who == LOADER:
             self.load(job, 24)
@@ -128,8 +128,8 @@ class Lives(Life):
             assert all(attempt.outcome is not None for attempt in of.attempts[:-1]), "one attempt at a time counts"
             for attempt in of.attempts:
                 said = self.words.get((of.target, attempt.number))
-                assert attempt.last_word in (None, said), "what another attempt said does not count"
-                assert attempt.outcome is None or attempt.last_word is not None
+                assert attempt.terminal_event in (None, said), "what another attempt said does not count"
+                assert attempt.outcome is None or attempt.terminal_event is not None
                 assert attempt.outcome != "finished" or attempt.exit_code in (0, None)
             assert len([a for a in of.attempts if a.number >= of.round_from]) <= MOST_ATTEMPTS
 
@@ -145,7 +145,7 @@ class Lives(Life):
             assert of.role is Role.LOADER or not of.ranges
 
     @invariant()
-    def a_last_word_is_said_once(self) -> None:
+    def a_terminal_event_is_said_once(self) -> None:
         assert all(count <= 1 for count in self.spoken.values())
 
     @rule(turns=st.integers(1, 4))

@@ -11,15 +11,15 @@ import msgspec
 import pytest
 
 from streamforge.manager.app import Ports, Running, running
-from streamforge.manager.keeping.installation import Claim, Holder, Installations
-from streamforge.manager.keeping.lease import Held, LeaseLost
+from streamforge.manager.persistence.installation import Claim, Holder, Installations
+from streamforge.manager.persistence.lease import Held, LeaseLost
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
-from tests.manager.keeping.machines import LEASE_S, claim
+from tests.manager.persistence.machines import LEASE_S, claim
 from tests.manager.support import World, planned
 
 
@@ -56,7 +56,7 @@ async def test_it_ends_with_the_word_that_names_who_has_the_store(tmp_path: Path
     world = World(clock=ManualClock())
     async with manager(world, tmp_path, claim("mine")) as found:
         workflow = planned()
-        await found.reconciler._parts.workflows.create(workflow)
+        await found.reconciler._deps.workflows.create(workflow)
         await taken(world, "theirs")
         await passes(world, LEASE_S / 4)
         with pytest.raises(LeaseLost, match="the store is managed by theirs"):

@@ -10,7 +10,7 @@ import pytest
 
 from streamforge.manager.api.data_views import coverage_view
 from streamforge.manager.api.views import workflow_view
-from streamforge.manager.deciding.launching import start_command
+from streamforge.manager.lifecycle.job_spec import start_command
 from streamforge.manager.service import Report, StartRequest
 from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.model.candles import Candle, candle_key
@@ -21,7 +21,7 @@ from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
-from tests.manager.acting.world import exchange_of, finish
+from tests.manager.execution.world import exchange_of, finish
 from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, replace, step
 
 HOUR = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="-1h", collection="c")
@@ -171,7 +171,7 @@ async def test_answers_that_take_their_time_set_no_clock_back(world: World) -> N
 
     exchange_of(world).lie = slow
     workflow = await ended(world, await started(world))
-    known = await world.parts.coverage.known(workflow.series)
+    known = await world.deps.coverage.known(workflow.series)
     assert workflow.status is Status.FINISHED
     assert -20_000 < known.clock_ahead_ms <= 0, "as of when the exchange said its time, not as of the last answer"
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.acting.ageing import Ageing
-from streamforge.manager.acting.preparing import verified
-from streamforge.manager.acting.proving import prove
-from streamforge.manager.keeping.coverage import KIND as COVERAGE
-from streamforge.manager.keeping.history import COLLECTION as HISTORY
-from streamforge.manager.retention import Keep
+from streamforge.manager.execution.planner import verified
+from streamforge.manager.execution.proof import prove
+from streamforge.manager.execution.retention import CollectionRetention
+from streamforge.manager.persistence.coverage_store import KIND as COVERAGE
+from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
+from streamforge.manager.policy import RetentionRule
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.model.candles import Candle, candle_key
@@ -22,7 +22,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
-from tests.manager.acting.world import create, finish
+from tests.manager.execution.world import create, finish
 from tests.manager.stored import ended
 from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace
 
@@ -54,7 +54,7 @@ async def ended_and_stored(world: World) -> Workflow:
     """A workflow that has stored the first of the exchange's two days, and coverage knows it."""
     workflow = await world.workflow(await ended(world))
     store(world, workflow.collection, FIRST)
-    await world.parts.coverage.lay_over(workflow.series, [stored(workflow.collection, FIRST)])
+    await world.deps.coverage.lay_over(workflow.series, [stored(workflow.collection, FIRST)])
     return workflow
 
 
@@ -70,7 +70,7 @@ def counts(world: World) -> dict[str, int]:
 
 async def statements_hold(world: World, workflow: Workflow) -> None:
     """Coverage calls nothing stored that is not in the collection that it names."""
-    for segment in await world.parts.coverage.of(workflow.series):
+    for segment in await world.deps.coverage.of(workflow.series):
         if segment.verdict is Verdict.STORED:
             there = world.store.documents.get(segment.collection or "", {})
             lacking = [
@@ -122,22 +122,22 @@ async def test_what_a_live_workflow_relies_on_is_not_removed(world: World) -> No
         (SECOND.start, SECOND.stop, "stored", OTHER),
     ], "the other workflow was asked for both days"
     await world.manager.remove(queue_id, data=True)
-    assert not await world.parts.coverage.of(old.series), "nobody is left who was asked for anything"
+    assert not await world.deps.coverage.of(old.series), "nobody is left who was asked for anything"
 
 
 async def test_what_coverage_says_is_relied_on_also_where_no_record_is_there_any_more(world: World) -> None:
     old = await ended_and_stored(world)
-    before = list(await world.parts.coverage.of(old.series))
+    before = list(await world.deps.coverage.of(old.series))
     queue_id = await create(world, later())
     await world.turns(2)
     del world.store.documents[old.collection]
     with pytest.raises(NotNow, match=f"workflow {queue_id} is running and relies on records"):
         await world.manager.remove(old.queue_id, data=True)
-    assert [one for one in await world.parts.coverage.of(old.series) if one.verdict is Verdict.STORED] == before
+    assert [one for one in await world.deps.coverage.of(old.series) if one.verdict is Verdict.STORED] == before
     await world.manager.stop(queue_id)
     assert (await run_to_its_end(world, queue_id)).status is Status.INTERRUPTED
     await world.manager.remove(old.queue_id, data=True)
-    assert old.collection not in [one.collection for one in await world.parts.coverage.of(old.series)]
+    assert old.collection not in [one.collection for one in await world.deps.coverage.of(old.series)]
 
 
 async def test_without_its_data_a_workflow_is_removed_whoever_relies_on_them(world: World) -> None:
@@ -199,15 +199,15 @@ async def test_whatever_the_order_coverage_is_true_and_nothing_finished_lacks_an
         request = later()
 
         async def load(world: World = world, request: Workflow = request) -> None:
-            await world.parts.workflows.create(request)
-            known = await verified(world.parts, request)
+            await world.deps.workflows.create(request)
+            known = await verified(world.deps, request)
             assert known.series == request.series
 
         async def remove(world: World = world, old: Workflow = old) -> None:
             try:
                 await world.manager.remove(old.queue_id, data=True)
             except NotNow:
-                assert "bbbbbb" in str(list(world.parts.workflows.live))
+                assert "bbbbbb" in str(list(world.deps.workflows.live))
 
         first, second = (load, remove) if lead else (remove, load)
         begun = asyncio.create_task(first())
@@ -265,9 +265,9 @@ async def test_a_manager_that_dies_while_it_removes_leaves_nothing_that_is_calle
         revive(world)
         await statements_hold(world, old)
         await world.start()
-        await world.parts.removing.finish_all()
+        await world.deps.removal.finish_all()
         await statements_hold(world, old)
-        known = await world.parts.coverage.known(old.series)
+        known = await world.deps.coverage.known(old.series)
         covered = any(segment.verdict is Verdict.STORED for segment in known.segments)
         assert known.leftovers == ()
         assert covered is (old.collection in world.store.documents), "records without coverage are tidied up"
@@ -276,13 +276,13 @@ async def test_a_manager_that_dies_while_it_removes_leaves_nothing_that_is_calle
 
 async def test_retention_waits_for_who_relies_on_a_collection(world: World, tmp_path: Path) -> None:
     old = await ended_and_stored(world)
-    policy = replace(world.policy, retention=(Keep("btcusdt_*", 5),), retention_dir=tmp_path)
-    parts = replace(world.parts, policy=policy)
+    policy = replace(world.policy, retention=(RetentionRule("btcusdt_*", 5),), retention_dir=tmp_path)
+    deps = replace(world.deps, policy=policy)
     queue_id = await create(world, later())
-    await Ageing(parts).age()
+    await CollectionRetention(deps).apply()
     assert len(world.store.documents[old.collection]) == 1440
     await run_to_its_end(world, queue_id)
-    await Ageing(parts).age()
+    await CollectionRetention(deps).apply()
     assert old.collection not in world.store.documents
     await statements_hold(world, old)
 
@@ -293,19 +293,19 @@ async def test_a_manager_that_dies_in_retention_drops_the_collection_later(tmp_p
         world = World(clock=ManualClock(NOW))
         await world.start()
         old = await ended_and_stored(world)
-        policy = replace(world.policy, retention=(Keep("btcusdt_*", 5),), retention_dir=tmp_path / str(number))
+        policy = replace(world.policy, retention=(RetentionRule("btcusdt_*", 5),), retention_dir=tmp_path / str(number))
         kill_at(world, number)
         try:
-            await Ageing(replace(world.parts, policy=policy)).age()
+            await CollectionRetention(replace(world.deps, policy=policy)).apply()
         except Killed:
             died += 1
         revive(world)
         await statements_hold(world, old)
         await world.start()
-        await world.parts.removing.finish_all()
-        await Ageing(replace(world.parts, policy=policy)).age()
+        await world.deps.removal.finish_all()
+        await CollectionRetention(replace(world.deps, policy=policy)).apply()
         assert old.collection not in world.store.documents
-        known = await world.parts.coverage.known(old.series)
+        known = await world.deps.coverage.known(old.series)
         assert (known.segments, known.leftovers) == ((), ())
     assert died >= 2
 
@@ -316,7 +316,7 @@ async def test_a_load_again_leaves_one_copy(world: World) -> None:
     workflow = await run_to_its_end(world, queue_id)
     assert workflow.status is Status.FINISHED
     assert counts(world) == {OTHER: 2880}
-    assert [s.collection for s in await world.parts.coverage.of(old.series)] == [OTHER]
+    assert [s.collection for s in await world.deps.coverage.of(old.series)] == [OTHER]
 
 
 async def test_a_load_again_of_a_part_leaves_the_rest_where_it_was(world: World) -> None:
@@ -334,21 +334,21 @@ async def test_a_second_copy_goes_also_if_the_manager_dies_over_it() -> None:
         await world.start()
         old = await ended_and_stored(world)
         workflow = later(again=True)
-        await world.parts.workflows.create(workflow)
+        await world.deps.workflows.create(workflow)
         store(world, OTHER, FIRST)
         store(world, OTHER, SECOND)
         plan = Plan(exchange_now_ms=NOW, load=(TWO_DAYS,), bars=2880)
         kill_at(world, number)
         try:
-            await prove(world.parts, workflow, plan, ask=True)
+            await prove(world.deps, workflow, plan, ask=True)
         except Killed:
             revive(world)
             await statements_hold(world, old)
             await world.start()
-            proof = await prove(world.parts, workflow, plan, ask=True)
+            proof = await prove(world.deps, workflow, plan, ask=True)
             assert proof.stored == 2880
         assert counts(world) == {OTHER: 2880}
-        assert (await world.parts.coverage.known(old.series)).leftovers == ()
+        assert (await world.deps.coverage.known(old.series)).leftovers == ()
 
 
 async def test_what_another_workflow_is_storing_is_not_taken_for_a_copy(world: World) -> None:
@@ -356,16 +356,16 @@ async def test_what_another_workflow_is_storing_is_not_taken_for_a_copy(world: W
     one = accepted("aaaaaa", collection="one")
     two = accepted("bbbbbb", collection="two")
     for workflow in (one, two):
-        await world.parts.workflows.create(workflow)
+        await world.deps.workflows.create(workflow)
     plan = Plan(exchange_now_ms=NOW, load=("2024-08-01",), bars=1440)
     store(world, "one", FIRST)
     store(world, "two", FIRST)
-    assert (await prove(world.parts, one, plan, ask=True)).stored == 1440
-    assert (await prove(world.parts, two, plan, ask=True)).stored == 1440
+    assert (await prove(world.deps, one, plan, ask=True)).stored == 1440
+    assert (await prove(world.deps, two, plan, ask=True)).stored == 1440
     await statements_hold(world, one)
     for queue_id in (one.queue_id, two.queue_id):
-        await world.parts.workflows.change(queue_id, lambda w: replace(w, status=Status.FINISHED, ended_ms=NOW))
-    await world.parts.removing.finish_all()
+        await world.deps.workflows.change(queue_id, lambda w: replace(w, status=Status.FINISHED, ended_ms=NOW))
+    await world.deps.removal.finish_all()
     await statements_hold(world, one)
     assert sum(map(len, world.store.documents.values())) == 1440
 
@@ -385,7 +385,7 @@ async def test_a_removal_meets_what_is_about_to_change_the_coverage(world: World
         world, replace(accepted(), status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, plan=plan)
     )
     series = accepted().series
-    await world.parts.coverage.lay_over(series, [stored(OTHER, SECOND)])
+    await world.deps.coverage.lay_over(series, [stored(OTHER, SECOND)])
     before = world.store.states[COVERAGE, series.id]
     await world.manager.remove(queue_id)
     after = world.store.states[COVERAGE, series.id]

@@ -69,7 +69,7 @@ async def calls(world: World, listed: Sequence[Workflow]) -> int:
 
 async def test_a_list_costs_the_same_beside_many_live_workflows() -> None:
     world = await at(NOW)
-    await world.parts.coverage.lay_over(SERIES, minutes_with_holes(10))
+    await world.deps.coverage.lay_over(SERIES, minutes_with_holes(10))
     listed = [ended(number, minutes(number, 10)) for number in range(20)]
     alone = await calls(world, listed)
     for number in range(200):
@@ -80,7 +80,7 @@ async def test_a_list_costs_the_same_beside_many_live_workflows() -> None:
 
 async def test_a_list_costs_as_much_of_a_series_as_its_ranges_hold() -> None:
     world = await at(NOW)
-    await world.parts.coverage.lay_over(SERIES, minutes_with_holes(4000))
+    await world.deps.coverage.lay_over(SERIES, minutes_with_holes(4000))
     listed = [ended(number, minutes(100 * number, 10)) for number in range(41)]
     one, all_of_them = await calls(world, listed[:1]), await calls(world, listed)
     # Of ten segments each; all of the series is gone through once.
@@ -91,7 +91,7 @@ async def test_a_list_costs_as_much_of_a_series_as_its_ranges_hold() -> None:
 
 async def test_other_tasks_run_while_a_list_is_made() -> None:
     world = await at(NOW)
-    await world.parts.coverage.lay_over(SERIES, minutes_with_holes(SEGMENTS_AT_ONCE))
+    await world.deps.coverage.lay_over(SERIES, minutes_with_holes(SEGMENTS_AT_ONCE))
     turns = 0
 
     async def count() -> None:
@@ -115,7 +115,7 @@ async def test_other_tasks_run_while_a_list_is_made() -> None:
 async def series_and_coverage(series: Series, segments: Sequence[Segment]) -> SeriesView:
     """What the list of series says of one, once it is clear that its coverage says the same."""
     world = await at(DAY_START + 9 * DAY_MS)
-    await world.parts.coverage.lay_over(series, segments)
+    await world.deps.coverage.lay_over(series, segments)
     (listed,) = (series_view(one) for one in (await world.manager.series()).series)
     assert (listed.start_ms, listed.end_ms) == (segments[0].start_ms, segments[-1].end_ms)
     report = coverage_view(await world.manager.series_coverage(series.symbol, listed.type))
@@ -141,7 +141,7 @@ async def test_in_a_list_of_series_nothing_is_stored_of_a_bar_whose_first_part_w
     rest, later = part(210 * MINUTE_MS, 4 * HOUR_MS), part(5 * HOUR_MS, 6 * HOUR_MS)
     for segments, told in (([rest], (None, None, 0)), ([rest, later], (later.start_ms, later.end_ms, 1))):
         world = await at(DAY_START + 9 * DAY_MS)
-        await world.parts.coverage.lay_over(HOURS, segments)
+        await world.deps.coverage.lay_over(HOURS, segments)
         (one,) = (series_view(one) for one in (await world.manager.series()).series)
         assert (one.start_ms, one.end_ms, one.records) == told
     whole = [part(3 * HOUR_MS, 210 * MINUTE_MS), rest]  # in two parts
@@ -151,11 +151,11 @@ async def test_in_a_list_of_series_nothing_is_stored_of_a_bar_whose_first_part_w
 async def test_an_ended_workflow_without_a_proof_has_stored_what_is_there_now() -> None:
     world = await at(NOW)
     workflow = ended(1, TimeRange(DAY_START, DAY_START + DAY_MS))
-    await world.parts.coverage.lay_over(SERIES, [part(0, DAY_MS)])
+    await world.deps.coverage.lay_over(SERIES, [part(0, DAY_MS)])
     assert await stored_of_expected(world, workflow) == (1440, 1440)
-    await world.parts.coverage.lay_over(SERIES, [part(0, 40 * MINUTE_MS, Verdict.OURS)])
+    await world.deps.coverage.lay_over(SERIES, [part(0, 40 * MINUTE_MS, Verdict.OURS)])
     assert await stored_of_expected(world, workflow) == (1400, 1440)
-    await world.parts.coverage.forget(SERIES, "c", workflow.span)
+    await world.deps.coverage.forget(SERIES, "c", workflow.span)
     assert await stored_of_expected(world, workflow) == (0, 1440)
 
 

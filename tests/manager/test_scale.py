@@ -34,13 +34,13 @@ async def busy_world(live: int, ended: int) -> World:
     await world.start()
     for number in range(ended):
         done = replace(accepted(f"9{number:05d}", created_ms=NOW + number), status=Status.FINISHED, ended_ms=NOW)
-        await world.parts.workflows.create(done)
+        await world.deps.workflows.create(done)
     for number in range(live):
-        await world.parts.workflows.create(planned(code=f"{number:06d}"))
+        await world.deps.workflows.create(planned(code=f"{number:06d}"))
     world.reconciler._retained_at = float("inf")  # beside the loop, once a minute
     await world.turns(3)
     assert len(world.launcher.running()) == 2 * live
-    for stored in world.parts.workflows.live.values():
+    for stored in world.deps.workflows.live.values():
         for target in (LOADER, SINK):
             world.say(said(stored.workflow, target, "started"))
     await world.turns()
@@ -51,10 +51,10 @@ async def costs(live: int, ended: int) -> tuple[int, int]:
     """Calls of a look at which nothing is new, and of one that hears a heartbeat of every worker."""
     world = await busy_world(live, ended)
     quiet = await calls_of_a_turn(world)
-    for stored in world.parts.workflows.live.values():
+    for stored in world.deps.workflows.live.values():
         for target in (LOADER, SINK):
             world.say(said(stored.workflow, target, "loading", records=1, position=DAY_START))
-    await world.reconciler._ear.read_all()
+    await world.reconciler._events.read_all()
     loud = await calls_of_a_turn(world)
     await world.die()
     return quiet, loud
@@ -78,9 +78,9 @@ async def test_thousands_that_wait_for_a_slot_cost_little_each() -> None:
         await world.start()
         for number in range(waiting):
             symbol = f"S{number}USDT"  # of one series, whose ranges overlap, one would wait for the other
-            await world.parts.workflows.create(accepted(f"{number:06d}", created_ms=NOW + number, symbol=symbol))
+            await world.deps.workflows.create(accepted(f"{number:06d}", created_ms=NOW + number, symbol=symbol))
         await world.reconciler.turn()
-        running = [s.workflow for s in world.parts.workflows.live.values() if s.workflow.status is Status.RUNNING]
+        running = [s.workflow for s in world.deps.workflows.live.values() if s.workflow.status is Status.RUNNING]
         assert [w.queue_id[-6:] for w in running] == [f"{number:06d}" for number in range(8)], "the oldest first"
         await world.settle()
         calls[waiting] = await calls_of_a_turn(world)

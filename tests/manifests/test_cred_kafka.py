@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.acting.hearing import GROUP
 from streamforge.manager.describing import asyncapi
+from streamforge.manager.execution.event_consumer import GROUP
 from streamforge_utils.adapters.kafka.topic_config import config_of
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec

@@ -13,7 +13,7 @@ from streamforge_utils.model.candles import decode_candle, stored_document, stor
 from streamforge_utils.model.commands import Command, decode_command, encode_command
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.events import (
-    LAST_WORDS,
+    TERMINAL_EVENTS,
     Event,
     Progress,
     decode_event,
@@ -90,7 +90,7 @@ def test_the_forms_of_the_design() -> None:
     written = msgspec.json.decode(encode_event(pong))
     assert (written["ping_ts"], written["ponged_at"]) == (1.5, 2.5)
     assert "status" not in written
-    assert frozenset({"finished", "interrupted", "error"}) == LAST_WORDS
+    assert frozenset({"finished", "interrupted", "error"}) == TERMINAL_EVENTS
 
 
 def test_a_command_says_when_it_was_sent_under_either_name() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.manager.deciding.launching import topics_of
+from streamforge.manager.lifecycle.job_spec import topics_of
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Received, TopicPartition, TopicSpec

@@ -11,24 +11,24 @@ from pathlib import Path
 
 from streamforge import wiring
 from streamforge.cli import output
-from streamforge.manager.keeping import copying
-from streamforge.manager.keeping.fenced import FencedStore
-from streamforge.manager.keeping.installation import Claim
-from streamforge.manager.keeping.lease import managing
+from streamforge.manager.persistence import store_backup
+from streamforge.manager.persistence.fenced_store import FencedStore
+from streamforge.manager.persistence.installation import Claim
+from streamforge.manager.persistence.lease import managed_store
 from streamforge.version import installed_version
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.settings import DataSettings
 
 
-async def back_up(settings: DataSettings, target: Path, *, made_at: str) -> copying.StoreBackup:
-    """Copy the database to the new folder `target`. Raises as `copying.back_up`."""
+async def back_up(settings: DataSettings, target: Path, *, made_at: str) -> store_backup.StoreBackup:
+    """Copy the database to the new folder `target`. Raises as `store_backup.back_up`."""
     async with _connected(settings) as store:
-        return await copying.back_up(store, target, made_at=made_at, made_by=installed_version())
+        return await store_backup.back_up(store, target, made_at=made_at, made_by=installed_version())
 
 
-async def restore(settings: DataSettings, source: Path) -> copying.StoreBackup:
-    """Bring a backup into the empty database. Raises as `copying.restore`, and ConfigError where a manager has it."""
+async def restore(settings: DataSettings, source: Path) -> store_backup.StoreBackup:
+    """Bring a backup into the empty database. Raises as `store_backup.restore`, or ConfigError: a manager has it."""
     place = wiring.store_place(settings)
     claim = Claim(
         name=f"`streamforge restore` (process {os.getpid()} on {socket.gethostname()})",
@@ -40,10 +40,10 @@ async def restore(settings: DataSettings, source: Path) -> copying.StoreBackup:
         tell=output.say,
     )
     # No manager drives what is there while it is not whole; one that does so now is named.
-    async with _connected(settings) as store, managing(store, SystemClock(), claim) as lease:
+    async with _connected(settings) as store, managed_store(store, SystemClock(), claim) as lease:
         assert lease is not None  # noqa: S101 - a database is shared
         keeping = asyncio.create_task(lease.keep(), name="lease")
-        restoring = asyncio.create_task(copying.restore(FencedStore(store, lease.check), source), name="restore")
+        restoring = asyncio.create_task(store_backup.restore(FencedStore(store, lease.check), source), name="restore")
         try:
             await asyncio.wait({keeping, restoring}, return_when=asyncio.FIRST_COMPLETED)
             if keeping.done():

@@ -28,7 +28,7 @@ class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
 async def leftovers(folder: Path) -> Leftovers:
     """Of the embedded bus and store in the folder; nothing where one of them is not there. Raises StreamForgeError."""
     from streamforge import wiring
-    from streamforge.manager.keeping.workflows import Workflows
+    from streamforge.manager.persistence.workflow_store import WorkflowStore
     from streamforge_utils.model import names
     from streamforge_utils.runtime.settings import DataSettings
 
@@ -39,7 +39,7 @@ async def leftovers(folder: Path) -> Leftovers:
     store = wiring.make_store(settings)
     found = Leftovers()
     try:
-        workflows, after = Workflows(store), None
+        workflows, after = WorkflowStore(store), None
         while page := await workflows.find(where={"topics": ["data", "dlq"]}, after=after, limit=500):
             for one in page:
                 taken = sum(sizes.get(topic, 0) for topic in (one.topic, names.dlq_topic(one.topic)))

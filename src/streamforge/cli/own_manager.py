@@ -32,10 +32,10 @@ from streamforge_utils.model.errors import StreamForgeError
 
 if TYPE_CHECKING:
     from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.keeping.installation import Claim
-    from streamforge.manager.managing import Manager
     from streamforge.manager.origin import Origin
+    from streamforge.manager.persistence.installation import Claim
     from streamforge.manager.settings import ManagerSettings
+    from streamforge.manager.workflow_service import WorkflowService
     from streamforge.wiring import StorePlace
     from streamforge_utils.ports.instrumentation import Observer
 
@@ -77,7 +77,7 @@ async def own_manager(
     """
     from streamforge import wiring
     from streamforge.manager.app import ports_of, running
-    from streamforge.manager.keeping.driving import Place
+    from streamforge.manager.persistence.driver_status import Place
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.instrumentation import NullObserver
@@ -137,7 +137,7 @@ def _claim(
 ) -> Claim:
     """What the manager asks of its store. place: what names the folder `data`."""
     from streamforge import wiring
-    from streamforge.manager.keeping.installation import Claim
+    from streamforge.manager.persistence.installation import Claim
 
     here, holds_store = keeps_store(os.environ), (data / wiring.STORE).exists()
 
@@ -163,7 +163,7 @@ def _claim(
     )
 
 
-async def _tidy(manager: Manager, folder: Any, *, alone: bool) -> None:
+async def _tidy(manager: WorkflowService, folder: Any, *, alone: bool) -> None:
     """Make room, where no manager is there to do so. folder: to be locked for it; alone: all is ours already."""
     if not alone and folder is None:
         return  # a store that others reach needs a lease

@@ -89,9 +89,9 @@ def workflow_jobs() -> list[JobSpec]:
 
 
 def _jobs(type_name: str) -> list[JobSpec]:
-    from streamforge.manager.deciding.decide import planned
-    from streamforge.manager.deciding.launching import job_of
-    from streamforge.manager.deciding.rounds import next_round
+    from streamforge.manager.lifecycle.decision import planned
+    from streamforge.manager.lifecycle.job_spec import job_of
+    from streamforge.manager.lifecycle.rounds import next_round
     from streamforge.manager.policy import Policy
     from streamforge.manager.requests import check, workflow_of
     from streamforge.manager.service import StartRequest

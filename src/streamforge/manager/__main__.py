@@ -17,8 +17,8 @@ import structlog
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.app import ports_of, running
-from streamforge.manager.keeping.installation import Claim
 from streamforge.manager.origin import BINANCE, Origin, noted, origin_of
+from streamforge.manager.persistence.installation import Claim
 from streamforge.manager.settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import SystemClock

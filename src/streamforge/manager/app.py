@@ -10,26 +10,26 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from streamforge.manager.acting.reconciler import Reconciler
-from streamforge.manager.acting.removing import Removing
-from streamforge.manager.acting.waits import Waits
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.keeping.coverage import Coverage
-from streamforge.manager.keeping.deadletters import DeadLetters
-from streamforge.manager.keeping.driving import Place, by_others
-from streamforge.manager.keeping.fenced import FencedStore
-from streamforge.manager.keeping.history import History
-from streamforge.manager.keeping.installation import Claim
-from streamforge.manager.keeping.lease import Lease, managing
-from streamforge.manager.keeping.origins import Origins
-from streamforge.manager.keeping.reservations import Reservations
-from streamforge.manager.keeping.workflows import Workflows
-from streamforge.manager.managing import Manager
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.exchange_waits import ExchangeWaits
+from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.origin import TEST, called, origin_of, source_of
-from streamforge.manager.parts import Parts
+from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
+from streamforge.manager.persistence.driver_status import Place, by_others
+from streamforge.manager.persistence.event_history import EventHistory
+from streamforge.manager.persistence.exchange_binding import ExchangeBinding
+from streamforge.manager.persistence.fenced_store import FencedStore
+from streamforge.manager.persistence.installation import Claim
+from streamforge.manager.persistence.lease import Lease, managed_store
+from streamforge.manager.persistence.reservations import Reservations
+from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.settings import ManagerSettings
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
@@ -57,7 +57,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     launcher: Launcher
     exchange: Exchange
-    exchange_waits: Waits | None = None
+    exchange_waits: ExchangeWaits | None = None
     identity: Identity = msgspec.field(default_factory=Identity)
     clock: Clock = SystemClock()
     observer: Observer = NullObserver()
@@ -87,7 +87,7 @@ def ports_of(settings: ManagerSettings, wiring: Wiring, *, clock: Clock, observe
     """The adapters that `settings` name. Raises ConfigError or RetryableError."""
     # The manager asks little; the loaders have their own share of the exchange's weight.
     exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
-    waits, identity = Waits(observer), Identity(settings.exchange.identity or None)
+    waits, identity = ExchangeWaits(observer), Identity(settings.exchange.identity or None)
     store = wiring.make_store(settings.data, observer=observer)
     return Ports(
         bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
@@ -126,7 +126,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
 class Running(msgspec.Struct, frozen=True):
     """A manager that runs. url: where it serves. ended: completes when its loop or its server has failed."""
 
-    manager: Manager
+    manager: WorkflowService
     reconciler: Reconciler
     url: str
     ended: asyncio.Future[None]
@@ -155,7 +155,7 @@ async def running(
         if reconcile:
             ports.launcher.watch()  # first: the store and the bus may wait for what a suspended worker has locked
         async with (
-            managing(ports.store, ports.clock, claim) as lease,
+            managed_store(ports.store, ports.clock, claim) as lease,
             _running(
                 ports, settings, lease, claim, place, tokens=tokens, reconcile=reconcile, insist=insist
             ) as manager,
@@ -189,9 +189,9 @@ async def _running(
         for topic in (settings.control_topic, settings.events_topic):
             await ports.bus.create_topic(talk_topic(topic))
         store: Store = ports.store if lease is None else FencedStore(ports.store, lease.check)
-        origins = Origins(store, claim, ports.identity)
-        workflows, coverage = Workflows(store), Coverage(store)
-        parts = Parts(
+        exchange_binding = ExchangeBinding(store, claim, ports.identity)
+        workflows, coverage = WorkflowStore(store), Coverage(store)
+        deps = Dependencies(
             bus=ports.bus,
             admin=ports.bus,
             producer=await ports.bus.producer(),
@@ -206,23 +206,23 @@ async def _running(
             events_topic=settings.events_topic,
             workflows=workflows,
             coverage=coverage,
-            removing=Removing(store, coverage, workflows, ports.observer),
-            history=History(store),
+            removal=RecordRemoval(store, coverage, workflows, ports.observer),
+            history=EventHistory(store),
             reservations=Reservations(store, ports.clock),
-            dead_letters=DeadLetters(ports.bus, ports.bus),
-            origins=origins,
+            dead_letters=DeadLetterReader(ports.bus, ports.bus),
+            exchange_binding=exchange_binding,
             exchange_name=called(origin_of(None, settings.exchange.urls)),
             exchange_waits=ports.exchange_waits,
             source=source_of(settings.exchange.urls, built_in=_is_built_in(claim)),
             undriven=None if place is None or reconcile else by_others(store, ports.clock, place),
             **({} if lease is None else {"fence": lease.check}),
         )
-        await parts.workflows.load()
-        reconciler = Reconciler(parts)
+        await deps.workflows.load()
+        reconciler = Reconciler(deps)
         await reconciler.bans.load()
         if reconcile:
-            await origins.begin(ports.exchange, ask=ports.clock.now_ms() >= reconciler.bans.ban.until_ms)
-        manager = Manager(parts, reconciler)
+            await exchange_binding.begin(ports.exchange, ask=ports.clock.now_ms() >= reconciler.bans.ban.until_ms)
+        manager = WorkflowService(deps, reconciler)
         application = create_app(manager, tokens=tokens, clock=ports.clock)
         server = await serve(application, host=settings.host, port=settings.port, tokens=tokens)
         try:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from streamforge.manager.keeping.coverage import Known
-from streamforge.manager.keeping.phases import phase_of
-from streamforge.manager.parts import Parts
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.service import Basis, NotFound, Report, StoredSeries
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import (
@@ -61,12 +61,12 @@ class _Pace:
 class Reports:
     """Makes reports from coverage and live workflows."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
 
     async def of_workflow(self, workflow: Workflow) -> Report:
         """What is known of the workflow's range as it was planned. Raises RetryableError."""
-        current = await self._current(await self._parts.coverage.known(workflow.series))
+        current = await self._current(await self._deps.coverage.known(workflow.series))
         return _report(current, "workflow", workflow.planned_span, self._live(workflow.series))
 
     async def of_ended(self, workflows: Iterable[Workflow]) -> dict[str, Report]:
@@ -79,7 +79,7 @@ class Reports:
         wanted = list({one.series: None for one in told})
         for first in range(0, len(wanted), _ASKED_AT_ONCE):
             some = wanted[first : first + _ASKED_AT_ONCE]
-            found_out = await asyncio.gather(*(self._parts.coverage.known(one) for one in some))
+            found_out = await asyncio.gather(*(self._deps.coverage.known(one) for one in some))
             for one, known in zip(some, found_out, strict=True):
                 series[one] = await self._current(known)
                 await pace.handled(len(known.segments))
@@ -119,7 +119,7 @@ class Reports:
         """
         symbol, type = check_symbol(symbol), normal_type(type)
         series = series_of(symbol, type)
-        known, live = await self._parts.coverage.known(series), self._live(series)
+        known, live = await self._deps.coverage.known(series), self._live(series)
         named = span is not None and known.first_ms is not None  # a plan has found out that there is such a series
         if not known.segments and not live and not named:
             raise await self._unknown(series, type)
@@ -141,18 +141,18 @@ class Reports:
         if interval.aligned_by_calendar:
             phase_ms = None
         elif phase_ms is None:
-            phase_ms = await phase_of(self._parts.store, known)
+            phase_ms = await phase_of(self._deps.store, known)
         if known.first_ms is None and phase_ms is not None:  # of an older version, which did not note the grid
             known = msgspec.structs.replace(known, segments=tuple(whole_bars(known.segments, interval, phase_ms)))
         return _Current(known=known, interval=interval, phase_ms=phase_ms, open_from_ms=open_from_ms)
 
     def _now_ms(self, known: Known) -> int:
         """The time at the exchange, whose clock decides which bar is over."""
-        return self._parts.clock.now_ms() + known.clock_ahead_ms
+        return self._deps.clock.now_ms() + known.clock_ahead_ms
 
     def _live(self, series: Series) -> Sequence[Workflow]:
         symbol, type = series.symbol, candles_type(Interval(series.interval))
-        live = [stored.workflow for stored in self._parts.workflows.live.values()]
+        live = [stored.workflow for stored in self._deps.workflows.live.values()]
         mine = [one for one in live if one.symbol == symbol and one.type == type]
         return sorted(mine, key=lambda one: one.created_ms)
 
@@ -172,7 +172,7 @@ class Reports:
         return None if start_ms is None or end_ms <= start_ms else TimeRange(start_ms, end_ms)
 
     async def _all_series(self) -> list[Series]:
-        return [known.series async for known in self._parts.coverage.all() if known.segments]
+        return [known.series async for known in self._deps.coverage.all() if known.segments]
 
     async def _unknown(self, series: Series, type: str) -> NotFound:
         others = [one for one in await self._all_series() if one.interval == series.interval]
@@ -186,11 +186,11 @@ class Reports:
 
     async def _is_listed(self, symbol: str) -> bool | None:
         """Whether the exchange has the symbol; None: it is not asked, or does not answer soon."""
-        if self._parts.undriven is not None:  # who only reads has another exchange, or none
+        if self._deps.undriven is not None:  # who only reads has another exchange, or none
             return None
         try:
             async with asyncio.timeout(_LIST_WITHIN_S):
-                return any(one.symbol == symbol for one in await self._parts.exchange.symbols())
+                return any(one.symbol == symbol for one in await self._deps.exchange.symbols())
         except (StreamForgeError, TimeoutError):
             return None
 

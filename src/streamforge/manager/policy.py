@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
 
-from streamforge.manager.retention import Keep
 from streamforge_utils.runtime.settings import DRAIN_S
 from streamforge_utils.runtime.topic_specs import DATA_MAX_BYTES, DEAD_LETTERS_MAX_BYTES
+
+DAY_MS = 86_400_000
+
+
+class RetentionRule(msgspec.Struct, frozen=True):
+    """Collections whose name matches `pattern` are kept until their newest record is `days` old."""
+
+    pattern: str
+    days: int
+
+    setting_form = "PATTERN=DAYS"
+
+    @classmethod
+    def parse_setting(cls, text: str) -> RetentionRule:
+        """Read `PATTERN=DAYS`, as in `*_1m_*=365`."""
+        pattern, equals, days = text.rpartition("=")
+        number = days.removesuffix("d")
+        if not pattern or not equals or not number.isdecimal() or int(number) < 1:
+            raise ValueError(f"{text[:80]!r} has not the form PATTERN=DAYS")
+        return cls(pattern, int(number))
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,9 +83,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How often what coverage calls stored is counted in the store; 0: only when somebody asks for it."""
     verify_repairs: bool = False
     """Whether what a verification misses is loaded again."""
-    retention: tuple[Keep, ...] = ()
+    retention: tuple[RetentionRule, ...] = ()
     """How long records are kept; without a match for ever."""
     retention_dir: Path | None = None
     """Where what is too old is exported to before it is dropped."""
     dlq_max_bytes: int = DEAD_LETTERS_MAX_BYTES
     """Cap of a topic of dead letters; a workflow that has more of them fails, and says so."""
+
+
+def kept_ms(rules: Sequence[RetentionRule], collection: str) -> int | None:
+    """How long the collection's records are kept, milliseconds; the first that matches counts. None: for ever."""
+    for rule in rules:
+        if fnmatchcase(collection, rule.pattern):
+            return rule.days * DAY_MS
+    return None

@@ -11,9 +11,9 @@ from typing import Final
 
 import structlog
 
-from streamforge.manager.acting.reconciler import Reconciler
-from streamforge.manager.keeping.installation import instant
-from streamforge.manager.parts import Parts
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.persistence.installation import instant
 from streamforge_utils.model.errors import StreamForgeError
 
 FRESH_S: Final = 2.0
@@ -37,8 +37,8 @@ class ReadinessProbe:
     """What of bus, store, launcher and reconciler works. The first three are asked at once, by one caller at a time;
     what changes is logged."""
 
-    def __init__(self, parts: Parts, reconciler: Reconciler) -> None:
-        self._parts = parts
+    def __init__(self, deps: Dependencies, reconciler: Reconciler) -> None:
+        self._deps = deps
         self._reconciler = reconciler
         self._one_at_a_time = asyncio.Lock()
         self._waiting = 0
@@ -51,7 +51,7 @@ class ReadinessProbe:
             self._waiting += 1
             try:
                 async with self._one_at_a_time:
-                    if self._parts.clock.monotonic() - self._asked >= FRESH_S:
+                    if self._deps.clock.monotonic() - self._asked >= FRESH_S:
                         await self._ask()
             finally:
                 self._waiting -= 1
@@ -60,16 +60,16 @@ class ReadinessProbe:
     def stalled(self) -> str | None:
         """Since when the loop has completed no look at the workflows, and why; None: it has of late, or none runs."""
         came_round = self._reconciler.came_round
-        if came_round is None or self._parts.clock.monotonic() - came_round[0] <= LATE_S:
+        if came_round is None or self._deps.clock.monotonic() - came_round[0] <= LATE_S:
             return None
         why = f": {self._reconciler.last_error}" if self._reconciler.last_error is not None else ""
         return f"the manager has not looked at the workflows since {instant(came_round[1])}{why}"
 
     async def _ask(self) -> None:
         bus, store, launcher = await asyncio.gather(
-            _answer(self._parts.admin.topics), _answer(self._parts.store.names), _answer(self._parts.launcher.jobs)
+            _answer(self._deps.admin.topics), _answer(self._deps.store.names), _answer(self._deps.launcher.jobs)
         )
-        launcher = launcher or self._parts.launcher.trouble() or None
+        launcher = launcher or self._deps.launcher.trouble() or None
         self._remember({"bus": bus, "store": store, "launcher": launcher})
 
     def _remember(self, found: dict[str, str | None]) -> None:
@@ -79,18 +79,18 @@ class ReadinessProbe:
                 _log.warning("a part of the manager does not work", part=part, error=reason)
             elif reason is None and before is not None and self._asked != float("-inf"):
                 _log.info("a part of the manager works again", part=part)
-        self._found, self._asked = found, self._parts.clock.monotonic()
+        self._found, self._asked = found, self._deps.clock.monotonic()
 
     def _reconciling(self) -> str | None:
         try:
-            self._parts.fence()
+            self._deps.fence()
         except StreamForgeError as error:
             return str(error)
         if self._reconciler.last_error is not None:
             return self._reconciler.last_error
         if self._reconciler.last_look is None:
             return "it has not looked at the workflows yet"
-        late_s = self._parts.clock.monotonic() - self._reconciler.last_look
+        late_s = self._deps.clock.monotonic() - self._reconciler.last_look
         return f"it has not looked for {late_s:.0f} s" if late_s > LATE_S else None
 
 

@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
-from streamforge.manager.keeping.installation import LEASE_S
-from streamforge.manager.policy import Policy
-from streamforge.manager.retention import Keep
+from streamforge.manager.persistence.installation import LEASE_S
+from streamforge.manager.policy import Policy, RetentionRule
 from streamforge_utils.runtime.environment import (
     Secret,
     misspelt,
@@ -211,7 +210,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         variable("STREAMFORGE_VERIFY_REPAIR", "load again by itself what such a verification misses in the store"),
     ] = Policy().verify_repairs
     retention: Annotated[
-        tuple[Keep, ...],
+        tuple[RetentionRule, ...],
         variable(
             "STREAMFORGE_RETENTION",
             "how many days collections are kept after their newest record, as in `*_1m_*=365,*=1825`: the first "

@@ -60,7 +60,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen_ms: last event of it (or the first sight of its job), by the manager's clock. progressed_ms: last time its
     progress changed.
     observed: its job was seen. stop_asked_ms: when the manager first asked it to end, and `stop_reason` why.
-    last_word: `finished`, `interrupted` or `error`; own_exit_code: the exit code that it told with it.
+    terminal_event: `finished`, `interrupted` or `error`; own_exit_code: the exit code that it told with it.
     permanent: its error will not go away by trying again.
     launch_failures: tries to launch it that failed by themselves.
     exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
@@ -83,7 +83,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str = ""
     stop_asked_ms: int | None = None
     stop_reason: str = ""
-    last_word: str | None = None
+    terminal_event: str | None = msgspec.field(name="last_word", default=None)
     own_exit_code: int | None = None
     error: str = ""
     permanent: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 import confluent_kafka
 import pytest
 
-from streamforge.manager.keeping.deadletters import DeadLetters
+from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model import names
@@ -97,7 +97,7 @@ async def test_a_slow_connection_does_not_look_like_no_dead_letters(
 ) -> None:
     sent = [Message(b"k", b"v%d" % n) for n in range(5)]
     await (await bus.producer()).send(names.dlq_topic(workflow.topic), sent)
-    found = await DeadLetters(Stalling(proxied, plain_proxy), proxied).read(workflow, limit=10)
+    found = await DeadLetterReader(Stalling(proxied, plain_proxy), proxied).read(workflow, limit=10)
     assert [letter.value for letter in found.letters] == [message.value for message in sent]
     assert found.outstanding == 5
 
@@ -109,7 +109,7 @@ async def test_one_of_many_is_read_without_the_others(
     for _ in range(32):
         await producer.send(names.dlq_topic(workflow.topic), [Message(b"k", NOISE.randbytes(MIB))])
     before = plain_proxy.passed_bytes
-    page = await DeadLetters(proxied, proxied).read(workflow, limit=1)
+    page = await DeadLetterReader(proxied, proxied).read(workflow, limit=1)
     assert (len(page.letters), len(page.letters[0].value), page.outstanding) == (1, MIB, 32)
     assert plain_proxy.passed_bytes - before < 6 * MIB
 
@@ -152,7 +152,7 @@ async def test_the_largest_record_that_anybody_can_send_becomes_a_dead_letter(
         clock=clock,
     )
     await letters.send(largest, "no candle: " + "ж" * 100_000)
-    page = await DeadLetters(bus, bus).read(workflow, limit=5)
+    page = await DeadLetterReader(bus, bus).read(workflow, limit=5)
     assert [(letter.key, letter.value, letter.offset) for letter in page.letters] == [
         (b"key", largest.value, largest.offset)
     ]

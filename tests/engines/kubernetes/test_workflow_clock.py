@@ -10,10 +10,10 @@ import pytest
 
 from streamforge import wiring
 from streamforge.manager.app import ports_of, running
-from streamforge.manager.managing import Manager
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import load_manager
 from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.ports.instrumentation import NullObserver
 from tests.e2e import rig
 from tests.engines.kubernetes import launchers, managers
@@ -30,7 +30,7 @@ def exchange() -> Iterator[rig.Exchange]:
         yield found
 
 
-async def until(manager: Manager, queue_id: str, holds: str) -> Workflow:
+async def until(manager: WorkflowService, queue_id: str, holds: str) -> Workflow:
     """The workflow once it loads, or has ended."""
     async with asyncio.timeout(LIMIT_S):
         while True:

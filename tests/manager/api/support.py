@@ -129,7 +129,7 @@ def failed(workflow: Workflow, segments: Sequence[Segment]) -> Workflow:
         first = step.attempts[0]
         ended = replace(
             first,
-            last_word="error",
+            terminal_event="error",
             error="the store does not answer",
             exit_code=1,
             reason="exit code 1: the store does not answer",

@@ -49,7 +49,7 @@ def test_what_was_refused_is_told_until_it_was_replayed(workflow: Workflow) -> N
 
     assert refused(first, second) == 7
     assert refused(first, second, replayed) == 8, "the replay has not come to its end"
-    assert refused(first, second, replace(replayed, last_word="finished")) == 1
+    assert refused(first, second, replace(replayed, terminal_event="finished")) == 1
 
 
 def _attempts(workflow: Workflow, *progress: Progress, first: int = 1) -> Workflow:
@@ -143,7 +143,7 @@ def test_a_workflow_waits_for_what_holds_up_its_steps(
     for step in workflow.steps:
         latest = replace(step.attempts[0], progress=progress.get(step.target, Progress(waiting="old")))
         if step.target not in progress:
-            latest = replace(latest, last_word="finished")
+            latest = replace(latest, terminal_event="finished")
         workflow = workflow.with_step(replace(step, attempts=(latest,)))
 
     assert workflow_view(workflow).waiting_for == said
@@ -173,10 +173,10 @@ def test_an_attempt_that_has_ended_has_no_rate(workflow: Workflow) -> None:
         ({"started_ms": None}, "running"),
         ({"observed": False}, "running"),
         ({"stop_asked_ms": 5}, "stopping"),
-        ({"stop_asked_ms": 5, "last_word": "interrupted"}, "interrupted"),
-        ({"last_word": "finished"}, "finished"),
+        ({"stop_asked_ms": 5, "terminal_event": "interrupted"}, "interrupted"),
+        ({"terminal_event": "finished"}, "finished"),
         ({"ended_ms": 9}, "error"),
-        ({"ended_ms": 9, "last_word": "finished"}, "finished"),
+        ({"ended_ms": 9, "terminal_event": "finished"}, "finished"),
     ],
 )
 def test_the_status_of_an_attempt_follows_from_what_is_known(

@@ -93,7 +93,7 @@ async def room_in_database(store: Store) -> Finding:
 
 async def _usage(store: Store) -> tuple[Usage, tuple[Sample, ...]]:
     """What the data take now, and what they took before."""
-    from streamforge.manager.keeping.usage import UsageSamples
+    from streamforge.manager.persistence.usage_samples import UsageSamples
 
     usage = await store.usage()
     return usage, with_sample(await UsageSamples(store).all(), Sample(int(time.time() * 1000), usage.used_bytes))

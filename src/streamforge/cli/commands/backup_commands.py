@@ -96,13 +96,13 @@ def _database() -> tuple[str, Any]:
 
 def _is_of_database(source: Path) -> bool:
     """Whether the backup is one of a database. What cannot be read is told by what restores it."""
-    from streamforge.manager.keeping import copying
+    from streamforge.manager.persistence import store_backup
 
     try:
         manifest = msgspec.json.decode((source / MANIFEST).read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.MsgspecError):
         return False
-    return manifest.get("holds") == copying.HOLDS
+    return manifest.get("holds") == store_backup.HOLDS
 
 
 async def _tidied(folder: Path) -> None:

@@ -82,7 +82,7 @@ def waiting_for(found: Workflow) -> str | None:
 
 def _runs(step: workflow.Step) -> bool:
     latest = step.attempt
-    return latest is not None and latest.ended_ms is None and latest.last_word is None
+    return latest is not None and latest.ended_ms is None and latest.terminal_event is None
 
 
 def progress_of(found: Workflow, *, still: bool = False, now: service.Report | None = None) -> models.Progress:
@@ -165,7 +165,7 @@ def _refused(step: workflow.Step) -> int:
     refused = 0
     for attempt in reversed(step.attempts):
         refused += attempt.progress.refused
-        if attempt.replay and attempt.last_word == "finished":
+        if attempt.replay and attempt.terminal_event == "finished":
             break
     return refused
 
@@ -222,7 +222,7 @@ def _attempt(attempt: workflow.Attempt, *, still: bool) -> models.Attempt:
         seen_at=moment_if_any(attempt.seen_ms),
         progress=_progress(attempt.progress, still=still),
         message=attempt.message,
-        last_word=attempt.last_word,
+        last_word=attempt.terminal_event,
         exit_code=attempt.exit_code,
         signal=attempt.signal,
         error=attempt.error or None,
@@ -235,7 +235,7 @@ def _attempt(attempt: workflow.Attempt, *, still: bool) -> models.Attempt:
 def _attempt_status(
     attempt: workflow.Attempt,
 ) -> Literal["planned", "running", "stopping", "finished", "interrupted", "error"]:
-    match attempt.last_word:
+    match attempt.terminal_event:
         case "finished" | "interrupted" | "error" as word:
             return word
     if attempt.ended_ms is not None:

@@ -9,7 +9,7 @@ import msgspec
 from streamforge_utils.model.decoding import DECODE_ERRORS
 from streamforge_utils.model.errors import PermanentError
 
-LAST_WORDS = frozenset({"finished", "interrupted", "error"})
+TERMINAL_EVENTS = frozenset({"finished", "interrupted", "error"})
 """The events after which a worker says nothing more; it sends exactly one of them."""
 
 

@@ -1,0 +1,164 @@
+"""Accepting requests: a new workflow, the one that the same request made before, or one that loads the same already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.creating import create
+from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.lifecycle.ban import Banned
+from streamforge.manager.persistence.reservations import Reservation, Reservations
+from streamforge.manager.requests import behind_ms, check, is_the_same, loads, what_is_over, workflow_of
+from streamforge.manager.service import Started, StartRequest
+from streamforge.manager.symbols import likely_symbols
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import (
+    BannedError,
+    ConflictError,
+    InvalidInput,
+    PermanentError,
+    RetryableError,
+    StreamForgeError,
+)
+from streamforge_utils.model.timeranges import TimeRange
+
+ASK_WITHIN_S = 5.0
+LIST_WITHIN_S = 3.0
+NO_CODE = "0" * names.CODE_LENGTH
+"""Stands for the code of a workflow that is not made yet."""
+
+
+class Admission:
+    """Makes workflows from requests."""
+
+    def __init__(self, deps: Dependencies, reconciler: Reconciler, reservations: Reservations) -> None:
+        self._deps = deps
+        self._reconciler = reconciler
+        self._reservations = reservations
+        # What is being made, and what is set once that is over. Requests for the same wait for each other; others do
+        # not, or a thousand ranges of a series would wait for the store one after the other.
+        self._making: list[tuple[Workflow, asyncio.Event]] = []
+
+    async def start(self, request: StartRequest, key: str | None) -> Started:
+        """As `Service.start`."""
+        checked = check(request, self._deps.clock.now_ms())
+        # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
+        if (known := await self._made_before(request, key)) is not None:
+            return known
+        live = self._deps.workflows.live
+        if not self._has_room() and not any(loads(stored.workflow, checked) for stored in live.values()):
+            raise self._full()
+        exchange_now_ms = await self._ask(checked.symbol)
+        await self._deps.exchange_binding.check()
+        now_ms = self._deps.clock.now_ms()
+
+        def draft(code: str) -> Workflow:
+            return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=exchange_now_ms)
+
+        wanted = draft(NO_CODE)
+        while made := next((done for one, done in self._making if is_the_same(one, wanted, exchange_now_ms)), None):
+            await made.wait()
+        making = wanted, asyncio.Event()
+        self._making.append(making)
+        try:
+            if (known := await self._made_before(request, key)) is not None:
+                return known
+            same = next((s.workflow for s in live.values() if is_the_same(s.workflow, wanted, exchange_now_ms)), None)
+            if same is not None:
+                over = what_is_over(same, wanted.span, exchange_now_ms)
+                if key is not None:
+                    await self._reservations.point(key, request, same.queue_id, over)
+                return _joined(same, over)
+            if not self._has_room(making=len(self._making) - 1):
+                raise self._full()
+            await self._deps.exchange_binding.accept()
+            if key is None:
+                return Started(await self._create(draft), new=True)
+            return await self._create_once(draft, request, key)
+        finally:
+            self._making.remove(making)
+            making[1].set()
+
+    async def _made_before(self, request: StartRequest, key: str | None) -> Started | None:
+        """What the same request with the same key became. Raises KeyReused."""
+        known = None if key is None else await self._reservations.find(key, request)
+        found = None if known is None else await self._deps.workflows.get(known.queue_id)
+        return None if known is None or found is None else _replayed(known, found.workflow)
+
+    def _has_room(self, *, making: int = 0) -> bool:
+        return len(self._deps.workflows.live) + making < self._deps.policy.max_live
+
+    def _full(self) -> RetryableError:
+        return RetryableError(
+            f"{self._deps.policy.max_live} workflows are waiting or running: try again when some have ended",
+            retry_after=30,
+        )
+
+    async def _ask(self, symbol: str) -> int:
+        """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, or during a
+        ban, ours.
+
+        The workflow asks again before it starts anything; this is to refuse what can be refused at once.
+        """
+        bans, now_ms = self._reconciler.bans, self._deps.clock.now_ms()
+        if now_ms < bans.ban.until_ms:
+            return now_ms
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S):
+                await self._deps.exchange.symbol_info(symbol)
+                return await self._deps.exchange.server_time()
+        except BannedError as error:
+            bans.hear(Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error)))
+            self._reconciler.wake()
+            return now_ms
+        except InvalidInput as error:
+            raise await self._no_symbol(symbol) from error
+        except (PermanentError, RetryableError, TimeoutError):
+            return self._deps.clock.now_ms()  # the workflow will end with the reason, or wait
+
+    async def _no_symbol(self, symbol: str) -> InvalidInput:
+        """The exchange has no such symbol; what was meant, where its list can be had soon."""
+        where = self._deps.exchange_name
+        try:
+            async with asyncio.timeout(LIST_WITHIN_S):
+                listed = await self._deps.exchange.symbols()
+        except (StreamForgeError, TimeoutError):
+            listed = ()
+        meant = likely_symbols(symbol, listed)
+        hint = f"did you mean {' or '.join(meant)}?" if meant else "GET /symbols lists what it has"
+        return InvalidInput("symbol", f"{symbol} is not a symbol of {where}: {hint}")
+
+    async def _create(self, draft: Callable[[str], Workflow]) -> Workflow:
+        workflow = await create(self._deps.workflows, self._reservations, draft)
+        self._reconciler.wake()
+        return workflow
+
+    async def _create_once(self, draft: Callable[[str], Workflow], request: StartRequest, key: str) -> Started:
+        reserved = await self._reservations.reserve(key, request, lambda code: draft(code).queue_id)
+        existing = await self._deps.workflows.get(reserved.queue_id)
+        if existing is not None:
+            return _replayed(reserved, existing.workflow)
+        try:
+            stored = await self._deps.workflows.create(draft(reserved.code))
+        except ConflictError:
+            made = await self._deps.workflows.get(reserved.queue_id)
+            if made is None:
+                raise
+            return _replayed(reserved, made.workflow)
+        self._reconciler.wake()
+        return Started(stored.workflow, new=True)
+
+
+def _joined(workflow: Workflow, over: TimeRange | None) -> Started:
+    """What joined `workflow` asked for `over`. Until there is a plan, nobody knows how much of that it loads."""
+    behind = behind_ms(workflow, over)
+    return Started(workflow, joined=True, behind_ms=behind, asked=over if behind or workflow.plan is None else None)
+
+
+def _replayed(reserved: Reservation, workflow: Workflow) -> Started:
+    """The answer to a request that came before under the same key."""
+    before = _joined(workflow, reserved.asked) if reserved.joined else Started(workflow)
+    return before._replace(replayed=True)

@@ -1,0 +1,60 @@
+"""What the manager is made of: the ports it speaks to, and what it keeps on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from streamforge.manager.execution.exchange_waits import ExchangeWaits
+from streamforge.manager.execution.removal import RecordRemoval
+from streamforge.manager.origin import Source
+from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
+from streamforge.manager.persistence.driver_status import Undriven
+from streamforge.manager.persistence.event_history import EventHistory
+from streamforge.manager.persistence.exchange_binding import ExchangeBinding
+from streamforge.manager.persistence.reservations import Reservations
+from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.policy import Policy
+from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.launcher import Launcher
+from streamforge_utils.ports.store import Store
+
+
+class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
+    """The manager's ports, stores and numbers.
+
+    common: settings that every worker gets. exchange_name: as it is called in a sentence. exchange_waits: what
+    questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
+    anything is done; raises while another manager may have the store. undriven: says why no manager drives the
+    workflows; None: this one does. exchange_binding: keeps the store to one exchange.
+    """
+
+    bus: Bus
+    admin: BusAdmin
+    producer: Producer
+    store: Store
+    launcher: Launcher
+    exchange: Exchange
+    clock: Clock
+    observer: Observer
+    policy: Policy
+    common: Mapping[str, str]
+    control_topic: str
+    events_topic: str
+    workflows: WorkflowStore
+    coverage: Coverage
+    removal: RecordRemoval
+    history: EventHistory
+    reservations: Reservations
+    dead_letters: DeadLetterReader
+    exchange_binding: ExchangeBinding
+    exchange_name: str = "the exchange"
+    exchange_waits: ExchangeWaits | None = None
+    source: Source = Source()
+    fence: Callable[[], None] = lambda: None
+    undriven: Undriven | None = None

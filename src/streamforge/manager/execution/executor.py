@@ -1,0 +1,269 @@
+"""Carrying out what was decided. Every action may come again: each is harmless when it was done already."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+import structlog
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.backlog import backlog_of
+from streamforge.manager.execution.budget import Budget
+from streamforge.manager.execution.overview import Overview
+from streamforge.manager.execution.planner import prepare, verified
+from streamforge.manager.execution.proof import HoleUnanswered, prove
+from streamforge.manager.lifecycle.actions import (
+    Action,
+    EndJob,
+    Launch,
+    Prepare,
+    Prove,
+    RemoveTopics,
+    SendStop,
+    WriteTerminalEvent,
+)
+from streamforge.manager.lifecycle.ban import Banned
+from streamforge.manager.lifecycle.facts import Finding, Planned, Proven, Refused, TopicsRemoved, Unanswered
+from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
+from streamforge.manager.lifecycle.rounds import next_number
+from streamforge.manager.persistence.bans import Bans
+from streamforge.manager.persistence.workflow_store import OutOfDate
+from streamforge.manager.workflow import Attempt, Failure, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.commands import Command, encode_command
+from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
+from streamforge_utils.model.events import encode_event
+from streamforge_utils.model.series import candles_interval
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.runtime.worker_definition import Role
+
+_replace = msgspec.structs.replace
+_REMEMBERED = 1000
+"""The latest jobs whose `start` command is known to have been sent, and workflows whose topics are there."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Executor:
+    """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once."""
+
+    def __init__(self, deps: Dependencies, bans: Bans, budget: Budget, overview: Overview) -> None:
+        self._deps = deps
+        self._bans = bans
+        self._budget = budget
+        self._overview = overview
+        self._dealt: object = None
+        self._recorded: dict[str, None] = {}
+        self._provided: dict[str, None] = {}
+
+    async def act(self, workflow: Workflow, action: Action) -> Finding | None:
+        """Carry the action out; what it found out is for the loop, which folds it into the workflow.
+
+        Raises RetryableError: the next look at the workflow will want the action again.
+        """
+        self._deps.fence()
+        try:
+            return await self._act(workflow, action)
+        except OutOfDate as late:
+            _log.info("what an action found out came too late", action=type(action).__name__, reason=str(late))
+            return None
+
+    async def _act(self, workflow: Workflow, action: Action) -> Finding | None:
+        match action:
+            case Prepare():
+                return await self._prepare(workflow)
+            case Launch(target):
+                return await self._launch(workflow, target)
+            case SendStop(target):
+                # With its attempt: workers read from a little before their launch, and an attempt made by a retry
+                # must not obey what was meant for the one before.
+                step = workflow.step(target)
+                await self.send(
+                    Command(
+                        command="stop",
+                        queue_id=workflow.queue_id,
+                        target=target,
+                        attempt=None if step is None or step.attempt is None else step.attempt.number,
+                        # A sink is stopped after its loaders.
+                        payload={"upstream_ended": True} if step is not None and step.role is Role.SINK else None,
+                    )
+                )
+            case EndJob(job):
+                await self._deps.launcher.stop(job, grace_s=self._deps.policy.kill_grace_s)
+            case WriteTerminalEvent(event):
+                await self._deps.producer.send(
+                    self._deps.events_topic, [Message(event.queue_id.encode(), encode_event(event))]
+                )
+            case Prove(ask):
+                return await self._prove(workflow, ask=ask)
+            case RemoveTopics(dead_letters):
+                return await self._remove_topics(workflow, dead_letters=dead_letters)
+        return None
+
+    async def send(self, command: Command) -> None:
+        """Send a command, stamped with the time."""
+        stamped = _replace(command, timestamp=self._deps.clock.now_ms() / 1000)
+        await self._deps.producer.send(
+            self._deps.control_topic,
+            [Message(command.queue_id.encode(), encode_command(stamped))],
+            fleeting=command.command == "ping",
+        )
+
+    async def deal_budget(self) -> None:
+        """Tell every running loader its share of the exchange's weight, where that has changed."""
+        banned = self._deps.clock.now_ms() < self._bans.ban.until_ms
+        dealt = (self._overview.version, banned)
+        if dealt == self._dealt:
+            return
+        loaders = self._overview.loaders
+        running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
+        for job, share in self._budget.deal(loaders, running, banned=banned).items():
+            if job not in loaders:
+                continue  # it has ended meanwhile
+            queue_id, step = loaders[job]
+            await self.send(
+                Command(
+                    command="budget",
+                    queue_id=queue_id,
+                    telemetry_id=step.telemetry_id,
+                    attempt=None if step.attempt is None else step.attempt.number,
+                    payload={"weight_per_minute": share},
+                )
+            )
+            self._budget.told(job, share)
+        self._dealt = dealt
+
+    async def _prepare(self, workflow: Workflow) -> Finding:
+        deps = self._deps
+        interval = candles_interval(workflow.type)
+        known = await verified(deps, workflow)
+        try:
+            exchange_now_ms, now_ms = await deps.exchange.server_time(), deps.clock.now_ms()
+            plan = await prepare(
+                deps.exchange,
+                workflow.symbol,
+                interval,
+                workflow.span,
+                known.segments,
+                exchange_now_ms=exchange_now_ms,
+                again=workflow.again,
+            )
+        except PermanentError as error:
+            return Refused(
+                Failure(
+                    reason=str(error),
+                    next_step="correct what the reason names, then retry the workflow or start the same again",
+                )
+            )
+        except RetryableError as error:
+            return self._unanswered(workflow, error)
+        await deps.exchange_binding.accept()
+        condition = partial(deps.workflows.check_epoch, workflow)
+        await deps.coverage.learn_plan(workflow.series, plan, now_ms, condition=condition)
+        return Planned(plan)
+
+    def _unanswered(self, workflow: Workflow, error: RetryableError) -> Unanswered:
+        now_ms, ban = self._deps.clock.now_ms(), None
+        if isinstance(error, BannedError):
+            ban = Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error))
+        return Unanswered(
+            reason=str(error),
+            # A ban says when it ends: waiting for it is no failed try.
+            number=workflow.asking_failures + (1 if ban is None else 0),
+            at_ms=now_ms,
+            retry_after_ms=int((error.retry_after or 0) * 1000),
+            ban=ban,
+        )
+
+    async def _launch(self, workflow: Workflow, target: str) -> Refused | None:
+        deps = self._deps
+        step = workflow.step(target)
+        if step is None or (attempt := step.attempt) is None:
+            return None
+        await self._provide_topics(workflow, attempt)
+        share = self._budget.share(1)
+        if step.role is Role.LOADER:
+            self._overview.refresh()
+            share = self._budget.share(len(self._overview.loaders))
+        common = dict(deps.common)
+        if (expected := deps.exchange_binding.expected) is not None:
+            common["STREAMFORGE_EXCHANGE_IDENTITY"] = expected
+        if not self._wanted(workflow, target, attempt.number):
+            return None  # it was asked to stop while this waited for its turn
+        spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=deps.policy, common=common)
+        if step.role is Role.LOADER:
+            self._budget.told(attempt.job, share)  # before it runs: a look meanwhile would tell it once more
+        try:
+            await deps.launcher.start(spec_)
+        except ConfigError as error:
+            failure = Failure(
+                reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
+            )
+            return Refused(failure)
+        if attempt.job not in self._recorded:  # a launch comes again until its job is seen
+            await self.send(start_command(workflow, step, attempt))
+            _remember(self._recorded, attempt.job)
+        return None
+
+    async def _provide_topics(self, workflow: Workflow, attempt: Attempt) -> None:
+        """Make the workflow's topics: once for the first attempts of its steps, again for every later one.
+
+        They may be gone by then, and that may be why it is made.
+        """
+        if attempt.number == 1 and workflow.queue_id in self._provided:
+            return
+        for spec in topics_of(workflow, self._deps.policy):
+            await self._deps.admin.create_topic(spec)
+        _remember(self._provided, workflow.queue_id)
+
+    def _wanted(self, workflow: Workflow, target: str, number: int) -> bool:
+        stored = self._deps.workflows.live.get(workflow.queue_id)
+        if stored is None or stored.workflow.stop_asked_ms is not None or stored.workflow.failure is not None:
+            return False
+        step = stored.workflow.step(target)
+        attempt = None if step is None else step.attempt
+        return attempt is not None and attempt.number == number and attempt.stop_asked_ms is None
+
+    async def _prove(self, workflow: Workflow, *, ask: bool) -> Finding | None:
+        deps, plan = self._deps, workflow.plan
+        if plan is None:
+            return None
+        try:
+            proof = await prove(deps, workflow, plan, ask=ask)
+            return Proven(proof=proof, asked=ask, left={} if ask else await backlog_of(deps, workflow))
+        except HoleUnanswered as unanswered:
+            if isinstance(unanswered.error, RetryableError):
+                return self._unanswered(workflow, unanswered.error)
+            next_step = "correct the cause that the reason names, then retry"
+            return Refused(Failure(reason=str(unanswered), next_step=next_step))
+
+    async def _remove_topics(self, workflow: Workflow, *, dead_letters: bool) -> TopicsRemoved | None:
+        deps = self._deps
+        # Who lets the workflow go on again waits: its next attempt must not find a topic that is about to go.
+        async with deps.coverage.locks.hold(workflow.topic):
+            latest = await deps.workflows.get(workflow.queue_id)
+            if latest is None or latest.workflow.epoch != workflow.epoch:
+                return None  # it was removed, or goes on again
+            if dead_letters:
+                await deps.admin.delete_topic(names.dlq_topic(workflow.topic))
+            else:
+                await deps.admin.delete_topic(workflow.topic)
+                await self.forget_jobs(workflow)
+        return TopicsRemoved(dead_letters)
+
+    async def forget_jobs(self, workflow: Workflow) -> None:
+        """Let the launcher forget the jobs of an ended workflow."""
+        for step in workflow.steps:
+            for number in range(1, next_number(step)):  # also those that the document does not remember
+                job = names.job_name(step.target, workflow.symbol, workflow.queue_id, number)
+                try:
+                    await self._deps.launcher.forget(job)
+                except ConflictError:
+                    _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
+
+
+def _remember(latest: dict[str, None], name: str) -> None:
+    latest[name] = None
+    if len(latest) > _REMEMBERED:
+        latest.pop(next(iter(latest)))

@@ -1,0 +1,133 @@
+"""What is true of all live workflows together, kept up to date workflow by workflow.
+
+Looks come as fast as events do, and with a thousand workflows a look that went through all of them would do little
+else. A stored workflow never changes, it is replaced: only what was replaced since the last time is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from streamforge.manager.lifecycle.decision import live
+from streamforge.manager.persistence.workflow_store import Stored
+from streamforge.manager.workflow import Attempt, Status, Step, Workflow
+from streamforge_utils.runtime.worker_definition import Role
+
+
+class _Read(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of one workflow, as the overview holds it."""
+
+    stored: Stored
+    started: bool
+    hurried: bool
+    owned: tuple[str, ...]
+    current: tuple[str, ...]
+    silent: Mapping[str, Attempt]
+    loaders: Mapping[str, Step]
+
+
+class Overview:
+    """Of the workflows in `live`, as of the latest `refresh`.
+
+    started: how many are past `pending`. hurried: those of which a job is about to be seen, since it was just launched
+    or has said its last word. owners: the workflow of each latest attempt's job. current: the jobs that may run.
+    silent: latest attempts that have neither said a last word nor been counted, by job. loaders: of the attempts that
+    have not ended, the workflow and the step, by job. series: the workflows of a symbol and a type. changed: workflows
+    that are new or were replaced since this was emptied. version: another one whenever anything changed.
+    """
+
+    def __init__(self, live: Mapping[str, Stored]) -> None:
+        self._live = live
+        self._read: dict[str, _Read] = {}
+        self.version = 0
+        self.started = 0
+        self.hurried: set[str] = set()
+        self.owners: dict[str, str] = {}
+        self.current: set[str] = set()
+        self.silent: dict[str, Attempt] = {}
+        self.loaders: dict[str, tuple[str, Step]] = {}
+        self.series: dict[tuple[str, str], dict[str, Workflow]] = {}
+        self.changed: set[str] = set()
+
+    def refresh(self) -> None:
+        """Read what was replaced, and forget what has ended."""
+        read = self._read
+        for queue_id, stored in self._live.items():
+            known = read.get(queue_id)
+            if known is None or known.stored is not stored:
+                self._replace(queue_id, known, stored)
+                self.changed.add(queue_id)
+        if len(read) > len(self._live):
+            for queue_id in read.keys() - self._live.keys():
+                self._forget(queue_id, read.pop(queue_id))
+                self.changed.discard(queue_id)
+
+    def known(self, queue_id: str) -> None:
+        """What the workflow is now is no news: the one who changed it has just looked at it."""
+        stored = self._live.get(queue_id)
+        known = self._read.get(queue_id)
+        if stored is not None and (known is None or known.stored is not stored):
+            self._replace(queue_id, known, stored)
+        self.changed.discard(queue_id)
+
+    def ahead_of(self, workflow: Workflow) -> str | None:
+        """The workflow of the same series that loads a part of the same range and goes first; None: there is none.
+
+        First goes what has begun, then what was asked for first.
+        """
+        others = self.series.get((workflow.symbol, workflow.type), {}).values()
+        start_ms, end_ms = workflow.span.start_ms, workflow.span.end_ms
+        for other in others:
+            span = other.span
+            if span.start_ms < end_ms and start_ms < span.end_ms and other.queue_id != workflow.queue_id:
+                older = (other.created_ms, other.queue_id) < (workflow.created_ms, workflow.queue_id)
+                if older or other.status is not Status.PENDING:
+                    return other.queue_id
+        return None
+
+    def _replace(self, queue_id: str, known: _Read | None, stored: Stored) -> None:
+        if known is not None:
+            self._forget(queue_id, known)
+        found = _read(stored)
+        self._read[queue_id] = found
+        self.version += 1
+        workflow = stored.workflow
+        self.series.setdefault((workflow.symbol, workflow.type), {})[queue_id] = workflow
+        self.started += found.started
+        if found.hurried:
+            self.hurried.add(queue_id)
+        self.owners |= dict.fromkeys(found.owned, queue_id)
+        self.current.update(found.current)
+        self.silent.update(found.silent)
+        self.loaders |= {job: (queue_id, step) for job, step in found.loaders.items()}
+
+    def _forget(self, queue_id: str, known: _Read) -> None:
+        self.version += 1
+        one = (known.stored.workflow.symbol, known.stored.workflow.type)
+        self.series[one].pop(queue_id, None)
+        if not self.series[one]:
+            del self.series[one]
+        self.started -= known.started
+        self.hurried.discard(queue_id)
+        for job in known.owned:
+            self.owners.pop(job, None)
+            self.silent.pop(job, None)
+            self.loaders.pop(job, None)
+        self.current.difference_update(known.current)
+
+
+def _read(stored: Stored) -> _Read:
+    workflow = stored.workflow
+    latest = [(step, step.attempt) for step in workflow.steps if step.attempt is not None]
+    running = [(step, attempt) for step, _ in latest if (attempt := live(step)) is not None]
+    return _Read(
+        stored=stored,
+        started=workflow.status is not Status.PENDING,
+        hurried=any(not attempt.observed or attempt.terminal_event is not None for _, attempt in running),
+        owned=tuple(attempt.job for _, attempt in latest),
+        current=tuple(attempt.job for _, attempt in running),
+        silent={a.job: a for _, a in latest if a.terminal_event is None and a.outcome is None},
+        loaders={attempt.job: step for step, attempt in running if step.role is Role.LOADER},
+    )

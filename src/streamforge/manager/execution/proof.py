@@ -1,0 +1,255 @@
+"""The proof of a workflow's range: what is stored of all of it, and each hole asked for again at the exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.record_count import gone, pieces, stored_in, verdict_of
+from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.phases import phase_of
+from streamforge.manager.workflow import Plan, Proof, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay, whole_bars
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.store import DocumentStore
+
+_HOLE_A_REQUEST = 900
+"""Bars of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
+
+_ROUNDS = 2
+"""How often each question about a hole is put."""
+
+_COUNTS = 5
+"""How often the range is counted: again whenever holes appear that the exchange was not asked for yet, or others have
+changed what is known of the series; the last time they wait."""
+
+
+class HoleUnanswered(Exception):
+    """The exchange did not say what it has in a hole. error: why; a PermanentError will not go away by itself."""
+
+    def __init__(self, error: RetryableError | PermanentError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool) -> Proof:
+    """Count the whole range that was planned, ask for its holes again, and let the coverage say what was found.
+
+    Each bar is looked for in the workflow's own collection and in the one that the coverage names. ask: False asks
+    nothing: a hole is `unknown`, and the coverage learns only what is stored, and what is not stored any more.
+    Raises OutOfDate, before the coverage learns anything, RetryableError (the store), HoleUnanswered (the exchange).
+    """
+    series, interval = workflow.series, Interval(workflow.series.interval)
+    answers: list[Segment] = []
+    for number in range(1, _COUNTS + 1):
+        # Others plan, verify and remove meanwhile; what they change is seen afterwards, but for the last time.
+        held = (series.id,) if number == _COUNTS else ()
+        async with deps.coverage.locks.hold(*held):
+            known = await deps.coverage.known(series)
+            phase_ms = plan.phase_ms if plan.phase_ms is not None else await phase_of(deps.store, known)
+            found = await count(deps.store, workflow, plan, known, phase_ms)
+            if ask:
+                found = _answered(found, answers)
+            unasked = [segment.span for segment in found if segment.verdict is Verdict.UNKNOWN]
+            if not (ask and unasked):
+                async with deps.coverage.locks.hold(*(() if held else (series.id,))):
+                    if await deps.coverage.known(series) == known:
+                        await _learn(deps, workflow, known, found, phase_ms, ask=ask)
+                        break
+        try:
+            for hole in unasked if ask else ():
+                answers += await ask_again(deps.exchange, workflow.symbol, interval, hole, phase_ms)
+            answers.sort(key=lambda answer: answer.start_ms)
+        except (RetryableError, PermanentError) as error:
+            raise HoleUnanswered(error) from error
+    else:
+        raise RetryableError(f"{series.id}: what is stored of it changed {_COUNTS} times while it was being proven")
+    # Of a load again: what it has stored a second time is stored once when it ends.
+    await deps.removal.finish(series)
+    closed = [segment.span for segment in plan.settled if segment.verdict is Verdict.CLOSED]
+    bars = (len(interval.grid(one.start_ms, one.end_ms, phase_ms)) for one in _without(workflow.planned_span, closed))
+    return Proof(
+        round=workflow.repairs + 1,
+        whole=True,
+        checked_ms=deps.clock.now_ms(),
+        expected=sum(bars),
+        stored=sum(segment.records for segment in found if segment.verdict is Verdict.STORED),
+        segments=tuple(overlay(plan.settled, found)),
+    )
+
+
+async def count(
+    store: DocumentStore, workflow: Workflow, plan: Plan, known: Known, phase_ms: int | None
+) -> list[Segment]:
+    """What the plan has not settled of the bars that open in the workflow's range: stored and counted, or `unknown`
+    where it is not. Sorted.
+
+    What was not to be loaded may have another verdict, as the coverage has it.
+    """
+    interval = Interval(workflow.series.interval)
+    load = [parse_time_range(text) for text in plan.load]
+    settled = [segment.span for segment in plan.settled]
+    found: list[Segment] = []
+    others = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection != workflow.collection]
+    for span in load:
+        own = await stored_in(store, workflow.collection, workflow.series, span, phase_ms)
+        mine = pieces(own, workflow.collection, interval, phase_ms)
+        # What it could not have may have been stored by another workflow meanwhile.
+        found += await _filled(store, workflow, mine, others, phase_ms)
+    for span in _without(workflow.planned_span, [*settled, *load]):
+        there = await _known_there(store, known, span, phase_ms)
+        found += await _repaired(store, workflow, there, phase_ms)
+    return whole_bars(_joined(found), interval, phase_ms)
+
+
+async def _known_there(store: DocumentStore, known: Known, span: TimeRange, phase_ms: int | None) -> list[Segment]:
+    """What the coverage says of a range that was not to be loaded, counted."""
+    found: list[Segment] = []
+    for segment in clip(known.segments, span):
+        if segment.verdict is Verdict.STORED and segment.collection is not None:
+            here = await stored_in(store, segment.collection, known.series, segment.span, phase_ms)
+            found += pieces(here, segment.collection, Interval(known.series.interval), phase_ms)
+        elif segment.verdict in (Verdict.EXCHANGE, Verdict.CLOSED):
+            found.append(segment)
+        else:
+            found.append(verdict_of(segment.span, Verdict.UNKNOWN))
+    return found
+
+
+async def _repaired(
+    store: DocumentStore, workflow: Workflow, found: Sequence[Segment], phase_ms: int | None
+) -> list[Segment]:
+    """`found` with the holes filled by what the workflow itself has stored there since: repairs."""
+    interval = Interval(workflow.series.interval)
+    filled: list[Segment] = []
+    for segment in found:
+        if segment.verdict is not Verdict.UNKNOWN:
+            filled.append(segment)
+            continue
+        own = await stored_in(store, workflow.collection, workflow.series, segment.span, phase_ms)
+        filled += pieces(own, workflow.collection, interval, phase_ms)
+    return filled
+
+
+async def _filled(
+    store: DocumentStore,
+    workflow: Workflow,
+    found: Sequence[Segment],
+    others: Sequence[Segment],
+    phase_ms: int | None,
+) -> list[Segment]:
+    """`found` with the holes filled by what the coverage names in other collections."""
+    interval = Interval(workflow.series.interval)
+    filled: list[Segment] = []
+    for segment in found:
+        if segment.verdict is not Verdict.UNKNOWN:
+            filled.append(segment)
+            continue
+        for one in clip(others, segment.span):
+            if one.verdict is Verdict.STORED and one.collection is not None:
+                here = await stored_in(store, one.collection, workflow.series, one.span, phase_ms)
+                filled += pieces(here, one.collection, interval, phase_ms)
+            else:
+                filled.append(verdict_of(one.span, Verdict.UNKNOWN))
+    return filled
+
+
+def _answered(found: Sequence[Segment], answers: Sequence[Segment]) -> list[Segment]:
+    """`found` with the exchange's answers in the holes."""
+    answered: list[Segment] = []
+    for segment in found:
+        if segment.verdict is Verdict.UNKNOWN:
+            answered += clip(answers, segment.span)
+        else:
+            answered.append(segment)
+    return _joined(answered)
+
+
+async def _learn(
+    deps: Dependencies,
+    workflow: Workflow,
+    known: Known,
+    found: Sequence[Segment],
+    phase_ms: int | None,
+    *,
+    ask: bool,
+) -> None:
+    learnt = list(found)
+    if not ask:
+        # What was not asked for again is not known better than before, but for what was stored and is gone.
+        ours = [verdict_of(segment.span, Verdict.OURS) for segment in learnt if segment.verdict is Verdict.UNKNOWN]
+        learnt = [segment for segment in learnt if segment.verdict is Verdict.STORED]
+        learnt = overlay(learnt, gone(ours, known.segments))
+    # What coverage calls stored is not loaded again: a power cut must not take it any more.
+    await deps.store.flush(workflow.collection)
+    condition = partial(deps.workflows.check_epoch, workflow)
+    await deps.coverage.prove(workflow.series, learnt, phase_ms, deps.clock.now_ms(), condition=condition)
+
+
+async def ask_again(
+    exchange: Exchange, symbol: str, interval: Interval, hole: TimeRange, phase_ms: int | None
+) -> list[Segment]:
+    """What the exchange says of a hole, asked by two requests cut differently from each other, each up to twice.
+
+    The bars that any answer had are `ours`; those that no answer had are `exchange`. A single empty or short answer
+    proves nothing: exchanges give such. Raises RetryableError.
+    """
+    grid = interval.grid(hole.start_ms, hole.end_ms, phase_ms)
+    found: set[int] = set()
+    for index in range(0, len(grid), _HOLE_A_REQUEST):
+        part = grid[index : index + _HOLE_A_REQUEST]
+        end_ms = interval.next(part[-1])
+        questions = (
+            (TimeRange(part[0], end_ms), True),
+            (TimeRange(part[0], interval.next(end_ms)), False),
+        )
+        for span, newest in questions * _ROUNDS:
+            try:
+                page = await exchange.candles(symbol, interval, span, limit=1000, newest=newest)
+            except PermanentError as error:
+                raise PermanentError(f"the hole {hole} could not be asked for: {error}") from error
+            found.update(candle.open_time for candle in page)
+            if all(time in found for time in part):
+                break
+    ours = [time for time in grid if time in found]
+    theirs = [time for time in grid if time not in found]
+    return sorted(
+        [
+            *(verdict_of(run, Verdict.OURS) for run in _runs(ours, interval)),
+            *(verdict_of(run, Verdict.EXCHANGE) for run in _runs(theirs, interval)),
+        ],
+        key=lambda segment: segment.start_ms,
+    )
+
+
+def _without(span: TimeRange | None, parts: Iterable[TimeRange]) -> list[TimeRange]:
+    """What of `span` lies in none of `parts`."""
+    left: list[TimeRange] = []
+    if span is None:
+        return left
+    cursor_ms = span.start_ms
+    for part in sorted(parts):
+        if cursor_ms < min(part.start_ms, span.end_ms):
+            left.append(TimeRange(cursor_ms, min(part.start_ms, span.end_ms)))
+        cursor_ms = max(cursor_ms, part.end_ms)
+    if cursor_ms < span.end_ms:
+        left.append(TimeRange(cursor_ms, span.end_ms))
+    return left
+
+
+def _joined(segments: Iterable[Segment]) -> list[Segment]:
+    return overlay((), list(segments))
+
+
+def _runs(times: Sequence[int], interval: Interval) -> list[TimeRange]:
+    runs: list[TimeRange] = []
+    for time in times:
+        if runs and runs[-1].end_ms == time:
+            runs[-1] = TimeRange(runs[-1].start_ms, interval.next(time))
+        else:
+            runs.append(TimeRange(time, interval.next(time)))
+    return runs

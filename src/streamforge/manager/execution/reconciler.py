@@ -1,0 +1,399 @@
+"""The loop that keeps every workflow going: look at the jobs, hear the events, fold, decide, store, act; again.
+
+It is driven by state, not by events: an event only says "look now". What is lost, a later look finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution import counters
+from streamforge.manager.execution.budget import Budget
+from streamforge.manager.execution.dispatcher import Dispatcher
+from streamforge.manager.execution.event_consumer import EventConsumer
+from streamforge.manager.execution.event_router import EventRouter
+from streamforge.manager.execution.executor import Executor
+from streamforge.manager.execution.inbox import Inbox
+from streamforge.manager.execution.noting import without_progress
+from streamforge.manager.execution.overview import Overview
+from streamforge.manager.execution.retention import Retention
+from streamforge.manager.execution.tasks import Key, Kind, Tasks
+from streamforge.manager.execution.verifier import Verifier
+from streamforge.manager.lifecycle.actions import Action, Launch, WriteTerminalEvent
+from streamforge.manager.lifecycle.decision import World, decide
+from streamforge.manager.lifecycle.facts import apply
+from streamforge.manager.lifecycle.fold import hear, observe
+from streamforge.manager.persistence.bans import Bans
+from streamforge.manager.persistence.workflow_store import Stored
+from streamforge.manager.workflow import Attempt, Status, Workflow
+from streamforge_utils.model.commands import ANY_QUEUE, Command
+from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
+from streamforge_utils.model.events import Event
+from streamforge_utils.ports.launcher import Job, JobState
+
+T = TypeVar("T")
+_replace = msgspec.structs.replace
+_log = structlog.get_logger(__name__)
+
+MOST_LEFT = 1000
+"""Events kept for a workflow that cannot be reconciled."""
+
+
+class Reconciler:
+    """Drives the live workflows. `run` goes on until it is cancelled; `wake` makes it look now.
+
+    came_round: when `run` began, or last completed a look, by the monotonic clock (seconds) and the other (ms).
+    REST: times as long as a look takes it rests after it, HURRY_S at most, so that looks at many workflows leave time
+    for what they have begun.
+    """
+
+    LOOK_EVERY_S = 1.0
+    HURRY_S = 0.05
+    REST = 2.0
+    NOTE_EVERY_MS = 3_000
+    RETAIN_EVERY_S = 60.0
+    GAP_MS = 5_000
+    YIELD_EVERY = 20
+
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
+        self._overview = Overview(deps.workflows.live)
+        self.bans = Bans(deps.store, deps.clock, deps.observer)
+        self.executor = Executor(deps, self.bans, Budget(deps.policy.weight_per_minute), self._overview)
+        self._router = EventRouter(deps, self.bans)
+        self.last_look: float | None = None
+        self.came_round: tuple[float, int] | None = None
+        self.last_error: str | None = None
+        self._wake = asyncio.Event()
+        self.tasks = Tasks(lambda key: self._arrived(key[1]))
+        self._events = EventConsumer(deps.bus, deps.admin, deps.events_topic)
+        self.listeners = self._events.listeners
+        self.inbox = Inbox(deps, self._arrived)
+        self._dispatcher = Dispatcher(deps, self.executor, self.inbox, self.bans, self.tasks, pause_s=self.LOOK_EVERY_S)
+        self.retention = Retention(deps, self.executor, self.inbox)
+        self._verifier = Verifier(deps)
+        self._jobs: dict[str, Job] = {}
+        self._running: set[str] = set()
+        self._jobs_at = float("-inf")
+        self._retained_at = float("-inf")
+        self._called_at = float("-inf")
+        self._stored_ms: dict[str, int] = {}
+        self._deaf = False
+        self._everything_at = float("-inf")
+        self._news: set[str] = set()
+        self._common: object = None
+        self._looked_ms = self._now_ms = 0
+        self._hearing_since_ms = 0
+        self._orphans: set[str] = set()
+        self._unseen = ""
+        self._unseen_since = 0.0
+        self._launching_then: frozenset[Key] = frozenset()
+        self._launching: frozenset[Key] = frozenset()
+        self._failing: dict[str, _Failing] = {}
+        counters.begin_at_zero(deps.observer)
+
+    def wake(self) -> None:
+        """Look at the workflows now: something was changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled. An error, of bus, store or launcher or of our own, is logged, and tried again."""
+        self.inbox.driven = True
+        self.came_round = self._deps.clock.monotonic(), self._deps.clock.now_ms()
+        try:
+            while True:
+                try:
+                    patience_s = self.HURRY_S if self._hurried() else self.LOOK_EVERY_S
+                    await self._answering(self._events.wait(self._wake, patience_s))
+                    self._wake.clear()
+                    began = self._deps.clock.monotonic()
+                    await self.turn()
+                    self.last_look, self.last_error = self._deps.clock.monotonic(), None
+                    self.came_round = self.last_look, self._deps.clock.now_ms()
+                    await self._events.rest(self._deps.clock, min(self.HURRY_S, self.REST * (self.last_look - began)))
+                except Exception as error:
+                    self.last_error = str(error) or repr(error)
+                    unexpected = not isinstance(error, StreamForgeError)
+                    _log.warning("reconciling failed, trying again", error=self.last_error, exc_info=unexpected)
+                    self._deps.observer.count("reconcile_failures_total")
+                    await self._answering(self._deps.clock.sleep(self.LOOK_EVERY_S))
+        finally:
+            await self.close()
+            await self.bans.store_last()
+
+    async def close(self) -> None:
+        """Leave what is being done, wherever it is, and stop listening."""
+        self.inbox.close()
+        await self.tasks.close()
+        await self._events.close()
+
+    async def turn(self) -> None:
+        """Look once at the jobs and at every workflow, with what was heard; the actions go on beside it."""
+        await self.inbox.answer()
+        self._deps.fence()
+        await self._answering(self._refresh_jobs())
+        # Deaf: it is not yet known whether they were silent, so no last word is written for them.
+        self._deaf = self._ended_silently() and not await self._answering(self._events.read_all())
+        await self._look()
+
+    async def _answering(self, work: Coroutine[None, None, T]) -> T:
+        """Do `work`, which may wait for bus or launcher; what people ask for meanwhile is stored and answered."""
+        task = asyncio.create_task(work)
+        try:
+            while not task.done():
+                asked = asyncio.create_task(self.inbox.wait())
+                await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+                asked.cancel()
+                await self.inbox.answer()
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    def _hurried(self) -> bool:
+        """Whether a job is about to be seen: it was just launched, or has said its last word."""
+        self._overview.refresh()
+        return bool(self._overview.hurried)
+
+    def _ended_silently(self) -> bool:
+        """Whether a job is gone whose last word was not heard: then all that is on the topic must be read first."""
+        self._overview.refresh()
+        silent = self._overview.silent
+        return any(self._is_gone(silent[job]) for job in silent.keys() - self._running)
+
+    def _is_gone(self, attempt: Attempt) -> bool:
+        job = self._jobs.get(attempt.job)
+        return attempt.ended_ms is not None or (attempt.observed if job is None else job.state is JobState.ENDED)
+
+    async def _refresh_jobs(self) -> None:
+        # Before the events are read: what a job said before it was seen ended is then certainly among them.
+        now = self._deps.clock.monotonic()
+        if now - self._jobs_at >= self.LOOK_EVERY_S or (self._hurried() and now - self._jobs_at >= self.HURRY_S):
+            launching = self.tasks.named(Launch.__name__)
+            with self._dispatcher.looking():
+                found = {job.name: job for job in await self._deps.launcher.jobs()}
+            before = self._jobs
+            changed = {name for name, job in found.items() if (was := before.get(name)) is not job and was != job}
+            changed |= before.keys() - found.keys()
+            owners = self._overview.owners
+            self._news |= {owners[name] for name in changed if name in owners}
+            self._jobs = found
+            self._running = {name for name, job in found.items() if job.state is JobState.RUNNING}
+            self._launching_then = launching
+            self._jobs_at = now
+
+    async def _look(self) -> None:
+        # One time for the whole look: should it be held up, or the clock be set, the next one notices.
+        now_ms = self._now_ms = self._deps.clock.now_ms()
+        if self._events.behind or not 0 <= now_ms - self._looked_ms <= self.GAP_MS:
+            # It slept, it could not read, or events waited: the workers were not silent, it was not listening.
+            self._hearing_since_ms = now_ms
+        heard = await self._router.take(self._events.heard)
+        await self.bans.store()
+        self._overview.refresh()
+        await self._end_orphans()
+        self._launching = self._launching_then | self.tasks.named(Launch.__name__)
+        self._look_at_the_launcher()
+        everything = self._is_time_for_everything()
+        news = self._news | self._overview.changed | heard.keys() | self._failing.keys()
+        self._news = set()
+        self._overview.changed.clear()
+        live = self._deps.workflows.live
+        try:
+            # In their order: who has waited longest gets the next free slot.
+            for number, queue_id in enumerate([one for one in live if everything or one in news], start=1):
+                await self._reconcile_alone(queue_id, heard.get(queue_id, ()))
+                if number % self.YIELD_EVERY == 0:
+                    await asyncio.sleep(0)  # who asks meanwhile is heard, and answered
+                    await self.inbox.answer()
+        except BaseException:
+            self._everything_at = float("-inf")  # those that were not looked at are, next time
+            raise
+        self._failing = {queue_id: failing for queue_id, failing in self._failing.items() if queue_id in live}
+        self._dispatcher.forget(live)
+        self.inbox.forget(live)
+        await self._answering(self._events.commit())
+        await self._answering(self.executor.deal_budget())
+        await self._answering(self._call())
+        self._retain()
+        self._looked_ms = now_ms
+
+    def _look_at_the_launcher(self) -> None:
+        now = self._deps.clock.monotonic()
+        unseen = self._deps.launcher.trouble()
+        if unseen and not self._unseen:
+            _log.warning("what the jobs do is not seen", error=unseen)
+            self._unseen_since = now
+        if self._unseen and not unseen:
+            self._hearing_since_ms = self._now_ms  # how they ended is found out from now on
+        self._unseen = unseen
+        self._deps.observer.gauge("launcher_unseen_seconds", now - self._unseen_since if unseen else 0)
+
+    def _is_time_for_everything(self) -> bool:
+        """Whether to look at all workflows, also at those that nothing is new about.
+
+        Looks come as fast as events do; what only time decides can wait for the next one at everything. What all of
+        them depend on is news for each.
+        """
+        now = self._deps.clock.monotonic()
+        world = self._world(None)
+        common = (self._deaf, world)
+        if common == self._common and now - self._everything_at < self.LOOK_EVERY_S:
+            return False
+        self._common, self._everything_at = common, now
+        return True
+
+    async def _reconcile_alone(self, queue_id: str, events: Sequence[Event]) -> None:
+        """Reconcile one workflow so that what is wrong with it (or with us) holds up no other one."""
+        failing = self._failing.get(queue_id)
+        if failing is not None:
+            events = (*failing.events, *events)[-MOST_LEFT:]
+            if self._deps.clock.monotonic() < failing.until:
+                self._failing[queue_id] = _replace(failing, events=events)
+                return
+        try:
+            await self._reconcile(queue_id, events)
+        except RetryableError:
+            raise  # bus or store do not answer: that holds up all of them
+        except Exception as error:
+            tries = 1 if failing is None else failing.tries + 1
+            until = self._deps.clock.monotonic() + min(60.0, self.LOOK_EVERY_S * 2 ** min(tries - 1, 6))
+            self._failing[queue_id] = _Failing(tries=tries, until=until, events=events)
+            self._deps.observer.count("workflow_failures_total")
+            unexpected = not isinstance(error, StreamForgeError)
+            _log.error(
+                "a workflow cannot be reconciled, it will be tried again",
+                queue_id=queue_id,
+                error=str(error) or repr(error),
+                exc_info=unexpected,
+            )
+        else:
+            self._failing.pop(queue_id, None)
+
+    async def _reconcile(self, queue_id: str, events: Sequence[Event]) -> None:
+        for _ in range(5):
+            stored = self._deps.workflows.live.get(queue_id)
+            if stored is None:
+                return
+            now_ms = self._now_ms
+            workflow = stored.workflow
+            facts = self.inbox.facts(queue_id)
+            for fact in facts:
+                workflow = apply(workflow, fact, self._deps.policy)
+            for event in events:
+                workflow = hear(workflow, event, now_ms)
+            workflow = observe(workflow, self._jobs, now_ms)
+            workflow, actions = decide(workflow, now_ms, self._deps.policy, self._world(workflow))
+            trouble = self._dispatcher.trouble(workflow, actions)
+            if trouble and not workflow.ended:
+                workflow = _replace(workflow, waiting_for=trouble)
+            try:
+                await self.bans.store()  # first: what an action heard of a ban since is not found out again
+                await self._store(stored, workflow, now_ms)
+            except ConflictError:
+                continue
+            self.inbox.folded(queue_id, facts)
+            self.tasks.cancel_outdated(workflow)
+            self._overview.known(queue_id)
+            for action in actions:
+                if not (self._deaf and isinstance(action, WriteTerminalEvent)):
+                    await self._begin(workflow, action)
+            return
+        raise ConflictError(f"workflow {queue_id} was changed by others again and again")
+
+    def _world(self, workflow: Workflow | None) -> World:
+        """What the decision about a workflow depends on; None: what that about every workflow does."""
+        launching: frozenset[str] = frozenset()
+        if workflow is not None and self._launching:
+            keys = {step.target: (Launch.__name__, workflow.queue_id, step.target) for step in workflow.steps}
+            launching = frozenset(target for target, key in keys.items() if key in self._launching)
+        may_start = self._overview.started < self._deps.policy.max_running
+        waits = may_start and workflow is not None and workflow.status is Status.PENDING
+        return World(
+            may_start=may_start,
+            ahead=self._overview.ahead_of(workflow) if waits and workflow is not None else None,
+            banned_until_ms=self.bans.ban.until_ms,
+            ban_reason=self.bans.ban.reason,
+            exchange_waits=None if self._deps.exchange_waits is None else self._deps.exchange_waits.reason,
+            hearing_since_ms=self._hearing_since_ms,
+            launching=launching,
+            unseen=self._unseen,
+        )
+
+    async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:
+        queue_id = workflow.queue_id
+        if workflow == stored.workflow and not stored.noted:
+            return
+        recent = now_ms - self._stored_ms.get(queue_id, 0) < self.NOTE_EVERY_MS
+        if recent and without_progress(workflow) == without_progress(stored.workflow):
+            self._deps.workflows.note(stored, workflow)
+            return
+        await self._deps.workflows.replace(stored, workflow)
+        self._stored_ms[queue_id] = now_ms
+        if workflow.status is not stored.workflow.status:
+            _log.info("workflow", queue_id=queue_id, status=workflow.status.value)
+            self._deps.observer.count("workflow_changes_total", status=workflow.status.value)
+        if workflow.ended:
+            self._stored_ms.pop(queue_id, None)
+            self._deps.history.wake(queue_id)
+
+    async def _begin(self, workflow: Workflow, action: Action) -> None:
+        if isinstance(action, WriteTerminalEvent):
+            # Awaited, so that it is heard before the workflow is looked at again: it is said once.
+            await self._answering(self.executor.act(workflow, action))
+            return
+        self._dispatcher.begin(workflow, action)
+
+    def _arrived(self, queue_id: str) -> None:
+        """There is news for the workflow."""
+        self._news.add(queue_id)
+        self.wake()
+
+    async def _call(self) -> None:
+        """Let the workers hear now and then that there is a manager: one that hears nothing ends by itself."""
+        now = self._deps.clock.monotonic()
+        if now - self._called_at < self._deps.policy.call_every_s:
+            return
+        if self._overview.current:
+            await self.executor.send(Command(command="ping", queue_id=ANY_QUEUE))
+            self._called_at = now
+
+    async def _end_orphans(self) -> None:
+        """End every job that runs but is not the current attempt of a live workflow."""
+        orphans = self._running - self._overview.current
+        self._orphans &= orphans
+        for name in sorted(orphans):
+            job = self._jobs[name]
+            if job.queue_id in self._deps.workflows.unreadable:
+                continue
+            if name not in self._orphans:  # it may take many looks, and tries, until it is gone
+                self._orphans.add(name)
+                _log.warning("ending an orphaned job", job=name, queue_id=job.queue_id)
+                self._deps.observer.count("orphans_ended_total")
+            stopping = self._deps.launcher.stop(name, grace_s=self._deps.policy.kill_grace_s)
+            self._dispatcher.begin_work(("orphan", job.queue_id, name), Kind.ENDING, stopping)
+
+    def _retain(self) -> None:
+        now = self._deps.clock.monotonic()
+        every_s = min(self.RETAIN_EVERY_S, max(self.LOOK_EVERY_S, self._deps.policy.topic_retention_s))
+        if now - self._retained_at < every_s:
+            return
+        self._retained_at = now
+        # Beside the loop: there may be many ended workflows.
+        self._dispatcher.begin_work(("Retain", "", ""), Kind.RETAINING, self.retention.retain())
+        self._dispatcher.begin_work(("Verify", "", ""), Kind.VERIFYING, self._verifier.look())
+
+
+class _Failing(msgspec.Struct, frozen=True, kw_only=True):
+    """A workflow that could not be reconciled `tries` times in a row. events: what it has still to hear."""
+
+    tries: int
+    until: float
+    events: Sequence[Event]

@@ -1,0 +1,113 @@
+"""The removal of stored records: refused while a live workflow relies on them, and brought to its end after a kill.
+
+What is to be removed is first struck from the coverage and noted there as a leftover, in one write; then the records
+go, then the note. If it dies in between, coverage calls nothing stored that is gone.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from streamforge.manager.persistence.coverage_store import Coverage, Leftover
+from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.service import NotNow
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.store import Store
+
+_log = structlog.get_logger(__name__)
+
+
+class RecordRemoval:
+    """Removes records of a series, one range of one collection at a time."""
+
+    ASKED_WAIT_S = 30.0
+    """How long a request waits for what counts the same series."""
+
+    def __init__(self, store: Store, coverage: Coverage, workflows: WorkflowStore, observer: Observer) -> None:
+        self._store = store
+        self._coverage = coverage
+        self._workflows = workflows
+        self._observer = observer
+
+    async def remove(self, series: Series, collection: str, span: TimeRange) -> int:
+        """Remove the records of `span` from `collection`, and what coverage says of them; returns how many.
+
+        Raises NotNow while a live workflow relies on some of them, or RetryableError.
+        """
+        async with self._coverage.locks.hold(series.id, collection, within_s=self.ASKED_WAIT_S):
+            # Also where no record is there any more: a plan relies on what coverage says of the range, and that goes.
+            self.check(series, span)
+            await self._coverage.forget(series, collection, span)
+            left = Leftover(collection=collection, start_ms=span.start_ms, end_ms=span.end_ms)
+            return await self._carry_out(series, left)
+
+    def check(self, series: Series, span: TimeRange) -> None:
+        """Raises NotNow if a live workflow relies on records of `span`.
+
+        Nothing is awaited: one who holds the series' guard and goes on to strike the range from the coverage is before
+        every workflow that is planned later.
+        """
+        relying = relies_on(self._workflows, series, span)
+        if relying is not None:
+            raise NotNow(
+                f"workflow {relying.queue_id} is {relying.status.value} and relies on records of {series.symbol} from "
+                f"{relying.span}, which would be removed: wait until it has ended, or stop it"
+            )
+
+    async def finish(self, series: Series) -> None:
+        """Remove what is left over of the series; what a live workflow writes to stays for now. Raises RetryableError.
+
+        What retention began to remove is left to retention, which exports it first.
+        """
+        for collection in sorted({one.collection for one in (await self._coverage.known(series)).leftovers}):
+            async with self._coverage.locks.hold(series.id, collection):
+                for one in (await self._coverage.known(series)).leftovers:
+                    if one.collection == collection and not one.whole and not self._is_written(series, one):
+                        await self._carry_out(series, one)
+
+    async def finish_all(self) -> None:
+        """As `finish`, for every series. Raises RetryableError."""
+        unfinished = [known.series async for known in self._coverage.all() if known.leftovers]
+        for series in unfinished:
+            await self.finish(series)
+
+    def is_used(self, collection: str) -> bool:
+        """Whether a live workflow writes to the collection."""
+        return any(stored.workflow.collection == collection for stored in self._workflows.live.values())
+
+    def _is_written(self, series: Series, one: Leftover) -> bool:
+        return any(
+            workflow.collection == one.collection and workflow.series == series and workflow.span.intersection(one.span)
+            for workflow in (stored.workflow for stored in self._workflows.live.values())
+        )
+
+    async def _carry_out(self, series: Series, one: Leftover) -> int:
+        first, last = _keys(series, one.span)
+        records = await self._store.delete(one.collection, first=first, last=last)
+        # A live workflow has its own use for an empty collection: its sink may write the next moment.
+        if not await self._store.count(one.collection) and not self.is_used(one.collection):
+            await self._store.drop(one.collection)
+        await self._coverage.removed(series, one.collection, one.span)
+        if records:
+            self._observer.count("removed_records_total", records)
+            _log.info("records were removed", collection=one.collection, range=str(one.span), records=records)
+        return records
+
+
+def relies_on(workflows: WorkflowStore, series: Series, span: TimeRange) -> Workflow | None:
+    """A live workflow whose range of the series has a part in `span`: its proof speaks of all of it."""
+    for stored in workflows.live.values():
+        workflow = stored.workflow
+        if workflow.series == series and workflow.span.intersection(span) is not None:
+            return workflow
+    return None
+
+
+def _keys(series: Series, span: TimeRange) -> tuple[str, str]:
+    """The first key of the range, and the first one behind it."""
+    start_ms, end_ms = max(span.start_ms, FIRST_TIME_MS), max(span.end_ms, FIRST_TIME_MS)
+    return candle_key(series.symbol, series.interval, start_ms), candle_key(series.symbol, series.interval, end_ms)

@@ -1,0 +1,270 @@
+"""Removes what has been kept long enough: topics, jobs, reservations, old collections.
+
+A collection that is older than the policy allows is exported to a file, read once more, and dropped. Only what the
+coverage calls stored is judged: where it ends is known, and it is struck from the coverage before the records go. Done
+again after a kill at any moment it exports once more and drops what is left; no file is ever overwritten. What a live
+workflow relies on stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.executor import Executor
+from streamforge.manager.execution.inbox import Inbox
+from streamforge.manager.execution.removal import relies_on
+from streamforge.manager.execution.store_usage import StoreUsageMonitor
+from streamforge.manager.lifecycle.actions import RemoveTopics
+from streamforge.manager.lifecycle.decision import retention
+from streamforge.manager.lifecycle.facts import Fact
+from streamforge.manager.policy import kept_ms
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.candles import as_exported
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import Document
+
+EXPIRE_EVERY_S = 600.0
+COLLECTIONS_EVERY_S = 3600.0
+_WORKFLOWS_A_PAGE = 200
+_RECORDS_A_PAGE = 5000
+
+_log = structlog.get_logger(__name__)
+
+
+class Retention:
+    """Called now and then by the loop, beside it."""
+
+    def __init__(self, deps: Dependencies, actor: Executor, inbox: Inbox) -> None:
+        self._deps = deps
+        self._executor = actor
+        self._inbox = inbox
+        self._expired_at = float("-inf")
+        self._collections = CollectionRetention(deps)
+        self._usage = StoreUsageMonitor(deps.store, deps.clock, deps.observer)
+
+    async def retain(self) -> None:
+        """Remove what has been kept long enough. Raises RetryableError."""
+        await self._deps.workflows.adopt()
+        await self._expire()
+        await self.remove_topics()
+        try:
+            await self._usage.measure()
+        except StreamForgeError as error:
+            # Room is made all the same.
+            self._deps.observer.count("action_failures_total", action="Measure")
+            _log.warning("the room that the data take could not be measured", error=str(error))
+        await self._collections.apply()
+
+    async def remove_topics(self) -> int:
+        """Remove the topics of ended workflows that were kept long enough; returns how many workflows lost some.
+
+        Raises RetryableError.
+        """
+        removed = 0
+        after: str | None = None
+        while True:
+            page = await self._deps.workflows.find(
+                where={"topics": ["data", "dlq"]}, after=after, limit=_WORKFLOWS_A_PAGE
+            )
+            for workflow in page:
+                # The document may be newer than the label by which it was found: it may go on again.
+                for action in retention(workflow, self._deps.clock.now_ms(), self._deps.policy):
+                    removed += await self._do(workflow, action)
+            if len(page) < _WORKFLOWS_A_PAGE:
+                return removed
+            after = page[-1].queue_id
+
+    async def _expire(self) -> None:
+        now = self._deps.clock.monotonic()
+        if now - self._expired_at < EXPIRE_EVERY_S:
+            return
+        self._expired_at = now
+        await self._finish_removals()
+        jobs = {job.queue_id for job in await self._deps.launcher.jobs()}
+        topics = {name.removesuffix("-dlq").removesuffix("-data") for name in await self._deps.admin.topics()}
+        await self._deps.reservations.expire(jobs | topics)
+
+    async def _finish_removals(self) -> None:
+        """Remove what an earlier manager, or an earlier try, had only struck from the coverage."""
+        try:
+            await self._deps.removal.finish_all()
+        except StreamForgeError as error:
+            self._deps.observer.count("action_failures_total", action="Remove")
+            _log.warning("what is left of removed records could not be removed yet", error=str(error))
+
+    async def _do(self, workflow: Workflow, action: RemoveTopics) -> bool:
+        """Whether they are removed, and that is stored."""
+        # One after the other: there may be thousands, and they are in no hurry.
+        try:
+            found = await self._executor.act(workflow, action)
+            if found is None:
+                return False
+            await self._inbox.ask(workflow.queue_id, Fact(workflow.epoch, found))
+        except StreamForgeError as error:
+            self._deps.observer.count("action_failures_total", action=type(action).__name__)
+            _log.warning("what is over could not be removed yet", queue_id=workflow.queue_id, error=str(error))
+            return False
+        return True
+
+
+Places = Sequence[tuple[Series, TimeRange]]
+
+
+class CollectionRetention:
+    """Called often; looks every hour."""
+
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
+        self._looked_at = float("-inf")
+        self._left: dict[str, tuple[Path, bytes]] = {}
+        """Files whose collections may not be dropped yet, with the hash of what is in them."""
+
+    async def apply(self) -> None:
+        """Export and drop what is too old, if it is time to look. Raises RetryableError."""
+        policy = self._deps.policy
+        now = self._deps.clock.monotonic()
+        if not policy.retention or policy.retention_dir is None or now - self._looked_at < COLLECTIONS_EVERY_S:
+            return
+        self._looked_at = now
+        there = set(await self._deps.store.names())
+        for collection, places in (await self._deps.coverage.by_collection()).items():
+            kept = kept_ms(policy.retention, collection)
+            newest_ms = max(span.end_ms for _, span in places)
+            if kept is None or newest_ms > self._deps.clock.now_ms() - kept or self._is_used(collection, places):
+                continue
+            try:
+                if collection in there:
+                    await self._let_go(collection, places, policy.retention_dir)
+                else:
+                    await self._let_go_of_nothing(collection, places)
+                self._left.pop(collection, None)
+                for series, span in places:
+                    await self._deps.coverage.removed(series, collection, span)
+            except (StreamForgeError, OSError) as error:
+                self._deps.observer.count("action_failures_total", action="Age")
+                _log.warning(
+                    "an old collection could not be exported and dropped", collection=collection, error=str(error)
+                )
+
+    def _is_used(self, collection: str, places: Places) -> bool:
+        """Whether a live workflow writes to the collection, or relies on what lies in it."""
+        removal, workflows = self._deps.removal, self._deps.workflows
+        return removal.is_used(collection) or any(relies_on(workflows, *place) is not None for place in places)
+
+    async def _let_go(self, collection: str, places: Places, folder: Path) -> None:
+        """Export the collection, and drop it if the file holds what it holds. Raises OSError or RetryableError."""
+        path, records, digest = await self._export(collection, folder)
+        async with self._deps.coverage.locks.hold(collection, *(series.id for series, _ in places)):
+            try:
+                # A plan that relies on these records waits for the guard, and finds them struck from the coverage.
+                if await self._digest(collection) != digest:
+                    raise RetryableError(f"{collection} was written to while it was exported; it stays for now")
+                await self._require_unused(collection, places)
+            except BaseException:
+                # This try drops nothing: another export comes, and this one would only fill the disk.
+                await asyncio.to_thread(path.unlink)
+                raise
+            # A drop that failed may still be carried out, so its file stays until another holds the same.
+            left = self._left.pop(collection, None)
+            self._left[collection] = (path, digest)
+            if left is not None and left[1] == digest and left[0] != path:
+                left[0].unlink(missing_ok=True)
+            await self._strike(collection, places)
+            await self._deps.store.drop(collection)
+        self._deps.observer.count("retention_collections_total")
+        self._deps.observer.count("retention_records_total", records)
+        _log.info("an old collection was exported and dropped", collection=collection, file=str(path), records=records)
+
+    async def _let_go_of_nothing(self, collection: str, places: Places) -> None:
+        """Strike from the coverage a collection that is not there any more. Raises RetryableError."""
+        async with self._deps.coverage.locks.hold(collection, *(series.id for series, _ in places)):
+            await self._require_unused(collection, places)
+            if collection in await self._deps.store.names():
+                raise RetryableError(f"{collection} is there again; it stays for now")
+            await self._strike(collection, places)
+
+    async def _require_unused(self, collection: str, places: Places) -> None:
+        """Raises RetryableError if a live workflow uses the collection by now, or something else lies in it.
+
+        For who holds its guards: a plan that would rely on its records waits for them.
+        """
+        known = await self._deps.coverage.by_collection()
+        if known.get(collection) != places or self._is_used(collection, places):
+            raise RetryableError(f"{collection} is used again; it stays for now")
+
+    async def _strike(self, collection: str, places: Places) -> None:
+        for series, span in places:
+            await self._deps.coverage.forget(series, collection, span, whole=True)
+
+    async def _export(self, collection: str, folder: Path) -> tuple[Path, int, bytes]:
+        """Write the collection to a new file of JSON lines, compressed; the file, how many records, and their hash."""
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        draft = folder / f".{collection}.jsonl.gz.part"
+        records, digest = 0, hashlib.sha256()
+        # The names in the folder are collections', which hold neither dots nor slashes.
+        try:
+            with gzip.open(draft, "wb", compresslevel=6) as file:
+                async with aclosing(self._pages(collection)) as pages:
+                    async for page in pages:
+                        lines = b"".join(map(_line, page))
+                        await asyncio.to_thread(file.write, lines)
+                        digest.update(lines)
+                        records += len(page)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        return await asyncio.to_thread(_in_place, draft, folder, collection), records, digest.digest()
+
+    async def _digest(self, collection: str) -> bytes:
+        """The hash of what would be exported now: a record that was replaced meanwhile is not in the file."""
+        digest = hashlib.sha256()
+        async with aclosing(self._pages(collection)) as pages:
+            async for page in pages:
+                digest.update(b"".join(map(_line, page)))
+        return digest.digest()
+
+    async def _pages(self, collection: str) -> AsyncGenerator[Sequence[Document], None]:
+        first = ""
+        while page := await self._deps.store.read(collection, first=first, limit=_RECORDS_A_PAGE):
+            yield page
+            first = page[-1].key + "\x00"
+
+
+def _line(document: Document) -> bytes:
+    """The document as it can be imported again: with its key and its version."""
+    rest = as_exported(document.body).strip()[1:].lstrip()
+    comma = b"" if rest == b"}" else b","
+    return b'{"_key":%b,"_version":%d%b%b\n' % (msgspec.json.encode(document.key), document.version, comma, rest)
+
+
+def _in_place(draft: Path, folder: Path, collection: str) -> Path:
+    """Bring the draft to the disk and under a name that nobody has."""
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    number = 1
+    while True:
+        path = folder / (f"{collection}.jsonl.gz" if number == 1 else f"{collection}.{number}.jsonl.gz")
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            number += 1
+            continue
+        draft.unlink()
+        directory = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return path

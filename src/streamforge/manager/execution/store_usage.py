@@ -1,0 +1,57 @@
+"""Measures now and then how much room the store's data take, and tells it as metrics."""
+
+from __future__ import annotations
+
+import structlog
+
+from streamforge.manager.persistence.usage_samples import UsageSamples
+from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.store import Store
+
+EVERY_S = 900.0
+WARN_SHARE = 0.8
+
+_log = structlog.get_logger(__name__)
+
+
+class StoreUsageMonitor:
+    """Called often; measures every quarter of an hour."""
+
+    def __init__(self, store: Store, clock: Clock, observer: Observer) -> None:
+        self._store = store
+        self._clock = clock
+        self._observer = observer
+        self._samples = UsageSamples(store)
+        self._measured_at = float("-inf")
+
+    async def measure(self) -> None:
+        """Measure if it is time; told even if the store takes no more writes. Raises RetryableError or ConfigError."""
+        now = self._clock.monotonic()
+        if now - self._measured_at < EVERY_S:
+            return
+        self._measured_at = now
+        usage = await self._store.usage()
+        self._observer.gauge("store_used_bytes", usage.used_bytes)
+        self._observer.gauge("store_measured_timestamp_seconds", self._clock.now_ms() / 1000)
+        if usage.limit_bytes is not None:
+            self._observer.gauge("store_limit_bytes", usage.limit_bytes)
+            if usage.read_only or usage.used_bytes >= WARN_SHARE * usage.limit_bytes:
+                _log.warning(
+                    "the store is near the limit of its licence",
+                    used_bytes=usage.used_bytes,
+                    limit_bytes=usage.limit_bytes,
+                    read_only=usage.read_only,
+                )
+        try:
+            samples = await self._samples.add(Sample(self._clock.now_ms(), usage.used_bytes))
+        except StreamForgeError as error:
+            # A store that is full takes no sample either; what is known of its growth stays as it was told.
+            _log.warning("a sample of the store's size could not be kept", error=str(error))
+            return
+        self._observer.gauge("store_growth_bytes_per_day", growth_per_day(samples) or 0.0)
+        if usage.limit_bytes is not None:
+            full_ms = full_at_ms(samples, usage.limit_bytes)
+            self._observer.gauge("store_full_timestamp_seconds", 0 if full_ms is None else full_ms / 1000)

@@ -1,0 +1,192 @@
+"""Verification: what coverage calls stored is counted in the store; what is gone is marked, and loaded if wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import structlog
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.creating import create
+from streamforge.manager.execution.record_count import counted
+from streamforge.manager.execution.removal import relies_on
+from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.phases import phase_of
+from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.service import Gap, StartRequest, Verification
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict, clip
+from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import Series, candles_type
+from streamforge_utils.model.timeranges import TimeRange
+
+LOOK_EVERY_S = 600.0
+_PIECE_BARS = 500_000
+"""Bars counted at a time: between two pieces others may use the series."""
+
+_REPAIRS_A_SERIES = 10
+"""Workflows that one look starts for a series at most."""
+
+_WORKFLOWS_A_PAGE = 500
+_WHOLE = frozenset({Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.OURS})
+"""What a range that is loaded again may hold: nothing that nobody has asked for."""
+
+_log = structlog.get_logger(__name__)
+
+
+async def verify(deps: Dependencies, series: Series, span: TimeRange | None = None) -> Verification:
+    """Compare every key of the series (inside `span`) with what coverage calls stored; mark what is gone as `ours`.
+
+    Raises RetryableError.
+    """
+    gaps: list[Gap] = []
+    records = 0
+    for piece in _pieces(await deps.coverage.known(series), span):
+        async with deps.coverage.locks.hold(series.id):
+            known = await deps.coverage.known(series)
+            found = await counted(deps.store, known, piece, every_key=True)
+            lacking = _gaps(found, known, await phase_of(deps.store, known))
+            if lacking:
+                await deps.coverage.lay_over(series, [s for s in found if s.verdict in (Verdict.STORED, Verdict.OURS)])
+        records += sum(segment.records for segment in found)
+        gaps += lacking
+    now_ms = deps.clock.now_ms()
+    if span is None:
+        await deps.coverage.verified(series, now_ms)
+    known = await deps.coverage.known(series)
+    missing = sum(gap.records for gap in gaps)
+    deps.observer.count("verified_records_total", records + missing)
+    deps.observer.count("missing_records_total", missing)
+    if gaps:
+        _log.warning("records that the coverage names are gone", series=series.id, records=missing, ranges=len(gaps))
+    return Verification(
+        counted=records,
+        gaps=tuple(gaps),
+        segments=tuple(known.segments if span is None else clip(known.segments, span)),
+    )
+
+
+class Verifier:
+    """Called often; verifies each series when its time has come, and starts what brings back what was lost."""
+
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
+        self._looked_at = deps.clock.monotonic()  # not at once: a manager may live for one load only
+
+    async def look(self) -> None:
+        """Verify the series whose last verification is too old. Raises RetryableError."""
+        deps, every_s = self._deps, self._deps.policy.verify_every_s
+        now = deps.clock.monotonic()
+        if not every_s or now - self._looked_at < min(LOOK_EVERY_S, every_s):
+            return
+        self._looked_at = now
+        due_ms = deps.clock.now_ms() - int(every_s * 1000)
+        found = [(known.verified_ms or 0, known.series) async for known in deps.coverage.all() if known.segments]
+        for verified_ms, series in sorted(found):
+            deps.fence()
+            try:
+                if verified_ms <= due_ms:
+                    await verify(deps, series)
+                if deps.policy.verify_repairs:
+                    await self._repair(series)
+            except StreamForgeError as error:
+                # The next series may well be there.
+                deps.observer.count("action_failures_total", action="Verify")
+                _log.warning(
+                    "a series could not be verified, it will be tried again", series=series.id, error=str(error)
+                )
+
+    async def _repair(self, series: Series) -> None:
+        """Start a workflow for each range of which records were lost, unless one is under way.
+
+        Where the latest one failed, the next begins after the next verification.
+        """
+        deps = self._deps
+        known = await deps.coverage.known(series)
+        ranges = _lost(known.segments)
+        if not ranges:
+            return
+        type_name = candles_type(Interval(series.interval))
+        before = await self._latest({"symbol": [series.symbol], "type": [type_name]}, ranges)
+        begun = 0
+        for span in ranges:
+            last = before.get(span)
+            failed = last is not None and last.status in (Status.ERROR, Status.INTERRUPTED)
+            if failed and last is not None and (last.ended_ms or 0) >= (known.verified_ms or 0):
+                continue
+            if relies_on(deps.workflows, series, span) is not None:
+                continue
+            if begun >= _REPAIRS_A_SERIES or len(deps.workflows.live) >= deps.policy.max_live:
+                return
+            begun += 1
+            workflow = await self._begin(StartRequest(symbol=series.symbol, type=type_name, time_range=str(span)))
+            deps.observer.count("verification_repairs_total")
+            _log.warning("what was lost is loaded again", queue_id=workflow.queue_id, range=str(span))
+
+    async def _latest(
+        self, where: Mapping[str, Sequence[str]], ranges: Sequence[TimeRange]
+    ) -> Mapping[TimeRange, Workflow]:
+        """Of each range the latest workflow that a verification started for a part of it, where there is one."""
+        found: dict[TimeRange, Workflow] = {}
+        after: str | None = None
+        while page := await self._deps.workflows.find(where=where, after=after, limit=_WORKFLOWS_A_PAGE):
+            for workflow in page:
+                for span in ranges if workflow.verification else ():
+                    if workflow.span.intersection(span) is not None:
+                        found.setdefault(span, workflow)
+            if len(found) == len(ranges) or len(page) < _WORKFLOWS_A_PAGE:
+                break
+            after = page[-1].queue_id
+        return found
+
+    async def _begin(self, request: StartRequest) -> Workflow:
+        now_ms = self._deps.clock.now_ms()
+        checked = check(request, now_ms)
+
+        def draft(code: str) -> Workflow:
+            return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=now_ms, verification=True)
+
+        return await create(self._deps.workflows, self._deps.reservations, draft)
+
+
+def _pieces(known: Known, span: TimeRange | None) -> Iterator[TimeRange]:
+    step_ms = Interval(known.series.interval).step_ms
+    for segment in known.segments:
+        common = segment.span if span is None else segment.span.intersection(span)
+        if common is None or segment.verdict is not Verdict.STORED:
+            continue
+        size = common.end_ms - common.start_ms if step_ms is None else _PIECE_BARS * step_ms
+        for start_ms in range(common.start_ms, common.end_ms, size):
+            yield TimeRange(start_ms, min(start_ms + size, common.end_ms))
+
+
+def _gaps(found: Sequence[Segment], known: Known, phase_ms: int | None) -> list[Gap]:
+    """What of `found` is `ours` though `known` calls it stored."""
+    interval = Interval(known.series.interval)
+    gaps: list[Gap] = []
+    for segment in found:
+        if segment.verdict is not Verdict.OURS:
+            continue
+        for one in clip(known.segments, segment.span):
+            if one.verdict is Verdict.STORED and one.collection is not None:
+                unknown_grid = phase_ms is None and not interval.aligned_by_calendar
+                bars = 0 if unknown_grid else len(interval.grid(one.start_ms, one.end_ms, phase_ms))
+                gaps.append(Gap(start_ms=one.start_ms, end_ms=one.end_ms, collection=one.collection, records=bars))
+    return gaps
+
+
+def _lost(segments: Sequence[Segment]) -> list[TimeRange]:
+    """Ranges from the first to the last `ours` between which nothing is that nobody has asked for."""
+    found: list[TimeRange] = []
+    open_ = False
+    cursor_ms: int | None = None
+    for segment in segments:
+        if segment.verdict not in _WHOLE or cursor_ms != segment.start_ms:
+            open_ = False
+        cursor_ms = segment.end_ms
+        if segment.verdict is Verdict.OURS:
+            start_ms = found.pop().start_ms if open_ else segment.start_ms
+            found.append(TimeRange(start_ms, segment.end_ms))
+            open_ = True
+    return found

@@ -1,0 +1,317 @@
+"""What to do next for a workflow: a pure function of its document, the time and a few facts, called again and again.
+
+The document that is returned is stored before any action is carried out, and the actions follow from the document
+alone: a manager that dies in between decides the same after its restart.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SendStop
+from streamforge.manager.lifecycle.ranges import joined
+from streamforge.manager.lifecycle.rounds import next_number, next_round
+from streamforge.manager.lifecycle.settlement import STOP, STUCK, settle
+from streamforge.manager.policy import Policy
+from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.timeranges import TimeRange, format_ms
+from streamforge_utils.runtime.worker_definition import Role
+
+_replace = msgspec.structs.replace
+
+_NEVER_SEEN_MS = 3_000
+"""A planned job that was not seen for this long after it was asked to end was never started."""
+
+ATTEMPTS_KEPT = 50
+"""Attempts of a step that its document remembers: the latest ones."""
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """What else the decision depends on.
+
+    may_start: a slot is free. ahead: a workflow that loads a part of the same range, and whose end is waited for: what
+    it has stored by then is not loaded again, and what it has not is.
+    banned_until_ms: until then nobody asks the exchange, and no loader starts (ban_reason: why).
+    hearing_since_ms: since when every event was heard soon after it was sent; silence before that was not the
+    workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
+    that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
+    """
+
+    may_start: bool = True
+    ahead: str | None = None
+    banned_until_ms: int = 0
+    ban_reason: str = ""
+    hearing_since_ms: int = 0
+    exchange_waits: str | None = None
+    launching: frozenset[str] = frozenset()
+    unseen: str = ""
+
+
+def decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tuple[Workflow, list[Action]]:
+    """The workflow's next document, and what must be done once it is stored."""
+    workflow, actions = _decide(workflow, now_ms, policy, world)
+    if world.unseen and not workflow.ended and not workflow.waiting_for and any(map(live, workflow.steps)):
+        workflow = _replace(workflow, waiting_for=f"the launcher: {world.unseen}")
+    return workflow, actions
+
+
+def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tuple[Workflow, list[Action]]:
+    if workflow.ended:
+        return workflow, [*retention(workflow, now_ms, policy)]
+    workflow, words = settle(workflow, now_ms, policy)
+    actions: list[Action] = [*words]
+    workflow = _with_failure(workflow)
+    if workflow.stop_asked_ms is not None or workflow.failure is not None:
+        return _stopping(workflow, now_ms, policy, world, actions)
+    if workflow.status is Status.PENDING:
+        if not world.may_start:
+            return _replace(workflow, waiting_for="a free slot: other workflows are running"), actions
+        if world.ahead is not None:
+            return _replace(workflow, waiting_for=f"the end of {world.ahead}, which loads a part of its range"), actions
+        workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
+    if workflow.plan is None:
+        return _before_plan(workflow, now_ms, world, actions)
+    if not (workflow.plan.load or workflow.repairs or any(step.replay for step in workflow.steps)):
+        steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
+        return _conclude(_replace(workflow, steps=steps), now_ms, policy, world, actions)
+    if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
+        workflow = _replace(workflow, waiting_for="")
+    workflow = _watch(workflow, now_ms, policy, world, actions)
+    workflow = _launch(workflow, now_ms, world, actions)
+    if all(step.status is StepStatus.FINISHED for step in workflow.steps):
+        return _conclude(workflow, now_ms, policy, world, actions)
+    return workflow, actions
+
+
+def live(step: Step) -> Attempt | None:
+    """The step's attempt whose job is planned or running."""
+    attempt = step.attempt
+    return attempt if attempt is not None and attempt.ended_ms is None else None
+
+
+def _before_plan(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> tuple[Workflow, list[Action]]:
+    if now_ms < world.banned_until_ms:
+        return _replace(workflow, waiting_for=_ban(world)), actions
+    if now_ms >= workflow.not_before_ms:
+        actions.append(Prepare())
+        workflow = _replace(workflow, waiting_for=f"the exchange: {world.exchange_waits or 'its answer'}")
+    return workflow, actions
+
+
+def _with_failure(workflow: Workflow) -> Workflow:
+    if workflow.failure is not None:
+        return workflow
+    for step in workflow.steps:
+        if step.status is StepStatus.ERROR and step.failure is not None:
+            failure = Failure(reason=f"{step.target}: {step.failure.reason}", next_step=step.failure.next_step)
+            return workflow.next_epoch(failure=failure)
+    return workflow
+
+
+def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]) -> Workflow:
+    for step in workflow.steps:
+        attempt = live(step)
+        if attempt is None:
+            continue
+        if attempt.started_ms is None and attempt.message:
+            workflow = _replace(workflow, waiting_for=f"the start of {step.target}: {attempt.message}")
+        if attempt.stop_asked_ms is None:
+            if world.unseen and attempt.terminal_event is not None:
+                continue  # it has ended, or is about to: only its end is not seen
+            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _forsaken(workflow, step, now_ms, policy)
+            if why is None:
+                continue
+            attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STUCK, reason=why)
+            workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
+        actions.append(EndJob(attempt.job))
+    return workflow
+
+
+def _forsaken(workflow: Workflow, step: Step, now_ms: int, policy: Policy) -> str | None:
+    """Why a sink waits without end: it read everything, its loaders have finished, and no end of the stream came."""
+    attempt = step.attempt
+    if step.role is not Role.SINK or attempt is None or attempt.replay or attempt.progress.lag != 0:
+        return None
+    loaders = [other for other in workflow.steps if other.role is Role.LOADER]
+    if any(other.status is not StepStatus.FINISHED for other in loaders):
+        return None
+    since_ms = max([attempt.started_ms or now_ms, *(o.attempt.ended_ms or now_ms for o in loaders if o.attempt)])
+    waited_s = (now_ms - since_ms) / 1000
+    if waited_s <= policy.stuck_after_s:
+        return None
+    return f"all is read and the loaders finished {waited_s:.0f} s ago, but the end of their stream never came"
+
+
+def _stuck(attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> str | None:
+    if not attempt.observed and attempt.started_ms is None:
+        return None  # not launched yet: nothing to be patient with
+    if attempt.started_ms is None:
+        # From the first sight of its job: that the launcher was slow before is not its fault.
+        waited_s = (now_ms - max(attempt.planned_ms, attempt.seen_ms or 0, since_ms)) / 1000
+        if waited_s <= policy.start_within_s:
+            return None
+        return f"it did not start within {waited_s:.0f} s" + (f": {attempt.message}" if attempt.message else "")
+    silent_s = (now_ms - max(attempt.seen_ms or attempt.started_ms, since_ms)) / 1000
+    if silent_s > policy.silent_after_s:
+        return f"it said nothing for {silent_s:.0f} s"
+    progress = attempt.progress
+    if progress.waiting is not None and (progress.waiting_until is None or progress.waiting_until * 1000 > now_ms):
+        return None
+    still_s = (now_ms - max(attempt.progressed_ms or attempt.started_ms, since_ms)) / 1000
+    if still_s > policy.stuck_after_s:
+        return f"it was alive but got nowhere for {still_s:.0f} s"
+    return None
+
+
+def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> Workflow:
+    # Sinks first: nothing is produced unseen.
+    for role in (Role.SINK, Role.LOADER):
+        for step in workflow.steps:
+            if step.role is not role:
+                continue
+            attempt = live(step)
+            if attempt is None and step.status is StepStatus.WAITING:
+                if role is Role.LOADER and now_ms < world.banned_until_ms:
+                    workflow = _replace(workflow, waiting_for=_ban(world))
+                    continue
+                if now_ms < step.not_before_ms:
+                    workflow = _replace(workflow, waiting_for=_pause(step))
+                    continue
+                attempt = planned(workflow, step, now_ms)
+                kept = step.attempts[1 - ATTEMPTS_KEPT :]
+                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept, attempt))
+                workflow = workflow.with_step(step)
+            if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
+                actions.append(Launch(step.target))
+    return workflow
+
+
+def _ban(world: World) -> str:
+    why = f": {world.ban_reason}" if world.ban_reason else ""
+    return f"the end of the exchange's ban at {_shown(world.banned_until_ms)}{why}"
+
+
+def _pause(step: Step) -> str:
+    reason = step.attempt.reason if step.attempt is not None else ""
+    why = f"; the one before: {reason}" if reason else ""
+    return f"the next attempt of {step.target} at {_shown(step.not_before_ms)}{why}"
+
+
+def _shown(time_ms: int) -> str:
+    """A time until which is waited, in whole seconds: not before it."""
+    return format_ms(-(-time_ms // 1000) * 1000)
+
+
+def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
+    """The step's next attempt, as it is planned now."""
+    number = next_number(step)
+    upstream = [other.round_from for other in workflow.steps if other.role is Role.LOADER]
+    return Attempt(
+        number=number,
+        job=names.job_name(step.target, workflow.symbol, workflow.queue_id, number),
+        planned_ms=now_ms,
+        ranges=step.ranges,
+        replay=step.replay,
+        upstream_attempt=max(upstream, default=1) if step.role is Role.SINK else 1,
+    )
+
+
+def _stopping(
+    workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]
+) -> tuple[Workflow, list[Action]]:
+    workflow = _replace(workflow, status=Status.STOPPING, waiting_for="")
+    loading = any(step.role is Role.LOADER and live(step) is not None for step in workflow.steps)
+    for step in workflow.steps:
+        attempt = live(step)
+        if attempt is None:
+            if step.status not in STEP_ENDED and (step.attempt is None or step.attempt.outcome is not None):
+                workflow = workflow.with_step(_replace(step, status=StepStatus.INTERRUPTED))
+            continue
+        if step.role is Role.SINK and loading and attempt.stop_asked_ms is None:
+            continue  # it stores meanwhile what the loaders still send
+        if attempt.stop_asked_ms is None:
+            attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STOP)
+            workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
+        if attempt.stop_reason == STOP and attempt.terminal_event is None:
+            actions.append(SendStop(step.target))  # again and again: nobody knows whether it was heard
+        asked_ms = now_ms - (attempt.stop_asked_ms or now_ms)
+        if not attempt.observed and step.target not in world.launching and asked_ms > _NEVER_SEEN_MS:
+            attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
+            workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
+        elif asked_ms > 1000 * _patience_s(step, attempt, now_ms, policy, world.hearing_since_ms):
+            actions.append(EndJob(attempt.job))
+    if any(step.status not in STEP_ENDED for step in workflow.steps):
+        return workflow, actions
+    if not workflow.surveyed:
+        if workflow.plan is not None and (workflow.plan.load or workflow.repairs):
+            actions.append(Prove(ask=False))
+            return workflow, actions
+        workflow = _replace(workflow, surveyed=True)
+    status = Status.INTERRUPTED if workflow.failure is None else Status.ERROR
+    return workflow.next_epoch(status=status, ended_ms=now_ms), actions
+
+
+def _patience_s(step: Step, attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> float:
+    """How long an attempt that was asked to end may take until its job is ended."""
+    if attempt.stop_reason == STUCK:
+        return 0
+    # A sink that stores what its loaders have sent says so again and again.
+    silent_s = (now_ms - max(attempt.seen_ms or attempt.planned_ms, since_ms)) / 1000
+    drains = step.role is Role.SINK and not attempt.replay and silent_s <= policy.silent_after_s
+    return policy.stop_within_s + (policy.drain_within_s if drains else 0)
+
+
+def _conclude(
+    workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]
+) -> tuple[Workflow, list[Action]]:
+    if workflow.replayed in (Status.INTERRUPTED, Status.ERROR):
+        return _replayed(workflow, workflow.replayed, now_ms, actions)
+    proof = workflow.proof
+    if proof is None or proof.round <= workflow.repairs:
+        if now_ms < world.banned_until_ms:
+            return _replace(workflow, waiting_for=_ban(world)), actions
+        if now_ms >= workflow.not_before_ms:
+            actions.append(Prove(ask=True))
+            waits = f"the exchange: {world.exchange_waits}" if world.exchange_waits else ""
+            workflow = _replace(workflow, waiting_for=waits)
+        return workflow, actions
+    holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]
+    ours = tuple(str(hole) for hole in joined(holes))
+    unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]
+    if not ours and not unknown:
+        return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms), actions
+    if workflow.repairs >= policy.max_repairs or not ours:
+        failure = Failure(
+            reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
+            + ", ".join((*ours, *(str(segment.span) for segment in unknown))[:5]),
+            next_step="look at the dead letters of the workflow for records that were refused, then retry it",
+        )
+        return workflow.next_epoch(failure=failure), actions
+    return next_round(_replace(workflow, repairs=workflow.repairs + 1), ours), actions
+
+
+def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Action]) -> tuple[Workflow, list[Action]]:
+    """What had not come to its end before its dead letters were replayed has not now: that is for a retry."""
+    if not workflow.surveyed:
+        return workflow, [*actions, Prove(ask=False)]
+    for step in workflow.steps:
+        if step.role is Role.LOADER and (step.attempt is None or step.attempt.outcome != "finished"):
+            workflow = workflow.with_step(_replace(step, status=StepStatus.INTERRUPTED))
+    return (
+        workflow.next_epoch(status=status, failure=workflow.replayed_failure, waiting_for="", ended_ms=now_ms),
+        actions,
+    )
+
+
+def retention(workflow: Workflow, now_ms: int, policy: Policy) -> list[RemoveTopics]:
+    """What of an ended workflow was kept long enough; of one that has not ended nothing was."""
+    if not workflow.ended:
+        return []
+    age_s = (now_ms - (workflow.ended_ms or now_ms)) / 1000
+    if not workflow.topic_removed and age_s > policy.topic_retention_s:
+        return [RemoveTopics(dead_letters=False)]
+    if workflow.topic_removed and not workflow.dlq_removed and age_s > policy.dlq_retention_s:
+        return [RemoveTopics(dead_letters=True)]
+    return []

@@ -1,0 +1,230 @@
+"""What actions found out and what people ask for, folded into a workflow. Pure.
+
+An action takes its time, and what it finds out may be out of date by then: a fact of another epoch than the workflow's
+changes nothing, in any order of the facts. Nor does one that comes again, as it does where the store has kept what
+follows from it and its answer was lost: what is counted carries its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from streamforge.manager.lifecycle.actions import Action, Launch, Prepare, Prove
+from streamforge.manager.lifecycle.ban import Banned
+from streamforge.manager.lifecycle.rounds import next_round, open_again, replay_round
+from streamforge.manager.lifecycle.settlement import backoff_ms
+from streamforge.manager.policy import Policy
+from streamforge.manager.service import NotNow
+from streamforge.manager.workflow import Failure, Plan, Proof, Status, Workflow
+
+_replace = msgspec.structs.replace
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """What there is to load."""
+
+    plan: Plan
+
+
+class Left(msgspec.Struct, frozen=True):
+    """Messages that a sink has left unstored. at_least: there may be more, not all of them could be counted."""
+
+    messages: int
+    at_least: bool = False
+
+
+class Proven(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored. asked: the exchange was asked for each hole. left: what sinks have left unstored, by target."""
+
+    proof: Proof
+    asked: bool
+    left: Mapping[str, Left] = {}
+
+
+class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange did not answer.
+
+    number: of the questions in a row without an answer, this one too; a ban is none. at_ms: when that was found out.
+    retry_after_ms: what it asked for. ban: it named the end of one, which counts for all, in whatever epoch.
+    """
+
+    reason: str
+    number: int
+    at_ms: int
+    retry_after_ms: int = 0
+    ban: Banned | None = None
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """It will not work, however often it is tried."""
+
+    failure: Failure
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """A try of an action failed, and not because bus, store or launcher were away.
+
+    action: its name. number: of its tries in a row that did so, this one too; a try that finds something out ends the
+    row. target, attempt: what was to be launched.
+    """
+
+    action: str
+    number: int
+    reason: str
+    target: str = ""
+    attempt: int = 0
+
+
+class TopicsRemoved(msgspec.Struct, frozen=True):
+    """The data topic, or (`dead_letters`) the topic of dead letters, is gone."""
+
+    dead_letters: bool
+
+
+Finding = Planned | Proven | Unanswered | Refused | Failed | TopicsRemoved
+"""What an action found out."""
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """A finding, and the epoch of the workflow in which its action was begun."""
+
+    epoch: int
+    finding: Finding
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Somebody asks the workflow to end in order."""
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Somebody asks an interrupted or failed workflow to go on with what it lacks."""
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """Somebody asks for the dead letters of an ended workflow to be read again."""
+
+
+Request = Stop | Retry | Replay
+"""What people ask of a workflow that is there."""
+
+
+def failed(workflow: Workflow, action: Action, reason: str) -> Failed | None:
+    """What becomes known when a try of the action fails, which was begun for this document.
+
+    None: the workflow does not depend on it, and it is tried until it works.
+    """
+    match action:
+        case Prepare() | Prove():
+            return Failed(action=type(action).__name__, number=workflow.action_failures + 1, reason=reason)
+        case Launch(target):
+            step = workflow.step(target)
+            if step is not None and (attempt := step.attempt) is not None:
+                return Failed(
+                    action=type(action).__name__,
+                    number=attempt.launch_failures + 1,
+                    reason=reason,
+                    target=target,
+                    attempt=attempt.number,
+                )
+    return None
+
+
+def apply(workflow: Workflow, fact: Fact, policy: Policy) -> Workflow:
+    """The workflow after the fact; the same one if the fact is out of date."""
+    if fact.epoch != workflow.epoch:
+        return workflow
+    match fact.finding:
+        case Planned(plan):
+            return next_round(_replace(workflow, plan=plan, asking_failures=0, waiting_for=""), plan.load)
+        case Proven() as proven:
+            return _proven(workflow, proven)
+        case Unanswered() as unanswered:
+            return _unanswered(workflow, unanswered, policy)
+        case Refused(failure):
+            return workflow.next_epoch(failure=failure)
+        case Failed() as found:
+            return _failed(workflow, found, policy)
+        case TopicsRemoved(dead_letters):
+            return _replace(workflow, dlq_removed=True) if dead_letters else _replace(workflow, topic_removed=True)
+
+
+def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
+    """The workflow after what somebody asks of it. Raises NotNow."""
+    match request:
+        case Stop():
+            return _stopped(workflow, now_ms)
+        case Retry():
+            if workflow.status not in (Status.INTERRUPTED, Status.ERROR):
+                raise NotNow(
+                    f"workflow {workflow.queue_id} is {workflow.status.value}: only an interrupted or failed one can "
+                    "be retried"
+                )
+            # What coverage has by the time of the new plan will not be loaded again.
+            return next_round(open_again(workflow, plan=None), ())
+        case Replay():
+            if not workflow.ended:
+                raise NotNow(
+                    f"workflow {workflow.queue_id} is {workflow.status.value}: dead letters are replayed after its end"
+                )
+            going_on = open_again(workflow, plan=workflow.plan)
+            return replay_round(_replace(going_on, replayed=workflow.status, replayed_failure=workflow.failure))
+
+
+def _proven(workflow: Workflow, proven: Proven) -> Workflow:
+    for step in workflow.steps:
+        if (left := proven.left.get(step.target)) is not None:
+            workflow = workflow.with_step(_replace(step, left=left.messages, left_at_least=left.at_least))
+    surveyed = workflow.surveyed or not proven.asked
+    return _replace(workflow, proof=proven.proof, asking_failures=0, action_failures=0, surveyed=surveyed)
+
+
+def _stopped(workflow: Workflow, now_ms: int) -> Workflow:
+    if workflow.ended:
+        raise NotNow(f"workflow {workflow.queue_id} has ended ({workflow.status.value}): there is nothing to stop")
+    if workflow.stop_asked_ms is not None:
+        return workflow
+    return workflow.next_epoch(stop_asked_ms=now_ms, status=Status.STOPPING)
+
+
+def _unanswered(workflow: Workflow, unanswered: Unanswered, policy: Policy) -> Workflow:
+    failures = unanswered.number
+    if failures < workflow.asking_failures:
+        return workflow
+    if failures >= policy.max_asking_failures:
+        failure = Failure(
+            reason=f"the exchange did not answer {failures} times in a row; the last time: {unanswered.reason}",
+            next_step="see whether the exchange can be reached from here, then retry the workflow",
+        )
+        return workflow.next_epoch(asking_failures=failures, failure=failure)
+    wait_ms = max(unanswered.retry_after_ms, backoff_ms(policy, max(1, failures), workflow.queue_id, failures))
+    return _replace(
+        workflow,
+        asking_failures=failures,
+        action_failures=0,
+        not_before_ms=unanswered.at_ms + wait_ms,
+        waiting_for=f"the exchange: {unanswered.reason}",
+    )
+
+
+def _failed(workflow: Workflow, found: Failed, policy: Policy) -> Workflow:
+    """The try is counted. After the last one the workflow fails, or ends without the action if it is ending already."""
+    if not found.target:
+        workflow = _replace(workflow, action_failures=max(workflow.action_failures, found.number))
+    else:
+        step = workflow.step(found.target)
+        attempt = None if step is None else step.attempt
+        if step is None or attempt is None or attempt.number != found.attempt:
+            return workflow
+        attempt = _replace(attempt, launch_failures=max(attempt.launch_failures, found.number))
+        workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
+    if found.number < policy.max_action_failures:
+        return workflow
+    if workflow.stop_asked_ms is not None or workflow.failure is not None:
+        return _replace(workflow, surveyed=workflow.surveyed or found.action == "Prove")
+    failure = Failure(
+        reason=f"{found.action} failed again and again: {found.reason}",
+        next_step="see the manager's log; if it names no cause that you can remove, report it",
+    )
+    return workflow.next_epoch(failure=failure)

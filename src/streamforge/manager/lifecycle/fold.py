@@ -1,0 +1,109 @@
+"""What workers said and what jobs were seen to do, folded into a workflow. Pure: no clock, no input or output.
+
+Only the latest attempt of a step counts; what an older one says changes nothing. Folding the same thing twice changes
+nothing either, so a manager that was killed reads its events again without harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from streamforge.manager.workflow import Attempt, Workflow
+from streamforge_utils.model.events import TERMINAL_EVENTS, Event, Progress, progress_of
+from streamforge_utils.ports.launcher import Job, JobState
+
+_replace = msgspec.structs.replace
+
+
+def hear(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
+    """The workflow after one of its events."""
+    step = workflow.step(event.target)
+    if step is None or step.telemetry_id != event.producer:
+        return workflow
+    attempt = step.attempt
+    if attempt is None or attempt.number != event.attempt or attempt.terminal_event is not None:
+        return workflow
+    changed = _heard(attempt, event, now_ms)
+    return workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
+
+
+def observe(workflow: Workflow, jobs: Mapping[str, Job], now_ms: int) -> Workflow:
+    """The workflow after a look at the launcher's jobs, by name."""
+    for step in workflow.steps:
+        attempt = step.attempt
+        if attempt is None or attempt.ended_ms is not None:
+            continue
+        changed = _observed(attempt, jobs.get(attempt.job), now_ms)
+        if changed is not attempt:
+            workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
+    return workflow
+
+
+def _heard(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
+    attempt = _replace(attempt, seen_ms=now_ms)
+    if event.event == "pong":
+        return attempt
+    if attempt.started_ms is None:
+        attempt = _replace(attempt, started_ms=now_ms, progressed_ms=now_ms)
+    progress = progress_of(event)
+    if event.event != "started":
+        # The time in which it said that it waits is no time without progress.
+        if _moved(attempt.progress, progress) or _waits(progress, now_ms):
+            attempt = _replace(attempt, progressed_ms=now_ms)
+        attempt = _replace(attempt, progress=progress, message=event.message)
+    if event.event in TERMINAL_EVENTS:
+        attempt = _replace(
+            attempt,
+            terminal_event=event.event,
+            own_exit_code=code if isinstance(code := (event.extra or {}).get("exit_code"), int) else None,
+            error=event.error_message or "",
+            permanent=bool((event.extra or {}).get("permanent", False)),
+        )
+    return attempt
+
+
+def _waits(progress: Progress, now_ms: int) -> bool:
+    until = progress.waiting_until
+    return progress.waiting is not None and (until is None or until * 1000 > now_ms)
+
+
+def _moved(before: Progress, after: Progress) -> bool:
+    return (before.records, before.position, before.unchanged, before.stale, before.refused) != (
+        after.records,
+        after.position,
+        after.unchanged,
+        after.stale,
+        after.refused,
+    )
+
+
+def _observed(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
+    if job is None:
+        if not attempt.observed:
+            return attempt
+        return _replace(attempt, ended_ms=now_ms, reason="its job disappeared: somebody else removed it")
+    if job.state is JobState.RUNNING:
+        return _waits_to_begin(attempt, job, now_ms)
+    return _replace(
+        attempt,
+        observed=True,
+        ended_ms=job.ended_ms or now_ms,
+        exit_code=job.exit_code,
+        signal=job.signal,
+        # Why the manager ended it goes before how it ended.
+        reason="; ".join(part for part in (attempt.reason, job.reason) if part),
+        next_step=job.next_step or (attempt.next_step if attempt.started_ms is None else ""),
+    )
+
+
+def _waits_to_begin(attempt: Attempt, job: Job, now_ms: int) -> Attempt:
+    if not attempt.observed:
+        attempt = _replace(attempt, observed=True, seen_ms=attempt.seen_ms or now_ms)
+    if attempt.started_ms is not None:
+        return attempt
+    if (job.waiting, job.next_step) != (attempt.message, attempt.next_step):
+        attempt = _replace(attempt, message=job.waiting, next_step=job.next_step)
+    # The time in which it waits for room is no time in which it should have begun.
+    return _replace(attempt, seen_ms=now_ms) if job.waits_for_room else attempt

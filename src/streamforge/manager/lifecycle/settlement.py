@@ -1,0 +1,187 @@
+"""What an ended attempt means for its step. Pure.
+
+Exit 2 is never tried again, exit 1 a limited number of times in a row with back-off, a ban of the exchange is waited
+for, and an end that came from outside (a
+signal nobody asked for, a lost machine) at once and uncounted, as long as the attempts get somewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from streamforge.manager.lifecycle.actions import WriteTerminalEvent
+from streamforge.manager.lifecycle.ban import LONGEST_BAN_MS
+from streamforge.manager.policy import Policy
+from streamforge.manager.workflow import Attempt, Failure, Step, StepStatus, Workflow
+from streamforge_utils.model.events import Event
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.runtime.worker_definition import Role
+
+STOP, STUCK = "stop", "stuck"
+"""Why the manager asked an attempt to end."""
+
+_replace = msgspec.structs.replace
+
+
+def settle(workflow: Workflow, now_ms: int, policy: Policy) -> tuple[Workflow, list[WriteTerminalEvent]]:
+    """The workflow with every ended attempt counted, and the last words that must be written for silent ones.
+
+    An attempt without a last word is counted once its last word, written by the manager, was heard.
+    """
+    words: list[WriteTerminalEvent] = []
+    for step in workflow.steps:
+        attempt = step.attempt
+        if attempt is None or attempt.ended_ms is None or attempt.outcome is not None:
+            continue
+        if attempt.terminal_event is None:
+            words.append(WriteTerminalEvent(_terminal_event(workflow, step, attempt, now_ms)))
+            continue
+        workflow = _settle_step(workflow, step, attempt, now_ms, policy)
+    return workflow, words
+
+
+def remaining(ranges: tuple[str, ...], position: int | None) -> tuple[str, ...]:
+    """What of `ranges` is left once all up to the open time `position` (inclusive) is on the bus."""
+    if position is None:
+        return ranges
+    left = []
+    for text in ranges:
+        span = parse_time_range(text)
+        if span.end_ms <= position + 1:
+            continue
+        start_ms = max(span.start_ms, position // 1000 * 1000)
+        left.append(str(TimeRange(start_ms, span.end_ms)))
+    return tuple(left)
+
+
+def backoff_ms(policy: Policy, tries: int, *identity: object) -> int:
+    """Milliseconds to wait after `tries` failed ones: doubling, capped, with a jitter that the identity fixes."""
+    full = min(policy.backoff_cap_s, policy.backoff_first_s * 2 ** min(tries - 1, 16))
+    digest = hashlib.sha256(repr(identity).encode()).digest()
+    return int(full * 1000 * (0.5 + digest[0] / 512))
+
+
+def _settle_step(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy) -> Workflow:
+    outcome, reason = _outcome(attempt)
+    if outcome == "stopped from outside":
+        if workflow.stop_asked_ms is None:
+            workflow = workflow.next_epoch(stop_asked_ms=now_ms)
+        outcome = "interrupted"
+    if outcome == "failed" and (attempt.progress.banned_until_ms or 0) > now_ms:
+        outcome = "banned"
+    attempt = _replace(attempt, outcome=outcome, reason=reason)
+    moved = _got_somewhere(step, attempt)
+    # Of a sink there are no ranges.
+    left = remaining(step.ranges, attempt.progress.position)
+    step = _replace(step, ranges=left, attempts=(*step.attempts[:-1], attempt))
+    if outcome == "finished":
+        step = _replace(step, status=StepStatus.FINISHED, ranges=(), disruptions=0)
+    elif outcome == "interrupted":
+        step = _replace(step, status=StepStatus.INTERRUPTED)
+    elif outcome in ("refused", "permanent"):
+        step = _replace(step, status=StepStatus.ERROR, failure=_failure(outcome, reason))
+    elif outcome == "disrupted":
+        step = _disrupted(step, attempt, now_ms, policy, moved=moved)
+    elif outcome == "banned":
+        step = _banned(step, attempt, now_ms)
+    else:
+        step = _failed(workflow, step, attempt, now_ms, policy, moved=moved)
+    return workflow.with_step(step)
+
+
+def _outcome(attempt: Attempt) -> tuple[str, str]:
+    code, word = attempt.exit_code, attempt.terminal_event
+    if word == "finished" and code in (0, None):
+        return "finished", ""
+    if code == 2:
+        return "refused", attempt.error or attempt.reason
+    if attempt.stop_reason == STUCK:
+        return "stuck", attempt.reason or "it was stuck"
+    if attempt.stop_reason == STOP:
+        return "interrupted", ""
+    if word == "error" and attempt.permanent:
+        return "permanent", attempt.error
+    if code is None:
+        return "disrupted", attempt.reason or "it was ended from outside"
+    # By its own exit code, too: a Job controller that was killed may have made a second pod of the attempt, and of the
+    # two one was asked to end and the other went on.
+    if code == 0 and word == "interrupted" and attempt.own_exit_code in (None, 0):
+        return "stopped from outside", ""
+    if word == "interrupted":
+        return "disrupted", "it was asked to end by a signal"
+    if word == "finished":
+        return "failed", f"it said finished, but ended with exit code {code}"
+    return "failed", attempt.error or attempt.reason or f"it ended with exit code {code}"
+
+
+def _got_somewhere(step: Step, attempt: Attempt) -> bool:
+    """Whether the attempt went beyond those before it; doing the same piece again and again is no progress."""
+    position = attempt.progress.position
+    if position is None:
+        return False
+    if step.role is Role.LOADER:
+        return remaining(step.ranges, position) != step.ranges
+    before = [a.progress.position for a in step.attempts[:-1] if a.number >= step.round_from]
+    return all(other is None or position > other for other in before)
+
+
+def _disrupted(step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, moved: bool) -> Step:
+    disruptions = 0 if moved else step.disruptions + 1
+    if disruptions >= policy.max_disruptions:
+        reason = (
+            f"ended from outside {disruptions} times in a row without getting anywhere; the last time: {attempt.reason}"
+        )
+        failure = _failure("disrupted", reason, attempt.next_step)
+        return _replace(step, status=StepStatus.ERROR, failure=failure)
+    wait_ms = 0 if disruptions < 3 else backoff_ms(policy, disruptions - 2, attempt.job)
+    return _replace(step, status=StepStatus.WAITING, disruptions=disruptions, not_before_ms=now_ms + wait_ms)
+
+
+def _banned(step: Step, attempt: Attempt, now_ms: int) -> Step:
+    """The exchange names the end of a ban: waiting for it is no failure, however many there are."""
+    until_ms = min(attempt.progress.banned_until_ms or 0, now_ms + LONGEST_BAN_MS)
+    return _replace(step, status=StepStatus.WAITING, not_before_ms=until_ms)
+
+
+def _failed(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, moved: bool) -> Step:
+    # In a row: an attempt that got further than all before it makes up for those.
+    failures = 1 if moved else step.failures + 1
+    if failures >= policy.max_failures:
+        reason = f"{failures} attempts failed; the last one: {attempt.reason}"
+        failure = _failure("failed", reason, attempt.next_step)
+        return _replace(step, status=StepStatus.ERROR, failures=failures, failure=failure)
+    not_before_ms = now_ms + backoff_ms(policy, failures, workflow.queue_id, attempt.job)
+    return _replace(step, status=StepStatus.WAITING, failures=failures, not_before_ms=not_before_ms)
+
+
+def _failure(outcome: str, reason: str, known: str = "") -> Failure:
+    """known: what the launcher would do about it, which knows more."""
+    next_step = known or {
+        "refused": "correct the setting that the reason names, then retry the workflow",
+        "permanent": "correct the request or the cause that the reason names; a retry alone will not help",
+        "disrupted": "see whether the machine ends processes (memory?), then retry the workflow",
+    }.get(outcome, "remove the cause that the reason names, then retry the workflow")
+    return Failure(reason=reason, next_step=next_step)
+
+
+def _terminal_event(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int) -> Event:
+    asked = attempt.stop_reason == STOP
+    reason = attempt.reason or "its process is gone"
+    return Event(
+        event="interrupted" if asked else "error",
+        status="interrupted" if asked else "error",
+        queue_id=workflow.queue_id,
+        producer=step.telemetry_id,
+        target=step.target,
+        symbol=workflow.symbol,
+        type=step.type,
+        attempt=attempt.number,
+        message="written by queue-manager: the worker could not speak",
+        records_written=attempt.progress.records,
+        finished=True,
+        timestamp=now_ms / 1000,
+        error_message=None if asked else reason,
+        extra={**msgspec.to_builtins(attempt.progress), "observed_by": "queue-manager"},
+    )

@@ -1,0 +1,348 @@
+"""Coverage in the state store: what is known of each series, whichever workflow stored it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from itertools import islice
+
+import msgspec
+
+from streamforge.manager.persistence.named_locks import NamedLocks
+from streamforge.manager.workflow import Plan
+from streamforge_utils.model.coverage import (
+    Segment,
+    Verdict,
+    outside,
+    overlay,
+    whole_bars,
+    without_records,
+    without_stored,
+)
+from streamforge_utils.model.errors import ConflictError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.ports.store import StateStore
+
+Condition = Callable[[], Awaitable[None]]
+"""Raises if a change must not be made any more.
+
+It is awaited between reading the coverage and writing it by compare-and-set, and again after each conflict.
+"""
+
+KIND = "series"
+_PAGE = 500
+_replace = msgspec.structs.replace
+
+
+class Leftover(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """Records of a series that are to be removed: they lie in `collection`, and no segment speaks of them.
+
+    whole: the collection goes with all that is in it, once it was exported (retention).
+    """
+
+    collection: str
+    start_ms: int
+    end_ms: int
+    whole: bool = False
+
+    @property
+    def span(self) -> TimeRange:
+        return TimeRange(self.start_ms, self.end_ms)
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a series.
+
+    segments: sorted, disjoint, of whole bars as far as the grid is known; what they do not mention is unknown, and was
+    never asked for. first_ms: when the first bar of the exchange opens, once a plan has found out; last_ms: when the
+    last one opens, if no more will come.
+    phase_ms: an open time of the series, where one is known; it fixes the grid of `3d`. verified_ms: when all of it was
+    last counted, or first learnt.
+    leftovers: written together with what made them so; a manager that dies before they are removed finds them again.
+    clock_ahead_ms: how far the exchange's clock was ahead of the manager's at the latest plan.
+    """
+
+    format: int = 1
+    series: Series
+    segments: tuple[Segment, ...] = ()
+    phase_ms: int | None = None
+    verified_ms: int | None = None
+    leftovers: tuple[Leftover, ...] = ()
+    first_ms: int | None = None
+    last_ms: int | None = None
+    clock_ahead_ms: int = 0
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(Known)
+
+
+def _decode(body: bytes) -> Known:
+    """Older versions kept what was not over yet, which the clock tells, and parts of bars."""
+    known = _decoder.decode(body)
+    return _of_whole_bars(
+        _replace(known, segments=tuple(s for s in known.segments if s.verdict is not Verdict.PENDING))
+    )
+
+
+def _of_whole_bars(known: Known) -> Known:
+    phase_ms = known.phase_ms if known.phase_ms is not None else known.first_ms
+    return _replace(known, segments=tuple(whole_bars(known.segments, Interval(known.series.interval), phase_ms)))
+
+
+class Coverage:
+    """The segments of every series, sorted and disjoint; what they do not mention is unknown.
+
+    locks: who counts records in order to change coverage by the result, and who removes records, holds the series'
+    id meanwhile; who drops a collection, or begins to rely on it, its name too. Who removes the topics of an ended
+    workflow, or lets it go on again, holds the data topic's name.
+    """
+
+    def __init__(self, states: StateStore) -> None:
+        self._states = states
+        self._changes = NamedLocks()
+        self.locks = NamedLocks()
+
+    async def known(self, series: Series) -> Known:
+        """All that is known of the series."""
+        state = await self._states.get(KIND, series.id)
+        return Known(series=series) if state is None else _decode(state.body)
+
+    async def of(self, series: Series) -> Sequence[Segment]:
+        """The segments of the series; empty if nothing is known of it."""
+        return (await self.known(series)).segments
+
+    async def page(self, *, after: str | None = None, limit: int = _PAGE) -> Sequence[tuple[str, Known]]:
+        """What is known of each series, with the name that continues after it; at most `limit`.
+
+        Raises InvalidInput for an `after` that is none, or RetryableError.
+        """
+        found = await self._states.find(KIND, after=after, limit=limit)
+        return [(state.id, _decode(state.body)) for state in found]
+
+    async def lay_over(
+        self, series: Series, segments: Sequence[Segment], *, condition: Condition | None = None
+    ) -> None:
+        """Add what has been learnt; where it speaks of the same time, it replaces what was known."""
+
+        def change(known: Known) -> Known:
+            return _replace(known, segments=tuple(overlay(known.segments, segments)))
+
+        await self._change(series, change, condition)
+
+    async def learn_plan(self, series: Series, plan: Plan, now_ms: int, *, condition: Condition | None = None) -> None:
+        """Add what a plan says: its verdicts, where the series begins and ends, and what is to be loaded.
+
+        now_ms: the manager's clock when the exchange said its time. What is to be loaded is marked as unknown where
+        nothing else is known, so that a load that does not come to its end leaves a hole in the coverage.
+        """
+        spans = [parse_time_range(text) for text in plan.load]
+        asked = [Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=Verdict.UNKNOWN) for s in spans]
+
+        def change(known: Known) -> Known:
+            learnt = overlay(known.segments, without_stored(plan.settled, known.segments))
+            changed = _replace(
+                known, segments=tuple(overlay(asked, learnt)), clock_ahead_ms=plan.exchange_now_ms - now_ms
+            )
+            if plan.first_ms is None:
+                return changed
+            return _replace(changed, first_ms=plan.first_ms, last_ms=plan.last_ms)
+
+        await self._change(series, change, condition)
+
+    async def unask(
+        self, series: Series, span: TimeRange | None, others: Sequence[TimeRange], *, lost: bool = False
+    ) -> None:
+        """What is unknown in `span` was never asked for, but for what `others` asked for: its workflow is removed.
+
+        lost: nor was what is `ours`, which a verification would repair otherwise: the workflow's data are removed too.
+        What is not known any more of that, and was asked for by `others`, is unknown from now on.
+        The document is replaced also where nothing changes: a change by another manager, on condition of the workflow,
+        that has read it before conflicts, and finds the workflow gone. A series without a document is given none.
+        """
+        gone = (Verdict.UNKNOWN, Verdict.OURS) if lost else (Verdict.UNKNOWN,)
+        alone, asked_too = (
+            [Segment(start_ms=one.start_ms, end_ms=one.end_ms, verdict=Verdict.UNKNOWN) for one in spans]
+            for spans in ([] if span is None else [span], others)
+        )
+        cut = outside(alone, asked_too)
+        still = outside(alone, cut) if lost else []
+
+        def change(known: Known) -> Known:
+            asked = [segment for segment in known.segments if segment.verdict in gone]
+            rest = [segment for segment in known.segments if segment.verdict not in gone]
+            return _replace(known, segments=tuple(overlay(still, overlay(outside(asked, cut), rest))))
+
+        if await self._states.get(KIND, series.id) is not None:
+            await self._change(series, change, always=True)
+
+    async def learn(self, series: Series, segments: Sequence[Segment]) -> None:
+        """As `lay_over`, but what is stored stays stored, also if something else was learnt of it."""
+
+        def change(known: Known) -> Known:
+            return _replace(known, segments=tuple(overlay(known.segments, without_stored(segments, known.segments))))
+
+        await self._change(series, change)
+
+    async def prove(
+        self,
+        series: Series,
+        segments: Sequence[Segment],
+        phase_ms: int | None,
+        now_ms: int,
+        *,
+        condition: Condition | None = None,
+    ) -> None:
+        """As `lay_over`; records that were known to lie in another collection than they do now become leftovers."""
+
+        def change(known: Known) -> Known:
+            copies = _copies(known.segments, segments)
+            return _replace(
+                known,
+                segments=tuple(overlay(known.segments, segments)),
+                phase_ms=known.phase_ms if phase_ms is None else phase_ms,
+                verified_ms=known.verified_ms if _stored(known.segments) else now_ms,
+                leftovers=_joined((*known.leftovers, *copies)),
+            )
+
+        await self._change(series, change, condition)
+
+    async def forget(self, series: Series, collection: str, span: TimeRange, *, whole: bool = False) -> None:
+        """Drop what says that records of `span` lie in `collection`: they become leftovers, which are to be removed."""
+        leftover = Leftover(collection=collection, start_ms=span.start_ms, end_ms=span.end_ms, whole=whole)
+
+        def change(known: Known) -> Known:
+            return _replace(
+                known,
+                segments=tuple(without_records(known.segments, collection, span)),
+                leftovers=_joined((*known.leftovers, leftover)),
+            )
+
+        await self._change(series, change)
+
+    async def removed(self, series: Series, collection: str, span: TimeRange) -> None:
+        """The leftovers of `span` in `collection` are gone, or are not to be removed any more."""
+
+        def change(known: Known) -> Known:
+            return _replace(known, leftovers=_without(known.leftovers, collection, span))
+
+        await self._change(series, change)
+
+    async def verified(self, series: Series, now_ms: int) -> None:
+        """All that is known of the series was counted."""
+        if (await self.known(series)).segments:
+            await self._change(series, lambda known: _replace(known, verified_ms=now_ms))
+
+    async def all(self) -> AsyncIterator[Known]:
+        """What is known of every series. Raises RetryableError."""
+        after: str | None = None
+        while True:
+            page = await self._states.find(KIND, after=after, limit=_PAGE)
+            for state in page:
+                yield _decode(state.body)
+            if len(page) < _PAGE:
+                return
+            after = page[-1].id
+
+    async def by_collection(self) -> Mapping[str, Sequence[tuple[Series, TimeRange]]]:
+        """What lies in each collection: of which series, from when to when. Raises RetryableError.
+
+        Also what is not covered any more because the whole collection is to go.
+        """
+        found: dict[str, list[tuple[Series, TimeRange]]] = {}
+        async for known in self.all():
+            for segment in known.segments:
+                if segment.verdict is Verdict.STORED and segment.collection is not None:
+                    found.setdefault(segment.collection, []).append((known.series, segment.span))
+            for leftover in known.leftovers:
+                if leftover.whole:
+                    found.setdefault(leftover.collection, []).append((known.series, leftover.span))
+        return found
+
+    async def _change(
+        self,
+        series: Series,
+        change: Callable[[Known], Known],
+        condition: Condition | None = None,
+        *,
+        always: bool = False,
+    ) -> None:
+        async with self._changes.hold(series.id):  # one after the other, or many at once conflict again and again
+            await self._changed(series, change, condition, always=always)
+
+    async def _changed(
+        self, series: Series, change: Callable[[Known], Known], condition: Condition | None, *, always: bool
+    ) -> None:
+        for _ in range(50):
+            state = await self._states.get(KIND, series.id)
+            if condition is not None:
+                await condition()
+            known = _of_whole_bars(change(Known(series=series) if state is None else _decode(state.body)))
+            body = _encode(_replace(known, leftovers=_uncovered(known)))
+            if state is not None and state.body == body and not always:
+                return
+            try:
+                await self._states.put(KIND, series.id, body, expected=None if state is None else state.revision)
+            except ConflictError:
+                continue
+            return
+        raise ConflictError(f"coverage of {series.id} was changed by others 50 times in a row")
+
+
+def _stored(segments: Sequence[Segment]) -> bool:
+    return any(segment.verdict is Verdict.STORED for segment in segments)
+
+
+def _copies(old: Sequence[Segment], new: Sequence[Segment]) -> list[Leftover]:
+    """What `old` knows in another collection than `new` does; both are sorted and disjoint."""
+    olds, news = ([s for s in some if s.verdict is Verdict.STORED] for some in (old, new))
+    found, at = [], 0
+    for before in olds:
+        while at < len(news) and news[at].end_ms <= before.start_ms:
+            at += 1
+        for now in islice(news, at, None):
+            common = before.span.intersection(now.span)
+            if common is None:
+                break
+            if before.collection not in (None, now.collection):
+                copy = Leftover(collection=before.collection or "", start_ms=common.start_ms, end_ms=common.end_ms)
+                found.append(copy)
+    return found
+
+
+def _uncovered(known: Known) -> tuple[Leftover, ...]:
+    """The leftovers without what is stored again."""
+    left = known.leftovers
+    for segment in known.segments if left else ():
+        if segment.verdict is Verdict.STORED and segment.collection is not None:
+            left = _without(left, segment.collection, segment.span)
+    return left
+
+
+def _without(leftovers: Sequence[Leftover], collection: str, span: TimeRange) -> tuple[Leftover, ...]:
+    left: list[Leftover] = []
+    for one in leftovers:
+        if one.collection != collection or one.span.intersection(span) is None:
+            left.append(one)
+            continue
+        if one.start_ms < span.start_ms:
+            left.append(_replace(one, end_ms=span.start_ms))
+        if span.end_ms < one.end_ms:
+            left.append(_replace(one, start_ms=span.end_ms))
+    return tuple(left)
+
+
+def _joined(leftovers: Sequence[Leftover]) -> tuple[Leftover, ...]:
+    joined: list[Leftover] = []
+    for one in sorted(leftovers, key=lambda one: (one.collection, one.whole, one.start_ms)):
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and (last.collection, last.whole) == (one.collection, one.whole)
+            and one.start_ms <= last.end_ms
+        ):
+            joined[-1] = _replace(last, end_ms=max(last.end_ms, one.end_ms))
+        else:
+            joined.append(one)
+    return tuple(joined)

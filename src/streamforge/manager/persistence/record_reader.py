@@ -1,0 +1,158 @@
+"""Stored records as they are read: compared with what the coverage has proven, so that no part passes for the whole."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.phases import phase_of
+from streamforge.manager.service import Incomplete
+from streamforge_utils.model.candles import FIRST_TIME_MS, as_exported, candle_key, candle_key_prefix
+from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.series import Series, candles_type
+from streamforge_utils.model.timeranges import TimeRange, format_ms
+from streamforge_utils.ports.store import DocumentStore
+
+BATCH = 5000
+_SHOWN = 5
+
+
+class RecordReader:
+    """The records of a collection, by key."""
+
+    def __init__(self, store: DocumentStore, coverage: Coverage) -> None:
+        self._store = store
+        self._coverage = coverage
+
+    async def read(
+        self,
+        collection: str,
+        *,
+        span: TimeRange | None,
+        after: str | None,
+        limit: int,
+        whole: bool,
+        series: Series | None = None,
+    ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
+        """Records (key, JSON), oldest first, in batches, `limit` in all; of those that open in `span`, where given.
+
+        after: continue behind this key. whole: look before the first batch whether all is there. series: read this one
+        alone; what others lack in the same collection is not its matter.
+        Raises Incomplete where fewer come than the coverage has proven, or RetryableError.
+        """
+        only = None if series is None else candle_key_prefix(series.symbol, series.interval)
+        first = max("" if after is None else after + "\x00", only or "")
+        proven = [part async for part in self._proven(collection, span, series)]
+        if whole:
+            await self._compare(collection, proven, first)
+        left = limit
+        while left > 0:
+            beginning, end, prefix = first, None, only
+            if prefix is None and span is not None:
+                following = await self._store.keys(collection, first=first, limit=1)
+                if not following:
+                    break
+                prefix = following[0].rpartition("_")[0] + "_"
+            if prefix is not None:
+                end = _behind(prefix)
+                if span is not None:
+                    # Within one series the keys are in the order of time: what lies outside the span is not read.
+                    beginning = max(first, f"{prefix}{max(span.start_ms, FIRST_TIME_MS)}")
+                    end = f"{prefix}{max(span.end_ms, FIRST_TIME_MS)}"
+            size = min(left, BATCH)
+            documents = await self._store.read(collection, first=beginning, last=end, limit=size)
+            full = len(documents) == size
+            following_first: str | None = documents[-1].key + "\x00" if full else None
+            if not full and only is None and prefix is not None:
+                following_first = _behind(prefix)
+            _check(proven, [document.key for document in documents], first, following_first)
+            if documents:
+                yield [(d.key, as_exported(d.body)) for d in documents]
+                left -= len(documents)
+            if following_first is None:
+                return
+            first = following_first
+        if left > 0:
+            _check(proven, [], first, None)
+
+    async def _proven(self, collection: str, span: TimeRange | None, series: Series | None) -> AsyncIterator[_Part]:
+        async for known in self._coverage.all():
+            if series is not None and known.series != series:
+                continue
+            interval = Interval(known.series.interval)
+            held = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection == collection]
+            if not held:
+                continue
+            phase_ms = await phase_of(self._store, known)
+            for segment in held:
+                common = segment.span if span is None else segment.span.intersection(span)
+                if common is None:
+                    continue
+                if phase_ms is None and not interval.aligned_by_calendar:
+                    raise _incomplete(known.series, f"{common} is all gone", collection)
+                if grid := interval.grid(common.start_ms, common.end_ms, phase_ms):
+                    yield _Part(known.series, common, grid)
+
+    async def _compare(self, collection: str, proven: Sequence[_Part], first: str) -> None:
+        lacking: list[tuple[Series, str]] = []
+        for part in proven:
+            grid = part.grid[bisect_left(part.grid, first, key=part.key) :]
+            if not grid:
+                continue
+            start, end = part.key(grid[0]), part.key(max(part.span.end_ms, FIRST_TIME_MS))
+            there = await self._store.count(collection, first=start, last=end)
+            if there < len(grid):
+                lacking.append((part.series, f"{part.span} lacks {len(grid) - there:,} of {len(grid):,}"))
+        if lacking:
+            first_series = lacking[0][0]
+            told = [what for series, what in lacking if series == first_series]
+            more = f" and {len(told) - _SHOWN} more ranges" if len(told) > _SHOWN else ""
+            raise _incomplete(first_series, "; ".join(told[:_SHOWN]) + more, collection)
+
+
+def _behind(prefix: str) -> str:
+    """The first key behind a series whose keys begin with `prefix`: "`" is the character after "_"."""
+    return prefix[:-1] + "`"
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """A range of a series that the collection is proven to hold. grid: its open times; not empty."""
+
+    series: Series
+    span: TimeRange
+    grid: Sequence[int]
+
+    def key(self, open_time: int) -> str:
+        return candle_key(self.series.symbol, self.series.interval, open_time)
+
+
+def _check(proven: Sequence[_Part], keys: Sequence[str], first: str, last: str | None) -> None:
+    """Raises Incomplete if `keys`, which are all with first <= key < last, lack some that are proven to be there."""
+    for part in proven:
+        if (last is not None and part.key(part.grid[0]) >= last) or part.key(part.grid[-1]) < first:
+            continue
+        start = bisect_left(part.grid, first, key=part.key)
+        end = len(part.grid) if last is None else bisect_left(part.grid, last, key=part.key)
+        grid = part.grid[start:end]
+        if not grid:
+            continue
+        low, high = (bisect_left(keys, part.key(time)) for time in (grid[0], grid[-1] + 1))
+        skipped = len(candle_key_prefix(part.series.symbol, part.series.interval))
+        times = [int(key[skipped:]) for key in keys[low:high]]
+        if len(times) == len(grid) and all(map(int.__eq__, times, grid)):
+            continue
+        missing = sorted(set(grid) - set(times))
+        if missing:
+            lacks = f"between {format_ms(grid[0])} and {format_ms(grid[-1])} {len(missing):,} of {len(grid):,} lack"
+            raise _incomplete(part.series, f"{lacks}, the first at {format_ms(missing[0])}", "the collection")
+
+
+def _incomplete(series: Series, what: str, collection: str) -> Incomplete:
+    type_ = candles_type(Interval(series.interval))
+    return Incomplete(
+        f"{collection} holds fewer records of {series.symbol} {type_} than were proven: {what}", series.symbol, type_
+    )

@@ -1,0 +1,185 @@
+"""What is reserved before a workflow is made: the code that names it, and the Idempotency-Key that asked for it.
+
+A key is remembered for a day, or until its workflow is removed. A code is remembered as long as its workflow, and a
+week longer: nothing of the old workflow may be met under the name of a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+import msgspec
+
+from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW_KIND
+from streamforge.manager.service import KeyReused, StartRequest
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import ConflictError, RetryableError
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.store import State, StateStore
+
+KEY_KIND = "idempotency-key"
+CODE_KIND = "code"
+DRAWS = 20
+KEY_KEPT_MS = 86_400_000
+CODE_KEPT_MS = 7 * 86_400_000
+"""How long a code stays taken after its workflow was removed."""
+
+_REMOVED = {"removed": "yes"}
+_PAGE = 500
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """What an Idempotency-Key stands for. request: digest of the request that came with it.
+
+    joined: another request had made the workflow. asked: the range that was asked for then, as far as it was over.
+    """
+
+    request: str
+    code: str
+    queue_id: str
+    joined: bool = False
+    asked: TimeRange | None = None
+
+
+class _Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """A code's state. removed_ms: when its workflow was removed."""
+
+    queue_id: str
+    removed_ms: int | None = None
+
+
+QueueId = Callable[[str], str]
+"""The queue_id that a code gives."""
+
+
+class Reservations:
+    """Codes and keys in the state store. new_code: draws a code."""
+
+    def __init__(self, states: StateStore, clock: Clock, new_code: Callable[[], str] | None = None) -> None:
+        self._states = states
+        self._clock = clock
+        self._new_code = new_code or _random_code
+
+    async def code(self, queue_id: QueueId) -> str:
+        """A code that no workflow has or had: jobs are named by it, for every day and interval.
+
+        Raises RetryableError.
+        """
+        for _ in range(DRAWS):
+            code = self._new_code()
+            body = msgspec.json.encode(_Taken(queue_id=queue_id(code)))
+            try:
+                await self._states.put(CODE_KIND, code, body, expected=None, created_ms=self._clock.now_ms())
+            except ConflictError:
+                continue
+            return code
+        raise RetryableError(f"no free queue_id was found in {DRAWS} draws", retry_after=1)
+
+    async def find(self, key: str, request: StartRequest) -> Reservation | None:
+        """What was reserved under the key. Raises KeyReused if that was for another request."""
+        state = await self._states.get(KEY_KIND, _key_id(key))
+        return None if state is None else _reservation(state, request)
+
+    async def reserve(self, key: str, request: StartRequest, queue_id: QueueId) -> Reservation:
+        """What is reserved under the key, from now on if not yet. Raises KeyReused or RetryableError."""
+        for _ in range(DRAWS):
+            found = await self.find(key, request)
+            if found is not None:
+                return found
+            code = await self.code(queue_id)
+            reservation = Reservation(request=_digest(request), code=code, queue_id=queue_id(code))
+            try:
+                await self._states.put(
+                    KEY_KIND,
+                    _key_id(key),
+                    msgspec.json.encode(reservation),
+                    expected=None,
+                    labels={"queue_id": reservation.queue_id},
+                    created_ms=self._clock.now_ms(),
+                )
+            except ConflictError:
+                await self._remove(CODE_KIND, await self._states.get(CODE_KIND, code))
+                continue
+            return reservation
+        raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
+
+    async def point(self, key: str, request: StartRequest, queue_id: str, asked: TimeRange | None) -> None:
+        """Let the key stand for a workflow that the request joined. Raises KeyReused or RetryableError."""
+        code = queue_id[-names.CODE_LENGTH :]
+        reservation = Reservation(request=_digest(request), code=code, queue_id=queue_id, joined=True, asked=asked)
+        for _ in range(DRAWS):
+            state = await self._states.get(KEY_KIND, _key_id(key))
+            if state is not None:
+                _reservation(state, request)
+            with suppress(ConflictError):
+                await self._states.put(
+                    KEY_KIND,
+                    _key_id(key),
+                    msgspec.json.encode(reservation),
+                    expected=None if state is None else state.revision,
+                    labels={"queue_id": queue_id},
+                    created_ms=self._clock.now_ms(),
+                )
+                return
+        raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
+
+    async def release(self, queue_id: str) -> None:
+        """The workflow is about to be removed: its keys are free at once, its code after `CODE_KEPT_MS`."""
+        for state in await self._states.find(KEY_KIND, where={"queue_id": [queue_id]}, limit=_PAGE):
+            await self._remove(KEY_KIND, state)
+        code = queue_id[-names.CODE_LENGTH :]
+        taken = await self._states.get(CODE_KIND, code)
+        if taken is not None:
+            body = msgspec.json.encode(_Taken(queue_id=queue_id, removed_ms=self._clock.now_ms()))
+            await self._states.put(CODE_KIND, code, body, expected=taken.revision, labels=_REMOVED)
+
+    async def expire(self, in_use: Collection[str]) -> None:
+        """Forget what was kept long enough. in_use: queue_ids of which there is a job or a topic."""
+        now_ms = self._clock.now_ms()
+        for state in await self._all(KEY_KIND, None):
+            if now_ms - state.created_ms > KEY_KEPT_MS:
+                await self._remove(KEY_KIND, state)
+        for state in await self._all(CODE_KIND, {name: [value] for name, value in _REMOVED.items()}):
+            taken = msgspec.json.decode(state.body, type=_Taken)
+            since_ms = now_ms if taken.removed_ms is None else taken.removed_ms
+            if now_ms - since_ms <= CODE_KEPT_MS or taken.queue_id in in_use:
+                continue
+            if await self._states.get(WORKFLOW_KIND, taken.queue_id) is None:  # its removal may have been cut short
+                await self._remove(CODE_KIND, state)
+
+    async def _all(self, kind: str, where: dict[str, list[str]] | None) -> list[State]:
+        found: list[State] = []
+        while True:
+            page = await self._states.find(kind, where=where, after=found[-1].id if found else None, limit=_PAGE)
+            found += page
+            if len(page) < _PAGE:
+                return found
+
+    async def _remove(self, kind: str, state: State | None) -> None:
+        if state is None:
+            return
+        with suppress(ConflictError):  # it was changed a moment ago: it is not what was to be forgotten
+            await self._states.remove(kind, state.id, expected=state.revision)
+
+
+def _key_id(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _digest(request: StartRequest) -> str:
+    return hashlib.sha256(msgspec.json.encode(request, order="deterministic")).hexdigest()
+
+
+def _reservation(state: State, request: StartRequest) -> Reservation:
+    reservation = msgspec.json.decode(state.body, type=Reservation)
+    if reservation.request != _digest(request):
+        raise KeyReused("this Idempotency-Key came before with another request: use a new key")
+    return reservation
+
+
+def _random_code() -> str:
+    return "".join(secrets.choice(names.CODE_ALPHABET) for _ in range(names.CODE_LENGTH))

@@ -1,0 +1,331 @@
+"""queue-manager's use cases (`Service`) on its parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+from streamforge.manager.admission import Admission
+from streamforge.manager.coverage_report import Reports
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.execution.removal import RecordRemoval
+from streamforge.manager.execution.verifier import verify
+from streamforge.manager.lifecycle.facts import Replay, Retry, Stop
+from streamforge.manager.origin import Source
+from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
+from streamforge.manager.persistence.record_reader import RecordReader
+from streamforge.manager.persistence.reservations import Reservations
+from streamforge.manager.persistence.workflow_store import Unreadable
+from streamforge.manager.readiness import ReadinessProbe
+from streamforge.manager.service import (
+    DeadLetterPage,
+    HistoryEvent,
+    NotFound,
+    NotNow,
+    Page,
+    Removed,
+    Report,
+    SeriesPage,
+    Started,
+    StartRequest,
+    Verification,
+    no_workflow,
+)
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.commands import Command
+from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
+from streamforge_utils.model.events import Event
+from streamforge_utils.model.series import Series, check_symbol, normal_type, series_of
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.exchange import SymbolInfo
+
+_PAGE = 500
+SYMBOLS_WITHIN_S = 10.0
+"""Who asks for a list waits for it; a question that is repeated for minutes is for workflows."""
+RECORDS_A_PAGE = 10_001
+"""Who asks for more records than this asks for all: it is looked before the first one whether they are there."""
+
+
+class WorkflowService:
+    """Implements `Service`."""
+
+    def __init__(self, deps: Dependencies, reconciler: Reconciler, new_code: Callable[[], str] | None = None) -> None:
+        self._deps = deps
+        self._reconciler = reconciler
+        self._reservations = deps.reservations if new_code is None else Reservations(deps.store, deps.clock, new_code)
+        self._records = RecordReader(deps.store, deps.coverage)
+        self._starting = Admission(deps, reconciler, self._reservations)
+        self._reports = Reports(deps)
+        self._busy: set[str] = set()
+        self._readiness = ReadinessProbe(deps, reconciler)
+
+    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
+        return await self._starting.start(request, idempotency_key)
+
+    async def get(self, queue_id: str) -> Workflow:
+        stored = await self._deps.workflows.get(queue_id)
+        if stored is None:
+            raise no_workflow(queue_id, await self._deps.workflows.near(queue_id))
+        return stored.workflow
+
+    async def find(
+        self,
+        *,
+        statuses: Sequence[Status] = (),
+        symbol: str | None = None,
+        type: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page:
+        where: dict[str, Sequence[str]] = {}
+        if statuses:
+            where["status"] = [status.value for status in statuses]
+        if symbol is not None:
+            where["symbol"] = [check_symbol(symbol)]
+        if type is not None:
+            where["type"] = [normal_type(type)]
+        if cursor is not None and await self._deps.workflows.get(cursor) is None:
+            raise _lost_cursor(cursor, "workflow")
+        found = await self._deps.workflows.find(where=where, after=cursor, limit=limit + 1)
+        more = len(found) > limit
+        return Page(found[:limit], found[limit - 1].queue_id if more else None)
+
+    async def remove(self, queue_id: str, *, data: bool = False) -> Removed:
+        with self._alone(queue_id):
+            try:
+                workflow = await self.get(queue_id)
+            except Unreadable:
+                await self._remove_unreadable(queue_id, data=data)
+                return Removed()
+            if not workflow.ended:
+                raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
+            return await self._remove(workflow, data=data)
+
+    async def _remove(self, workflow: Workflow, *, data: bool) -> Removed:
+        deps, queue_id = self._deps, workflow.queue_id
+        records, span = 0, workflow.planned_span
+        if data and span is not None:  # first: it may be refused
+            records = await deps.removal.remove(workflow.series, workflow.collection, span)
+        staying = tuple(s for s in (await self.coverage(queue_id)).segments if s.verdict is Verdict.STORED)
+        await self._reservations.release(queue_id)
+        others = await self._asked_by_others(workflow)
+        await deps.coverage.unask(workflow.series, span, others, lost=data)
+        await deps.admin.delete_topic(workflow.topic)
+        await deps.admin.delete_topic(names.dlq_topic(workflow.topic))
+        await self._reconciler.executor.forget_jobs(workflow)
+        await deps.history.remove(queue_id)
+        stored = await deps.workflows.get(queue_id)
+        if stored is not None:
+            await deps.workflows.remove(stored)
+        return Removed(records=records, staying=staying)
+
+    async def _asked_by_others(self, workflow: Workflow) -> list[TimeRange]:
+        """The ranges that the other workflows of the series, ended ones too, were asked for."""
+        spans: list[TimeRange] = []
+        where = {"symbol": [workflow.symbol], "type": [workflow.type]}
+        after: str | None = None
+        while page := await self._deps.workflows.find(where=where, after=after, limit=_PAGE):
+            spans += [s for one in page if one.queue_id != workflow.queue_id and (s := one.planned_span) is not None]
+            after = page[-1].queue_id
+        return spans
+
+    async def _remove_unreadable(self, queue_id: str, *, data: bool) -> None:
+        """Remove a workflow whose document is damaged, with all that is found by its name."""
+        if data:
+            raise InvalidInput(
+                "data",
+                f"the document of workflow {queue_id} is damaged, so that it is not known which records are its own: "
+                "remove it without data",
+            )
+        deps = self._deps
+        await self._reservations.release(queue_id)
+        for job in await deps.launcher.jobs():
+            if job.queue_id == queue_id:
+                await deps.launcher.stop(job.name, grace_s=deps.policy.kill_grace_s)
+                await deps.launcher.forget(job.name)
+        topic = names.data_topic(queue_id)
+        await deps.admin.delete_topic(topic)
+        await deps.admin.delete_topic(names.dlq_topic(topic))
+        await deps.history.remove(queue_id)
+        await deps.workflows.remove_unreadable(queue_id)
+
+    async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
+        await self.get(queue_id)
+        return await self._deps.history.read(queue_id, after=after, limit=limit)
+
+    async def follow(self, queue_id: str, *, after: int = -1) -> AsyncIterator[HistoryEvent]:
+        await self.get(queue_id)
+        ended = False
+        async for event in self._deps.history.follow(queue_id, after=after, patience_s=1.0):
+            if event is not None:
+                yield event
+                continue
+            if ended:
+                return
+            stored = await self._deps.workflows.get(queue_id)
+            # One more look after the end was seen: its last events may have been kept in between.
+            ended = stored is None or stored.workflow.ended
+
+    async def stop(self, queue_id: str) -> Workflow:
+        return await self._reconciler.inbox.ask(queue_id, Stop())
+
+    async def ping(self, queue_id: str, *, timeout_s: float = 2.0) -> Mapping[str, float | None]:
+        workflow = await self.get(queue_id)
+        waiting = {
+            step.telemetry_id
+            for step in workflow.steps
+            if step.attempt is not None and step.attempt.ended_ms is None and step.attempt.started_ms is not None
+        }
+        answers: dict[str, float | None] = {step.telemetry_id: None for step in workflow.steps}
+        if not waiting:
+            return answers
+        sent_at = self._deps.clock.now_ms() / 1000
+        began = self._deps.clock.monotonic()
+        done = asyncio.Event()
+
+        def listen(event: Event) -> None:
+            if event.event == "pong" and event.queue_id == queue_id and event.ping_ts == sent_at:
+                answers[event.producer] = self._deps.clock.monotonic() - began
+                waiting.discard(event.producer)
+                if not waiting:
+                    done.set()
+
+        self._reconciler.listeners.add(listen)
+        try:
+            await self._reconciler.executor.send(Command(command="ping", queue_id=queue_id, sent_at=sent_at))
+            await asyncio.wait_for(done.wait(), timeout_s)
+        except TimeoutError:
+            pass  # None says so
+        finally:
+            self._reconciler.listeners.discard(listen)
+        return answers
+
+    async def retry(self, queue_id: str) -> Workflow:
+        async with self._going_on(queue_id):
+            return await self._reconciler.inbox.ask(queue_id, Retry())
+
+    async def coverage(self, queue_id: str) -> Report:
+        return await self._reports.of_workflow(await self.get(queue_id))
+
+    async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
+        return await self._reports.of_ended(workflows)
+
+    async def series_coverage(
+        self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
+    ) -> Report:
+        return await self._reports.of_series(symbol, type, span, life=life)
+
+    async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
+        return await verify(self._deps, series_of(check_symbol(symbol), normal_type(type)), span)
+
+    async def records(
+        self,
+        collection: str,
+        *,
+        span: TimeRange | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+        series: Series | None = None,
+    ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
+        if collection not in await self.collections():
+            raise NotFound(f"there is no collection {collection[:80]!r}: GET /collections lists those that there are")
+        whole = limit > RECORDS_A_PAGE
+        read = self._records.read(collection, span=span, after=after, limit=limit, whole=whole, series=series)
+        async for batch in read:
+            yield batch
+
+    async def collections(self) -> Sequence[str]:
+        return [name for name in await self._deps.store.names() if name != HISTORY]
+
+    async def series(self, *, cursor: str | None = None, limit: int = 100) -> SeriesPage:
+        try:
+            found = await self._deps.coverage.page(after=cursor, limit=limit + 1)
+        except InvalidInput as error:
+            raise _lost_cursor(cursor or "", "series") from error
+        listed = await self._reports.of_stored([known for _, known in found[:limit]])
+        return SeriesPage(listed, found[limit - 1][0] if len(found) > limit else None)
+
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        waits = self._deps.exchange_waits
+        reason = None
+        try:
+            async with asyncio.timeout(SYMBOLS_WITHIN_S):
+                try:
+                    return await self._deps.exchange.symbols()
+                finally:
+                    reason = None if waits is None else waits.reason
+        except TimeoutError as error:
+            raise RetryableError(
+                f"{self._deps.exchange_name} did not list its symbols within {SYMBOLS_WITHIN_S:g} s"
+                f"{f' ({reason})' if reason else ''}: is it reached from here? Try again later"
+            ) from error
+
+    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
+        workflow = await self.get(queue_id)
+        return await self._deps.dead_letters.read(workflow, limit=limit)
+
+    async def replay_dead_letters(self, queue_id: str) -> Workflow:
+        async with self._going_on(queue_id):
+            workflow = await self.get(queue_id)
+            if not workflow.ended:
+                raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
+            if workflow.plan is None or not await self._deps.dead_letters.outstanding(workflow):
+                raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
+            return await self._reconciler.inbox.ask(queue_id, Replay())
+
+    async def tidy(self) -> int:
+        """Remove the topics of ended workflows that were kept long enough; returns how many workflows lost some.
+
+        For a manager that drives nothing, while no other one can: the loop of one that does, does it by itself.
+        Raises RetryableError.
+        """
+        await self._deps.workflows.load()  # those in memory may have ended since, by another manager
+        return await self._reconciler.retention.remove_topics()
+
+    async def undriven(self) -> str | None:
+        if self._deps.undriven is not None:
+            return await self._deps.undriven()
+        try:
+            self._deps.fence()
+        except StreamForgeError as error:
+            return str(error)
+        return self._readiness.stalled()
+
+    async def source(self) -> Source:
+        return self._deps.source
+
+    async def ready(self) -> Mapping[str, str | None]:
+        return await self._readiness.look()
+
+    @asynccontextmanager
+    async def _going_on(self, queue_id: str) -> AsyncIterator[None]:
+        """For what lets an ended workflow go on again: retention does not remove its topics meanwhile.
+
+        Raises NotNow, or RetryableError.
+        """
+        topic = names.data_topic(queue_id)
+        with self._alone(queue_id):
+            async with self._deps.coverage.locks.hold(topic, within_s=RecordRemoval.ASKED_WAIT_S):
+                yield
+
+    @contextmanager
+    def _alone(self, queue_id: str) -> Iterator[None]:
+        """What removes an ended workflow or lets it go on again excludes each other."""
+        if queue_id in self._busy:
+            raise NotNow(f"workflow {queue_id} is being removed or started again by another request: look at it again")
+        self._busy.add(queue_id)
+        try:
+            yield
+        finally:
+            self._busy.discard(queue_id)
+
+
+def _lost_cursor(cursor: str, what: str) -> InvalidInput:
+    return InvalidInput(
+        "cursor",
+        f"cursor {cursor[:80]!r} is not one of this server, or its {what} was removed: begin again without one",
+    )

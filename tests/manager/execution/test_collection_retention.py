@@ -1,0 +1,351 @@
+"""Old collections are exported, then dropped; what is used, unknown or young stays."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution import retention as retention_module
+from streamforge.manager.execution.retention import COLLECTIONS_EVERY_S, CollectionRetention
+from streamforge.manager.policy import RetentionRule
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.series import Series
+from streamforge_utils.ports.store import Document
+from tests.doubles.manualclock import ManualClock
+from tests.manager.execution.world import create
+from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, planned
+from tests.runtime.rig import until
+
+SERIES = Series("BTCUSDT", "candles", "1m")
+OLD, YOUNG, FOREIGN = "btcusdt_api_candles_1m_2024_08_01", "btcusdt_api_candles_1m_2024_08_09", "somebody_elses"
+KEPT = [{"_key": f"k{n}", "_version": 1, "n": n} for n in range(3)]
+
+
+@pytest.fixture
+def deps(world: World, tmp_path: Path) -> Dependencies:
+    """A world (ten days after its day) that keeps nothing longer than five days; two collections are covered."""
+    policy = msgspec.structs.replace(
+        world.deps.policy, retention=(RetentionRule("*_1m_*", 5),), retention_dir=tmp_path / "kept"
+    )
+    return msgspec.structs.replace(world.deps, policy=policy)
+
+
+async def fill(world: World, name: str, start_ms: int, *, covered: bool = True, series: Series = SERIES) -> None:
+    await world.store.upsert(name, [Document(f"k{n}", 1, b'{"n":%d}' % n) for n in range(3)])
+    if covered:
+        stored = Segment(
+            start_ms=start_ms, end_ms=start_ms + DAY_MS, verdict=Verdict.STORED, collection=name, records=3
+        )
+        await world.deps.coverage.lay_over(series, [stored])
+
+
+def lines(path: Path) -> list[object]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def files(deps: Dependencies) -> list[str]:
+    assert deps.policy.retention_dir is not None
+    return sorted(path.name for path in deps.policy.retention_dir.iterdir())
+
+
+async def test_what_is_old_is_exported_then_dropped_and_no_longer_covered(world: World, deps: Dependencies) -> None:
+    await fill(world, OLD, DAY_START)
+    await fill(world, YOUNG, NOW - 2 * DAY_MS)
+    await fill(world, FOREIGN, DAY_START, covered=False)
+    await CollectionRetention(deps).apply()
+    assert sorted(await world.store.names()) == sorted([YOUNG, FOREIGN])
+    (kept,) = (deps.policy.retention_dir or Path()).iterdir()
+    assert kept.name == f"{OLD}.jsonl.gz"
+    assert lines(kept) == KEPT
+    assert [segment.collection for segment in await world.deps.coverage.of(SERIES)] == [YOUNG]
+
+
+async def test_a_collection_is_as_old_as_its_newest_record(world: World, deps: Dependencies) -> None:
+    await fill(world, OLD, DAY_START)
+    await fill(world, OLD, NOW - 2 * DAY_MS)
+    await CollectionRetention(deps).apply()
+    assert list(await world.store.names()) == [OLD]
+    assert len(await world.deps.coverage.of(SERIES)) == 2
+
+
+@pytest.mark.parametrize(("younger_ms", "left"), [(0, []), (1, [OLD])])
+async def test_records_are_kept_until_the_newest_has_the_age_of_the_policy(
+    younger_ms: int, left: list[str], world: World, deps: Dependencies
+) -> None:
+    await fill(world, OLD, NOW - 6 * DAY_MS + younger_ms)  # a day long, so its end is five days old
+    await CollectionRetention(deps).apply()
+    assert list(await world.store.names()) == left
+
+
+@pytest.mark.parametrize("symbol", ["AAAUSDT", "ZZZUSDT"])
+async def test_a_young_collection_holds_up_no_older_one(symbol: str, world: World, deps: Dependencies) -> None:
+    await fill(world, YOUNG, NOW - 2 * DAY_MS, series=Series(symbol, "candles", "1m"))
+    await fill(world, OLD, DAY_START)
+    await CollectionRetention(deps).apply()
+    assert list(await world.store.names()) == [YOUNG]
+
+
+async def test_every_record_is_exported_whatever_its_key_and_its_page(
+    world: World, deps: Dependencies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_module, "_RECORDS_A_PAGE", 1)
+    policy = msgspec.structs.replace(deps.policy, retention_dir=tmp_path / "a" / "b")
+    deps = msgspec.structs.replace(deps, policy=policy)
+    await fill(world, OLD, DAY_START)
+    await world.store.upsert(OLD, [Document("A", 1, b"{}"), Document("AB", 2, b"{ }"), Document("B", 3, b'{ "n": 1}')])
+    sizes, read = [], world.store.read
+
+    async def recorded(*args: Any, **more: Any) -> Any:
+        page = await read(*args, **more)
+        sizes.append(len(page))
+        return page
+
+    monkeypatch.setattr(world.store, "read", recorded)
+    await CollectionRetention(deps).apply()
+    assert lines(tmp_path / "a" / "b" / f"{OLD}.jsonl.gz") == [
+        {"_key": "A", "_version": 1},
+        {"_key": "AB", "_version": 2},
+        {"_key": "B", "_version": 3, "n": 1},
+        *KEPT,
+    ]
+    assert sizes == [1, 1, 1, 1, 1, 1, 0] * 2, "once to export them, once to see that they are the same"
+    assert world.observer.counts["retention_collections_total"] == 1
+    assert world.observer.counts["retention_records_total"] == 6
+
+
+async def test_what_coverage_says_of_a_collection_that_is_gone_goes_too(world: World, deps: Dependencies) -> None:
+    await fill(world, OLD, DAY_START)
+    await world.store.drop(OLD)
+    await CollectionRetention(deps).apply()
+    known = await world.deps.coverage.known(SERIES)
+    assert (known.segments, known.leftovers) == ((), ())
+    assert (deps.policy.retention_dir or Path()).exists() is False, "there was nothing to export"
+
+
+async def test_a_file_that_is_there_is_not_overwritten(world: World, deps: Dependencies) -> None:
+    folder = deps.policy.retention_dir
+    assert folder is not None
+    for _ in range(2):
+        await fill(world, OLD, DAY_START)
+        await CollectionRetention(deps).apply()
+    assert sorted(path.name for path in folder.iterdir()) == [f"{OLD}.2.jsonl.gz", f"{OLD}.jsonl.gz"]
+
+
+USERS = [
+    pytest.param(planned(), id="it writes to it and relies on it"),
+    pytest.param(accepted(symbol="ETHUSDT", collection=OLD), id="it writes to it"),
+    pytest.param(accepted(collection="elsewhere"), id="it relies on it"),
+]
+
+
+@pytest.mark.parametrize("workflow", USERS)
+async def test_what_a_workflow_uses_stays(workflow: Workflow, world: World, deps: Dependencies) -> None:
+    await fill(world, OLD, DAY_START)
+    await create(world, workflow)
+    await CollectionRetention(deps).apply()
+    assert list(await world.store.names()) == [OLD]
+    assert (deps.policy.retention_dir or Path()).exists() is False, "nothing was exported for nothing"
+
+
+@pytest.mark.parametrize("change", [*USERS, pytest.param(None, id="somebody stores more in it")])
+async def test_what_is_used_by_the_time_it_is_exported_stays(
+    change: Workflow | None, world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, OLD, DAY_START)
+    read = world.store.read
+
+    async def meanwhile(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(world.store, "read", read)
+        if change is None:
+            stored = Segment(start_ms=0, end_ms=DAY_MS, verdict=Verdict.STORED, collection=OLD, records=1)
+            await world.deps.coverage.lay_over(SERIES, [stored])
+        else:
+            await create(world, change)
+        return await read(*args, **more)
+
+    monkeypatch.setattr(world.store, "read", meanwhile)
+    await CollectionRetention(deps).apply()
+    assert list(await world.store.names()) == [OLD]
+    assert files(deps) == []
+    assert len(await world.deps.coverage.of(SERIES)) == (2 if change is None else 1)
+    assert +world.observer.counts == {"action_failures_total{action=Age}": 1}
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["it is there", "it is gone"])
+@pytest.mark.parametrize("name", [OLD, SERIES.id])
+async def test_who_counts_the_series_or_uses_the_collection_is_waited_for(
+    name: str, there: bool, world: World, deps: Dependencies
+) -> None:
+    await fill(world, OLD, DAY_START)
+    if not there:
+        await world.store.drop(OLD)
+    locks = world.deps.coverage.locks
+    async with locks.hold(name):
+        ageing = asyncio.create_task(CollectionRetention(deps).apply())
+        await until(lambda: locks._held[name].users == 2 or ageing.done())
+        assert list(await world.store.names()) == [OLD] * there
+        assert len(await world.deps.coverage.of(SERIES)) == 1
+    await ageing
+    assert list(await world.store.names()) == []
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "relied on", "stored again"])
+async def test_a_collection_that_is_missing_is_struck_from_the_coverage_under_its_guard(
+    world: World, deps: Dependencies, meanwhile: str
+) -> None:
+    await fill(world, OLD, DAY_START)
+    await world.store.drop(OLD)
+    locks = world.deps.coverage.locks
+    # Somebody counts what is stored of the series, for a plan that relies on it.
+    async with locks.hold(SERIES.id):
+        ageing = asyncio.create_task(CollectionRetention(deps).apply())
+        await world.settle()
+        assert [one.collection for one in await world.deps.coverage.of(SERIES)] == [OLD]
+        if meanwhile == "relied on":
+            await create(world, accepted(collection="elsewhere"))
+        elif meanwhile == "stored again":
+            await world.store.upsert(OLD, [Document("k", 1, b"{}")])
+    await ageing
+    struck = [one.collection for one in await world.deps.coverage.of(SERIES)] == []
+    assert struck is (meanwhile == "nothing")
+
+
+async def test_what_cannot_be_exported_stays(world: World, deps: Dependencies, tmp_path: Path) -> None:
+    await fill(world, OLD, DAY_START)
+    (tmp_path / "kept").write_text("a file where the folder should be")
+    await CollectionRetention(deps).apply()
+    assert list(await world.store.names()) == [OLD]
+    assert await world.deps.coverage.of(SERIES)
+    assert +world.observer.counts == {"action_failures_total{action=Age}": 1}
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param(Document("a", 1, b"{}"), id="one more"),
+        pytest.param(Document("k1", 2, b'{"n":7}'), id="one replaced"),
+        pytest.param(Document("k1", 2, b'{"n":1}'), id="one seen again"),
+    ],
+)
+async def test_what_changes_while_it_is_exported_stays(
+    late: Document, world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, OLD, DAY_START)
+    read = world.store.read
+
+    async def changing(collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Any:
+        page = await read(collection, first=first, last=last, limit=limit)
+        await world.store.upsert(collection, [late])
+        return page
+
+    monkeypatch.setattr(world.store, "read", changing)
+    await CollectionRetention(deps).apply()
+    assert list(await world.store.names()) == [OLD]
+    assert files(deps) == []
+
+
+async def test_no_files_pile_up_while_a_collection_cannot_be_read_or_dropped(
+    world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, OLD, DAY_START)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise RetryableError("it does not answer")
+
+    clock = deps.clock
+    assert isinstance(clock, ManualClock)
+    ageing = CollectionRetention(deps)
+    for part, left in (("read", 0), ("drop", 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(world.store, part, fail)
+            for _ in range(3):
+                await ageing.apply()
+                assert len(files(deps)) == left  # a drop that failed may be carried out later: one copy stays
+                clock.advance(COLLECTIONS_EVERY_S)
+        assert list(await world.store.names()) == [OLD]
+    await ageing.apply()
+    assert list(await world.store.names()) == []
+    (kept,) = files(deps)
+    assert lines((deps.policy.retention_dir or Path()) / kept) == KEPT
+
+
+async def test_a_file_that_holds_something_else_stays(
+    world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drop was carried out after its time, and somebody filled the collection again."""
+    await fill(world, OLD, DAY_START)
+    clock = deps.clock
+    assert isinstance(clock, ManualClock)
+    ageing = CollectionRetention(deps)
+
+    async def fail(collection: str) -> None:
+        raise RetryableError("it does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "drop", fail)
+        await ageing.apply()
+    await world.store.drop(OLD)
+    await world.store.upsert(OLD, [Document("other", 1, b'{"n":9}')])
+    clock.advance(COLLECTIONS_EVERY_S)
+    await ageing.apply()
+    assert files(deps) == [f"{OLD}.2.jsonl.gz", f"{OLD}.jsonl.gz"]
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+async def test_a_file_that_was_moved_away_is_made_once_more(
+    foreign: bool, world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is free again: what is exported next may get it. foreign: the first file had to take another name."""
+    await fill(world, OLD, DAY_START)
+    folder, clock, name = deps.policy.retention_dir, deps.clock, f"{OLD}.jsonl.gz"
+    assert isinstance(clock, ManualClock)
+    assert folder is not None
+    ageing = CollectionRetention(deps)
+    if foreign:
+        folder.mkdir()
+        (folder / name).write_bytes(b"another's")
+
+    async def fail(collection: str) -> None:
+        raise RetryableError("it does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "drop", fail)
+        await ageing.apply()
+    for number, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"moved-{number}")
+    clock.advance(COLLECTIONS_EVERY_S)
+    await ageing.apply()
+    assert list(await world.store.names()) == []
+    assert lines(folder / name) == KEPT
+
+
+async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, deps: Dependencies) -> None:
+    clock = deps.clock
+    assert isinstance(clock, ManualClock)
+    await fill(world, OLD, DAY_START)
+    drop = world.store.drop
+
+    async def cut(collection: str) -> None:
+        await drop(collection)
+        raise RetryableError("the answer got lost")
+
+    world.store.drop = cut  # type: ignore[method-assign]
+    ageing = CollectionRetention(deps)
+    await ageing.apply()
+    assert files(deps) == [f"{OLD}.jsonl.gz"]  # the only place where the records are now
+    assert await world.deps.coverage.of(SERIES) == (), "it was struck before the drop"
+    assert len((await world.deps.coverage.known(SERIES)).leftovers) == 1
+    await ageing.apply()  # not before an hour is over
+    assert len((await world.deps.coverage.known(SERIES)).leftovers) == 1
+    clock.advance(COLLECTIONS_EVERY_S)
+    await ageing.apply()
+    assert (await world.deps.coverage.known(SERIES)).leftovers == ()

@@ -1,0 +1,53 @@
+"""What alerts look at is there before anything has happened."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from streamforge.manager import execution
+from streamforge.manager.execution.counters import begin_at_zero
+from streamforge_utils.ports.instrumentation import NullObserver
+from streamforge_utils.runtime.metrics import Metrics
+
+
+def samples(metrics: Metrics) -> set[str]:
+    return {line for line in metrics.text().decode().splitlines() if line.startswith("streamforge_")}
+
+
+def test_a_manager_that_has_just_begun_shows_every_failure_as_zero() -> None:
+    metrics = Metrics("queue-manager")
+    begin_at_zero(metrics)
+    assert {
+        'streamforge_reconcile_failures_total{target="queue-manager"} 0.0',
+        'streamforge_workflow_failures_total{target="queue-manager"} 0.0',
+        'streamforge_orphans_ended_total{target="queue-manager"} 0.0',
+        'streamforge_workflow_changes_total{status="error",target="queue-manager"} 0.0',
+        'streamforge_action_failures_total{action="Launch",target="queue-manager"} 0.0',
+    } <= samples(metrics)
+
+
+def test_each_has_the_labels_with_which_it_is_counted_later() -> None:
+    shown: dict[str, set[str]] = {}
+
+    class Noting(NullObserver):
+        def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
+            assert amount == 0
+            shown[name] = set(labels)
+
+    begin_at_zero(Noting())
+    counted = {ast.literal_eval(node.args[0]): {keyword.arg for keyword in node.keywords} for node in counts()}
+    assert shown == {name: counted[name] for name in shown}
+
+
+def counts() -> list[ast.Call]:
+    """Every place where the manager's loop counts something."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in Path(execution.__path__[0]).glob("*.py")]
+    return [
+        node
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func).removeprefix("self._") == "parts.observer.count"
+    ]

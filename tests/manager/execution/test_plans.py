@@ -1,0 +1,254 @@
+"""Plans whole, and the questions that they are made of: each edge is asked for twice, cut differently."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from streamforge.manager.execution.planner import prepare, verified
+from streamforge.manager.persistence.workflow_store import OutOfDate
+from streamforge.manager.workflow import Plan
+from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.ports.store import Document
+from tests.doubles.scriptedexchange import Question, ScriptedExchange
+from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted
+from tests.runtime.rig import until
+
+H1, D3 = Interval.H1, Interval.D3
+
+
+def hour(number: float) -> int:
+    return DAY_START + int(number * HOUR_MS)
+
+
+def exchange(first: int, last: int, *, now_ms: int = NOW, status: str = "TRADING") -> ScriptedExchange:
+    """Hourly bars from hour `first` of the day until before `last`."""
+    return ScriptedExchange(H1, range(hour(first), hour(last), HOUR_MS), now_ms=now_ms, status=status)
+
+
+async def plan_of(
+    there: ScriptedExchange, first: float, last: float, known: Sequence[Segment] = (), *, again: bool = False
+) -> Plan:
+    span = TimeRange(hour(first), hour(last))
+    return await prepare(
+        there, "BTCUSDT", there.interval, span, tuple(known), exchange_now_ms=there.now_ms, again=again
+    )
+
+
+def said(first: float, last: float, verdict: Verdict) -> Segment:
+    return Segment(start_ms=hour(first), end_ms=hour(last), verdict=verdict)
+
+
+def stored(first: float, last: float) -> Segment:
+    return Segment(start_ms=hour(first), end_ms=hour(last), verdict=Verdict.STORED, collection="c")
+
+
+def load(*parts: tuple[float, float]) -> tuple[str, ...]:
+    return tuple(str(TimeRange(hour(first), hour(last))) for first, last in parts)
+
+
+async def test_the_first_bar_is_asked_for_twice_and_the_last_one_of_what_trades_no_more() -> None:
+    there = exchange(2, 20)
+    await plan_of(there, 0, 24)
+    first = [Question(TimeRange(0, NOW), 1, False), Question(TimeRange(0, hour(2)), 1000, True)]
+    assert there.asked == first
+    there = exchange(2, 20, status="BREAK")
+    await plan_of(there, 0, 24)
+    last = [Question(TimeRange(hour(2), NOW), 1, True), Question(TimeRange(hour(20), NOW), 1000, False)]
+    assert there.asked == first + last
+
+
+async def test_behind_a_bar_that_ends_just_now_nothing_is_asked_for() -> None:
+    there = exchange(2, 30, now_ms=hour(30), status="BREAK")
+    assert (await plan_of(there, 0, 24)).last_ms == hour(29)
+    assert [(question.limit, question.newest) for question in there.asked] == [(1, False), (1000, True), (1, True)]
+
+
+async def test_bars_of_three_days_are_planned_on_their_own_grid() -> None:
+    opens = [hour(-240 + 72 * n) for n in range(3)]
+    there = ScriptedExchange(D3, opens, now_ms=hour(0))
+    known = [stored(-240, -168)]
+    plan = await plan_of(there, -320, 24, known)
+    assert plan == Plan(
+        exchange_now_ms=hour(0),
+        until_ms=hour(-24),
+        load=load((-168, -24)),
+        settled=(said(-312, -240, Verdict.CLOSED),),
+        phase_ms=opens[0],
+        expected=2,
+        there=1,
+        bars=3,
+        first_ms=opens[0],
+    )
+    nothing = await plan_of(there, -250, -244)
+    assert (nothing.phase_ms, nothing.settled) == (opens[0], ()), "no bar opens in it"
+
+
+async def test_that_there_is_none_is_asked_for_four_times() -> None:
+    there = exchange(0, 0)
+    await plan_of(there, 0, 24)
+    one, other = Question(TimeRange(0, NOW), 1, False), Question(TimeRange(0, NOW), 1000, True)
+    assert there.asked == [one, other, one, other]
+
+
+async def test_who_contradicts_itself_is_asked_five_times() -> None:
+    there = exchange(-48, 240)
+    there.lie = lambda number, question, page: [] if question.limit == 1 else page
+    with pytest.raises(RetryableError) as told:
+        await plan_of(there, 0, 24)
+    assert str(told.value) == (
+        "candles BTCUSDT 1h: the exchange contradicted itself 5 times about where the series begins or ends"
+    )
+    assert len(there.asked) == 10
+
+
+async def test_a_plan_of_a_range_over_listing_delisting_and_now() -> None:
+    """Hours 2 to 20 exist; it is half past nine, ten hours after the last."""
+    there = exchange(2, 20, now_ms=hour(30.5), status="BREAK")
+    known = [stored(3, 5), said(5, 6, Verdict.EXCHANGE), stored(10, 12)]
+    assert await plan_of(there, 0, 48, known) == Plan(
+        exchange_now_ms=hour(30.5),
+        until_ms=hour(30),
+        load=load((2, 3), (6, 10), (12, 20)),
+        settled=(said(0, 2, Verdict.CLOSED), said(20, 30, Verdict.CLOSED)),
+        expected=13,
+        there=4,
+        bars=18,
+        first_ms=hour(2),
+        last_ms=hour(19),
+    )
+    assert await plan_of(there, 4, 11, known, again=True) == Plan(
+        exchange_now_ms=hour(30.5),
+        until_ms=hour(11),
+        load=load((4, 11)),
+        expected=7,
+        there=0,
+        bars=7,
+        first_ms=hour(2),
+        last_ms=hour(19),
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "until", "settled"),
+    [
+        (0, 1, 1, [said(0, 1, Verdict.CLOSED)]),
+        (0, 2, 2, [said(0, 2, Verdict.CLOSED)]),
+        (21, 25, 25, [said(21, 25, Verdict.CLOSED)]),
+        (20, 25, 25, [said(20, 25, Verdict.CLOSED)]),
+        (31, 40, 30, []),
+        (30, 40, 30, []),
+        (25, 40, 30, [said(25, 30, Verdict.CLOSED)]),
+    ],
+)
+async def test_a_plan_of_a_range_in_which_there_is_nothing(
+    first: int, last: int, until: int, settled: list[Segment]
+) -> None:
+    plan = await plan_of(exchange(2, 20, now_ms=hour(30.5), status="BREAK"), first, last)
+    assert sorted(plan.settled, key=lambda segment: segment.start_ms) == settled
+    assert (plan.load, plan.bars, plan.expected, plan.there) == ((), 0, 0, 0)
+    assert plan.until_ms == hour(until), "not after the range's start where nothing of it is over"
+    assert (plan.first_ms, plan.last_ms, plan.exchange_now_ms) == (hour(2), hour(19), hour(30.5))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "until"),
+    [(0, 24, 1), (-24, 0, 0), (-24, 1, 1), (1, 24, 1), (2, 24, 1)],
+)
+async def test_a_plan_of_a_series_without_a_bar(first: int, last: int, until: int) -> None:
+    plan = await plan_of(exchange(0, 0, now_ms=hour(1.5)), first, last)
+    settled = (said(first, until, Verdict.CLOSED),) if until > first else ()
+    assert plan == Plan(exchange_now_ms=hour(1.5), until_ms=hour(until), load=(), bars=0, settled=settled)
+
+
+async def test_a_series_of_three_days_without_a_bar_may_have_begun_three_days_ago() -> None:
+    there = ScriptedExchange(D3, (), now_ms=DAY_START + 1_500)
+    plan = await plan_of(there, -240, 24)
+    until_ms = DAY_START - 3 * DAY_MS + 1000
+    assert plan.until_ms == until_ms
+    assert plan.settled == (Segment(start_ms=hour(-240), end_ms=until_ms, verdict=Verdict.CLOSED),)
+
+
+async def test_parts_in_which_no_bar_opens_are_left_out_between_the_others() -> None:
+    known = [stored(1, 2), stored(2.5, 4), said(4, 4.25, Verdict.OURS)]
+    plan = await plan_of(exchange(0, 240), 0.25, 5, known)
+    assert plan.load == load((2, 3), (4, 5))
+    assert plan.settled == (), "of the first bar nothing opens in the range"
+    assert (plan.expected, plan.bars, plan.there) == (2, 4, 2)
+
+
+C = "btcusdt_api_candles_1m_2024_08_01"
+
+
+def of_minutes(first: int, last: int, verdict: Verdict = Verdict.STORED) -> Segment:
+    start_ms, end_ms = (DAY_START + n * MINUTE_MS for n in (first, last))
+    collection = C if verdict is Verdict.STORED else None
+    return Segment(start_ms=start_ms, end_ms=end_ms, verdict=verdict, collection=collection)
+
+
+async def a_world() -> World:
+    """Five minutes are stored and known."""
+    world = World()
+    await world.start()
+    keys = [candle_key("BTCUSDT", "1m", DAY_START + n * MINUTE_MS) for n in range(5)]
+    world.store.documents[C] = {key: Document(key, 1, b"{}") for key in keys}
+    await world.deps.coverage.lay_over(accepted().series, [of_minutes(0, 5), of_minutes(1440, 1445)])
+    await world.deps.workflows.create(accepted())
+    return world
+
+
+async def test_what_is_gone_of_the_range_is_ours_and_the_rest_stays_as_it_is_known() -> None:
+    world = await a_world()
+    before = await world.deps.coverage.known(accepted().series)
+    assert await verified(world.deps, accepted()) == before
+    del world.store.documents[C][candle_key("BTCUSDT", "1m", DAY_START + 2 * MINUTE_MS)]
+    after = await verified(world.deps, accepted())
+    assert after.segments == (
+        of_minutes(0, 2),
+        of_minutes(2, 3, Verdict.OURS),
+        of_minutes(3, 5),
+        of_minutes(1440, 1445),  # not of the range, and not counted
+    )
+    assert await world.deps.coverage.known(accepted().series) == after
+
+
+async def test_what_is_found_gone_in_an_epoch_that_is_over_is_not_learnt() -> None:
+    world = await a_world()
+    before = await world.deps.coverage.known(accepted().series)
+    world.store.documents[C].clear()
+    with pytest.raises(OutOfDate):
+        await verified(world.deps, accepted().next_epoch())
+    assert await world.deps.coverage.known(accepted().series) == before
+
+
+async def test_where_the_number_is_right_no_key_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await a_world()
+
+    async def looked(*_: object, **__: object) -> Sequence[str]:
+        raise AssertionError("a plan waits for this")
+
+    monkeypatch.setattr(world.store, "keys", looked)
+    assert (await verified(world.deps, accepted())).segments[0] == of_minutes(0, 5)
+
+
+@pytest.mark.parametrize("name", [C, accepted().series.id])
+async def test_who_removes_meanwhile_is_waited_for(name: str) -> None:
+    world = await a_world()
+    locks = world.deps.coverage.locks
+    async with locks.hold(name):
+        verifying = asyncio.create_task(verified(world.deps, accepted()))
+        await until(lambda: locks._held[name].users == 2 or verifying.done())
+        world.store.documents[C].clear()
+    known = await verifying
+    assert known.segments[0] == of_minutes(0, 5, Verdict.OURS)
+
+
+async def test_texts_of_a_plan_are_ranges_that_can_be_read_again() -> None:
+    plan = await plan_of(exchange(-48, 240), 0.5, 3.25)
+    assert [parse_time_range(text) for text in plan.load] == [TimeRange(hour(1), hour(4))]

@@ -1,0 +1,142 @@
+"""What a job is told, whole: each setting is read by a worker under its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
+from streamforge.manager.workflow import Attempt, Plan, Step, Workflow
+from streamforge_utils.model.commands import Command
+from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
+from streamforge_utils.ports.launcher import JobSpec
+from tests.manager.support import HOUR_MS, LOADER, NOW, POLICY, SINK, planned, replace, step
+
+QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
+SPAN = "2024-08-01:2024-08-02"
+COLLECTION = "btcusdt_api_candles_1m_2024_08_01"
+POLICY_HERE = replace(
+    POLICY, heartbeat_s=2.5, orphan_after_s=301, drain_within_s=61, data_topic_max_bytes=1000, dlq_max_bytes=2000
+)
+
+
+def workflow() -> Workflow:
+    """Two loaders and two sinks."""
+    of = planned()
+    loader, sink = step(of, LOADER), step(of, SINK)
+    second_loader = replace(loader, target="second-loader", telemetry_id="second-loader__abc123")
+    second_sink = replace(sink, target="second-sink", telemetry_id="second-sink__abc123")
+    return replace(of, steps=(loader, second_loader, sink, second_sink))
+
+
+def job(of: Step, **fields: Any) -> JobSpec:
+    attempt = Attempt(number=3, job="job-x-3", planned_ms=NOW + 500, upstream_attempt=2, **fields)
+    return job_of(
+        workflow(), of, attempt, weight_per_minute=1200, policy=POLICY_HERE, common={"BUS": "there", "SYMBOL": "never"}
+    )
+
+
+COMMON = {
+    "BUS": "there",
+    "QUEUE_ID": QUEUE,
+    "SYMBOL": "BTCUSDT",
+    "TYPE": "api_candles_1m",
+    "TIME_RANGE": SPAN,
+    "INTERVAL": "1m",
+    "COLLECTION_NAME": COLLECTION,
+    "STREAMFORGE_ATTEMPT": "3",
+    "STREAMFORGE_LAUNCHED_AT": "1723334400.5",
+    "STREAMFORGE_HEARTBEAT_SECONDS": "2.5",
+    "STREAMFORGE_ORPHAN_SECONDS": "301",
+}
+
+
+def test_a_loader_is_told_its_ranges_its_weight_and_who_reads() -> None:
+    of = replace(
+        step(workflow(), LOADER), image="registry/loader:1", parameters={"page": 500, "note": "a b", "deep": [1, "x"]}
+    )
+    assert job(of, ranges=("2024-08-01:2024-08-01T06:00Z", "2024-08-01T12:00Z:2024-08-02")) == JobSpec(
+        name="job-x-3",
+        target=LOADER,
+        queue_id=QUEUE,
+        attempt=3,
+        image="registry/loader:1",
+        environment={
+            **COMMON,
+            "KAFKA_TOPIC": f"{QUEUE}-data",
+            "TELEMETRY_PRODUCER_ID": "loader-api-candles__abc123",
+            "STREAMFORGE_RANGES": "2024-08-01:2024-08-01T06:00Z,2024-08-01T12:00Z:2024-08-02",
+            "STREAMFORGE_WEIGHT_PER_MINUTE": "1200",
+            "STREAMFORGE_DOWNSTREAM": f"{QUEUE}-arango-candles,{QUEUE}-second-sink",
+            "STREAMFORGE_PAGE": "500",
+            "STREAMFORGE_NOTE": "a b",
+            "STREAMFORGE_DEEP": '[1,"x"]',
+        },
+    )
+
+
+def test_of_a_range_whose_last_bar_ends_behind_the_workflows_the_loader_is_told_what_lies_inside() -> None:
+    told = job(step(workflow(), LOADER), ranges=("2024-08-01T23:00Z:2024-08-02T00:30Z",))
+    assert told.environment["STREAMFORGE_RANGES"] == "2024-08-01T23:00Z:2024-08-02"
+
+
+def test_a_sink_is_told_whose_markers_end_its_input() -> None:
+    assert job(step(workflow(), SINK)) == JobSpec(
+        name="job-x-3",
+        target=SINK,
+        queue_id=QUEUE,
+        attempt=3,
+        environment={
+            **COMMON,
+            "KAFKA_TOPIC": f"{QUEUE}-data",
+            "TELEMETRY_PRODUCER_ID": "arango-candles__abc123",
+            "STREAMFORGE_DRAIN_SECONDS": "61",
+            "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123:2,second-loader__abc123:2",
+        },
+    )
+
+
+def test_a_replaying_sink_is_told_to_read_the_dead_letters() -> None:
+    assert job(step(workflow(), SINK), replay=True).environment == {
+        **COMMON,
+        "KAFKA_TOPIC": f"{QUEUE}-data-dlq",
+        "TELEMETRY_PRODUCER_ID": "arango-candles__abc123",
+        "STREAMFORGE_REPLAY": "true",
+    }
+
+
+def test_the_start_command_records_what_was_started() -> None:
+    of = replace(step(workflow(), LOADER), image="registry/loader:1")
+    assert start_command(workflow(), of, Attempt(number=3, job="job-x-3", planned_ms=NOW)) == Command(
+        command="start",
+        queue_id=QUEUE,
+        target=LOADER,
+        telemetry_id="loader-api-candles__abc123",
+        symbol="BTCUSDT",
+        type="api_candles_1m",
+        time_range=SPAN,
+        kafka_topic=f"{QUEUE}-data",
+        collection_name=COLLECTION,
+        image="registry/loader:1",
+        attempt=3,
+    )
+
+
+def test_the_start_command_names_the_range_that_was_planned() -> None:
+    over = Plan(exchange_now_ms=NOW, load=(), until_ms=workflow().span.end_ms - HOUR_MS)
+    of, attempt = step(workflow(), LOADER), Attempt(number=3, job="job-x-3", planned_ms=NOW)
+    for plan, span in ((over, "2024-08-01:2024-08-01T23:00Z"), (replace(over, until_ms=0), SPAN)):
+        assert start_command(replace(workflow(), plan=plan), of, attempt).time_range == span
+
+
+def test_the_topics_make_room_as_the_sinks_read() -> None:
+    readers = (f"{QUEUE}-arango-candles", f"{QUEUE}-second-sink")
+    assert topics_of(workflow(), POLICY_HERE) == (
+        TopicSpec(name=f"{QUEUE}-data", retention=Retention.CONSUMED, max_bytes=1000, readers=readers),
+        TopicSpec(
+            name=f"{QUEUE}-data-dlq",
+            retention=Retention.CONSUMED,
+            max_bytes=2000,
+            readers=readers,
+            headers_bytes=HEADERS_BYTES,
+        ),
+    )

@@ -1,0 +1,106 @@
+"""What an ended workflow takes over into its next round, and what it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamforge.manager.lifecycle.decision import World, decide
+from streamforge.manager.lifecycle.facts import Replay, Retry, grant
+from streamforge.manager.lifecycle.ranges import MAX_RANGES, joined
+from streamforge.manager.lifecycle.rounds import replay_round
+from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
+from streamforge_utils.model.timeranges import TimeRange
+from tests.manager.support import DAY, LOADER, NOW, POLICY, SINK, accepted, replace, step
+
+FAILURE = Failure(reason="no such symbol", next_step="correct it")
+PLAN = Plan(exchange_now_ms=NOW, load=(DAY,), expected=1440)
+PAST = (Attempt(number=6, job="job-6", planned_ms=NOW), Attempt(number=7, job="job-7", planned_ms=NOW))
+
+
+def ended() -> Workflow:
+    """A failed workflow of which every field says something."""
+    fresh = accepted()
+    return replace(
+        fresh,
+        status=Status.ERROR,
+        plan=PLAN,
+        proof=Proof(round=3, checked_ms=NOW, expected=1, stored=0, segments=()),
+        asking_failures=3,
+        not_before_ms=NOW,
+        waiting_for="the exchange",
+        repairs=2,
+        surveyed=True,
+        stop_asked_ms=NOW,
+        failure=FAILURE,
+        ended_ms=NOW,
+        replayed=Status.INTERRUPTED,
+        replayed_failure=Failure(reason="older", next_step=""),
+        topic_removed=True,
+        dlq_removed=True,
+        steps=tuple(
+            replace(
+                one,
+                status=StepStatus.ERROR,
+                attempts=PAST,
+                replay=True,
+                not_before_ms=NOW,
+                failures=3,
+                disruptions=4,
+                ranges=(DAY,),
+                failure=FAILURE,
+                left=5,
+                left_at_least=True,
+            )
+            for one in fresh.steps
+        ),
+    )
+
+
+def test_a_retry_begins_as_a_new_workflow_does_but_for_the_numbers_of_its_attempts() -> None:
+    again = grant(ended(), Retry(), NOW)
+    steps = tuple(replace(one, attempts=PAST, round_from=8) for one in accepted().steps)
+    assert again == replace(accepted(), epoch=again.epoch, steps=steps)
+    assert again.epoch > ended().epoch
+
+
+def test_a_replay_keeps_the_plan_and_how_it_had_ended_and_its_loaders_have_nothing_to_do() -> None:
+    again = grant(ended(), Replay(), NOW)
+    loader, sink = (replace(step(accepted(), target), attempts=PAST, round_from=8) for target in (LOADER, SINK))
+    steps = {LOADER: replace(loader, status=StepStatus.FINISHED), SINK: replace(sink, replay=True)}
+    assert again == replace(
+        accepted(),
+        epoch=again.epoch,
+        plan=PLAN,
+        replayed=Status.ERROR,
+        replayed_failure=FAILURE,
+        steps=tuple(steps[one.target] for one in accepted().steps),
+    )
+
+
+@pytest.mark.parametrize("outcome", ["finished", "interrupted", None])
+def test_after_a_replay_only_a_loader_that_had_not_finished_is_interrupted(outcome: str | None) -> None:
+    attempts = {LOADER: () if outcome is None else (replace(PAST[0], ended_ms=NOW, outcome=outcome),), SINK: ()}
+    before = replace(accepted(), plan=PLAN, waiting_for="")
+    replaying = replay_round(
+        replace(before, steps=tuple(replace(one, attempts=attempts[one.target]) for one in before.steps))
+    )
+    done = replace(
+        replaying,
+        status=Status.RUNNING,
+        replayed=Status.INTERRUPTED,
+        surveyed=True,
+        waiting_for="something",
+        steps=tuple(replace(one, status=StepStatus.FINISHED) for one in replaying.steps),
+    )
+    after, actions = decide(done, NOW, POLICY, World())
+    assert (after.status, after.waiting_for, actions) == (Status.INTERRUPTED, "", [])
+    kept = StepStatus.FINISHED if outcome == "finished" else StepStatus.INTERRUPTED
+    assert (step(after, LOADER).status, step(after, SINK).status) == (kept, StepStatus.FINISHED)
+
+
+@pytest.mark.parametrize(("number", "left"), [(1, 1), (MAX_RANGES, MAX_RANGES), (MAX_RANGES + 1, 1)])
+def test_more_ranges_than_a_job_can_be_told_are_joined(number: int, left: int) -> None:
+    ranges = [TimeRange(n * 10, n * 10 + 5) for n in range(number)]
+    found = joined(ranges)
+    assert len(found) == left
+    assert (found[0].start_ms, found[-1].end_ms) == (0, (number - 1) * 10 + 5)

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import random
+import tracemalloc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamforge.manager.persistence import dead_letter_reader
+from streamforge.manager.persistence.dead_letter_reader import AHEAD_BYTES, PAGE_BYTES, QUIET_POLLS, DeadLetterReader
+from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicPartition, TopicSpec
+from streamforge_utils.runtime.topic_specs import dead_letters_topic
+from tests.doubles.memorybus import MemoryBus
+from tests.manager.support import SINK, accepted, replace
+
+WORKFLOW = accepted()
+TOPIC = names.dlq_topic(WORKFLOW.topic)
+GROUP = names.consumer_group(WORKFLOW.queue_id, SINK)
+
+
+def letter(number: int, headers: tuple[tuple[str, bytes], ...] = ()) -> Message:
+    return Message(b"k%d" % number, b"v%d" % number, headers)
+
+
+class SlowBus(MemoryBus):
+    """Its consumers find nothing in the first `quiet` polls; polls: how many there were. arriving: sent at each.
+
+    each_time: so many find nothing before each message. foreign: they find what nobody sought. how: as they were made.
+    """
+
+    def __init__(self, quiet: int = 0, arriving: int = 0, *, each_time: bool = False, foreign: bool = False) -> None:
+        super().__init__()
+        self.quiet = quiet
+        self.arriving = arriving
+        self.each_time = each_time
+        self.foreign = foreign
+        self.polls = 0
+        self.how: dict[str, Any] = {}
+
+    async def consumer(self, topics: Sequence[str], **how: Any) -> Consumer:
+        self.how = how
+        return _Slow(self, await super().consumer(topics, **how))
+
+
+class _Slow:
+    def __init__(self, bus: SlowBus, consumer: Consumer) -> None:
+        self._bus = bus
+        self._consumer = consumer
+        self.seek, self.close = consumer.seek, consumer.close
+
+    async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+        self._bus.polls += 1
+        if self._bus.arriving:
+            self._bus.append(TOPIC, *(letter(10_000 + n) for n in range(self._bus.arriving)))
+        assert self._bus.polls < 10_000
+        if self._bus.foreign:
+            return [Received(TOPIC, 1, self._bus.polls - 1, b"k", b"v", 0)]
+        if self._bus.each_time:
+            last = self._bus.polls % (self._bus.quiet + 1) == 0
+            return await self._consumer.poll(1, timeout_s) if last else []
+        return [] if self._bus.polls <= self._bus.quiet else await self._consumer.poll(max_messages, timeout_s)
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        raise AssertionError("who only looks commits nothing")
+
+
+async def test_there_are_none_before_the_topic_is_made() -> None:
+    bus = MemoryBus()
+    found = DeadLetterReader(bus, bus)
+    assert await found.outstanding(WORKFLOW) == 0
+    page = await found.read(WORKFLOW, limit=5)
+    assert (page.letters, page.outstanding) == ([], 0)
+
+
+async def test_they_carry_where_they_came_from_and_why() -> None:
+    bus = MemoryBus()
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    headers = {
+        "reason": "not a candle",
+        "topic": WORKFLOW.topic,
+        "partition": "3",
+        "offset": "17",
+        "attempt": "2",
+        "time": "5",
+    }
+    bus.append(TOPIC, letter(1, tuple((name, text.encode()) for name, text in headers.items())), letter(2))
+    bus.append(TOPIC, letter(3, (("offset", b"x"), ("reason", b"\xff"))))
+    found = (await DeadLetterReader(bus, bus).read(WORKFLOW, limit=10)).letters
+    assert [(d.key, d.value) for d in found] == [(b"k1", b"v1"), (b"k2", b"v2"), (b"k3", b"v3")]
+    first, bare, odd = found
+    assert (first.reason, first.topic, first.partition, first.offset, first.attempt, first.time_ms) == (
+        "not a candle",
+        WORKFLOW.topic,
+        3,
+        17,
+        2,
+        5,
+    )
+    assert (bare.reason, bare.topic, bare.offset, bare.attempt) == ("", TOPIC, 1, 0)
+    assert (odd.offset, odd.reason) == (2, "\ufffd")
+
+
+async def test_only_those_that_nobody_replayed_are_outstanding_the_oldest_first() -> None:
+    bus = MemoryBus()
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3000)))
+    bus.committed[TOPIC, GROUP] = 2900
+    found = DeadLetterReader(bus, bus)
+    assert await found.outstanding(WORKFLOW) == 100
+    page = await found.read(WORKFLOW, limit=2)
+    assert ([d.value for d in page.letters], page.outstanding) == ([b"v2900", b"v2901"], 100)
+    assert len((await found.read(WORKFLOW, limit=5000)).letters) == 100
+    bus.committed[TOPIC, GROUP] = 3000
+    assert (await found.read(WORKFLOW, limit=2)).letters == []
+
+
+async def test_a_slow_connection_does_not_look_like_none() -> None:
+    bus = SlowBus(quiet=QUIET_POLLS - 1)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    assert [d.value for d in (await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)).letters] == [
+        b"v0",
+        b"v1",
+        b"v2",
+    ]
+
+
+async def test_each_that_comes_is_worth_the_whole_patience_again() -> None:
+    bus = SlowBus(quiet=QUIET_POLLS - 1, each_time=True)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    assert len((await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)).letters) == 3
+    assert bus.polls == 3 * QUIET_POLLS
+
+
+async def test_what_nobody_asked_for_is_no_progress_and_no_dead_letter() -> None:
+    """Of a partition in which nothing is outstanding."""
+    bus = SlowBus(foreign=True)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    with pytest.raises(RetryableError, match="3 dead letters, and 0 of them came"):
+        await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)
+    assert bus.polls == QUIET_POLLS
+
+
+async def test_they_are_read_from_the_end_and_little_is_fetched_ahead() -> None:
+    bus = SlowBus()
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, letter(0))
+    await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)
+    assert bus.how == {"start": Start.LATEST, "ahead_bytes": AHEAD_BYTES}
+
+
+async def test_where_nothing_is_stored_nothing_was_refused() -> None:
+    bus = MemoryBus()
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, letter(0))
+    without_sinks = replace(WORKFLOW, steps=tuple(s for s in WORKFLOW.steps if s.target != SINK))
+    assert await DeadLetterReader(bus, bus).outstanding(without_sinks) == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+async def test_a_page_ends_with_the_record_that_fills_it(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter_reader, "PAGE_BYTES", 8)
+    monkeypatch.setattr(dead_letter_reader, "_POLL_MESSAGES", at_once)
+    bus = SlowBus()
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    page = await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)
+    assert [(d.key, d.value) for d in page.letters] == [(b"k0", b"v0"), (b"k1", b"v1")]
+    assert bus.polls == (2 if at_once == 1 else 1)
+
+
+async def test_a_bus_that_gives_nothing_of_what_it_holds_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter_reader, "POLL_S", 2.0)
+    bus = SlowBus(quiet=10**6)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    with pytest.raises(RetryableError, match=f"{TOPIC} holds 3 dead letters, and 0 of them came within 30 s"):
+        await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)
+    assert bus.polls == QUIET_POLLS
+
+
+async def test_while_a_workflow_runs_and_refuses_more_and_more_it_is_read_to_where_it_ended_at_first() -> None:
+    bus = SlowBus(arriving=5)
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(n) for n in range(3)))
+    page = await DeadLetterReader(bus, bus).read(WORKFLOW, limit=1000)
+    assert ([d.value for d in page.letters], page.outstanding) == ([b"v0", b"v1", b"v2"], 3)
+    assert bus.polls == 1
+
+
+async def test_one_of_many_large_ones_takes_no_more_memory_than_a_few(tmp_path: Path) -> None:
+    bus = EmbeddedBus(tmp_path)
+    await bus.create_topic(dead_letters_topic(TOPIC, (GROUP,)))
+    producer, noise = await bus.producer(), random.Random(1)
+    for _ in range(24):
+        await producer.send(TOPIC, [Message(b"k", noise.randbytes(1_000_000))])
+    found = DeadLetterReader(bus, bus)
+    tracemalloc.start()
+    try:
+        page = await found.read(WORKFLOW, limit=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(page.letters), page.outstanding) == (1, 24)
+    assert peak < 6_000_000
+    all_that_fit = await found.read(WORKFLOW, limit=1000)
+    assert len(all_that_fit.letters) == PAGE_BYTES // 1_000_000 + 1
+    assert all_that_fit.outstanding == 24
+    await bus.close()

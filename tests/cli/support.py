@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli import views
+from streamforge.cli import answers
 from streamforge.cli.main import main
 from streamforge.cli.session import Where
 from streamforge.manager.api.app import create_app
@@ -91,7 +91,7 @@ class Cli:
         return self("load", *arguments, "--json").ok().json
 
 
-def workflow(**fields: Any) -> views.Workflow:
+def workflow(**fields: Any) -> answers.Workflow:
     """A workflow that runs, as the API answers it."""
     found = {
         "queue_id": "wf-btcusdt-api_candles_1m-20240801-abc123",
@@ -104,7 +104,7 @@ def workflow(**fields: Any) -> views.Workflow:
         "progress": {"records_expected": 525_600, "records_stored": 19_000},
         **fields,
     }
-    return msgspec.convert(found, views.Workflow)
+    return msgspec.convert(found, answers.Workflow)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.cli import views
+from streamforge.cli import answers
 from streamforge.cli.commands.workflow_commands import all_undriven, undriven
 from streamforge.cli.remainder import description
 from streamforge.cli.session import Mode, Where, data_folder, session
@@ -222,7 +222,7 @@ def test_topics_of_ended_workflows_are_removed_by_the_next_command(cli: Cli, mon
 
 
 def test_what_a_joined_workflow_does_not_load_is_told() -> None:
-    span = views.Range("2024:", "", "", start_ms=1_704_067_200_000, end_ms=1_722_470_400_000)
+    span = answers.Range("2024:", "", "", start_ms=1_704_067_200_000, end_ms=1_722_470_400_000)
     one = workflow(time_range=span, progress={}, joined=True)
     began = f"{one.queue_id} is under way already"
     what = f"BTCUSDT {TYPE} 2024-01-01 to 2024-08-01 (asked for 2024:)"
@@ -232,7 +232,7 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
         f"{began}; waiting for it: {what}; what it leaves out until 2024-08-01T02:00Z, if anything, is loaded once it "
         "has ended"
     )
-    planned = msgspec.structs.replace(behind, progress=views.Progress(records_expected=306_720))
+    planned = msgspec.structs.replace(behind, progress=answers.Progress(records_expected=306_720))
     assert description(planned) == (
         f"{began}; waiting for it: {what}; what it leaves out, 2024-08-01 to 2024-08-01T02:00Z, is loaded once it has "
         "ended"

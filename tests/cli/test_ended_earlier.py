@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from streamforge.cli import output
+from streamforge.cli import terminal
 from tests.cli.support import Cli
 
 
@@ -13,7 +13,9 @@ def test_of_a_workflow_that_ended_earlier_it_is_said_when(loaded: Cli) -> None:
     queue_id, created, ended = listed["queue_id"], listed["created_at"], listed["ended_at"]
     took = (datetime.fromisoformat(ended) - datetime.fromisoformat(created)).total_seconds()
     ran = loaded("wait", queue_id).ok()
-    told = f"{queue_id} finished at {output.moment(ended)} (took {output.duration(took)}): 360 of 360 records stored"
+    told = (
+        f"{queue_id} finished at {terminal.moment(ended)} (took {terminal.duration(took)}): 360 of 360 records stored"
+    )
     assert ran.out.startswith(told)
 
 

@@ -17,8 +17,8 @@ import msgspec
 import pyarrow.parquet as parquet
 import pytest
 
+from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.commands import export_command
-from streamforge.cli.errors import UsageProblem
 from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Session, Where
 from streamforge.cli.writers import record_writer

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli import views
+from streamforge.cli import answers
+from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.load_commands import Request, followed, load
 from streamforge.cli.coverage_text import NOTHING_OVER, nothing_over
-from streamforge.cli.errors import CliError
 from streamforge.cli.remainder import left_out
 from streamforge.cli.session import Where
 from streamforge.manager.service import Started, StartRequest
@@ -195,7 +195,7 @@ async def test_detached_it_says_what_is_left_out_and_the_command_that_loads_it(
 
 def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
     """An end inside a candle is the end of all that there is, as that candle opens before it."""
-    span = views.Range("-1h", "", "", ASKED.start_ms + 30_000, ASKED.end_ms + 30_000)
+    span = answers.Range("-1h", "", "", ASKED.start_ms + 30_000, ASKED.end_ms + 30_000)
     one = workflow(status="finished", time_range=span, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:01Z")
     assert left_out(one) is None
     more = msgspec.structs.replace(one, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:03Z")
@@ -224,6 +224,6 @@ def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
 def test_what_is_said_of_a_range_without_a_candle_that_is_over_is_true(
     requested: str, type: str, start_ms: int, told: str
 ) -> None:
-    span = views.Range(requested, "", "", start_ms, start_ms)
+    span = answers.Range(requested, "", "", start_ms, start_ms)
     one = workflow(status="finished", type=type, created_at="2024-08-02T12:15:01Z", time_range=span)
     assert nothing_over(one, Where(server="http://m")) == told

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli import output
+from streamforge.cli import terminal
 from streamforge.manager import workflow_service
 from tests.cli.support import START_MS, TYPE, Cli, exchange
 
@@ -60,7 +60,7 @@ def test_symbols_are_the_exchanges_with_their_status(cli: Cli) -> None:
 def test_an_exchange_that_is_away_is_named_soon_and_given_up(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(output, "LATE_S", 0.01)
+    monkeypatch.setattr(terminal, "LATE_S", 0.01)
     monkeypatch.setattr(workflow_service, "SYMBOLS_WITHIN_S", 0.5)
     with exchange("--fault", "stall:seconds=600,path=exchangeInfo") as url:
         ran = Cli(capsys, tmp_path / "data", url)("symbols")

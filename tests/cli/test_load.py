@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamforge import wiring
-from streamforge.cli import output, session
+from streamforge.cli import session, terminal
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from streamforge_utils.runtime.settings import DataSettings
@@ -179,7 +179,7 @@ def test_a_load_that_reached_nobody_says_what_it_waited_for_and_what_was_stored_
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli.load("BTCUSDT", TYPE, HOUR)
-    monkeypatch.setattr(output, "LATE_S", 0.0)
+    monkeypatch.setattr(terminal, "LATE_S", 0.0)
     monkeypatch.setenv("STREAMFORGE_REQUEST_ATTEMPTS", "1")
     monkeypatch.setenv("STREAMFORGE_MAX_ASKING_FAILURES", "1")
     what = ("load", "BTCUSDT", TYPE, "2024-08-01:2024-08-01T02:00Z", "--data", str(cli.data))
@@ -195,7 +195,7 @@ def test_a_load_that_reached_nobody_says_what_it_waited_for_and_what_was_stored_
 
 def test_a_folder_that_somebody_holds_is_waited_for_with_a_word(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.data.mkdir()
-    monkeypatch.setattr(output, "LATE_S", 0.0)
+    monkeypatch.setattr(terminal, "LATE_S", 0.0)
     monkeypatch.setattr(session, "HELD_S", 1.0)
     with wiring.make_data_directory(DataSettings(data_dir=cli.data)).lock():
         ran = cli("load", "BTCUSDT", TYPE, HOUR)

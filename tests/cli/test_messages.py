@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from streamforge.cli.app import app
+from streamforge.cli.command_table import app
 from tests.cli.support import TYPE, Cli
 
 SWAPPED = "the order is SYMBOL TYPE TIME_RANGE: write BTCUSDT api_candles_1m 2024"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli.errors import UsageProblem
+from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.places import (
     check_origin,
     data_directory,

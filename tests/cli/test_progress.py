@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli import views
+from streamforge.cli import answers
 from streamforge.cli.commands.workflow_commands import _status
 from streamforge.cli.progress import EVERY_S, Lines, summary
 from streamforge.cli.steps import step_rows
@@ -28,7 +28,7 @@ class Told:
         self._capsys = capsys
         self._lines = Lines(lambda: self.now)
 
-    def after(self, seconds: float, found: views.Workflow) -> int:
+    def after(self, seconds: float, found: answers.Workflow) -> int:
         """How many lines were written."""
         self.now += seconds
         self._lines.show(found)
@@ -65,7 +65,7 @@ def test_what_goes_on_is_told_now_and_then_and_every_change_of_status_at_once(
 
 
 def test_the_time_at_which_a_step_goes_on_is_told_but_makes_no_reason_new(capsys: pytest.CaptureFixture[str]) -> None:
-    def waiting(until: str) -> views.Workflow:
+    def waiting(until: str) -> answers.Workflow:
         progress = {"waiting": "another try: no connection", "waiting_until": until}
         step = {"target": "loader-api-candles", "role": "loader", "telemetry_id": "t", "status": "running"}
         return workflow(
@@ -111,7 +111,7 @@ def test_a_finished_workflow_with_fewer_records_than_its_range_could_hold_is_mar
 
 
 def test_each_attempt_tells_its_own_records_and_all_together_have_a_line() -> None:
-    def step(*records: int) -> views.Step:
+    def step(*records: int) -> answers.Step:
         attempts = [{"number": n, "status": "error", "progress": {"records": r}} for n, r in enumerate(records, 1)]
         found = {
             "target": "loader-api-candles",
@@ -121,7 +121,7 @@ def test_each_attempt_tells_its_own_records_and_all_together_have_a_line() -> No
             "records": sum(records),
             "attempts": attempts,
         }
-        return msgspec.convert(found, views.Step)
+        return msgspec.convert(found, answers.Step)
 
     def shown(*records: int) -> list[list[str]]:
         return [[str(cell) for cell in row[:4]] for row in step_rows(step(*records))]

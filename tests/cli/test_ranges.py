@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from streamforge.cli import output
+from streamforge.cli import terminal
 from streamforge_utils.model.timeranges import format_ms, parse_time_range
 from tests.cli.support import Cli
 
@@ -30,7 +30,7 @@ def test_the_last_days_are_loaded_and_shown_as_what_they_became(cli: Cli) -> Non
     assert clipped is (until_ms < span.start_ms + 48 * HOUR_MS)
     assert until_ms % HOUR_MS == 0 or not clipped
     shown = cli("show", queue["queue_id"]).ok().out
-    words = output.asked_for("-2d", clipped=clipped)
+    words = terminal.asked_for("-2d", clipped=clipped)
     assert f"{format_ms(span.start_ms)} to {format_ms(until_ms)}{words}\n" in shown
     # Whole hours that opened in it, and are over.
     assert 46 <= queue["progress"]["records_stored"] <= 48

@@ -142,7 +142,7 @@ def test_an_unexpected_fault_is_a_sentence_and_with_debug_a_traceback(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("of ours")
 
-    monkeypatch.setattr("streamforge.cli.output.table", broken)
+    monkeypatch.setattr("streamforge.cli.terminal.table", broken)
     ran = loaded("targets", where=False)
     assert ran.code == 1
     assert ran.err == ("streamforge: unexpected ZeroDivisionError: of ours; run it again with --debug to see where\n")

@@ -21,11 +21,11 @@ import msgspec
 import pyarrow.parquet
 from fastapi import FastAPI
 
-from streamforge.cli import output, session, views
+from streamforge.cli import answers, session, terminal
 from streamforge.cli.client import Api
+from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.coverage_command import coverage
 from streamforge.cli.commands.export_command import Exported, export
-from streamforge.cli.errors import CliError
 from streamforge.manager.api.app import create_app
 from streamforge.manager.service import Service
 from streamforge.manager.workflow_service import WorkflowService
@@ -88,29 +88,31 @@ class Reader:
         assert answer.status == HTTPStatus.OK, answer
         return msgspec.json.decode(answer.body, type=kind)
 
-    def queues(self, **query: str) -> list[views.Workflow]:
+    def queues(self, **query: str) -> list[answers.Workflow]:
         """All workflows, page by page."""
-        found: list[views.Workflow] = []
+        found: list[answers.Workflow] = []
         while True:
-            page = self.get("/queues", views.Page, limit=2, **query)
+            page = self.get("/queues", answers.Page, limit=2, **query)
             assert page is not None
             found += page.queues
             if page.cursor is None:
                 return found
             query["cursor"] = page.cursor
 
-    def coverage(self, *what: str, life: bool = False) -> tuple[views.Coverage | None, int]:
+    def coverage(self, *what: str, life: bool = False) -> tuple[answers.Coverage | None, int]:
         """What `coverage` prints, and its exit code; None: nothing is known."""
         said = self._command(coverage(list(what), WHERE, verify=False, life=life, as_json=True))
         if isinstance(said, CliError):
             assert "nothing is known of" in str(said), said
             return None, 1
-        return msgspec.json.decode(said[0], type=views.Coverage), said[1]
+        return msgspec.json.decode(said[0], type=answers.Coverage), said[1]
 
-    def verify(self, *what: str) -> tuple[views.Verification, int] | CliError:
+    def verify(self, *what: str) -> tuple[answers.Verification, int] | CliError:
         """What `coverage --verify` prints, and its exit code."""
         said = self._command(coverage(list(what), WHERE, verify=True, life=False, as_json=True))
-        return said if isinstance(said, CliError) else (msgspec.json.decode(said[0], type=views.Verification), said[1])
+        return (
+            said if isinstance(said, CliError) else (msgspec.json.decode(said[0], type=answers.Verification), said[1])
+        )
 
     def export(self, *what: str, form: str, life: bool = False) -> Export | CliError:
         """What `export` writes and prints."""
@@ -198,8 +200,8 @@ async def ask(
 def _unconnected(write: Callable[[str], object]) -> Iterator[None]:
     """Commands ask the application, and print to `write`."""
     with (
-        patch.object(output, "say", lambda text: None),
-        patch.object(output, "write", write),
+        patch.object(terminal, "say", lambda text: None),
+        patch.object(terminal, "write", write),
         patch.object(session, "Api", _InProcessApi),
     ):
         yield

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
 from streamforge.cli.client import path_part
+from streamforge.cli.command_errors import CliError, Interrupted, exit_code
 from streamforge.cli.commands.load_commands import Request, followed
 from streamforge.cli.coverage_text import show_segments
-from streamforge.cli.errors import CliError, Interrupted, exit_code
 from streamforge.cli.outcome import Ended
 from streamforge.cli.own_manager import configure_logs
 from streamforge.cli.places import EXCHANGE_VARIABLE, known_origin
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except StreamForgeError as error:
-        output.say(f"demo: {error}")
+        terminal.say(f"demo: {error}")
         return exit_code(error)
 
 
@@ -55,17 +55,17 @@ async def _demo(data: Path | None, exchange: str | None) -> int:
     configure_logs(debug=False, quiet=True)
     exchange = exchange or os.environ.get(EXCHANGE_VARIABLE) or None
     if exchange is None:
-        output.say(f"Asking Binance whether it answers from here (at most {ANSWER_S:.0f} s) …")
+        terminal.say(f"Asking Binance whether it answers from here (at most {ANSWER_S:.0f} s) …")
         exchange = BINANCE if await binance_answers() else TEST
         if exchange == TEST:
-            output.say("It does not: using the TEST EXCHANGE of StreamForge, whose candles are made up.")
+            terminal.say("It does not: using the TEST EXCHANGE of StreamForge, whose candles are made up.")
         else:
-            output.say("It does: these are real candles.")
+            terminal.say("It does: these are real candles.")
     # What the test exchange made up never lies in one folder with Binance's.
     folder = data if data is not None else _FOLDER / exchange if exchange in (BINANCE, TEST) else _FOLDER / "other"
     again = known_origin(folder) is not None
     if again:
-        output.say(f"{folder} has data of an earlier run: loading the day again on top of it (--again).")
+        terminal.say(f"{folder} has data of an earlier run: loading the day again on top of it (--again).")
     where = Where(data=folder, exchange=exchange)
     request = Request(symbol=SYMBOL, type=TYPE, time_range=DAY, again=again)
     request.check()
@@ -109,7 +109,7 @@ async def _closes(where: Where, collection: str) -> list[_Close]:
 def _tell(where: Where, ended: Ended, closes: list[_Close]) -> int:
     workflow, loaded = ended.workflow, ended.loaded
     proven = workflow.status == "finished" and is_proven(loaded.coverage, closes)
-    output.write("")
+    terminal.write("")
     if closes:
         width = max(20, min(72, _columns() - 14))
         first, last = closes[0], closes[-1]
@@ -120,17 +120,17 @@ def _tell(where: Where, ended: Ended, closes: list[_Close]) -> int:
             width=width,
             plain=not _can_draw(),
         ):
-            output.write(line)
-        output.write("")
+            terminal.write(line)
+        terminal.write("")
     of = "the test exchange (made up)" if where.exchange == TEST else "Binance" if where.exchange == BINANCE else ""
-    output.write(f"series     {SYMBOL} {TYPE}, {DAY} (UTC), from {of or where.exchange}")
-    output.write(f"asked for  {output.number(BARS)} candles: one for each minute of the day")
-    output.write(f"stored     {output.number(len(closes))}, read back just now")
-    output.write(f"proven     {'yes: stored keys against the grid of minutes, no hole' if proven else 'NO'}")
+    terminal.write(f"series     {SYMBOL} {TYPE}, {DAY} (UTC), from {of or where.exchange}")
+    terminal.write(f"asked for  {terminal.number(BARS)} candles: one for each minute of the day")
+    terminal.write(f"stored     {terminal.number(len(closes))}, read back just now")
+    terminal.write(f"proven     {'yes: stored keys against the grid of minutes, no hole' if proven else 'NO'}")
     show_segments(loaded.coverage)
-    output.write(f"time       {output.duration(loaded.seconds)}, from the request to the proof")
-    output.write(f"data       {where.folder}")
-    output.write(f"workflow   {workflow.queue_id} ({workflow.status})")
+    terminal.write(f"time       {terminal.duration(loaded.seconds)}, from the request to the proof")
+    terminal.write(f"data       {where.folder}")
+    terminal.write(f"workflow   {workflow.queue_id} ({workflow.status})")
     if not proven:
         if ended.interrupted is not None:
             error = Interrupted("the demo was stopped")
@@ -140,15 +140,15 @@ def _tell(where: Where, ended: Ended, closes: list[_Close]) -> int:
         raise CliError(f"the day is not proven complete{reason}")
     program = _program()
     flags = where.flags()
-    output.write("")
-    output.write("Try next:")
-    output.write(f"  {program} show {workflow.queue_id}{flags}")
-    output.write(f"  {program} export {SYMBOL} {TYPE} {DAY}{flags} --output build/btcusdt.csv")
-    output.write(f"  {program} load ETHUSDT api_candles_1h 2024-07{where.flags(exchange=True)}")
+    terminal.write("")
+    terminal.write("Try next:")
+    terminal.write(f"  {program} show {workflow.queue_id}{flags}")
+    terminal.write(f"  {program} export {SYMBOL} {TYPE} {DAY}{flags} --output build/btcusdt.csv")
+    terminal.write(f"  {program} load ETHUSDT api_candles_1h 2024-07{where.flags(exchange=True)}")
     return 0
 
 
-def is_proven(coverage: list[views.Segment], closes: list[_Close]) -> bool:
+def is_proven(coverage: list[answers.Segment], closes: list[_Close]) -> bool:
     """Whether the day is stored without a hole, by the coverage and by what was read back."""
     covered = [(s.start_ms, s.end_ms) for s in coverage if s.verdict == "stored"]
     times = [close.open_time for close in closes]

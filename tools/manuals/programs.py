@@ -103,7 +103,7 @@ def problems(repository: Repository, page: Page, words: Sequence[str]) -> Iterat
 def _command_line() -> Any:
     import typer.main
 
-    from streamforge.cli.app import app
+    from streamforge.cli.command_table import app
 
     return typer.main.get_command(app)
 

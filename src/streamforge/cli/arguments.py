@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from streamforge.cli.errors import UsageProblem
+from streamforge.cli.command_errors import UsageProblem
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.series import check_series, is_type
 from streamforge_utils.model.timeranges import resolve_time_range

@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from streamforge.cli import output, views
-from streamforge.cli.errors import ApiProblem, CliError, ServerLost, ServerSilent, UsageProblem
+from streamforge.cli import answers, terminal
+from streamforge.cli.command_errors import ApiProblem, CliError, ServerLost, ServerSilent, UsageProblem
 
 if TYPE_CHECKING:
     import aiohttp
@@ -60,7 +60,7 @@ class Api:
         token: str | None = None,
         *,
         process: int | None = None,
-        say: Callable[[str], object] = output.say,
+        say: Callable[[str], object] = terminal.say,
     ) -> None:
         """url: `http://HOST:PORT`. process: of the server, where it runs on this machine. say: is told of its silence.
 
@@ -254,7 +254,7 @@ class Api:
                 f"{self.url} takes no connection: is the address right, and the way there free?"
             ) from error
         except TimeoutError as error:
-            raise self._silent(f"within {output.duration(within_s)} ({method} {path})") from error
+            raise self._silent(f"within {terminal.duration(within_s)} ({method} {path})") from error
         except aiohttp.ClientPayloadError as error:
             raise ServerLost(f"{self.url} broke off its answer ({method} {path}): try again, or see its log") from error
         except aiohttp.ClientError as error:
@@ -277,7 +277,7 @@ class Api:
                 async with self._session.get(f"{self.url}/healthz", timeout=limits):
                     pass
             except TimeoutError:
-                self._say(f"{self._name} does not answer, waiting up to {output.duration(within_s)}")
+                self._say(f"{self._name} does not answer, waiting up to {terminal.duration(within_s)}")
                 return
             except aiohttp.ClientError:
                 return  # the request itself says what is wrong
@@ -328,7 +328,7 @@ def checked_url(url: str) -> str:
 def problem_of(status: int, answer: bytes) -> ApiProblem:
     """The error that an answer of 400 or more means."""
     try:
-        problem = msgspec.json.decode(answer, type=views.Problem)
+        problem = msgspec.json.decode(answer, type=answers.Problem)
     except msgspec.MsgspecError:
         text = " ".join(answer.decode("utf-8", "replace").split())[:_SHOWN]
         return ApiProblem(status, "unknown", f"the server answered {status}: {text or 'nothing'}; is it queue-manager?")

@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from streamforge.cli.errors import UsageProblem
+from streamforge.cli.command_errors import UsageProblem
 
 _BACK = re.compile(r"-\d.*", re.ASCII)
 """A range that begins so long before now: `-30d`, `-30d:-1d`. No option begins with a digit."""

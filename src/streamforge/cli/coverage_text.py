@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
 from streamforge.cli.session import Where
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.series import candles_interval
@@ -18,16 +18,16 @@ NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 _SHOWN = 12
 
 
-def show_segments(segments: Sequence[views.Segment]) -> None:
+def show_segments(segments: Sequence[answers.Segment]) -> None:
     """Coverage on stdout, a line per range."""
     for segment in segments[:_SHOWN]:
-        what = output.VERDICTS.get(segment.verdict, "")
+        what = terminal.VERDICTS.get(segment.verdict, "")
         if segment.verdict == "stored":
-            count = f"{output.records(segment.records)} in " if segment.records else ""
+            count = f"{terminal.records(segment.records)} in " if segment.records else ""
             what = f"{count}{segment.collection}"
-        output.write(f"  {segment.verdict:<9} {output.day_span(segment.start_ms, segment.end_ms)}: {what}")
+        terminal.write(f"  {segment.verdict:<9} {terminal.day_span(segment.start_ms, segment.end_ms)}: {what}")
     if len(segments) > _SHOWN:
-        output.write(f"  and {len(segments) - _SHOWN} more ranges: see `streamforge coverage`")
+        terminal.write(f"  and {len(segments) - _SHOWN} more ranges: see `streamforge coverage`")
 
 
 def request_of(span: TimeRange) -> str:
@@ -47,7 +47,7 @@ def wait_command(queue_id: str, where: Where) -> str:
     return f"`streamforge wait {queue_id}{where.flags()}`"
 
 
-def rest(known: views.Coverage, where: Where) -> str:
+def rest(known: answers.Coverage, where: Where) -> str:
     """How the ranges without a reason are loaded: by the workflow that is to load them, or by another one."""
     if known.loading:
         return f"wait for what is to be loaded with {wait_command(known.loading[0].queue_id, where)}"
@@ -58,7 +58,7 @@ def rest(known: views.Coverage, where: Where) -> str:
     return f"load the rest with {load_command((known.symbol, known.type, span), where)}"
 
 
-def nothing_over(workflow: views.Workflow, where: Where) -> str:
+def nothing_over(workflow: answers.Workflow, where: Where) -> str:
     """That nothing could be loaded of a range, and from when on something can, where that is sure. It stays true."""
     found, interval = workflow.time_range, candles_interval(workflow.type)
     if not interval.aligned_by_calendar:
@@ -80,10 +80,10 @@ def nothing_over(workflow: views.Workflow, where: Where) -> str:
     return f"{NOTHING_OVER}, the first one ends at {format_ms(ends_ms)}: load it then with {load}"
 
 
-def no_longer(workflow: views.Workflow, where: Where) -> str:
+def no_longer(workflow: answers.Workflow, where: Where) -> str:
     """What to do where a range that was proven complete is not complete now."""
     load = load_command((workflow.symbol, workflow.type, str(workflow.time_range.span)), where)
     return (
-        f"it was complete when it was proven, {output.moment(workflow.proven_at)}, and is not now: what is `ours` is "
+        f"it was complete when it was proven, {terminal.moment(workflow.proven_at)}, and is not now: what is `ours` is "
         f"gone, and what is `unknown` was removed; load it with {load}"
     )

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from streamforge import wiring
-from streamforge.cli import output
+from streamforge.cli import terminal
 from streamforge.manager.persistence import store_backup
 from streamforge.manager.persistence.fenced_store import FencedStore
 from streamforge.manager.persistence.installation import Claim
@@ -37,7 +37,7 @@ async def restore(settings: DataSettings, source: Path) -> store_backup.StoreBac
         switch="--exchange ",
         shared=place.shared,
         drives=False,
-        tell=output.say,
+        tell=terminal.say,
     )
     # No manager drives what is there while it is not whole; one that does so now is named.
     async with _connected(settings) as store, managed_store(store, SystemClock(), claim) as lease:

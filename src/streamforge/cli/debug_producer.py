@@ -12,9 +12,9 @@ import msgspec
 import typer
 
 from streamforge import wiring
-from streamforge.cli import output
+from streamforge.cli import terminal
 from streamforge.cli.command import Command
-from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, CliError, UsageProblem, exit_code
+from streamforge.cli.command_errors import EXIT_FAILED, EXIT_INTERRUPTED, CliError, UsageProblem, exit_code
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.main import run_program
 from streamforge.cli.places import DATA_VARIABLE, data_directory
@@ -150,7 +150,7 @@ async def _run(request: Request, address: BusAddress, report: Report) -> int:
                 async with asyncio.timeout(_CLOSE_LIMIT_S):
                     await bus.close()
             except (StreamForgeError, TimeoutError) as error:
-                output.say(f"{PROGRAM}: the bus could not be closed in order: {error}")
+                terminal.say(f"{PROGRAM}: the bus could not be closed in order: {error}")
 
 
 def _as_json(one: Happening) -> None:

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from streamforge.cli.errors import CliError
+from streamforge.cli.command_errors import CliError
 
 READY_S = 20.0
 ENDS_S = 3.0

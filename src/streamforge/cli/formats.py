@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from streamforge.cli.errors import UsageProblem
+from streamforge.cli.command_errors import UsageProblem
 
 STDOUT: Final = Path("-")
 

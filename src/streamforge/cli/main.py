@@ -11,10 +11,10 @@ from functools import partial
 
 import typer
 
-from streamforge.cli import options, output
-from streamforge.cli.app import PROGRAM, app
-from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, PipeClosed, exit_code
-from streamforge.cli.usage import message_of
+from streamforge.cli import command_options, terminal
+from streamforge.cli.command_errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, PipeClosed, exit_code
+from streamforge.cli.command_table import PROGRAM, app
+from streamforge.cli.usage_errors import message_of
 from streamforge_utils.model.errors import StreamForgeError
 
 
@@ -28,8 +28,8 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
 
     A command that fails says why on stderr; with `--json`, where it printed nothing, also as one object on stdout.
     """
-    options.debugging(False)
-    output.wrote(nothing_yet=True)
+    command_options.debugging(False)
+    terminal.wrote(nothing_yet=True)
     given = sys.argv[1:] if arguments is None else list(arguments)
     fail = partial(_failed, as_json="--json" in given, command=name)
     try:
@@ -47,11 +47,11 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_PIPE
     except StreamForgeError as error:
-        if options.debugging():
+        if command_options.debugging():
             traceback.print_exc()
         return fail(str(error), exit_code(error))
     except Exception as error:  # of any class: a person gets a sentence
-        if options.debugging():
+        if command_options.debugging():
             traceback.print_exc()
         return fail(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", EXIT_FAILED)
 
@@ -71,8 +71,8 @@ def _usage(error: typer.TyperException, given: Sequence[str], fail: Callable[...
 def _failed(message: str, code: int, *, as_json: bool, command: str) -> int:
     if message:
         print(f"{command}: {message}", file=sys.stderr)
-    if as_json and not output.wrote():
-        output.write(json.dumps({"status": "error", "error": message, "exit_code": code}, ensure_ascii=False))
+    if as_json and not terminal.wrote():
+        terminal.write(json.dumps({"status": "error", "error": message, "exit_code": code}, ensure_ascii=False))
     return code
 
 

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
+from streamforge.cli.command_errors import CliError, Interrupted
 from streamforge.cli.coverage_text import EXPLAINED, nothing_over, show_segments
-from streamforge.cli.errors import CliError, Interrupted
 from streamforge.cli.reasons import short
 from streamforge.cli.remainder import advice, is_open, left_out, rest_of
 from streamforge.cli.session import Where
@@ -26,18 +26,18 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
     queue_id: str
     status: str
-    time_range: views.Range
+    time_range: answers.Range
     records_expected: int | None
     records_stored: int
     records_there: int
-    coverage: list[views.Segment]
+    coverage: list[answers.Segment]
     seconds: float
     joined: bool
     behind_seconds: float
     asked_range: str | None
 
     @classmethod
-    def of(cls, workflow: views.Workflow, coverage: views.Coverage | None = None, seconds: float = 0.0) -> Loaded:
+    def of(cls, workflow: answers.Workflow, coverage: answers.Coverage | None = None, seconds: float = 0.0) -> Loaded:
         """coverage: of its range; None: it is not asked for."""
         progress, segments = workflow.progress, [] if coverage is None else coverage.segments
         stored, there = progress.records_stored, progress.records_there
@@ -69,7 +69,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     earlier: it had ended before the command began.
     """
 
-    workflow: views.Workflow
+    workflow: answers.Workflow
     loaded: Loaded
     interrupted: int | None
     timed_out: bool
@@ -96,11 +96,11 @@ def tell(ended: Ended, where: Where) -> None:
     # Only how far: a series that was delisted, and a range that ends inside a candle, end in no candle that is over.
     until = f", until {format_ms(workflow.time_range.end_ms)}" if workflow.time_range.clipped else ""
     if workflow.status == "finished" and workflow.time_range.span is None:
-        output.write(f"{finished}: {nothing_over(workflow, where)}")
+        terminal.write(f"{finished}: {nothing_over(workflow, where)}")
     elif workflow.status == "finished" and progress.records_expected == 0:
-        output.write(f"{finished}: the exchange has nothing in this range")
+        terminal.write(f"{finished}: the exchange has nothing in this range")
     elif ended.gone:
-        output.write(f"{workflow.queue_id} had finished, and not all that it had proven is there: {_stored(loaded)}")
+        terminal.write(f"{workflow.queue_id} had finished, and not all that it had proven is there: {_stored(loaded)}")
     elif workflow.status == "finished":
         proof = (
             "proven complete"
@@ -108,10 +108,10 @@ def tell(ended: Ended, where: Where) -> None:
             else "the rest is accounted for below"
         )
         nothing = "nothing was left to load, " if progress.records_there == progress.records_expected else ""
-        output.write(f"{finished}: {nothing}{_stored(loaded)}, {proof}{until}")
+        terminal.write(f"{finished}: {nothing}{_stored(loaded)}, {proof}{until}")
     else:
         nothing = "nothing was loaded, " if progress.records_expected is None else ""
-        output.write(f"{workflow.queue_id} {workflow.status} {_when(ended, 'after')}: {nothing}{_stored(loaded)}")
+        terminal.write(f"{workflow.queue_id} {workflow.status} {_when(ended, 'after')}: {nothing}{_stored(loaded)}")
     show_segments(loaded.coverage)
 
 
@@ -119,24 +119,24 @@ def _when(ended: Ended, took: str) -> str:
     """When it ended, where that was before the command; else how long that took, behind the word `took`."""
     workflow = ended.workflow
     if not ended.earlier or workflow.ended_at is None:
-        return f"{took} {output.duration(ended.loaded.seconds)}"
+        return f"{took} {terminal.duration(ended.loaded.seconds)}"
     begun, end = (datetime.fromisoformat(one) for one in (workflow.created_at, workflow.ended_at))
     # From its request on: of one that was retried that would hold the time between.
     retried = any(len(step.attempts) > 1 for step in workflow.steps)
-    told = "" if retried else f" (took {output.duration((end - begun).total_seconds())})"
-    return f"at {output.moment(workflow.ended_at)}{told}"
+    told = "" if retried else f" (took {terminal.duration((end - begun).total_seconds())})"
+    return f"at {terminal.moment(workflow.ended_at)}{told}"
 
 
 def _stored(loaded: Loaded) -> str:
     """How much of the whole range is stored: what was there before counts, and is told."""
     whole = (
-        output.records(loaded.records_stored)
+        terminal.records(loaded.records_stored)
         if loaded.records_expected is None
-        else f"{output.number(loaded.records_stored)} of {output.records(loaded.records_expected)}"
+        else f"{terminal.number(loaded.records_stored)} of {terminal.records(loaded.records_expected)}"
     )
     if loaded.records_there and loaded.records_there == loaded.records_stored:
         return f"{whole} stored before"
-    before = f" ({output.number(loaded.records_there)} of them before)" if loaded.records_there else ""
+    before = f" ({terminal.number(loaded.records_there)} of them before)" if loaded.records_there else ""
     return f"{whole} stored{before}"
 
 

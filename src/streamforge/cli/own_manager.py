@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from streamforge.cli import output
+from streamforge.cli import terminal
 from streamforge.cli.exchange_process import running_exchange
 from streamforge.cli.places import (
     DATA_VARIABLE,
@@ -106,7 +106,7 @@ async def own_manager(
         settings: ManagerSettings = load_manager(environ)
         if drives:
             for problem in misspelt_settings(os.environ):
-                output.say(f"careful: {problem}")
+                terminal.say(f"careful: {problem}")
         store = wiring.store_place(settings.data)
         # The holder of the lock runs no manager, so no other process acts here for the moment.
         driven, shared = (lambda: False, False) if lock else (folder.driven, store.shared)
@@ -123,7 +123,7 @@ async def own_manager(
         )
         if drives:
             for doubt in settings.doubts:
-                output.say(f"careful: {doubt}")
+                terminal.say(f"careful: {doubt}")
         if lock and drives:
             folder.advertise(manager.url)
         ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))
@@ -158,7 +158,7 @@ def _claim(
         place=place,
         lease_s=settings.lease_seconds,
         drives=drives,
-        tell=output.say,
+        tell=terminal.say,
         accepted=accepted,
     )
 
@@ -172,8 +172,8 @@ async def _tidy(manager: WorkflowService, folder: Any, *, alone: bool) -> None:
             with nullcontext() if alone else folder.lock(drives=False):
                 removed = await manager.tidy()
                 if removed:
-                    told = output.many(removed, "ended workflow")
-                    output.say(f"topics of {told} were kept long enough and are removed")
+                    told = terminal.many(removed, "ended workflow")
+                    terminal.say(f"topics of {told} were kept long enough and are removed")
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from streamforge.cli.errors import UsageProblem
+from streamforge.cli.command_errors import UsageProblem
 from streamforge.manager.origin import BINANCE, FILE, TEST, Origin, called, noted, origin_of, shown_choice
 
 DATA_VARIABLE = "STREAMFORGE_DATA_DIR"

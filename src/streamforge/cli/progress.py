@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
 from streamforge.cli.reasons import short
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ EVERY_S = 5.0
 class Display(Protocol):
     """Shows how far a workflow is."""
 
-    def show(self, workflow: views.Workflow) -> None:
+    def show(self, workflow: answers.Workflow) -> None:
         """It is this far."""
 
     def note(self, text: str) -> None:
@@ -50,13 +50,13 @@ class Lines:
         self._reasons: set[str] = set()
         self._at = float("-inf")
 
-    def show(self, workflow: views.Workflow) -> None:
+    def show(self, workflow: answers.Workflow) -> None:
         if workflow.ended or not self._is_news(workflow):
             return
         self._at = self._now()
-        output.say(f"{workflow.queue_id}: {summary(workflow)}")
+        terminal.say(f"{workflow.queue_id}: {summary(workflow)}")
 
-    def _is_news(self, workflow: views.Workflow) -> bool:
+    def _is_news(self, workflow: answers.Workflow) -> bool:
         """A reason to wait is told once, however often it comes and goes, until something is stored again."""
         state, stored = (workflow.status, workflow.progress.records_expected), workflow.progress.records_stored
         reason, late = workflow.waits_for, self._now() - self._at >= EVERY_S
@@ -73,14 +73,14 @@ class Lines:
         return True
 
     def note(self, text: str) -> None:
-        output.say(text)
+        terminal.say(text)
 
 
 class _Bar:
     def __init__(self) -> None:
         from rich.live import Live
 
-        self._console = output.console(stderr=True)
+        self._console = terminal.console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=8, transient=True)
         self._restore: Callable[[], None] = lambda: None
 
@@ -93,13 +93,13 @@ class _Bar:
         self._live.stop()
         self._restore()
 
-    def show(self, workflow: views.Workflow) -> None:
+    def show(self, workflow: answers.Workflow) -> None:
         self._live.update(self._drawn(workflow))
 
     def note(self, text: str) -> None:
         self._console.print(text)
 
-    def _drawn(self, workflow: views.Workflow) -> RenderableType:
+    def _drawn(self, workflow: answers.Workflow) -> RenderableType:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -118,7 +118,7 @@ class _Bar:
             pulse=expected is None,
             width=width,
         )
-        line.add_row(output.styled(workflow.status), bar, Text(numbers(workflow)))
+        line.add_row(terminal.styled(workflow.status), bar, Text(numbers(workflow)))
         rows: list[RenderableType] = [line]
         if waits := waits_for(workflow):
             waiting = Text(f"  {waits}", style="dim", no_wrap=True, overflow="ellipsis")
@@ -145,7 +145,7 @@ def _without_echoed_signals() -> Callable[[], None]:
     return restore
 
 
-def summary(workflow: views.Workflow) -> str:
+def summary(workflow: answers.Workflow) -> str:
     """Where it stands, on one line."""
     parts = [workflow.status, numbers(workflow)]
     if waits := waits_for(workflow):
@@ -153,7 +153,7 @@ def summary(workflow: views.Workflow) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def waits_for(workflow: views.Workflow) -> str:
+def waits_for(workflow: answers.Workflow) -> str:
     """`waits for …`, with the time at which it goes on where that is known; nothing where it does not wait."""
     if workflow.undriven is not None:
         return f"nobody drives it: {workflow.undriven}"
@@ -163,7 +163,7 @@ def waits_for(workflow: views.Workflow) -> str:
     return f"waits for {short(workflow.waits_for)}{until}"
 
 
-def numbers(workflow: views.Workflow) -> str:
+def numbers(workflow: answers.Workflow) -> str:
     """`620 of 1,440 (43 %), 1,203/s, 2 s left`."""
     progress = workflow.progress
     if progress.records_expected is None:
@@ -171,15 +171,14 @@ def numbers(workflow: views.Workflow) -> str:
         return "asking the exchange what there is" if asking else ""
     share = progress.records_stored / progress.records_expected if progress.records_expected else 1.0
     # Rounded down: 100 % is when all is there.
-    text = (
-        f"{output.number(progress.records_stored)} of {output.number(progress.records_expected)} ({int(share * 100)} %)"
-    )
+    stored, expected = terminal.number(progress.records_stored), terminal.number(progress.records_expected)
+    text = f"{stored} of {expected} ({int(share * 100)} %)"
     if progress.records_there:
-        text += f", {output.number(progress.records_there)} of them stored before"
+        text += f", {terminal.number(progress.records_there)} of them stored before"
     if progress.rate and workflow.status == "running":
-        text += f", {output.number(round(progress.rate))}/s"
+        text += f", {terminal.number(round(progress.rate))}/s"
     if progress.eta_seconds and workflow.status == "running":
-        text += f", {output.duration(progress.eta_seconds)} left"
+        text += f", {terminal.duration(progress.eta_seconds)} left"
     loaded = bool(workflow.steps) and all(step.status == "finished" for step in workflow.steps)
     if (
         workflow.status == "running"

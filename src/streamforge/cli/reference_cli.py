@@ -8,8 +8,8 @@ from typing import Any
 
 import typer.main
 
-from streamforge.cli.app import PROGRAM, app
 from streamforge.cli.command import usage_of
+from streamforge.cli.command_table import PROGRAM, app
 
 _INTRODUCTION = """\
 # Command line

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
 from streamforge.cli.client import Api
-from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
+from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.places import (
     EXCHANGE_VARIABLE,
     data_directory,
@@ -207,9 +207,11 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
             now = asyncio.get_running_loop().time()
             if entered or not held.held():
                 raise
-            if not told and now - began >= output.LATE_S:
+            if not told and now - began >= terminal.LATE_S:
                 told = True
-                output.say(f"waiting up to {HELD_S:.0f} s for the manager that holds {folder} and does not answer yet")
+                terminal.say(
+                    f"waiting up to {HELD_S:.0f} s for the manager that holds {folder} and does not answer yet"
+                )
             if now > deadline:
                 raise
         await asyncio.sleep(_PAUSE_S)
@@ -252,7 +254,7 @@ async def _check_exchange(where: Where, api: Api, folder: Path | None) -> None:
     option, value = asked[0], shown_choice(asked[1])
     urls = exchange_urls(where.exchange) if where.exchange != TEST else None
     try:
-        found = await api.get("/exchange", views.Source)
+        found = await api.get("/exchange", answers.Source)
     except ApiProblem as error:
         if error.kind != "not-found":
             raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import msgspec
 
-from streamforge.cli.errors import CliError
+from streamforge.cli.command_errors import CliError
 from streamforge.cli.formats import Destination, Format, Times
 
 if TYPE_CHECKING:

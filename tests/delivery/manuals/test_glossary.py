@@ -7,7 +7,7 @@ import re
 import pytest
 
 from streamforge import workers
-from streamforge.cli.output import VERDICTS
+from streamforge.cli.terminal import VERDICTS
 from streamforge_utils.runtime.worker_definition import Role
 from tests.places import ROOT
 

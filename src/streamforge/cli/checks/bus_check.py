@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamforge.cli import output
+from streamforge.cli import terminal
 from streamforge.cli.checks.findings import Subject, careful, works
 from streamforge.cli.leftovers import leftovers
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
@@ -118,4 +118,4 @@ async def _topics(folder: Path) -> str:
     finally:
         await bus.close()
     left = (await leftovers(folder)).told
-    return f"{output.many(len(names), 'topic')}{f'; {left}' if left else ''}"
+    return f"{terminal.many(len(names), 'topic')}{f'; {left}' if left else ''}"

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-from streamforge.cli import output
+from streamforge.cli import terminal
 from streamforge.cli.checks.findings import Subject, careful, fails, works
 from streamforge.cli.exchange_process import running_exchange
 from streamforge.cli.places import EXCHANGE_VARIABLE, exchange_urls, last_choice
@@ -49,7 +49,7 @@ async def check_exchange(subject: Subject) -> AsyncIterator[Finding]:
         took = time.perf_counter() - began
     skew_s = abs(time.time() - theirs_ms / 1000)
     if skew_s > SKEW_S + took:
-        told = f"{named} answers, but its clock and this machine's differ by {output.duration(skew_s)}"
+        told = f"{named} answers, but its clock and this machine's differ by {terminal.duration(skew_s)}"
         yield careful("exchange", told, "set this machine's clock")
     else:
         yield works("exchange", f"{named} answered in {took * 1000:.0f} ms")

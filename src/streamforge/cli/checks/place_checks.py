@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from streamforge.cli import views
+from streamforge.cli import answers
 from streamforge.cli.checks.findings import Subject, careful, fails, nearest, works
 from streamforge.cli.client import Api
 from streamforge.cli.places import DATA_VARIABLE, known_origin
@@ -102,7 +102,7 @@ async def check_server(subject: Subject) -> AsyncIterator[Finding]:
     """Whether the manager at --server is ready."""
     url = subject.where.server or ""
     async with Api(url, subject.where.token()) as api:
-        ready = await api.get("/readyz", views.Readiness)
+        ready = await api.get("/readyz", answers.Readiness)
         await api.call("GET", "/targets")
     if wrong := [f"{part}: {reason}" for part, reason in ready.parts.items() if reason is not None]:
         yield fails("server", "; ".join(wrong))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamforge.cli import output
+from streamforge.cli import terminal
 from streamforge.cli.checks.findings import Subject, fails, works
 from streamforge.cli.checks.room_check import room_in_database, room_on_disk
 from streamforge_utils.model.errors import StreamForgeError
@@ -45,7 +45,7 @@ async def check_store(subject: Subject) -> AsyncIterator[Finding]:
         if arango.url:
             user = f", user {arango.user}" if arango.user else ""
             where = f"ArangoDB at {arango.url} (database {arango.database}{user})"
-            yield works("store", f"{where}: {told}; {output.many(len(await store.names()), 'collection')}")
+            yield works("store", f"{where}: {told}; {terminal.many(len(await store.names()), 'collection')}")
         else:
             yield await room_on_disk(subject.folder)
             there = (subject.folder / wiring.STORE).is_dir()
@@ -60,7 +60,7 @@ async def _collections(folder: Path, told: str) -> Finding:
     from streamforge_utils.runtime.settings import DataSettings
 
     names, broken, partly = await wiring.check_collections(DataSettings(data_dir=folder), within_s=READ_WITHIN_S)
-    collections = output.many(len(names), "collection")
+    collections = terminal.many(len(names), "collection")
     if broken:
         return fails("store", f"{len(broken)} of {collections} cannot be read: {'; '.join(broken[:_TOLD])}")
     if partly:

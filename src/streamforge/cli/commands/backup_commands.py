@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output
+from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.client import to_json
-from streamforge.cli.errors import UsageProblem
+from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.leftovers import leftovers
 from streamforge.cli.session import Mode, Where, session
 from streamforge_utils.model.errors import StreamForgeError
@@ -47,7 +47,7 @@ def backup(
         kept = wiring.back_up(where.folder, place, made_at=now)
     _tell("backed up", database or where.folder, target, kept, as_json=as_json)
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        output.say(_ON_KAFKA)
+        terminal.say(_ON_KAFKA)
     return 0
 
 
@@ -115,7 +115,7 @@ async def _tidied(folder: Path) -> None:
         async with session(Where(data=folder), Mode.READ):
             pass  # what a command does beside its work
         if left := (await leftovers(folder)).told:
-            output.say(f"the copy holds all topics; {left}")
+            terminal.say(f"the copy holds all topics; {left}")
 
 
 def _tell(done: str, source: Path | str, target: Path | str, made: Any, *, as_json: bool) -> None:
@@ -125,10 +125,10 @@ def _tell(done: str, source: Path | str, target: Path | str, made: Any, *, as_js
     if as_json:
         told = {"from": str(source), "to": str(target), "made_at": made.made_at, "made_by": made.made_by}
         more = {"states": made.states} if of_database else {"topics": made.topics}
-        output.write(to_json(told | more | {"documents": documents} | ({} if of_database else {"bytes": made.size})))
+        terminal.write(to_json(told | more | {"documents": documents} | ({} if of_database else {"bytes": made.size})))
         return
     held = f"{len(documents)} collections with {sum(documents.values()):,} documents"
     held = (
         f"{held}, {made.states:,} states" if of_database else f"{made.topics} topics, {held}, {made.size / 1e6:.1f} MB"
     )
-    output.write(f"{done} {source} to {target}: {held}, as of {made.made_at}")
+    terminal.write(f"{done} {source} to {target}: {held}, as of {made.made_at}")

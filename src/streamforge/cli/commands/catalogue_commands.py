@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
+from streamforge.cli import command_options as o
 from streamforge.cli.client import path_part, to_json
-from streamforge.cli.errors import UsageProblem
+from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, data_folder, session
 from streamforge_utils.model.spelling import did_you_mean
 
@@ -23,10 +23,10 @@ async def targets(where: o.AtManager, as_json: o.Json = False) -> int:
     else:
         answer = _known_targets()
     if as_json:
-        output.write(to_json(answer))
+        terminal.write(to_json(answer))
         return 0
-    listed = msgspec.convert(answer, views.Targets).targets
-    output.table(
+    listed = msgspec.convert(answer, answers.Targets).targets
+    terminal.table(
         ["target", "role", "types", "what it does", "parameters"],
         [
             [
@@ -88,10 +88,10 @@ async def schemas(
     else:
         answer = _known_schemas(name)
     if name is not None or as_json:
-        output.write(to_json(answer))
+        terminal.write(to_json(answer))
         return 0
-    listed = msgspec.convert(answer, views.Schemas).schemas
-    output.table(["name", "what it is"], [[entry.name, entry.description] for entry in listed])
+    listed = msgspec.convert(answer, answers.Schemas).schemas
+    terminal.table(["name", "what it is"], [[entry.name, entry.description] for entry in listed])
     return 0
 
 

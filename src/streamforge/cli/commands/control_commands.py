@@ -8,11 +8,11 @@ from typing import Annotated
 import msgspec
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
+from streamforge.cli import command_options as o
 from streamforge.cli.client import path_part, to_json
-from streamforge.cli.errors import ApiProblem, CliError
-from streamforge.cli.following import Follower
+from streamforge.cli.command_errors import ApiProblem, CliError
+from streamforge.cli.follower import Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import display
 from streamforge.cli.session import Mode, Session, session
@@ -29,8 +29,8 @@ async def stop(
 ) -> int:
     """Stop a workflow in order, and wait until it has ended. What it has stored stays, and is in the coverage."""
 
-    async def begin(found: Session) -> views.Workflow:
-        return await found.api.post(f"/queues/{path_part(queue_id)}/stop", views.Workflow)
+    async def begin(found: Session) -> answers.Workflow:
+        return await found.api.post(f"/queues/{path_part(queue_id)}/stop", answers.Workflow)
 
     if detach:
         async with session(where, Mode.SERVER) as found:
@@ -48,9 +48,9 @@ async def stop(
                     f"{queue_id}{where.flags()}`"
                 ) from None
     if as_json:
-        output.write(to_json({"queue_id": workflow.queue_id, "status": workflow.status}))
+        terminal.write(to_json({"queue_id": workflow.queue_id, "status": workflow.status}))
     else:
-        output.write(f"{workflow.queue_id} is {workflow.status}")
+        terminal.write(f"{workflow.queue_id} is {workflow.status}")
     return 0
 
 
@@ -67,21 +67,21 @@ async def ping(
     Exit code 1 if a worker that runs did not answer.
     """
     async with session(where, Mode.SERVER) as found:
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
         if workflow.ended:
             raise CliError(f"{queue_id} has ended ({workflow.status}): it has no workers that could answer")
         path, query = f"/queues/{path_part(queue_id)}/ping", {"timeout_s": f"{wait_s:g}"}
-        ping_ = await found.api.post(path, views.Ping, query=query)
+        ping_ = await found.api.post(path, answers.Ping, query=query)
     running = {step.telemetry_id for step in workflow.steps if step.status == "running"}
     silent = [name for name, seconds in ping_.answers.items() if seconds is None and name in running]
     if as_json:
-        output.write(to_json(ping_))
+        terminal.write(to_json(ping_))
     else:
         for name, seconds in ping_.answers.items():
             if seconds is not None:
-                output.write(f"{name}  {seconds * 1000:.1f} ms")
+                terminal.write(f"{name}  {seconds * 1000:.1f} ms")
             else:
-                output.write(f"{name}  " + ("no answer" if name in running else "does not run"))
+                terminal.write(f"{name}  " + ("no answer" if name in running else "does not run"))
     return 1 if silent else 0
 
 
@@ -96,46 +96,46 @@ async def rm(
 ) -> int:
     """Forget an ended workflow; its records stay unless --data-too."""
     async with session(where, Mode.CHANGE) as found:
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
         if not workflow.ended:
-            state = output.state(workflow.status, workflow.undriven)
+            state = terminal.state(workflow.status, workflow.undriven)
             raise CliError(
                 f"{queue_id} is {state}: only an ended workflow can be removed, stop it first with "
                 f"`streamforge stop {queue_id}{where.flags()}`"
             )
         if not yes:
-            span = output.day_span(workflow.time_range.start_ms, workflow.time_range.end_ms)
+            span = terminal.day_span(workflow.time_range.start_ms, workflow.time_range.end_ms)
             what = f"the records of {span} in {workflow.collection}" if data_too else "its history (the records stay)"
             o.confirm(f"Remove {queue_id} and {what}?", "rm asks before it removes", "nothing was removed")
         query = {"data": "true"} if data_too else None
         path, removed = f"/queues/{path_part(queue_id)}", None
         try:
             answer = await found.api.call("DELETE", path, query=query, prefer="return=representation")
-            removed = found.api.read(answer, views.Removed) if answer else None
+            removed = found.api.read(answer, answers.Removed) if answer else None
         except ApiProblem as error:
             if error.kind != "not-found":  # a first try whose answer was lost
                 raise
     if as_json:
         told = {} if removed is None else msgspec.structs.asdict(removed)
-        output.write(to_json({"removed": queue_id, "data": data_too, **told}))
+        terminal.write(to_json({"removed": queue_id, "data": data_too, **told}))
     else:
-        output.write(f"{queue_id} is removed{_told(workflow, removed, data_too=data_too)}")
+        terminal.write(f"{queue_id} is removed{_told(workflow, removed, data_too=data_too)}")
     return 0
 
 
-def _told(workflow: views.Workflow, removed: views.Removed | None, *, data_too: bool) -> str:
+def _told(workflow: answers.Workflow, removed: answers.Removed | None, *, data_too: bool) -> str:
     """What became of its records."""
     if removed is None:
         return ""
     where = sorted({segment.collection or "" for segment in removed.staying})
     one = removed.records_staying == 1
-    many = output.records(removed.records_staying)
+    many = terminal.records(removed.records_staying)
     stay = f"{many} of its range stay{'s' if one else ''} in {', '.join(where)}"
     if not where:
         stay = "no record of its range is stored"
     if not data_too:
         return f"; {stay}"
-    gone = f"; {output.records(removed.records_removed)} removed from {workflow.collection}"
+    gone = f"; {terminal.records(removed.records_removed)} removed from {workflow.collection}"
     if not removed.records_removed:
         gone = f"; no record removed: {workflow.collection} holds none of its range"
     why = f": {'another workflow stored it' if one else 'other workflows stored them'} there"
@@ -153,21 +153,21 @@ async def dlq_list(
     """List the records of a workflow that could not be stored, each with its reason."""
     async with session(where, Mode.READ) as found:
         answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}/dlq", query={"limit": limit})
-        page = found.api.read(answer, views.DeadLetters)
+        page = found.api.read(answer, answers.DeadLetters)
         letters = page.dead_letters
     if as_json:
-        output.write(to_json(msgspec.json.decode(answer)))
+        terminal.write(to_json(msgspec.json.decode(answer)))
         return 0
     if not letters:
-        output.say(f"{queue_id} has no dead letters")
+        terminal.say(f"{queue_id} has no dead letters")
         return 0
-    output.table(
+    terminal.table(
         ["offset", "attempt", "time", "reason", "key", "value"],
         [
             [
                 str(letter.offset),
                 str(letter.attempt),
-                output.moment(letter.time),
+                terminal.moment(letter.time),
                 letter.reason,
                 letter.key or "",
                 letter.value[:60] + ("…" if len(letter.value) > 60 else ""),
@@ -177,7 +177,7 @@ async def dlq_list(
         right=("offset", "attempt"),
     )
     more = f" of {page.outstanding}" if page.outstanding is not None and page.outstanding > len(letters) else ""
-    output.say(
+    terminal.say(
         f"{len(letters)}{more} dead letter{'' if len(letters) == 1 else 's'}; once the cause is gone: streamforge dlq "
         f"replay {queue_id}{where.flags()}"
     )

@@ -8,12 +8,12 @@ from typing import Annotated
 import msgspec
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
+from streamforge.cli import command_options as o
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import Query, path_part, to_json
+from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, load_command, request_of, rest
-from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.timeranges import format_ms
@@ -41,18 +41,18 @@ async def coverage(
     if verify and life:
         raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")
     path, query = address_of(what, life=life)
-    verified: views.Verification | None = None
+    verified: answers.Verification | None = None
     async with session(where, Mode.CHANGE if verify else Mode.READ) as found:
         if verify:
             path, query = await _verify_of(found, what, path, query)
             answer = await found.api.call("POST", path, query=query, within_s=VERIFY_S)
-            verified = found.api.read(answer, views.Verification)
+            verified = found.api.read(answer, answers.Verification)
             known = verified.coverage
         else:
             answer = await ask(found, path, query, what, where)
-            known = found.api.read(answer, views.Coverage)
+            known = found.api.read(answer, answers.Coverage)
     if as_json:
-        output.write(to_json(msgspec.json.decode(answer)))
+        terminal.write(to_json(msgspec.json.decode(answer)))
     else:
         _tell(known, where)
         if verified is not None:
@@ -63,7 +63,7 @@ async def coverage(
 async def _verify_of(found: Session, what: Sequence[str], path: str, query: Query) -> tuple[str, Query]:
     if len(what) > 1:
         return f"{path}/verify", query
-    workflow = await found.api.get(f"/queues/{what[0]}", views.Workflow)
+    workflow = await found.api.get(f"/queues/{what[0]}", answers.Workflow)
     span = workflow.time_range.span
     if span is None:
         raise CliError(f"{what[0]} has nothing to count: {NOTHING_OVER}")
@@ -71,62 +71,62 @@ async def _verify_of(found: Session, what: Sequence[str], path: str, query: Quer
     return path, {"time_range": request_of(span)}
 
 
-def _tell_gaps(verified: views.Verification) -> None:
+def _tell_gaps(verified: answers.Verification) -> None:
     for gap in verified.gaps[:HOLES_SHOWN]:
-        span, were = output.day_span(gap.start_ms, gap.end_ms), "was" if gap.records == 1 else "were"
-        output.say(f"  gone: {span}: {output.records(gap.records)} that {were} in {gap.collection}")
+        span, were = terminal.day_span(gap.start_ms, gap.end_ms), "was" if gap.records == 1 else "were"
+        terminal.say(f"  gone: {span}: {terminal.records(gap.records)} that {were} in {gap.collection}")
     if len(verified.gaps) > HOLES_SHOWN:
-        output.say(f"  and {len(verified.gaps) - HOLES_SHOWN} more ranges")
-    counted = f"counted in the ranges that coverage calls stored: {output.records(verified.records_counted)}"
+        terminal.say(f"  and {len(verified.gaps) - HOLES_SHOWN} more ranges")
+    counted = f"counted in the ranges that coverage calls stored: {terminal.records(verified.records_counted)}"
     if not verified.gaps:
-        output.say(f"{counted}, and none of those proven is missing")
+        terminal.say(f"{counted}, and none of those proven is missing")
         return
     missing = verified.records_missing
-    output.say(f"{counted}; {output.records(missing)} that had been proven {'is' if missing == 1 else 'are'} gone")
+    terminal.say(f"{counted}; {terminal.records(missing)} that had been proven {'is' if missing == 1 else 'are'} gone")
 
 
-def _tell(known: views.Coverage, where: Where) -> None:
-    output.table(
+def _tell(known: answers.Coverage, where: Where) -> None:
+    terminal.table(
         ["from", "to", "verdict", "records", "collection or reason"],
         [
             [
                 format_ms(segment.start_ms),
                 format_ms(segment.end_ms),
-                output.styled(segment.verdict),
-                output.number(segment.records) if segment.records else "",
-                segment.collection or output.VERDICTS.get(segment.verdict, ""),
+                terminal.styled(segment.verdict),
+                terminal.number(segment.records) if segment.records else "",
+                segment.collection or terminal.VERDICTS.get(segment.verdict, ""),
             ]
             for segment in known.segments
         ],
         right=("records",),
     )
     for one in known.loading:
-        output.say(_loading(one, where))
-    output.say(f"{_spoken_of(known)}: {_judged(known, where)}")
+        terminal.say(_loading(one, where))
+    terminal.say(f"{_spoken_of(known)}: {_judged(known, where)}")
 
 
-def _loading(one: views.Loading, where: Where) -> str:
+def _loading(one: answers.Loading, where: Where) -> str:
     """A workflow that is under way in the span, with what it says that it has stored: none of it is proven yet."""
-    state = output.state(one.status, one.undriven)
-    of = "" if one.records_expected is None else f" of {output.number(one.records_expected)}"
+    state = terminal.state(one.status, one.undriven)
+    of = "" if one.records_expected is None else f" of {terminal.number(one.records_expected)}"
     return (
-        f"{one.queue_id} is to load {output.day_span(one.start_ms, one.end_ms)} and has not ended ({state}): "
-        f"{output.number(one.records_stored)}{of} records stored, not proven yet; see `streamforge show "
+        f"{one.queue_id} is to load {terminal.day_span(one.start_ms, one.end_ms)} and has not ended ({state}): "
+        f"{terminal.number(one.records_stored)}{of} records stored, not proven yet; see `streamforge show "
         f"{one.queue_id}{where.flags()}`"
     )
 
 
-def _spoken_of(known: views.Coverage) -> str:
+def _spoken_of(known: answers.Coverage) -> str:
     """The series and the span that an answer speaks of."""
     name = f"{known.symbol} {known.type}"
     if known.span is None:
         return name
-    span = output.day_span(known.span.start_ms, known.span.end_ms)
+    span = terminal.day_span(known.span.start_ms, known.span.end_ms)
     which = {"asked": " (what was asked for so far; --all: its whole life)", "life": " (its whole life)"}
     return f"{name}, {span}{which.get(known.span.basis, '')}"
 
 
-def _judged(known: views.Coverage, where: Where) -> str:
+def _judged(known: answers.Coverage, where: Where) -> str:
     if not known.complete:
         return f"not complete: {rest(known, where)}"
     if known.span is None:

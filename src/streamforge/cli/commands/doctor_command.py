@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamforge.cli import options as o
-from streamforge.cli import output
+from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.checks.bus_check import check_bus
 from streamforge.cli.checks.exchange_check import check_exchange
 from streamforge.cli.checks.findings import Subject, fails, nearest
@@ -61,13 +61,13 @@ async def doctor(where: o.AtManagerAndWorkers, as_json: o.Json = False) -> int:
     found = await _findings(where)
     report = Report(ok=all(one.verdict != "fails" for one in found), checks=found)
     if as_json:
-        output.write(to_json(report))
+        terminal.write(to_json(report))
     else:
         rows: list[list[str | Text]] = [
-            [one.part, output.styled(one.verdict), one.detail + (f"; {one.next_step}" if one.next_step else "")]
+            [one.part, terminal.styled(one.verdict), one.detail + (f"; {one.next_step}" if one.next_step else "")]
             for one in found
         ]
-        output.table(["part", "", "what was found"], rows)
+        terminal.table(["part", "", "what was found"], rows)
     return 0 if report.ok else 1
 
 
@@ -95,7 +95,7 @@ async def _bounded(part: str, check: Check, subject: Subject) -> list[Finding]:
     """What a check finds, the part itself first; that it fails where it raises or takes too long."""
     found: list[Finding] = []
     try:
-        with output.said_late(f"still checking: {part}"):
+        with terminal.said_late(f"still checking: {part}"):
             async with asyncio.timeout(CHECK_S):
                 async for one in check(subject):
                     found.append(one)  # noqa: PERF401 - what was found before a failure is told

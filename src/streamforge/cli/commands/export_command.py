@@ -10,10 +10,11 @@ from typing import Annotated
 import msgspec
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
+from streamforge.cli import command_options as o
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import path_part, to_json
+from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.commands.coverage_command import HOLES_SHOWN, address_of, ask
 from streamforge.cli.coverage_text import (
     EXPLAINED,
@@ -25,7 +26,6 @@ from streamforge.cli.coverage_text import (
     rest,
     wait_command,
 )
-from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import RecordWriter, record_writer
@@ -64,11 +64,11 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     parts: list[Part]
-    holes: list[views.Segment] = []
-    known: views.Coverage | None = None
+    holes: list[answers.Segment] = []
+    known: answers.Coverage | None = None
 
     @property
-    def span(self) -> views.Span | None:
+    def span(self) -> answers.Span | None:
         """What parts and holes speak of; None: a collection as it is."""
         return None if self.known is None else self.known.span
 
@@ -80,8 +80,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     format: str
     complete: bool | None
-    holes: list[views.Segment]
-    span: views.Span | None
+    holes: list[answers.Segment]
+    span: answers.Span | None
 
 
 async def export(
@@ -156,7 +156,7 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
             raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE")
         return await _collection(found, what[0])
     path, query = address_of(what, life=life)
-    known = found.api.read(await ask(found, path, query, what, where), views.Coverage)
+    known = found.api.read(await ask(found, path, query, what, where), answers.Coverage)
     interval = candles_interval(known.type).value
     parts = [
         Part(
@@ -178,7 +178,7 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
 
 
 async def _collection(found: Session, name: str) -> Selection:
-    names = [c.name for c in (await found.api.get("/collections", views.Collections)).collections]
+    names = [c.name for c in (await found.api.get("/collections", answers.Collections)).collections]
     if name not in names:
         shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
         there = f"there are {shown}" if names else "there are none yet"
@@ -194,9 +194,9 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
     if known is None:  # a collection, whose holes nobody knows
         return nothing
     if len(what) == 1:
-        workflow = await found.api.get(f"/queues/{what[0]}", views.Workflow)
+        workflow = await found.api.get(f"/queues/{what[0]}", answers.Workflow)
         if not workflow.ended:
-            state = output.state(workflow.status, workflow.undriven)
+            state = terminal.state(workflow.status, workflow.undriven)
             return (
                 f"{what[0]} has not ended ({state}), and nothing of its range is proven yet: wait for it with "
                 f"{wait_command(what[0], where)}, then export it again"
@@ -210,7 +210,7 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
             return f"{nothing}: it ended as {workflow.status}; go on with {retry}, then export it again"
     elif known.loading:
         one = known.loading[0]
-        state = output.state(one.status, one.undriven)
+        state = terminal.state(one.status, one.undriven)
         return (
             f"{nothing} yet: {one.queue_id} is to load it and has not ended ({state}); wait for it with "
             f"{wait_command(one.queue_id, where)}, then export it again"
@@ -261,8 +261,8 @@ async def _copy(found: Session, part: Part, to: Destination, writer: RecordWrite
     written = writer.rows - before
     if part.records and written != part.records:
         raise CliError(
-            f"{part.collection} holds {output.records(written)} where coverage has proven "
-            f"{output.number(part.records)}: {_recovery(_named(part.series), where)}"
+            f"{part.collection} holds {terminal.records(written)} where coverage has proven "
+            f"{terminal.number(part.records)}: {_recovery(_named(part.series), where)}"
         )
 
 
@@ -308,23 +308,23 @@ def _report(
             holes=selection.holes,
             span=selection.span,
         )
-        output.write(to_json(told))
+        terminal.write(to_json(told))
         return
     goes_to = f" to {to}" if to.file is not None else ""
     span = selection.span
     named = span is None or span.basis == "range"  # the selection names it itself
-    spoken_of = "" if named or span is None else f", {output.day_span(span.start_ms, span.end_ms)}"
-    output.say(f"{output.records(writer.rows)} of {selection.name}{spoken_of}{goes_to}")
+    spoken_of = "" if named or span is None else f", {terminal.day_span(span.start_ms, span.end_ms)}"
+    terminal.say(f"{terminal.records(writer.rows)} of {selection.name}{spoken_of}{goes_to}")
     for hole in selection.holes[:HOLES_SHOWN]:
-        output.say(f"  hole: {_hole(hole)}")
+        terminal.say(f"  hole: {_hole(hole)}")
     if len(selection.holes) > HOLES_SHOWN:
-        output.say(f"  and {len(selection.holes) - HOLES_SHOWN} more holes: see `streamforge coverage`")
+        terminal.say(f"  and {len(selection.holes) - HOLES_SHOWN} more holes: see `streamforge coverage`")
     if complete is False and selection.known is not None:
-        output.say(f"not complete: {rest(selection.known, where)}, then export it again")
+        terminal.say(f"not complete: {rest(selection.known, where)}, then export it again")
     elif complete is None:
-        output.say("a collection says nothing of holes: export SYMBOL TYPE TIME_RANGE to see them")
+        terminal.say("a collection says nothing of holes: export SYMBOL TYPE TIME_RANGE to see them")
 
 
-def _hole(hole: views.Segment) -> str:
-    reason = output.VERDICTS.get(hole.verdict, "")
-    return f"{output.day_span(hole.start_ms, hole.end_ms)}: {hole.verdict} ({reason})"
+def _hole(hole: answers.Segment) -> str:
+    reason = terminal.VERDICTS.get(hole.verdict, "")
+    return f"{terminal.day_span(hole.start_ms, hole.end_ms)}: {hole.verdict} ({reason})"

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output
-from streamforge.cli.errors import UsageProblem
+from streamforge.cli import command_options as o
+from streamforge.cli import terminal
+from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.own_manager import OwnManager, configure_logs, own_manager
 from streamforge.cli.places import DATA_VARIABLE
@@ -69,7 +69,7 @@ async def up(
                 waiting.cancel()
                 if manager.ended.done():
                     await manager.ended
-                output.say("ending in order; workflows under way go on with the next manager on this data")
+                terminal.say("ending in order; workflows under way go on with the next manager on this data")
         finally:
             scraped.close()
     return 0
@@ -84,13 +84,13 @@ def _announce(manager: OwnManager, where: Where, metrics: str, *, as_json: bool)
             "metrics": f"http://{metrics}/metrics",
             "pid": os.getpid(),
         }
-        output.write(msgspec.json.encode(told).decode())
+        terminal.write(msgspec.json.encode(told).decode())
         return
-    output.write(f"manager   {manager.url}")
-    output.write(f"data      {where.folder}")
-    output.write(f"exchange  {', '.join(manager.exchange)}")
-    output.write(f"metrics   http://{metrics}/metrics")
-    output.say(
+    terminal.write(f"manager   {manager.url}")
+    terminal.write(f"data      {where.folder}")
+    terminal.write(f"exchange  {', '.join(manager.exchange)}")
+    terminal.write(f"metrics   http://{metrics}/metrics")
+    terminal.say(
         f"Ctrl-C ends it. In another terminal: streamforge load BTCUSDT api_candles_1m 2024-08-01{where.flags()}"
     )
 
@@ -127,14 +127,14 @@ def exchange(
 
     faults = fault or []
     if "help" in faults:
-        output.table(
+        terminal.table(
             ["fault", "options", "what it does"],
             [
                 [name, ",".join(f"{key}={value}" for key, value in kind.options.items()), kind.summary]
                 for name, kind in FAULTS.items()
             ],
         )
-        output.say("every fault also knows p, count, after, path and seed, e.g. --fault 429:count=3,path=klines")
+        terminal.say("every fault also knows p, count, after, path and seed, e.g. --fault 429:count=3,path=klines")
         return 0
     spans: dict[str, tuple[TimeRange, ...]] = {}
     for symbol, span in map(parse_hole, hole or ()):

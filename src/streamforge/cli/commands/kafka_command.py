@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output
+from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.client import to_json
-from streamforge.cli.errors import EXIT_FAILED, UsageProblem
+from streamforge.cli.command_errors import EXIT_FAILED, UsageProblem
 from streamforge_utils.ports.provisioning import Action, Change, Provisioner
 
 _SIGNS = {
@@ -90,7 +90,7 @@ def _apply(provisioner: Provisioner, *, dry_run: bool, yes: bool, as_json: bool)
     if not as_json:
         _show(changes)
         for note in notes:
-            output.say(note)
+            terminal.say(note)
     if pending and not dry_run:
         if not yes:
             if as_json:
@@ -103,25 +103,25 @@ def _apply(provisioner: Provisioner, *, dry_run: bool, yes: bool, as_json: bool)
         try:
             for done, change in enumerate(provisioner.apply(), start=1):  # noqa: B007 - counted for the error
                 if not as_json:
-                    output.say(f"{change.kind} {change.name}: done")
+                    terminal.say(f"{change.kind} {change.name}: done")
         except BaseException:
-            output.say(f"{done} of {len(pending)} changes were made; the same command makes the rest")
+            terminal.say(f"{done} of {len(pending)} changes were made; the same command makes the rest")
             raise
     unlike = [change for change in changes if not change.as_wanted]
     if as_json:
-        output.write(to_json({"applied": not dry_run, "changes": changes, "notes": notes}))
+        terminal.write(to_json({"applied": not dry_run, "changes": changes, "notes": notes}))
     else:
-        output.say(_summary(len(pending), len(unlike), dry_run=dry_run))
+        terminal.say(_summary(len(pending), len(unlike), dry_run=dry_run))
     return EXIT_FAILED if unlike else 0
 
 
 def _show(changes: Sequence[Change]) -> None:
     for change in changes:
         told = _TOLD.get(change.action)
-        output.write(f"{_SIGNS[change.action]} {change.kind:<5} {change.name}{f'  ({told})' if told else ''}")
+        terminal.write(f"{_SIGNS[change.action]} {change.kind:<5} {change.name}{f'  ({told})' if told else ''}")
         if change.action is not Action.UNCHANGED:
             for line in change.details:
-                output.write(f"          {line}")
+                terminal.write(f"          {line}")
 
 
 def _summary(pending: int, unlike: int, *, dry_run: bool) -> str:

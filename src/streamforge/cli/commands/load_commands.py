@@ -9,13 +9,13 @@ from typing import Annotated
 import msgspec
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
+from streamforge.cli import command_options as o
 from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
+from streamforge.cli.command_errors import CliError
 from streamforge.cli.coverage_text import no_longer
-from streamforge.cli.errors import CliError
-from streamforge.cli.following import Begin, Follower
+from streamforge.cli.follower import Begin, Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.outcome import Ended, Loaded, tell, unfinished
 from streamforge.cli.progress import display
@@ -83,8 +83,8 @@ async def wait(
     to the manager that drives it; one that only this command drives is stopped in order, as by `load`.
     """
 
-    async def begin(found: Session) -> views.Workflow:
-        return await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+    async def begin(found: Session) -> answers.Workflow:
+        return await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
 
     where = where.as_before()
     return await _to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE, attached=True)
@@ -115,8 +115,8 @@ async def dlq_replay(
 async def _again(
     queue_id: str, action: str, where: Where, *, detach: bool, timeout_s: float | None, as_json: bool
 ) -> int:
-    async def begin(found: Session) -> views.Workflow:
-        return await found.api.post(f"/queues/{path_part(queue_id)}/{action}", views.Workflow)
+    async def begin(found: Session) -> answers.Workflow:
+        return await found.api.post(f"/queues/{path_part(queue_id)}/{action}", answers.Workflow)
 
     where = where.as_before()
     if detach:
@@ -136,21 +136,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Raises InvalidInput in the words of the API, before anything is started."""
         check_words((self.symbol, self.type, self.time_range), loading=True)
 
-    async def start(self, found: Session) -> views.Workflow:
+    async def start(self, found: Session) -> answers.Workflow:
         """Send it; sending again after a lost answer gives the same workflow."""
-        return await found.api.post("/queues/start", views.Workflow, body=self, key=secrets.token_hex(16))
+        return await found.api.post("/queues/start", answers.Workflow, body=self, key=secrets.token_hex(16))
 
 
 async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:
     async with session(where, Mode.SERVER, loads=True) as found:
         workflow = await begin(found)
     if (rest := advice(workflow, where, again=again)) is not None:
-        output.say(rest)
+        terminal.say(rest)
     if as_json:
-        output.write(msgspec.json.encode(Loaded.of(workflow)).decode())
+        terminal.write(msgspec.json.encode(Loaded.of(workflow)).decode())
     else:
-        output.write(workflow.queue_id)
-        output.say(
+        terminal.write(workflow.queue_id)
+        terminal.say(
             f"{workflow.queue_id} is {workflow.status}{' already' if workflow.joined else ''}; follow it with: "
             f"streamforge events {workflow.queue_id} --follow{where.flags()}"
         )
@@ -180,14 +180,14 @@ async def _to_the_end(
         one = ended.workflow
         if ended.rest is None or (left_s is not None and left_s <= 0):
             break
-        output.say(f"{one.queue_id} has finished; what it left out, {left_out_span(one)}, is loaded now")
+        terminal.say(f"{one.queue_id} has finished; what it left out, {left_out_span(one)}, is loaded now")
         rest = Request(symbol=one.symbol, type=one.type, time_range=ended.rest, again=again)
         ended = await followed(where, rest.start, timeout_s=left_s, again=again)
         ended = msgspec.structs.replace(
             ended, loaded=msgspec.structs.replace(ended.loaded, seconds=round(time.monotonic() - began, 3))
         )
     if as_json:
-        output.write(msgspec.json.encode(ended.loaded).decode())
+        terminal.write(msgspec.json.encode(ended.loaded).decode())
     else:
         tell(ended, where)
     workflow = ended.workflow

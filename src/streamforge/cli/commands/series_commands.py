@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
+from streamforge.cli import command_options as o
 from streamforge.cli.client import to_json
 from streamforge.cli.session import Mode, NothingThere, session
 from streamforge_utils.model.timeranges import format_ms
@@ -36,33 +36,33 @@ async def series(
             raw, _ = await found.api.pages("/series", "series")
     except NothingThere as error:
         if not as_json:
-            output.say(str(error))
-    read = [(msgspec.json.decode(item, type=views.Series), item) for item in raw]
+            terminal.say(str(error))
+    read = [(msgspec.json.decode(item, type=answers.Series), item) for item in raw]
     chosen = sorted((pair for pair in read if _fits(pair[0].symbol, pattern)), key=lambda pair: _order(pair[0]))
     if as_json:
-        output.write(to_json({"series": [msgspec.json.decode(item) for _, item in chosen]}))
+        terminal.write(to_json({"series": [msgspec.json.decode(item) for _, item in chosen]}))
     elif chosen:
-        output.table(
+        terminal.table(
             ["symbol", "type", "from", "to", "records", "holes"],
             [_row(one) for one, _ in chosen],
             right=("records", "holes"),
         )
     elif raw:
-        output.say(f"no series fits {pattern!r}: `streamforge series` lists all {len(raw)}")
+        terminal.say(f"no series fits {pattern!r}: `streamforge series` lists all {len(raw)}")
     return 0
 
 
-def _order(one: views.Series) -> tuple[str, int, str]:
+def _order(one: answers.Series) -> tuple[str, int, str]:
     return one.symbol, one.start_ms or 0, one.type
 
 
-def _row(one: views.Series) -> list[str | Text]:
+def _row(one: answers.Series) -> list[str | Text]:
     span = [format_ms(ms) if ms is not None else "nothing proven" for ms in (one.start_ms, one.end_ms)]
     # Between `from` and `to`: what else was asked for, and is not stored, `coverage` tells.
-    holes: str | Text = output.styled("complete", "none")
+    holes: str | Text = terminal.styled("complete", "none")
     if one.holes:
         holes = f"{one.holes}, each with its reason" if one.complete else f"{one.holes}, not complete"
-    return [one.symbol, one.type, *span, output.number(one.records) or "?", holes]
+    return [one.symbol, one.type, *span, terminal.number(one.records) or "?", holes]
 
 
 def _fits(symbol: str, pattern: str | None) -> bool:
@@ -87,24 +87,24 @@ async def symbols(
     query: dict[str, str | int | list[str]] = {"limit": limit}
     query.update({name: value for name, value in (("pattern", pattern), ("status", status)) if value is not None})
     async with session(where.as_before(), Mode.ASK, loads=True) as found:
-        exchange = await found.api.get("/exchange", views.Source)
-        with output.said_late(f"waiting for the symbols of the exchange at {', '.join(exchange.urls)}"):
+        exchange = await found.api.get("/exchange", answers.Source)
+        with terminal.said_late(f"waiting for the symbols of the exchange at {', '.join(exchange.urls)}"):
             answer = await found.api.call("GET", "/symbols", query=query, within_s=SYMBOLS_S, tries=1)
-        listed = found.api.read(answer, views.Symbols)
+        listed = found.api.read(answer, answers.Symbols)
     if as_json:
-        output.write(to_json(msgspec.json.decode(answer)))
+        terminal.write(to_json(msgspec.json.decode(answer)))
     elif listed.symbols:
-        output.table(
+        terminal.table(
             ["symbol", "status", "base", "quote"],
-            [[one.symbol, output.styled(one.status), one.base_asset, one.quote_asset] for one in listed.symbols],
+            [[one.symbol, terminal.styled(one.status), one.base_asset, one.quote_asset] for one in listed.symbols],
         )
         if listed.total > len(listed.symbols):
-            output.say(
+            terminal.say(
                 f"{len(listed.symbols)} of {listed.total:,} are shown; see more with --limit, fewer by a PATTERN"
             )
     else:
         asked = " and ".join(
             text for text in (pattern and f"the pattern {pattern!r}", status and f"the status {status!r}") if text
         )
-        output.say(f"the exchange has no symbol that fits {asked}" if asked else "the exchange lists no symbol")
+        terminal.say(f"the exchange has no symbol that fits {asked}" if asked else "the exchange lists no symbol")
     return 0

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from streamforge.cli import options as o
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
+from streamforge.cli import command_options as o
 from streamforge.cli.client import PAGE, Query, path_part, to_json
+from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.coverage_text import load_command, no_longer, nothing_over, show_segments, wait_command
-from streamforge.cli.errors import UsageProblem
 from streamforge.cli.progress import numbers, waits_for
 from streamforge.cli.reasons import short
 from streamforge.cli.session import Mode, NothingThere, Where, session
@@ -51,58 +51,58 @@ async def queues(
             raw, more = await found.api.pages("/queues", "queues", filters, limit)
     except NothingThere as error:
         if as_json:
-            output.write('{"queues": []}')
+            terminal.write('{"queues": []}')
         else:
-            output.say(str(error))
+            terminal.say(str(error))
         return 0
     if as_json:
-        output.write(to_json({"queues": [msgspec.json.decode(item) for item in raw]}))
+        terminal.write(to_json({"queues": [msgspec.json.decode(item) for item in raw]}))
         return 0
-    workflows = [msgspec.json.decode(item, type=views.Workflow) for item in raw]
+    workflows = [msgspec.json.decode(item, type=answers.Workflow) for item in raw]
     if not workflows:
-        output.say("no workflow fits" if filters else "there are no workflows")
+        terminal.say("no workflow fits" if filters else "there are no workflows")
         return 0
     names = ["queue_id", "status", "range", "stored", "of", "created"]
-    if (width := output.columns()) < NARROW:  # a queue_id tells its day
+    if (width := terminal.columns()) < NARROW:  # a queue_id tells its day
         names = ["queue_id", "status", "stored", "of"] if width >= NARROWER else ["queue_id", "status", "stored"]
     cells = [_cells(workflow) for workflow in workflows]
-    output.table(names, [[row[name] for name in names] for row in cells], right=("stored", "of"))
+    terminal.table(names, [[row[name] for name in names] for row in cells], right=("stored", "of"))
     if fewer := [workflow.queue_id for workflow in workflows if lacking(workflow)]:
         told = f"`streamforge show QUEUE_ID{where.flags()}` tells why"
-        output.say(f"finished with fewer records than the range could hold: {output.first_of(fewer)}; {told}")
+        terminal.say(f"finished with fewer records than the range could hold: {terminal.first_of(fewer)}; {told}")
     if alone := [workflow for workflow in workflows if workflow.undriven is not None]:
-        output.say(all_undriven(alone, where, found.server))
+        terminal.say(all_undriven(alone, where, found.server))
     if more:
-        output.say(f"the newest {limit} are shown; see more with --limit")
+        terminal.say(f"the newest {limit} are shown; see more with --limit")
     return 0
 
 
-def _cells(workflow: views.Workflow) -> dict[str, str | Text]:
+def _cells(workflow: answers.Workflow) -> dict[str, str | Text]:
     return {
         "queue_id": workflow.queue_id,
         "status": _status(workflow),
-        "range": output.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
-        "stored": output.number(workflow.progress.records_stored),
-        "of": output.number(workflow.progress.records_expected) or "?",
-        "created": output.moment(workflow.created_at),
+        "range": terminal.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
+        "stored": terminal.number(workflow.progress.records_stored),
+        "of": terminal.number(workflow.progress.records_expected) or "?",
+        "created": terminal.moment(workflow.created_at),
     }
 
 
-def _status(workflow: views.Workflow) -> Text:
-    state = output.state(workflow.status, workflow.undriven)
-    return output.styled(
-        workflow.status, f"{state}, {output.number(few)} fewer" if (few := lacking(workflow)) else state
+def _status(workflow: answers.Workflow) -> Text:
+    state = terminal.state(workflow.status, workflow.undriven)
+    return terminal.styled(
+        workflow.status, f"{state}, {terminal.number(few)} fewer" if (few := lacking(workflow)) else state
     )
 
 
-def lacking(workflow: views.Workflow) -> int:
+def lacking(workflow: answers.Workflow) -> int:
     """How many records of the range a finished workflow does not have; 0 if it has not finished."""
     progress = workflow.progress
     finished = workflow.status == "finished" and progress.records_expected is not None
     return max(0, (progress.records_expected or 0) - progress.records_stored) if finished else 0
 
 
-def undriven(workflow: views.Workflow, where: Where, server: str | None = None) -> str:
+def undriven(workflow: answers.Workflow, where: Where, server: str | None = None) -> str:
     """That no manager drives a workflow, why, and what to do. server: of the manager that is there all the same."""
     alone = f"nobody drives {workflow.queue_id}: {workflow.undriven}"
     if server is not None:
@@ -114,11 +114,11 @@ def undriven(workflow: views.Workflow, where: Where, server: str | None = None) 
     return f"{alone}; continue it with {wait}, {load} or {up}"
 
 
-def all_undriven(workflows: Sequence[views.Workflow], where: Where, server: str | None = None) -> str:
+def all_undriven(workflows: Sequence[answers.Workflow], where: Where, server: str | None = None) -> str:
     """As `undriven`, of one or more: the first, and the names of the others."""
     told, others = undriven(workflows[0], where, server), [one.queue_id for one in workflows[1:]]
     every = "" if server is not None else f"; `streamforge up{where.starting()}` continues all of them"
-    return f"{told}\nnor does anybody drive {output.first_of(others)}{every}" if others else told
+    return f"{told}\nnor does anybody drive {terminal.first_of(others)}{every}" if others else told
 
 
 async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False) -> int:
@@ -126,17 +126,17 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
     async with session(where, Mode.READ) as found:
         answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}")
         if as_json:
-            output.write(to_json(msgspec.json.decode(answer)))
+            terminal.write(to_json(msgspec.json.decode(answer)))
             return 0
-        workflow = found.api.read(answer, views.Workflow)
-        coverage = await found.api.get(f"/queues/{path_part(queue_id)}/coverage", views.Coverage)
+        workflow = found.api.read(answer, answers.Workflow)
+        coverage = await found.api.get(f"/queues/{path_part(queue_id)}/coverage", answers.Coverage)
     asked = workflow.time_range
-    out = output.console()
-    words = output.asked_for(asked.requested, clipped=asked.clipped)
-    ended = f", ended {output.moment(workflow.ended_at)}" if workflow.ended_at else ""
+    out = terminal.console()
+    words = terminal.asked_for(asked.requested, clipped=asked.clipped)
+    ended = f", ended {terminal.moment(workflow.ended_at)}" if workflow.ended_at else ""
     out.print(workflow.queue_id, _status(workflow))
-    out.print(f"  {workflow.symbol} {workflow.type}, {output.day_span(asked.start_ms, asked.end_ms)}{words}")
-    out.print(f"  created {output.moment(workflow.created_at)}{ended} (UTC)")
+    out.print(f"  {workflow.symbol} {workflow.type}, {terminal.day_span(asked.start_ms, asked.end_ms)}{words}")
+    out.print(f"  created {terminal.moment(workflow.created_at)}{ended} (UTC)")
     if told := numbers(workflow):
         out.print(f"  {told}")
     if asked.span is None:
@@ -149,7 +149,7 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
         out.print(f"  {waits}")
     if refused := workflow.progress.records_refused:
         out.print(
-            f"  {output.records(refused)} could not be stored: see `streamforge dlq list "
+            f"  {terminal.records(refused)} could not be stored: see `streamforge dlq list "
             f"{workflow.queue_id}{where.flags()}`"
         )
     if workflow.repairs:
@@ -161,7 +161,7 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
     for step in workflow.steps:
         if left := messages_left(step):
             out.print(f"  {left}: a retry loads what is missing")
-    output.table(
+    terminal.table(
         ["step", "status", "attempt", "records", "started", "ended", "how it ended"],
         [row for step in workflow.steps for row in step_rows(step, driven=workflow.undriven is None)],
         right=("attempt", "records"),
@@ -184,40 +184,40 @@ async def events(
         more = True
         while more:
             query = {"after": after, "limit": PAGE}
-            page = await found.api.get(f"/queues/{path_part(queue_id)}/events", views.EventPage, query)
+            page = await found.api.get(f"/queues/{path_part(queue_id)}/events", answers.EventPage, query)
             for event in page.events:
                 _tell_event(event.id, event.event, as_json=as_json)
             more, after = page.more, page.after
         if not follow:
             return 0
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
         if workflow.undriven is not None and found.own:
-            output.say(f"nothing more will come: {undriven(workflow, where, found.server)}")
+            terminal.say(f"nothing more will come: {undriven(workflow, where, found.server)}")
             return 0
         if workflow.undriven is not None:  # it may recover
-            output.say(undriven(workflow, where, found.server))
+            terminal.say(undriven(workflow, where, found.server))
         if found.own and not workflow.ended:
-            output.say(f"a manager elsewhere drives {queue_id}: follow it there, with --server and its address")
+            terminal.say(f"a manager elsewhere drives {queue_id}: follow it there, with --server and its address")
             return 0
         async for number, body in found.api.follow(queue_id, after=after):
             _tell_event(number, msgspec.json.decode(body, type=dict[str, object]), as_json=as_json)
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
-        output.say(f"{queue_id} is {workflow.status}")
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
+        terminal.say(f"{queue_id} is {workflow.status}")
     return 0
 
 
 def _tell_event(number: int, event: dict[str, object], *, as_json: bool) -> None:
     if as_json:
-        output.write(msgspec.json.encode({"id": number, "event": event}).decode())
+        terminal.write(msgspec.json.encode({"id": number, "event": event}).decode())
         return
     stamp = event.get("timestamp")
-    when = output.clock(float(stamp)) if isinstance(stamp, (int, float)) else ""
+    when = terminal.clock(float(stamp)) if isinstance(stamp, (int, float)) else ""
     records = event.get("records_written")
     told = [str(event.get("message") or "")]
     if event.get("error_message"):
         told.append(short(str(event["error_message"])))
     attempt = event.get("attempt", 1)
     who = f"{event.get('producer', '')}" + (f" (attempt {attempt})" if attempt != 1 else "")
-    count = output.records(records) if isinstance(records, int) and records else ""
+    count = terminal.records(records) if isinstance(records, int) and records else ""
     rest = ", ".join(part for part in (count, *told) if part)
-    output.write(f"{when}  {event.get('event', ''):<11} {who}{': ' if rest else ''}{rest}")
+    terminal.write(f"{when}  {event.get('event', ''):<11} {who}{': ' if rest else ''}{rest}")

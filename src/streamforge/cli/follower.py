@@ -7,10 +7,10 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from streamforge.cli import output, views
+from streamforge.cli import answers, terminal
 from streamforge.cli.client import Query
+from streamforge.cli.command_errors import ApiProblem, CliError, Interrupted, ServerLost, ServerSilent, exit_code
 from streamforge.cli.coverage_text import wait_command
-from streamforge.cli.errors import ApiProblem, CliError, Interrupted, ServerLost, ServerSilent, exit_code
 from streamforge.cli.interrupts import Interrupts
 from streamforge.cli.progress import Display
 from streamforge.cli.remainder import advice, description
@@ -18,7 +18,7 @@ from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
 
-Begin = Callable[[Session], Awaitable[views.Workflow]]
+Begin = Callable[[Session], Awaitable[answers.Workflow]]
 """Starts a workflow, or starts it again."""
 
 LOOK_EVERY_S = 0.25
@@ -55,7 +55,7 @@ class Follower:
         self._display = display
         self._loop = asyncio.get_running_loop()
         self._deadline = None if timeout_s is None else self._loop.time() + timeout_s
-        self._workflow: views.Workflow | None = None
+        self._workflow: answers.Workflow | None = None
         self._where = Where()
         self._mode = mode
         self._loads = loads
@@ -70,7 +70,7 @@ class Follower:
         self.timed_out = False
         self.had_ended = False
 
-    async def begin(self, where: Where, begin: Begin) -> tuple[views.Workflow, views.Coverage]:
+    async def begin(self, where: Where, begin: Begin) -> tuple[answers.Workflow, answers.Coverage]:
         """Call `begin` once, with a manager that drives workflows, and follow what it gives to its end.
 
         Returns the ended workflow, with what was said when it began, and what is known of its range. A manager that
@@ -95,7 +95,7 @@ class Follower:
             done, _ = await asyncio.wait({work}, timeout=LEAVES_S)
             if not done:
                 # What holds us up can hold nothing of value: all that was promised is on disk.
-                output.say(f"streamforge: {self._leaving()}")
+                terminal.say(f"streamforge: {self._leaving()}")
                 os._exit(self._interrupts.exit_code)
         return work.result()
 
@@ -108,12 +108,12 @@ class Follower:
         )
         return Interrupted(self._with_the_rest(left, self._workflow), self._interrupts.exit_code)
 
-    def _with_the_rest(self, said: str, workflow: views.Workflow) -> str:
+    def _with_the_rest(self, said: str, workflow: answers.Workflow) -> str:
         """What is said, and what this command would have loaded after the end of the workflow that it joined."""
         rest = advice(workflow, self._where, again=self._again)
         return said if rest is None else f"{said}; {rest}"
 
-    async def _begin(self, where: Where, begin: Begin) -> tuple[views.Workflow, views.Coverage]:
+    async def _begin(self, where: Where, begin: Begin) -> tuple[answers.Workflow, answers.Coverage]:
         takeovers = 0
         while True:
             self._made_up = where.exchange == TEST
@@ -123,7 +123,7 @@ class Follower:
                     opened = True
                     if self._workflow is None:
                         self._begun = True
-                        with output.said_late(
+                        with terminal.said_late(
                             "waiting for the manager, which asks the exchange first", self._display.note
                         ):
                             self._workflow = await begin(found)
@@ -133,7 +133,7 @@ class Follower:
                     if found.own:
                         await self._tell_of_others(found, self._workflow)
                     workflow = await self._follow(found, self._workflow)
-                    return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", views.Coverage)
+                    return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", answers.Coverage)
             except ServerLost as error:
                 if (
                     isinstance(error, ServerSilent)  # it holds the folder, so that no other can be there
@@ -151,36 +151,36 @@ class Follower:
                     raise
                 raise self._not_taken_over(error, self._workflow) from error
 
-    def _not_taken_over(self, error: StreamForgeError, workflow: views.Workflow) -> CliError:
+    def _not_taken_over(self, error: StreamForgeError, workflow: answers.Workflow) -> CliError:
         return CliError(
             f"{workflow.queue_id} is left as it is, because its manager has ended and no other could take its place: "
             f"{str(error).rstrip('.')}; then continue it with {wait_command(workflow.queue_id, self._where)}",
             exit_code(error),
         )
 
-    async def _tell_of_others(self, found: Session, mine: views.Workflow) -> None:
+    async def _tell_of_others(self, found: Session, mine: answers.Workflow) -> None:
         """A manager of our own drives also what others have left: nobody else would, and it takes slots and weight."""
-        query: Query = {"status": ["pending", "running", "stopping"], "limit": output.NAMES_SHOWN + 2}
-        page = await found.api.get("/queues", views.Page, query)
+        query: Query = {"status": ["pending", "running", "stopping"], "limit": terminal.NAMES_SHOWN + 2}
+        page = await found.api.get("/queues", answers.Page, query)
         ids = [one.queue_id for one in page.queues if one.queue_id != mine.queue_id]
         if ids:
             self._display.note(
                 f"this data holds other workflows that have not ended; they go on for as long as this command runs: "
-                f"{output.first_of(ids)} (`streamforge stop QUEUE_ID` ends one)"
+                f"{terminal.first_of(ids)} (`streamforge stop QUEUE_ID` ends one)"
             )
 
-    async def _follow(self, found: Session, workflow: views.Workflow) -> views.Workflow:
+    async def _follow(self, found: Session, workflow: answers.Workflow) -> answers.Workflow:
         path = f"/queues/{workflow.queue_id}"
         while not workflow.ended:
             self._display.show(workflow)
             self._hint(found, workflow)
             await self._pause(found)
             await self._attend(found, workflow)
-            workflow = workflow.now(await found.api.get(path, views.Workflow))
+            workflow = workflow.now(await found.api.get(path, answers.Workflow))
         self._display.show(workflow)
         return workflow
 
-    def _hint(self, found: Session, workflow: views.Workflow) -> None:
+    def _hint(self, found: Session, workflow: answers.Workflow) -> None:
         """Once: what to do where the exchange cannot be reached, which is what happens to many on their first try."""
         late = self._loop.time() - self._started > PATIENCE_S
         hint = "the exchange has not answered yet: `streamforge doctor` tells whether it can be reached from here"
@@ -208,12 +208,12 @@ class Follower:
             await found.ended
             raise CliError("the manager of this command has ended: run the command again, what was stored stays")
 
-    async def _attend(self, found: Session, workflow: views.Workflow) -> None:
+    async def _attend(self, found: Session, workflow: answers.Workflow) -> None:
         asked = self._interrupts.count
         late = self._deadline is not None and self._loop.time() > self._deadline
         if late and self.timed_out and self._deadline is not None and self._loop.time() > self._deadline + GRACE_S:
             left = (
-                f"{workflow.queue_id} did not stop within {output.duration(GRACE_S)} after its time was over: it is "
+                f"{workflow.queue_id} did not stop within {terminal.duration(GRACE_S)} after its time was over: it is "
                 "left as it is, and the next manager on its data continues it"
             )
             raise CliError(self._with_the_rest(left, workflow))
@@ -230,7 +230,7 @@ class Follower:
                 if error.kind != "not-now":  # it ended meanwhile
                     raise
 
-    def _detached(self, found: Session, workflow: views.Workflow) -> CliError:
+    def _detached(self, found: Session, workflow: answers.Workflow) -> CliError:
         wait = wait_command(workflow.queue_id, self._where)
         left = self._with_the_rest(
             f"the manager at {found.api.url} continues {workflow.queue_id} ({workflow.status}): {wait} waits for it, "

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from streamforge.cli.errors import CliError, PipeClosed, UsageProblem
+from streamforge.cli.command_errors import CliError, PipeClosed, UsageProblem
 from streamforge.cli.session import Where
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from streamforge.cli.command import Command, Group
+from streamforge.cli.command_options import as_command
 from streamforge.cli.commands.backup_commands import backup, restore
 from streamforge.cli.commands.catalogue_commands import schemas, targets
 from streamforge.cli.commands.control_commands import dlq_list, ping, rm, stop
@@ -19,7 +20,6 @@ from streamforge.cli.commands.kafka_command import apply
 from streamforge.cli.commands.load_commands import dlq_replay, load, retry, wait
 from streamforge.cli.commands.series_commands import series, symbols
 from streamforge.cli.commands.workflow_commands import events, queues, show
-from streamforge.cli.options import as_command
 from streamforge.version import installed_version
 
 PROGRAM = "streamforge"

@@ -1,4 +1,4 @@
-"""What commands say of a workflow that nobody drives, and how it is continued."""
+"""What commands say of a workflow that no manager drives, and how it is continued."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def _stored(cli: Cli) -> int:
     return int(queues[0]["progress"]["records_stored"]) if queues else 0
 
 
-def test_nobody_drives_it_and_that_is_said_with_what_to_do(left: tuple[Cli, str]) -> None:
+def test_that_no_manager_drives_it_is_said_with_what_to_do(left: tuple[Cli, str]) -> None:
     cli, queue_id = left
     up = f"streamforge up --data {cli.data} --exchange {cli.exchange}"
     advice = (
-        f"nobody drives {queue_id}: no manager runs on {cli.data}; continue it with `streamforge wait {queue_id} "
+        f"{queue_id} is not driven: no manager runs on {cli.data}; continue it with `streamforge wait {queue_id} "
         f"--data {cli.data}`, `streamforge load BTCUSDT {TYPE} 2024-08 --data {cli.data} --exchange {cli.exchange}` "
         f"or `{up}`"
     )
@@ -80,7 +80,7 @@ def test_nobody_drives_it_and_that_is_said_with_what_to_do(left: tuple[Cli, str]
     assert followed.err == f"nothing more will come: {advice}\n"
 
 
-async def test_nobody_drives_it_either_while_a_command_only_keeps_others_out(left: tuple[Cli, str]) -> None:
+async def test_no_manager_drives_it_while_a_command_only_keeps_others_out(left: tuple[Cli, str]) -> None:
     cli, queue_id = left
     async with session(Where(data=cli.data), Mode.CHANGE):
         assert data_folder(cli.data).held()
@@ -91,7 +91,7 @@ async def test_nobody_drives_it_either_while_a_command_only_keeps_others_out(lef
     shown = found[0].json
     assert shown["undriven"] == f"no manager runs on {cli.data}"
     assert (shown["progress"]["rate"], shown["progress"]["eta_seconds"]) == (0.0, None)
-    assert found[1].err.startswith(f"nothing more will come: nobody drives {queue_id}: no manager runs on {cli.data}")
+    assert found[1].err.startswith(f"nothing more will come: {queue_id} is not driven: no manager runs on {cli.data}")
 
 
 def _ran(*command: str) -> Ran:
@@ -249,20 +249,20 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
 def test_a_load_of_the_same_is_no_advice_for_what_is_stopping(tmp_path: Path) -> None:
     one = workflow(queue_id="wf-1", status="stopping", undriven="no manager runs on /d")
     assert undriven(one, Where(data=tmp_path)) == (
-        "nobody drives wf-1: no manager runs on /d; bring it to its end with "
+        "wf-1 is not driven: no manager runs on /d; bring it to its end with "
         f"`streamforge wait wf-1 --data {tmp_path}` or `streamforge up --data {tmp_path}`"
     )
     assert undriven(one, Where(data=tmp_path), "http://127.0.0.1:8080") == (
-        "nobody drives wf-1: no manager runs on /d; see the log of the manager at http://127.0.0.1:8080, or restart it"
+        "wf-1 is not driven: no manager runs on /d; see the log of the manager at http://127.0.0.1:8080, or restart it"
     )
 
 
-def test_all_that_nobody_drives_are_named(tmp_path: Path) -> None:
+def test_all_that_no_manager_drives_are_named(tmp_path: Path) -> None:
     listed = [workflow(queue_id=f"wf-{number}", undriven="no manager runs on /d") for number in range(8)]
     where = Where(data=tmp_path)
     assert all_undriven(listed[:1], where) == undriven(listed[0], where)
     first, others = all_undriven(listed[:2], where).split("\n")
     assert first == undriven(listed[0], where)
-    assert others == f"nor does anybody drive wf-1; `streamforge up --data {tmp_path}` continues all of them"
+    assert others == f"wf-1 is not driven either; `streamforge up --data {tmp_path}` continues all of them"
     _, others = all_undriven(listed, where, "http://127.0.0.1:8080").split("\n")
-    assert others == "nor does anybody drive wf-1, wf-2, wf-3, wf-4, wf-5, …"
+    assert others == "wf-1, wf-2, wf-3, wf-4, wf-5, … are not driven either"

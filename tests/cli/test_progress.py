@@ -81,10 +81,10 @@ def test_the_time_at_which_a_step_goes_on_is_told_but_makes_no_reason_new(capsys
     assert told.after(9, waiting("2024-08-01T00:00:16Z")) == 0
 
 
-def test_that_nobody_drives_it_is_told_once_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_that_no_manager_drives_it_is_told_once_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     why = "the manager has not looked at the workflows since 2024-08-11 00:00:00 UTC: the bus does not answer"
     left = workflow(undriven=why, waiting_for=f"a manager: {why}", progress=stored(10_000))
-    assert summary(left) == f"running, 10,000 of 525,600 (1 %), nobody drives it: {why}"
+    assert summary(left) == f"running, 10,000 of 525,600 (1 %), not driven: {why}"
     told = Told(capsys)
     assert told.after(0, workflow(progress=stored(10_000))) == 1
     assert [told.after(EVERY_S, left) for _ in range(3)] == [1, 0, 0]

@@ -68,12 +68,8 @@ class AttemptProgress(msgspec.Struct, frozen=True):
     """How far an attempt is."""
 
     records: int = 0
-    rate: float = 0.0
-    share: float | None = None
-    lag: int | None = None
     waiting: str | None = None
     waiting_until: str | None = None
-    refused: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -83,8 +79,6 @@ class Attempt(msgspec.Struct, frozen=True):
     status: str
     started_at: str | None = None
     ended_at: str | None = None
-    exit_code: int | None = None
-    signal: int | None = None
     error: str | None = None
     reason: str | None = None
     stop_reason: str | None = None
@@ -104,7 +98,6 @@ class Step(msgspec.Struct, frozen=True):
     messages_left: int | None = None
     messages_left_at_least: bool = False
     progress: AttemptProgress | None = None
-    failure: Failure | None = None
     attempts: list[Attempt] = []
 
 
@@ -287,12 +280,10 @@ class EventPage(msgspec.Struct, frozen=True):
 class DeadLetter(msgspec.Struct, frozen=True):
     """A record that could not be stored."""
 
-    partition: int
     offset: int
     attempt: int
     reason: str
     time: str
-    encoding: str
     value: str
     key: str | None = None
 
@@ -314,14 +305,6 @@ class Collections(msgspec.Struct, frozen=True):
     """All collections of records."""
 
     collections: list[Collection]
-
-
-class Source(msgspec.Struct, frozen=True):
-    """The exchange that a manager loads from."""
-
-    exchange: str
-    urls: tuple[str, ...]
-    built_in: bool
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """How often the user asked to end. happened: set by each one, cleared by who looks."""
+    """How often the user asked to end. happened: set by each signal, cleared by the reader."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -7,6 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -112,15 +113,15 @@ Report = Callable[[Happening], object]
 """Is told what happens, as it happens."""
 
 
+@dataclass(eq=False)
 class _Wait:
-    """The wait for the answer to one command."""
+    """The wait for the answer to one command. begun: by the performance counter."""
 
-    def __init__(self, number: int, command: Command, begun: float) -> None:
-        self.number = number
-        self.command = command
-        self.begun = begun
-        self.over = asyncio.Event()
-        self.expired = False
+    number: int
+    command: Command
+    begun: float
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    expired: bool = False
 
 
 class Probe:
@@ -135,7 +136,6 @@ class Probe:
         control_topic: str,
         events_topic: str,
         clock: Clock,
-        now_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.result = Result()
         self._request = request
@@ -144,7 +144,6 @@ class Probe:
         self._control = control_topic
         self._events = events_topic
         self._clock = clock
-        self._now_s = now_s
         self._waits: deque[_Wait] = deque(maxlen=_REMEMBERED)
         self._last_ms = 0
         self._consumer: Consumer | None = None
@@ -238,7 +237,7 @@ class Probe:
         )
         if self._producer is None:
             raise RuntimeError("connect first")
-        wait = _Wait(number, command, self._now_s())
+        wait = _Wait(number, command, time.perf_counter())
         self._waits.append(wait)
         self._report(Sending(number, command))
         try:
@@ -286,7 +285,7 @@ class Probe:
         for wait in self._waits:
             if event.event == PONG:
                 if _is_same(event.ping_ts, wait.command.sent):
-                    self._answer(wait, event, self._now_s() - wait.begun)
+                    self._answer(wait, event, time.perf_counter() - wait.begun)
                     return
             elif not wait.over.is_set() and not wait.expired:
                 self._answer(wait, event, None)

@@ -156,7 +156,7 @@ def summary(workflow: answers.Workflow) -> str:
 def waits_for(workflow: answers.Workflow) -> str:
     """`waits for …`, with the time at which it goes on where that is known; nothing where it does not wait."""
     if workflow.undriven is not None:
-        return f"nobody drives it: {workflow.undriven}"
+        return f"not driven: {workflow.undriven}"
     if not workflow.waits_for:
         return ""
     until = f" (until {_FRACTION.sub('Z', workflow.waits_until)})" if workflow.waits_until else ""

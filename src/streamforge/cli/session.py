@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from streamforge.cli import answers, terminal
+from streamforge.cli import terminal
 from streamforge.cli.client import Api
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.places import (
@@ -254,13 +254,12 @@ async def _check_exchange(where: Where, api: Api, folder: Path | None) -> None:
     option, value = asked[0], shown_choice(asked[1])
     urls = exchange_urls(where.exchange) if where.exchange != TEST else None
     try:
-        found = await api.get("/exchange", answers.Source)
+        source = await api.get("/exchange", Source)
     except ApiProblem as error:
         if error.kind != "not-found":
             raise
         loads = "is too old to say which exchange it loads from"
     else:
-        source = Source(exchange=found.exchange, urls=found.urls, built_in=found.built_in)
         if is_asked_for(source, where.exchange, urls):
             return
         at = "the test exchange of its own command" if source.built_in else ", ".join(source.urls)

@@ -73,10 +73,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def said_late(text: str, say: Callable[[str], object] = say) -> Iterator[None]:
-    """Say `text`, which tells what is waited for, if the block lasts longer than a person likes to wait without a word.
-
-    Inside of an event loop.
-    """
+    """Say `text`, which tells what is waited for, if the block takes longer than `LATE_S`. Needs an event loop."""
     timer = asyncio.get_running_loop().call_later(LATE_S, say, text)
     try:
         yield

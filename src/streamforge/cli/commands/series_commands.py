@@ -12,6 +12,7 @@ from streamforge.cli import answers, terminal
 from streamforge.cli import command_options as o
 from streamforge.cli.client import to_json
 from streamforge.cli.session import Mode, NothingThere, session
+from streamforge.manager.origin import Source
 from streamforge_utils.model.timeranges import format_ms
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ async def symbols(
     query: dict[str, str | int | list[str]] = {"limit": limit}
     query.update({name: value for name, value in (("pattern", pattern), ("status", status)) if value is not None})
     async with session(where.as_before(), Mode.ASK, loads=True) as found:
-        exchange = await found.api.get("/exchange", answers.Source)
+        exchange = await found.api.get("/exchange", Source)
         with terminal.said_late(f"waiting for the symbols of the exchange at {', '.join(exchange.urls)}"):
             answer = await found.api.call("GET", "/symbols", query=query, within_s=SYMBOLS_S, tries=1)
         listed = found.api.read(answer, answers.Symbols)

@@ -104,7 +104,7 @@ def lacking(workflow: answers.Workflow) -> int:
 
 def undriven(workflow: answers.Workflow, where: Where, server: str | None = None) -> str:
     """That no manager drives a workflow, why, and what to do. server: of the manager that is there all the same."""
-    alone = f"nobody drives {workflow.queue_id}: {workflow.undriven}"
+    alone = f"{workflow.queue_id} is not driven: {workflow.undriven}"
     if server is not None:
         return f"{alone}; see the log of the manager at {server}, or restart it"
     wait, up = wait_command(workflow.queue_id, where), f"`streamforge up{where.starting()}`"
@@ -118,7 +118,9 @@ def all_undriven(workflows: Sequence[answers.Workflow], where: Where, server: st
     """As `undriven`, of one or more: the first, and the names of the others."""
     told, others = undriven(workflows[0], where, server), [one.queue_id for one in workflows[1:]]
     every = "" if server is not None else f"; `streamforge up{where.starting()}` continues all of them"
-    return f"{told}\nnor does anybody drive {terminal.first_of(others)}{every}" if others else told
+    if not others:
+        return told
+    return f"{told}\n{terminal.first_of(others)} {'is' if len(others) == 1 else 'are'} not driven either{every}"
 
 
 async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False) -> int:

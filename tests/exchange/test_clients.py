@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from streamforge.exchange.config import ExchangeConfig
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.support import ms, peer
 

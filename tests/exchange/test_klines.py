@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.exchange.config import ExchangeConfig
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.support import DAY, HOUR, MINUTE, NOW, Row, ms, peer
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamforge.exchange.config import DEFAULT_SYMBOLS, SymbolSpec
 from streamforge.exchange.grid import Grid
 from streamforge.exchange.prices import PricePath
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms
 from tests.limits import LIMIT_S
 from tests.places import ROOT

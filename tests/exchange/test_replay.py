@@ -14,7 +14,7 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.server import serve
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms, peer
 from tests.places import market_data

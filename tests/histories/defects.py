@@ -34,6 +34,9 @@ from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Workflow
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, clip
+from streamforge_utils.model.kinds.candles import Candles
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.supervisor import Supervisor
 
@@ -90,12 +93,10 @@ def coverage_remembers_what_was_removed() -> Iterator[None]:
 
 @defect
 def a_removal_takes_more_than_its_range() -> Iterator[None]:
-    keys = removal._keys
+    def wider(self: Any, series: Series, span: TimeRange) -> tuple[str, str]:
+        return RecordKind.key_range(self, series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
 
-    def wider(series: Any, span: TimeRange) -> tuple[str, str]:
-        return keys(series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
-
-    with patch.object(removal, "_keys", wider):
+    with patch.object(removal, "kind_of", lambda series: type("Wider", (Candles,), {"key_range": wider})()):
         yield
 
 

@@ -13,9 +13,8 @@ from streamforge.manager.api.views import workflow_view
 from streamforge.manager.lifecycle.job_spec import start_command
 from streamforge.manager.service import Report, StartRequest
 from streamforge.manager.workflow import Plan, Status, Workflow
-from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.store import Document
@@ -63,7 +62,7 @@ async def started(world: World, request: StartRequest = HOUR) -> Workflow:
 async def ended(world: World, workflow: Workflow) -> Workflow:
     """The workflow, whose workers have stored all of its range."""
     assert workflow.planned_span is not None
-    store(world, Interval.M1.grid(workflow.planned_span.start_ms, workflow.planned_span.end_ms))
+    store(world, Interval.M1.rule.times(workflow.planned_span.start_ms, workflow.planned_span.end_ms))
     finish(world, workflow)
     await world.turns(6, seconds=0.5)
     return await world.workflow(workflow.queue_id)

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.model.candles import encode_candle, stored_document, stored_documents
 from streamforge_utils.model.errors import ConfigError, PermanentError
+from streamforge_utils.model.kinds.candles import encode_candle, stored_document, stored_documents
 from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.packed import cut, encode_columns, pack_of
 from streamforge_utils.runtime.conversion import PART_RECORDS, Conversion, Converted, convert
@@ -227,7 +227,7 @@ def test_a_function_without_a_name_is_refused() -> None:
 def test_a_process_ends_with_its_sink_however_that_one_ends() -> None:
     script = """
         import sys, time
-        from streamforge_utils.model.candles import stored_document, stored_documents
+        from streamforge_utils.model.kinds.candles import stored_document, stored_documents
         from streamforge_utils.runtime.conversionprocess import ConversionProcess
         from streamforge_utils.runtime.conversion import Conversion
         process = ConversionProcess(Conversion(stored_document, stored_documents))

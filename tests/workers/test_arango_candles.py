@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from streamforge.workers.arango_candles import DEFINITION
-from streamforge_utils.model.candles import Candle, encode_candle
+from streamforge_utils.model.kinds.candles import Candle, encode_candle
 from streamforge_utils.ports.bus import Message, TopicPartition
 from streamforge_utils.ports.store import Answer, Outcome
 from streamforge_utils.runtime.conversionprocess import ConversionProcess

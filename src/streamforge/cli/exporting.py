@@ -27,9 +27,8 @@ from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.loading import no_longer
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import RecordWriter, record_writer
-from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.names import is_queue_id
-from streamforge_utils.model.series import candles_interval
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -123,13 +122,14 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
         return await _collection(found, what[0])
     path, query = address_of(what, life=life)
     known = found.api.read(await ask(found, path, query, what, where), views.Coverage)
-    interval = candles_interval(known.type).value
+    series = series_of(known.symbol, known.type)
+    kind, interval = kind_of(series), series.interval
     parts = [
         Part(
             collection=segment.collection,
             span=TimeRange(segment.start_ms, segment.end_ms),
             series=(known.symbol, known.type),
-            after=candle_key(known.symbol, interval, segment.start_ms - 1),
+            after=kind.key(series, max(segment.start_ms - 1, 0)),
             starts={
                 "csv": f"{known.symbol},{interval},".encode(),
                 "jsonl": f'{{"symbol":"{known.symbol}","interval":"{interval}",'.encode(),

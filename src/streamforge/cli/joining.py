@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from streamforge.cli import output, views
 from streamforge.cli.session import Where
-from streamforge_utils.model.series import candles_interval
+from streamforge_utils.model.kinds.registry import rule_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, format_ms, parse_time_range
 
 
 def left_out(workflow: views.Workflow) -> TimeRange | None:
-    """From the first candle of the range asked for that the workflow does not load, to the end of that range.
+    """From the first record of the range asked for that the workflow does not load, to the end of that range.
 
     None: it loads all of it, or was not joined. While it has no plan this is the least that it leaves out.
     """
     if workflow.asked_range is None:
         return None
-    asked, interval = parse_time_range(workflow.asked_range), candles_interval(workflow.type)
+    asked = parse_time_range(workflow.asked_range)
+    rule = rule_of(series_of(workflow.symbol, workflow.type))
     start_ms = max(asked.start_ms, workflow.time_range.end_ms)
-    if interval.aligned_by_calendar:
-        start_ms = next(iter(interval.grid(start_ms, asked.end_ms)), asked.end_ms)
+    if rule.is_fixed(None):
+        start_ms = rule.ceil(start_ms)
     return None if start_ms >= asked.end_ms else TimeRange(start_ms, asked.end_ms)
 
 

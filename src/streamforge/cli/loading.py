@@ -21,7 +21,7 @@ from streamforge.cli.progress import display
 from streamforge.cli.reasons import short
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.series import candles_interval
+from streamforge_utils.model.kinds.registry import rule_of, series_of
 from streamforge_utils.model.timeranges import format_ms, is_relative, resolve_time_range
 
 SEGMENTS_SHOWN = 12
@@ -291,10 +291,10 @@ def _when(ended: Ended, took: str) -> str:
 
 def nothing_over(workflow: views.Workflow, where: Where) -> str:
     """That nothing could be loaded of a range, and from when on something can, where that is sure. It stays true."""
-    found, interval = workflow.time_range, candles_interval(workflow.type)
-    if not interval.aligned_by_calendar:
+    found, rule = workflow.time_range, rule_of(series_of(workflow.symbol, workflow.type))
+    if not rule.is_fixed(None):
         return NOTHING_OVER
-    opens_ms = interval.ceil(found.start_ms)
+    opens_ms = rule.ceil(found.start_ms)
     created_ms = int(datetime.fromisoformat(workflow.created_at).timestamp() * 1000)
     try:  # of words such as `-5min` the latest end that they can have meant, as they were read before
         asked_end_ms = resolve_time_range(found.requested, created_ms).end_ms
@@ -305,7 +305,7 @@ def nothing_over(workflow: views.Workflow, where: Where) -> str:
     relative = is_relative(found.requested)
     if relative and opens_ms > found.start_ms:
         return NOTHING_OVER
-    ends_ms = interval.next(opens_ms)
+    ends_ms = rule.next(opens_ms)
     words = f"{format_ms(opens_ms)}:{format_ms(ends_ms)}" if relative else found.requested
     load = f"streamforge load {workflow.symbol} {workflow.type} {words}{where.starting()}"
     return f"{NOTHING_OVER}, the first one ends at {format_ms(ends_ms)}: load it then with `{load}`"

@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import candles_type
+from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.kubernetes_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
@@ -79,11 +78,11 @@ def workflow_jobs() -> list[JobSpec]:
     candles of 2024-08-01, and of those that have no part in it one of a workflow of the first type that they take."""
     from streamforge import workers
 
-    found = {spec.target: spec for spec in _jobs(candles_type(Interval.M1))}
+    found = {spec.target: spec for spec in _jobs("api_candles_1m")}
     for target in workers.targets():
         types = workers.definition(target).types
         if types and target not in found:
-            taken = next(one for one in map(candles_type, Interval) if one.startswith(types))
+            taken = next(one for one in (name for kind in kinds() for name in kind.types) if one.startswith(types))
             found[target] = next(spec for spec in _jobs(taken) if spec.target == target)
     return list(found.values())
 

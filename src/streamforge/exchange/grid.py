@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
 D3_PHASE_MS = 86_400_000
@@ -22,7 +22,7 @@ class Grid:
         self.interval = interval
         self.offset_ms = offset_ms
         self._step_ms = interval.step_ms
-        phase = interval.floor(0, D3_PHASE_MS) if self._step_ms is not None else 0
+        phase = interval.rule.floor(0, D3_PHASE_MS) if self._step_ms is not None else 0
         self._phase_ms = phase - offset_ms
 
     def index(self, time_ms: int) -> int:

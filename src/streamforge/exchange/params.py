@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from streamforge.exchange import errors
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 
 LIMIT_DEFAULT, LIMIT_MAX = 500, 1_000
 _MICROSECONDS_FROM = 100_000_000_000_000

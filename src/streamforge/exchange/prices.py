@@ -15,7 +15,7 @@ import hashlib
 import math
 
 from streamforge.exchange.config import SymbolSpec
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 
 _MASK = (1 << 64) - 1
 _HOUR_S = 3_600

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 
 _NAME = re.compile(
     r"(?:spot_)?(?P<symbol>[^-_a-z]+)-(?P<interval>[0-9]{1,2}[a-zA-Z]{1,2})[-_](?P<rest>.+)\.(?P<form>zip|csv|json)"

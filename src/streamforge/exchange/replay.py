@@ -11,7 +11,7 @@ from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.params import KlinesQuery
 from streamforge.exchange.recordings import Row, find_recordings, read_recording
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
 _PART = 1_000

@@ -10,7 +10,7 @@ from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
 from streamforge.exchange.grid import Bars, Grid, limited, without_holes
 from streamforge.exchange.params import KlinesQuery
 from streamforge.exchange.prices import PricePath
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
 _BLOCK = 240

@@ -13,7 +13,7 @@ from streamforge.exchange.limits import Limiter
 from streamforge.exchange.replay import ReplaySource
 from streamforge.exchange.source import SeededSource, Source
 from streamforge.exchange.stats import Stats
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
 

@@ -18,8 +18,8 @@ from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.routing import Context, In, StrictRoute, reply, undriven
 from streamforge.manager.service import NotFound
 from streamforge.manager.symbols import fitting
-from streamforge_utils.model.candles import CANDLE_FIELDS
-from streamforge_utils.model.series import Series, check_series, series_of
+from streamforge_utils.model.kinds.registry import check_series, series_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 
 router = APIRouter(route_class=StrictRoute, tags=["data"])
@@ -214,7 +214,7 @@ async def _whole(
 ) -> Response:
     source = to.service.records(name, span=span, after=after, limit=sys.maxsize, series=series)
     first = await anext(source, None)  # before the status is sent: it may fail
-    if media_type == MEDIA_TYPES[Format.CSV] and first and (fields := export.fields_of(first)) is not CANDLE_FIELDS:
+    if media_type == MEDIA_TYPES[Format.CSV] and first and not export.is_fixed(fields := export.fields_of(first)):
         # Records of somebody else may have other fields further on: a table needs all of them in its first line.
         async for batch in to.service.records(name, span=span, after=after, limit=sys.maxsize, series=series):
             fields = export.fields_of(batch, fields)

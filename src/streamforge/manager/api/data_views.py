@@ -12,8 +12,7 @@ from streamforge.manager.api.views import is_complete, moment, moment_if_any, pr
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import coverage
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import candles_type
+from streamforge_utils.model.kinds.registry import type_of
 
 
 def coverage_view(
@@ -24,7 +23,7 @@ def coverage_view(
     return data_models.Coverage(
         queue_id=queue_id,
         symbol=report.series.symbol,
-        type=candles_type(Interval(report.series.interval)),
+        type=type_of(report.series),
         span=None
         if span is None
         else data_models.CoverageSpan(
@@ -69,7 +68,7 @@ def _segment(found: coverage.Segment) -> data_models.Segment:
 def series_view(found: service.StoredSeries) -> data_models.Series:
     """A series for a list."""
     span, segments = found.span, found.segments
-    type_name = candles_type(Interval(found.series.interval))
+    type_name = type_of(found.series)
     start_ms, end_ms = (None, None) if span is None else (span.start_ms, span.end_ms)
     return data_models.Series(
         symbol=found.series.symbol,

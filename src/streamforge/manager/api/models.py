@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2024-08-01T00:00:00Z"])]
 WorkflowStatus = Literal["pending", "running", "stopping", "finished", "interrupted", "error"]
 StepState = Literal["waiting", "running", "finished", "interrupted", "error"]
-VerdictName = Literal["stored", "exchange", "closed", "pending", "ours", "unknown"]
+VerdictName = Literal["stored", "exchange", "closed", "pending", "lost", "expired", "ours", "unknown"]
 QUEUE_ID = "wf-btcusdt-api_candles_1m-20240801-abc123"
 
 

@@ -21,6 +21,9 @@ from typing import Any
 
 import msgspec
 
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.registry import kind_named
+from streamforge_utils.plugins import PLUGINS, load_plugins
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import ReceivedColumns, keys_of, values_of
 from streamforge_utils.ports.packed import decode_columns, encode_columns
@@ -29,13 +32,15 @@ from streamforge_utils.runtime.conversion import Conversion, Converted, convert_
 ANSWER_LIMIT_S = 10.0
 """An answer takes milliseconds; a process that gives none for so long is given up."""
 
+_KIND = "kind"
+"""Stands before the name of a kind of records one of whose methods converts."""
 _LENGTH = 8
 _SHARED_BYTES = 16 * 1024 * 1024
 """Only what is used of it is really taken. What is larger, the sink converts itself."""
 _READY = b"!"
 _IMPOSSIBLE = [(b"", 0, 0)]
 """The answer of a process that cannot convert what it was given."""
-_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH")
+_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", PLUGINS)
 """The sink's other variables, secrets among them, are none of its business."""
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -178,6 +183,9 @@ def _shared_file() -> int:
 
 
 def _name_of(function: Callable[..., Any]) -> str:
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, RecordKind) and kind_named(owner.name) is owner:
+        return f"{_KIND}:{owner.name}:{function.__name__}"
     module, name = function.__module__, function.__qualname__
     if getattr(sys.modules[module], name, None) is not function:
         raise ValueError(f"{module}.{name} cannot be imported by its name")
@@ -186,6 +194,9 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 def _function(name: str) -> Any:
     module, _, attribute = name.partition(":")
+    if module == _KIND:
+        named, _, method = attribute.partition(":")
+        return getattr(kind_named(named), method)
     return getattr(importlib.import_module(module), attribute)
 
 
@@ -193,6 +204,7 @@ def main(shared: int, names: Sequence[str]) -> None:
     """Answer until the other end is closed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # those are for the sink: it works on for a while
+    load_plugins(os.environ)
     conversion = Conversion(*map(_function, names))
     gc.disable()  # nothing here is in a cycle
     line = _Line(socket.socket(fileno=os.dup(0)), shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -27,7 +27,23 @@ COMMIT_EVERY_S = 0.1
 P = TypeVar("P", bound=msgspec.Struct)
 
 
-async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: float) -> None:
+class SinkParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be chosen for a sink."""
+
+    store_patience_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0, description="how long a store that does not answer is asked again before the attempt fails"),
+        msgspec.Meta(extra={"unit": "seconds"}),
+    ] = 60.0
+
+
+async def sink(ctx: Context[SinkParameters]) -> None:
+    """Store the topic's records, in its order, as the documents that their kind makes of them."""
+    conversion = Conversion(one=ctx.kind.document, many=ctx.kind.documents)
+    await store_all(ctx, conversion, store_patience_s=ctx.parameters.store_patience_seconds)
+
+
+async def store_all(ctx: Context[P], conversion: Conversion, *, store_patience_s: float) -> None:
     """Store all of the input and commit it, in the topic's order; what cannot be stored becomes a dead letter.
 
     While a batch is stored, those behind it are read and converted, a few at most; the next is stored beside it if the

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from operator import lt
 from typing import Annotated
-from urllib.parse import quote
 
 import msgspec
 
 from streamforge_utils.model.decoding import DECODE_ERRORS
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.intervals import Interval
-
-KEY_SAFE = "-.@()+,=;$!*'"
-"""What a store's key may hold besides letters, digits and `_`; anything else is percent-encoded."""
+from streamforge_utils.model.kinds.candles.intervals import Interval
+from streamforge_utils.model.kinds.kind import key_symbol
 
 
 class Candle(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=False):
@@ -118,31 +115,9 @@ def candle_key_prefix(symbol: str, interval: str) -> str:
     return f"{key_symbol(symbol)}_{interval}_"
 
 
-def key_symbol(symbol: str) -> str:
-    """`symbol` as it may stand in a key."""
-    return symbol if symbol.isalnum() and symbol.isascii() else quote(symbol, safe=KEY_SAFE)
-
-
 def encode_candle(candle: Candle) -> bytes:
     """The record's JSON."""
     return _encode(candle)
-
-
-class CandleRecords(msgspec.Struct, frozen=True, gc=False):
-    """Candles as they travel, ascending: open times (unix ms), message keys, message values."""
-
-    open_times: Sequence[int]
-    keys: Sequence[bytes]
-    values: Sequence[bytes]
-
-
-def encode_candles(candles: Sequence[Candle]) -> CandleRecords:
-    """The records of `candles`, which are in ascending order."""
-    return CandleRecords(
-        [candle.open_time for candle in candles],
-        [candle.key.encode() for candle in candles],
-        [_encode(candle) for candle in candles],
-    )
 
 
 def decode_candle(value: bytes) -> Candle:

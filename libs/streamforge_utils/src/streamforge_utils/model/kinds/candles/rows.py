@@ -13,9 +13,9 @@ from operator import attrgetter, lt
 
 import msgspec
 
-from streamforge_utils.model.candles import Candle, key_symbol
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.kinds.candles.candle import Candle, candle_key_prefix
+from streamforge_utils.model.kinds.candles.intervals import Interval
+from streamforge_utils.model.kinds.paging import Asked, ByTime, MalformedPage, Question
 
 
 class _Row(msgspec.Struct, array_like=True, gc=False):
@@ -53,36 +53,14 @@ _US = range(10**15, 10**16)
 _open_time = attrgetter("open_time")
 
 
-class MalformedPage(Exception):
-    """The answer is no page of candles; the message names the row and what is wrong with it."""
-
-
-class Page(msgspec.Struct, frozen=True, kw_only=True):
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """The candles of an answer, and how many rows were left out or moved, by reason."""
 
     candles: list[Candle]
     dropped: dict[str, int]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A request for a page, and when it was sent.
-
-    span: what is wanted. sent_span: what the exchange was asked for, which may be wider. limit: candles at most; of
-    too many the oldest are kept, or the `newest`. observed_ms: a moment at the exchange not after its data were read.
-    local_ms: the same moment by the local clock.
-    """
-
-    symbol: str
-    interval: Interval
-    span: TimeRange
-    sent_span: TimeRange
-    limit: int
-    newest: bool
-    observed_ms: int
-    local_ms: int
-
-
-def read_page(body: bytes, asked: Asked) -> Page:
+def read_rows(body: bytes, asked: Asked) -> Rows:
     """The closed candles of an answer that open in `span`, ascending, each once.
 
     A candle is closed if it ends before `observed_ms`, which becomes its version; where the local clock says that it
@@ -94,15 +72,22 @@ def read_page(body: bytes, asked: Asked) -> Page:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedPage(f"{error}") from error
     if not rows:
-        return Page(candles=[], dropped={})
+        return Rows(candles=[], dropped={})
     rows = _checked(rows, plain=_is_plain_page(body) is not None)
     dropped: dict[str, int] = {}
     rows = _in_order(rows, dropped)
     newest_open_ms = rows[-1].open_time
     rows = _inside(rows, asked, dropped)
     rows = _closed(rows, asked, newest_open_ms, dropped)
-    rows = rows[-asked.limit :] if asked.newest else rows[: asked.limit]
-    return Page(candles=_candles(rows, asked), dropped=dropped)
+    rows = rows[-asked.limit :] if by_time(asked.question).newest else rows[: asked.limit]
+    return Rows(candles=_candles(rows, asked), dropped=dropped)
+
+
+def by_time(question: Question) -> ByTime:
+    """The question, which the endpoint can be asked. Raises ValueError for one by id: candles have none."""
+    if not isinstance(question, ByTime):
+        raise ValueError(f"candles are asked for by time, not {question}")
+    return question
 
 
 def _checked(rows: list[_Row], *, plain: bool) -> list[_Row]:
@@ -168,7 +153,7 @@ def _told(row: _Row) -> tuple[object, ...]:
 
 
 def _inside(rows: list[_Row], asked: Asked, dropped: dict[str, int]) -> list[_Row]:
-    span, sent_span = asked.span, asked.sent_span
+    span, sent_span = by_time(asked.question).span, by_time(asked.sent).span
     if rows[0].open_time >= span.start_ms and rows[-1].open_time < span.end_ms:
         return rows
     unasked = sum(1 for row in rows if row.open_time not in sent_span)
@@ -178,7 +163,7 @@ def _inside(rows: list[_Row], asked: Asked, dropped: dict[str, int]) -> list[_Ro
 
 
 def _closed(rows: list[_Row], asked: Asked, newest_open_ms: int, dropped: dict[str, int]) -> list[_Row]:
-    observed_ms, interval = asked.observed_ms, asked.interval
+    observed_ms, interval = asked.observed_ms, Interval(asked.series.interval)
     closed = [row for row in rows if row.close_time < observed_ms]
     while closed:
         open_ms, close_ms = closed[-1].open_time, closed[-1].close_time
@@ -196,8 +181,8 @@ def _closed(rows: list[_Row], asked: Asked, newest_open_ms: int, dropped: dict[s
 
 
 def _candles(rows: Sequence[_Row], asked: Asked) -> list[Candle]:
-    symbol, spelled, version = asked.symbol, asked.interval.value, asked.observed_ms
-    prefix = f"{key_symbol(symbol)}_{spelled}_"
+    symbol, spelled, version = asked.series.symbol, asked.series.interval, asked.observed_ms
+    prefix = candle_key_prefix(symbol, spelled)
     return [
         Candle(
             key=f"{prefix}{row.open_time}",

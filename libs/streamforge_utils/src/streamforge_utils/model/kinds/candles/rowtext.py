@@ -12,8 +12,10 @@ from operator import lt
 
 import msgspec
 
-from streamforge_utils.adapters.binance.rows import DIGITS, MS_TIMES, Asked, read_page
-from streamforge_utils.model.candles import CandleRecords, candle_key_prefix, encode_candles
+from streamforge_utils.model.kinds.candles.candle import candle_key_prefix, encode_candle
+from streamforge_utils.model.kinds.candles.intervals import Interval
+from streamforge_utils.model.kinds.candles.rows import DIGITS, MS_TIMES, by_time, read_rows
+from streamforge_utils.model.kinds.paging import Asked, Page
 
 _INTEGER = rb"(%b)" % DIGITS
 _TEXT = rb'("%b\.[0-9]{1,40}+")' % DIGITS
@@ -31,23 +33,18 @@ _encode = msgspec.json.encode
 _decode_integers = msgspec.json.Decoder(list[int]).decode
 
 
-class RecordPage(msgspec.Struct, frozen=True, kw_only=True):
-    """The records of an answer, and how many rows were left out or moved, by reason."""
-
-    records: CandleRecords
-    dropped: dict[str, int]
-
-
-def read_records(body: bytes, asked: Asked) -> RecordPage:
-    """The candles that `read_page` gives, as they travel. Raises MalformedPage."""
-    records = _plain_records(body, asked)
-    if records is not None:
-        return RecordPage(records=records, dropped={})
-    page = read_page(body, asked)
-    return RecordPage(records=encode_candles(page.candles), dropped=page.dropped)
+def read_page(body: bytes, asked: Asked) -> Page:
+    """The candles that `read_rows` gives, as they travel. Raises MalformedPage."""
+    page = _plain_page(body, asked)
+    if page is not None:
+        return page
+    rows = read_rows(body, asked)
+    opens = [candle.open_time for candle in rows.candles]
+    keys = [candle.key.encode() for candle in rows.candles]
+    return Page(opens, opens, keys, [*map(encode_candle, rows.candles)], rows.dropped)
 
 
-def _plain_records(body: bytes, asked: Asked) -> CandleRecords | None:
+def _plain_page(body: bytes, asked: Asked) -> Page | None:
     """None: it is not known that every row is to be taken as it stands."""
     rows = _find_rows(body)
     if not rows or len(rows) > asked.limit:
@@ -58,12 +55,13 @@ def _plain_records(body: bytes, asked: Asked) -> CandleRecords | None:
         return None
     if not _all_wanted(opens, closes, asked):
         return None
-    prefix = candle_key_prefix(asked.symbol, asked.interval.value).encode()
+    series = asked.series
+    prefix = candle_key_prefix(series.symbol, series.interval).encode()
     head = b'{"_key":"%b' % prefix
     rest = b'","_version":%d,"symbol":%b,"interval":%b,"open_time":' % (
         asked.observed_ms,
-        _encode(asked.symbol),
-        _encode(asked.interval.value),
+        _encode(series.symbol),
+        _encode(series.interval),
     )
     form = b"%b%%b%b%%b%b" % (_literal(head), _literal(rest), _NUMBERS)
     values = [form % (row[0], *row) for row in rows]
@@ -73,7 +71,7 @@ def _plain_records(body: bytes, asked: Asked) -> CandleRecords | None:
     whole = len(b"[]") - len(b",") + len(rows) * _BESIDE_GROUPS + taken
     if len(body) != whole or body.count(b"],[") != len(rows) - 1 or body[:2] != b"[[" or body[-2:] != b"]]":
         return None
-    return CandleRecords(open_times=opens, keys=[prefix + row[0] for row in rows], values=values)
+    return Page(opens, opens, [prefix + row[0] for row in rows], values)
 
 
 def _integers(texts: list[bytes]) -> list[int]:
@@ -82,16 +80,17 @@ def _integers(texts: list[bytes]) -> list[int]:
 
 def _all_wanted(opens: list[int], closes: list[int], asked: Asked) -> bool:
     """Whether every row is in order, inside the span and closed, by both clocks; `rows` says why it must be both."""
+    span, interval = by_time(asked.question).span, Interval(asked.series.interval)
     return (
         opens[0] in MS_TIMES
         and opens[-1] in MS_TIMES
         and max(closes) in MS_TIMES
         and all(map(lt, opens, islice(opens, 1, None)))
         and all(map(lt, opens, closes))
-        and opens[0] >= asked.span.start_ms
-        and opens[-1] < asked.span.end_ms
+        and opens[0] >= span.start_ms
+        and opens[-1] < span.end_ms
         and max(closes) < min(asked.observed_ms, asked.local_ms)
-        and asked.interval.close_time(opens[-1]) < asked.observed_ms
+        and interval.close_time(opens[-1]) < asked.observed_ms
     )
 
 

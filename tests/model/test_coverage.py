@@ -107,7 +107,7 @@ def test_lacking_is_what_is_neither_stored_nor_missing_at_the_exchange(
     segments: list[Segment], span: TimeRange
 ) -> None:
     was = painted(segments)
-    done = {Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED}
+    done = {Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.LOST}
     found = lacking(segments, span)
     instants = [t for r in found for t in range(r.start_ms, r.end_ms)]
     assert instants == [t for t in range(span.start_ms, span.end_ms) if was.get(t, (Verdict.UNKNOWN,))[0] not in done]

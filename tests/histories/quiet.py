@@ -18,7 +18,7 @@ import structlog
 from streamforge.manager.execution import survey, verifier
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence import record_reader
-from streamforge_utils.adapters.embedded.store import thread
+from streamforge_utils.adapters import lane
 from streamforge_utils.model.completeness import grid
 from streamforge_utils.model.kinds.candles import Klines
 from streamforge_utils.runtime import converter, environment, history_loader, sinks, supervisor
@@ -42,7 +42,7 @@ def quiet() -> Iterator[None]:
             patch.object(supervisor, "MetricsServer", _NoServer),
             patch.object(environment, "_items", _items),  # a process reads its settings once; here are thousands
             patch.object(converter, "ThreadPoolExecutor", _NoThread),
-            patch.object(thread, "ThreadPoolExecutor", _NoThread),
+            patch.object(lane, "ThreadPoolExecutor", _NoThread),
             patch.object(anyio.to_thread, "run_sync", _at_once),
             patch.object(os, "fsync", lambda descriptor: None),  # no power fails here
             patch.object(sinks, "COMMIT_EVERY_S", 1.0),

@@ -16,6 +16,7 @@ from streamforge_utils.ports.bus import Bus, BusAdmin
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.retry import retry
 from streamforge_utils.ports.store import DocumentStore, Store
 from streamforge_utils.runtime.command_queue import CommandQueue
 from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
@@ -24,7 +25,6 @@ from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.output import Output
 from streamforge_utils.runtime.progress_tracker import ProgressTracker
-from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.telemetry import Telemetry
 

@@ -1,4 +1,7 @@
-"""The one loop that retries: with a limit, a growing pause and jitter."""
+"""The retry policy: a growing pause with jitter, and a limit.
+
+Ours, as neither stamina nor tenacity measures its limit by a clock that is given to it.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,23 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
 
 
+def backoff_s(
+    failures: int, *, first_s: float = FIRST_PAUSE_S, longest_s: float = LONGEST_PAUSE_S, draw: float | None = None
+) -> float:
+    """Seconds to wait after the `failures`-th failure in a row: doubling up to a limit, drawn from the upper half.
+
+    draw: from 0, the half, to 1, the whole; None: by chance.
+    """
+    drawn = random.random() if draw is None else draw  # noqa: S311 (jitter)
+    return (0.5 + drawn / 2) * min(longest_s, first_s * 2.0 ** min(failures - 1, 30))
+
+
 async def retry(
     call: Callable[[], Awaitable[T]],
     *,
     clock: Clock,
     patience_s: float,
+    first_pause_s: float = FIRST_PAUSE_S,
     failed: Callable[[RetryableError, float], None] | None = None,
 ) -> T:
     """Await `call()` until it succeeds or `patience_s` seconds have passed since it first failed.
@@ -28,7 +43,7 @@ async def retry(
     (or would be before the time that the other side named), BannedError at once, and any other error at once.
     """
     give_up: float | None = None
-    pause = FIRST_PAUSE_S
+    failures = 0
     while True:
         try:
             return await call()
@@ -37,10 +52,10 @@ async def retry(
         except RetryableError as error:
             now = clock.monotonic()
             give_up = now + patience_s if give_up is None else give_up
-            wait = max(error.retry_after or 0.0, pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
+            failures += 1
+            wait = max(error.retry_after or 0.0, backoff_s(failures, first_s=first_pause_s))
             if now + wait > give_up:
                 raise
             if failed is not None:
                 failed(error, wait)
             await clock.sleep(wait)
-            pause = min(pause * 2, LONGEST_PAUSE_S)

@@ -21,7 +21,7 @@ from streamforge.manager.persistence import record_reader
 from streamforge_utils.adapters import lane
 from streamforge_utils.model.completeness import grid
 from streamforge_utils.model.kinds.candles import Klines
-from streamforge_utils.runtime import converter, environment, history_loader, sinks, supervisor
+from streamforge_utils.runtime import environment, history_loader, offload, sinks, supervisor
 from tests.histories.house import SILENT
 
 LOOK_S = 2.0
@@ -41,7 +41,7 @@ def quiet() -> Iterator[None]:
         with (
             patch.object(supervisor, "MetricsServer", _NoServer),
             patch.object(environment, "_items", _items),  # a process reads its settings once; here are thousands
-            patch.object(converter, "ThreadPoolExecutor", _NoThread),
+            patch.object(offload, "ThreadPoolExecutor", _NoThread),
             patch.object(lane, "ThreadPoolExecutor", _NoThread),
             patch.object(anyio.to_thread, "run_sync", _at_once),
             patch.object(os, "fsync", lambda descriptor: None),  # no power fails here

@@ -48,7 +48,7 @@ class Plain:
 
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks, "Converter", Plain)
+    monkeypatch.setattr(sinks, "Offloader", Plain)
 
 
 CONVERSION = cast("Conversion", None)

@@ -14,7 +14,7 @@ from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Outcome, count_outcomes
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import Conversion, Converted
-from streamforge_utils.runtime.converter import Converter
+from streamforge_utils.runtime.offload import Offloader
 
 BATCHES_AT_ONCE = 4
 """Batches that are converted or stored, or wait for it; one more is read and waits for its place.
@@ -52,11 +52,11 @@ async def store_all(ctx: Context[P], conversion: Conversion, *, store_patience_s
     """
     at_once = ctx.store.upserts_at_once
     room, ended = asyncio.Semaphore(BATCHES_AT_ONCE - (at_once > 1)), asyncio.Event()
-    converter = Converter(conversion, ctx.log)
+    offloader = Offloader(conversion, ctx.log)
     line = _Line(at_once)
 
     async def keep(received: Sequence[Received]) -> None:
-        converted = await converter.convert(received)
+        converted = await offloader.convert(received)
         async with line.place(converted.keys) as place:
             refused = await store(ctx, received, converted, store_patience_s)
             await place.first()
@@ -69,7 +69,7 @@ async def store_all(ctx: Context[P], conversion: Conversion, *, store_patience_s
     async def commit() -> None:
         while not ended.is_set():
             await ctx.input.commit()
-            converter.rest()
+            offloader.rest()
             with suppress(TimeoutError):
                 async with asyncio.timeout(COMMIT_EVERY_S):
                     await ended.wait()
@@ -80,12 +80,12 @@ async def store_all(ctx: Context[P], conversion: Conversion, *, store_patience_s
             async with asyncio.TaskGroup() as tasks:
                 async for received in ctx.input:
                     if room.locked():
-                        converter.hurry()
+                        offloader.hurry()
                     await room.acquire()
                     tasks.create_task(keep(received), name="keep")
             ended.set()
     finally:
-        converter.close()
+        offloader.close()
     await ctx.input.commit()
 
 

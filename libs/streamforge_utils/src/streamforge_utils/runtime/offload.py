@@ -1,4 +1,4 @@
-"""A sink's thread for converting records, which takes a process to help while there is much to do."""
+"""Converts a sink's records outside the event loop: in a thread, and in a helper process while batches queue up."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from streamforge_utils.ports.bus import Received
-from streamforge_utils.ports.columns import keys_of, values_of
+from streamforge_utils.ports.columns import columns_of
 from streamforge_utils.runtime.conversion import Conversion, Converted, convert
-from streamforge_utils.runtime.conversionprocess import ANSWER_LIMIT_S, ConversionProcess
+from streamforge_utils.runtime.helper_process import ANSWER_LIMIT_S, HelperProcess
 from streamforge_utils.runtime.logs import Log
 
 IDLE_S = 1.0
-"""A process that was not asked for so long is ended: it takes memory."""
+"""A helper that was not asked for so long is ended: it takes memory."""
 
 
-class Converter:
+class Offloader:
     """Converts batches in the order in which they were given, never in the event loop's thread.
 
-    Converting and storing take about as long, and share the interpreter's lock: once `hurry` was called, a process of
-    its own converts. Where it cannot be started, ends or hangs, the thread goes on alone.
-    asked: how many batches the process has converted.
+    Converting and storing take about as long, and share the interpreter's lock: once `hurry` was called, a helper
+    process converts. Where it cannot be started, ends or hangs, the thread goes on alone.
+    asked: how many batches the helper has converted.
     """
 
     def __init__(self, conversion: Conversion, log: Log, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
@@ -32,7 +32,7 @@ class Converter:
         self._answer_limit_s = answer_limit_s
         self._log = log
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
-        self._process: ConversionProcess | None = None
+        self._process: HelperProcess | None = None
         self.asked = 0
         self._hurry = False
         self._closed = False
@@ -41,31 +41,31 @@ class Converter:
 
     @property
     def process(self) -> int | None:
-        """The id of the process that helps, if there is one."""
+        """The id of the helper process, if there is one."""
         process = self._process
         return None if process is None else process.pid
 
     def hurry(self) -> None:
-        """What is to be converted has to wait for what was: a process is worth its start."""
+        """Batches queue up: a helper is worth its start."""
         if not self._hurry:
             self._hurry = True
             self._thread.submit(self._start)  # at once: the next batch may be long in coming
 
     def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
-        """What `converting.convert` gives, later."""
+        """What `conversion.convert` gives, later."""
         self._waiting += 1
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
         future.add_done_callback(self._converted)
         return future
 
     def rest(self) -> None:
-        """End the process if it has nothing to do; to be called now and then."""
+        """End a helper without work; to be called now and then."""
         if self._process is not None and not self._waiting and time.monotonic() - self._used_at > IDLE_S:
             self._hurry = False
             self._thread.submit(self._end)
 
     def close(self) -> None:
-        """End the process, and the thread once it has done what it is at."""
+        """End the helper, and the thread once it has done its work."""
         self._closed = True
         process = self._process
         if process is not None:
@@ -88,13 +88,13 @@ class Converter:
                     return converted
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self._give_up(error)
-        return convert(self._conversion, keys_of(records), values_of(records))
+        return convert(self._conversion, *columns_of(records).read())
 
     def _start(self) -> None:
         try:
             if self._process is None and not self._closed:
-                self._process = ConversionProcess(self._conversion, answer_limit_s=self._answer_limit_s)
-                self._log.debug("a process helps to convert", pid=self._process.pid)
+                self._process = HelperProcess(self._conversion, answer_limit_s=self._answer_limit_s)
+                self._log.debug("a helper process converts records", pid=self._process.pid)
         except (OSError, ValueError) as error:
             self._give_up(error)
 
@@ -102,7 +102,7 @@ class Converter:
         self._hurry = False
         self._end()
         if not self._closed:
-            self._log.warning("the process that converts is of no use; going on without", error=repr(error))
+            self._log.warning("the helper process failed; going on without", error=repr(error))
 
     def _end(self) -> None:
         if self._process is not None:

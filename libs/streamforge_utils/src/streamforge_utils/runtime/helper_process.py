@@ -1,4 +1,4 @@
-"""A process that converts records for a sink: what runs in it, and the sink's end of the line to it.
+"""A process that converts records for a sink: the program that runs in it, and the sink's end of the line to it.
 
 It holds nothing that could be lost. It reads from the socket that is its standard input and ends when that is closed,
 which it is when its sink ends, in any way. It is ended by killing it.
@@ -25,8 +25,7 @@ from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.plugins import PLUGINS, load_plugins
 from streamforge_utils.ports.bus import Received
-from streamforge_utils.ports.columns import ReceivedColumns, keys_of, values_of
-from streamforge_utils.ports.packed import decode_columns, encode_columns
+from streamforge_utils.ports.columns import columns_of, decode_columns
 from streamforge_utils.runtime.conversion import Conversion, Converted, convert_part, parts_of
 
 ANSWER_LIMIT_S = 10.0
@@ -51,7 +50,7 @@ _Part = tuple[bytes, int, int]
 """A piece of memory, and two numbers that the other end wants to know of it."""
 
 
-class ConversionProcess:
+class HelperProcess:
     """A running process. Methods but `kill` belong to one thread."""
 
     def __init__(self, conversion: Conversion, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
@@ -95,11 +94,11 @@ class ConversionProcess:
         return True
 
     def convert(self, records: Sequence[Received]) -> Converted | None:
-        """As `converting.convert`; None if records or documents are too large for it, or it cannot read them.
+        """As `conversion.convert`; None if records or documents are too large for it, or it cannot read them.
 
         Raises OSError (it has ended, or does not answer); the process is of no more use then.
         """
-        if not self._line.send(_parts_to_convert(records)):
+        if not self._line.send(columns_of(records).encoded()):
             return None
         converted = Converted([], [], [], [])
         for part, first, count in self._line.receive():
@@ -156,17 +155,6 @@ class _Line:
                 raise ConnectionResetError("the other end has ended")
             told += part
         return told
-
-
-def _parts_to_convert(records: Sequence[Received]) -> Iterator[_Part]:
-    """Encoded columns, and which of the records in them are meant, from and to before."""
-    if isinstance(records, ReceivedColumns) and records.packs is not None:
-        for pack in records.packs:  # as they came: reading them here would only cost
-            yield pack.body, pack.start, pack.end
-        return
-    keys, values = keys_of(records), values_of(records)
-    for part in parts_of(len(values)):
-        yield encode_columns(keys[part], values[part]), 0, part.stop - part.start
 
 
 def _shared_file() -> int:

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from streamforge.cli.main import main
+from streamforge.manager import answers
 from tests.cleanenv import environment
 from tests.limits import LIMIT_S
 
@@ -40,6 +41,25 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 UNPRIVILEGED = (sys.executable, "-c", _WITHOUT_OVERRIDE, *COMMAND)
 """The command of a user that the permissions of files bind, root as well."""
+
+
+def workflow_answer(*, span: tuple[str, int, int] = ("2024-08", 0, 60_000), **fields: Any) -> answers.Started:
+    """A workflow as the API answers it. span: as it was asked for, start and end (ms)."""
+    requested, start_ms, end_ms = span
+    found = {
+        "queue_id": "wf-1",
+        "status": "finished",
+        "symbol": "BTCUSDT",
+        "type": TYPE,
+        "time_range": {"requested": requested, "start": "", "end": "", "start_ms": start_ms, "end_ms": end_ms},
+        "created_at": "2024-08-01T00:00:00Z",
+        "progress": {},
+        "topic": "t",
+        "collection": "c",
+        "links": dict.fromkeys(answers.Links.__struct_fields__, "/"),
+        **fields,
+    }
+    return msgspec.convert(found, answers.Started)
 
 
 class Ran(msgspec.Struct, frozen=True):

@@ -14,14 +14,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.cli import views
 from streamforge.cli.joining import description
 from streamforge.cli.session import Mode, Where, is_held, session
 from streamforge.cli.workflows import all_undriven, undriven
+from streamforge.manager import answers
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.cli import support
-from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until
+from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until, workflow_answer
 from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
 from tests.limits import LIMIT_S
 
@@ -222,22 +222,8 @@ def test_topics_of_ended_workflows_are_removed_by_the_next_command(cli: Cli, mon
 
 
 def test_what_a_joined_workflow_does_not_load_is_told() -> None:
-    workflow = views.Workflow(
-        queue_id="wf-btcusdt-api_candles_1m-20240101-abc123",
-        status="running",
-        symbol="BTCUSDT",
-        type=TYPE,
-        time_range=views.Range(
-            requested="2024:",
-            start="2024-01-01",
-            end="2024-08-01",
-            start_ms=1_704_067_200_000,
-            end_ms=1_722_470_400_000,
-        ),
-        created_at="2024-08-01T00:00:00Z",
-        progress=views.Progress(),
-        collection="c",
-        joined=True,
+    workflow = workflow_answer(
+        span=("2024:", 1_704_067_200_000, 1_722_470_400_000), status="running", type=TYPE, joined=True
     )
     began = f"{workflow.queue_id} is under way already"
     what = f"BTCUSDT {TYPE} 2024-01-01 to 2024-08-01 (asked for 2024:)"
@@ -247,7 +233,7 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
         f"{began}; waiting for it: {what}; what it leaves out until 2024-08-01T02:00Z, if anything, is loaded once it "
         "has ended"
     )
-    planned = msgspec.structs.replace(behind, progress=views.Progress(records_expected=306_720))
+    planned = msgspec.structs.replace(behind, progress=answers.Progress(records_expected=306_720))
     assert description(planned) == (
         f"{began}; waiting for it: {what}; what it leaves out, 2024-08-01 to 2024-08-01T02:00Z, is loaded once it has "
         "ended"
@@ -262,11 +248,7 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
 
 
 def test_a_load_of_the_same_is_no_advice_for_what_is_stopping(tmp_path: Path) -> None:
-    span = views.Range("2024-08", "2024-08-01T00:00:00Z", "2024-09-01T00:00:00Z", 0, 1)
-    workflow = views.Workflow(
-        queue_id="wf-1", status="stopping", symbol="BTCUSDT", type=TYPE, time_range=span, created_at="",
-        progress=views.Progress(), collection="c", undriven="no manager runs on /d",
-    )  # fmt: skip
+    workflow = workflow_answer(status="stopping", type=TYPE, undriven="no manager runs on /d")
     assert undriven(workflow, Where(data=tmp_path)) == (
         "nobody drives wf-1: no manager runs on /d; bring it to its end with "
         f"`streamforge wait wf-1 --data {tmp_path}` or `streamforge up --data {tmp_path}`"
@@ -277,14 +259,8 @@ def test_a_load_of_the_same_is_no_advice_for_what_is_stopping(tmp_path: Path) ->
 
 
 def test_all_that_nobody_drives_are_named(tmp_path: Path) -> None:
-    span = views.Range("2024-08", "2024-08-01T00:00:00Z", "2024-09-01T00:00:00Z", 0, 1)
-    listed = [
-        views.Workflow(
-            queue_id=f"wf-{number}", status="running", symbol="BTCUSDT", type=TYPE, time_range=span, created_at="",
-            progress=views.Progress(), collection="c", undriven="no manager runs on /d",
-        )
-        for number in range(8)
-    ]  # fmt: skip
+    alone = workflow_answer(status="running", type=TYPE, undriven="no manager runs on /d")
+    listed = [msgspec.structs.replace(alone, queue_id=f"wf-{number}") for number in range(8)]
     where = Where(data=tmp_path)
     assert all_undriven(listed[:1], where) == undriven(listed[0], where)
     first, others = all_undriven(listed[:2], where).split("\n")

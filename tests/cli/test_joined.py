@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli import views
 from streamforge.cli.coverage import NOTHING_OVER
 from streamforge.cli.errors import CliError
 from streamforge.cli.joining import left_out
@@ -24,6 +23,7 @@ from streamforge.manager.service import Started, StartRequest
 from streamforge.manager.workflow import Plan, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
+from tests.cli.support import workflow_answer
 from tests.doubles.service import NOW_MS, ServiceDouble
 from tests.manager.support import replace
 
@@ -208,11 +208,11 @@ async def test_detached_it_says_what_is_left_out_and_the_command_that_loads_it(
 
 def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
     """An end inside a candle is the end of all that there is, as that candle opens before it."""
-    span = views.Range("-1h", "", "", ASKED.start_ms + 30_000, ASKED.end_ms + 30_000)
-    workflow = views.Workflow(
-        queue_id="wf-1", status="finished", symbol="BTCUSDT", type="api_candles_1m", time_range=span, created_at="",
-        progress=views.Progress(), collection="c", joined=True, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:01Z",
-    )  # fmt: skip
+    workflow = workflow_answer(
+        span=("-1h", ASKED.start_ms + 30_000, ASKED.end_ms + 30_000),
+        joined=True,
+        asked_range="2024-08-02T11:00:40Z:2024-08-02T12:01Z",
+    )
     assert left_out(workflow) is None
     more = msgspec.structs.replace(workflow, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:03Z")
     assert left_out(more) == TimeRange(NOW_MS + MINUTE_MS, NOW_MS + 3 * MINUTE_MS)
@@ -240,8 +240,5 @@ def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
 def test_what_is_said_of_a_range_without_a_candle_that_is_over_is_true(
     requested: str, type: str, start_ms: int, told: str
 ) -> None:
-    workflow = views.Workflow(
-        queue_id="wf-1", status="finished", symbol="BTCUSDT", type=type, created_at="2024-08-02T12:15:01Z",
-        time_range=views.Range(requested, "", "", start_ms, start_ms), progress=views.Progress(), collection="c",
-    )  # fmt: skip
+    workflow = workflow_answer(span=(requested, start_ms, start_ms), type=type, created_at="2024-08-02T12:15:01Z")
     assert nothing_over(workflow, Where(server="http://m")) == told

@@ -7,28 +7,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli import views
 from streamforge.cli.progress import EVERY_S, Lines, summary
 from streamforge.cli.steps import step_rows
+from streamforge.manager import answers
+from tests.cli.support import workflow_answer
 
 DEAD = "loader-api-candles: another try: no connection to http://127.0.0.1:9"
 QUEUE_ID = "wf-btcusdt-api_candles_1m-20240801-abc123"
 
 
-def workflow(**fields: Any) -> views.Workflow:
+def workflow(**fields: Any) -> answers.Started:
     """A workflow that runs, as the API answers it."""
-    found = {
-        "queue_id": QUEUE_ID,
-        "status": "running",
-        "symbol": "BTCUSDT",
-        "type": "api_candles_1m",
-        "time_range": {"requested": "2024", "start": "", "end": "", "start_ms": 0, "end_ms": 60_000},
-        "created_at": "2024-08-01T00:00:00Z",
-        "collection": "c",
-        "progress": {"records_expected": 525_600, "records_stored": 19_000},
-        **fields,
-    }
-    return msgspec.convert(found, views.Workflow)
+    progress = {"records_expected": 525_600, "records_stored": 19_000}
+    return workflow_answer(**{"queue_id": QUEUE_ID, "status": "running", "progress": progress, **fields})
 
 
 def stored(records: int, **more: int) -> dict[str, int]:
@@ -43,7 +34,7 @@ class Told:
         self._capsys = capsys
         self._lines = Lines(lambda: self.now)
 
-    def after(self, seconds: float, found: views.Workflow) -> int:
+    def after(self, seconds: float, found: answers.Started) -> int:
         """How many lines were written."""
         self.now += seconds
         self._lines.show(found)
@@ -80,7 +71,7 @@ def test_what_goes_on_is_told_now_and_then_and_every_change_of_status_at_once(
 
 
 def test_the_time_at_which_a_step_goes_on_is_told_but_makes_no_reason_new(capsys: pytest.CaptureFixture[str]) -> None:
-    def waiting(until: str) -> views.Workflow:
+    def waiting(until: str) -> answers.Started:
         progress = {"waiting": "another try: no connection", "waiting_until": until}
         step = {"target": "loader-api-candles", "role": "loader", "telemetry_id": "t", "status": "running"}
         return workflow(
@@ -116,7 +107,7 @@ def test_what_was_there_before_counts_and_100_percent_is_when_all_is_there() -> 
 
 
 def test_each_attempt_tells_its_own_records_and_all_together_have_a_line() -> None:
-    def step(*records: int) -> views.Step:
+    def step(*records: int) -> answers.Step:
         attempts = [{"number": n, "status": "error", "progress": {"records": r}} for n, r in enumerate(records, 1)]
         found = {
             "target": "loader-api-candles",
@@ -126,7 +117,7 @@ def test_each_attempt_tells_its_own_records_and_all_together_have_a_line() -> No
             "records": sum(records),
             "attempts": attempts,
         }
-        return msgspec.convert(found, views.Step)
+        return msgspec.convert(found, answers.Step)
 
     def shown(*records: int) -> list[list[str]]:
         return [[str(cell) for cell in row[:4]] for row in step_rows(step(*records))]

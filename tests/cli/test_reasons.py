@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli import views
 from streamforge.cli.progress import waits_for
 from streamforge.cli.reasons import short
 from streamforge.cli.steps import step_rows
 from streamforge.cli.workflows import _tell_event
+from streamforge.manager import answers
 from tests.adapters.embedded.launcher.support import ended, job, make, number, until
 from tests.cli.test_progress import workflow
 
@@ -38,17 +38,17 @@ def test_a_reason_is_told_on_one_line_and_a_log_line_in_words(reason: str, told:
     assert short(reason) == told
 
 
-def how_it_ended(step: views.Step, *, driven: bool = True) -> list[str]:
+def how_it_ended(step: answers.Step, *, driven: bool = True) -> list[str]:
     return [str(row[-1]) for row in step_rows(step, driven=driven)]
 
 
-def attempt(number: int, status: str = "error", reason: str = "", last_word: str | None = None) -> views.Attempt:
+def attempt(number: int, status: str = "error", reason: str = "", last_word: str | None = None) -> answers.Attempt:
     ended = "2024-08-01T00:00:00Z"
-    return views.Attempt(number=number, status=status, ended_at=ended, reason=reason, last_word=last_word)
+    return answers.Attempt(number=number, status=status, ended_at=ended, reason=reason, last_word=last_word)
 
 
-def step(status: str, *attempts: views.Attempt) -> views.Step:
-    return views.Step(target="arango-candles", role="sink", telemetry_id="x", status=status, attempts=list(attempts))
+def step(status: str, *attempts: answers.Attempt) -> answers.Step:
+    return answers.Step(target="arango-candles", role="sink", telemetry_id="x", status=status, attempts=list(attempts))
 
 
 def test_of_an_attempt_that_was_ended_what_comes_next_is_told() -> None:
@@ -59,14 +59,14 @@ def test_of_an_attempt_that_was_ended_what_comes_next_is_told() -> None:
     assert how_it_ended(step("waiting", attempt(1))) == ["it is tried again"]
     assert how_it_ended(step("error", one)) == [killed], "it was the last"
     assert how_it_ended(step("waiting", attempt(1, "finished", last_word="finished"))) == ["finished"]
-    running = views.Attempt(number=2, status="running")
+    running = answers.Attempt(number=2, status="running")
     assert how_it_ended(step("running", one, running)) == [killed, "", ""], "the next one is shown"
 
 
 def test_of_an_attempt_that_nobody_watches_it_is_not_said_that_it_runs() -> None:
-    running = views.Attempt(number=2, status="running")
+    running = answers.Attempt(number=2, status="running")
 
-    def states(one: views.Step, *, driven: bool) -> list[str]:
+    def states(one: answers.Step, *, driven: bool) -> list[str]:
         return [str(row[1]) for row in step_rows(one, driven=driven)]
 
     two = step("running", attempt(1), running)

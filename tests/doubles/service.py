@@ -31,6 +31,7 @@ from streamforge.manager.service import (
     Verification,
 )
 from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.coverage import Segment, Verdict, clip, extent
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.events import Event, encode_event
@@ -44,8 +45,8 @@ NOW_MS = 1_722_600_000_000  # 2024-08-02T12:00Z
 _replace = msgspec.structs.replace
 
 
-class ServiceDouble:
-    """Implements `Service`. failing: what every call raises, as long as it is set.
+class ServiceDouble(WorkflowService):
+    """A manager without parts. failing: what every call raises, as long as it is set.
 
     joins: the workflow that every request joins; asked: what is asked for, where that one ends an hour earlier;
     replays: the same key and request joined it before.

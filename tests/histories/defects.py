@@ -10,8 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from streamforge.cli import exporting
-from streamforge.manager import admission, coverage_report, workflow_service
-from streamforge.manager.api import views
+from streamforge.manager import admission, coverage_report, presentation, workflow_service, workflowprogress
 from streamforge.manager.execution import (
     executor,
     proof,
@@ -257,13 +256,13 @@ def a_workflow_speaks_also_of_what_was_not_over() -> Iterator[None]:
 
 @defect
 def show_counts_what_was_confirmed_twice() -> Iterator[None]:
-    progress_of = views.progress_of
+    progress_of = workflowprogress.progress_of
 
     def doubled(found: Any, **more: Any) -> Any:
         told = progress_of(found, **more)
-        return told.model_copy(update={"records_stored": 2 * told.records_stored})
+        return msgspec.structs.replace(told, records_stored=2 * told.records_stored)
 
-    with patch.object(views, "progress_of", doubled):
+    with patch.object(presentation, "progress_of", doubled):
         yield
 
 

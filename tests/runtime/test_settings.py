@@ -13,10 +13,10 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.environment import Secret, load, misspelt, secrets_of, variable, variables
-from streamforge_utils.runtime.reference import environment_table
 from streamforge_utils.runtime.settings import BINANCE_DATA_URL, Upstream, WorkerSettings
 from streamforge_utils.runtime.worker_definition import Role, Use
 from tests.runtime.rig import NoParameters, worker
+from tools.reference.settings_page import environment_table
 
 LEAST = {
     "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import UsageProblem
 from streamforge.cli.session import Mode, Where, running_server, session
+from streamforge.manager import answers
 from streamforge_utils.model.spelling import did_you_mean
 
 
@@ -23,7 +24,7 @@ async def targets(where: Where, *, as_json: bool) -> int:
     if as_json:
         output.write(to_json(answer))
         return 0
-    listed = msgspec.convert(answer, views.Targets).targets
+    listed = msgspec.convert(answer, answers.Targets).targets
     output.table(
         ["target", "role", "types", "what it does", "parameters"],
         [
@@ -84,7 +85,7 @@ async def schemas(name: str | None, where: Where, *, as_json: bool) -> int:
     if name is not None or as_json:
         output.write(to_json(answer))
         return 0
-    listed = msgspec.convert(answer, views.Schemas).schemas
+    listed = msgspec.convert(answer, answers.Schemas).schemas
     output.table(["name", "what it is"], [[entry.name, entry.description] for entry in listed])
     return 0
 

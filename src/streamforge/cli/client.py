@@ -14,8 +14,9 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.errors import ApiProblem, CliError, ServerLost, ServerSilent, UsageProblem
+from streamforge.manager import answers
 
 if TYPE_CHECKING:
     import aiohttp
@@ -307,7 +308,7 @@ def checked_url(url: str) -> str:
 def problem_of(status: int, answer: bytes) -> ApiProblem:
     """The error that an answer of 400 or more means."""
     try:
-        problem = msgspec.json.decode(answer, type=views.Problem)
+        problem = msgspec.json.decode(answer, type=answers.Problem)
     except msgspec.MsgspecError:
         text = " ".join(answer.decode("utf-8", "replace").split())[:_SHOWN]
         return ApiProblem(status, "unknown", f"the server answered {status}: {text or 'nothing'}; is it queue-manager?")

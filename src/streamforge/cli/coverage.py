@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.manager import answers, data_answers
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 
@@ -31,16 +32,16 @@ async def coverage(what: Sequence[str], where: Where, *, verify: bool, life: boo
     if verify and life:
         raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")
     path, query = address_of(what, life=life)
-    verified: views.Verification | None = None
+    verified: data_answers.Verification | None = None
     async with session(where, Mode.CHANGE if verify else Mode.READ) as found:
         if verify:
             path, query = await _verify_of(found, what, path, query)
             answer = await found.api.call("POST", path, query=query, within_s=VERIFY_S)
-            verified = found.api.read(answer, views.Verification)
+            verified = found.api.read(answer, data_answers.Verification)
             known = verified.coverage
         else:
             answer = await ask(found, path, query, what, where)
-            known = found.api.read(answer, views.Coverage)
+            known = found.api.read(answer, data_answers.Coverage)
     if as_json:
         output.write(to_json(msgspec.json.decode(answer)))
     else:
@@ -53,7 +54,7 @@ async def coverage(what: Sequence[str], where: Where, *, verify: bool, life: boo
 async def _verify_of(found: Session, what: Sequence[str], path: str, query: Query) -> tuple[str, Query]:
     if len(what) > 1:
         return f"{path}/verify", query
-    workflow = await found.api.get(f"/queues/{what[0]}", views.Workflow)
+    workflow = await found.api.get(f"/queues/{what[0]}", answers.Started)
     span = workflow.time_range.span
     if span is None:
         raise CliError(f"{what[0]} has nothing to count: {NOTHING_OVER}")
@@ -61,7 +62,7 @@ async def _verify_of(found: Session, what: Sequence[str], path: str, query: Quer
     return path, {"time_range": request_of(span)}
 
 
-def _tell_gaps(verified: views.Verification) -> None:
+def _tell_gaps(verified: data_answers.Verification) -> None:
     for gap in verified.gaps[:HOLES_SHOWN]:
         span = output.day_span(gap.start_ms, gap.end_ms)
         output.say(f"  gone: {span}: {output.records(gap.records)} that {_were(gap.records)} in {gap.collection}")
@@ -75,7 +76,7 @@ def _tell_gaps(verified: views.Verification) -> None:
     output.say(f"{counted}; {output.records(missing)} that had been proven {_are(missing)} gone")
 
 
-def _tell(known: views.Coverage, where: Where) -> None:
+def _tell(known: data_answers.Coverage, where: Where) -> None:
     output.table(
         ["from", "to", "verdict", "records", "collection or reason"],
         [
@@ -95,7 +96,7 @@ def _tell(known: views.Coverage, where: Where) -> None:
     output.say(f"{_spoken_of(known)}: {_judged(known, where)}")
 
 
-def _loading(one: views.Loading, where: Where) -> str:
+def _loading(one: data_answers.CoverageLoading, where: Where) -> str:
     """A workflow that is under way in the span, with what it says that it has stored: none of it is proven yet."""
     state = output.state(one.status, one.undriven)
     of = "" if one.records_expected is None else f" of {output.number(one.records_expected)}"
@@ -106,7 +107,7 @@ def _loading(one: views.Loading, where: Where) -> str:
     )
 
 
-def _spoken_of(known: views.Coverage) -> str:
+def _spoken_of(known: data_answers.Coverage) -> str:
     """The series and the span that an answer speaks of."""
     name = f"{known.symbol} {known.type}"
     if known.span is None:
@@ -116,7 +117,7 @@ def _spoken_of(known: views.Coverage) -> str:
     return f"{name}, {span}{which.get(known.span.basis, '')}"
 
 
-def _judged(known: views.Coverage, where: Where) -> str:
+def _judged(known: data_answers.Coverage, where: Where) -> str:
     if not known.complete:
         return f"not complete: {rest(known, where)}"
     if known.span is None:
@@ -143,7 +144,7 @@ def load_command(what: Sequence[str], where: Where) -> str:
     return f"`streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
 
 
-def rest(known: views.Coverage, where: Where) -> str:
+def rest(known: data_answers.Coverage, where: Where) -> str:
     """How what has no reason to be missing is had: by the workflow that is to load it, or by another one."""
     if known.loading:
         return f"wait for what is to be loaded with `streamforge wait {known.loading[0].queue_id}{where.flags()}`"

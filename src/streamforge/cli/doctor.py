@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.checking import Check, check_bus, check_kubernetes
 from streamforge.cli.checking_store import check_store, nearest
 from streamforge.cli.client import Api, to_json
 from streamforge.cli.exchange_child import running_exchange
 from streamforge.cli.places import EXCHANGE_VARIABLE, exchange_urls, known_origin, last_choice
 from streamforge.cli.session import Where, is_held, running_server, server_process
+from streamforge.manager import answers
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import StreamForgeError
@@ -295,7 +296,7 @@ async def _exchange(where: Where) -> Check:
 async def _server(url: str, token: str | None) -> Check:
     async with Api(url, token) as api:
         try:
-            ready = await api.get("/readyz", views.Readiness)
+            ready = await api.get("/readyz", answers.Readiness)
             await api.call("GET", "/targets")
         except StreamForgeError as error:
             return Check(part="server", verdict="fails", detail=str(error))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.coverage import (
@@ -27,6 +27,7 @@ from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.loading import no_longer
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import RecordWriter, record_writer
+from streamforge.manager import answers, data_answers
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.spelling import closest
@@ -61,11 +62,11 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     parts: list[Part]
-    holes: list[views.Segment] = []
-    known: views.Coverage | None = None
+    holes: list[data_answers.Segment] = []
+    known: data_answers.Coverage | None = None
 
     @property
-    def span(self) -> views.Span | None:
+    def span(self) -> data_answers.CoverageSpan | None:
         """What parts and holes speak of; None: a collection as it is."""
         return None if self.known is None else self.known.span
 
@@ -77,8 +78,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     format: str
     complete: bool | None
-    holes: list[views.Segment]
-    span: views.Span | None
+    holes: list[data_answers.Segment]
+    span: data_answers.CoverageSpan | None
 
 
 async def export(
@@ -121,7 +122,7 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
             raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE")
         return await _collection(found, what[0])
     path, query = address_of(what, life=life)
-    known = found.api.read(await ask(found, path, query, what, where), views.Coverage)
+    known = found.api.read(await ask(found, path, query, what, where), data_answers.Coverage)
     series = series_of(known.symbol, known.type)
     kind, interval = kind_of(series), series.interval
     parts = [
@@ -144,7 +145,7 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
 
 
 async def _collection(found: Session, name: str) -> Selection:
-    names = [c.name for c in (await found.api.get("/collections", views.Collections)).collections]
+    names = [c.name for c in (await found.api.get("/collections", data_answers.Collections)).collections]
     if name not in names:
         shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
         there = f"there are {shown}" if names else "there are none yet"
@@ -160,7 +161,7 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
     if known is None:  # a collection, whose holes nobody knows
         return nothing
     if len(what) == 1:
-        workflow = await found.api.get(f"/queues/{what[0]}", views.Workflow)
+        workflow = await found.api.get(f"/queues/{what[0]}", answers.Started)
         if not workflow.ended:
             state = output.state(workflow.status, workflow.undriven)
             return (
@@ -291,6 +292,6 @@ def _report(
         output.say("a collection says nothing of holes: export SYMBOL TYPE TIME_RANGE to see them")
 
 
-def _hole(hole: views.Segment) -> str:
+def _hole(hole: data_answers.Segment) -> str:
     reason = output.VERDICTS.get(hole.verdict, "")
     return f"{output.day_span(hole.start_ms, hole.end_ms)}: {hole.verdict} ({reason})"

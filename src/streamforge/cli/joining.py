@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.session import Where
+from streamforge.manager import answers
 from streamforge_utils.model.kinds.registry import rule_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, format_ms, parse_time_range
 
 
-def left_out(workflow: views.Workflow) -> TimeRange | None:
+def left_out(workflow: answers.Started) -> TimeRange | None:
     """From the first record of the range asked for that the workflow does not load, to the end of that range.
 
     None: it loads all of it, or was not joined. While it has no plan this is the least that it leaves out.
@@ -23,18 +24,18 @@ def left_out(workflow: views.Workflow) -> TimeRange | None:
     return None if start_ms >= asked.end_ms else TimeRange(start_ms, asked.end_ms)
 
 
-def left_out_span(workflow: views.Workflow) -> str:
+def left_out_span(workflow: answers.Started) -> str:
     """`left_out` as one reads it; empty where that is nothing."""
     span = left_out(workflow)
     return "" if span is None else output.day_span(span.start_ms, span.end_ms)
 
 
-def is_open(workflow: views.Workflow) -> bool:
+def is_open(workflow: answers.Started) -> bool:
     """Whether only its plan will tell how much of the range asked for the workflow leaves out."""
     return workflow.asked_range is not None and not workflow.ended and workflow.progress.records_expected is None
 
 
-def rest_of(workflow: views.Workflow, *, again: bool) -> str | None:
+def rest_of(workflow: answers.Started, *, again: bool) -> str | None:
     """The range to ask for once the workflow has ended; None: it leaves out nothing.
 
     The whole range asked for, as then all of it is proven. again: it is loaded even if it is stored, so it is what was
@@ -46,7 +47,7 @@ def rest_of(workflow: views.Workflow, *, again: bool) -> str | None:
     return None if left is None else str(left)
 
 
-def load_of_the_rest(workflow: views.Workflow, where: Where, *, again: bool) -> str | None:
+def load_of_the_rest(workflow: answers.Started, where: Where, *, again: bool) -> str | None:
     """The command that loads what the workflow leaves out; None: it leaves out nothing."""
     rest = rest_of(workflow, again=again)
     if rest is None:
@@ -55,7 +56,7 @@ def load_of_the_rest(workflow: views.Workflow, where: Where, *, again: bool) -> 
     return f"`streamforge load {workflow.symbol} {workflow.type} {rest}{flags}`"
 
 
-def advice(workflow: views.Workflow, where: Where, *, again: bool) -> str | None:
+def advice(workflow: answers.Started, where: Where, *, again: bool) -> str | None:
     """That the workflow leaves out a part of what was asked for, and how that is loaded; None: it does not."""
     load = load_of_the_rest(workflow, where, again=again)
     once = "" if workflow.ended else ", once it has ended,"
@@ -72,17 +73,17 @@ def advice(workflow: views.Workflow, where: Where, *, again: bool) -> str | None
     return None
 
 
-def tells_seconds_only(workflow: views.Workflow) -> bool:
+def tells_seconds_only(workflow: answers.Started) -> bool:
     """Whether the manager, of an older version, tells how much is left out and not of which range."""
     return workflow.asked_range is None and workflow.behind_seconds > 0
 
 
-def _seconds_left_out(workflow: views.Workflow) -> str:
+def _seconds_left_out(workflow: answers.Started) -> str:
     lately = output.duration(workflow.behind_seconds)
     return f"what came in the {lately} before this request: the same load again, once it has ended, loads that too"
 
 
-def description(workflow: views.Workflow) -> str:
+def description(workflow: answers.Started) -> str:
     """What was begun or joined, and which range it loads."""
     found = workflow.time_range
     asked = output.asked_for(found.requested, clipped=found.clipped)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.client import to_json
 from streamforge.cli.session import Mode, NothingThere, Where, session
+from streamforge.manager import data_answers
+from streamforge.manager.origin import Source
 from streamforge_utils.model.timeranges import format_ms
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ async def series(pattern: str | None, where: Where, *, as_json: bool) -> int:
     except NothingThere as error:
         if not as_json:
             output.say(str(error))
-    read = [(msgspec.json.decode(item, type=views.Series), item) for item in raw]
+    read = [(msgspec.json.decode(item, type=data_answers.Series), item) for item in raw]
     chosen = sorted((pair for pair in read if _fits(pair[0].symbol, pattern)), key=lambda pair: _order(pair[0]))
     if as_json:
         output.write(to_json({"series": [msgspec.json.decode(item) for _, item in chosen]}))
@@ -59,11 +61,11 @@ class _RawPage(msgspec.Struct):
     cursor: str | None = None
 
 
-def _order(one: views.Series) -> tuple[str, int, str]:
+def _order(one: data_answers.Series) -> tuple[str, int, str]:
     return one.symbol, one.start_ms or 0, one.type
 
 
-def _row(one: views.Series) -> list[str | Text]:
+def _row(one: data_answers.Series) -> list[str | Text]:
     span = [format_ms(ms) if ms is not None else "nothing proven" for ms in (one.start_ms, one.end_ms)]
     holes = output.styled("complete") if one.complete and not one.holes else str(one.holes)
     if one.holes:
@@ -82,10 +84,10 @@ async def symbols(pattern: str | None, where: Where, *, status: str | None, limi
     query: dict[str, str | int | list[str]] = {"limit": limit}
     query.update({name: value for name, value in (("pattern", pattern), ("status", status)) if value is not None})
     async with session(where.as_before(), Mode.ASK, loads=True) as found:
-        exchange = await found.api.get("/exchange", views.Source)
+        exchange = await found.api.get("/exchange", Source)
         with output.said_late(f"waiting for the symbols of the exchange at {', '.join(exchange.urls)}"):
             answer = await found.api.call("GET", "/symbols", query=query, within_s=SYMBOLS_S, tries=1)
-        listed = found.api.read(answer, views.Symbols)
+        listed = found.api.read(answer, data_answers.Symbols)
     if as_json:
         output.write(to_json(msgspec.json.decode(answer)))
     elif listed.symbols:

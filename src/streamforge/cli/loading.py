@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
 from streamforge.cli.coverage import EXPLAINED, NONE_OPENS, NOTHING_OVER
@@ -20,6 +20,7 @@ from streamforge.cli.joining import advice, is_open, left_out, left_out_span, lo
 from streamforge.cli.progress import display
 from streamforge.cli.reasons import short
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.manager import answers, data_answers
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import rule_of, series_of
 from streamforge_utils.model.timeranges import format_ms, is_relative, resolve_time_range
@@ -40,18 +41,20 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
     queue_id: str
     status: str
-    time_range: views.Range
+    time_range: answers.TimeRange
     records_expected: int | None
     records_stored: int
     records_there: int
-    coverage: list[views.Segment]
+    coverage: list[data_answers.Segment]
     seconds: float
     joined: bool
     behind_seconds: float
     asked_range: str | None
 
     @classmethod
-    def of(cls, workflow: views.Workflow, coverage: views.Coverage | None = None, seconds: float = 0.0) -> Loaded:
+    def of(
+        cls, workflow: answers.Started, coverage: data_answers.Coverage | None = None, seconds: float = 0.0
+    ) -> Loaded:
         """coverage: of its range; None: it is not asked for."""
         progress, segments = workflow.progress, [] if coverage is None else coverage.segments
         stored, there = progress.records_stored, progress.records_there
@@ -88,10 +91,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Raises InvalidInput in the words of the API, before anything is started."""
         check_words((self.symbol, self.type, self.time_range), loading=True)
 
-    async def start(self, found: Session) -> views.Workflow:
+    async def start(self, found: Session) -> answers.Started:
         """Send it; sending again after a lost answer gives the same workflow."""
         answer = await found.api.call("POST", "/queues/start", body=self, key=secrets.token_hex(16))
-        return found.api.read(answer, views.Workflow)
+        return found.api.read(answer, answers.Started)
 
 
 async def load(
@@ -115,8 +118,8 @@ async def again(
 ) -> int:
     """`retry` a workflow, or replay its dead letters (`dlq/replay`); returns the exit code."""
 
-    async def begin(found: Session) -> views.Workflow:
-        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/{action}"), views.Workflow)
+    async def begin(found: Session) -> answers.Started:
+        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/{action}"), answers.Started)
 
     where = where.as_before()
     if detach:
@@ -127,8 +130,8 @@ async def again(
 async def wait(queue_id: str, where: Where, *, timeout_s: float | None = None, as_json: bool = False) -> int:
     """Follow a workflow that others began to its end; returns the exit code, as `load` would."""
 
-    async def begin(found: Session) -> views.Workflow:
-        return await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+    async def begin(found: Session) -> answers.Started:
+        return await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
 
     return await to_the_end(
         where.as_before(), begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE, attached=True
@@ -204,7 +207,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     earlier: it had ended before the command began.
     """
 
-    workflow: views.Workflow
+    workflow: answers.Started
     loaded: Loaded
     interrupted: int | None
     timed_out: bool
@@ -289,7 +292,7 @@ def _when(ended: Ended, took: str) -> str:
     return f"at {output.moment(workflow.ended_at)}{told}"
 
 
-def nothing_over(workflow: views.Workflow, where: Where) -> str:
+def nothing_over(workflow: answers.Started, where: Where) -> str:
     """That nothing could be loaded of a range, and from when on something can, where that is sure. It stays true."""
     found, rule = workflow.time_range, rule_of(series_of(workflow.symbol, workflow.type))
     if not rule.is_fixed(None):
@@ -311,7 +314,7 @@ def nothing_over(workflow: views.Workflow, where: Where) -> str:
     return f"{NOTHING_OVER}, the first one ends at {format_ms(ends_ms)}: load it then with `{load}`"
 
 
-def no_longer(workflow: views.Workflow, where: Where) -> str:
+def no_longer(workflow: answers.Started, where: Where) -> str:
     """What to do where a range that was proven complete is not complete now."""
     return (
         f"it was complete when it was proven, {output.moment(workflow.proven_at)}, and is not now: what is `ours` is "
@@ -333,7 +336,7 @@ def _stored(loaded: Loaded) -> str:
     return f"{whole} stored{before}"
 
 
-def show_segments(segments: Sequence[views.Segment]) -> None:
+def show_segments(segments: Sequence[data_answers.Segment]) -> None:
     """Coverage on stdout, a line per range."""
     for segment in segments[:SEGMENTS_SHOWN]:
         span = output.day_span(segment.start_ms, segment.end_ms)

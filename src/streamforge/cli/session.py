@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.client import Api
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.places import (
@@ -265,7 +265,7 @@ async def _check_exchange(where: Where, api: Api, folder: Path | None) -> None:
     option, value = asked[0], shown_choice(asked[1])
     urls = exchange_urls(where.exchange) if where.exchange != TEST else None
     try:
-        found = await api.get("/exchange", views.Source)
+        found = await api.get("/exchange", Source)
     except ApiProblem as error:
         if error.kind != "not-found":
             raise

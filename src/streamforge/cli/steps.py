@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.reasons import short
+from streamforge.manager import answers
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 _ASKED = {"stop": "asked to stop", "stuck": "it was stuck"}
 
 
-def messages_left(step: views.Step) -> str:
+def messages_left(step: answers.Step) -> str:
     """What a sink that could not say so itself has left unstored; empty where that is nothing."""
     if not step.messages_left:
         unknown = step.messages_left_at_least
@@ -22,14 +23,14 @@ def messages_left(step: views.Step) -> str:
     return f"{step.target} has left {least}{output.number(step.messages_left)} messages unstored"
 
 
-def step_rows(step: views.Step, *, driven: bool = True) -> list[list[str | Text]]:
+def step_rows(step: answers.Step, *, driven: bool = True) -> list[list[str | Text]]:
     """A row for each attempt with what that one did; where there are several, one with what they did together.
 
     driven: a manager makes the next attempt, and knows whether the latest one still runs.
     """
     rows = [
         _attempt_row(step, attempt, driven=driven)
-        for attempt in step.attempts or [views.Attempt(number=0, status=step.status)]
+        for attempt in step.attempts or [answers.Attempt(number=0, status=step.status)]
     ]
     latest = step.attempts[-1] if step.attempts else None
     if driven and step.status == "waiting" and latest and latest.ended_at and latest.status != "finished":
@@ -45,7 +46,7 @@ def _state(status: str, *, known: bool) -> Text:
     return output.styled(status, None if known else f"{status}, not driven")
 
 
-def _attempt_row(step: views.Step, attempt: views.Attempt, *, driven: bool) -> list[str | Text]:
+def _attempt_row(step: answers.Step, attempt: answers.Attempt, *, driven: bool) -> list[str | Text]:
     first = not step.attempts or attempt.number == step.attempts[0].number
     # What one that stopped in order said tells what it has left.
     said = attempt.message if attempt.last_word == "interrupted" else ""
@@ -56,7 +57,7 @@ def _attempt_row(step: views.Step, attempt: views.Attempt, *, driven: bool) -> l
         step.target if first else "",
         _state(attempt.status, known=driven or bool(attempt.ended_at) or not attempt.number),
         str(attempt.number or ""),
-        output.number(attempt.progress.records if attempt.progress is not None else None),
+        output.number(attempt.progress.records if attempt.number else None),
         output.moment(attempt.started_at),
         output.moment(attempt.ended_at),
         short(how)[:200],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamforge.cli import output, views
+from streamforge.cli import output
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.following import Follower
@@ -19,6 +19,7 @@ from streamforge.cli.progress import display, numbers, waits_for
 from streamforge.cli.reasons import short
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.cli.steps import messages_left, step_rows
+from streamforge.manager import answers, data_answers
 from streamforge_utils.model.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def queues(
     if as_json:
         output.write(to_json({"queues": [msgspec.json.decode(item) for item in raw]}))
         return 0
-    workflows = [msgspec.json.decode(item, type=views.Workflow) for item in raw]
+    workflows = [msgspec.json.decode(item, type=answers.WorkflowSummary) for item in raw]
     if not workflows:
         output.say("no workflow fits" if statuses or symbol or type_name else "there are no workflows")
         return 0
@@ -83,7 +84,7 @@ async def queues(
     return 0
 
 
-def _cells(workflow: views.Workflow) -> dict[str, str | Text]:
+def _cells(workflow: answers.WorkflowSummary) -> dict[str, str | Text]:
     return {
         "queue_id": workflow.queue_id,
         "status": _status(workflow),
@@ -94,11 +95,11 @@ def _cells(workflow: views.Workflow) -> dict[str, str | Text]:
     }
 
 
-def _status(workflow: views.Workflow) -> Text:
+def _status(workflow: answers.WorkflowSummary) -> Text:
     return output.styled(workflow.status, output.state(workflow.status, workflow.undriven))
 
 
-def undriven(workflow: views.Workflow, where: Where, server: str | None = None) -> str:
+def undriven(workflow: answers.WorkflowSummary, where: Where, server: str | None = None) -> str:
     """That no manager drives a workflow, why, and what to do. server: of the manager that is there all the same."""
     alone = f"nobody drives {workflow.queue_id}: {workflow.undriven}"
     if server is not None:
@@ -110,7 +111,7 @@ def undriven(workflow: views.Workflow, where: Where, server: str | None = None) 
     return f"{alone}; continue it with {wait}, {load} or {up}"
 
 
-def all_undriven(workflows: Sequence[views.Workflow], where: Where, server: str | None = None) -> str:
+def all_undriven(workflows: Sequence[answers.WorkflowSummary], where: Where, server: str | None = None) -> str:
     """As `undriven`, of one or more: the first, and the names of the others."""
     told, others = undriven(workflows[0], where, server), [one.queue_id for one in workflows[1:]]
     every = "" if server is not None else f"; `streamforge up{where.starting()}` continues all of them"
@@ -129,8 +130,8 @@ async def show(queue_id: str, where: Where, *, as_json: bool) -> int:
         if as_json:
             output.write(to_json(msgspec.json.decode(answer)))
             return 0
-        workflow = found.api.read(answer, views.Workflow)
-        coverage = await found.api.get(f"/queues/{path_part(queue_id)}/coverage", views.Coverage)
+        workflow = found.api.read(answer, answers.Started)
+        coverage = await found.api.get(f"/queues/{path_part(queue_id)}/coverage", data_answers.Coverage)
     asked = workflow.time_range
     out = output.console()
     words = output.asked_for(asked.requested, clipped=asked.clipped)
@@ -178,13 +179,13 @@ async def events(queue_id: str, where: Where, *, follow: bool, as_json: bool) ->
         more = True
         while more:
             query = {"after": after, "limit": PAGE}
-            page = await found.api.get(f"/queues/{path_part(queue_id)}/events", views.EventPage, query)
+            page = await found.api.get(f"/queues/{path_part(queue_id)}/events", answers.EventPage, query)
             for event in page.events:
                 _tell_event(event.id, event.event, as_json=as_json)
             more, after = page.more, page.after
         if not follow:
             return 0
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         if workflow.undriven is not None and found.own:
             output.say(f"nothing more will come: {undriven(workflow, where, found.server)}")
             return 0
@@ -195,7 +196,7 @@ async def events(queue_id: str, where: Where, *, follow: bool, as_json: bool) ->
             return 0
         async for number, body in found.api.follow(queue_id, after=after):
             _tell_event(number, msgspec.json.decode(body, type=dict[str, object]), as_json=as_json)
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         output.say(f"{queue_id} is {workflow.status}")
     return 0
 
@@ -220,8 +221,8 @@ def _tell_event(number: int, event: dict[str, object], *, as_json: bool) -> None
 async def stop(queue_id: str, where: Where, *, wait: bool, timeout_s: float | None, as_json: bool) -> int:
     """Stop a workflow in order, and wait for its end."""
 
-    async def begin(found: Session) -> views.Workflow:
-        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/stop"), views.Workflow)
+    async def begin(found: Session) -> answers.Started:
+        return found.api.read(await found.api.call("POST", f"/queues/{path_part(queue_id)}/stop"), answers.Started)
 
     if wait:
         where = where.as_before()  # if we have to be the manager, be the one it had
@@ -248,11 +249,11 @@ async def stop(queue_id: str, where: Where, *, wait: bool, timeout_s: float | No
 async def ping(queue_id: str, where: Where, *, wait_s: float, as_json: bool) -> int:
     """Ask each worker of a workflow whether it lives; 1 if one of those that should did not answer."""
     async with session(where, Mode.SERVER) as found:
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         if workflow.ended:
             raise CliError(f"{queue_id} has ended ({workflow.status}): it has no workers that could answer")
         answer = await found.api.call("POST", f"/queues/{path_part(queue_id)}/ping", query={"timeout_s": f"{wait_s:g}"})
-        ping_ = found.api.read(answer, views.Ping)
+        ping_ = found.api.read(answer, answers.Ping)
     running = {step.telemetry_id for step in workflow.steps if step.status == "running"}
     silent = [name for name, seconds in ping_.answers.items() if seconds is None and name in running]
     if as_json:
@@ -269,7 +270,7 @@ async def ping(queue_id: str, where: Where, *, wait_s: float, as_json: bool) -> 
 async def remove(queue_id: str, where: Where, *, data: bool, yes: bool, as_json: bool) -> int:
     """Forget an ended workflow, with `data` also its records."""
     async with session(where, Mode.CHANGE) as found:
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", views.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         if not workflow.ended:
             state = output.state(workflow.status, workflow.undriven)
             raise CliError(
@@ -282,19 +283,20 @@ async def remove(queue_id: str, where: Where, *, data: bool, yes: bool, as_json:
         path, removed = f"/queues/{path_part(queue_id)}", None
         try:
             answer = await found.api.call("DELETE", path, query=query, prefer="return=representation")
-            removed = found.api.read(answer, views.Removed) if answer else None
+            removed = found.api.read(answer, data_answers.Removed) if answer else None
         except ApiProblem as error:
             if error.kind != "not-found":  # a first try whose answer was lost
                 raise
     if as_json:
-        told = {} if removed is None else msgspec.structs.asdict(removed)
+        told = {} if removed is None else msgspec.to_builtins(removed)
+        told.pop("queue_id", None)
         output.write(to_json({"removed": queue_id, "data": data, **told}))
     else:
         output.write(f"{queue_id} is removed{_told(workflow, removed, data=data)}")
     return 0
 
 
-def _told(workflow: views.Workflow, removed: views.Removed | None, *, data: bool) -> str:
+def _told(workflow: answers.Started, removed: data_answers.Removed | None, *, data: bool) -> str:
     """What became of its records."""
     if removed is None:
         return ""
@@ -313,7 +315,7 @@ def _told(workflow: views.Workflow, removed: views.Removed | None, *, data: bool
     return f"{gone}; {stay}{why if where else ''}"
 
 
-def _confirm(workflow: views.Workflow, *, data: bool) -> None:
+def _confirm(workflow: answers.Started, *, data: bool) -> None:
     import typer
 
     if not sys.stdin.isatty():
@@ -328,7 +330,7 @@ async def dead_letters(queue_id: str, where: Where, *, limit: int, as_json: bool
     """What of a workflow could not be stored, and why."""
     async with session(where, Mode.READ) as found:
         answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}/dlq", query={"limit": limit})
-        page = found.api.read(answer, views.DeadLetters)
+        page = found.api.read(answer, data_answers.DeadLetters)
         letters = page.dead_letters
     if as_json:
         output.write(to_json(msgspec.json.decode(answer)))
@@ -351,7 +353,7 @@ async def dead_letters(queue_id: str, where: Where, *, limit: int, as_json: bool
         ],
         right=("offset", "attempt"),
     )
-    more = f" of {page.outstanding}" if page.outstanding is not None and page.outstanding > len(letters) else ""
+    more = f" of {page.outstanding}" if page.outstanding > len(letters) else ""
     output.say(
         f"{len(letters)}{more} dead letter{'' if len(letters) == 1 else 's'}; once the cause is gone: streamforge dlq "
         f"replay {queue_id}{where.flags()}"

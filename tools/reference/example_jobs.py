@@ -14,6 +14,13 @@ from typing import Any
 import msgspec
 import yaml
 
+from streamforge import wiring, workers
+from streamforge.manager.lifecycle.decision import planned
+from streamforge.manager.lifecycle.job_spec import job_of
+from streamforge.manager.lifecycle.rounds import next_round
+from streamforge.manager.policy import Policy
+from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.service import StartRequest
 from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import JobSpec
@@ -62,8 +69,6 @@ def shown(root: Path) -> Iterator[tuple[Path, str]]:
 
 def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
     """The Job of an example, or its pod alone."""
-    from streamforge import wiring
-
     settings, arguments = SHIPPED, tuple[str, ...]()
     if spec.target == DUMMY:
         # It has nothing to do with the store.
@@ -76,8 +81,6 @@ def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
 def workflow_jobs() -> list[JobSpec]:
     """A job of every worker that a manager starts: those of the first generation's workflow, which loads BTCUSDT's 1m
     candles of 2024-08-01, and of those that have no part in it one of a workflow of the first type that they take."""
-    from streamforge import workers
-
     found = {spec.target: spec for spec in _jobs("api_candles_1m")}
     for target in workers.targets():
         types = workers.definition(target).types
@@ -88,13 +91,6 @@ def workflow_jobs() -> list[JobSpec]:
 
 
 def _jobs(type_name: str) -> list[JobSpec]:
-    from streamforge.manager.lifecycle.decision import planned
-    from streamforge.manager.lifecycle.job_spec import job_of
-    from streamforge.manager.lifecycle.rounds import next_round
-    from streamforge.manager.policy import Policy
-    from streamforge.manager.requests import check, workflow_of
-    from streamforge.manager.service import StartRequest
-
     day = parse_time_range("2024-08-01")
     request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01"), day.end_ms)
     workflow = workflow_of(request, code=CODE, now_ms=day.end_ms, exchange_now_ms=day.end_ms)

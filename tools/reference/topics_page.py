@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streamforge.cli.reference_schemas import block, fields_table
+from tools.reference.schema_tables import block, fields_table
 
 _MESSAGES = (
     "Every message is JSON in UTF-8, its time UTC. A reader ignores fields that it does not know, so that fields may "

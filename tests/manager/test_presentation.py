@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.api.views import moment, progress_of, workflow_view
+from streamforge.manager.presentation import moment, workflow_answer
 from streamforge.manager.workflow import Attempt, Plan, Proof, Status, Workflow
+from streamforge.manager.workflowprogress import progress_of
 from streamforge_utils.model.events import Progress
-from tests.doubles.service import ServiceDouble
-from tests.manager.api.support import SEGMENTS, replace, running, started
+from tests.manager.api.support import SEGMENTS, replace, running
+from tests.manager.support import accepted
 
 LOADER, SINK = "loader-api-candles", "arango-candles"
 
 
 @pytest.fixture
-async def workflow(service: ServiceDouble) -> Workflow:
-    return running(await started(service))
+def workflow() -> Workflow:
+    return running(accepted())
 
 
 def _with_attempts(workflow: Workflow, target: str, *records: int) -> Workflow:
@@ -64,7 +65,7 @@ def _attempts(workflow: Workflow, *progress: Progress, first: int = 1) -> Workfl
 
 def _counted(workflow: Workflow) -> tuple[int, int]:
     """Records stored, and those of the sink's step."""
-    view = workflow_view(workflow)
+    view = workflow_answer(workflow)
     return view.progress.records_stored, next(step.records for step in view.steps if step.target == SINK)
 
 
@@ -146,9 +147,9 @@ def test_a_workflow_waits_for_what_holds_up_its_steps(
             latest = replace(latest, terminal_event="finished")
         workflow = workflow.with_step(replace(step, attempts=(latest,)))
 
-    assert workflow_view(workflow).waiting_for == said
-    assert workflow_view(replace(workflow, waiting_for="a slot")).waiting_for == "a slot"
-    assert workflow_view(replace(workflow, status=Status.ERROR)).waiting_for is None
+    assert workflow_answer(workflow).waiting_for == said
+    assert workflow_answer(replace(workflow, waiting_for="a slot")).waiting_for == "a slot"
+    assert workflow_answer(replace(workflow, status=Status.ERROR)).waiting_for is None
 
 
 def test_nothing_to_load_is_all_done(workflow: Workflow) -> None:
@@ -184,7 +185,7 @@ def test_the_status_of_an_attempt_follows_from_what_is_known(
 ) -> None:
     step = workflow.steps[0]
     attempt: Attempt = replace(step.attempts[0], **fields)
-    view = workflow_view(workflow.with_step(replace(step, attempts=(attempt,))))
+    view = workflow_answer(workflow.with_step(replace(step, attempts=(attempt,))))
 
     assert view.steps[0].attempts[0].status == status
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from streamforge.cli.reference_schemas import block, fields_table, resolved, sample, type_of
+from tools.reference.schema_tables import block, fields_table, resolved, sample, type_of
 
 _INTRODUCTION = (
     "queue-manager serves it on port 8080; `openapi.json` says it for programs (OpenAPI 3.1), and a manager serves it "

@@ -9,13 +9,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from streamforge.cli import reference
-from streamforge.cli.reference_http import http_page
-from streamforge.cli.reference_schemas import fields_table, sample
-from streamforge.cli.reference_topics import messages_page, topics_page
+from streamforge.manager.describing import asyncapi, schemas
+from tools.reference.http_page import http_page
+from tools.reference.pages import openapi
+from tools.reference.schema_tables import fields_table, sample
+from tools.reference.topics_page import messages_page, topics_page
 
-SCHEMAS = reference.schemas()
-API = reference.openapi()
+SCHEMAS = schemas.message_schemas()
+API = openapi()
 
 
 def blocks(page: str) -> list[Any]:
@@ -35,7 +36,7 @@ def test_every_message_is_there_with_its_fields_and_examples() -> None:
 
 
 def test_every_topic_is_there_with_keys_groups_and_examples() -> None:
-    document = reference.asyncapi()
+    document = asyncapi.document()
     page = topics_page(document)
     for channel in document["channels"].values():
         assert f"\n## {channel['address']}\n" in page

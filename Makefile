@@ -145,7 +145,7 @@ build/%-env/.done: requirements/%.txt
 	@touch $@
 
 docs: $(STAMP) ## write docs/reference again from the code
-	@$(PY) -m streamforge.cli.reference
+	@$(PY) -m tools.reference
 	@$(PY) -m tools.monitoring --write
 
 manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready for kubectl apply (needs kubectl or kustomize)
@@ -191,13 +191,13 @@ versions: $(STAMP)
 	@$(PY) tools/check_versions.py
 
 docs-check: $(STAMP)
-	@$(PY) -m streamforge.cli.reference --check
+	@$(PY) -m tools.reference --check
 
 manuals-check: $(STAMP)
 	@$(PY) -m tools.manuals
 
 compatibility: $(STAMP)
-	@$(PY) tools/compatibility.py
+	@$(PY) -m tools.compatibility
 
 alerts: $(STAMP)
 	@$(PY) -m tools.monitoring

@@ -16,7 +16,7 @@ from benchmarks.common.pages import PAGE, MemoryExchange, fetch
 from benchmarks.common.processes import exchange, finish, worker
 from benchmarks.common.workflow import LOADER, Workflow, digest_of, live, read_all
 from streamforge import wiring
-from streamforge_utils.model.candles import encode_candle
+from streamforge_utils.model.kinds.candles import encode_candle
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange

@@ -17,7 +17,7 @@ from benchmarks.common.pages import PAGE, MemoryExchange, fetch
 from benchmarks.common.processes import exchange
 from benchmarks.common.workflow import EMBEDDED, SINK, Workflow, digest_of, live, read_all
 from streamforge import wiring
-from streamforge_utils.model.candles import encode_candle, stored_document
+from streamforge_utils.model.kinds.candles import encode_candle, stored_document
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Document, Store

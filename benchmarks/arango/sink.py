@@ -27,7 +27,7 @@ from streamforge import wiring
 from streamforge_utils.adapters.arango import bodies
 from streamforge_utils.adapters.arango.batches import AT_ONCE
 from streamforge_utils.adapters.arango.collections import RECORDS
-from streamforge_utils.model.candles import stored_document
+from streamforge_utils.model.kinds.candles import stored_document
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.arango import ArangoSettings

@@ -11,10 +11,11 @@ import msgspec
 
 from benchmarks.common.exchange import SYMBOL
 from benchmarks.common.workflow import MINUTE_MS, START_MS, minutes
-from streamforge_utils.adapters.binance.records import read_records
-from streamforge_utils.adapters.binance.rows import Asked, read_page
-from streamforge_utils.model.candles import Candle, CandleRecords
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle
+from streamforge_utils.model.kinds.candles.rows import read_rows
+from streamforge_utils.model.kinds.candles.rowtext import read_page
+from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Question
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 
@@ -57,29 +58,20 @@ class MemoryExchange:
         """The one symbol."""
         return [await self.symbol_info(SYMBOL)]
 
-    async def candles(
-        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = PAGE, newest: bool = False
-    ) -> Sequence[Candle]:
-        """One page, which `span` must cover exactly."""
-        return read_page(*await self._page(symbol, interval, span, limit, newest)).candles
+    async def page(self, series: Series, question: Question) -> Page:
+        """One page, which the question's span must cover exactly."""
+        return read_page(*await self._page(series, question))
 
-    async def records(self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = PAGE) -> CandleRecords:
-        """As `candles`."""
-        return read_records(*await self._page(symbol, interval, span, limit, False)).records
-
-    async def _page(
-        self, symbol: str, interval: Interval, span: TimeRange, limit: int, newest: bool
-    ) -> tuple[bytes, Asked]:
+    async def _page(self, series: Series, question: Question) -> tuple[bytes, Asked]:
         await asyncio.sleep(0)  # an answer of a network never comes at once: what was begun before goes first
-        index, rest = divmod(span.start_ms - START_MS, PAGE * MINUTE_MS)
+        assert isinstance(question, ByTime)
+        index, rest = divmod(question.span.start_ms - START_MS, PAGE * MINUTE_MS)
         assert rest == 0
         asked = Asked(
-            symbol=symbol,
-            interval=interval,
-            span=span,
-            sent_span=span,
-            limit=limit,
-            newest=newest,
+            series=series,
+            question=question,
+            sent=question,
+            limit=PAGE,
             observed_ms=OBSERVED_MS,
             local_ms=OBSERVED_MS,
         )
@@ -90,7 +82,8 @@ class MemoryExchange:
         first = minutes(PAGE)
         step = PAGE * MINUTE_MS
         spans = [TimeRange(first.start_ms + n * step, first.end_ms + n * step) for n in range(len(self._bodies))]
-        return [await self.candles(SYMBOL, Interval.M1, span) for span in spans]
+        series = Series(SYMBOL, "candles", "1m")
+        return [read_rows(*await self._page(series, ByTime(span))).candles for span in spans]
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         """There is none."""

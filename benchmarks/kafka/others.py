@@ -18,7 +18,7 @@ import msgspec
 
 from benchmarks.common.processes import ROOT
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
-from streamforge_utils.model.candles import stored_documents
+from streamforge_utils.model.kinds.candles import stored_documents
 from streamforge_utils.ports.store import Document
 
 PYTHON = ROOT / "build" / "bench-others" / "bin" / "python"

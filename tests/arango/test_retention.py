@@ -17,8 +17,8 @@ from streamforge.manager.persistence.coverage_store import Coverage
 from streamforge.manager.policy import RetentionRule
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.adapters.arango.store import ArangoStore
-from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.environment import Secret

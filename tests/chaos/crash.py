@@ -14,9 +14,8 @@ from streamforge import workers
 from streamforge.manager.app import Ports
 from streamforge.manager.persistence.installation import Claim
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
-from streamforge_utils.model.candles import Candle
 from streamforge_utils.model.errors import ConflictError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange

@@ -15,16 +15,16 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.api.views import workflow_view
 from streamforge.manager.app import Running, running
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.workflow_store import KIND, WorkflowStore
+from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import ManagerSettings
 from streamforge.manager.workflow import Workflow, decode_workflow
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
-from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import StateStore
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
@@ -179,7 +179,7 @@ async def _check(world: World, client: Client, *, stop: bool) -> None:
         assert [workflow.queue_id for workflow in found] == [client.queue_id], "accepted once, as the client was told"
         workflow = found[0]
         events = await EventHistory(store).read(workflow.queue_id, after=-1, limit=10_000)
-        view = workflow_view(workflow).model_dump()
+        view = msgspec.to_builtins(workflow_answer(workflow))
         assert_history(view, [msgspec.json.decode(event.body) for event in events])
         assert workflow.failure is None
         assert workflow.status.value == ("interrupted" if stop else "finished")

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from streamforge_utils.model.candles import StoredCandle, candle_key
+from streamforge_utils.model.kinds.candles import StoredCandle, candle_key
 from streamforge_utils.ports.store import Document, DocumentStore
 from tests.limits import LIMIT_S
 

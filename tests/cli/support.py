@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli import answers
 from streamforge.cli.main import main
 from streamforge.cli.session import Where
+from streamforge.manager import answers
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
 from tests.cleanenv import environment
@@ -45,6 +45,25 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 UNPRIVILEGED = (sys.executable, "-c", _WITHOUT_OVERRIDE, *COMMAND)
 """The command of a user that the permissions of files bind, root as well."""
+
+
+def workflow_answer(*, span: tuple[str, int, int] = ("2024-08", 0, 60_000), **fields: Any) -> answers.Started:
+    """A workflow as the API answers it. span: as it was asked for, start and end (ms)."""
+    requested, start_ms, end_ms = span
+    found = {
+        "queue_id": "wf-1",
+        "status": "finished",
+        "symbol": "BTCUSDT",
+        "type": TYPE,
+        "time_range": {"requested": requested, "start": "", "end": "", "start_ms": start_ms, "end_ms": end_ms},
+        "created_at": "2024-08-01T00:00:00Z",
+        "progress": {},
+        "topic": "t",
+        "collection": "c",
+        "links": dict.fromkeys(answers.Links.__struct_fields__, "/"),
+        **fields,
+    }
+    return msgspec.convert(found, answers.Started)
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -89,22 +108,6 @@ class Cli:
     def load(self, *arguments: str) -> Json:
         """Load, and what `--json` says of it."""
         return self("load", *arguments, "--json").ok().json
-
-
-def workflow(**fields: Any) -> answers.Workflow:
-    """A workflow that runs, as the API answers it."""
-    found = {
-        "queue_id": "wf-btcusdt-api_candles_1m-20240801-abc123",
-        "status": "running",
-        "symbol": "BTCUSDT",
-        "type": TYPE,
-        "time_range": {"requested": "2024", "start": "", "end": "", "start_ms": 0, "end_ms": 60_000},
-        "created_at": "2024-08-01T00:00:00Z",
-        "collection": "c",
-        "progress": {"records_expected": 525_600, "records_stored": 19_000},
-        **fields,
-    }
-    return msgspec.convert(found, answers.Workflow)
 
 
 @asynccontextmanager

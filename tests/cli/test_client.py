@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from streamforge.cli import answers, client, terminal
+from streamforge.cli import client, terminal
 from streamforge.cli.client import Api, checked_url, path_part, problem_of
 from streamforge.cli.command_errors import ApiProblem, CliError, ServerLost, ServerSilent, UsageProblem
+from streamforge.manager import answers
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -57,7 +58,7 @@ async def test_busy_is_asked_again_and_the_token_goes_along() -> None:
         return web.json_response({"queues": [], "cursor": None})
 
     async with serving(handler, "secret-token-of-16") as api:
-        assert (await api.get("/queues", answers.Page)).queues == []
+        assert (await api.get("/queues", answers.WorkflowPage)).queues == []
     assert seen == ["Bearer secret-token-of-16"] * 3
 
 
@@ -125,7 +126,7 @@ async def test_another_server_is_recognised() -> None:
 
     async with serving(handler) as api:
         with pytest.raises(CliError, match="answered something else than queue-manager does"):
-            await api.get("/queues", answers.Page)
+            await api.get("/queues", answers.WorkflowPage)
         with pytest.raises(ApiProblem, match="the server answered 502: <html>; is it queue-manager"):
             await api.call("GET", "/bad")
 
@@ -222,7 +223,7 @@ async def test_of_a_manager_that_is_stopped_one_line_is_said_and_it_is_waited_fo
         continued.set()
 
     async with serving(handler, process=4711, say=say) as api:
-        assert (await api.get("/queues", answers.Page)).queues == []
+        assert (await api.get("/queues", answers.WorkflowPage)).queues == []
         assert said == [f"the manager at {api.url} (process 4711) does not answer, waiting up to 1 min 00 s"]
 
 
@@ -242,7 +243,7 @@ async def test_a_long_answer_of_a_manager_that_lives_is_no_silence(monkeypatch: 
         return web.json_response({"queues": []})
 
     async with serving(handler, process=4711, say=said.append) as api:
-        await api.get("/queues", answers.Page)
+        await api.get("/queues", answers.WorkflowPage)
     assert (said, lived >= 3) == ([], True)
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.cli import answers
 from streamforge.cli.commands.workflow_commands import all_undriven, undriven
 from streamforge.cli.remainder import description
 from streamforge.cli.session import Mode, Where, data_folder, session
+from streamforge.manager import answers
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.cli import support
-from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until, workflow
+from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until, workflow_answer
 from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
 from tests.limits import LIMIT_S
 
@@ -222,12 +222,13 @@ def test_topics_of_ended_workflows_are_removed_by_the_next_command(cli: Cli, mon
 
 
 def test_what_a_joined_workflow_does_not_load_is_told() -> None:
-    span = answers.Range("2024:", "", "", start_ms=1_704_067_200_000, end_ms=1_722_470_400_000)
-    one = workflow(time_range=span, progress={}, joined=True)
-    began = f"{one.queue_id} is under way already"
+    workflow = workflow_answer(
+        span=("2024:", 1_704_067_200_000, 1_722_470_400_000), status="running", type=TYPE, joined=True
+    )
+    began = f"{workflow.queue_id} is under way already"
     what = f"BTCUSDT {TYPE} 2024-01-01 to 2024-08-01 (asked for 2024:)"
-    assert description(one) == f"{began} and loads just that; waiting for it: {what}"
-    behind = msgspec.structs.replace(one, behind_seconds=7200.0, asked_range="2024-01-01:2024-08-01T02:00Z")
+    assert description(workflow) == f"{began} and loads just that; waiting for it: {what}"
+    behind = msgspec.structs.replace(workflow, behind_seconds=7200.0, asked_range="2024-01-01:2024-08-01T02:00Z")
     assert description(behind) == (
         f"{began}; waiting for it: {what}; what it leaves out until 2024-08-01T02:00Z, if anything, is loaded once it "
         "has ended"
@@ -247,18 +248,19 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
 
 
 def test_a_load_of_the_same_is_no_advice_for_what_is_stopping(tmp_path: Path) -> None:
-    one = workflow(queue_id="wf-1", status="stopping", undriven="no manager runs on /d")
-    assert undriven(one, Where(data=tmp_path)) == (
+    workflow = workflow_answer(status="stopping", type=TYPE, undriven="no manager runs on /d")
+    assert undriven(workflow, Where(data=tmp_path)) == (
         "wf-1 is not driven: no manager runs on /d; bring it to its end with "
         f"`streamforge wait wf-1 --data {tmp_path}` or `streamforge up --data {tmp_path}`"
     )
-    assert undriven(one, Where(data=tmp_path), "http://127.0.0.1:8080") == (
+    assert undriven(workflow, Where(data=tmp_path), "http://127.0.0.1:8080") == (
         "wf-1 is not driven: no manager runs on /d; see the log of the manager at http://127.0.0.1:8080, or restart it"
     )
 
 
 def test_all_that_no_manager_drives_are_named(tmp_path: Path) -> None:
-    listed = [workflow(queue_id=f"wf-{number}", undriven="no manager runs on /d") for number in range(8)]
+    alone = workflow_answer(status="running", type=TYPE, undriven="no manager runs on /d")
+    listed = [msgspec.structs.replace(alone, queue_id=f"wf-{number}") for number in range(8)]
     where = Where(data=tmp_path)
     assert all_undriven(listed[:1], where) == undriven(listed[0], where)
     first, others = all_undriven(listed[:2], where).split("\n")

@@ -22,7 +22,7 @@ from streamforge.cli.commands import export_command
 from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Session, Where
 from streamforge.cli.writers import record_writer
-from streamforge_utils.model.candles import CANDLE_FIELDS
+from streamforge_utils.model.kinds.candles import KIND
 from tests.cleanenv import environment
 from tests.cli.support import (
     COLLECTION,
@@ -49,7 +49,7 @@ def of_csv(text: str) -> list[Json]:
     rows = []
     for row in csv.DictReader(io.StringIO(text)):
         read: Json = dict(row)
-        for name in CANDLE_FIELDS[2:]:
+        for name in KIND.columns[2:]:
             read[name] = int(row[name]) if name in INTEGERS else float(row[name])
         rows.append(read)
     return rows
@@ -65,7 +65,7 @@ def test_csv_is_what_the_exchange_has_field_by_field(loaded: Cli, exchange_url: 
 def test_numbers_are_the_shortest_text_of_their_double(loaded: Cli) -> None:
     rows = list(csv.reader(io.StringIO(loaded("export", *SERIES).ok().out)))[1:]
     for row in rows:
-        for name, text in zip(CANDLE_FIELDS[2:], row[2:], strict=True):
+        for name, text in zip(KIND.columns[2:], row[2:], strict=True):
             assert text == (repr(int(text)) if name in INTEGERS else repr(float(text)))
 
 
@@ -73,7 +73,7 @@ def test_json_lines_are_the_same_records(loaded: Cli, exchange_url: str) -> None
     out = loaded("export", *SERIES, "--format", "jsonl").ok().out
     found = [json.loads(line) for line in out.splitlines()]
     assert found == expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
-    assert list(found[0]) == list(CANDLE_FIELDS)
+    assert list(found[0]) == list(KIND.columns)
 
 
 def test_parquet_has_the_same_records_typed(loaded: Cli, exchange_url: str, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_parquet_has_the_same_records_typed(loaded: Cli, exchange_url: str, tmp_
     assert told == {"rows": 360, "file": str(file), "format": "parquet", "complete": True, "holes": []}
     rows = expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
     table = parquet.read_table(file)
-    types = dict.fromkeys(CANDLE_FIELDS, "double") | {"symbol": "string", "interval": "string"}
+    types = dict.fromkeys(KIND.columns, "double") | {"symbol": "string", "interval": "string"}
     types |= {"number_of_trades": "int64"}
     instants = dict.fromkeys(("open_time", "close_time"), "timestamp[ms, tz=UTC]")
     assert {field.name: str(field.type) for field in table.schema} == types | instants

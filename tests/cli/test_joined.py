@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli import answers
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.load_commands import Request, followed, load
 from streamforge.cli.coverage_text import NOTHING_OVER, nothing_over
@@ -20,7 +19,7 @@ from streamforge.manager.service import Started, StartRequest
 from streamforge.manager.workflow import Plan, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
-from tests.cli.support import serving, workflow
+from tests.cli.support import serving, workflow_answer
 from tests.doubles.service import NOW_MS, ServiceDouble
 from tests.manager.support import replace
 
@@ -195,12 +194,15 @@ async def test_detached_it_says_what_is_left_out_and_the_command_that_loads_it(
 
 def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
     """An end inside a candle is the end of all that there is, as that candle opens before it."""
-    span = answers.Range("-1h", "", "", ASKED.start_ms + 30_000, ASKED.end_ms + 30_000)
-    one = workflow(status="finished", time_range=span, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:01Z")
-    assert left_out(one) is None
-    more = msgspec.structs.replace(one, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:03Z")
+    workflow = workflow_answer(
+        span=("-1h", ASKED.start_ms + 30_000, ASKED.end_ms + 30_000),
+        joined=True,
+        asked_range="2024-08-02T11:00:40Z:2024-08-02T12:01Z",
+    )
+    assert left_out(workflow) is None
+    more = msgspec.structs.replace(workflow, asked_range="2024-08-02T11:00:40Z:2024-08-02T12:03Z")
     assert left_out(more) == TimeRange(NOW_MS + MINUTE_MS, NOW_MS + 3 * MINUTE_MS)
-    days = msgspec.structs.replace(one, type="api_candles_3d")  # of which the grid is not known here
+    days = msgspec.structs.replace(workflow, type="api_candles_3d")  # of which the grid is not known here
     assert left_out(days) == TimeRange(NOW_MS + 30_000, NOW_MS + MINUTE_MS)
 
 
@@ -224,6 +226,5 @@ def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
 def test_what_is_said_of_a_range_without_a_candle_that_is_over_is_true(
     requested: str, type: str, start_ms: int, told: str
 ) -> None:
-    span = answers.Range(requested, "", "", start_ms, start_ms)
-    one = workflow(status="finished", type=type, created_at="2024-08-02T12:15:01Z", time_range=span)
-    assert nothing_over(one, Where(server="http://m")) == told
+    workflow = workflow_answer(span=(requested, start_ms, start_ms), type=type, created_at="2024-08-02T12:15:01Z")
+    assert nothing_over(workflow, Where(server="http://m")) == told

@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from streamforge.cli.own_manager import HEARTBEAT_S, configure_logs
-from streamforge.cli.reference import settings_page
 from streamforge_utils.model.errors import ConfigError
+from tools.reference.settings_page import settings_page
 
 KEY = "k3y-of-nobody"
 

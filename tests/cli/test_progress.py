@@ -7,13 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli import answers
 from streamforge.cli.commands.workflow_commands import _status
 from streamforge.cli.progress import EVERY_S, Lines, summary
 from streamforge.cli.steps import step_rows
-from tests.cli.support import workflow
+from streamforge.manager import answers
+from tests.cli.support import workflow_answer
 
 DEAD = "loader-api-candles: another try: no connection to http://127.0.0.1:9"
+QUEUE_ID = "wf-btcusdt-api_candles_1m-20240801-abc123"
+
+
+def workflow(**fields: Any) -> answers.Started:
+    """A workflow that runs, as the API answers it."""
+    progress = {"records_expected": 525_600, "records_stored": 19_000}
+    return workflow_answer(**{"queue_id": QUEUE_ID, "status": "running", "progress": progress, **fields})
 
 
 def stored(records: int, **more: int) -> dict[str, int]:
@@ -28,7 +35,7 @@ class Told:
         self._capsys = capsys
         self._lines = Lines(lambda: self.now)
 
-    def after(self, seconds: float, found: answers.Workflow) -> int:
+    def after(self, seconds: float, found: answers.Started) -> int:
         """How many lines were written."""
         self.now += seconds
         self._lines.show(found)
@@ -65,7 +72,7 @@ def test_what_goes_on_is_told_now_and_then_and_every_change_of_status_at_once(
 
 
 def test_the_time_at_which_a_step_goes_on_is_told_but_makes_no_reason_new(capsys: pytest.CaptureFixture[str]) -> None:
-    def waiting(until: str) -> answers.Workflow:
+    def waiting(until: str) -> answers.Started:
         progress = {"waiting": "another try: no connection", "waiting_until": until}
         step = {"target": "loader-api-candles", "role": "loader", "telemetry_id": "t", "status": "running"}
         return workflow(

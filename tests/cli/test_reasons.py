@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli import answers
 from streamforge.cli.commands.workflow_commands import _tell_event
 from streamforge.cli.progress import waits_for
 from streamforge.cli.reasons import short
 from streamforge.cli.steps import step_rows
+from streamforge.manager import answers
 from tests.adapters.embedded.launcher.support import ended, job, make, number, until
-from tests.cli.support import workflow
+from tests.cli.test_progress import workflow
 
 LINE = json.dumps({"queue_id": "wf-x", "event": "written", "level": "info", "records": 1000})
 FAILED = json.dumps({"queue_id": "wf-x", "event": "the work failed", "exception": "Traceback …\n  x\nValueError: no"})

@@ -19,7 +19,7 @@ from streamforge_utils.ports.bus import (
     Start,
     TopicPartition,
 )
-from streamforge_utils.ports.columns import MessageColumns, keys_of, values_of
+from streamforge_utils.ports.columns import MessageColumns, columns_of
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, MakeBus, numbered, read, values
 from tests.contracts.bus_groups import BusGroupContract
 from tests.contracts.bus_remote import line, remote
@@ -62,8 +62,7 @@ class BusContract(BusTopicContract):
         await (await bus.producer(bulk=True)).send(topic, columns)
         received = await read(await bus.consumer([topic]), 1500, self.patience_s)
         assert [Message(message.key, message.value) for message in received] == messages
-        assert list(keys_of(received)) == columns.keys
-        assert list(values_of(received)) == columns.values
+        assert columns_of(received).read() == (columns.keys, columns.values)
 
     async def test_fleeting_messages_lie_in_order_among_the_others(self, bus: BusWithAdmin, topic: str) -> None:
         producer = await bus.producer()

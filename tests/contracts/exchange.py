@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from streamforge_utils.model.candles import Candle, decode_candle, encode_candle, stored_document
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval, encode_candle, stored_document
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Exchange
+from tests.doubles.candles import candles_of
 
 MINUTE = 60_000
 
@@ -58,27 +58,16 @@ class ExchangeContract:
             assert [candle.open_time for candle in await page_forward(known, limit)] == expected
 
     async def test_a_page_holds_the_oldest_and_at_most_limit(self, known: Known) -> None:
-        candles = await known.exchange.candles(known.symbol, Interval.M1, known.span, limit=10)
+        candles = await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=10)
         assert [candle.open_time for candle in candles] == list(known.opens[:10])
 
-    async def test_records_are_the_candles_as_they_travel(self, known: Known) -> None:
-        for limit in (10, 1000):
-            candles = await known.exchange.candles(known.symbol, Interval.M1, known.span, limit=limit)
-            records = await known.exchange.records(known.symbol, Interval.M1, known.span, limit=limit)
-            assert records.open_times == [candle.open_time for candle in candles]
-            assert records.keys == [candle.key.encode() for candle in candles]
-            assert [decode_candle(value) for value in records.values] == [
-                msgspec.structs.replace(candle, version=decode_candle(value).version)
-                for candle, value in zip(candles, records.values, strict=True)
-            ]
-
     async def test_newest_gives_the_last_closed_ones_ascending(self, known: Known) -> None:
-        candles = await known.exchange.candles(known.symbol, Interval.M1, known.span, limit=10, newest=True)
+        candles = await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=10, newest=True)
         assert [candle.open_time for candle in candles] == list(known.opens[-10:])
 
     async def test_newest_stays_inside_the_span(self, known: Known) -> None:
         span = TimeRange(known.opens[5], known.opens[8])
-        candles = await known.exchange.candles(known.symbol, Interval.M1, span, limit=10, newest=True)
+        candles = await candles_of(known.exchange, known.symbol, Interval.M1, span, limit=10, newest=True)
         assert [candle.open_time for candle in candles] == list(known.opens[5:8])
 
     async def test_the_span_is_half_open(self, known: Known) -> None:
@@ -88,15 +77,15 @@ class ExchangeContract:
             (TimeRange(first, last + 1), known.opens[3:7]),
             (TimeRange(first + 1, last), known.opens[4:6]),
         ):
-            candles = await known.exchange.candles(known.symbol, Interval.M1, span)
+            candles = await candles_of(known.exchange, known.symbol, Interval.M1, span)
             assert [candle.open_time for candle in candles] == list(expected)
 
     async def test_a_hole_of_the_exchange_is_an_empty_page(self, known: Known) -> None:
-        assert list(await known.exchange.candles(known.symbol, Interval.M1, known.hole)) == []
+        assert list(await candles_of(known.exchange, known.symbol, Interval.M1, known.hole)) == []
 
     async def test_an_open_candle_is_left_out(self, known: Known) -> None:
         span = TimeRange(known.now_ms - 10 * MINUTE, known.now_ms + 10 * MINUTE)
-        candles = await known.exchange.candles(known.symbol, Interval.M1, span)
+        candles = await candles_of(known.exchange, known.symbol, Interval.M1, span)
         now = await known.exchange.server_time()
         assert candles
         assert all(candle.close_time < now for candle in candles)
@@ -104,13 +93,13 @@ class ExchangeContract:
 
     async def test_longer_intervals_are_closed_by_their_own_length(self, known: Known) -> None:
         span = TimeRange(known.span.start_ms, known.now_ms)
-        candles = await known.exchange.candles(known.symbol, Interval.H1, span)
+        candles = await candles_of(known.exchange, known.symbol, Interval.H1, span)
         assert candles
         assert [candle.open_time for candle in candles] == sorted({candle.open_time for candle in candles})
         assert all(Interval.H1.close_time(candle.open_time) < known.now_ms + MINUTE for candle in candles)
 
     async def test_candles_are_records_that_can_be_stored(self, known: Known) -> None:
-        candle = (await known.exchange.candles(known.symbol, Interval.M1, known.span, limit=1))[0]
+        candle = (await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=1))[0]
         key, version, _ = stored_document(candle.key.encode(), encode_candle(candle))
         assert key == f"{known.symbol}_1m_{known.opens[0]}"
         assert abs(version - known.now_ms) < 5 * MINUTE
@@ -119,7 +108,7 @@ class ExchangeContract:
 
     async def test_a_symbol_beyond_ascii(self, known: Known) -> None:
         symbol = known.other_symbol
-        candles = await known.exchange.candles(symbol, Interval.M1, known.span, limit=2)
+        candles = await candles_of(known.exchange, symbol, Interval.M1, known.span, limit=2)
         assert [candle.symbol for candle in candles] == [symbol, symbol]
         assert candles[0].key.isascii()
         assert (await known.exchange.symbol_info(symbol)).symbol == symbol
@@ -129,7 +118,7 @@ class ExchangeContract:
 
     async def test_an_unknown_symbol_is_permanent_and_named(self, known: Known) -> None:
         with pytest.raises(InvalidInput, match="NOSUCHUSDT"):
-            await known.exchange.candles("NOSUCHUSDT", Interval.M1, known.span)
+            await candles_of(known.exchange, "NOSUCHUSDT", Interval.M1, known.span)
         with pytest.raises(InvalidInput, match="NOSUCHUSDT"):
             await known.exchange.symbol_info("NOSUCHUSDT")
 
@@ -149,7 +138,7 @@ class ExchangeContract:
     async def test_a_limit_that_no_page_has_is_refused(self, known: Known) -> None:
         for limit in (0, 1001):
             with pytest.raises(ValueError, match=str(limit)):
-                await known.exchange.candles(known.symbol, Interval.M1, known.span, limit=limit)
+                await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=limit)
 
 
 async def page_forward(known: Known, limit: int) -> list[Candle]:
@@ -157,7 +146,7 @@ async def page_forward(known: Known, limit: int) -> list[Candle]:
     found: list[Candle] = []
     span = known.span
     while True:
-        page = await known.exchange.candles(known.symbol, Interval.M1, span, limit=limit)
+        page = await candles_of(known.exchange, known.symbol, Interval.M1, span, limit=limit)
         if not page:
             return found
         found.extend(page)

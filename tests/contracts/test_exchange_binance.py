@@ -7,11 +7,12 @@ import msgspec
 import pytest
 
 from streamforge_utils.adapters.binance import BinanceExchange
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.binance.scripted import bench, rows
 from tests.contracts.exchange import MINUTE, ExchangeContract, Known
+from tests.doubles.candles import candles_of
 from tests.doubles.clock import FakeClock
 
 NOW = 1_722_513_630_500  # 2024-08-01T12:00:30.500Z
@@ -42,8 +43,8 @@ FAULTS = [
 async def test_a_fault_of_the_test_exchange_changes_no_candle(fault: str) -> None:
     async with _test_exchange() as plain, _test_exchange(fault) as known:
         span = TimeRange(NOW - 500 * MINUTE, NOW + 10 * MINUTE)
-        expected = await plain.exchange.candles("BTCUSDT", Interval.M1, span)
-        found = await known.exchange.candles("BTCUSDT", Interval.M1, span)
+        expected = await candles_of(plain.exchange, "BTCUSDT", Interval.M1, span)
+        found = await candles_of(known.exchange, "BTCUSDT", Interval.M1, span)
         await plain.exchange.close()
         await known.exchange.close()
         assert expected[-1].close_time < NOW

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from streamforge_utils.model.candles import Candle, CandleRecords, candle_key, encode_candles
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key, decode_candle, encode_candle
+from streamforge_utils.model.kinds.paging import ByTime, Page, Question
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.ports.exchange import History, SymbolInfo
 
 
 def candle(open_time: int, *, interval: Interval = Interval.M1, symbol: str = "BTCUSDT", version: int = 1) -> Candle:
@@ -34,7 +35,46 @@ def candle(open_time: int, *, interval: Interval = Interval.M1, symbol: str = "B
     )
 
 
-class GridExchange:
+def page_of(candles: Sequence[Candle]) -> Page:
+    """`candles` as an exchange gives them."""
+    opens = [one.open_time for one in candles]
+    return Page(opens, opens, [one.key.encode() for one in candles], [encode_candle(one) for one in candles])
+
+
+async def candles_of(
+    exchange: History,
+    symbol: str,
+    interval: Interval,
+    span: TimeRange,
+    *,
+    limit: int | None = None,
+    newest: bool = False,
+) -> list[Candle]:
+    """One page of the exchange, decoded."""
+    series = Series(symbol, "candles", interval.value)
+    page = await exchange.page(series, ByTime(span, limit=limit, newest=newest))
+    candles = [decode_candle(value) for value in page.values]
+    assert list(page.positions) == list(page.times) == [one.open_time for one in candles]
+    assert list(page.keys) == [one.key.encode() for one in candles]
+    return candles
+
+
+class CandleHistory:
+    """An exchange that gives candles, by a method of its own."""
+
+    async def candles(
+        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
+    ) -> Sequence[Candle]:
+        raise NotImplementedError
+
+    async def page(self, series: Series, question: Question) -> Page:
+        assert isinstance(question, ByTime)
+        interval, limit = Interval(series.interval), 1000 if question.limit is None else question.limit
+        found = await self.candles(series.symbol, interval, question.span, limit=limit, newest=question.newest)
+        return page_of(found)
+
+
+class GridExchange(CandleHistory):
     """Every candle of the grid but those in `holes`, closed before `now_ms`.
 
     requests: the spans asked for, in order. delays: seconds to wait for an answer, by the span's start. failing: what
@@ -81,16 +121,13 @@ class GridExchange:
             raise self.failing
         if symbol == "NOSUCH":
             raise InvalidInput("symbol", f"klines {symbol}: HTTP 400, code -1121: check its spelling")
-        opens = interval.grid(span.start_ms, min(span.end_ms, self.now_ms), self.phase_ms)
+        opens = interval.rule.times(span.start_ms, min(span.end_ms, self.now_ms), self.phase_ms)
         found = [
             candle(time, interval=interval, symbol=symbol)
             for time in opens
             if interval.close_time(time) < self.now_ms and not any(time in hole for hole in self.holes)
         ]
         return found[-limit:] if newest else found[:limit]
-
-    async def records(self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000) -> CandleRecords:
-        return encode_candles(await self.candles(symbol, interval, span, limit=limit))
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         self.weight_limits.append(weight_per_minute)

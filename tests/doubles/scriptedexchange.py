@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from streamforge_utils.model.candles import Candle, CandleRecords, encode_candles
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
-from tests.doubles.candles import candle
+from tests.doubles.candles import CandleHistory, candle
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -26,7 +25,7 @@ Lie = Callable[[int, Question, Sequence[Candle]], Sequence[Candle]]
 """Given the number of the request (from 0), the request and the true answer: what is answered."""
 
 
-class ScriptedExchange:
+class ScriptedExchange(CandleHistory):
     """opens: the open times of the candles there are. failing: what every call raises. asked: the requests so far.
 
     listed: its symbols.
@@ -72,9 +71,6 @@ class ScriptedExchange:
             page = self.lie(len(self.asked), question, page)
         self.asked.append(question)
         return page
-
-    async def records(self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000) -> CandleRecords:
-        return encode_candles(await self.candles(symbol, interval, span, limit=limit))
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         pass

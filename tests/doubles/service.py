@@ -31,12 +31,13 @@ from streamforge.manager.service import (
     Verification,
 )
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.model.candles import Candle, candle_key_prefix, encode_candle, stored_document
-from streamforge_utils.model.coverage import Segment, Verdict, clip, counted, extent
+from streamforge.manager.workflow_service import WorkflowService
+from streamforge_utils.model.coverage import Segment, Verdict, clip, extent
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.events import Event, encode_event
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import Series, check_symbol, normal_type, series_of
+from streamforge_utils.model.kinds.candles import Candle, candle_key_prefix, encode_candle, stored_document
+from streamforge_utils.model.kinds.registry import normal_type, rule_of, series_of
+from streamforge_utils.model.series import Series, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 
@@ -44,8 +45,8 @@ NOW_MS = 1_722_600_000_000  # 2024-08-02T12:00Z
 _replace = msgspec.structs.replace
 
 
-class ServiceDouble:
-    """Implements `Service`. failing: what every call raises, as long as it is set.
+class ServiceDouble(WorkflowService):
+    """A manager without parts. failing: what every call raises, as long as it is set.
 
     joins: the workflow that every request joins; asked: what is asked for, where that one ends an hour earlier;
     replays: the same key and request joined it before.
@@ -227,7 +228,7 @@ class ServiceDouble:
 
     def _report(self, series: Series, basis: Basis, span: TimeRange | None) -> Report:
         known = self.known.get(series, [])
-        segments = known if span is None else counted(clip(known, span), Interval(series.interval), None)
+        segments = known if span is None else rule_of(series).counted(clip(known, span), None)
         return Report(series=series, basis=basis, span=span, segments=segments)
 
     async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:

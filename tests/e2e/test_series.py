@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from tests.e2e import rig
 from tests.e2e.rig import DAY_MS, HOUR_MS
 

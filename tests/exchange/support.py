@@ -12,6 +12,7 @@ import msgspec
 from streamforge.exchange.clock import ExchangeClock
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.server import RunningExchange, serve
+from streamforge_utils.model.timeranges import TimeRange
 from tests.limits import LIMIT_S
 
 Row = list[int | str]
@@ -62,6 +63,10 @@ class Peer:
     async def klines(self, headers: Mapping[str, str] | None = None, /, **params: object) -> Answer:
         query: dict[str, object] = {"symbol": "BTCUSDT", "interval": "1m", **params}
         return await self.get("/api/v3/klines", headers, **query)
+
+    async def oracle(self, span: TimeRange, symbol: str = "BTCUSDT", interval: str = "1m") -> list[Row]:
+        bounds = {"startTime": span.start_ms, "endTime": span.end_ms}
+        return (await self.get("/oracle/klines", symbol=symbol, interval=interval, **bounds)).rows
 
     async def send(self, method: str, path: str, body: object = None) -> Answer:
         data = None if body is None else msgspec.json.encode(body)

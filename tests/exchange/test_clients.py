@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from streamforge.exchange.config import ExchangeConfig
-from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.support import ms, peer
 
@@ -50,7 +49,7 @@ def by_python_binance(url: str, symbol: str, interval: str, span: TimeRange) -> 
 async def test_ccxt_loads_a_month_of_minutes() -> None:
     async with peer(CONFIG) as exchange:
         rows = await asyncio.to_thread(by_ccxt, exchange.exchange.url, "BTC/USDT", "1m", JULY)
-        oracle = exchange.state.oracle("BTCUSDT", Interval.M1, JULY)
+        oracle = await exchange.oracle(JULY)
         assert rows == [[row[0], *(float(row[n]) for n in range(1, 6))] for row in oracle]
         assert len(rows) == (31 * 24 - 4) * 60
 
@@ -61,5 +60,5 @@ async def test_python_binance_loads_a_month_of_quarters_of_an_hour() -> None:
     # not of minutes: it sleeps a second after every third page
     async with peer(CONFIG) as exchange:
         rows = await asyncio.to_thread(by_python_binance, exchange.exchange.url, "ETHUSDT", "15m", JULY)
-        assert rows == exchange.state.oracle("ETHUSDT", Interval.M15, JULY)
+        assert rows == await exchange.oracle(JULY, "ETHUSDT", "15m")
         assert len(rows) == (31 * 24 - 4) * 4

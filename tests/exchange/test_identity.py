@@ -13,10 +13,11 @@ from streamforge import wiring
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.server import serve
 from streamforge_utils.model.errors import OtherExchange
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.runtime.settings import ExchangeSettings
+from tests.doubles.candles import candles_of
 from tests.exchange.support import NOW
 
 
@@ -53,10 +54,10 @@ async def test_another_one_than_was_expected_is_refused_with_what_to_do_and_its_
         for name, refused in (("test exchange, seed 1", True), ("test exchange, seed 7", False), ("", False)):
             async with client(ExchangeSettings(urls=(running.url,), identity=name)) as asking:
                 if not refused:
-                    assert len((await asking.records("BTCUSDT", Interval.M1, span)).keys) == 60
+                    assert len(await candles_of(asking, "BTCUSDT", Interval.M1, span)) == 60
                     continue
                 with pytest.raises(OtherExchange) as told:
-                    await asking.records("BTCUSDT", Interval.M1, span)
+                    await candles_of(asking, "BTCUSDT", Interval.M1, span)
                 assert str(told.value) == (
                     f"{running.url} is the exchange `test exchange, seed 7`, and the data here are of `{name}`: start "
                     "that one again, or name its address with --exchange or STREAMFORGE_EXCHANGE_URL"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.exchange.config import ExchangeConfig
-from streamforge_utils.model.intervals import Interval
+from streamforge.exchange.grid import STEPS_MS
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.support import DAY, HOUR, MINUTE, NOW, Row, ms, peer
 
@@ -88,16 +88,16 @@ async def test_a_delisted_symbol_keeps_its_history_only() -> None:
         assert (await exchange.klines(symbol="OLDUSDT", startTime=end)).opens == []
         exchange.clock.set(end)
         last_hour = TimeRange(end - HOUR, end + HOUR)
-        assert len(exchange.state.oracle("OLDUSDT", Interval.M1, last_hour)) == 60
+        assert len(await exchange.oracle(last_hour, "OLDUSDT")) == 60
 
 
 async def test_a_candle_is_over_with_its_last_millisecond() -> None:
     async with peer(ExchangeConfig(open_candle=False), OPEN_BAR + MINUTE - 1) as exchange:
         span = TimeRange(OPEN_BAR, OPEN_BAR + DAY)
-        assert exchange.state.oracle("BTCUSDT", Interval.M1, span) == []
+        assert await exchange.oracle(span) == []
         assert (await exchange.klines(startTime=OPEN_BAR)).opens == []
         exchange.clock.advance(1)
-        assert [row[0] for row in exchange.state.oracle("BTCUSDT", Interval.M1, span)] == [OPEN_BAR]
+        assert [row[0] for row in await exchange.oracle(span)] == [OPEN_BAR]
         assert (await exchange.klines(startTime=OPEN_BAR)).opens == [OPEN_BAR]
 
 
@@ -158,13 +158,11 @@ async def test_a_time_zone_moves_the_days(zone: str, opened: str) -> None:
 @given(st.data())
 def test_any_cut_into_pages_gives_the_same_candles(data: st.DataObject) -> None:
     """For every limit, unit and direction of paging: the oracle's rows."""
-    interval = data.draw(
-        st.sampled_from([Interval.M1, Interval.M5, Interval.H1, Interval.D1, Interval.D3, Interval.MO1])
-    )
+    interval = data.draw(st.sampled_from(["1m", "5m", "1h", "1d", "3d", "1M"]))
     start = data.draw(st.integers(ms("2017-08-01"), NOW - 1))
-    span = TimeRange(start, start + data.draw(st.integers(1, 900)) * (interval.step_ms or 30 * DAY))
+    span = TimeRange(start, start + data.draw(st.integers(1, 900)) * (STEPS_MS[interval] or 30 * DAY))
     hole_at = data.draw(st.integers(span.start_ms, span.end_ms))
-    hole = TimeRange(hole_at, hole_at + data.draw(st.integers(1, 40)) * (interval.step_ms or 30 * DAY))
+    hole = TimeRange(hole_at, hole_at + data.draw(st.integers(1, 40)) * (STEPS_MS[interval] or 30 * DAY))
     newest_first = data.draw(st.booleans())
 
     async def collect() -> tuple[list[Row], list[Row]]:
@@ -174,7 +172,7 @@ def test_any_cut_into_pages_gives_the_same_candles(data: st.DataObject) -> None:
             while start_ms <= end_ms:
                 limit = data.draw(st.integers(60, 1000))
                 bounds = {"endTime": end_ms} if newest_first else {"startTime": start_ms, "endTime": end_ms}
-                page = (await exchange.klines(interval=interval.value, limit=limit, **bounds)).rows
+                page = (await exchange.klines(interval=interval, limit=limit, **bounds)).rows
                 page = [row for row in page if int(row[6]) < NOW and int(row[0]) >= start_ms]
                 if not page:
                     break
@@ -183,7 +181,7 @@ def test_any_cut_into_pages_gives_the_same_candles(data: st.DataObject) -> None:
                     end_ms = int(page[0][0]) - 1
                 else:
                     start_ms = int(page[-1][0]) + 1
-            return rows, exchange.state.oracle("BTCUSDT", interval, span)
+            return rows, await exchange.oracle(span, interval=interval)
 
     rows, expected = asyncio.run(collect())
     assert rows == expected
@@ -196,7 +194,7 @@ async def test_the_oracle_is_half_open_closed_and_unlimited() -> None:
         answer = await exchange.get("/oracle/klines", **window)
         expected = [t for t in range(START - 2 * DAY, OPEN_BAR, MINUTE) if t not in hole]
         assert answer.opens == expected
-        assert answer.rows == exchange.state.oracle("BTCUSDT", Interval.M1, TimeRange(START - 2 * DAY, NOW + DAY))
+        assert answer.rows == await exchange.oracle(TimeRange(START - 2 * DAY, NOW + DAY))
         assert (await exchange.get("/oracle/klines", **{**window, "endTime": START - 2 * DAY})).rows == []
         one = await exchange.get("/oracle/klines", **{**window, "endTime": START - 2 * DAY + MINUTE})
         assert one.opens == [START - 2 * DAY]

@@ -14,7 +14,6 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.server import serve
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms, peer
 from tests.places import market_data
@@ -117,12 +116,12 @@ async def test_a_window_off_the_grid_gives_what_binance_gave(tmp_path: Path) -> 
 async def test_the_whole_collection_is_sorted_out() -> None:
     folder = market_data()
     async with peer(ExchangeConfig(replay=folder), LATER) as exchange:
-        assert sorted(exchange.state.source.symbols) == ["ADABTC", "BTCUSDT", "ETHUSDT", "SOLUSDT"]
+        assert sorted(exchange.state.symbols) == ["ADABTC", "BTCUSDT", "ETHUSDT", "SOLUSDT"]
         ignored = exchange.state.ignored
         assert ignored["klines-vision-csv/usdm-futures_BTCUSDT-1m-2022-09-05_header.zip"] == "not of the spot market"
         assert "klines-vision-csv/spot_BTCUSDT-1h-2021-02.csv" not in ignored
         day = TimeRange(ms("2022-09-05"), ms("2022-09-06"))
-        assert exchange.state.oracle("BTCUSDT", Interval.M1, day) == []
+        assert await exchange.oracle(day) == []
         assert (await exchange.klines(symbol="ETHUSDT", interval="5m")).rows == []
         assert (await exchange.klines(timeZone="8")).json["code"] == -1130
         answer = await exchange.get("/api/v3/exchangeInfo", symbol="ADABTC")
@@ -136,7 +135,7 @@ async def test_it_is_as_if_live(tmp_path: Path) -> None:
     start = ms("2020-01-01")
     async with peer(ExchangeConfig(replay=tmp_path), start + 150_000) as exchange:
         assert (await exchange.klines()).opens == [start, start + MINUTE, start + 2 * MINUTE]
-        assert len(exchange.state.oracle("BTCUSDT", Interval.M1, TimeRange(0, LATER))) == 2
+        assert len(await exchange.oracle(TimeRange(0, LATER))) == 2
     async with peer(ExchangeConfig(replay=tmp_path, open_candle=False), start + 150_000) as exchange:
         assert (await exchange.klines()).opens == [start, start + MINUTE]
 
@@ -165,7 +164,7 @@ async def test_the_archive_wins_over_an_answer_that_was_not_over(tmp_path: Path)
         ("BTCUSDT-1m-2020-01-01.csv", LINES[0].replace("1577836800000", "1577836800"), "line 1"),
         ("BTCUSDT-1m-2020-01-01.csv", LINES[0].replace("1577836859999", "1577836799999"), "line 1.*closes at"),
         ("BTCUSDT-1m-2020-01-01.json", '[[1577836800000,"1"]]', "row 1"),
-        ("BTCUSDT-1m-2020-01-01.json", '{"code":-1121}', "no answer of klines"),
+        ("BTCUSDT-1m-2020-01-01.json", '{"code":-1121}', "no answer of the REST API"),
         ("BTCUSDT-1m-2020-01-01.zip", "PK\x03\x04 broken", "a broken zip"),
     ],
 )

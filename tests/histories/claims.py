@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from streamforge.cli import answers
-from streamforge.cli.commands import export_command
+from streamforge.cli.commands.export_command import Exported
+from streamforge.manager import answers, data_answers
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import SETTLED, Verdict
 from streamforge_utils.model.events import TERMINAL_EVENTS, Event
@@ -58,7 +58,7 @@ class Claims:
             if count > 1:
                 self._model.untrue("what was said once is remembered twice", f"{queue_id}: {who}")
 
-    def shows(self, queue_id: str, said: answers.Workflow | None, proof: Mapping[str, object] | None) -> None:
+    def shows(self, queue_id: str, said: answers.Started | None, proof: Mapping[str, object] | None) -> None:
         """What `show` says of a workflow. proof: the summary of its coverage."""
         one = self._model.asked[queue_id]
         if said is None or said.status != one.status.value:
@@ -104,7 +104,9 @@ class Claims:
     def _wrong_show(self, queue_id: str, what: str, said: object, true: object) -> None:
         self._model.untrue("show says otherwise", f"{queue_id}: {what} {said}, not {true}")
 
-    def lists(self, listed: Sequence[answers.Workflow], symbol: str | None = None, status: str | None = None) -> None:
+    def lists(
+        self, listed: Sequence[answers.WorkflowSummary], symbol: str | None = None, status: str | None = None
+    ) -> None:
         """What `queues` says of all workflows (of a symbol, in a status)."""
         true = {
             one.queue_id: one.status.value
@@ -118,7 +120,7 @@ class Claims:
         if times != sorted(times, reverse=True):
             self._model.untrue("queues says otherwise", f"the newest is not first: {times}")
 
-    def lists_meanwhile(self, listed: Sequence[answers.Workflow], before: Mapping[str, Status]) -> None:
+    def lists_meanwhile(self, listed: Sequence[answers.WorkflowSummary], before: Mapping[str, Status]) -> None:
         """What `queues` says while workflows go on. before: how they stood when it was asked."""
         for said in listed:
             now = self._model.asked.get(said.queue_id)
@@ -132,7 +134,7 @@ class Claims:
     # Of a series.
 
     def coverage(
-        self, market: Market, said: answers.Coverage | None, code: int, before: Collection[int] | None = None
+        self, market: Market, said: data_answers.Coverage | None, code: int, before: Collection[int] | None = None
     ) -> None:
         """What `coverage` says of a span. said: None if nothing is known. code: the command's exit code.
 
@@ -169,7 +171,7 @@ class Claims:
         if said.span.basis == "life":
             self._life(market, said.span)
 
-    def knows(self, market: Market, said: answers.Coverage | None) -> None:
+    def knows(self, market: Market, said: data_answers.Coverage | None) -> None:
         """This is what is said of the whole series; what is read from now on must fit to it."""
         self.called[market.symbol] = {
             bar: segment.collection or ""
@@ -184,7 +186,7 @@ class Claims:
             if segment.verdict in SETTLED
         ]
 
-    def _bar(self, market: Market, bar: int, segment: answers.Segment, before: Collection[int] | None) -> None:
+    def _bar(self, market: Market, bar: int, segment: data_answers.Segment, before: Collection[int] | None) -> None:
         model, symbol, verdict = self._model, market.symbol, Verdict(segment.verdict)
         copies = model.copies(market, bar)
         what = f"{symbol} bar {bar} is {verdict.value}"
@@ -215,7 +217,7 @@ class Claims:
             for bar in one.bars
         }
 
-    def _complete(self, market: Market, said: answers.Coverage, code: int, *, resting: bool) -> None:
+    def _complete(self, market: Market, said: data_answers.Coverage, code: int, *, resting: bool) -> None:
         settled = all(segment.verdict in SETTLED for segment in said.segments)
         if said.complete is not settled or code != (0 if settled else 1):
             self._model.untrue("complete is said of holes", f"{said.span}: {said.complete}, exit code {code}")
@@ -232,7 +234,7 @@ class Claims:
         if one is not None and self._is_whole(one) and not said.complete:
             self._model.untrue("what was proven is not complete", f"{one.queue_id} {span}")
 
-    def _of_workflow(self, one: Asked, said: answers.Coverage) -> None:
+    def _of_workflow(self, one: Asked, said: data_answers.Coverage) -> None:
         """What is said of a workflow speaks of the bars that were over when it was planned."""
         span = None if said.span is None else TimeRange(said.span.start_ms, said.span.end_ms)
         bars = [] if span is None else one.market.bars_in(span)
@@ -258,7 +260,7 @@ class Claims:
             if market.is_in_life(bar, one.planned_ms) and bar not in one.taken
         }
 
-    def _asked_for(self, market: Market, said: answers.Coverage) -> None:
+    def _asked_for(self, market: Market, said: data_answers.Coverage) -> None:
         """Without a range it is said what is known of all that was asked for, and what lies between is unknown."""
         if said.span is None:
             return
@@ -276,7 +278,7 @@ class Claims:
                     what = f"{market.symbol} bar {bar} is {segment.verdict}"
                     self._model.untrue("something is known that nobody has asked for", what)
 
-    def _life(self, market: Market, said: answers.Span) -> None:
+    def _life(self, market: Market, said: data_answers.CoverageSpan) -> None:
         planned_ms = self._model.planned_ms.get(market.symbol)
         if planned_ms is None or not market.is_over(market.listed, planned_ms):
             return  # nobody has found out where it begins
@@ -288,7 +290,7 @@ class Claims:
         if (said.start_ms, said.end_ms) != true:
             self._model.untrue("the life of a series is another one", f"{market.symbol} {said}, not {true} at {now_ms}")
 
-    def series(self, market: Market, said: answers.Series | None) -> None:
+    def series(self, market: Market, said: data_answers.Series | None) -> None:
         """What `series` says of it."""
         called = self.called[market.symbol]
         if said is None:
@@ -303,7 +305,7 @@ class Claims:
         elif called or ends != (None, None):
             self._model.untrue("series says otherwise", f"{said}: {len(called)} are stored")
 
-    def verification(self, market: Market, span: TimeRange | None, said: answers.Verification, code: int) -> None:
+    def verification(self, market: Market, span: TimeRange | None, said: data_answers.Verification, code: int) -> None:
         """What `coverage --verify` says: it has counted what was called stored, and has marked what is gone of it."""
         bars = range(market.bars) if span is None else market.bars_in(span)
         called = {bar: where for bar, where in self.called[market.symbol].items() if bar in bars}
@@ -317,7 +319,7 @@ class Claims:
         if code != (0 if said.coverage.complete and not said.gaps else 1):
             self._model.untrue("a verification ends with another exit code", f"{code}, {said.records_missing} missing")
 
-    def marked(self, market: Market, said: answers.Coverage, lacking: Collection[int]) -> None:
+    def marked(self, market: Market, said: data_answers.Coverage, lacking: Collection[int]) -> None:
         """What was found to be gone is `ours` now."""
         for segment in said.segments:
             for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms)):
@@ -358,7 +360,7 @@ class Claims:
             what = f"{market.symbol} {span}: {list(bars)}, not {called}"
             self._model.untrue("a read gives something else than there is", what)
 
-    def exports(self, market: Market, said: export_command.Exported, code: int, bars: Sequence[int]) -> None:
+    def exports(self, market: Market, said: Exported, code: int, bars: Sequence[int]) -> None:
         """What `export --json` says of what it wrote."""
         if said.span is None:
             self._model.untrue("an export names no span", said.file)
@@ -375,7 +377,7 @@ class Claims:
                 "an export is short and does not say so", f"{market.symbol} {span}: holes {shown(holes)}"
             )
 
-    def exports_collection(self, name: str, rows: int | None, said: export_command.Exported | None, code: int) -> None:
+    def exports_collection(self, name: str, rows: int | None, said: Exported | None, code: int) -> None:
         """What `export COLLECTION` wrote. rows: None if it was refused."""
         model = self._model
         lacking = {

@@ -10,8 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from streamforge.cli.commands import export_command
-from streamforge.manager import admission, coverage_report, workflow_service
-from streamforge.manager.api import views
+from streamforge.manager import admission, coverage_report, presentation, workflow_service, workflowprogress
 from streamforge.manager.execution import (
     executor,
     proof,
@@ -34,6 +33,9 @@ from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Workflow
 from streamforge_utils import reading
 from streamforge_utils.model.coverage import Segment, clip
+from streamforge_utils.model.kinds.candles import Candles
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.supervisor import Supervisor
 
@@ -90,12 +92,10 @@ def coverage_remembers_what_was_removed() -> Iterator[None]:
 
 @defect
 def a_removal_takes_more_than_its_range() -> Iterator[None]:
-    keys = removal._keys
+    def wider(self: Any, series: Series, span: TimeRange) -> tuple[str, str]:
+        return RecordKind.key_range(self, series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
 
-    def wider(series: Any, span: TimeRange) -> tuple[str, str]:
-        return keys(series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
-
-    with patch.object(removal, "_keys", wider):
+    with patch.object(removal, "kind_of", lambda series: type("Wider", (Candles,), {"key_range": wider})()):
         yield
 
 
@@ -256,13 +256,13 @@ def a_workflow_speaks_also_of_what_was_not_over() -> Iterator[None]:
 
 @defect
 def show_counts_what_was_confirmed_twice() -> Iterator[None]:
-    progress_of = views.progress_of
+    progress_of = workflowprogress.progress_of
 
     def doubled(found: Any, **more: Any) -> Any:
         told = progress_of(found, **more)
-        return told.model_copy(update={"records_stored": 2 * told.records_stored})
+        return msgspec.structs.replace(told, records_stored=2 * told.records_stored)
 
-    with patch.object(views, "progress_of", doubled):
+    with patch.object(presentation, "progress_of", doubled):
         yield
 
 

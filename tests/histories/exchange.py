@@ -6,19 +6,18 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
-from streamforge_utils.model.candles import Candle, CandleRecords, encode_candles
 from streamforge_utils.model.errors import BannedError, InvalidInput, RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
-from tests.doubles.candles import candle
+from tests.doubles.candles import CandleHistory, candle
 from tests.histories.history import Market
 
 SLOW_S = 40.0
 BAN_S = 60.0
 
 
-class WorldExchange:
+class WorldExchange(CandleHistory):
     """Each candle is left out of one answer at most, in all its life: two who ask twice learn the truth.
 
     troubles: what is wrong with the next answers; None is nothing.
@@ -73,9 +72,6 @@ class WorldExchange:
             left_out |= set(bars)
             bars = []
         return [candle(market.opens_ms(b), interval=interval, symbol=symbol, version=now_ms) for b in bars]
-
-    async def records(self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000) -> CandleRecords:
-        return encode_candles(await self.candles(symbol, interval, span, limit=limit))
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         pass

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 import msgspec
 
-from streamforge.cli import answers
 from streamforge.cli.remainder import rest_of
-from streamforge.manager.api.views import workflow_view
+from streamforge.manager import answers
+from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.service import NotFound, NotNow, Started, StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_service import WorkflowService
@@ -133,7 +133,7 @@ class Happening:
             if one is None or one.status is not Status.FINISHED:  # removed, or not loaded
                 continue
             found = await self._upkeep.ask(lambda manager, queue_id=queue_id: manager.get(queue_id))  # type: ignore[misc]
-            said = msgspec.json.decode(workflow_view(found).model_dump_json(), type=answers.Workflow)
+            said = msgspec.convert(workflow_answer(found), answers.Started, from_attributes=True)
             rest = rest_of(msgspec.structs.replace(said, asked_range=str(started.asked)), again=again)
             if rest is None:
                 self._model.keeps(one, over)

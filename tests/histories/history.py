@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 
 ORIGIN_MS = 1_722_470_400_000  # 2024-08-01

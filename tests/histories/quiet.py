@@ -15,12 +15,13 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from streamforge.manager.execution import proof, survey, verifier
+from streamforge.manager.execution import survey, verifier
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence import record_reader
-from streamforge.workers import loader_api_candles
-from streamforge_utils.adapters.embedded.store import thread
-from streamforge_utils.runtime import converter, environment, sinks, supervisor
+from streamforge_utils.adapters import lane
+from streamforge_utils.model.completeness import grid
+from streamforge_utils.model.kinds.candles import Klines
+from streamforge_utils.runtime import environment, history_loader, offload, sinks, supervisor
 from tests.histories.house import SILENT
 
 LOOK_S = 2.0
@@ -40,18 +41,18 @@ def quiet() -> Iterator[None]:
         with (
             patch.object(supervisor, "MetricsServer", _NoServer),
             patch.object(environment, "_items", _items),  # a process reads its settings once; here are thousands
-            patch.object(converter, "ThreadPoolExecutor", _NoThread),
-            patch.object(thread, "ThreadPoolExecutor", _NoThread),
+            patch.object(offload, "ThreadPoolExecutor", _NoThread),
+            patch.object(lane, "ThreadPoolExecutor", _NoThread),
             patch.object(anyio.to_thread, "run_sync", _at_once),
             patch.object(os, "fsync", lambda descriptor: None),  # no power fails here
             patch.object(sinks, "COMMIT_EVERY_S", 1.0),
             patch.object(Reconciler, "LOOK_EVERY_S", LOOK_S),
             # Few bars make many pages.
-            patch.object(loader_api_candles, "WINDOW_CANDLES", 5),
-            patch.object(loader_api_candles, "BATCH_PAGES", 2),
+            patch.object(Klines, "most", 5),
+            patch.object(history_loader, "BATCH_PAGES", 2),
             patch.object(survey, "_KEYS_A_PAGE", 7),
-            patch.object(proof, "_HOLE_A_REQUEST", 6),
-            patch.object(verifier, "_PIECE_BARS", 8),
+            patch.object(grid, "HOLE_A_REQUEST", 3),
+            patch.object(verifier, "_PIECE_RECORDS", 8),
             patch.object(record_reader, "BATCH", 6),
         ):
             yield

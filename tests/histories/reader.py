@@ -21,13 +21,13 @@ import msgspec
 import pyarrow.parquet
 from fastapi import FastAPI
 
-from streamforge.cli import answers, session, terminal
+from streamforge.cli import session, terminal
 from streamforge.cli.client import Api
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.coverage_command import coverage
 from streamforge.cli.commands.export_command import Exported, export
+from streamforge.manager import answers, data_answers
 from streamforge.manager.api.app import create_app
-from streamforge.manager.service import Service
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.reading import Series, read_series
@@ -69,7 +69,7 @@ _latest = _Latest()
 
 @cache
 def _app() -> FastAPI:
-    return create_app(cast("Service", _latest))
+    return create_app(cast("WorkflowService", _latest))
 
 
 class Reader:
@@ -88,31 +88,31 @@ class Reader:
         assert answer.status == HTTPStatus.OK, answer
         return msgspec.json.decode(answer.body, type=kind)
 
-    def queues(self, **query: str) -> list[answers.Workflow]:
+    def queues(self, **query: str) -> list[answers.WorkflowSummary]:
         """All workflows, page by page."""
-        found: list[answers.Workflow] = []
+        found: list[answers.WorkflowSummary] = []
         while True:
-            page = self.get("/queues", answers.Page, limit=2, **query)
+            page = self.get("/queues", answers.WorkflowPage, limit=2, **query)
             assert page is not None
             found += page.queues
             if page.cursor is None:
                 return found
             query["cursor"] = page.cursor
 
-    def coverage(self, *what: str, life: bool = False) -> tuple[answers.Coverage | None, int]:
+    def coverage(self, *what: str, life: bool = False) -> tuple[data_answers.Coverage | None, int]:
         """What `coverage` prints, and its exit code; None: nothing is known."""
         said = self._command(coverage(list(what), WHERE, verify=False, life=life, as_json=True))
         if isinstance(said, CliError):
             assert "nothing is known of" in str(said), said
             return None, 1
-        return msgspec.json.decode(said[0], type=answers.Coverage), said[1]
+        return msgspec.json.decode(said[0], type=data_answers.Coverage), said[1]
 
-    def verify(self, *what: str) -> tuple[answers.Verification, int] | CliError:
+    def verify(self, *what: str) -> tuple[data_answers.Verification, int] | CliError:
         """What `coverage --verify` prints, and its exit code."""
         said = self._command(coverage(list(what), WHERE, verify=True, life=False, as_json=True))
-        return (
-            said if isinstance(said, CliError) else (msgspec.json.decode(said[0], type=answers.Verification), said[1])
-        )
+        if isinstance(said, CliError):
+            return said
+        return msgspec.json.decode(said[0], type=data_answers.Verification), said[1]
 
     def export(self, *what: str, form: str, life: bool = False) -> Export | CliError:
         """What `export` writes and prints."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from streamforge.cli import answers
 from streamforge.cli.command_errors import CliError
+from streamforge.manager import answers, data_answers
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.reading import ReadingError
@@ -61,7 +61,7 @@ class Statements:
     def _series(self, reader: Reader) -> None:
         listed = reader.get("/series", dict[str, Any])
         assert listed is not None
-        series = {one.symbol: one for one in msgspec.convert(listed["series"], list[answers.Series])}
+        series = {one.symbol: one for one in msgspec.convert(listed["series"], list[data_answers.Series])}
         for market in self._model.setting.markets:
             self.claims.series(market, series.get(market.symbol))
 
@@ -76,7 +76,7 @@ class Statements:
 
     def _show(self, reader: Reader, queue_id: str) -> None:
         said = reader.get(f"/queues/{queue_id}", dict[str, Any])
-        shown = None if said is None else msgspec.convert(said, answers.Workflow)
+        shown = None if said is None else msgspec.convert(said, answers.Started)
         self.claims.shows(queue_id, shown, None if said is None else said["coverage"])
 
     def _coverage(self, reader: Reader, market: Market, *span: str) -> None:

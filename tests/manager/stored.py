@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from streamforge.manager.workflow import Status, StepStatus, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.candles import encode_candle, stored_document
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.kinds.candles import encode_candle, stored_document
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import Document
 from tests.doubles.candles import candle

@@ -26,7 +26,7 @@ from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Plan, Status, Step, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.events import TERMINAL_EVENTS, Event, Progress, encode_event
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity

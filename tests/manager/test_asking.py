@@ -13,9 +13,9 @@ from streamforge.manager.readiness import FRESH_S, WAITING
 from streamforge.manager.service import NotFound, NotNow
 from streamforge.manager.workflow import Status, StepStatus
 from streamforge_utils.model import names
-from streamforge_utils.model.candles import encode_candle, stored_document
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.events import Event, encode_event
+from streamforge_utils.model.kinds.candles import encode_candle, stored_document
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.store import Document
 from tests.doubles.candles import candle

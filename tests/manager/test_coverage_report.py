@@ -10,11 +10,11 @@ import pytest
 from streamforge.manager.persistence.coverage_store import KIND
 from streamforge.manager.service import NotFound, Report
 from streamforge.manager.workflow import Plan, Proof, Status, Workflow
-from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import Series, candles_type
+from streamforge_utils.model.kinds.candles import Interval, candle_key
+from streamforge_utils.model.kinds.registry import type_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.store import Document
@@ -233,8 +233,8 @@ async def test_the_whole_life_is_from_the_first_bar_to_the_last_that_is_over(wor
         (Interval.M1, range(day(0), day(2), MINUTE_MS), (day(0) + 1, day(1) + 1), 1440),
         (Interval.D3, range(day(0) + DAY_MS, day(60), 3 * DAY_MS), (day(5), day(14)), 3),
         (Interval.D3, range(day(0) + DAY_MS, day(60), 3 * DAY_MS), (day(4), day(14)), 4),
-        (Interval.W1, Interval.W1.grid(day(0), day(60)), (day(5), day(26)), 3),
-        (Interval.MO1, Interval.MO1.grid(day(0), day(100)), (day(0), day(62)), 3),
+        (Interval.W1, Interval.W1.rule.times(day(0), day(60)), (day(5), day(26)), 3),
+        (Interval.MO1, Interval.MO1.rule.times(day(0), day(100)), (day(0), day(62)), 3),
     ],
 )
 async def test_a_part_of_a_stored_range_has_its_exact_count(
@@ -243,8 +243,8 @@ async def test_a_part_of_a_stored_range_has_its_exact_count(
     series = Series("BTCUSDT", "candles", interval.value)
     documents = [Document(candle_key("BTCUSDT", interval.value, time), 1, b"{}") for time in opens]
     await world.store.upsert("c", documents)
-    await world.deps.coverage.lay_over(series, [stored(opens[0], interval.next(opens[-1]))])
-    report = await world.manager.series_coverage("BTCUSDT", candles_type(interval), TimeRange(*cut))
+    await world.deps.coverage.lay_over(series, [stored(opens[0], interval.rule.next(opens[-1]))])
+    report = await world.manager.series_coverage("BTCUSDT", type_of(series), TimeRange(*cut))
     assert [s.records for s in report.segments] == [count]
     assert count == len([time for time in opens if cut[0] <= time < cut[1]])
 

@@ -14,9 +14,9 @@ from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Status, decode_workflow
-from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.events import Event, encode_event
+from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.bus import Message, Producer
 from streamforge_utils.ports.launcher import Job, JobState

@@ -11,7 +11,7 @@ import pytest
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import KeyReused, Started, StartRequest
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
 from tests.manager.execution.world import exchange_of, finish, store_bars
@@ -142,10 +142,10 @@ async def test_the_same_words_join_what_they_meant_a_short_while_ago(
     # From the start that the words mean now, to what is over at the exchange. How much of it the first one will load is
     # not known before its plan.
     now_ms = first.workflow.span.end_ms + later_s * 1000
-    known = Interval(first.workflow.series.interval).aligned_by_calendar
+    known = Interval(first.workflow.series.interval).rule.is_fixed(None)
     assert first.asked is None
     assert second.asked is not None
-    assert second.asked.end_ms == (Interval(first.workflow.series.interval).floor(now_ms) if known else now_ms)
+    assert second.asked.end_ms == (Interval(first.workflow.series.interval).rule.floor(now_ms) if known else now_ms)
     assert len(world.deps.workflows.live) == 1
 
 

@@ -8,14 +8,12 @@ from unittest.mock import patch
 
 import pytest
 
-from streamforge.manager.api.data_views import coverage_view
-from streamforge.manager.api.views import workflow_view
 from streamforge.manager.lifecycle.job_spec import start_command
+from streamforge.manager.presentation import coverage_answer, workflow_answer
 from streamforge.manager.service import Report, StartRequest
 from streamforge.manager.workflow import Plan, Status, Workflow
-from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.store import Document
@@ -63,7 +61,7 @@ async def started(world: World, request: StartRequest = HOUR) -> Workflow:
 async def ended(world: World, workflow: Workflow) -> Workflow:
     """The workflow, whose workers have stored all of its range."""
     assert workflow.planned_span is not None
-    store(world, Interval.M1.grid(workflow.planned_span.start_ms, workflow.planned_span.end_ms))
+    store(world, Interval.M1.rule.times(workflow.planned_span.start_ms, workflow.planned_span.end_ms))
     finish(world, workflow)
     await world.turns(6, seconds=0.5)
     return await world.workflow(workflow.queue_id)
@@ -73,9 +71,9 @@ async def shown(world: World, queue_id: str) -> tuple[Workflow, Report, bool]:
     """The workflow, what is known of its range now, and whether `show` calls that complete."""
     workflow, report = await world.workflow(queue_id), await world.manager.coverage(queue_id)
     now = (await world.manager.coverages([workflow])).get(queue_id)
-    view = workflow_view(workflow, None, now)
+    view = workflow_answer(workflow, None, now)
     assert view.coverage is not None
-    assert view.coverage.complete is coverage_view(report).complete
+    assert view.coverage.complete is coverage_answer(report).complete
     assert view.coverage.records_stored <= view.coverage.records_expected
     assert (view.time_range.start_ms, view.time_range.end_ms) == (
         (workflow.span.start_ms, workflow.span.start_ms)
@@ -118,7 +116,7 @@ async def test_what_was_not_over_is_not_called_asked_for(world: World) -> None:
     report = await world.manager.series_coverage("BTCUSDT", "api_candles_1m")
     assert workflow.planned_span == TimeRange(NOW - HOUR_MS + 30_000, NOW)
     bars = TimeRange(NOW - HOUR_MS + MINUTE_MS, NOW)
-    assert (report.span, coverage_view(report).complete) == (bars, True)
+    assert (report.span, coverage_answer(report).complete) == (bars, True)
     named = await world.manager.series_coverage("BTCUSDT", "api_candles_1m", TimeRange(NOW - 60_000, NOW + 180_000))
     assert [(one.verdict, one.end_ms - NOW) for one in named.segments] == [
         (Verdict.STORED, 0), (Verdict.UNKNOWN, MINUTE_MS), (Verdict.PENDING, 3 * MINUTE_MS),

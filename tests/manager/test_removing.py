@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Plan, Status, Workflow
-from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.kinds.candles import candle_key
+from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
@@ -165,13 +166,13 @@ async def test_a_range_that_is_all_there_is_proven_too_and_repaired(world: World
     old = await ended_and_stored(world)
     queue_id = await create(world, replace(accepted("bbbbbb"), collection=OTHER))
     key = candle_key("BTCUSDT", "1m", DAY_START + 7 * MINUTE_MS)
-    candles = world.exchange.candles
+    page = world.exchange.page
 
-    async def losing(*args: Any, **more: Any) -> Sequence[Candle]:
+    async def losing(*args: Any, **more: Any) -> Page:
         world.store.documents[old.collection].pop(key, None)  # after the coverage was counted for the plan
-        return await candles(*args, **more)
+        return await page(*args, **more)
 
-    world.exchange.candles = losing  # type: ignore[method-assign]
+    world.exchange.page = losing  # type: ignore[method-assign]
     workflow = await run_to_its_end(world, queue_id)
     assert workflow.status is Status.FINISHED
     assert workflow.plan is not None

@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from streamforge.manager.api.data_models import Series as SeriesView
-from streamforge.manager.api.data_views import coverage_view, series_view
-from streamforge.manager.api.views import workflow_summary
 from streamforge.manager.coverage_report import SEGMENTS_AT_ONCE
+from streamforge.manager.data_answers import Series as SeriesAnswer
+from streamforge.manager.presentation import coverage_answer, series_answer, workflow_summary
 from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
@@ -112,13 +111,13 @@ async def test_other_tasks_run_while_a_list_is_made() -> None:
     assert turns - before >= 20
 
 
-async def series_and_coverage(series: Series, segments: Sequence[Segment]) -> SeriesView:
+async def series_and_coverage(series: Series, segments: Sequence[Segment]) -> SeriesAnswer:
     """What the list of series says of one, once it is clear that its coverage says the same."""
     world = await at(DAY_START + 9 * DAY_MS)
     await world.deps.coverage.lay_over(series, segments)
-    (listed,) = (series_view(one) for one in (await world.manager.series()).series)
+    (listed,) = (series_answer(one) for one in (await world.manager.series()).series)
     assert (listed.start_ms, listed.end_ms) == (segments[0].start_ms, segments[-1].end_ms)
-    report = coverage_view(await world.manager.series_coverage(series.symbol, listed.type))
+    report = coverage_answer(await world.manager.series_coverage(series.symbol, listed.type))
     assert report.complete is listed.complete
     assert [one.verdict for one in report.segments if one.verdict != "stored"] == ["unknown"] * listed.holes
     assert sum(one.records for one in report.segments) == listed.records
@@ -142,7 +141,7 @@ async def test_in_a_list_of_series_nothing_is_stored_of_a_bar_whose_first_part_w
     for segments, told in (([rest], (None, None, 0)), ([rest, later], (later.start_ms, later.end_ms, 1))):
         world = await at(DAY_START + 9 * DAY_MS)
         await world.deps.coverage.lay_over(HOURS, segments)
-        (one,) = (series_view(one) for one in (await world.manager.series()).series)
+        (one,) = (series_answer(one) for one in (await world.manager.series()).series)
         assert (one.start_ms, one.end_ms, one.records) == told
     whole = [part(3 * HOUR_MS, 210 * MINUTE_MS), rest]  # in two parts
     assert (await series_and_coverage(HOURS, whole)).records == 1

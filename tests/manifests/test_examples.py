@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from streamforge import wiring
-from streamforge.cli import reference_manifests
 from streamforge_utils.adapters.kubernetes.manifest import job_manifest
 from streamforge_utils.runtime.settings import DataSettings
+from tools.reference import example_jobs
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = dict(reference_manifests.manifests())
+EXAMPLES = dict(example_jobs.manifests())
 QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
 
 
@@ -65,10 +65,10 @@ def test_arango_candles_job_is_the_first_generations() -> None:
     assert job["spec"]["backoffLimit"] == 0
 
 
-@pytest.mark.parametrize("spec", reference_manifests.workflow_jobs(), ids=lambda spec: str(spec.target))
+@pytest.mark.parametrize("spec", example_jobs.workflow_jobs(), ids=lambda spec: str(spec.target))
 def test_the_launcher_posts_the_same_and_says_that_it_is_its_own(spec: Any) -> None:
     example = loaded(f"services/{spec.target}/job.yaml")
-    template = wiring.make_template(DataSettings(), reference_manifests.SHIPPED)
+    template = wiring.make_template(DataSettings(), example_jobs.SHIPPED)
     posted = job_manifest(spec, msgspec.structs.replace(template, instance="sf-1"))
     ours = {"app.kubernetes.io/managed-by": "queue-manager", "app.kubernetes.io/instance": "sf-1"}
     for labels in (posted["metadata"]["labels"], posted["spec"]["template"]["metadata"]["labels"]):
@@ -90,22 +90,22 @@ def test_the_page_on_kubernetes_shows_one_whole() -> None:
 
 
 def test_a_stale_page_is_mended(tmp_path: Path) -> None:
-    page = tmp_path / reference_manifests.PAGE
+    page = tmp_path / example_jobs.PAGE
     page.parent.mkdir()
     page.write_text("before\n<!-- example: x -->\nold\n<!-- /example -->\nafter\n")
-    ((path, text),) = reference_manifests.shown(tmp_path)
-    assert path == reference_manifests.PAGE
+    ((path, text),) = example_jobs.shown(tmp_path)
+    assert path == example_jobs.PAGE
     assert text.startswith("before\n<!-- example: x -->\n\n```yaml\napiVersion: batch/v1\n")
     assert text.endswith("```\n\n<!-- /example -->\nafter\n")
     assert "old" not in text
 
 
 def test_a_stale_example_is_found() -> None:
-    from streamforge.cli import reference
+    from tools.reference import pages
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for path, text in EXAMPLES.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(text + "# by hand\n")
-        assert set(EXAMPLES) <= set(reference.stale(root, EXAMPLES))
+        assert set(EXAMPLES) <= set(pages.stale(root, EXAMPLES))

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import strategies as st
 
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
 YEAR_2100 = 4_102_444_800_000

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.model.candles import (
-    CANDLE_FIELDS,
-    KEY_SAFE,
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.candles import (
+    KIND,
     Candle,
+    Interval,
     as_exported,
     candle_key,
     decode_candle,
     encode_candle,
     stored_document,
 )
-from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.kind import KEY_SAFE
 from tests.model.strategies import decimals, intervals, symbols
 
 OPEN = 1_672_531_200_000
@@ -58,7 +58,7 @@ def stored(**changes: Any) -> tuple[str, int, dict[str, Any]]:
 def test_a_record_becomes_a_document_with_numbers() -> None:
     key, version, body = stored()
     assert (key, version) == (f"BTCUSDT_1m_{OPEN}", 5)
-    assert tuple(body) == CANDLE_FIELDS
+    assert tuple(body) == KIND.columns
     assert body["open"] == 16541.77
     assert body["quote_asset_volume"] == 1374268.8488618
     assert body["number_of_trades"] == 2687
@@ -181,7 +181,7 @@ def test_any_value_in_any_field_is_stored_whole_or_refused(name: str, value: Any
 
 def test_unknown_fields_are_kept_out() -> None:
     _, _, body = stored(surprise="x", _rev="1")
-    assert tuple(body) == CANDLE_FIELDS
+    assert tuple(body) == KIND.columns
 
 
 def test_numbers_may_come_as_numbers() -> None:

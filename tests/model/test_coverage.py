@@ -15,16 +15,14 @@ from streamforge_utils.model.coverage import (
     Segment,
     Verdict,
     clip,
-    counted,
     extent,
     lacking,
     overlay,
     touching,
-    whole_bars,
     without_records,
     without_stored,
 )
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.model.strategies import SMALL, coverages, spans
 
@@ -94,11 +92,11 @@ def test_whole_bars_hold_the_same_open_times_with_the_same_verdicts(segments: li
     scaled = [
         msgspec.structs.replace(s, start_ms=s.start_ms * 400, end_ms=s.end_ms * 400) for s in overlay((), segments)
     ]
-    found = whole_bars(scaled, Interval.S1, None)
+    found = Interval.S1.rule.whole(scaled, None)
     assert tidy(found)
     assert all(time % 1000 == 0 for s in found for time in (s.start_ms, s.end_ms))
     before, after = (
-        {t: (s.verdict, s.collection) for s in some for t in Interval.S1.grid(s.start_ms, s.end_ms)}
+        {t: (s.verdict, s.collection) for s in some for t in Interval.S1.rule.times(s.start_ms, s.end_ms)}
         for some in (scaled, found)
     )
     assert after == before
@@ -109,7 +107,7 @@ def test_lacking_is_what_is_neither_stored_nor_missing_at_the_exchange(
     segments: list[Segment], span: TimeRange
 ) -> None:
     was = painted(segments)
-    done = {Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED}
+    done = {Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.LOST}
     found = lacking(segments, span)
     instants = [t for r in found for t in range(r.start_ms, r.end_ms)]
     assert instants == [t for t in range(span.start_ms, span.end_ms) if was.get(t, (Verdict.UNKNOWN,))[0] not in done]
@@ -122,7 +120,8 @@ def test_what_was_lacking_and_is_settled_lacks_no_more(
 ) -> None:
     new = [Segment(start_ms=r.start_ms, end_ms=r.end_ms, verdict=verdict) for r in lacking(segments, span)]
     left = lacking(overlay(segments, new), span)
-    assert left == ([] if verdict is not Verdict.PENDING else lacking(segments, span))
+    again = verdict in (Verdict.PENDING, Verdict.EXPIRED)
+    assert left == (lacking(segments, span) if again else [])
 
 
 def test_a_new_verdict_in_the_middle_cuts_the_old_and_its_count() -> None:
@@ -199,7 +198,7 @@ def test_stored_segments_are_counted_by_the_grid(
 ) -> None:
     segments = [stored(0, DAY_MS), said(DAY_MS, 2 * DAY_MS, Verdict.EXCHANGE), stored(4 * DAY_MS, 6 * DAY_MS, "b", 5)]
     first, last = records
-    assert counted(segments, interval, phase_ms) == [
+    assert interval.rule.counted(segments, phase_ms) == [
         stored(0, DAY_MS, records=first),
         segments[1],
         stored(4 * DAY_MS, 6 * DAY_MS, "b", last),
@@ -208,7 +207,7 @@ def test_stored_segments_are_counted_by_the_grid(
 
 def test_bars_of_three_days_keep_their_count_where_the_grid_is_not_known() -> None:
     segments = [stored(0, DAY_MS, records=7)]
-    assert counted(segments, Interval.D3, None) == segments
+    assert Interval.D3.rule.counted(segments, None) == segments
 
 
 def test_the_extent_goes_from_the_first_to_the_last_that_holds_records_or_may() -> None:

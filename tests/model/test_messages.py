@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.model.candles import decode_candle, stored_document, stored_documents
 from streamforge_utils.model.commands import Command, decode_command, encode_command
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.events import (
@@ -20,6 +19,7 @@ from streamforge_utils.model.events import (
     encode_event,
     progress_of,
 )
+from streamforge_utils.model.kinds.candles import decode_candle, stored_document, stored_documents
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker, encode_marker
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)

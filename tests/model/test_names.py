@@ -8,17 +8,9 @@ from hypothesis import strategies as st
 
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import (
-    SYMBOL_LIMIT,
-    Series,
-    candles_interval,
-    candles_type,
-    check_series,
-    check_symbol,
-    normal_type,
-    series_of,
-)
+from streamforge_utils.model.kinds.candles import KIND, Interval
+from streamforge_utils.model.kinds.registry import check_series, normal_type, series_of
+from streamforge_utils.model.series import SYMBOL_LIMIT, Series, check_symbol
 from tests.model.strategies import codes, intervals, symbols, times
 
 AUGUST = 1_722_470_400_000
@@ -43,7 +35,7 @@ def test_the_names_of_the_design() -> None:
 
 
 def test_the_month_does_not_become_a_minute() -> None:
-    minute, month = (names.collection_name("X", candles_type(i), AUGUST) for i in (Interval.M1, Interval.MO1))
+    minute, month = (names.collection_name("X", KIND.type_of(i), AUGUST) for i in (Interval.M1, Interval.MO1))
     assert (minute, month) == ("x_api_candles_1m_2024_08_01", "x_api_candles_1mo_2024_08_01")
     assert names.lower_type("api_candles_1M") == "api_candles_1mo"
     assert names.lower_type("1M") == "1mo"
@@ -52,7 +44,7 @@ def test_the_month_does_not_become_a_minute() -> None:
 
 @given(symbols, intervals, times, codes)
 def test_every_name_keeps_its_limit_and_its_alphabet(symbol: str, interval: Interval, start: int, code: str) -> None:
-    queue = names.queue_id(symbol, candles_type(interval), start, code)
+    queue = names.queue_id(symbol, KIND.type_of(interval), start, code)
     assert names.is_queue_id(queue)
     assert len(queue) <= 63
     assert LABEL.fullmatch(queue)
@@ -60,7 +52,7 @@ def test_every_name_keeps_its_limit_and_its_alphabet(symbol: str, interval: Inte
     for topic in (names.data_topic(queue), names.dlq_topic(names.data_topic(queue))):
         assert len(topic) <= names.TOPIC_LIMIT
         assert TOPIC.fullmatch(topic)
-    collection = names.collection_name(symbol, candles_type(interval), start)
+    collection = names.collection_name(symbol, KIND.type_of(interval), start)
     assert len(collection) <= 256
     assert COLLECTION.fullmatch(collection)
     for target in TARGETS:
@@ -101,8 +93,8 @@ def test_what_is_no_queue_id(text: str) -> None:
 
 def test_types_and_series() -> None:
     for interval in Interval:
-        assert candles_interval(candles_type(interval)) is interval
-        assert series_of("BTCUSDT", candles_type(interval)) == Series("BTCUSDT", "candles", interval.value)
+        assert KIND.interval_of(KIND.type_of(interval)) == interval
+        assert series_of("BTCUSDT", KIND.type_of(interval)) == Series("BTCUSDT", "candles", interval.value)
     assert normal_type("api_candles_1mo") == "api_candles_1M"
     assert series_of("BTCUSDT", "api_candles_1mo") == series_of("BTCUSDT", "api_candles_1M")
     assert Series("BTCUSDT", "candles", "1m").id == "BTCUSDT/candles/1m"
@@ -113,7 +105,7 @@ def test_types_and_series() -> None:
 def test_any_type_is_known_or_invalid_input(text: str) -> None:
     refused: InvalidInput | None = None
     try:
-        assert candles_type(candles_interval(text)) == normal_type(text)
+        assert KIND.normal_type(text) == normal_type(text)
     except InvalidInput as error:
         refused = error
     assert refused is None or (refused.field == "type" and "api_candles_" in str(refused))
@@ -124,7 +116,7 @@ def test_any_type_is_known_or_invalid_input(text: str) -> None:
 )
 def test_what_is_no_type(text: str) -> None:
     with pytest.raises(InvalidInput):
-        candles_interval(text)
+        normal_type(text)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +138,7 @@ def test_what_is_no_type(text: str) -> None:
 )
 def test_the_type_that_was_probably_meant_is_named(text: str, advice: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(f"type {text!r} is not known: {advice}")):
-        candles_interval(text)
+        normal_type(text)
 
 
 def test_a_symbol_and_a_type_that_are_swapped_are_told_so() -> None:

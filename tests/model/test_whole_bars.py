@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge_utils.model.coverage import Segment, Verdict, whole_bars
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import parse_time_range
 
 DAY_MS = 86_400_000
@@ -23,7 +23,7 @@ def stored(first: float, last: float, records: int = 0) -> Segment:
 
 
 def whole(*segments: Segment) -> list[Segment]:
-    return whole_bars(segments, Interval.M1, None)
+    return Interval.M1.rule.whole(segments, None)
 
 
 def test_a_part_without_an_open_time_has_no_verdict_of_its_own() -> None:
@@ -53,10 +53,10 @@ def test_whole_bars_are_left_as_they_are() -> None:
 
 def test_bars_of_three_days_are_whole_on_their_own_grid() -> None:
     segments = [said(1, 2.5, OURS, DAY_MS), said(2.5, 3.75, UNKNOWN, DAY_MS), said(5, 6, EXCHANGE, DAY_MS)]
-    assert whole_bars(segments, Interval.D3, None) == segments, "the grid is not known"
-    assert whole_bars(segments, Interval.D3, 10 * DAY_MS) == [said(1, 4, OURS, DAY_MS)]
-    assert whole_bars(segments, Interval.D3, 3 * DAY_MS) == [said(3, 6, UNKNOWN, DAY_MS)]
-    assert whole_bars([said(3, 6, OURS, DAY_MS)], Interval.D3, DAY_MS) == [said(4, 7, OURS, DAY_MS)]
+    assert Interval.D3.rule.whole(segments, None) == segments, "the grid is not known"
+    assert Interval.D3.rule.whole(segments, 10 * DAY_MS) == [said(1, 4, OURS, DAY_MS)]
+    assert Interval.D3.rule.whole(segments, 3 * DAY_MS) == [said(3, 6, UNKNOWN, DAY_MS)]
+    assert Interval.D3.rule.whole([said(3, 6, OURS, DAY_MS)], DAY_MS) == [said(4, 7, OURS, DAY_MS)]
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_bars_of_three_days_are_whole_on_their_own_grid() -> None:
 def test_the_calendar_tells_which_bars_they_are(interval: Interval, given: str, bars: str) -> None:
     spans = [parse_time_range(text) for text in (given, bars)]
     before, after = (Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=EXCHANGE) for s in spans)
-    assert whole_bars([before], interval, None) == [after]
+    assert interval.rule.whole([before], None) == [after]

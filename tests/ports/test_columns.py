@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.ports.bus import Message, Received, TopicPartition
 from streamforge_utils.ports.columns import (
+    ENCODED_MESSAGES,
     DocumentColumns,
     MessageColumns,
     ReceivedColumns,
+    columns_of,
+    decode_columns,
     ends_of,
     has_key,
-    keys_of,
     last_offset_of,
-    values_of,
 )
-from streamforge_utils.ports.packed import encode_columns, pack_of
 from streamforge_utils.ports.store import Document
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,13 +39,6 @@ def columns(found: Sequence[Row], first: int) -> ReceivedColumns:
     return ReceivedColumns("t", 3, offsets, keys, values, times, some if any(some) else None)
 
 
-def packed(found: Sequence[Row], first: int) -> ReceivedColumns:
-    pack = pack_of(encode_columns([row[0] for row in found], [row[1] for row in found]), len(found), "log", "seek")
-    assert pack is not None
-    offsets, times = range(first, first + len(found)), [row[2] for row in found]
-    return ReceivedColumns.packed("t", 3, offsets, times, [pack])
-
-
 def messages(found: Sequence[Row], first: int) -> list[Received]:
     return [Received("t", 3, at, *row) for at, row in enumerate(found, first)]
 
@@ -59,81 +51,27 @@ def test_columns_of_messages_are_the_messages(found: list[Row], first: int, star
     assert list(made) == wanted
     assert [made[at] for at in range(-len(wanted), len(wanted))] == [*wanted, *wanted]
     assert list(made[start:end]) == wanted[start:end]
-    assert list(keys_of(made)) == list(keys_of(wanted))
-    assert list(values_of(made)) == list(values_of(wanted))
+    keys, values = [message.key for message in wanted], [message.value for message in wanted]
+    assert columns_of(made).read() == columns_of(wanted).read() == (keys, values)
     assert ends_of(made) == ends_of(wanted)
+    for key in (b"", b"a", *keys):
+        if key is not None:
+            assert has_key(made, key) == has_key(wanted, key) == (key in keys)
+    if wanted:
+        assert last_offset_of(made) == last_offset_of(wanted) == wanted[-1].offset
 
 
-@PATIENT
-@given(st.lists(st.tuples(st.lists(rows, min_size=1, max_size=3), st.integers(0, 2)), min_size=1, max_size=4))
-def test_parts_are_joined_in_order_with_the_gaps_between_them(parts: list[tuple[list[Row], int]]) -> None:
-    made, wanted, first = [], [], 5
-    for found, gap in parts:
-        first += gap
-        made.append(columns(found, first))
-        wanted += messages(found, first)
-        first += len(found)
-    assert list(ReceivedColumns.joined(made)) == wanted
-
-
-@PATIENT
-@given(
-    st.lists(st.tuples(st.lists(plain, min_size=1, max_size=3), st.integers(0, 2)), min_size=1, max_size=4),
-    bounds,
-    bounds,
-    small,
-    st.data(),
-)
-def test_encoded_messages_are_the_messages(
-    parts: list[tuple[list[Row], int]], start: int | None, end: int | None, key: bytes, data: st.DataObject
-) -> None:
-    made, wanted, first = [], [], 5
-    for found, gap in parts:
-        first += gap
-        made.append(packed(found, first))
-        wanted += messages(found, first)
-        first += len(found)
-    step = data.draw(st.sampled_from([None, 1, 2, -1]))
-    assert list(ReceivedColumns.joined(made)[start:end:step]) == wanted[start:end:step]
-    both = ReceivedColumns.joined([columns(parts[0][0], 0), *made])
-    assert list(both) == [*messages(parts[0][0], 0), *wanted]
-    chosen, kept = ReceivedColumns.joined(made)[start:end][1:], wanted[start:end][1:]
-    assert len(chosen) == len(kept)
-    assert ends_of(chosen) == ends_of(kept)
-    assert has_key(chosen, key) == has_key(kept, key) == (key in [message.key for message in kept])
-    assert list(chosen) == kept
-    if kept:
-        assert last_offset_of(chosen) == last_offset_of(kept) == kept[-1].offset
-        assert chosen[-1] == kept[-1]
-
-
-def test_a_key_is_found_among_encoded_ones_and_not_in_their_values() -> None:
-    found = packed([(b"a", b"__eos__", 0, ()), (b"x__eos__", b"", 0, ())], 0)
-    assert not has_key(found, b"__eos__")
-    assert has_key(packed([(b"a", b"", 0, ()), (b"__eos__", b"", 0, ())], 0), b"__eos__")
-
-
-@pytest.mark.parametrize(
-    ("body", "why"),
-    [
-        (encode_columns([b"k"] * 40, [b"v"] * 40)[:-3], "truncated"),
-        (encode_columns([b"k"] * 40, [b"v"] * 39), "as many messages"),
-        (encode_columns([b"k"] * 39, [b"v"] * 40), "as many messages"),
-        (encode_columns([b"k"] * 70_000, [b"v"] * 70_000), "as many messages"),
-        (msgspec.msgpack.encode((None, [b"v"] * 40, None)), "as many messages"),
-        (msgspec.msgpack.encode(7), "array"),
-        (b"", "truncated"),
-    ],
-)
-def test_a_body_of_another_length_is_found_without_reading_it(body: bytes, why: str) -> None:
-    with pytest.raises((msgspec.MsgspecError, ValueError), match=why):
-        pack_of(body, 40, "log", "seek")
-    for count in (0, 15, 16, 40, 65_536):
-        assert pack_of(encode_columns([b"k"] * count, [b"v"] * count), count, "log", "seek") is not None
-
-
-def test_messages_with_headers_are_not_handed_on_encoded() -> None:
-    assert pack_of(encode_columns([b"k"], [b"v"], [(("a", b"b"),)]), 1, "log", "seek") is None
+@pytest.mark.parametrize("count", [0, 1, ENCODED_MESSAGES, 2 * ENCODED_MESSAGES + 7])
+def test_encoded_parts_hold_the_keys_and_values_in_order(count: int) -> None:
+    wanted = [(b"%d" % n if n % 3 else None, b"v%d" % n) for n in range(count)]
+    made = ReceivedColumns(
+        "t", 0, range(count), [key for key, _ in wanted], [value for _, value in wanted], [0] * count
+    )
+    found: list[tuple[bytes | None, bytes]] = []
+    for text, start, end in made.encoded():
+        keys, values, _ = decode_columns(text)
+        found += zip(keys[start:end], values[start:end], strict=True)
+    assert found == wanted
 
 
 def test_the_end_of_each_partition_is_behind_its_last_message() -> None:

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.model.candles import encode_candle, stored_document, stored_documents
+from streamforge_utils.adapters.embedded.bus.packed import PackedColumns, join, pack_of
 from streamforge_utils.model.errors import ConfigError, PermanentError
-from streamforge_utils.ports.columns import ReceivedColumns
-from streamforge_utils.ports.packed import cut, encode_columns, pack_of
+from streamforge_utils.model.kinds.candles import encode_candle, stored_document, stored_documents
+from streamforge_utils.ports.columns import ReceivedColumns, encode_columns
 from streamforge_utils.runtime.conversion import PART_RECORDS, Conversion, Converted, convert
-from streamforge_utils.runtime.conversionprocess import ConversionProcess
-from streamforge_utils.runtime.converter import IDLE_S, Converter
+from streamforge_utils.runtime.helper_process import HelperProcess
 from streamforge_utils.runtime.logs import make_log
+from streamforge_utils.runtime.offload import IDLE_S, Offloader
 from tests.doubles.candles import candle
 from tests.limits import LIMIT_S
 
@@ -63,13 +63,15 @@ def received(records: Sequence[Record]) -> ReceivedColumns:
     return ReceivedColumns("t", 0, range(len(records)), *columns(records), [0] * len(records))
 
 
-def packed(records: Sequence[Record], before: int = 0, after: int = 0) -> ReceivedColumns:
+def packed(records: Sequence[Record], before: int = 0, after: int = 0) -> PackedColumns:
     """Encoded, with others before and after them that are not meant."""
     body = encode_columns(*columns([*[(b"k", b"other")] * before, *records, *[(b"k", b"other")] * after]))
     pack = pack_of(body, before + len(records) + after, "log: the batch", "seek")
     assert pack is not None
-    packs = cut([pack], before, before + len(records))
-    return ReceivedColumns.packed("t", 0, range(len(records)), [0] * len(records), packs)
+    total = before + len(records) + after
+    found = PackedColumns("t", 0, range(total), [0] * total, [pack])[before : before + len(records)]
+    assert isinstance(found, PackedColumns)
+    return found
 
 
 numbers = st.one_of(
@@ -123,8 +125,8 @@ def test_one_bad_record_among_many_is_found_where_it_is() -> None:
 
 
 @pytest.fixture(scope="module")
-def process() -> Iterator[ConversionProcess]:
-    process = ConversionProcess(CONVERSION)
+def process() -> Iterator[HelperProcess]:
+    process = HelperProcess(CONVERSION)
     until(process.ready)
     yield process
     process.close()
@@ -153,54 +155,54 @@ def is_gone(pid: int) -> bool:
 
 @PATIENT
 @given(records=records_)
-def test_another_process_gives_the_same(process: ConversionProcess, records: list[Record]) -> None:
+def test_another_process_gives_the_same(process: HelperProcess, records: list[Record]) -> None:
     assert process.convert(received(records)) == each(records)
 
 
 @PATIENT
 @given(parts=st.lists(st.tuples(records_, st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=3))
 def test_another_process_reads_what_lies_encoded(
-    process: ConversionProcess, parts: list[tuple[list[Record], int, int]]
+    process: HelperProcess, parts: list[tuple[list[Record], int, int]]
 ) -> None:
     given = [packed(records, before, after) for records, before, after in parts if records]
     if given:
         wanted = [record for records, _, _ in parts for record in records]
-        assert process.convert(ReceivedColumns.joined(given)) == each(wanted)
+        assert process.convert(join(given)) == each(wanted)
 
 
-def test_an_encoded_batch_longer_than_a_part_is_converted_in_order(process: ConversionProcess) -> None:
+def test_an_encoded_batch_longer_than_a_part_is_converted_in_order(process: HelperProcess) -> None:
     records = [good(number) for number in range(2 * PART_RECORDS + 7)]
     records[PART_RECORDS + 3] = (b"k", b"bad")
-    found = ReceivedColumns.joined([packed(records, before=3), packed(records[:9], after=PART_RECORDS)])
+    found = join([packed(records, before=3), packed(records[:9], after=PART_RECORDS)])
     assert process.convert(found) == each([*records, *records[:9]])
 
 
-def test_what_cannot_be_read_is_left_to_the_sink(process: ConversionProcess) -> None:
+def test_what_cannot_be_read_is_left_to_the_sink(process: HelperProcess) -> None:
     assert process.convert(broken()) is None
     assert process.convert(received([good(1)])) == each([good(1)])
 
 
-def broken() -> ReceivedColumns:
+def broken() -> PackedColumns:
     """It holds as many messages as it says, but one value is a text."""
     body = encode_columns([b"k", b"k"], [b"a", b"b"]).replace(b"\xc4\x01b", b"\xd9\x01b")
     pack = pack_of(body, 2, "log: the batch", "seek beyond it")
     assert pack is not None
-    return ReceivedColumns.packed("t", 0, range(2), [0, 0], [pack])
+    return PackedColumns("t", 0, range(2), [0, 0], [pack])
 
 
-def test_another_process_takes_batches_of_any_length(process: ConversionProcess) -> None:
+def test_another_process_takes_batches_of_any_length(process: HelperProcess) -> None:
     for count in (0, 1, PART_RECORDS, PART_RECORDS + 1, 5000):
         records = [good(number) for number in range(count)]
         assert process.convert(received(records)) == each(records)
 
 
-def test_what_is_too_large_for_the_line_is_left_to_the_sink(process: ConversionProcess) -> None:
+def test_what_is_too_large_for_the_line_is_left_to_the_sink(process: HelperProcess) -> None:
     assert process.convert(received([(b"k", b" " * 20_000_000)])) is None
     assert process.convert(received([good(1)])) == each([good(1)])
 
 
 def test_a_process_that_was_killed_is_noticed() -> None:
-    process = ConversionProcess(CONVERSION)
+    process = HelperProcess(CONVERSION)
     until(process.ready)
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(ConnectionError):
@@ -213,7 +215,7 @@ def test_a_process_that_cannot_begin_is_noticed(monkeypatch: pytest.MonkeyPatch)
     module = ModuleType("module_of_this_process_alone")
     exec("def many(keys, values): ...", module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    process = ConversionProcess(Conversion(one=stored_document, many=module.many))
+    process = HelperProcess(Conversion(one=stored_document, many=module.many))
     with pytest.raises(ConnectionError):
         until(process.ready)
     process.close()
@@ -221,16 +223,16 @@ def test_a_process_that_cannot_begin_is_noticed(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_function_without_a_name_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be imported"):
-        ConversionProcess(Conversion(one=stored_document, many=lambda keys, values: None))
+        HelperProcess(Conversion(one=stored_document, many=lambda keys, values: None))
 
 
 def test_a_process_ends_with_its_sink_however_that_one_ends() -> None:
     script = """
         import sys, time
-        from streamforge_utils.model.candles import stored_document, stored_documents
-        from streamforge_utils.runtime.conversionprocess import ConversionProcess
+        from streamforge_utils.model.kinds.candles import stored_document, stored_documents
+        from streamforge_utils.runtime.helper_process import HelperProcess
         from streamforge_utils.runtime.conversion import Conversion
-        process = ConversionProcess(Conversion(stored_document, stored_documents))
+        process = HelperProcess(Conversion(stored_document, stored_documents))
         while not process.ready():
             time.sleep(0.002)
         print(process.pid, flush=True)
@@ -251,76 +253,76 @@ def test_secrets_of_the_sink_are_not_in_the_process_s_environment(monkeypatch: p
     if sys.platform != "linux":
         pytest.skip("only Linux shows the environment of a process")
     monkeypatch.setenv("KAFKA_PASSWORD", "very-secret")
-    process = ConversionProcess(CONVERSION)
+    process = HelperProcess(CONVERSION)
     until(process.ready)
     assert b"very-secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
     process.close()
 
 
 class Helped:
-    """A converter whose process is ready. answer_limit_s: longer than any test takes, unless it is what is tested."""
+    """A offloader whose process is ready. answer_limit_s: longer than any test takes, unless it is what is tested."""
 
     def __init__(self, answer_limit_s: float = 100 * LIMIT_S) -> None:
         self.logs = StringIO()
-        self.converter = Converter(CONVERSION, make_log(form="json", stream=self.logs), answer_limit_s=answer_limit_s)
+        self.offloader = Offloader(CONVERSION, make_log(form="json", stream=self.logs), answer_limit_s=answer_limit_s)
         self.pid = 0
 
     async def begin(self) -> None:
         give_up = time.monotonic() + LIMIT_S
-        while self.converter.asked == 0:
-            self.converter.hurry()  # again where one that was slow was given up
-            assert await self.converter.convert(received([good(1)])) == each([good(1)])
+        while self.offloader.asked == 0:
+            self.offloader.hurry()  # again where one that was slow was given up
+            assert await self.offloader.convert(received([good(1)])) == each([good(1)])
             assert time.monotonic() < give_up
-        assert self.converter.process is not None
-        self.pid = self.converter.process
+        assert self.offloader.process is not None
+        self.pid = self.offloader.process
 
 
 async def test_without_hurry_there_is_no_process() -> None:
     helped = Helped()
-    assert await helped.converter.convert(received([good(1)])) == each([good(1)])
-    assert helped.converter.process is None
-    helped.converter.close()
+    assert await helped.offloader.convert(received([good(1)])) == each([good(1)])
+    assert helped.offloader.process is None
+    helped.offloader.close()
 
 
 async def test_a_batch_that_cannot_be_read_is_named() -> None:
     helped = Helped()
     with pytest.raises(ConfigError, match=r"log: the batch is broken.*seek beyond it"):
-        await helped.converter.convert(broken())
+        await helped.offloader.convert(broken())
     await helped.begin()
     with pytest.raises(ConfigError, match=r"log: the batch is broken.*seek beyond it"):
-        await helped.converter.convert(broken())
-    assert helped.converter.process == helped.pid
-    helped.converter.close()
+        await helped.offloader.convert(broken())
+    assert helped.offloader.process == helped.pid
+    helped.offloader.close()
 
 
-async def test_a_process_helps_and_is_ended_with_the_converter() -> None:
+async def test_a_process_helps_and_is_ended_with_the_offloader() -> None:
     helped = Helped()
     await helped.begin()
-    helped.converter.close()
+    helped.offloader.close()
     until(lambda: is_gone(helped.pid))
     assert helped.logs.getvalue() == ""
 
 
 @pytest.mark.parametrize(("number", "answer_limit_s"), [(signal.SIGKILL, 100 * LIMIT_S), (signal.SIGSTOP, 1.0)])
-async def test_the_converter_goes_on_without_a_process_that_died_or_hangs(number: int, answer_limit_s: float) -> None:
+async def test_the_offloader_goes_on_without_a_process_that_died_or_hangs(number: int, answer_limit_s: float) -> None:
     helped = Helped(answer_limit_s)
     await helped.begin()
     os.kill(helped.pid, number)
     batches = [[good(batch * 10 + n) for n in range(10)] for batch in range(5)]
-    answers = [helped.converter.convert(received(batch)) for batch in batches]
+    answers = [helped.offloader.convert(received(batch)) for batch in batches]
     assert [await answer for answer in answers] == [each(batch) for batch in batches]
-    assert helped.converter.process is None
-    assert "of no use" in helped.logs.getvalue()
+    assert helped.offloader.process is None
+    assert "failed; going on" in helped.logs.getvalue()
     until(lambda: is_gone(helped.pid))
-    helped.converter.close()
+    helped.offloader.close()
 
 
-async def test_a_hanging_process_does_not_keep_the_converter_from_closing() -> None:
+async def test_a_hanging_process_does_not_keep_the_offloader_from_closing() -> None:
     helped = Helped()
     await helped.begin()
     os.kill(helped.pid, signal.SIGSTOP)
-    answer = helped.converter.convert(received([good(1)]))
-    helped.converter.close()
+    answer = helped.offloader.convert(received([good(1)]))
+    helped.offloader.close()
     assert await answer == each([good(1)])
     until(lambda: is_gone(helped.pid))
 
@@ -329,18 +331,18 @@ async def test_a_process_without_work_is_ended_and_comes_back(monkeypatch: pytes
     helped = Helped()
     await helped.begin()
     now = time.monotonic()
-    helped.converter.rest()
-    assert await helped.converter.convert(received([good(1)])) == each([good(1)])
-    assert helped.converter.process == helped.pid
-    monkeypatch.setattr("streamforge_utils.runtime.converter.time.monotonic", lambda: now + LIMIT_S + IDLE_S)
-    helped.converter.rest()
-    until(lambda: helped.converter.process is None)
+    helped.offloader.rest()
+    assert await helped.offloader.convert(received([good(1)])) == each([good(1)])
+    assert helped.offloader.process == helped.pid
+    monkeypatch.setattr("streamforge_utils.runtime.offload.time.monotonic", lambda: now + LIMIT_S + IDLE_S)
+    helped.offloader.rest()
+    until(lambda: helped.offloader.process is None)
     monkeypatch.undo()
-    asked = helped.converter.asked
-    helped.converter.hurry()
+    asked = helped.offloader.asked
+    helped.offloader.hurry()
     give_up = time.monotonic() + LIMIT_S
-    while helped.converter.asked == asked:
-        assert await helped.converter.convert(received([good(2)])) == each([good(2)])
+    while helped.offloader.asked == asked:
+        assert await helped.offloader.convert(received([good(2)])) == each([good(2)])
         assert time.monotonic() < give_up
-    assert helped.converter.process not in (None, helped.pid)
-    helped.converter.close()
+    assert helped.offloader.process not in (None, helped.pid)
+    helped.offloader.close()

@@ -11,11 +11,11 @@ import pytest
 
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Message, Received, TopicSpec
+from streamforge_utils.ports.retry import LONGEST_PAUSE_S, retry
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.logs import Redactor, make_log
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 from streamforge_utils.runtime.progress_tracker import ProgressTracker
-from streamforge_utils.runtime.retry import LONGEST_PAUSE_S, retry
 from streamforge_utils.runtime.worker_definition import Role, Use
 from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock

@@ -15,7 +15,7 @@ from streamforge_utils.ports.store import Answer, Document, Outcome
 from streamforge_utils.runtime import sinks
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import Conversion, Converted
-from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, sink
+from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, store_all
 from tests.runtime.rig import NoParameters, until
 
 Letters = list[tuple[bytes, str]]
@@ -48,7 +48,7 @@ class Plain:
 
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sinks, "Converter", Plain)
+    monkeypatch.setattr(sinks, "Offloader", Plain)
 
 
 CONVERSION = cast("Conversion", None)
@@ -81,7 +81,7 @@ class Sink:
         self.patience: set[float] = set()
 
     async def run(self) -> None:
-        await sink(cast("Context[NoParameters]", self), CONVERSION, store_patience_s=7.0)
+        await store_all(cast("Context[NoParameters]", self), CONVERSION, store_patience_s=7.0)
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Received]]:
         for number, batch in enumerate(self.batches):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli import answers
+from streamforge.manager import data_answers
 from tests.cleanenv import environment
 from tests.cli.support import START_MS, exchange
 from tests.limits import LIMIT_S
@@ -81,12 +81,17 @@ async def test_binance_is_used_only_where_it_answers(monkeypatch: pytest.MonkeyP
     assert not await demo.binance_answers()
 
 
+def segment(verdict: str, records: int) -> data_answers.Segment:
+    end_ms = START_MS + DAY_MS
+    return data_answers.Segment(start="", end="", start_ms=START_MS, end_ms=end_ms, verdict=verdict, records=records)
+
+
 def test_proven_means_every_minute_of_the_day() -> None:
     closes = [demo._Close(START_MS + minute * 60_000, 1.0) for minute in range(1440)]
-    whole = answers.Segment("", "", START_MS, START_MS + DAY_MS, "stored", "c", 1440)
+    whole = segment("stored", 1440)
     assert demo.is_proven([whole], closes)
     assert not demo.is_proven([whole], closes[:-1])
     assert not demo.is_proven([whole], [*closes[:700], closes[701], *closes[701:]])
     assert not demo.is_proven([], closes)
-    hole = answers.Segment("", "", START_MS, START_MS + DAY_MS, "unknown")
+    hole = segment("unknown", 0)
     assert not demo.is_proven([whole, hole], closes)

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from streamforge.workers.arango_candles import DEFINITION
-from streamforge_utils.model.candles import Candle, encode_candle
+from streamforge_utils.model.kinds.candles import Candle, encode_candle
 from streamforge_utils.ports.bus import Message, TopicPartition
 from streamforge_utils.ports.store import Answer, Outcome
-from streamforge_utils.runtime.conversionprocess import ConversionProcess
+from streamforge_utils.runtime.helper_process import HelperProcess
 from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE
 from tests.doubles.candles import candle
 from tests.doubles.faulty import always, times
@@ -249,13 +249,13 @@ async def test_a_process_helps_with_a_backlog_and_nothing_of_it_stays(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helpers: list[int] = []
-    begin = ConversionProcess.__init__
+    begin = HelperProcess.__init__
 
-    def noted(self: ConversionProcess, *arguments: Any, **named: Any) -> None:
+    def noted(self: HelperProcess, *arguments: Any, **named: Any) -> None:
         begin(self, *arguments, **named)
         helpers.append(self.pid)
 
-    monkeypatch.setattr(ConversionProcess, "__init__", noted)
+    monkeypatch.setattr(HelperProcess, "__init__", noted)
     rig.store.gate = asyncio.Event()
     found = messages(candles(60_000))
     found[40_000] = Message(b"k", b"bad")

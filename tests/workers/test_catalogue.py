@@ -12,11 +12,11 @@ import pytest
 from streamforge import workers
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.runtime.environment import variables
-from streamforge_utils.runtime.reference import environment_table
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.worker_definition import Role
 from tests.limits import LIMIT_S
 from tests.places import ROOT
+from tools.reference.settings_page import environment_table
 
 REPOSITORY = ROOT
 TARGETS = workers.targets()

@@ -12,9 +12,9 @@ from streamforge.workers import arango_candles, definition, dummy_service, loade
 from streamforge.workers.playing.load import MAX_RECORD_BYTES
 from streamforge.workers.playing.loader import padded
 from streamforge.workers.playing.pace import Pace
-from streamforge_utils.model.candles import encode_candle
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.events import Event
+from streamforge_utils.model.kinds.candles import encode_candle
 from streamforge_utils.model.markers import EOS_KEY, decode_marker
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.supervisor import Supervisor

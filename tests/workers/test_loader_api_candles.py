@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.workers.loader_api_candles import BATCH_PAGES, DEFINITION, WAITING_PAGES, WINDOW_CANDLES, cut
-from streamforge_utils.model.candles import decode_candle
+from streamforge.workers.loader_api_candles import DEFINITION
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval, decode_candle
 from streamforge_utils.model.markers import EOS_KEY, decode_marker
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.runtime.history_loader import BATCH_PAGES, WAITING_PAGES, cut
 from tests.limits import LIMIT_S
 from tests.runtime.rig import TOPIC, Rig, last, until, words
 
@@ -73,7 +73,9 @@ async def test_what_lies_after_the_exchange_s_now_is_not_asked_for(rig: Rig) -> 
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_no_more_requests_are_under_way_than_chosen(rig: Rig, concurrency: int) -> None:
     rig.environment |= {"TIME_RANGE": "2024-07-01:2024-07-08", "STREAMFORGE_CONCURRENCY": str(concurrency)}
-    rig.exchange.delays = {window.start_ms: 0.002 for window in cut(Interval.M1, parse_time_range("2024-07"))}
+    rig.exchange.delays = {
+        window.start_ms: 0.002 for window in cut(Interval.M1.rule, parse_time_range("2024-07"), 1000)
+    }
     assert await rig.live(DEFINITION) == 0
     assert rig.exchange.most_under_way == concurrency
     assert len(await written(rig)) == 7 * 1440
@@ -158,11 +160,11 @@ def test_windows_cover_every_open_time_once_and_hold_at_most_1000(
     step = interval.step_ms or 31 * 86_400_000
     span = TimeRange(start, start + min(bars, 400 if interval is Interval.MO1 else bars) * step + odd)
     phase = start - 12_345
-    expected = list(interval.grid(span.start_ms, span.end_ms, phase))
+    expected = list(interval.rule.times(span.start_ms, span.end_ms, phase))
     found: list[int] = []
-    for window in cut(interval, span):
+    for window in cut(interval.rule, span, 1000):
         assert window.intersection(span) == window
-        opens = list(interval.grid(window.start_ms, window.end_ms, phase))
-        assert len(opens) <= WINDOW_CANDLES
+        opens = list(interval.rule.times(window.start_ms, window.end_ms, phase))
+        assert len(opens) <= 1000
         found += opens
     assert found == expected

@@ -14,7 +14,7 @@ import pytest
 
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.server import serve
-from streamforge_utils.model.candles import encode_candle
+from streamforge_utils.model.kinds.candles import encode_candle
 from streamforge_utils.ports.bus import Message
 from tests.doubles.candles import candle
 from tests.limits import LIMIT_S

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from streamforge.workers.arango_candles import DEFINITION
-from streamforge_utils.model.candles import Candle, encode_candle
+from streamforge_utils.model.kinds.candles import Candle, encode_candle
 from streamforge_utils.ports.bus import Message, TopicPartition
 from tests.doubles.candles import candle
 from tests.doubles.faulty import always

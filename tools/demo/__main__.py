@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamforge.cli import answers, terminal
+from streamforge.cli import terminal
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import CliError, Interrupted, exit_code
 from streamforge.cli.commands.load_commands import Request, followed
@@ -19,6 +19,7 @@ from streamforge.cli.outcome import Ended
 from streamforge.cli.own_manager import configure_logs
 from streamforge.cli.places import EXCHANGE_VARIABLE, known_origin
 from streamforge.cli.session import Mode, Where, session
+from streamforge.manager import data_answers
 from streamforge.manager.origin import BINANCE, TEST
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
@@ -148,7 +149,7 @@ def _tell(where: Where, ended: Ended, closes: list[_Close]) -> int:
     return 0
 
 
-def is_proven(coverage: list[answers.Segment], closes: list[_Close]) -> bool:
+def is_proven(coverage: list[data_answers.Segment], closes: list[_Close]) -> bool:
     """Whether the day is stored without a hole, by the coverage and by what was read back."""
     covered = [(s.start_ms, s.end_ms) for s in coverage if s.verdict == "stored"]
     times = [close.open_time for close in closes]

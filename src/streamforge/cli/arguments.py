@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from streamforge.cli.command_errors import UsageProblem
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.series import check_series, is_type
+from streamforge_utils.model.kinds.registry import check_series, is_type
 from streamforge_utils.model.timeranges import resolve_time_range
 
 _SYMBOL, _TYPE, _RANGE = "SYMBOL", "TYPE", "TIME_RANGE"

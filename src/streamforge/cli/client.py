@@ -14,8 +14,9 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from streamforge.cli import answers, terminal
+from streamforge.cli import terminal
 from streamforge.cli.command_errors import ApiProblem, CliError, ServerLost, ServerSilent, UsageProblem
+from streamforge.manager import answers
 
 if TYPE_CHECKING:
     import aiohttp

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from streamforge.cli import answers, terminal
+from streamforge.cli import terminal
 from streamforge.cli.session import Where
+from streamforge.manager import answers, data_answers
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.series import candles_interval
+from streamforge_utils.model.kinds.registry import rule_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, format_ms, is_relative, resolve_time_range
 
 EXPLAINED = ("stored", "exchange", "closed", "pending")
@@ -18,7 +19,7 @@ NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 _SHOWN = 12
 
 
-def show_segments(segments: Sequence[answers.Segment]) -> None:
+def show_segments(segments: Sequence[data_answers.Segment]) -> None:
     """Coverage on stdout, a line per range."""
     for segment in segments[:_SHOWN]:
         what = terminal.VERDICTS.get(segment.verdict, "")
@@ -47,7 +48,7 @@ def wait_command(queue_id: str, where: Where) -> str:
     return f"`streamforge wait {queue_id}{where.flags()}`"
 
 
-def rest(known: answers.Coverage, where: Where) -> str:
+def rest(known: data_answers.Coverage, where: Where) -> str:
     """How the ranges without a reason are loaded: by the workflow that is to load them, or by another one."""
     if known.loading:
         return f"wait for what is to be loaded with {wait_command(known.loading[0].queue_id, where)}"
@@ -58,12 +59,12 @@ def rest(known: answers.Coverage, where: Where) -> str:
     return f"load the rest with {load_command((known.symbol, known.type, span), where)}"
 
 
-def nothing_over(workflow: answers.Workflow, where: Where) -> str:
+def nothing_over(workflow: answers.Started, where: Where) -> str:
     """That nothing could be loaded of a range, and from when on something can, where that is sure. It stays true."""
-    found, interval = workflow.time_range, candles_interval(workflow.type)
-    if not interval.aligned_by_calendar:
+    found, rule = workflow.time_range, rule_of(series_of(workflow.symbol, workflow.type))
+    if not rule.is_fixed(None):
         return NOTHING_OVER
-    opens_ms = interval.ceil(found.start_ms)
+    opens_ms = rule.ceil(found.start_ms)
     created_ms = int(datetime.fromisoformat(workflow.created_at).timestamp() * 1000)
     try:  # of words such as `-5min` the latest end that they can have meant, as they were read before
         asked_end_ms = resolve_time_range(found.requested, created_ms).end_ms
@@ -74,13 +75,13 @@ def nothing_over(workflow: answers.Workflow, where: Where) -> str:
     relative = is_relative(found.requested)
     if relative and opens_ms > found.start_ms:
         return NOTHING_OVER
-    ends_ms = interval.next(opens_ms)
+    ends_ms = rule.next(opens_ms)
     words = f"{format_ms(opens_ms)}:{format_ms(ends_ms)}" if relative else found.requested
     load = load_command((workflow.symbol, workflow.type, words), where)
     return f"{NOTHING_OVER}, the first one ends at {format_ms(ends_ms)}: load it then with {load}"
 
 
-def no_longer(workflow: answers.Workflow, where: Where) -> str:
+def no_longer(workflow: answers.Started, where: Where) -> str:
     """What to do where a range that was proven complete is not complete now."""
     load = load_command((workflow.symbol, workflow.type, str(workflow.time_range.span)), where)
     return (

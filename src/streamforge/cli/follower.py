@@ -7,7 +7,9 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from streamforge.cli import answers, terminal
+import msgspec
+
+from streamforge.cli import terminal
 from streamforge.cli.client import Query
 from streamforge.cli.command_errors import ApiProblem, CliError, Interrupted, ServerLost, ServerSilent, exit_code
 from streamforge.cli.coverage_text import wait_command
@@ -15,10 +17,11 @@ from streamforge.cli.interrupts import Interrupts
 from streamforge.cli.progress import Display
 from streamforge.cli.remainder import advice, description
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.manager import answers, data_answers
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
 
-Begin = Callable[[Session], Awaitable[answers.Workflow]]
+Begin = Callable[[Session], Awaitable[answers.Started]]
 """Starts a workflow, or starts it again."""
 
 LOOK_EVERY_S = 0.25
@@ -29,6 +32,13 @@ PATIENCE_S = 5.0
 """How long an exchange may be silent before somebody who waits is told what to do."""
 GRACE_S = 30.0
 """After a time-out, how long the workflow is given to stop in order."""
+
+
+def _now(known: answers.Started, later: answers.Started) -> answers.Started:
+    """`later`, the same workflow as it is now, with what was said only when it was asked for."""
+    return msgspec.structs.replace(
+        later, joined=known.joined, behind_seconds=known.behind_seconds, asked_range=known.asked_range
+    )
 
 
 class Follower:
@@ -55,7 +65,7 @@ class Follower:
         self._display = display
         self._loop = asyncio.get_running_loop()
         self._deadline = None if timeout_s is None else self._loop.time() + timeout_s
-        self._workflow: answers.Workflow | None = None
+        self._workflow: answers.Started | None = None
         self._where = Where()
         self._mode = mode
         self._loads = loads
@@ -70,7 +80,7 @@ class Follower:
         self.timed_out = False
         self.had_ended = False
 
-    async def begin(self, where: Where, begin: Begin) -> tuple[answers.Workflow, answers.Coverage]:
+    async def begin(self, where: Where, begin: Begin) -> tuple[answers.Started, data_answers.Coverage]:
         """Call `begin` once, with a manager that drives workflows, and follow what it gives to its end.
 
         Returns the ended workflow, with what was said when it began, and what is known of its range. A manager that
@@ -108,12 +118,12 @@ class Follower:
         )
         return Interrupted(self._with_the_rest(left, self._workflow), self._interrupts.exit_code)
 
-    def _with_the_rest(self, said: str, workflow: answers.Workflow) -> str:
+    def _with_the_rest(self, said: str, workflow: answers.Started) -> str:
         """What is said, and what this command would have loaded after the end of the workflow that it joined."""
         rest = advice(workflow, self._where, again=self._again)
         return said if rest is None else f"{said}; {rest}"
 
-    async def _begin(self, where: Where, begin: Begin) -> tuple[answers.Workflow, answers.Coverage]:
+    async def _begin(self, where: Where, begin: Begin) -> tuple[answers.Started, data_answers.Coverage]:
         takeovers = 0
         while True:
             self._made_up = where.exchange == TEST
@@ -133,7 +143,7 @@ class Follower:
                     if found.own:
                         await self._tell_of_others(found, self._workflow)
                     workflow = await self._follow(found, self._workflow)
-                    return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", answers.Coverage)
+                    return workflow, await found.api.get(f"/queues/{workflow.queue_id}/coverage", data_answers.Coverage)
             except ServerLost as error:
                 if (
                     isinstance(error, ServerSilent)  # it holds the folder, so that no other can be there
@@ -151,17 +161,17 @@ class Follower:
                     raise
                 raise self._not_taken_over(error, self._workflow) from error
 
-    def _not_taken_over(self, error: StreamForgeError, workflow: answers.Workflow) -> CliError:
+    def _not_taken_over(self, error: StreamForgeError, workflow: answers.Started) -> CliError:
         return CliError(
             f"{workflow.queue_id} is left as it is, because its manager has ended and no other could take its place: "
             f"{str(error).rstrip('.')}; then continue it with {wait_command(workflow.queue_id, self._where)}",
             exit_code(error),
         )
 
-    async def _tell_of_others(self, found: Session, mine: answers.Workflow) -> None:
+    async def _tell_of_others(self, found: Session, mine: answers.Started) -> None:
         """A manager of our own drives also what others have left: nobody else would, and it takes slots and weight."""
         query: Query = {"status": ["pending", "running", "stopping"], "limit": terminal.NAMES_SHOWN + 2}
-        page = await found.api.get("/queues", answers.Page, query)
+        page = await found.api.get("/queues", answers.WorkflowPage, query)
         ids = [one.queue_id for one in page.queues if one.queue_id != mine.queue_id]
         if ids:
             self._display.note(
@@ -169,18 +179,18 @@ class Follower:
                 f"{terminal.first_of(ids)} (`streamforge stop QUEUE_ID` ends one)"
             )
 
-    async def _follow(self, found: Session, workflow: answers.Workflow) -> answers.Workflow:
+    async def _follow(self, found: Session, workflow: answers.Started) -> answers.Started:
         path = f"/queues/{workflow.queue_id}"
         while not workflow.ended:
             self._display.show(workflow)
             self._hint(found, workflow)
             await self._pause(found)
             await self._attend(found, workflow)
-            workflow = workflow.now(await found.api.get(path, answers.Workflow))
+            workflow = _now(workflow, await found.api.get(path, answers.Started))
         self._display.show(workflow)
         return workflow
 
-    def _hint(self, found: Session, workflow: answers.Workflow) -> None:
+    def _hint(self, found: Session, workflow: answers.Started) -> None:
         """Once: what to do where the exchange cannot be reached, which is what happens to many on their first try."""
         late = self._loop.time() - self._started > PATIENCE_S
         hint = "the exchange has not answered yet: `streamforge doctor` tells whether it can be reached from here"
@@ -208,7 +218,7 @@ class Follower:
             await found.ended
             raise CliError("the manager of this command has ended: run the command again, what was stored stays")
 
-    async def _attend(self, found: Session, workflow: answers.Workflow) -> None:
+    async def _attend(self, found: Session, workflow: answers.Started) -> None:
         asked = self._interrupts.count
         late = self._deadline is not None and self._loop.time() > self._deadline
         if late and self.timed_out and self._deadline is not None and self._loop.time() > self._deadline + GRACE_S:
@@ -230,7 +240,7 @@ class Follower:
                 if error.kind != "not-now":  # it ended meanwhile
                     raise
 
-    def _detached(self, found: Session, workflow: answers.Workflow) -> CliError:
+    def _detached(self, found: Session, workflow: answers.Started) -> CliError:
         wait = wait_command(workflow.queue_id, self._where)
         left = self._with_the_rest(
             f"the manager at {found.api.url} continues {workflow.queue_id} ({workflow.status}): {wait} waits for it, "

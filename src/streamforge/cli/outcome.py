@@ -6,12 +6,13 @@ from datetime import datetime
 
 import msgspec
 
-from streamforge.cli import answers, terminal
+from streamforge.cli import terminal
 from streamforge.cli.command_errors import CliError, Interrupted
 from streamforge.cli.coverage_text import EXPLAINED, nothing_over, show_segments
 from streamforge.cli.reasons import short
 from streamforge.cli.remainder import advice, is_open, left_out, rest_of
 from streamforge.cli.session import Where
+from streamforge.manager import answers, data_answers
 from streamforge_utils.model.timeranges import format_ms
 
 
@@ -26,18 +27,20 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
     queue_id: str
     status: str
-    time_range: answers.Range
+    time_range: answers.TimeRange
     records_expected: int | None
     records_stored: int
     records_there: int
-    coverage: list[answers.Segment]
+    coverage: list[data_answers.Segment]
     seconds: float
     joined: bool
     behind_seconds: float
     asked_range: str | None
 
     @classmethod
-    def of(cls, workflow: answers.Workflow, coverage: answers.Coverage | None = None, seconds: float = 0.0) -> Loaded:
+    def of(
+        cls, workflow: answers.Started, coverage: data_answers.Coverage | None = None, seconds: float = 0.0
+    ) -> Loaded:
         """coverage: of its range; None: it is not asked for."""
         progress, segments = workflow.progress, [] if coverage is None else coverage.segments
         stored, there = progress.records_stored, progress.records_there
@@ -69,7 +72,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     earlier: it had ended before the command began.
     """
 
-    workflow: answers.Workflow
+    workflow: answers.Started
     loaded: Loaded
     interrupted: int | None
     timed_out: bool

@@ -17,8 +17,8 @@ from streamforge_utils.model.errors import ConfigError, PermanentError, Retryabl
 from streamforge_utils.model.events import Event, decode_event
 from streamforge_utils.ports.bus import Consumer, Message, Producer, Start
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.retry import retry
 
 PONG = "pong"
 _SAME_S = 1e-6

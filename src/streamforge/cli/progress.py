@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
-from streamforge.cli import answers, terminal
+from streamforge.cli import terminal
 from streamforge.cli.reasons import short
+from streamforge.manager import answers
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,7 +24,7 @@ EVERY_S = 5.0
 class Display(Protocol):
     """Shows how far a workflow is."""
 
-    def show(self, workflow: answers.Workflow) -> None:
+    def show(self, workflow: answers.Started) -> None:
         """It is this far."""
 
     def note(self, text: str) -> None:
@@ -50,16 +51,16 @@ class Lines:
         self._reasons: set[str] = set()
         self._at = float("-inf")
 
-    def show(self, workflow: answers.Workflow) -> None:
+    def show(self, workflow: answers.Started) -> None:
         if workflow.ended or not self._is_news(workflow):
             return
         self._at = self._now()
         terminal.say(f"{workflow.queue_id}: {summary(workflow)}")
 
-    def _is_news(self, workflow: answers.Workflow) -> bool:
+    def _is_news(self, workflow: answers.Started) -> bool:
         """A reason to wait is told once, however often it comes and goes, until something is stored again."""
         state, stored = (workflow.status, workflow.progress.records_expected), workflow.progress.records_stored
-        reason, late = workflow.waits_for, self._now() - self._at >= EVERY_S
+        reason, late = workflow.waiting_for, self._now() - self._at >= EVERY_S
         if state != self._state or (late and stored != self._stored):
             self._reasons.clear()
         elif reason is None:
@@ -93,13 +94,13 @@ class _Bar:
         self._live.stop()
         self._restore()
 
-    def show(self, workflow: answers.Workflow) -> None:
+    def show(self, workflow: answers.Started) -> None:
         self._live.update(self._drawn(workflow))
 
     def note(self, text: str) -> None:
         self._console.print(text)
 
-    def _drawn(self, workflow: answers.Workflow) -> RenderableType:
+    def _drawn(self, workflow: answers.Started) -> RenderableType:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -145,7 +146,7 @@ def _without_echoed_signals() -> Callable[[], None]:
     return restore
 
 
-def summary(workflow: answers.Workflow) -> str:
+def summary(workflow: answers.Started) -> str:
     """Where it stands, on one line."""
     parts = [workflow.status, numbers(workflow)]
     if waits := waits_for(workflow):
@@ -153,17 +154,21 @@ def summary(workflow: answers.Workflow) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def waits_for(workflow: answers.Workflow) -> str:
+def waits_for(workflow: answers.Started) -> str:
     """`waits for …`, with the time at which it goes on where that is known; nothing where it does not wait."""
     if workflow.undriven is not None:
         return f"not driven: {workflow.undriven}"
-    if not workflow.waits_for:
+    if not workflow.waiting_for:
         return ""
-    until = f" (until {_FRACTION.sub('Z', workflow.waits_until)})" if workflow.waits_until else ""
-    return f"waits for {short(workflow.waits_for)}{until}"
+    waiting = [
+        (f"{step.target}: {one.waiting}", one.waiting_until) for step in workflow.steps if (one := step.progress)
+    ]
+    goes_on = dict(reversed(waiting)).get(workflow.waiting_for)
+    until = f" (until {_FRACTION.sub('Z', goes_on)})" if goes_on else ""
+    return f"waits for {short(workflow.waiting_for)}{until}"
 
 
-def numbers(workflow: answers.Workflow) -> str:
+def numbers(workflow: answers.Started) -> str:
     """`620 of 1,440 (43 %), 1,203/s, 2 s left`."""
     progress = workflow.progress
     if progress.records_expected is None:

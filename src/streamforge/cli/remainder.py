@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from streamforge.cli import answers, terminal
+from streamforge.cli import terminal
 from streamforge.cli.coverage_text import load_command
 from streamforge.cli.session import Where
-from streamforge_utils.model.series import candles_interval
+from streamforge.manager import answers
+from streamforge_utils.model.kinds.registry import rule_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, format_ms, parse_time_range
 
 
-def left_out(workflow: answers.Workflow) -> TimeRange | None:
+def left_out(workflow: answers.Started) -> TimeRange | None:
     """From the first candle of the range asked for that the workflow does not load, to the end of that range.
 
     None: it loads all of it, or was not joined. While it has no plan this is the least that it leaves out.
     """
     if workflow.asked_range is None:
         return None
-    asked, interval = parse_time_range(workflow.asked_range), candles_interval(workflow.type)
+    asked = parse_time_range(workflow.asked_range)
+    rule = rule_of(series_of(workflow.symbol, workflow.type))
     start_ms = max(asked.start_ms, workflow.time_range.end_ms)
-    if interval.aligned_by_calendar:
-        start_ms = next(iter(interval.grid(start_ms, asked.end_ms)), asked.end_ms)
+    if rule.is_fixed(None):
+        start_ms = rule.ceil(start_ms)
     return None if start_ms >= asked.end_ms else TimeRange(start_ms, asked.end_ms)
 
 
-def left_out_span(workflow: answers.Workflow) -> str:
+def left_out_span(workflow: answers.Started) -> str:
     """`left_out` as one reads it; empty where that is nothing."""
     span = left_out(workflow)
     return "" if span is None else terminal.day_span(span.start_ms, span.end_ms)
 
 
-def is_open(workflow: answers.Workflow) -> bool:
+def is_open(workflow: answers.Started) -> bool:
     """Whether only its plan will tell how much of the range asked for the workflow leaves out."""
     return workflow.asked_range is not None and not workflow.ended and workflow.progress.records_expected is None
 
 
-def rest_of(workflow: answers.Workflow, *, again: bool) -> str | None:
+def rest_of(workflow: answers.Started, *, again: bool) -> str | None:
     """The range to ask for once the workflow has ended; None: it leaves out nothing.
 
     The whole range asked for, as then all of it is proven. again: it is loaded even if it is stored, so it is what was
@@ -46,7 +48,7 @@ def rest_of(workflow: answers.Workflow, *, again: bool) -> str | None:
     return None if left is None else str(left)
 
 
-def load_of_the_rest(workflow: answers.Workflow, where: Where, *, again: bool) -> str | None:
+def load_of_the_rest(workflow: answers.Started, where: Where, *, again: bool) -> str | None:
     """The command that loads what the workflow leaves out; None: it leaves out nothing."""
     rest = rest_of(workflow, again=again)
     if rest is None:
@@ -55,7 +57,7 @@ def load_of_the_rest(workflow: answers.Workflow, where: Where, *, again: bool) -
     return load_command((workflow.symbol, workflow.type, f"{rest}{again_too}"), where)
 
 
-def advice(workflow: answers.Workflow, where: Where, *, again: bool) -> str | None:
+def advice(workflow: answers.Started, where: Where, *, again: bool) -> str | None:
     """That the workflow leaves out a part of what was asked for, and how that is loaded; None: it does not."""
     load = load_of_the_rest(workflow, where, again=again)
     once = "" if workflow.ended else ", once it has ended,"
@@ -72,17 +74,17 @@ def advice(workflow: answers.Workflow, where: Where, *, again: bool) -> str | No
     return None
 
 
-def tells_seconds_only(workflow: answers.Workflow) -> bool:
+def tells_seconds_only(workflow: answers.Started) -> bool:
     """Whether the manager, of an older version, tells how much is left out and not of which range."""
     return workflow.asked_range is None and workflow.behind_seconds > 0
 
 
-def _seconds_left_out(workflow: answers.Workflow) -> str:
+def _seconds_left_out(workflow: answers.Started) -> str:
     lately = terminal.duration(workflow.behind_seconds)
     return f"what came in the {lately} before this request: the same load again, once it has ended, loads that too"
 
 
-def description(workflow: answers.Workflow) -> str:
+def description(workflow: answers.Started) -> str:
     """What was begun or joined, and which range it loads."""
     found = workflow.time_range
     asked = terminal.asked_for(found.requested, clipped=found.clipped)

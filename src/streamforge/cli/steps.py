@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from streamforge.cli import answers, terminal
+from streamforge.cli import terminal
 from streamforge.cli.reasons import short
+from streamforge.manager import answers
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -56,7 +57,7 @@ def _attempt_row(step: answers.Step, attempt: answers.Attempt, *, driven: bool) 
         step.target if first else "",
         _state(attempt.status, known=driven or bool(attempt.ended_at) or not attempt.number),
         str(attempt.number or ""),
-        terminal.number(attempt.progress.records if attempt.progress is not None else None),
+        terminal.number(attempt.progress.records if attempt.number else None),
         terminal.moment(attempt.started_at),
         terminal.moment(attempt.ended_at),
         short(how)[:200],

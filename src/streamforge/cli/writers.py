@@ -162,19 +162,21 @@ class _Parquet:
 
 
 def _schema(arrow: Any, record: dict[str, object] | None, times: Times) -> Any:
-    """Columns as the first record has them: text, 64-bit integers, doubles; without one, those of a candle.
+    """Columns as the first record has them: text, 64-bit integers, doubles; without one, those of the first kind.
 
-    A candle's instants are timestamps if `times` says so.
+    The instants of a kind's records are timestamps if `times` says so.
     """
-    from streamforge_utils.model.candles import CANDLE_FIELDS, CANDLE_TIMES, StoredCandle
+    from streamforge_utils.model.kinds.registry import kind_of_fields
+    from streamforge_utils.model.kinds.registry import kinds as all_kinds
 
-    kinds: dict[str, type]
+    kinds: dict[str, Any] = {}
     instants: tuple[str, ...] = ()
-    if record is None or record.keys() == set(CANDLE_FIELDS):
-        hints = {field.name: field.type for field in msgspec.structs.fields(StoredCandle)}
-        kinds = {name: hints[name] for name in CANDLE_FIELDS}
-        instants = CANDLE_TIMES if times is Times.TIMESTAMP else ()
-    else:
+    kind = all_kinds()[0] if record is None else kind_of_fields(record.keys())
+    if kind is not None:
+        hints = {field.name: field.type for field in msgspec.structs.fields(kind.stored)}
+        kinds = {name: hints[name] for name in kind.columns}
+        instants = kind.times if times is Times.TIMESTAMP else ()
+    elif record is not None:
         kinds = {name: type(value) for name, value in record.items()}
     types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
     timestamp = arrow.timestamp("ms", tz="UTC")

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 import msgspec
 from aiohttp import web
 
-from streamforge.exchange.errors import ApiError, missing
-from streamforge.exchange.params import klines_query
+from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.errors import ApiError
 from streamforge.exchange.state import ExchangeState
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.timeranges import TimeRange
 
 
 class _FaultRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -26,30 +25,30 @@ class _ClockRequest(msgspec.Struct, forbid_unknown_fields=True):
 def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
     """The routes of oracle and controls.
 
-    GET /oracle/klines?symbol&interval&startTime&endTime (half-open, ms): the closed candles, no limit.
+    GET /oracle/ENDPOINT?symbol&startTime&endTime (half-open, ms), for klines also interval: what a client must end up
+    with, without a limit.
     GET /control/stats, DELETE /control/stats: what was counted; forget it.
     GET, POST {"fault": "NAME:key=value"}, DELETE [?name=NAME] /control/faults.
     GET, POST {"now_ms": N} or {"advance_ms": N} /control/clock.
     """
 
-    async def oracle(request: web.Request) -> web.StreamResponse:
-        try:
-            query = klines_query(request.query, state.listed(state.clock.now_ms()))
-            if query.start_ms is None or query.end_ms is None:
-                raise missing("startTime" if query.start_ms is None else "endTime")
-        except ApiError as error:
-            return web.Response(status=error.status, body=error.body, content_type="application/json")
-        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await answer.prepare(request)
-        separator = b"["
-        if query.end_ms > query.start_ms:
-            span = TimeRange(query.start_ms, query.end_ms)
-            for part in state.source.closed(query.symbol, query.interval, span, state.clock.now_ms()):
-                if part:
-                    await answer.write(separator + b",".join(part))
-                    separator = b","
-        await answer.write(b"]" if separator == b"," else b"[]")
-        return answer
+    def oracle_of(endpoint: RowsEndpoint) -> web.RouteDef:
+        async def oracle(request: web.Request) -> web.StreamResponse:
+            now_ms = state.clock.now_ms()
+            try:
+                parts = endpoint.oracle(request.query, state.listed(now_ms), now_ms)
+            except ApiError as error:
+                return web.Response(status=error.status, body=error.body, content_type="application/json")
+            answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+            await answer.prepare(request)
+            separator = b"["
+            for part in parts:
+                await answer.write(separator + b",".join(part))
+                separator = b","
+            await answer.write(b"]" if separator == b"," else b"[]")
+            return answer
+
+        return web.get(f"/oracle/{endpoint.paths[0]}", oracle)
 
     async def stats(_: web.Request) -> web.Response:
         return _json(state.counts())
@@ -86,7 +85,7 @@ def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
         return await clock(request)
 
     return [
-        web.get("/oracle/klines", oracle),
+        *(oracle_of(endpoint) for endpoint in state.endpoints if isinstance(endpoint, RowsEndpoint)),
         web.get("/control/stats", stats),
         web.delete("/control/stats", forget),
         web.get("/control/faults", faults),

@@ -1,15 +1,15 @@
 """Faults on request: what each switch does, how it is written, and when it strikes.
 
 A switch is `NAME[:key=value,...]`. Every fault knows `p` (probability, 0 to 1, drawn from `seed`), `count` (how often
-at most), `after` (how many matching requests are left in peace first) and `path` (`klines`, `exchangeInfo`, `time`,
-`ping` or `*`); `FAULTS` lists the others with their defaults. Faults strike requests under /api/v3/ that were neither
-refused for weight nor for their parameters. They are tried in the order in which they were switched on.
+at most), `after` (how many matching requests are left in peace first) and `path` (the name of an endpoint, such as
+`klines`, or `*`); `FAULTS` lists the others with their defaults. Faults strike requests under /api/v3/ that were
+neither refused for weight nor for their parameters, in the order in which they were switched on.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -17,7 +17,7 @@ from streamforge_utils.model.errors import InvalidInput
 
 Value = int | float | str
 
-PATHS = ("*", "klines", "exchangeInfo", "time", "ping")
+ANY_PATH = "*"
 
 
 class FaultKind(msgspec.Struct, frozen=True):
@@ -46,9 +46,11 @@ FAULTS: dict[str, FaultKind] = {
     "duplicate": FaultKind("rows", "`rows` rows come twice", {"rows": 1}),
     "disordered": FaultKind("rows", "the rows come in another order"),
     "shifted": FaultKind(
-        "rows", "the page starts `by` bars later (each first row once); by=-1: one before the window", {"by": 1}
+        "rows", "the page starts `by` rows later (each first row once); by=-1: one before the window", {"by": 1}
     ),
-    "open-candle": FaultKind("rows", "the candle that is not over yet comes last, even outside the window"),
+    "open-candle": FaultKind(
+        "rows", "the newest row, such as a candle that is not over yet, comes last, even outside the window"
+    ),
     "bad-number": FaultKind(
         "rows",
         "one row is spoilt",
@@ -62,7 +64,7 @@ FAULTS: dict[str, FaultKind] = {
     "skew": FaultKind("time", "`serverTime` and the Date header are wrong by `seconds`", {"seconds": 60}),
 }
 
-_COMMON: dict[str, Value] = {"p": 1.0, "count": -1, "after": 0, "path": "*", "seed": 0}
+_COMMON: dict[str, Value] = {"p": 1.0, "count": -1, "after": 0, "path": ANY_PATH, "seed": 0}
 
 
 class Fault:
@@ -81,8 +83,7 @@ class Fault:
 
     def strikes(self, endpoint: str) -> bool:
         """Whether it strikes this request; counts it."""
-        path = self.options["path"]
-        if path not in ("*", endpoint) or (self.kind.stage == "rows" and endpoint != "klines"):
+        if self.options["path"] not in (ANY_PATH, endpoint):
             return False
         self.seen += 1
         if self.seen <= self.number("after") or 0 <= self.number("count") <= self.struck:
@@ -107,9 +108,10 @@ class Fault:
 
 
 class Faults:
-    """The faults that are switched on."""
+    """The faults that are switched on. paths: the names of the endpoints that there are."""
 
-    def __init__(self, texts: Iterable[str] = ()) -> None:
+    def __init__(self, texts: Iterable[str], paths: Collection[str]) -> None:
+        self._paths = paths
         self.active: list[Fault] = []
         self.struck: dict[str, int] = {}
         for text in texts:
@@ -117,7 +119,7 @@ class Faults:
 
     def add(self, text: str) -> Fault:
         """Switch on `NAME[:key=value,...]`. Raises InvalidInput naming what is wrong and the choices."""
-        fault = parse_fault(text)
+        fault = parse_fault(text, self._paths)
         self.active.append(fault)
         return fault
 
@@ -133,8 +135,8 @@ class Faults:
                 yield fault
 
 
-def parse_fault(text: str) -> Fault:
-    """Read `NAME[:key=value,...]`. Raises InvalidInput naming what is wrong and the choices."""
+def parse_fault(text: str, paths: Collection[str] = ()) -> Fault:
+    """Read `NAME[:key=value,...]`. paths: what `path` may name beside `*`. Raises InvalidInput."""
     name, _, rest = text.partition(":")
     kind = FAULTS.get(name)
     if kind is None:
@@ -145,13 +147,13 @@ def parse_fault(text: str) -> Fault:
         key, given, value = part.partition("=")
         if not given or key not in defaults:
             raise InvalidInput("fault", f"fault {text[:80]!r}: {part!r} is no option of it: {', '.join(defaults)}")
-        options[key] = _value(text, key, value, defaults[key], kind)
+        choices = (ANY_PATH, *paths) if key == "path" else kind.choices.get(key)
+        options[key] = _value(text, key, value, defaults[key], choices)
     return Fault(name, options, text)
 
 
-def _value(text: str, key: str, value: str, default: Value, kind: FaultKind) -> Value:
-    if isinstance(default, str):
-        choices = PATHS if key == "path" else kind.choices[key]
+def _value(text: str, key: str, value: str, default: Value, choices: Collection[str] | None) -> Value:
+    if choices is not None:
         if value not in choices:
             raise InvalidInput("fault", f"fault {text[:80]!r}: {key} is one of {', '.join(choices)}, not {value!r}")
         return value

@@ -9,7 +9,6 @@ import msgspec
 from streamforge.exchange import errors
 from streamforge.exchange.errors import ApiError
 
-WEIGHTS = {"ping": 1, "time": 1, "exchangeInfo": 20, "klines": 2, "uiKlines": 2}
 _WINDOW_MS = 60_000
 _CLIENTS_KEPT = 1_000
 

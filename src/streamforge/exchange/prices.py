@@ -15,7 +15,7 @@ import hashlib
 import math
 
 from streamforge.exchange.config import SymbolSpec
-from streamforge_utils.model.intervals import Interval
+from streamforge.exchange.grid import Grid
 
 _MASK = (1 << 64) - 1
 _HOUR_S = 3_600
@@ -41,12 +41,12 @@ class PricePath:
         self._tick = 10.0**-spec.price_decimals
         self._step = 10.0**-spec.quantity_decimals
 
-    def rows(self, interval: Interval, opens_ms: list[int], until_ms: int | None = None) -> list[bytes]:
-        """The rows of the bars that open at `opens_ms`, as the exchange writes them; the last instant only ends a bar.
+    def rows(self, grid: Grid, first: int, last: int, until_ms: int | None = None) -> list[bytes]:
+        """The rows of the bars `first` to `last` of `grid`, both included, as the exchange writes them.
 
         until_ms: the last bar is not over: its close, volumes and extremes are those reached at this instant.
         """
-        spec = self._spec
+        spec, opens_ms = self._spec, grid.opens(first, last)
         last_ms = spec.delisted_ms if spec.delisted_ms is not None else opens_ms[-1]
         instants = [min(max(t, spec.listed_ms), last_ms) // 1000 for t in opens_ms]
         shares = 1.0
@@ -54,7 +54,7 @@ class PricePath:
             shares = (until_ms - opens_ms[-2] + 1) / (opens_ms[-1] - opens_ms[-2])
             instants[-1] = max(until_ms // 1000, instants[-2])
         points = self._points(instants)
-        step_ms = interval.step_ms or _MONTH_MS
+        step_ms = grid.step_ms or _MONTH_MS
         minutes = step_ms / 60_000
         spread = min(0.0009 * math.sqrt(minutes), 0.15) * math.sqrt(shares) / 4096
         lots = max(minutes * shares, 0.02) / 256

@@ -1,4 +1,4 @@
-"""Reading recorded klines: zips and CSV files of the bulk archive, and JSON answers of the REST API."""
+"""Serving recorded rows as if the exchange were live: files of the bulk archive, and JSON answers of the REST API."""
 
 from __future__ import annotations
 
@@ -7,46 +7,96 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from streamforge.exchange.config import SymbolSpec
+from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.intervals import Interval
 
-_NAME = re.compile(
-    r"(?:spot_)?(?P<symbol>[^-_a-z]+)-(?P<interval>[0-9]{1,2}[a-zA-Z]{1,2})[-_](?P<rest>.+)\.(?P<form>zip|csv|json)"
-)
-_NUMBER = rb"[0-9]{1,20}(?:\.[0-9]{1,20})?"
-_LINE = re.compile(
-    rb"(\d{13}|\d{16}),"
-    + rb",".join([rb"(%s)" % _NUMBER] * 5)
-    + rb",(\d{13}|\d{16}),(%s),(\d{1,18}),(%s),(%s),(%s)" % ((_NUMBER,) * 4)
-)
-_HEADER = re.compile(rb"open[_ ]?time,", re.IGNORECASE)
-_ROW = b'[%d,"%s","%s","%s","%s","%s",%d,"%s",%s,"%s","%s","%s"]'
+_NAME = re.compile(r"(?:spot_)?(?P<symbol>[^-_a-z]+)-(?P<name>[0-9A-Za-z]+)[-_](?P<rest>.+)\.(?P<form>zip|csv|json)")
+_HEADER = re.compile(r"[a-z]+(?:[_ ]?[a-z]+)*,", re.IGNORECASE)
+_QUOTES = ("USDT", "FDUSD", "USDC", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "GBP", "AUD", "USD")
 
-Row = tuple[int, int, bytes]
-"""Open time and close time in unix ms, and the row as the REST API writes it."""
+Row = tuple[int, int, int, bytes]
+"""Id, first instant and last instant (unix ms), and the row as the REST API writes it."""
 
 
-class Recording(msgspec.Struct, frozen=True):
-    """A file that holds candles of one series. archive: a file of the bulk archive, not an answer of the REST API."""
+class RecordedRows(RowSeries):
+    """The rows of one series, numbered from 0; all in memory, a candle takes about 300 bytes."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        ordered = sorted(rows)
+        self._ids = [row[0] for row in ordered]
+        self.starts = [row[1] for row in ordered]
+        self._ends = [row[2] for row in ordered]
+        self._texts = [row[3] for row in ordered]
+
+    def at(self, time_ms: int) -> int:
+        return bisect_left(self.starts, time_ms)
+
+    def by_id(self, record_id: int) -> int:
+        return bisect_left(self._ids, record_id)
+
+    def existing(self, now_ms: int, *, final: bool) -> Numbers:
+        end = bisect_right(self.starts, now_ms)
+        while final and end and self._ends[end - 1] >= now_ms:
+            end -= 1
+        return 0, end - 1
+
+    def rows(self, first: int, last: int, now_ms: int) -> list[bytes]:
+        return self._texts[first : last + 1]
+
+
+class _File(msgspec.Struct, frozen=True):
+    """A file of rows of one series. archive: of the bulk archive, not an answer of the REST API."""
 
     path: Path
+    endpoint: RowsEndpoint
     symbol: str
-    interval: Interval
-    form: str
+    variant: Hashable
 
     @property
     def archive(self) -> bool:
-        return self.form != "json"
+        return self.path.suffix != ".json"
 
 
-def find_recordings(folder: Path) -> tuple[list[Recording], dict[str, str]]:
-    """The recordings of spot klines below `folder`, sorted by name; and why each other file is ignored."""
-    found: list[Recording] = []
+def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> tuple[dict[str, SymbolSpec], dict[str, str]]:
+    """Let `endpoints` serve the recordings below `folder`; returns their symbols, and why each other file is ignored.
+
+    Several files of one series are merged. Where two of them know the same row, a file of the archive wins over an
+    answer of the REST API (whose last row may have changed since), else the one whose name sorts last. What no file
+    has stays a hole. A zip is compared with the `.CHECKSUM` beside it, if there is one.
+    Raises PermanentError naming the file, the line and what is wrong with it.
+    """
+    if not folder.is_dir():
+        raise PermanentError(f"replay {folder}: no such folder")
+    files, ignored = _find(folder, endpoints)
+    if not files:
+        raise PermanentError(f"replay {folder}: no spot klines in it ({len(ignored)} other files)")
+    merged: dict[tuple[RowsEndpoint, str, Hashable], dict[int, Row]] = {}
+    for file in sorted(files, key=lambda file: file.archive):
+        series = merged.setdefault((file.endpoint, file.symbol, file.variant), {})
+        series.update((row[0], row) for row in _read(file))
+    listed: dict[str, int] = {}
+    for endpoint in endpoints:
+        endpoint.recordings = {}
+    for (endpoint, symbol, variant), rows in merged.items():
+        if rows:
+            found = RecordedRows(rows.values())
+            listed[symbol] = min(found.starts[0], listed.get(symbol, found.starts[0]))
+            assert endpoint.recordings is not None  # noqa: S101 - set above
+            endpoint.recordings[symbol, variant] = found
+    return {symbol: _spec(symbol, listed_ms) for symbol, listed_ms in listed.items()}, ignored
+
+
+def _find(folder: Path, endpoints: Iterable[RowsEndpoint]) -> tuple[list[_File], dict[str, str]]:
+    found: list[_File] = []
     ignored: dict[str, str] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = str(path.relative_to(folder))
@@ -58,61 +108,51 @@ def find_recordings(folder: Path) -> tuple[list[Recording], dict[str, str]]:
                 ignored[name] = "a checksum without its file"
         elif match is None:
             ignored[name] = "not named SYMBOL-INTERVAL-DATE.zip, .csv or .json"
-        elif match["interval"] not in (*Interval, Interval.MO1.lower):
-            ignored[name] = f"{match['interval']} is no interval of spot klines"
         else:
-            found.append(Recording(path, match["symbol"], Interval.parse(match["interval"]), match["form"]))
+            reasons = []
+            for endpoint in endpoints:
+                try:
+                    found.append(_File(path, endpoint, match["symbol"], endpoint.recorded_variant(match["name"])))
+                    break
+                except ValueError as error:
+                    reasons.append(str(error))
+            else:
+                ignored[name] = "; ".join(reasons)
     return found, ignored
 
 
-def read_recording(recording: Recording) -> Iterator[Row]:
-    """The rows of a file in its order; times are brought to milliseconds (microseconds are cut off).
-
-    A zip is compared with the `.CHECKSUM` beside it, if there is one.
-    Raises PermanentError naming the file, the line and what is wrong with it.
-    """
-    path = recording.path
+def _read(file: _File) -> Iterator[Row]:
+    """The rows of a file in its order, times in milliseconds."""
+    path = file.path
     try:
         content = path.read_bytes()
     except OSError as error:
         raise PermanentError(f"{path}: cannot be read: {error}") from error
     _check_sum(path, content)
-    if recording.form == "json":
-        yield from _read_json(path, content)
-        return
-    yield from _read_csv(path, _unzipped(path, content) if recording.form == "zip" else content)
+    lines = (
+        _csv(_unzipped(path, content) if path.suffix == ".zip" else content) if file.archive else _json(path, content)
+    )
+    for place, cells in lines:
+        try:
+            yield file.endpoint.recorded_row(cells)
+        except ValueError as error:
+            raise PermanentError(f"{path}: {place} {error}: {','.join(cells)[:100]!r}") from error
 
 
-def _read_csv(path: Path, content: bytes) -> Iterator[Row]:
-    for number, line in enumerate(content.split(b"\n"), 1):
-        text = line.rstrip(b"\r")
-        if not text or (number == 1 and _HEADER.match(text)):
-            continue
-        match = _LINE.fullmatch(text)
-        if match is None:
-            raise PermanentError(f"{path}: line {number} is no candle: {_shown(text)}")
-        yield _row(match.groups(), f"{path}: line {number}")
+def _csv(content: bytes) -> Iterator[tuple[str, list[str]]]:
+    for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), 1):
+        text = line.rstrip("\r")
+        if text and not (number == 1 and _HEADER.match(text)):
+            yield f"line {number}", text.split(",")
 
 
-def _read_json(path: Path, content: bytes) -> Iterator[Row]:
+def _json(path: Path, content: bytes) -> Iterator[tuple[str, list[str]]]:
     try:
-        rows = msgspec.json.decode(content, type=list[list[int | str]])
+        rows = msgspec.json.decode(content, type=list[list[Any] | dict[str, Any]])
     except msgspec.MsgspecError as error:
-        raise PermanentError(f"{path}: no answer of klines: {error}") from error
-    for number, cells in enumerate(rows, 1):
-        text = ",".join(map(str, cells)).encode()
-        match = _LINE.fullmatch(text)
-        if match is None:
-            raise PermanentError(f"{path}: row {number} is no candle: {_shown(text)}")
-        yield _row(match.groups(), f"{path}: row {number}")
-
-
-def _row(cells: Iterable[bytes], place: str) -> Row:
-    opens, o, h, low, c, v, closes, q, n, tb, tq, last = cells
-    open_ms, close_ms = (int(t) if len(t) == 13 else int(t) // 1000 for t in (opens, closes))
-    if close_ms <= open_ms:
-        raise PermanentError(f"{place}: the candle of {open_ms} closes at {close_ms}")
-    return open_ms, close_ms, _ROW % (open_ms, o, h, low, c, v, close_ms, q, n, tb, tq, last)
+        raise PermanentError(f"{path}: no answer of the REST API: {error}") from error
+    for number, row in enumerate(rows, 1):
+        yield f"row {number}", [*map(str, row.values() if isinstance(row, dict) else row)]
 
 
 def _unzipped(path: Path, content: bytes) -> bytes:
@@ -136,5 +176,13 @@ def _check_sum(path: Path, content: bytes) -> None:
         raise PermanentError(f"{path}: its SHA-256 is {found}, {beside.name} says {expected}")
 
 
-def _shown(text: bytes) -> str:
-    return repr(text[:100].decode("utf-8", "replace"))
+def _spec(symbol: str, listed_ms: int) -> SymbolSpec:
+    quote = next((q for q in _QUOTES if symbol.endswith(q) and symbol != q), symbol[-3:])
+    return SymbolSpec(
+        symbol=symbol,
+        base=symbol.removesuffix(quote),
+        quote=quote,
+        listed_ms=listed_ms,
+        price_decimals=8,
+        quantity_decimals=8,
+    )

@@ -1,4 +1,4 @@
-"""Binance's market-data REST: klines, uiKlines, exchangeInfo, time, ping."""
+"""Binance's market-data REST: what is common to all endpoints below /api/v3/."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import uuid
 from collections.abc import Iterable
 from email.utils import formatdate
 
-import msgspec
 from aiohttp import web
 
 from streamforge.exchange import errors, wire
 from streamforge.exchange.config import WEIGHT_LIMIT
+from streamforge.exchange.endpoint import Call, Endpoint
 from streamforge.exchange.errors import ApiError
 from streamforge.exchange.faults import Fault
-from streamforge.exchange.info import exchange_info
-from streamforge.exchange.limits import WEIGHTS, Refusal
-from streamforge.exchange.params import info_query, klines_query, no_query
-from streamforge.exchange.rowfaults import Page, spoil
-from streamforge.exchange.source import in_microseconds
+from streamforge.exchange.limits import Refusal
 from streamforge.exchange.state import ExchangeState
 
 _UNITS = {"MILLISECOND": False, "millisecond": False, "MICROSECOND": True, "microsecond": True}
@@ -40,16 +36,17 @@ class Rest:
 
     def __init__(self, state: ExchangeState) -> None:
         self._state = state
+        self._endpoints = {path: endpoint for endpoint in state.endpoints for path in endpoint.paths}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One request to a known endpoint: weight, parameters, answer, faults; counted."""
-        state, name = self._state, request.path.rpartition("/")[2]
-        endpoint = "klines" if name == "uiKlines" else name
+        state = self._state
+        endpoint = self._endpoints[request.path.rpartition("/")[2]]
         outcome = "closed"
         with state.stats.flying():
             try:
-                answer = await self._answer(request, name, endpoint)
-                response = await wire.send(request, answer, state.faults.strike("body", endpoint))
+                answer = await self._answer(request, endpoint)
+                response = await wire.send(request, answer, state.faults.strike("body", endpoint.paths[0]))
                 outcome = str(answer.status)
                 return response
             except wire.Closed:
@@ -64,45 +61,38 @@ class Rest:
             return web.Response(status=404, body=_NOT_FOUND, content_type="text/html")
         return web.Response(status=404)
 
-    async def _answer(self, request: web.Request, name: str, endpoint: str) -> wire.Answer:
-        state = self._state
+    async def _answer(self, request: web.Request, endpoint: Endpoint) -> wire.Answer:
+        state, name = self._state, endpoint.paths[0]
         client = _client(request)
         now_ms = state.clock.now_ms()
         headers = {**_HEADERS, "X-StreamForge-Exchange": state.name, "x-mbx-uuid": str(uuid.uuid4())}
         try:
-            used = state.limiter.spend(client, WEIGHTS[name], now_ms)
+            used = state.limiter.spend(client, endpoint.cost(request.query), now_ms)
         except Refusal as refusal:
             headers |= {"Retry-After": str(refusal.retry_after), "Date": _date(now_ms)}
             headers |= _weight(state.limiter.used(client, now_ms))
             return wire.Answer(refusal.error.status, refusal.error.body, headers)
         headers |= _weight(used)
-        skew_ms = sum(round(fault.number("seconds") * 1000) for fault in state.faults.strike("time", endpoint))
+        skew_ms = sum(round(fault.number("seconds") * 1000) for fault in state.faults.strike("time", name))
         headers["Date"] = _date(now_ms + skew_ms)
         try:
-            body = self._body(request, endpoint, now_ms, now_ms + skew_ms)
+            unit = request.headers.get("X-MBX-TIME-UNIT", "MILLISECOND")
+            if unit not in _UNITS:
+                raise errors.invalid_value("X-MBX-TIME-UNIT")
+            body = endpoint.answer(
+                Call(
+                    query=request.query,
+                    symbols=state.listed(now_ms),
+                    now_ms=now_ms,
+                    shown_ms=now_ms + skew_ms,
+                    microseconds=_UNITS[unit],
+                    row_faults=state.faults.strike("rows", name),
+                )
+            )
         except ApiError as error:
             return wire.Answer(error.status, error.body, headers)
-        fault = next(state.faults.strike("answer", endpoint), None)
+        fault = next(state.faults.strike("answer", name), None)
         return wire.Answer(200, body, headers) if fault is None else await self._instead(fault, client, now_ms, headers)
-
-    def _body(self, request: web.Request, endpoint: str, now_ms: int, told_ms: int) -> bytes:
-        state = self._state
-        micro = _UNITS.get(request.headers.get("X-MBX-TIME-UNIT", "MILLISECOND"))
-        if micro is None:
-            raise errors.invalid_value("X-MBX-TIME-UNIT")
-        told = told_ms * 1000 if micro else told_ms
-        if endpoint == "klines":
-            query = klines_query(request.query, state.listed(now_ms))
-            rows = state.source.page(query, now_ms, open_candle=state.config.open_candle)
-            for fault in state.faults.strike("rows", endpoint):
-                rows = spoil(fault, Page(query, state.source, now_ms, rows))
-            return b"[" + b",".join(map(in_microseconds, rows) if micro else rows) + b"]"
-        if endpoint == "exchangeInfo":
-            listed = state.listed(now_ms)
-            asked = info_query(request.query, listed)
-            return msgspec.json.encode(exchange_info(listed.values(), asked, now_ms, told, state.limiter.limit))
-        no_query(request.query)
-        return msgspec.json.encode({"serverTime": told}) if endpoint == "time" else b"{}"
 
     async def _instead(self, fault: Fault, client: str, now_ms: int, headers: dict[str, str]) -> wire.Answer:
         """The answer of an `answer` fault."""
@@ -131,7 +121,7 @@ class Rest:
 def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
     """The routes of /api/v3/, and 404 for every other path."""
     rest = Rest(state)
-    known = [web.get(f"/api/v3/{name}", rest.handle) for name in WEIGHTS]
+    known = [web.get(f"/api/v3/{path}", rest.handle) for endpoint in state.endpoints for path in endpoint.paths]
     return [*known, web.route("*", "/{path:.*}", rest.unknown)]
 
 

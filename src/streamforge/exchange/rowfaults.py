@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import msgspec
 
+from streamforge.exchange import windows
 from streamforge.exchange.faults import Fault
-from streamforge.exchange.params import KlinesQuery
-from streamforge.exchange.source import Source
+from streamforge.exchange.windows import Numbers, RowSeries, Window
 
-Rows = list[bytes]
+Rows = list[tuple[int, bytes]]
+"""Rows with their numbers in the series."""
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A page that is about to be answered. rows: times in milliseconds, ascending."""
+    """A page that is about to be answered. series_id: one for each series of the exchange. rows: ascending."""
 
-    query: KlinesQuery
-    source: Source
+    series_id: Hashable
+    series: RowSeries
+    window: Window
     now_ms: int
     rows: Rows
+
+    def read(self, pieces: list[Numbers]) -> Rows:
+        """Rows of the series by their numbers."""
+        numbered = self.series.rows
+        return [
+            row
+            for first, last in pieces
+            for row in zip(range(first, last + 1), numbered(first, last, self.now_ms), strict=True)
+        ]
 
 
 def spoil(fault: Fault, page: Page) -> Rows:
@@ -28,13 +40,13 @@ def spoil(fault: Fault, page: Page) -> Rows:
 
 
 def _empty(fault: Fault, page: Page) -> Rows:
-    return [] if fault.first_time(page.query) else page.rows
+    return [] if fault.first_time((page.series_id, page.window)) else page.rows
 
 
 def _missing(fault: Fault, page: Page) -> Rows:
-    wanted = min(int(fault.number("rows")), len(page.rows))
-    gone = {n for n in fault.random.sample(range(len(page.rows)), wanted) if _once(fault, page, n)}
-    return [row for n, row in enumerate(page.rows) if n not in gone]
+    chosen = fault.random.sample(page.rows, min(int(fault.number("rows")), len(page.rows)))
+    gone = {number for number, _ in chosen if fault.first_time((page.series_id, number))}
+    return [row for row in page.rows if row[0] not in gone]
 
 
 def _duplicate(fault: Fault, page: Page) -> Rows:
@@ -45,46 +57,36 @@ def _duplicate(fault: Fault, page: Page) -> Rows:
 def _disordered(fault: Fault, page: Page) -> Rows:
     rows = page.rows.copy()
     fault.random.shuffle(rows)
-    if rows == page.rows:
-        rows.reverse()
-    return rows
+    return rows[::-1] if rows == page.rows else rows
 
 
 def _shifted(fault: Fault, page: Page) -> Rows:
     by = int(fault.number("by"))
     if by < 0:
-        before = msgspec.structs.replace(page.query, start_ms=None, end_ms=_open_ms(page.rows[0]) - 1, limit=-by)
-        return [*page.source.page(before, page.now_ms, open_candle=False), *page.rows][: page.query.limit]
-    return [row for n, row in enumerate(page.rows) if n >= by or not _once(fault, page, n)]
+        earlier = page.read(windows.before(page.series, page.rows[0][0], -by, page.now_ms))
+        return [*earlier, *page.rows][: page.window.limit]
+    return [row for n, row in enumerate(page.rows) if n >= by or not fault.first_time((page.series_id, row[0]))]
 
 
 def _open_candle(_: Fault, page: Page) -> Rows:
-    newest = msgspec.structs.replace(page.query, start_ms=None, end_ms=None, limit=1)
-    latest = page.source.page(newest, page.now_ms, open_candle=True)
+    latest = page.read(windows.page(page.series, Window(limit=1), page.now_ms))
     return [*page.rows, *(row for row in latest if row not in page.rows[-1:])]
 
 
 def _bad_number(fault: Fault, page: Page) -> Rows:
-    rows = page.rows.copy()
-    place = fault.random.randrange(len(rows))
-    cells = rows[place].split(b",")
+    place = fault.random.randrange(len(page.rows))
+    number, text = page.rows[place]
+    row: Any = msgspec.json.decode(text)
+    members = list(row) if isinstance(row, dict) else list(range(len(row)))
+    decimals = [name for name in members if isinstance(row[name], str)]
     match fault.options["kind"]:
         case "columns":
-            del cells[-4:-1]
-        case "negative":
-            cells[5] = b'"-1.00000000"'
+            for name in reversed(members[-4:-1]):
+                del row[name]
         case kind:
-            cells[4] = {"nan": b'"NaN"', "infinite": b'"Infinity"', "text": b'"n/a"', "null": b"null"}[str(kind)]
-    rows[place] = b",".join(cells)
-    return rows
-
-
-def _once(fault: Fault, page: Page, n: int) -> bool:
-    return fault.first_time((page.query.symbol, page.query.interval, _open_ms(page.rows[n])))
-
-
-def _open_ms(row: bytes) -> int:
-    return int(row[1 : row.index(b",")])
+            values = {"nan": "NaN", "infinite": "Infinity", "text": "n/a", "null": None, "negative": "-1.00000000"}
+            row[decimals[len(decimals) // 2]] = values[str(kind)]
+    return [*page.rows[:place], (number, msgspec.json.encode(row)), *page.rows[place + 1 :]]
 
 
 _SPOIL: dict[str, Callable[[Fault, Page], Rows]] = {

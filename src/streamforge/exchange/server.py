@@ -83,7 +83,7 @@ async def _serve_until_stopped(config: ExchangeConfig, *, json_line: bool) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with await serve(config) as exchange:
-        symbols, ignored = list(exchange.state.source.symbols), exchange.state.ignored
+        symbols, ignored = list(exchange.state.symbols), exchange.state.ignored
         for name, reason in islice(ignored.items(), _IGNORED_SHOWN):
             sys.stderr.write(f"test exchange: ignored {name}: {reason}\n")
         if len(ignored) > _IGNORED_SHOWN:

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-import msgspec
-
 from streamforge.exchange.clock import ExchangeClock
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
+from streamforge.exchange.endpoint import Endpoint, RowsEndpoint
+from streamforge.exchange.endpoints import endpoint_classes
 from streamforge.exchange.faults import Faults
 from streamforge.exchange.limits import Limiter
-from streamforge.exchange.replay import ReplaySource
-from streamforge.exchange.source import SeededSource, Source
+from streamforge.exchange.recordings import load_recordings
 from streamforge.exchange.stats import Stats
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.timeranges import TimeRange
 
 
 class ExchangeState:
-    """Source, clock, limiter, faults and counters of one exchange.
+    """Endpoints, symbols, clock, limiter, faults and counters of one exchange.
 
-    name: two exchanges of the same name never differ about what a candle holds.
+    name: two exchanges of the same name never differ about what a record holds. ignored: the files of a replay that
+    are not served, each with the reason.
     """
 
     def __init__(self, config: ExchangeConfig, clock: ExchangeClock | None = None) -> None:
         self.config = config
         self.clock = clock if clock is not None else ExchangeClock(config.now_ms)
-        self.source: Source = SeededSource(config) if config.replay is None else ReplaySource(config.replay)
+        self.endpoints: list[Endpoint] = [made(config) for made in endpoint_classes()]
+        self.symbols: dict[str, SymbolSpec] = {spec.symbol: spec for spec in config.symbols}
+        self.ignored: dict[str, str] = {}
+        if config.replay is not None:
+            rows = [endpoint for endpoint in self.endpoints if isinstance(endpoint, RowsEndpoint)]
+            self.symbols, self.ignored = load_recordings(config.replay, rows)
         self.name = _name(config)
-        self.ignored = self.source.ignored if isinstance(self.source, ReplaySource) else {}
-        self.faults = Faults(config.faults)
+        self.faults = Faults(config.faults, [endpoint.paths[0] for endpoint in self.endpoints])
         self.reset_counts()
 
     def reset_counts(self) -> None:
@@ -40,12 +42,7 @@ class ExchangeState:
 
     def listed(self, now_ms: int) -> dict[str, SymbolSpec]:
         """The symbols that the exchange knows at `now_ms`."""
-        return {name: spec for name, spec in self.source.symbols.items() if spec.listed_ms <= now_ms}
-
-    def oracle(self, symbol: str, interval: Interval, span: TimeRange) -> list[list[int | str]]:
-        """What a client must end up with for `span`: each closed candle once, ascending, as rows of the API (ms)."""
-        rows = (row for part in self.source.closed(symbol, interval, span, self.clock.now_ms()) for row in part)
-        return msgspec.json.decode(b"[" + b",".join(rows) + b"]", type=list[list[int | str]])
+        return {name: spec for name, spec in self.symbols.items() if spec.listed_ms <= now_ms}
 
     def counts(self) -> dict[str, object]:
         """For `GET /control/stats`."""

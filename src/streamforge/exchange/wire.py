@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
@@ -15,14 +16,6 @@ RESTRICTED = (
     b"https://www.binance.com/en/terms. Please contact customer service if you believe you received this message in "
     b'error."\n}'
 )
-_TITLES = {
-    200: "Maintenance",
-    403: "403 Forbidden",
-    500: "500 Internal Server Error",
-    502: "502 Bad Gateway",
-    503: "503 Service Temporarily Unavailable",
-    504: "504 Gateway Time-out",
-}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -39,7 +32,7 @@ class Closed(Exception):
 
 def html(status: int) -> bytes:
     """A page as a proxy or firewall writes it."""
-    title = _TITLES[status]
+    title = "Maintenance" if status == 200 else f"{status} {HTTPStatus(status).phrase}"
     return f"<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n".encode()
 
 

@@ -21,6 +21,7 @@ from streamforge.manager.origin import BINANCE, Origin, noted, origin_of
 from streamforge.manager.persistence.installation import Claim
 from streamforge.manager.settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
+from streamforge_utils.plugins import load_plugins
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.kubernetes_settings import with_launcher
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("usage: python -m streamforge.manager [--debug]", file=sys.stderr)
         return EXIT_CONFIG
     try:
+        load_plugins(os.environ)
         environ = with_launcher(os.environ)
         settings = load_manager({**environ, "STREAMFORGE_DEBUG": "true"} if given else environ)
         configure_logs(settings)

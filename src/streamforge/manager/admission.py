@@ -43,7 +43,7 @@ class Admission:
         self._making: list[tuple[Workflow, asyncio.Event]] = []
 
     async def start(self, request: StartRequest, key: str | None) -> Started:
-        """As `Service.start`."""
+        """As `WorkflowService.start`."""
         checked = check(request, self._deps.clock.now_ms())
         # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
         if (known := await self._made_before(request, key)) is not None:

@@ -13,19 +13,18 @@ from streamforge.manager.persistence.coverage_store import Known
 from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.service import Basis, NotFound, Report, StoredSeries
 from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import (
     Segment,
     Verdict,
     clip,
-    counted,
     extent,
     overlay,
     touching,
-    whole_bars,
 )
 from streamforge_utils.model.errors import StreamForgeError
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import Series, candles_type, check_symbol, normal_type, series_of
+from streamforge_utils.model.kinds.registry import normal_type, rule_of, series_of, type_of
+from streamforge_utils.model.series import Series, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 
 _SUGGESTIONS = 3
@@ -36,11 +35,11 @@ SEGMENTS_AT_ONCE = 500
 
 
 class _Current(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a series as of now. phase_ms: an open time of it, where the calendar does not tell its grid.
-    open_from_ms: what opens from then on is not over yet."""
+    """What is known of a series as of now. phase_ms: a position of it, where the calendar does not tell its grid.
+    open_from_ms: what begins from then on is not over yet."""
 
     known: Known
-    interval: Interval
+    rule: Rule
     phase_ms: int | None
     open_from_ms: int
 
@@ -106,7 +105,7 @@ class Reports:
             span = extent(s for s in proven if s.verdict is Verdict.STORED)
             told = extent(proven) or _asked(current.known, ())
             segments = () if told is None else _report(current, "asked", told).segments
-            has_grid = current.interval.aligned_by_calendar or current.phase_ms is not None
+            has_grid = current.rule.is_fixed(current.phase_ms)
             records = sum(segment.records for segment in segments) if has_grid or span is None else None
             found.append(StoredSeries(known.series, span, segments, records))
             await pace.handled(1 + len(known.segments))
@@ -132,38 +131,35 @@ class Reports:
         return _report(current, "life", self._life(current, asked), live)
 
     async def _current(self, known: Known) -> _Current:
-        interval, now_ms = Interval(known.series.interval), self._now_ms(known)
-        if interval.aligned_by_calendar or known.first_ms is not None:
-            open_from_ms = interval.floor(now_ms, known.first_ms)
-        else:
-            open_from_ms = (now_ms - (interval.step_ms or 0)) // 1000 * 1000  # ranges are written in whole seconds
+        rule = rule_of(known.series)
+        open_from_ms = rule.over_ms(self._now_ms(known), known.first_ms)
         phase_ms = known.first_ms
-        if interval.aligned_by_calendar:
+        if rule.is_fixed(None):
             phase_ms = None
         elif phase_ms is None:
             phase_ms = await phase_of(self._deps.store, known)
         if known.first_ms is None and phase_ms is not None:  # of an older version, which did not note the grid
-            known = msgspec.structs.replace(known, segments=tuple(whole_bars(known.segments, interval, phase_ms)))
-        return _Current(known=known, interval=interval, phase_ms=phase_ms, open_from_ms=open_from_ms)
+            known = msgspec.structs.replace(known, segments=tuple(rule.whole(known.segments, phase_ms)))
+        return _Current(known=known, rule=rule, phase_ms=phase_ms, open_from_ms=open_from_ms)
 
     def _now_ms(self, known: Known) -> int:
         """The time at the exchange, whose clock decides which bar is over."""
         return self._deps.clock.now_ms() + known.clock_ahead_ms
 
     def _live(self, series: Series) -> Sequence[Workflow]:
-        symbol, type = series.symbol, candles_type(Interval(series.interval))
+        symbol, type = series.symbol, type_of(series)
         live = [stored.workflow for stored in self._deps.workflows.live.values()]
         mine = [one for one in live if one.symbol == symbol and one.type == type]
         return sorted(mine, key=lambda one: one.created_ms)
 
     def _life(self, current: _Current, asked: TimeRange | None) -> TimeRange | None:
         """From the first bar at the exchange (where no plan has found it out: from the first known range) to now."""
-        known, interval = current.known, current.interval
+        known, rule = current.known, current.rule
         now_ms = self._now_ms(known)
         if known.last_ms is not None:
-            end_ms = interval.next(known.last_ms)
-        elif interval.aligned_by_calendar or known.first_ms is not None:
-            end_ms = interval.floor(now_ms, known.first_ms)
+            end_ms = rule.next(known.last_ms)
+        elif rule.is_fixed(known.first_ms):
+            end_ms = rule.over_ms(now_ms, known.first_ms)
         else:
             end_ms = now_ms // 1000 * 1000  # ranges are written in whole seconds
         start_ms = known.first_ms
@@ -175,7 +171,7 @@ class Reports:
         return [known.series async for known in self._deps.coverage.all() if known.segments]
 
     async def _unknown(self, series: Series, type: str) -> NotFound:
-        others = [one for one in await self._all_series() if one.interval == series.interval]
+        others = [one for one in await self._all_series() if (one.kind, one.interval) == (series.kind, series.interval)]
         near = difflib.get_close_matches(series.symbol, sorted({one.symbol for one in others}), n=_SUGGESTIONS)
         listed, names = await self._is_listed(series.symbol) if near else True, " or ".join(near)
         what = f"nothing is known of {series.symbol} {type}:"
@@ -197,18 +193,18 @@ class Reports:
 
 def _report(current: _Current, basis: Basis, span: TimeRange | None, live: Sequence[Workflow] = ()) -> Report:
     """live: the live workflows of the series."""
-    known, interval, phase_ms = current.known, current.interval, current.phase_ms
+    known, rule, phase_ms = current.known, current.rule, current.phase_ms
     if span is None:
         return Report(
             series=known.series, basis=basis, span=None, segments=() if basis == "workflow" else known.segments
         )
     segments = _with_pending(current, span)
-    if phase_ms is None and not interval.aligned_by_calendar:
+    if not rule.is_fixed(phase_ms):
         segments = clip(segments, span)
     else:
-        opens_ms = interval.ceil(span.start_ms, phase_ms)
+        opens_ms = rule.ceil(span.start_ms, phase_ms)
         spoken_of = clip(segments, TimeRange(opens_ms, span.end_ms)) if opens_ms < span.end_ms else ()
-        segments = counted(spoken_of, interval, phase_ms)
+        segments = rule.counted(spoken_of, phase_ms)
     loading = [one for one in live if (s := one.planned_span) is not None and s.intersection(span) is not None]
     return Report(series=known.series, basis=basis, span=span, segments=segments, loading=loading)
 

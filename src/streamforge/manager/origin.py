@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
@@ -42,15 +43,18 @@ def origin_of(choice: str | None, urls: tuple[str, ...] | None) -> str:
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """The exchange that a manager loads from.
+    """The exchange that the manager loads from."""
 
-    exchange: as in `Origin`. urls: its addresses, as they may be shown. built_in: it is a test exchange of the
-    manager's own command.
-    """
-
-    exchange: str = BINANCE
-    urls: tuple[str, ...] = ()
-    built_in: bool = False
+    exchange: Annotated[
+        str, msgspec.Meta(description="`binance`, `test` (any on the manager's own machine), or a host.")
+    ] = BINANCE
+    urls: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Scheme, host and port of each.", examples=[["https://api.binance.com"]]),
+    ] = ()
+    built_in: Annotated[
+        bool, msgspec.Meta(description="Whether it is a test exchange that runs as long as the manager.")
+    ] = False
 
 
 def source_of(urls: tuple[str, ...], *, built_in: bool = False) -> Source:

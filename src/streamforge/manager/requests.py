@@ -13,9 +13,9 @@ from streamforge import workers
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
+from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import check_series
+from streamforge_utils.model.kinds.registry import check_series, rule_of
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.runtime.worker_definition import Role
 
@@ -145,10 +145,10 @@ def _is_the_same_range(live: Workflow, wanted: Workflow, exchange_now_ms: int) -
 def what_is_over(live: Workflow, span: TimeRange, exchange_now_ms: int) -> TimeRange | None:
     """`span`, of the series of `live`, up to the end of its last bar that is over; all of it where the grid is not
     known. None: no bar is over."""
-    interval, phase_ms = _grid_of(live)
-    if interval is None:
+    rule, phase_ms = _rule_of(live)
+    if rule is None:
         return span
-    end_ms = min(span.end_ms, interval.floor(exchange_now_ms, phase_ms))
+    end_ms = min(span.end_ms, rule.over_ms(exchange_now_ms, phase_ms))
     return None if end_ms <= span.start_ms else TimeRange(span.start_ms, end_ms)
 
 
@@ -157,21 +157,21 @@ def behind_ms(live: Workflow, over: TimeRange | None) -> int:
 
     0: there is no bar in between. Before `live` has a plan it may end earlier than this says.
     """
-    interval, phase_ms = _grid_of(live)
+    rule, phase_ms = _rule_of(live)
     planned = live.planned_span
 
     def last_end_ms(span: TimeRange | None) -> int:
         if span is None:
             return live.span.start_ms
-        return span.end_ms if interval is None else interval.next(interval.floor(span.end_ms - 1, phase_ms))
+        return span.end_ms if rule is None else rule.next(rule.floor(span.end_ms - 1, phase_ms))
 
     return max(0, last_end_ms(over) - last_end_ms(planned))
 
 
-def _grid_of(live: Workflow) -> tuple[Interval | None, int | None]:
-    """The interval and the phase of its grid; no interval where the grid is not known yet."""
-    interval, phase_ms = Interval(live.series.interval), None if live.plan is None else live.plan.phase_ms
-    return (interval if interval.aligned_by_calendar or phase_ms is not None else None), phase_ms
+def _rule_of(live: Workflow) -> tuple[Rule | None, int | None]:
+    """The completeness rule and the phase of its grid; no rule where the grid is not known yet."""
+    rule, phase_ms = rule_of(live.series), None if live.plan is None else live.plan.phase_ms
+    return (rule if rule.is_fixed(phase_ms) else None), phase_ms
 
 
 def _collection_of(workflow: Workflow) -> str:

@@ -1,19 +1,17 @@
-"""What queue-manager offers to those who ask it: the use cases behind the HTTP API, free of HTTP."""
+"""What the manager's use cases take, return and raise, free of HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from streamforge.manager.origin import Source
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.exchange import SymbolInfo
 
 
 class NotFound(StreamForgeError):
@@ -187,109 +185,3 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     span: TimeRange | None
     segments: Sequence[Segment] = ()
     loading: Sequence[Workflow] = ()
-
-
-class Service(Protocol):
-    """The manager as its API sees it.
-
-    Every call raises RetryableError where bus, store or launcher do not answer (HTTP 503 with Retry-After), and
-    InvalidInput, naming the field, where the input is not acceptable (HTTP 422).
-    """
-
-    async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
-        """Accept the request: on return it is stored. A workflow that loads the same is joined, not made again.
-
-        Raises InvalidInput, or KeyReused.
-        """
-
-    async def get(self, queue_id: str) -> Workflow:
-        """The workflow. Raises NotFound."""
-
-    async def find(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        symbol: str | None = None,
-        type: str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> Page:
-        """Workflows, newest first. Raises InvalidInput for a cursor that is none."""
-
-    async def remove(self, queue_id: str, *, data: bool = False) -> Removed:
-        """Forget an ended workflow (with `data`, also its records and their coverage). Raises NotFound, NotNow."""
-
-    async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
-        """The history after the event `after`, oldest first. Raises NotFound."""
-
-    def follow(self, queue_id: str, *, after: int = -1) -> AsyncIterator[HistoryEvent]:
-        """The history after `after`, then what comes, until the workflow has ended. Raises NotFound."""
-
-    async def stop(self, queue_id: str) -> Workflow:
-        """Ask the workflow to end in order; again while it is stopping is no error. Raises NotFound, NotNow (ended)."""
-
-    async def ping(self, queue_id: str, *, timeout_s: float = 2.0) -> Mapping[str, float | None]:
-        """Seconds to each step's worker and back, by telemetry id; None if it did not answer. Raises NotFound."""
-
-    async def retry(self, queue_id: str) -> Workflow:
-        """Start an interrupted or failed workflow again on what it still lacks. Raises NotFound, NotNow."""
-
-    async def coverage(self, queue_id: str) -> Report:
-        """What is known of the workflow's range. Raises NotFound."""
-
-    async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
-        """By queue_id, what is known now of the range of each of these that has ended and had a plan.
-
-        What was stored then may be gone.
-        """
-
-    async def series_coverage(
-        self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
-    ) -> Report:
-        """What is known of the series in `span`; without one in all that was asked for so far, or in its whole `life`.
-
-        Raises NotFound: nothing is known of the series.
-        """
-
-    async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
-        """Count the records of the series (inside `span`) in the store, and mark what is gone as `ours`."""
-
-    def records(
-        self,
-        collection: str,
-        *,
-        span: TimeRange | None = None,
-        after: str | None = None,
-        limit: int = 1000,
-        series: Series | None = None,
-    ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
-        """Stored records (key, JSON) of a collection, oldest first, in batches, `limit` in all.
-
-        after: continue behind this key. span: by open time. series: of this one alone.
-        Raises NotFound, or Incomplete where fewer come than the coverage has proven; before the first batch, where all
-        is asked for.
-        """
-
-    async def collections(self) -> Sequence[str]:
-        """The collections that hold records, sorted."""
-
-    async def series(self, *, cursor: str | None = None, limit: int = 100) -> SeriesPage:
-        """The series of which something is known. Raises InvalidInput for a cursor that is none."""
-
-    async def symbols(self) -> Sequence[SymbolInfo]:
-        """What the exchange lists, sorted."""
-
-    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
-        """What of the workflow could not be stored, oldest first, `limit` at most. Raises NotFound."""
-
-    async def replay_dead_letters(self, queue_id: str) -> Workflow:
-        """Let a sink attempt read the dead letters again. Raises NotFound, NotNow (still running, or none there)."""
-
-    async def undriven(self) -> str | None:
-        """Why no manager drives the workflows at the moment; None: one does."""
-
-    async def source(self) -> Source:
-        """The exchange that the manager loads from."""
-
-    async def ready(self) -> Mapping[str, str | None]:
-        """Bus, store, launcher and reconciler: None if it works, else what is wrong with it."""

@@ -9,7 +9,8 @@ import msgspec
 
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import Progress
-from streamforge_utils.model.series import Series, series_of
+from streamforge_utils.model.kinds.registry import series_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Role
 

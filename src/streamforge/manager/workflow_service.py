@@ -1,4 +1,4 @@
-"""queue-manager's use cases (`Service`) on its parts."""
+"""queue-manager's use cases, which its HTTP API offers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ from streamforge_utils.model.commands import Command
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
 from streamforge_utils.model.events import Event
-from streamforge_utils.model.series import Series, check_symbol, normal_type, series_of
+from streamforge_utils.model.kinds.registry import normal_type, series_of
+from streamforge_utils.model.series import Series, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 
@@ -51,7 +52,9 @@ RECORDS_A_PAGE = 10_001
 
 
 class WorkflowService:
-    """Implements `Service`."""
+    """Every call raises RetryableError where bus, store or launcher do not answer (HTTP 503 with Retry-After), and
+    InvalidInput, naming the field, where the input is not acceptable (HTTP 422).
+    """
 
     def __init__(self, deps: Dependencies, reconciler: Reconciler, new_code: Callable[[], str] | None = None) -> None:
         self._deps = deps
@@ -64,9 +67,14 @@ class WorkflowService:
         self._readiness = ReadinessProbe(deps, reconciler)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
+        """Accept the request: on return it is stored. A workflow that loads the same is joined, not made again.
+
+        Raises InvalidInput, or KeyReused.
+        """
         return await self._starting.start(request, idempotency_key)
 
     async def get(self, queue_id: str) -> Workflow:
+        """The workflow. Raises NotFound."""
         stored = await self._deps.workflows.get(queue_id)
         if stored is None:
             raise no_workflow(queue_id, await self._deps.workflows.near(queue_id))
@@ -81,6 +89,7 @@ class WorkflowService:
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page:
+        """Workflows, newest first. Raises InvalidInput for a cursor that is none."""
         where: dict[str, Sequence[str]] = {}
         if statuses:
             where["status"] = [status.value for status in statuses]
@@ -95,6 +104,7 @@ class WorkflowService:
         return Page(found[:limit], found[limit - 1].queue_id if more else None)
 
     async def remove(self, queue_id: str, *, data: bool = False) -> Removed:
+        """Forget an ended workflow (with `data`, also its records and their coverage). Raises NotFound, NotNow."""
         with self._alone(queue_id):
             try:
                 workflow = await self.get(queue_id)
@@ -154,10 +164,12 @@ class WorkflowService:
         await deps.workflows.remove_unreadable(queue_id)
 
     async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
+        """The history after the event `after`, oldest first. Raises NotFound."""
         await self.get(queue_id)
         return await self._deps.history.read(queue_id, after=after, limit=limit)
 
     async def follow(self, queue_id: str, *, after: int = -1) -> AsyncIterator[HistoryEvent]:
+        """The history after `after`, then what comes, until the workflow has ended. Raises NotFound."""
         await self.get(queue_id)
         ended = False
         async for event in self._deps.history.follow(queue_id, after=after, patience_s=1.0):
@@ -171,9 +183,11 @@ class WorkflowService:
             ended = stored is None or stored.workflow.ended
 
     async def stop(self, queue_id: str) -> Workflow:
+        """Ask the workflow to end in order; again while it is stopping is no error. Raises NotFound, NotNow (ended)."""
         return await self._reconciler.inbox.ask(queue_id, Stop())
 
     async def ping(self, queue_id: str, *, timeout_s: float = 2.0) -> Mapping[str, float | None]:
+        """Seconds to each step's worker and back, by telemetry id; None if it did not answer. Raises NotFound."""
         workflow = await self.get(queue_id)
         waiting = {
             step.telemetry_id
@@ -205,21 +219,32 @@ class WorkflowService:
         return answers
 
     async def retry(self, queue_id: str) -> Workflow:
+        """Start an interrupted or failed workflow again on what it still lacks. Raises NotFound, NotNow."""
         async with self._going_on(queue_id):
             return await self._reconciler.inbox.ask(queue_id, Retry())
 
     async def coverage(self, queue_id: str) -> Report:
+        """What is known of the workflow's range. Raises NotFound."""
         return await self._reports.of_workflow(await self.get(queue_id))
 
     async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
+        """By queue_id, what is known now of the range of each of these that has ended and had a plan.
+
+        What was stored then may be gone.
+        """
         return await self._reports.of_ended(workflows)
 
     async def series_coverage(
         self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
     ) -> Report:
+        """What is known of the series in `span`; without one in all that was asked for so far, or in its whole `life`.
+
+        Raises NotFound: nothing is known of the series.
+        """
         return await self._reports.of_series(symbol, type, span, life=life)
 
     async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
+        """Count the records of the series (inside `span`) in the store, and mark what is gone as `ours`."""
         return await verify(self._deps, series_of(check_symbol(symbol), normal_type(type)), span)
 
     async def records(
@@ -231,6 +256,12 @@ class WorkflowService:
         limit: int = 1000,
         series: Series | None = None,
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
+        """Stored records (key, JSON) of a collection, oldest first, in batches, `limit` in all.
+
+        after: continue behind this key. span: by open time. series: of this one alone.
+        Raises NotFound, or Incomplete where fewer come than the coverage has proven; before the first batch, where all
+        is asked for.
+        """
         if collection not in await self.collections():
             raise NotFound(f"there is no collection {collection[:80]!r}: GET /collections lists those that there are")
         whole = limit > RECORDS_A_PAGE
@@ -239,9 +270,11 @@ class WorkflowService:
             yield batch
 
     async def collections(self) -> Sequence[str]:
+        """The collections that hold records, sorted."""
         return [name for name in await self._deps.store.names() if name != HISTORY]
 
     async def series(self, *, cursor: str | None = None, limit: int = 100) -> SeriesPage:
+        """The series of which something is known. Raises InvalidInput for a cursor that is none."""
         try:
             found = await self._deps.coverage.page(after=cursor, limit=limit + 1)
         except InvalidInput as error:
@@ -250,6 +283,7 @@ class WorkflowService:
         return SeriesPage(listed, found[limit - 1][0] if len(found) > limit else None)
 
     async def symbols(self) -> Sequence[SymbolInfo]:
+        """What the exchange lists, sorted."""
         waits = self._deps.exchange_waits
         reason = None
         try:
@@ -265,10 +299,12 @@ class WorkflowService:
             ) from error
 
     async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
+        """What of the workflow could not be stored, oldest first, `limit` at most. Raises NotFound."""
         workflow = await self.get(queue_id)
         return await self._deps.dead_letters.read(workflow, limit=limit)
 
     async def replay_dead_letters(self, queue_id: str) -> Workflow:
+        """Let a sink attempt read the dead letters again. Raises NotFound, NotNow (still running, or none there)."""
         async with self._going_on(queue_id):
             workflow = await self.get(queue_id)
             if not workflow.ended:
@@ -287,6 +323,7 @@ class WorkflowService:
         return await self._reconciler.retention.remove_topics()
 
     async def undriven(self) -> str | None:
+        """Why no manager drives the workflows at the moment; None: one does."""
         if self._deps.undriven is not None:
             return await self._deps.undriven()
         try:
@@ -296,9 +333,11 @@ class WorkflowService:
         return self._readiness.stalled()
 
     async def source(self) -> Source:
+        """The exchange that the manager loads from."""
         return self._deps.source
 
     async def ready(self) -> Mapping[str, str | None]:
+        """Bus, store, launcher and reconciler: None if it works, else what is wrong with it."""
         return await self._readiness.look()
 
     @asynccontextmanager

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from streamforge import wiring
 from streamforge.version import installed_version
 from streamforge.workers import definition, targets
-from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.plugins import load_plugins
 from streamforge_utils.runtime.options import environment_of, help_text
 from streamforge_utils.runtime.termination import EXIT_CONFIG
 from streamforge_utils.runtime.worker_process import run_worker
 
 USAGE = (
     "usage: python -m streamforge.workers TARGET [--debug] [--PARAMETER VALUE ...]\n"
-    f"TARGET: {', '.join(targets())}; TARGET --help tells its parameters"
+    "TARGET: {targets}; TARGET --help tells its parameters"
 )
 
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if environ.get("STREAMFORGE_TARGET") and (not given or given[0].startswith("--")):
         given.insert(0, environ["STREAMFORGE_TARGET"])
     try:
+        load_plugins(environ)
         if not given or given[0].startswith("-"):
             raise InvalidInput("target", "no target is named")
         found = definition(given[0])
@@ -37,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(help_text(found, f"python -m streamforge.workers {found.target} [OPTIONS]"))
             return 0
         environ.update(environment_of(found, given[1:]))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
     except InvalidInput as error:
-        print(f"{error}\n{USAGE}", file=sys.stderr)
+        print(f"{error}\n{USAGE.format(targets=', '.join(targets()))}", file=sys.stderr)
         return EXIT_CONFIG
     return run_worker(found, wiring, environ, version=installed_version())
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.adapters.binance.scripted import SYMBOL, Bench, Handler, always, rows
+from tests.doubles.candles import candles_of
 
 NOW = 1_722_513_630_000  # 2024-08-01T12:00:30Z
 START = NOW - 30_000 - 60 * 60_000
@@ -19,7 +20,7 @@ def listed(made: Bench) -> None:
 
 
 async def opens(made: Bench) -> list[int]:
-    return [c.open_time for c in await made.client.candles(SYMBOL, Interval.M1, SPAN)]
+    return [c.open_time for c in await candles_of(made.client, SYMBOL, Interval.M1, SPAN)]
 
 
 def html(status: int) -> Handler:

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from streamforge_utils.adapters.binance import BinanceExchange, Retries
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Identity
 from tests.doubles.clock import FakeClock
@@ -47,7 +47,7 @@ def rows(start_ms: int, number: int, interval: Interval = Interval.M1) -> list[R
     found = []
     for _ in range(number):
         found.append(row(start_ms, interval.close_time(start_ms), trades=start_ms // 60_000 % 1000))
-        start_ms = interval.next(start_ms)
+        start_ms = interval.rule.next(start_ms)
     return found
 
 

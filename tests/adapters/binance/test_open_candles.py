@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate, parse_date
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.adapters.binance.scripted import SYMBOL, Bench, bench, row, rows
+from tests.doubles.candles import candles_of
 
 MINUTE = 60_000
 OPEN = 1_722_513_600_000  # 2024-08-01T12:00Z, when the open candle began
@@ -18,7 +19,7 @@ CLOSED = [OPEN - k * MINUTE for k in (5, 4, 3, 2, 1)]
 
 async def opens(made: Bench, span: TimeRange = SPAN) -> list[int]:
     made.server.series.setdefault((SYMBOL, "1m"), rows(OPEN - 5 * MINUTE, 6))
-    return [c.open_time for c in await made.client.candles(SYMBOL, Interval.M1, span)]
+    return [c.open_time for c in await candles_of(made.client, SYMBOL, Interval.M1, span)]
 
 
 async def test_the_open_candle_is_dropped_and_counted() -> None:
@@ -89,7 +90,7 @@ async def test_the_month_is_open_until_its_end() -> None:
             row(july, august - 1),
             row(august, Interval.MO1.close_time(august)),
         ]
-        found = await made.client.candles(SYMBOL, Interval.MO1, TimeRange(july, NOW))
+        found = await candles_of(made.client, SYMBOL, Interval.MO1, TimeRange(july, NOW))
         assert [c.open_time for c in found] == [july]
         assert found[0].key == f"BTCUSDT_1M_{july}"
 
@@ -97,7 +98,7 @@ async def test_the_month_is_open_until_its_end() -> None:
 async def test_the_version_is_when_the_exchange_was_asked() -> None:
     async with bench(NOW, local_ms=NOW - 777_000) as made:
         made.server.series[SYMBOL, "1m"] = rows(OPEN - 5 * MINUTE, 6)
-        found = await made.client.candles(SYMBOL, Interval.M1, SPAN)
+        found = await candles_of(made.client, SYMBOL, Interval.M1, SPAN)
         assert {c.version for c in found} == {NOW}
 
 

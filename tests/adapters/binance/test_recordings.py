@@ -11,13 +11,15 @@ import yaml
 from multidict import CIMultiDict
 
 from streamforge_utils.adapters.binance.answers import judge
-from streamforge_utils.adapters.binance.rows import Asked, read_page
 from streamforge_utils.adapters.binance.weights import Action
-from streamforge_utils.model.candles import Candle
 from streamforge_utils.model.errors import BannedError, PermanentError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval
+from streamforge_utils.model.kinds.candles.rows import read_rows
+from streamforge_utils.model.kinds.paging import Asked, ByTime
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.adapters.binance.scripted import SYMBOL, always, answer, bench
+from tests.doubles.candles import candles_of
 from tests.places import market_data
 
 HOUR = 3_600_000
@@ -27,16 +29,14 @@ NOW = 1_722_513_630_000
 
 def read(name: str, symbol: str, interval: Interval, span: TimeRange) -> list[Candle]:
     asked = Asked(
-        symbol=symbol,
-        interval=interval,
-        span=span,
-        sent_span=span,
+        series=Series(symbol, "candles", interval.value),
+        question=ByTime(span),
+        sent=ByTime(span),
         limit=1000,
-        newest=False,
         observed_ms=NOW,
         local_ms=NOW,
     )
-    page = read_page(market_data(name).read_bytes(), asked)
+    page = read_rows(market_data(name).read_bytes(), asked)
     assert page.dropped == {}
     return page.candles
 
@@ -83,7 +83,7 @@ async def test_the_recorded_pages_through_the_client() -> None:
         ):
             body = market_data(f"klines-rest-json/{name}").read_bytes()
             made.server.expect("klines", always(partial(answer, body)))
-            assert len(await made.client.candles(SYMBOL, Interval.H1, span)) == number
+            assert len(await candles_of(made.client, SYMBOL, Interval.H1, span)) == number
             query = made.server.asked[-1].query
             assert query["startTime"] == str(span.start_ms)
             assert query["endTime"] == str(span.end_ms - 1)
@@ -106,7 +106,7 @@ async def test_a_recorded_page_with_its_headers() -> None:
     recorded_at = 1_616_593_124_000  # its Date
     async with bench(recorded_at) as made:
         made.server.expect("klines", always(lambda: answer(body, status, **kept)))
-        candles = await made.client.candles("LTCBTC", Interval.H1, TimeRange(1_616_025_600_000, 1_616_032_800_000))
+        candles = await candles_of(made.client, "LTCBTC", Interval.H1, TimeRange(1_616_025_600_000, 1_616_032_800_000))
     assert [(c.open_time, c.close, c.version) for c in candles] == [
         (1_616_025_600_000, "0.00349500", recorded_at),
         (1_616_029_200_000, "0.00347900", recorded_at),
@@ -129,7 +129,7 @@ async def test_recorded_refusals_are_permanent(name: str, code: int, hint: str) 
     async with bench(NOW) as made:
         made.server.expect("klines", always(lambda: answer(body, status)))
         with pytest.raises(PermanentError, match=f"HTTP 400, code {code}: .*{hint}"):
-            await made.client.candles(SYMBOL, Interval.H1, TimeRange(FIRST, SECOND))
+            await candles_of(made.client, SYMBOL, Interval.H1, TimeRange(FIRST, SECOND))
 
 
 async def test_a_recorded_time() -> None:
@@ -156,7 +156,7 @@ async def test_quoted_bans_limits_and_blocks() -> None:
         assert await made.client.server_time() >= NOW + 30_000  # the next minute was waited for
         made.server.expect("klines", always(lambda: answer(quoted[2]["body"].encode(), 451)))
         with pytest.raises(PermanentError, match=r"HTTP 451.*for legal reasons.*Service unavailable from a restricted"):
-            await made.client.candles(SYMBOL, Interval.H1, TimeRange(FIRST, SECOND))
+            await candles_of(made.client, SYMBOL, Interval.H1, TimeRange(FIRST, SECOND))
     async with bench(NOW) as made:
         made.server.expect("time", always(lambda: answer(b"", 418, Retry_After=str(quoted[3]["retry_after_s"]))))
         with pytest.raises(BannedError) as banned:

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.adapters.binance import records
-from streamforge_utils.adapters.binance.records import read_records
-from streamforge_utils.adapters.binance.rows import Asked, MalformedPage, Page, read_page
-from streamforge_utils.model.candles import encode_candle, encode_candles, stored_document
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import encode_candle, rowtext, stored_document
+from streamforge_utils.model.kinds.candles.rows import Rows, read_rows
+from streamforge_utils.model.kinds.candles.rowtext import read_page
+from streamforge_utils.model.kinds.paging import Asked, ByTime, MalformedPage
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.adapters.binance.scripted import Row, row, rows
+from tests.doubles.candles import page_of
 
 MINUTE = 60_000
 START = 1_722_470_400_000
@@ -31,15 +32,13 @@ def read(
     limit: int = 1000,
     newest: bool = False,
     symbol: str = "BTCUSDT",
-) -> Page:
+) -> Rows:
     span = span if span is not None else TimeRange(START, NOW)
     asked = Asked(
-        symbol=symbol,
-        interval=Interval.M1,
-        span=span,
-        sent_span=TimeRange(0, span.end_ms) if newest else span,
+        series=Series(symbol, "candles", "1m"),
+        question=ByTime(span, newest=newest),
+        sent=ByTime(TimeRange(0, span.end_ms) if newest else span, newest=newest),
         limit=limit,
-        newest=newest,
         observed_ms=NOW,
         local_ms=NOW,
     )
@@ -49,31 +48,29 @@ def read(
 def asked_at(observed_ms: int, local_ms: int) -> Asked:
     span = TimeRange(START, NOW)
     return Asked(
-        symbol="BTCUSDT",
-        interval=Interval.M1,
-        span=span,
-        sent_span=span,
+        series=Series("BTCUSDT", "candles", "1m"),
+        question=ByTime(span),
+        sent=ByTime(span),
         limit=1000,
-        newest=False,
         observed_ms=observed_ms,
         local_ms=local_ms,
     )
 
 
-def read_both(body: bytes, asked: Asked) -> Page:
+def read_both(body: bytes, asked: Asked) -> Rows:
     """The page, after a look that its records say the same; both refuse an answer, or neither."""
     try:
-        page = read_page(body, asked)
+        page = read_rows(body, asked)
     except MalformedPage as error:
         with pytest.raises(MalformedPage, match=re.escape(str(error))):
-            read_records(body, asked)
+            read_page(body, asked)
         raise
-    found = read_records(body, asked)
-    assert (found.records, found.dropped) == (encode_candles(page.candles), page.dropped)
+    found = read_page(body, asked)
+    assert found == msgspec.structs.replace(page_of(page.candles), dropped=page.dropped)
     return page
 
 
-def opens(page: Page) -> list[int]:
+def opens(page: Rows) -> list[int]:
     return [candle.open_time for candle in page.candles]
 
 
@@ -274,18 +271,16 @@ def plain_body(count: int) -> bytes:
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "这是测试币456", "A%B"])
 def test_a_plain_page_becomes_records_without_becoming_candles(symbol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Asked(
-        symbol=symbol,
-        interval=Interval.M1,
-        span=TimeRange(START, NOW),
-        sent_span=TimeRange(START, NOW),
+        series=Series(symbol, "candles", "1m"),
+        question=ByTime(TimeRange(START, NOW)),
+        sent=ByTime(TimeRange(START, NOW)),
         limit=1000,
-        newest=False,
         observed_ms=NOW,
         local_ms=NOW,
     )
-    expected = encode_candles(read_page(plain_body(1000), asked).candles)
-    monkeypatch.setattr(records, "read_page", None)
-    assert read_records(plain_body(1000), asked).records == expected
+    expected = page_of(read_rows(plain_body(1000), asked).candles)
+    monkeypatch.setattr(rowtext, "read_rows", None)
+    assert read_page(plain_body(1000), asked) == expected
 
 
 @given(st.data())
@@ -308,12 +303,10 @@ def test_what_is_closed_is_the_same_both_ways(observed_ms: int, local_ms: int) -
     span = TimeRange(START + MINUTE, START + 4 * MINUTE)
     for limit in (2, 1000):
         asked = Asked(
-            symbol="BTCUSDT",
-            interval=Interval.M1,
-            span=span,
-            sent_span=span,
+            series=Series("BTCUSDT", "candles", "1m"),
+            question=ByTime(span),
+            sent=ByTime(span),
             limit=limit,
-            newest=False,
             observed_ms=observed_ms,
             local_ms=local_ms,
         )

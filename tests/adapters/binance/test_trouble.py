@@ -11,10 +11,11 @@ from aiohttp import web
 
 from streamforge_utils.adapters.binance import BinanceExchange, Retries
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.binance.asking import NOW, OPENS, SPAN, START, html, listed, opens
 from tests.adapters.binance.scripted import SYMBOL, Bench, Handler, always, answer, bench, error, row, rows
+from tests.doubles.candles import candles_of
 from tests.doubles.clock import FakeClock
 from tests.limits import LIMIT_S
 
@@ -261,7 +262,7 @@ async def test_the_key_travels_in_its_header_alone() -> None:
         await client.server_time()
         made.server.expect("klines", always(lambda: error(400, -9999, f"you sent {KEY}")))
         with pytest.raises(PermanentError, match=r"you sent \*\*\*"):
-            await client.candles(SYMBOL, Interval.M1, SPAN)
+            await candles_of(client, SYMBOL, Interval.M1, SPAN)
         await client.close()
         assert [request.headers["X-MBX-APIKEY"] for request in made.server.asked] == [KEY, KEY]
         assert all(KEY not in str(request.url) for request in made.server.asked)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from streamforge_utils.adapters.binance.limiter import WeightLimiter
 from streamforge_utils.adapters.binance.waits import Waits
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.binance.scripted import SYMBOL, Bench, bench, rows
+from tests.doubles.candles import candles_of
 from tests.doubles.clock import FakeClock
 from tests.doubles.observer import RecordingObserver
 from tests.limits import LIMIT_S
@@ -26,7 +27,7 @@ SPAN = TimeRange(NOW - 30_000 - 60 * MINUTE, NOW - 30_000)
 
 async def ask(made: Bench, times: int) -> None:
     for _ in range(times):
-        await made.client.candles(SYMBOL, Interval.M1, SPAN, limit=1)
+        await candles_of(made.client, SYMBOL, Interval.M1, SPAN, limit=1)
 
 
 def listed(made: Bench) -> None:

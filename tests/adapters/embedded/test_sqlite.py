@@ -26,8 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def connection(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite.connect(path)
-    sqlite.prepare(connection, path, "box", (FIRST,))
+    connection = sqlite.connect(path, sqlite.Format("box", (FIRST,)))
     yield connection
     connection.close()
 
@@ -112,11 +111,11 @@ def test_a_file_that_lost_a_table_is_broken(connection: sqlite3.Connection, path
 
 
 def test_an_older_format_is_migrated_and_a_newer_one_refused(connection: sqlite3.Connection, path: Path) -> None:
-    sqlite.prepare(connection, path, "box", (FIRST, SECOND))
-    sqlite.prepare(connection, path, "box", (FIRST, SECOND))
+    for _ in range(2):
+        sqlite.connect(path, sqlite.Format("box", (FIRST, SECOND))).close()
     assert connection.execute("SELECT * FROM things").fetchall() == [("first", 3)]
     with pytest.raises(ConfigError, match=r"this box has format 2, written by a newer StreamForge.*up to 1: use the"):
-        sqlite.prepare(connection, path, "box", (FIRST,))
+        sqlite.connect(path, sqlite.Format("box", (FIRST,)))
 
 
 def test_the_data_version_tells_of_others_writes_only(connection: sqlite3.Connection, path: Path) -> None:

@@ -15,7 +15,7 @@ from streamforge_utils.model.errors import ConfigError, PermanentError, Retryabl
 from streamforge_utils.ports.bus import Message, Producer, Received, Retention, TopicPartition, TopicSpec
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
-from streamforge_utils.runtime.retry import retry
+from streamforge_utils.ports.retry import retry
 from tests.contracts.bus import numbered, read, values
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker

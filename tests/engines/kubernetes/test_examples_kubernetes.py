@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from streamforge.cli import reference_manifests
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.house import prepared
 from tests.engines.kubernetes.jobs import Namespace, until
+from tools.reference import example_jobs
 
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[3]
-EXAMPLES = [path for path, _ in reference_manifests.manifests()]
+EXAMPLES = [path for path, _ in example_jobs.manifests()]
 STF = "stf"
 
 
@@ -57,7 +57,7 @@ def test_dummy_service_plays_in_the_cluster(kube_cluster: Cluster, stf: Namespac
         _config_map(kube_cluster, "streamforge-worker", values)
         _secret(kube_cluster, "streamforge-cluster-ca-cert", {"ca.crt": "a certificate"})
         kube_cluster.kubectl("apply", "--validate=strict", "-f", "-", stdin=yaml.safe_dump(manifest))
-        label = f"queue_id=wf-dummy-api_candles_1m-20240801-{reference_manifests.CODE}"
+        label = f"queue_id=wf-dummy-api_candles_1m-20240801-{example_jobs.CODE}"
 
         def ended() -> str | None:
             pods = kube_cluster.admin.request("GET", f"/api/v1/namespaces/{STF}/pods?labelSelector={label}")["items"]

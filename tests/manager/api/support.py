@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from streamforge.manager.api.tokens import Access, Tokens
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
-from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import Event, Progress
+from streamforge_utils.model.kinds.candles import Candle, candle_key
 from tests.doubles.service import ServiceDouble
 
 LOCAL = "http://127.0.0.1:8080"

@@ -14,9 +14,9 @@ from streamforge import workers
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.catalogue import UNTOLD
 from streamforge.manager.describing import asyncapi, schemas
-from streamforge_utils.model.candles import CANDLE_FIELDS, decode_candle, stored_document
 from streamforge_utils.model.commands import decode_command
 from streamforge_utils.model.events import Progress, decode_event
+from streamforge_utils.model.kinds.candles import KIND, decode_candle, stored_document
 from streamforge_utils.model.markers import decode_marker
 from streamforge_utils.runtime.dead_letter_queue import HEADERS
 from tests.doubles.service import ServiceDouble
@@ -153,7 +153,7 @@ def test_what_a_reader_refuses_a_schema_refuses() -> None:
     assert not fits(
         "end-of-stream", {"end_of_stream": {"producer": "a", "attempt": 1, "records": 0, "reason": "error"}}
     )
-    assert set(found["stored-candle"]["properties"]) == set(CANDLE_FIELDS)
+    assert set(found["stored-candle"]["properties"]) == set(KIND.columns)
 
 
 def test_what_a_caller_changes_stays_with_it() -> None:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.export import Format, Writer
 from streamforge.manager.service import DeadLetter
-from streamforge_utils.model.candles import CANDLE_FIELDS
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.clock import FakeClock
@@ -125,7 +125,7 @@ async def test_the_link_header_leads_through_pages_of_csv(client: httpx.AsyncCli
     while place is not None:
         response = await client.get(place)
         header, *page = response.text.splitlines()
-        assert header == ",".join(CANDLE_FIELDS)
+        assert header == ",".join(KIND.columns)
         rows += page
         link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("link", ""))
         place = link[1] if link else None
@@ -293,7 +293,7 @@ async def test_a_collection_without_records_has_a_header_and_nothing_else(
         return (await client.get("/collections/empty/records", params={"format": form, "limit": limit})).text
 
     for limit in ("10", "all"):
-        assert await text("csv", limit) == ",".join(CANDLE_FIELDS) + "\n"
+        assert await text("csv", limit) == ",".join(KIND.columns) + "\n"
         assert await text("jsonl", limit) == ""
         assert json.loads(await text("json", limit)) == {"collection": "empty", "records": [], "after": None}
 

@@ -15,8 +15,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from streamforge.manager.answers import QUEUE_ID
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.models import QUEUE_ID
 from streamforge.manager.service import StartRequest
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import COLLECTION, OPERATOR, SEGMENTS, TOKENS, candles, event, failed, replace

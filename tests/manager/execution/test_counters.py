@@ -49,5 +49,5 @@ def counts() -> list[ast.Call]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and ast.unparse(node.func).removeprefix("self._") == "parts.observer.count"
+        and ast.unparse(node.func).removeprefix("self._") == "deps.observer.count"
     ]

@@ -12,9 +12,9 @@ from streamforge.manager.execution.verifier import LOOK_EVERY_S, Verifier, verif
 from streamforge.manager.persistence.coverage_store import KIND, Known
 from streamforge.manager.service import Gap
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document

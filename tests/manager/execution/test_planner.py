@@ -7,10 +7,10 @@ import pytest
 from streamforge.manager.execution.planner import prepare
 from streamforge.manager.lifecycle.ranges import MAX_RANGES, joined
 from streamforge.manager.workflow import Plan
-from streamforge_utils.model.candles import Candle
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.doubles.candles import candle
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
@@ -30,7 +30,14 @@ def exchange(opens: Sequence[int] = hours(-48, 240), *, interval: Interval = H1,
 
 async def plan_of(there: ScriptedExchange, text: str, known: tuple[Segment, ...] = (), *, again: bool = False) -> Plan:
     span = parse_time_range(text)
-    return await prepare(there, "BTCUSDT", there.interval, span, known, exchange_now_ms=there.now_ms, again=again)
+    return await prepare(
+        there,
+        Series("BTCUSDT", "candles", there.interval.value),
+        span,
+        known,
+        exchange_now_ms=there.now_ms,
+        again=again,
+    )
 
 
 def settled(plan: Plan) -> list[tuple[str, str]]:
@@ -155,7 +162,7 @@ async def test_very_many_lacking_ranges_become_one() -> None:
 async def test_grids_of_days_and_more(
     interval: Interval, first: int, text: str, load: tuple[str, ...], expected: int
 ) -> None:
-    opens = interval.grid(first, NOW, first)
+    opens = interval.rule.times(first, NOW, first)
     plan = await plan_of(exchange(opens, interval=interval), text)
     assert plan.load == tuple(str(parse_time_range(part)) for part in load)
     assert plan.expected == expected
@@ -165,7 +172,7 @@ async def test_grids_of_days_and_more(
 async def test_what_is_known_of_parts_of_bars_of_three_days_counts_once_their_grid_is_known() -> None:
     """As an older version kept it, which did not note the grid."""
     first = parse_time_range("2024-01-02").start_ms
-    there = exchange(Interval.D3.grid(first, NOW, first), interval=Interval.D3)
+    there = exchange(Interval.D3.rule.times(first, NOW, first), interval=Interval.D3)
     plan = await plan_of(there, "2024-01-02:2024-01-11", (known_as("2024-01-04:2024-01-07", Verdict.STORED),))
     assert plan.load == ("2024-01-02:2024-01-05", "2024-01-08:2024-01-11")
     assert (plan.expected, plan.there) == (2, 1)
@@ -211,4 +218,11 @@ async def test_an_exchange_that_contradicts_itself_again_and_again_is_asked_late
 
 async def test_errors_are_passed_on() -> None:
     with pytest.raises(PermanentError, match="NOSUCH"):
-        await prepare(exchange(), "NOSUCH", H1, parse_time_range("2024-08-01"), (), exchange_now_ms=NOW, again=False)
+        await prepare(
+            exchange(),
+            Series("NOSUCH", "candles", "1h"),
+            parse_time_range("2024-08-01"),
+            (),
+            exchange_now_ms=NOW,
+            again=False,
+        )

@@ -10,10 +10,10 @@ import pytest
 from streamforge.manager.execution.planner import prepare, verified
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflow import Plan
-from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval, candle_key
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import Document
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
@@ -37,7 +37,12 @@ async def plan_of(
 ) -> Plan:
     span = TimeRange(hour(first), hour(last))
     return await prepare(
-        there, "BTCUSDT", there.interval, span, tuple(known), exchange_now_ms=there.now_ms, again=again
+        there,
+        Series("BTCUSDT", "candles", there.interval.value),
+        span,
+        tuple(known),
+        exchange_now_ms=there.now_ms,
+        again=again,
     )
 
 
@@ -103,7 +108,7 @@ async def test_who_contradicts_itself_is_asked_five_times() -> None:
     with pytest.raises(RetryableError) as told:
         await plan_of(there, 0, 24)
     assert str(told.value) == (
-        "candles BTCUSDT 1h: the exchange contradicted itself 5 times about where the series begins or ends"
+        "BTCUSDT/candles/1h: the exchange contradicted itself 5 times about where the series begins or ends"
     )
     assert len(there.asked) == 10
 

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from streamforge.manager.execution import survey as survey_module
 from streamforge.manager.execution.proof import HoleUnanswered, ask_again, count, prove
+from streamforge.manager.execution.record_count import verdict_of
 from streamforge.manager.execution.survey import Survey, survey
 from streamforge.manager.persistence.coverage_store import Known
 from streamforge.manager.workflow import Plan, Workflow
-from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import Document
@@ -35,7 +35,7 @@ async def surveyed(
     store.documents[COLLECTION] = {
         key: Document(key, 1, b"{}") for key in (candle_key("BTCUSDT", interval.value, time) for time in times)
     }
-    return await survey(store, COLLECTION, "BTCUSDT", interval, span, phase_ms)
+    return await survey(store, COLLECTION, Series("BTCUSDT", "candles", interval.value), interval.rule, span, phase_ms)
 
 
 def minutes(*numbers: int) -> list[int]:
@@ -74,7 +74,7 @@ async def test_other_series_in_the_same_collection_do_not_count() -> None:
     store = MemoryStore()
     for interval, symbol in ((Interval.M3, "BTCUSDT"), (M1, "BTCUSDTX"), (M1, "ABTCUSDT")):
         store.documents.setdefault(COLLECTION, {})[candle_key(symbol, interval.value, DAY_START)] = Document("", 1, b"")
-    assert (await survey(store, COLLECTION, "BTCUSDT", M1, span(0, 1), None)).stored == 0
+    assert (await survey(store, COLLECTION, SERIES, M1.rule, span(0, 1), None)).stored == 0
 
 
 @given(st.sets(st.integers(-3, 43)), st.sets(st.integers(0, 40)), st.integers(1, 9))
@@ -112,11 +112,13 @@ async def test_a_year_of_seconds_of_which_little_is_there_costs_next_to_nothing(
 )
 async def test_long_bars(interval: Interval, text: str, phase: int | None, gone: int, hole: str) -> None:
     wanted = parse_time_range(text)
-    opens = list(interval.grid(wanted.start_ms, wanted.end_ms, phase))
+    opens = list(interval.rule.times(wanted.start_ms, wanted.end_ms, phase))
     found = await surveyed(opens[:gone] + opens[gone + 1 :], wanted, interval, phase)
     assert [str(h) for h in found.holes] == [str(parse_time_range(hole))]
     there = ScriptedExchange(interval, opens, now_ms=NOW + 999 * DAY_MS)
-    (segment,) = await ask_again(there, "BTCUSDT", interval, found.holes[0], phase)
+    (segment,) = await ask_again(
+        there, Series("BTCUSDT", "candles", interval.value), verdict_of(found.holes[0], Verdict.UNKNOWN), phase
+    )
     assert (segment.verdict, segment.span) == (Verdict.OURS, found.holes[0])
 
 
@@ -127,7 +129,7 @@ def minutes_exchange(*numbers: int) -> ScriptedExchange:
 async def verdicts(there: ScriptedExchange, hole: TimeRange) -> list[tuple[int, int, str]]:
     return [
         ((s.start_ms - DAY_START) // MINUTE_MS, (s.end_ms - DAY_START) // MINUTE_MS, s.verdict.value)
-        for s in await ask_again(there, "BTCUSDT", M1, hole, None)
+        for s in await ask_again(there, SERIES, verdict_of(hole, Verdict.UNKNOWN), None)
     ]
 
 
@@ -176,7 +178,7 @@ async def test_what_cannot_be_asked_is_no_verdict() -> None:
 
 
 def a_plan(wanted: TimeRange, load: TimeRange | None) -> Plan:
-    bars = len(M1.grid(wanted.start_ms, wanted.end_ms))
+    bars = len(M1.rule.times(wanted.start_ms, wanted.end_ms))
     return Plan(exchange_now_ms=NOW, load=() if load is None else (str(load),), bars=bars)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from streamforge.manager.execution.proof import HoleUnanswered, ask_again, prove
+from streamforge.manager.execution.record_count import verdict_of
 from streamforge.manager.persistence.coverage_store import Known
 from streamforge.manager.workflow import Plan, Proof, Workflow
-from streamforge_utils.model.candles import Candle, candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
@@ -24,6 +25,7 @@ from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, acce
 from tests.runtime.rig import until
 
 M1 = Interval.M1
+SERIES = Series("BTCUSDT", "candles", "1m")
 C, OTHER = "own", "other"
 
 
@@ -190,23 +192,25 @@ async def test_a_question_without_an_answer_is_told_with_its_cause(error: Retrya
 async def test_the_same_hole_is_asked_for_by_two_questions_twice_until_it_is_filled() -> None:
     there = ScriptedExchange(M1, [minute(n) for n in (3, 5)], now_ms=NOW)
     newest, longer = Question(span(3, 6), 1000, True), Question(span(3, 7), 1000, False)
-    assert await ask_again(there, "BTCUSDT", M1, span(3, 6), None) == [
+    assert await ask_again(there, SERIES, verdict_of(span(3, 6), Verdict.UNKNOWN), None) == [
         said(3, 4, Verdict.OURS),
         said(4, 5, Verdict.EXCHANGE),
         said(5, 6, Verdict.OURS),
     ]
     assert there.asked == [newest, longer, newest, longer]
     there = ScriptedExchange(M1, [minute(n) for n in range(3, 6)], now_ms=NOW)
-    assert await ask_again(there, "BTCUSDT", M1, span(3, 6), None) == [said(3, 6, Verdict.OURS)]
+    assert await ask_again(there, SERIES, verdict_of(span(3, 6), Verdict.UNKNOWN), None) == [said(3, 6, Verdict.OURS)]
     assert there.asked == [newest]
     there = ScriptedExchange(M1, [], now_ms=NOW)
-    assert await ask_again(there, "BTCUSDT", M1, span(3.25, 3.75), None) == []
+    assert await ask_again(there, SERIES, verdict_of(span(3.25, 3.75), Verdict.UNKNOWN), None) == []
     assert there.asked == []
 
 
 async def test_a_hole_of_more_bars_than_a_question_has_is_asked_for_in_parts() -> None:
     there = ScriptedExchange(M1, [], now_ms=NOW)
-    assert await ask_again(there, "BTCUSDT", M1, span(0, 901), None) == [said(0, 901, Verdict.EXCHANGE)]
+    assert await ask_again(there, SERIES, verdict_of(span(0, 901), Verdict.UNKNOWN), None) == [
+        said(0, 901, Verdict.EXCHANGE)
+    ]
     first, last = Question(span(0, 900), 1000, True), Question(span(900, 901), 1000, True)
     assert (there.asked[0], there.asked[4], len(there.asked)) == (first, last, 8)
 

@@ -9,9 +9,8 @@ import pytest
 from streamforge.manager.execution.record_count import counted, gone, pieces, stored_in
 from streamforge.manager.execution.survey import Survey
 from streamforge.manager.persistence.coverage_store import Known
-from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval, candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
@@ -153,9 +152,9 @@ def test_a_survey_is_told_without_a_gap(hole: Verdict) -> None:
         said(9, 9.5, hole),
     ]
     if hole is Verdict.UNKNOWN:
-        assert pieces(found, C, M1, None) == expected
-    assert pieces(found, C, M1, None, hole) == expected
+        assert pieces(found, C, M1.rule, None) == expected
+    assert pieces(found, C, M1.rule, None, hole) == expected
     whole = Survey(span=span(0, 3), expected=3, stored=3, holes=())
-    assert pieces(whole, C, M1, None, hole) == [stored(0, 3, 3)]
+    assert pieces(whole, C, M1.rule, None, hole) == [stored(0, 3, 3)]
     three = Survey(span=TimeRange(DAY_START, DAY_START + 6 * DAY_MS), expected=2, stored=2, holes=())
-    assert [s.records for s in pieces(three, C, D3, DAY_START + DAY_MS, hole)] == [2]
+    assert [s.records for s in pieces(three, C, D3.rule, DAY_START + DAY_MS, hole)] == [2]

@@ -9,9 +9,8 @@ import pytest
 from streamforge.manager.execution import verifier
 from streamforge.manager.execution.verifier import LOOK_EVERY_S, Verifier, verify
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval, candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
@@ -62,7 +61,7 @@ async def verdicts(world: World) -> list[tuple[str, int, int]]:
 
 @pytest.fixture(params=[7, 500_000])
 def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifier, "_PIECE_BARS", request.param)
+    monkeypatch.setattr(verifier, "_PIECE_RECORDS", request.param)
 
 
 @pytest.mark.usefixtures("_pieces")

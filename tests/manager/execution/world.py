@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.candles import candle_key
+from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.ports.store import Document
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.support import (

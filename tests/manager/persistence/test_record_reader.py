@@ -11,9 +11,8 @@ from streamforge.manager.persistence import record_reader
 from streamforge.manager.persistence.coverage_store import Coverage
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.service import Incomplete
-from streamforge_utils.model.candles import candle_key
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Interval, candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document

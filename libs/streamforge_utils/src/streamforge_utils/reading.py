@@ -21,8 +21,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from streamforge_utils.model.candles import candle_key
-from streamforge_utils.model.series import candles_interval, check_series
+from streamforge_utils.model.kinds.registry import check_series, kind_of, series_of
+from streamforge_utils.model.series import Series as _SeriesKey
 from streamforge_utils.model.timeranges import resolve_time_range
 
 T = TypeVar("T")
@@ -137,7 +137,7 @@ def read_series(
     or where nothing is known of the series, and InvalidInput for a symbol, type or range that is none.
     """
     symbol, type = check_series(symbol, type)
-    interval = candles_interval(type).value
+    found_series = series_of(symbol, type)
     query: dict[str, str] = {"life": "true"} if life else {}
     if time_range is not None:
         resolve_time_range(time_range, time.time_ns() // 1_000_000)
@@ -148,7 +148,7 @@ def read_series(
     candles: list[StoredCandle] = []
     for segment in known.segments:
         if segment.verdict == "stored" and segment.collection is not None:
-            found = list(_candles(api, segment, symbol, type, interval))
+            found = list(_candles(api, segment, found_series, type))
             if segment.records and len(found) != segment.records:  # 0: the range cuts it, so that nobody counted
                 raise ReadingError(
                     f"{segment.collection} holds {len(found)} candles of {symbol} {type} from {segment.start} to"
@@ -186,20 +186,20 @@ class _Api:
             raise ReadingError(f"GET {where}: {reason}: does queue-manager run there? {URL} says where") from None
 
 
-def _candles(api: _Api, segment: _Segment, symbol: str, type_name: str, interval: str) -> Iterator[StoredCandle]:
+def _candles(api: _Api, segment: _Segment, series: _SeriesKey, type_name: str) -> Iterator[StoredCandle]:
     """The candles of a segment; a collection may hold other series too."""
     query = {
         "format": "jsonl",
         "limit": "all",
-        "symbol": symbol,
+        "symbol": series.symbol,
         "type": type_name,
         "time_range": f"{segment.start}:{segment.end}",
-        "after": candle_key(symbol, interval, segment.start_ms - 1),
+        "after": kind_of(series).key(series, max(segment.start_ms - 1, 0)),
     }
     with api.get(f"/collections/{quote(segment.collection or '')}/records", query) as lines:
         for line in lines:
             candle = _decoded(_line, line, api)
-            if (candle.symbol, candle.interval) == (symbol, interval):
+            if (candle.symbol, candle.interval) == (series.symbol, series.interval):
                 yield candle
 
 

@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from streamforge.cli import answers
 from streamforge.cli.checks.findings import Subject, careful, fails, nearest, works
 from streamforge.cli.client import Api
 from streamforge.cli.places import DATA_VARIABLE, known_origin
 from streamforge.cli.session import data_folder
+from streamforge.manager import answers
 from streamforge_utils.ports.preflight import Finding
 
 HEALTH_S = 5.0

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from streamforge.cli import answers, terminal
 from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, data_folder, session
+from streamforge.manager import answers
 from streamforge_utils.model.spelling import did_you_mean
 
 

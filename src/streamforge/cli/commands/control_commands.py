@@ -8,14 +8,15 @@ from typing import Annotated
 import msgspec
 import typer
 
-from streamforge.cli import answers, terminal
 from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError
 from streamforge.cli.follower import Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import display
 from streamforge.cli.session import Mode, Session, session
+from streamforge.manager import answers, data_answers
 
 
 async def stop(
@@ -29,8 +30,8 @@ async def stop(
 ) -> int:
     """Stop a workflow in order, and wait until it has ended. What it has stored stays, and is in the coverage."""
 
-    async def begin(found: Session) -> answers.Workflow:
-        return await found.api.post(f"/queues/{path_part(queue_id)}/stop", answers.Workflow)
+    async def begin(found: Session) -> answers.Started:
+        return await found.api.post(f"/queues/{path_part(queue_id)}/stop", answers.Started)
 
     if detach:
         async with session(where, Mode.SERVER) as found:
@@ -67,7 +68,7 @@ async def ping(
     Exit code 1 if a worker that runs did not answer.
     """
     async with session(where, Mode.SERVER) as found:
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         if workflow.ended:
             raise CliError(f"{queue_id} has ended ({workflow.status}): it has no workers that could answer")
         path, query = f"/queues/{path_part(queue_id)}/ping", {"timeout_s": f"{wait_s:g}"}
@@ -96,7 +97,7 @@ async def rm(
 ) -> int:
     """Forget an ended workflow; its records stay unless --data-too."""
     async with session(where, Mode.CHANGE) as found:
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         if not workflow.ended:
             state = terminal.state(workflow.status, workflow.undriven)
             raise CliError(
@@ -111,7 +112,7 @@ async def rm(
         path, removed = f"/queues/{path_part(queue_id)}", None
         try:
             answer = await found.api.call("DELETE", path, query=query, prefer="return=representation")
-            removed = found.api.read(answer, answers.Removed) if answer else None
+            removed = found.api.read(answer, data_answers.Removed) if answer else None
         except ApiProblem as error:
             if error.kind != "not-found":  # a first try whose answer was lost
                 raise
@@ -123,7 +124,7 @@ async def rm(
     return 0
 
 
-def _told(workflow: answers.Workflow, removed: answers.Removed | None, *, data_too: bool) -> str:
+def _told(workflow: answers.Started, removed: data_answers.Removed | None, *, data_too: bool) -> str:
     """What became of its records."""
     if removed is None:
         return ""
@@ -153,7 +154,7 @@ async def dlq_list(
     """List the records of a workflow that could not be stored, each with its reason."""
     async with session(where, Mode.READ) as found:
         answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}/dlq", query={"limit": limit})
-        page = found.api.read(answer, answers.DeadLetters)
+        page = found.api.read(answer, data_answers.DeadLetters)
         letters = page.dead_letters
     if as_json:
         terminal.write(to_json(msgspec.json.decode(answer)))
@@ -176,7 +177,7 @@ async def dlq_list(
         ],
         right=("offset", "attempt"),
     )
-    more = f" of {page.outstanding}" if page.outstanding is not None and page.outstanding > len(letters) else ""
+    more = f" of {page.outstanding}" if page.outstanding > len(letters) else ""
     terminal.say(
         f"{len(letters)}{more} dead letter{'' if len(letters) == 1 else 's'}; once the cause is gone: streamforge dlq "
         f"replay {queue_id}{where.flags()}"

@@ -8,13 +8,14 @@ from typing import Annotated
 import msgspec
 import typer
 
-from streamforge.cli import answers, terminal
 from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, load_command, request_of, rest
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.manager import answers, data_answers
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.timeranges import format_ms
 
@@ -41,16 +42,16 @@ async def coverage(
     if verify and life:
         raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")
     path, query = address_of(what, life=life)
-    verified: answers.Verification | None = None
+    verified: data_answers.Verification | None = None
     async with session(where, Mode.CHANGE if verify else Mode.READ) as found:
         if verify:
             path, query = await _verify_of(found, what, path, query)
             answer = await found.api.call("POST", path, query=query, within_s=VERIFY_S)
-            verified = found.api.read(answer, answers.Verification)
+            verified = found.api.read(answer, data_answers.Verification)
             known = verified.coverage
         else:
             answer = await ask(found, path, query, what, where)
-            known = found.api.read(answer, answers.Coverage)
+            known = found.api.read(answer, data_answers.Coverage)
     if as_json:
         terminal.write(to_json(msgspec.json.decode(answer)))
     else:
@@ -63,7 +64,7 @@ async def coverage(
 async def _verify_of(found: Session, what: Sequence[str], path: str, query: Query) -> tuple[str, Query]:
     if len(what) > 1:
         return f"{path}/verify", query
-    workflow = await found.api.get(f"/queues/{what[0]}", answers.Workflow)
+    workflow = await found.api.get(f"/queues/{what[0]}", answers.Started)
     span = workflow.time_range.span
     if span is None:
         raise CliError(f"{what[0]} has nothing to count: {NOTHING_OVER}")
@@ -71,7 +72,7 @@ async def _verify_of(found: Session, what: Sequence[str], path: str, query: Quer
     return path, {"time_range": request_of(span)}
 
 
-def _tell_gaps(verified: answers.Verification) -> None:
+def _tell_gaps(verified: data_answers.Verification) -> None:
     for gap in verified.gaps[:HOLES_SHOWN]:
         span, were = terminal.day_span(gap.start_ms, gap.end_ms), "was" if gap.records == 1 else "were"
         terminal.say(f"  gone: {span}: {terminal.records(gap.records)} that {were} in {gap.collection}")
@@ -85,7 +86,7 @@ def _tell_gaps(verified: answers.Verification) -> None:
     terminal.say(f"{counted}; {terminal.records(missing)} that had been proven {'is' if missing == 1 else 'are'} gone")
 
 
-def _tell(known: answers.Coverage, where: Where) -> None:
+def _tell(known: data_answers.Coverage, where: Where) -> None:
     terminal.table(
         ["from", "to", "verdict", "records", "collection or reason"],
         [
@@ -105,7 +106,7 @@ def _tell(known: answers.Coverage, where: Where) -> None:
     terminal.say(f"{_spoken_of(known)}: {_judged(known, where)}")
 
 
-def _loading(one: answers.Loading, where: Where) -> str:
+def _loading(one: data_answers.CoverageLoading, where: Where) -> str:
     """A workflow that is under way in the span, with what it says that it has stored: none of it is proven yet."""
     state = terminal.state(one.status, one.undriven)
     of = "" if one.records_expected is None else f" of {terminal.number(one.records_expected)}"
@@ -116,7 +117,7 @@ def _loading(one: answers.Loading, where: Where) -> str:
     )
 
 
-def _spoken_of(known: answers.Coverage) -> str:
+def _spoken_of(known: data_answers.Coverage) -> str:
     """The series and the span that an answer speaks of."""
     name = f"{known.symbol} {known.type}"
     if known.span is None:
@@ -126,7 +127,7 @@ def _spoken_of(known: answers.Coverage) -> str:
     return f"{name}, {span}{which.get(known.span.basis, '')}"
 
 
-def _judged(known: answers.Coverage, where: Where) -> str:
+def _judged(known: data_answers.Coverage, where: Where) -> str:
     if not known.complete:
         return f"not complete: {rest(known, where)}"
     if known.span is None:

@@ -10,8 +10,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from streamforge.cli import answers, terminal
 from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
@@ -29,9 +29,9 @@ from streamforge.cli.coverage_text import (
 from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import RecordWriter, record_writer
-from streamforge_utils.model.candles import candle_key
+from streamforge.manager import answers, data_answers
+from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.names import is_queue_id
-from streamforge_utils.model.series import candles_interval
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -64,11 +64,11 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     parts: list[Part]
-    holes: list[answers.Segment] = []
-    known: answers.Coverage | None = None
+    holes: list[data_answers.Segment] = []
+    known: data_answers.Coverage | None = None
 
     @property
-    def span(self) -> answers.Span | None:
+    def span(self) -> data_answers.CoverageSpan | None:
         """What parts and holes speak of; None: a collection as it is."""
         return None if self.known is None else self.known.span
 
@@ -80,8 +80,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     format: str
     complete: bool | None
-    holes: list[answers.Segment]
-    span: answers.Span | None
+    holes: list[data_answers.Segment]
+    span: data_answers.CoverageSpan | None
 
 
 async def export(
@@ -156,14 +156,15 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
             raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE")
         return await _collection(found, what[0])
     path, query = address_of(what, life=life)
-    known = found.api.read(await ask(found, path, query, what, where), answers.Coverage)
-    interval = candles_interval(known.type).value
+    known = found.api.read(await ask(found, path, query, what, where), data_answers.Coverage)
+    series = series_of(known.symbol, known.type)
+    kind, interval = kind_of(series), series.interval
     parts = [
         Part(
             collection=segment.collection,
             span=TimeRange(segment.start_ms, segment.end_ms),
             series=(known.symbol, known.type),
-            after=candle_key(known.symbol, interval, segment.start_ms - 1),
+            after=kind.key(series, max(segment.start_ms - 1, 0)),
             starts={
                 "csv": f"{known.symbol},{interval},".encode(),
                 "jsonl": f'{{"symbol":"{known.symbol}","interval":"{interval}",'.encode(),
@@ -178,7 +179,7 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
 
 
 async def _collection(found: Session, name: str) -> Selection:
-    names = [c.name for c in (await found.api.get("/collections", answers.Collections)).collections]
+    names = [c.name for c in (await found.api.get("/collections", data_answers.Collections)).collections]
     if name not in names:
         shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
         there = f"there are {shown}" if names else "there are none yet"
@@ -194,7 +195,7 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
     if known is None:  # a collection, whose holes nobody knows
         return nothing
     if len(what) == 1:
-        workflow = await found.api.get(f"/queues/{what[0]}", answers.Workflow)
+        workflow = await found.api.get(f"/queues/{what[0]}", answers.Started)
         if not workflow.ended:
             state = terminal.state(workflow.status, workflow.undriven)
             return (
@@ -325,6 +326,6 @@ def _report(
         terminal.say("a collection says nothing of holes: export SYMBOL TYPE TIME_RANGE to see them")
 
 
-def _hole(hole: answers.Segment) -> str:
+def _hole(hole: data_answers.Segment) -> str:
     reason = terminal.VERDICTS.get(hole.verdict, "")
     return f"{terminal.day_span(hole.start_ms, hole.end_ms)}: {hole.verdict} ({reason})"

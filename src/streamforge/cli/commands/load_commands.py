@@ -9,8 +9,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from streamforge.cli import answers, terminal
 from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import CliError
@@ -21,6 +21,7 @@ from streamforge.cli.outcome import Ended, Loaded, tell, unfinished
 from streamforge.cli.progress import display
 from streamforge.cli.remainder import advice, left_out_span, load_of_the_rest
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.manager import answers
 
 _MOST_RESTS = 3
 """How often what a joined workflow left out may be left to another one that is joined, and leaves out a part again."""
@@ -83,8 +84,8 @@ async def wait(
     to the manager that drives it; one that only this command drives is stopped in order, as by `load`.
     """
 
-    async def begin(found: Session) -> answers.Workflow:
-        return await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
+    async def begin(found: Session) -> answers.Started:
+        return await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
 
     where = where.as_before()
     return await _to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE, attached=True)
@@ -115,8 +116,8 @@ async def dlq_replay(
 async def _again(
     queue_id: str, action: str, where: Where, *, detach: bool, timeout_s: float | None, as_json: bool
 ) -> int:
-    async def begin(found: Session) -> answers.Workflow:
-        return await found.api.post(f"/queues/{path_part(queue_id)}/{action}", answers.Workflow)
+    async def begin(found: Session) -> answers.Started:
+        return await found.api.post(f"/queues/{path_part(queue_id)}/{action}", answers.Started)
 
     where = where.as_before()
     if detach:
@@ -136,9 +137,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Raises InvalidInput in the words of the API, before anything is started."""
         check_words((self.symbol, self.type, self.time_range), loading=True)
 
-    async def start(self, found: Session) -> answers.Workflow:
+    async def start(self, found: Session) -> answers.Started:
         """Send it; sending again after a lost answer gives the same workflow."""
-        return await found.api.post("/queues/start", answers.Workflow, body=self, key=secrets.token_hex(16))
+        return await found.api.post("/queues/start", answers.Started, body=self, key=secrets.token_hex(16))
 
 
 async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:

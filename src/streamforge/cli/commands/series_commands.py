@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from streamforge.cli import answers, terminal
 from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.client import to_json
 from streamforge.cli.session import Mode, NothingThere, session
+from streamforge.manager import data_answers
 from streamforge.manager.origin import Source
 from streamforge_utils.model.timeranges import format_ms
 
@@ -38,7 +39,7 @@ async def series(
     except NothingThere as error:
         if not as_json:
             terminal.say(str(error))
-    read = [(msgspec.json.decode(item, type=answers.Series), item) for item in raw]
+    read = [(msgspec.json.decode(item, type=data_answers.Series), item) for item in raw]
     chosen = sorted((pair for pair in read if _fits(pair[0].symbol, pattern)), key=lambda pair: _order(pair[0]))
     if as_json:
         terminal.write(to_json({"series": [msgspec.json.decode(item) for _, item in chosen]}))
@@ -53,11 +54,11 @@ async def series(
     return 0
 
 
-def _order(one: answers.Series) -> tuple[str, int, str]:
+def _order(one: data_answers.Series) -> tuple[str, int, str]:
     return one.symbol, one.start_ms or 0, one.type
 
 
-def _row(one: answers.Series) -> list[str | Text]:
+def _row(one: data_answers.Series) -> list[str | Text]:
     span = [format_ms(ms) if ms is not None else "nothing proven" for ms in (one.start_ms, one.end_ms)]
     # Between `from` and `to`: what else was asked for, and is not stored, `coverage` tells.
     holes: str | Text = terminal.styled("complete", "none")
@@ -91,7 +92,7 @@ async def symbols(
         exchange = await found.api.get("/exchange", Source)
         with terminal.said_late(f"waiting for the symbols of the exchange at {', '.join(exchange.urls)}"):
             answer = await found.api.call("GET", "/symbols", query=query, within_s=SYMBOLS_S, tries=1)
-        listed = found.api.read(answer, answers.Symbols)
+        listed = found.api.read(answer, data_answers.Symbols)
     if as_json:
         terminal.write(to_json(msgspec.json.decode(answer)))
     elif listed.symbols:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from streamforge.cli import answers, terminal
 from streamforge.cli import command_options as o
+from streamforge.cli import terminal
 from streamforge.cli.client import PAGE, Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.coverage_text import load_command, no_longer, nothing_over, show_segments, wait_command
@@ -17,6 +17,7 @@ from streamforge.cli.progress import numbers, waits_for
 from streamforge.cli.reasons import short
 from streamforge.cli.session import Mode, NothingThere, Where, session
 from streamforge.cli.steps import messages_left, step_rows
+from streamforge.manager import answers, data_answers
 from streamforge_utils.model.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ async def queues(
     if as_json:
         terminal.write(to_json({"queues": [msgspec.json.decode(item) for item in raw]}))
         return 0
-    workflows = [msgspec.json.decode(item, type=answers.Workflow) for item in raw]
+    workflows = [msgspec.json.decode(item, type=answers.WorkflowSummary) for item in raw]
     if not workflows:
         terminal.say("no workflow fits" if filters else "there are no workflows")
         return 0
@@ -77,7 +78,7 @@ async def queues(
     return 0
 
 
-def _cells(workflow: answers.Workflow) -> dict[str, str | Text]:
+def _cells(workflow: answers.WorkflowSummary) -> dict[str, str | Text]:
     return {
         "queue_id": workflow.queue_id,
         "status": _status(workflow),
@@ -88,21 +89,21 @@ def _cells(workflow: answers.Workflow) -> dict[str, str | Text]:
     }
 
 
-def _status(workflow: answers.Workflow) -> Text:
+def _status(workflow: answers.WorkflowSummary) -> Text:
     state = terminal.state(workflow.status, workflow.undriven)
     return terminal.styled(
         workflow.status, f"{state}, {terminal.number(few)} fewer" if (few := lacking(workflow)) else state
     )
 
 
-def lacking(workflow: answers.Workflow) -> int:
+def lacking(workflow: answers.WorkflowSummary) -> int:
     """How many records of the range a finished workflow does not have; 0 if it has not finished."""
     progress = workflow.progress
     finished = workflow.status == "finished" and progress.records_expected is not None
     return max(0, (progress.records_expected or 0) - progress.records_stored) if finished else 0
 
 
-def undriven(workflow: answers.Workflow, where: Where, server: str | None = None) -> str:
+def undriven(workflow: answers.WorkflowSummary, where: Where, server: str | None = None) -> str:
     """That no manager drives a workflow, why, and what to do. server: of the manager that is there all the same."""
     alone = f"{workflow.queue_id} is not driven: {workflow.undriven}"
     if server is not None:
@@ -114,7 +115,7 @@ def undriven(workflow: answers.Workflow, where: Where, server: str | None = None
     return f"{alone}; continue it with {wait}, {load} or {up}"
 
 
-def all_undriven(workflows: Sequence[answers.Workflow], where: Where, server: str | None = None) -> str:
+def all_undriven(workflows: Sequence[answers.WorkflowSummary], where: Where, server: str | None = None) -> str:
     """As `undriven`, of one or more: the first, and the names of the others."""
     told, others = undriven(workflows[0], where, server), [one.queue_id for one in workflows[1:]]
     every = "" if server is not None else f"; `streamforge up{where.starting()}` continues all of them"
@@ -130,8 +131,8 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
         if as_json:
             terminal.write(to_json(msgspec.json.decode(answer)))
             return 0
-        workflow = found.api.read(answer, answers.Workflow)
-        coverage = await found.api.get(f"/queues/{path_part(queue_id)}/coverage", answers.Coverage)
+        workflow = found.api.read(answer, answers.Started)
+        coverage = await found.api.get(f"/queues/{path_part(queue_id)}/coverage", data_answers.Coverage)
     asked = workflow.time_range
     out = terminal.console()
     words = terminal.asked_for(asked.requested, clipped=asked.clipped)
@@ -192,7 +193,7 @@ async def events(
             more, after = page.more, page.after
         if not follow:
             return 0
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         if workflow.undriven is not None and found.own:
             terminal.say(f"nothing more will come: {undriven(workflow, where, found.server)}")
             return 0
@@ -203,7 +204,7 @@ async def events(
             return 0
         async for number, body in found.api.follow(queue_id, after=after):
             _tell_event(number, msgspec.json.decode(body, type=dict[str, object]), as_json=as_json)
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Workflow)
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         terminal.say(f"{queue_id} is {workflow.status}")
     return 0
 

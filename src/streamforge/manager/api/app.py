@@ -12,13 +12,13 @@ from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.routing import Context
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.service import Service
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge.version import installed_version
 from streamforge_utils.ports.clock import Clock, SystemClock
 
 
 def create_app(
-    service: Service, *, tokens: Tokens | None = None, limits: Limits | None = None, clock: Clock | None = None
+    service: WorkflowService, *, tokens: Tokens | None = None, limits: Limits | None = None, clock: Clock | None = None
 ) -> FastAPI:
     """The HTTP API on top of `service`.
 

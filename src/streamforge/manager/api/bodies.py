@@ -10,8 +10,7 @@ from streamforge.manager import requests
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import candles_interval, normal_type
+from streamforge_utils.model.kinds.registry import kind_of_type, normal_type
 
 _TEXT = 300
 _MANY = 32
@@ -163,17 +162,14 @@ def _type_of(step: Microservice, index: int) -> str:
             f"microservices[{index}].type", "body", str(error), "choose one that the message names"
         ) from error
     if step.interval is not None:
-        expected = candles_interval(type_name)
-        try:
-            agrees = Interval.parse(step.interval) is expected
-        except ValueError:
-            agrees = False
-        if not agrees:
+        kind = kind_of_type(type_name)
+        expected = kind.interval_of(type_name) or ""
+        if kind.normal_interval(step.interval) != expected:
             raise invalid(
                 f"microservices[{index}].interval",
                 "body",
                 f"interval {step.interval[:80]!r} does not agree with type {type_name!r}",
-                f"write {expected.value!r}, or leave it out",
+                f"write {expected!r}, or leave it out",
             )
     return type_name
 

@@ -9,11 +9,12 @@ from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from streamforge import workers
-from streamforge.manager.api import models
+from streamforge.manager import answers
 from streamforge.manager.api.guard import is_stranger
 from streamforge.manager.api.negotiation import preferred
-from streamforge.manager.api.routing import In, StrictRoute, reply
+from streamforge.manager.api.routing import In, StrictRoute, gives, reply
 from streamforge.manager.describing import asyncapi, schemas
+from streamforge.manager.origin import Source
 from streamforge.manager.service import NotFound
 from streamforge_utils.model.spelling import did_you_mean
 
@@ -22,27 +23,27 @@ UNTOLD = "it does not work: the manager's log says why, and so does the answer t
 
 router = APIRouter(route_class=StrictRoute)
 
-_PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
+_INDEX = gives(answers.Index, also={"text/html": {"schema": {"type": "string"}}})
 
 
-@router.get("/", response_model=models.Index, responses=_PAGE, tags=["catalogue"], summary="Where to go on from here")
-@router.get("/docs", response_model=models.Index, responses=_PAGE, tags=["catalogue"], summary="The same as /")
+@router.get("/", responses=_INDEX, tags=["catalogue"], summary="Where to go on from here")
+@router.get("/docs", responses=_INDEX, tags=["catalogue"], summary="The same as /")
 async def index(request: Request) -> Response:
     app: FastAPI = request.app
     described = app.openapi()
-    links = [models.Link(path="/openapi.json", summary="Every path with its parameters and answers, as OpenAPI 3.1")]
+    links = [answers.Link(path="/openapi.json", summary="Every path with its parameters and answers, as OpenAPI 3.1")]
     links += [
-        models.Link(path=path, summary=item["get"]["summary"])
+        answers.Link(path=path, summary=item["get"]["summary"])
         for path, item in described["paths"].items()
         if "get" in item and path not in ("/", "/docs")
     ]
-    found = models.Index(version=app.version, links=links)
+    found = answers.Index(version=app.version, links=links)
     if preferred(request.headers.get("accept"), ("application/json", "text/html")) == "text/html":
         return HTMLResponse(_page(found))
     return reply(found)
 
 
-def _page(found: models.Index) -> str:
+def _page(found: answers.Index) -> str:
     """The same for a browser, which may load nothing else: no script, no style."""
     rows = "".join(
         f"<li>{f'<a href={link.path}>{link.path}</a>' if '{' not in link.path else f'<code>{link.path}</code>'}: "
@@ -53,13 +54,13 @@ def _page(found: models.Index) -> str:
     return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><h1>{title}</h1><ul>{rows}</ul>"
 
 
-@router.get("/targets", response_model=models.Targets, tags=["catalogue"], summary="The kinds of workers")
+@router.get("/targets", responses=gives(answers.Targets), tags=["catalogue"], summary="The kinds of workers")
 async def targets() -> Response:
     found = []
     for name in sorted(workers.targets()):
         definition = workers.definition(name)
         found.append(
-            models.Target(
+            answers.Target(
                 target=name,
                 role=definition.role.value,
                 summary=definition.summary,
@@ -67,23 +68,22 @@ async def targets() -> Response:
                 parameters=schemas.standalone(definition.json_schema()),
             )
         )
-    return reply(models.Targets(targets=found))
+    return reply(answers.Targets(targets=found))
 
 
 @router.get(
-    "/exchange", response_model=models.Source, tags=["catalogue"], summary="The exchange that the manager loads from"
+    "/exchange", responses=gives(Source), tags=["catalogue"], summary="The exchange that the manager loads from"
 )
 async def exchange(to: In) -> Response:
-    found = await to.service.source()
-    return reply(models.Source(exchange=found.exchange, urls=list(found.urls), built_in=found.built_in))
+    return reply(await to.service.source())
 
 
-@router.get("/schemas", response_model=models.Schemas, tags=["catalogue"], summary="The messages on the topics")
+@router.get("/schemas", responses=gives(answers.Schemas), tags=["catalogue"], summary="The messages on the topics")
 async def list_schemas() -> Response:
     return reply(
-        models.Schemas(
+        answers.Schemas(
             schemas=[
-                models.SchemaEntry(
+                answers.SchemaEntry(
                     name=name, title=schema["title"], description=schema["description"], link=f"/schemas/{name}"
                 )
                 for name, schema in schemas.message_schemas().items()
@@ -112,18 +112,20 @@ async def asyncapi_document() -> dict[str, Any]:
     return asyncapi.document()
 
 
-@router.get("/healthz", response_model=models.Health, tags=["probes"], summary="Whether the process lives")
+@router.get("/healthz", responses=gives(answers.Health), tags=["probes"], summary="Whether the process lives")
 async def health() -> Response:
-    return reply(models.Health())
+    return reply(answers.Health())
 
 
 @router.get(
     "/readyz",
-    response_model=models.Readiness,
     tags=["probes"],
     summary="Whether requests are taken and workflows driven; says what of bus, store and launcher does not work, and "
     "why to who may read",
-    responses={503: {"model": models.Readiness, "description": "Something does not work; the answer says what."}},
+    responses={
+        **gives(answers.Readiness),
+        **gives(answers.Readiness, 503, description="Something does not work; the answer says what."),
+    },
 )
 async def ready(to: In, request: Request) -> Response:
     parts = dict(await to.service.ready())
@@ -134,5 +136,5 @@ async def ready(to: In, request: Request) -> Response:
     headers = {} if works else {"Retry-After": "5"}
     if is_stranger(request.scope):
         parts = {name: None if reason is None else UNTOLD for name, reason in parts.items()}
-    readiness = models.Readiness(ready=works, degraded=works and bool(wrong), parts=parts)
+    readiness = answers.Readiness(ready=works, degraded=works and bool(wrong), parts=parts)
     return reply(readiness, 200 if works else 503, headers)

@@ -11,15 +11,16 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from streamforge.manager.api import data_models, data_views, export
+from streamforge.manager import data_answers, presentation
+from streamforge.manager.api import export
 from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Writer
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
-from streamforge.manager.api.routing import Context, In, StrictRoute, reply, undriven
+from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply, undriven
 from streamforge.manager.service import NotFound
 from streamforge.manager.symbols import fitting
-from streamforge_utils.model.candles import CANDLE_FIELDS
-from streamforge_utils.model.series import Series, check_series, series_of
+from streamforge_utils.model.kinds.registry import check_series, series_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 
 router = APIRouter(route_class=StrictRoute, tags=["data"])
@@ -39,7 +40,7 @@ _RANGE = "START[:END], half-open, UTC, as in POST /queues/start."
 Span = Annotated[str | None, Query(alias="time_range", max_length=300, description=_RANGE, examples=["2024-08"])]
 
 
-@router.get("/coverage/{symbol}/{type}", response_model=data_models.Coverage, summary="What of a series is stored")
+@router.get("/coverage/{symbol}/{type}", responses=gives(data_answers.Coverage), summary="What of a series is stored")
 async def series_coverage(
     symbol: Annotated[str, Path(max_length=300, examples=["BTCUSDT"])],
     type: Annotated[str, Path(max_length=300, examples=["api_candles_1m"])],
@@ -58,22 +59,21 @@ async def series_coverage(
     if life and time_range is not None:
         raise invalid("life", "query", "life and time_range name two spans", "leave one of them out")
     report = await to.service.series_coverage(symbol, type, _span(time_range, to), life=life)
-    return reply(data_views.coverage_view(report, undriven=await undriven(to, report.loading)))
+    return reply(presentation.coverage_answer(report, undriven=await undriven(to, report.loading)))
 
 
-@router.get("/series", response_model=data_models.SeriesPage, summary="The series that are stored")
+@router.get("/series", responses=gives(data_answers.SeriesPage), summary="The series that are stored")
 async def series(
     to: In,
     cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE, description="At most so many.")] = 100,
 ) -> Response:
     page = await to.service.series(cursor=cursor, limit=limit)
-    return reply(
-        data_models.SeriesPage(series=[data_views.series_view(found) for found in page.series], cursor=page.cursor)
-    )
+    listed = [presentation.series_answer(found) for found in page.series]
+    return reply(data_answers.SeriesPage(series=listed, cursor=page.cursor))
 
 
-@router.get("/symbols", response_model=data_models.Symbols, summary="What the exchange has")
+@router.get("/symbols", responses=gives(data_answers.Symbols), summary="What the exchange has")
 async def symbols(
     to: In,
     pattern: Annotated[
@@ -83,16 +83,13 @@ async def symbols(
     limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="At most so many.")] = PAGE,
 ) -> Response:
     found = fitting(await to.service.symbols(), pattern, status)
-    listed = [
-        data_models.Symbol(symbol=s.symbol, status=s.status, base_asset=s.base_asset, quote_asset=s.quote_asset)
-        for s in found[:limit]
-    ]
-    return reply(data_models.Symbols(symbols=listed, total=len(found)))
+    listed = [presentation.answer(data_answers.Symbol, one) for one in found[:limit]]
+    return reply(data_answers.Symbols(symbols=listed, total=len(found)))
 
 
 @router.post(
     "/coverage/{symbol}/{type}/verify",
-    response_model=data_models.Verification,
+    responses=gives(data_answers.Verification),
     summary="Count a series in the store, and mark what is gone",
     description=(
         "Compares the keys in the store with what the coverage calls stored. What is gone becomes `ours`: the exchange "
@@ -109,38 +106,33 @@ async def verify(
     span = _span(time_range, to)
     found = await to.service.verify(symbol, type, span)
     report = await to.service.series_coverage(symbol, type, span)
-    coverage = data_views.coverage_view(report, undriven=await undriven(to, report.loading))
-    return reply(data_views.verification_view(found, coverage))
+    coverage = presentation.coverage_answer(report, undriven=await undriven(to, report.loading))
+    return reply(presentation.verification_answer(found, coverage))
 
 
-@router.get("/collections", response_model=data_models.Collections, summary="The collections that hold records")
+@router.get("/collections", responses=gives(data_answers.Collections), summary="The collections that hold records")
 async def collections(to: In) -> Response:
     names = await to.service.collections()
-    return reply(
-        data_models.Collections(
-            collections=[data_models.Collection(name=name, records=f"/collections/{name}/records") for name in names]
-        )
-    )
+    listed = [data_answers.Collection(name=name, records=f"/collections/{name}/records") for name in names]
+    return reply(data_answers.Collections(collections=listed))
 
 
 @router.get(
     "/collections/{name}/records",
-    response_model=data_models.RecordPage,
     summary="The records of a collection, oldest first",
     description=(
         "As JSON, JSON lines or CSV, by `Accept` or `format` (which goes before it). The next page is named by `after` "
         "in JSON and by the header Link (rel=next) in every format. `limit=all` streams the whole. `_key` and "
         "`_version` are not exported; numbers are the shortest text that reads back to the same double."
     ),
-    responses={
-        200: {
-            "headers": {"Link": {"description": "The next page (rel=next).", "schema": {"type": "string"}}},
-            "content": {
-                "application/x-ndjson": {"schema": {"type": "string"}},
-                "text/csv": {"schema": {"type": "string"}},
-            },
-        }
-    },
+    responses=gives(
+        data_answers.RecordPage,
+        headers={"Link": {"description": "The next page (rel=next).", "schema": {"type": "string"}}},
+        also={
+            "application/x-ndjson": {"schema": {"type": "string"}},
+            "text/csv": {"schema": {"type": "string"}},
+        },
+    ),
 )
 async def records(
     name: Annotated[str, Path(examples=["btcusdt_api_candles_1m_2024_08_01"])],
@@ -214,7 +206,7 @@ async def _whole(
 ) -> Response:
     source = to.service.records(name, span=span, after=after, limit=sys.maxsize, series=series)
     first = await anext(source, None)  # before the status is sent: it may fail
-    if media_type == MEDIA_TYPES[Format.CSV] and first and (fields := export.fields_of(first)) is not CANDLE_FIELDS:
+    if media_type == MEDIA_TYPES[Format.CSV] and first and not export.is_fixed(fields := export.fields_of(first)):
         # Records of somebody else may have other fields further on: a table needs all of them in its first line.
         async for batch in to.service.records(name, span=span, after=after, limit=sys.maxsize, series=series):
             fields = export.fields_of(batch, fields)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from types import ModuleType
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 
+from streamforge.manager import answers, data_answers
 from streamforge.manager.api.guard import role_needed
-from streamforge.manager.api.problems import MEDIA_TYPE, Problem
+from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
+from streamforge.manager.api.routing import SCHEMAS
+from streamforge.manager.origin import Source
 
 _METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 _ALWAYS = {
@@ -25,6 +31,17 @@ _NOT_NOW = "Not possible in the workflow's present status."
 _UNSUPPORTED = "The body is not JSON."
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
+_PROBLEM = {
+    "type": f"{TYPE_PREFIX}not-found",
+    "title": "Not found",
+    "status": 404,
+    "detail": "there is no workflow 'wf-btcusdt-api_candles_1m-20240801-abc123'",
+    "instance": "/queues/wf-btcusdt-api_candles_1m-20240801-abc123",
+    "next_step": "list the workflows with GET /queues",
+    "errors": [],
+    "did_you_mean": [],
+}
+
 
 def describe(app: FastAPI) -> None:
     """Let `app.openapi()` give the whole description; it is made once."""
@@ -41,9 +58,7 @@ def describe(app: FastAPI) -> None:
 def _complete(schema: dict[str, Any]) -> dict[str, Any]:
     components = schema.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs", {}))
-    schemas["Problem"] = problem
+    schemas.update(_answers())
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     components["securitySchemes"] = {
@@ -58,6 +73,25 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
             if method in item:
                 _complete_operation(item[method], method, path)
     return schema
+
+
+def _answers() -> dict[str, Any]:
+    """The schemas of all that is answered, by name."""
+    kinds = [Source, *_structs(answers), *_structs(data_answers)]
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
+    for schema in schemas.values():
+        schema["description"] = inspect.cleandoc(schema["description"])
+        schema["additionalProperties"] = False
+        schema["required"] = list(schema["properties"])  # an answer holds every field, so no default counts
+        for field in schema["properties"].values():
+            field.pop("default", None)
+    schemas["Problem"]["examples"] = [_PROBLEM]
+    return schemas
+
+
+def _structs(module: ModuleType) -> list[type[msgspec.Struct]]:
+    found = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+    return sorted(found, key=lambda kind: kind.__name__)
 
 
 def _complete_operation(operation: dict[str, Any], method: str, path: str) -> None:
@@ -76,6 +110,6 @@ def _complete_operation(operation: dict[str, Any], method: str, path: str) -> No
         found[415] = _UNSUPPORTED
     for status, text in sorted(found.items()):
         answer = responses.setdefault(str(status), {"description": text})
-        answer.setdefault("content", {})[MEDIA_TYPE] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+        answer.setdefault("content", {})[MEDIA_TYPE] = {"schema": {"$ref": f"{SCHEMAS}Problem"}}
         if status == 503:
             answer["headers"] = _RETRY_AFTER

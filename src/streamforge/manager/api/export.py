@@ -13,15 +13,14 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.candles import CANDLE_FIELDS, CANDLE_TIMES
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.registry import kind_of_fields, kinds
 from streamforge_utils.model.timeranges import iso_ms
 
 PIECE = 500
 """Records written before others get their turn: some 3 ms of work."""
 
 Batch = Sequence[tuple[str, bytes]]
-_CANDLE = frozenset(CANDLE_FIELDS)
 _FAR_MS = 253_402_300_800_000
 """The year 10000."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -42,7 +41,7 @@ class Format(StrEnum):
 
 
 class Times(StrEnum):
-    """How a candle's instants are written: unix milliseconds, or `2024-08-01T12:30:00.000Z`."""
+    """How the instants of a record are written: unix milliseconds, or `2024-08-01T12:30:00.000Z`."""
 
     MS = "ms"
     ISO = "iso"
@@ -66,10 +65,11 @@ class Writer:
         self._times = times
         self._first = True
         self.fields: Sequence[str] = ()
+        self._fixed = False
         self._collection = collection
 
     def head(self, first: Batch) -> bytes:
-        """first: the first batch, which names the fields; a collection without records has those of a candle."""
+        """first: the first batch, which names the fields; a collection without records has those of the first kind."""
         match self._form:
             case Format.JSON:
                 return b'{"collection":' + msgspec.json.encode(self._collection) + b',"records":['
@@ -77,6 +77,7 @@ class Writer:
                 return b""
             case Format.CSV:
                 self.fields = self.fields or fields_of(first)
+                self._fixed = is_fixed(self.fields)
                 return _rows([self.fields])
 
     def batch(self, batch: Batch) -> bytes:
@@ -96,8 +97,11 @@ class Writer:
                 return _rows([self._row(key, _decode(body)) for key, body in batch])
 
     def _row(self, key: str, record: dict[str, Any]) -> list[object]:
-        if record.keys() == _CANDLE and self.fields is CANDLE_FIELDS:
-            return [record[field] for field in CANDLE_FIELDS]
+        if self._fixed and len(record) == len(self.fields):
+            try:
+                return [record[field] for field in self.fields]
+            except KeyError:
+                pass
         if more := record.keys() - set(self.fields):
             raise PermanentError(f"record {key!r} has fields that the table lacks: {', '.join(sorted(more))}")
         return [_cell(record.get(field)) for field in self.fields]
@@ -124,22 +128,31 @@ def _pieces(batch: Batch) -> Iterator[Batch]:
 
 
 def fields_of(batch: Batch, known: Sequence[str] = ()) -> Sequence[str]:
-    """The fields of `known` and of the records, in the order in which they are met; a candle's if there are none."""
+    """The fields of `known` and of the records, in the order in which they are met; those of a kind in its order.
+
+    Without a record they are those of the first kind.
+    """
     found = dict.fromkeys(known)
     for _, body in batch:
         found.update(dict.fromkeys(_decode(body)))
-    return CANDLE_FIELDS if not found or found.keys() == _CANDLE else tuple(found)
+    kind = kind_of_fields(found.keys()) if found else kinds()[0]
+    return tuple(found) if kind is None else kind.columns
+
+
+def is_fixed(fields: Sequence[str]) -> bool:
+    """Whether they are those of a kind, so that no record has others."""
+    kind = kind_of_fields(set(fields))
+    return kind is not None and tuple(fields) == kind.columns
 
 
 def _with_iso_times(body: bytes) -> bytes:
-    """A candle with its instants in words; what is none stays as it is."""
+    """A record with its instants in words; what is none of a kind stays as it is."""
     record = _decode(body)
-    if record.keys() != _CANDLE:
-        return body
-    for name in CANDLE_TIMES:
+    kind = kind_of_fields(record.keys())
+    for name in () if kind is None else kind.times:
         if isinstance(time_ms := record[name], int) and 0 <= time_ms < _FAR_MS:
             record[name] = iso_ms(time_ms)
-    return msgspec.json.encode(record)
+    return body if kind is None else msgspec.json.encode(record)
 
 
 def _cell(value: object) -> object:

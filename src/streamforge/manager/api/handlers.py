@@ -7,14 +7,16 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from streamforge.manager.answers import FieldError
 from streamforge.manager.api.inputs import in_words
-from streamforge.manager.api.problems import FieldError, ProblemError, invalid, kind_of, printable
+from streamforge.manager.api.problems import ProblemError, invalid, kind_of, printable
 from streamforge.manager.api.routing import wrong_method
 from streamforge.manager.service import Incomplete, KeyReused, NotFound, NotNow
 from streamforge_utils.model.errors import (
@@ -81,7 +83,9 @@ def install(app: FastAPI) -> None:
         else:
             problem = problem_of(error)
         if isinstance(error, InvalidInput):
-            problem.errors = [item.model_copy(update={"where": _place(item.field, request)}) for item in problem.errors]
+            problem.errors = [
+                msgspec.structs.replace(item, where=_place(item.field, request)) for item in problem.errors
+            ]
         return problem.response(request.url.path)
 
     for kind in (ProblemError, RequestValidationError, HTTPException, StreamForgeError):
@@ -183,7 +187,7 @@ def _merged(errors: Sequence[FieldError]) -> list[FieldError]:
         given, must, _ = error.message.partition(_MUST)
         if before is not None and must and before.message.startswith(given + must):
             message = f"{before.message} or {error.message.removeprefix(given + must)}"
-            error = before.model_copy(update={"message": message})
+            error = msgspec.structs.replace(before, message=message)
         by_input[error.where, error.field] = error if before is None or must else before
     return list(by_input.values())
 

@@ -10,58 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field
+import msgspec
 from starlette.responses import Response
+
+from streamforge.manager.answers import FieldError, Problem
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:streamforge:problem:"
 _SHOWN = 200
 _TITLES = {"malformed-json": "The body is not JSON"}
 DEFAULT_RETRY_S = 5
-
-
-class FieldError(BaseModel):
-    """One input that is not acceptable."""
-
-    model_config = ConfigDict(frozen=True)
-
-    field: str = Field(description="The input: the name of a parameter or header, or a path into the body.")
-    where: str = Field(description="`body`, `query`, `path` or `header`.")
-    message: str = Field(description="What is wrong with it.")
-    next_step: str = Field(description="What to do about it.")
-
-
-class Problem(BaseModel):
-    """A problem document."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": f"{TYPE_PREFIX}not-found",
-                    "title": "Not found",
-                    "status": 404,
-                    "detail": "there is no workflow 'wf-btcusdt-api_candles_1m-20240801-abc123'",
-                    "instance": "/queues/wf-btcusdt-api_candles_1m-20240801-abc123",
-                    "next_step": "list the workflows with GET /queues",
-                    "errors": [],
-                    "did_you_mean": [],
-                }
-            ]
-        },
-    )
-
-    type: str = Field(description="Which kind of problem: a URN that stays the same between versions.")
-    title: str = Field(description="The kind of problem in words.")
-    status: int = Field(description="The HTTP status.", ge=400, le=599)
-    detail: str = Field(description="What failed, on which input.")
-    instance: str = Field(description="The path of the request.")
-    next_step: str = Field(description="What to do about it.")
-    errors: list[FieldError] = Field(default=[], description="The inputs that are to blame, where it is known.")
-    did_you_mean: list[str] = Field(
-        default=[], description="Names that are there and much like the one that is not; `detail` names them too."
-    )
 
 
 class ProblemError(Exception):
@@ -90,8 +48,8 @@ class ProblemError(Exception):
         if retry_after is not None:
             self.headers["Retry-After"] = str(max(1, math.ceil(min(retry_after, 86_400))))
 
-    def response(self, path: str) -> Response:
-        """The answer to a request for `path`."""
+    def response(self, path: str, more: Sequence[tuple[bytes, bytes]] = ()) -> Response:
+        """The answer to a request for `path`. more: headers beside those of the problem."""
         problem = Problem(
             type=TYPE_PREFIX + self.kind,
             title=title(self.kind),
@@ -102,7 +60,9 @@ class ProblemError(Exception):
             errors=self.errors,
             did_you_mean=[printable(name) for name in self.did_you_mean],
         )
-        return Response(problem.model_dump_json(), self.status, self.headers, MEDIA_TYPE)
+        response = Response(msgspec.json.encode(problem), self.status, self.headers, MEDIA_TYPE)
+        response.raw_headers.extend(more)
+        return response
 
 
 def title(kind: str) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from streamforge.manager.api import data_models, data_views, models, sse, views
+from streamforge.manager import answers, data_answers, presentation
+from streamforge.manager.api import sse
 from streamforge.manager.api.bodies import Start, StartPipeline
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
-from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, reply, undriven
+from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, reply, undriven
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import PermanentError
@@ -38,25 +39,24 @@ IdempotencyKey = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
-_STARTED = {
-    202: {
-        "description": "Accepted and stored; it starts by itself.",
-        "headers": {
-            "Location": {"description": "The workflow.", "schema": {"type": "string"}},
-            "Idempotency-Replayed": {
-                "description": "`true` if the same key and request came before.",
-                "schema": {"type": "string"},
-            },
+_STARTED = gives(
+    answers.Started,
+    202,
+    description="Accepted and stored; it starts by itself.",
+    headers={
+        "Location": {"description": "The workflow.", "schema": {"type": "string"}},
+        "Idempotency-Replayed": {
+            "description": "`true` if the same key and request came before.",
+            "schema": {"type": "string"},
         },
-    }
-}
+    },
+)
 
 
 @router.post(
     "/queues/start",
     status_code=202,
-    response_model=models.Started,
-    responses=_STARTED,  # type: ignore[arg-type]
+    responses=_STARTED,
     summary="Start a workflow",
 )
 async def start(body: Start, to: In, idempotency_key: IdempotencyKey = None) -> Response:
@@ -66,8 +66,7 @@ async def start(body: Start, to: In, idempotency_key: IdempotencyKey = None) -> 
 @router.post(
     "/queues/start-pipeline",
     status_code=202,
-    response_model=models.Started,
-    responses=_STARTED,  # type: ignore[arg-type]
+    responses=_STARTED,
     summary="Start a workflow, naming each step",
 )
 async def start_pipeline(body: StartPipeline, to: In, idempotency_key: IdempotencyKey = None) -> Response:
@@ -80,26 +79,17 @@ async def _start(to: Context, request: StartRequest, key: str | None) -> Respons
     headers = {"Location": f"/queues/{found.queue_id}"}
     if started.replayed:
         headers["Idempotency-Replayed"] = "true"
-    view = await _view(to, found)
-    shown = models.Started(
-        **dict(view),
-        joined=started.joined,
-        behind_seconds=started.behind_ms / 1000,
-        asked_range=None if started.asked is None else str(started.asked),
-    )
-    return reply(shown, 202, headers)
-
-
-async def _shown(to: Context, found: Workflow, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return reply(await _view(to, found), status, headers)
-
-
-async def _view(to: Context, found: Workflow) -> models.Workflow:
     now = await to.service.coverages([found])
-    return views.workflow_view(found, await undriven(to, [found]), now.get(found.queue_id))
+    answer = presentation.started_answer(started, await undriven(to, [found]), now.get(found.queue_id))
+    return reply(answer, 202, headers)
 
 
-@router.get("/queues", response_model=models.WorkflowPage, summary="List workflows, newest first")
+async def _shown(to: Context, found: Workflow, status: int = 200) -> Response:
+    now = await to.service.coverages([found])
+    return reply(presentation.workflow_answer(found, await undriven(to, [found]), now.get(found.queue_id)), status)
+
+
+@router.get("/queues", responses=gives(answers.WorkflowPage), summary="List workflows, newest first")
 async def find(
     to: In,
     status: Annotated[list[Status] | None, Query(max_length=6, description="Any of these (repeatable).")] = None,
@@ -111,11 +101,11 @@ async def find(
     page = await to.service.find(statuses=tuple(status or ()), symbol=symbol, type=type, cursor=cursor, limit=limit)
     alone = await undriven(to, page.workflows)
     now = await to.service.coverages(page.workflows)
-    queues = [views.workflow_summary(found, alone, now.get(found.queue_id)) for found in page.workflows]
-    return reply(models.WorkflowPage(queues=queues, cursor=page.cursor))
+    queues = [presentation.workflow_summary(found, alone, now.get(found.queue_id)) for found in page.workflows]
+    return reply(answers.WorkflowPage(queues=queues, cursor=page.cursor))
 
 
-@router.get("/queues/{queue_id}", response_model=models.Workflow, summary="Show a workflow")
+@router.get("/queues/{queue_id}", responses=gives(answers.Workflow), summary="Show a workflow")
 async def show(queue_id: QueueId, to: In) -> Response:
     return await _shown(to, await to.service.get(queue_id))
 
@@ -124,12 +114,9 @@ async def show(queue_id: QueueId, to: In) -> Response:
     "/queues/{queue_id}",
     status_code=204,
     summary="Forget an ended workflow",
-    responses={
-        200: {
-            "model": data_models.Removed,
-            "description": "Removed; what is told where `Prefer: return=representation` asks.",
-        }
-    },
+    responses=gives(
+        data_answers.Removed, description="Removed; what is told where `Prefer: return=representation` asks."
+    ),
 )
 async def remove(
     queue_id: QueueId,
@@ -141,15 +128,13 @@ async def remove(
 ) -> Response:
     removed = await to.service.remove(queue_id, data=data)
     if "return=representation" in (prefer or "").replace(" ", "").lower():
-        return reply(
-            data_views.removed_view(queue_id, removed), headers={"Preference-Applied": "return=representation"}
-        )
+        applied = {"Preference-Applied": "return=representation"}
+        return reply(presentation.removed_answer(queue_id, removed), headers=applied)
     return Response(status_code=204)
 
 
 @router.get(
     "/queues/{queue_id}/events",
-    response_model=models.EventPage,
     summary="What the workers of a workflow said",
     description=(
         "A page of the history as JSON; with `Accept: text/event-stream` the history and then what comes, live, until "
@@ -157,14 +142,15 @@ async def remove(
         "before `after`); 204 says that the workflow has ended and nothing came after that event."
     ),
     responses={
-        200: {
-            "content": {
+        **gives(
+            answers.EventPage,
+            also={
                 _EVENT_STREAM: {
                     "schema": {"type": "string"},
                     "example": 'id: 7\ndata: {"event":"loading"}\n\nevent: end\ndata: {"status":"finished"}\n\n',
                 }
-            }
-        },
+            },
+        ),
         204: {"description": "Ended, and nothing came after `Last-Event-ID`."},
     },
 )
@@ -185,9 +171,9 @@ async def events(
             body = msgspec.to_builtins(decode_event(event.body))
         except PermanentError:
             continue  # an event that no version of ours wrote has nothing to tell
-        listed.append(models.StoredEvent(id=event.id, event=body))
+        listed.append(answers.StoredEvent(id=event.id, event=body))
     return reply(
-        models.EventPage(
+        answers.EventPage(
             queue_id=queue_id,
             events=listed,
             after=found[-1].id if found else after,
@@ -245,7 +231,7 @@ def _event_id(text: str) -> int:
 @router.post(
     "/queues/{queue_id}/stop",
     status_code=202,
-    response_model=models.Workflow,
+    responses=gives(answers.Workflow, 202),
     summary="Ask a workflow to end in order",
 )
 async def stop(queue_id: QueueId, to: In) -> Response:
@@ -255,36 +241,38 @@ async def stop(queue_id: QueueId, to: In) -> Response:
 @router.post(
     "/queues/{queue_id}/retry",
     status_code=202,
-    response_model=models.Workflow,
+    responses=gives(answers.Workflow, 202),
     summary="Start an interrupted or failed workflow again on what it lacks",
 )
 async def retry(queue_id: QueueId, to: In) -> Response:
     return await _shown(to, await to.service.retry(queue_id), 202)
 
 
-@router.post("/queues/{queue_id}/ping", response_model=models.Ping, summary="Ask each worker whether it lives")
+@router.post("/queues/{queue_id}/ping", responses=gives(answers.Ping), summary="Ask each worker whether it lives")
 async def ping(
     queue_id: QueueId,
     to: In,
     timeout_s: Annotated[float, Query(gt=0, le=30, description="Seconds to wait for answers.")] = 2.0,
 ) -> Response:
-    answers = await to.service.ping(queue_id, timeout_s=timeout_s)
-    return reply(models.Ping(queue_id=queue_id, answers=dict(answers)))
+    seconds = await to.service.ping(queue_id, timeout_s=timeout_s)
+    return reply(answers.Ping(queue_id=queue_id, answers=dict(seconds)))
 
 
-@router.get("/queues/{queue_id}/coverage", response_model=data_models.Coverage, summary="What of a workflow is stored")
+@router.get(
+    "/queues/{queue_id}/coverage", responses=gives(data_answers.Coverage), summary="What of a workflow is stored"
+)
 async def coverage(queue_id: QueueId, to: In) -> Response:
     report = await to.service.coverage(queue_id)
-    return reply(data_views.coverage_view(report, queue_id=queue_id, undriven=await undriven(to, report.loading)))
+    return reply(presentation.coverage_answer(report, queue_id=queue_id, undriven=await undriven(to, report.loading)))
 
 
-@router.get("/queues/{queue_id}/dlq", response_model=data_models.DeadLetters, summary="What could not be stored")
+@router.get("/queues/{queue_id}/dlq", responses=gives(data_answers.DeadLetters), summary="What could not be stored")
 async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Response:
     found = await to.service.dead_letters(queue_id, limit=limit)
     return reply(
-        data_models.DeadLetters(
+        data_answers.DeadLetters(
             queue_id=queue_id,
-            dead_letters=[data_views.dead_letter_view(letter) for letter in found.letters],
+            dead_letters=[presentation.dead_letter_answer(letter) for letter in found.letters],
             outstanding=found.outstanding,
         )
     )
@@ -293,7 +281,7 @@ async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Respons
 @router.post(
     "/queues/{queue_id}/dlq/replay",
     status_code=202,
-    response_model=models.Workflow,
+    responses=gives(answers.Workflow, 202),
     summary="Let a sink read the dead letters again",
 )
 async def replay(queue_id: QueueId, to: In) -> Response:

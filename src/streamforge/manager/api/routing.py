@@ -9,18 +9,21 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, Path, Request
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.routing import compile_path
 
+from streamforge.manager.answers import QUEUE_ID, FieldError
 from streamforge.manager.api.limits import Limits
-from streamforge.manager.api.models import QUEUE_ID
-from streamforge.manager.api.problems import FieldError, ProblemError
+from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.sse import Followers
-from streamforge.manager.service import NotFound, Service
+from streamforge.manager.service import NotFound
 from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.ports.clock import Clock
+
+SCHEMAS = "#/components/schemas/"
+"""Where the OpenAPI document holds the schema of an answer, by the name of its kind."""
 
 _PLACE = re.compile(r" ?\(byte (\d+)\)$")
 _SHOWN = 40
@@ -30,7 +33,7 @@ _LONGEST_PATH = 100
 class Context(msgspec.Struct, frozen=True):
     """What routes work with; kept in the application's state."""
 
-    service: Service
+    service: WorkflowService
     limits: Limits
     followers: Followers
     clock: Clock
@@ -121,9 +124,20 @@ async def undriven(to: Context, workflows: Iterable[Workflow]) -> str | None:
     return None if all(found.ended for found in workflows) else await to.service.undriven()
 
 
-def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The model as JSON."""
-    return Response(model.model_dump_json(), status, headers, "application/json")
+def gives(
+    kind: type[msgspec.Struct], status: int = 200, *, also: Mapping[str, Any] | None = None, **more: Any
+) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of an answer (`responses` of a route): JSON of this kind, and `more`, such as headers.
+
+    also: other media types that it may have.
+    """
+    content = {"application/json": {"schema": {"$ref": SCHEMAS + kind.__name__}}, **(also or {})}
+    return {status: {"content": content, **more}}
+
+
+def reply(answer: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer as JSON."""
+    return Response(msgspec.json.encode(answer), status, headers, "application/json")
 
 
 def _is_json(content_type: str) -> bool:

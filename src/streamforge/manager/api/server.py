@@ -6,6 +6,8 @@ import asyncio
 import errno
 import logging
 import socket
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import h11
 import uvicorn
@@ -22,7 +24,6 @@ from streamforge_utils.model.errors import ConfigError
 log = logging.getLogger(__name__)
 
 _BACKLOG = 256
-_TICK_S = 0.1
 _KEEP_ALIVE_S = 30
 CONNECTIONS_A_REQUEST = 4
 """Connections held, for each request that may be served at once."""
@@ -35,12 +36,8 @@ class Server:
         self._server = server
         self._closing = closing
         self._task = task
-        self._url = url
-
-    @property
-    def url(self) -> str:
+        self.url = url
         """`http://127.0.0.1:8080`, with the real port."""
-        return self._url
 
     async def wait(self) -> None:
         """Return when the server has ended; raises what ended it."""
@@ -55,31 +52,53 @@ class Server:
             log.warning("the server ended with %s: %s", type(error).__name__, error)
 
 
-class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 that gives a request's head a limited time to arrive, and answers in problem documents all by itself."""
+class _Uvicorn(uvicorn.Server):
+    """Leaves the process's signals alone. running: set once it accepts requests."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.running = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.running.set()
+
+
+class LimitedProtocol(H11Protocol):
+    """Limits the time in which a request's head arrives, and answers what is no request with a problem document.
+
+    For neither has uvicorn a setting or a hook, so that this builds on a class that it does not document.
+    """
 
     limits = Limits()
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._served = self.app
         self._wait_for_head(self.limits.header_timeout_s)
 
-    def handle_events(self) -> None:
-        most = CONNECTIONS_A_REQUEST * self.limits.requests
-        # As uvicorn's own limit_concurrency, but for the form of the answer.
-        full = len(self.connections) > most or len(self.tasks) >= most
-        self.app = self._refuse if full else self._served
-        super().handle_events()
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait_for_head(self.limits.header_timeout_s + self.timeout_keep_alive)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        most = CONNECTIONS_A_REQUEST * self.limits.requests
-        problem = busy(f"the server holds {most} connections, its limit", self.limits)
-        problem.headers["Connection"] = "close"
-        response = problem.response(scope["path"])
-        response.raw_headers.extend(HEADERS)
-        await response(scope, receive, send)
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self, seconds: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         problem = ProblemError(
@@ -90,31 +109,11 @@ class BoundedProtocol(H11Protocol):
             next_step="send a well-formed and smaller request",
             headers={"Connection": "close"},
         )
-        response = problem.response("/")
-        head = h11.Response(status_code=400, headers=[*response.raw_headers, *HEADERS], reason=b"Bad Request")
+        response = problem.response("/", HEADERS)
+        head = h11.Response(status_code=400, headers=response.raw_headers, reason=b"Bad Request")
         for part in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
-            if (sent := self.conn.send(part)) is not None:
-                self.transport.write(sent)
+            self.transport.write(self.conn.send(part))
         self.transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        super().connection_lost(exc)
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._wait_for_head(self.limits.header_timeout_s + self.timeout_keep_alive)
-
-    def _wait_for_head(self, seconds: float) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(seconds, self._too_slow)
-
-    def _too_slow(self) -> None:
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:
-            self.transport.close()
 
 
 async def serve(
@@ -136,9 +135,20 @@ async def serve(
     limits = limits or Limits()
     listener = await _listen(host, port)
     address = listener.getsockname()
+    most = CONNECTIONS_A_REQUEST * limits.requests
+
+    async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
+        # As uvicorn's own limit_concurrency, but for the form of the answer.
+        if len(server.server_state.connections) <= most:
+            await app(scope, receive, send)
+            return
+        problem = busy(f"the server holds {most} connections, its limit", limits)
+        problem.headers["Connection"] = "close"
+        await problem.response(scope["path"], HEADERS)(scope, receive, send)
+
     config = uvicorn.Config(
-        app,
-        http=type("Protocol", (BoundedProtocol,), {"limits": limits}),
+        bounded,
+        http=type("Protocol", (LimitedProtocol,), {"limits": limits}),
         ws="none",
         lifespan="off",
         loop="none",
@@ -150,15 +160,15 @@ async def serve(
         timeout_graceful_shutdown=max(1, round(grace_s)),
         h11_max_incomplete_event_size=limits.header_bytes,
     )
-    server = uvicorn.Server(config)
-    # Not Server.serve(): that one takes the process's signals.
-    task = asyncio.create_task(server._serve([listener]), name="http-api")
-    while not server.started:
-        if task.done():
-            listener.close()
-            await task
-            raise ConfigError(f"the server on {host}:{port} did not start: see the log before this line")
-        await asyncio.sleep(_TICK_S / 20)
+    server = _Uvicorn(config)
+    task = asyncio.create_task(server.serve([listener]), name="http-api")
+    running = asyncio.create_task(server.running.wait())
+    await asyncio.wait({task, running}, return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        running.cancel()
+        listener.close()
+        await task
+        raise ConfigError(f"the server on {host}:{port} did not start: see the log before this line")
     shown = f"[{address[0]}]" if ":" in address[0] else address[0]
     return Server(server, task, f"http://{shown}:{address[1]}", app.state.context.followers.closing)
 

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from streamforge.manager.api.problems import ProblemError
-from streamforge.manager.service import HistoryEvent, Service
+from streamforge.manager.service import HistoryEvent
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import StreamForgeError
 
 _RECONNECT_MS = 2000
@@ -46,7 +47,7 @@ class Followers:
 
 
 async def stream(
-    service: Service, queue_id: str, *, after: int, keep_alive_s: float, closing: asyncio.Event
+    service: WorkflowService, queue_id: str, *, after: int, keep_alive_s: float, closing: asyncio.Event
 ) -> AsyncIterator[bytes]:
     """The text of the event stream. The last event has the name `end` and the workflow's status as its data.
 

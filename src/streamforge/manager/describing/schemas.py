@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from streamforge import workers
-from streamforge_utils.model.candles import Candle, StoredCandle
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.events import Event, Progress
+from streamforge_utils.model.kinds.candles import Candle, StoredCandle
 from streamforge_utils.model.markers import EndOfStream
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

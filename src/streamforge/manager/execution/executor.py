@@ -34,7 +34,6 @@ from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.events import encode_event
-from streamforge_utils.model.series import candles_interval
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.worker_definition import Role
 
@@ -136,14 +135,12 @@ class Executor:
 
     async def _prepare(self, workflow: Workflow) -> Finding:
         deps = self._deps
-        interval = candles_interval(workflow.type)
         known = await verified(deps, workflow)
         try:
             exchange_now_ms, now_ms = await deps.exchange.server_time(), deps.clock.now_ms()
             plan = await prepare(
                 deps.exchange,
-                workflow.symbol,
-                interval,
+                workflow.series,
                 workflow.span,
                 known.segments,
                 exchange_now_ms=exchange_now_ms,

@@ -6,19 +6,17 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.record_count import gone, pieces, stored_in, verdict_of
+from streamforge.manager.execution.record_count import gone, grid_of, pieces, stored_in, verdict_of
 from streamforge.manager.persistence.coverage_store import Known
 from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.workflow import Plan, Proof, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay, whole_bars
+from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import DocumentStore
-
-_HOLE_A_REQUEST = 900
-"""Bars of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
 
 _ROUNDS = 2
 """How often each question about a hole is put."""
@@ -43,7 +41,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
     nothing: a hole is `unknown`, and the coverage learns only what is stored, and what is not stored any more.
     Raises OutOfDate, before the coverage learns anything, RetryableError (the store), HoleUnanswered (the exchange).
     """
-    series, interval = workflow.series, Interval(workflow.series.interval)
+    series = workflow.series
     answers: list[Segment] = []
     for number in range(1, _COUNTS + 1):
         # Others plan, verify and remove meanwhile; what they change is seen afterwards, but for the last time.
@@ -54,7 +52,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
             found = await count(deps.store, workflow, plan, known, phase_ms)
             if ask:
                 found = _answered(found, answers)
-            unasked = [segment.span for segment in found if segment.verdict is Verdict.UNKNOWN]
+            unasked = [segment for segment in found if segment.verdict is Verdict.UNKNOWN]
             if not (ask and unasked):
                 async with deps.coverage.locks.hold(*(() if held else (series.id,))):
                     if await deps.coverage.known(series) == known:
@@ -62,7 +60,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
                         break
         try:
             for hole in unasked if ask else ():
-                answers += await ask_again(deps.exchange, workflow.symbol, interval, hole, phase_ms)
+                answers += await ask_again(deps.exchange, series, hole, phase_ms)
             answers.sort(key=lambda answer: answer.start_ms)
         except (RetryableError, PermanentError) as error:
             raise HoleUnanswered(error) from error
@@ -71,7 +69,8 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
     # Of a load again: what it has stored a second time is stored once when it ends.
     await deps.removal.finish(series)
     closed = [segment.span for segment in plan.settled if segment.verdict is Verdict.CLOSED]
-    bars = (len(interval.grid(one.start_ms, one.end_ms, phase_ms)) for one in _without(workflow.planned_span, closed))
+    grid = grid_of(series)
+    bars = (len(grid.times(one.start_ms, one.end_ms, phase_ms)) for one in _without(workflow.planned_span, closed))
     return Proof(
         round=workflow.repairs + 1,
         whole=True,
@@ -90,20 +89,20 @@ async def count(
 
     What was not to be loaded may have another verdict, as the coverage has it.
     """
-    interval = Interval(workflow.series.interval)
+    grid = grid_of(workflow.series)
     load = [parse_time_range(text) for text in plan.load]
     settled = [segment.span for segment in plan.settled]
     found: list[Segment] = []
     others = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection != workflow.collection]
     for span in load:
         own = await stored_in(store, workflow.collection, workflow.series, span, phase_ms)
-        mine = pieces(own, workflow.collection, interval, phase_ms)
+        mine = pieces(own, workflow.collection, grid, phase_ms)
         # What it could not have may have been stored by another workflow meanwhile.
         found += await _filled(store, workflow, mine, others, phase_ms)
     for span in _without(workflow.planned_span, [*settled, *load]):
         there = await _known_there(store, known, span, phase_ms)
         found += await _repaired(store, workflow, there, phase_ms)
-    return whole_bars(_joined(found), interval, phase_ms)
+    return grid.whole(_joined(found), phase_ms)
 
 
 async def _known_there(store: DocumentStore, known: Known, span: TimeRange, phase_ms: int | None) -> list[Segment]:
@@ -112,7 +111,7 @@ async def _known_there(store: DocumentStore, known: Known, span: TimeRange, phas
     for segment in clip(known.segments, span):
         if segment.verdict is Verdict.STORED and segment.collection is not None:
             here = await stored_in(store, segment.collection, known.series, segment.span, phase_ms)
-            found += pieces(here, segment.collection, Interval(known.series.interval), phase_ms)
+            found += pieces(here, segment.collection, grid_of(known.series), phase_ms)
         elif segment.verdict in (Verdict.EXCHANGE, Verdict.CLOSED):
             found.append(segment)
         else:
@@ -124,14 +123,14 @@ async def _repaired(
     store: DocumentStore, workflow: Workflow, found: Sequence[Segment], phase_ms: int | None
 ) -> list[Segment]:
     """`found` with the holes filled by what the workflow itself has stored there since: repairs."""
-    interval = Interval(workflow.series.interval)
+    grid = grid_of(workflow.series)
     filled: list[Segment] = []
     for segment in found:
         if segment.verdict is not Verdict.UNKNOWN:
             filled.append(segment)
             continue
         own = await stored_in(store, workflow.collection, workflow.series, segment.span, phase_ms)
-        filled += pieces(own, workflow.collection, interval, phase_ms)
+        filled += pieces(own, workflow.collection, grid, phase_ms)
     return filled
 
 
@@ -143,7 +142,7 @@ async def _filled(
     phase_ms: int | None,
 ) -> list[Segment]:
     """`found` with the holes filled by what the coverage names in other collections."""
-    interval = Interval(workflow.series.interval)
+    grid = grid_of(workflow.series)
     filled: list[Segment] = []
     for segment in found:
         if segment.verdict is not Verdict.UNKNOWN:
@@ -152,7 +151,7 @@ async def _filled(
         for one in clip(others, segment.span):
             if one.verdict is Verdict.STORED and one.collection is not None:
                 here = await stored_in(store, one.collection, workflow.series, one.span, phase_ms)
-                filled += pieces(here, one.collection, interval, phase_ms)
+                filled += pieces(here, one.collection, grid, phase_ms)
             else:
                 filled.append(verdict_of(one.span, Verdict.UNKNOWN))
     return filled
@@ -190,40 +189,23 @@ async def _learn(
     await deps.coverage.prove(workflow.series, learnt, phase_ms, deps.clock.now_ms(), condition=condition)
 
 
-async def ask_again(
-    exchange: Exchange, symbol: str, interval: Interval, hole: TimeRange, phase_ms: int | None
-) -> list[Segment]:
-    """What the exchange says of a hole, asked by two requests cut differently from each other, each up to twice.
+async def ask_again(exchange: Exchange, series: Series, hole: Segment, phase_ms: int | None) -> list[Segment]:
+    """What the exchange says of a hole, asked by requests cut differently from each other, each up to twice.
 
-    The bars that any answer had are `ours`; those that no answer had are `exchange`. A single empty or short answer
+    The records that any answer had are `ours`; those that no answer had are `exchange`. A single empty or short answer
     proves nothing: exchanges give such. Raises RetryableError.
     """
-    grid = interval.grid(hole.start_ms, hole.end_ms, phase_ms)
-    found: set[int] = set()
-    for index in range(0, len(grid), _HOLE_A_REQUEST):
-        part = grid[index : index + _HOLE_A_REQUEST]
-        end_ms = interval.next(part[-1])
-        questions = (
-            (TimeRange(part[0], end_ms), True),
-            (TimeRange(part[0], interval.next(end_ms)), False),
-        )
-        for span, newest in questions * _ROUNDS:
+    rule, found = rule_of(series), set[int]()
+    for wanted, questions in rule.questions(hole, phase_ms):
+        for question in [*questions] * _ROUNDS:
             try:
-                page = await exchange.candles(symbol, interval, span, limit=1000, newest=newest)
+                page = await exchange.page(series, question)
             except PermanentError as error:
-                raise PermanentError(f"the hole {hole} could not be asked for: {error}") from error
-            found.update(candle.open_time for candle in page)
-            if all(time in found for time in part):
+                raise PermanentError(f"the hole {hole.span} could not be asked for: {error}") from error
+            found.update(page.positions)
+            if found.issuperset(wanted):
                 break
-    ours = [time for time in grid if time in found]
-    theirs = [time for time in grid if time not in found]
-    return sorted(
-        [
-            *(verdict_of(run, Verdict.OURS) for run in _runs(ours, interval)),
-            *(verdict_of(run, Verdict.EXCHANGE) for run in _runs(theirs, interval)),
-        ],
-        key=lambda segment: segment.start_ms,
-    )
+    return rule.answered(hole, found, phase_ms)
 
 
 def _without(span: TimeRange | None, parts: Iterable[TimeRange]) -> list[TimeRange]:
@@ -243,13 +225,3 @@ def _without(span: TimeRange | None, parts: Iterable[TimeRange]) -> list[TimeRan
 
 def _joined(segments: Iterable[Segment]) -> list[Segment]:
     return overlay((), list(segments))
-
-
-def _runs(times: Sequence[int], interval: Interval) -> list[TimeRange]:
-    runs: list[TimeRange] = []
-    for time in times:
-        if runs and runs[-1].end_ms == time:
-            runs[-1] = TimeRange(runs[-1].start_ms, interval.next(time))
-        else:
-            runs.append(TimeRange(time, interval.next(time)))
-    return runs

@@ -9,9 +9,10 @@ import msgspec
 from streamforge.manager.execution.survey import Survey, survey
 from streamforge.manager.persistence.coverage_store import Known
 from streamforge.manager.persistence.phases import phase_of
-from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
+from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import DocumentStore
@@ -32,13 +33,13 @@ async def stored_in(
 
     every_key: False looks at the keys only where their number is not that of the bars. Raises RetryableError.
     """
-    interval = Interval(series.interval)
+    grid = grid_of(series)
     if not every_key:
-        expected = len(interval.grid(span.start_ms, span.end_ms, phase_ms))
-        first, last = (candle_key(series.symbol, interval.value, max(t, FIRST_TIME_MS)) for t in _ends(span))
+        expected = len(grid.times(span.start_ms, span.end_ms, phase_ms))
+        first, last = kind_of(series).key_range(series, span)
         if not expected or await store.count(collection, first=first, last=last) == expected:
             return Survey(span=span, expected=expected, stored=expected, holes=())
-    return await survey(store, collection, series.symbol, interval, span, phase_ms)
+    return await survey(store, collection, series, grid, span, phase_ms)
 
 
 async def counted(store: DocumentStore, known: Known, span: TimeRange, *, every_key: bool) -> list[Segment]:
@@ -47,19 +48,27 @@ async def counted(store: DocumentStore, known: Known, span: TimeRange, *, every_
     It was stored once, so that the exchange has it. Raises RetryableError.
     """
     phase_ms = await phase_of(store, known)
-    interval = Interval(known.series.interval)
+    grid = grid_of(known.series)
     found: list[Segment] = []
     for segment in clip(known.segments, span):
         if segment.verdict is not Verdict.STORED or segment.collection is None:
             found.append(segment)
-        elif phase_ms is None and not interval.aligned_by_calendar:
+        elif not grid.is_fixed(phase_ms):
             found.append(verdict_of(segment.span, Verdict.OURS))  # not one record of the series is there
-        elif not len(interval.grid(segment.start_ms, segment.end_ms, phase_ms)):
+        elif not len(grid.times(segment.start_ms, segment.end_ms, phase_ms)):
             found.append(segment)
         else:
             here = await stored_in(store, segment.collection, known.series, segment.span, phase_ms, every_key=every_key)
-            found += pieces(here, segment.collection, interval, phase_ms, Verdict.OURS)
+            found += pieces(here, segment.collection, grid, phase_ms, Verdict.OURS)
     return found
+
+
+def grid_of(series: Series) -> Grid:
+    """The grid of a series. Raises ConfigError for one without."""
+    rule = rule_of(series)
+    if not isinstance(rule, Grid):
+        raise ConfigError(f"{series.id}: its kind has another completeness rule than a grid")
+    return rule
 
 
 def gone(found: Iterable[Segment], known: Sequence[Segment]) -> list[Segment]:
@@ -74,7 +83,7 @@ def gone(found: Iterable[Segment], known: Sequence[Segment]) -> list[Segment]:
 
 
 def pieces(
-    found: Survey, collection: str, interval: Interval, phase_ms: int | None, hole: Verdict = Verdict.UNKNOWN
+    found: Survey, collection: str, grid: Grid, phase_ms: int | None, hole: Verdict = Verdict.UNKNOWN
 ) -> list[Segment]:
     """The survey as segments without a gap: `stored` between the holes, which have the verdict `hole`.
 
@@ -85,7 +94,7 @@ def pieces(
     for gap in [*found.holes, None]:
         until_ms = found.span.end_ms if gap is None else gap.start_ms
         if until_ms > cursor_ms:
-            records = len(interval.grid(cursor_ms, until_ms, phase_ms))
+            records = len(grid.times(cursor_ms, until_ms, phase_ms))
             segments.append(
                 Segment(
                     start_ms=cursor_ms,
@@ -106,7 +115,3 @@ def pieces(
 def verdict_of(span: TimeRange, verdict: Verdict) -> Segment:
     """A segment of `span` that holds no records."""
     return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=verdict)
-
-
-def _ends(span: TimeRange) -> tuple[int, int]:
-    return span.start_ms, span.end_ms

@@ -12,7 +12,7 @@ from streamforge.manager.persistence.coverage_store import Coverage, Leftover
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key
+from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.instrumentation import Observer
@@ -86,7 +86,7 @@ class RecordRemoval:
         )
 
     async def _carry_out(self, series: Series, one: Leftover) -> int:
-        first, last = _keys(series, one.span)
+        first, last = kind_of(series).key_range(series, one.span)
         records = await self._store.delete(one.collection, first=first, last=last)
         # A live workflow has its own use for an empty collection: its sink may write the next moment.
         if not await self._store.count(one.collection) and not self.is_used(one.collection):
@@ -105,9 +105,3 @@ def relies_on(workflows: WorkflowStore, series: Series, span: TimeRange) -> Work
         if workflow.series == series and workflow.span.intersection(span) is not None:
             return workflow
     return None
-
-
-def _keys(series: Series, span: TimeRange) -> tuple[str, str]:
-    """The first key of the range, and the first one behind it."""
-    start_ms, end_ms = max(span.start_ms, FIRST_TIME_MS), max(span.end_ms, FIRST_TIME_MS)
-    return candle_key(series.symbol, series.interval, start_ms), candle_key(series.symbol, series.interval, end_ms)

@@ -29,8 +29,8 @@ from streamforge.manager.lifecycle.decision import retention
 from streamforge.manager.lifecycle.facts import Fact
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.candles import as_exported
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.model.kinds.registry import as_exported
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
@@ -244,7 +244,7 @@ class CollectionRetention:
 
 def _line(document: Document) -> bytes:
     """The document as it can be imported again: with its key and its version."""
-    rest = as_exported(document.body).strip()[1:].lstrip()
+    rest = as_exported(document.key, document.body).strip()[1:].lstrip()
     comma = b"" if rest == b"}" else b","
     return b'{"_key":%b,"_version":%d%b%b\n' % (msgspec.json.encode(document.key), document.version, comma, rest)
 

@@ -17,13 +17,13 @@ from streamforge.manager.service import Gap, StartRequest, Verification
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, clip
 from streamforge_utils.model.errors import StreamForgeError
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import Series, candles_type
+from streamforge_utils.model.kinds.registry import rule_of, type_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 
 LOOK_EVERY_S = 600.0
-_PIECE_BARS = 500_000
-"""Bars counted at a time: between two pieces others may use the series."""
+_PIECE_RECORDS = 500_000
+"""Records counted at a time: between two pieces others may use the series."""
 
 _REPAIRS_A_SERIES = 10
 """Workflows that one look starts for a series at most."""
@@ -107,7 +107,7 @@ class Verifier:
         ranges = _lost(known.segments)
         if not ranges:
             return
-        type_name = candles_type(Interval(series.interval))
+        type_name = type_of(series)
         before = await self._latest({"symbol": [series.symbol], "type": [type_name]}, ranges)
         begun = 0
         for span in ranges:
@@ -151,28 +151,27 @@ class Verifier:
 
 
 def _pieces(known: Known, span: TimeRange | None) -> Iterator[TimeRange]:
-    step_ms = Interval(known.series.interval).step_ms
+    step_ms = rule_of(known.series).step_ms
     for segment in known.segments:
         common = segment.span if span is None else segment.span.intersection(span)
         if common is None or segment.verdict is not Verdict.STORED:
             continue
-        size = common.end_ms - common.start_ms if step_ms is None else _PIECE_BARS * step_ms
+        size = common.end_ms - common.start_ms if step_ms is None else _PIECE_RECORDS * step_ms
         for start_ms in range(common.start_ms, common.end_ms, size):
             yield TimeRange(start_ms, min(start_ms + size, common.end_ms))
 
 
 def _gaps(found: Sequence[Segment], known: Known, phase_ms: int | None) -> list[Gap]:
     """What of `found` is `ours` though `known` calls it stored."""
-    interval = Interval(known.series.interval)
+    rule = rule_of(known.series)
     gaps: list[Gap] = []
     for segment in found:
         if segment.verdict is not Verdict.OURS:
             continue
         for one in clip(known.segments, segment.span):
             if one.verdict is Verdict.STORED and one.collection is not None:
-                unknown_grid = phase_ms is None and not interval.aligned_by_calendar
-                bars = 0 if unknown_grid else len(interval.grid(one.start_ms, one.end_ms, phase_ms))
-                gaps.append(Gap(start_ms=one.start_ms, end_ms=one.end_ms, collection=one.collection, records=bars))
+                records = len(rule.expected(one, phase_ms) or ())
+                gaps.append(Gap(start_ms=one.start_ms, end_ms=one.end_ms, collection=one.collection, records=records))
     return gaps
 
 

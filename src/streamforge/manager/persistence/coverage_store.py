@@ -14,12 +14,11 @@ from streamforge_utils.model.coverage import (
     Verdict,
     outside,
     overlay,
-    whole_bars,
     without_records,
     without_stored,
 )
 from streamforge_utils.model.errors import ConflictError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import StateStore
@@ -81,14 +80,12 @@ _decoder = msgspec.json.Decoder(Known)
 def _decode(body: bytes) -> Known:
     """Older versions kept what was not over yet, which the clock tells, and parts of bars."""
     known = _decoder.decode(body)
-    return _of_whole_bars(
-        _replace(known, segments=tuple(s for s in known.segments if s.verdict is not Verdict.PENDING))
-    )
+    return _whole(_replace(known, segments=tuple(s for s in known.segments if s.verdict is not Verdict.PENDING)))
 
 
-def _of_whole_bars(known: Known) -> Known:
+def _whole(known: Known) -> Known:
     phase_ms = known.phase_ms if known.phase_ms is not None else known.first_ms
-    return _replace(known, segments=tuple(whole_bars(known.segments, Interval(known.series.interval), phase_ms)))
+    return _replace(known, segments=tuple(rule_of(known.series).whole(known.segments, phase_ms)))
 
 
 class Coverage:
@@ -278,7 +275,7 @@ class Coverage:
             state = await self._states.get(KIND, series.id)
             if condition is not None:
                 await condition()
-            known = _of_whole_bars(change(Known(series=series) if state is None else _decode(state.body)))
+            known = _whole(change(Known(series=series) if state is None else _decode(state.body)))
             body = _encode(_replace(known, leftovers=_uncovered(known)))
             if state is not None and state.body == body and not always:
                 return

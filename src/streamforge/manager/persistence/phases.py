@@ -1,23 +1,22 @@
-"""Where the bars of a series open, for the one interval whose grid the calendar does not fix."""
+"""Where the steps of a series' grid begin, where the calendar does not fix it."""
 
 from __future__ import annotations
 
 from streamforge.manager.persistence.coverage_store import Known
-from streamforge_utils.model.candles import FIRST_TIME_MS, candle_key_prefix
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.ports.store import DocumentStore
 
 
 async def phase_of(store: DocumentStore, known: Known) -> int | None:
-    """An open time of the series, where its grid needs one: what coverage remembers, or that of any of its records."""
-    interval = Interval(known.series.interval)
-    if interval.aligned_by_calendar or known.phase_ms is not None:
+    """A position of the series, where its grid needs one: what coverage remembers, or that of any of its records."""
+    if rule_of(known.series).is_fixed(known.phase_ms):
         return known.phase_ms
-    prefix = candle_key_prefix(known.series.symbol, interval.value)
+    kind = kind_of(known.series)
     for segment in known.segments:
         if segment.verdict is Verdict.STORED and segment.collection is not None:
-            first, last = (f"{prefix}{max(t, FIRST_TIME_MS)}" for t in (segment.start_ms, segment.end_ms))
-            for key in await store.keys(segment.collection, first=first, last=last, limit=1):
-                return int(key[len(prefix) :])
+            first, last = kind.key_range(known.series, segment.span)
+            keys = await store.keys(segment.collection, first=first, last=last, limit=1)
+            for position in kind.positions(known.series, keys):
+                return position
     return None

@@ -10,10 +10,9 @@ import msgspec
 from streamforge.manager.persistence.coverage_store import Coverage
 from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.service import Incomplete
-from streamforge_utils.model.candles import FIRST_TIME_MS, as_exported, candle_key, candle_key_prefix
-from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import Series, candles_type
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.kinds.registry import as_exported, kind_of, kind_of_key, rule_of, type_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.ports.store import DocumentStore
 
@@ -44,7 +43,7 @@ class RecordReader:
         alone; what others lack in the same collection is not its matter.
         Raises Incomplete where fewer come than the coverage has proven, or RetryableError.
         """
-        only = None if series is None else candle_key_prefix(series.symbol, series.interval)
+        only = None if series is None else kind_of(series).prefix(series)
         first = max("" if after is None else after + "\x00", only or "")
         proven = [part async for part in self._proven(collection, span, series)]
         if whole:
@@ -61,8 +60,10 @@ class RecordReader:
                 end = _behind(prefix)
                 if span is not None:
                     # Within one series the keys are in the order of time: what lies outside the span is not read.
-                    beginning = max(first, f"{prefix}{max(span.start_ms, FIRST_TIME_MS)}")
-                    end = f"{prefix}{max(span.end_ms, FIRST_TIME_MS)}"
+                    kind = kind_of_key(f"{prefix}{span.end_ms}") if series is None else kind_of(series)
+                    first_ms = 0 if kind is None else kind.first_position
+                    beginning = max(first, f"{prefix}{max(span.start_ms, first_ms)}")
+                    end = f"{prefix}{max(span.end_ms, first_ms)}"
             size = min(left, BATCH)
             documents = await self._store.read(collection, first=beginning, last=end, limit=size)
             full = len(documents) == size
@@ -71,7 +72,7 @@ class RecordReader:
                 following_first = _behind(prefix)
             _check(proven, [document.key for document in documents], first, following_first)
             if documents:
-                yield [(d.key, as_exported(d.body)) for d in documents]
+                yield [(d.key, as_exported(d.key, d.body)) for d in documents]
                 left -= len(documents)
             if following_first is None:
                 return
@@ -83,7 +84,7 @@ class RecordReader:
         async for known in self._coverage.all():
             if series is not None and known.series != series:
                 continue
-            interval = Interval(known.series.interval)
+            rule = rule_of(known.series)
             held = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection == collection]
             if not held:
                 continue
@@ -92,9 +93,9 @@ class RecordReader:
                 common = segment.span if span is None else segment.span.intersection(span)
                 if common is None:
                     continue
-                if phase_ms is None and not interval.aligned_by_calendar:
+                if (grid := rule.expected(_of(common), phase_ms)) is None:
                     raise _incomplete(known.series, f"{common} is all gone", collection)
-                if grid := interval.grid(common.start_ms, common.end_ms, phase_ms):
+                if grid:
                     yield _Part(known.series, common, grid)
 
     async def _compare(self, collection: str, proven: Sequence[_Part], first: str) -> None:
@@ -103,7 +104,7 @@ class RecordReader:
             grid = part.grid[bisect_left(part.grid, first, key=part.key) :]
             if not grid:
                 continue
-            start, end = part.key(grid[0]), part.key(max(part.span.end_ms, FIRST_TIME_MS))
+            start, end = part.key(grid[0]), part.key(max(part.span.end_ms, part.grid[0]))
             there = await self._store.count(collection, first=start, last=end)
             if there < len(grid):
                 lacking.append((part.series, f"{part.span} lacks {len(grid) - there:,} of {len(grid):,}"))
@@ -127,7 +128,11 @@ class _Part(msgspec.Struct, frozen=True):
     grid: Sequence[int]
 
     def key(self, open_time: int) -> str:
-        return candle_key(self.series.symbol, self.series.interval, open_time)
+        return kind_of(self.series).key(self.series, open_time)
+
+
+def _of(span: TimeRange) -> Segment:
+    return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.STORED)
 
 
 def _check(proven: Sequence[_Part], keys: Sequence[str], first: str, last: str | None) -> None:
@@ -141,8 +146,7 @@ def _check(proven: Sequence[_Part], keys: Sequence[str], first: str, last: str |
         if not grid:
             continue
         low, high = (bisect_left(keys, part.key(time)) for time in (grid[0], grid[-1] + 1))
-        skipped = len(candle_key_prefix(part.series.symbol, part.series.interval))
-        times = [int(key[skipped:]) for key in keys[low:high]]
+        times = kind_of(part.series).positions(part.series, keys[low:high])
         if len(times) == len(grid) and all(map(int.__eq__, times, grid)):
             continue
         missing = sorted(set(grid) - set(times))
@@ -152,7 +156,7 @@ def _check(proven: Sequence[_Part], keys: Sequence[str], first: str, last: str |
 
 
 def _incomplete(series: Series, what: str, collection: str) -> Incomplete:
-    type_ = candles_type(Interval(series.interval))
+    type_ = type_of(series)
     return Incomplete(
         f"{collection} holds fewer records of {series.symbol} {type_} than were proven: {what}", series.symbol, type_
     )

@@ -9,8 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from streamforge.workers.playing.pace import Pace
-from streamforge_utils.model.candles import Candle, candle_key, encode_candle
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key, encode_candle
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.context import Context
 
@@ -24,7 +23,8 @@ async def play_loader(ctx: Context[P], *, rate: float, record_size: int, records
 
     records: at most so many; 0: as many as the range has. record_size: bytes to which each is padded.
     """
-    opens = [ctx.interval.grid(span.start_ms, span.end_ms) for span in ctx.ranges]
+    interval = Interval(ctx.series.interval)
+    opens = [interval.rule.times(span.start_ms, span.end_ms) for span in ctx.ranges]
     total = sum(len(grid) for grid in opens)
     total = min(total, records) if records else total
     pace = Pace(ctx.clock, rate)
@@ -32,7 +32,7 @@ async def play_loader(ctx: Context[P], *, rate: float, record_size: int, records
     written = 0
     while batch := list(islice(wanted, pace.step)):
         await pace.let(len(batch))
-        await ctx.output.write(list(_records(ctx.symbol, ctx.interval, batch, record_size)))
+        await ctx.output.write(list(_records(ctx.symbol, interval, batch, record_size)))
         written += len(batch)
         ctx.progress.position = batch[-1]
         ctx.progress.share = written / total

@@ -23,7 +23,7 @@ from streamforge_utils.adapters.embedded.store import documents as store_documen
 from streamforge_utils.adapters.embedded.store import states as store_states
 from streamforge_utils.adapters.embedded.store.collections import OPEN_LIMIT
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
-from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.store import Document, Edge, Outcome
 from tests.limits import LIMIT_S
 from tests.places import ROOT
@@ -94,8 +94,8 @@ async def test_a_newer_format_is_refused_by_name(store: EmbeddedStore, directory
 async def test_an_older_format_is_migrated(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await written(directory)
     for module in (store_documents, store_states):
-        changed = [*module.MIGRATIONS, ["CREATE TABLE added (x)"]]
-        monkeypatch.setattr(module, "MIGRATIONS", changed)
+        holds, migrations = module.FORMAT
+        monkeypatch.setattr(module, "FORMAT", sqlite.Format(holds, [*migrations, ["CREATE TABLE added (x)"]]))
     store = EmbeddedStore(directory)
     assert list(await store.keys("candles")) == ["k"]
     assert (await store.find("workflow", where={"s": ["1"]}))[0].id == "a"
@@ -154,8 +154,8 @@ async def test_nothing_is_written_into_a_file_that_was_unlinked(store: EmbeddedS
     await store.upsert("candles", documents("old"))
     opened = sqlite.connect
 
-    def unlinked_meanwhile(path: Path, **options: object) -> sqlite3.Connection:
-        connection = opened(path, **options)  # type: ignore[arg-type]
+    def unlinked_meanwhile(path: Path, *options: object, **more: object) -> sqlite3.Connection:
+        connection = opened(path, *options, **more)  # type: ignore[arg-type]
         if path.name.startswith("candles.1."):
             sqlite.remove(path)
         return connection
@@ -272,7 +272,7 @@ async def test_closing_finishes_what_was_begun_and_ends_the_use(directory: Path)
     await store.close()
     await store.close()
     assert (await writing)[0].outcome is Outcome.STORED
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(PermanentError, match="closed"):
         await store.keys("candles")
     assert not list(directory.rglob("*-wal"))
 
@@ -355,7 +355,7 @@ def test_a_full_disk_is_retryable_named_and_survived(directory: Path) -> None:
 
 async def test_a_lock_held_for_too_long_is_retryable(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = sqlite.connect
-    monkeypatch.setattr(sqlite, "connect", lambda path, **options: opened(path, **options, busy_limit_s=0.05))
+    monkeypatch.setattr(sqlite, "connect", lambda *options, **more: opened(*options, **more, busy_limit_s=0.05))
     store = EmbeddedStore(directory)
     await store.put("workflow", "a", b"{}", expected=None)
     blocker = sqlite3.connect(directory / "states.db", isolation_level=None)

@@ -56,8 +56,8 @@ async def test_finding_grows_with_the_states_asked_about_and_not_faster(
 
     connect = sqlite.connect
 
-    def counted(path: Path, **options: object) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(path, **options)  # type: ignore[arg-type] # of any kind
+    def counted(path: Path, *options: object, **more: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(path, *options, **more)  # type: ignore[arg-type] # of any kind
         connection.set_progress_handler(count, STEPS)
         return connection
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from streamforge_utils.model.errors import PermanentError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 CALLS = 64
@@ -35,13 +37,13 @@ class Lane:
         """Whether a call is running."""
         return self._last is not None and not self._last.done()
 
-    async def run(self, call: Callable[[], T]) -> T:
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `call`. A cancelled `run` does not interrupt the call: `settle` waits for its end."""
         self.require_open()
         await self._room.acquire()
         try:
             self.require_open()
-            future = self._start(call)
+            future = self._start(partial(call, *args, **kwargs))
         except BaseException:
             self._room.release()
             raise

@@ -8,38 +8,47 @@ from enum import StrEnum
 
 import msgspec
 
-from streamforge_utils.model.intervals import Interval
 from streamforge_utils.model.timeranges import TimeRange
 
 
 class Verdict(StrEnum):
     """What is known of a time range of a series.
 
-    stored: every bar of the grid is in the store. exchange: asked twice, the exchange has none.
-    closed: before the listing or after the delisting. pending: not over yet. ours: the exchange has it, the store
-    does not. unknown: not asked.
+    stored: every record that the kind's rule expects is in the store. exchange: asked twice, the exchange has none.
+    closed: before the listing or after the delisting. pending: not over yet. lost: of a stream, it happened while
+    nobody listened and cannot be had again. expired: removed by retention. ours: the exchange has it, the store does
+    not. unknown: not asked.
     """
 
     STORED = "stored"
     EXCHANGE = "exchange"
     CLOSED = "closed"
     PENDING = "pending"
+    LOST = "lost"
+    EXPIRED = "expired"
     OURS = "ours"
     UNKNOWN = "unknown"
 
 
-SETTLED = frozenset({Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.PENDING})
+SETTLED = frozenset(Verdict) - {Verdict.OURS, Verdict.UNKNOWN}
 """The verdicts with which a workflow may be finished."""
 
 
-class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """A half-open time range with one verdict. collection: where its records lie, if stored. records: how many."""
+class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A half-open time range with one verdict. collection: where its records lie, if stored. records: how many.
+
+    first_id, last_id: of its records, where they have ids in sequence and both are known. cause: why, of `lost` and
+    `expired`.
+    """
 
     start_ms: int
     end_ms: int
     verdict: Verdict
     collection: str | None = None
     records: int = 0
+    first_id: int | None = None
+    last_id: int | None = None
+    cause: str = ""
 
     @property
     def span(self) -> TimeRange:
@@ -51,7 +60,7 @@ def overlay(old: Sequence[Segment], new: Sequence[Segment]) -> list[Segment]:
 
     A stored segment that is cut keeps no count of records (0): only its grid tells its share (`counted`).
     """
-    return _joined(sorted([*outside(old, new), *new], key=lambda s: s.start_ms))
+    return joined(sorted([*outside(old, new), *new], key=lambda s: s.start_ms))
 
 
 def without_stored(new: Sequence[Segment], old: Iterable[Segment], collection: str | None = None) -> list[Segment]:
@@ -85,49 +94,12 @@ def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
         if start_ms > cursor:
             found.append(Segment(start_ms=cursor, end_ms=start_ms, verdict=Verdict.UNKNOWN))
         if (start_ms, end_ms) != (segment.start_ms, segment.end_ms):
-            segment = msgspec.structs.replace(segment, start_ms=start_ms, end_ms=end_ms, records=0)
+            segment = _cut(segment, start_ms, end_ms)
         found.append(segment)
         cursor = end_ms
     if cursor < span.end_ms:
         found.append(Segment(start_ms=cursor, end_ms=span.end_ms, verdict=Verdict.UNKNOWN))
-    return _joined(found)
-
-
-def whole_bars(segments: Iterable[Segment], interval: Interval, phase_ms: int | None) -> list[Segment]:
-    """`segments`, each from the first bar that opens in it to the end of the last one; without a bar it is left out.
-
-    segments: sorted, disjoint. phase_ms: any open time of the series; those of `3d` are left as they are without it.
-    """
-    if phase_ms is None and not interval.aligned_by_calendar:
-        return list(segments)
-    segments, found = list(segments), list[Segment]()
-    if interval.step_ms is not None:
-        step_ms, open_ms = interval.step_ms, interval.floor(0, phase_ms)
-        if not any((one.start_ms - open_ms) % step_ms or (one.end_ms - open_ms) % step_ms for one in segments):
-            return segments  # mostly: a series may have thousands, and they are looked at with each change
-    for segment in segments:
-        start_ms, end_ms = (interval.ceil(time_ms, phase_ms) for time_ms in (segment.start_ms, segment.end_ms))
-        if (start_ms, end_ms) != (segment.start_ms, segment.end_ms):
-            if start_ms == end_ms:
-                continue
-            segment = msgspec.structs.replace(segment, start_ms=start_ms, end_ms=end_ms)
-        found.append(segment)
-    return _joined(found)
-
-
-def counted(segments: Iterable[Segment], interval: Interval, phase_ms: int | None) -> list[Segment]:
-    """`segments` with the number of records of each stored one: all bars of the grid that open in it.
-
-    phase_ms: any open time of the series; `3d` segments keep their count without it, as their grid is not known then.
-    """
-    if phase_ms is None and not interval.aligned_by_calendar:
-        return list(segments)
-    return [
-        msgspec.structs.replace(s, records=len(interval.grid(s.start_ms, s.end_ms, phase_ms)))
-        if s.verdict is Verdict.STORED
-        else s
-        for s in segments
-    ]
+    return joined(found)
 
 
 def extent(segments: Iterable[Segment]) -> TimeRange | None:
@@ -141,8 +113,11 @@ def extent(segments: Iterable[Segment]) -> TimeRange | None:
 
 
 def lacking(segments: Iterable[Segment], span: TimeRange) -> list[TimeRange]:
-    """The ranges of `span` that must (still) be loaded: all but `stored`, `exchange` and `closed`. Sorted, disjoint."""
-    done = (Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED)
+    """The ranges of `span` that must (still) be loaded: all but `stored`, `exchange`, `closed` and `lost`.
+
+    Sorted, disjoint.
+    """
+    done = (Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.LOST)
     ranges: list[TimeRange] = []
     for segment in clip(segments, span):
         if segment.verdict in done:
@@ -172,25 +147,39 @@ def _without(segment: Segment, cuts: Sequence[Segment]) -> list[Segment]:
                 remaining.append(piece)
                 continue
             if piece.start_ms < cut.start_ms:
-                remaining.append(msgspec.structs.replace(piece, end_ms=cut.start_ms, records=0))
+                remaining.append(_cut(piece, piece.start_ms, cut.start_ms))
             if cut.end_ms < piece.end_ms:
-                remaining.append(msgspec.structs.replace(piece, start_ms=cut.end_ms, records=0))
+                remaining.append(_cut(piece, cut.end_ms, piece.end_ms))
         pieces = remaining
     return pieces
 
 
-def _joined(segments: list[Segment]) -> list[Segment]:
-    joined: list[Segment] = []
+def _cut(segment: Segment, start_ms: int, end_ms: int) -> Segment:
+    """A part of it: what its records are is known no more at an end that was cut."""
+    return msgspec.structs.replace(
+        segment,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        records=0,
+        first_id=segment.first_id if start_ms == segment.start_ms else None,
+        last_id=segment.last_id if end_ms == segment.end_ms else None,
+    )
+
+
+def joined(segments: Iterable[Segment]) -> list[Segment]:
+    """`segments` (sorted, disjoint) with those made one that follow each other and say the same."""
+    found: list[Segment] = []
     for segment in segments:
-        last = joined[-1] if joined else None
-        if (
-            last is not None
-            and last.end_ms == segment.start_ms
-            and last.verdict == segment.verdict
-            and last.collection == segment.collection
-        ):
+        last = found[-1] if found else None
+        if last is not None and last.end_ms == segment.start_ms and _say_the_same(last, segment):
             records = last.records + segment.records if last.records and segment.records else 0
-            joined[-1] = msgspec.structs.replace(last, end_ms=segment.end_ms, records=records)
+            found[-1] = msgspec.structs.replace(last, end_ms=segment.end_ms, records=records, last_id=segment.last_id)
         else:
-            joined.append(segment)
-    return joined
+            found.append(segment)
+    return found
+
+
+def _say_the_same(before: Segment, after: Segment) -> bool:
+    if before.verdict != after.verdict or before.collection != after.collection or before.cause != after.cause:
+        return False
+    return before.last_id is None or after.first_id is None or after.first_id == before.last_id + 1

@@ -6,22 +6,44 @@ An adapter that has columns anyway hands them on as they are, and who works on c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, repeat
+from itertools import repeat
 from typing import overload
 
+import msgspec
+
 from streamforge_utils.ports.bus import Message, Received, TopicPartition
-from streamforge_utils.ports.packed import Headers, Pack, cut
 from streamforge_utils.ports.store import Document
+
+Headers = tuple[tuple[str, bytes], ...]
+Columns = tuple[list[bytes | None], list[bytes], list[Headers] | None]
+"""The keys, the values and the headers of messages; None if no message has any headers."""
+Encoded = tuple[bytes, int, int]
+"""What `encode_columns` gives, and which of its messages are meant: from and to before."""
+
+ENCODED_MESSAGES = 500
+"""Messages that are encoded together: they fit into a processor's cache."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Columns).decode
+
+
+def encode_columns(
+    keys: Sequence[bytes | None], values: Sequence[bytes], headers: Sequence[Headers] | None = None
+) -> bytes:
+    """Messages as one MessagePack text."""
+    return _encode((keys, values, headers))
+
+
+def decode_columns(text: bytes | memoryview) -> Columns:
+    """What `encode_columns` was given. Raises MsgspecError."""
+    columns: Columns = _decode(text)
+    return columns
 
 
 class ReceivedColumns(Sequence[Received]):
-    """Messages of one partition in the order of their offsets. headers: None if no message has any.
+    """Messages of one partition in the order of their offsets. headers: None if no message has any."""
 
-    packs: the messages encoded, if they came so: their keys and values are read when they are first asked for, which
-    raises ConfigError if that cannot be done.
-    """
-
-    __slots__ = ("_read", "headers", "offsets", "packs", "partition", "timestamps_ms", "topic")
+    __slots__ = ("_columns", "headers", "offsets", "partition", "timestamps_ms", "topic")
 
     def __init__(
         self,
@@ -36,60 +58,24 @@ class ReceivedColumns(Sequence[Received]):
         self.topic = topic
         self.partition = partition
         self.offsets = offsets
-        self._read: tuple[Sequence[bytes | None], Sequence[bytes]] | None = (keys, values)
+        self._columns = (keys, values)
         self.timestamps_ms = timestamps_ms
         self.headers = headers
-        self.packs: Sequence[Pack] | None = None
 
-    @classmethod
-    def packed(
-        cls, topic: str, partition: int, offsets: Sequence[int], timestamps_ms: Sequence[int], packs: Sequence[Pack]
-    ) -> ReceivedColumns:
-        """The messages of `packs`."""
-        made = cls(topic, partition, offsets, (), (), timestamps_ms)
-        made._read = None
-        made.packs = packs
-        return made
+    def read(self) -> tuple[Sequence[bytes | None], Sequence[bytes]]:
+        """The keys and the values."""
+        return self._columns
 
-    @property
-    def keys(self) -> Sequence[bytes | None]:
-        return (self._read or self._unpack())[0]
+    def has_key(self, key: bytes) -> bool:
+        """Whether one of the messages has this key."""
+        return key in self.read()[0]
 
-    @property
-    def values(self) -> Sequence[bytes]:
-        return (self._read or self._unpack())[1]
-
-    def _unpack(self) -> tuple[Sequence[bytes | None], Sequence[bytes]]:
-        read = [pack.columns() for pack in self.packs or ()]
-        self._read = read[0] if len(read) == 1 else ([*chain(*(k for k, _ in read))], [*chain(*(v for _, v in read))])
-        return self._read
-
-    @classmethod
-    def joined(cls, parts: Sequence[ReceivedColumns]) -> ReceivedColumns:
-        """All of `parts`, which are of one partition and follow each other; at least one."""
-        first, last = parts[0], parts[-1]
-        if len(parts) == 1:
-            return first
-        count = sum(map(len, parts))
-        dense = last.offsets[-1] - first.offsets[0] + 1 == count
-        offsets: Sequence[int] = (
-            range(first.offsets[0], last.offsets[-1] + 1) if dense else [*chain(*(part.offsets for part in parts))]
-        )
-        times = [*chain(*(part.timestamps_ms for part in parts))]
-        packs = [part.packs for part in parts if part.packs is not None]
-        if len(packs) == len(parts):
-            return cls.packed(first.topic, first.partition, offsets, times, [*chain(*packs)])
-        return cls(
-            first.topic,
-            first.partition,
-            offsets,
-            [*chain(*(part.keys for part in parts))],
-            [*chain(*(part.values for part in parts))],
-            times,
-            None
-            if all(part.headers is None for part in parts)
-            else [*chain(*(part.headers or repeat((), len(part)) for part in parts))],
-        )
+    def encoded(self) -> Iterator[Encoded]:
+        """The messages' keys and values in parts, for another process."""
+        keys, values = self.read()
+        for first in range(0, len(self), ENCODED_MESSAGES):
+            part = slice(first, first + ENCODED_MESSAGES)
+            yield encode_columns(keys[part], values[part]), 0, len(values[part])
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -99,18 +85,15 @@ class ReceivedColumns(Sequence[Received]):
     @overload
     def __getitem__(self, at: slice) -> ReceivedColumns: ...
     def __getitem__(self, at: int | slice) -> Received | ReceivedColumns:
+        keys, values = self.read()
         headers = self.headers
         if isinstance(at, slice):
-            start, end, step = at.indices(len(self))
-            if self.packs is not None and step == 1:
-                packs = cut(self.packs, start, end)
-                return self.packed(self.topic, self.partition, self.offsets[at], self.timestamps_ms[at], packs)
             return ReceivedColumns(
                 self.topic,
                 self.partition,
                 self.offsets[at],
-                self.keys[at],
-                self.values[at],
+                keys[at],
+                values[at],
                 self.timestamps_ms[at],
                 None if headers is None else headers[at],
             )
@@ -118,14 +101,14 @@ class ReceivedColumns(Sequence[Received]):
             self.topic,
             self.partition,
             self.offsets[at],
-            self.keys[at],
-            self.values[at],
+            keys[at],
+            values[at],
             self.timestamps_ms[at],
             () if headers is None else headers[at],
         )
 
     def __iter__(self) -> Iterator[Received]:
-        columns = (self.offsets, self.keys, self.values, self.timestamps_ms)
+        columns = (self.offsets, *self.read(), self.timestamps_ms)
         if self.headers is None:
             return map(Received, repeat(self.topic), repeat(self.partition), *columns)
         return map(Received, repeat(self.topic), repeat(self.partition), *columns, self.headers)
@@ -189,22 +172,19 @@ class DocumentColumns(Sequence[Document]):
         return map(Document, self.keys, self.versions, self.bodies)
 
 
-def keys_of(messages: Sequence[Received]) -> Sequence[bytes | None]:
-    """The key of each message."""
-    return messages.keys if isinstance(messages, ReceivedColumns) else [message.key for message in messages]
-
-
-def values_of(messages: Sequence[Received]) -> Sequence[bytes]:
-    """The value of each message."""
-    return messages.values if isinstance(messages, ReceivedColumns) else [message.value for message in messages]
+def columns_of(messages: Sequence[Received]) -> ReceivedColumns:
+    """`messages` themselves if they are columns, or columns with their keys and values."""
+    if isinstance(messages, ReceivedColumns):
+        return messages
+    keys, values = [message.key for message in messages], [message.value for message in messages]
+    return ReceivedColumns("", 0, range(len(keys)), keys, values, [0] * len(keys))
 
 
 def has_key(messages: Sequence[Received], key: bytes) -> bool:
     """Whether one of the messages has this key."""
-    if isinstance(messages, ReceivedColumns) and messages.packs is not None:
-        # Mostly none has it, and nothing needs to be read.
-        return any(pack.may_hold(key) for pack in messages.packs) and key in messages.keys
-    return key in keys_of(messages)
+    if isinstance(messages, ReceivedColumns):
+        return messages.has_key(key)
+    return any(message.key == key for message in messages)
 
 
 def last_offset_of(messages: Sequence[Received]) -> int:
@@ -216,5 +196,5 @@ def ends_of(messages: Sequence[Received]) -> Mapping[TopicPartition, int]:
     """Of each partition of which there are messages, the offset after the last one."""
     if isinstance(messages, ReceivedColumns):
         return {TopicPartition(messages.topic, messages.partition): messages.offsets[-1] + 1} if messages else {}
-    last = dict(zip([(m.topic, m.partition) for m in messages], [m.offset for m in messages], strict=True))
+    last = {(message.topic, message.partition): message.offset for message in messages}
     return {TopicPartition(*place): offset + 1 for place, offset in last.items()}

@@ -7,10 +7,9 @@ from typing import Protocol
 
 import msgspec
 
-from streamforge_utils.model.candles import Candle, CandleRecords
 from streamforge_utils.model.errors import OtherExchange
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.kinds.paging import Page, Question
+from streamforge_utils.model.series import Series
 
 
 class SymbolInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +43,18 @@ class Identity:
             )
 
 
-class Exchange(Protocol):
+class History(Protocol):
+    """Records of the past, a page at a time. What comes as it happens is a stream, whole files are an archive."""
+
+    async def page(self, series: Series, question: Question) -> Page:
+        """One request: the records of `series` that the question asks for and that will not change any more.
+
+        They ascend, and each is there once. A page may be shorter than the question allows though more records follow.
+        Raises as `Exchange` says, and PermanentError for a kind that the exchange does not give so.
+        """
+
+
+class Exchange(History, Protocol):
     """Public market data. Every call keeps to the weight limit and spends its own retries before it raises.
 
     Raises RetryableError (retries are spent; BannedError if every call is refused for a time) or PermanentError
@@ -60,17 +70,6 @@ class Exchange(Protocol):
 
     async def symbols(self) -> Sequence[SymbolInfo]:
         """All that the exchange lists, sorted; an answer may be some minutes old."""
-
-    async def candles(
-        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
-    ) -> Sequence[Candle]:
-        """One request: the closed candles that open in `span`, ascending, each once, at most `limit` (<= 1000).
-
-        The oldest ones, or the newest if `newest`. A candle that is still open by the exchange's clock is left out.
-        """
-
-    async def records(self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000) -> CandleRecords:
-        """The oldest candles, as `candles` gives them, in the form in which they travel; much faster."""
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         """The share of the exchange's request weight that this client may use from now on."""

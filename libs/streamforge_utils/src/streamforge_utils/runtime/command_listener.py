@@ -11,11 +11,11 @@ from streamforge_utils.model.commands import Command, decode_command
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Consumer, Received
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.command_queue import CommandQueue
 from streamforge_utils.runtime.log_throttle import LogThrottle
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.telemetry import PATIENCE_S, Identity
 
 CLOCK_SKEW_S = 5.0

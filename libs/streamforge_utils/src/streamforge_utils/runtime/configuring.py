@@ -8,9 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.registry import is_type, kind_of_type, kinds, normal_type
 from streamforge_utils.model.names import telemetry_id
-from streamforge_utils.model.series import candles_interval, normal_type
 from streamforge_utils.runtime.environment import read, settings_error
 from streamforge_utils.runtime.settings import WorkerSettings, exchange_problems
 from streamforge_utils.runtime.worker_definition import Definition
@@ -54,13 +53,10 @@ def with_defaults(definition: Definition[P], environ: Mapping[str, str]) -> dict
 
 
 def _checked(settings: WorkerSettings, definition: Definition[P], problems: list[str]) -> WorkerSettings:
-    try:
-        if settings.interval and Interval.parse(settings.interval) not in _intervals(settings):
-            problems.append(
-                f"INTERVAL: {settings.interval[:80]!r} does not agree with TYPE {settings.type!r}: leave it out"
-            )
-    except ValueError as error:
-        problems.append(f"INTERVAL: {error}")
+    if settings.interval and not _agrees(settings.interval, settings.type):
+        problems.append(
+            f"INTERVAL: {settings.interval[:80]!r} does not agree with TYPE {settings.type!r}: leave it out"
+        )
     problems.extend(
         exchange_problems(settings.exchange.urls, settings.exchange.weight_per_minute, "STREAMFORGE_WEIGHT_PER_MINUTE")
     )
@@ -74,9 +70,9 @@ def _checked(settings: WorkerSettings, definition: Definition[P], problems: list
     return msgspec.structs.replace(settings, telemetry_id=telemetry_id(definition.target, settings.queue_id))
 
 
-def _intervals(settings: WorkerSettings) -> tuple[Interval, ...]:
-    """The intervals that agree with TYPE: its own; for a type without one, which a diagnostic worker may have, each."""
-    try:
-        return (candles_interval(settings.type),)
-    except InvalidInput:
-        return tuple(Interval)
+def _agrees(interval: str, type_name: str) -> bool:
+    """Whether the interval is that of the type; with a type of no kind, which a diagnostic worker may have, of any."""
+    if not is_type(type_name):
+        return any(kind.normal_interval(interval) for kind in kinds())
+    kind = kind_of_type(type_name)
+    return kind.normal_interval(interval) == kind.interval_of(type_name)

@@ -13,6 +13,7 @@ from streamforge_utils.model.names import consumer_group
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Producer, TopicSpec
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.command_listener import CLOCK_SKEW_S
 from streamforge_utils.runtime.context import Connections, MessageBus, Wiring
 from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
@@ -22,7 +23,6 @@ from streamforge_utils.runtime.measured_store import MeasuredStore
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.output import Output
 from streamforge_utils.runtime.progress_tracker import ProgressTracker
-from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.topic_specs import talk_topic
 from streamforge_utils.runtime.worker_definition import Definition, Use

@@ -8,12 +8,15 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.intervals import Interval
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.registry import kind_of_type, series_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Bus, BusAdmin
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.retry import retry
 from streamforge_utils.ports.store import DocumentStore, Store
 from streamforge_utils.runtime.command_queue import CommandQueue
 from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
@@ -22,7 +25,6 @@ from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.output import Output
 from streamforge_utils.runtime.progress_tracker import ProgressTracker
-from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.telemetry import Telemetry
 
@@ -94,9 +96,14 @@ class Context(Generic[P]):
         self._metrics = metrics
 
     @property
-    def interval(self) -> Interval:
-        """The candles' interval. Raises InvalidInput for a type without one."""
-        return self._settings.candles
+    def kind(self) -> RecordKind:
+        """The kind of the records. Raises InvalidInput for a type that is none."""
+        return kind_of_type(self.type)
+
+    @property
+    def series(self) -> Series:
+        """The series that is loaded. Raises InvalidInput for a type that is none."""
+        return series_of(self.symbol, self.type)
 
     @property
     def input(self) -> Input:

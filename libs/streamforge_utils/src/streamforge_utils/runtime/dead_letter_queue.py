@@ -8,9 +8,9 @@ from streamforge_utils.model.errors import PermanentError, RetryableError, Topic
 from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.progress_tracker import ProgressTracker
-from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.topic_specs import dead_letters_topic
 
 PATIENCE_S = 60.0

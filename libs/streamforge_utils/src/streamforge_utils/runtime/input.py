@@ -10,10 +10,10 @@ from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received, TopicPartition
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.columns import ends_of, has_key, last_offset_of
+from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.progress_tracker import ProgressTracker
-from streamforge_utils.runtime.retry import retry
 from streamforge_utils.runtime.settings import Upstream
 
 BATCH_RECORDS = 5000

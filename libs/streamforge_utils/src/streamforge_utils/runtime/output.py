@@ -9,9 +9,9 @@ from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.progress_tracker import ProgressTracker
-from streamforge_utils.runtime.retry import retry
 
 BATCH_RECORDS = 5000
 PATIENCE_S = 60.0

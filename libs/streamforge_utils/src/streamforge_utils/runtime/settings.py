@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.series import candles_interval, check_symbol
+from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret, variable
@@ -303,8 +302,3 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         variable("STREAMFORGE_LOG_FORMAT", "the form of log lines", default="console on a terminal, else json"),
     ] = None
     debug: Annotated[bool, variable("STREAMFORGE_DEBUG", "log also what is only of use to find a fault")] = False
-
-    @property
-    def candles(self) -> Interval:
-        """The candles' interval. Raises InvalidInput for a type without one."""
-        return candles_interval(self.type)

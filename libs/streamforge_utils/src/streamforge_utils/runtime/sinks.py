@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -14,7 +14,7 @@ from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Outcome, count_outcomes
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import Conversion, Converted
-from streamforge_utils.runtime.converter import Converter
+from streamforge_utils.runtime.offload import Offloader
 
 BATCHES_AT_ONCE = 4
 """Batches that are converted or stored, or wait for it; one more is read and waits for its place.
@@ -27,7 +27,23 @@ COMMIT_EVERY_S = 0.1
 P = TypeVar("P", bound=msgspec.Struct)
 
 
-async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: float) -> None:
+class SinkParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be chosen for a sink."""
+
+    store_patience_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0, description="how long a store that does not answer is asked again before the attempt fails"),
+        msgspec.Meta(extra={"unit": "seconds"}),
+    ] = 60.0
+
+
+async def sink(ctx: Context[SinkParameters]) -> None:
+    """Store the topic's records, in its order, as the documents that their kind makes of them."""
+    conversion = Conversion(one=ctx.kind.document, many=ctx.kind.documents)
+    await store_all(ctx, conversion, store_patience_s=ctx.parameters.store_patience_seconds)
+
+
+async def store_all(ctx: Context[P], conversion: Conversion, *, store_patience_s: float) -> None:
     """Store all of the input and commit it, in the topic's order; what cannot be stored becomes a dead letter.
 
     While a batch is stored, those behind it are read and converted, a few at most; the next is stored beside it if the
@@ -36,11 +52,11 @@ async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: flo
     """
     at_once = ctx.store.upserts_at_once
     room, ended = asyncio.Semaphore(BATCHES_AT_ONCE - (at_once > 1)), asyncio.Event()
-    converter = Converter(conversion, ctx.log)
+    offloader = Offloader(conversion, ctx.log)
     line = _Line(at_once)
 
     async def keep(received: Sequence[Received]) -> None:
-        converted = await converter.convert(received)
+        converted = await offloader.convert(received)
         async with line.place(converted.keys) as place:
             refused = await store(ctx, received, converted, store_patience_s)
             await place.first()
@@ -53,7 +69,7 @@ async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: flo
     async def commit() -> None:
         while not ended.is_set():
             await ctx.input.commit()
-            converter.rest()
+            offloader.rest()
             with suppress(TimeoutError):
                 async with asyncio.timeout(COMMIT_EVERY_S):
                     await ended.wait()
@@ -64,12 +80,12 @@ async def sink(ctx: Context[P], conversion: Conversion, *, store_patience_s: flo
             async with asyncio.TaskGroup() as tasks:
                 async for received in ctx.input:
                     if room.locked():
-                        converter.hurry()
+                        offloader.hurry()
                     await room.acquire()
                     tasks.create_task(keep(received), name="keep")
             ended.set()
     finally:
-        converter.close()
+        offloader.close()
     await ctx.input.commit()
 
 

@@ -13,10 +13,10 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.events import Event, Progress, encode_event
 from streamforge_utils.ports.bus import Message, Producer
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.logs import Log, Redactor
 from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.progress_tracker import ProgressTracker
-from streamforge_utils.runtime.retry import retry
 
 PATIENCE_S = 20.0
 """How long a bus that does not answer is asked again before that is the worker's error."""

@@ -20,6 +20,7 @@ from streamforge_utils.adapters.arango.errors import NOTHING_DONE, is_retried, t
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.retry import backoff_s
 
 T = TypeVar("T")
 
@@ -37,19 +38,15 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
 
     answer_s: within which one answer is to be there; half a megabyte takes a busy server a tenth of a second, a
     statement about a whole collection many. attempts: requests at most. within_s: no further one once so long has
-    passed, but a second one in any case: the first may have waited all that time for its answer. The n-th wait is drawn
-    from a half to the whole of base_s × 2ⁿ, never above cap_s.
+    passed, but a second one in any case: the first may have waited all that time for its answer. base_s, cap_s: the
+    first and the longest wait between two requests (`backoff_s`).
     """
 
     answer_s: float = 30.0
     attempts: int = 6
     within_s: float = 10.0
-    base_s: float = 0.05
+    base_s: float = 0.1
     cap_s: float = 2.0
-
-    def pause_s(self, failures: int, draw: float) -> float:
-        """The wait after the `failures`-th failure in a row. draw: from 0 to 1."""
-        return (0.5 + draw / 2) * min(self.cap_s, self.base_s * 2.0 ** min(failures, 30))
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -106,7 +103,8 @@ class Patience:
         transport.observer.count("store_retries_total", reason=kind)
         transport.observer.waiting(f"another try: {reason}"[:200])
         try:
-            await transport.clock.sleep(retries.pause_s(self.failures, transport.jitter()))
+            pause_s = backoff_s(self.failures, first_s=retries.base_s, longest_s=retries.cap_s, draw=transport.jitter())
+            await transport.clock.sleep(pause_s)
         finally:
             transport.observer.waiting(None)
 

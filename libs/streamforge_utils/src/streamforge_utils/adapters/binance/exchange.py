@@ -1,6 +1,6 @@
 """The exchange port on Binance Spot's REST interface (public market data).
 
-Source: Binance Spot REST, GET /api/v3/klines, /api/v3/time and /api/v3/exchangeInfo.
+Source: Binance Spot REST, GET /api/v3/time and /api/v3/exchangeInfo; the endpoints of records are the kinds' affair.
 """
 
 from __future__ import annotations
@@ -8,24 +8,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
-from streamforge_utils.adapters.binance.records import read_records
 from streamforge_utils.adapters.binance.retries import Retries
-from streamforge_utils.adapters.binance.rows import Asked, MalformedPage, read_page
 from streamforge_utils.adapters.binance.transport import Answer, Transport, Unreadable
-from streamforge_utils.adapters.binance.weights import EXCHANGE_INFO, KLINES, MAX_CANDLES, TIME
-from streamforge_utils.model.candles import Candle, CandleRecords
+from streamforge_utils.adapters.binance.weights import EXCHANGE_INFO, TIME, Endpoint
 from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError
-from streamforge_utils.model.intervals import Interval
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.kinds.paging import Asked, MalformedPage, Page, Question, described
+from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Identity, SymbolInfo
 from streamforge_utils.ports.instrumentation import Observer
-
-P = TypeVar("P")
 
 CLOCK_FRESH_S = 300.0
 """How long a measurement of the exchange's clock is good for."""
@@ -69,7 +65,7 @@ _decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
 
 
 class BinanceExchange:
-    """Candles from Binance, or from a server that speaks as it does.
+    """Market data from Binance, or from a server that speaks as it does.
 
     base_urls: the first is used; the others stand in while it cannot be reached. weight_limit: this client's share of
     request weight a minute. api_key: sent if given (market data need none). timeout_s: of one request; the exchange
@@ -151,75 +147,47 @@ class BinanceExchange:
                 self._transport.limiter.set_address_limit(limit.limit)
         return info
 
-    async def candles(
-        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = MAX_CANDLES, newest: bool = False
-    ) -> Sequence[Candle]:
+    async def page(self, series: Series, question: Question) -> Page:
         """One page, see `ports.exchange`; its versions are the moment at which the exchange was asked.
 
-        A page may be shorter than `limit` although more candles follow: rows that the exchange repeated, or that lie
-        outside `span`, are left out and counted.
+        Rows that the exchange repeated, or that were not asked for, are left out and counted.
         """
-        page = await self._page(symbol, interval, span, limit, newest, read_page)
-        self._count_dropped(page.dropped)
-        return page.candles
-
-    async def records(
-        self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = MAX_CANDLES
-    ) -> CandleRecords:
-        """As `candles`."""
-        page = await self._page(symbol, interval, span, limit, False, read_records)
-        self._count_dropped(page.dropped)
-        return page.records
-
-    async def _page(
-        self,
-        symbol: str,
-        interval: Interval,
-        span: TimeRange,
-        limit: int,
-        newest: bool,
-        read_body: Callable[[bytes, Asked], P],
-    ) -> P:
-        if not 1 <= limit <= MAX_CANDLES:
-            raise ValueError(f"a page has 1 to {MAX_CANDLES} candles, not {limit}")
+        paging = kind_of(series).paging
+        if paging is None:
+            raise PermanentError(f"{series.id}: the exchange gives no history of {series.kind} by requests")
+        limit = paging.most if question.limit is None else question.limit
+        if not 1 <= limit <= paging.most:
+            raise ValueError(f"a page has 1 to {paging.most} records, not {limit}")
         await self._measure_clock()
-        sent_span, sent_limit = self._widened(interval, span, limit, newest)
-        parameters = {
-            "symbol": symbol,
-            "interval": interval.value,
-            "endTime": str(sent_span.end_ms - 1),
-            "limit": str(sent_limit),
-        }
-        if not newest:  # with a start the exchange answers with the oldest
-            parameters["startTime"] = str(span.start_ms)
+        sent, sent_limit = paging.widened(
+            series, question, limit, local_ms=self._clock.now_ms(), exchange_ms=self._transport.now_ms()
+        )
+        parameters = paging.parameters(series, sent, sent_limit)
 
-        def read(answer: Answer) -> P:
+        def read(answer: Answer) -> Page:
             observed_ms, disagree = self._transport.exchange_clock.observed_ms(
                 answer.sent, answer.received, answer.date
             )
             if disagree:
                 self._observer.count("exchange_clock_disagreements_total")
             asked = Asked(
-                symbol=symbol,
-                interval=interval,
-                span=span,
-                sent_span=sent_span,
+                series=series,
+                question=question,
+                sent=sent,
                 limit=limit,
-                newest=newest,
                 observed_ms=observed_ms,
                 local_ms=answer.sent_ms,
             )
             try:
-                return read_body(answer.body, asked)
+                return paging.read(answer.body, asked)
             except MalformedPage as error:
                 raise Unreadable(str(error)) from error
 
-        what = f"klines {symbol} {interval.value} {span}"
-        return await self._transport.get(KLINES, parameters, what, read)
-
-    def _count_dropped(self, dropped: Mapping[str, int]) -> None:
-        for reason, rows in dropped.items():
+        endpoint = Endpoint(paging.path, paging.weight(parameters))
+        page = await self._transport.get(endpoint, parameters, f"{endpoint.name} {described(series, question)}", read)
+        for reason, rows in page.dropped.items():
             self._observer.count("exchange_rows_dropped_total", rows, reason=reason)
+        return page
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         """The share from now on; requests that wait for weight are judged by it at once. 0 holds them all back."""
@@ -228,17 +196,6 @@ class BinanceExchange:
     async def close(self) -> None:
         """Close the connections."""
         await self._transport.close()
-
-    def _widened(self, interval: Interval, span: TimeRange, limit: int, newest: bool) -> tuple[TimeRange, int]:
-        """The span and the limit to ask for, so that the answer can show which of its candles are closed."""
-        start_ms = 0 if newest else span.start_ms
-        end_ms = span.end_ms
-        # Where the clocks disagree about the end of the span, a later candle is wanted as a witness.
-        in_doubt = self._clock.now_ms() < min(interval.next(end_ms), self._transport.now_ms())
-        if in_doubt:
-            end_ms = interval.next(interval.next(end_ms))
-        more = 1 if newest or in_doubt else 0
-        return TimeRange(start_ms, end_ms), min(limit + more, MAX_CANDLES)
 
     async def _measure_clock(self) -> None:
         if self._clock_is_fresh():

@@ -22,9 +22,6 @@ WINDOW_MS = 60_000
 ADDRESS_SHARE = 0.8
 """The part of the address's limit at which a client stops, also if others of the address have used it."""
 
-MAX_CANDLES = 1000
-"""Candles in one answer, at most."""
-
 DEFAULT_BAN_S = 120.0
 LONGEST_BAN_S = 3 * 86_400.0
 """Bans last from two minutes to three days."""
@@ -58,7 +55,6 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 TIME = Endpoint("/api/v3/time", 1)
 EXCHANGE_INFO = Endpoint("/api/v3/exchangeInfo", 20)
-KLINES = Endpoint("/api/v3/klines", 2)
 
 
 class Action(StrEnum):

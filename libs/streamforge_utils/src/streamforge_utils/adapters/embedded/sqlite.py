@@ -1,7 +1,7 @@
 """SQLite as the embedded adapters use it: WAL mode, a versioned format, and errors that say what to do.
 
 Connections are in autocommit mode and belong to one thread at a time; `transaction` makes a writing transaction.
-`translated` turns SQLite's errors into ours; `connect`, `transaction` and `prepare` do so by themselves.
+`translated` turns SQLite's errors into ours; `connect` and `transaction` do so by themselves.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from streamforge_utils.model.errors import ConfigError, DamagedFile, PermanentError, RetryableError
 
@@ -30,6 +30,18 @@ _OPEN_PAUSE_S = 0.005
 _STEPS = 10_000
 """Of SQLite's own machine, between two looks at the time."""
 
+Synchronous = Literal["OFF", "NORMAL", "FULL"]
+
+
+class Format(NamedTuple):
+    """What a file holds, as messages name it, and the statements that lead from each version of its format to the next.
+
+    The first statements lead from an empty file. Several processes may migrate a file at once.
+    """
+
+    holds: str
+    migrations: Sequence[Sequence[str]]
+
 
 def require_version() -> None:
     """Raises ConfigError if the SQLite that this Python brings is older than the embedded files need."""
@@ -43,19 +55,68 @@ def require_version() -> None:
 
 def connect(
     path: Path,
+    format: Format | None = None,
     *,
-    synchronous: Literal["OFF", "NORMAL", "FULL"] = "FULL",
+    synchronous: Synchronous = "FULL",
     create: bool = True,
     page_size: int = 4096,
     busy_limit_s: float = BUSY_LIMIT_S,
 ) -> sqlite3.Connection:
-    """Open `path` in WAL mode.
+    """Open `path` in WAL mode, migrated to the newest version of `format`; None: as it is.
 
     synchronous: `FULL` survives power loss at each commit; `NORMAL` survives the death of any process, but power loss
     may take the last moments; `OFF` survives neither, for a new file that nobody else knows before `settle` has made it
     durable. page_size: bytes, of a new file. create: make the file if there is none.
-    Raises FileNotFoundError (none there, and `create` is false), ConfigError or RetryableError.
+    Raises FileNotFoundError (none there, and `create` is false), ConfigError (also for a newer format) or
+    RetryableError.
     """
+    connection = _connected(path, synchronous, create, page_size, busy_limit_s)
+    try:
+        if format is not None:
+            _migrate(connection, path, format)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class LazyConnection:
+    """A database that is opened on first use, and made with its directory. For one thread."""
+
+    def __init__(self, path: Path, format: Format, *, synchronous: Synchronous = "FULL") -> None:
+        self.path = path
+        self._format = format
+        self._synchronous = synchronous
+        self._connection: sqlite3.Connection | None = None
+
+    def get(self) -> sqlite3.Connection:
+        """The connection. Raises as `connect`."""
+        if self._connection is None:
+            _make_directory(self.path.parent)
+            self._connection = connect(self.path, self._format, synchronous=self._synchronous)
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection, if there is one; the next `get` opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise ConfigError(
+            f"cannot make the directory {directory}: {error.strerror}; name another data directory"
+        ) from error
+    except OSError as error:
+        raise RetryableError(f"cannot make the directory {directory}: {error.strerror}") from error
+
+
+def _connected(
+    path: Path, synchronous: Synchronous, create: bool, page_size: int, busy_limit_s: float
+) -> sqlite3.Connection:
     require_version()
     if not create and not path.exists():
         raise FileNotFoundError(path)
@@ -106,27 +167,22 @@ def data_version(connection: sqlite3.Connection, path: Path) -> int:
         raise translate(error, path, "read") from error
 
 
-def prepare(connection: sqlite3.Connection, path: Path, holds: str, migrations: Sequence[Sequence[str]]) -> None:
-    """Bring the file to the newest format; several processes may do so at once.
-
-    holds: what the file holds, for the message. migrations: the statements that lead from each format version to the
-    next, the first from an empty file. Raises ConfigError if the file's format is newer than the last of them.
-    """
-    newest = len(migrations)
+def _migrate(connection: sqlite3.Connection, path: Path, format: Format) -> None:
+    newest = len(format.migrations)
     with translated(path, "read"):
         found = _format_version(connection)
     if found < newest:
         with transaction(connection, path, "prepare"):
             found = _format_version(connection)
-            for statements in migrations[found:]:
+            for statements in format.migrations[found:]:
                 for statement in statements:
                     connection.execute(statement)
             if found < newest:
                 connection.execute(f"PRAGMA user_version = {newest}")
     if found > newest:
         raise ConfigError(
-            f"{path}: this {holds} has format {found}, written by a newer StreamForge; this one knows formats up to "
-            f"{newest}: use the newer version, or another data directory"
+            f"{path}: this {format.holds} has format {found}, written by a newer StreamForge; this one knows formats "
+            f"up to {newest}: use the newer version, or another data directory"
         )
 
 

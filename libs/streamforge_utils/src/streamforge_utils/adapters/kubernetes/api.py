@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +14,7 @@ from streamforge_utils.adapters.kubernetes.objects import Failure
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.retry import LONGEST_PAUSE_S, retry
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
@@ -27,7 +27,6 @@ PATIENCE_S: Final = 20.0
 """How long a call is repeated, from its first failure."""
 
 _FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _UNAUTHORIZED = 401
 _ERRORS_FROM = 400
@@ -86,20 +85,12 @@ class Api:
 
         Raises Refused, RetryableError (it may or may not have been done; patience is spent) or ConfigError.
         """
-        patience_s = self._patience_s if patience_s is None else patience_s
-        give_up: float | None = None
-        pause = _FIRST_PAUSE_S
-        while True:
-            try:
-                return await self._once(method, path, query, body, accept, warnings)
-            except RetryableError as error:
-                now = self._clock.monotonic()
-                give_up = now + patience_s if give_up is None else give_up
-                wait = max(error.retry_after or 0.0, pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
-                if now + wait > give_up:
-                    raise
-                await self._clock.sleep(wait)
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+        return await retry(
+            lambda: self._once(method, path, query, body, accept, warnings),
+            clock=self._clock,
+            patience_s=self._patience_s if patience_s is None else patience_s,
+            first_pause_s=_FIRST_PAUSE_S,
+        )
 
     async def lines(
         self, path: str, *, query: Query, silent_s: float, begun: Callable[[], None]
@@ -235,4 +226,4 @@ def _away(what: str, error: Exception) -> RetryableError:
 def _retry_after(response: ClientResponse, failure: Failure) -> float | None:
     text = response.headers.get("Retry-After", "")
     named = float(text) if text.isdecimal() else float(failure.details.retry_after_seconds if failure.details else 0)
-    return min(named, _LONGEST_PAUSE_S) or None
+    return min(named, LONGEST_PAUSE_S) or None

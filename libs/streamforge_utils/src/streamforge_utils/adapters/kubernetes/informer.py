@@ -7,7 +7,6 @@ so it is every few minutes, in case something was missed. Nothing that goes wron
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Final, Generic, Protocol, TypeVar
@@ -19,6 +18,7 @@ from streamforge_utils.adapters.kubernetes.objects import Failure, JobObject, Pa
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.retry import backoff_s
 
 T = TypeVar("T", JobObject, PodObject)
 
@@ -95,7 +95,7 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        pause = _FIRST_PAUSE_S
+        failures = 0
         while True:
             try:
                 if self._version is None or self._clock.monotonic() - self._listed_at > RESYNC_S:
@@ -115,10 +115,10 @@ class Informer(Generic[T]):
             self._observer.count("kubernetes_watches_total", kind=self._kind, end=cause)
             lived, self._watching_since = self._lived(), None
             if lived:
-                pause = _FIRST_PAUSE_S
+                failures = 0
             if not (lived and cause == "end"):
-                await self._clock.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                failures += 1
+                await self._clock.sleep(backoff_s(failures, first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S))
 
     async def list_all(self) -> None:
         """Tell of everything there is. Raises RetryableError or Refused."""

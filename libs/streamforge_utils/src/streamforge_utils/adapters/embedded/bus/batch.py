@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from streamforge_utils.adapters.embedded.bus.packed import PackedColumns, pack_of, require_length
 from streamforge_utils.model.errors import ConfigError, PermanentError
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message
-from streamforge_utils.ports.columns import MessageColumns, ReceivedColumns
-from streamforge_utils.ports.packed import decode_columns, encode_columns, pack_of, require_length
+from streamforge_utils.ports.columns import MessageColumns, ReceivedColumns, decode_columns, encode_columns
 
 BATCH_MESSAGES = 1000
 BATCH_BYTES = 1024 * 1024
@@ -84,7 +84,7 @@ def unpack(topic: str, partition: int, batch: StoredBatch, first: int, path: str
     try:
         pack = pack_of(batch.body, batch.count, source, advice)
         if pack is not None:
-            messages = ReceivedColumns.packed(topic, partition, offsets, times, [pack])
+            messages: ReceivedColumns = PackedColumns(topic, partition, offsets, times, [pack])
         else:
             keys, values, headers = decode_columns(batch.body)
             require_length(batch.count, len(headers or ()))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from streamforge_utils.adapters.embedded import sqlite
@@ -95,16 +94,16 @@ class EmbeddedBus:
             raise errors[0]
 
     async def create_topic(self, spec: TopicSpec) -> None:
-        await self._lane.run(partial(self._files.create, spec))
+        await self._lane.run(self._files.create, spec)
 
     async def delete_topic(self, name: str) -> None:
-        await self._lane.run(partial(self._files.delete, name))
+        await self._lane.run(self._files.delete, name)
 
     async def topics(self) -> Sequence[str]:
         return await self._lane.run(self._files.names)
 
     async def lag(self, topic: str, group: str) -> Lag:
-        return await self._lane.run(partial(self._lag, topic, group))
+        return await self._lane.run(self._lag, topic, group)
 
     def _lag(self, topic: str, group: str) -> Lag:
         held = self._topics.get(topic)

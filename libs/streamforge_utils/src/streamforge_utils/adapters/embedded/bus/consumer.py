@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.liveness import Life
@@ -68,7 +67,7 @@ class EmbeddedConsumer:
             raise InvalidInput("topics", "a consumer needs at least one topic")
         if self._group is not None and start_time_ms is not None:
             raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
-        await self._lane.run(partial(self._open, start, start_time_ms))
+        await self._lane.run(self._open, start, start_time_ms)
         self._loop = asyncio.get_running_loop()
         found = [reader.waiter for reader in self._readers.values()]
         self._waiters = [waiter for waiter in found if waiter is not None]
@@ -105,7 +104,7 @@ class EmbeddedConsumer:
             by_topic.setdefault(place.topic, {})[place.partition] = offset
         async with self._lock:
             for name, part in by_topic.items():
-                await self._lane.run(partial(self._readers[name].commit, part))
+                await self._lane.run(self._readers[name].commit, part)
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
         async with self._lock:
@@ -140,7 +139,7 @@ class EmbeddedConsumer:
         if check or any(reader.stirred() for reader in self._readers.values()):
             if check:
                 self._next_liveness = self._clock.monotonic() + _LIVENESS_S
-            await self._lane.run(partial(self._fetch, max_messages, check))
+            await self._lane.run(self._fetch, max_messages, check)
         return self._take(max_messages)
 
     def _take(self, max_messages: int) -> Sequence[Received]:

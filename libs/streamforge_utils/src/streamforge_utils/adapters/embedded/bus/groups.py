@@ -14,13 +14,16 @@ from streamforge_utils.adapters.embedded.bus.liveness import is_alive
 from streamforge_utils.adapters.embedded.bus.notification import notify
 from streamforge_utils.model.errors import RetryableError
 
-_MIGRATIONS = (
+_FORMAT = sqlite.Format(
+    "file of consumer groups",
     (
-        """CREATE TABLE offsets (
+        (
+            """CREATE TABLE offsets (
             grp TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL, PRIMARY KEY (grp, partition)
         ) WITHOUT ROWID""",
-        "CREATE TABLE members (joined INTEGER PRIMARY KEY AUTOINCREMENT, grp TEXT NOT NULL, member TEXT NOT NULL)",
-        "CREATE UNIQUE INDEX members_place ON members (grp, member)",
+            "CREATE TABLE members (joined INTEGER PRIMARY KEY AUTOINCREMENT, grp TEXT NOT NULL, member TEXT NOT NULL)",
+            "CREATE UNIQUE INDEX members_place ON members (grp, member)",
+        ),
     ),
 )
 
@@ -35,22 +38,12 @@ class Groups:
     @classmethod
     def create(cls, path: Path) -> None:
         """Make the file of a new topic; nobody else may know `path` yet, and `sqlite.settle` makes it durable."""
-        connection = sqlite.connect(path, synchronous="OFF")
-        try:
-            sqlite.prepare(connection, path, "file of consumer groups", _MIGRATIONS)
-        finally:
-            connection.close()
+        sqlite.connect(path, _FORMAT, synchronous="OFF").close()
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False, busy_limit_s: float = sqlite.BUSY_LIMIT_S) -> Groups:
         """Open the file. Raises FileNotFoundError, ConfigError or RetryableError."""
-        connection = sqlite.connect(path, create=create, busy_limit_s=busy_limit_s)
-        try:
-            sqlite.prepare(connection, path, "file of consumer groups", _MIGRATIONS)
-        except BaseException:
-            connection.close()
-            raise
-        return cls(path, connection)
+        return cls(path, sqlite.connect(path, _FORMAT, create=create, busy_limit_s=busy_limit_s))
 
     def close(self) -> None:
         self._connection.close()

@@ -25,19 +25,22 @@ _SLACK_BYTES = 8 * 1024 * 1024  # trimmed beyond what is needed, so that not eve
 _INSERT = "INSERT INTO log (partition, last, count, timestamp, bytes, batch) VALUES (?, ?, ?, ?, ?, ?)"
 _ROWS_AT_ONCE = 16
 
-_MIGRATIONS = (
+_FORMAT = sqlite.Format(
+    "topic",
     (
-        """CREATE TABLE topic (
+        (
+            """CREATE TABLE topic (
             name TEXT NOT NULL, partitions INTEGER NOT NULL, retention TEXT NOT NULL, max_bytes INTEGER NOT NULL,
             readers TEXT NOT NULL, deleted INTEGER NOT NULL DEFAULT 0
         )""",
-        "CREATE TABLE partitions (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, bytes INTEGER NOT NULL)",
-        """CREATE TABLE log (
+            "CREATE TABLE partitions (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+            """CREATE TABLE log (
             seq INTEGER PRIMARY KEY, partition INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL,
             timestamp INTEGER NOT NULL, bytes INTEGER NOT NULL, batch BLOB NOT NULL
         )""",
-        "CREATE UNIQUE INDEX log_place ON log (partition, last)",
-        "CREATE INDEX log_time ON log (partition, timestamp, last)",
+            "CREATE UNIQUE INDEX log_place ON log (partition, last)",
+            "CREATE INDEX log_time ON log (partition, timestamp, last)",
+        ),
     ),
 )
 
@@ -57,9 +60,8 @@ class Log:
         """Make the file of a new topic; nobody else may know `path` yet, and `sqlite.settle` makes it durable."""
         # Bulk rows are hundreds of kilobytes: large pages make their chains short. Small rows want small pages.
         page_size = 16384 if spec.retention is Retention.CONSUMED else 4096
-        connection = sqlite.connect(path, synchronous="OFF", page_size=page_size)
+        connection = sqlite.connect(path, _FORMAT, synchronous="OFF", page_size=page_size)
         try:
-            sqlite.prepare(connection, path, "topic", _MIGRATIONS)
             with sqlite.transaction(connection, path, "create"):
                 connection.execute(
                     "INSERT INTO topic (name, partitions, retention, max_bytes, readers) VALUES (?, ?, ?, ?, ?)",
@@ -80,9 +82,8 @@ class Log:
     @classmethod
     def open(cls, path: Path, name: str, busy_limit_s: float = sqlite.BUSY_LIMIT_S) -> Log:
         """Open the log of topic `name`. Raises FileNotFoundError, ConfigError or RetryableError."""
-        connection = sqlite.connect(path, create=False, busy_limit_s=busy_limit_s)
+        connection = sqlite.connect(path, _FORMAT, create=False, busy_limit_s=busy_limit_s)
         try:
-            sqlite.prepare(connection, path, "topic", _MIGRATIONS)
             with sqlite.translated(path, "read"):
                 row = connection.execute("SELECT name, partitions, retention, max_bytes, readers FROM topic").fetchone()
                 retention = Retention(row[2])

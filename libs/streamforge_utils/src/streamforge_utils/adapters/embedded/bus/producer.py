@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from streamforge_utils.adapters.embedded.bus.batch import BATCH_BYTES, Batch, pack
 from streamforge_utils.adapters.embedded.bus.files import OpenTopic, TopicFiles
@@ -78,7 +77,7 @@ class EmbeddedProducer:
         if not isinstance(messages, MessageColumns):
             messages = list(messages)
         async with self._locks.setdefault(topic, asyncio.Lock()):
-            batches, done = await self._lane.run(partial(self._first, topic, messages, fleeting))
+            batches, done = await self._lane.run(self._first, topic, messages, fleeting)
             if done < len(batches):
                 await self._rest(topic, batches[done:])
         self._observer.count("bus_messages_sent", len(messages), topic=topic)
@@ -94,12 +93,12 @@ class EmbeddedProducer:
             give_up = self._clock.monotonic() + self._full_timeout_s
             while batches:
                 await self._clock.sleep(_FULL_PAUSE_S)
-                done = await self._lane.run(partial(self._append, topic, batches))
+                done = await self._lane.run(self._append, topic, batches)
                 if done:
                     batches = batches[done:]
                     give_up = self._clock.monotonic() + self._full_timeout_s
                 elif self._clock.monotonic() >= give_up:
-                    raise TopicFull(await self._lane.run(partial(self._too_long, topic)))
+                    raise TopicFull(await self._lane.run(self._too_long, topic))
         finally:
             self._observer.waiting(None)
 

@@ -8,6 +8,7 @@ from streamforge_utils.adapters.embedded.bus.batch import unpack
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.groups import owner
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
+from streamforge_utils.adapters.embedded.bus.packed import join
 from streamforge_utils.ports.bus import Start
 from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.instrumentation import Observer
@@ -30,7 +31,7 @@ class Place:
     def add(self, received: Sequence[ReceivedColumns]) -> None:
         """What follows what was fetched before; at least one part."""
         left = [] if self._fetched is None else [self._fetched[self._taken :]]
-        self._fetched, self._taken = ReceivedColumns.joined([*left, *received]), 0
+        self._fetched, self._taken = join([*left, *received]), 0
         self.offset = received[-1].offsets[-1] + 1
 
     def take(self, limit: int) -> ReceivedColumns:

@@ -21,28 +21,16 @@ from streamforge_utils.model.names import fit
 
 T = TypeVar("T")
 
-HOLDS: Final = "collection of documents"
 OPEN_LIMIT: Final = 16
 """How many collections a thread keeps open."""
 
-MIGRATIONS: Final = (
+FORMAT: Final = sqlite.Format(
+    "catalogue of collections",
     # AUTOINCREMENT: an id is never given twice, so neither is the file name that is made of it.
-    ("CREATE TABLE collections (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)",),
+    (("CREATE TABLE collections (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)",),),
 )
 
 _REOPENINGS = 20
-
-
-def make_directory(directory: Path) -> None:
-    """Make `directory` with its parents. Raises ConfigError or RetryableError."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise ConfigError(
-            f"cannot make the directory {directory}: {error.strerror}; name another data directory"
-        ) from error
-    except OSError as error:
-        raise RetryableError(f"cannot make the directory {directory}: {error.strerror}") from error
 
 
 class Catalogue:
@@ -51,12 +39,12 @@ class Catalogue:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._path = directory / "collections.db"
-        self._catalogue: sqlite3.Connection | None = None
+        self._catalogue = sqlite.LazyConnection(self._path, FORMAT)
         self._open: OrderedDict[str, tuple[sqlite3.Connection, Path]] = OrderedDict()
 
     def names(self) -> list[str]:
         """The names of all collections, sorted."""
-        catalogue = self._connected()
+        catalogue = self._catalogue.get()
         with sqlite.translated(self._path, "read"):
             rows = catalogue.execute("SELECT name FROM collections ORDER BY name").fetchall()
         return [row[0] for row in rows]
@@ -102,7 +90,7 @@ class Catalogue:
 
     def drop(self, collection: str) -> None:
         """Remove the collection; none such is no error."""
-        catalogue = self._connected()
+        catalogue = self._catalogue.get()
         self._forget(collection)
         with sqlite.transaction(catalogue, self._path):
             identity = self._lookup(collection)
@@ -123,28 +111,14 @@ class Catalogue:
         """Close every connection."""
         for collection in list(self._open):
             self._forget(collection)
-        if self._catalogue is not None:
-            self._catalogue.close()
-            self._catalogue = None
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._catalogue is None:
-            make_directory(self._directory)
-            catalogue = sqlite.connect(self._path)
-            try:
-                sqlite.prepare(catalogue, self._path, "catalogue of collections", MIGRATIONS)
-            except BaseException:
-                catalogue.close()
-                raise
-            self._catalogue = catalogue
-        return self._catalogue
+        self._catalogue.close()
 
     def _find(self, collection: str, *, create: bool) -> tuple[sqlite3.Connection, Path] | None:
         opened = self._open.get(collection)
         if opened is not None:
             self._open.move_to_end(collection)
             return opened
-        catalogue = self._connected()
+        catalogue = self._catalogue.get()
         for _ in range(_REOPENINGS):
             with sqlite.translated(self._path, "read"):
                 identity = self._lookup(collection)
@@ -178,12 +152,13 @@ class Catalogue:
             connection.close()
 
     def _open_file(self, path: Path, *, create: bool) -> sqlite3.Connection:
-        connection = sqlite.connect(path, synchronous="NORMAL", create=create, page_size=store_documents.PAGE_SIZE)
-        try:
-            sqlite.prepare(connection, path, HOLDS, store_documents.MIGRATIONS)
-        except BaseException:
-            connection.close()
-            raise
+        connection = sqlite.connect(
+            path,
+            store_documents.FORMAT,
+            synchronous="NORMAL",
+            create=create,
+            page_size=store_documents.PAGE_SIZE,
+        )
         if not path.exists():
             # Dropped between the opening of the file and of its log: the log opened here is one of our own making,
             # without the mark. The file goes first, so where it is still there the log was the right one.
@@ -215,7 +190,7 @@ class Catalogue:
     def _settle_drop(self, collection: str, path: Path) -> None:
         """After the mark was seen: wait for the drop to be complete, or complete it if it was cut short."""
         self._forget(collection)
-        catalogue = self._connected()
+        catalogue = self._catalogue.get()
         with sqlite.transaction(catalogue, self._path):
             identity = self._lookup(collection)
             if identity is not None and self._file(collection, identity) == path:
@@ -236,7 +211,7 @@ class Catalogue:
             connection.close()
 
     def _lookup(self, collection: str) -> int | None:
-        row = self._connected().execute("SELECT id FROM collections WHERE name = ?", (collection,)).fetchone()
+        row = self._catalogue.get().execute("SELECT id FROM collections WHERE name = ?", (collection,)).fetchone()
         return None if row is None else int(row[0])
 
     def _file(self, collection: str, identity: int) -> Path:

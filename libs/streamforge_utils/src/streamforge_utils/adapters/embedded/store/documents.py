@@ -13,6 +13,7 @@ from itertools import islice, starmap
 from operator import lt
 from typing import Final
 
+from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.model.documents import all_acceptable, refusal
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome
@@ -20,12 +21,15 @@ from streamforge_utils.ports.store import Answer, Document, Outcome
 PAGE_SIZE: Final = 16_384
 """Bytes. With larger pages a batch touches fewer of them; 300-byte documents gain half against 4 KiB."""
 
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+FORMAT: Final = sqlite.Format(
+    "collection of documents",
     (
-        # dropped: set before the file is unlinked, so that those who have it open notice.
-        "CREATE TABLE collection (name TEXT NOT NULL, dropped INTEGER NOT NULL DEFAULT 0)",
-        "CREATE TABLE documents"
-        " (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, body BLOB NOT NULL)",
+        (
+            # dropped: set before the file is unlinked, so that those who have it open notice.
+            "CREATE TABLE collection (name TEXT NOT NULL, dropped INTEGER NOT NULL DEFAULT 0)",
+            "CREATE TABLE documents"
+            " (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, body BLOB NOT NULL)",
+        ),
     ),
 )
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from itertools import starmap
 from pathlib import Path
 from typing import Final
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store.collections import make_directory
 from streamforge_utils.model.documents import check_edge, check_name, is_document
 from streamforge_utils.ports.store import Edge
 
-HOLDS: Final = "store of edges"
-
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+FORMAT: Final = sqlite.Format(
+    "store of edges",
     (
-        "CREATE TABLE edges (collection TEXT NOT NULL, source TEXT NOT NULL, destination TEXT NOT NULL,"
-        " body BLOB NOT NULL, PRIMARY KEY (collection, source, destination)) WITHOUT ROWID",
-        "CREATE INDEX edges_by_destination ON edges (collection, destination, source)",
+        (
+            "CREATE TABLE edges (collection TEXT NOT NULL, source TEXT NOT NULL, destination TEXT NOT NULL,"
+            " body BLOB NOT NULL, PRIMARY KEY (collection, source, destination)) WITHOUT ROWID",
+            "CREATE INDEX edges_by_destination ON edges (collection, destination, source)",
+        ),
     ),
 )
 
@@ -28,16 +27,19 @@ class Edges:
     """The edges of one file, for one thread."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self._file = sqlite.LazyConnection(path, FORMAT, synchronous="NORMAL")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def link(self, collection: str, edges: Sequence[Edge]) -> None:
         """Store the edges, all or none. Raises PermanentError naming the malformed one."""
         check_name(collection)
         for edge in edges:
             check_edge(edge.source, edge.destination, edge.body)
-        connection = self._connected()
-        with sqlite.transaction(connection, self._path):
+        connection = self._file.get()
+        with sqlite.transaction(connection, self._file.path):
             connection.executemany(
                 "INSERT INTO edges (collection, source, destination, body) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET body = excluded.body",
@@ -56,28 +58,10 @@ class Edges:
             where, values = where + " AND source = ?", [*values, source]
         if destination is not None:
             where, values = where + " AND destination = ?", [*values, destination]
-        connection = self._connected()
-        with sqlite.translated(self._path, "read"):
+        connection = self._file.get()
+        with sqlite.translated(self._file.path, "read"):
             rows = connection.execute(
                 f"SELECT source, destination, body FROM edges WHERE {where} ORDER BY source, destination",  # noqa: S608
                 values,
             ).fetchall()
         return list(starmap(Edge, rows))
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            make_directory(self._path.parent)
-            connection = sqlite.connect(self._path, synchronous="NORMAL")
-            try:
-                sqlite.prepare(connection, self._path, HOLDS, MIGRATIONS)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection

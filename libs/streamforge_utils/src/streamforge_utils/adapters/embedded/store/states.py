@@ -10,25 +10,25 @@ from typing import Final
 import msgspec
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store.collections import make_directory
 from streamforge_utils.model.errors import ConflictError, InvalidInput
 from streamforge_utils.ports.store import State
 
-HOLDS: Final = "store of states"
-
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+FORMAT: Final = sqlite.Format(
+    "store of states",
     (
-        # The last revision given; it outlives the states, so that none is ever given twice.
-        "CREATE TABLE revisions (last INTEGER NOT NULL)",
-        "INSERT INTO revisions VALUES (0)",
-        "CREATE TABLE states (kind TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL,"
-        " created_ms INTEGER NOT NULL, labels BLOB NOT NULL, body BLOB NOT NULL)",
-        "CREATE UNIQUE INDEX states_by_id ON states (kind, id)",
-        "CREATE INDEX states_by_time ON states (kind, created_ms, id)",
-        "CREATE TABLE labels (kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,"
-        " created_ms INTEGER NOT NULL, id TEXT NOT NULL,"
-        " PRIMARY KEY (kind, name, value, created_ms, id)) WITHOUT ROWID",
-        "CREATE UNIQUE INDEX labels_by_state ON labels (kind, id, name, value)",
+        (
+            # The last revision given; it outlives the states, so that none is ever given twice.
+            "CREATE TABLE revisions (last INTEGER NOT NULL)",
+            "INSERT INTO revisions VALUES (0)",
+            "CREATE TABLE states (kind TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL,"
+            " created_ms INTEGER NOT NULL, labels BLOB NOT NULL, body BLOB NOT NULL)",
+            "CREATE UNIQUE INDEX states_by_id ON states (kind, id)",
+            "CREATE INDEX states_by_time ON states (kind, created_ms, id)",
+            "CREATE TABLE labels (kind TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,"
+            " created_ms INTEGER NOT NULL, id TEXT NOT NULL,"
+            " PRIMARY KEY (kind, name, value, created_ms, id)) WITHOUT ROWID",
+            "CREATE UNIQUE INDEX labels_by_state ON labels (kind, id, name, value)",
+        ),
     ),
 )
 
@@ -41,13 +41,16 @@ class States:
     """The states of one file, for one thread."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self._file = sqlite.LazyConnection(path, FORMAT)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def get(self, kind: str, id: str) -> State | None:
         """The state, or None."""
-        connection = self._connected()
-        with sqlite.translated(self._path, "read"):
+        connection = self._file.get()
+        with sqlite.translated(self._file.path, "read"):
             return _get(connection, kind, id)
 
     def put(
@@ -61,8 +64,8 @@ class States:
         created_ms: int,
     ) -> State:
         """Write the state if its revision is `expected`. labels: None keeps those there are."""
-        connection = self._connected()
-        with sqlite.transaction(connection, self._path):
+        connection = self._file.get()
+        with sqlite.transaction(connection, self._file.path):
             old = _get(connection, kind, id)
             _check(kind, id, old, expected)
             (revision,) = connection.execute("UPDATE revisions SET last = last + 1 RETURNING last").fetchone()
@@ -96,8 +99,8 @@ class States:
         self, kind: str, *, where: Mapping[str, Sequence[str]] | None, after: str | None, limit: int
     ) -> list[State]:
         """States by label, newest first. Raises InvalidInput if there is no state `after`."""
-        connection = self._connected()
-        with sqlite.translated(self._path, "read"):
+        connection = self._file.get()
+        with sqlite.translated(self._file.path, "read"):
             connection.execute("BEGIN")
             try:
                 edge = None if after is None else _edge(connection, kind, after)
@@ -107,32 +110,14 @@ class States:
 
     def remove(self, kind: str, id: str, *, expected: str) -> None:
         """Remove the state if its revision is `expected`."""
-        connection = self._connected()
-        with sqlite.transaction(connection, self._path):
+        connection = self._file.get()
+        with sqlite.transaction(connection, self._file.path):
             old = _get(connection, kind, id)
             if old is None:
                 return
             _check(kind, id, old, expected)
             connection.execute("DELETE FROM states WHERE kind = ? AND id = ?", (kind, id))
             _drop_labels(connection, kind, old, old.labels.items())
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _connected(self) -> sqlite3.Connection:
-        if self._connection is None:
-            make_directory(self._path.parent)
-            connection = sqlite.connect(self._path, synchronous="FULL")
-            try:
-                sqlite.prepare(connection, self._path, HOLDS, MIGRATIONS)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection
 
 
 def _get(connection: sqlite3.Connection, kind: str, id: str) -> State | None:

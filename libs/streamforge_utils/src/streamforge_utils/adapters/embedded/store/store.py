@@ -17,7 +17,7 @@ from streamforge_utils.adapters.embedded.store import documents as store_documen
 from streamforge_utils.adapters.embedded.store.collections import Catalogue
 from streamforge_utils.adapters.embedded.store.edges import Edges
 from streamforge_utils.adapters.embedded.store.states import States
-from streamforge_utils.adapters.embedded.store.thread import WorkThread
+from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import Answer, Document, Edge, State, Usage, count_outcomes
@@ -35,11 +35,11 @@ class EmbeddedStore:
         self._directory = directory
         self._observer = observer or NullObserver()
         documents = directory / "documents"
-        self._writing, self._written = WorkThread("store-write"), Catalogue(documents)
-        self._reading, self._read = WorkThread("store-read"), Catalogue(documents)
-        self._changing, self._changed = WorkThread("store-states-write"), States(directory / "states.db")
-        self._looking, self._looked = WorkThread("store-states-read"), States(directory / "states.db")
-        self._linking, self._linked = WorkThread("store-edges"), Edges(directory / "edges.db")
+        self._writing, self._written = Lane("store-write"), Catalogue(documents)
+        self._reading, self._read = Lane("store-read"), Catalogue(documents)
+        self._changing, self._changed = Lane("store-states-write"), States(directory / "states.db")
+        self._looking, self._looked = Lane("store-states-read"), States(directory / "states.db")
+        self._linking, self._linked = Lane("store-edges"), Edges(directory / "edges.db")
 
     @property
     def upserts_at_once(self) -> int:

@@ -1,0 +1,149 @@
+"""Messages as they lie in a log: batches of encoded columns, which not everybody who hands them on has to decode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any, overload
+
+import msgspec
+
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.ports.bus import Received
+from streamforge_utils.ports.columns import Encoded, ReceivedColumns, decode_columns
+
+_SMALL_ARRAY, _ARRAY_16, _ARRAY_32 = 0x90, 0xDC, 0xDD  # MessagePack's
+_NIL = b"\xc0"
+
+_decode_sections = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw, msgspec.Raw]).decode
+
+
+class Pack(msgspec.Struct, frozen=True, gc=False):
+    """Some of the messages of an encoded batch, none of which has headers.
+
+    body: what `encode_columns` gives. keys_end: where in it the keys end. start, end: which of its messages are meant.
+    source: where the body comes from, for errors. advice: what to do if it is broken.
+    """
+
+    body: bytes
+    keys_end: int
+    start: int
+    end: int
+    source: str
+    advice: str
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def columns(self) -> tuple[list[bytes | None], list[bytes]]:
+        """Keys and values. Raises ConfigError if the body is broken."""
+        try:
+            keys, values, _ = decode_columns(self.body)
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{self.source} is broken ({error}); {self.advice}") from error
+        return keys[self.start : self.end], values[self.start : self.end]
+
+
+class PackedColumns(ReceivedColumns):
+    """The messages of packs; they are decoded when one is first asked for, which raises ConfigError if that fails."""
+
+    __slots__ = ("_decoded", "packs")
+
+    def __init__(
+        self, topic: str, partition: int, offsets: Sequence[int], timestamps_ms: Sequence[int], packs: Sequence[Pack]
+    ) -> None:
+        super().__init__(topic, partition, offsets, (), (), timestamps_ms)
+        self.packs = packs
+        self._decoded = False
+
+    def read(self) -> tuple[Sequence[bytes | None], Sequence[bytes]]:
+        if not self._decoded:
+            found = [pack.columns() for pack in self.packs]
+            keys, values = chain(*(keys for keys, _ in found)), chain(*(values for _, values in found))
+            self._columns = found[0] if len(found) == 1 else ([*keys], [*values])
+            self._decoded = True
+        return self._columns
+
+    def has_key(self, key: bytes) -> bool:
+        # Mostly none has it, and nothing needs to be decoded.
+        return any(pack.body.find(key, 0, pack.keys_end) >= 0 for pack in self.packs) and super().has_key(key)
+
+    def encoded(self) -> Iterator[Encoded]:
+        return ((pack.body, pack.start, pack.end) for pack in self.packs)
+
+    @overload
+    def __getitem__(self, at: int) -> Received: ...
+    @overload
+    def __getitem__(self, at: slice) -> ReceivedColumns: ...
+    def __getitem__(self, at: int | slice) -> Received | ReceivedColumns:
+        if isinstance(at, slice):
+            start, end, step = at.indices(len(self))
+            if step == 1:
+                packs = _cut(self.packs, start, end)
+                return PackedColumns(self.topic, self.partition, self.offsets[at], self.timestamps_ms[at], packs)
+        return super().__getitem__(at)
+
+
+def pack_of(body: bytes, count: int, source: str, advice: str) -> Pack | None:
+    """The pack of a batch of `count` messages; None if they have headers.
+
+    Raises MsgspecError or ValueError if the body is broken: cut off, or of another length. Whether each of its items
+    is what it has to be is found out by who decodes them.
+    """
+    keys, values, headers = [memoryview(section) for section in _decode_sections(body)]
+    require_length(count, _length(keys), _length(values))
+    return Pack(body, 1 + len(keys), 0, count, source, advice) if headers == _NIL else None
+
+
+def require_length(count: int, *lengths: int) -> None:
+    """Raise ValueError if a batch of `count` messages has columns of other lengths."""
+    if any(length != count for length in lengths):
+        raise ValueError("it does not hold as many messages as it says")
+
+
+def join(parts: Sequence[ReceivedColumns]) -> ReceivedColumns:
+    """All of `parts`, which are of one partition and follow each other; at least one."""
+    first, last = parts[0], parts[-1]
+    if len(parts) == 1:
+        return first
+    count = sum(map(len, parts))
+    dense = last.offsets[-1] - first.offsets[0] + 1 == count
+    offsets: Sequence[int] = (
+        range(first.offsets[0], last.offsets[-1] + 1) if dense else [*chain(*(part.offsets for part in parts))]
+    )
+    times = [*chain(*(part.timestamps_ms for part in parts))]
+    packed = [part.packs for part in parts if isinstance(part, PackedColumns)]
+    if len(packed) == len(parts):
+        return PackedColumns(first.topic, first.partition, offsets, times, [*chain(*packed)])
+    columns = [part.read() for part in parts]
+    return ReceivedColumns(
+        first.topic,
+        first.partition,
+        offsets,
+        [*chain(*(keys for keys, _ in columns))],
+        [*chain(*(values for _, values in columns))],
+        times,
+        [*chain(*(part.headers or repeat((), len(part)) for part in parts))],
+    )
+
+
+def _cut(packs: Sequence[Pack], start: int, end: int) -> list[Pack]:
+    """The packs of the messages from `start` to before `end`, counted over all of `packs`."""
+    found: list[Pack] = []
+    first = 0
+    for pack in packs:
+        low, high = max(start - first, 0), min(end - first, len(pack))
+        if low < high:
+            found.append(msgspec.structs.replace(pack, start=pack.start + low, end=pack.start + high))
+        first += len(pack)
+    return found
+
+
+def _length(array: Any) -> int:
+    """How many items an encoded array has; -1 if it is none."""
+    kind = array[0]
+    if kind & 0xF0 == _SMALL_ARRAY:
+        return int(kind & 0x0F)
+    if kind in (_ARRAY_16, _ARRAY_32):
+        return int.from_bytes(array[1 : 3 if kind == _ARRAY_16 else 5], "big")
+    return -1

@@ -1,0 +1,104 @@
+"""Completeness by an unbroken chain: what a loader heard without a break, as it recorded it itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.coverage import Segment, Verdict, joined
+from streamforge_utils.model.kinds.paging import Question
+from streamforge_utils.model.timeranges import TimeRange
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What a loader heard without a break, from an anchor on: ids, the last one included, and times, half-open.
+
+    cause: why it ended there, one word or a few; empty: it goes on.
+    """
+
+    first_id: int
+    last_id: int
+    start_ms: int
+    end_ms: int
+    cause: str = ""
+
+
+class Continuity(Rule, frozen=True):
+    """An unbroken chain of updates. What was not heard cannot be had again: it is `lost`, with its cause."""
+
+    by_id = True
+
+    def whole(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
+        return list(segments)
+
+    def expected(self, segment: Segment, phase_ms: int | None) -> Sequence[int] | None:
+        """Which ids there are is the exchange's affair: an update has many, and only the ledger tells."""
+        return None
+
+    def counted(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
+        return list(segments)
+
+    def questions(self, hole: Segment, phase_ms: int | None) -> Iterator[tuple[Sequence[int], Sequence[Question]]]:
+        """None: the exchange does not answer questions about the past."""
+        return iter(())
+
+    def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:
+        return [msgspec.structs.replace(hole, verdict=Verdict.LOST)]
+
+    def segments(self, span: TimeRange, heard: Iterable[Heard], collection: str) -> list[Segment]:
+        """What the loader's record says of `span`, without a gap.
+
+        Two entries of which the second begins at the id behind the first or before, are one chain, also where they
+        overlap (two connections at once). Between two chains, and before the first one, all is `lost`; behind the last
+        one it is `unknown`.
+        """
+        found: list[Segment] = []
+        cursor_ms, cause = span.start_ms, "nobody listened"
+        for chain in chains(heard):
+            start_ms, end_ms = max(chain.start_ms, span.start_ms), min(chain.end_ms, span.end_ms)
+            if start_ms >= end_ms:
+                cause = chain.cause or cause if chain.end_ms <= span.start_ms else cause
+                continue
+            if start_ms > cursor_ms:
+                found.append(_hole(cursor_ms, start_ms, Verdict.LOST, cause))
+            start_ms = max(start_ms, cursor_ms)
+            if start_ms < end_ms:
+                found.append(
+                    Segment(
+                        start_ms=start_ms,
+                        end_ms=end_ms,
+                        verdict=Verdict.STORED,
+                        collection=collection,
+                        first_id=chain.first_id if start_ms == chain.start_ms else None,
+                        last_id=chain.last_id if end_ms == chain.end_ms else None,
+                    )
+                )
+            cursor_ms, cause = max(cursor_ms, end_ms), chain.cause or "unknown"
+        if cursor_ms < span.end_ms:
+            found.append(_hole(cursor_ms, span.end_ms, Verdict.UNKNOWN, ""))
+        return joined(found)
+
+
+def chains(heard: Iterable[Heard]) -> list[Heard]:
+    """The unbroken chains of `heard`, by id: what follows without a gap, or overlaps, is one."""
+    found: list[Heard] = []
+    for one in sorted(heard, key=lambda one: (one.first_id, one.last_id)):
+        last = found[-1] if found else None
+        if last is None or one.first_id > last.last_id + 1:
+            found.append(one)
+            continue
+        longer = one if one.last_id > last.last_id else last
+        found[-1] = Heard(
+            first_id=last.first_id,
+            last_id=longer.last_id,
+            start_ms=min(last.start_ms, one.start_ms),
+            end_ms=max(last.end_ms, one.end_ms),
+            cause=longer.cause,
+        )
+    return found
+
+
+def _hole(start_ms: int, end_ms: int, verdict: Verdict, cause: str) -> Segment:
+    return Segment(start_ms=start_ms, end_ms=end_ms, verdict=verdict, cause=cause)

@@ -1,0 +1,166 @@
+"""Completeness by a calendar grid: one record for each step of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.coverage import Segment, Verdict, joined
+from streamforge_utils.model.kinds.paging import ByTime, Question
+from streamforge_utils.model.timeranges import TimeRange
+
+HOLE_A_REQUEST = 900
+"""Steps of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
+
+
+class Grid(Rule, frozen=True):
+    """A record for every step, at which it begins: its position is that time.
+
+    length_ms: of a step; None: a calendar month. offset_ms: a time at which a step begins; None: the exchange's own
+    affair, which must be taken from data (`phase_ms`).
+    """
+
+    length_ms: int | None
+    offset_ms: int | None = 0
+
+    @property
+    def step_ms(self) -> int | None:
+        return self.length_ms
+
+    @property
+    def aligned_by_calendar(self) -> bool:
+        """False where the steps must be taken from data."""
+        return self.offset_ms is not None
+
+    def is_fixed(self, phase_ms: int | None) -> bool:
+        return self.offset_ms is not None or phase_ms is not None
+
+    def floor(self, time_ms: int, phase_ms: int | None = None) -> int:
+        """The beginning of the step that holds `time_ms`. Raises ValueError where the grid is not fixed."""
+        if self.length_ms is None:
+            return _month_start(_month_index(time_ms))
+        return time_ms - (time_ms - self._phase(phase_ms)) % self.length_ms
+
+    def ceil(self, time_ms: int, phase_ms: int | None = None) -> int:
+        """The beginning of the first step that begins at `time_ms` or later. Raises ValueError as `floor`."""
+        begin_ms = self.floor(time_ms, phase_ms)
+        return begin_ms if begin_ms == time_ms else self.next(begin_ms)
+
+    def next(self, time_ms: int) -> int:
+        """The beginning of the step after the one that begins at `time_ms`."""
+        if self.length_ms is None:
+            return _month_start(_month_index(time_ms) + 1)
+        return time_ms + self.length_ms
+
+    def over_ms(self, now_ms: int, phase_ms: int | None = None) -> int:
+        if self.is_fixed(phase_ms):
+            return self.floor(now_ms, phase_ms)
+        # Where steps begin is not known: what begins from then on may not be over. Ranges are in whole seconds.
+        return (now_ms - (self.length_ms or 0)) // 1000 * 1000
+
+    def times(self, start_ms: int, end_ms: int, phase_ms: int | None = None) -> Sequence[int]:
+        """The beginnings of all steps in the half-open range [start_ms, end_ms), ascending.
+
+        For steps of fixed length this is a `range`: its size costs nothing, however long the series.
+        """
+        first = self.ceil(start_ms, phase_ms)
+        if self.length_ms is not None:
+            return range(first, max(first, end_ms), self.length_ms)
+        months = []
+        while first < end_ms:
+            months.append(first)
+            first = self.next(first)
+        return months
+
+    def expected(self, segment: Segment, phase_ms: int | None) -> Sequence[int] | None:
+        return self.times(segment.start_ms, segment.end_ms, phase_ms) if self.is_fixed(phase_ms) else None
+
+    def whole(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
+        """Each segment from the first step that begins in it to the end of the last one; without a step it is left out.
+
+        They stay as they are where the grid is not fixed.
+        """
+        segments, found = list(segments), list[Segment]()
+        if not self.is_fixed(phase_ms):
+            return segments
+        if self.length_ms is not None:
+            length_ms, begin_ms = self.length_ms, self.floor(0, phase_ms)
+            if not any((s.start_ms - begin_ms) % length_ms or (s.end_ms - begin_ms) % length_ms for s in segments):
+                return segments  # mostly: a series may have thousands, and they are looked at with each change
+        for segment in segments:
+            start_ms, end_ms = (self.ceil(time_ms, phase_ms) for time_ms in (segment.start_ms, segment.end_ms))
+            if (start_ms, end_ms) != (segment.start_ms, segment.end_ms):
+                if start_ms == end_ms:
+                    continue
+                segment = msgspec.structs.replace(segment, start_ms=start_ms, end_ms=end_ms)
+            found.append(segment)
+        return joined(found)
+
+    def counted(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
+        """Each stored segment has a record for every step that begins in it."""
+        if not self.is_fixed(phase_ms):
+            return list(segments)
+        return [
+            msgspec.structs.replace(s, records=len(self.times(s.start_ms, s.end_ms, phase_ms)))
+            if s.verdict is Verdict.STORED
+            else s
+            for s in segments
+        ]
+
+    def spans(self, runs: Iterable[tuple[int, int]]) -> list[TimeRange]:
+        """The ranges of runs of steps, each given by its first and last step; joined where one follows another."""
+        found: list[TimeRange] = []
+        for first_ms, last_ms in runs:
+            start_ms = first_ms
+            if found and found[-1].end_ms == first_ms:
+                start_ms = found.pop().start_ms
+            found.append(TimeRange(start_ms, self.next(last_ms)))
+        return found
+
+    def questions(self, hole: Segment, phase_ms: int | None) -> Iterator[tuple[Sequence[int], Sequence[Question]]]:
+        """By a request from each end, the second one step longer."""
+        grid = self.times(hole.start_ms, hole.end_ms, phase_ms)
+        for index in range(0, len(grid), HOLE_A_REQUEST):
+            part = grid[index : index + HOLE_A_REQUEST]
+            end_ms = self.next(part[-1])
+            yield (
+                part,
+                (
+                    ByTime(TimeRange(part[0], end_ms), newest=True),
+                    ByTime(TimeRange(part[0], self.next(end_ms))),
+                ),
+            )
+
+    def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:
+        grid = self.times(hole.start_ms, hole.end_ms, phase_ms)
+        answers = {
+            Verdict.OURS: self.spans((time, time) for time in grid if time in found),
+            Verdict.EXCHANGE: self.spans((time, time) for time in grid if time not in found),
+        }
+        return sorted(
+            (
+                Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=verdict)
+                for verdict, spans in answers.items()
+                for span in spans
+            ),
+            key=lambda segment: segment.start_ms,
+        )
+
+    def _phase(self, phase_ms: int | None) -> int:
+        if self.offset_ms is not None:
+            return self.offset_ms
+        if phase_ms is None:
+            raise ValueError("this grid needs a known position of the series")
+        return phase_ms
+
+
+def _month_index(time_ms: int) -> int:
+    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
+    return moment.year * 12 + moment.month - 1
+
+
+def _month_start(index: int) -> int:
+    return int(datetime(index // 12, index % 12 + 1, 1, tzinfo=UTC).timestamp()) * 1000

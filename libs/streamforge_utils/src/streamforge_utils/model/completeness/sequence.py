@@ -1,0 +1,160 @@
+"""Completeness by consecutive ids: no id lacks between the first and the last record of a range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as Positions
+
+import msgspec
+
+from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.kinds.paging import ById, Question
+from streamforge_utils.model.timeranges import TimeRange
+
+HOLE_A_REQUEST = 900
+"""Ids of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Consecutive ids, the last one included. collection: where the records lie; None: they are not stored.
+
+    first_ms, last_ms: when the first and the last one happened, of a stored run.
+    """
+
+    first_id: int
+    last_id: int
+    collection: str | None = None
+    first_ms: int = 0
+    last_ms: int = 0
+
+
+class Sequence(Rule, frozen=True):
+    """Consecutive ids: a record's position is its id. Times follow the ids, and several records may share one.
+
+    Which ids a range of time has, the exchange tells: the first id at its start or later, and the neighbours beyond
+    both ends. A stored segment says its first and last id, and those of neighbouring segments must meet.
+    """
+
+    by_id = True
+
+    def expected(self, segment: Segment, phase_ms: int | None) -> Positions[int] | None:
+        if segment.first_id is None or segment.last_id is None:
+            return None
+        return range(segment.first_id, segment.last_id + 1)
+
+    def over_ms(self, now_ms: int, phase_ms: int | None = None) -> int:
+        return now_ms // 1000 * 1000  # ranges are written in whole seconds
+
+    def whole(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
+        """A stored segment whose ids do not meet those of the one before it gives up its first millisecond.
+
+        The records between the two are in it, or right before: it becomes `unknown`, with their ids, and is loaded.
+        """
+        found: list[Segment] = []
+        for segment in segments:
+            last = found[-1] if found else None
+            if last is not None and not meets(last, segment):
+                hole_end_ms = min(segment.start_ms + 1, segment.end_ms)
+                first_id, last_id = (last.last_id or 0) + 1, (segment.first_id or 0) - 1
+                found.append(
+                    Segment(
+                        start_ms=segment.start_ms,
+                        end_ms=hole_end_ms,
+                        verdict=Verdict.UNKNOWN,
+                        first_id=first_id if first_id <= last_id else None,
+                        last_id=last_id if first_id <= last_id else None,
+                    )
+                )
+                if hole_end_ms == segment.end_ms:
+                    continue
+                segment = msgspec.structs.replace(segment, start_ms=hole_end_ms)
+            found.append(segment)
+        return found
+
+    def counted(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
+        """A stored segment that knows both its ids has a record for each."""
+        found = []
+        for segment in segments:
+            ids = self.expected(segment, phase_ms) if segment.verdict is Verdict.STORED else None
+            found.append(segment if ids is None else msgspec.structs.replace(segment, records=len(ids)))
+        return found
+
+    def questions(self, hole: Segment, phase_ms: int | None) -> Iterator[tuple[Positions[int], Positions[Question]]]:
+        """By requests from the hole's first id and from the one before it."""
+        ids = self.expected(hole, phase_ms) or ()
+        for index in range(0, len(ids), HOLE_A_REQUEST):
+            part = ids[index : index + HOLE_A_REQUEST]
+            yield part, (ById(part[0], limit=len(part)), ById(max(0, part[0] - 1), limit=len(part) + 1))
+
+    def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:
+        """One verdict for the whole hole: times alone do not tell its parts apart."""
+        verdict = Verdict.OURS if found else Verdict.EXCHANGE
+        return [msgspec.structs.replace(hole, verdict=verdict, collection=None, records=0)]
+
+
+def meets(before: Segment, after: Segment) -> bool:
+    """Whether no id can lie between two stored segments of which the second begins where the first ends.
+
+    Of what does not say its ids, or is not stored, nothing is told: then it is True.
+    """
+    if before.end_ms != after.start_ms or not before.verdict is after.verdict is Verdict.STORED:
+        return True
+    if before.last_id is None or after.first_id is None:
+        return True
+    return after.first_id <= before.last_id + 1
+
+
+def segments_of(span: TimeRange, runs: Positions[Run]) -> list[Segment]:
+    """What `runs` say of `span`, without a gap in time; their ids are consecutive from the first run to the last.
+
+    A hole reaches from the last stored record before it to the first one behind it. Records of the same millisecond as
+    a neighbour may be missing in it: who loads it begins a millisecond earlier and ends one later (`ask_span`).
+    A stored run all of whose records share one millisecond with the holes around it becomes part of the hole.
+    """
+    found: list[Segment] = []
+    cursor_ms = span.start_ms
+    for at, run in enumerate(runs):
+        last = at == len(runs) - 1
+        if run.collection is not None:
+            end_ms = span.end_ms if last else min(span.end_ms, max(cursor_ms, run.last_ms + 1))
+            following = runs[at + 1] if not last else None
+            if following is not None and following.collection is not None:
+                end_ms = min(span.end_ms, max(cursor_ms, following.first_ms))
+        else:
+            end_ms = span.end_ms if last else min(span.end_ms, max(cursor_ms + 1, runs[at + 1].first_ms))
+        verdict = Verdict.UNKNOWN if run.collection is None else Verdict.STORED
+        if end_ms <= cursor_ms:
+            # No time is left for it: it goes into the hole before it, or the run before it has its ids too.
+            _extend(found, run)
+            continue
+        if found and found[-1].verdict is verdict is Verdict.UNKNOWN:
+            _extend(found, run)
+            found[-1] = msgspec.structs.replace(found[-1], end_ms=end_ms)
+        else:
+            found.append(
+                Segment(
+                    start_ms=cursor_ms,
+                    end_ms=end_ms,
+                    verdict=verdict,
+                    collection=run.collection,
+                    records=run.last_id - run.first_id + 1 if run.collection is not None else 0,
+                    first_id=run.first_id,
+                    last_id=run.last_id,
+                )
+            )
+        cursor_ms = end_ms
+    return found
+
+
+def _extend(found: list[Segment], run: Run) -> None:
+    if found:
+        found[-1] = msgspec.structs.replace(
+            found[-1],
+            last_id=run.last_id,
+            **(
+                {}
+                if found[-1].verdict is Verdict.UNKNOWN
+                else {"verdict": Verdict.UNKNOWN, "collection": None, "records": 0}
+            ),
+        )

@@ -1,0 +1,153 @@
+"""Candles: all that is known of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.kinds.candles.candle import (
+    FIRST_TIME_MS,
+    Candle,
+    StoredCandle,
+    as_exported,
+    candle_key,
+    candle_key_prefix,
+    decode_candle,
+    encode_candle,
+    stored_document,
+    stored_documents,
+)
+from streamforge_utils.model.kinds.candles.intervals import Interval
+from streamforge_utils.model.kinds.candles.rows import by_time
+from streamforge_utils.model.kinds.candles.rowtext import read_page
+from streamforge_utils.model.kinds.kind import Columns, RecordKind
+from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Paging, Question
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+
+__all__ = [
+    "FIRST_TIME_MS",
+    "KIND",
+    "Candle",
+    "Candles",
+    "Interval",
+    "StoredCandle",
+    "as_exported",
+    "candle_key",
+    "candle_key_prefix",
+    "decode_candle",
+    "encode_candle",
+    "stored_document",
+    "stored_documents",
+]
+
+_SHOWN = 80
+_ENDING = re.compile(r"(?<![0-9])(?P<count>[0-9]{1,4})[ _-]?(?P<unit>[A-Za-z]{1,7})$", re.ASCII)
+_UNITS = {"mo": "M", "min": "m", "minute": "m", "minutes": "m", "hour": "h", "day": "d", "week": "w", "month": "M"}
+_TYPE = re.compile(r"api_candles_(?P<interval>[0-9]{1,2}[a-zA-Z]{1,2})", re.ASCII)
+
+
+class Klines(Paging):
+    """Binance Spot REST, GET /api/v3/klines."""
+
+    path = "/api/v3/klines"
+    most = 1000
+
+    def weight(self, parameters: Mapping[str, str]) -> int:
+        return 2
+
+    def parameters(self, series: Series, question: Question, limit: int) -> dict[str, str]:
+        asked = by_time(question)
+        parameters = {
+            "symbol": series.symbol,
+            "interval": series.interval,
+            "endTime": str(asked.span.end_ms - 1),
+            "limit": str(limit),
+        }
+        if not asked.newest:  # with a start the exchange answers with the oldest
+            parameters["startTime"] = str(asked.span.start_ms)
+        return parameters
+
+    def read(self, body: bytes, asked: Asked) -> Page:
+        return read_page(body, asked)
+
+    def widened(
+        self, series: Series, question: Question, limit: int, *, local_ms: int, exchange_ms: int
+    ) -> tuple[Question, int]:
+        asked, grid = by_time(question), Interval(series.interval).rule
+        start_ms = 0 if asked.newest else asked.span.start_ms
+        end_ms = asked.span.end_ms
+        # Where the clocks disagree about the end of the span, a later candle is wanted as a witness.
+        in_doubt = local_ms < min(grid.next(end_ms), exchange_ms)
+        if in_doubt:
+            end_ms = grid.next(grid.next(end_ms))
+        more = 1 if asked.newest or in_doubt else 0
+        sent = ByTime(TimeRange(start_ms, end_ms), newest=asked.newest)
+        return sent, min(limit + more, self.most)
+
+
+class Candles(RecordKind):
+    """Candles of Binance Spot: one for each step of their interval's grid."""
+
+    name = "candles"
+    record = Candle
+    stored = StoredCandle
+    position = "open_time"
+    time = "open_time"
+    times = ("open_time", "close_time")
+    digits = 13
+    paging = Klines()
+
+    @property
+    def types(self) -> Sequence[str]:
+        return [self.type_of(interval) for interval in Interval]
+
+    def interval_of(self, type_name: str) -> str | None:
+        match = _TYPE.fullmatch(type_name)
+        return None if match is None else self.normal_interval(match["interval"])
+
+    def normal_interval(self, text: str) -> str | None:
+        try:
+            return Interval.parse(text).value
+        except ValueError:
+            return None
+
+    def type_of(self, interval: str = "") -> str:
+        return f"api_candles_{interval}"
+
+    def normal_type(self, type_name: str) -> str:
+        return self.type_of(self.interval_of(type_name) or "")
+
+    def meant(self, type_name: str) -> str | None:
+        """The interval that the text ends in counts: `1m`, `klines_1m`, `api_candles_60m` (an hour)."""
+        match = _ENDING.search(type_name[-_SHOWN:].strip())
+        if match is None:
+            return None
+        count, unit = int(match["count"]), match["unit"]
+        unit = unit if unit in ("m", "M") else _UNITS.get(unit.lower(), unit.lower())
+        length = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}.get(unit, 0) * count * 1000
+        found = (i for i in Interval if i.value == f"{count}{unit}" or (length and i.step_ms == length))
+        return next((self.type_of(interval.value) for interval in found), None)
+
+    def prefix(self, series: Series) -> str:
+        return candle_key_prefix(series.symbol, series.interval)
+
+    @property
+    def first_position(self) -> int:
+        return FIRST_TIME_MS
+
+    def document(self, key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
+        return stored_document(key, value)
+
+    def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
+        return stored_documents(keys, values)
+
+    def as_exported(self, body: bytes) -> bytes:
+        return as_exported(body)
+
+    def rule(self, series: Series) -> Rule:
+        return Interval(series.interval).rule
+
+
+KIND = Candles()

@@ -1,0 +1,205 @@
+"""Rows of `klines` answers turned into candles: checked, in order, each once.
+
+A page in the exchange's own spelling is checked as a whole by one expression, which costs a fraction of checking each
+value; any other page is looked at row by row, which also names the culprit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import islice, pairwise
+from operator import attrgetter, lt
+
+import msgspec
+
+from streamforge_utils.model.kinds.candles.candle import Candle, candle_key_prefix
+from streamforge_utils.model.kinds.candles.intervals import Interval
+from streamforge_utils.model.kinds.paging import Asked, ByTime, MalformedPage, Question
+
+
+class _Row(msgspec.Struct, array_like=True, gc=False):
+    """A candle as the exchange writes it: an array of twelve. more: there was a thirteenth."""
+
+    open_time: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    close_time: int
+    quote_volume: str
+    trades: int
+    taker_base: str
+    taker_quote: str
+    ignored: msgspec.Raw
+    more: object = msgspec.UNSET
+
+
+_decode = msgspec.json.Decoder(list[_Row]).decode
+_TEXTS = (1, 2, 3, 4, 5, 7, 9, 10)
+DIGITS = rb"(?:[1-9][0-9]{0,39}+|0)"
+"""An expression for a whole number as the exchange writes it."""
+
+_FRACTION = rb"\.[0-9]{1,40}+"
+_is_decimal = re.compile(f"{DIGITS.decode()}(?:{_FRACTION.decode()})?").fullmatch
+_QUOTED = b'"%b%b"' % (DIGITS, _FRACTION)
+_ROW = rb"\[%b\]" % b",".join(
+    [DIGITS, *[_QUOTED] * 5, DIGITS, _QUOTED, DIGITS, _QUOTED, _QUOTED, rb'"[0-9.]*+"'],
+)
+_is_plain_page = re.compile(rb"\[%b(?:,%b)*+\]" % (_ROW, _ROW)).fullmatch
+MS_TIMES = range(10**12, 10**13)
+_US = range(10**15, 10**16)
+_open_time = attrgetter("open_time")
+
+
+class Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """The candles of an answer, and how many rows were left out or moved, by reason."""
+
+    candles: list[Candle]
+    dropped: dict[str, int]
+
+
+def read_rows(body: bytes, asked: Asked) -> Rows:
+    """The closed candles of an answer that open in `span`, ascending, each once.
+
+    A candle is closed if it ends before `observed_ms`, which becomes its version; where the local clock says that it
+    does not, one of the clocks is wrong, and only a later row of the same answer proves that it is closed.
+    Raises MalformedPage.
+    """
+    try:
+        rows = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedPage(f"{error}") from error
+    if not rows:
+        return Rows(candles=[], dropped={})
+    rows = _checked(rows, plain=_is_plain_page(body) is not None)
+    dropped: dict[str, int] = {}
+    rows = _in_order(rows, dropped)
+    newest_open_ms = rows[-1].open_time
+    rows = _inside(rows, asked, dropped)
+    rows = _closed(rows, asked, newest_open_ms, dropped)
+    rows = rows[-asked.limit :] if by_time(asked.question).newest else rows[: asked.limit]
+    return Rows(candles=_candles(rows, asked), dropped=dropped)
+
+
+def by_time(question: Question) -> ByTime:
+    """The question, which the endpoint can be asked. Raises ValueError for one by id: candles have none."""
+    if not isinstance(question, ByTime):
+        raise ValueError(f"candles are asked for by time, not {question}")
+    return question
+
+
+def _checked(rows: list[_Row], *, plain: bool) -> list[_Row]:
+    """The rows, times in milliseconds. plain: every number is known to be written as one, and none is negative."""
+    opens, closes = [row.open_time for row in rows], [row.close_time for row in rows]
+    if min(opens) in _US and max(opens) in _US:
+        rows = [_in_milliseconds(row) for row in rows]
+        opens, closes = [row.open_time for row in rows], [row.close_time for row in rows]
+    times_fine = (
+        min(opens) in MS_TIMES and max(opens) in MS_TIMES and all(map(lt, opens, closes)) and max(closes) in MS_TIMES
+    )
+    if not (plain and times_fine):
+        for number, row in enumerate(rows):
+            _check_row(number, row)
+    return rows
+
+
+def _check_row(number: int, row: _Row) -> None:
+    if row.more is not msgspec.UNSET:
+        raise MalformedPage(f"row {number} (open time {row.open_time}): it has more than 12 columns")
+    values = msgspec.structs.astuple(row)
+    for position in _TEXTS:
+        text = str(values[position])
+        if _is_decimal(text) is None:
+            raise MalformedPage(
+                f"row {number} (open time {row.open_time}), column {position}: {text[:40]!r} is no decimal number"
+            )
+    if row.open_time not in MS_TIMES:
+        raise MalformedPage(f"row {number}: open time {row.open_time} is not in milliseconds, or units are mixed")
+    if row.close_time not in MS_TIMES or row.close_time <= row.open_time:
+        raise MalformedPage(
+            f"row {number} (open time {row.open_time}): close time {row.close_time} is not after it in milliseconds"
+        )
+    if row.trades < 0:
+        raise MalformedPage(f"row {number} (open time {row.open_time}): {row.trades} trades")
+
+
+def _in_milliseconds(row: _Row) -> _Row:
+    return msgspec.structs.replace(row, open_time=row.open_time // 1000, close_time=row.close_time // 1000)
+
+
+def _in_order(rows: list[_Row], dropped: dict[str, int]) -> list[_Row]:
+    opens = [row.open_time for row in rows]
+    if all(map(lt, opens, islice(opens, 1, None))):
+        return rows
+    disorder = sum(1 for left, right in pairwise(opens) if left > right)
+    if disorder:
+        dropped["disorder"] = disorder
+    rows = sorted(rows, key=_open_time)
+    kept = rows[:1]
+    for row in rows[1:]:
+        if row.open_time != kept[-1].open_time:
+            kept.append(row)
+        elif _told(row) != _told(kept[-1]):
+            raise MalformedPage(f"two different rows open at {row.open_time}")
+    if len(kept) < len(rows):
+        dropped["duplicate"] = len(rows) - len(kept)
+    return kept
+
+
+def _told(row: _Row) -> tuple[object, ...]:
+    return msgspec.structs.astuple(row)[:11]
+
+
+def _inside(rows: list[_Row], asked: Asked, dropped: dict[str, int]) -> list[_Row]:
+    span, sent_span = by_time(asked.question).span, by_time(asked.sent).span
+    if rows[0].open_time >= span.start_ms and rows[-1].open_time < span.end_ms:
+        return rows
+    unasked = sum(1 for row in rows if row.open_time not in sent_span)
+    if unasked:
+        dropped["outside"] = unasked
+    return [row for row in rows if row.open_time in span]
+
+
+def _closed(rows: list[_Row], asked: Asked, newest_open_ms: int, dropped: dict[str, int]) -> list[_Row]:
+    observed_ms, interval = asked.observed_ms, Interval(asked.series.interval)
+    closed = [row for row in rows if row.close_time < observed_ms]
+    while closed:
+        open_ms, close_ms = closed[-1].open_time, closed[-1].close_time
+        # A bar that an outage cut short names an early end while it may still be changed: its whole length counts.
+        still_open = interval.close_time(open_ms) >= observed_ms
+        doubtful = close_ms >= asked.local_ms and newest_open_ms <= close_ms
+        if not still_open and not doubtful:
+            break
+        if doubtful and not still_open:
+            dropped["doubtful"] = dropped.get("doubtful", 0) + 1
+        closed.pop()
+    if len(closed) < len(rows):
+        dropped["open"] = len(rows) - len(closed)
+    return closed
+
+
+def _candles(rows: Sequence[_Row], asked: Asked) -> list[Candle]:
+    symbol, spelled, version = asked.series.symbol, asked.series.interval, asked.observed_ms
+    prefix = candle_key_prefix(symbol, spelled)
+    return [
+        Candle(
+            key=f"{prefix}{row.open_time}",
+            version=version,
+            symbol=symbol,
+            interval=spelled,
+            open_time=row.open_time,
+            open=row.open,
+            high=row.high,
+            low=row.low,
+            close=row.close,
+            volume=row.volume,
+            close_time=row.close_time,
+            quote_asset_volume=row.quote_volume,
+            number_of_trades=row.trades,
+            taker_buy_base_asset_volume=row.taker_base,
+            taker_buy_quote_asset_volume=row.taker_quote,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,210 @@
+"""What the platform knows of one sort of record; `registry` finds the kinds there are."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar
+from urllib.parse import quote
+
+import msgspec
+
+from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.decoding import DECODE_ERRORS
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.paging import Paging
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.spelling import closest
+from streamforge_utils.model.timeranges import TimeRange
+
+KEY_SAFE = "-.@()+,=;$!*'"
+"""What a store's key may hold besides letters, digits and `_`; anything else is percent-encoded."""
+
+Columns = tuple[list[str], list[int], list[bytes]]
+"""Documents: their keys, versions and bodies."""
+
+
+Number = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
+"""A price or a quantity in a store: not negative, and finite. In a message it is the exchange's decimal text."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What every message has.
+
+    key: the record's identity; also the message's key. version: when the exchange was observed, unix milliseconds; a
+    later observation of the same record wins.
+    """
+
+    key: str = msgspec.field(name="_key")
+    version: int = msgspec.field(name="_version", default=0)
+
+
+class RecordKind(ABC):
+    """A sort of record: its types, its keys, its conversion to documents, and how it is known to be complete.
+
+    name: one word, as `Series.kind` has it. record: a message, with `_key` and `_version`. stored: the document and the
+    exported row, without them; its fields are those of `record`, prices and quantities as numbers.
+    position: the field that says a record's place in its series (a time in unix milliseconds, or an id).
+    time: the field that says when it happened, unix milliseconds. times: all fields that are instants.
+    digits: of a position in a key, so that keys sort by it. indexes: fields that the store indexes together.
+    paging: how the exchange's REST interface gives the records; None: it does not.
+    """
+
+    name: ClassVar[str]
+    record: ClassVar[type[msgspec.Struct]]
+    stored: ClassVar[type[msgspec.Struct]]
+    position: ClassVar[str]
+    time: ClassVar[str]
+    times: ClassVar[tuple[str, ...]]
+    digits: ClassVar[int] = 12
+    indexes: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    paging: ClassVar[Paging | None] = None
+
+    # Types
+
+    @property
+    def types(self) -> Sequence[str]:
+        """Every type of the kind, for messages and choices; those of history first."""
+        return (f"api_{self.name}",)
+
+    def interval_of(self, type_name: str) -> str | None:
+        """The interval of a type, in its one spelling (empty for kinds without); None: it is no type of this kind."""
+        return "" if type_name in self.types else None
+
+    def normal_interval(self, text: str) -> str | None:
+        """The one spelling of an interval; None: the kind has none such. Kinds without intervals have the empty one."""
+        return None if text else ""
+
+    def type_of(self, interval: str = "") -> str:
+        """The type that loads the history of a series with this interval."""
+        return self.types[0]
+
+    def normal_type(self, type_name: str) -> str:
+        """The one spelling of a type of this kind."""
+        return type_name
+
+    def meant(self, type_name: str) -> str | None:
+        """The type that was probably meant by a text that is none."""
+        return next(iter(closest(type_name, self.types)), None)
+
+    def is_endless(self, type_name: str) -> bool:
+        """Whether the type is live: it goes on until it is stopped."""
+        return type_name.startswith("ws_")
+
+    # Keys
+
+    def prefix(self, series: Series) -> str:
+        """What the keys of a series have in common: everything before the position."""
+        return f"{key_symbol(series.symbol)}_"
+
+    def key(self, series: Series, position: int) -> str:
+        """The key of the record at `position`. Keys sort as positions do."""
+        return f"{self.prefix(series)}{position:0{self.digits}}"
+
+    def position_of(self, key: str) -> int | None:
+        """The position that a key of this kind names; None: it is no key of this kind."""
+        digits = key.rpartition("_")[2]
+        return int(digits) if len(digits) == self.digits and digits.isascii() and digits.isdigit() else None
+
+    def positions(self, series: Series, keys: Sequence[str]) -> list[int]:
+        """The positions that keys name, as a store lists them between two keys of the series; others are left out."""
+        prefix, digits = self.prefix(series), self.digits
+        start = len(prefix)
+        if all(map((start + digits).__eq__, map(len, keys))):
+            try:
+                return [int(key[start:]) for key in keys]
+            except ValueError:
+                pass
+        found = (key[start:] for key in keys if key.startswith(prefix) and len(key) == start + digits)
+        return [int(text) for text in found if text.isascii() and text.isdigit()]
+
+    def key_range(self, series: Series, positions: TimeRange) -> tuple[str, str]:
+        """The first key of a range of positions, and the first one behind it."""
+        first = max(positions.start_ms, self.first_position)
+        return self.key(series, first), self.key(series, max(positions.end_ms, first))
+
+    @property
+    def first_position(self) -> int:
+        """The least position that a key may have."""
+        return 0
+
+    # Records
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The exported fields, in order."""
+        return self.stored.__struct_fields__
+
+    def document(self, key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
+        """Turn a message into what the store keeps: key, version, and the JSON of a `stored`.
+
+        key: the message's key, compared with the record's own where present.
+        Raises PermanentError with the reason why it can never be stored.
+        """
+        decode, encode = _codecs(self.record, self.stored)
+        try:
+            found, body = decode.record(value), decode.stored(value)
+        except DECODE_ERRORS as error:
+            raise PermanentError(f"not a record of {self.name}: {error}") from error
+        own: str = found.key
+        expected = self.key(self.series_of(body), getattr(body, self.position))
+        if own != expected:
+            raise PermanentError(f"{self.name} record {own[:80]}: its identity says {expected}")
+        if key is not None and key != expected.encode():
+            raise PermanentError(f"{self.name} record {expected}: the message's key is {key[:80]!r}")
+        return expected, int(found.version), bytes(encode(body))
+
+    def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
+        """What `document` gives for each of many records, in columns; None: ask for each alone."""
+        return None
+
+    def series_of(self, record: Any) -> Series:
+        """The series that a stored or travelling record belongs to."""
+        return Series(record.symbol, self.name)
+
+    def time_of(self, body: bytes) -> int:
+        """When the record of a stored document happened, unix milliseconds. Raises PermanentError."""
+        try:
+            return int(getattr(_codecs(self.record, self.stored)[0].stored(body), self.time))
+        except DECODE_ERRORS as error:
+            raise PermanentError(f"a stored document is no record of {self.name}: {error}") from error
+
+    def as_exported(self, body: bytes) -> bytes:
+        """A stored document as the export writes it: the fields in their order, numbers as such.
+
+        A store may give 42000.0 back as 42000, and the fields in another order. What is no record stays as it is.
+        """
+        decode, encode = _codecs(self.record, self.stored)
+        try:
+            return bytes(encode(decode.exactly(body)))
+        except DECODE_ERRORS:
+            return body
+
+    # Completeness
+
+    @abstractmethod
+    def rule(self, series: Series) -> Rule:
+        """The completeness rule of a series."""
+
+
+class _Decoders(msgspec.Struct, frozen=True):
+    record: Any
+    stored: Any
+    exactly: Any
+
+
+@lru_cache(maxsize=64)
+def _codecs(record: type[msgspec.Struct], stored: type[msgspec.Struct]) -> tuple[_Decoders, Any]:
+    exactly = type("_Exactly", (stored,), {}, frozen=True, kw_only=True, forbid_unknown_fields=True)
+    return _Decoders(
+        record=msgspec.json.Decoder(record).decode,
+        stored=msgspec.json.Decoder(stored, strict=False).decode,
+        exactly=msgspec.json.Decoder(exactly).decode,
+    ), msgspec.json.Encoder().encode
+
+
+def key_symbol(symbol: str) -> str:
+    """`symbol` as it may stand in a key."""
+    return symbol if symbol.isalnum() and symbol.isascii() else quote(symbol, safe=KEY_SAFE)

@@ -1,0 +1,114 @@
+"""How an exchange's REST interface gives records of a kind: one request, and what becomes of its answer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+
+
+class ByTime(msgspec.Struct, frozen=True):
+    """Asks for the records of `span`, ascending, at most `limit`: the oldest ones, or the newest.
+
+    limit: None is as many as one answer may hold.
+    """
+
+    span: TimeRange
+    limit: int | None = None
+    newest: bool = False
+
+    def __str__(self) -> str:
+        return str(self.span)
+
+
+class ById(msgspec.Struct, frozen=True):
+    """Asks for the records from the id `first_id` on, ascending, at most `limit` (None: as many as an answer holds)."""
+
+    first_id: int
+    limit: int | None = None
+
+    def __str__(self) -> str:
+        return f"from id {self.first_id}"
+
+
+Question = ByTime | ById
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it was sent, and when.
+
+    question: what is wanted. sent: what the exchange was asked for, which may be wider. limit: records at most.
+    observed_ms: a moment at the exchange that is not after its data were read. local_ms: the same by the local clock.
+    """
+
+    series: Series
+    question: Question
+    sent: Question
+    limit: int
+    observed_ms: int
+    local_ms: int
+
+
+class Page(msgspec.Struct, frozen=True, gc=False):
+    """The records of an answer as they travel, ascending, each once.
+
+    positions: their places in the series (an open time, an id). times: when they happened, unix milliseconds.
+    keys, values: of the messages. dropped: rows of the answer that were left out or moved, by reason.
+    """
+
+    positions: Sequence[int]
+    times: Sequence[int]
+    keys: Sequence[bytes]
+    values: Sequence[bytes]
+    dropped: Mapping[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+EMPTY_PAGE = Page((), (), (), ())
+
+
+class MalformedPage(Exception):
+    """The answer is no page of records; the message names the row and what is wrong with it."""
+
+
+class Paging(ABC):
+    """The requests for records of one kind.
+
+    path: of the endpoint. most: records in one answer at most.
+    """
+
+    path: ClassVar[str]
+    most: ClassVar[int] = 1000
+
+    @abstractmethod
+    def weight(self, parameters: Mapping[str, str]) -> int:
+        """The request weight that a request with these parameters costs."""
+
+    @abstractmethod
+    def parameters(self, series: Series, question: Question, limit: int) -> dict[str, str]:
+        """The query of a request. Raises ValueError for a question that the endpoint cannot be asked."""
+
+    @abstractmethod
+    def read(self, body: bytes, asked: Asked) -> Page:
+        """The records of an answer: those of the question that will not change any more. Raises MalformedPage."""
+
+    def widened(
+        self, series: Series, question: Question, limit: int, *, local_ms: int, exchange_ms: int
+    ) -> tuple[Question, int]:
+        """The question and the limit to send, where more must be asked for to know which records are final.
+
+        local_ms, exchange_ms: now, by the local clock and by the best estimate of the exchange's.
+        """
+        return question, limit
+
+
+def described(series: Series, question: Question) -> str:
+    """What is asked for, for messages: `BTCUSDT 1m 2024-08-01:2024-08-02`."""
+    return " ".join(part for part in (series.symbol, series.interval, str(question)) if part)

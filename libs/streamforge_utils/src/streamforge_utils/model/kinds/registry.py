@@ -1,0 +1,142 @@
+"""The kinds of records there are: those of this package, and those of plugins.
+
+Each module or package beside this one that has a `KIND` is a kind; nothing lists them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+
+from streamforge_utils.model import kinds as _package
+from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.series import Series, check_symbol
+
+_registered: dict[str, RecordKind] = {}
+_complete = False
+_SHOWN = 80
+
+
+def register(kind: RecordKind) -> None:
+    """Add a kind. Raises ConfigError if another one has its name or one of its types."""
+    for other in kinds():
+        if other is kind:
+            return
+        same = {other.name} & {kind.name} or set(other.types) & set(kind.types)
+        if same:
+            raise ConfigError(
+                f"two kinds of records are called {min(same)}: {type(other).__module__} and {type(kind).__module__}; "
+                "rename one"
+            )
+    _registered[kind.name] = kind
+    _forget()
+
+
+def unregister(kind: RecordKind) -> None:
+    """Take away a kind that was added."""
+    _registered.pop(kind.name, None)
+    _forget()
+
+
+def kinds() -> Sequence[RecordKind]:
+    """Every kind, those of this package first."""
+    global _complete
+    if not _complete:
+        _complete = True
+        for found in pkgutil.iter_modules(_package.__path__, f"{_package.__name__}."):
+            kind = getattr(importlib.import_module(found.name), "KIND", None)
+            if isinstance(kind, RecordKind):
+                _registered.setdefault(kind.name, kind)
+    return tuple(_registered.values())
+
+
+@lru_cache(maxsize=64)
+def kind_named(name: str) -> RecordKind:
+    """The kind of that name. Raises ConfigError if there is none: a plugin may not have been named."""
+    for kind in kinds():
+        if kind.name == name:
+            return kind
+    raise ConfigError(
+        f"the kind of records {name[:_SHOWN]!r} is not known: name the file that defines it in STREAMFORGE_PLUGINS"
+    )
+
+
+@lru_cache(maxsize=1024)
+def kind_of_type(type_name: str) -> RecordKind:
+    """The kind that a type belongs to. Raises InvalidInput naming what was probably meant, or the choices."""
+    for kind in kinds():
+        if kind.interval_of(type_name) is not None:
+            return kind
+    meant = next((one for one in (kind.meant(type_name) for kind in kinds()) if one is not None), None)
+    choices = ", ".join(one for kind in kinds() for one in kind.types)
+    advice = f"choose one of {choices}" if meant is None else f"did you mean {meant}?"
+    raise InvalidInput("type", f"type {type_name[:_SHOWN]!r} is not known: {advice}")
+
+
+def kind_of(series: Series) -> RecordKind:
+    """The kind of a series. Raises ConfigError if it is not known."""
+    return kind_named(series.kind)
+
+
+def kind_of_key(key: str) -> RecordKind | None:
+    """The kind whose records have such keys; None: no kind has."""
+    return next((kind for kind in kinds() if kind.position_of(key) is not None), None)
+
+
+def kind_of_fields(fields: AbstractSet[str]) -> RecordKind | None:
+    """The kind whose exported records have exactly these fields; None: no kind has."""
+    return next((kind for kind in kinds() if fields == set(kind.columns)), None)
+
+
+def as_exported(key: str, body: bytes) -> bytes:
+    """A stored document as the export writes it; what is no record of a kind stays as it is."""
+    kind = kind_of_key(key)
+    return body if kind is None else kind.as_exported(body)
+
+
+def is_type(text: str) -> bool:
+    """Whether `text` is a type."""
+    return any(kind.interval_of(text) is not None for kind in kinds())
+
+
+def normal_type(type_name: str) -> str:
+    """`type_name` in its one spelling (`api_candles_1mo` is `api_candles_1M`). Raises InvalidInput if unknown."""
+    return kind_of_type(type_name).normal_type(type_name)
+
+
+@lru_cache(maxsize=1024)
+def series_of(symbol: str, type_name: str) -> Series:
+    """The series that a request belongs to. Raises InvalidInput if the type is unknown."""
+    kind = kind_of_type(type_name)
+    return Series(symbol, kind.name, kind.interval_of(type_name) or "")
+
+
+def rule_of(series: Series) -> Rule:
+    """The completeness rule of a series."""
+    return kind_of(series).rule(series)
+
+
+def type_of(series: Series) -> str:
+    """The type that loads the history of a series."""
+    return kind_of(series).type_of(series.interval)
+
+
+def check_series(symbol: str, type_name: str) -> tuple[str, str]:
+    """A symbol and a type in their one spelling. Raises InvalidInput, which says so if the two are swapped."""
+    if is_type(symbol) and not is_type(type_name):
+        raise InvalidInput(
+            "type",
+            f"type {type_name[:_SHOWN]!r} is not known and {symbol!r} is a type: the symbol comes first, then the type "
+            f"({type_name[:_SHOWN]} {symbol})",
+        )
+    return check_symbol(symbol), normal_type(type_name)
+
+
+def _forget() -> None:
+    for cached in (kind_named, kind_of_type, series_of):
+        cached.cache_clear()

@@ -1,0 +1,227 @@
+"""A process that converts records for a sink: the program that runs in it, and the sink's end of the line to it.
+
+It holds nothing that could be lost. It reads from the socket that is its standard input and ends when that is closed,
+which it is when its sink ends, in any way. It is ended by killing it.
+
+Its other end gets a byte once it is ready. Then requests and answers take turns.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.registry import kind_named
+from streamforge_utils.plugins import PLUGINS, load_plugins
+from streamforge_utils.ports.bus import Received
+from streamforge_utils.ports.columns import columns_of, decode_columns
+from streamforge_utils.runtime.conversion import Conversion, Converted, convert_part, parts_of
+
+ANSWER_LIMIT_S = 10.0
+"""An answer takes milliseconds; a process that gives none for so long is given up."""
+
+_KIND = "kind"
+"""Stands before the name of a kind of records one of whose methods converts."""
+_LENGTH = 8
+_SHARED_BYTES = 16 * 1024 * 1024
+"""Only what is used of it is really taken. What is larger, the sink converts itself."""
+_READY = b"!"
+_IMPOSSIBLE = [(b"", 0, 0)]
+"""The answer of a process that cannot convert what it was given."""
+_INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", PLUGINS)
+"""The sink's other variables, secrets among them, are none of its business."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_sizes = msgspec.msgpack.Decoder(list[tuple[int, int, int]]).decode
+_decode_converted = msgspec.msgpack.Decoder(Converted).decode
+
+_Part = tuple[bytes, int, int]
+"""A piece of memory, and two numbers that the other end wants to know of it."""
+
+
+class HelperProcess:
+    """A running process. Methods but `kill` belong to one thread."""
+
+    def __init__(self, conversion: Conversion, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
+        """Start it. Raises OSError or ValueError (a function has no name to be imported by)."""
+        names = [_name_of(conversion.one), _name_of(conversion.many)]
+        shared = _shared_file()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._line = _Line(ours, shared)
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", __name__, str(shared), *names],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+                    pass_fds=(shared,),
+                )
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                os.close(shared)
+        self._answer_limit_s = answer_limit_s
+        self._ready = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ready(self) -> bool:
+        """Whether it can be asked by now; returns at once. Raises OSError if it has ended."""
+        if not self._ready:
+            self._line.socket.setblocking(False)
+            try:
+                self._ready = self._line.socket.recv(1) == _READY
+            except BlockingIOError:
+                return False
+            if not self._ready:
+                raise ConnectionResetError("it has ended before it was ready")
+            self._line.socket.settimeout(self._answer_limit_s)
+        return True
+
+    def convert(self, records: Sequence[Received]) -> Converted | None:
+        """As `conversion.convert`; None if records or documents are too large for it, or it cannot read them.
+
+        Raises OSError (it has ended, or does not answer); the process is of no more use then.
+        """
+        if not self._line.send(columns_of(records).encoded()):
+            return None
+        converted = Converted([], [], [], [])
+        for part, first, count in self._line.receive():
+            if count == 0:
+                return None
+            converted.add(_decode_converted(part), first)
+        return converted
+
+    def kill(self) -> None:
+        """Have it end; from any thread. Who waits for an answer gets an OSError."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it, and the line to it."""
+        self._process.kill()
+        self._process.wait()
+        self._line.socket.close()
+
+
+class _Line:
+    """Messages between two processes: they lie in memory that both share, a socket says how long each is."""
+
+    def __init__(self, connected: socket.socket, shared: int) -> None:
+        self.socket = connected
+        self._memory = mmap.mmap(shared, _SHARED_BYTES)
+
+    def send(self, parts: Iterable[_Part]) -> bool:
+        """Give the other end all of `parts`, or none and False: they are too large."""
+        sizes: list[tuple[int, int, int]] = []
+        end = 0
+        for part, first, second in parts:
+            begin, end = end, end + len(part)
+            if end > _SHARED_BYTES:
+                return False
+            self._memory[begin:end] = part
+            sizes.append((len(part), first, second))
+        told = _encode(sizes)
+        self.socket.sendall(len(told).to_bytes(_LENGTH, "big") + told)
+        return True
+
+    def receive(self) -> Iterator[tuple[memoryview, int, int]]:
+        """The parts that come next, which lie there until some are sent. Raises OSError."""
+        sizes = _decode_sizes(self._read(int.from_bytes(self._read(_LENGTH), "big")))
+        memory, end = memoryview(self._memory), 0
+        for size, first, second in sizes:
+            begin, end = end, end + size
+            yield memory[begin:end], first, second
+
+    def _read(self, size: int) -> bytes:
+        told = b""
+        while len(told) < size:
+            part = self.socket.recv(size - len(told))
+            if not part:
+                raise ConnectionResetError("the other end has ended")
+            told += part
+        return told
+
+
+def _shared_file() -> int:
+    """A file in memory, if there are such ones here."""
+    if hasattr(os, "memfd_create"):
+        number = os.memfd_create("streamforge-records")
+    else:
+        import tempfile  # here alone: it would cost every sink milliseconds of its start
+
+        with tempfile.TemporaryFile() as file:
+            number = os.dup(file.fileno())
+    os.ftruncate(number, _SHARED_BYTES)
+    return number
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, RecordKind) and kind_named(owner.name) is owner:
+        return f"{_KIND}:{owner.name}:{function.__name__}"
+    module, name = function.__module__, function.__qualname__
+    if getattr(sys.modules[module], name, None) is not function:
+        raise ValueError(f"{module}.{name} cannot be imported by its name")
+    return f"{module}:{name}"
+
+
+def _function(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    if module == _KIND:
+        named, _, method = attribute.partition(":")
+        return getattr(kind_named(named), method)
+    return getattr(importlib.import_module(module), attribute)
+
+
+def main(shared: int, names: Sequence[str]) -> None:
+    """Answer until the other end is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # those are for the sink: it works on for a while
+    load_plugins(os.environ)
+    conversion = Conversion(*map(_function, names))
+    gc.disable()  # nothing here is in a cycle
+    line = _Line(socket.socket(fileno=os.dup(0)), shared)
+    try:
+        line.socket.sendall(_READY)
+        while True:
+            if not line.send(_answer(conversion, line.receive())):
+                line.send(_IMPOSSIBLE)
+    except ConnectionError:
+        pass
+
+
+def _answer(conversion: Conversion, asked: Iterable[tuple[memoryview, int, int]]) -> Sequence[_Part]:
+    """What becomes of the records, encoded, with the place of the first and how many they are."""
+    answer: list[_Part] = []
+    first = 0
+    for body, start, end in asked:
+        try:
+            keys, values, _ = decode_columns(body)
+        except msgspec.MsgspecError:
+            return _IMPOSSIBLE
+        # Part by part: what lies in the processor's caches goes from end to end before the next.
+        for part in parts_of(end - start):
+            chosen = slice(start + part.start, start + part.stop)
+            converted = convert_part(conversion, keys[chosen], values[chosen])
+            answer.append((_encode(converted), first + part.start, part.stop - part.start))
+        first += end - start
+    return answer
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2:])

@@ -1,0 +1,142 @@
+"""What an endpoint of the test exchange is: a class with its paths, its weight and its answer.
+
+The exchange finds the classes of the package `streamforge.exchange.endpoints` and those of plugins by itself. Faults,
+request weight, recordings and the oracle work on each of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import ClassVar
+
+import msgspec
+
+from streamforge.exchange import errors, params, windows
+from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
+from streamforge.exchange.faults import Fault
+from streamforge.exchange.rowfaults import Page, spoil
+from streamforge.exchange.windows import RowSeries
+from streamforge_utils.model.timeranges import TimeRange
+
+_PART = 1_000
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to an endpoint.
+
+    symbols: those that are listed. now_ms: the exchange's clock. shown_ms: the time that it tells, which a fault may
+    have changed. microseconds: the client wants times in this unit. row_faults: the faults that strike the rows.
+    """
+
+    query: Mapping[str, str]
+    symbols: Mapping[str, SymbolSpec]
+    now_ms: int
+    shown_ms: int
+    microseconds: bool
+    row_faults: Iterable[Fault] = ()
+
+
+class Endpoint(ABC):
+    """One endpoint below /api/v3/. paths: its names there; faults and the oracle know it by the first."""
+
+    paths: ClassVar[tuple[str, ...]]
+    weight: ClassVar[int] = 1
+
+    def __init__(self, config: ExchangeConfig) -> None:
+        self.config = config
+
+    def cost(self, query: Mapping[str, str]) -> int:
+        """The weight of a request."""
+        return self.weight
+
+    @abstractmethod
+    def answer(self, call: Call) -> bytes:
+        """The JSON of the answer. Raises ApiError."""
+
+
+class RowsEndpoint(Endpoint):
+    """An endpoint that gives the rows of a series, in pages by time or by id.
+
+    parameters: what a request may name. recordings: the recorded series by symbol and variant; None: rows are seeded.
+    """
+
+    parameters: ClassVar[tuple[str, ...]] = ("symbol", "fromId", "startTime", "endTime", "limit")
+
+    def __init__(self, config: ExchangeConfig) -> None:
+        super().__init__(config)
+        self.recordings: dict[tuple[str, Hashable], RowSeries] | None = None
+
+    @abstractmethod
+    def seeded(self, spec: SymbolSpec, variant: Hashable) -> RowSeries:
+        """A series that follows from the seed."""
+
+    def variant(self, sent: params.Sent) -> Hashable:
+        """Which of the symbol's series is asked for. Raises ApiError."""
+        return None
+
+    def in_microseconds(self, row: bytes) -> bytes:
+        """`row` with its times in microseconds. Raises ApiError: the endpoint cannot."""
+        raise errors.invalid_value("X-MBX-TIME-UNIT")
+
+    def recorded_variant(self, name: str) -> Hashable:
+        """The variant of a recording called SYMBOL-`name`-DATE. Raises ValueError with the reason: it is none."""
+        raise ValueError(f"{self.paths[0]} reads no recordings")
+
+    def recorded_row(self, cells: Sequence[str]) -> tuple[int, int, int, bytes]:
+        """A row of a recording: its id, when it begins, the last instant at which it may change, its JSON; unix ms.
+
+        cells: of a line of CSV, or of a row of the REST API. Raises ValueError with the reason if it is no row.
+        """
+        raise NotImplementedError
+
+    def series(self, spec: SymbolSpec, sent: params.Sent) -> tuple[Hashable, RowSeries | None]:
+        """The variant and the series that a request names; None where no recording has it. Raises ApiError."""
+        variant = self.variant(sent)
+        if self.recordings is not None:
+            return variant, self.recordings.get((spec.symbol, variant))
+        return variant, self.seeded(spec, variant)
+
+    def holes(self, symbol: str) -> list[TimeRange]:
+        """The downtime of `symbol`, ascending."""
+        configured = self.config.holes
+        return sorted({*configured.get(ANY_SYMBOL, ()), *configured.get(symbol, ())})
+
+    def answer(self, call: Call) -> bytes:
+        sent = params.read(call.query, self.parameters)
+        spec = call.symbols[params.symbol_of(sent, call.symbols)]
+        variant, series = self.series(spec, sent)
+        window = params.window_of(sent)
+        if series is None:
+            return b"[]"
+        pieces = windows.page(series, window, call.now_ms, final=not self.config.open_candle)
+        rows = list(chain.from_iterable(series.rows(first, last, call.now_ms) for first, last in pieces))
+        if faults := list(call.row_faults):
+            numbered = list(
+                zip(chain.from_iterable(range(first, last + 1) for first, last in pieces), rows, strict=True)
+            )
+            for fault in faults:
+                page = Page((self.paths[0], spec.symbol, variant), series, window, call.now_ms, numbered)
+                numbered = spoil(fault, page)
+            rows = [row for _, row in numbered]
+        return b"[" + b",".join(map(self.in_microseconds, rows) if call.microseconds else rows) + b"]"
+
+    def oracle(self, query: Mapping[str, str], symbols: Mapping[str, SymbolSpec], now_ms: int) -> Iterator[list[bytes]]:
+        """What a client must end up with for the half-open `startTime` to `endTime`, ascending, in parts of any size.
+
+        Each row that never changes again comes once, as the API writes it. Raises ApiError.
+        """
+        sent = params.read(query, self.parameters)
+        _, series = self.series(symbols[params.symbol_of(sent, symbols)], sent)
+        window = params.window_of(sent)
+        if window.start_ms is None or window.end_ms is None:
+            raise errors.missing("startTime" if window.start_ms is None else "endTime")
+        if series is None or window.end_ms <= window.start_ms:
+            return iter(())
+        pieces = windows.closed(series, TimeRange(window.start_ms, window.end_ms), now_ms)
+        return (
+            series.rows(start, min(last, start + _PART - 1), now_ms)
+            for first, last in pieces
+            for start in range(first, last + 1, _PART)
+        )

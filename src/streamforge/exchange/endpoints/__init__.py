@@ -1,0 +1,26 @@
+"""The endpoints that the test exchange serves: the classes in the modules of this package."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
+from inspect import isabstract
+from types import ModuleType
+
+from streamforge.exchange.endpoint import Endpoint
+
+
+def endpoint_classes() -> list[type[Endpoint]]:
+    """The class of each endpoint."""
+    own = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
+    return list(classes_in(own))
+
+
+def classes_in(modules: Iterable[ModuleType]) -> Iterator[type[Endpoint]]:
+    """The endpoints that `modules` define themselves."""
+    for module in modules:
+        for one in vars(module).values():
+            found = isinstance(one, type) and issubclass(one, Endpoint) and not isabstract(one)
+            if found and one.__module__ == module.__name__:
+                yield one

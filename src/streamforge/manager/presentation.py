@@ -1,0 +1,287 @@
+"""Makes the API's answers from stored documents and from what the manager's use cases return. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from streamforge.manager import answers, data_answers, service, workflow
+from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflowprogress import distinct_records, progress_of, stored_records, waiting_for
+from streamforge_utils.model import coverage, events
+from streamforge_utils.model.coverage import SETTLED, Verdict
+from streamforge_utils.model.kinds.registry import type_of
+from streamforge_utils.model.timeranges import TimeRange
+
+A = TypeVar("A", bound=msgspec.Struct)
+
+_EPOCH_YEAR_END_MS = 253_402_300_799_999  # the last millisecond of the year 9999
+
+
+def answer(kind: type[A], source: object, **fields: Any) -> A:
+    """A `kind` with `fields`; its other fields are those of the same name in `source`."""
+    copied = {name: getattr(source, name) for name in kind.__struct_fields__ if name not in fields}
+    return kind(**copied, **fields)
+
+
+@lru_cache(maxsize=4096)  # pages of a list name the same times again
+def moment(time_ms: int) -> str:
+    """ISO 8601 in UTC; milliseconds only where there are any."""
+    time_ms = min(max(time_ms, 0), _EPOCH_YEAR_END_MS)
+    text = datetime.fromtimestamp(time_ms // 1000, UTC).isoformat().removesuffix("+00:00")
+    return f"{text}.{time_ms % 1000:03d}Z" if time_ms % 1000 else f"{text}Z"
+
+
+def moment_or_none(time_ms: int | None) -> str | None:
+    """As `moment`; None for None."""
+    return None if time_ms is None else moment(time_ms)
+
+
+def _range(found: TimeRange | coverage.Segment | service.Gap) -> dict[str, Any]:
+    """The four fields of a range."""
+    return {
+        "start": moment(found.start_ms),
+        "end": moment(found.end_ms),
+        "start_ms": found.start_ms,
+        "end_ms": found.end_ms,
+    }
+
+
+def workflow_summary(
+    found: Workflow, undriven: str | None = None, now: service.Report | None = None
+) -> answers.WorkflowSummary:
+    """A workflow for a list. undriven: why no manager drives workflows now. now: what is known of an ended one's range,
+    where its proof was longer ago."""
+    return answers.WorkflowSummary(**_summary(found, undriven, now))
+
+
+def workflow_answer(
+    found: Workflow, undriven: str | None = None, now: service.Report | None = None
+) -> answers.Workflow:
+    """A workflow with its steps. undriven, now: as `workflow_summary` takes them."""
+    return answers.Workflow(**_whole(found, undriven, now))
+
+
+def started_answer(started: service.Started, undriven: str | None, now: service.Report | None) -> answers.Started:
+    """What became of a request. undriven, now: as `workflow_summary` takes them."""
+    return answers.Started(
+        **_whole(started.workflow, undriven, now),
+        joined=started.joined,
+        behind_seconds=started.behind_ms / 1000,
+        asked_range=None if started.asked is None else str(started.asked),
+    )
+
+
+def _whole(found: Workflow, undriven: str | None, now: service.Report | None) -> dict[str, Any]:
+    idle = undriven is not None and not found.ended
+    return {
+        **_summary(found, undriven, now),
+        "again": found.again,
+        "repairs": found.repairs,
+        "coverage": None if found.proof is None else _proof(found.proof, now),
+        "steps": [_step(step, idle=idle) for step in found.steps],
+    }
+
+
+def _summary(found: Workflow, undriven: str | None, now: service.Report | None) -> dict[str, Any]:
+    alone = None if found.ended else undriven
+    queue, start_ms, planned = f"/queues/{found.queue_id}", found.span.start_ms, found.planned_span
+    end_ms = start_ms if planned is None else planned.end_ms
+    return {
+        "queue_id": found.queue_id,
+        "status": found.status,
+        "symbol": found.symbol,
+        "type": found.type,
+        "time_range": answers.TimeRange(
+            requested=found.requested,
+            start=moment(start_ms),
+            end=moment(end_ms),
+            start_ms=start_ms,
+            end_ms=end_ms,
+            clipped=found.clipped or end_ms < found.span.end_ms,
+        ),
+        "created_at": moment(found.created_ms),
+        "ended_at": moment_or_none(found.ended_ms),
+        "waiting_for": waiting_for(found) if alone is None else f"a manager: {alone}",
+        "undriven": alone,
+        "progress": progress_of(found, idle=alone is not None, now=now),
+        "proven_at": None if found.proof is None else moment(found.proof.checked_ms),
+        "failure": found.failure,
+        "topic": found.topic,
+        "collection": found.collection,
+        "links": answers.Links(
+            self=queue,
+            events=f"{queue}/events",
+            coverage=f"{queue}/coverage",
+            records=f"/collections/{found.collection}/records",
+            dead_letters=f"{queue}/dlq",
+        ),
+    }
+
+
+def _step(step: workflow.Step, *, idle: bool) -> answers.Step:
+    return answer(
+        answers.Step,
+        step,
+        records=distinct_records(step, step.attempts),
+        messages_left=step.left,
+        messages_left_at_least=step.left_at_least,
+        progress=None if step.attempt is None else _attempt_progress(step.attempt.progress, idle=idle),
+        attempts=[_attempt(attempt, idle=idle) for attempt in step.attempts],
+    )
+
+
+def _attempt(attempt: workflow.Attempt, *, idle: bool) -> answers.Attempt:
+    return answer(
+        answers.Attempt,
+        attempt,
+        last_word=attempt.terminal_event,
+        status=_attempt_status(attempt),
+        started_at=moment_or_none(attempt.started_ms),
+        ended_at=moment_or_none(attempt.ended_ms),
+        seen_at=moment_or_none(attempt.seen_ms),
+        progress=_attempt_progress(attempt.progress, idle=idle),
+        error=attempt.error or None,
+        reason=attempt.reason or None,
+        stop_reason=attempt.stop_reason or None,
+        ranges=list(attempt.ranges),
+    )
+
+
+def _attempt_status(attempt: workflow.Attempt) -> str:
+    if attempt.terminal_event is not None:
+        return attempt.terminal_event
+    if attempt.ended_ms is not None:
+        return "error"
+    if attempt.stop_asked_ms is not None:
+        return "stopping"
+    return "running" if attempt.started_ms is not None or attempt.observed else "planned"
+
+
+def _attempt_progress(progress: events.Progress, *, idle: bool) -> answers.AttemptProgress:
+    if idle:
+        return answer(answers.AttemptProgress, progress, rate=0.0, waiting=None, waiting_until=None)
+    until = progress.waiting_until
+    until_ms = None if until is None else int(min(max(until, 0.0), 1e12) * 1000)
+    return answer(answers.AttemptProgress, progress, waiting_until=moment_or_none(until_ms))
+
+
+def _proof(proof: workflow.Proof, now: service.Report | None) -> answers.CoverageSummary:
+    segments = proof.segments if now is None else now.segments
+    return answers.CoverageSummary(
+        complete=_is_complete(segments),
+        checked_at=moment(proof.checked_ms),
+        round=proof.round,
+        records_expected=proof.expected,
+        records_stored=proof.stored if now is None else stored_records(segments),
+        verdicts=_verdict_sums(segments),
+    )
+
+
+def _is_complete(segments: Iterable[coverage.Segment]) -> bool:
+    """Whether every hole has its reason."""
+    return all(segment.verdict in SETTLED for segment in segments)
+
+
+def _verdict_sums(segments: Sequence[coverage.Segment]) -> list[answers.VerdictSum]:
+    """Each verdict that there is, with how much has it."""
+    by_verdict = {verdict: [one for one in segments if one.verdict is verdict] for verdict in Verdict}
+    return [
+        answers.VerdictSum(
+            verdict=verdict,
+            segments=len(found),
+            seconds=sum(one.end_ms - one.start_ms for one in found) / 1000,
+            records=sum(one.records for one in found),
+        )
+        for verdict, found in by_verdict.items()
+        if found
+    ]
+
+
+def coverage_answer(
+    report: service.Report, *, queue_id: str | None = None, undriven: str | None = None
+) -> data_answers.Coverage:
+    """What is known of a span of a series. undriven: as in `workflow_summary`."""
+    segments, span = report.segments, report.span
+    return data_answers.Coverage(
+        queue_id=queue_id,
+        symbol=report.series.symbol,
+        type=type_of(report.series),
+        span=None if span is None else data_answers.CoverageSpan(basis=report.basis, **_range(span)),
+        complete=(span is not None or report.basis == "workflow") and _is_complete(segments),
+        verdicts=_verdict_sums(segments),
+        segments=_segments(segments),
+        loading=[_loading(found, undriven) for found in report.loading],
+    )
+
+
+def _loading(found: Workflow, undriven: str | None) -> data_answers.CoverageLoading:
+    progress, span = progress_of(found), found.planned_span or found.span
+    return data_answers.CoverageLoading(
+        queue_id=found.queue_id,
+        status=found.status,
+        start_ms=span.start_ms,
+        end_ms=span.end_ms,
+        records_expected=progress.records_expected,
+        records_stored=progress.records_stored,
+        undriven=undriven,
+    )
+
+
+def _segments(found: Iterable[coverage.Segment]) -> list[data_answers.Segment]:
+    return [answer(data_answers.Segment, one, **_range(one)) for one in found]
+
+
+def series_answer(found: service.StoredSeries) -> data_answers.Series:
+    """A series for a list."""
+    segments, type_name = found.segments, type_of(found.series)
+    span = dict.fromkeys(("start", "end", "start_ms", "end_ms")) if found.span is None else _range(found.span)
+    return data_answers.Series(
+        symbol=found.series.symbol,
+        type=type_name,
+        **span,
+        records=found.records,
+        complete=bool(segments) and _is_complete(segments),
+        holes=sum(segment.verdict is not Verdict.STORED for segment in segments),
+        coverage=f"/coverage/{quote(found.series.symbol, safe='')}/{type_name}",
+    )
+
+
+def removed_answer(queue_id: str, found: service.Removed) -> data_answers.Removed:
+    """What the removal of a workflow removed and left."""
+    return data_answers.Removed(
+        queue_id=queue_id,
+        records_removed=found.records,
+        records_staying=sum(segment.records for segment in found.staying),
+        staying=_segments(found.staying),
+    )
+
+
+def verification_answer(found: service.Verification, known: data_answers.Coverage) -> data_answers.Verification:
+    """What counting a series found. known: its coverage by then."""
+    return data_answers.Verification(
+        records_counted=found.counted,
+        records_missing=sum(gap.records for gap in found.gaps),
+        gaps=[answer(data_answers.Gap, gap, **_range(gap)) for gap in found.gaps],
+        coverage=known,
+    )
+
+
+def dead_letter_answer(letter: service.DeadLetter) -> data_answers.DeadLetter:
+    """A dead letter; bytes that are not text travel as base64."""
+    encoding, key = "utf-8", None
+    try:
+        value = letter.value.decode()
+        key = None if letter.key is None else letter.key.decode()
+    except UnicodeDecodeError:
+        encoding = "base64"
+        value = base64.b64encode(letter.value).decode()
+        key = None if letter.key is None else base64.b64encode(letter.key).decode()
+    time = moment(letter.time_ms)
+    return answer(data_answers.DeadLetter, letter, time=time, encoding=encoding, key=key, value=value)

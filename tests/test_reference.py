@@ -1,0 +1,107 @@
+"""The generated reference: from the code, the same each time, and checked."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.places import ROOT
+from tools.reference import pages, settings_page
+from tools.reference.cli_page import cli_page
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout that holds what the reference writes to."""
+    (tmp_path / "pyproject.toml").touch()
+    shutil.copytree(ROOT / "services", tmp_path / "services", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_it_is_written_once_and_then_not_stale(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pages.main(["--root", str(checkout), "--check"]) == 1
+    assert "reference: docs/reference/cli.md is stale: run `make docs`" in capsys.readouterr().err
+    assert pages.main(["--root", str(checkout)]) == 0
+    assert "wrote docs/reference/cli.md" in capsys.readouterr().out
+    assert pages.main(["--root", str(checkout), "--check"]) == 0
+    assert pages.main(["--root", str(checkout)]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_stale_and_left_over_pages_are_named_and_mended(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages.main(["--root", str(checkout)])
+    folder = checkout / "docs" / "reference"
+    (folder / "schemas" / "gone.json").write_text("{}")
+    (folder / "settings.md").write_text("old")
+    readme = checkout / "services" / "arango-candles" / "README.md"
+    readme.write_text(readme.read_text().replace("`SYMBOL`", "`SYMBAL`"))
+    capsys.readouterr()
+    assert pages.main(["--root", str(checkout), "--check"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "reference: docs/reference/schemas/gone.json is stale: run `make docs`",
+        "reference: docs/reference/settings.md is stale: run `make docs`",
+        "reference: services/arango-candles/README.md is stale: run `make docs`",
+    ]
+    assert pages.main(["--root", str(checkout)]) == 0
+    assert "`SYMBOL`" in readme.read_text()
+    assert not (folder / "schemas" / "gone.json").exists()
+    assert pages.main(["--root", str(checkout), "--check"]) == 0
+
+
+def test_only_what_stands_between_the_markers_of_a_readme_is_written(checkout: Path) -> None:
+    readme = checkout / "services" / "arango-candles" / "README.md"
+    readme.write_text("before\n<!-- environment: x -->\nold\n<!-- /environment -->\nafter\n")
+    pages.main(["--root", str(checkout)])
+    text = readme.read_text()
+    assert text.startswith("before\n<!-- environment: x -->\n\n| variable |")
+    assert text.endswith("|\n\n<!-- /environment -->\nafter\n")
+    assert "\nold\n" not in text
+
+
+def test_the_pages_say_what_the_code_says(checkout: Path) -> None:
+    pages.main(["--root", str(checkout)])
+    folder = checkout / "docs" / "reference"
+    api = json.loads((folder / "openapi.json").read_text())
+    assert api["openapi"].startswith("3.1")
+    assert "/queues/start" in api["paths"]
+    topics = json.loads((folder / "asyncapi.json").read_text())
+    assert topics["asyncapi"].startswith("3.")
+    schema = json.loads((folder / "schemas" / "candle.json").read_text())
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    settings = (folder / "settings.md").read_text()
+    for name in ("STREAMFORGE_DATA_DIR", "STREAMFORGE_TOKEN", "STREAMFORGE_MAX_RUNNING", "STREAMFORGE_CONCURRENCY"):
+        assert f"`{name}`" in settings
+
+
+def test_every_command_has_a_section_with_usage_and_options() -> None:
+    page = cli_page()
+    for name in (
+        *("load", "queues", "show", "events", "stop", "ping", "retry", "rm", "coverage", "export", "dlq list"),
+        *("dlq replay", "targets", "schemas", "doctor", "exchange", "up"),
+    ):
+        assert f"\n## {name}\n\n```\nstreamforge {name} " in page
+    assert "| `--again` |  | Load also what coverage says is stored. |" in page
+    assert "\x1b" not in page
+
+
+def test_elsewhere_than_in_a_checkout_it_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pages.main(["--root", str(tmp_path)]) == 2
+    assert "is no checkout: name one with --root" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+_READS = re.compile(r"(?:environ(?:\.get\(|\[)|_present\(|required(?:: str)? ?= ?)\"((?:STREAMFORGE_|CI)[A-Z_]*)\"")
+
+
+def test_the_settings_hold_what_the_tests_read_and_what_is_refused() -> None:
+    read = {name for path in (ROOT / "tests").rglob("*.py") for name in _READS.findall(path.read_text())}
+    known = set(re.findall(r"^\| `([A-Z_0-9]+)` \|", settings_page.settings_page(), re.MULTILINE))
+    # A password that one process of a test hands to another.
+    read.discard("STREAMFORGE_TEST_PASSWORD")
+    assert {"STREAMFORGE_CHAOS_ALL", "STREAMFORGE_MARKET_DATA", "CI"} <= read
+    assert read - known == set()
+    assert settings_page.TESTS.keys() - read == set(), "what no test reads (any more)"

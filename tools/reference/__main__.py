@@ -1,0 +1,9 @@
+"""Writes the generated reference: `python -m tools.reference [--check]`."""
+
+from __future__ import annotations
+
+import sys
+
+from tools.reference.pages import main
+
+sys.exit(main())

@@ -1,0 +1,156 @@
+"""The example manifests in services/<name>/ and docs/kubernetes.md, from the function that makes the launcher's Jobs.
+
+They are what the manager would post in a cluster where Kafka and ArangoDB are reached by the shipped ConfigMap and
+Secrets, but without the labels by which a manager knows its own: what is made by hand is left alone by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from streamforge import wiring, workers
+from streamforge.manager.lifecycle.decision import planned
+from streamforge.manager.lifecycle.job_spec import job_of
+from streamforge.manager.lifecycle.rounds import next_round
+from streamforge.manager.policy import Policy
+from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.service import StartRequest
+from streamforge_utils.model.kinds.registry import kinds
+from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.ports.launcher import JobSpec
+from streamforge_utils.runtime.kubernetes_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
+from streamforge_utils.runtime.settings import DataSettings
+
+NOTE = "# Generated from the code by `make docs`: do not edit.\n"
+CODE = "abc123"
+DUMMY = "dummy-service"
+PAGE = Path("docs") / "kubernetes.md"
+_SHOWN = "arango-candles"
+_MARKED = re.compile(r"(<!-- example\b[^>]*-->\n)(.*?)(<!-- /example -->)", re.DOTALL)
+SHIPPED = KubernetesSettings(
+    namespace="stf",
+    pull_secrets=("regcred",),
+    priority_class="streamforge-worker",
+    node_selector=(Pair("streamforge-worker", "true"),),
+    config_maps=("streamforge-worker",),
+    secret_variables=(
+        SecretVariable("KAFKA_PASSWORD", SecretKey("user-streamforge", "password")),
+        SecretVariable("ARANGO_PASSWORD", SecretKey("arangodb-streamforge", "password")),
+    ),
+    kafka_ca=SecretKey("streamforge-cluster-ca-cert", "ca.crt"),
+    arango_ca=SecretKey("arangodb-ca", "ca.crt"),
+)
+"""The names under which a cluster holds what the workers refer to."""
+
+
+def manifests() -> Iterator[tuple[Path, str]]:
+    """Each example by its path below the checkout, as YAML."""
+    for spec in workflow_jobs():
+        yield _path(spec, "job"), _yaml("", example(spec))
+    yield _path(dummy("job-"), "job"), _yaml(_DUMMY.format(kind="job"), example(dummy("job-")))
+    yield _path(dummy(), "pod"), _yaml(_DUMMY.format(kind="pod"), example(dummy(), pod=True))
+
+
+def shown(root: Path) -> Iterator[tuple[Path, str]]:
+    """The page with the Job of arango-candles between its marks, as it is in its file."""
+    if not (root / PAGE).exists():
+        return
+    sink = next(spec for spec in workflow_jobs() if spec.target == _SHOWN)
+    text = (root / PAGE).read_text("utf-8")
+    block = f"```yaml\n{_yaml('', example(sink)).removeprefix(NOTE)}```"
+    yield PAGE, _MARKED.sub(lambda match: f"{match[1]}\n{block}\n\n{match[3]}", text)
+
+
+def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
+    """The Job of an example, or its pod alone."""
+    settings, arguments = SHIPPED, tuple[str, ...]()
+    if spec.target == DUMMY:
+        # It has nothing to do with the store.
+        kept = tuple(one for one in SHIPPED.secret_variables if not one.variable.startswith("ARANGO"))
+        settings, arguments = msgspec.structs.replace(SHIPPED, secret_variables=kept, arango_ca=None), _ARGUMENTS
+    found: dict[str, Any] = wiring.make_manifest(spec, DataSettings(), settings, arguments=arguments, pod=pod)
+    return found
+
+
+def workflow_jobs() -> list[JobSpec]:
+    """A job of every worker that a manager starts: those of the first generation's workflow, which loads BTCUSDT's 1m
+    candles of 2024-08-01, and of those that have no part in it one of a workflow of the first type that they take."""
+    found = {spec.target: spec for spec in _jobs("api_candles_1m")}
+    for target in workers.targets():
+        types = workers.definition(target).types
+        if types and target not in found:
+            taken = next(one for one in (name for kind in kinds() for name in kind.types) if one.startswith(types))
+            found[target] = next(spec for spec in _jobs(taken) if spec.target == target)
+    return list(found.values())
+
+
+def _jobs(type_name: str) -> list[JobSpec]:
+    day = parse_time_range("2024-08-01")
+    request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01"), day.end_ms)
+    workflow = workflow_of(request, code=CODE, now_ms=day.end_ms, exchange_now_ms=day.end_ms)
+    workflow = next_round(workflow, (str(day),))
+    policy = Policy()
+    return [
+        _by_hand(
+            job_of(
+                workflow,
+                step,
+                planned(workflow, step, day.end_ms),
+                weight_per_minute=policy.weight_per_minute,
+                policy=policy,
+                common={},
+            )
+        )
+        for step in workflow.steps
+    ]
+
+
+def dummy(prefix: str = "") -> JobSpec:
+    """dummy-service, which plays a loading for five minutes."""
+    queue_id = f"wf-dummy-api_candles_1m-20240801-{CODE}"
+    return JobSpec(
+        name=f"{prefix}{DUMMY}-{CODE}",
+        target=DUMMY,
+        queue_id=queue_id,
+        attempt=1,
+        environment={"QUEUE_ID": queue_id},
+    )
+
+
+def _by_hand(spec: JobSpec) -> JobSpec:
+    """Without what only its manager knows: when it was launched, and that it watches over it."""
+    left = ("STREAMFORGE_LAUNCHED_AT", "STREAMFORGE_ORPHAN_SECONDS")
+    environment = {name: value for name, value in spec.environment.items() if name not in left}
+    return msgspec.structs.replace(spec, environment=environment)
+
+
+_ARGUMENTS = ("--debug", "--simulate-loading", "--exit-after", "300")
+_DUMMY = """\
+# Plays a loading for five minutes: are the bus, its users and the metrics there? README.md tells what else it plays.
+#   kubectl apply -f {kind}.yaml
+#   kubectl -n stf logs -f -l queue_id=wf-dummy-api_candles_1m-20240801-abc123
+"""
+
+
+def _path(spec: JobSpec, kind: str) -> Path:
+    return Path("services") / spec.target / f"{kind}.yaml"
+
+
+def _yaml(note: str, manifest: dict[str, Any]) -> str:
+    return NOTE + note + yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what occurs twice twice, and lists indented as people do."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
 from streamforge_utils.adapters.kubernetes.manifest import Template
 from streamforge_utils.adapters.kubernetes.required_rights import RIGHTS, role_rules
+from streamforge_utils.ports.job_settings import KubernetesSettings
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace
@@ -76,7 +76,8 @@ async def test_a_right_that_is_missing_is_named_and_no_other(
             rule["verbs"] = [one for one in rule["verbs"] if one != verb]
     kube_cluster.accounts.create(kube_namespace, "lacking", [rule for rule in rules if rule["verbs"]])
     kubeconfig = kube_cluster.accounts.kubeconfig(folder / "kubeconfig", kube_namespace, "lacking")
-    examiner = KubernetesExaminer(Access(kubeconfig=str(kubeconfig), namespace=kube_namespace), Template())
+    settings = KubernetesSettings(kubeconfig=str(kubeconfig), namespace=kube_namespace)
+    examiner = KubernetesExaminer(Template(settings=settings))
     try:
         found = {finding.part: finding async for finding in examiner.examine()}
     finally:

@@ -90,6 +90,16 @@ CASES = {
 }
 
 
+TYPICAL = ("password", "port", "no ACL")
+"""One of each kind: refused at the login, not reached, refused later. `doctor` is tried with every case."""
+
+typically = pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=() if name in TYPICAL else pytest.mark.long) for name in sorted(CASES)],
+    indirect=True,
+)
+
+
 @pytest.fixture(params=sorted(CASES))
 def case(request: pytest.FixtureRequest) -> Case:
     found: Case = CASES[request.param]
@@ -122,6 +132,17 @@ def run(arguments: list[str], environ: Mapping[str, str], data: Path) -> tuple[s
     return done, time.monotonic() - began
 
 
+WORKER = {
+    "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
+    "SYMBOL": "BTCUSDT",
+    "TYPE": "api_candles_1m",
+    "TIME_RANGE": "2024-08-01",
+    "KAFKA_TOPIC": "wf-btcusdt-api_candles_1m-20240801-abc123-data",
+    "COLLECTION_NAME": "btcusdt_api_candles_1m_2024_08_01",
+    "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123",
+}
+
+
 def limit_s() -> float:
     """15 s of a machine that has a core for it; where others use it too, as much longer as they make it wait."""
     return LIMIT_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
@@ -133,6 +154,7 @@ def check_no_secret(text: str, environ: Mapping[str, str], broker: Broker) -> No
         assert secret not in text
 
 
+@typically
 def test_the_manager_ends(case: Case, environ: Environ, secured_broker: Broker, tmp_path: Path) -> None:
     ended, seconds = run(["-m", "streamforge.manager"], environ, tmp_path / "data")
     assert ended.returncode == case.code, ended.stderr
@@ -143,17 +165,9 @@ def test_the_manager_ends(case: Case, environ: Environ, secured_broker: Broker, 
     check_no_secret(ended.stdout + ended.stderr, environ, secured_broker)
 
 
+@typically
 def test_a_worker_ends(case: Case, environ: Environ, secured_broker: Broker, tmp_path: Path) -> None:
-    worker = {
-        "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
-        "SYMBOL": "BTCUSDT",
-        "TYPE": "api_candles_1m",
-        "TIME_RANGE": "2024-08-01",
-        "KAFKA_TOPIC": "wf-btcusdt-api_candles_1m-20240801-abc123-data",
-        "COLLECTION_NAME": "btcusdt_api_candles_1m_2024_08_01",
-        "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123",
-    }
-    ended, seconds = run(["-m", "streamforge.workers", "arango-candles"], environ | worker, tmp_path / "data")
+    ended, seconds = run(["-m", "streamforge.workers", "arango-candles"], environ | WORKER, tmp_path / "data")
     assert ended.returncode == case.code, ended.stderr
     assert seconds < limit_s()
     lines = [json.loads(line) for line in ended.stderr.splitlines()]
@@ -186,6 +200,7 @@ COMMANDS = {
 """Of `streamforge`, those that use the brokers themselves. A missing topic is no mistake for them: they make it."""
 
 
+@typically
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_a_command_ends(case: Case, environ: Environ, command: str, secured_broker: Broker, tmp_path: Path) -> None:
     places = ["--secrets" if command == "kafka apply" else "--data", str(tmp_path / "data")]
@@ -202,15 +217,7 @@ def test_a_command_ends(case: Case, environ: Environ, command: str, secured_brok
 
 
 def test_a_topic_that_is_missing_is_named(secured_broker: Broker, tmp_path: Path) -> None:
-    worker = {
-        "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
-        "SYMBOL": "BTCUSDT",
-        "TYPE": "api_candles_1m",
-        "TIME_RANGE": "2024-08-01",
-        "KAFKA_TOPIC": "nobody-made-this-topic",
-        "COLLECTION_NAME": "btcusdt_api_candles_1m_2024_08_01",
-        "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123",
-    }
+    worker = WORKER | {"KAFKA_TOPIC": "nobody-made-this-topic"}
     ended, seconds = run(
         ["-m", "streamforge.workers", "arango-candles"], secured_broker.environment() | worker, tmp_path / "data"
     )

@@ -71,6 +71,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@pytest.mark.long
 @pytest.mark.timeout(360 + 180 * ROUNDS)
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_broken_broker_costs_nothing(

@@ -41,3 +41,6 @@ def _sample() -> dict[str, Recording]:
         if kind not in chosen or one.rows > chosen[kind].rows:
             chosen[kind] = one
     return {one.name: one for one in chosen.values()}
+
+
+QUICK = frozenset[str]()

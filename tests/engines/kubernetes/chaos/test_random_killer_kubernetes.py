@@ -37,7 +37,7 @@ SETTINGS = {
     "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000",
 }
 
-pytestmark = pytest.mark.timeout(300 + 60 * TIMES)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300 + 60 * TIMES)]
 
 
 @pytest.fixture

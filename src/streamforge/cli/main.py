@@ -15,6 +15,7 @@ from streamforge.cli.app import PROGRAM, app
 from streamforge.cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, PipeClosed, exit_code
 from streamforge.cli.usage import message_of
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.plugins import load_plugins
 
 _as_json = False
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     global _as_json
     _as_json = "--json" in given
     try:
+        load_plugins(os.environ)
         code = app(args=given, prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0

@@ -52,7 +52,8 @@ def test_what_the_version_before_has_begun_is_shown_finished_and_proven(
             assert workflow["status"] == "finished", manager.story(workflows[name])
             segments = manager.coverage(workflows[name])
             assert [one["verdict"] for one in segments] == ["stored"] * len(segments)
-            assert workflow["coverage"]["stored"] == workflow["coverage"]["expected"] == 24 * (end - first)
+            progress = workflow["progress"]
+            assert progress["records_stored"] == progress["records_expected"] == 24 * (end - first)
             assert manager.events(workflows[name])[0]["event"] == "started"
         answer = manager.api.get("/coverage/BTCUSDT/api_candles_1h", params={"time_range": "2024-08-01:2024-08-05"})
         assert [one["verdict"] for one in answer.json()["segments"]].count("stored") == len(answer.json()["segments"])
@@ -71,7 +72,7 @@ def test_an_upgraded_series_is_not_loaded_again_and_its_ended_workflow_is_remove
             manager.wait(workflows[name])
         before = exchange.requests()
         again = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01:2024-08-05")
-        assert (again["status"], again["progress"]["records_expected"]) == ("finished", 0), again["progress"]
+        assert (again["status"], again["progress"]["records_there"]) == ("finished", 96), again["progress"]
         assert exchange.requests() - before <= 2, "only where the series begins was asked for"
         manager.api.delete(f"/queues/{workflows['finished']}", params={"data": "true"}).raise_for_status()
         assert manager.api.get(f"/queues/{workflows['finished']}").status_code == 404

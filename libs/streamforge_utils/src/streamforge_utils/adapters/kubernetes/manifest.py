@@ -74,8 +74,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     ca, arango_ca: the CAs of Kafka's brokers and of ArangoDB.
     secret_names: variables that hold a secret, under any name.
     data_claim: a PersistentVolumeClaim, mounted at the data directory of the embedded bus and store.
-    deadline_s: a worker that lives longer is ended. ttl_s: how long a Job that ended stays. command: instead of the
-    image's; arguments: after it.
+    deadline_s: a worker that lives longer is ended, unless its job is endless. ttl_s: how long a Job that ended stays.
+    command: instead of the image's; arguments: after it.
     """
 
     namespace: str = "stf"
@@ -118,7 +118,7 @@ def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
             # The manager makes the next attempt: a pod that is replaced behind its back would share the attempt.
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "activeDeadlineSeconds": template.deadline_s,
+            **_deadline(spec, template),
             "ttlSecondsAfterFinished": template.ttl_s,
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations},
@@ -126,6 +126,10 @@ def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
             },
         },
     }
+
+
+def _deadline(spec: JobSpec, template: Template) -> dict[str, int]:
+    return {} if spec.endless else {"activeDeadlineSeconds": template.deadline_s}
 
 
 def pod_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
@@ -139,7 +143,7 @@ def pod_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
             "labels": _labels(spec, template),
             "annotations": {QUEUE_ANNOTATION: spec.queue_id},
         },
-        "spec": {**_pod_spec(spec, template), "activeDeadlineSeconds": template.deadline_s},
+        "spec": {**_pod_spec(spec, template), **_deadline(spec, template)},
     }
 
 

@@ -333,3 +333,9 @@ def test_a_pod_is_the_same_without_the_job() -> None:
     assert alone["kind"] == "Pod"
     assert alone["metadata"] == job["metadata"]
     assert alone["spec"] == {**pod(job), "activeDeadlineSeconds": 86400}
+
+
+def test_a_job_without_an_end_has_no_deadline() -> None:
+    endless = changed(endless=True)
+    assert "activeDeadlineSeconds" not in job_manifest(endless, TEMPLATE)["spec"]
+    assert "activeDeadlineSeconds" not in pod_manifest(endless, TEMPLATE)["spec"]

@@ -90,7 +90,7 @@ def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
             # The manager makes the next attempt: a pod that is replaced behind its back would share the attempt.
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "activeDeadlineSeconds": template.settings.deadline_seconds,
+            **_deadline(spec, template),
             "ttlSecondsAfterFinished": template.settings.ttl_seconds,
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations},
@@ -98,6 +98,10 @@ def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
             },
         },
     }
+
+
+def _deadline(spec: JobSpec, template: Template) -> dict[str, int]:
+    return {} if spec.endless else {"activeDeadlineSeconds": template.settings.deadline_seconds}
 
 
 def pod_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def pod_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
             "labels": _labels(spec, template),
             "annotations": {QUEUE_ANNOTATION: spec.queue_id},
         },
-        "spec": {**_pod_spec(spec, template), "activeDeadlineSeconds": template.settings.deadline_seconds},
+        "spec": {**_pod_spec(spec, template), **_deadline(spec, template)},
     }
 
 

@@ -10,23 +10,17 @@ import msgspec
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.lifecycle.decision import World as Facts
 from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.rounds import next_round
-from streamforge.manager.persistence.coverage_store import Coverage
-from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
-from streamforge.manager.persistence.event_history import EventHistory
-from streamforge.manager.persistence.exchange_binding import ExchangeBinding
-from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
-from streamforge.manager.workflow import Attempt, Plan, Status, Step, Workflow
+from streamforge.manager.workflow import Attempt, Part, Plan, Status, Step, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.events import TERMINAL_EVENTS, Event, Progress, encode_event
 from streamforge_utils.model.kinds.candles import Interval
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
@@ -53,11 +47,16 @@ def accepted(code: str = "abc123", *, created_ms: int = NOW, **fields: Any) -> W
     return workflow_of(check(StartRequest(**request), NOW), code=code, now_ms=created_ms, exchange_now_ms=NOW)
 
 
+def rest(*ranges: str | TimeRange) -> tuple[Part, ...]:
+    """Parts of a plan that are loaded over REST."""
+    return tuple(Part(span=parse_time_range(one) if isinstance(one, str) else one) for one in ranges)
+
+
 def planned(*load: str, code: str = "abc123") -> Workflow:
     """A workflow whose plan is made; without `load`, of the whole day."""
     ranges = load or (DAY,)
-    plan = Plan(exchange_now_ms=NOW, load=ranges, expected=1440)
-    return next_round(replace(accepted(code), status=Status.RUNNING, plan=plan), ranges)
+    plan = Plan(exchange_now_ms=NOW, parts=rest(*ranges), expected=1440)
+    return next_round(replace(accepted(code), status=Status.RUNNING, plan=plan), plan.ranges)
 
 
 def decide_running() -> Workflow:
@@ -143,30 +142,22 @@ class World:
 
     async def start(self, new_code: Callable[[], str] | None = None, *, load: bool = True) -> None:
         """A new manager on what there is: its memory is empty."""
-        workflows, coverage = WorkflowStore(self.store), Coverage(self.store)
-        if load:
-            await workflows.load()
-        self.deps = Dependencies(
-            bus=self.bus,
-            admin=self.bus,
-            producer=await self.bus.producer(),
-            store=self.store,
-            launcher=self.launcher,
-            exchange=self.exchange,
+        self.deps = Dependencies.on(
+            self.bus,
+            self.store,
             clock=self.clock,
             observer=self.observer,
+            identity=self.identity,
+            producer=await self.bus.producer(),
+            launcher=self.launcher,
+            exchange=self.exchange,
             policy=self.policy,
             common={},
             control_topic="queue-control",
             events_topic="queue-events",
-            workflows=workflows,
-            coverage=coverage,
-            removal=RecordRemoval(self.store, coverage, workflows, self.observer),
-            history=EventHistory(self.store),
-            reservations=Reservations(self.store, self.clock),
-            dead_letters=DeadLetterReader(self.bus, self.bus),
-            exchange_binding=ExchangeBinding(self.store, None, self.identity),
         )
+        if load:
+            await self.deps.workflows.load()
         self.reconciler = Reconciler(self.deps)
         await self.reconciler.bans.load()
         self.manager = WorkflowService(self.deps, self.reconciler, new_code)

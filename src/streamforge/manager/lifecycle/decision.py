@@ -9,8 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SendStop
-from streamforge.manager.lifecycle.ranges import joined
-from streamforge.manager.lifecycle.rounds import next_number, next_round
+from streamforge.manager.lifecycle.rounds import joined, next_number, repair_round
 from streamforge.manager.lifecycle.settlement import STOP, STUCK, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
@@ -73,7 +72,7 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tu
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if workflow.plan is None:
         return _before_plan(workflow, now_ms, world, actions)
-    if not (workflow.endless or workflow.plan.load or workflow.repairs or any(step.replay for step in workflow.steps)):
+    if not (workflow.endless or workflow.plan.parts or workflow.repairs or any(step.replay for step in workflow.steps)):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return _conclude(_replace(workflow, steps=steps), now_ms, policy, world, actions)
     if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
@@ -120,7 +119,9 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
         if attempt.stop_asked_ms is None:
             if world.unseen and attempt.terminal_event is not None:
                 continue  # it has ended, or is about to: only its end is not seen
-            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _forsaken(workflow, step, now_ms, policy)
+            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _without_end_of_stream(
+                workflow, step, now_ms, policy
+            )
             if why is None:
                 continue
             attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STUCK, reason=why)
@@ -129,8 +130,8 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
     return workflow
 
 
-def _forsaken(workflow: Workflow, step: Step, now_ms: int, policy: Policy) -> str | None:
-    """Why a sink waits without end: it read everything, its loaders have finished, and no end of the stream came."""
+def _without_end_of_stream(workflow: Workflow, step: Step, now_ms: int, policy: Policy) -> str | None:
+    """Why a sink would wait for ever: it has read everything, its loaders have finished, and no end of stream came."""
     attempt = step.attempt
     if step.role is not Role.SINK or attempt is None or attempt.replay or attempt.progress.lag != 0:
         return None
@@ -207,14 +208,12 @@ def _shown(time_ms: int) -> str:
 def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
     """The step's next attempt, as it is planned now."""
     number = next_number(step)
-    upstream = [other.round_from for other in workflow.steps if other.role is Role.LOADER]
     return Attempt(
         number=number,
         job=names.job_name(step.target, workflow.symbol, workflow.queue_id, number),
         planned_ms=now_ms,
         ranges=step.ranges,
         replay=step.replay,
-        upstream_attempt=max(upstream, default=1) if step.role is Role.SINK else 1,
     )
 
 
@@ -247,7 +246,7 @@ def _stopping(
     if not workflow.surveyed:
         if workflow.plan is not None and workflow.endless and workflow.failure is None:
             return _proving(workflow, now_ms, world, actions)
-        if workflow.plan is not None and (workflow.endless or workflow.plan.load or workflow.repairs):
+        if workflow.plan is not None and (workflow.endless or workflow.plan.parts or workflow.repairs):
             actions.append(Prove(ask=False))
             return workflow, actions
         workflow = _replace(workflow, surveyed=True)
@@ -305,7 +304,7 @@ def _conclude(
             next_step="look at the dead letters of the workflow for records that were refused, then retry it",
         )
         return workflow.next_epoch(failure=failure), actions
-    return next_round(_replace(workflow, repairs=workflow.repairs + 1), ours), actions
+    return repair_round(_replace(workflow, repairs=workflow.repairs + 1), ours), actions
 
 
 def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Action]) -> tuple[Workflow, list[Action]]:

@@ -155,12 +155,9 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
     RetryableError.
     """
     where.check()
-    token = where.token()
     if where.server is not None:
-        async with Api(where.server, token) as api:
-            if loads:
-                await _check_exchange(where, api, None)
-            yield Session(api, own=False)
+        async with _served(where, where.server, loads=loads) as served:
+            yield served
         return
     folder = where.folder
     held = data_folder(folder)
@@ -174,10 +171,8 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
                     f"the manager at {url} already runs on {folder} and has its launcher: leave --launcher out, or "
                     "choose another folder with --data"
                 )
-            async with Api(url, token, process=held.process()) as api:
-                if loads:
-                    await _check_exchange(where, api, folder)
-                yield Session(api, own=False)
+            async with _served(where, url, loads=loads, folder=folder, process=held.process()) as served:
+                yield served
             return
         if mode is Mode.SERVER:
             raise CliError(
@@ -215,6 +210,17 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
             if now > deadline:
                 raise
         await asyncio.sleep(_PAUSE_S)
+
+
+@asynccontextmanager
+async def _served(
+    where: Where, url: str, *, loads: bool, folder: Path | None = None, process: int | None = None
+) -> AsyncIterator[Session]:
+    """The manager at `url`, which runs on `folder`, or was named with --server."""
+    async with Api(url, where.token(), process=process) as api:
+        if loads:
+            await _check_exchange(where, api, folder)
+        yield Session(api, own=False)
 
 
 @asynccontextmanager

@@ -43,17 +43,16 @@ test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some 
 
 # Two folders of these need more than the engines: test-delivery runs them.
 OF_DELIVERY := tests/engines/guides tests/engines/jupyterhub
-# What takes longest, and of which CI runs a shorter form (the killer on files and on the double of ArangoDB, faults of the exchange on other buses).
-LONG := tests/engines/kubernetes/chaos/test_random_killer_kubernetes.py tests/engines/kafka/chaos $(addprefix tests/engines/kafka/suites/,test_random_killer.py test_faults.py test_recordings.py)
+# What is marked `long` is expensive and rarely breaks; docs/testing.md says what it is.
 test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
-	@$(PY) -m pytest tests/engines $(patsubst %,--ignore=%,$(OF_DELIVERY) $(LONG)) -n $(ENGINE_WORKERS) $(ARGS)
+	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -m "not bench and not long" -n $(ENGINE_WORKERS) $(ARGS)
 
-test-long: $(STAMP) ## run the longest tests on real engines: random killers of workers, manager, broker and control plane, every fault of the exchange
+test-long: $(STAMP) ## run the tests on real engines that are expensive and rarely break: random killers, every fault of the exchange, more cases
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
-	@$(PY) -m pytest $(LONG) -n $(ENGINE_WORKERS) $(ARGS)
+	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -m long -n $(ENGINE_WORKERS) $(ARGS)
 
 test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
 	@env -u ARANGO_URL $(PY) -m pytest tests/arango -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)

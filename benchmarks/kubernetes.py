@@ -23,6 +23,7 @@ from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, percentile
 from benchmarks.common.processes import cpu_seconds, exchange, manager, peak_resident_mb, resident_mb
 from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifest
+from streamforge_utils.ports.job_settings import KubernetesSettings, Pair
 from streamforge_utils.ports.launcher import JobSpec
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
@@ -121,7 +122,9 @@ async def _bare(bench: Bench, cluster: Cluster, count: int) -> float:
     """Workflows a second whose Jobs a loop can post that does nothing else; they are gone afterwards."""
     _make_namespace(cluster, BARE_NAMESPACE, count)
     template = Template(
-        namespace=BARE_NAMESPACE, instance="bare", images={"arango-candles": PAUSE}, priority_class=PRIORITY
+        settings=KubernetesSettings(images=(Pair("arango-candles", PAUSE),), priority_class=PRIORITY),
+        namespace=BARE_NAMESPACE,
+        instance="bare",
     )
     path = f"/apis/batch/v1/namespaces/{BARE_NAMESPACE}/jobs"
     numbers = iter(range(STEPS * count))

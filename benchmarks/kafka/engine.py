@@ -19,7 +19,7 @@ def broker(bench: Bench, *, secured: bool = False) -> Iterator[KafkaSettings]:
     secured: with TLS, SCRAM-SHA-512 and ACLs, as in a cluster; the user may do everything.
     """
     with bench.folder() as folder:
-        found = Broker(folder, secured=secured)
+        found = Broker(folder, secured=secured, optimized=True)
         began = time.perf_counter()
         found.start()
         try:

@@ -15,6 +15,7 @@ from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
+from streamforge_utils.ports.job_settings import KubernetesSettings
 from streamforge_utils.ports.launcher import JobSpec, Launcher
 from streamforge_utils.ports.preflight import Examiner
 from streamforge_utils.ports.store import StateStore, Store
@@ -22,7 +23,7 @@ from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import Secret, variables
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
-from streamforge_utils.runtime.kubernetes_settings import KubernetesSettings, LauncherSettings
+from streamforge_utils.runtime.kubernetes_settings import LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from streamforge_utils.adapters.embedded.backup import Backup
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
     from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login
-    from streamforge_utils.adapters.kubernetes.access import Access
     from streamforge_utils.adapters.kubernetes.manifest import Template
     from streamforge_utils.ports.provisioning import Provisioner
 
@@ -241,7 +241,7 @@ def make_launcher(
         from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 
         template = make_template(settings, launcher.kubernetes, environment=environment)
-        return KubernetesLauncher(_access(launcher.kubernetes), template, store, clock=clock, observer=observer)
+        return KubernetesLauncher(template, store, clock=clock, observer=observer)
     from streamforge_utils.adapters.embedded.bus.files import LOCK_FILE
     from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
 
@@ -259,37 +259,18 @@ def make_template(
     settings: DataSettings, kubernetes: KubernetesSettings, *, environment: Mapping[str, str] | None = None
 ) -> Template:
     """What all Jobs have in common. environment: what every one gets besides its own variables."""
-    from streamforge_utils.adapters.kubernetes.manifest import Key, Resources, Template
+    from streamforge_utils.adapters.kubernetes.manifest import Template
 
     values = dict(environment or {})
     if settings.data_dir is not None:
         values["STREAMFORGE_DATA_DIR"] = str(settings.data_dir.absolute())
-    ca, arango_ca = kubernetes.kafka_ca, kubernetes.arango_ca
-    return Template(
-        namespace=kubernetes.namespace or Template().namespace,
-        registry=kubernetes.image_registry,
-        version=kubernetes.image_version or f"v{installed_version()}",
-        images={pair.name: pair.value for pair in kubernetes.images},
-        pull_secrets=kubernetes.pull_secrets,
-        node_selector={pair.name: pair.value for pair in kubernetes.node_selector},
-        priority_class=kubernetes.priority_class,
-        values=values | {pair.name: pair.value for pair in kubernetes.values},
-        references={one.variable: Key(one.secret.name, one.secret.key) for one in kubernetes.secret_variables},
+    template = Template(
+        settings=kubernetes,
+        version=f"v{installed_version()}",
+        values=values,
         secret_names=frozenset(item.name for item in variables(WorkerSettings) if item.secret),
-        config_maps=kubernetes.config_maps,
-        secrets=kubernetes.secrets,
-        ca=None if ca is None else Key(ca.name, ca.key),
-        arango_ca=None if arango_ca is None else Key(arango_ca.name, arango_ca.key),
-        data_claim=kubernetes.data_claim,
-        resources=Resources(
-            cpu_request=kubernetes.cpu_request,
-            cpu_limit=kubernetes.cpu_limit,
-            memory_request=kubernetes.memory_request,
-            memory_limit=kubernetes.memory_limit,
-        ),
-        deadline_s=kubernetes.deadline_seconds,
-        ttl_s=kubernetes.ttl_seconds,
     )
+    return structs.replace(template, namespace=kubernetes.namespace) if kubernetes.namespace else template
 
 
 def make_manifest(
@@ -313,10 +294,4 @@ def make_examiner(
     """What tells whether Jobs could be run in the cluster that the settings name. environment: every worker's."""
     from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
 
-    return KubernetesExaminer(_access(kubernetes), make_template(settings, kubernetes), environment)
-
-
-def _access(kubernetes: KubernetesSettings) -> Access:
-    from streamforge_utils.adapters.kubernetes.access import Access
-
-    return Access(kubeconfig=kubernetes.kubeconfig, context=kubernetes.context, namespace=kubernetes.namespace)
+    return KubernetesExaminer(make_template(settings, kubernetes), environment)

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests import cleanenv
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import DATABASE, PASSWORD, ArangoProcess
 from tests.doubles.tlsfront import tls_front
 from tests.e2e import rig
+from tests.e2e.misconfiguration import (
+    CONFIG,
+    FAILED,
+    LIMIT_S,
+    WORKER,
+    Environ,
+    checks,
+    doctor,
+    failing,
+    lacking,
+    run,
+    sentence_of_manager,
+    sentence_of_worker,
+    worker,
+)
 from tests.engines.ports import free_ports
 from tests.engines.tls import Authority
 
-LIMIT_S = 15.0
-CONFIG, FAILED = 2, 1
-WORKER = {
-    "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
-    "SYMBOL": "BTCUSDT",
-    "TYPE": "api_candles_1m",
-    "TIME_RANGE": "2024-08-01",
-    "KAFKA_TOPIC": "wf-btcusdt-api_candles_1m-20240801-abc123-data",
-    "COLLECTION_NAME": "btcusdt_api_candles_1m_2024_08_01",
-    "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123",
-}
-
 pytestmark = pytest.mark.timeout(120)
-
-Environ = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         rig.exchange() as other,
         socket.create_server(("127.0.0.1", 0)) as listening,
     ):
-        _, slowness_s = run(["-m", "streamforge.workers", "arango-candles"], {}, folder / "data")
+        _, slowness_s = worker({}, folder / "data")
         secured = f"https://127.0.0.1:{port}"
         ca, other_ca = folder / "ca.pem", folder / "other-ca.pem"
         silent = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -154,30 +150,9 @@ def environ(case: Case, world: World) -> Environ:
     return {name: value for name, value in (world.double.environment() | case.change(world)).items() if value}
 
 
-def run(arguments: list[str], environ: Mapping[str, str], data: Path) -> tuple[subprocess.CompletedProcess[str], float]:
-    """Run a service to its end; with the seconds that took."""
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env=cleanenv.environment()
-        | {
-            "STREAMFORGE_DATA_DIR": str(data),
-            "STREAMFORGE_PORT": "0",
-            "STREAMFORGE_METRICS_PORT": "0",
-            "STREAMFORGE_LOG_FORMAT": "json",
-        }
-        | dict(environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return done, time.monotonic() - began
-
-
 def check(text: str, says: tuple[str, ...], whole: str) -> None:
     """It says all that, and no secret."""
-    assert [word for word in says if word not in text] == [], text
+    assert lacking(text, says) == [], text
     for secret in (PASSWORD, "not-the-password"):
         assert secret not in whole
 
@@ -186,55 +161,39 @@ def test_the_manager_ends(case: Case, environ: Environ, tmp_path: Path, world: W
     ended, seconds = run(["-m", "streamforge.manager"], environ, tmp_path / "data")
     assert ended.returncode == case.code, ended.stderr
     assert seconds < LIMIT_S + 10 * world.slowness_s
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("queue-manager:")]
-    check(line, case.says, ended.stdout + ended.stderr)
-    assert "Traceback" not in ended.stderr
+    check(sentence_of_manager(ended), case.says, ended.stdout + ended.stderr)
 
 
 def test_a_worker_ends(case: Case, environ: Environ, tmp_path: Path, world: World) -> None:
-    ended, seconds = run(["-m", "streamforge.workers", "arango-candles"], environ | WORKER, tmp_path / "data")
+    ended, seconds = worker(environ | WORKER, tmp_path / "data")
     assert ended.returncode == case.code, ended.stderr
     assert seconds < LIMIT_S + 10 * world.slowness_s
-    lines = [json.loads(line) for line in ended.stderr.splitlines()]
-    last = next(line["error"] for line in reversed(lines) if line.get("error"))
-    check(last, case.says, ended.stdout + ended.stderr)
+    check(sentence_of_worker(ended), case.says, ended.stdout + ended.stderr)
 
 
 def test_load_ends(case: Case, environ: Environ, tmp_path: Path, world: World) -> None:
+    data = tmp_path / "data"
     command = ["load", "BTCUSDT", "api_candles_1h", "2024-08-01", "--exchange", world.other, "--json"]
-    ended, seconds = run(
-        ["-m", "streamforge.cli", *command, "--data", str(tmp_path / "data")], environ, tmp_path / "data"
-    )
+    ended, seconds = run(["-m", "streamforge.cli", *command, "--data", str(data)], environ, data)
     assert ended.returncode == case.code, ended.stderr + ended.stdout
     assert seconds < LIMIT_S + 10 * world.slowness_s
     check(ended.stderr + ended.stdout, case.says, ended.stdout + ended.stderr)
 
 
 def test_doctor_says_it(case: Case, environ: Environ, tmp_path: Path, world: World) -> None:
-    ended, seconds = run(
-        ["-m", "streamforge.cli", "doctor", "--json", "--exchange", "test", "--data", str(tmp_path / "data")],
-        environ,
-        tmp_path / "data",
-    )
+    ended, seconds = doctor(environ, tmp_path / "data")
     assert ended.returncode == 1, ended.stderr
     assert seconds < LIMIT_S + 10 * world.slowness_s
-    checks = {check["part"]: check for check in json.loads(ended.stdout)["checks"]}
-    failing = [part for part, check in checks.items() if check["verdict"] == "fails"]
-    assert failing in (["store"], ["settings", "store"])
-    check(checks["store"]["detail"], case.says, ended.stdout + ended.stderr)
+    assert failing(ended) in (["store"], ["settings", "store"])
+    check(checks(ended)["store"]["detail"], case.says, ended.stdout + ended.stderr)
 
 
 def test_what_is_right_works_behind_tls(world: World, tmp_path: Path) -> None:
-    environ = world.double.environment() | _tls(world, world.ca)
-    ended, _ = run(
-        ["-m", "streamforge.cli", "doctor", "--json", "--exchange", "test", "--data", str(tmp_path / "data")],
-        environ,
-        tmp_path / "data",
-    )
-    checks = {check["part"]: check for check in json.loads(ended.stdout)["checks"]}
-    assert checks["store"]["verdict"] == "works", checks["store"]
-    assert f"(database {DATABASE}, user root)" in checks["store"]["detail"]
-    assert "of 100 GiB" in checks["room"]["detail"]
+    ended, _ = doctor(world.double.environment() | _tls(world, world.ca), tmp_path / "data")
+    found = checks(ended)
+    assert found["store"]["verdict"] == "works", found["store"]
+    assert f"(database {DATABASE}, user root)" in found["store"]["detail"]
+    assert "of 100 GiB" in found["room"]["detail"]
     assert ended.returncode == 0, ended.stdout
     names = [one["name"] for one in world.double.ask("GET", f"/_db/{DATABASE}/_api/collection")["result"]]
     assert [name for name in names if "doctor" in name] == []

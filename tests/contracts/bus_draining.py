@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator
 
 import pytest
 
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Consumer, Message, TopicPartition
-from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.input import Input
-from streamforge_utils.runtime.logs import make_log
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.settings import Upstream
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, numbered, read
+from tests.doubles.instruments import instruments
 from tests.limits import LIMIT_S
 
 GROUP = "group"
@@ -84,17 +81,13 @@ def new_input(
     bus: BusWithAdmin, topic: str, consumer: Consumer, *, group: str = GROUP, clock: Clock | None = None
 ) -> Input:
     """The input of a sink whose only loader is `loader`."""
-    clock = clock or SystemClock()
     return Input(
         consumer,
         bus,
         topic,
         group,
         [Upstream("loader")],
-        progress=ProgressTracker(clock),
-        metrics=Metrics("sink", lambda reason, until_ms: None),
-        clock=clock,
-        log=make_log(form="json", stream=io.StringIO()),
+        instruments(clock),
     )
 
 

@@ -170,6 +170,30 @@ class BusGroupContract(BusFixtures):
         await consumer.commit({TopicPartition(wide, number): end for number, end in ends.items()})
         assert (await bus.lag(wide, "group")).records == 0
 
+    async def test_what_every_group_has_committed_can_be_trimmed_and_nothing_else_goes(
+        self, bus: BusWithAdmin, topic: str
+    ) -> None:
+        producer = await bus.producer()
+        for first in (0, 10, 20):
+            await producer.send(topic, numbered(10, first=first))
+        place = TopicPartition(topic, 0)
+        fast, slow = await bus.consumer([topic], group="fast"), await bus.consumer([topic], group="slow")
+        await read(fast, 30, self.patience_s)
+        await fast.commit({place: 25})
+        await bus.trim(topic, ["fast", "slow"])
+        assert values(await read(slow, 30, self.patience_s)) == list(range(30)), "one group has committed nothing"
+        await slow.commit({place: 20})
+        await bus.trim(topic, ["fast", "slow"])
+        late = await bus.consumer([topic])
+        assert [message.offset for message in await read(late, 10, self.patience_s)] == list(range(20, 30))
+        assert ((await bus.lag(topic, "slow")).records, (await bus.lag(topic, "fast")).records) == (10, 5)
+        await producer.send(topic, numbered(1, first=30))
+        assert [message.offset for message in await read(late, 1, self.patience_s)] == [30]
+        await bus.trim(topic, [])
+        assert (await bus.lag(topic, "new")).records == 11, "without a reader nothing goes"
+        with pytest.raises(PermanentError):
+            await bus.trim(f"{topic}-gone", ["fast"])
+
     async def test_a_full_topic_makes_the_producer_wait_until_its_reader_has_committed(
         self, bus: BusWithAdmin, other: BusWithAdmin
     ) -> None:

@@ -1,42 +1,16 @@
-"""Another process that uses a bus: `python -m tests.contracts.bus_remote FACTORY ARGUMENT ACTION ...`.
-
-FACTORY is `module:function`; the function makes the bus from ARGUMENT. The process prints one line per thing done.
-"""
+"""What another process does with a bus (`remote_process`)."""
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from functools import partial
 
 from streamforge_utils.ports.bus import Bus, Message, TopicPartition
-from tests.limits import LIMIT_S
-from tests.places import ROOT
+from tests.contracts import remote_process
+from tests.contracts.remote_process import line
 
+__all__ = ["line", "remote"]
 
-@asynccontextmanager
-async def remote(factory: tuple[str, str], *action: str) -> AsyncIterator[Process]:
-    """Start the process; it is killed at the end if it still runs. Its lines are on `stdout`."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, *factory, *action, cwd=ROOT, stdout=PIPE, limit=1 << 22, env=os.environ
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def line(process: Process) -> str:
-    """The next line of a remote process, without its end."""
-    assert process.stdout is not None
-    async with asyncio.timeout(LIMIT_S):
-        return (await process.stdout.readline()).decode().rstrip("\n")
+remote = partial(remote_process.started, __name__)
 
 
 async def _send(bus: Bus, topic: str, label: str, batches: str, size: str) -> None:
@@ -72,20 +46,5 @@ async def _member(bus: Bus, topic: str, group: str, commits: str) -> None:
             print(received.partition, received.offset, flush=True)
 
 
-async def _main(factory: str, argument: str, action: str, *arguments: str) -> None:
-    module, _, function = factory.partition(":")
-    make: Callable[[str], Bus] = getattr(importlib.import_module(module), function)
-    bus = make(argument)
-    try:
-        if action == "send":
-            await _send(bus, *arguments)
-        elif action == "read":
-            await _read(bus, *arguments)
-        else:
-            await _member(bus, *arguments)
-    finally:
-        await bus.close()
-
-
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:]))
+    remote_process.serve({"send": _send, "read": _read, "member": _member})

@@ -16,12 +16,10 @@ from streamforge_utils.ports.bus import (
     TopicPartition,
     TopicSpec,
 )
-from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.runtime.dead_letter_queue import REASON_BYTES, DeadLetterQueue
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, numbered, read, values
+from tests.doubles.instruments import instruments
 
 
 class BusTopicContract(BusFixtures):
@@ -68,10 +66,7 @@ class BusTopicContract(BusFixtures):
         found = await read(await bus.consumer([name]), len(taken), self.patience_s)
         largest = found[-1]
         assert [len(message.value) for message in found] == taken
-        clock = SystemClock()
-        letters = DeadLetterQueue(
-            producer, bus, name, "g", attempt=1, progress=ProgressTracker(clock), metrics=Metrics("x"), clock=clock
-        )
+        letters = DeadLetterQueue(producer, bus, name, "g", instruments(), attempt=1)
         await letters.send(largest, "ж" * 100_000)
         (letter,) = await read(await bus.consumer([dead]), 1, self.patience_s)
         assert (letter.key, letter.value) == (b"key", noise[: taken[-1]])

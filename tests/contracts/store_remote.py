@@ -1,50 +1,18 @@
-"""Another process that uses a store: `python -m tests.contracts.store_remote FACTORY ARGUMENT ACTION ...`.
-
-FACTORY is `module:function`; the function makes the store from ARGUMENT. The process prints one line per thing done.
-"""
+"""What another process does with a store (`remote_process`)."""
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-import os
 import random
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from functools import partial
 
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.ports.store import Document, StateStore, Store
-from tests.limits import LIMIT_S
-from tests.places import ROOT
+from tests.contracts import remote_process
+from tests.contracts.remote_process import ended, line
 
+__all__ = ["ended", "increment", "line", "remote", "versioned"]
 
-@asynccontextmanager
-async def remote(factory: tuple[str, str], *action: str) -> AsyncIterator[Process]:
-    """Start the process; it is killed at the end if it still runs. Its lines are on `stdout`."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, *factory, *action, cwd=ROOT, stdout=PIPE, limit=1 << 22, env=os.environ
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def line(process: Process) -> str:
-    """The next line of a remote process, without its end; empty at the end of its output."""
-    assert process.stdout is not None
-    async with asyncio.timeout(LIMIT_S):
-        return (await process.stdout.readline()).decode().rstrip("\n")
-
-
-async def ended(process: Process) -> int:
-    """The exit code, once the process has ended by itself."""
-    async with asyncio.timeout(LIMIT_S):
-        return await process.wait()
+remote = partial(remote_process.started, __name__)
 
 
 def versioned(key: str, version: int) -> Document:
@@ -105,23 +73,5 @@ async def _drops(store: Store, collection: str, rounds: str) -> None:
         await store.drop(collection)
 
 
-_ACTIONS: dict[str, Callable[..., Coroutine[None, None, None]]] = {
-    "fill": _fill,
-    "versions": _versions,
-    "increment": _increment,
-    "drops": _drops,
-}
-
-
-async def _main(factory: str, argument: str, action: str, *arguments: str) -> None:
-    module, _, function = factory.partition(":")
-    make: Callable[[str], Store] = getattr(importlib.import_module(module), function)
-    store = make(argument)
-    try:
-        await _ACTIONS[action](store, *arguments)
-    finally:
-        await store.close()
-
-
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:]))
+    remote_process.serve({"fill": _fill, "versions": _versions, "increment": _increment, "drops": _drops})

@@ -86,6 +86,9 @@ class FaultyBus:
     async def topics(self) -> Sequence[str]:
         return await self.bus.topics()
 
+    async def trim(self, topic: str, groups: Sequence[str]) -> None:
+        await self.bus.trim(topic, groups)
+
     async def lag(self, topic: str, group: str) -> Lag:
         _check(self.measure)
         if group in self.lags:

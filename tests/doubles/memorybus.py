@@ -32,6 +32,7 @@ def _system_ms() -> int:
 
 class MemoryBus:
     """failing: what every call raises. log: the messages of each topic. committed: of each topic and group.
+    starts: the offset of the oldest message of each topic that was trimmed; what lies before it is not read.
 
     now_ms: what stamps the messages, unix milliseconds. longest_poll_s: the longest that a poll waits, by the loop's
     time.
@@ -44,6 +45,7 @@ class MemoryBus:
         self.log: dict[str, list[Received]] = {}
         self.specs: dict[str, TopicSpec] = {}
         self.committed: dict[tuple[str, str], int] = {}
+        self.starts: dict[str, int] = {}
         self.sent = asyncio.Event()
         self._members: dict[tuple[str, str], list[_Consumer]] = {}
         self._made: list[_Consumer] = []
@@ -84,6 +86,7 @@ class MemoryBus:
     async def delete_topic(self, name: str) -> None:
         self.check()
         self.log.pop(name, None)
+        self.starts.pop(name, None)
         self.specs.pop(name, None)
         self.committed = {key: offset for key, offset in self.committed.items() if key[0] != name}
 
@@ -91,9 +94,15 @@ class MemoryBus:
         self.check()
         return sorted(self.log)
 
+    async def trim(self, topic: str, groups: Sequence[str]) -> None:
+        self.check()
+        self.messages(topic)
+        floor = min((self.committed.get((topic, group), 0) for group in groups), default=0)
+        self.starts[topic] = max(floor, self.starts.get(topic, 0))
+
     async def lag(self, topic: str, group: str) -> Lag:
         self.check()
-        left = self.messages(topic)[self.committed.get((topic, group), 0) :]
+        left = self.messages(topic)[max(self.committed.get((topic, group), 0), self.starts.get(topic, 0)) :]
         if not left:
             return Lag(0)
         return Lag(len(left), {0: (left[0].offset, left[-1].offset + 1)})
@@ -222,6 +231,7 @@ class _Consumer:
         for number, topic in enumerate(topics):
             # A share for each, so that none has to wait for another.
             share = -(-(max_messages - len(found)) // (len(topics) - number))
+            self._places[topic] = max(self._places[topic], self._bus.starts.get(topic, 0))
             fresh = self._bus.messages(topic)[self._places[topic] :][:share]
             self._places[topic] += len(fresh)
             found += fresh

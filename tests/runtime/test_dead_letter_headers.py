@@ -10,9 +10,8 @@ import pytest
 from streamforge_utils.model.errors import PermanentError, RetryableError, TopicFull
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Received, Retention, TopicSpec
 from streamforge_utils.runtime.dead_letter_queue import REASON_BYTES, DeadLetterQueue
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from tests.doubles.clock import FakeClock
+from tests.doubles.instruments import instruments
 
 TOPIC, DLQ, GROUP = "wf-data", "wf-data-dlq", "wf-sink"
 NOW = 1_722_513_630_000
@@ -45,16 +44,15 @@ class Kept:
     def __init__(self, *troubles: Exception, topic: str = TOPIC) -> None:
         self.clock = FakeClock(NOW)
         self.topic = Topic(*troubles)
-        self.progress, self.metrics = ProgressTracker(self.clock), Metrics("sink")
+        self.instruments = instruments(self.clock)
+        self.progress, self.metrics = self.instruments.progress, self.instruments.metrics
         self.letters = DeadLetterQueue(
             self.topic,  # type: ignore[arg-type]
             self.topic,  # type: ignore[arg-type]
             topic,
             GROUP,
+            self.instruments,
             attempt=3,
-            progress=self.progress,
-            metrics=self.metrics,
-            clock=self.clock,
         )
 
     def counted(self, name: str, **labels: str) -> float:

@@ -10,10 +10,8 @@ from streamforge.manager.lifecycle.job_spec import topics_of
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Received, TopicPartition, TopicSpec
-from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from tests.doubles.instruments import instruments
 from tests.manager.support import POLICY, planned, replace
 
 LETTER = b"x" * 1000
@@ -37,7 +35,6 @@ async def test_a_worker_that_makes_the_topic_itself_drops_nothing_either(tmp_pat
 
 async def fill(folder: Path, topic: str, spec: TopicSpec | None) -> None:
     bus = EmbeddedBus(folder / "bus", full_timeout_s=0.05)
-    clock = SystemClock()
     if spec is not None:
         await bus.create_topic(spec)
     group = spec.readers[0] if spec is not None else "g"
@@ -46,10 +43,8 @@ async def fill(folder: Path, topic: str, spec: TopicSpec | None) -> None:
         bus,
         topic,
         group,
+        instruments(),
         attempt=1,
-        progress=ProgressTracker(clock),
-        metrics=Metrics("x"),
-        clock=clock,
     )
     if spec is None:
         await kept.send_all(letters(topic, 1))
@@ -80,16 +75,14 @@ async def fill(folder: Path, topic: str, spec: TopicSpec | None) -> None:
 
 
 async def test_headers_are_bounded_whatever_a_record_brings(tmp_path: Path) -> None:
-    bus, clock = EmbeddedBus(tmp_path / "bus"), SystemClock()
+    bus = EmbeddedBus(tmp_path / "bus")
     kept = DeadLetterQueue(
         await bus.producer(),
         bus,
         "a-data",
         "g",
+        instruments(),
         attempt=3,
-        progress=ProgressTracker(clock),
-        metrics=Metrics("x"),
-        clock=clock,
     )
     foreign = (("topic", b"x" * 500_000), ("partition", b"7"), ("offset", b"8"))
     again = (("topic", b"a-data"), ("partition", b"0"), ("offset", b"17"), ("reason", b"y" * 500_000))

@@ -6,14 +6,9 @@ import pytest
 
 from streamforge.manager.settings import load_manager
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.ports.job_settings import Pair, SecretKey, SecretVariable
 from streamforge_utils.runtime.environment import Variable, load, variables
-from streamforge_utils.runtime.kubernetes_settings import (
-    LauncherSettings,
-    Pair,
-    SecretKey,
-    SecretVariable,
-    with_launcher,
-)
+from streamforge_utils.runtime.kubernetes_settings import LauncherSettings, with_launcher
 
 CHOSEN = {"STREAMFORGE_LAUNCHER": "kubernetes"}
 

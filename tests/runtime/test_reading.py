@@ -8,16 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
-import structlog
 
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Lag, Received, TopicPartition
 from streamforge_utils.runtime.input import BATCH_RECORDS, Input
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.settings import Upstream
 from tests.doubles.clock import FakeClock
+from tests.doubles.instruments import instruments
 
 TOPIC, GROUP = "wf-data", "wf-sink"
 P0, P1 = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
@@ -52,18 +50,16 @@ class Reading:
         self.waits: list[str | None] = []
         self.commits: list[Mapping[TopicPartition, int]] = []
         self.clock = FakeClock()
-        self.progress, self.metrics = ProgressTracker(self.clock), Metrics("sink")
+        self.instruments = instruments(self.clock)
+        self.progress, self.metrics = self.instruments.progress, self.instruments.metrics
         self.input = Input(
             cast("Consumer", self),
             cast("BusAdmin", self),
             TOPIC,
             GROUP,
             [] if replay else [Upstream("a", 1), Upstream("b", 2)],
+            self.instruments,
             replay=replay,
-            progress=self.progress,
-            metrics=self.metrics,
-            clock=self.clock,
-            log=structlog.get_logger(),
         )
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:

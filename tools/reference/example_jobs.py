@@ -23,8 +23,8 @@ from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
 from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.kubernetes_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
 from streamforge_utils.runtime.settings import DataSettings
 
 NOTE = "# Generated from the code by `make docs`: do not edit.\n"

@@ -16,6 +16,7 @@ from streamforge.cli.command_errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_P
 from streamforge.cli.command_table import PROGRAM, app
 from streamforge.cli.usage_errors import message_of
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.plugins import load_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +34,7 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
     given = sys.argv[1:] if arguments is None else list(arguments)
     fail = partial(_failed, as_json="--json" in given, command=name)
     try:
+        load_plugins(os.environ)
         code = program(args=given, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0

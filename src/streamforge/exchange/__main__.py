@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from streamforge.exchange.faults import FAULTS
 from streamforge.exchange.server import run
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.plugins import load_plugins
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -35,6 +37,7 @@ def _arguments() -> argparse.ArgumentParser:
 def main() -> int:
     """Run it. Returns the exit code: 2 for what cannot be served."""
     try:
+        load_plugins(os.environ)
         given = _arguments().parse_args()
     except StreamForgeError as error:
         sys.stderr.write(f"test exchange: {error}\n")

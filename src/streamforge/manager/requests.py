@@ -15,7 +15,7 @@ from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import check_series, rule_of
+from streamforge_utils.model.kinds.registry import check_series, kind_of_type, rule_of
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.runtime.worker_definition import Role
 
@@ -82,6 +82,7 @@ def workflow_of(
         requested=checked.requested,
         span=span,
         clipped=span != checked.span,
+        endless=kind_of_type(checked.type).is_endless(checked.type),
         again=checked.again,
         verification=verification,
         created_ms=now_ms,

@@ -31,6 +31,7 @@ from streamforge_utils.runtime.settings import (
     EVENTS_TOPIC,
     DataSettings,
     ExchangeSettings,
+    Plugins,
     exchange_problems,
 )
 
@@ -47,6 +48,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: DataSettings
     exchange: ExchangeSettings
     launcher: LauncherSettings = LauncherSettings()
+    plugins: Plugins = ""
     control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
     events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
     worker_kafka_user: Annotated[

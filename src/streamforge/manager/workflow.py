@@ -18,6 +18,10 @@ FORMAT = 1
 """Version of this document's form; a newer one is refused by name."""
 
 
+END_OF_TIME_MS = 253_402_300_800_000
+"""The end of the year 9999."""
+
+
 class Status(StrEnum):
     """Where a workflow stands; the last three are ends."""
 
@@ -177,6 +181,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     proven of it is `planned_span`.
     epoch: rises whenever what was begun before is out of date: with a stop, a retry, a replay, a new round, a failure,
     the end. What an action finds out counts in the epoch that it was begun in, and in no other.
+    endless: it goes on until it is stopped, which is its normal end; `span` then ends where it was planned to.
     again: load also what coverage already has. verification: the manager made it, to load what the store had lost.
     asking_failures: questions in a row that the exchange did not answer. action_failures: tries of a plan or a proof in
     a row, in this epoch, that failed by themselves and found nothing out.
@@ -192,6 +197,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     requested: str
     span: TimeRange
     clipped: bool = False
+    endless: bool = False
     again: bool = False
     verification: bool = False
     created_ms: int
@@ -233,6 +239,16 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
             later = (one.start_ms for one in self.plan.settled if one.verdict is Verdict.PENDING)
             until_ms = min(later, default=self.span.end_ms)
         return None if until_ms <= self.span.start_ms else TimeRange(self.span.start_ms, until_ms)
+
+    @property
+    def claimed_span(self) -> TimeRange:
+        """What of the series it loads and relies on while it goes on: of one without an end, all that is to come."""
+        return TimeRange(self.span.start_ms, END_OF_TIME_MS) if self.endless and not self.ended else self.span
+
+    def until(self, end_ms: int) -> Workflow:
+        """This workflow with a range that ends at `end_ms`, in whole seconds: no earlier than that, and not empty."""
+        end_ms = max(-(-end_ms // 1000) * 1000, self.span.start_ms + 1000)
+        return msgspec.structs.replace(self, span=TimeRange(self.span.start_ms, end_ms))
 
     @property
     def ended(self) -> bool:

@@ -42,6 +42,6 @@ def _own_definition(target: str) -> Definition[Any]:
 
 
 def _of_plugins() -> dict[str, Definition[Any]]:
-    """The workers that plugins define, each as a module's `DEFINITION`."""
-    found = (getattr(module, "DEFINITION", None) for module in plugin_modules())
+    """The workers that plugins define; a module may have several."""
+    found = (one for module in plugin_modules() for one in vars(module).values())
     return {one.target: one for one in found if isinstance(one, Definition)}

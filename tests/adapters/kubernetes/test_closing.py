@@ -10,13 +10,13 @@ import pytest
 from aiohttp import web
 
 from streamforge_utils.adapters.kubernetes import job_launcher as launcher_module
-from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api
 from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.job_records import JOB_KIND, JobRecord
 from streamforge_utils.adapters.kubernetes.manifest import Template
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
+from streamforge_utils.ports.job_settings import KubernetesSettings
 from tests.adapters.kubernetes.scripted import Script, listed, serving
 from tests.doubles.memorystore import MemoryStore
 from tests.limits import LIMIT_S
@@ -52,7 +52,9 @@ async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
     record = JobRecord(name="job-a", uid="uid-a", target="t", queue_id="q", attempt=1, started_ms=1)
     await store.put(JOB_KIND, "job-a", msgspec.json.encode(record), expected=None)
     async with serving(cluster, tmp_path) as kubeconfig:
-        launcher = KubernetesLauncher(Access(kubeconfig=str(kubeconfig)), Template(instance="sf-test"), store)
+        launcher = KubernetesLauncher(
+            Template(settings=KubernetesSettings(kubeconfig=str(kubeconfig)), instance="sf-test"), store
+        )
         others = asyncio.all_tasks()
         async with asyncio.timeout(LIMIT_S):
             await launcher.jobs()
@@ -68,7 +70,7 @@ async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
 
 async def test_a_closed_way_to_the_api_server_is_not_opened_again(tmp_path: Path) -> None:
     async with serving(Script(listed(1)), tmp_path) as kubeconfig:
-        api = Api(Access(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
+        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
         await api.call("GET", "/api/v1/pods")
         await api.close()
         with pytest.raises(RuntimeError, match="closed"):

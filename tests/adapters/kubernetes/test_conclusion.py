@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api
 from streamforge_utils.adapters.kubernetes.conclusion import conclude
 from streamforge_utils.adapters.kubernetes.evidence import Evidence
@@ -19,6 +18,7 @@ from streamforge_utils.adapters.kubernetes.job_cache import JOB_NAME_LABEL, JOB_
 from streamforge_utils.adapters.kubernetes.objects import JobObject, Metadata, PodObject
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
+from streamforge_utils.ports.job_settings import KubernetesSettings
 from tests.adapters.kubernetes.scripted import Script, Step, listed, refused, serving
 
 JOB = JobObject(metadata=Metadata(name="job-a", uid="uid-a"))
@@ -64,7 +64,7 @@ async def inquiring(folder: Path, *steps: Step) -> AsyncIterator[Evidence]:
     """An evidence that hears these answers, and then of no warnings: about the Job and about the pod."""
     script = Script(*steps, listed(1), listed(1))
     async with serving(script, folder) as kubeconfig:
-        api = Api(Access(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
+        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
         try:
             yield Evidence(api)
         finally:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from aiohttp import web
 
-from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api
 from streamforge_utils.adapters.kubernetes.evidence import Evidence
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
+from streamforge_utils.ports.job_settings import KubernetesSettings
 from tests.adapters.kubernetes.scripted import Json, Script, Step, refused, serving
 
 
@@ -41,7 +41,7 @@ ATTACHES = "involvedObject.kind=Pod,reason=FailedAttachVolume"
 async def inquiring(folder: Path, *steps: Step) -> AsyncIterator[tuple[Evidence, Script]]:
     script = Script(*steps)
     async with serving(script, folder) as kubeconfig:
-        api = Api(Access(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
+        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
         try:
             yield Evidence(api), script
         finally:

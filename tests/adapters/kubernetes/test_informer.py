@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.kubernetes import informer as informer_module
-from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api, Refused
 from streamforge_utils.adapters.kubernetes.informer import Informer
 from streamforge_utils.adapters.kubernetes.objects import PodObject
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
+from streamforge_utils.ports.job_settings import KubernetesSettings
 from tests.adapters.kubernetes.scripted import Script, event, listed, pod, refused, serving, watched
 from tests.limits import LIMIT_S
 
@@ -64,7 +64,7 @@ async def play(script: Script, folder: Path, told: Told | None = None, clock: Qu
     """Run an informer until the script is at its end; what it told."""
     told, clock = told or Told(), clock or Quick()
     async with serving(script, folder) as kubeconfig:
-        api = Api(Access(kubeconfig=str(kubeconfig)), clock=clock, observer=NullObserver())
+        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=clock, observer=NullObserver())
         informer = Informer(api, PATH, "app=streamforge", PodObject, told, clock=clock, observer=NullObserver())
         running = asyncio.create_task(informer.run())
         try:
@@ -237,7 +237,7 @@ async def test_a_long_list_comes_in_pages(tmp_path: Path) -> None:
 async def call(script: Script, folder: Path, clock: Quick | None = None) -> bytes:
     clock = clock or Quick()
     async with serving(script, folder) as kubeconfig:
-        api = Api(Access(kubeconfig=str(kubeconfig)), clock=clock, observer=NullObserver(), patience_s=20)
+        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=clock, observer=NullObserver(), patience_s=20)
         try:
             return await api.call("GET", PATH)
         finally:
@@ -267,7 +267,7 @@ async def test_a_login_that_is_not_accepted_may_be_renewed(tmp_path: Path) -> No
 async def test_nobody_there_is_told_without_waiting_for_ever(tmp_path: Path) -> None:
     async with serving(Script(), tmp_path) as kubeconfig:
         pass
-    api = Api(Access(kubeconfig=str(kubeconfig)), clock=Quick(), observer=NullObserver(), patience_s=1)
+    api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=Quick(), observer=NullObserver(), patience_s=1)
     with pytest.raises(RetryableError, match="cannot be reached"):
         await api.call("GET", PATH)
     await api.close()
@@ -278,7 +278,7 @@ async def test_what_keeps_it_from_knowing_is_told_until_the_server_answers_again
     script = Script(listed(50), refused(503), refused(503), watched(50, then="hang"))
     clock = Quick()
     async with serving(script, tmp_path) as kubeconfig:
-        api = Api(Access(kubeconfig=str(kubeconfig)), clock=clock, observer=NullObserver())
+        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=clock, observer=NullObserver())
         informer = Informer(api, PATH, "app=streamforge", PodObject, Told(), clock=clock, observer=NullObserver())
         await informer.list_all()
         assert informer.trouble is None

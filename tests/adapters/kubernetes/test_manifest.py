@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.kubernetes.manifest import Key, Resources, Template, job_manifest, pod_manifest
+from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifest, pod_manifest
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.ports.job_settings import Pair, SecretKey, SecretVariable
 from streamforge_utils.ports.launcher import JobSpec
+from tests.adapters.kubernetes import templates
 
 QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
 SPEC = JobSpec(
@@ -28,6 +30,7 @@ SPEC = JobSpec(
     },
 )
 TEMPLATE = Template(version="v0.1.5")
+REGISTRY = TEMPLATE.settings.image_registry
 
 
 def changed(spec: JobSpec = SPEC, **values: Any) -> JobSpec:
@@ -39,7 +42,7 @@ def with_environment(**values: str) -> JobSpec:
 
 
 def template(**values: Any) -> Template:
-    return msgspec.structs.replace(TEMPLATE, **values)
+    return templates.changed(TEMPLATE, **values)
 
 
 def pod(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -137,8 +140,8 @@ def test_the_whole_manifest_of_a_step() -> None:
             SPEC,
             template(
                 instance="sf-1234",
-                node_selector={"streamforge-worker": "true"},
-                references={"KAFKA_PASSWORD": Key("user-streamforge", "password")},
+                node_selector=(Pair("streamforge-worker", "true"),),
+                secret_variables=(SecretVariable("KAFKA_PASSWORD", SecretKey("user-streamforge", "password")),),
                 config_maps=("streamforge-worker",),
             ),
         )
@@ -184,10 +187,14 @@ def test_no_two_long_queue_ids_share_a_label() -> None:
     ("spec", "values", "image"),
     [
         (SPEC, {}, "registry.dmz.home/streamforge/arango-candles:v0.1.5"),
-        (SPEC, {"registry": "r.example/x/", "version": "v2"}, "r.example/x/arango-candles:v2"),
-        (SPEC, {"images": {"arango-candles": "r.example/own:1"}}, "r.example/own:1"),
-        (SPEC, {"images": {"loader-api-candles": "r.example/own:1"}}, TEMPLATE.registry + "/arango-candles:v0.1.5"),
-        (changed(image="r.example/asked:3"), {"images": {"arango-candles": "r.example/own:1"}}, "r.example/asked:3"),
+        (SPEC, {"image_registry": "r.example/x/", "image_version": "v2"}, "r.example/x/arango-candles:v2"),
+        (SPEC, {"images": (Pair("arango-candles", "r.example/own:1"),)}, "r.example/own:1"),
+        (SPEC, {"images": (Pair("loader-api-candles", "r.example/own:1"),)}, f"{REGISTRY}/arango-candles:v0.1.5"),
+        (
+            changed(image="r.example/asked:3"),
+            {"images": (Pair("arango-candles", "r.example/own:1"),)},
+            "r.example/asked:3",
+        ),
     ],
 )
 def test_the_image_is_the_jobs_own_then_the_targets_then_the_registrys(
@@ -205,7 +212,8 @@ def test_a_secret_value_is_refused_and_not_told(name: str) -> None:
 
 def test_a_secret_that_is_named_goes_by_reference() -> None:
     manifest = job_manifest(
-        with_environment(KAFKA_PASSWORD="s3cret"), template(references={"KAFKA_PASSWORD": Key("user", "password")})
+        with_environment(KAFKA_PASSWORD="s3cret"),
+        template(secret_variables=(SecretVariable("KAFKA_PASSWORD", SecretKey("user", "password")),)),
     )
     assert variables(manifest)["KAFKA_PASSWORD"] == {"secretKeyRef": {"name": "user", "key": "password"}}
     assert "s3cret" not in repr(manifest)
@@ -224,7 +232,8 @@ def test_the_settings_values_go_before_the_managers() -> None:
 
 def test_the_cas_folder_is_mounted_so_that_a_renewed_one_appears() -> None:
     manifest = job_manifest(
-        with_environment(KAFKA_CA_PATH="/of/the/manager"), template(ca=Key("streamforge-cluster-ca-cert", "ca.crt"))
+        with_environment(KAFKA_CA_PATH="/of/the/manager"),
+        template(kafka_ca=SecretKey("streamforge-cluster-ca-cert", "ca.crt")),
     )
     assert variables(manifest)["KAFKA_CA_PATH"] == "/etc/streamforge/kafka/ca.crt"
     assert pod(manifest)["volumes"][1] == {
@@ -241,7 +250,9 @@ def test_the_cas_folder_is_mounted_so_that_a_renewed_one_appears() -> None:
 def test_the_cas_of_kafka_and_of_arangodb_lie_beside_each_other() -> None:
     manifest = job_manifest(
         with_environment(STREAMFORGE_ARANGO_CA_PATH="/of/the/manager"),
-        template(ca=Key("streamforge-cluster-ca-cert", "ca.crt"), arango_ca=Key("arangodb-ca", "tls.crt")),
+        template(
+            kafka_ca=SecretKey("streamforge-cluster-ca-cert", "ca.crt"), arango_ca=SecretKey("arangodb-ca", "tls.crt")
+        ),
     )
     assert variables(manifest)["STREAMFORGE_ARANGO_CA_PATH"] == "/etc/streamforge/arangodb/tls.crt"
     assert variables(manifest)["KAFKA_CA_PATH"] == "/etc/streamforge/kafka/ca.crt"
@@ -302,7 +313,10 @@ def test_what_else_is_a_setting() -> None:
         template(
             priority_class="streamforge-worker",
             pull_secrets=("regcred",),
-            resources=Resources(cpu_limit="1", memory_limit="", memory_request="64Mi", cpu_request=""),
+            cpu_limit="1",
+            memory_limit="",
+            memory_request="64Mi",
+            cpu_request="",
             command=("/bin/true",),
             arguments=("--debug",),
         ),
@@ -319,3 +333,9 @@ def test_a_pod_is_the_same_without_the_job() -> None:
     assert alone["kind"] == "Pod"
     assert alone["metadata"] == job["metadata"]
     assert alone["spec"] == {**pod(job), "activeDeadlineSeconds": 86400}
+
+
+def test_a_job_without_an_end_has_no_deadline() -> None:
+    endless = changed(endless=True)
+    assert "activeDeadlineSeconds" not in job_manifest(endless, TEMPLATE)["spec"]
+    assert "activeDeadlineSeconds" not in pod_manifest(endless, TEMPLATE)["spec"]

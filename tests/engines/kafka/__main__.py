@@ -27,7 +27,7 @@ def main() -> int:
             jars.class_path()
             return 0
         with tempfile.TemporaryDirectory(prefix="streamforge-kafka-") as folder:
-            return _serve(Broker(Path(folder), secured=arguments.secured))
+            return _serve(Broker(Path(folder), secured=arguments.secured, optimized=True))
     except EngineError as error:
         print(f"kafka: {error}", file=sys.stderr)
         return 1

@@ -17,9 +17,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka.admin import (
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialDeletion,
+    UserScramCredentialUpsertion,
+)
 
 from tests.engines.errors import EngineError
 from tests.engines.kafka import jars
@@ -51,7 +63,8 @@ class Broker:
     """A broker on `folder`, which holds everything of it: settings, keys, log and, without `disk`, the data.
 
     authority: who signs its certificate (secured only; a new one by default). disk: where the data lies instead.
-    settings: more lines of server.properties, or other values.
+    settings: more lines of server.properties, or other values. optimized: compiled for speed, as for a benchmark; a
+    broker of a test, which lives for seconds, uses less processor time without that.
     """
 
     def __init__(
@@ -63,6 +76,7 @@ class Broker:
         disk: SmallDisk | None = None,
         heap_mb: int = 512,
         settings: Mapping[str, str] | None = None,
+        optimized: bool = False,
     ) -> None:
         self.folder = folder
         self.secured = secured
@@ -72,6 +86,7 @@ class Broker:
         self._disk = disk
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
+        self._compiler = [] if optimized else ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         self._keeper: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._formatted = False
@@ -232,7 +247,39 @@ class Broker:
             time.sleep(0.02)
         raise EngineError(f"the topic {name} is not known after {ADMIN_LIMIT_S:.0f} s")
 
+    def clear(self) -> None:
+        """Remove every topic, rule and user of a secured broker but its administrator. Raises EngineError."""
+        client = self.admin_client()
+        anything: Any = None
+        everything = AclBindingFilter(
+            ResourceType.ANY,
+            anything,
+            ResourcePatternType.ANY,
+            anything,
+            anything,
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        client.delete_acls([everything])[everything].result(ADMIN_LIMIT_S)
+        asked: Any = client.describe_user_scram_credentials()  # of all users at once, whatever its type says
+        users = [name for name in asked.result(ADMIN_LIMIT_S) if name != ADMIN]
+        gone: list[Any] = [UserScramCredentialDeletion(name, ScramMechanism.SCRAM_SHA_512) for name in users]
+        for answer in client.alter_user_scram_credentials(gone).values() if gone else ():
+            answer.result(ADMIN_LIMIT_S)
+        topics = self._topics()
+        for answer in client.delete_topics(topics).values() if topics else ():
+            answer.result(ADMIN_LIMIT_S)
+        deadline = time.monotonic() + ADMIN_LIMIT_S
+        while self._topics():
+            if time.monotonic() > deadline:
+                raise EngineError(f"topics are still there after {ADMIN_LIMIT_S:.0f} s")
+            time.sleep(0.02)
+
     # Inside
+
+    def _topics(self) -> list[str]:
+        found = self.admin_client().list_topics(timeout=ADMIN_LIMIT_S).topics
+        return [name for name in found if not name.startswith("__")]
 
     def _write_properties(self) -> None:
         self._client = None
@@ -258,6 +305,7 @@ class Broker:
         command = [
             jars.java(),
             f"-Xmx{heap_mb}m",
+            *self._compiler,
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-Dorg.slf4j.simpleLogger.log.kafka.server=info",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",

@@ -93,13 +93,22 @@ class Applying:
         return {name for name in self.broker.admin_client().list_topics(timeout=LIMIT_S).topics if name[0] != "_"}
 
 
-@pytest.fixture
-def apply(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Applying]:
-    """The command on a broker of its own: users, rules and notes are the whole broker's."""
-    broker = Broker(tmp_path / "broker", secured=True)
+@pytest.fixture(scope="module")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker for this module alone: users, rules and notes are the whole broker's."""
+    broker = Broker(tmp_path_factory.mktemp("applied-broker"), secured=True)
     broker.start()
-    yield Applying(broker, tmp_path, capsys, monkeypatch)
+    yield broker
     broker.kill()
+
+
+@pytest.fixture
+def apply(
+    own_broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Applying]:
+    """The command on a broker without any topic, rule or user."""
+    yield Applying(own_broker, tmp_path, capsys, monkeypatch)
+    own_broker.clear()
 
 
 def rule(user: str, topic: str, operation: AclOperation) -> AclBinding:

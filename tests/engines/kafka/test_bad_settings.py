@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,18 +10,27 @@ from pathlib import Path
 
 import pytest
 
-from tests import cleanenv
+from tests.e2e.misconfiguration import (
+    CONFIG,
+    FAILED,
+    LIMIT_S,
+    WORKER,
+    Environ,
+    checks,
+    doctor,
+    failing,
+    lacking,
+    run,
+    sentence_of_manager,
+    sentence_of_worker,
+    worker,
+)
 from tests.engines.kafka.broker import Broker
 from tests.engines.ports import free_ports
 from tests.engines.tls import Authority
 from tests.places import ROOT
 
-LIMIT_S = 15.0
-CONFIG, FAILED = 2, 1
-
 pytestmark = pytest.mark.timeout(120)
-
-Environ = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,16 @@ CASES = {
 }
 
 
+TYPICAL = ("password", "port", "no ACL")
+"""One of each kind: refused at the login, not reached, refused later. `doctor` is tried with every case."""
+
+typically = pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=() if name in TYPICAL else pytest.mark.long) for name in sorted(CASES)],
+    indirect=True,
+)
+
+
 @pytest.fixture(params=sorted(CASES))
 def case(request: pytest.FixtureRequest) -> Case:
     found: Case = CASES[request.param]
@@ -99,27 +114,6 @@ def case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def environ(case: Case, secured_broker: Broker, plain_broker: Broker, tmp_path: Path) -> Environ:
     return case.change(secured_broker.environment(), secured_broker, plain_broker, tmp_path)
-
-
-def run(arguments: list[str], environ: Mapping[str, str], data: Path) -> tuple[subprocess.CompletedProcess[str], float]:
-    """Run a service to its end; with the seconds that took."""
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env=cleanenv.environment()
-        | {
-            "STREAMFORGE_DATA_DIR": str(data),
-            "STREAMFORGE_PORT": "0",
-            "STREAMFORGE_METRICS_PORT": "0",
-            "STREAMFORGE_LOG_FORMAT": "json",
-        }
-        | dict(environ),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    return done, time.monotonic() - began
 
 
 def limit_s() -> float:
@@ -133,46 +127,33 @@ def check_no_secret(text: str, environ: Mapping[str, str], broker: Broker) -> No
         assert secret not in text
 
 
+@typically
 def test_the_manager_ends(case: Case, environ: Environ, secured_broker: Broker, tmp_path: Path) -> None:
     ended, seconds = run(["-m", "streamforge.manager"], environ, tmp_path / "data")
     assert ended.returncode == case.code, ended.stderr
     assert seconds < limit_s()
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("queue-manager:")]
-    assert [word for word in case.says if word not in line] == [], line
-    assert "Traceback" not in ended.stderr
+    line = sentence_of_manager(ended)
+    assert lacking(line, case.says) == [], line
     check_no_secret(ended.stdout + ended.stderr, environ, secured_broker)
 
 
+@typically
 def test_a_worker_ends(case: Case, environ: Environ, secured_broker: Broker, tmp_path: Path) -> None:
-    worker = {
-        "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
-        "SYMBOL": "BTCUSDT",
-        "TYPE": "api_candles_1m",
-        "TIME_RANGE": "2024-08-01",
-        "KAFKA_TOPIC": "wf-btcusdt-api_candles_1m-20240801-abc123-data",
-        "COLLECTION_NAME": "btcusdt_api_candles_1m_2024_08_01",
-        "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123",
-    }
-    ended, seconds = run(["-m", "streamforge.workers", "arango-candles"], environ | worker, tmp_path / "data")
+    ended, seconds = worker(environ | WORKER, tmp_path / "data")
     assert ended.returncode == case.code, ended.stderr
     assert seconds < limit_s()
-    lines = [json.loads(line) for line in ended.stderr.splitlines()]
-    last = next(line["error"] for line in reversed(lines) if line.get("error"))
-    assert [word for word in case.says if word not in last] == [], last
+    last = sentence_of_worker(ended)
+    assert lacking(last, case.says) == [], last
     check_no_secret(ended.stdout + ended.stderr, environ, secured_broker)
 
 
 def test_doctor_says_it_of_the_bus_alone(case: Case, environ: Environ, secured_broker: Broker, tmp_path: Path) -> None:
-    ended, seconds = run(
-        ["-m", "streamforge.cli", "doctor", "--json", "--exchange", "test", "--data", str(tmp_path / "data")],
-        environ,
-        tmp_path / "data",
-    )
+    ended, seconds = doctor(environ, tmp_path / "data")
     assert ended.returncode == 1, ended.stderr
     assert seconds < limit_s()
-    checks = {check["part"]: check for check in json.loads(ended.stdout)["checks"]}
-    assert [part for part, check in checks.items() if check["verdict"] == "fails"] == ["bus"]
-    assert [word for word in case.says if word not in checks["bus"]["detail"]] == [], checks["bus"]
+    assert failing(ended) == ["bus"]
+    detail = checks(ended)["bus"]["detail"]
+    assert lacking(detail, case.says) == [], detail
     told = ended.stderr.splitlines()
     assert [line for line in told if not line.startswith("still checking: ")] == [], "only what it waits for"
     check_no_secret(ended.stdout + ended.stderr, environ, secured_broker)
@@ -186,6 +167,7 @@ COMMANDS = {
 """Of `streamforge`, those that use the brokers themselves. A missing topic is no mistake for them: they make it."""
 
 
+@typically
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_a_command_ends(case: Case, environ: Environ, command: str, secured_broker: Broker, tmp_path: Path) -> None:
     places = ["--secrets" if command == "kafka apply" else "--data", str(tmp_path / "data")]
@@ -202,21 +184,8 @@ def test_a_command_ends(case: Case, environ: Environ, command: str, secured_brok
 
 
 def test_a_topic_that_is_missing_is_named(secured_broker: Broker, tmp_path: Path) -> None:
-    worker = {
-        "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
-        "SYMBOL": "BTCUSDT",
-        "TYPE": "api_candles_1m",
-        "TIME_RANGE": "2024-08-01",
-        "KAFKA_TOPIC": "nobody-made-this-topic",
-        "COLLECTION_NAME": "btcusdt_api_candles_1m_2024_08_01",
-        "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123",
-    }
-    ended, seconds = run(
-        ["-m", "streamforge.workers", "arango-candles"], secured_broker.environment() | worker, tmp_path / "data"
-    )
+    changed = WORKER | {"KAFKA_TOPIC": "nobody-made-this-topic"}
+    ended, seconds = worker(secured_broker.environment() | changed, tmp_path / "data")
     assert ended.returncode == CONFIG, ended.stderr
     assert seconds < limit_s()
-    lines = [json.loads(line) for line in ended.stderr.splitlines()]
-    last = next(line["error"] for line in reversed(lines) if line.get("error"))
-    assert "KAFKA_TOPIC" in last
-    assert "nobody-made-this-topic" in last
+    assert lacking(sentence_of_worker(ended), ("KAFKA_TOPIC", "nobody-made-this-topic")) == []

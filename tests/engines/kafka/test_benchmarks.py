@@ -23,7 +23,12 @@ from tests.engines.kafka.broker import Broker
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
-    "name", sorted(name for name in BENCHMARKS if name.startswith("kafka-") and name != "kafka-sink")
+    "name",
+    [
+        pytest.param(name, marks=() if name == "kafka-loader" else pytest.mark.long)
+        for name in sorted(BENCHMARKS)
+        if name.startswith("kafka-") and name != "kafka-sink"
+    ],
 )
 def test_a_tiny_run_measures_something_sane(name: str) -> None:
     check_sane(BENCHMARKS[name](Bench(Size.TINY, quiet=True)))

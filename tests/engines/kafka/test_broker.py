@@ -93,7 +93,7 @@ def test_no_command_that_it_starts_holds_a_password(tmp_path: Path, monkeypatch:
         broker.stop()
 
 
-@pytest.fixture(params=["plain", "secured"])
+@pytest.fixture(params=["plain", pytest.param("secured", marks=pytest.mark.long)])
 def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     """A broker that a test may kill."""
     broker = Broker(tmp_path / "broker", secured=request.param == "secured")

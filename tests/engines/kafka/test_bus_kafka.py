@@ -41,10 +41,12 @@ class Secured(Kafka):
         return secured_broker
 
 
+@pytest.mark.long
 class TestPlainKafkaBus(Plain, BusContract):
     pass
 
 
+@pytest.mark.long
 class TestPlainKafkaBusGroups(Plain, BusGroupContract):
     pass
 

@@ -33,6 +33,7 @@ def test_a_full_disk_refuses_and_an_emptied_one_does_not(disk: SmallDisk) -> Non
     assert not list(disk.folder.iterdir()), "it is not ours alone"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_broker_whose_disk_is_full_ends_and_keeps_what_it_confirmed(disk: SmallDisk, tmp_path: Path) -> None:
     broker = Broker(tmp_path / "broker", disk=disk)

@@ -15,12 +15,10 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition
-from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.runtime import dead_letter_queue
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
 from tests.contracts.bus import read
+from tests.doubles.instruments import instruments
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 from tests.engines.proxy import Proxy
@@ -140,16 +138,13 @@ async def test_the_largest_record_that_anybody_can_send_becomes_a_dead_letter(
     received = await read(await bus.consumer([workflow.topic]), count, 30)
     largest = received[-1]
     assert len(largest.value) == fits > MIB
-    clock = SystemClock()
     letters = dead_letter_queue.DeadLetterQueue(
         await bus.producer(),
         bus,
         workflow.topic,
         names.consumer_group(workflow.queue_id, SINK),
+        instruments(),
         attempt=1,
-        progress=ProgressTracker(clock),
-        metrics=Metrics("x"),
-        clock=clock,
     )
     await letters.send(largest, "no candle: " + "ж" * 100_000)
     page = await DeadLetterReader(bus, bus).read(workflow, limit=5)

@@ -20,7 +20,11 @@ LIMIT_S = 60.0
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture(params=["plain_broker", "secured_broker"])
+PLAIN = pytest.param("plain_broker", marks=pytest.mark.long)
+"""Of a broker without security the other tests of this folder use enough to see that it works."""
+
+
+@pytest.fixture(params=[PLAIN, "secured_broker"])
 def broker(request: pytest.FixtureRequest) -> Broker:
     found: Broker = request.getfixturevalue(request.param)
     return found

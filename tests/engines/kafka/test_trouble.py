@@ -26,15 +26,21 @@ PATIENCE_S = 40.0
 pytestmark = pytest.mark.timeout(180)
 
 
+@pytest.fixture(scope="module")
+def breakable_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A secured broker for this module alone."""
+    broker = Broker(tmp_path_factory.mktemp("breakable-broker"), secured=True)
+    yield broker
+    broker.kill()
+
+
 @pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A secured broker that a test may do anything to."""
-    broker = Broker(tmp_path / "broker", secured=True)
-    broker.start()
-    try:
-        yield broker
-    finally:
-        broker.stop()
+def own_broker(breakable_broker: Broker) -> Broker:
+    """A secured broker without topics that a test may do anything to."""
+    if not breakable_broker.running:
+        breakable_broker.start()
+    breakable_broker.clear()
+    return breakable_broker
 
 
 @pytest.fixture

@@ -12,19 +12,19 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
-from streamforge_utils.adapters.kubernetes.manifest import Key, Template
+from streamforge_utils.adapters.kubernetes.manifest import Template
 from streamforge_utils.adapters.kubernetes.required_rights import role_rules
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.job_settings import KubernetesSettings, SecretKey, SecretVariable
 from streamforge_utils.ports.store import StateStore
+from tests.adapters.kubernetes.templates import changed
 from tests.engines.kubernetes.cluster import Cluster
 
-SECRET = Key("contract", "password")
+SECRET = SecretKey("contract", "password")
 TEMPLATE = Template(
-    registry="local",
+    settings=KubernetesSettings(image_registry="local", secret_variables=(SecretVariable("KAFKA_PASSWORD", SECRET),)),
     command=("/bin/sh", "-c", 'eval "$CONTRACT_SCRIPT"'),
-    references={"KAFKA_PASSWORD": SECRET},
 )
 """Jobs that run what their variable CONTRACT_SCRIPT says."""
 
@@ -40,8 +40,9 @@ def make(
     **changes: Any,
 ) -> KubernetesLauncher:
     """A launcher. kubeconfig: who asks, and by which way; the administrator's otherwise. changes: of the template."""
-    access = Access(kubeconfig=str(kubeconfig or cluster.kubeconfig), namespace=namespace)
-    return KubernetesLauncher(access, msgspec.structs.replace(template, **changes), store, clock=clock)
+    template = changed(template, kubeconfig=str(kubeconfig or cluster.kubeconfig), **changes)
+    settings = msgspec.structs.replace(template.settings, namespace=namespace)
+    return KubernetesLauncher(msgspec.structs.replace(template, settings=settings), store, clock=clock)
 
 
 def manager_account(cluster: Cluster, namespace: str, path: Path, *, server: str | None = None) -> Path:

@@ -10,6 +10,7 @@ from benchmarks.common.measuring import Size
 from tests.benchmarks.sanity import check_sane
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_tiny_run_measures_something_sane() -> None:
     section = BENCHMARKS["kubernetes"](Bench(Size.TINY, quiet=True))

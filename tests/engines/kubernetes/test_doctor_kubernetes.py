@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
+from streamforge_utils.adapters.kubernetes.manifest import Template
 from streamforge_utils.adapters.kubernetes.required_rights import RIGHTS, role_rules
+from streamforge_utils.ports.job_settings import KubernetesSettings
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace
@@ -64,7 +67,7 @@ def test_with_the_least_rights_everything_works(
 @pytest.mark.parametrize(
     ("resource", "verb"), [(right.resource, verb) for right in RIGHTS for verb in right.verbs], ids="-".join
 )
-def test_a_right_that_is_missing_is_named_and_no_other(
+async def test_a_right_that_is_missing_is_named_and_no_other(
     kube_cluster: Cluster, kube_namespace: str, folder: Path, resource: str, verb: str
 ) -> None:
     rules = role_rules()
@@ -73,9 +76,14 @@ def test_a_right_that_is_missing_is_named_and_no_other(
             rule["verbs"] = [one for one in rule["verbs"] if one != verb]
     kube_cluster.accounts.create(kube_namespace, "lacking", [rule for rule in rules if rule["verbs"]])
     kubeconfig = kube_cluster.accounts.kubeconfig(folder / "kubeconfig", kube_namespace, "lacking")
-    check = doctor(kubeconfig, kube_namespace, folder)["rights"]
-    assert check["verdict"] == "fails"
-    assert check["detail"] == f"may not {verb} {resource} in namespace {kube_namespace}"
+    settings = KubernetesSettings(kubeconfig=str(kubeconfig), namespace=kube_namespace)
+    examiner = KubernetesExaminer(Template(settings=settings))
+    try:
+        found = {finding.part: finding async for finding in examiner.examine()}
+    finally:
+        await examiner.close()
+    assert found["rights"].verdict == "fails"
+    assert found["rights"].detail == f"may not {verb} {resource} in namespace {kube_namespace}"
 
 
 def test_secrets_and_config_maps_that_are_missing_are_named(

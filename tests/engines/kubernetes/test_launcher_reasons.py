@@ -15,9 +15,9 @@ from streamforge_utils.adapters.kubernetes.evidence import Evidence
 from streamforge_utils.adapters.kubernetes.informer import Informer
 from streamforge_utils.adapters.kubernetes.job_cache import JOB_NAME_LABEL
 from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
-from streamforge_utils.adapters.kubernetes.manifest import Key
 from streamforge_utils.adapters.kubernetes.objects import PodObject
 from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.ports.job_settings import Pair, SecretKey, SecretVariable
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.doubles.memorystore import MemoryStore
 from tests.engines.kubernetes import launchers
@@ -143,7 +143,7 @@ async def test_an_image_that_is_not_there_is_waited_for_and_named(make: Make) ->
 
 
 async def test_a_node_that_is_not_there_is_waited_for_as_room(make: Make) -> None:
-    launcher = make(node_selector={"streamforge-worker": "not-here"})
+    launcher = make(node_selector=(Pair("streamforge-worker", "not-here"),))
     await launcher.start(spec())
     job = await until(launcher, lambda job: job.waiting)
     assert job.waits_for_room
@@ -195,7 +195,7 @@ async def test_a_quota_on_jobs_that_is_used_up_is_asked_again(make: Make, namesp
 
 
 async def test_a_secret_that_is_missing_is_named(make: Make) -> None:
-    launcher = make(references={"WORD": Key("nowhere", "word")})
+    launcher = make(secret_variables=(SecretVariable("WORD", SecretKey("nowhere", "word")),))
     await launcher.start(spec())
     job = await until(launcher, lambda job: job.waiting)
     assert 'secret "nowhere" not found' in job.waiting
@@ -204,14 +204,14 @@ async def test_a_secret_that_is_missing_is_named(make: Make) -> None:
 
 
 async def test_a_volume_that_cannot_be_mounted_is_named(make: Make) -> None:
-    launcher = make(ca=Key("no-ca", "ca.crt"))
+    launcher = make(kafka_ca=SecretKey("no-ca", "ca.crt"))
     await launcher.start(spec())
     job = await until(launcher, lambda job: job.waiting)
     assert 'secret "no-ca" not found' in job.waiting
 
 
 async def test_a_deadline_is_told(make: Make) -> None:
-    launcher = make(deadline_s=2)
+    launcher = make(deadline_seconds=2)
     await launcher.start(spec())
     job = await ended(launcher)
     assert job.exit_code is None
@@ -322,7 +322,7 @@ async def test_a_namespace_that_is_being_deleted_ends_its_jobs_and_takes_no_more
 
 
 async def test_what_ended_while_nobody_looked_is_told_afterwards(make: Make, namespace: Namespace) -> None:
-    first = make(ttl_s=1)
+    first = make(ttl_seconds=1)
     with launchers.shared_folder() as folder:
         await first.start(spec(f"echo all is well; until [ -e {folder}/end ]; do sleep 0.05; done"))
         await first.start(spec(name="job-two"))
@@ -352,7 +352,7 @@ async def test_a_node_that_is_lost_does_not_hold_a_stop_up_for_ever(
 
     monkeypatch.setattr(deletion, "LOST_AFTER_S", 2.0)
     monkeypatch.setattr(module, "GONE_WITHIN_S", 1.0)
-    launcher = make(node_selector={"streamforge-worker": "true"})
+    launcher = make(node_selector=(Pair("streamforge-worker", "true"),))
     await launcher.start(spec())
     pod = await running(namespace)
     node = f"/api/v1/nodes/{pod['spec']['nodeName']}"

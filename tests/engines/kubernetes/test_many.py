@@ -11,7 +11,7 @@ from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, container, job, until
 from tests.engines.kubernetes.rest import Object
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
 _MANY = 100
 _LIMIT_S = 200.0
 

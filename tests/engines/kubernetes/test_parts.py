@@ -27,15 +27,10 @@ _WAITER = (
 )
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster whose parts may be broken; every test leaves all of them running."""
-    found = Cluster(tmp_path_factory.mktemp("broken-kubernetes"))
-    found.start()
-    try:
-        yield found
-    finally:
-        found.stop()
+@pytest.fixture
+def cluster(kube_cluster: Cluster) -> Cluster:
+    """The shared cluster: every test leaves all of its parts running."""
+    return kube_cluster
 
 
 @pytest.fixture
@@ -143,6 +138,7 @@ def test_the_pods_of_a_node_that_went_off_have_failed_once_it_is_back(
     until("its pod is gone", lambda: not namespace.pods("waits"))
 
 
+@pytest.mark.long
 def test_a_node_without_heartbeats_is_lost_after_its_grace(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "cluster", pace=Pace(node_grace_s=10))
     cluster.start()
@@ -195,7 +191,7 @@ def test_a_client_behind_the_proxy_is_cut_off_and_the_cluster_is_not(cluster: Cl
     assert namespace.ended("meanwhile") == "Complete"
 
 
-@pytest.mark.parametrize("end", ["stop", "its maker killed"])
+@pytest.mark.parametrize("end", [pytest.param("stop", marks=pytest.mark.long), "its maker killed"])
 def test_nothing_is_left_of_a_cluster(end: str, tmp_path: Path) -> None:
     script = (
         "import sys\n"

@@ -41,7 +41,9 @@ async def until(manager: WorkflowService, queue_id: str, holds: str) -> Workflow
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("ahead_ms", [DAY_MS, -DAY_MS], ids=["ahead", "back"])
+@pytest.mark.parametrize(
+    "ahead_ms", [pytest.param(DAY_MS, id="ahead"), pytest.param(-DAY_MS, id="back", marks=pytest.mark.long)]
+)
 async def test_a_clock_that_jumps_a_day_ends_no_worker_and_fails_no_workflow(
     kube_cluster: Cluster, kube_namespace: str, exchange: rig.Exchange, tmp_path: Path, ahead_ms: int
 ) -> None:

@@ -78,7 +78,7 @@ def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
     return Namespace(kube_cluster.admin, kube_namespace)
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [*(pytest.param(one, marks=pytest.mark.long) for one in (429, 500)), 503])
 def test_a_server_that_makes_no_jobs_is_named_and_waited_for(
     manager: rig.Manager, server: FaultyServer, namespace: Namespace, status: int
 ) -> None:
@@ -108,6 +108,7 @@ def test_rights_that_are_refused_for_a_moment_cost_nothing(
     finished_at_first(manager, namespace, queue_id)
 
 
+@pytest.mark.long
 def test_a_quota_that_others_count_in_too_costs_nothing(
     manager: rig.Manager, server: FaultyServer, namespace: Namespace
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_quota_that_others_count_in_too_costs_nothing(
     assert server.counts["create jobs 409"] == 1
 
 
+@pytest.mark.long
 def test_a_right_that_stays_missing_ends_the_workflow_and_is_named(manager: rig.Manager, server: FaultyServer) -> None:
     message = 'jobs.batch is forbidden: User "x" cannot create resource "jobs" in API group "batch"'
     server.refuse("create jobs", 403, message)
@@ -139,6 +141,7 @@ def test_watches_that_are_cut_again_and_again(
     assert server.counts["watch jobs"] > 2, "it watches again"
 
 
+@pytest.mark.long
 def test_places_that_are_forgotten_again_and_again(
     manager: rig.Manager, server: FaultyServer, namespace: Namespace, exchange: rig.Exchange
 ) -> None:

@@ -17,7 +17,8 @@ from tests.engines.kubernetes import launchers, managers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.places import ROOT
 
-pytestmark = pytest.mark.timeout(400)
+# The same is asked, with more that ships, by `test_deployed.py`.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 START_MS = 1_722_470_400_000
 LIMIT_S = 150.0

@@ -1,4 +1,4 @@
-"""The endpoints that the test exchange serves: the classes in the modules of this package."""
+"""The endpoints that the test exchange serves: the classes in the modules of this package, and those of plugins."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from inspect import isabstract
 from types import ModuleType
 
 from streamforge.exchange.endpoint import Endpoint
+from streamforge_utils.plugins import plugin_modules
 
 
 def endpoint_classes() -> list[type[Endpoint]]:
     """The class of each endpoint."""
     own = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
-    return list(classes_in(own))
+    return list(classes_in([*own, *plugin_modules()]))
 
 
 def classes_in(modules: Iterable[ModuleType]) -> Iterator[type[Endpoint]]:

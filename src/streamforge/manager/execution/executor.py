@@ -29,7 +29,7 @@ from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics
 from streamforge.manager.lifecycle.rounds import next_number
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import OutOfDate
-from streamforge.manager.workflow import Attempt, Failure, Workflow
+from streamforge.manager.workflow import Attempt, Failure, Plan, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
@@ -42,6 +42,14 @@ _REMEMBERED = 1000
 """The latest jobs whose `start` command is known to have been sent, and workflows whose topics are there."""
 
 _log = structlog.get_logger(__name__)
+
+
+class _ExchangeFailed(Exception):
+    """The exchange did not say what there is. error: why; a PermanentError will not go away by itself."""
+
+    def __init__(self, error: RetryableError | PermanentError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Executor:
@@ -134,6 +142,19 @@ class Executor:
         self._dealt = dealt
 
     async def _prepare(self, workflow: Workflow) -> Finding:
+        try:
+            return Planned(await self._plan(workflow))
+        except _ExchangeFailed as failed:
+            if isinstance(failed.error, RetryableError):
+                return self._unanswered(workflow, failed.error)
+            next_step = "correct what the reason names, then retry the workflow or start the same again"
+            return Refused(Failure(reason=str(failed.error), next_step=next_step))
+
+    async def _plan(self, workflow: Workflow) -> Plan:
+        """What there is of the workflow's range, which coverage then knows of.
+
+        Raises _ExchangeFailed; OutOfDate or RetryableError (the store).
+        """
         deps = self._deps
         known = await verified(deps, workflow)
         try:
@@ -146,19 +167,12 @@ class Executor:
                 exchange_now_ms=exchange_now_ms,
                 again=workflow.again,
             )
-        except PermanentError as error:
-            return Refused(
-                Failure(
-                    reason=str(error),
-                    next_step="correct what the reason names, then retry the workflow or start the same again",
-                )
-            )
-        except RetryableError as error:
-            return self._unanswered(workflow, error)
+        except (PermanentError, RetryableError) as error:
+            raise _ExchangeFailed(error) from error
         await deps.exchange_binding.accept()
         condition = partial(deps.workflows.check_epoch, workflow)
         await deps.coverage.learn_plan(workflow.series, plan, now_ms, condition=condition)
-        return Planned(plan)
+        return plan
 
     def _unanswered(self, workflow: Workflow, error: RetryableError) -> Unanswered:
         now_ms, ban = self._deps.clock.now_ms(), None
@@ -223,13 +237,18 @@ class Executor:
         return attempt is not None and attempt.number == number and attempt.stop_asked_ms is None
 
     async def _prove(self, workflow: Workflow, *, ask: bool) -> Finding | None:
-        deps, plan = self._deps, workflow.plan
+        deps, plan, new_plan = self._deps, workflow.plan, None
         if plan is None:
             return None
         try:
+            if ask and workflow.endless and workflow.stop_asked_ms is not None:
+                workflow = workflow.until(workflow.stop_asked_ms)
+                plan = new_plan = await self._plan(workflow)
+                workflow = _replace(workflow, plan=plan)
             proof = await prove(deps, workflow, plan, ask=ask)
-            return Proven(proof=proof, asked=ask, left={} if ask else await backlog_of(deps, workflow))
-        except HoleUnanswered as unanswered:
+            left = {} if ask and new_plan is None else await backlog_of(deps, workflow)
+            return Proven(proof=proof, asked=ask, plan=new_plan, left=left)
+        except (HoleUnanswered, _ExchangeFailed) as unanswered:
             if isinstance(unanswered.error, RetryableError):
                 return self._unanswered(workflow, unanswered.error)
             next_step = "correct the cause that the reason names, then retry"

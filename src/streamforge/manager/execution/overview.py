@@ -31,11 +31,12 @@ class _Read(msgspec.Struct, frozen=True, kw_only=True):
 class Overview:
     """Of the workflows in `live`, as of the latest `refresh`.
 
-    started: how many are past `pending`. hurried: those of which a job is about to be seen, since it was just launched
-    or has said its last word. owners: the workflow of each latest attempt's job. current: the jobs that may run.
-    silent: latest attempts that have neither said a last word nor been counted, by job. loaders: of the attempts that
-    have not ended, the workflow and the step, by job. series: the workflows of a symbol and a type. changed: workflows
-    that are new or were replaced since this was emptied. version: another one whenever anything changed.
+    started: how many are past `pending`, but for those without an end, which would hold a slot for ever.
+    hurried: those of which a job is about to be seen, since it was just launched or has sent its terminal event.
+    owners: the workflow of each latest attempt's job. current: the jobs that may run. silent: latest attempts that have
+    neither sent a terminal event nor been counted, by job. loaders: of the attempts that have not ended, the workflow
+    and the step, by job. series: the workflows of a symbol and a type. changed: workflows that are new or were replaced
+    since this was emptied. version: another one whenever anything changed.
     """
 
     def __init__(self, live: Mapping[str, Stored]) -> None:
@@ -78,9 +79,9 @@ class Overview:
         First goes what has begun, then what was asked for first.
         """
         others = self.series.get((workflow.symbol, workflow.type), {}).values()
-        start_ms, end_ms = workflow.span.start_ms, workflow.span.end_ms
+        start_ms, end_ms = workflow.claimed_span.start_ms, workflow.claimed_span.end_ms
         for other in others:
-            span = other.span
+            span = other.claimed_span
             if span.start_ms < end_ms and start_ms < span.end_ms and other.queue_id != workflow.queue_id:
                 older = (other.created_ms, other.queue_id) < (workflow.created_ms, workflow.queue_id)
                 if older or other.status is not Status.PENDING:
@@ -124,7 +125,7 @@ def _read(stored: Stored) -> _Read:
     running = [(step, attempt) for step, _ in latest if (attempt := live(step)) is not None]
     return _Read(
         stored=stored,
-        started=workflow.status is not Status.PENDING,
+        started=workflow.status is not Status.PENDING and not workflow.endless,
         hurried=any(not attempt.observed or attempt.terminal_event is not None for _, attempt in running),
         owned=tuple(attempt.job for _, attempt in latest),
         current=tuple(attempt.job for _, attempt in running),

@@ -314,7 +314,8 @@ class Reconciler:
         if workflow is not None and self._launching:
             keys = {step.target: (Launch.__name__, workflow.queue_id, step.target) for step in workflow.steps}
             launching = frozenset(target for target, key in keys.items() if key in self._launching)
-        may_start = self._overview.started < self._deps.policy.max_running
+        endless = workflow is not None and workflow.endless
+        may_start = endless or self._overview.started < self._deps.policy.max_running
         waits = may_start and workflow is not None and workflow.status is Status.PENDING
         return World(
             may_start=may_start,

@@ -81,7 +81,9 @@ class RecordRemoval:
 
     def _is_written(self, series: Series, one: Leftover) -> bool:
         return any(
-            workflow.collection == one.collection and workflow.series == series and workflow.span.intersection(one.span)
+            workflow.collection == one.collection
+            and workflow.series == series
+            and workflow.claimed_span.intersection(one.span)
             for workflow in (stored.workflow for stored in self._workflows.live.values())
         )
 
@@ -102,6 +104,6 @@ def relies_on(workflows: WorkflowStore, series: Series, span: TimeRange) -> Work
     """A live workflow whose range of the series has a part in `span`: its proof speaks of all of it."""
     for stored in workflows.live.values():
         workflow = stored.workflow
-        if workflow.series == series and workflow.span.intersection(span) is not None:
+        if workflow.series == series and workflow.claimed_span.intersection(span) is not None:
             return workflow
     return None

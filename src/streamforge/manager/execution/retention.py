@@ -27,6 +27,7 @@ from streamforge.manager.execution.store_usage import StoreUsageMonitor
 from streamforge.manager.lifecycle.actions import RemoveTopics
 from streamforge.manager.lifecycle.decision import retention
 from streamforge.manager.lifecycle.facts import Fact
+from streamforge.manager.lifecycle.job_spec import readers_of
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
@@ -59,6 +60,7 @@ class Retention:
         await self._deps.workflows.adopt()
         await self._expire()
         await self.remove_topics()
+        await self._trim_topics()
         try:
             await self._usage.measure()
         except StreamForgeError as error:
@@ -85,6 +87,18 @@ class Retention:
             if len(page) < _WORKFLOWS_A_PAGE:
                 return removed
             after = page[-1].queue_id
+
+    async def _trim_topics(self) -> None:
+        """Remove from the topics of workflows without an end what every sink has stored."""
+        for stored in tuple(self._deps.workflows.live.values()):
+            workflow = stored.workflow
+            if not workflow.endless or workflow.plan is None:
+                continue
+            try:
+                await self._deps.admin.trim(workflow.topic, readers_of(workflow))
+            except StreamForgeError as error:
+                self._deps.observer.count("action_failures_total", action="Trim")
+                _log.warning("a topic could not be trimmed yet", queue_id=workflow.queue_id, error=str(error))
 
     async def _expire(self) -> None:
         now = self._deps.clock.monotonic()

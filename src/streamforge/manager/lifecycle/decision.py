@@ -15,7 +15,7 @@ from streamforge.manager.lifecycle.settlement import STOP, STUCK, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.runtime.worker_definition import Role
 
@@ -73,7 +73,7 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tu
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if workflow.plan is None:
         return _before_plan(workflow, now_ms, world, actions)
-    if not (workflow.plan.load or workflow.repairs or any(step.replay for step in workflow.steps)):
+    if not (workflow.endless or workflow.plan.load or workflow.repairs or any(step.replay for step in workflow.steps)):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return _conclude(_replace(workflow, steps=steps), now_ms, policy, world, actions)
     if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
@@ -245,12 +245,34 @@ def _stopping(
     if any(step.status not in STEP_ENDED for step in workflow.steps):
         return workflow, actions
     if not workflow.surveyed:
-        if workflow.plan is not None and (workflow.plan.load or workflow.repairs):
+        if workflow.plan is not None and workflow.endless and workflow.failure is None:
+            return _proving(workflow, now_ms, world, actions)
+        if workflow.plan is not None and (workflow.endless or workflow.plan.load or workflow.repairs):
             actions.append(Prove(ask=False))
             return workflow, actions
         workflow = _replace(workflow, surveyed=True)
-    status = Status.INTERRUPTED if workflow.failure is None else Status.ERROR
-    return workflow.next_epoch(status=status, ended_ms=now_ms), actions
+    if workflow.failure is not None:
+        return workflow.next_epoch(status=Status.ERROR, ended_ms=now_ms), actions
+    if workflow.endless and workflow.proof is not None and not any(map(_is_open, workflow.proof.segments)):
+        steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
+        return workflow.next_epoch(status=Status.FINISHED, steps=steps, ended_ms=now_ms), actions
+    return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms), actions
+
+
+def _is_open(segment: Segment) -> bool:
+    """Whether it keeps a workflow from being finished."""
+    return segment.verdict in (Verdict.OURS, Verdict.UNKNOWN)
+
+
+def _proving(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> tuple[Workflow, list[Action]]:
+    """The workflow while what is stored is compared with the exchange, which may have to be waited for."""
+    if now_ms < world.banned_until_ms:
+        return _replace(workflow, waiting_for=_ban(world)), actions
+    if now_ms >= workflow.not_before_ms:
+        actions.append(Prove(ask=True))
+        waits = f"the exchange: {world.exchange_waits}" if world.exchange_waits else ""
+        workflow = _replace(workflow, waiting_for=waits)
+    return workflow, actions
 
 
 def _patience_s(step: Step, attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> float:
@@ -270,13 +292,7 @@ def _conclude(
         return _replayed(workflow, workflow.replayed, now_ms, actions)
     proof = workflow.proof
     if proof is None or proof.round <= workflow.repairs:
-        if now_ms < world.banned_until_ms:
-            return _replace(workflow, waiting_for=_ban(world)), actions
-        if now_ms >= workflow.not_before_ms:
-            actions.append(Prove(ask=True))
-            waits = f"the exchange: {world.exchange_waits}" if world.exchange_waits else ""
-            workflow = _replace(workflow, waiting_for=waits)
-        return workflow, actions
+        return _proving(workflow, now_ms, world, actions)
     holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]
     ours = tuple(str(hole) for hole in joined(holes))
     unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]

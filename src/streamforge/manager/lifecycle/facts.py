@@ -36,10 +36,15 @@ class Left(msgspec.Struct, frozen=True):
 
 
 class Proven(msgspec.Struct, frozen=True, kw_only=True):
-    """What is stored. asked: the exchange was asked for each hole. left: what sinks have left unstored, by target."""
+    """What is stored.
+
+    asked: the exchange was asked for each hole. left: what sinks have left unstored, by target. plan: of a workflow
+    without an end, what there was of its range when it was stopped.
+    """
 
     proof: Proof
     asked: bool
+    plan: Plan | None = None
     left: Mapping[str, Left] = {}
 
 
@@ -176,7 +181,10 @@ def _proven(workflow: Workflow, proven: Proven) -> Workflow:
     for step in workflow.steps:
         if (left := proven.left.get(step.target)) is not None:
             workflow = workflow.with_step(_replace(step, left=left.messages, left_at_least=left.at_least))
-    surveyed = workflow.surveyed or not proven.asked
+    if proven.plan is not None:
+        workflow = workflow.until(workflow.stop_asked_ms or workflow.span.end_ms)
+        workflow = _replace(workflow, plan=proven.plan)
+    surveyed = workflow.surveyed or not proven.asked or workflow.stop_asked_ms is not None
     return _replace(workflow, proof=proven.proof, asking_failures=0, action_failures=0, surveyed=surveyed)
 
 
@@ -192,6 +200,8 @@ def _unanswered(workflow: Workflow, unanswered: Unanswered, policy: Policy) -> W
     failures = unanswered.number
     if failures < workflow.asking_failures:
         return workflow
+    if failures >= policy.max_asking_failures and workflow.stop_asked_ms is not None:
+        return _replace(workflow, asking_failures=failures, surveyed=True)  # it ends unproven
     if failures >= policy.max_asking_failures:
         failure = Failure(
             reason=f"the exchange did not answer {failures} times in a row; the last time: {unanswered.reason}",

@@ -46,9 +46,7 @@ def job_of(
     if step.role is Role.LOADER:
         environment["STREAMFORGE_RANGES"] = ",".join(_inside(span, attempt.ranges))
         environment["STREAMFORGE_WEIGHT_PER_MINUTE"] = str(weight_per_minute)
-        environment["STREAMFORGE_DOWNSTREAM"] = ",".join(
-            names.consumer_group(workflow.queue_id, other.target) for other in workflow.steps if other.role is Role.SINK
-        )
+        environment["STREAMFORGE_DOWNSTREAM"] = ",".join(readers_of(workflow))
     elif attempt.replay:
         environment["KAFKA_TOPIC"] = names.dlq_topic(workflow.topic)
         environment["STREAMFORGE_REPLAY"] = "true"
@@ -66,6 +64,7 @@ def job_of(
         attempt=attempt.number,
         environment=environment,
         image=step.image,
+        endless=workflow.endless,
     )
 
 
@@ -86,11 +85,16 @@ def start_command(workflow: Workflow, step: Step, attempt: Attempt) -> Command:
     )
 
 
-def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, TopicSpec]:
-    """The data topic and its topic of dead letters."""
-    readers = tuple(
+def readers_of(workflow: Workflow) -> tuple[str, ...]:
+    """The consumer groups of the workflow's sinks."""
+    return tuple(
         names.consumer_group(workflow.queue_id, step.target) for step in workflow.steps if step.role is Role.SINK
     )
+
+
+def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, TopicSpec]:
+    """The data topic and its topic of dead letters."""
+    readers = readers_of(workflow)
     return (
         data_topic(workflow.topic, readers, policy.data_topic_max_bytes),
         dead_letters_topic(names.dlq_topic(workflow.topic), readers, policy.dlq_max_bytes),

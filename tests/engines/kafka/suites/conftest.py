@@ -1,8 +1,4 @@
-"""The end-to-end, fault and kill tests once more: managers and workers whose bus is the secured broker.
-
-The tests are those of `tests/e2e` and `tests/chaos`. A module here takes one of them over; if it has `is_sampled`, only
-the tests of which that is true, because for the bus the others would say the same once more.
-"""
+"""Managers and workers whose bus is the secured broker, in the tests that `tests/e2e/takeover.py` tells of."""
 
 from __future__ import annotations
 
@@ -12,29 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests import busenv
+from tests.e2e import takeover
 from tests.e2e.conftest import exchange, manager, market_data, quiet
 from tests.engines.kafka.broker import Broker
 
 __all__ = ["exchange", "manager", "market_data", "quiet"]
 
 
-LIMIT_S = 600
-"""Of a test that names none: with a first one the broker starts."""
-
-
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose, and give what is chosen the time that it needs on a broker."""
-    left_out: list[pytest.Item] = []
-    for item in items:
-        if not isinstance(item, pytest.Function) or item.path.parent != Path(__file__).parent:
-            continue
-        if not getattr(item.module, "is_sampled", lambda item: True)(item):
-            left_out.append(item)
-        elif item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(LIMIT_S))
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+    takeover.choose(Path(__file__).parent, config, items)
 
 
 @pytest.fixture(scope="module", autouse=True)

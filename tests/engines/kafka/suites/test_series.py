@@ -8,3 +8,10 @@ from tests.e2e.test_series import *  # noqa: F403 - every test and fixture of it
 def is_sampled(item: pytest.Function) -> bool:
     """Sixteen intervals at once are a load for the machine, not a question to the bus."""
     return item.originalname != "test_every_interval_is_loaded_exactly_as_the_exchange_has_it"
+
+
+QUICK = {
+    "test_a_symbol_in_another_script_is_loaded",
+    "test_a_name_at_its_limit_is_taken",
+}
+"""Their topics' names are what Kafka has to take."""

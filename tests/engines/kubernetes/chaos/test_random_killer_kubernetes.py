@@ -5,9 +5,7 @@ STREAMFORGE_CHAOS_SEED: which schedule. STREAMFORGE_CHAOS_KUBERNETES: how often 
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,9 @@ import pytest
 
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from tests.chaos import processes
-from tests.chaos.rig import Api, ManagerKeeper, clean_up, exchange_process
+from tests.chaos.disturbance import disturb, running
+from tests.chaos.rig import Api, ManagerKeeper, exchange_process
 from tests.chaos.verdict import assert_covered, assert_history, assert_rows
-from tests.chaos.workload import keep_busy
 from tests.engines.kubernetes import launchers, managers
 from tests.engines.kubernetes.chaos.killer import KubernetesKiller
 from tests.engines.kubernetes.chaos.watcher import PodWatcher
@@ -37,7 +35,7 @@ SETTINGS = {
     "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000",
 }
 
-pytestmark = pytest.mark.timeout(300 + 60 * TIMES)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300 + 60 * TIMES)]
 
 
 @pytest.fixture
@@ -63,55 +61,31 @@ async def test_nothing_is_lost_duplicated_stuck_or_orphaned(
         settings["STREAMFORGE_EXCHANGE_URL"] = exchange
         keeper = ManagerKeeper(folder / "data", folder / "manager.log", settings)
         killer = KubernetesKiller(kube_cluster, namespace, keeper, SEED, times=TIMES)
-        try:
-            await keeper.up()
-            await _run(keeper, killer, namespace, client, exchange)
-        except BaseException as error:
-            error.add_note(f"repeat it with STREAMFORGE_CHAOS_SEED={SEED} STREAMFORGE_CHAOS_KUBERNETES={TIMES}")
-            error.add_note(f"struck: {killer.struck}")
-            error.add_note(f"the manager's log ends with:\n{await keeper.autopsy()}")
-            raise
-        finally:
-            await clean_up(keeper)
-
-
-async def _run(
-    keeper: ManagerKeeper, killer: KubernetesKiller, namespace: Namespace, client: httpx.AsyncClient, exchange: str
-) -> None:
-    api, watcher = Api(keeper, client), PodWatcher(namespace)
-    queue_ids: list[str] = []
-    began = time.monotonic()
-    killing = asyncio.create_task(killer.run(), name="killer")
-    working = asyncio.create_task(keep_busy(api, SEED, queue_ids, at_once=3), name="work")
-    watching = asyncio.create_task(watcher.watch(), name="watcher")
-    try:
-        done, _ = await asyncio.wait({killing, working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            await task
-        assert killing in done, "there was no work left to be hit"
-        killed_s = time.monotonic() - began
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-        (await client.delete(f"{exchange}/control/faults")).raise_for_status()
-        workflows = await api.until_ended(queue_ids, END_WITHIN_S)
-        took_s = time.monotonic() - began
-    finally:
-        for task in (killing, working, watching):
-            task.cancel()
-        await asyncio.gather(killing, working, watching, return_exceptions=True)
-    rows = await _check(keeper, api, client, exchange, workflows, watcher.doubled)
-    _check_cluster(namespace, watcher, workflows)
-    assert all(count >= TIMES for count in killer.hits.values())
-    assert len(killer.hits) == 4
-    assert keeper.process is not None
-    memory = processes.peak_memory_mb(keeper.process.pid)
-    assert memory < MEMORY_MB
-    assert await keeper.down() == 0
-    attempts = sum(len(step["attempts"]) for workflow in workflows.values() for step in workflow["steps"])
-    print(
-        f"\nseed {SEED}: {dict(killer.hits)}, pods {dict(killer.ways)}, in {killed_s:.0f} s, over in {took_s:.0f} s; "
-        f"{len(workflows)} workflows, {attempts} attempts, {rows} rows, {watcher.looks} looks, manager {memory:.0f} MB"
-    )
+        api, watcher = Api(keeper, client), PodWatcher(namespace)
+        repeat = f"repeat it with STREAMFORGE_CHAOS_SEED={SEED} STREAMFORGE_CHAOS_KUBERNETES={TIMES}"
+        async with running(keeper, lambda: (repeat, f"struck: {killer.struck}")):
+            survivors = await disturb(
+                api,
+                client,
+                exchange,
+                killer.run(),
+                seed=SEED,
+                at_once=3,
+                watching=[watcher.watch()],
+                within_s=END_WITHIN_S,
+            )
+            rows = await _check(keeper, api, client, exchange, survivors.workflows, watcher.doubled)
+            _check_cluster(namespace, watcher, survivors.workflows)
+            assert all(count >= TIMES for count in killer.hits.values())
+            assert len(killer.hits) == 4
+            assert keeper.process is not None
+            memory = processes.peak_memory_mb(keeper.process.pid)
+            assert memory < MEMORY_MB
+            assert await keeper.down() == 0
+            print(
+                f"\nseed {SEED}: {dict(killer.hits)}, pods {dict(killer.ways)}, {survivors.summary(rows)}; "
+                f"{watcher.looks} looks, manager {memory:.0f} MB"
+            )
 
 
 async def _check(

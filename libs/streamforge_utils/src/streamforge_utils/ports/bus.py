@@ -168,5 +168,11 @@ class BusAdmin(Protocol):
     async def topics(self) -> Sequence[str]:
         """The names of all topics, sorted."""
 
+    async def trim(self, topic: str, groups: Sequence[str]) -> None:
+        """Remove messages that each of `groups` has committed; some of them may stay, and all others do.
+
+        A group that has committed nothing keeps every message. Raises PermanentError if the topic does not exist.
+        """
+
     async def lag(self, topic: str, group: str) -> Lag:
         """What `group` has still to read of `topic`. Raises PermanentError if the topic does not exist."""

@@ -10,7 +10,11 @@ import msgspec
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A job to be run. environment: the worker's settings, secrets among them: never written to a log or a file."""
+    """A job to be run.
+
+    environment: the worker's settings, secrets among them: never written to a log or a file. endless: it runs until it
+    is stopped, so that no deadline ends it.
+    """
 
     name: str
     target: str
@@ -18,6 +22,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     environment: Mapping[str, str] = {}
     image: str | None = None
+    endless: bool = False
 
 
 class JobState(StrEnum):

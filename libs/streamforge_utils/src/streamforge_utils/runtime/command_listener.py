@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streamforge_utils.model.commands import Command, decode_command
-from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.ports.bus import Consumer, Received
-from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.command_queue import CommandQueue
+from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.log_throttle import LogThrottle
-from streamforge_utils.runtime.logs import Log
-from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.telemetry import PATIENCE_S, Identity
 
 CLOCK_SKEW_S = 5.0
@@ -36,14 +33,12 @@ class CommandListener:
         self,
         consumer: Consumer,
         identity: Identity,
+        instruments: Instruments,
         *,
         stop: Callable[[bool], None],
         ping: Callable[[float], None],
         budget: Callable[[int], None],
         own: CommandQueue,
-        metrics: Metrics,
-        clock: Clock,
-        log: Log,
     ) -> None:
         self._consumer = consumer
         self._identity = identity
@@ -51,18 +46,16 @@ class CommandListener:
         self._ping = ping
         self._budget = budget
         self._own = own
-        self._metrics = metrics
-        self._clock = clock
-        self._log = log
-        self._throttle = LogThrottle(clock)
-        self.heard_at = clock.monotonic()
+        self._instruments = instruments
+        self._throttle = LogThrottle(instruments.clock)
+        self.heard_at = instruments.clock.monotonic()
         """When the last command for this worker was heard, by the clock's `monotonic`."""
 
     async def listen(self) -> None:
         """Obey until cancelled. Raises RetryableError once patience with the bus is spent."""
         while True:
-            received = await retry(
-                lambda: self._consumer.poll(100, 5.0), clock=self._clock, patience_s=PATIENCE_S, failed=self._failed
+            received = await self._instruments.retry(
+                "commands", lambda: self._consumer.poll(100, 5.0), patience_s=PATIENCE_S
             )
             for message in received:
                 self.obey(message)
@@ -84,7 +77,7 @@ class CommandListener:
             self._do(command, message)
 
     def _do(self, command: Command, message: Received) -> None:
-        self.heard_at = self._clock.monotonic()
+        self.heard_at = self._instruments.clock.monotonic()
         self._count(command.command)
         if command.command == "ping":
             self._ping(message.timestamp_ms / 1000 if command.sent is None else command.sent)
@@ -103,12 +96,8 @@ class CommandListener:
                 self._count("invalid", error=str(error)[:_SHOWN], offset=message.offset)
 
     def _count(self, kind: str, **details: object) -> None:
-        self._metrics.count("commands", command=kind)
+        self._instruments.metrics.count("commands", command=kind)
         if kind not in _NOT_UNDERSTOOD:
-            self._log.debug("command", kind=kind, **details)
+            self._instruments.log.debug("command", kind=kind, **details)
         elif (more := self._throttle.admit(kind)) is not None:
-            self._log.warning("a command was ignored", kind=kind, not_logged_before=more, **details)
-
-    def _failed(self, error: RetryableError, pause: float) -> None:
-        self._metrics.count("retries", what="commands")
-        self._log.warning("commands are read again", error=str(error), pause_seconds=round(pause, 3))
+            self._instruments.log.warning("a command was ignored", kind=kind, not_logged_before=more, **details)

@@ -8,21 +8,17 @@ from typing import TypeVar
 
 import msgspec
 
-from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.names import consumer_group
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Producer, TopicSpec
-from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.command_listener import CLOCK_SKEW_S
 from streamforge_utils.runtime.context import Connections, MessageBus, Wiring
 from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
 from streamforge_utils.runtime.input import Input
-from streamforge_utils.runtime.logs import Log
+from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.measured_store import MeasuredStore
-from streamforge_utils.runtime.metrics import Metrics
 from streamforge_utils.runtime.output import Output
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.topic_specs import talk_topic
 from streamforge_utils.runtime.worker_definition import Definition, Use
@@ -38,23 +34,12 @@ Closing = Callable[[], Awaitable[None]]
 class Connector:
     """Makes what the definition uses, with patience; `close` releases all of it, the newest first."""
 
-    def __init__(
-        self,
-        settings: WorkerSettings,
-        wiring: Wiring,
-        *,
-        progress: ProgressTracker,
-        metrics: Metrics,
-        clock: Clock,
-        log: Log,
-    ) -> None:
+    def __init__(self, settings: WorkerSettings, wiring: Wiring, instruments: Instruments) -> None:
         self._settings = settings
         self._wiring = wiring
-        self._progress = progress
-        self._metrics = metrics
-        self._observer: Observer = metrics
-        self._clock = clock
-        self._log = log
+        self._instruments = instruments
+        self._clock = instruments.clock
+        self._observer: Observer = instruments.metrics
         self._closings: list[tuple[str, Closing]] = []
 
     async def bus(self) -> MessageBus:
@@ -63,20 +48,20 @@ class Connector:
         async def make() -> MessageBus:
             return self._wiring.make_bus(self._settings.data, clock=self._clock, observer=self._observer)
 
-        bus = await self._patiently("the bus", make)
+        bus = await self._patiently(make)
         self._closings.append(("bus", bus.close))
         return bus
 
     async def producer(self, bus: Bus, *, bulk: bool = False) -> Producer:
         """A producer; raises as `bus` does."""
-        return await self._patiently("the bus", lambda: bus.producer(bulk=bulk))
+        return await self._patiently(lambda: bus.producer(bulk=bulk))
 
     async def control(self, bus: MessageBus, launched_at: float) -> Consumer:
         """A consumer of the commands since the launch, less the clocks' skew; raises as `bus` does."""
         since_ms = int((launched_at - CLOCK_SKEW_S) * 1000)
         topic = self._settings.control_topic
         await self.ensure_topic(bus, talk_topic(topic))
-        return await self._patiently("the bus", lambda: bus.consumer([topic], start_time_ms=since_ms))
+        return await self._patiently(lambda: bus.consumer([topic], start_time_ms=since_ms))
 
     async def ensure_topic(self, admin: BusAdmin, topic: TopicSpec) -> None:
         """Make a topic if nobody has; normally the manager did."""
@@ -85,11 +70,11 @@ class Connector:
             if topic.name not in await admin.topics():
                 await admin.create_topic(topic)
 
-        await self._patiently("the bus", make)
+        await self._patiently(make)
 
     async def connections(self, definition: Definition[P], bus: MessageBus) -> Connections:
         """The parts that `definition` uses. Raises RetryableError, PermanentError or ConfigError (no data topic)."""
-        settings, progress, metrics, clock = self._settings, self._progress, self._metrics, self._clock
+        settings, instruments = self._settings, self._instruments
         connections = Connections()
         if definition.makes_topic and definition.uses & {Use.INPUT, Use.OUTPUT}:
             # One that plays without a manager knows no readers: the topic may roll.
@@ -97,11 +82,11 @@ class Connector:
         if Use.EXCHANGE in definition.uses:
 
             async def make_exchange() -> None:
-                exchange = self._wiring.make_exchange(settings.exchange, clock=clock, observer=self._observer)
+                exchange = self._wiring.make_exchange(settings.exchange, clock=self._clock, observer=self._observer)
                 connections.exchange = exchange
                 self._closings.append(("exchange", exchange.close))
 
-            await self._patiently("the exchange", make_exchange)
+            await self._patiently(make_exchange)
         if Use.STORE in definition.uses:
 
             async def make_store() -> None:
@@ -111,35 +96,31 @@ class Connector:
                 except BaseException:
                     await store.close()
                     raise
-                connections.store = MeasuredStore(store, progress, metrics)
+                connections.store = MeasuredStore(store, instruments)
                 self._closings.append(("store", store.close))
 
-            await self._patiently("the store", make_store)
+            await self._patiently(make_store)
         if Use.OUTPUT in definition.uses:
             await self._require_topic(bus)
             connections.output = Output(
                 await self.producer(bus, bulk=True),
                 bus,
                 settings.kafka_topic,
+                instruments,
                 downstream=settings.downstream,
                 max_lag=settings.max_lag,
-                progress=progress,
-                metrics=metrics,
-                clock=clock,
             )
         if Use.INPUT in definition.uses:
             group = consumer_group(settings.queue_id, definition.target)
             await self._require_topic(bus)
-            consumer = await self._patiently("the bus", lambda: bus.consumer([settings.kafka_topic], group=group))
+            consumer = await self._patiently(lambda: bus.consumer([settings.kafka_topic], group=group))
             connections.dead_letters = DeadLetterQueue(
                 await self.producer(bus),
                 bus,
                 settings.kafka_topic,
                 group,
+                instruments,
                 attempt=settings.attempt,
-                progress=progress,
-                metrics=metrics,
-                clock=clock,
             )
             connections.input = Input(
                 consumer,
@@ -147,18 +128,15 @@ class Connector:
                 settings.kafka_topic,
                 group,
                 settings.upstream,
+                instruments,
                 replay=settings.replay,
-                progress=progress,
-                metrics=metrics,
-                clock=clock,
-                log=self._log,
             )
         return connections
 
     async def _require_topic(self, admin: BusAdmin) -> None:
         """Raises ConfigError if the data topic is not there: its maker made it before this worker was launched."""
         topic = self._settings.kafka_topic
-        if topic not in await self._patiently("the bus", admin.topics):
+        if topic not in await self._patiently(admin.topics):
             raise ConfigError(
                 f"settings: KAFKA_TOPIC: there is no topic {topic} (or no ACL to see it); name one that exists"
             )
@@ -173,12 +151,8 @@ class Connector:
                     await closing()
             except Exception as error:
                 clean = clean and not isinstance(error, TimeoutError)
-                self._log.warning("could not be closed", part=name, error=repr(error))
+                self._instruments.log.warning("could not be closed", part=name, error=repr(error))
         return clean
 
-    async def _patiently(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
-        def failed(error: RetryableError, pause: float) -> None:
-            self._metrics.count("retries", what="connect")
-            self._log.warning(f"{what} is tried again", error=str(error), pause_seconds=round(pause, 3))
-
-        return await retry(call, clock=self._clock, patience_s=PATIENCE_S, failed=failed)
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        return await self._instruments.retry("connect", call, patience_s=PATIENCE_S)

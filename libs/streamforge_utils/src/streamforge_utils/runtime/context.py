@@ -7,7 +7,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_of_type, series_of
 from streamforge_utils.model.series import Series
@@ -16,15 +15,12 @@ from streamforge_utils.ports.bus import Bus, BusAdmin
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.ports.retry import retry
 from streamforge_utils.ports.store import DocumentStore, Store
 from streamforge_utils.runtime.command_queue import CommandQueue
 from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
 from streamforge_utils.runtime.input import Input
-from streamforge_utils.runtime.logs import Log
-from streamforge_utils.runtime.metrics import Metrics
+from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.output import Output
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.telemetry import Telemetry
 
@@ -71,13 +67,10 @@ class Context(Generic[P]):
         settings: WorkerSettings,
         parameters: P,
         connections: Connections,
+        instruments: Instruments,
         *,
         command_queue: CommandQueue,
         telemetry: Telemetry,
-        progress: ProgressTracker,
-        metrics: Metrics,
-        clock: Clock,
-        log: Log,
     ) -> None:
         self.parameters = parameters
         self.symbol = settings.symbol
@@ -86,14 +79,14 @@ class Context(Generic[P]):
         self.ranges: tuple[TimeRange, ...] = settings.ranges or (settings.time_range,)
         self.collection = settings.collection_name
         self.attempt = settings.attempt
-        self.progress = progress
-        self.clock = clock
-        self.log = log
+        self.progress = instruments.progress
+        self.clock = instruments.clock
+        self.log = instruments.log
         self._settings = settings
-        self._own_commands = command_queue
+        self._command_queue = command_queue
         self._telemetry = telemetry
         self._connections = connections
-        self._metrics = metrics
+        self._instruments = instruments
 
     @property
     def kind(self) -> RecordKind:
@@ -132,7 +125,7 @@ class Context(Generic[P]):
 
     async def command(self) -> msgspec.Struct:
         """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""
-        return await self._own_commands.next()
+        return await self._command_queue.next()
 
     async def tell(self, extra: Mapping[str, Any]) -> None:
         """Say `loading` now, beside the heartbeats: the progress and `extra`. Waits while the bus is slow."""
@@ -143,16 +136,7 @@ class Context(Generic[P]):
 
         what: what is called, one word for logs and metrics.
         """
-
-        def failed(error: RetryableError, pause: float) -> None:
-            self._metrics.count("retries", what=what)
-            self.log.warning(f"{what} is tried again", error=str(error), pause_seconds=round(pause, 3))
-            self.progress.wait(what, str(error)[:200], self.clock.now_ms() + int(pause * 1000))
-
-        try:
-            return await retry(call, clock=self.clock, patience_s=patience_s, failed=failed)
-        finally:
-            self.progress.wait(what, None)
+        return await self._instruments.retry(what, call, patience_s=patience_s, waits=what)
 
 
 def _declared(part: T | None, use: str) -> T:

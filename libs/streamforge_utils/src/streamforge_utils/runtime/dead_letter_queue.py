@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamforge_utils.model.errors import PermanentError, RetryableError, TopicFull
+from streamforge_utils.model.errors import PermanentError, TopicFull
 from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received
-from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.retry import retry
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.topic_specs import dead_letters_topic
 
 PATIENCE_S = 60.0
@@ -35,20 +32,16 @@ class DeadLetterQueue:
         admin: BusAdmin,
         topic: str,
         group: str,
+        instruments: Instruments,
         *,
         attempt: int,
-        progress: ProgressTracker,
-        metrics: Metrics,
-        clock: Clock,
     ) -> None:
         self.topic = topic if topic.endswith("-dlq") else dlq_topic(topic)
         self._group = group
         self._producer = producer
         self._admin = admin
         self._attempt = attempt
-        self._progress = progress
-        self._metrics = metrics
-        self._clock = clock
+        self._instruments = instruments
 
     async def send(self, received: Received, reason: str) -> None:
         """Keep one record; confirmed on return.
@@ -62,9 +55,9 @@ class DeadLetterQueue:
         if not refused:
             return
         messages = [Message(r.key, r.value, self._headers(r, reason)) for r, reason in refused]
-        await retry(lambda: self._send(messages), clock=self._clock, patience_s=PATIENCE_S, failed=self._failed)
-        self._progress.refused += len(messages)
-        self._metrics.count("dead_letters", len(messages))
+        await self._instruments.retry("dead_letters", lambda: self._send(messages), patience_s=PATIENCE_S)
+        self._instruments.progress.refused += len(messages)
+        self._instruments.metrics.count("dead_letters", len(messages))
 
     async def _send(self, messages: list[Message]) -> None:
         try:
@@ -97,8 +90,5 @@ class DeadLetterQueue:
             ("reason", reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore").encode()),
             *((name, origin[name]) for name in _ORIGIN),
             ("attempt", str(self._attempt).encode()),
-            ("time", str(self._clock.now_ms()).encode()),
+            ("time", str(self._instruments.clock.now_ms()).encode()),
         )
-
-    def _failed(self, error: RetryableError, pause: float) -> None:
-        self._metrics.count("retries", what="dead_letters")

@@ -15,6 +15,7 @@ from typing import Annotated, TypeVar, Union
 
 import msgspec
 
+from streamforge_utils.model.environment_variable import variable as variable
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 
@@ -79,42 +80,6 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     default: object
     shown: str
     check: Callable[[str], object] | None
-
-
-def variable(
-    name: str,
-    meaning: str,
-    *,
-    unit: str = "",
-    only: str = "",
-    required: bool = False,
-    unless: str = "",
-    even_for: str = "",
-    even_unless: str = "",
-    default: str = "",
-    check: Callable[[str], object] | None = None,
-    unseen: bool = False,
-) -> msgspec.Meta:
-    """Declare the variable of a field.
-
-    required: it must be set wherever `only` is used, although the field has a default; unless: but where the variable
-    of this name is set, and not to false; even_for: a use that needs it all the same, unless `even_unless` is set.
-    default: how the reference shows a default that the value itself does not tell. check: reads the text instead of
-    the field's type; raises ValueError or InvalidInput. unseen: messages do not repeat the value.
-    """
-    extra = {
-        "env": name,
-        "unit": unit,
-        "only": only,
-        "required": required,
-        "unless": unless,
-        "even_for": even_for,
-        "even_unless": even_unless,
-        "unseen": unseen,
-        "default": default,
-        "check": check,
-    }
-    return msgspec.Meta(description=meaning, extra=extra)
 
 
 def load(cls: type[S], environ: Mapping[str, str], *, uses: Collection[str] | None = None) -> S:

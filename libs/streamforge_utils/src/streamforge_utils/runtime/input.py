@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received, TopicPartition
-from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.columns import ends_of, has_key, last_offset_of
-from streamforge_utils.ports.retry import retry
-from streamforge_utils.runtime.logs import Log
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.settings import Upstream
 
 BATCH_RECORDS = 5000
@@ -45,12 +42,9 @@ class Input:
         topic: str,
         group: str,
         upstream: Sequence[Upstream],
+        instruments: Instruments,
         *,
         replay: bool = False,
-        progress: ProgressTracker,
-        metrics: Metrics,
-        clock: Clock,
-        log: Log,
         batch_records: int = BATCH_RECORDS,
     ) -> None:
         self._consumer = consumer
@@ -68,10 +62,8 @@ class Input:
         self._draining = self._upstream_ended = False
         self.drained = False
         self._first_marker: dict[TopicPartition, int] = {}
-        self._progress = progress
-        self._metrics = metrics
-        self._clock = clock
-        self._log = log
+        self._progress, self._metrics, self._log = instruments.progress, instruments.metrics, instruments.log
+        self._retry = partial(instruments.retry, "input", patience_s=PATIENCE_S, waits="input")
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Received]]:
         async for batch in self._to_the_end() if self._replay else self._to_the_markers():
@@ -103,12 +95,7 @@ class Input:
                 if partition in offsets:
                     offsets[partition] = min(offsets[partition], marker)
             if offsets:
-                await retry(
-                    lambda: self._consumer.commit(offsets),
-                    clock=self._clock,
-                    patience_s=PATIENCE_S,
-                    failed=self._failed,
-                )
+                await self._retry(lambda: self._consumer.commit(offsets))
 
     async def measure(self) -> None:
         """Bring the progress's lag up to date. Raises RetryableError or PermanentError."""
@@ -134,7 +121,7 @@ class Input:
     async def _is_drained(self) -> bool:
         # Before the log's end is asked for: what is written until they have ended lies before that end.
         ended = self._upstream_ended or self._missing.keys() <= self._interrupted
-        unread = await retry(self._unread, clock=self._clock, patience_s=PATIENCE_S, failed=self._failed)
+        unread = await self._retry(self._unread)
         return ended and not unread
 
     async def _to_the_markers(self) -> AsyncIterator[Sequence[Received]]:
@@ -147,12 +134,7 @@ class Input:
                 yield batch
 
     async def _to_the_end(self) -> AsyncIterator[Sequence[Received]]:
-        lag = await retry(
-            lambda: self._admin.lag(self._topic, self._group),
-            clock=self._clock,
-            patience_s=PATIENCE_S,
-            failed=self._failed,
-        )
+        lag = await self._retry(lambda: self._admin.lag(self._topic, self._group))
         left = lag.records
         empty = 0
         while left > 0:
@@ -168,12 +150,7 @@ class Input:
                 )
 
     async def _poll(self) -> Sequence[Received]:
-        polled = await retry(
-            lambda: self._consumer.poll(self._batch_records, _POLL_S),
-            clock=self._clock,
-            patience_s=PATIENCE_S,
-            failed=self._failed,
-        )
+        polled = await self._retry(lambda: self._consumer.poll(self._batch_records, _POLL_S))
         self._progress.wait("input", None if polled else self._waits_for())
         if polled:
             self._read.update(ends_of(polled))
@@ -219,8 +196,3 @@ class Input:
     def _expects(self, marker: EndOfStream) -> bool:
         least = self._missing.get(marker.producer)
         return least is not None and marker.attempt >= least
-
-    def _failed(self, error: RetryableError, pause: float) -> None:
-        self._metrics.count("retries", what="input")
-        self._log.warning("the input is asked again", error=str(error), pause_seconds=round(pause, 3))
-        self._progress.wait("input", str(error)[:200])

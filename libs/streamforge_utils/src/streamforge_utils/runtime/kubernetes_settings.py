@@ -2,206 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
 
-from streamforge_utils.runtime.environment import variable
+from streamforge_utils.model.environment_variable import variable
+from streamforge_utils.ports.job_settings import KubernetesSettings
 
 KUBERNETES, PROCESS = "kubernetes", "process"
 LAUNCHER = "STREAMFORGE_LAUNCHER"
-
-_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LABEL_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
-_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
-
-
-class Pair(msgspec.Struct, frozen=True):
-    """A name with its value."""
-
-    name: str
-    value: str
-
-    setting_form = "NAME=VALUE"
-
-    @classmethod
-    def parse_setting(cls, text: str) -> Pair:
-        """Read `NAME=VALUE`. Raises ValueError."""
-        name, sign, value = text.partition("=")
-        if not sign or not name.strip():
-            raise ValueError(f"{text[:80]!r} has not the form NAME=VALUE")
-        return cls(name.strip(), value.strip())
-
-
-class SecretKey(msgspec.Struct, frozen=True):
-    """A key of a Secret."""
-
-    name: str
-    key: str
-
-    setting_form = "SECRET/KEY"
-
-    @classmethod
-    def parse_setting(cls, text: str) -> SecretKey:
-        """Read `SECRET/KEY`. Raises ValueError."""
-        name, _, key = text.partition("/")
-        if not _OBJECT.fullmatch(name) or not _KEY.fullmatch(key):
-            raise ValueError(f"{text[:80]!r} has not the form SECRET/KEY")
-        return cls(name, key)
-
-
-class SecretVariable(msgspec.Struct, frozen=True):
-    """A variable whose value is a key of a Secret."""
-
-    variable: str
-    secret: SecretKey
-
-    setting_form = "VARIABLE=SECRET/KEY"
-
-    @classmethod
-    def parse_setting(cls, text: str) -> SecretVariable:
-        """Read `VARIABLE=SECRET/KEY`. Raises ValueError."""
-        pair = Pair.parse_setting(text)
-        if not _VARIABLE.fullmatch(pair.name):
-            raise ValueError(f"{pair.name[:80]!r} is the name of no variable")
-        return cls(pair.name, SecretKey.parse_setting(pair.value))
-
-
-def _namespace(text: str) -> str:
-    if not _DNS_LABEL.fullmatch(text):
-        raise ValueError("it is the name of no namespace: small letters, digits and hyphens only")
-    return text
-
-
-def _quantity(text: str) -> str:
-    if not _QUANTITY.fullmatch(text):
-        raise ValueError("it is no quantity as Kubernetes writes them, such as 250m or 512Mi")
-    return text
-
-
-class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Which cluster, and what the Jobs in it are like."""
-
-    namespace: Annotated[
-        str,
-        variable(
-            "K8S_NAMESPACE",
-            "the namespace of the workers' Jobs",
-            default="in a pod its own, else that of the kubeconfig's context, else `stf`",
-            check=_namespace,
-        ),
-    ] = ""
-    kubeconfig: Annotated[
-        str,
-        variable(
-            "KUBECONFIG",
-            "how the cluster is reached, as for kubectl",
-            default="in a pod its ServiceAccount, else `~/.kube/config`",
-        ),
-    ] = ""
-    context: Annotated[
-        str, variable("STREAMFORGE_K8S_CONTEXT", "a context of the kubeconfig", default="its current one")
-    ] = ""
-    image_registry: Annotated[
-        str,
-        variable("STREAMFORGE_IMAGE_REGISTRY", "where the workers' images lie: `REGISTRY/TARGET:VERSION`"),
-    ] = "registry.dmz.home/streamforge"
-    image_version: Annotated[
-        str,
-        variable("STREAMFORGE_IMAGE_VERSION", "the version of the workers' images", default="that of this program"),
-    ] = ""
-    images: Annotated[
-        tuple[Pair, ...],
-        variable("STREAMFORGE_IMAGES", "other images for single targets, `TARGET=IMAGE` each"),
-    ] = ()
-    pull_secrets: Annotated[
-        tuple[str, ...],
-        variable("STREAMFORGE_IMAGE_PULL_SECRETS", "Secrets with the registry's login, e.g. `regcred`"),
-    ] = ()
-    node_selector: Annotated[
-        tuple[Pair, ...],
-        variable(
-            "STREAMFORGE_K8S_NODE_SELECTOR", "labels of the nodes that workers run on, e.g. `streamforge-worker=true`"
-        ),
-    ] = ()
-    priority_class: Annotated[str, variable("STREAMFORGE_K8S_PRIORITY_CLASS", "the PriorityClass of the workers")] = ""
-    config_maps: Annotated[
-        tuple[str, ...],
-        variable(
-            "STREAMFORGE_K8S_WORKER_CONFIGMAPS",
-            "ConfigMaps whose keys become variables of the workers",
-        ),
-    ] = ()
-    secrets: Annotated[
-        tuple[str, ...],
-        variable("STREAMFORGE_K8S_WORKER_SECRETS", "Secrets whose keys become variables of the workers"),
-    ] = ()
-    secret_variables: Annotated[
-        tuple[SecretVariable, ...],
-        variable(
-            "STREAMFORGE_K8S_SECRET_ENV",
-            "variables of the workers whose value lies in a Secret, e.g. `KAFKA_PASSWORD=user-streamforge/password`",
-        ),
-    ] = ()
-    values: Annotated[
-        tuple[Pair, ...],
-        variable(
-            "STREAMFORGE_K8S_WORKER_ENV",
-            "variables of the workers, before what the manager gives them, e.g. `KAFKA_USER=user-streamforge-worker`",
-        ),
-    ] = ()
-    kafka_ca: Annotated[
-        SecretKey | None,
-        variable(
-            "STREAMFORGE_K8S_KAFKA_CA_SECRET",
-            "where the CA of Kafka's brokers lies for the workers, e.g. `streamforge-cluster-ca-cert/ca.crt`",
-        ),
-    ] = None
-    arango_ca: Annotated[
-        SecretKey | None,
-        variable(
-            "STREAMFORGE_K8S_ARANGO_CA_SECRET",
-            "where the CA of ArangoDB lies for the workers, e.g. `arangodb-ca/ca.crt`",
-        ),
-    ] = None
-    data_claim: Annotated[
-        str,
-        variable(
-            "STREAMFORGE_K8S_DATA_CLAIM",
-            "a PersistentVolumeClaim with the data directory of the embedded bus and store, on the manager's node",
-        ),
-    ] = ""
-    cpu_request: Annotated[
-        str, variable("STREAMFORGE_K8S_CPU_REQUEST", "CPU that a worker is sure of", check=_quantity)
-    ] = "100m"
-    cpu_limit: Annotated[
-        str,
-        variable("STREAMFORGE_K8S_CPU_LIMIT", "CPU that a worker gets at most", default="no limit", check=_quantity),
-    ] = ""
-    memory_request: Annotated[
-        str, variable("STREAMFORGE_K8S_MEMORY_REQUEST", "memory that a worker is sure of", check=_quantity)
-    ] = "128Mi"
-    memory_limit: Annotated[
-        str, variable("STREAMFORGE_K8S_MEMORY_LIMIT", "memory beyond which a worker is killed", check=_quantity)
-    ] = "512Mi"
-    deadline_seconds: Annotated[
-        int,
-        msgspec.Meta(ge=1),
-        variable(
-            "STREAMFORGE_K8S_DEADLINE_SECONDS", "a worker that runs longer is ended by Kubernetes", unit="seconds"
-        ),
-    ] = 86_400
-    ttl_seconds: Annotated[
-        int,
-        msgspec.Meta(ge=0),
-        variable("STREAMFORGE_K8S_TTL_SECONDS", "how long a Job that ended stays to be looked at", unit="seconds"),
-    ] = 3600
 
 
 class LauncherSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -228,23 +38,6 @@ class LauncherSettings(msgspec.Struct, frozen=True, kw_only=True):
         found = []
         if self.kubernetes.namespace and self.kind is None:
             found.append(f"K8S_NAMESPACE is set, but {LAUNCHER} is not: set it to {KUBERNETES} to run workers there")
-        settings = self.kubernetes
-        found += [
-            f"STREAMFORGE_K8S_NODE_SELECTOR: {pair.name}={pair.value} is no label of a node"
-            for pair in settings.node_selector
-            if not _LABEL_KEY.fullmatch(pair.name) or not _LABEL_VALUE.fullmatch(pair.value)
-        ]
-        found += [
-            f"STREAMFORGE_K8S_WORKER_ENV: {pair.name[:80]!r} is the name of no variable"
-            for pair in settings.values
-            if not _VARIABLE.fullmatch(pair.name)
-        ]
-        for name, objects in (
-            ("STREAMFORGE_K8S_WORKER_CONFIGMAPS", settings.config_maps),
-            ("STREAMFORGE_K8S_WORKER_SECRETS", settings.secrets),
-            ("STREAMFORGE_IMAGE_PULL_SECRETS", settings.pull_secrets),
-        ):
-            found += [f"{name}: {one[:80]!r} is the name of no object" for one in objects if not _OBJECT.fullmatch(one)]
         return found
 
 

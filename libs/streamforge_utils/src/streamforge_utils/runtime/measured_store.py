@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, count_outcomes
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.instruments import Instruments
 
 
 class MeasuredStore:
@@ -16,10 +15,9 @@ class MeasuredStore:
     A refused document is counted elsewhere: once it is a dead letter.
     """
 
-    def __init__(self, store: DocumentStore, progress: ProgressTracker, metrics: Metrics) -> None:
+    def __init__(self, store: DocumentStore, instruments: Instruments) -> None:
         self._store = store
-        self._progress = progress
-        self._metrics = metrics
+        self._progress, self._metrics = instruments.progress, instruments.metrics
 
     @property
     def upserts_at_once(self) -> int:

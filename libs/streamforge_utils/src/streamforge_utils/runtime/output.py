@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer
-from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.retry import retry
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.instruments import Instruments
 
 BATCH_RECORDS = 5000
 PATIENCE_S = 60.0
@@ -30,21 +27,19 @@ class Output:
         producer: Producer,
         admin: BusAdmin,
         topic: str,
+        instruments: Instruments,
         *,
         downstream: Sequence[str] = (),
         max_lag: int,
-        progress: ProgressTracker,
-        metrics: Metrics,
-        clock: Clock,
     ) -> None:
         self._producer = producer
         self._admin = admin
         self._topic = topic
         self._downstream = downstream
         self._max_lag = max_lag
-        self._progress = progress
-        self._metrics = metrics
-        self._clock = clock
+        self._instruments = instruments
+        self._progress, self._metrics = instruments.progress, instruments.metrics
+        self._clock = instruments.clock
         self._checked_at: float | None = None
 
     async def write(self, records: Sequence[Message]) -> None:
@@ -83,8 +78,7 @@ class Output:
                     self._count(len(messages))
                 raise
 
-        await retry(once, clock=self._clock, patience_s=PATIENCE_S, failed=self._failed)
-        self._progress.wait("bus", None)
+        await self._instruments.retry("records", once, patience_s=PATIENCE_S, waits="bus")
         if counted:
             self._count(len(messages))
 
@@ -118,7 +112,3 @@ class Output:
                 await self._clock.sleep(CHECK_EVERY_S)
         finally:
             self._progress.wait("downstream", None)
-
-    def _failed(self, error: StreamForgeError, pause: float) -> None:
-        self._metrics.count("retries", what="records")
-        self._progress.wait("bus", str(error)[:200])

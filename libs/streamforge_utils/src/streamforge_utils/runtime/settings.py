@@ -13,6 +13,7 @@ import msgspec
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.plugins import PLUGINS
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import Secret, variable
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
@@ -21,6 +22,14 @@ CONTROL_TOPIC = "queue-control"
 EVENTS_TOPIC = "queue-events"
 BINANCE_DATA_URL = "https://data-api.binance.vision"
 MAX_LAG = 200_000
+Plugins = Annotated[
+    str,
+    variable(
+        PLUGINS,
+        "files of kinds of records and workers that are not part of StreamForge: paths of `.py` files or of folders "
+        "that hold them, with commas between",
+    ),
+]
 DRAIN_S = 60.0
 """A sink stores `MAX_LAG` records, the most that its loaders are ahead, in less."""
 
@@ -218,6 +227,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     data: DataSettings
     exchange: ExchangeSettings
+    plugins: Plugins = ""
     upstream: Annotated[
         tuple[Upstream, ...],
         variable(

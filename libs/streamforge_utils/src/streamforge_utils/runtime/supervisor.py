@@ -17,9 +17,9 @@ from streamforge_utils.runtime.command_queue import CommandQueue
 from streamforge_utils.runtime.connector import Connector
 from streamforge_utils.runtime.context import Connections, Context, MessageBus, Wiring
 from streamforge_utils.runtime.environment import secrets_of
+from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.logs import Log, Redactor
-from streamforge_utils.runtime.metrics import Metrics, MetricsServer
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.metrics import MetricsServer
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
 from streamforge_utils.runtime.termination import EXIT_FAILED, FINISHED, StopRequest, Termination, failed, root_of
@@ -65,15 +65,9 @@ class Supervisor(Generic[P]):
         self._handle_signals = handle_signals
         self._log = log
         self._launched_at = self._clock.now_ms() / 1000 if settings.launched_at is None else settings.launched_at
-        self._metrics = Metrics(
-            definition.target,
-            lambda reason, until_ms: self._progress.adapter_waits(reason, until_ms),
-            derived=definition.derived_metrics,
-        )
-        self._progress = ProgressTracker(self._clock, lambda who, s: self._metrics.count("waiting_seconds", s, who=who))
-        self._connector = Connector(
-            settings, wiring, progress=self._progress, metrics=self._metrics, clock=self._clock, log=log
-        )
+        self._instruments = Instruments(definition.target, self._clock, log, definition.derived_metrics)
+        self._progress, self._metrics = self._instruments.progress, self._instruments.metrics
+        self._connector = Connector(settings, wiring, self._instruments)
         self._identity = Identity(
             queue_id=settings.queue_id,
             producer=settings.telemetry_id,
@@ -86,7 +80,7 @@ class Supervisor(Generic[P]):
         self._speaker: asyncio.Task[None] | None = None
         self._server: MetricsServer | None = None
         self._connections = Connections()
-        self._own_commands = CommandQueue(definition.commands)
+        self._command_queue = CommandQueue(definition.commands)
         self._budget: int | None = None
 
     async def run(self) -> int:
@@ -113,11 +107,8 @@ class Supervisor(Generic[P]):
                 events,
                 self._settings.events_topic,
                 self._identity,
-                progress=self._progress,
-                metrics=self._metrics,
-                clock=self._clock,
-                log=self._log,
-                redactor=Redactor(secrets_of(self._settings)),
+                self._instruments,
+                Redactor(secrets_of(self._settings)),
             )
             self._server = MetricsServer(self._metrics, self._settings.metrics_host, self._settings.metrics_port)
             return await self._live(bus, self._telemetry, self._server.port)
@@ -130,13 +121,11 @@ class Supervisor(Generic[P]):
         commands = CommandListener(
             control,
             self._identity,
+            self._instruments,
             stop=self._on_stop,
             ping=telemetry.pong,
             budget=self._set_budget,
-            own=self._own_commands,
-            metrics=self._metrics,
-            clock=self._clock,
-            log=self._log,
+            own=self._command_queue,
         )
         about = {"metrics_port": metrics_port, "pid": os.getpid(), "version": self._version}
         await telemetry.started(about, message=self._definition.summary)
@@ -235,12 +224,9 @@ class Supervisor(Generic[P]):
             self._settings,
             self._parameters,
             self._connections,
-            command_queue=self._own_commands,
+            self._instruments,
+            command_queue=self._command_queue,
             telemetry=self._telemetry,
-            progress=self._progress,
-            metrics=self._metrics,
-            clock=self._clock,
-            log=self._log,
         )
         if self._budget is not None and self._connections.exchange is not None:
             self._connections.exchange.set_weight_limit(self._budget)

@@ -9,14 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.events import Event, Progress, encode_event
 from streamforge_utils.ports.bus import Message, Producer
-from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.retry import retry
-from streamforge_utils.runtime.logs import Log, Redactor
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.instruments import Instruments
+from streamforge_utils.runtime.logs import Redactor
 
 PATIENCE_S = 20.0
 """How long a bus that does not answer is asked again before that is the worker's error."""
@@ -49,28 +45,22 @@ class Telemetry:
         producer: Producer,
         topic: str,
         identity: Identity,
-        *,
-        progress: ProgressTracker,
-        metrics: Metrics,
-        clock: Clock,
-        log: Log,
+        instruments: Instruments,
         redactor: Redactor,
     ) -> None:
         self._producer = producer
         self._topic = topic
         self._identity = identity
-        self._progress = progress
-        self._metrics = metrics
-        self._clock = clock
-        self._log = log
+        self._instruments = instruments
+        self._progress, self._clock = instruments.progress, instruments.clock
         self._redact = redactor
         self._outbox: asyncio.Queue[Event | None] = asyncio.Queue(_OUTBOX_EVENTS)
         self._heartbeats_waiting = 0
         self._told: deque[Event] = deque()
         self._may_tell = asyncio.Semaphore(_TOLD_EVENTS)
         self._ended = False
-        self._confirmed_at = clock.monotonic()
-        metrics.gauge_by("heartbeat_age_seconds", lambda: clock.monotonic() - self._confirmed_at)
+        self._confirmed_at = self._clock.monotonic()
+        instruments.metrics.gauge_by("heartbeat_age_seconds", lambda: self._clock.monotonic() - self._confirmed_at)
 
     async def started(self, extra: dict[str, Any], message: str = "") -> None:
         """Say `started`; confirmed on return. Raises RetryableError once patience is spent."""
@@ -168,27 +158,21 @@ class Telemetry:
         try:
             self._outbox.put_nowait(event)
         except asyncio.QueueFull:
-            self._log.debug("an event was left out: the bus is slow", event_kind=event.event)
+            self._instruments.log.debug("an event was left out: the bus is slow", event_kind=event.event)
             return False
         return True
 
     async def _send(self, events: list[Event], patience_s: float, *, fleeting: bool = False) -> None:
         key = self._identity.queue_id.encode()
         messages = [Message(key, encode_event(event)) for event in events]
-
-        def failed(error: RetryableError, pause: float) -> None:
-            self._metrics.count("retries", what="events")
-            self._log.warning("events are sent again", error=str(error), pause_seconds=round(pause, 3))
-
-        await retry(
+        await self._instruments.retry(
+            "events",
             lambda: self._producer.send(self._topic, messages, fleeting=fleeting),
-            clock=self._clock,
             patience_s=patience_s,
-            failed=failed,
         )
         self._confirmed_at = self._clock.monotonic()
         for event in events:
-            self._metrics.count("events", event=event.event)
+            self._instruments.metrics.count("events", event=event.event)
 
     def _event(
         self,

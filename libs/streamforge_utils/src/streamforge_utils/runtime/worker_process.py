@@ -18,9 +18,8 @@ from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus, Wiring
 from streamforge_utils.runtime.environment import load, misspelt, secrets_of, variables
+from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.logs import Log, Redactor, make_log, use_for_libraries
-from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
 from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, WorkerSettings
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
@@ -95,13 +94,12 @@ async def _report(
     queue_id = environ.get("QUEUE_ID", "")
     if not queue_id:
         return
-    clock = SystemClock()
-    metrics = Metrics(definition.target)
+    instruments = Instruments(definition.target, SystemClock(), log)
     termination = failed(error)
     bus: MessageBus | None = None
     try:
         data = load(DataSettings, environ, uses=())
-        bus = wiring.make_bus(data, clock=clock, observer=NullObserver())
+        bus = wiring.make_bus(data, clock=instruments.clock, observer=NullObserver())
         async with asyncio.timeout(_REPORT_LIMIT_S):
             telemetry = Telemetry(
                 await bus.producer(),
@@ -114,11 +112,8 @@ async def _report(
                     type=environ.get("TYPE", ""),
                     attempt=_attempt(environ),
                 ),
-                progress=ProgressTracker(clock),
-                metrics=metrics,
-                clock=clock,
-                log=log,
-                redactor=Redactor(),
+                instruments,
+                Redactor(),
             )
             await telemetry.last_word(
                 "error",

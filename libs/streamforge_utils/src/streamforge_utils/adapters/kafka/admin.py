@@ -99,6 +99,19 @@ class Admin:
                 raise
         self._await(name, there=False)
 
+    def trim(self, topic: Topic, offsets: Mapping[int, int]) -> None:
+        """Remove the messages before the offset of each partition."""
+        about = About(what=f"trim topic {topic.name}", topic=topic.name, needs="delete")
+        places = [TopicPartition(topic.name, number, offset) for number, offset in offsets.items()]
+
+        def ask() -> None:
+            asked = self.handle.get().delete_records(places, operation_timeout=CALL_S, request_timeout=CALL_S)
+            for future in asked.values():
+                self.handle.wait_for(future, about)
+
+        if places:
+            _settled(ask)
+
     def ends(self, topic: Topic) -> dict[int, int]:
         """The offset after the last message of each partition."""
         return self._offsets(topic, _LATEST)

@@ -102,8 +102,18 @@ class KafkaBus:
     async def topics(self) -> Sequence[str]:
         return await self._lane.run(self._admin.names)
 
+    async def trim(self, topic: str, groups: Sequence[str]) -> None:
+        await self._lane.run(partial(self._trim, topic, groups))
+
     async def lag(self, topic: str, group: str) -> Lag:
         return await self._lane.run(partial(self._lag, topic, group))
+
+    def _trim(self, topic: str, groups: Sequence[str]) -> None:
+        found = self._topics.check(topic)
+        committed = [self._admin.committed(found, group) for group in groups]
+        starts = self._admin.starts(found)
+        floors = {number: min((one.get(number, 0) for one in committed), default=0) for number in starts}
+        self._admin.trim(found, {number: floor for number, floor in floors.items() if floor > starts[number]})
 
     def _lag(self, topic: str, group: str) -> Lag:
         found = self._topics.check(topic)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.ports.job_settings import KubernetesSettings
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client.configuration import Configuration
@@ -17,17 +18,6 @@ if TYPE_CHECKING:
 DEFAULT_NAMESPACE: Final = "stf"
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HOST: Final = "KUBERNETES_SERVICE_HOST"
-
-
-class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """Which cluster and namespace. kubeconfig, context, namespace: empty is what kubectl would take.
-
-    Without a kubeconfig and a context, in a pod, it is the pod's own cluster, ServiceAccount and namespace.
-    """
-
-    kubeconfig: str = ""
-    context: str = ""
-    namespace: str = ""
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,25 +34,29 @@ def in_a_pod(environ: Mapping[str, str] | None = None) -> bool:
     return bool(environ.get(_HOST)) and (_ACCOUNT / "token").exists()
 
 
-async def find_way(access: Access) -> Way:
-    """Read the credentials. Raises ConfigError naming the file or the context that is wrong."""
+async def find_way(settings: KubernetesSettings) -> Way:
+    """Read the credentials. Raises ConfigError naming the file or the context that is wrong.
+
+    Of kubeconfig, context and namespace an empty one is what kubectl would take; without the first two, in a pod, it is
+    the pod's own cluster, ServiceAccount and namespace.
+    """
     # Half a second and 60 MB: only who speaks to Kubernetes pays for it.
     from kubernetes_asyncio.client.configuration import Configuration
     from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
 
     configuration = Configuration()
-    if not access.kubeconfig and not access.context and in_a_pod():
+    if not settings.kubeconfig and not settings.context and in_a_pod():
         try:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except (ConfigException, OSError) as error:
             raise ConfigError(f"the pod's ServiceAccount cannot be used ({error}): is its token mounted?") from error
-        namespace = access.namespace or _own_namespace() or DEFAULT_NAMESPACE
+        namespace = settings.namespace or _own_namespace() or DEFAULT_NAMESPACE
         return Way(configuration=configuration, namespace=namespace, where=f"{configuration.host} (this cluster)")
-    path = access.kubeconfig or str(Path.home() / ".kube" / "config")
-    named = f"context {access.context!r} of {path}" if access.context else path
+    path = settings.kubeconfig or str(Path.home() / ".kube" / "config")
+    named = f"context {settings.context!r} of {path}" if settings.context else path
     try:
         loader = await load_kube_config(
-            config_file=path, context=access.context or None, client_configuration=configuration, persist_config=False
+            config_file=path, context=settings.context or None, client_configuration=configuration, persist_config=False
         )
         found = (loader.current_context or {})["context"].get("namespace") or ""
     except (ConfigException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -72,7 +66,7 @@ async def find_way(access: Access) -> Way:
         ) from error
     except Exception as error:  # a file that is no YAML, a program that gives credentials: they raise many classes
         raise ConfigError(f"Kubernetes: {named} cannot be used: {type(error).__name__}: {str(error)[:300]}") from error
-    namespace = access.namespace or str(found) or DEFAULT_NAMESPACE
+    namespace = settings.namespace or str(found) or DEFAULT_NAMESPACE
     return Way(configuration=configuration, namespace=namespace, where=f"{configuration.host} ({named})")
 
 

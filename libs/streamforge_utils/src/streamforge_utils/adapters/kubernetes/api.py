@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from streamforge_utils.adapters.kubernetes.access import Access, Way, find_way
+from streamforge_utils.adapters.kubernetes.access import Way, find_way
 from streamforge_utils.adapters.kubernetes.objects import Failure
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.job_settings import KubernetesSettings
 from streamforge_utils.ports.retry import LONGEST_PAUSE_S, retry
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ class Refused(StreamForgeError):
 class Api:
     """One connection pool to one API server, made at the first call."""
 
-    def __init__(self, access: Access, *, clock: Clock, observer: Observer, patience_s: float | None = None) -> None:
-        self._access = access
+    def __init__(
+        self, settings: KubernetesSettings, *, clock: Clock, observer: Observer, patience_s: float | None = None
+    ) -> None:
+        self._settings = settings
         self._clock = clock
         self._observer = observer
         self._patience_s = PATIENCE_S if patience_s is None else patience_s
@@ -202,7 +205,7 @@ class Api:
             if self._client is None:
                 from kubernetes_asyncio.client.api_client import ApiClient
 
-                self._way = await find_way(self._access)
+                self._way = await find_way(self._settings)
                 if self._closed:
                     raise RuntimeError("the connections to the API server are closed")
                 self._client = ApiClient(self._way.configuration)

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api, Refused
 from streamforge_utils.adapters.kubernetes.api_refusals import create_refused
 from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifest, pod_manifest
@@ -51,9 +50,9 @@ class KubernetesExaminer:
     environment: what a manager would give every worker.
     """
 
-    def __init__(self, access: Access, template: Template, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, template: Template, environment: Mapping[str, str] | None = None) -> None:
         self._environment = environment or {}
-        self._api = Api(access, clock=SystemClock(), observer=NullObserver(), patience_s=_PATIENCE_S)
+        self._api = Api(template.settings, clock=SystemClock(), observer=NullObserver(), patience_s=_PATIENCE_S)
         self._template = template
 
     async def examine(self) -> AsyncIterator[Finding]:
@@ -136,21 +135,21 @@ class KubernetesExaminer:
 
     async def _objects(self) -> Finding:
         """Whether what the workers refer to is there."""
-        template = self._template
-        wanted: dict[tuple[str, str], set[str]] = {("configmaps", name): set() for name in template.config_maps}
-        for name in (*template.secrets, *template.pull_secrets):
+        settings = self._template.settings
+        wanted: dict[tuple[str, str], set[str]] = {("configmaps", name): set() for name in settings.config_maps}
+        for name in (*settings.secrets, *settings.pull_secrets):
             wanted["secrets", name] = set()
-        for key in (*template.references.values(), template.ca, template.arango_ca):
+        for key in (*(one.secret for one in settings.secret_variables), settings.kafka_ca, settings.arango_ca):
             if key is not None:
                 wanted.setdefault(("secrets", key.name), set()).add(key.key)
-        if template.data_claim:
-            wanted["persistentvolumeclaims", template.data_claim] = set()
+        if settings.data_claim:
+            wanted["persistentvolumeclaims", settings.data_claim] = set()
         if not wanted:
             return Finding(part="secrets", verdict="works", detail="the workers refer to no Secret and no ConfigMap")
         missing, unseen, there = list[str](), list[str](), list[str]()
         for (kind, name), keys in wanted.items():
             told = f"{kind.removesuffix('s')} {name}"
-            path = f"/api/v1/namespaces/{template.namespace}/{kind}/{name}"
+            path = f"/api/v1/namespaces/{self._template.namespace}/{kind}/{name}"
             try:
                 # A Secret is read only where keys of it are named: one without them stops every pod.
                 answer = await self._api.call("GET", path, accept="application/json" if keys else _METADATA)
@@ -165,7 +164,7 @@ class KubernetesExaminer:
             return Finding(
                 part="secrets",
                 verdict="fails",
-                detail=f"not there: {', '.join(missing)} (namespace {template.namespace})",
+                detail=f"not there: {', '.join(missing)} (namespace {self._template.namespace})",
                 next_step="make them, or correct the settings STREAMFORGE_K8S_… that name them",
             )
         if unseen:

@@ -16,7 +16,6 @@ from typing import Any, Final
 import msgspec
 
 from streamforge_utils.adapters.kubernetes import deletion
-from streamforge_utils.adapters.kubernetes.access import Access
 from streamforge_utils.adapters.kubernetes.api import Api, Refused
 from streamforge_utils.adapters.kubernetes.api_refusals import Denials, create_refused, list_refused
 from streamforge_utils.adapters.kubernetes.conclusion import conclude, events_about
@@ -56,14 +55,13 @@ _job = msgspec.json.Decoder(JobObject)
 
 
 class KubernetesLauncher:
-    """See `Launcher`. template: what all Jobs have in common; its instance and namespace are filled in here.
+    """See `Launcher`. template: cluster, and what all Jobs have in common; instance and namespace are filled in here.
 
     store: where it is remembered how jobs ended.
     """
 
     def __init__(
         self,
-        access: Access,
         template: Template,
         store: StateStore,
         *,
@@ -72,7 +70,7 @@ class KubernetesLauncher:
     ) -> None:
         self._clock = clock or SystemClock()
         self._observer = observer or NullObserver()
-        self._api = Api(access, clock=self._clock, observer=self._observer)
+        self._api = Api(template.settings, clock=self._clock, observer=self._observer)
         self._template = template
         self._records = JobRecordStore(store)
         self._cache = JobCache(self._touched, self._pod_leaves)

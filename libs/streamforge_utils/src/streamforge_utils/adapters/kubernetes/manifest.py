@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.names import LABEL_LIMIT, fit
+from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey
 from streamforge_utils.ports.launcher import JobSpec
 
 APP: Final = "streamforge"
@@ -48,57 +49,28 @@ _GRACE_MARGIN_S = 10
 _STOP_GRACE = "STREAMFORGE_STOP_GRACE_SECONDS"
 
 
-class Key(msgspec.Struct, frozen=True):
-    """A key of a Secret or of a ConfigMap."""
-
-    name: str
-    key: str
-
-
-class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is given, as Kubernetes writes quantities; an empty one is left out."""
-
-    cpu_request: str = "100m"
-    cpu_limit: str = ""
-    memory_request: str = "128Mi"
-    memory_limit: str = "512Mi"
-
-
 class Template(msgspec.Struct, frozen=True, kw_only=True):
     """What all Jobs of an installation have in common.
 
-    registry, version: the image of a target is `REGISTRY/TARGET:VERSION`, unless `images` names one for it.
-    instance: whose Jobs they are; Jobs with another one are not looked at. Empty: of no manager, made by hand.
-    values: variables that all workers get, before those of the job. references: variables whose value lies in a Secret.
-    config_maps, secrets: whose every key becomes a variable, where no other names it.
-    ca, arango_ca: the CAs of Kafka's brokers and of ArangoDB.
-    secret_names: variables that hold a secret, under any name.
-    data_claim: a PersistentVolumeClaim, mounted at the data directory of the embedded bus and store.
-    deadline_s: a worker that lives longer is ended. ttl_s: how long a Job that ended stays. command: instead of the
-    image's; arguments: after it.
+    version: of the images, where the settings name none. instance: whose Jobs they are; Jobs with another one are not
+    looked at. Empty: of no manager, made by hand. values: variables that all workers get, before those of the job, and
+    beside those of the settings. secret_names: variables that hold a secret, under any name.
+    command: instead of the image's; arguments: after it.
     """
 
+    settings: KubernetesSettings = KubernetesSettings()
     namespace: str = "stf"
-    registry: str = "registry.dmz.home/streamforge"
     version: str = "latest"
-    images: Mapping[str, str] = {}
-    pull_secrets: tuple[str, ...] = ()
     instance: str = ""
-    node_selector: Mapping[str, str] = {}
-    priority_class: str = ""
     values: Mapping[str, str] = {}
-    references: Mapping[str, Key] = {}
     secret_names: frozenset[str] = frozenset()
-    config_maps: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
-    ca: Key | None = None
-    arango_ca: Key | None = None
-    data_claim: str = ""
-    resources: Resources = Resources()
-    deadline_s: int = 86_400
-    ttl_s: int = 3600
     command: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+
+    @property
+    def all_values(self) -> dict[str, str]:
+        """The variables that all workers get."""
+        return {**self.values, **_mapping(self.settings.values)}
 
 
 def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
@@ -118,14 +90,18 @@ def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
             # The manager makes the next attempt: a pod that is replaced behind its back would share the attempt.
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "activeDeadlineSeconds": template.deadline_s,
-            "ttlSecondsAfterFinished": template.ttl_s,
+            **_deadline(spec, template),
+            "ttlSecondsAfterFinished": template.settings.ttl_seconds,
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations},
                 "spec": _pod_spec(spec, template),
             },
         },
     }
+
+
+def _deadline(spec: JobSpec, template: Template) -> dict[str, int]:
+    return {} if spec.endless else {"activeDeadlineSeconds": template.settings.deadline_seconds}
 
 
 def pod_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
@@ -139,7 +115,7 @@ def pod_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
             "labels": _labels(spec, template),
             "annotations": {QUEUE_ANNOTATION: spec.queue_id},
         },
-        "spec": {**_pod_spec(spec, template), "activeDeadlineSeconds": template.deadline_s},
+        "spec": {**_pod_spec(spec, template), **_deadline(spec, template)},
     }
 
 
@@ -152,8 +128,9 @@ def label_of(queue_id: str) -> str:
 
 def image_of(spec: JobSpec, template: Template) -> str:
     """The image: the job's own, else the one named for its target, else `REGISTRY/TARGET:VERSION`."""
-    named = spec.image or template.images.get(spec.target)
-    return named or f"{template.registry.rstrip('/')}/{spec.target}:{template.version}"
+    named = spec.image or _mapping(template.settings.images).get(spec.target)
+    version = template.settings.image_version or template.version
+    return named or f"{template.settings.image_registry.rstrip('/')}/{spec.target}:{version}"
 
 
 def _labels(spec: JobSpec, template: Template) -> dict[str, str]:
@@ -170,14 +147,14 @@ def _labels(spec: JobSpec, template: Template) -> dict[str, str]:
 
 def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
     volumes, mounts = _volumes(spec, template)
-    limits = _quantities(template.resources.cpu_limit, template.resources.memory_limit)
+    limits = _quantities(template.settings.cpu_limit, template.settings.memory_limit)
     container: dict[str, Any] = {
         "name": label_of(spec.target),
         "image": image_of(spec, template),
         "env": _environment(spec, template),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "resources": {
-            "requests": _quantities(template.resources.cpu_request, template.resources.memory_request),
+            "requests": _quantities(template.settings.cpu_request, template.settings.memory_request),
             **({"limits": limits} if limits else {}),
         },
         "securityContext": {
@@ -193,8 +170,8 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
         container["command"] = list(template.command)
     if template.arguments:
         container["args"] = list(template.arguments)
-    sources: list[dict[str, Any]] = [{"configMapRef": {"name": name}} for name in template.config_maps]
-    sources += [{"secretRef": {"name": name}} for name in template.secrets]
+    sources: list[dict[str, Any]] = [{"configMapRef": {"name": name}} for name in template.settings.config_maps]
+    sources += [{"secretRef": {"name": name}} for name in template.settings.secrets]
     if sources:
         container["envFrom"] = sources
     pod: dict[str, Any] = {
@@ -212,34 +189,35 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
         "containers": [container],
         "volumes": volumes,
     }
-    if template.node_selector:
-        pod["nodeSelector"] = dict(template.node_selector)
-    if template.priority_class:
-        pod["priorityClassName"] = template.priority_class
-    if template.pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in template.pull_secrets]
+    if template.settings.node_selector:
+        pod["nodeSelector"] = _mapping(template.settings.node_selector)
+    if template.settings.priority_class:
+        pod["priorityClassName"] = template.settings.priority_class
+    if template.settings.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in template.settings.pull_secrets]
     return pod
 
 
 def _environment(spec: JobSpec, template: Template) -> list[dict[str, Any]]:
-    values = {**spec.environment, **template.values}
+    values = {**spec.environment, **template.all_values}
     cas = _cas(template)
     for name, (_, folder, key) in cas.items():
         values[name] = f"{folder}/{key.key}"
     for name, setting in _CA_SETTINGS.items():
-        if spec.environment.get(name) and name not in template.values and name not in cas:
+        if spec.environment.get(name) and name not in template.all_values and name not in cas:
             raise ConfigError(
                 f"job {spec.name}: {name} names a file that no pod has: put the certificate into a Secret and name "
                 f"that in {setting}"
             )
+    references = {one.variable: one.secret for one in template.settings.secret_variables}
     entries: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         if _VARIABLE.fullmatch(name) is None:
             raise ConfigError(f"job {spec.name}: {name[:80]!r} can be the name of no variable in a pod")
-        if name in template.references:
+        if name in references:
             continue
         if name in template.secret_names or _TELLTALE.search(name):
-            if template.secrets:
+            if template.settings.secrets:
                 continue  # one of those has it; a value here would go before it
             raise ConfigError(
                 f"job {spec.name}: {name} holds a secret, which gets into no manifest: put it into a Secret and name "
@@ -247,15 +225,18 @@ def _environment(spec: JobSpec, template: Template) -> list[dict[str, Any]]:
             )
         # Kubernetes reads `$(NAME)` as the value of another variable, and two dollars as one.
         entries[name] = {"name": name, "value": value.replace("$", "$$")}
-    for name, key in template.references.items():
+    for name, key in references.items():
         entries[name] = {"name": name, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}
     first = [name for name in _FIRST if name in entries]
     return [entries[name] for name in (*first, *sorted(entries.keys() - set(first)))]
 
 
-def _cas(template: Template) -> dict[str, tuple[str, str, Key]]:
+def _cas(template: Template) -> dict[str, tuple[str, str, SecretKey]]:
     """By the variable that names the file: what the CA is called, the folder it is mounted in, and where it lies."""
-    found = {"KAFKA_CA_PATH": ("kafka", template.ca), "STREAMFORGE_ARANGO_CA_PATH": ("arangodb", template.arango_ca)}
+    found = {
+        "KAFKA_CA_PATH": ("kafka", template.settings.kafka_ca),
+        "STREAMFORGE_ARANGO_CA_PATH": ("arangodb", template.settings.arango_ca),
+    }
     return {name: (whose, f"{CA_FOLDER}/{whose}", key) for name, (whose, key) in found.items() if key is not None}
 
 
@@ -267,9 +248,9 @@ def _volumes(spec: JobSpec, template: Template) -> tuple[list[dict[str, Any]], l
         # The whole folder, not a file in it: only so a renewed certificate appears in pods that run.
         volumes.append({"name": f"{whose}-ca", "secret": {"secretName": key.name, "items": items}})
         mounts.append({"name": f"{whose}-ca", "mountPath": mounted, "readOnly": True})
-    folder = {**spec.environment, **template.values}.get("STREAMFORGE_DATA_DIR")
-    if template.data_claim and folder:
-        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": template.data_claim}})
+    folder = {**spec.environment, **template.all_values}.get("STREAMFORGE_DATA_DIR")
+    if template.settings.data_claim and folder:
+        volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": template.settings.data_claim}})
         mounts.append({"name": "data", "mountPath": folder})
     return volumes, mounts
 
@@ -277,11 +258,15 @@ def _volumes(spec: JobSpec, template: Template) -> tuple[list[dict[str, Any]], l
 def _grace_s(spec: JobSpec, template: Template) -> int:
     """Longer than a worker takes to end in order, so that it is never cut off in the middle of that."""
     try:
-        stop_s = float({**spec.environment, **template.values}.get(_STOP_GRACE) or 0)
-        stop_s = min(stop_s, float(template.deadline_s)) if math.isfinite(stop_s) else 0
+        stop_s = float({**spec.environment, **template.all_values}.get(_STOP_GRACE) or 0)
+        stop_s = min(stop_s, float(template.settings.deadline_seconds)) if math.isfinite(stop_s) else 0
     except ValueError:
         stop_s = 0  # it is refused, and named, by the worker
     return max(_GRACE_LEAST_S, int(stop_s) + _GRACE_MARGIN_S)
+
+
+def _mapping(pairs: Iterable[Pair]) -> dict[str, str]:
+    return {pair.name: pair.value for pair in pairs}
 
 
 def _quantities(cpu: str, memory: str) -> dict[str, str]:

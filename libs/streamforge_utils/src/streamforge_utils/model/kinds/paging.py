@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+
+_encode = msgspec.json.Encoder().encode
 
 
 class ByTime(msgspec.Struct, frozen=True):
@@ -69,6 +71,31 @@ class Page(msgspec.Struct, frozen=True, gc=False):
 
     def __len__(self) -> int:
         return len(self.positions)
+
+
+def page_of(records: Iterable[tuple[int, int, Any]], asked: Asked) -> Page:
+    """A page of records that never change, each with its position and its time; each is encoded as JSON.
+
+    They may come in any order. What comes twice, or was not asked for, is left out.
+    """
+    question, found, dropped = asked.question, dict[int, tuple[int, Any]](), dict[str, int]()
+    for position, time_ms, record in records:
+        wanted = position >= question.first_id if isinstance(question, ById) else time_ms in question.span
+        if not wanted or position in found:
+            reason = "repeated" if wanted else "unasked"
+            dropped[reason] = dropped.get(reason, 0) + 1
+        else:
+            found[position] = (time_ms, record)
+    ordered = sorted(found.items())
+    newest = isinstance(question, ByTime) and question.newest
+    chosen = ordered[-asked.limit :] if newest else ordered[: asked.limit]
+    return Page(
+        positions=[position for position, _ in chosen],
+        times=[time_ms for _, (time_ms, _) in chosen],
+        keys=[record.key.encode() for _, (_, record) in chosen],
+        values=[_encode(record) for _, (_, record) in chosen],
+        dropped=dropped,
+    )
 
 
 EMPTY_PAGE = Page((), (), (), ())

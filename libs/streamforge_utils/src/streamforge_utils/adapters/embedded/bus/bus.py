@@ -102,8 +102,16 @@ class EmbeddedBus:
     async def topics(self) -> Sequence[str]:
         return await self._lane.run(self._files.names)
 
+    async def trim(self, topic: str, groups: Sequence[str]) -> None:
+        await self._lane.run(self._trim, topic, groups)
+
     async def lag(self, topic: str, group: str) -> Lag:
         return await self._lane.run(self._lag, topic, group)
+
+    def _trim(self, topic: str, groups: Sequence[str]) -> None:
+        if groups:
+            held = self._topics.get(topic)
+            held.log.trim(held.groups.slowest(groups, len(held.log.ends())))
 
     def _lag(self, topic: str, group: str) -> Lag:
         held = self._topics.get(topic)

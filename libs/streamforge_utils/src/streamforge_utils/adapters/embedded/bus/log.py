@@ -190,6 +190,21 @@ class Log:
             notify(self.path.parent)
         return len(rows)
 
+    def trim(self, floors: Mapping[int, int]) -> None:
+        """Remove the batches of which every offset lies below the floor of its partition."""
+        with sqlite.transaction(self._connection, self.path):
+            self.require()
+            for partition, floor in floors.items():
+                (freed,) = self._connection.execute(
+                    "SELECT coalesce(sum(bytes), 0) FROM log WHERE partition = ? AND last < ?", (partition, floor)
+                ).fetchone()
+                if freed:
+                    self._connection.execute("DELETE FROM log WHERE partition = ? AND last < ?", (partition, floor))
+                    self._connection.execute(
+                        "UPDATE partitions SET bytes = bytes - ? WHERE partition = ?", (freed, partition)
+                    )
+        self._restrain()
+
     def _synchronize(self, how: str) -> None:
         if how != self._synchronous:
             with sqlite.translated(self.path, "write to"):

@@ -1,0 +1,95 @@
+"""What the version before has written is read, shown, gone on with and proven by this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from streamforge.manager.workflow import Status, decode_workflow, encode_workflow
+from tests.doubles import arangoprocess
+from tests.e2e import rig
+from tests.upgrades.restore import recording, restore_collections, restore_folder
+
+AUGUST_1_MS = 1_722_470_400_000
+DAYS = {"finished": (1, 2), "killed": (0, 3), "waiting": (2, 4)}
+"""First day and the day after the last one of each workflow's range, counted from 2024-08-01."""
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    """The exchange that the recorded version loaded from; its candles follow from its seed."""
+    with rig.exchange("--now", "2024-09-01T00:00:00Z") as found:
+        yield found
+
+
+@contextmanager
+def upgraded(store: str, folder: Path, exchange: rig.Exchange) -> Iterator[tuple[rig.Manager, Mapping[str, str]]]:
+    """Today's manager on what was recorded, and the names of the recorded workflows."""
+    found, data = recording(store), folder / "data"
+    if store == "folder":
+        restore_folder(found["files"], data)
+        with rig.manager(data, exchange.url) as manager:
+            yield manager, found["workflows"]
+        return
+    with arangoprocess.running(folder / "double") as double:
+        restore_collections(found["collections"], double)
+        with rig.manager(data, exchange.url, **double.environment()) as manager:
+            yield manager, found["workflows"]
+
+
+@pytest.mark.parametrize("store", ["folder", "database"])
+def test_what_the_version_before_has_begun_is_shown_finished_and_proven(
+    store: str, exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    with upgraded(store, tmp_path, exchange) as (manager, workflows):
+        listed = {one["queue_id"] for one in manager.api.get("/queues").json()["queues"]}
+        assert listed == set(workflows.values())
+        for name, (first, end) in DAYS.items():
+            workflow = manager.wait(workflows[name])
+            assert workflow["status"] == "finished", manager.story(workflows[name])
+            segments = manager.coverage(workflows[name])
+            assert [one["verdict"] for one in segments] == ["stored"] * len(segments)
+            progress = workflow["progress"]
+            assert progress["records_stored"] == progress["records_expected"] == 24 * (end - first)
+            assert manager.events(workflows[name])[0]["event"] == "started"
+        answer = manager.api.get("/coverage/BTCUSDT/api_candles_1h", params={"time_range": "2024-08-01:2024-08-05"})
+        assert [one["verdict"] for one in answer.json()["segments"]].count("stored") == len(answer.json()["segments"])
+        collections = {manager.show(queue_id)["collection"] for queue_id in workflows.values()}
+        lines = [line for name in collections for line in manager.csv(name)[1:]]
+        rows = exchange.oracle("BTCUSDT", "1h", AUGUST_1_MS, AUGUST_1_MS + 4 * rig.DAY_MS)
+        assert sorted(lines) == sorted(rig.expected_csv("BTCUSDT", "1h", rows)[1:])
+
+
+@pytest.mark.parametrize("store", ["folder", "database"])
+def test_an_upgraded_series_is_not_loaded_again_and_its_ended_workflow_is_removed(
+    store: str, exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    with upgraded(store, tmp_path, exchange) as (manager, workflows):
+        for name in DAYS:
+            manager.wait(workflows[name])
+        before = exchange.requests()
+        again = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01:2024-08-05")
+        assert (again["status"], again["progress"]["records_there"]) == ("finished", 96), again["progress"]
+        assert exchange.requests() - before <= 2, "only where the series begins was asked for"
+        manager.api.delete(f"/queues/{workflows['finished']}", params={"data": "true"}).raise_for_status()
+        assert manager.api.get(f"/queues/{workflows['finished']}").status_code == 404
+
+
+def workflow_documents() -> list[bytes]:
+    """The recorded documents of workflows, as they lay in the store."""
+    rows = recording("folder")["files"]["store/states.db"]["sqlite"]["rows"]["states"]
+    bodies = [cell["utf8"].encode() for row in rows for cell in row if isinstance(cell, dict)]
+    return [body for body in bodies if b'"steps"' in body]
+
+
+def test_documents_of_the_version_before_are_read_whole() -> None:
+    found = {workflow.status: workflow for workflow in map(decode_workflow, workflow_documents())}
+    assert set(found) == {Status.FINISHED, Status.RUNNING, Status.PENDING}
+    running = found[Status.RUNNING]
+    assert running.plan is not None
+    assert [attempt.number for step in running.steps for attempt in step.attempts] == [1, 1]
+    assert found[Status.FINISHED].steps[0].attempts[0].terminal_event == "finished"
+    assert all(decode_workflow(encode_workflow(workflow)) == workflow for workflow in found.values())

@@ -1,4 +1,4 @@
-"""SYMBOL TYPE [TIME_RANGE] as a person gives them: what can be refused before a manager is asked."""
+"""Checks the arguments SYMBOL TYPE [TIME_RANGE] before a manager is asked."""
 
 from __future__ import annotations
 

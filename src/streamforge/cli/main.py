@@ -1,4 +1,4 @@
-"""The entry point of `streamforge`: runs a command, and turns what went wrong into a sentence and an exit code."""
+"""The entry point of `streamforge`: runs a command, and turns an error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
         if command_options.debugging():
             traceback.print_exc()
         return fail(str(error), exit_code(error))
-    except Exception as error:  # of any class: a person gets a sentence
+    except Exception as error:  # of any class: the user gets a message
         if command_options.debugging():
             traceback.print_exc()
         return fail(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", EXIT_FAILED)

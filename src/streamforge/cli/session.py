@@ -1,4 +1,4 @@
-"""Which manager a command speaks to: the one that was named, the one that runs on the data, or its own."""
+"""Connects a command to a manager: to the one that was named, the one that runs on the data, or one of its own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from streamforge_utils.model.errors import ConfigError
 LAUNCHER_VARIABLE = "STREAMFORGE_LAUNCHER"
 TOKEN_VARIABLE = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
 HELD_S = 15.0
-"""How long a folder may be held by a manager that does not serve (yet, or any more)."""
+"""How long a folder may be held by a manager that does not serve yet, or no longer."""
 _PAUSE_S = 0.1
 
 

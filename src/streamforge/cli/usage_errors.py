@@ -1,4 +1,4 @@
-"""What the command line refuses before a command begins, in our own words."""
+"""Words the refusals of the argument parser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def message_of(error: typer.TyperException, given: Sequence[str]) -> str:
-    """The sentence for a person. given: the words of the command line."""
+    """The message for the user. given: the arguments of the command line."""
     message = error.format_message().strip().rstrip(".")
     parameter: Any = getattr(error, "param", None)
     if parameter is not None and type(error).__name__ == "BadParameter":

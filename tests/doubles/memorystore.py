@@ -11,7 +11,7 @@ from itertools import count
 import msgspec
 
 from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError
-from streamforge_utils.ports.store import Answer, Document, Edge, Outcome, State, Usage
+from streamforge_utils.ports.store import Answer, Document, Edge, Labels, Outcome, State, Usage
 
 _NAME = r"[A-Za-z][A-Za-z0-9_-]{0,255}"
 _DOCUMENT_KEY = r"[A-Za-z0-9_\-.@()+,=;$!*'%:]{1,254}"
@@ -115,14 +115,7 @@ class MemoryStore:
         return found
 
     async def put(
-        self,
-        kind: str,
-        id: str,
-        body: bytes,
-        *,
-        expected: str | None,
-        labels: Mapping[str, str] | None = None,
-        created_ms: int = 0,
+        self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:
         await self._given_way()
         old = self._checked(kind, id, expected)

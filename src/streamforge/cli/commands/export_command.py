@@ -30,7 +30,6 @@ from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import RecordWriter, record_writer
 from streamforge.manager import answers, data_answers
-from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange
@@ -44,15 +43,12 @@ _WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Records of one collection; with a span and a series (symbol, type), only those of the series that open in it.
 
-    after: the key behind which they begin. starts: how their lines begin, by format. records: as coverage says (0: it
-    does not).
+    records: as coverage says (0: it does not).
     """
 
     collection: str
     span: TimeRange | None = None
     series: tuple[str, str] | None = None
-    after: str | None = None
-    starts: dict[str, bytes] = {}
     records: int = 0
 
 
@@ -157,18 +153,11 @@ async def _select(found: Session, what: Sequence[str], where: Where, *, life: bo
         return await _collection(found, what[0])
     path, query = address_of(what, life=life)
     known = found.api.read(await ask(found, path, query, what, where), data_answers.Coverage)
-    series = series_of(known.symbol, known.type)
-    kind, interval = kind_of(series), series.interval
     parts = [
         Part(
             collection=segment.collection,
             span=TimeRange(segment.start_ms, segment.end_ms),
             series=(known.symbol, known.type),
-            after=kind.key(series, max(segment.start_ms - 1, 0)),
-            starts={
-                "csv": f"{known.symbol},{interval},".encode(),
-                "jsonl": f'{{"symbol":"{known.symbol}","interval":"{interval}",'.encode(),
-            },
             records=segment.records,
         )
         for segment in known.segments
@@ -248,13 +237,11 @@ async def _copy(found: Session, part: Part, to: Destination, writer: RecordWrite
         query["time_range"] = request_of(part.span)
     if part.series is not None:
         query["symbol"], query["type"] = part.series
-    if part.after is not None:
-        query["after"] = part.after
     path = f"/collections/{path_part(part.collection)}/records"
     before = writer.rows
     try:
         async with found.api.stream(path, query, "*/*") as pieces:
-            await _pass_on(pieces, form, writer, part.starts.get(form.asked_for, b""))
+            await _pass_on(pieces, form, writer)
     except ApiProblem as error:
         if counting := _COUNTING.search(error.next_step):
             raise CliError(f"{error}: {_recovery(' '.join(counting.groups()), where)}") from error
@@ -267,7 +254,7 @@ async def _copy(found: Session, part: Part, to: Destination, writer: RecordWrite
         )
 
 
-async def _pass_on(pieces: AsyncIterator[bytes], form: Format, writer: RecordWriter, start: bytes) -> None:
+async def _pass_on(pieces: AsyncIterator[bytes], form: Format, writer: RecordWriter) -> None:
     rest = b""
     headed = form is not Format.CSV
     async for piece in pieces:
@@ -279,14 +266,8 @@ async def _pass_on(pieces: AsyncIterator[bytes], form: Format, writer: RecordWri
             header, _, whole = whole.partition(b"\n")
             writer.header(header + b"\n")
             headed = True
-        if not whole:
-            continue
-        if whole[whole.rfind(b"\n", 0, -1) + 1 :].startswith(start):
+        if whole:
             writer.lines(whole)
-            continue
-        # Sorted by key, the records of a series stand together: what follows belongs to others.
-        writer.lines(b"".join(line for line in whole.splitlines(keepends=True) if line.startswith(start)))
-        return
     if rest:
         raise CliError("the server broke off in the middle of a record: try again")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from streamforge_utils.ports.store import Answer, Document, Edge, State, Store, Usage
+from streamforge_utils.ports.store import Answer, Document, Edge, Labels, State, Store, Usage
 
 
 class FencedStore:
@@ -56,14 +56,7 @@ class FencedStore:
         return await self._store.get(kind, id)
 
     async def put(
-        self,
-        kind: str,
-        id: str,
-        body: bytes,
-        *,
-        expected: str | None,
-        labels: Mapping[str, str] | None = None,
-        created_ms: int = 0,
+        self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:
         self._check()
         return await self._store.put(kind, id, body, expected=expected, labels=labels, created_ms=created_ms)

@@ -99,6 +99,10 @@ class Collections(Protocol):
         """
 
 
+Labels = Mapping[str, str] | None
+"""What `find` can select a state by, with the values; None: as they were, of a new state none."""
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """A small document that is changed by compare-and-set.
 
@@ -119,18 +123,11 @@ class StateStore(Protocol):
         """The state, or None. Raises RetryableError."""
 
     async def put(
-        self,
-        kind: str,
-        id: str,
-        body: bytes,
-        *,
-        expected: str | None,
-        labels: Mapping[str, str] | None = None,
-        created_ms: int = 0,
+        self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:
         """Write the state if its revision is `expected` (None: if there is none yet); durable on return.
 
-        `created_ms` counts on creation only; `labels` replace the old ones.
+        `created_ms` counts on creation only; `labels`, where given, replace the old ones.
         Raises ConflictError (it is another by now) or RetryableError. Where the way to the store broke off in between,
         a conflict may also mean that it was written, and has been changed again since: read it, then decide.
         """

@@ -28,7 +28,7 @@ from streamforge_utils.adapters.arango.errors import (
 from streamforge_utils.adapters.arango.transport import Reply, Transport
 from streamforge_utils.model.documents import KEY_LIMIT
 from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError, RetryableError
-from streamforge_utils.ports.store import State
+from streamforge_utils.ports.store import Labels, State
 
 _REMAKINGS: Final = 5
 
@@ -75,14 +75,7 @@ class States:
         return None if found is None else found.state()
 
     async def put(
-        self,
-        kind: str,
-        id: str,
-        body: bytes,
-        *,
-        expected: str | None,
-        labels: Mapping[str, str] | None,
-        created_ms: int,
+        self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels, created_ms: int
     ) -> State:
         """Write the state if its revision is `expected`. labels: None keeps those there are."""
         mark = secrets.token_hex(8)

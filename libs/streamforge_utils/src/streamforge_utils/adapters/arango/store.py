@@ -19,7 +19,7 @@ from streamforge_utils.model.documents import check_name
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
-from streamforge_utils.ports.store import Answer, Document, Edge, State, Usage, count_outcomes
+from streamforge_utils.ports.store import Answer, Document, Edge, Labels, State, Usage, count_outcomes
 
 
 class ArangoStore:
@@ -114,16 +114,8 @@ class ArangoStore:
         return await self._states.get(kind, id)
 
     async def put(
-        self,
-        kind: str,
-        id: str,
-        body: bytes,
-        *,
-        expected: str | None,
-        labels: Mapping[str, str] | None = None,
-        created_ms: int = 0,
+        self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:
-        """See `StateStore.put`. labels: None keeps those there are."""
         return await self._states.put(kind, id, body, expected=expected, labels=labels, created_ms=created_ms)
 
     async def find(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
+from streamforge_utils.adapters.bus_clients import ClientBus, Subscription
 from streamforge_utils.adapters.kafka.admin import Admin
 from streamforge_utils.adapters.kafka.cap import FULL_TIMEOUT_S, CapKeeper
 from streamforge_utils.adapters.kafka.kafka_connection import Connection
@@ -13,12 +12,12 @@ from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
 from streamforge_utils.adapters.kafka.kafka_producer import KafkaProducer
 from streamforge_utils.adapters.kafka.topic_cache import TopicCache
 from streamforge_utils.adapters.lane import Lane
-from streamforge_utils.ports.bus import Lag, Start, TopicSpec
+from streamforge_utils.ports.bus import Lag, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 
 
-class KafkaBus:
+class KafkaBus(ClientBus[KafkaProducer, KafkaConsumer]):
     """Implements `Bus` and `BusAdmin`. Nothing is connected before it is used.
 
     full_timeout_s: how long `send` waits at a topic's cap without any progress of its readers before it raises
@@ -33,80 +32,43 @@ class KafkaBus:
         observer: Observer | None = None,
         full_timeout_s: float = FULL_TIMEOUT_S,
     ) -> None:
+        super().__init__(Lane("bus"))
         self._connection = connection
         self._clock = clock or SystemClock()
         self._observer = observer or NullObserver()
         self._full_timeout_s = full_timeout_s
-        self._lane = Lane("bus")
         self._admin = Admin(connection)
         self._topics = TopicCache(self._admin, self._lane)
-        self._made: set[KafkaProducer | KafkaConsumer] = set()
 
-    async def producer(self, *, bulk: bool = False) -> KafkaProducer:
-        self._lane.require_open()
+    def _new_producer(self, bulk: bool, on_close: Callable[[KafkaProducer], None]) -> KafkaProducer:
         caps = CapKeeper(self._admin, self._lane, self._clock, self._observer, full_timeout_s=self._full_timeout_s)
-        producer = KafkaProducer(
-            self._connection, self._topics, caps, self._observer, self._made.discard, compressed=bulk
-        )
-        self._made.add(producer)
-        try:
-            await producer.open()
-        except BaseException:
-            await producer.close()
-            raise
-        return producer
+        return KafkaProducer(self._connection, self._topics, caps, self._observer, on_close, compressed=bulk)
 
-    async def consumer(
-        self,
-        topics: Sequence[str],
-        *,
-        group: str | None = None,
-        start: Start = Start.EARLIEST,
-        start_time_ms: int | None = None,
-        ahead_bytes: int | None = None,
-    ) -> KafkaConsumer:
-        self._lane.require_open()
-        consumer = KafkaConsumer(
-            self._connection,
-            self._admin,
-            self._topics,
-            self._observer,
-            topics,
-            group,
-            self._made.discard,
-            ahead_bytes=ahead_bytes,
-        )
-        self._made.add(consumer)
-        try:
-            await consumer.open(start, start_time_ms)
-        except BaseException:
-            await consumer.close()
-            raise
-        return consumer
+    def _new_consumer(self, subscription: Subscription, on_close: Callable[[KafkaConsumer], None]) -> KafkaConsumer:
+        return KafkaConsumer(self._connection, self._admin, self._topics, self._observer, subscription, on_close)
+
+    def _release(self) -> None:
+        self._admin.close()
 
     async def close(self) -> None:
         self._admin.hurry()
-        closing = [*(made.close() for made in list(self._made)), self._lane.close(self._admin.close)]
-        self._made.clear()
-        errors = [error for error in await asyncio.gather(*closing, return_exceptions=True) if error is not None]
-        if errors:
-            raise errors[0]
+        await super().close()
 
     async def create_topic(self, spec: TopicSpec) -> None:
-        await self._lane.run(partial(self._admin.create, spec))
+        await self._lane.run(self._admin.create, spec)
 
     async def delete_topic(self, name: str) -> None:
-        await self._lane.run(partial(self._admin.delete, name))
+        await self._lane.run(self._admin.delete, name)
         self._topics.forget(name)
 
     async def topics(self) -> Sequence[str]:
         return await self._lane.run(self._admin.names)
 
     async def trim(self, topic: str, groups: Sequence[str]) -> None:
-        await self._lane.run(partial(self._trim, topic, groups))
+        await self._lane.run(self._trim, topic, groups)
 
     async def lag(self, topic: str, group: str) -> Lag:
-        return await self._lane.run(partial(self._lag, topic, group))
+        return await self._lane.run(self._lag, topic, group)
 
     def _trim(self, topic: str, groups: Sequence[str]) -> None:
         found = self._topics.check(topic)

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
+from streamforge_utils.adapters.bus_clients import Subscription
 from streamforge_utils.adapters.kafka.admin import Admin
 from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role, fetched_at_most
@@ -59,18 +60,16 @@ class KafkaConsumer:
         admin: Admin,
         topic_cache: TopicCache,
         observer: Observer,
-        topics: Sequence[str],
-        group: str | None,
+        subscription: Subscription,
         on_close: Callable[[KafkaConsumer], None],
-        *,
-        ahead_bytes: int | None = None,
     ) -> None:
-        self._ahead = {} if ahead_bytes is None else fetched_at_most(ahead_bytes)
+        self._subscription = subscription
+        self._ahead = {} if subscription.ahead_bytes is None else fetched_at_most(subscription.ahead_bytes)
         self._admin = admin
         self._topic_cache = topic_cache
         self._observer = observer
-        self._names = list(dict.fromkeys(topics))
-        self._group = group
+        self._names = list(subscription.topics)
+        self._group = subscription.group
         self._on_close = on_close
         self._handle: Handle[Client] = Handle(connection, Role.CONSUMER, self._client, _end)
         self._lane = Lane("Kafka consumer")
@@ -87,13 +86,9 @@ class KafkaConsumer:
         self._looked_at = 0.0
         self._trouble: StreamForgeError | None = None
 
-    async def open(self, start: Start, start_time_ms: int | None) -> None:
+    async def open(self) -> None:
         """Find the places to begin at, join the group. To be closed if it raises, too."""
-        if not self._names:
-            raise InvalidInput("topics", "a consumer needs at least one topic")
-        if self._group is not None and start_time_ms is not None:
-            raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
-        await self._lane.run(partial(self._open, start, start_time_ms))
+        await self._lane.run(self._open)
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         if max_messages < 1:
@@ -166,26 +161,27 @@ class KafkaConsumer:
 
     # What follows runs in the lane's thread.
 
-    def _open(self, start: Start, start_time_ms: int | None) -> None:
+    def _open(self) -> None:
         for name in self._names:
             self._topics[name] = self._topic_cache.check(name, "read")
         if self._group is None:
             for topic in self._topics.values():
-                for partition, offset in self._first_offsets(topic, start, start_time_ms).items():
+                for partition, offset in self._first_offsets(topic).items():
                     self._begin[topic.name, partition] = offset
-        elif start is Start.LATEST:
+        elif self._subscription.start is Start.LATEST:
             for topic in self._topics.values():
                 self._admin.begin_at_end(topic, self._group)
         self._handle.get()
         if self._group is not None:
             self._join()
 
-    def _first_offsets(self, topic: Topic, start: Start, start_time_ms: int | None) -> dict[int, int]:
+    def _first_offsets(self, topic: Topic) -> dict[int, int]:
+        start_time_ms = self._subscription.start_time_ms
         if start_time_ms is not None:
             ends = self._admin.ends(topic)  # before the look for the time: nothing is missed in between
             found = self._admin.at_time(topic, dict.fromkeys(ends, max(0, start_time_ms)))
             return {number: end if found[number] < 0 else found[number] for number, end in ends.items()}
-        return self._admin.ends(topic) if start is Start.LATEST else self._admin.starts(topic)
+        return self._admin.ends(topic) if self._subscription.start is Start.LATEST else self._admin.starts(topic)
 
     def _client(self, config: dict[str, Any]) -> Client:
         client = Client({**config, **self._ahead, "group.id": self._group or _READERS_GROUP})

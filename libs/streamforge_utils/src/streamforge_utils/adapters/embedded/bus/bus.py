@@ -6,17 +6,16 @@ when the call returns; of `consumed` topics the last moments may be lost and are
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from streamforge_utils.adapters.bus_clients import ClientBus, Subscription
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.producer import EmbeddedProducer, OpenTopics
 from streamforge_utils.adapters.lane import Lane
-from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.ports.bus import Lag, Start, TopicSpec
+from streamforge_utils.ports.bus import Lag, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 
@@ -24,7 +23,7 @@ MESSAGE_LIMIT_BYTES = 1024 * 1024
 FULL_TIMEOUT_S = 300.0
 
 
-class EmbeddedBus:
+class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
     """Implements `Bus` and `BusAdmin` on the files under `directory`, which is made on first use.
 
     message_limit: bytes of one message with key and, beyond `HEADERS_BYTES`, headers. full_timeout_s: how long
@@ -43,55 +42,31 @@ class EmbeddedBus:
         busy_limit_s: float = sqlite.BUSY_LIMIT_S,
     ) -> None:
         sqlite.require_version()
+        super().__init__(Lane("bus"))
         self._files = TopicFiles(directory, busy_limit_s)
         self._clock = clock or SystemClock()
         self._observer = observer or NullObserver()
         self._message_limit = message_limit
         self._full_timeout_s = full_timeout_s
-        self._lane = Lane("bus-admin")
         self._topics = OpenTopics(self._files)
-        self._made: set[EmbeddedProducer | EmbeddedConsumer] = set()
 
-    async def producer(self, *, bulk: bool = False) -> EmbeddedProducer:
-        self._require_open()
-        producer = EmbeddedProducer(
+    def _new_producer(self, bulk: bool, on_close: Callable[[EmbeddedProducer], None]) -> EmbeddedProducer:
+        return EmbeddedProducer(
             self._files,
             self._clock,
             self._observer,
             message_limit=self._message_limit,
             full_timeout_s=self._full_timeout_s,
-            on_close=self._made.discard,
+            on_close=on_close,
         )
-        self._made.add(producer)
-        return producer
 
-    async def consumer(
-        self,
-        topics: Sequence[str],
-        *,
-        group: str | None = None,
-        start: Start = Start.EARLIEST,
-        start_time_ms: int | None = None,
-        ahead_bytes: int | None = None,
+    def _new_consumer(
+        self, subscription: Subscription, on_close: Callable[[EmbeddedConsumer], None]
     ) -> EmbeddedConsumer:
-        self._require_open()
-        consumer = EmbeddedConsumer(
-            self._files, self._clock, self._observer, topics, group, self._made.discard, ahead_bytes=ahead_bytes
-        )
-        try:
-            await consumer.open(start, start_time_ms)
-        except BaseException:
-            await consumer.close()
-            raise
-        self._made.add(consumer)
-        return consumer
+        return EmbeddedConsumer(self._files, self._clock, self._observer, subscription, on_close)
 
-    async def close(self) -> None:
-        closing = [*(made.close() for made in list(self._made)), self._lane.close(self._topics.close)]
-        self._made.clear()
-        errors = [error for error in await asyncio.gather(*closing, return_exceptions=True) if error is not None]
-        if errors:
-            raise errors[0]
+    def _release(self) -> None:
+        self._topics.close()
 
     async def create_topic(self, spec: TopicSpec) -> None:
         await self._lane.run(self._files.create, spec)
@@ -122,7 +97,3 @@ class EmbeddedBus:
             if oldest is not None and oldest < end:  # else it came after the end was read
                 ranges[partition] = (oldest, end)
         return Lag(sum(end - first for first, end in ranges.values()), ranges)
-
-    def _require_open(self) -> None:
-        if self._lane.closed:
-            raise PermanentError("the bus is closed")

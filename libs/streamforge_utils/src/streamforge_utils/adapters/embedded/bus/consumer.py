@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
+from streamforge_utils.adapters.bus_clients import Subscription
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.liveness import Life
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
 from streamforge_utils.adapters.embedded.bus.reader import TopicReader
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError
-from streamforge_utils.ports.bus import Received, Start, TopicPartition
+from streamforge_utils.ports.bus import Received, TopicPartition
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
 
@@ -35,19 +36,16 @@ class EmbeddedConsumer:
         files: TopicFiles,
         clock: Clock,
         observer: Observer,
-        topics: Sequence[str],
-        group: str | None,
+        subscription: Subscription,
         on_close: Callable[[EmbeddedConsumer], None],
-        *,
-        ahead_bytes: int | None = None,
     ) -> None:
-        self._ahead_bytes = AHEAD_BYTES if ahead_bytes is None else ahead_bytes
+        self._subscription = subscription
+        self._ahead_bytes = AHEAD_BYTES if subscription.ahead_bytes is None else subscription.ahead_bytes
         self._on_close = on_close
         self._files = files
         self._clock = clock
         self._observer = observer
-        self._names = list(dict.fromkeys(topics))
-        self._group = group
+        self._group = subscription.group
         self._life: Life | None = None
         self._readers: dict[str, TopicReader] = {}
         self._lane = Lane("bus-consumer")
@@ -61,13 +59,9 @@ class EmbeddedConsumer:
         self._notified = False
         self._sleeping: set[asyncio.Future[None]] = set()
 
-    async def open(self, start: Start, start_time_ms: int | None) -> None:
+    async def open(self) -> None:
         """Join the group, find the places to begin at. To be closed if it raises, too."""
-        if not self._names:
-            raise InvalidInput("topics", "a consumer needs at least one topic")
-        if self._group is not None and start_time_ms is not None:
-            raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
-        await self._lane.run(self._open, start, start_time_ms)
+        await self._lane.run(self._open)
         self._loop = asyncio.get_running_loop()
         found = [reader.waiter for reader in self._readers.values()]
         self._waiters = [waiter for waiter in found if waiter is not None]
@@ -190,10 +184,11 @@ class EmbeddedConsumer:
             raise PermanentError(f"this consumer does not read partition {place.partition} of topic {place.topic}")
         return reader
 
-    def _open(self, start: Start, start_time_ms: int | None) -> None:
+    def _open(self) -> None:
+        start, start_time_ms = self._subscription.start, self._subscription.start_time_ms
         if self._group is not None:
             self._life = Life(self._files.members)
-        for name in self._names:
+        for name in self._subscription.topics:
             reader = TopicReader(self._files, name, self._observer)
             self._readers[name] = reader
             if self._group is None or self._life is None:

@@ -71,6 +71,9 @@ class EmbeddedProducer:
         self._locks: dict[str, asyncio.Lock] = {}
         self._turns: dict[str, int] = {}
 
+    async def open(self) -> None:
+        """Nothing is opened before the first `send` to its topic."""
+
     async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         if not messages:
             return

@@ -11,7 +11,7 @@ import msgspec
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.model.errors import ConflictError, InvalidInput
-from streamforge_utils.ports.store import State
+from streamforge_utils.ports.store import Labels, State
 
 FORMAT: Final = sqlite.Format(
     "store of states",
@@ -53,16 +53,7 @@ class States:
         with sqlite.translated(self._file.path, "read"):
             return _get(connection, kind, id)
 
-    def put(
-        self,
-        kind: str,
-        id: str,
-        body: bytes,
-        *,
-        expected: str | None,
-        labels: Mapping[str, str] | None,
-        created_ms: int,
-    ) -> State:
+    def put(self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels, created_ms: int) -> State:
         """Write the state if its revision is `expected`. labels: None keeps those there are."""
         connection = self._file.get()
         with sqlite.transaction(connection, self._file.path):

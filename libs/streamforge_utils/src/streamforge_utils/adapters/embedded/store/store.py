@@ -20,7 +20,7 @@ from streamforge_utils.adapters.embedded.store.states import States
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
-from streamforge_utils.ports.store import Answer, Document, Edge, State, Usage, count_outcomes
+from streamforge_utils.ports.store import Answer, Document, Edge, Labels, State, Usage, count_outcomes
 
 
 class EmbeddedStore:
@@ -117,16 +117,8 @@ class EmbeddedStore:
         return await self._looking.run(self._looked.get, kind, id)
 
     async def put(
-        self,
-        kind: str,
-        id: str,
-        body: bytes,
-        *,
-        expected: str | None,
-        labels: Mapping[str, str] | None = None,
-        created_ms: int = 0,
+        self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:
-        """See `StateStore.put`. labels: None keeps those there are."""
         return await self._changing.run(
             self._changed.put, kind, id, body, expected=expected, labels=labels, created_ms=created_ms
         )

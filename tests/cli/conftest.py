@@ -32,6 +32,13 @@ def exchange_url() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def slow_url() -> Iterator[str]:
+    """An exchange that takes its time, so that there is something to interrupt."""
+    with support.exchange("--fault", "slow:ms=200,path=klines") as url:
+        yield url
+
+
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, exchange_url: str) -> Cli:
     """The command on a fresh data directory."""

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,20 +19,12 @@ from streamforge.cli.session import Mode, Where, data_folder, session
 from streamforge.manager import answers
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
-from tests.cli import support
 from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until, workflow_answer
 from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
 from tests.limits import LIMIT_S
 
 MONTH = ("BTCUSDT", TYPE, "2024-08")
 YEARS = ("BTCUSDT", TYPE, "2020:2024")
-
-
-@pytest.fixture
-def slow_url() -> Iterator[str]:
-    """An exchange that takes its time, so that there is something to interrupt."""
-    with support.exchange("--fault", "slow:ms=200,path=klines") as url:
-        yield url
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.cli.places import wanted_origin
-from streamforge.manager.origin import BINANCE, Source, is_asked_for, origin_of, shown_choice, source_of
 from streamforge.manager.persistence.installation import Installations
 from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
 from tests.cli import support
@@ -78,61 +76,12 @@ def test_what_goes_on_with_a_workflow_is_refused_too_and_the_same_exchange_is_ta
     assert "nothing was left to load" in ran.out
 
 
-@pytest.mark.parametrize(
-    ("source", "choice", "urls", "same"),
-    [
-        (source_of(("https://api.binance.com", BINANCE_URL)), "binance", None, True),
-        (source_of(("https://api.binance.com",)), None, ("https://api3.binance.com",), True),
-        (source_of(("https://api.binance.us",)), "binance", None, False),
-        (source_of(("http://127.0.0.1:9",), built_in=True), "test", None, True),
-        (source_of(("http://127.0.0.1:9",), built_in=True), "http://127.0.0.1:9", ("http://127.0.0.1:9",), False),
-        (source_of(("http://127.0.0.1:9",)), "test", None, False),
-        (source_of(("http://127.0.0.1:9",)), None, ("http://localhost:9/",), True),
-        (source_of(("http://127.0.0.1:9",)), None, ("http://127.0.0.1:10",), False),
-        (source_of(("https://mirror.example.org",)), None, ("https://mirror.example.org:443/",), True),
-        (source_of(("https://mirror.example.org",)), None, ("https://other.example.org",), False),
-    ],
-)
-def test_two_spellings_of_an_exchange_are_one(
-    source: Source, choice: str | None, urls: tuple[str, ...] | None, same: bool
-) -> None:
-    assert is_asked_for(source, choice, urls) is same
-
-
-def test_what_is_told_of_an_exchange_is_scheme_host_and_port_alone() -> None:
-    urls = ("https://joe:secret@mirror.example.org/secret?key=secret#secret", "http://127.0.0.1:9/secret")
-    shown = ("https://mirror.example.org", "http://127.0.0.1:9")
-    assert source_of(urls).urls == shown
-    assert is_asked_for(source_of(urls), None, urls[:1])
-    assert shown_choice(",".join(urls)) == ",".join(shown)
-    for name in ("binance", "test", "mirror.example.org"):
-        assert shown_choice(name) == name
-
-
 def test_a_path_of_the_exchange_that_was_asked_for_is_not_repeated(cli: Cli, served: str, other_url: str) -> None:
     what = ("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data))
     ran = cli(*what, "--exchange", f"{other_url}/secret", where=False)
     assert ran.code == 2
     assert f"--exchange asks for {other_url}: leave" in ran.err
     assert "secret" not in ran.err
-
-
-@pytest.mark.parametrize(
-    ("urls", "origin"),
-    [
-        (("https://testnet.binance.vision",), "testnet.binance.vision"),
-        (("https://testnet.binance.vision/api", "https://api.binance.com"), "testnet.binance.vision"),
-        (("https://demo-api.binance.com",), "demo-api.binance.com"),
-        (("https://api.binance.com",), "binance"),
-        (("https://data-api.binance.vision",), "binance"),
-        (("https://api.binance.us",), "api.binance.us"),
-        (("https://binance.com.example.org",), "binance.com.example.org"),
-    ],
-)
-def test_binances_own_test_hosts_are_exchanges_of_their_own(urls: tuple[str, ...], origin: str) -> None:
-    assert origin_of(None, urls) == source_of(urls).exchange == wanted_origin(None, urls).exchange == origin
-    assert is_asked_for(source_of(urls), BINANCE, None) is (origin == BINANCE)
-    assert is_asked_for(source_of((BINANCE_URL,)), None, urls) is (origin == BINANCE)
 
 
 def test_a_folder_of_binances_takes_no_data_of_its_test_hosts(cli: Cli) -> None:

@@ -19,7 +19,7 @@ from streamforge.cli.places import (
     wanted_origin,
 )
 from streamforge.cli.session import Where
-from streamforge.manager.origin import Origin, origin_of
+from streamforge.manager.origin import Origin
 from streamforge_utils.model.errors import ConfigError
 
 HOME = {"HOME": "/home/ann"}
@@ -62,26 +62,6 @@ def test_an_exchange_is_a_name_or_urls() -> None:
     with pytest.raises(UsageProblem, match="hold no user or password") as refused:
         exchange_urls("http://joe:sekret99@127.0.0.1:9", {})
     assert "sekret99" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("choice", "urls", "origin"),
-    [
-        ("test", None, "test"),
-        (None, None, "binance"),
-        ("binance", None, "binance"),
-        (None, ("https://api4.binance.com",), "binance"),
-        (None, ("https://data-api.binance.vision",), "binance"),
-        (None, ("http://127.0.0.1:4000",), "test"),
-        (None, ("http://localhost:4000",), "test"),
-        (None, ("https://mirror.example.org",), "mirror.example.org"),
-        (None, ("https://notbinance.com",), "notbinance.com"),
-    ],
-)
-def test_the_origin_of_data_follows_from_the_exchange(
-    choice: str | None, urls: tuple[str, ...] | None, origin: str
-) -> None:
-    assert origin_of(choice, urls) == origin
 
 
 def test_a_folder_keeps_to_the_exchange_of_its_first_load(tmp_path: Path) -> None:

@@ -25,13 +25,6 @@ YEARS = "2020:2024"
 HOUR = "2024-08-01:2024-08-01T01:00Z"
 
 
-@pytest.fixture(scope="module")
-def slow_url() -> Iterator[str]:
-    """An exchange that takes its time, so that there is something to interrupt."""
-    with support.exchange("--fault", "slow:ms=200,path=klines") as url:
-        yield url
-
-
 @contextmanager
 def loading(
     data: Path, url: str, *more: str, what: tuple[str, ...] = ("BTCUSDT", TYPE, YEARS)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cleanenv import environment
 from tests.cli.support import COMMAND, TYPE, Cli, Ran
 from tests.limits import LIMIT_S
 
@@ -38,16 +37,15 @@ def sentence(ran: Ran, code: int) -> str:
             ["--server", "http://127.0.0.1:1", "--token-file", "/nowhere"],
             "token file /nowhere cannot be read: No such file",
         ),
+        (
+            ["--server", "http://127.0.0.1:1", "--launcher", "kubernetes"],
+            "--launcher is for a manager of this command's own",
+        ),
     ],
 )
 def test_contradictions_about_the_place_are_named(cli: Cli, arguments: list[str], message: str) -> None:
-    assert message in sentence(cli("queues", *arguments, where=False), 2)
-
-
-def test_a_launcher_is_for_a_manager_of_the_commands_own(cli: Cli) -> None:
-    arguments = ("--server", "http://127.0.0.1:1", "--launcher", "kubernetes")
-    ran = cli("load", "BTCUSDT", TYPE, "2024", *arguments, where=False)
-    assert "--launcher is for a manager of this command's own" in sentence(ran, 2)
+    command = ("wait", NO_QUEUE) if "--launcher" in arguments else ("queues",)
+    assert message in sentence(cli(*command, *arguments, where=False), 2)
 
 
 def test_a_kubeconfig_that_is_none_ends_the_command_and_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,16 +147,6 @@ def test_an_unexpected_fault_is_a_sentence_and_with_debug_a_traceback(
     assert "Traceback" in loaded("targets", "--debug", where=False).err
 
 
-def test_help_names_every_command() -> None:
-    ran = subprocess.run(
-        [*COMMAND, "--help"], capture_output=True, text=True, timeout=LIMIT_S, check=True, env=environment()
-    )
-    for name in ("load", "queues", "show", "events", "stop", "ping", "retry", "rm", "coverage", "export", "dlq"):
-        assert f" {name} " in ran.stdout
-    for name in ("up", "doctor", "exchange", "targets", "schemas", "kafka"):
-        assert f" {name} " in ran.stdout
-
-
 def test_help_imports_nothing_heavy() -> None:
     """It comes at once, then."""
     code = (
@@ -171,10 +159,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert "TIME_RANGE" in ran.stdout
 
 
-def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
+def test_without_a_command_the_help_names_every_one(cli: Cli) -> None:
     ran = cli(where=False)
     assert ran.code == 2
     assert "Load a time range of a symbol" in ran.out
+    for name in ("load", "queues", "show", "events", "stop", "ping", "retry", "rm", "coverage", "export", "dlq"):
+        assert f" {name} " in ran.out
+    for name in ("up", "doctor", "exchange", "targets", "schemas", "kafka"):
+        assert f" {name} " in ran.out
 
 
 def test_the_version_is_that_of_the_package(cli: Cli) -> None:

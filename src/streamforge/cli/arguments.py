@@ -1,4 +1,4 @@
-"""SYMBOL TYPE [TIME_RANGE] as a person gives them: what can be refused before a manager is asked."""
+"""Checks the arguments SYMBOL TYPE [TIME_RANGE] before a manager is asked."""
 
 from __future__ import annotations
 
@@ -38,10 +38,17 @@ def check_count(words: Sequence[str], wanted: str) -> None:
     """Raises UsageProblem for more words than a series and a range have. wanted: what to write."""
     if len(words) in (1, 2, 3):
         return
-    now_ms = time.time_ns() // 1_000_000
-    if len(words) == 4 and _kind(words[2], now_ms) == _kind(words[3], now_ms) == _RANGE:
-        raise UsageProblem(f"a range is one word, START:END: did you mean {words[2]}:{words[3]}?")
+    if len(words) == 4 and (split := split_range(words[2], words[3])):
+        raise UsageProblem(split)
     raise UsageProblem(f"write {wanted}")
+
+
+def split_range(start: str, end: str) -> str:
+    """What to write where the two words are the start and the end of a range; empty where they are not."""
+    now_ms = time.time_ns() // 1_000_000
+    if not _kind(start, now_ms) == _kind(end, now_ms) == _RANGE:
+        return ""
+    return f"a range is one word, START:END: did you mean {start}:{end}?"
 
 
 def _kind(word: str, now_ms: int) -> str:

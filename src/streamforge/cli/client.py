@@ -29,18 +29,18 @@ PAGE = 1000
 ANSWER_S = 60.0
 CONNECT_S = 5.0
 SILENCE_S = 60.0
-"""A stream that brings nothing for this long is broken: the server sends a sign of life four times as often."""
+"""A stream without any byte for this long is broken: the server sends a comment four times as often."""
 QUIET_S = 1.5
-"""After it, a server that has not answered is asked whether it lives at all, and again each time it has passed."""
+"""How often a server that has not answered yet is asked for its health."""
 HEALTH_S = 1.5
-"""How long the answer to that may take."""
+"""How long the answer to that request may take."""
 TRIES = 4
 _PAUSE_S = 0.3
 _LONGEST_PAUSE_S = 10.0
 _SHOWN = 100
 
 _SAID_BY_COMMANDS = ("invalid-input", "not-found", "not-now", "incomplete")
-"""Kinds of problems for which a command itself knows what to do."""
+"""Kinds of problems whose next step the command tells, not the server."""
 
 _SAID_HERE = {
     "GET /queues/{queue_id}": "streamforge show QUEUE_ID",
@@ -49,7 +49,7 @@ _SAID_HERE = {
     "GET /symbols": "streamforge symbols",
     "GET /series": "streamforge series",
 }
-"""How the server's advice reads on the command line."""
+"""The commands that stand for the requests which the server advises."""
 
 
 class Api:
@@ -63,7 +63,7 @@ class Api:
         process: int | None = None,
         say: Callable[[str], object] = terminal.say,
     ) -> None:
-        """url: `http://HOST:PORT`. process: of the server, where it runs on this machine. say: is told of its silence.
+        """url: `http://HOST:PORT`. process: of the server, where it runs on this machine. say: prints a line.
 
         Raises UsageProblem for a URL that is none.
         """
@@ -267,7 +267,7 @@ class Api:
             watch.cancel()
 
     async def _watch(self, within_s: float) -> None:
-        """Say that the server does not answer, once it does not even say that it lives; a long answer is no silence."""
+        """Say that the server does not answer once it does not answer for its health either."""
         import aiohttp
 
         assert self._session is not None, "used outside of its context"  # noqa: S101

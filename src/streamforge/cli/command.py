@@ -1,4 +1,4 @@
-"""How a command reads its words, and how its help names them."""
+"""How the arguments of a command are parsed, and shown in its help."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BACK = re.compile(r"-\d.*", re.ASCII)
 
 
 class Command(TyperCommand):
-    """A command that takes `-30d` for an argument, and whose help is plain."""
+    """A command that takes `-30d` as an argument; its help has no types and braces."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         valued = self._valued()
@@ -32,7 +32,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands, whose help is plain."""
+    """A group of commands; its help has no types and braces."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return [_plain(parameter) for parameter in super().get_params(ctx)]

@@ -1,4 +1,4 @@
-"""What goes wrong on the command line: one sentence for a person, and an exit code."""
+"""The errors of commands, each with its exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
-"""The reader of our output has gone: what a shell calls 128 + SIGPIPE."""
+"""The reader of stdout has closed it: 128 + SIGPIPE, as in a shell."""
 
 
 class CliError(StreamForgeError):
@@ -25,7 +25,7 @@ class CliError(StreamForgeError):
 
 
 class UsageProblem(CliError):
-    """The command was asked for something that it cannot be asked for."""
+    """The arguments or options cannot be used."""
 
     exit_code = EXIT_USAGE
 
@@ -37,17 +37,17 @@ class Interrupted(CliError):
 
 
 class PipeClosed(CliError):
-    """The reader of our stdout has gone; there is nobody to tell."""
+    """The reader of stdout has closed it; nothing is printed."""
 
     exit_code = EXIT_PIPE
 
 
 class ServerLost(CliError):
-    """Nobody answers at the server's address (any more)."""
+    """No server answers at the address, or no longer."""
 
 
 class ServerSilent(ServerLost):
-    """The server took the request and did not answer it within the time that it had."""
+    """The server took the request and did not answer it in time."""
 
 
 class ApiProblem(CliError):

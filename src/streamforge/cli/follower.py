@@ -22,14 +22,14 @@ from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
 
 Begin = Callable[[Session], Awaitable[answers.Started]]
-"""Starts a workflow, or starts it again."""
+"""Starts a workflow, or retries it."""
 
 LOOK_EVERY_S = 0.25
 TAKE_OVERS = 5
 LEAVES_S = 3.0
-"""After the second Ctrl-C, how long ends in order may take."""
+"""After the second Ctrl-C, how long closing may take before the process exits."""
 PATIENCE_S = 5.0
-"""How long an exchange may be silent before somebody who waits is told what to do."""
+"""How long an exchange may not answer before the user is told what to do."""
 GRACE_S = 30.0
 """After a time-out, how long the workflow is given to stop in order."""
 
@@ -119,7 +119,7 @@ class Follower:
         return Interrupted(self._with_the_rest(left, self._workflow), self._interrupts.exit_code)
 
     def _with_the_rest(self, said: str, workflow: answers.Started) -> str:
-        """What is said, and what this command would have loaded after the end of the workflow that it joined."""
+        """`said`, and what this command would have loaded after the end of the workflow that it joined."""
         rest = advice(workflow, self._where, again=self._again)
         return said if rest is None else f"{said}; {rest}"
 
@@ -169,7 +169,7 @@ class Follower:
         )
 
     async def _tell_of_others(self, found: Session, mine: answers.Started) -> None:
-        """A manager of our own drives also what others have left: nobody else would, and it takes slots and weight."""
+        """Name the other workflows that the command's own manager drives: they take slots and request weight."""
         query: Query = {"status": ["pending", "running", "stopping"], "limit": terminal.NAMES_SHOWN + 2}
         page = await found.api.get("/queues", answers.WorkflowPage, query)
         ids = [one.queue_id for one in page.queues if one.queue_id != mine.queue_id]
@@ -191,7 +191,7 @@ class Follower:
         return workflow
 
     def _hint(self, found: Session, workflow: answers.Started) -> None:
-        """Once: what to do where the exchange cannot be reached, which is what happens to many on their first try."""
+        """Say once what to do where the exchange cannot be reached."""
         late = self._loop.time() - self._started > PATIENCE_S
         hint = "the exchange has not answered yet: `streamforge doctor` tells whether it can be reached from here"
         if self._made_up:

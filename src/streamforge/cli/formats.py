@@ -23,7 +23,7 @@ class Format(StrEnum):
 
     @property
     def asked_for(self) -> str:
-        """What the server is asked for: it writes lines, we pass them on."""
+        """The format that is requested of the server."""
         return "csv" if self is Format.CSV else "jsonl"
 
     @property

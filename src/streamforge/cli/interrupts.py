@@ -1,4 +1,4 @@
-"""Ctrl-C, counted: the first asks to stop in order, the second to leave at once."""
+"""Counts SIGINT and SIGTERM: the first stops in order, the second leaves at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """How often the user asked to end. happened: set by each signal, cleared by the reader."""
+    """The signals that came. happened: set by each signal, cleared by the reader."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,4 +1,4 @@
-"""The entry point of `streamforge`: runs a command, and turns what went wrong into a sentence and an exit code."""
+"""The entry point of `streamforge`: runs a command, and turns an error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None) -> int:
     """Run the command of `program` that `arguments` (or the process's) name; returns the exit code.
 
-    A command that fails says why on stderr; with `--json`, where it printed nothing, also as one object on stdout.
+    A command that fails says why on stderr; one of `streamforge` with `--json`, where it printed nothing, also as one
+    object on stdout.
     """
     command_options.debugging(False)
     terminal.wrote(nothing_yet=True)
     given = sys.argv[1:] if arguments is None else list(arguments)
-    fail = partial(_failed, as_json="--json" in given, command=name)
+    fail = partial(_failed, as_json=program is app and "--json" in given, command=name)
     try:
         load_plugins(os.environ)
         code = program(args=given, prog_name=name, standalone_mode=False)
@@ -52,7 +53,7 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
         if command_options.debugging():
             traceback.print_exc()
         return fail(str(error), exit_code(error))
-    except Exception as error:  # of any class: a person gets a sentence
+    except Exception as error:  # of any class: the user gets a message
         if command_options.debugging():
             traceback.print_exc()
         return fail(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", EXIT_FAILED)

@@ -1,4 +1,4 @@
-"""What a load came to, as JSON and for a person."""
+"""The outcome of a load, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gone(self) -> bool:
-        """Whether some of what a finished workflow had proven is not there any more."""
+        """Whether records that a finished workflow had proven are gone."""
         return self.workflow.status == "finished" and any(one.verdict not in EXPLAINED for one in self.loaded.coverage)
 
     @property
@@ -92,7 +92,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tell(ended: Ended, where: Where) -> None:
-    """What a load came to, for a person, on stdout."""
+    """Print the outcome of a load."""
     workflow, loaded = ended.workflow, ended.loaded
     progress = workflow.progress
     finished = f"{workflow.queue_id} finished {_when(ended, 'in')}"

@@ -1,4 +1,4 @@
-"""A manager inside this command, on the embedded default, for as long as the command needs one."""
+"""The manager that a command runs in its own process, for as long as it needs one."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from streamforge_utils.ports.instrumentation import Observer
 
 HEARTBEAT_S = "0.5"
-"""Workers tell their progress this often to somebody who watches a bar (where the settings do not say otherwise)."""
+"""How often workers report their progress, where the settings do not say otherwise."""
 
 
 TIDY_S = 10.0
-"""How long a command that has done its work may take to remove what ended workflows have left."""
+"""How long a command may take, after its work, to remove topics of ended workflows."""
 
 
 class OwnManager(msgspec.Struct, frozen=True):
@@ -164,7 +164,10 @@ def _claim(
 
 
 async def _tidy(manager: WorkflowService, folder: Any, *, alone: bool) -> None:
-    """Make room, where no manager is there to do so. folder: to be locked for it; alone: all is ours already."""
+    """Remove old topics of ended workflows, where no manager does so.
+
+    folder: to be locked for it. alone: this process holds the lock already.
+    """
     if not alone and folder is None:
         return  # a store that others reach needs a lease
     with suppress(StreamForgeError, TimeoutError):  # the next command tries again
@@ -178,7 +181,7 @@ async def _tidy(manager: WorkflowService, folder: Any, *, alone: bool) -> None:
 
 @asynccontextmanager
 async def _first_end(ends: list[asyncio.Future[None]]) -> AsyncIterator[asyncio.Future[None]]:
-    """What ends, and how, with the first of `ends`."""
+    """A future that completes, or fails, with the first of `ends`."""
 
     async def first() -> None:
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

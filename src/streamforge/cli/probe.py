@@ -22,15 +22,15 @@ from streamforge_utils.runtime.context import MessageBus
 
 PONG = "pong"
 _SAME_S = 1e-6
-"""Two times that differ by less are one: another client's JSON may have cut the last digits."""
+"""Times that differ by less are equal: the JSON of another client may have fewer digits."""
 _POLL_S = 1.0
 _POLL_MESSAGES = 1000
 CONNECT_S = 10.0
-"""A shorter time-out is for the answers: the connection is no part of them."""
+"""How long connecting may take, where the time-out for an answer is shorter."""
 _TOPICS_S = 3.0
 _LOOK_S = 0.2
 _REMEMBERED = 1000
-"""Commands whose answers are still told apart."""
+"""How many of the latest commands an answer is compared with."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, kw_only=True):
-    """What came of it. rtts_s: from the moment a ping is given to the bus until a pong to it was read."""
+    """The totals so far. rtts_s: from the moment a ping is given to the bus until a pong to it was read."""
 
     sent: int = 0
     answered: int = 0
@@ -60,7 +60,7 @@ class Result(msgspec.Struct, kw_only=True):
 
 
 class Connected(msgspec.Struct, frozen=True, tag_field="kind", tag="connected"):
-    """What is sent or said from now on is seen."""
+    """The events are subscribed to."""
 
 
 class Sending(msgspec.Struct, frozen=True, tag_field="kind", tag="sending"):
@@ -93,7 +93,7 @@ class Heard(msgspec.Struct, frozen=True, tag_field="kind", tag="event"):
 
 
 class Summary(msgspec.Struct, frozen=True, tag_field="kind", tag="summary"):
-    """What came of it all. rtt_ms: the median (`p50`), `p99` and `max` of the round trips."""
+    """The totals. rtt_ms: the median (`p50`), `p99` and `max` of the round trips."""
 
     repeat: int
     sent: int
@@ -110,7 +110,7 @@ class Summary(msgspec.Struct, frozen=True, tag_field="kind", tag="summary"):
 
 Happening = Connected | Sending | Answer | Missing | Heard | Summary
 Report = Callable[[Happening], object]
-"""Is told what happens, as it happens."""
+"""Receives what happens, as it happens."""
 
 
 @dataclass(eq=False)

@@ -1,4 +1,4 @@
-"""How far a workflow is, for a person: a bar that moves on a terminal, a line now and then elsewhere; on stderr."""
+"""Shows how far a workflow is, on stderr: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Display(Protocol):
     """Shows how far a workflow is."""
 
     def show(self, workflow: answers.Started) -> None:
-        """It is this far."""
+        """Show the state of the workflow."""
 
     def note(self, text: str) -> None:
-        """Something happened that is worth a line of its own."""
+        """Print a line."""
 
 
 @contextmanager
 def display() -> Iterator[Display]:
-    """What fits the stderr of this process."""
+    """A bar where stderr is a terminal, else lines."""
     if sys.stderr.isatty():
         with _Bar() as bar:
             yield bar
@@ -42,7 +42,7 @@ def display() -> Iterator[Display]:
 
 
 class Lines:
-    """A line when there is news. now: seconds that only grow."""
+    """Prints a line when something has changed. now: a monotonic clock, in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -128,7 +128,7 @@ class _Bar:
 
 
 def _without_echoed_signals() -> Callable[[], None]:
-    """Keep the terminal from writing `^C` into the bar; what is returned undoes it."""
+    """Keep the terminal from writing `^C` into the bar. Returns a function that undoes it."""
     import termios
 
     try:

@@ -1,4 +1,4 @@
-"""A reason on one line, as far as it is for people."""
+"""Shortens the reason of a failure to one line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def short(reason: str) -> str:
 
 
 def _in_words(line: str) -> str:
-    """What a line of a log says, without what each of them carries."""
+    """The message and the error of a JSON log line."""
     try:
         told = msgspec.json.decode(line, type=dict[str, object])
     except msgspec.MsgspecError:

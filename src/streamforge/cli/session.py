@@ -1,4 +1,4 @@
-"""Which manager a command speaks to: the one that was named, the one that runs on the data, or its own."""
+"""Connects a command to a manager: to the one that was named, the one that runs on the data, or one of its own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from streamforge_utils.model.errors import ConfigError
 LAUNCHER_VARIABLE = "STREAMFORGE_LAUNCHER"
 TOKEN_VARIABLE = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
 HELD_S = 15.0
-"""How long a folder may be held by a manager that does not serve (yet, or any more)."""
+"""How long a folder may be held by a manager that does not serve yet, or no longer."""
 _PAUSE_S = 0.1
 
 
@@ -155,12 +155,9 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
     RetryableError.
     """
     where.check()
-    token = where.token()
     if where.server is not None:
-        async with Api(where.server, token) as api:
-            if loads:
-                await _check_exchange(where, api, None)
-            yield Session(api, own=False)
+        async with _served(where, where.server, loads=loads) as served:
+            yield served
         return
     folder = where.folder
     held = data_folder(folder)
@@ -174,10 +171,8 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
                     f"the manager at {url} already runs on {folder} and has its launcher: leave --launcher out, or "
                     "choose another folder with --data"
                 )
-            async with Api(url, token, process=held.process()) as api:
-                if loads:
-                    await _check_exchange(where, api, folder)
-                yield Session(api, own=False)
+            async with _served(where, url, loads=loads, folder=folder, process=held.process()) as served:
+                yield served
             return
         if mode is Mode.SERVER:
             raise CliError(
@@ -215,6 +210,17 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
             if now > deadline:
                 raise
         await asyncio.sleep(_PAUSE_S)
+
+
+@asynccontextmanager
+async def _served(
+    where: Where, url: str, *, loads: bool, folder: Path | None = None, process: int | None = None
+) -> AsyncIterator[Session]:
+    """The manager at `url`, which runs on `folder`, or was named with --server."""
+    async with Api(url, where.token(), process=process) as api:
+        if loads:
+            await _check_exchange(where, api, folder)
+        yield Session(api, own=False)
 
 
 @asynccontextmanager

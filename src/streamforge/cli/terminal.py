@@ -1,4 +1,4 @@
-"""What a person reads: tables and messages, plain where the output is no terminal."""
+"""Tables, messages and numbers for people; without colours where the output is no terminal."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ def state(status: str, undriven: str | None) -> str:
 
 
 def many(count: int, what: str) -> str:
-    """How many, for a person: `1 topic`, `1,440 topics`."""
+    """A count with its noun: `1 topic`, `1,440 topics`."""
     return f"{number(count)} {what}{'' if count == 1 else 's'}"
 
 
 def records(count: int) -> str:
-    """How many records, for a person."""
+    """A count of records."""
     return many(count, "record")
 
 

@@ -1,17 +1,15 @@
-"""What the command line refuses before a command begins, in our own words."""
+"""Words the refusals of the argument parser."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperOption
 
-from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.timeranges import resolve_time_range
+from streamforge.cli.arguments import split_range
 
 _SHOWN = 80
 _EXTRA = re.compile(r"got unexpected extra arguments?(?:\(s\))? \((?P<words>.*)\)", re.IGNORECASE)
@@ -19,7 +17,7 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def message_of(error: typer.TyperException, given: Sequence[str]) -> str:
-    """The sentence for a person. given: the words of the command line."""
+    """The message for the user. given: the arguments of the command line."""
     message = error.format_message().strip().rstrip(".")
     parameter: Any = getattr(error, "param", None)
     if parameter is not None and type(error).__name__ == "BadParameter":
@@ -68,17 +66,7 @@ def _too_many(words: str, given: Sequence[str]) -> str:
     """An argument too many; where it is the end of a range, how ranges are written."""
     last = words.split()[-1] if words else ""
     before = given[given.index(last) - 1] if last in given and given.index(last) else ""
-    now_ms = time.time_ns() // 1_000_000
-    if before and _starts_at(last, now_ms) is not None and _starts_at(before, now_ms) is not None:
-        return f"a range is one word, START:END: did you mean {before}:{last}?"
-    return f"too many arguments: {words[:_SHOWN]}"
-
-
-def _starts_at(word: str, now_ms: int) -> int | None:
-    try:
-        return resolve_time_range(word, now_ms).start_ms
-    except InvalidInput:
-        return None
+    return (before and split_range(before, last)) or f"too many arguments: {words[:_SHOWN]}"
 
 
 def _value_of(parameter: Any, given: Sequence[str]) -> str | None:

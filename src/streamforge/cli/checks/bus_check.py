@@ -117,5 +117,5 @@ async def _topics(folder: Path) -> str:
             await consumer.poll(1, 0.0)
     finally:
         await bus.close()
-    left = (await leftovers(folder)).told
+    left = await leftovers(folder)
     return f"{terminal.many(len(names), 'topic')}{f'; {left}' if left else ''}"

@@ -114,7 +114,7 @@ async def _tidied(folder: Path) -> None:
     with suppress(StreamForgeError):  # of a broken file the copy itself tells
         async with session(Where(data=folder), Mode.READ):
             pass  # what a command does beside its work
-        if left := (await leftovers(folder)).told:
+        if left := await leftovers(folder):
             terminal.say(f"the copy holds all topics; {left}")
 
 

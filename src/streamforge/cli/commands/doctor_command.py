@@ -45,13 +45,6 @@ _PARTS: dict[str, Check] = {
 """Checks that need a folder to try things in, which there is where the disk can be written."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What `doctor --json` prints. ok: nothing fails."""
-
-    ok: bool
-    checks: list[Finding]
-
-
 async def doctor(where: o.AtManagerAndWorkers, as_json: o.Json = False) -> int:
     """Check what StreamForge stands on: disk, data, bus, store, launcher and exchange. Exit code 1 if one fails.
 
@@ -59,16 +52,16 @@ async def doctor(where: o.AtManagerAndWorkers, as_json: o.Json = False) -> int:
     """
     where.check()
     found = await _findings(where)
-    report = Report(ok=all(one.verdict != "fails" for one in found), checks=found)
+    ok = all(one.verdict != "fails" for one in found)
     if as_json:
-        terminal.write(to_json(report))
+        terminal.write(to_json({"ok": ok, "checks": found}))
     else:
         rows: list[list[str | Text]] = [
             [one.part, terminal.styled(one.verdict), one.detail + (f"; {one.next_step}" if one.next_step else "")]
             for one in found
         ]
         terminal.table(["part", "", "what was found"], rows)
-    return 0 if report.ok else 1
+    return 0 if ok else 1
 
 
 async def _findings(where: Where) -> list[Finding]:

@@ -76,20 +76,14 @@ async def up(
 
 
 def _announce(manager: OwnManager, where: Where, metrics: str, *, as_json: bool) -> None:
+    exchange, metrics = list(manager.exchange), f"http://{metrics}/metrics"
     if as_json:
-        told = {
-            "url": manager.url,
-            "data": str(where.folder),
-            "exchange": list(manager.exchange),
-            "metrics": f"http://{metrics}/metrics",
-            "pid": os.getpid(),
-        }
-        terminal.write(msgspec.json.encode(told).decode())
+        told = {"url": manager.url, "data": str(where.folder), "exchange": exchange}
+        terminal.write(msgspec.json.encode({**told, "metrics": metrics, "pid": os.getpid()}).decode())
         return
-    terminal.write(f"manager   {manager.url}")
-    terminal.write(f"data      {where.folder}")
-    terminal.write(f"exchange  {', '.join(manager.exchange)}")
-    terminal.write(f"metrics   http://{metrics}/metrics")
+    shown = {"manager": manager.url, "data": where.folder, "exchange": ", ".join(exchange), "metrics": metrics}
+    for name, value in shown.items():
+        terminal.write(f"{name:<9} {value}")
     terminal.say(
         f"Ctrl-C ends it. In another terminal: streamforge load BTCUSDT api_candles_1m 2024-08-01{where.flags()}"
     )

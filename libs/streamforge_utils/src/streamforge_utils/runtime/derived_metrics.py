@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 
 class DerivedMetric(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +32,8 @@ class DerivedMetricUpdater:
     """Keeps one family up to date."""
 
     def __init__(self, family: DerivedMetric, registry: CollectorRegistry) -> None:
+        from prometheus_client import Counter, Gauge  # slow to import, and a definition alone does not need it
+
         self._family = family
         labels = (family.label,) if family.label else ()
         self._gauge = Gauge(family.name, family.help, labels, registry=registry) if family.latest else None

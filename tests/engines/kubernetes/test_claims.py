@@ -13,11 +13,6 @@ pytestmark = pytest.mark.timeout(300)
 _CLASS = {"storageClassName": "by-hand", "accessModes": ["ReadWriteOnce"]}
 
 
-@pytest.fixture
-def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
-    return Namespace(kube_cluster.admin, kube_namespace)
-
-
 def _volume(namespace: Namespace) -> Object:
     """A local volume and a claim on it; the volume is called as the namespace is."""
     terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "Exists"}]}]

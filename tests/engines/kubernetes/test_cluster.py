@@ -17,11 +17,6 @@ from tests.engines.process import alive
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture
-def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
-    return Namespace(kube_cluster.admin, kube_namespace)
-
-
 def test_the_server_is_the_version_that_go_mod_names(kube_cluster: Cluster) -> None:
     told = kube_cluster.kubectl("version")
     assert told.count(binaries.version()) == 2

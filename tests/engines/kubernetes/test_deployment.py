@@ -6,16 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, condition, shell, until
 from tests.engines.kubernetes.rest import Object
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
-    return Namespace(kube_cluster.admin, kube_namespace)
 
 
 def _deploy(namespace: Namespace, container: Object) -> None:

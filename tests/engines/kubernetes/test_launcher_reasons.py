@@ -34,12 +34,6 @@ Make = Callable[..., KubernetesLauncher]
 
 
 @pytest.fixture
-def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
-    launchers.create_secret(kube_cluster, kube_namespace, launchers.SECRET.name, {"password": "s3cret-word"})
-    return Namespace(kube_cluster.admin, kube_namespace)
-
-
-@pytest.fixture
 async def make(kube_cluster: Cluster, namespace: Namespace, tmp_path: Path) -> AsyncIterator[Make]:
     """Makes launchers on one store, with the rights that ship and no others."""
     account = launchers.manager_account(kube_cluster, namespace.name, tmp_path / "kubeconfig")

@@ -37,12 +37,6 @@ class Jumping(SystemClock):
 
 
 @pytest.fixture
-def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
-    launchers.create_secret(kube_cluster, kube_namespace, launchers.SECRET.name, {"password": "s3cret-word"})
-    return Namespace(kube_cluster.admin, kube_namespace)
-
-
-@pytest.fixture
 def proxy(kube_cluster: Cluster) -> Iterator[Proxy]:
     with kube_cluster.proxy() as found:
         yield found
@@ -64,12 +58,6 @@ async def launcher(
     found = launchers.make(kube_cluster, namespace.name, MemoryStore(), kubeconfig=account, clock=clock)
     yield found
     await found.close()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with launchers.shared_folder() as found:
-        yield found
 
 
 def spec(name: str, folder: Path) -> JobSpec:

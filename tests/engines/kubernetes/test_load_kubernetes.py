@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,6 @@ from tests.engines.kubernetes import launchers, managers
 from tests.engines.kubernetes.cluster import Cluster
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[rig.Exchange]:
-    with rig.exchange("--seed", "7") as found:
-        yield found
 
 
 def test_it_loads_a_day_by_jobs_and_says_what_may_not_be_reached(

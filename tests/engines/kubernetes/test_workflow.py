@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import rig
-from tests.engines.kubernetes import launchers, managers
+from tests.engines.kubernetes import managers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, until
 from tests.engines.kubernetes.rest import Object
@@ -18,25 +17,6 @@ pytestmark = pytest.mark.timeout(300)
 DAY = rig.DAY_MS
 START_MS = 1_722_470_400_000
 LIMIT_S = 120.0
-
-
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[rig.Exchange]:
-    with rig.exchange("--seed", "7") as found:
-        yield found
-
-
-@pytest.fixture
-def settings(kube_cluster: Cluster, kube_namespace: str, tmp_path: Path) -> dict[str, str]:
-    """Of a manager that has no right too many."""
-    account = launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
-    return managers.settings(kube_cluster, kube_namespace, kubeconfig=account)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with launchers.shared_folder() as found:
-        yield found
 
 
 def test_a_day_is_loaded_and_proven_by_two_jobs(
@@ -69,14 +49,11 @@ def test_a_stopped_workflow_leaves_no_pod(
     kube_cluster: Cluster, kube_namespace: str, settings: dict[str, str], exchange: rig.Exchange, folder: Path
 ) -> None:
     exchange.switch_on("slow:ms=500,path=klines")
-    try:
-        with rig.manager(folder / "data", exchange.url, **settings) as manager:
-            queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024")["queue_id"]
-            manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
-            manager.post(f"/queues/{queue_id}/stop")
-            assert manager.wait(queue_id, limit_s=LIMIT_S)["status"] == "interrupted"
-    finally:
-        exchange.reset()
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024")["queue_id"]
+        manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
+        manager.post(f"/queues/{queue_id}/stop")
+        assert manager.wait(queue_id, limit_s=LIMIT_S)["status"] == "interrupted"
     pods = managers.pods(kube_cluster, kube_namespace)
     assert {pod["metadata"]["labels"]["streamforge.io/target"]: pod["status"]["phase"] for pod in pods} == {
         "arango-candles": "Succeeded",
@@ -90,28 +67,25 @@ def test_jobs_of_a_workflow_that_is_gone_are_ended_after_a_restart(
 ) -> None:
     """And those of a workflow that went on while its manager was away are found again."""
     exchange.switch_on("slow:ms=300,path=klines")
-    try:
-        with rig.manager(folder / "data", exchange.url, **settings) as manager:
-            queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08")["queue_id"]
-            manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
-            manager.kill()
-            orphan = f"job-arango-candles-ethusdt-{queue_id[-6:]}"
-            known = next(
-                job
-                for job in managers.jobs(kube_cluster, kube_namespace)
-                if job["metadata"]["labels"]["streamforge.io/target"] == "loader-api-candles"
-            )
-            namespace = Namespace(kube_cluster.admin, kube_namespace)
-            namespace.create(_orphan(known, orphan))
-            namespace.running(orphan)
-            manager.start()
-            exchange.reset()
-            until("the orphan is gone", lambda: namespace.job(orphan) is None and not namespace.pods(orphan))
-            workflow = manager.wait(queue_id, limit_s=LIMIT_S)
-            assert workflow["status"] == "finished", manager.story(queue_id)
-            assert [len(step["attempts"]) for step in workflow["steps"]] == [1, 1], manager.story(queue_id)
-    finally:
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08")["queue_id"]
+        manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
+        manager.kill()
+        orphan = f"job-arango-candles-ethusdt-{queue_id[-6:]}"
+        known = next(
+            job
+            for job in managers.jobs(kube_cluster, kube_namespace)
+            if job["metadata"]["labels"]["streamforge.io/target"] == "loader-api-candles"
+        )
+        namespace = Namespace(kube_cluster.admin, kube_namespace)
+        namespace.create(_orphan(known, orphan))
+        namespace.running(orphan)
+        manager.start()
         exchange.reset()
+        until("the orphan is gone", lambda: namespace.job(orphan) is None and not namespace.pods(orphan))
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "finished", manager.story(queue_id)
+        assert [len(step["attempts"]) for step in workflow["steps"]] == [1, 1], manager.story(queue_id)
 
 
 def _orphan(like: Object, name: str) -> Object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,6 @@ from tests.engines.kubernetes.test_launcher_trouble import DAY_MS, Jumping
 
 pytestmark = pytest.mark.timeout(300)
 LIMIT_S = 150.0
-
-
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[rig.Exchange]:
-    with rig.exchange("--seed", "7") as found:
-        yield found
 
 
 async def until(manager: WorkflowService, queue_id: str, holds: str) -> Workflow:

@@ -27,12 +27,6 @@ SILENT_S = 10.0
 DAY = ("BTCUSDT", "api_candles_1m", "2024-08-01")
 
 
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[rig.Exchange]:
-    with rig.exchange("--seed", "7") as found:
-        yield found
-
-
 @pytest.fixture
 def server(kube_cluster: Cluster) -> Iterator[FaultyServer]:
     with FaultyServer(kube_cluster) as found:
@@ -71,11 +65,6 @@ def finished_at_first(manager: rig.Manager, namespace: Namespace, queue_id: str)
         assert [attempt["number"] for attempt in step["attempts"]] == [1], manager.story(queue_id)
         assert len(namespace.pods(step["attempts"][0]["job"])) == 1
     return workflow
-
-
-@pytest.fixture
-def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
-    return Namespace(kube_cluster.admin, kube_namespace)
 
 
 @pytest.mark.parametrize("status", [*(pytest.param(one, marks=pytest.mark.long) for one in (429, 500)), 503])

@@ -50,12 +50,6 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     found.broker.stop()
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with launchers.shared_folder() as found:
-        yield found
-
-
 def test_a_day_is_loaded_over_kafka_with_the_least_rights_everywhere(
     kube_cluster: Cluster, kube_namespace: str, kafka: Kafka, folder: Path, tmp_path: Path
 ) -> None:

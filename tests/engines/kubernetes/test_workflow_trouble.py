@@ -6,7 +6,6 @@ The manager has the rights that ship, and no others.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +21,6 @@ pytestmark = pytest.mark.timeout(300)
 
 LIMIT_S = 120.0
 DAY = ("BTCUSDT", "api_candles_1m", "2024-08-01")
-
-
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[rig.Exchange]:
-    with rig.exchange("--seed", "7") as found:
-        yield found
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with launchers.shared_folder() as found:
-        yield found
-
-
-@pytest.fixture
-def namespace(kube_cluster: Cluster, kube_namespace: str) -> Namespace:
-    return Namespace(kube_cluster.admin, kube_namespace)
-
-
-@pytest.fixture
-def settings(kube_cluster: Cluster, kube_namespace: str, tmp_path: Path) -> dict[str, str]:
-    account = launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
-    return managers.settings(kube_cluster, kube_namespace, kubeconfig=account)
 
 
 def loading(manager: rig.Manager, exchange: rig.Exchange, time_range: str = "2024-08") -> str:
@@ -64,41 +40,35 @@ def attempts(workflow: dict[str, Any], target: str) -> list[dict[str, Any]]:
 def test_a_job_deleted_by_hand_is_made_again_as_the_next_attempt(
     settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
 ) -> None:
-    try:
-        with rig.manager(folder / "data", exchange.url, **settings) as manager:
-            queue_id = loading(manager, exchange)
-            namespace.delete(f"job-loader-api-candles-btcusdt-{queue_id[-6:]}")
-            manager.until(
-                queue_id,
-                "there is a second attempt",
-                lambda w: len(attempts(w, "loader-api-candles")) > 1,
-                limit_s=LIMIT_S,
-            )
-            exchange.reset()
-            workflow = manager.wait(queue_id, limit_s=LIMIT_S)
-            assert workflow["status"] == "finished", manager.story(queue_id)
-            first, second = attempts(workflow, "loader-api-candles")
-            assert first["job"] == f"job-loader-api-candles-btcusdt-{queue_id[-6:]}"
-            assert second["job"] == f"{first['job']}-2"
-            assert "deleted by somebody else" in first["reason"], manager.story(queue_id)
-    finally:
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = loading(manager, exchange)
+        namespace.delete(f"job-loader-api-candles-btcusdt-{queue_id[-6:]}")
+        manager.until(
+            queue_id,
+            "there is a second attempt",
+            lambda w: len(attempts(w, "loader-api-candles")) > 1,
+            limit_s=LIMIT_S,
+        )
         exchange.reset()
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "finished", manager.story(queue_id)
+        first, second = attempts(workflow, "loader-api-candles")
+        assert first["job"] == f"job-loader-api-candles-btcusdt-{queue_id[-6:]}"
+        assert second["job"] == f"{first['job']}-2"
+        assert "deleted by somebody else" in first["reason"], manager.story(queue_id)
 
 
 def test_a_worker_without_memory_is_told_with_what_to_do(
     settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
 ) -> None:
-    try:
-        with rig.manager(folder / "data", exchange.url, **settings, STREAMFORGE_MAX_FAILURES="1") as manager:
-            queue_id = loading(manager, exchange)
-            pod = namespace.running(f"job-arango-candles-btcusdt-{queue_id[-6:]}")
-            namespace.fault(pod, faults.OOM_KILLED)
-            workflow = manager.wait(queue_id, limit_s=LIMIT_S)
-            assert workflow["status"] == "error", manager.story(queue_id)
-            assert "OOMKilled" in workflow["failure"]["reason"]
-            assert "STREAMFORGE_K8S_MEMORY_LIMIT" in workflow["failure"]["next_step"]
-    finally:
-        exchange.reset()
+    with rig.manager(folder / "data", exchange.url, **settings, STREAMFORGE_MAX_FAILURES="1") as manager:
+        queue_id = loading(manager, exchange)
+        pod = namespace.running(f"job-arango-candles-btcusdt-{queue_id[-6:]}")
+        namespace.fault(pod, faults.OOM_KILLED)
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "error", manager.story(queue_id)
+        assert "OOMKilled" in workflow["failure"]["reason"]
+        assert "STREAMFORGE_K8S_MEMORY_LIMIT" in workflow["failure"]["next_step"]
 
 
 def test_an_image_that_is_not_there_ends_the_workflow_with_the_setting_to_correct(
@@ -149,13 +119,10 @@ def test_a_namespace_that_is_deleted_ends_its_workflows_and_is_named(
     # Its account and its Role go with the namespace.
     account = launchers.manager_account(kube_cluster, name, tmp_path / "kubeconfig")
     settings = managers.settings(kube_cluster, name, kubeconfig=account)
-    try:
-        with rig.manager(folder / "data", exchange.url, **settings) as manager:
-            queue_id = loading(manager, exchange, "2023")
-            kube_cluster.delete_namespace(name)
-            workflow = manager.wait(queue_id, limit_s=LIMIT_S)
-            assert workflow["status"] == "error", manager.story(queue_id)
-            assert f"namespace {name}" in workflow["failure"]["reason"]
-            assert manager.api.get("/readyz").status_code in (200, 503), "it goes on answering"
-    finally:
-        exchange.reset()
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = loading(manager, exchange, "2023")
+        kube_cluster.delete_namespace(name)
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "error", manager.story(queue_id)
+        assert f"namespace {name}" in workflow["failure"]["reason"]
+        assert manager.api.get("/readyz").status_code in (200, 503), "it goes on answering"

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from streamforge_utils.adapters.kafka.group_offsets import GroupOffsets
-from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
+from streamforge_utils.adapters.kafka.handle import CALL_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
-from streamforge_utils.adapters.kafka.kafka_errors import GONE, LOST, UNSETTLED, About
+from streamforge_utils.adapters.kafka.kafka_errors import GONE, LOST, UNSETTLED, About, name_of
 from streamforge_utils.adapters.kafka.topic_config import CAP_GROUP, Cap, Topic, check_name, config_of
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Retention, TopicSpec
@@ -39,21 +39,12 @@ class Admin:
 
     def names(self) -> list[str]:
         """The names of all topics that the user may see, sorted."""
-        about = About(what="list the topics")
-        began = time.monotonic()
-        while True:
-            client = self.handle.get()
-            try:
-                found = client.list_topics(timeout=0.5)
-            except KafkaException as error:
-                client.poll(0)
-                self.handle.diagnostics.check()
-                limit = CALL_S if self.handle.diagnostics.connected else FIRST_CONTACT_S
-                if time.monotonic() - began > limit or self.handle.closing.is_set():
-                    raise self.handle.error(error, about) from error
-            else:
-                self.handle.diagnostics.answered()
-                return sorted(name for name in found.topics if not name.startswith(_OURS_NOT))
+        found = self.handle.repeat(
+            lambda client: client.list_topics(timeout=0.5),
+            About(what="list the topics"),
+            listen=lambda client: client.poll(0),
+        )
+        return sorted(name for name in found.topics if not name.startswith(_OURS_NOT))
 
     def find(self, name: str, needs: str = "describe") -> Topic:
         """The topic. Raises PermanentError if there is none such."""
@@ -75,7 +66,7 @@ class Admin:
         try:
             self.handle.wait_for(asked, about)
         except StreamForgeError as error:
-            if _name_of(error) != "TOPIC_ALREADY_EXISTS":
+            if name_of(error) != "TOPIC_ALREADY_EXISTS":
                 raise
             if self._is_capped(spec) and self.cap(spec.name) is None:
                 # The client that made it was cut short before it noted the cap.
@@ -95,7 +86,7 @@ class Admin:
         try:
             self.handle.wait_for(asked, about)
         except StreamForgeError as error:
-            if _name_of(error) not in GONE:
+            if name_of(error) not in GONE:
                 raise
         self._await(name, there=False)
 
@@ -141,7 +132,7 @@ class Admin:
         try:
             (found,) = self._groups.committed(CAP_GROUP, topic, [0], about)
         except StreamForgeError as error:
-            if _name_of(error) == "GROUP_AUTHORIZATION_FAILED":
+            if name_of(error) == "GROUP_AUTHORIZATION_FAILED":
                 return None
             raise
         try:
@@ -160,7 +151,7 @@ class Admin:
         try:
             self._groups.commit(group, places, about)
         except RetryableError as error:
-            if _name_of(error) not in LOST:  # else it has members, and the first of them did this
+            if name_of(error) not in LOST:  # else it has members, and the first of them did this
                 raise
 
     def hurry(self) -> None:
@@ -197,19 +188,25 @@ class Admin:
 
     def _await(self, name: str, *, there: bool) -> None:
         """Return once the brokers agree that the topic is there, with leaders, or that it is gone."""
-        give_up = time.monotonic() + SETTLING_S
-        while time.monotonic() < give_up:
+
+        def settled() -> bool:
             try:
                 asked = self.handle.get().describe_topics(TopicCollection([name]), request_timeout=CALL_S)[name]
                 found = self.handle.wait_for(asked, About(what=f"look for topic {name}", topic=name))
-                if there and all(part.leader is not None for part in found.partitions):
-                    return
             except PermanentError:
-                if not there:
-                    return
-            time.sleep(_PAUSE_S)
-        state = "known to all brokers" if there else "gone"
-        raise RetryableError(f"topic {name} is not {state} after {SETTLING_S:g} s; try again")
+                return not there
+            return there and all(part.leader is not None for part in found.partitions)
+
+        wait_until(settled, SETTLING_S, f"topic {name} is not {'known to all brokers' if there else 'gone'}")
+
+
+def wait_until(holds: Callable[[], bool], limit_s: float, otherwise: str) -> None:
+    """Return once `holds()`. Blocks. Raises RetryableError, saying `otherwise`, after `limit_s` seconds."""
+    give_up = time.monotonic() + limit_s
+    while not holds():
+        if time.monotonic() > give_up:
+            raise RetryableError(f"{otherwise} after {limit_s:g} s; try again")
+        time.sleep(_PAUSE_S)
 
 
 def _settled(ask: Callable[[], T]) -> T:
@@ -219,14 +216,9 @@ def _settled(ask: Callable[[], T]) -> T:
         try:
             return ask()
         except RetryableError as error:
-            if _name_of(error) not in UNSETTLED or time.monotonic() > give_up:
+            if name_of(error) not in UNSETTLED or time.monotonic() > give_up:
                 raise
         time.sleep(_PAUSE_S)
-
-
-def _name_of(error: BaseException) -> str:
-    cause = error.__cause__
-    return str(cause.args[0].name()) if isinstance(cause, KafkaException) else ""
 
 
 def _split(config: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,8 @@ the process down (confluentinc/librdkafka#5040). A consumer that joins nothing a
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,13 +16,12 @@ from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
+from streamforge_utils.adapters.kafka.handle import Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
 from streamforge_utils.adapters.kafka.kafka_errors import UNSETTLED, VAGUE, About
 
 _CLIENTS = 8
 _SLICE_S = 0.5
-_PAUSE_S = 0.05
 
 
 class GroupOffsets:
@@ -39,12 +37,12 @@ class GroupOffsets:
         """What the group has committed; a negative offset where it has not."""
         places = [KafkaPlace(topic, number) for number in partitions]
         with self._lock:
-            return self._patiently(group, about, lambda client: client.committed(places, timeout=_SLICE_S))
+            return self._ask(group, about, lambda client: client.committed(places, timeout=_SLICE_S))
 
     def commit(self, group: str, places: Sequence[KafkaPlace], about: About) -> None:
         """Commit for a group without members. Raises RetryableError if it has some."""
         with self._lock:
-            self._patiently(group, about, lambda client: client.commit(offsets=list(places), asynchronous=False) or ())
+            self._ask(group, about, lambda client: client.commit(offsets=list(places), asynchronous=False) or ())
 
     def close(self) -> None:
         """End the clients."""
@@ -52,37 +50,31 @@ class GroupOffsets:
             while self._handles:
                 self._handles.popitem()[1].drop()
 
-    def _patiently(self, group: str, about: About, ask: Any) -> Sequence[KafkaPlace]:
+    def _ask(self, group: str, about: About, ask: Callable[[Client], Sequence[KafkaPlace]]) -> Sequence[KafkaPlace]:
         handle = self._handle(group)
-        began = time.monotonic()
-        while True:
-            try:
-                places: Sequence[KafkaPlace] = ask(handle.get())
-                broken = next((place.error for place in places if place.error is not None), None)
-                if broken is not None:
-                    raise KafkaException(broken)
-            except KafkaException as error:
-                # Lets it say what is wrong with the connection; that the group is refused it says here alone, and once.
-                told = [message.error() for message in handle.get().consume(10, 0)]
-                refused = next((one for one in told if one and one.name() == "GROUP_AUTHORIZATION_FAILED"), None)
-                if refused is not None:
-                    handle.drop()
-                    raise handle.error_of(refused, about) from KafkaException(refused)
-                handle.diagnostics.check()
-                limit = CALL_S if handle.diagnostics.connected else FIRST_CONTACT_S
-                name = error.args[0].name()
-                out_of_time = time.monotonic() - began > limit or self.closing.is_set()
-                if name not in VAGUE | UNSETTLED or out_of_time:
-                    raise handle.error(error, about) from error
-                time.sleep(_PAUSE_S)
-            else:
-                handle.diagnostics.answered()
-                return places
+
+        def places(client: Client) -> Sequence[KafkaPlace]:
+            found = ask(client)
+            broken = next((place.error for place in found if place.error is not None), None)
+            if broken is not None:
+                raise KafkaException(broken)
+            return found
+
+        def listen(client: Client) -> None:
+            # That the group is refused it says here alone, and once.
+            told = [message.error() for message in client.consume(10, 0)]
+            refused = next((one for one in told if one and one.name() == "GROUP_AUTHORIZATION_FAILED"), None)
+            if refused is not None:
+                handle.drop()
+                raise handle.error_of(refused, about) from KafkaException(refused)
+
+        return handle.repeat(places, about, listen=listen, passing=VAGUE | UNSETTLED)
 
     def _handle(self, group: str) -> Handle[Client]:
         handle = self._handles.get(group)
         if handle is None:
             handle = Handle(self._connection, Role.CONSUMER, partial(_client, group), Client.close)
+            handle.closing = self.closing
             self._handles[group] = handle
             if len(self._handles) > _CLIENTS:
                 self._handles.popitem(last=False)[1].drop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +20,7 @@ FIRST_CONTACT_S = 4.5
 
 CALL_S = 15.0
 _SLICE_S = 0.1
+_PAUSE_S = 0.05
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -83,12 +84,41 @@ class Handle(Generic[C]):
             except TimeoutError:
                 self._serve()
                 self.diagnostics.check()
-                limit = CALL_S if self.diagnostics.connected else FIRST_CONTACT_S
-                if time.monotonic() - began > limit or self.stale or self.closing.is_set():
-                    raise self.diagnostics.explain(about, "_TIMED_OUT", f"no answer within {limit:g} s") from None
+                if self.stale or self._is_late(began):
+                    raise self.diagnostics.explain(
+                        about, "_TIMED_OUT", f"no answer within {self._limit_s:g} s"
+                    ) from None
             except KafkaException as error:
                 self._serve()
                 raise self.error(error, about) from error
+            else:
+                self.diagnostics.answered()
+                return found
+
+    def repeat(
+        self,
+        ask: Callable[[C], T],
+        about: About,
+        *,
+        listen: Callable[[C], object],
+        passing: Container[str] | None = None,
+    ) -> T:
+        """What `ask` gives, which blocks for a moment only and is asked again until the time for a call is over.
+
+        listen: has the client report what is wrong with its connection. passing: the errors that asking again may mend;
+        None: all. Raises what the error means.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                found = ask(self.get())
+            except KafkaException as error:
+                listen(self.get())
+                self.diagnostics.check()
+                lasting = passing is not None and error.args[0].name() not in passing
+                if lasting or self._is_late(began):
+                    raise self.error(error, about) from error
+                time.sleep(_PAUSE_S)
             else:
                 self.diagnostics.answered()
                 return found
@@ -102,6 +132,13 @@ class Handle(Generic[C]):
         if error.fatal():
             self.diagnostics.fatal = True
         return self.diagnostics.explain(about, error.name(), error.str())
+
+    @property
+    def _limit_s(self) -> float:
+        return CALL_S if self.diagnostics.connected else FIRST_CONTACT_S
+
+    def _is_late(self, began: float) -> bool:
+        return time.monotonic() - began > self._limit_s or self.closing.is_set()
 
     def _is_stale(self) -> bool:
         return self.diagnostics.fatal or (self.diagnostics.untrusted and self.connection.ca_stamp() != self._stamp)

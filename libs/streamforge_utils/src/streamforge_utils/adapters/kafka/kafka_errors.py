@@ -10,6 +10,7 @@ import re
 from enum import StrEnum
 
 import msgspec
+from confluent_kafka import KafkaException
 
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
@@ -252,6 +253,12 @@ PASSING = UNSETTLED | {
     "THROTTLING_QUOTA_EXCEEDED",
 }
 """A client that reads tries again by itself."""
+
+
+def name_of(error: BaseException) -> str:
+    """librdkafka's name of the error that caused this one; empty where another did."""
+    cause = error.__cause__
+    return str(cause.args[0].name()) if isinstance(cause, KafkaException) else ""
 
 
 def is_passing(name: str) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import TopicCollection
 from confluent_kafka.admin import (
     AclOperation,
     AdminClient,
@@ -24,10 +23,10 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from streamforge_utils.adapters.kafka.admin import Admin
+from streamforge_utils.adapters.kafka.admin import Admin, wait_until
 from streamforge_utils.adapters.kafka.handle import CALL_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login, Role
-from streamforge_utils.adapters.kafka.kafka_errors import About
+from streamforge_utils.adapters.kafka.kafka_errors import About, name_of
 from streamforge_utils.adapters.kafka_apply.acl_bindings import binding_of, exactly, rule_of, rules_of
 from streamforge_utils.adapters.kafka_apply.apply_plan import (
     Actual,
@@ -47,7 +46,7 @@ from streamforge_utils.adapters.kafka_apply.missing_rights import MissingRights
 from streamforge_utils.adapters.kafka_apply.notes import TOPIC as NOTES
 from streamforge_utils.adapters.kafka_apply.notes import NotesTopic
 from streamforge_utils.adapters.kafka_apply.secrets_folder import Password, SecretsFolder
-from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, StreamForgeError
 from streamforge_utils.ports.provisioning import Action, Change
 
 ITERATIONS = 4096
@@ -55,8 +54,6 @@ ITERATIONS = 4096
 
 SETTLE_S = 15.0
 """How long the brokers may take to know of a new topic or password."""
-
-_PAUSE_S = 0.05
 
 
 class ManifestProvisioner:
@@ -225,7 +222,7 @@ class ManifestProvisioner:
                 self._handle.wait_for(asked[name], About(what=f"look for user {name}"))
                 found.append(name)
             except StreamForgeError as error:
-                if _name_of(error) != "RESOURCE_NOT_FOUND":
+                if name_of(error) != "RESOURCE_NOT_FOUND":
                     raise
         return found
 
@@ -341,11 +338,8 @@ class ManifestProvisioner:
         about = About(what=f"create topic {new.topic}", topic=new.topic, needs="create")
         asked = self._handle.get().create_topics([new], request_timeout=CALL_S)
         self._handle.wait_for(asked[new.topic], about)
-        give_up = time.monotonic() + SETTLE_S
-        while new.topic not in self._admin.names():
-            if time.monotonic() > give_up:
-                raise RetryableError(f"topic {new.topic} is not known to all brokers after {SETTLE_S:g} s; try again")
-            time.sleep(_PAUSE_S)
+        late = f"topic {new.topic} is not known to all brokers"
+        wait_until(lambda: new.topic in self._admin.names(), SETTLE_S, late)
 
     def _do_topic(self, step: TopicStep) -> None:
         topic = step.topic
@@ -373,11 +367,7 @@ class ManifestProvisioner:
         )
         asked = self._handle.get().alter_user_scram_credentials([change], request_timeout=CALL_S)
         self._handle.wait_for(asked[user.name], About(what=f"give user {user.name} its password"))
-        give_up = time.monotonic() + SETTLE_S
-        while not self._lets_in(user, password):
-            if time.monotonic() > give_up:
-                raise RetryableError(f"user {user.name} cannot log in {SETTLE_S:g} s after it was made; try again")
-            time.sleep(_PAUSE_S)
+        wait_until(lambda: self._lets_in(user, password), SETTLE_S, f"user {user.name} was made and cannot log in")
 
     def _do_rules(self, add: Sequence[Rule], remove: Sequence[Rule]) -> None:
         client = self._handle.get()
@@ -391,8 +381,3 @@ class ManifestProvisioner:
             gone = client.delete_acls(filters, request_timeout=CALL_S)
             for one in filters:
                 self._handle.wait_for(gone[one], About(what=f"remove an ACL of {one.principal}"))
-
-
-def _name_of(error: BaseException) -> str:
-    cause = error.__cause__
-    return str(cause.args[0].name()) if isinstance(cause, KafkaException) else ""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, get_type_hints
 
 import msgspec
 
@@ -173,7 +173,7 @@ def _schema(arrow: Any, record: dict[str, object] | None, times: Times) -> Any:
     instants: tuple[str, ...] = ()
     kind = all_kinds()[0] if record is None else kind_of_fields(record.keys())
     if kind is not None:
-        hints = {field.name: field.type for field in msgspec.structs.fields(kind.stored)}
+        hints = get_type_hints(kind.stored)
         kinds = {name: hints[name] for name in kind.columns}
         instants = kind.times if times is Times.TIMESTAMP else ()
     elif record is not None:

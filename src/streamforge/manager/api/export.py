@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Writer:
         self._times = times
         self._first = True
         self.fields: Sequence[str] = ()
-        self._fixed = False
+        self._plain = False
         self._collection = collection
 
     def head(self, first: Batch) -> bytes:
@@ -77,7 +77,7 @@ class Writer:
                 return b""
             case Format.CSV:
                 self.fields = self.fields or fields_of(first)
-                self._fixed = is_fixed(self.fields)
+                self._plain = is_plain(self.fields)
                 return _rows([self.fields])
 
     def batch(self, batch: Batch) -> bytes:
@@ -97,7 +97,7 @@ class Writer:
                 return _rows([self._row(key, _decode(body)) for key, body in batch])
 
     def _row(self, key: str, record: dict[str, Any]) -> list[object]:
-        if self._fixed and len(record) == len(self.fields):
+        if self._plain and len(record) == len(self.fields):
             try:
                 return [record[field] for field in self.fields]
             except KeyError:
@@ -143,6 +143,12 @@ def is_fixed(fields: Sequence[str]) -> bool:
     """Whether they are those of a kind, so that no record has others."""
     kind = kind_of_fields(set(fields))
     return kind is not None and tuple(fields) == kind.columns
+
+
+def is_plain(fields: Sequence[str]) -> bool:
+    """Whether they are those of a kind whose values are text and numbers, which a table takes as they are."""
+    kind = kind_of_fields(set(fields)) if is_fixed(fields) else None
+    return kind is not None and {str, int, float}.issuperset(get_type_hints(kind.stored).values())
 
 
 def _with_iso_times(body: bytes) -> bytes:

@@ -22,16 +22,17 @@ _QUEUE_PARAMETER: dict[str, Any] = {
         "examples": ["wf-btcusdt-api_candles_1m-20240801-abc123"],
     }
 }
-_NAMES = ("command", "event", "candle", "end-of-stream")
 
 
 def document() -> dict[str, Any]:
     """The AsyncAPI document."""
     found = schemas.message_schemas()
-    messages = {name: _message(name, found[name]) for name in _NAMES}
+    records = ["candle", *(kind.name for kind in schemas.described_kinds())]
+    messages = {name: _message(name, found[name]) for name in ("command", "event", *records, "end-of-stream")}
     messages["command"]["bindings"] = _kafka(key=_key("queue_id, or * for every workflow"))
     messages["event"]["bindings"] = _kafka(key=_key("queue_id"))
-    messages["candle"]["bindings"] = _kafka(key=_key("the record's _key"))
+    for record in records:
+        messages[record]["bindings"] = _kafka(key=_key("the record's _key"))
     messages["end-of-stream"]["bindings"] = _kafka(key={"type": "string", "const": EOS_KEY.decode()})
     messages["dead-letter"] = {
         "name": "dead-letter",
@@ -52,7 +53,7 @@ def document() -> dict[str, Any]:
             data,
             "The records of one workflow, all of them until it is over; one partition. Kafka forgets none of it: once "
             f"{_mebibytes(data)} MiB are unread, the loader waits.",
-            ["candle", "end-of-stream"],
+            [*records, "end-of-stream"],
         ),
         "dlq": _channel(
             dead_letters,
@@ -91,12 +92,12 @@ def document() -> dict[str, Any]:
             "sendEvent": _operation("send", "events", ["event"], "a worker says how it is"),
             "receiveEvent": _operation("receive", "events", ["event"], "queue-manager hears the workers"),
             "sendRecord": _operation(
-                "send", "data", ["candle", "end-of-stream"], "a loader writes records, then an end-of-stream marker"
+                "send", "data", [*records, "end-of-stream"], "a loader writes records, then an end-of-stream marker"
             ),
             "receiveRecord": _operation(
                 "receive",
                 "data",
-                ["candle", "end-of-stream"],
+                [*records, "end-of-stream"],
                 "a sink stores records until the marker of every loader",
                 _kafka(groupId=group),
             ),

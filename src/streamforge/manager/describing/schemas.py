@@ -16,6 +16,8 @@ from streamforge import workers
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.events import Event, Progress
 from streamforge_utils.model.kinds.candles import Candle, StoredCandle
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.model.markers import EndOfStream
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -194,10 +196,26 @@ def _all() -> dict[str, dict[str, Any]]:
             },
             [stored],
         ),
+        **_of_kinds(),
         "end-of-stream": _marker(),
         "dead-letter-headers": _dead_letter_headers(),
         **_payloads(),
     }
+
+
+def described_kinds() -> list[RecordKind]:
+    """The kinds whose schemas follow from their structs alone; candles have notes and examples here."""
+    return [kind for kind in kinds() if kind.record is not Candle]
+
+
+def _of_kinds() -> dict[str, dict[str, Any]]:
+    """The messages and documents of `described_kinds`."""
+    found = {}
+    for kind in described_kinds():
+        for name, struct in ((kind.name, kind.record), (f"stored-{kind.name}", kind.stored)):
+            text = (struct.__doc__ or f"A record of {kind.name}.").strip().splitlines()[0]
+            found[name] = _schema(name, struct.__name__, text, struct, {}, [])
+    return found
 
 
 def _payloads() -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ import msgspec
 from streamforge.manager.app import Running, running
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.workflow_store import KIND, WorkflowStore
+from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import ManagerSettings
@@ -81,8 +82,7 @@ async def live(world: World, client: Client, fuse: Fuse) -> None:
         data=DataSettings(data_dir=world.folder),
         exchange=ExchangeSettings(),
         port=0,
-        heartbeat_seconds=0.05,
-        silent_seconds=20.0,
+        base_policy=Policy(heartbeat_s=0.05, silent_after_s=20.0),
     )
     try:
         async with (

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from streamforge import workers
-from streamforge.manager.api.tokens import OPERATOR_TOKEN, READER_TOKEN, TOKENS_FILE
+from streamforge.manager.api.tokens import TOKENS_FILE
 from streamforge.manager.settings import ManagerSettings, load_manager
 from streamforge_utils.adapters.kubernetes.required_rights import role_rules
 from streamforge_utils.runtime.configuring import load_worker
@@ -54,7 +54,7 @@ def test_queue_manager_accepts_its_settings(overlay: str) -> None:
 @EACH
 def test_every_setting_is_one_that_there_is(overlay: str) -> None:
     objects = rendered(overlay)
-    known = {item.name for item in variables(ManagerSettings)} | {TOKENS_FILE, OPERATOR_TOKEN, READER_TOKEN}
+    known = {item.name for item in variables(ManagerSettings)}
     assert environment(objects).keys() <= known
     worker = one_of(objects, "ConfigMap", "streamforge-worker")["data"]
     assert worker.keys() <= {item.name for item in variables(WorkerSettings)}
@@ -210,7 +210,7 @@ def test_the_quota_holds_as_many_pods_as_it_counts(overlay: str) -> None:
         ("limits.memory", resources["limits"]["memory"]),
     ]:
         assert quantity(hard[name]) == quantity(amount) * int(hard["pods"]), name
-    running = load_manager(environment(objects)).max_running
+    running = load_manager(environment(objects)).policy.max_running
     assert running * 2 <= int(hard["pods"])
 
 

@@ -76,7 +76,11 @@ def settings_page() -> str:
         "`STREAMFORGE_HOST` and `STREAMFORGE_PORT` too.",
     ]
     tables = dict(environments())
-    parts += ["## queue-manager", _TOKENS, tables.pop("queue-manager").rstrip()]
+    parts += [
+        "## queue-manager",
+        "Without tokens the API listens on loopback only.",
+        tables.pop("queue-manager").rstrip(),
+    ]
     for target, table in tables.items():
         parts += [f"## {target}", table.rstrip()]
     parts += ["## The tests", _names(TESTS)]
@@ -114,12 +118,3 @@ _COMMAND_LINE = """\
 | `STREAMFORGE_TOKEN` |  | the bearer token for `--server`; never an argument, which others on the machine could see |
 | `NO_COLOR` |  | set to anything: no colours |
 | `COLUMNS` | the terminal's | how wide tables and help are |"""
-
-_TOKENS = """\
-Tokens open the API to other machines. Without any it listens on loopback only.
-
-| variable | meaning |
-|---|---|
-| `STREAMFORGE_TOKENS_FILE` | a file with lines `reader:TOKEN` or `operator:TOKEN` |
-| `STREAMFORGE_OPERATOR_TOKEN` | one operator's token |
-| `STREAMFORGE_READER_TOKEN` | one reader's token |"""

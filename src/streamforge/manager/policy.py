@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from streamforge_utils.runtime.environment import constant, variable
 from streamforge_utils.runtime.settings import DRAIN_S
 from streamforge_utils.runtime.topic_specs import DATA_MAX_BYTES, DEAD_LETTERS_MAX_BYTES
 
+CALL_EVERY_S = 30.0
 DAY_MS = 86_400_000
 
 
@@ -32,63 +35,164 @@ class RetentionRule(msgspec.Struct, frozen=True):
         return cls(pattern, int(number))
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds unless the name says otherwise."""
+def _hours(text: str) -> float:
+    """Hours in seconds. Raises ValueError."""
+    hours: float = msgspec.convert(text, Annotated[float, msgspec.Meta(ge=0)], strict=False)
+    return hours * 3600
 
-    heartbeat_s: float = 2.0
-    """What workers are told: how often to say how far they are."""
-    call_every_s: float = 30.0
-    """How often all workers are told that there is a manager."""
-    orphan_after_s: float = 300.0
-    """A worker that was told nothing for this long ends by itself; its attempt is made again when a manager is back."""
-    start_within_s: float = 30.0
-    """A job that has not said `started` after this is stuck."""
-    silent_after_s: float = 30.0
-    """A worker that has said nothing for this long is stuck."""
-    stuck_after_s: float = 120.0
-    """A worker whose progress has not changed for this long, and who waits for nothing, is stuck."""
-    stop_within_s: float = 8.0
-    """A worker asked to stop is given this long before its job is ended."""
-    drain_within_s: float = DRAIN_S
-    """A sink is given this long on top to store what its loaders sent before they ended."""
-    kill_grace_s: float = 3.0
-    """Between SIGTERM and SIGKILL, once the job is ended."""
-    max_failures: int = 3
-    """Attempts of a step in a row that may fail by themselves before the workflow fails."""
-    max_disruptions: int = 20
-    """Attempts in a row that may be ended from outside without progress before that counts as a failure."""
-    backoff_first_s: float = 1.0
-    backoff_cap_s: float = 60.0
-    max_repairs: int = 5
-    """Rounds in which holes that are ours are loaded again."""
-    max_asking_failures: int = 8
-    """Tries to ask the exchange before the start, or for the proof."""
-    max_action_failures: int = 5
-    """Tries of something that fails although bus, store, launcher and exchange answer."""
-    topic_retention_s: float = 3600.0
-    """How long the data topic of an ended workflow stays."""
-    dlq_retention_s: float = 7 * 86400.0
-    """How long a topic of dead letters stays."""
-    max_running: int = 8
-    """Workflows that run at once; others wait as `pending`."""
-    max_live: int = 10_000
-    """Workflows that may be pending or running; more are refused for now."""
-    weight_per_minute: int = 4200
-    """Request weight for all loaders together: 70 % of the exchange's limit for one address."""
-    manager_weight_per_minute: int = 600
-    """Request weight for the manager's own questions, beside the loaders'."""
-    data_topic_max_bytes: int = DATA_MAX_BYTES
-    """Cap of a data topic; beyond it the loader waits for the sink."""
-    verify_every_s: float = 7 * 86400.0
-    """How often what coverage calls stored is counted in the store; 0: only when somebody asks for it."""
-    verify_repairs: bool = False
-    """Whether what a verification misses is loaded again."""
-    retention: tuple[RetentionRule, ...] = ()
-    """How long records are kept; without a match for ever."""
-    retention_dir: Path | None = None
-    """Where what is too old is exported to before it is dropped."""
-    dlq_max_bytes: int = DEAD_LETTERS_MAX_BYTES
-    """Cap of a topic of dead letters; a workflow that has more of them fails, and says so."""
+
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
+_NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """The manager's numbers, in seconds unless the name says otherwise: settings, and constants."""
+
+    heartbeat_s: Annotated[
+        _Positive,
+        variable("STREAMFORGE_HEARTBEAT_SECONDS", "how often workers tell their progress", unit="seconds"),
+    ] = 2.0
+    stuck_after_s: Annotated[
+        _Positive,
+        variable("STREAMFORGE_STUCK_SECONDS", "a worker without progress for this long is stopped", unit="seconds"),
+    ] = 120.0
+    silent_after_s: Annotated[
+        _Positive,
+        variable("STREAMFORGE_SILENT_SECONDS", "a worker that says nothing for this long is stopped", unit="seconds"),
+    ] = 30.0
+    start_within_s: Annotated[
+        float,
+        constant("a job that has not begun for this long is stuck; STREAMFORGE_START_SECONDS and the launcher say it"),
+    ] = 30.0
+    orphan_after_s: Annotated[
+        _NotNegative,
+        variable(
+            "STREAMFORGE_ORPHAN_SECONDS",
+            "workers end by themselves when they were told nothing for this long (0: they go on); a manager that is "
+            "back makes their attempts again",
+            unit="seconds",
+        ),
+    ] = 300.0
+    max_running: Annotated[
+        _Count, variable("STREAMFORGE_MAX_RUNNING", "workflows that run at once; others wait", unit="workflows")
+    ] = 8
+    max_live: Annotated[int, constant("workflows that may be pending or running; more are refused for now")] = 10_000
+    weight_per_minute: Annotated[
+        _Count,
+        variable(
+            "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE",
+            "request weight of the exchange that all loaders share",
+            unit="weight per minute",
+        ),
+    ] = 4200  # 70 % of the exchange's limit for one address
+    stop_within_s: Annotated[
+        _Positive,
+        variable(
+            "STREAMFORGE_STOP_SECONDS",
+            "a worker asked to stop is given this long before its job is ended",
+            unit="seconds",
+        ),
+    ] = 8.0
+    kill_grace_s: Annotated[float, constant("between SIGTERM and SIGKILL, once the job is ended")] = 3.0
+    drain_within_s: Annotated[
+        _NotNegative,
+        variable(
+            "STREAMFORGE_DRAIN_SECONDS",
+            "how long a sink may take, when its workflow stops, to store what its loaders have sent; what it has left "
+            "it says, and a retry loads it",
+            unit="seconds",
+        ),
+    ] = DRAIN_S
+    max_failures: Annotated[
+        _Count, variable("STREAMFORGE_MAX_FAILURES", "attempts of a step that may fail before the workflow fails")
+    ] = 3
+    max_disruptions: Annotated[
+        int,
+        constant("attempts in a row that may be ended from outside without progress before that counts as a failure"),
+    ] = 20
+    max_repairs: Annotated[int, constant("rounds in which holes that are ours are loaded again")] = 5
+    max_action_failures: Annotated[
+        int, constant("tries of something that fails although bus, store, launcher and exchange answer")
+    ] = 5
+    max_asking_failures: Annotated[
+        _Count,
+        variable(
+            "STREAMFORGE_MAX_ASKING_FAILURES",
+            "how often in a row the exchange may fail to answer, before the start or for the proof, "
+            "before the workflow fails",
+        ),
+    ] = 8
+    backoff_first_s: Annotated[
+        _Positive,
+        variable("STREAMFORGE_BACKOFF_SECONDS", "the pause after the first failure; it doubles", unit="seconds"),
+    ] = 1.0
+    backoff_cap_s: Annotated[
+        _Positive,
+        variable("STREAMFORGE_BACKOFF_CAP_SECONDS", "the longest pause between failures", unit="seconds"),
+    ] = 60.0
+    topic_retention_s: Annotated[
+        _NotNegative,
+        variable("STREAMFORGE_TOPIC_RETENTION_SECONDS", "how long the data topic stays after the end", unit="seconds"),
+    ] = 3600.0
+    dlq_retention_s: Annotated[
+        _NotNegative,
+        variable("STREAMFORGE_DLQ_RETENTION_SECONDS", "how long dead letters stay", unit="seconds"),
+    ] = 7 * 86400.0
+    data_topic_max_bytes: Annotated[int, constant("cap of a data topic; beyond it the loader waits for the sink")] = (
+        DATA_MAX_BYTES
+    )
+    dlq_max_bytes: Annotated[
+        int, constant("cap of a topic of dead letters; a workflow that has more of them fails, and says so")
+    ] = DEAD_LETTERS_MAX_BYTES
+    verify_every_s: Annotated[
+        float,
+        variable(
+            "STREAMFORGE_VERIFY_HOURS",
+            "how often each series is counted in the store and compared with its coverage, while a manager stays "
+            "(its first look comes after ten minutes; 0: never by itself)",
+            unit="hours",
+            default="168",
+            check=_hours,
+        ),
+    ] = 7 * 86400.0
+    verify_repairs: Annotated[
+        bool,
+        variable("STREAMFORGE_VERIFY_REPAIR", "load again by itself what such a verification misses in the store"),
+    ] = False
+    retention: Annotated[
+        tuple[RetentionRule, ...],
+        variable(
+            "STREAMFORGE_RETENTION",
+            "how many days collections are kept after their newest record, as in `*_1m_*=365,*=1825`: the first "
+            "pattern that matches a name counts; what is older is exported, then dropped",
+            unit="days",
+            default="for ever",
+        ),
+    ] = ()
+    retention_dir: Annotated[
+        Path | None,
+        variable(
+            "STREAMFORGE_RETENTION_DIR",
+            "the folder that old collections are exported to before they are dropped (`NAME.jsonl.gz`)",
+        ),
+    ] = None
+
+    @property
+    def call_every_s(self) -> float:
+        """How often all workers are told that there is a manager."""
+        return min(CALL_EVERY_S, self.orphan_after_s / 5) or CALL_EVERY_S
+
+    @property
+    def manager_weight_per_minute(self) -> int:
+        """Request weight for the manager's own questions, beside the loaders'."""
+        return max(60, self.weight_per_minute // 7)
+
+    def problems(self) -> list[str]:
+        """What does not go together, with the variable to change."""
+        if self.retention and self.retention_dir is None:
+            return ["STREAMFORGE_RETENTION_DIR is missing: nothing is dropped by STREAMFORGE_RETENTION unexported"]
+        return []
 
 
 def kept_ms(rules: Sequence[RetentionRule], collection: str) -> int | None:

@@ -9,14 +9,28 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.runtime.environment import Secret, load, variable
 
 TOKENS_FILE = "STREAMFORGE_TOKENS_FILE"
 READER_TOKEN = "STREAMFORGE_READER_TOKEN"  # noqa: S105
 OPERATOR_TOKEN = "STREAMFORGE_OPERATOR_TOKEN"  # noqa: S105
 LEAST_LENGTH = 16
 _FORM = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
+
+
+class TokenSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The tokens that open the API to other machines."""
+
+    file: Annotated[
+        Path | None, variable(TOKENS_FILE, "a file with lines `reader:TOKEN` or `operator:TOKEN`; they open the API")
+    ] = None
+    operator: Annotated[Secret | None, variable(OPERATOR_TOKEN, "one operator's token")] = None
+    reader: Annotated[Secret | None, variable(READER_TOKEN, "one reader's token")] = None
 
 
 class Access(StrEnum):
@@ -72,17 +86,19 @@ class Tokens:
 
         Raises ConfigError if the file cannot be read or holds none.
         """
+        settings = load(TokenSettings, environ)
         found: list[tuple[Access, bytes]] = []
-        if path := environ.get(TOKENS_FILE):
+        if settings.file is not None:
             try:
-                text = Path(path).read_text("utf-8")
+                text = settings.file.read_text("utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "it is not text"
-                raise ConfigError(f"{TOKENS_FILE}: cannot read {path}: {reason}") from error
-            found.extend(cls.parse(text, f"{TOKENS_FILE} {path}")._known)
-        for name, role in ((READER_TOKEN, Access.READER), (OPERATOR_TOKEN, Access.OPERATOR)):
-            if token := environ.get(name):
-                found.extend(cls.parse(f"{role}:{token}", name)._known)
+                raise ConfigError(f"{TOKENS_FILE}: cannot read {settings.file}: {reason}") from error
+            found.extend(cls.parse(text, f"{TOKENS_FILE} {settings.file}")._known)
+        given = ((READER_TOKEN, Access.READER, settings.reader), (OPERATOR_TOKEN, Access.OPERATOR, settings.operator))
+        for name, role, token in given:
+            if token:
+                found.extend(cls.parse(f"{role}:{token.reveal()}", name)._known)
         if not found:
             return None
         tokens = cls.__new__(cls)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from streamforge_utils.runtime.environment import Secret, variable
+from streamforge_utils.runtime.environment import Secret, variable, written
 
 _TRADITIONAL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _EXTENDED_BYTES = 128
@@ -82,8 +82,7 @@ class ArangoSettings(msgspec.Struct, frozen=True, kw_only=True):
         if not self.url:
             return [
                 f"{name} is set, but ARANGO_URL is not: name the server there, or unset {name}"
-                for name, value in self._named()
-                if value
+                for name in written(self)
             ]
         found: list[str] = []
         if not self.database:
@@ -101,21 +100,4 @@ class ArangoSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def environment(self) -> dict[str, str]:
         """The variables with which another process has the same settings."""
-        if not self.url:
-            return {}
-        found = {"ARANGO_URL": self.url, "ARANGO_DB": self.database}
-        if self.user:
-            found["ARANGO_USER"] = self.user
-        if self.password:
-            found["ARANGO_PASSWORD"] = self.password.reveal()
-        if self.ca_path is not None:
-            found["STREAMFORGE_ARANGO_CA_PATH"] = str(self.ca_path.absolute())
-        return found
-
-    def _named(self) -> list[tuple[str, object]]:
-        return [
-            ("ARANGO_DB", self.database),
-            ("ARANGO_USER", self.user),
-            ("ARANGO_PASSWORD", self.password),
-            ("STREAMFORGE_ARANGO_CA_PATH", self.ca_path),
-        ]
+        return written(self) if self.url else {}

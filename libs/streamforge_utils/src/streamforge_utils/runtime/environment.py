@@ -15,6 +15,8 @@ from typing import Annotated, TypeVar, Union
 
 import msgspec
 
+from streamforge_utils.model.environment_variable import Variable as Variable
+from streamforge_utils.model.environment_variable import constant as constant
 from streamforge_utils.model.environment_variable import variable as variable
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -54,32 +56,6 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
-
-
-class Variable(msgspec.Struct, frozen=True, kw_only=True):
-    """One environment variable as a field declares it.
-
-    only: which use of a worker it belongs to (`input`, `output`, `store`, `exchange`); empty: every worker.
-    unless: the variable that makes up for it; not for the use `even_for`, unless another one, `even_unless`, is set.
-    unseen: its value is not repeated in messages.
-    default: the value of the field if the variable is unset; shown: that value as text.
-    """
-
-    name: str
-    field: str
-    hint: object
-    meaning: str
-    unit: str
-    only: str
-    required: bool
-    unless: str
-    even_for: str
-    even_unless: str
-    unseen: bool
-    secret: bool
-    default: object
-    shown: str
-    check: Callable[[str], object] | None
 
 
 def load(cls: type[S], environ: Mapping[str, str], *, uses: Collection[str] | None = None) -> S:
@@ -171,6 +147,26 @@ def misspelt(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
     return [f"{name} is set, but nothing reads it: is {names[0]} meant?" for name, names in near.items() if names]
 
 
+def written(settings: msgspec.Struct) -> dict[str, str]:
+    """The variables with which another process reads the same settings; what has its default is left out.
+
+    A relative path is made absolute, as the other process may have another folder.
+    """
+    found: dict[str, str] = {}
+    for item in _items(type(settings)):
+        if not isinstance(item, Variable):
+            found |= written(getattr(settings, item[0]))
+        elif (value := getattr(settings, item.field)) != item.default:
+            match value:
+                case Secret():
+                    found[item.name] = value.reveal()
+                case Path():
+                    found[item.name] = str(value.absolute())
+                case _:
+                    found[item.name] = _text(value)
+    return found
+
+
 def secrets_of(settings: msgspec.Struct) -> list[str]:
     """The texts that must never be shown."""
     found: list[str] = []
@@ -248,38 +244,40 @@ def _items(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msg
     for field in msgspec.structs.fields(cls):
         kind = plain(field.type)
         metas = [meta for meta in typing.get_args(field.type)[1:] if isinstance(meta, msgspec.Meta)]
-        extra = {name: value for meta in metas for name, value in (meta.extra or {}).items()}
-        meaning = next((meta.description for meta in metas if meta.description), "")
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and not metas:
             yield field.name, kind
+            continue
+        extra = {name: value for meta in metas for name, value in (meta.extra or {}).items()}
+        meaning = next((meta.description for meta in metas if meta.description), "")
+        unnamed = Variable(name=PREFIX + field.name.upper(), meaning=meaning, unit=extra.get("unit", ""))
+        declared: Variable | None = extra.get("variable", unnamed)
+        if declared is None:
             continue
         default = field.default
         if field.default_factory is not msgspec.NODEFAULT:
             default = typing.cast("Callable[[], object]", field.default_factory)()
-        yield Variable(
-            name=str(extra.get("env") or PREFIX + field.name.upper()),
+        yield msgspec.structs.replace(
+            declared,
             field=field.name,
             hint=field.type,
-            meaning=meaning,
-            unit=str(extra.get("unit") or ""),
-            only=str(extra.get("only") or ""),
-            required=default is msgspec.NODEFAULT or bool(extra.get("required")),
-            unless=str(extra.get("unless") or ""),
-            even_for=str(extra.get("even_for") or ""),
-            even_unless=str(extra.get("even_unless") or ""),
-            unseen=bool(extra.get("unseen")),
             secret=kind is Secret,
+            required=declared.required or default is msgspec.NODEFAULT,
             default=default,
-            shown=str(extra.get("default") or _shown(default)),
-            check=extra.get("check"),
+            shown=declared.shown or _shown(default),
         )
 
 
 def _shown(default: object) -> str:
-    if default is msgspec.NODEFAULT or default is None or isinstance(default, Secret):
-        return ""
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, tuple):
-        return ",".join(str(part) for part in default)
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    return "" if default in (msgspec.NODEFAULT, None) or isinstance(default, Secret) else _text(default)
+
+
+def _text(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(map(str, value))
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from streamforge_utils.runtime.environment import Secret, variable
+from streamforge_utils.runtime.environment import Secret, variable, written
 
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 _HIGHEST_PORT = 65535
+_NOT_ALONE = ("CA_PATH", "STREAMFORGE_KAFKA_SASL_MECHANISM")
+"""They may be set where Kafka is not the bus: they are not Kafka's alone, or do nothing by themselves."""
 
 
 def _servers(text: str) -> str:
@@ -99,8 +101,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
         if not self.bootstrap_servers:
             return [
                 f"{name} is set, but KAFKA_BOOTSTRAP_SERVERS is not: name the brokers there, or unset {name}"
-                for name in self._named()
-                if name != "CA_PATH"  # which is not Kafka's alone
+                for name in written(self)
+                if name not in _NOT_ALONE
             ]
         found: list[str] = []
         for suffix, user, password in self._logins():
@@ -130,16 +132,12 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
         """The variables with which another process has the same settings. user, password: who it logs in as instead."""
         if not self.bootstrap_servers:
             return {}
-        found = {"KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
-        for suffix, who, secret in (("", user, password),) if user else self._logins():
-            if who and secret:
-                found |= {f"KAFKA_USER{suffix}": who, f"KAFKA_PASSWORD{suffix}": secret.reveal()}
-        if self.ca is not None:
-            found["KAFKA_CA_PATH"] = str(self.ca.absolute())
-        if self.security_protocol is not None:
-            found["STREAMFORGE_KAFKA_SECURITY_PROTOCOL"] = self.security_protocol
-        found["STREAMFORGE_KAFKA_SASL_MECHANISM"] = self.sasl_mechanism
-        return found
+        changed: dict[str, Any] = {"ca_path": self.ca, "other_ca_path": None}  # under the name that launchers know
+        if user:
+            changed |= dict.fromkeys(("user_producer", "user_consumer"), "")
+            changed |= dict.fromkeys(("password_producer", "password_consumer"))
+            changed |= {"user": user, "password": password}
+        return written(msgspec.structs.replace(self, **changed))
 
     def _logins(self) -> tuple[tuple[str, str, Secret | None], ...]:
         return (
@@ -147,17 +145,3 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
             ("_PRODUCER", self.user_producer, self.password_producer),
             ("_CONSUMER", self.user_consumer, self.password_consumer),
         )
-
-    def _named(self) -> list[str]:
-        values = {
-            "KAFKA_USER": self.user,
-            "KAFKA_PASSWORD": self.password,
-            "KAFKA_USER_PRODUCER": self.user_producer,
-            "KAFKA_PASSWORD_PRODUCER": self.password_producer,
-            "KAFKA_USER_CONSUMER": self.user_consumer,
-            "KAFKA_PASSWORD_CONSUMER": self.password_consumer,
-            "KAFKA_CA_PATH": self.ca_path,
-            "CA_PATH": self.other_ca_path,
-            "STREAMFORGE_KAFKA_SECURITY_PROTOCOL": self.security_protocol,
-        }
-        return [name for name, value in values.items() if value]

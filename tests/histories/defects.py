@@ -10,7 +10,7 @@ from unittest.mock import patch
 import msgspec
 
 from streamforge.cli.commands import export_command
-from streamforge.manager import admission, coverage_report, presentation, workflow_service, workflowprogress
+from streamforge.manager import admission, coverage_report, presentation, workflow_progress, workflow_service
 from streamforge.manager.execution import (
     executor,
     proof,
@@ -256,7 +256,7 @@ def a_workflow_speaks_also_of_what_was_not_over() -> Iterator[None]:
 
 @defect
 def show_counts_what_was_confirmed_twice() -> Iterator[None]:
-    progress_of = workflowprogress.progress_of
+    progress_of = workflow_progress.progress_of
 
     def doubled(found: Any, **more: Any) -> Any:
         told = progress_of(found, **more)

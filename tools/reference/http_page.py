@@ -29,6 +29,16 @@ def http_page(document: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def routes_table(document: Mapping[str, Any]) -> str:
+    """A Markdown table of the routes, with the names of their parameters; ends in a newline."""
+    lines = ["| route | what it does | parameters |", "|---|---|---|"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            names = [f"`{one['name']}`" for one in operation.get("parameters", ()) if one["in"] != "path"]
+            lines.append(f"| `{method.upper()} {path}` | {operation['summary']} | {', '.join(names)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _answers(document: Mapping[str, Any]) -> list[str]:
     """The names of what is answered if all goes well, each once."""
     found = [

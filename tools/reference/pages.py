@@ -13,14 +13,13 @@ from streamforge.manager.api.app import create_app
 from streamforge.manager.describing import asyncapi, schemas
 from tools.reference.cli_page import cli_page
 from tools.reference.example_jobs import manifests, shown
-from tools.reference.http_page import http_page
+from tools.reference.http_page import http_page, routes_table
 from tools.reference.measurements import measured
 from tools.reference.settings_page import environments, settings_page
 from tools.reference.topics_page import messages_page, topics_page
 
 FOLDER = Path("docs") / "reference"
 NOTE = "<!-- Generated from the code by `make docs`: do not edit. -->\n"
-_MARKED = re.compile(r"(<!-- environment\b[^>]*-->\n)(.*?)(<!-- /environment -->)", re.DOTALL)
 
 
 def pages(root: Path) -> dict[Path, str]:
@@ -40,9 +39,15 @@ def pages(root: Path) -> dict[Path, str]:
     for target, table in environments():
         readme = Path("services") / target / "README.md"
         if (root / readme).exists():
-            text = (root / readme).read_text("utf-8")
-            found[readme] = _MARKED.sub(lambda match, new=table: f"{match[1]}\n{new}\n{match[3]}", text)  # type: ignore[misc]
+            text = _between((root / readme).read_text("utf-8"), "environment", table)
+            found[readme] = _between(text, "routes", routes_table(routes))
     return found
+
+
+def _between(text: str, mark: str, new: str) -> str:
+    """`text` with `new` between its marks `<!-- mark … -->` and `<!-- /mark -->`, if it has them."""
+    marked = re.compile(rf"(<!-- {mark}\b[^>]*-->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    return marked.sub(lambda match: f"{match[1]}\n{new}\n{match[2]}", text)
 
 
 def openapi() -> dict[str, Any]:

@@ -11,9 +11,11 @@ from urllib.parse import quote
 
 import msgspec
 
+from streamforge import workers
 from streamforge.manager import answers, data_answers, service, workflow
+from streamforge.manager.describing import schemas
 from streamforge.manager.workflow import Workflow
-from streamforge.manager.workflowprogress import distinct_records, progress_of, stored_records, waiting_for
+from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
 from streamforge_utils.model import coverage, events
 from streamforge_utils.model.coverage import SETTLED, Verdict
 from streamforge_utils.model.kinds.registry import type_of
@@ -202,6 +204,35 @@ def _verdict_sums(segments: Sequence[coverage.Segment]) -> list[answers.VerdictS
         for verdict, found in by_verdict.items()
         if found
     ]
+
+
+def targets_answer() -> answers.Targets:
+    """The workers that this version knows."""
+    known = [(name, workers.definition(name)) for name in sorted(workers.targets())]
+    return answers.Targets(
+        targets=[
+            answer(
+                answers.Target,
+                definition,
+                target=name,
+                types=list(definition.types),
+                parameters=schemas.standalone(definition.json_schema()),
+            )
+            for name, definition in known
+        ]
+    )
+
+
+def schemas_answer() -> answers.Schemas:
+    """The messages that this version knows."""
+    found = schemas.message_schemas()
+    listed = [(name, schema["title"], schema["description"]) for name, schema in found.items()]
+    return answers.Schemas(
+        schemas=[
+            answers.SchemaEntry(name=name, title=title, description=text, link=f"/schemas/{name}")
+            for name, title, text in listed
+        ]
+    )
 
 
 def coverage_answer(

@@ -49,23 +49,10 @@ def _somebody_serves(where: Where) -> bool:
     return where.server is not None or (where.data is not None and data_folder(where.folder).server() is not None)
 
 
-def _known_targets() -> dict[str, list[dict[str, Any]]]:
-    from streamforge import workers
-    from streamforge.manager.describing import schemas as known
+def _known_targets() -> Any:
+    from streamforge.manager import presentation
 
-    found = [(name, workers.definition(name)) for name in sorted(workers.targets())]
-    return {
-        "targets": [
-            {
-                "target": name,
-                "role": definition.role.value,
-                "summary": definition.summary,
-                "types": list(definition.types),
-                "parameters": known.standalone(definition.json_schema()),
-            }
-            for name, definition in found
-        ]
-    }
+    return msgspec.to_builtins(presentation.targets_answer())
 
 
 def _parameters(schema: dict[str, Any]) -> list[str]:
@@ -96,17 +83,13 @@ async def schemas(
     return 0
 
 
-def _known_schemas(name: str | None) -> dict[str, Any]:
+def _known_schemas(name: str | None) -> Any:
+    from streamforge.manager import presentation
     from streamforge.manager.describing import schemas as known
 
-    found = known.message_schemas()
     if name is None:
-        return {
-            "schemas": [
-                {"name": key, "title": schema["title"], "description": schema["description"]}
-                for key, schema in found.items()
-            ]
-        }
+        return msgspec.to_builtins(presentation.schemas_answer())
+    found = known.message_schemas()
     if name not in found:
         advice = did_you_mean(name, tuple(found)) or f": choose one of {', '.join(found)}"
         raise UsageProblem(f"there is no schema {name[:80]!r}{advice}")

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from streamforge import workers
-from streamforge.manager import answers
+from streamforge.manager import answers, presentation
 from streamforge.manager.api.guard import is_stranger
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.routing import In, StrictRoute, gives, reply
@@ -56,19 +55,7 @@ def _page(found: answers.Index) -> str:
 
 @router.get("/targets", responses=gives(answers.Targets), tags=["catalogue"], summary="The kinds of workers")
 async def targets() -> Response:
-    found = []
-    for name in sorted(workers.targets()):
-        definition = workers.definition(name)
-        found.append(
-            answers.Target(
-                target=name,
-                role=definition.role.value,
-                summary=definition.summary,
-                types=list(definition.types),
-                parameters=schemas.standalone(definition.json_schema()),
-            )
-        )
-    return reply(answers.Targets(targets=found))
+    return reply(presentation.targets_answer())
 
 
 @router.get(
@@ -80,16 +67,7 @@ async def exchange(to: In) -> Response:
 
 @router.get("/schemas", responses=gives(answers.Schemas), tags=["catalogue"], summary="The messages on the topics")
 async def list_schemas() -> Response:
-    return reply(
-        answers.Schemas(
-            schemas=[
-                answers.SchemaEntry(
-                    name=name, title=schema["title"], description=schema["description"], link=f"/schemas/{name}"
-                )
-                for name, schema in schemas.message_schemas().items()
-            ]
-        )
-    )
+    return reply(presentation.schemas_answer())
 
 
 @router.get(

@@ -24,7 +24,6 @@ ID_PREFIX = "urn:streamforge:schema:"
 _QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
 _DECIMAL = {"pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["64628.01000000"]}
 _MS = "unix milliseconds, UTC"
-_SECONDS = "unix seconds"
 
 _NUMBERS = (
     "open",
@@ -53,54 +52,6 @@ _CANDLE_NOTES: Mapping[str, Mapping[str, Any]] = {
     "number_of_trades": {"description": "how many trades", "minimum": 0},
     "taker_buy_base_asset_volume": {"description": "bought by takers, in the base asset"},
     "taker_buy_quote_asset_volume": {"description": "bought by takers, in the quote asset"},
-}
-
-_COMMAND_NOTES: Mapping[str, Mapping[str, Any]] = {
-    "command": {
-        "description": "start, stop, ping or budget; some targets obey others too, dummy-service simulate-loading and "
-        "fail-after; a worker ignores and logs what it does not know",
-        "examples": ["start", "stop", "ping", "budget", "simulate-loading", "fail-after"],
-    },
-    "queue_id": {"description": "the workflow that is meant, or * for all; also the message's key"},
-    "target": {"description": "narrows the command to a kind of step"},
-    "telemetry_id": {"description": "narrows the command to one step"},
-    "time_range": {"description": "START[:END], half-open, UTC"},
-    "kafka_topic": {"description": "the data topic"},
-    "attempt": {"description": "which attempt of the step, from 1"},
-    "timestamp": {"description": f"when it was sent, {_SECONDS}"},
-    "sent_at": {"description": f"when it was sent, {_SECONDS}; accepted for timestamp"},
-    "payload": {
-        "description": 'budget carries {"weight_per_minute": N}; commands of single targets see the schemas `payload-…`'
-    },
-}
-
-_EVENT_NOTES: Mapping[str, Mapping[str, Any]] = {
-    "event": {"description": "what happened; exactly one of finished, interrupted, error is a step's last word"},
-    "status": {"description": "the same word as event; a pong has none"},
-    "queue_id": {"description": "the workflow; also the message's key"},
-    "producer": {"description": "telemetry id of the step that speaks"},
-    "attempt": {"description": "which attempt of the step speaks, from 1", "minimum": 1},
-    "records_written": {"description": "records confirmed so far by this attempt", "minimum": 0},
-    "finished": {"description": "true on every last word"},
-    "timestamp": {"description": f"when it was sent, {_SECONDS}"},
-    "extra": {"description": "progress (see the schema `progress`) and what else the event has to tell"},
-    "ping_ts": {"description": f"of a pong: the ping's time, {_SECONDS}"},
-    "ponged_at": {"description": f"of a pong: when it was answered, {_SECONDS}"},
-}
-
-_PROGRESS_NOTES: Mapping[str, Mapping[str, Any]] = {
-    "records": {"description": "confirmed by this attempt", "minimum": 0},
-    "position": {"description": f"newest open time reached ({_MS}) of a loader, newest offset of a sink"},
-    "share": {"description": "done, 0 to 1, where an end is known"},
-    "rate": {"description": "records a second of late"},
-    "lag": {"description": "records that wait to be stored"},
-    "unchanged": {"description": "records whose content was stored already"},
-    "stale": {"description": "records older than what is stored"},
-    "refused": {"description": "records that went to the dead letters"},
-    "waiting": {"description": "what the worker waits for"},
-    "waiting_until": {"description": f"when it will go on, {_SECONDS}"},
-    "exit_code": {"description": "with a last word: what the process exits with"},
-    "banned_until_ms": {"description": f"the exchange refuses this address until then, {_MS}"},
 }
 
 _CANDLE: Mapping[str, Any] = {
@@ -151,7 +102,7 @@ def _all() -> dict[str, dict[str, Any]]:
             "Command",
             "What a worker is told, on queue-control.",
             Command,
-            _COMMAND_NOTES,
+            {},
             [
                 {
                     "command": "start",
@@ -186,7 +137,7 @@ def _all() -> dict[str, dict[str, Any]]:
             "Event",
             "What a worker says, on queue-events.",
             Event,
-            _EVENT_NOTES,
+            {},
             [
                 {"event": "started", "status": "started", **_WHO, "timestamp": 1722556800.5},
                 {
@@ -221,7 +172,7 @@ def _all() -> dict[str, dict[str, Any]]:
             "Progress",
             "How far a worker is, in the extra of its events.",
             Progress,
-            _PROGRESS_NOTES,
+            {},
             [{"records": 720, "position": 1722513600000, "share": 0.5, "rate": 144.0}],
         ),
         "candle": _schema(

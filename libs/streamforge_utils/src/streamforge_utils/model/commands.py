@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from streamforge_utils.model.decoding import DECODE_ERRORS
 from streamforge_utils.model.errors import PermanentError
@@ -15,27 +16,36 @@ ANY_QUEUE = "*"
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One command. The message's key is `queue_id`.
 
-    command: `start` `stop` `ping` `budget`; a worker ignores and logs what it does not know.
-    queue_id: the workflow that is meant, or `*` for all. target, telemetry_id: narrow it to a step.
-    timestamp: when it was sent, unix seconds; `sent_at` is accepted for it.
-    payload: `budget` carries {"weight_per_minute": N}, `stop` to a sink {"upstream_ended": true} once nothing more is
-    written to its topic; some workers obey commands of their own with another one.
+    `stop` to a sink carries {"upstream_ended": true} once nothing more is written to its topic.
     """
 
-    command: str
-    queue_id: str
-    target: str | None = None
-    telemetry_id: str | None = None
+    command: Annotated[
+        str,
+        Meta(
+            description="start, stop, ping or budget; some targets obey others too, dummy-service simulate-loading and "
+            "fail-after; a worker ignores and logs what it does not know",
+            examples=["start", "stop", "ping", "budget", "simulate-loading", "fail-after"],
+        ),
+    ]
+    queue_id: Annotated[str, Meta(description="the workflow that is meant, or * for all; also the message's key")]
+    target: Annotated[str | None, Meta(description="narrows the command to a kind of step")] = None
+    telemetry_id: Annotated[str | None, Meta(description="narrows the command to one step")] = None
     symbol: str | None = None
     type: str | None = None
-    time_range: str | None = None
-    kafka_topic: str | None = None
+    time_range: Annotated[str | None, Meta(description="START[:END], half-open, UTC")] = None
+    kafka_topic: Annotated[str | None, Meta(description="the data topic")] = None
     collection_name: str | None = None
     image: str | None = None
-    attempt: int | None = None
-    timestamp: float | None = None
-    sent_at: float | None = None
-    payload: dict[str, Any] | None = None
+    attempt: Annotated[int | None, Meta(description="which attempt of the step, from 1")] = None
+    timestamp: Annotated[float | None, Meta(description="when it was sent, unix seconds")] = None
+    sent_at: Annotated[float | None, Meta(description="when it was sent, unix seconds; accepted for timestamp")] = None
+    payload: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description='budget carries {"weight_per_minute": N}; commands of single targets see the schemas '
+            "`payload-…`"
+        ),
+    ] = None
 
     @property
     def sent(self) -> float | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from streamforge_utils.model.decoding import DECODE_ERRORS
 from streamforge_utils.model.errors import PermanentError
@@ -14,55 +15,59 @@ TERMINAL_EVENTS = frozenset({"finished", "interrupted", "error"})
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One event. The message's key is `queue_id`.
+    """One event. The message's key is `queue_id`."""
 
-    event, status: the same word; a `pong` has no status.
-    producer: telemetry id of the step. attempt: which attempt of the step speaks.
-    records_written: records confirmed so far by this attempt. finished: true on every last word.
-    timestamp: unix seconds. extra: progress and what else the event has to tell (see `Progress`).
-    ping_ts, ponged_at: of a pong, unix seconds.
-    """
-
-    event: Literal["started", "loading", "finished", "interrupted", "error", "pong"]
-    status: Literal["started", "loading", "finished", "interrupted", "error"] | None = None
-    queue_id: str
-    producer: str
+    event: Annotated[
+        Literal["started", "loading", "finished", "interrupted", "error", "pong"],
+        Meta(description="what happened; exactly one of finished, interrupted, error is a step's last word"),
+    ]
+    status: Annotated[
+        Literal["started", "loading", "finished", "interrupted", "error"] | None,
+        Meta(description="the same word as event; a pong has none"),
+    ] = None
+    queue_id: Annotated[str, Meta(description="the workflow; also the message's key")]
+    producer: Annotated[str, Meta(description="telemetry id of the step that speaks")]
     target: str
     symbol: str = ""
     type: str = ""
-    attempt: int = 1
+    attempt: Annotated[
+        int, Meta(description="which attempt of the step speaks, from 1", extra_json_schema={"minimum": 1})
+    ] = 1
     message: str = ""
-    records_written: int = 0
-    finished: bool = False
-    timestamp: float = 0.0
+    records_written: Annotated[
+        int, Meta(description="records confirmed so far by this attempt", extra_json_schema={"minimum": 0})
+    ] = 0
+    finished: Annotated[bool, Meta(description="true on every last word")] = False
+    timestamp: Annotated[float, Meta(description="when it was sent, unix seconds")] = 0.0
     error_message: str | None = None
-    extra: dict[str, Any] | None = None
-    ping_ts: float | None = None
-    ponged_at: float | None = None
+    extra: Annotated[
+        dict[str, Any] | None,
+        Meta(description="progress (see the schema `progress`) and what else the event has to tell"),
+    ] = None
+    ping_ts: Annotated[float | None, Meta(description="of a pong: the ping's time, unix seconds")] = None
+    ponged_at: Annotated[float | None, Meta(description="of a pong: when it was answered, unix seconds")] = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How far a worker is; travels in the `extra` of its events.
+    """How far a worker is; travels in the `extra` of its events. A worker that waits for something is not stuck."""
 
-    records: confirmed by this attempt. position: the newest open time or offset reached (ms for loaders, offset for
-    sinks). share: done, 0 to 1, where an end is known. rate: records a second of late. lag: records waiting.
-    unchanged, stale, refused: how the store answered beside `stored`. waiting: what the worker waits for, and
-    waiting_until: unix seconds at which it will go on; a worker that says so is not stuck.
-    banned_until_ms: the exchange refuses this address until then.
-    """
-
-    records: int = 0
-    position: int | None = None
-    share: float | None = None
-    rate: float = 0.0
-    lag: int | None = None
-    unchanged: int = 0
-    stale: int = 0
-    refused: int = 0
-    waiting: str | None = None
-    waiting_until: float | None = None
-    banned_until_ms: int | None = None
-    exit_code: int | None = None
+    records: Annotated[int, Meta(description="confirmed by this attempt", extra_json_schema={"minimum": 0})] = 0
+    position: Annotated[
+        int | None,
+        Meta(description="newest open time reached (unix milliseconds, UTC) of a loader, newest offset of a sink"),
+    ] = None
+    share: Annotated[float | None, Meta(description="done, 0 to 1, where an end is known")] = None
+    rate: Annotated[float, Meta(description="records a second of late")] = 0.0
+    lag: Annotated[int | None, Meta(description="records that wait to be stored")] = None
+    unchanged: Annotated[int, Meta(description="records whose content was stored already")] = 0
+    stale: Annotated[int, Meta(description="records older than what is stored")] = 0
+    refused: Annotated[int, Meta(description="records that went to the dead letters")] = 0
+    waiting: Annotated[str | None, Meta(description="what the worker waits for")] = None
+    waiting_until: Annotated[float | None, Meta(description="when it will go on, unix seconds")] = None
+    banned_until_ms: Annotated[
+        int | None, Meta(description="the exchange refuses this address until then, unix milliseconds, UTC")
+    ] = None
+    exit_code: Annotated[int | None, Meta(description="with a last word: what the process exits with")] = None
 
 
 _encode = msgspec.json.Encoder().encode

@@ -19,7 +19,7 @@ from streamforge import wiring
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
-from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
+from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import Progress
 from streamforge_utils.model.names import CODE_ALPHABET, CODE_LENGTH, job_name
@@ -116,7 +116,7 @@ def _ended(number: int, draws: random.Random, created_ms: int) -> Workflow:
         workflow,
         status=status,
         steps=steps,
-        plan=Plan(exchange_now_ms=created_ms, load=(str(workflow.span),), expected=1440),
+        plan=Plan(exchange_now_ms=created_ms, parts=(Part(span=workflow.span),), expected=1440),
         proof=Proof(round=1, checked_ms=ended_ms, expected=1440, stored=1440, segments=(stored,)),
         surveyed=True,
         failure=Failure(reason="the exchange failed", next_step="try again") if status is Status.ERROR else None,

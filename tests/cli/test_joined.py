@@ -52,7 +52,7 @@ class Joining(ServiceDouble):
             self.now_ms, self.asked = NOW_MS, ASKED
         started = await super().start(request, idempotency_key=idempotency_key)
         one = started.workflow
-        plan = Plan(exchange_now_ms=one.span.end_ms, until_ms=one.span.end_ms, load=(), bars=23)
+        plan = Plan(exchange_now_ms=one.span.end_ms, until_ms=one.span.end_ms, bars=23)
         if started.joined and self.planned:
             self.put(one := replace(one, plan=plan))
             started = started._replace(workflow=one)

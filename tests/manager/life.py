@@ -35,7 +35,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
-from tests.manager.support import DAY, DAY_START, LOADER, NOW, SINK, accepted, job_named, replace, said, step
+from tests.manager.support import DAY, DAY_START, LOADER, NOW, SINK, accepted, job_named, replace, rest, said, step
 
 HOUR_MS = 3_600_000
 POLICY = Policy(max_failures=3, max_disruptions=4, max_repairs=2, max_asking_failures=4)
@@ -245,7 +245,7 @@ class Life(RuleBasedStateMachine):
         elif isinstance(begun.action, Prove):
             finding = Proven(proof=self.proof(workflow, ask=begun.action.ask), asked=begun.action.ask)
         else:
-            finding = Planned(Plan(exchange_now_ms=NOW, load=(DAY,)))
+            finding = Planned(Plan(exchange_now_ms=NOW, parts=rest(DAY)))
         changed = apply(workflow, Fact(begun.epoch, finding), POLICY)
         assert (changed != workflow) is current, (begun, finding)
         self.store(changed)

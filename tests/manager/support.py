@@ -23,10 +23,11 @@ from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
-from streamforge.manager.workflow import Attempt, Plan, Status, Step, Workflow
+from streamforge.manager.workflow import Attempt, Part, Plan, Status, Step, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.events import TERMINAL_EVENTS, Event, Progress, encode_event
 from streamforge_utils.model.kinds.candles import Interval
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
@@ -53,11 +54,16 @@ def accepted(code: str = "abc123", *, created_ms: int = NOW, **fields: Any) -> W
     return workflow_of(check(StartRequest(**request), NOW), code=code, now_ms=created_ms, exchange_now_ms=NOW)
 
 
+def rest(*ranges: str | TimeRange) -> tuple[Part, ...]:
+    """Parts of a plan that are loaded over REST."""
+    return tuple(Part(span=parse_time_range(one) if isinstance(one, str) else one) for one in ranges)
+
+
 def planned(*load: str, code: str = "abc123") -> Workflow:
     """A workflow whose plan is made; without `load`, of the whole day."""
     ranges = load or (DAY,)
-    plan = Plan(exchange_now_ms=NOW, load=ranges, expected=1440)
-    return next_round(replace(accepted(code), status=Status.RUNNING, plan=plan), ranges)
+    plan = Plan(exchange_now_ms=NOW, parts=rest(*ranges), expected=1440)
+    return next_round(replace(accepted(code), status=Status.RUNNING, plan=plan), plan.ranges)
 
 
 def decide_running() -> Workflow:

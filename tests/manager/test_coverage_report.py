@@ -22,7 +22,7 @@ from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.execution.world import finish, launched, store_bars
 from tests.manager.stored import put
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, rest
 
 SERIES = Series("BTCUSDT", "candles", "1m")
 TYPE = "api_candles_1m"
@@ -119,7 +119,7 @@ async def test_what_is_said_of_a_range_is_said_of_the_bars_that_open_in_it(world
 async def test_what_is_not_over_yet_of_a_series_that_has_ended_is_closed() -> None:
     world = World(clock=ManualClock(day(1)))
     await world.start()
-    plan = Plan(exchange_now_ms=day(1), load=(), first_ms=day(-1), last_ms=day(0))
+    plan = Plan(exchange_now_ms=day(1), first_ms=day(-1), last_ms=day(0))
     await world.deps.coverage.learn_plan(SERIES, plan, day(1))
     await world.deps.coverage.lay_over(SERIES, [stored(day(-1), day(0))])
     report = await world.manager.series_coverage("BTCUSDT", TYPE, TimeRange(day(0), day(2)))
@@ -135,7 +135,7 @@ async def test_a_series_of_which_all_is_closed_is_spoken_of(world: World) -> Non
 async def test_a_range_that_is_named_is_spoken_of_as_soon_as_a_plan_has_found_the_series() -> None:
     world = World(clock=ManualClock(DAY_START + 90 * MINUTE_MS))
     await world.start()
-    plan = Plan(exchange_now_ms=world.clock.now_ms(), until_ms=DAY_START, load=(), first_ms=day(-9))
+    plan = Plan(exchange_now_ms=world.clock.now_ms(), until_ms=DAY_START, first_ms=day(-9))
     await world.deps.coverage.learn_plan(HOURS, plan, plan.exchange_now_ms)
     assert await hours(world, 60, 90) == [(60, 90, "pending", 0)]
     assert await hours(world, 10, 50) == []
@@ -162,7 +162,7 @@ async def test_the_clock_of_the_exchange_tells_what_is_over() -> None:
     clock = ManualClock(day(400))
     world = World(clock=clock)
     await world.start()
-    plan = Plan(exchange_now_ms=day(1) + MINUTE_MS // 2, load=(), first_ms=day(-1))
+    plan = Plan(exchange_now_ms=day(1) + MINUTE_MS // 2, first_ms=day(-1))
     await world.deps.coverage.learn_plan(SERIES, plan, clock.now_ms())
     await world.deps.coverage.lay_over(SERIES, [stored(day(0), day(1))])
     whole = TimeRange(day(1), day(2))
@@ -211,7 +211,7 @@ async def test_a_workflow_without_a_plan_is_spoken_of_too(world: World) -> None:
 
 
 async def test_the_whole_life_is_from_the_first_bar_to_the_last_that_is_over(world: World) -> None:
-    plan = Plan(exchange_now_ms=NOW, load=(), first_ms=day(-100))
+    plan = Plan(exchange_now_ms=NOW, first_ms=day(-100))
     await world.deps.coverage.learn_plan(SERIES, plan, plan.exchange_now_ms)
     await world.deps.coverage.lay_over(SERIES, [stored(day(0), day(1))])
     now_ms = world.clock.now_ms()
@@ -251,7 +251,7 @@ async def test_a_part_of_a_stored_range_has_its_exact_count(
 
 async def test_the_phase_of_a_series_is_taken_from_its_plan_where_that_is_known(world: World) -> None:
     series = Series("BTCUSDT", "candles", "3d")
-    await world.deps.coverage.learn_plan(series, Plan(exchange_now_ms=NOW, load=(), first_ms=day(1)), NOW)
+    await world.deps.coverage.learn_plan(series, Plan(exchange_now_ms=NOW, first_ms=day(1)), NOW)
     await world.deps.coverage.lay_over(series, [stored(day(1), day(31))])
     report = await world.manager.series_coverage("BTCUSDT", "api_candles_3d", TimeRange(day(2), day(8)))
     assert [s.records for s in report.segments] == [2]
@@ -303,7 +303,7 @@ async def test_another_symbol_is_suggested_only_where_the_exchange_does_not_have
 
 async def test_a_plan_says_where_the_series_begins_and_marks_what_is_to_be_loaded(world: World) -> None:
     closed = Segment(start_ms=day(-2), end_ms=day(-1), verdict=Verdict.CLOSED)
-    plan = Plan(exchange_now_ms=NOW, load=("2024-08-01:2024-08-03",), settled=(closed,), first_ms=day(-1))
+    plan = Plan(exchange_now_ms=NOW, parts=rest("2024-08-01:2024-08-03"), settled=(closed,), first_ms=day(-1))
     await world.deps.coverage.lay_over(SERIES, [stored(day(0), day(1))])
     await world.deps.coverage.learn_plan(SERIES, plan, plan.exchange_now_ms)
     known = await world.deps.coverage.known(SERIES)
@@ -340,7 +340,7 @@ async def test_of_an_ended_workflow_and_of_its_range_the_same_is_said_where_no_g
     await world.start()
     series = Series("BTCUSDT", "candles", "3d")
     closed = Segment(start_ms=NOW - 4 * DAY_MS, end_ms=NOW - 3 * DAY_MS, verdict=Verdict.CLOSED)
-    plan = Plan(exchange_now_ms=NOW, until_ms=NOW - 3 * DAY_MS, load=(), settled=(closed,))
+    plan = Plan(exchange_now_ms=NOW, until_ms=NOW - 3 * DAY_MS, settled=(closed,))
     await world.deps.coverage.learn_plan(series, plan, NOW)
     workflow = accepted("dddddd", type="api_candles_3d", time_range="2024-08-07:2024-08-11")
     proof = Proof(round=1, checked_ms=NOW, expected=0, stored=0, segments=(closed,), whole=True)

@@ -215,5 +215,5 @@ def test_of_older_versions_what_was_not_over_is_left_out_too() -> None:
     pending = Segment(start_ms=DAY_START + MINUTE_MS, end_ms=DAY_START + DAY_MS, verdict=Verdict.PENDING)
     closed = replace(pending, verdict=Verdict.CLOSED)
     for settled, span in (((pending,), TimeRange(DAY_START, DAY_START + MINUTE_MS)), ((closed,), workflow.span)):
-        plan = Plan(exchange_now_ms=NOW, load=(), settled=settled)
+        plan = Plan(exchange_now_ms=NOW, settled=settled)
         assert replace(workflow, plan=plan).planned_span == span

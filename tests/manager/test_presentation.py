@@ -153,7 +153,7 @@ def test_a_workflow_waits_for_what_holds_up_its_steps(
 
 
 def test_nothing_to_load_is_all_done(workflow: Workflow) -> None:
-    done = replace(workflow, plan=Plan(exchange_now_ms=0, load=(), expected=0), steps=())
+    done = replace(workflow, plan=Plan(exchange_now_ms=0, expected=0), steps=())
 
     assert (progress_of(done).share, progress_of(done).records_stored) == (1.0, 0)
     assert progress_of(done).eta_seconds is None

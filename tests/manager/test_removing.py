@@ -25,7 +25,7 @@ from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import create, finish
 from tests.manager.stored import ended
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace, rest
 
 FIRST = range(DAY_START, DAY_START + DAY_MS, MINUTE_MS)
 SECOND = range(FIRST.stop, FIRST.stop + DAY_MS, MINUTE_MS)
@@ -338,7 +338,7 @@ async def test_a_second_copy_goes_also_if_the_manager_dies_over_it() -> None:
         await world.deps.workflows.create(workflow)
         store(world, OTHER, FIRST)
         store(world, OTHER, SECOND)
-        plan = Plan(exchange_now_ms=NOW, load=(TWO_DAYS,), bars=2880)
+        plan = Plan(exchange_now_ms=NOW, parts=rest(TWO_DAYS), bars=2880)
         kill_at(world, number)
         try:
             await prove(world.deps, workflow, plan, ask=True)
@@ -358,7 +358,7 @@ async def test_what_another_workflow_is_storing_is_not_taken_for_a_copy(world: W
     two = accepted("bbbbbb", collection="two")
     for workflow in (one, two):
         await world.deps.workflows.create(workflow)
-    plan = Plan(exchange_now_ms=NOW, load=("2024-08-01",), bars=1440)
+    plan = Plan(exchange_now_ms=NOW, parts=rest("2024-08-01"), bars=1440)
     store(world, "one", FIRST)
     store(world, "two", FIRST)
     assert (await prove(world.deps, one, plan, ask=True)).stored == 1440
@@ -381,7 +381,7 @@ async def test_an_empty_collection_that_a_live_workflow_writes_to_stays(world: W
 @pytest.mark.parametrize("over", [True, False], ids=["a day was planned", "no bar was over"])
 async def test_a_removal_meets_what_is_about_to_change_the_coverage(world: World, over: bool) -> None:
     """It changes nothing in it, and what was read before it is out of date all the same."""
-    plan = Plan(exchange_now_ms=NOW, load=(), until_ms=FIRST.stop if over else FIRST.start)
+    plan = Plan(exchange_now_ms=NOW, until_ms=FIRST.stop if over else FIRST.start)
     queue_id = await create(
         world, replace(accepted(), status=Status.INTERRUPTED, ended_ms=NOW, surveyed=True, plan=plan)
     )

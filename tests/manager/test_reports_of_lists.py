@@ -20,7 +20,7 @@ from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, Wo
 
 SERIES = Series("BTCUSDT", "candles", "1m")
 HOURS = Series("BTCUSDT", "candles", "1h")
-WHOLE_DAY = Plan(exchange_now_ms=NOW, load=(), there=1440, bars=1440)
+WHOLE_DAY = Plan(exchange_now_ms=NOW, there=1440, bars=1440)
 
 
 async def at(now_ms: int) -> World:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.manager.workflow import Status, decode_workflow, encode_workflow
+from streamforge_utils.runtime.worker_definition import Source
 from tests.doubles import arangoprocess
 from tests.e2e import rig
 from tests.upgrades.restore import recording, restore_collections, restore_folder
@@ -90,6 +91,8 @@ def test_documents_of_the_version_before_are_read_whole() -> None:
     assert set(found) == {Status.FINISHED, Status.RUNNING, Status.PENDING}
     running = found[Status.RUNNING]
     assert running.plan is not None
+    assert running.plan.load == ("2024-08-01:2024-08-02", "2024-08-03:2024-08-04")
+    assert {(part.source, part.reason) for part in running.plan.parts} == {(Source.REST, "")}
     assert [attempt.number for step in running.steps for attempt in step.attempts] == [1, 1]
     assert found[Status.FINISHED].steps[0].attempts[0].terminal_event == "finished"
     assert all(decode_workflow(encode_workflow(workflow)) == workflow for workflow in found.values())

@@ -26,6 +26,7 @@ from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.worker_definition import Source
 
 NOTE = "# Generated from the code by `make docs`: do not edit.\n"
 CODE = "abc123"
@@ -94,7 +95,7 @@ def _jobs(type_name: str) -> list[JobSpec]:
     day = parse_time_range("2024-08-01")
     request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01"), day.end_ms)
     workflow = workflow_of(request, code=CODE, now_ms=day.end_ms, exchange_now_ms=day.end_ms)
-    workflow = next_round(workflow, (str(day),))
+    workflow = next_round(workflow, dict.fromkeys(Source, (str(day),)))
     policy = Policy()
     return [
         _by_hand(

@@ -14,6 +14,7 @@ import msgspec
 from streamforge.manager.workflow import ENDED, Failure, Status, StepStatus
 from streamforge_utils.model import timeranges
 from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.runtime.worker_definition import Source
 
 QUEUE_ID = "wf-btcusdt-api_candles_1m-20240801-abc123"
 CURSOR = "Send it as `cursor` to get the next page; none at the end."
@@ -246,11 +247,23 @@ class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ENDED
 
 
+class PlanPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A range that a workflow loads."""
+
+    start: str
+    end: str
+    start_ms: int
+    end_ms: int
+    source: Annotated[str, one_of(Source)]
+    reason: Annotated[str, meaning("Why it is loaded.")] = ""
+
+
 class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     """A workflow: an accepted request and all that became of it."""
 
     again: Annotated[bool, meaning("Whether it loads also what coverage had already.")] = False
     repairs: Annotated[int, meaning("How often holes were loaded again.")] = 0
+    parts: Annotated[list[PlanPart], meaning("What the plan has to load; nothing before there is a plan.")] = []
     coverage: Annotated[CoverageSummary | None, meaning("None until the first proof.")] = None
     steps: list[Step] = []
 

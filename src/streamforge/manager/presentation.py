@@ -14,7 +14,7 @@ import msgspec
 from streamforge import workers
 from streamforge.manager import answers, data_answers, service, workflow
 from streamforge.manager.describing import schemas
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import Part, Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
 from streamforge_utils.model import coverage, events
 from streamforge_utils.model.coverage import SETTLED, Verdict
@@ -86,9 +86,21 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None) ->
         **_summary(found, undriven, now),
         "again": found.again,
         "repairs": found.repairs,
+        "parts": [_part(part) for part in found.plan.parts] if found.plan is not None else [],
         "coverage": None if found.proof is None else _proof(found.proof, now),
         "steps": [_step(step, idle=idle) for step in found.steps],
     }
+
+
+def _part(part: Part) -> answers.PlanPart:
+    return answers.PlanPart(
+        start=moment(part.span.start_ms),
+        end=moment(part.span.end_ms),
+        start_ms=part.span.start_ms,
+        end_ms=part.span.end_ms,
+        source=part.source,
+        reason=part.reason,
+    )
 
 
 def _summary(found: Workflow, undriven: str | None, now: service.Report | None) -> dict[str, Any]:

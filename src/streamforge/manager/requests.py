@@ -17,7 +17,7 @@ from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import check_series, kind_of_type, rule_of
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.worker_definition import Definition, Role
 
 _COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
@@ -63,10 +63,12 @@ def check(request: StartRequest, now_ms: int) -> Checked:
 
 
 def default_targets(type_name: str) -> tuple[str, ...]:
-    """The targets that load and store `type_name`."""
-    return tuple(
-        target for target in workers.targets() if type_name.startswith(tuple(workers.definition(target).types))
-    )
+    """The targets that load and store `type_name` unless a request names others."""
+    return tuple(target for target in workers.targets() if _joins(workers.definition(target), type_name))
+
+
+def _joins(definition: Definition[Any], type_name: str) -> bool:
+    return definition.default and type_name.startswith(tuple(definition.types))
 
 
 def workflow_of(
@@ -92,6 +94,7 @@ def workflow_of(
             Step(
                 target=step.target,
                 role=workers.definition(step.target).role,
+                source=workers.definition(step.target).source,
                 type=checked.type,
                 telemetry_id=names.telemetry_id(step.target, queue_id),
                 image=step.image,

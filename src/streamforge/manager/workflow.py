@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.events import Progress
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.runtime.worker_definition import Role, Source
 
-FORMAT = 1
+FORMAT = 2
 """Version of this document's form; a newer one is refused by name."""
 
 
@@ -59,9 +61,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One attempt of a step.
 
-    ranges: what a loader loads in it, as texts; empty means all that the workflow has to load.
-    replay: of a sink, it reads the dead letters.
-    upstream_attempt: of a sink, the lowest attempt of the loaders whose end-of-stream marker ends it.
+    ranges: what a loader loads in it, as texts. replay: of a sink, it reads the dead letters.
     seen_ms: last event of it (or the first sight of its job), by the manager's clock. progressed_ms: last time its
     progress changed.
     observed: its job was seen. stop_asked_ms: when the manager first asked it to end, and `stop_reason` why.
@@ -77,7 +77,6 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: str
     planned_ms: int
     ranges: tuple[str, ...] = ()
-    upstream_attempt: int = 1
     replay: bool = False
     launch_failures: int = 0
     observed: bool = False
@@ -112,6 +111,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     target: str
     role: Role
+    source: Source = Source.REST
     type: str
     telemetry_id: str
     image: str | None = None
@@ -134,22 +134,30 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return self.attempts[-1] if self.attempts else None
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A range that is to be loaded. reason: why it is, for a person."""
+
+    span: TimeRange
+    source: Source = Source.REST
+    reason: str = ""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the exchange said before anything was started.
 
     exchange_now_ms: its clock then. until_ms: the end of the last bar of the range that was over then, or of the range
     where that ends earlier; not after the range's start: no bar that opens in it was over. None in documents of older
     versions.
-    load: ranges to be loaded, as texts, sorted, disjoint.
+    parts: what is to be loaded, sorted, disjoint; each is for the loaders of its source.
     settled: segments with a verdict that needs no loading (closed). phase_ms: a known open time, for `3d`.
-    expected: bars of the grid inside `load`. there: bars of the rest that coverage knows as stored.
+    expected: bars of the grid inside `parts`. there: bars of the rest that coverage knows as stored.
     bars: of the range until `until_ms`, but for what is closed; None in documents of older versions.
     first_ms: when the first bar of the series opens; last_ms: when the last one does, if no more will come.
     """
 
     exchange_now_ms: int
     until_ms: int | None = None
-    load: tuple[str, ...]
+    parts: tuple[Part, ...] = ()
     settled: tuple[Segment, ...] = ()
     phase_ms: int | None = None
     expected: int = 0
@@ -157,6 +165,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     bars: int | None = None
     first_ms: int | None = None
     last_ms: int | None = None
+
+    @property
+    def load(self) -> tuple[str, ...]:
+        """The ranges to be loaded, from whatever source, as texts."""
+        return tuple(str(part.span) for part in self.parts)
+
+    @property
+    def ranges(self) -> Mapping[Source, tuple[str, ...]]:
+        """The ranges of each source, as texts."""
+        sources = {part.source for part in self.parts}
+        return {one: tuple(str(part.span) for part in self.parts if part.source is one) for one in sources}
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,8 +287,13 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, steps=steps)
 
 
+class _Format(msgspec.Struct):
+    format: int
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Workflow).decode
+_decode_format = msgspec.json.Decoder(_Format).decode
 
 
 def encode_workflow(workflow: Workflow) -> bytes:
@@ -278,5 +302,17 @@ def encode_workflow(workflow: Workflow) -> bytes:
 
 
 def decode_workflow(body: bytes) -> Workflow:
-    """Read a document written by this version or an older one."""
-    return _decode(body)
+    """Read a document written by this version or an older one. Raises ConfigError for one of a newer version."""
+    written = _decode_format(body).format
+    if written > FORMAT:
+        raise ConfigError(f"format {written}; this version knows up to {FORMAT}: upgrade StreamForge")
+    return _decode(body) if written == FORMAT else _of_format_1(body)
+
+
+def _of_format_1(body: bytes) -> Workflow:
+    """Its plan named ranges alone; all of them were loaded over REST."""
+    document = msgspec.json.decode(body)
+    plan = document.get("plan")
+    if plan is not None:
+        plan["parts"] = [{"span": msgspec.to_builtins(parse_time_range(text))} for text in plan.pop("load")]
+    return msgspec.convert({**document, "format": FORMAT}, Workflow)

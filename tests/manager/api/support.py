@@ -16,6 +16,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import Event, Progress
 from streamforge_utils.model.kinds.candles import Candle, candle_key
 from tests.doubles.service import ServiceDouble
+from tests.manager.support import rest
 
 LOCAL = "http://127.0.0.1:8080"
 READER, OPERATOR = "reader-token-0123456789", "operator-token-0123456789"
@@ -117,7 +118,7 @@ def running(workflow: Workflow, *, stored: int = 720, rate: float = 144.0) -> Wo
             ),
         )
         steps.append(replace(step, status=StepStatus.RUNNING, attempts=(attempt,)))
-    plan = Plan(exchange_now_ms=workflow.created_ms, load=("2024-08-01",), expected=1440)
+    plan = Plan(exchange_now_ms=workflow.created_ms, parts=rest("2024-08-01"), expected=1440)
     return replace(workflow, status=Status.RUNNING, plan=plan, steps=tuple(steps))
 
 

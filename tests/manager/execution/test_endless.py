@@ -44,7 +44,7 @@ HOUR = TimeRange(DAY_START, DAY_START + HOUR_MS)
 
 def endless(workflow: Workflow) -> Workflow:
     """The workflow as one that was asked for from the first hour of its day on."""
-    plan = None if workflow.plan is None else replace(workflow.plan, load=(), until_ms=HOUR.end_ms)
+    plan = None if workflow.plan is None else replace(workflow.plan, parts=(), until_ms=HOUR.end_ms)
     return replace(workflow, endless=True, span=HOUR, plan=plan)
 
 

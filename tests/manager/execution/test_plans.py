@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.manager.execution.planner import prepare, verified
 from streamforge.manager.persistence.workflow_store import OutOfDate
-from streamforge.manager.workflow import Plan
+from streamforge.manager.workflow import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval, candle_key
@@ -17,7 +17,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import Document
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
-from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted
+from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, replace, rest
 from tests.runtime.rig import until
 
 H1, D3 = Interval.H1, Interval.D3
@@ -54,6 +54,10 @@ def stored(first: float, last: float) -> Segment:
     return Segment(start_ms=hour(first), end_ms=hour(last), verdict=Verdict.STORED, collection="c")
 
 
+def parts_of(*parts: tuple[float, float], why: str = "it is not stored") -> tuple[Part, ...]:
+    return tuple(replace(part, reason=why) for part in rest(*load(*parts)))
+
+
 def load(*parts: tuple[float, float]) -> tuple[str, ...]:
     return tuple(str(TimeRange(hour(first), hour(last))) for first, last in parts)
 
@@ -83,7 +87,7 @@ async def test_bars_of_three_days_are_planned_on_their_own_grid() -> None:
     assert plan == Plan(
         exchange_now_ms=hour(0),
         until_ms=hour(-24),
-        load=load((-168, -24)),
+        parts=parts_of((-168, -24)),
         settled=(said(-312, -240, Verdict.CLOSED),),
         phase_ms=opens[0],
         expected=2,
@@ -120,7 +124,7 @@ async def test_a_plan_of_a_range_over_listing_delisting_and_now() -> None:
     assert await plan_of(there, 0, 48, known) == Plan(
         exchange_now_ms=hour(30.5),
         until_ms=hour(30),
-        load=load((2, 3), (6, 10), (12, 20)),
+        parts=parts_of((2, 3), (6, 10), (12, 20)),
         settled=(said(0, 2, Verdict.CLOSED), said(20, 30, Verdict.CLOSED)),
         expected=13,
         there=4,
@@ -131,7 +135,7 @@ async def test_a_plan_of_a_range_over_listing_delisting_and_now() -> None:
     assert await plan_of(there, 4, 11, known, again=True) == Plan(
         exchange_now_ms=hour(30.5),
         until_ms=hour(11),
-        load=load((4, 11)),
+        parts=parts_of((4, 11), why="it was asked for again"),
         expected=7,
         there=0,
         bars=7,
@@ -169,7 +173,7 @@ async def test_a_plan_of_a_range_in_which_there_is_nothing(
 async def test_a_plan_of_a_series_without_a_bar(first: int, last: int, until: int) -> None:
     plan = await plan_of(exchange(0, 0, now_ms=hour(1.5)), first, last)
     settled = (said(first, until, Verdict.CLOSED),) if until > first else ()
-    assert plan == Plan(exchange_now_ms=hour(1.5), until_ms=hour(until), load=(), bars=0, settled=settled)
+    assert plan == Plan(exchange_now_ms=hour(1.5), until_ms=hour(until), bars=0, settled=settled)
 
 
 async def test_a_series_of_three_days_without_a_bar_may_have_begun_three_days_ago() -> None:

@@ -21,7 +21,7 @@ from streamforge_utils.ports.store import Document
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.execution.world import exchange_of
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace, rest
 
 M1, S1 = Interval.M1, Interval.S1
 COLLECTION = "btcusdt"
@@ -179,7 +179,7 @@ async def test_what_cannot_be_asked_is_no_verdict() -> None:
 
 def a_plan(wanted: TimeRange, load: TimeRange | None) -> Plan:
     bars = len(M1.rule.times(wanted.start_ms, wanted.end_ms))
-    return Plan(exchange_now_ms=NOW, load=() if load is None else (str(load),), bars=bars)
+    return Plan(exchange_now_ms=NOW, parts=() if load is None else rest(load), bars=bars)
 
 
 async def a_world(there: dict[str, Sequence[int]], known: Sequence[Segment], opens: Sequence[int]) -> World:
@@ -302,7 +302,7 @@ async def test_of_a_range_that_begins_and_ends_in_a_bar_the_bars_that_open_in_it
 async def test_of_bars_of_three_days_too_those_are_counted_that_open_in_the_range() -> None:
     first, second, third = (parse_time_range(day).start_ms for day in ("2024-01-05", "2024-01-08", "2024-01-11"))
     workflow = accepted(type="api_candles_3d", time_range="2024-01-03:2024-01-10", collection=COLLECTION)
-    plan = Plan(exchange_now_ms=NOW, load=(workflow.requested,), phase_ms=first)
+    plan = Plan(exchange_now_ms=NOW, parts=rest(workflow.requested), phase_ms=first)
     world = World()
     key = candle_key("BTCUSDT", "3d", first)
     world.store.documents[COLLECTION] = {key: Document(key, 1, b"{}")}

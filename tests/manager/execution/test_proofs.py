@@ -21,7 +21,7 @@ from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.execution.world import exchange_of
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace, rest
 from tests.runtime.rig import until
 
 M1 = Interval.M1
@@ -50,7 +50,7 @@ def of_ten(**fields: Any) -> Workflow:
 
 
 def plan_of(*load: TimeRange, settled: Sequence[Segment] = (), until_ms: int | None = None) -> Plan:
-    return Plan(exchange_now_ms=NOW, until_ms=until_ms, load=tuple(map(str, load)), settled=tuple(settled))
+    return Plan(exchange_now_ms=NOW, until_ms=until_ms, parts=rest(*load), settled=tuple(settled))
 
 
 async def a_world(

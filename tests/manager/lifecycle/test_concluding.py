@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.lifecycle.actions import Launch, Prepare, Prove
-from streamforge.manager.lifecycle.decision import World, decide, planned
+from streamforge.manager.lifecycle.decision import World, decide
 from streamforge.manager.workflow import Attempt, Failure, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from tests.manager.support import (
-    DAY,
     DAY_START,
     LOADER,
     MINUTE_MS,
@@ -17,7 +16,6 @@ from tests.manager.support import (
     POLICY,
     SINK,
     accepted,
-    attempt,
     decide_running,
     replace,
     step,
@@ -121,19 +119,6 @@ def test_a_ban_holds_up_no_loader_that_is_under_way() -> None:
     waiting = replace(step(workflow, LOADER), status=StepStatus.WAITING, attempts=())
     _, actions = decide(workflow.with_step(waiting), NOW - 1, POLICY, BAN)
     assert actions == [Launch(SINK), Launch("second")]
-
-
-def test_a_sink_waits_for_the_markers_of_the_latest_round_of_its_loaders() -> None:
-    workflow = two_loaders()
-    workflow = workflow.with_step(replace(step(workflow, LOADER), round_from=4))
-    workflow = workflow.with_step(replace(step(workflow, "second"), round_from=3))
-    workflow = workflow.with_step(replace(step(workflow, SINK), round_from=9))
-    assert planned(workflow, step(workflow, SINK), NOW).upstream_attempt == 4
-    loader = planned(workflow, step(workflow, LOADER), NOW)
-    assert (loader.upstream_attempt, loader.ranges, loader.number) == (1, (DAY,), 1)
-    alone = replace(workflow, steps=(step(workflow, SINK),))
-    assert planned(alone, step(alone, SINK), NOW).upstream_attempt == 1
-    assert attempt(decide(workflow, NOW, POLICY, W)[0], SINK).upstream_attempt == 4
 
 
 def test_who_waits_for_another_says_for_whom_and_who_goes_on_waits_for_nothing() -> None:

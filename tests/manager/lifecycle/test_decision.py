@@ -33,6 +33,7 @@ from tests.manager.support import (
     attempt,
     planned,
     replace,
+    rest,
     step,
     with_attempt,
 )
@@ -110,7 +111,7 @@ def test_old_attempts_are_forgotten_and_their_numbers_are_not() -> None:
         assert attempt(workflow, LOADER).number == number
     assert len(step(workflow, LOADER).attempts) == ATTEMPTS_KEPT
     assert next_number(step(workflow, LOADER)) == ATTEMPTS_KEPT + 20
-    assert step(next_round(workflow, ()), LOADER).round_from == ATTEMPTS_KEPT + 20
+    assert step(next_round(workflow), LOADER).round_from == ATTEMPTS_KEPT + 20
 
 
 STUCK_CASES: list[tuple[str, dict[str, Any], int, bool]] = [
@@ -248,7 +249,7 @@ def test_which_verdicts_are_an_end(verdict: Verdict) -> None:
         assert step(workflow, LOADER).ranges == ("2024-08-01T00:01Z:2024-08-01T00:02Z",)
         workflow, actions = decide(workflow, NOW, POLICY, W)
         assert actions == [Launch(SINK), Launch(LOADER)]
-        assert attempt(workflow, SINK).upstream_attempt == attempt(workflow, LOADER).number == 2
+        assert step(workflow, LOADER).round_from == attempt(workflow, LOADER).number == 2
     elif verdict is Verdict.UNKNOWN:
         assert workflow.failure is not None
     else:
@@ -270,7 +271,7 @@ def test_very_many_holes_are_repaired_as_one() -> None:
 
 
 def test_nothing_to_load_is_proven_and_finished_without_any_job() -> None:
-    workflow = replace(accepted(), status=Status.RUNNING, plan=Plan(exchange_now_ms=NOW, load=()))
+    workflow = replace(accepted(), status=Status.RUNNING, plan=Plan(exchange_now_ms=NOW))
     workflow, actions = decide(workflow, NOW, POLICY, W)
     assert actions == [Prove(ask=True)]
     workflow, actions = decide(replace(workflow, proof=proof()), NOW, POLICY, W)
@@ -280,7 +281,7 @@ def test_nothing_to_load_is_proven_and_finished_without_any_job() -> None:
 
 @pytest.mark.parametrize("load", [(DAY,), ()])
 def test_a_replay_launches_the_sinks_alone_and_is_proven_anew(load: tuple[str, ...]) -> None:
-    ended = replace(finished(), plan=Plan(exchange_now_ms=NOW, load=load))
+    ended = replace(finished(), plan=Plan(exchange_now_ms=NOW, parts=rest(*load)))
     workflow, actions = decide(replay_round(ended), NOW, POLICY, W)
     assert actions == [Launch(SINK)]
     assert (attempt(workflow, SINK).replay, attempt(workflow, SINK).number) == (True, 2)

@@ -61,11 +61,12 @@ from tests.manager.support import (
     accepted,
     decide_running,
     replace,
+    rest,
     step,
     with_attempt,
 )
 
-PLAN = Plan(exchange_now_ms=NOW, load=(DAY,), expected=1440)
+PLAN = Plan(exchange_now_ms=NOW, parts=rest(DAY), expected=1440)
 FAILURE = Failure(reason="no such symbol", next_step="correct it")
 PROOF = Proof(
     round=1,

@@ -22,17 +22,18 @@ POLICY_HERE = replace(
 def workflow() -> Workflow:
     """Two loaders and two sinks."""
     of = planned()
-    loader, sink = step(of, LOADER), step(of, SINK)
-    second_loader = replace(loader, target="second-loader", telemetry_id="second-loader__abc123")
+    loader, sink = replace(step(of, LOADER), round_from=2), step(of, SINK)
+    second_loader = replace(loader, target="second-loader", telemetry_id="second-loader__abc123", round_from=3)
     second_sink = replace(sink, target="second-sink", telemetry_id="second-sink__abc123")
     return replace(of, steps=(loader, second_loader, sink, second_sink))
 
 
+GIVEN: Any = {"weight_per_minute": 1200, "policy": POLICY_HERE, "common": {"BUS": "there", "SYMBOL": "never"}}
+
+
 def job(of: Step, **fields: Any) -> JobSpec:
-    attempt = Attempt(number=3, job="job-x-3", planned_ms=NOW + 500, upstream_attempt=2, **fields)
-    return job_of(
-        workflow(), of, attempt, weight_per_minute=1200, policy=POLICY_HERE, common={"BUS": "there", "SYMBOL": "never"}
-    )
+    attempt = Attempt(number=3, job="job-x-3", planned_ms=NOW + 500, **fields)
+    return job_of(workflow(), of, attempt, **GIVEN)
 
 
 COMMON = {
@@ -90,9 +91,22 @@ def test_a_sink_is_told_whose_markers_end_its_input() -> None:
             "KAFKA_TOPIC": f"{QUEUE}-data",
             "TELEMETRY_PRODUCER_ID": "arango-candles__abc123",
             "STREAMFORGE_DRAIN_SECONDS": "61",
-            "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123:2,second-loader__abc123:2",
+            "STREAMFORGE_UPSTREAM": "loader-api-candles__abc123:2,second-loader__abc123:3",
         },
     )
+
+
+def test_a_sink_waits_for_no_loader_that_has_no_part_in_the_round() -> None:
+    idle = replace(step(workflow(), LOADER), ranges=())
+    done = replace(idle, attempts=(Attempt(number=2, job="job-2", planned_ms=NOW),))
+    before = replace(idle, attempts=(Attempt(number=1, job="job-1", planned_ms=NOW),))
+    told = [
+        job_of(of, step(of, SINK), Attempt(number=3, job="job", planned_ms=NOW), **GIVEN).environment
+        for of in map(workflow().with_step, (idle, done, before))
+    ]
+    both = "loader-api-candles__abc123:2,second-loader__abc123:3"
+    second = "second-loader__abc123:3"
+    assert [environment["STREAMFORGE_UPSTREAM"] for environment in told] == [second, both, second]
 
 
 def test_a_replaying_sink_is_told_to_read_the_dead_letters() -> None:
@@ -122,7 +136,7 @@ def test_the_start_command_records_what_was_started() -> None:
 
 
 def test_the_start_command_names_the_range_that_was_planned() -> None:
-    over = Plan(exchange_now_ms=NOW, load=(), until_ms=workflow().span.end_ms - HOUR_MS)
+    over = Plan(exchange_now_ms=NOW, until_ms=workflow().span.end_ms - HOUR_MS)
     of, attempt = step(workflow(), LOADER), Attempt(number=3, job="job-x-3", planned_ms=NOW)
     for plan, span in ((over, "2024-08-01:2024-08-01T23:00Z"), (replace(over, until_ms=0), SPAN)):
         assert start_command(replace(workflow(), plan=plan), of, attempt).time_range == span

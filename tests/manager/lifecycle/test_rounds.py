@@ -7,13 +7,14 @@ import pytest
 from streamforge.manager.lifecycle.decision import World, decide
 from streamforge.manager.lifecycle.facts import Replay, Retry, grant
 from streamforge.manager.lifecycle.ranges import MAX_RANGES, joined
-from streamforge.manager.lifecycle.rounds import replay_round
-from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
+from streamforge.manager.lifecycle.rounds import next_round, repair_round, replay_round
+from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.timeranges import TimeRange
-from tests.manager.support import DAY, LOADER, NOW, POLICY, SINK, accepted, replace, step
+from streamforge_utils.runtime.worker_definition import Source
+from tests.manager.support import DAY, DAY_START, HOUR_MS, LOADER, NOW, POLICY, SINK, accepted, replace, rest, step
 
 FAILURE = Failure(reason="no such symbol", next_step="correct it")
-PLAN = Plan(exchange_now_ms=NOW, load=(DAY,), expected=1440)
+PLAN = Plan(exchange_now_ms=NOW, parts=rest(DAY), expected=1440)
 PAST = (Attempt(number=6, job="job-6", planned_ms=NOW), Attempt(number=7, job="job-7", planned_ms=NOW))
 
 
@@ -104,3 +105,39 @@ def test_more_ranges_than_a_job_can_be_told_are_joined(number: int, left: int) -
     found = joined(ranges)
     assert len(found) == left
     assert (found[0].start_ms, found[-1].end_ms) == (0, (number - 1) * 10 + 5)
+
+
+ARCHIVE = Part(span=TimeRange(DAY_START, DAY_START + HOUR_MS), source=Source.ARCHIVE)
+REST = Part(span=TimeRange(DAY_START + HOUR_MS, DAY_START + 2 * HOUR_MS))
+
+
+@pytest.mark.parametrize(
+    ("parts", "bulk", "rest_"),
+    [((ARCHIVE, REST), True, True), ((ARCHIVE,), True, False), ((REST,), False, True)],
+)
+def test_each_loader_has_the_parts_of_its_source_and_one_without_has_finished(
+    parts: tuple[Part, ...], bulk: bool, rest_: bool
+) -> None:
+    workflow = with_bulk_loader()
+    plan = Plan(exchange_now_ms=NOW, parts=parts)
+    going = next_round(replace(workflow, plan=plan), plan.ranges)
+    for target, part, loads in (("bulk", ARCHIVE, bulk), (LOADER, REST, rest_)):
+        found = step(going, target)
+        assert found.ranges == ((str(part.span),) if loads else ())
+        assert found.status is (StepStatus.WAITING if loads else StepStatus.FINISHED)
+    assert step(going, SINK).status is StepStatus.WAITING
+
+
+def test_holes_are_loaded_again_over_rest_where_a_loader_can() -> None:
+    workflow = with_bulk_loader()
+    repaired = repair_round(workflow, (DAY,))
+    assert (step(repaired, LOADER).ranges, step(repaired, "bulk").ranges) == ((DAY,), ())
+    alone = replace(workflow, steps=tuple(one for one in workflow.steps if one.target != LOADER))
+    assert step(repair_round(alone, (DAY,)), "bulk").ranges == (DAY,)
+
+
+def with_bulk_loader() -> Workflow:
+    """A workflow with a second loader, which reads the exchange's files."""
+    workflow = accepted()
+    bulk = replace(step(workflow, LOADER), target="bulk", source=Source.ARCHIVE)
+    return replace(workflow, steps=(bulk, *workflow.steps))

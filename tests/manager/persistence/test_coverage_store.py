@@ -16,6 +16,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import State
 from tests.doubles.memorystore import MemoryStore
+from tests.manager.support import rest
 
 replace = msgspec.structs.replace
 SERIES = Series("BTCUSDT", "candles", "1m")
@@ -259,7 +260,7 @@ async def test_a_plan_says_what_is_settled_what_is_asked_for_and_where_the_serie
     await coverage.lay_over(SERIES, [segment(2 * DAY, 4 * DAY), segment(4 * DAY, 5 * DAY, Verdict.OURS, None)])
     plan = Plan(
         exchange_now_ms=9 * DAY * MINUTE_MS + 7,
-        load=("1970-01-04:1970-01-07", "1970-01-08:1970-01-09"),
+        parts=rest("1970-01-04:1970-01-07", "1970-01-08:1970-01-09"),
         settled=(segment(0, 3 * DAY, Verdict.CLOSED, None),),
         first_ms=DAY * MINUTE_MS,
         last_ms=8 * DAY * MINUTE_MS,
@@ -274,7 +275,7 @@ async def test_a_plan_says_what_is_settled_what_is_asked_for_and_where_the_serie
         (7, 8, "unknown"),
     ]
     assert (known.first_ms, known.last_ms, known.clock_ahead_ms) == (DAY * MINUTE_MS, 8 * DAY * MINUTE_MS, 7)
-    nothing = Plan(exchange_now_ms=9 * DAY * MINUTE_MS - 5, load=())
+    nothing = Plan(exchange_now_ms=9 * DAY * MINUTE_MS - 5)
     await coverage.learn_plan(SERIES, nothing, 9 * DAY * MINUTE_MS)
     assert await coverage.known(SERIES) == replace(known, clock_ahead_ms=-5), "what was found out stays"
 
@@ -356,7 +357,7 @@ async def test_nothing_is_written_of_what_is_out_of_date() -> None:
     async def removed() -> None:
         raise OutOfDate("the workflow was removed")
 
-    plan = Plan(exchange_now_ms=0, load=(str(span(0, DAY)),))
+    plan = Plan(exchange_now_ms=0, parts=rest(str(span(0, DAY))))
     with pytest.raises(OutOfDate):
         await coverage.learn_plan(SERIES, plan, 0, condition=removed)
     with pytest.raises(OutOfDate):

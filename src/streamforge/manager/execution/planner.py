@@ -16,7 +16,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.record_count import counted, gone, grid_of
 from streamforge.manager.lifecycle.ranges import joined
 from streamforge.manager.persistence.coverage_store import Known
-from streamforge.manager.workflow import Plan, Workflow
+from streamforge.manager.workflow import Part, Plan, Workflow
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Segment, Verdict, lacking, overlay
 from streamforge_utils.model.errors import RetryableError
@@ -79,7 +79,7 @@ async def prepare(
         closed = [_segment(span.start_ms, until_ms, Verdict.CLOSED)] if until_ms > span.start_ms else []
         closed = grid.whole(closed, None)
         until_ms = until_ms if closed else min(until_ms, span.start_ms)
-        return Plan(exchange_now_ms=now_ms, until_ms=until_ms, load=(), bars=0, settled=tuple(closed))
+        return Plan(exchange_now_ms=now_ms, until_ms=until_ms, bars=0, settled=tuple(closed))
     phase_ms = bounds.first_ms if not grid.is_fixed(None) else None
     settled: list[Segment] = []
     # What is known of a series is known of whole bars: here of those that open in the range and are over.
@@ -99,7 +99,6 @@ async def prepare(
         return Plan(
             exchange_now_ms=now_ms,
             until_ms=until_ms,
-            load=(),
             bars=0,
             settled=tuple(settled),
             phase_ms=phase_ms,
@@ -109,10 +108,11 @@ async def prepare(
     wanted = TimeRange(start_ms, end_ms)
     known = tuple(grid.whole(overlay(known, settled), phase_ms))
     ranges = joined([wanted] if again else lacking(known, wanted))
+    reason = "it was asked for again" if again else "it is not stored"
     return Plan(
         exchange_now_ms=now_ms,
         until_ms=until_ms,
-        load=tuple(str(r) for r in ranges),
+        parts=tuple(Part(span=r, reason=reason) for r in ranges),
         settled=tuple(settled),
         phase_ms=phase_ms,
         expected=sum(len(grid.times(r.start_ms, r.end_ms, phase_ms)) for r in ranges),

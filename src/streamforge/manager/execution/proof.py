@@ -14,7 +14,7 @@ from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import DocumentStore
 
@@ -90,7 +90,7 @@ async def count(
     What was not to be loaded may have another verdict, as the coverage has it.
     """
     grid = grid_of(workflow.series)
-    load = [parse_time_range(text) for text in plan.load]
+    load = [part.span for part in plan.parts]
     settled = [segment.span for segment in plan.settled]
     found: list[Segment] = []
     others = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection != workflow.collection]

@@ -10,7 +10,7 @@ import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SendStop
 from streamforge.manager.lifecycle.ranges import joined
-from streamforge.manager.lifecycle.rounds import next_number, next_round
+from streamforge.manager.lifecycle.rounds import next_number, repair_round
 from streamforge.manager.lifecycle.settlement import STOP, STUCK, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
@@ -73,7 +73,7 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tu
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if workflow.plan is None:
         return _before_plan(workflow, now_ms, world, actions)
-    if not (workflow.endless or workflow.plan.load or workflow.repairs or any(step.replay for step in workflow.steps)):
+    if not (workflow.endless or workflow.plan.parts or workflow.repairs or any(step.replay for step in workflow.steps)):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return _conclude(_replace(workflow, steps=steps), now_ms, policy, world, actions)
     if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
@@ -207,14 +207,12 @@ def _shown(time_ms: int) -> str:
 def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
     """The step's next attempt, as it is planned now."""
     number = next_number(step)
-    upstream = [other.round_from for other in workflow.steps if other.role is Role.LOADER]
     return Attempt(
         number=number,
         job=names.job_name(step.target, workflow.symbol, workflow.queue_id, number),
         planned_ms=now_ms,
         ranges=step.ranges,
         replay=step.replay,
-        upstream_attempt=max(upstream, default=1) if step.role is Role.SINK else 1,
     )
 
 
@@ -247,7 +245,7 @@ def _stopping(
     if not workflow.surveyed:
         if workflow.plan is not None and workflow.endless and workflow.failure is None:
             return _proving(workflow, now_ms, world, actions)
-        if workflow.plan is not None and (workflow.endless or workflow.plan.load or workflow.repairs):
+        if workflow.plan is not None and (workflow.endless or workflow.plan.parts or workflow.repairs):
             actions.append(Prove(ask=False))
             return workflow, actions
         workflow = _replace(workflow, surveyed=True)
@@ -305,7 +303,7 @@ def _conclude(
             next_step="look at the dead letters of the workflow for records that were refused, then retry it",
         )
         return workflow.next_epoch(failure=failure), actions
-    return next_round(_replace(workflow, repairs=workflow.repairs + 1), ours), actions
+    return repair_round(_replace(workflow, repairs=workflow.repairs + 1), ours), actions
 
 
 def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Action]) -> tuple[Workflow, list[Action]]:

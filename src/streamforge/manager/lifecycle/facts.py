@@ -142,7 +142,7 @@ def apply(workflow: Workflow, fact: Fact, policy: Policy) -> Workflow:
         return workflow
     match fact.finding:
         case Planned(plan):
-            return next_round(_replace(workflow, plan=plan, asking_failures=0, waiting_for=""), plan.load)
+            return next_round(_replace(workflow, plan=plan, asking_failures=0, waiting_for=""), plan.ranges)
         case Proven() as proven:
             return _proven(workflow, proven)
         case Unanswered() as unanswered:
@@ -167,7 +167,7 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
                     "be retried"
                 )
             # What coverage has by the time of the new plan will not be loaded again.
-            return next_round(open_again(workflow, plan=None), ())
+            return next_round(open_again(workflow, plan=None))
         case Replay():
             if not workflow.ended:
                 raise NotNow(

@@ -53,7 +53,7 @@ def job_of(
     else:
         environment["STREAMFORGE_DRAIN_SECONDS"] = f"{policy.drain_within_s:g}"
         environment["STREAMFORGE_UPSTREAM"] = ",".join(
-            f"{other.telemetry_id}:{attempt.upstream_attempt}" for other in workflow.steps if other.role is Role.LOADER
+            f"{other.telemetry_id}:{other.round_from}" for other in workflow.steps if _sends(workflow, other)
         )
     for name, value in step.parameters.items():
         environment[f"STREAMFORGE_{name.upper()}"] = _text(value)
@@ -83,6 +83,12 @@ def start_command(workflow: Workflow, step: Step, attempt: Attempt) -> Command:
         image=step.image,
         attempt=attempt.number,
     )
+
+
+def _sends(workflow: Workflow, step: Step) -> bool:
+    """Whether it is a loader with a part in the current round: its end-of-stream marker is waited for."""
+    began = any(attempt.number >= step.round_from for attempt in step.attempts)
+    return step.role is Role.LOADER and (workflow.endless or began or bool(step.ranges))
 
 
 def readers_of(workflow: Workflow) -> tuple[str, ...]:

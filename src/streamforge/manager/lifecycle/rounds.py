@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from streamforge.manager.workflow import Plan, Status, Step, StepStatus, Workflow
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
 
 
-def next_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
-    """The workflow with every step waiting for a new round of attempts, the loaders on `ranges`."""
+_NOTHING: Mapping[Source, tuple[str, ...]] = {}
+
+
+def next_round(workflow: Workflow, ranges: Mapping[Source, tuple[str, ...]] = _NOTHING) -> Workflow:
+    """The workflow with its steps waiting for a new round of attempts, each loader on the `ranges` of its source.
+
+    Where there is something to load, a loader that has no part in it has finished.
+    """
+
+    def own(step: Step) -> tuple[str, ...]:
+        return ranges.get(step.source, ()) if step.role is Role.LOADER else ()
+
+    def idle(step: Step) -> bool:
+        return step.role is Role.LOADER and bool(ranges) and not own(step) and not workflow.endless
+
     steps = tuple(
         _replace(
             step,
-            status=StepStatus.WAITING,
+            status=StepStatus.FINISHED if idle(step) else StepStatus.WAITING,
             round_from=next_number(step),
-            ranges=ranges if step.role is Role.LOADER else (),
+            ranges=own(step),
             replay=False,
             failures=0,
             disruptions=0,
@@ -31,9 +46,15 @@ def next_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
     return workflow.next_epoch(steps=steps)
 
 
+def repair_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
+    """The workflow loading `ranges` again: over REST, where a loader of it can do that."""
+    sources = {step.source for step in workflow.steps if step.role is Role.LOADER}
+    return next_round(workflow, dict.fromkeys({Source.REST} & sources or sources, ranges))
+
+
 def replay_round(workflow: Workflow) -> Workflow:
     """The workflow with its sinks waiting to read the dead letters; its loaders have nothing to do."""
-    again = next_round(workflow, ())
+    again = next_round(workflow)
     return _replace(
         again,
         steps=tuple(

@@ -20,7 +20,7 @@ from streamforge_utils.model.coverage import (
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import StateStore
 
 Condition = Callable[[], Awaitable[None]]
@@ -134,7 +134,7 @@ class Coverage:
         now_ms: the manager's clock when the exchange said its time. What is to be loaded is marked as unknown where
         nothing else is known, so that a load that does not come to its end leaves a hole in the coverage.
         """
-        spans = [parse_time_range(text) for text in plan.load]
+        spans = [part.span for part in plan.parts]
         asked = [Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=Verdict.UNKNOWN) for s in spans]
 
         def change(known: Known) -> Known:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 import msgspec
 import structlog
 
-from streamforge.manager.workflow import ENDED, FORMAT, Status, Workflow, decode_workflow, encode_workflow
+from streamforge.manager.workflow import ENDED, Status, Workflow, decode_workflow, encode_workflow
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.ports.store import State, StateStore
 
@@ -21,13 +21,6 @@ _ALIKE = 0.94
 """Two names of one series and day, which share all but their six last characters, are less alike."""
 _log = structlog.get_logger(__name__)
 _LIVE = tuple(status.value for status in Status if status not in ENDED)
-
-
-class _Format(msgspec.Struct):
-    format: int
-
-
-_decode_format = msgspec.json.Decoder(_Format).decode
 
 
 class Unreadable(ConfigError):
@@ -224,12 +217,9 @@ def _labels(workflow: Workflow) -> dict[str, str]:
 
 def _stored(state: State) -> Stored:
     try:
-        written = _decode_format(state.body).format
-        if written > FORMAT:
-            raise ConfigError(
-                f"workflow {state.id}: format {written}; this version knows up to {FORMAT}: upgrade StreamForge"
-            )
         workflow = decode_workflow(state.body)
+    except ConfigError as error:
+        raise ConfigError(f"workflow {state.id}: {error}") from error
     except msgspec.MsgspecError as error:
         raise Unreadable(
             f"workflow {state.id} cannot be read, its document is damaged ({error}): restore the store from a copy, "

@@ -28,6 +28,14 @@ class Role(StrEnum):
     DIAGNOSTIC = "diagnostic"
 
 
+class Source(StrEnum):
+    """Where a loader has its records from: the exchange's files of past days, its REST interface, or its streams."""
+
+    ARCHIVE = "archive"
+    REST = "rest"
+    STREAM = "stream"
+
+
 class Use(StrEnum):
     """The parts of the context that a worker asks for; only these are connected."""
 
@@ -41,7 +49,8 @@ class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     """A kind of worker.
 
     summary: one line for the catalogue. types: what the types that it works on begin with (`api_candles_`); none: it
-    takes any `TYPE`.
+    takes any `TYPE`. default: it works on them unless a request names other targets; else it must be named itself.
+    source: of a loader, which parts of a plan are its own.
     parameters: a struct whose fields all have a default and a description; each is read from `STREAMFORGE_<FIELD>`.
     run: the work; it returns when all is done, raises when it cannot be done, and lets itself be cancelled.
     commands: what it obeys beside the common commands, each with the type of its payload; `ctx.command()` gives them.
@@ -55,6 +64,8 @@ class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     summary: str
     role: Role
     types: tuple[str, ...]
+    default: bool = True
+    source: Source = Source.REST
     parameters: type[P]
     uses: frozenset[Use]
     run: Callable[[Context[P]], Awaitable[None]]

@@ -148,10 +148,10 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
     if workflow.status == "finished" and not coverage.complete:
         out.print(f"  {no_longer(workflow, where)}")
     for part in workflow.parts[:_PARTS_SHOWN]:
-        why = f": {part.reason}" if part.reason else ""
-        out.print(f"  loads {terminal.span(part.start_ms, part.end_ms)} by {part.source}{why}")
+        why = f", {part.reason}" if part.reason else ""
+        out.print(f"  planned: {terminal.day_span(part.start_ms, part.end_ms)} ({part.source}{why})")
     if more := len(workflow.parts[_PARTS_SHOWN:]):
-        out.print(f"  loads {more} more range{'' if more == 1 else 's'}")
+        out.print(f"  planned: {more} more range{'' if more == 1 else 's'}")
     if workflow.undriven is not None:
         out.print(f"  {undriven(workflow, where, found.server)}")
     elif waits := waits_for(workflow):

@@ -108,7 +108,7 @@ async def prepare(
     wanted = TimeRange(start_ms, end_ms)
     known = tuple(grid.whole(overlay(known, settled), phase_ms))
     ranges = joined([wanted] if again else lacking(known, wanted))
-    reason = "it was asked for again" if again else "it is not stored"
+    reason = "it was asked for again" if again else "it was not stored"
     return Plan(
         exchange_now_ms=now_ms,
         until_ms=until_ms,

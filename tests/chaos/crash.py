@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from streamforge import workers
-from streamforge.manager.app import Ports
+from streamforge.manager.bootstrap import Ports
 from streamforge.manager.persistence.installation import Claim
 from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.model.errors import ConflictError

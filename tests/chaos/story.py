@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.app import Running, running
+from streamforge.manager.bootstrap import Running, running
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.workflow_store import KIND, WorkflowStore
 from streamforge.manager.policy import Policy

@@ -21,8 +21,8 @@ from streamforge.manager.execution import (
     survey,
     verifier,
 )
-from streamforge.manager.execution.duplicate_events import DuplicateEvents
 from streamforge.manager.execution.event_consumer import EventConsumer
+from streamforge.manager.execution.event_router import DuplicateEvents
 from streamforge.manager.execution.tasks import Tasks
 from streamforge.manager.lifecycle import facts, rounds
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent

@@ -9,17 +9,10 @@ from typing import Any, TypeVar, cast
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.execution.removal import RecordRemoval
-from streamforge.manager.persistence.coverage_store import Coverage
-from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.event_history import EventHistory as EventHistory
-from streamforge.manager.persistence.exchange_binding import ExchangeBinding
-from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy, RetentionRule
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.exchange import Identity
 from tests.doubles.observer import RecordingObserver
 from tests.doubles.virtualclock import VirtualClock
 from tests.histories.engines import Engines
@@ -78,29 +71,20 @@ class Upkeep:
 
     async def _start(self) -> Reconciler:
         store, bus = self._engines.store_of(self.process), self._engines.bus_of(self.process)
-        workflows, coverage, observer = WorkflowStore(store), Coverage(store), RecordingObserver()
-        await workflows.load()
-        deps = Dependencies(
-            bus=bus,
-            admin=bus,
+        deps = Dependencies.on(
+            bus,
+            store,
+            clock=self._clock,
+            observer=RecordingObserver(),
             producer=await bus.producer(),
-            store=store,
             launcher=cast("Any", Port(self.process, self._jobs)),
             exchange=cast("Any", Port(self.process, self._exchange)),
-            clock=self._clock,
-            observer=observer,
             policy=self._policy(),
             common={"STREAMFORGE_DATA_DIR": "memory", "STREAMFORGE_EXCHANGE_URL": "http://exchange"},
             control_topic=CONTROL,
             events_topic=EVENTS,
-            workflows=workflows,
-            coverage=coverage,
-            removal=RecordRemoval(store, coverage, workflows, observer),
-            history=EventHistory(store),
-            reservations=Reservations(store, self._clock),
-            dead_letters=DeadLetterReader(bus, bus),
-            exchange_binding=ExchangeBinding(store, None, Identity()),
         )
+        await deps.workflows.load()
         reconciler = Reconciler(deps)
         if self._setting.verify_s:
             reconciler.RETAIN_EVERY_S = RETAIN_S

@@ -10,16 +10,9 @@ import msgspec
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.lifecycle.decision import World as Facts
 from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.rounds import next_round
-from streamforge.manager.persistence.coverage_store import Coverage
-from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
-from streamforge.manager.persistence.event_history import EventHistory
-from streamforge.manager.persistence.exchange_binding import ExchangeBinding
-from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
@@ -149,30 +142,22 @@ class World:
 
     async def start(self, new_code: Callable[[], str] | None = None, *, load: bool = True) -> None:
         """A new manager on what there is: its memory is empty."""
-        workflows, coverage = WorkflowStore(self.store), Coverage(self.store)
-        if load:
-            await workflows.load()
-        self.deps = Dependencies(
-            bus=self.bus,
-            admin=self.bus,
-            producer=await self.bus.producer(),
-            store=self.store,
-            launcher=self.launcher,
-            exchange=self.exchange,
+        self.deps = Dependencies.on(
+            self.bus,
+            self.store,
             clock=self.clock,
             observer=self.observer,
+            identity=self.identity,
+            producer=await self.bus.producer(),
+            launcher=self.launcher,
+            exchange=self.exchange,
             policy=self.policy,
             common={},
             control_topic="queue-control",
             events_topic="queue-events",
-            workflows=workflows,
-            coverage=coverage,
-            removal=RecordRemoval(self.store, coverage, workflows, self.observer),
-            history=EventHistory(self.store),
-            reservations=Reservations(self.store, self.clock),
-            dead_letters=DeadLetterReader(self.bus, self.bus),
-            exchange_binding=ExchangeBinding(self.store, None, self.identity),
         )
+        if load:
+            await self.deps.workflows.load()
         self.reconciler = Reconciler(self.deps)
         await self.reconciler.bans.load()
         self.manager = WorkflowService(self.deps, self.reconciler, new_code)

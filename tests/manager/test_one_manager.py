@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.manager.app import Ports, Running, running
+from streamforge.manager.bootstrap import Ports, Running, running
 from streamforge.manager.persistence.installation import Claim, Holder, Installations
 from streamforge.manager.persistence.lease import Held, LeaseLost
 from streamforge.manager.service import StartRequest

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from streamforge.manager.__main__ import configure_logs, main
-from streamforge.manager.app import worker_environment
+from streamforge.manager.bootstrap import worker_environment
 from streamforge.manager.settings import load_manager
 from streamforge_utils.model.errors import ConfigError
 

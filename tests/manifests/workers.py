@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from streamforge import wiring
-from streamforge.manager.app import worker_environment
+from streamforge.manager.bootstrap import worker_environment
 from streamforge.manager.settings import load_manager
 from streamforge_utils.adapters.kubernetes.manifest import job_manifest
 from streamforge_utils.model import names

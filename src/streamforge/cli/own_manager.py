@@ -76,7 +76,7 @@ async def own_manager(
     Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
     from streamforge import wiring
-    from streamforge.manager.app import ports_of, running
+    from streamforge.manager.bootstrap import ports_of, running
     from streamforge.manager.persistence.driver_status import Place
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock

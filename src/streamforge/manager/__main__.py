@@ -16,7 +16,7 @@ import structlog
 
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.app import ports_of, running
+from streamforge.manager.bootstrap import ports_of, running
 from streamforge.manager.origin import BINANCE, Origin, noted, origin_of
 from streamforge.manager.persistence.installation import Claim
 from streamforge.manager.settings import ManagerSettings, load_manager, misspelt_settings

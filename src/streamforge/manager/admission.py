@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.creating import create
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.ban import Banned
 from streamforge.manager.persistence.reservations import Reservation, Reservations
@@ -132,7 +131,7 @@ class Admission:
         return InvalidInput("symbol", f"{symbol} is not a symbol of {where}: {hint}")
 
     async def _create(self, draft: Callable[[str], Workflow]) -> Workflow:
-        workflow = await create(self._deps.workflows, self._reservations, draft)
+        workflow = await self._reservations.create(self._deps.workflows, draft)
         self._reconciler.wake()
         return workflow
 

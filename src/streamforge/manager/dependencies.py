@@ -1,8 +1,9 @@
-"""What the manager is made of: the ports it speaks to, and what it keeps on them."""
+"""What the manager needs: the ports it speaks to, and what it keeps on them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -14,15 +15,17 @@ from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.driver_status import Undriven
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.exchange_binding import ExchangeBinding
+from streamforge.manager.persistence.installation import Claim
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.context import MessageBus
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,3 +61,36 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     source: Source = Source()
     fence: Callable[[], None] = lambda: None
     undriven: Undriven | None = None
+
+    @classmethod
+    def on(
+        cls,
+        bus: MessageBus,
+        store: Store,
+        *,
+        clock: Clock,
+        observer: Observer,
+        claim: Claim | None = None,
+        identity: Identity | None = None,
+        **others: Any,
+    ) -> Dependencies:
+        """Everything that the manager keeps on a bus and a store. claim, identity: as `ExchangeBinding` takes them.
+
+        others: the fields that do not follow from these.
+        """
+        workflows, coverage = WorkflowStore(store), Coverage(store)
+        return cls(
+            bus=bus,
+            admin=bus,
+            store=store,
+            clock=clock,
+            observer=observer,
+            workflows=workflows,
+            coverage=coverage,
+            removal=RecordRemoval(store, coverage, workflows, observer),
+            history=EventHistory(store),
+            reservations=Reservations(store, clock),
+            dead_letters=DeadLetterReader(bus, bus),
+            exchange_binding=ExchangeBinding(store, claim, identity or Identity()),
+            **others,
+        )

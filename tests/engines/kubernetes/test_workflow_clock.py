@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge import wiring
-from streamforge.manager.app import ports_of, running
+from streamforge.manager.bootstrap import ports_of, running
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import load_manager
 from streamforge.manager.workflow import Status, Workflow

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from streamforge.manager.execution.planner import prepare
-from streamforge.manager.lifecycle.ranges import MAX_RANGES, joined
+from streamforge.manager.lifecycle.rounds import MAX_RANGES, joined
 from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError

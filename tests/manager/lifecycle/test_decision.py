@@ -14,8 +14,7 @@ from streamforge.manager.lifecycle.actions import (
     WriteTerminalEvent,
 )
 from streamforge.manager.lifecycle.decision import ATTEMPTS_KEPT, World, decide
-from streamforge.manager.lifecycle.ranges import MAX_RANGES
-from streamforge.manager.lifecycle.rounds import next_number, next_round, replay_round
+from streamforge.manager.lifecycle.rounds import MAX_RANGES, next_number, next_round, replay_round
 from streamforge.manager.lifecycle.settlement import STOP, STUCK
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict

@@ -6,8 +6,7 @@ import pytest
 
 from streamforge.manager.lifecycle.decision import World, decide
 from streamforge.manager.lifecycle.facts import Replay, Retry, grant
-from streamforge.manager.lifecycle.ranges import MAX_RANGES, joined
-from streamforge.manager.lifecycle.rounds import next_round, repair_round, replay_round
+from streamforge.manager.lifecycle.rounds import MAX_RANGES, joined, next_round, repair_round, replay_round
 from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Source

@@ -57,7 +57,7 @@ async def _process(probe: Path) -> Finding:
 async def _kubernetes(launching: LauncherSettings, folder: Path) -> AsyncIterator[Finding]:
     """The cluster, the rights, Pod Security, and what Jobs refer to."""
     from streamforge import wiring
-    from streamforge.manager.app import worker_environment
+    from streamforge.manager.bootstrap import worker_environment
     from streamforge.manager.settings import load_manager
     from streamforge_utils.runtime.environment import read
     from streamforge_utils.runtime.kafka_settings import KafkaSettings

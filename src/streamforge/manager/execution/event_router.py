@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.duplicate_events import DuplicateEvents
 from streamforge.manager.lifecycle.ban import Banned
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.events import Event, decode_event
+from streamforge_utils.model.events import TERMINAL_EVENTS, Event, decode_event
 from streamforge_utils.ports.bus import Received
 
 _log = structlog.get_logger(__name__)
@@ -68,3 +67,36 @@ class EventRouter:
         except Unreadable:
             return None
         return None if stored is None else stored.workflow
+
+
+class DuplicateEvents:
+    """Tells repetitions among the events of one look. The workflows are those of before the look.
+
+    A bus delivers at least once, and a worker sends again what was not confirmed: the second copy may come late. What
+    was heard is in the workflow's document, so that a manager that was restarted knows it too.
+    """
+
+    def __init__(self) -> None:
+        self._started: set[tuple[str, str, int]] = set()
+        self._ended: set[tuple[str, str, int]] = set()
+
+    def is_one(self, workflow: Workflow, event: Event) -> bool:
+        """Whether an attempt that has started says `started`, or one that has said its last word says anything more.
+
+        A pong is an answer, never a repetition.
+        """
+        if event.event == "pong":
+            return False
+        who = (event.queue_id, event.target, event.attempt)
+        step = workflow.step(event.target)
+        attempts = () if step is None or step.telemetry_id != event.producer else step.attempts
+        attempt = next((one for one in attempts if one.number == event.attempt), None)
+        if who in self._ended or (attempt is not None and attempt.terminal_event is not None):
+            return True
+        if event.event == "started":
+            if who in self._started or (attempt is not None and attempt.started_ms is not None):
+                return True
+            self._started.add(who)
+        elif event.event in TERMINAL_EVENTS:
+            self._ended.add(who)
+        return False

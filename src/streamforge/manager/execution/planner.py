@@ -14,7 +14,7 @@ import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.record_count import counted, gone, grid_of
-from streamforge.manager.lifecycle.ranges import joined
+from streamforge.manager.lifecycle.rounds import joined
 from streamforge.manager.persistence.coverage_store import Known
 from streamforge.manager.workflow import Part, Plan, Workflow
 from streamforge_utils.model.completeness.grid import Grid

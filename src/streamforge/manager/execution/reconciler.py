@@ -20,7 +20,6 @@ from streamforge.manager.execution.event_consumer import EventConsumer
 from streamforge.manager.execution.event_router import EventRouter
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
-from streamforge.manager.execution.noting import without_progress
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.tasks import Key, Kind, Tasks
@@ -28,7 +27,7 @@ from streamforge.manager.execution.verifier import Verifier
 from streamforge.manager.lifecycle.actions import Action, Launch, WriteTerminalEvent
 from streamforge.manager.lifecycle.decision import World, decide
 from streamforge.manager.lifecycle.facts import apply
-from streamforge.manager.lifecycle.fold import hear, observe
+from streamforge.manager.lifecycle.fold import hear, observe, without_progress
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.workflow import Attempt, Status, Workflow

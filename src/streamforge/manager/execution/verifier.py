@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.creating import create
 from streamforge.manager.execution.record_count import counted
 from streamforge.manager.execution.removal import relies_on
 from streamforge.manager.persistence.coverage_store import Known
@@ -147,7 +146,7 @@ class Verifier:
         def draft(code: str) -> Workflow:
             return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=now_ms, verification=True)
 
-        return await create(self._deps.workflows, self._deps.reservations, draft)
+        return await self._deps.reservations.create(self._deps.workflows, draft)
 
 
 def _pieces(known: Known, span: TimeRange | None) -> Iterator[TimeRange]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SendStop
-from streamforge.manager.lifecycle.ranges import joined
-from streamforge.manager.lifecycle.rounds import next_number, repair_round
+from streamforge.manager.lifecycle.rounds import joined, next_number, repair_round
 from streamforge.manager.lifecycle.settlement import STOP, STUCK, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow

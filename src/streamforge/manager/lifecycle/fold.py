@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from streamforge.manager.workflow import Attempt, Workflow
+from streamforge.manager.workflow import Attempt, Step, Workflow
 from streamforge_utils.model.events import TERMINAL_EVENTS, Event, Progress, progress_of
 from streamforge_utils.ports.launcher import Job, JobState
 
@@ -107,3 +107,16 @@ def _waits_to_begin(attempt: Attempt, job: Job, now_ms: int) -> Attempt:
         attempt = _replace(attempt, message=job.waiting, next_step=job.next_step)
     # The time in which it waits for room is no time in which it should have begun.
     return _replace(attempt, seen_ms=now_ms) if job.waits_for_room else attempt
+
+
+def without_progress(workflow: Workflow) -> Workflow:
+    """The workflow without what losing costs nothing but a second look."""
+    return _replace(workflow, waiting_for="", steps=tuple(_bare(step) for step in workflow.steps))
+
+
+def _bare(step: Step) -> Step:
+    attempt = step.attempt
+    if attempt is None:
+        return step
+    bare: Attempt = _replace(attempt, seen_ms=None, progressed_ms=None, progress=Progress(), message="")
+    return _replace(step, attempts=(*step.attempts[:-1], bare))

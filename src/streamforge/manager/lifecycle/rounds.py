@@ -7,9 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from streamforge.manager.workflow import Plan, Status, Step, StepStatus, Workflow
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
+
+MAX_RANGES = 200
+"""More lacking ranges than this are joined: loading what is there already is harmless, a huge environment is not."""
 
 
 _NOTHING: Mapping[Source, tuple[str, ...]] = {}
@@ -89,3 +93,8 @@ def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
         topic_removed=False,
         dlq_removed=False,
     )
+
+
+def joined(ranges: list[TimeRange]) -> list[TimeRange]:
+    """`ranges` (sorted) themselves, or one around all of them where they are too many."""
+    return ranges if len(ranges) <= MAX_RANGES else [TimeRange(ranges[0].start_ms, ranges[-1].end_ms)]

@@ -14,7 +14,9 @@ from contextlib import suppress
 import msgspec
 
 from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW_KIND
+from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import KeyReused, StartRequest
+from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConflictError, RetryableError
 from streamforge_utils.model.timeranges import TimeRange
@@ -126,6 +128,16 @@ class Reservations:
                 )
                 return
         raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
+
+    async def create(self, workflows: WorkflowStore, draft: Callable[[str], Workflow]) -> Workflow:
+        """Store the workflow that `draft` makes of a code that is free. Raises RetryableError."""
+        for _ in range(DRAWS):
+            code = await self.code(lambda code: draft(code).queue_id)
+            try:
+                return (await workflows.create(draft(code))).workflow
+            except ConflictError:
+                continue
+        raise RetryableError(f"no free queue_id was found in {DRAWS} draws", retry_after=1)
 
     async def release(self, queue_id: str) -> None:
         """The workflow is about to be removed: its keys are free at once, its code after `CODE_KEPT_MS`."""

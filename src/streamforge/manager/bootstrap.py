@@ -1,4 +1,4 @@
-"""A manager in this process: its parts, its loop and its HTTP server, from open to closed."""
+"""A manager in this process: its adapters, its loop and its HTTP server, from open to closed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,11 @@ from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.exchange_waits import ExchangeWaits
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.origin import TEST, called, origin_of, source_of
-from streamforge.manager.persistence.coverage_store import Coverage
-from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.driver_status import Place, by_others
-from streamforge.manager.persistence.event_history import EventHistory
-from streamforge.manager.persistence.exchange_binding import ExchangeBinding
 from streamforge.manager.persistence.fenced_store import FencedStore
 from streamforge.manager.persistence.installation import Claim
 from streamforge.manager.persistence.lease import Lease, managed_store
-from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.settings import ManagerSettings
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError
@@ -191,28 +184,20 @@ async def _running(
         for topic in (settings.control_topic, settings.events_topic):
             await ports.bus.create_topic(talk_topic(topic))
         store: Store = ports.store if lease is None else FencedStore(ports.store, lease.check)
-        exchange_binding = ExchangeBinding(store, claim, ports.identity)
-        workflows, coverage = WorkflowStore(store), Coverage(store)
-        deps = Dependencies(
-            bus=ports.bus,
-            admin=ports.bus,
-            producer=await ports.bus.producer(),
-            store=store,
-            launcher=ports.launcher,
-            exchange=ports.exchange,
+        deps = Dependencies.on(
+            ports.bus,
+            store,
             clock=ports.clock,
             observer=ports.observer,
+            claim=claim,
+            identity=ports.identity,
+            producer=await ports.bus.producer(),
+            launcher=ports.launcher,
+            exchange=ports.exchange,
             policy=settings.policy,
             common=worker_environment(settings),
             control_topic=settings.control_topic,
             events_topic=settings.events_topic,
-            workflows=workflows,
-            coverage=coverage,
-            removal=RecordRemoval(store, coverage, workflows, ports.observer),
-            history=EventHistory(store),
-            reservations=Reservations(store, ports.clock),
-            dead_letters=DeadLetterReader(ports.bus, ports.bus),
-            exchange_binding=exchange_binding,
             exchange_name=called(origin_of(None, settings.exchange.urls)),
             exchange_waits=ports.exchange_waits,
             source=source_of(settings.exchange.urls, built_in=_is_built_in(claim)),
@@ -223,7 +208,7 @@ async def _running(
         reconciler = Reconciler(deps)
         await reconciler.bans.load()
         if reconcile:
-            await exchange_binding.begin(ports.exchange, ask=ports.clock.now_ms() >= reconciler.bans.ban.until_ms)
+            await deps.exchange_binding.begin(ports.exchange, ask=ports.clock.now_ms() >= reconciler.bans.ban.until_ms)
         manager = WorkflowService(deps, reconciler)
         application = create_app(manager, tokens=tokens, clock=ports.clock)
         server = await serve(application, host=settings.host, port=settings.port, tokens=tokens)

@@ -12,7 +12,7 @@ from pathlib import Path
 from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.manager.persistence import store_backup
-from streamforge.manager.persistence.fenced_store import FencedStore
+from streamforge.manager.persistence.fenced_store import fenced
 from streamforge.manager.persistence.installation import Claim
 from streamforge.manager.persistence.lease import managed_store
 from streamforge.version import installed_version
@@ -43,7 +43,7 @@ async def restore(settings: DataSettings, source: Path) -> store_backup.StoreBac
     async with _connected(settings) as store, managed_store(store, SystemClock(), claim) as lease:
         assert lease is not None  # noqa: S101 - a database is shared
         keeping = asyncio.create_task(lease.keep(), name="lease")
-        restoring = asyncio.create_task(store_backup.restore(FencedStore(store, lease.check), source), name="restore")
+        restoring = asyncio.create_task(store_backup.restore(fenced(store, lease.check), source), name="restore")
         try:
             await asyncio.wait({keeping, restoring}, return_when=asyncio.FIRST_COMPLETED)
             if keeping.done():

@@ -18,7 +18,7 @@ from streamforge.manager.execution.exchange_waits import ExchangeWaits
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.origin import TEST, called, origin_of, source_of
 from streamforge.manager.persistence.driver_status import Place, by_others
-from streamforge.manager.persistence.fenced_store import FencedStore
+from streamforge.manager.persistence.fenced_store import fenced
 from streamforge.manager.persistence.installation import Claim
 from streamforge.manager.persistence.lease import Lease, managed_store
 from streamforge.manager.settings import ManagerSettings
@@ -183,7 +183,7 @@ async def _running(
             await _first_look(ports.launcher, insist=insist)
         for topic in (settings.control_topic, settings.events_topic):
             await ports.bus.create_topic(talk_topic(topic))
-        store: Store = ports.store if lease is None else FencedStore(ports.store, lease.check)
+        store: Store = ports.store if lease is None else fenced(ports.store, lease.check)
         deps = Dependencies.on(
             ports.bus,
             store,

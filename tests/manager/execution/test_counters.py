@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 from streamforge.manager import execution
 from streamforge.manager.execution.counters import begin_at_zero
+from streamforge.manager.execution.tasks import TRIED
+from streamforge.manager.lifecycle.actions import Action
 from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.runtime.metrics import Metrics
 
@@ -51,3 +54,7 @@ def counts() -> list[ast.Call]:
         and isinstance(node.func, ast.Attribute)
         and ast.unparse(node.func).removeprefix("self._") == "deps.observer.count"
     ]
+
+
+def test_every_action_has_words_for_who_waits_for_it() -> None:
+    assert TRIED.keys() == {action.__name__ for action in get_args(Action)}

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from streamforge.manager.persistence import lease as lease_module
-from streamforge.manager.persistence.fenced_store import FencedStore
+from streamforge.manager.persistence.fenced_store import fenced
 from streamforge.manager.persistence.installation import FORMAT, ID, KIND, Installations
 from streamforge.manager.persistence.lease import Lease, LeaseLost, managed_store
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
@@ -31,16 +31,16 @@ async def test_a_holder_that_was_paused_acts_no_more_and_ends_once_it_learns_who
         taking = asyncio.create_task(following.lease.take())
         await following.passes(LEASE_S + 1, taking)
         await taking
-        fenced = FencedStore(store, paused.lease.check)
+        guarded = fenced(store, paused.lease.check)
         # It goes on where it stood: before it has asked anybody.
         paused.clock._seconds += LEASE_S
         with pytest.raises(RetryableError, match=r"was last renewed 20 s ago: nothing is done until it is renewed"):
-            await fenced.put("workflow", "wf", b"{}", expected=None)
+            await guarded.put("workflow", "wf", b"{}", expected=None)
         await paused.passes(LEASE_S, keeping)
         with pytest.raises(LeaseLost, match=r"the store is managed by next, since .* has stopped acting"):
             await keeping
         with pytest.raises(LeaseLost, match="managed by next"):
-            await fenced.put("workflow", "wf", b"{}", expected=None)
+            await guarded.put("workflow", "wf", b"{}", expected=None)
     await paused.lease.release()
     assert await holder_of(store) == "next"
     following.lease.check()
@@ -172,25 +172,25 @@ async def test_every_change_of_a_fenced_store_is_asked_for_and_nothing_else_is()
         nonlocal asked
         asked += 1
 
-    fenced = FencedStore(store, check)
-    await fenced.connect()
-    await fenced.upsert("c", [Document("k", 1, b"{}")])
-    state = await fenced.put("kind", "id", b"{}", expected=None)
-    await fenced.link("e", [Edge("c/k", "c/l")])
+    guarded = fenced(store, check)
+    await guarded.connect()
+    await guarded.upsert("c", [Document("k", 1, b"{}")])
+    state = await guarded.put("kind", "id", b"{}", expected=None)
+    await guarded.link("e", [Edge("c/k", "c/l")])
     assert asked == 3
-    assert [d.key for d in await fenced.read("c")] == list(await fenced.keys("c")) == ["k"]
-    assert (await fenced.count("c"), list(await fenced.names())) == (1, ["c"])
-    assert await fenced.get("kind", "id") == (await fenced.find("kind"))[0] == state
-    assert await fenced.links("e") == [Edge("c/k", "c/l")]
-    await fenced.flush("c")
-    assert (await fenced.usage()).used_bytes >= 0
+    assert [d.key for d in await guarded.read("c")] == list(await guarded.keys("c")) == ["k"]
+    assert (await guarded.count("c"), list(await guarded.names())) == (1, ["c"])
+    assert await guarded.get("kind", "id") == (await guarded.find("kind"))[0] == state
+    assert await guarded.links("e") == [Edge("c/k", "c/l")]
+    await guarded.flush("c")
+    assert (await guarded.usage()).used_bytes >= 0
     assert asked == 3
-    await fenced.remove("kind", "id", expected=state.revision)
-    assert await fenced.delete("c", first="k", last="l") == 1
-    await fenced.drop("c")
+    await guarded.remove("kind", "id", expected=state.revision)
+    assert await guarded.delete("c", first="k", last="l") == 1
+    await guarded.drop("c")
     assert asked == 6
     assert (store.states, store.documents.get("c")) == ({}, None)
-    await fenced.close()
+    await guarded.close()
 
 
 async def test_every_renewal_is_another_document() -> None:

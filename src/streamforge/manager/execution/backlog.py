@@ -27,7 +27,7 @@ _POLL_MESSAGES = 1000
 async def backlog_of(deps: Dependencies, workflow: Workflow) -> Mapping[str, Left]:
     """By target, how many messages each sink of a workflow that was stopped has left, but for end-of-stream markers.
 
-    Of a sink that has told it with its last word nothing is said. Raises RetryableError.
+    A sink that has told it in its terminal event is left out. Raises RetryableError.
     """
     sinks = [step for step in workflow.steps if step.role is Role.SINK and not _has_told(step)]
     if not sinks or workflow.topic not in await deps.admin.topics():

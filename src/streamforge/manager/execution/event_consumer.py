@@ -1,4 +1,4 @@
-"""The manager's ear on the events' topic: waits for what comes, and reads all that is there when asked to."""
+"""Reads the events' topic for the manager: waits for what comes, and reads all that is there when asked to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Listener = Callable[[Event], None]
 
 
 class EventConsumer:
-    """Events that were heard and not yet committed. What was heard before a restart is heard again.
+    """Events that were received and not yet committed. What was not committed before a restart is received again.
 
     behind: more was waiting on the topic than the latest poll could take. listeners: told at once, also in a `rest`.
     """

@@ -1,4 +1,4 @@
-"""Taking in what workers said: each event is put to the workflow it is about."""
+"""Sorts the events of workers by workflow, and keeps them in the history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class EventRouter:
-    """Takes events in. What is no event, or nobody's, is counted and passed over."""
+    """Sorts events by workflow. What is no event, or of no workflow, is counted and left out."""
 
     def __init__(self, deps: Dependencies, bans: Bans) -> None:
         self._deps = deps
@@ -81,7 +81,7 @@ class DuplicateEvents:
         self._ended: set[tuple[str, str, int]] = set()
 
     def is_one(self, workflow: Workflow, event: Event) -> bool:
-        """Whether an attempt that has started says `started`, or one that has said its last word says anything more.
+        """Whether the event is a second `started` of its attempt, or comes after the attempt's terminal event.
 
         A pong is an answer, never a repetition.
         """

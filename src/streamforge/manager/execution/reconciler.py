@@ -83,7 +83,7 @@ class Reconciler:
         self._retained_at = float("-inf")
         self._called_at = float("-inf")
         self._stored_ms: dict[str, int] = {}
-        self._deaf = False
+        self._unread = False
         self._everything_at = float("-inf")
         self._news: set[str] = set()
         self._common: object = None
@@ -137,8 +137,8 @@ class Reconciler:
         await self.inbox.answer()
         self._deps.fence()
         await self._answering(self._refresh_jobs())
-        # Deaf: it is not yet known whether they were silent, so no last word is written for them.
-        self._deaf = self._ended_silently() and not await self._answering(self._events.read_all())
+        # Unread: jobs have ended whose terminal events may still be on the topic, so none is written for them yet.
+        self._unread = self._ended_silently() and not await self._answering(self._events.read_all())
         await self._look()
 
     async def _answering(self, work: Coroutine[None, None, T]) -> T:
@@ -157,12 +157,12 @@ class Reconciler:
                 await asyncio.gather(task, return_exceptions=True)
 
     def _hurried(self) -> bool:
-        """Whether a job is about to be seen: it was just launched, or has said its last word."""
+        """Whether a job is about to be seen: it was just launched, or has sent its terminal event."""
         self._overview.refresh()
         return bool(self._overview.hurried)
 
     def _ended_silently(self) -> bool:
-        """Whether a job is gone whose last word was not heard: then all that is on the topic must be read first."""
+        """Whether a job is gone without a terminal event: then all that is on the topic must be read first."""
         self._overview.refresh()
         silent = self._overview.silent
         return any(self._is_gone(silent[job]) for job in silent.keys() - self._running)
@@ -243,7 +243,7 @@ class Reconciler:
         """
         now = self._deps.clock.monotonic()
         world = self._world(None)
-        common = (self._deaf, world)
+        common = (self._unread, world)
         if common == self._common and now - self._everything_at < self.LOOK_EVERY_S:
             return False
         self._common, self._everything_at = common, now
@@ -302,7 +302,7 @@ class Reconciler:
             self.tasks.cancel_outdated(workflow)
             self._overview.known(queue_id)
             for action in actions:
-                if not (self._deaf and isinstance(action, WriteTerminalEvent)):
+                if not (self._unread and isinstance(action, WriteTerminalEvent)):
                     await self._begin(workflow, action)
             return
         raise ConflictError(f"workflow {queue_id} was changed by others again and again")

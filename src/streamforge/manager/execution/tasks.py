@@ -19,11 +19,11 @@ TRIED = {
     "Launch": "the start of its workers",
     "SendStop": "the stop of its workers",
     "EndJob": "the end of its workers",
-    "SayLastWord": "the last word of a worker",
+    "WriteTerminalEvent": "the terminal event of a worker",
     "Prove": "the proof",
     "RemoveTopics": "the removal of its topics",
 }
-"""Actions in words, by the first part of their key."""
+"""Every action in words, by the first part of its key."""
 
 
 def key_of(workflow: Workflow, action: Action) -> Key:

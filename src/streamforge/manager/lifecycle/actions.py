@@ -30,7 +30,7 @@ class EndJob(msgspec.Struct, frozen=True):
 
 
 class WriteTerminalEvent(msgspec.Struct, frozen=True):
-    """Write the last word of a process that could not speak."""
+    """Send the terminal event of an attempt whose process ended without one."""
 
     event: Event
 

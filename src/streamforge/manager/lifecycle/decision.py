@@ -119,7 +119,9 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
         if attempt.stop_asked_ms is None:
             if world.unseen and attempt.terminal_event is not None:
                 continue  # it has ended, or is about to: only its end is not seen
-            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _forsaken(workflow, step, now_ms, policy)
+            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _without_end_of_stream(
+                workflow, step, now_ms, policy
+            )
             if why is None:
                 continue
             attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STUCK, reason=why)
@@ -128,8 +130,8 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
     return workflow
 
 
-def _forsaken(workflow: Workflow, step: Step, now_ms: int, policy: Policy) -> str | None:
-    """Why a sink waits without end: it read everything, its loaders have finished, and no end of the stream came."""
+def _without_end_of_stream(workflow: Workflow, step: Step, now_ms: int, policy: Policy) -> str | None:
+    """Why a sink would wait for ever: it has read everything, its loaders have finished, and no end of stream came."""
     attempt = step.attempt
     if step.role is not Role.SINK or attempt is None or attempt.replay or attempt.progress.lag != 0:
         return None

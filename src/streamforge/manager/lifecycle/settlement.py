@@ -26,9 +26,10 @@ _replace = msgspec.structs.replace
 
 
 def settle(workflow: Workflow, now_ms: int, policy: Policy) -> tuple[Workflow, list[WriteTerminalEvent]]:
-    """The workflow with every ended attempt counted, and the last words that must be written for silent ones.
+    """The workflow with every ended attempt counted, and the terminal events that must be written for those
+    whose process sent none.
 
-    An attempt without a last word is counted once its last word, written by the manager, was heard.
+    An attempt without a terminal event is counted once the one that the manager writes for it was read.
     """
     words: list[WriteTerminalEvent] = []
     for step in workflow.steps:

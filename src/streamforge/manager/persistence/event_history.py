@@ -2,7 +2,7 @@
 
 Heartbeats come every few seconds for as long as a workflow runs. Once a workflow has `MOST_HEARTBEATS`, every second
 one is dropped but for the latest `RECENT`; so again whenever there are as many. What is older becomes sparser, what
-was said once (`started`, the last words) stays, and a history is bounded.
+was said once (`started`, the terminal events) stays, and a history is bounded.
 
 An event's id is its offset on the events' topic. The history outlives that topic: on the embedded bus of another
 folder, or on a topic that was made again, offsets begin again. What then would come before, or in the place of, what is

@@ -7,7 +7,7 @@ from functools import partial
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.record_count import gone, grid_of, pieces, stored_in, verdict_of
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
@@ -82,7 +82,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
 
 
 async def count(
-    store: DocumentStore, workflow: Workflow, plan: Plan, known: Known, phase_ms: int | None
+    store: DocumentStore, workflow: Workflow, plan: Plan, known: SeriesCoverage, phase_ms: int | None
 ) -> list[Segment]:
     """What the plan has not settled of the bars that open in the workflow's range: stored and counted, or `unknown`
     where it is not. Sorted.
@@ -105,7 +105,9 @@ async def count(
     return grid.whole(_joined(found), phase_ms)
 
 
-async def _known_there(store: DocumentStore, known: Known, span: TimeRange, phase_ms: int | None) -> list[Segment]:
+async def _known_there(
+    store: DocumentStore, known: SeriesCoverage, span: TimeRange, phase_ms: int | None
+) -> list[Segment]:
     """What the coverage says of a range that was not to be loaded, counted."""
     found: list[Segment] = []
     for segment in clip(known.segments, span):
@@ -171,7 +173,7 @@ def _answered(found: Sequence[Segment], answers: Sequence[Segment]) -> list[Segm
 async def _learn(
     deps: Dependencies,
     workflow: Workflow,
-    known: Known,
+    known: SeriesCoverage,
     found: Sequence[Segment],
     phase_ms: int | None,
     *,

@@ -18,7 +18,7 @@ from tests.doubles.candles import candles_of
 MINUTE = 60_000
 
 
-class Known(msgspec.Struct, kw_only=True):
+class SeriesCoverage(msgspec.Struct, kw_only=True):
     """An exchange and what it has. opens: the open times of every closed 1m candle of `symbol` in `span`, ascending.
 
     span: ends after now, so that the open candle lies in it. now_ms: about now, at the exchange.
@@ -37,40 +37,40 @@ class Known(msgspec.Struct, kw_only=True):
 class ExchangeContract:
     """The promises of `ports.exchange.Exchange`."""
 
-    def known_exchange(self) -> AbstractAsyncContextManager[Known]:
+    def known_exchange(self) -> AbstractAsyncContextManager[SeriesCoverage]:
         """An exchange with at least 2500 closed candles in `span` and its closing."""
         raise NotImplementedError
 
     @pytest_asyncio.fixture
-    async def known(self) -> AsyncIterator[Known]:
+    async def known(self) -> AsyncIterator[SeriesCoverage]:
         async with self.known_exchange() as known:
             yield known
             await known.exchange.close()
 
-    async def test_paging_forward_yields_every_closed_candle_once(self, known: Known) -> None:
+    async def test_paging_forward_yields_every_closed_candle_once(self, known: SeriesCoverage) -> None:
         candles = await page_forward(known, 1000)
         assert [candle.open_time for candle in candles] == list(known.opens)
 
-    async def test_any_page_size_gives_the_same_candles(self, known: Known) -> None:
+    async def test_any_page_size_gives_the_same_candles(self, known: SeriesCoverage) -> None:
         part = TimeRange(known.hole.start_ms - 50 * MINUTE, known.hole.end_ms + 50 * MINUTE)
         known.span, expected = part, [t for t in known.opens if t in part]
         for limit in (7, 100, 1000):
             assert [candle.open_time for candle in await page_forward(known, limit)] == expected
 
-    async def test_a_page_holds_the_oldest_and_at_most_limit(self, known: Known) -> None:
+    async def test_a_page_holds_the_oldest_and_at_most_limit(self, known: SeriesCoverage) -> None:
         candles = await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=10)
         assert [candle.open_time for candle in candles] == list(known.opens[:10])
 
-    async def test_newest_gives_the_last_closed_ones_ascending(self, known: Known) -> None:
+    async def test_newest_gives_the_last_closed_ones_ascending(self, known: SeriesCoverage) -> None:
         candles = await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=10, newest=True)
         assert [candle.open_time for candle in candles] == list(known.opens[-10:])
 
-    async def test_newest_stays_inside_the_span(self, known: Known) -> None:
+    async def test_newest_stays_inside_the_span(self, known: SeriesCoverage) -> None:
         span = TimeRange(known.opens[5], known.opens[8])
         candles = await candles_of(known.exchange, known.symbol, Interval.M1, span, limit=10, newest=True)
         assert [candle.open_time for candle in candles] == list(known.opens[5:8])
 
-    async def test_the_span_is_half_open(self, known: Known) -> None:
+    async def test_the_span_is_half_open(self, known: SeriesCoverage) -> None:
         first, last = known.opens[3], known.opens[6]
         for span, expected in (
             (TimeRange(first, last), known.opens[3:6]),
@@ -80,10 +80,10 @@ class ExchangeContract:
             candles = await candles_of(known.exchange, known.symbol, Interval.M1, span)
             assert [candle.open_time for candle in candles] == list(expected)
 
-    async def test_a_hole_of_the_exchange_is_an_empty_page(self, known: Known) -> None:
+    async def test_a_hole_of_the_exchange_is_an_empty_page(self, known: SeriesCoverage) -> None:
         assert list(await candles_of(known.exchange, known.symbol, Interval.M1, known.hole)) == []
 
-    async def test_an_open_candle_is_left_out(self, known: Known) -> None:
+    async def test_an_open_candle_is_left_out(self, known: SeriesCoverage) -> None:
         span = TimeRange(known.now_ms - 10 * MINUTE, known.now_ms + 10 * MINUTE)
         candles = await candles_of(known.exchange, known.symbol, Interval.M1, span)
         now = await known.exchange.server_time()
@@ -91,14 +91,14 @@ class ExchangeContract:
         assert all(candle.close_time < now for candle in candles)
         assert max(candle.close_time for candle in candles) >= known.now_ms - 2 * MINUTE
 
-    async def test_longer_intervals_are_closed_by_their_own_length(self, known: Known) -> None:
+    async def test_longer_intervals_are_closed_by_their_own_length(self, known: SeriesCoverage) -> None:
         span = TimeRange(known.span.start_ms, known.now_ms)
         candles = await candles_of(known.exchange, known.symbol, Interval.H1, span)
         assert candles
         assert [candle.open_time for candle in candles] == sorted({candle.open_time for candle in candles})
         assert all(Interval.H1.close_time(candle.open_time) < known.now_ms + MINUTE for candle in candles)
 
-    async def test_candles_are_records_that_can_be_stored(self, known: Known) -> None:
+    async def test_candles_are_records_that_can_be_stored(self, known: SeriesCoverage) -> None:
         candle = (await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=1))[0]
         key, version, _ = stored_document(candle.key.encode(), encode_candle(candle))
         assert key == f"{known.symbol}_1m_{known.opens[0]}"
@@ -106,28 +106,28 @@ class ExchangeContract:
         assert (candle.symbol, candle.interval) == (known.symbol, "1m")
         assert candle.close_time == candle.open_time + MINUTE - 1
 
-    async def test_a_symbol_beyond_ascii(self, known: Known) -> None:
+    async def test_a_symbol_beyond_ascii(self, known: SeriesCoverage) -> None:
         symbol = known.other_symbol
         candles = await candles_of(known.exchange, symbol, Interval.M1, known.span, limit=2)
         assert [candle.symbol for candle in candles] == [symbol, symbol]
         assert candles[0].key.isascii()
         assert (await known.exchange.symbol_info(symbol)).symbol == symbol
 
-    async def test_the_server_time_is_the_exchange_s(self, known: Known) -> None:
+    async def test_the_server_time_is_the_exchange_s(self, known: SeriesCoverage) -> None:
         assert abs(await known.exchange.server_time() - known.now_ms) < 5 * MINUTE
 
-    async def test_an_unknown_symbol_is_permanent_and_named(self, known: Known) -> None:
+    async def test_an_unknown_symbol_is_permanent_and_named(self, known: SeriesCoverage) -> None:
         with pytest.raises(InvalidInput, match="NOSUCHUSDT"):
             await candles_of(known.exchange, "NOSUCHUSDT", Interval.M1, known.span)
         with pytest.raises(InvalidInput, match="NOSUCHUSDT"):
             await known.exchange.symbol_info("NOSUCHUSDT")
 
-    async def test_symbol_info_tells_status_and_assets(self, known: Known) -> None:
+    async def test_symbol_info_tells_status_and_assets(self, known: SeriesCoverage) -> None:
         info = await known.exchange.symbol_info(known.symbol)
         assert (info.symbol, info.status) == (known.symbol, "TRADING")
         assert info.base_asset + info.quote_asset == known.symbol
 
-    async def test_all_symbols_are_listed_in_order_with_status_and_assets(self, known: Known) -> None:
+    async def test_all_symbols_are_listed_in_order_with_status_and_assets(self, known: SeriesCoverage) -> None:
         listed = await known.exchange.symbols()
         names = [info.symbol for info in listed]
         assert names == sorted(set(names))
@@ -135,13 +135,13 @@ class ExchangeContract:
         assert await known.exchange.symbol_info(known.symbol) in listed
         assert "NOSUCHUSDT" not in names
 
-    async def test_a_limit_that_no_page_has_is_refused(self, known: Known) -> None:
+    async def test_a_limit_that_no_page_has_is_refused(self, known: SeriesCoverage) -> None:
         for limit in (0, 1001):
             with pytest.raises(ValueError, match=str(limit)):
                 await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=limit)
 
 
-async def page_forward(known: Known, limit: int) -> list[Candle]:
+async def page_forward(known: SeriesCoverage, limit: int) -> list[Candle]:
     """All of the span, as a loader pages: on from the last candle, until a page is empty."""
     found: list[Candle] = []
     span = known.span

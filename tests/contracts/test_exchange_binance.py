@@ -11,7 +11,7 @@ from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.binance.scripted import bench, rows
-from tests.contracts.exchange import MINUTE, ExchangeContract, Known
+from tests.contracts.exchange import MINUTE, ExchangeContract, SeriesCoverage
 from tests.doubles.candles import candles_of
 from tests.doubles.clock import FakeClock
 
@@ -23,12 +23,12 @@ OTHER = "这是测试币456"
 
 
 class TestBinanceOnScriptedServer(ExchangeContract):
-    def known_exchange(self) -> AbstractAsyncContextManager[Known]:
+    def known_exchange(self) -> AbstractAsyncContextManager[SeriesCoverage]:
         return _scripted()
 
 
 class TestBinanceOnTestExchange(ExchangeContract):
-    def known_exchange(self) -> AbstractAsyncContextManager[Known]:
+    def known_exchange(self) -> AbstractAsyncContextManager[SeriesCoverage]:
         return _test_exchange()
 
 
@@ -53,7 +53,7 @@ async def test_a_fault_of_the_test_exchange_changes_no_candle(fault: str) -> Non
 
 
 @asynccontextmanager
-async def _scripted() -> AsyncIterator[Known]:
+async def _scripted() -> AsyncIterator[SeriesCoverage]:
     async with bench(NOW) as made:
         minutes = [row for row in rows(SPAN.start_ms, 3001) if int(row[0]) not in HOLE]
         hour = SPAN.start_ms - SPAN.start_ms % (60 * MINUTE)
@@ -66,7 +66,7 @@ async def _scripted() -> AsyncIterator[Known]:
 
 
 @asynccontextmanager
-async def _test_exchange(*faults: str) -> AsyncIterator[Known]:
+async def _test_exchange(*faults: str) -> AsyncIterator[SeriesCoverage]:
     from streamforge.exchange.clock import ExchangeClock
     from streamforge.exchange.config import ExchangeConfig
     from streamforge.exchange.server import serve
@@ -76,5 +76,7 @@ async def _test_exchange(*faults: str) -> AsyncIterator[Known]:
         yield _known(BinanceExchange([running.url], weight_limit=3000, clock=FakeClock(NOW), observer=NullObserver()))
 
 
-def _known(exchange: BinanceExchange) -> Known:
-    return Known(exchange=exchange, symbol="BTCUSDT", span=SPAN, opens=OPENS, hole=HOLE, now_ms=NOW, other_symbol=OTHER)
+def _known(exchange: BinanceExchange) -> SeriesCoverage:
+    return SeriesCoverage(
+        exchange=exchange, symbol="BTCUSDT", span=SPAN, opens=OPENS, hole=HOLE, now_ms=NOW, other_symbol=OTHER
+    )

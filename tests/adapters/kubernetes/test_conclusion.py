@@ -66,6 +66,7 @@ async def inquiring(folder: Path, *steps: Step) -> AsyncIterator[Evidence]:
     async with serving(script, folder) as kubeconfig:
         api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
         try:
+            await api.way()
             yield Evidence(api)
         finally:
             await api.close()
@@ -89,7 +90,7 @@ async def test_the_last_words_are_in_the_log_or_else_in_the_status(
 ) -> None:
     entry = entry_of(ended_pod(message), there=there)
     async with inquiring(tmp_path, *steps) as evidence:
-        job = await conclude(entry, evidence, "stf", SystemClock())
+        job = await conclude(entry, evidence, SystemClock())
     assert job.reason == f"its Job or pod was deleted by somebody else; exit code 1; {says}"
 
 
@@ -103,7 +104,7 @@ async def test_an_answer_that_is_under_way_as_the_pod_goes_is_waited_for(tmp_pat
 
     entry.reading = asyncio.create_task(read())
     async with inquiring(tmp_path) as evidence:
-        concluding = asyncio.create_task(conclude(entry, evidence, "stf", SystemClock()))
+        concluding = asyncio.create_task(conclude(entry, evidence, SystemClock()))
         await asyncio.sleep(0)
         answered.set()
         job = await concluding

@@ -43,6 +43,7 @@ async def inquiring(folder: Path, *steps: Step) -> AsyncIterator[tuple[Evidence,
     async with serving(script, folder) as kubeconfig:
         api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
         try:
+            await api.way()
             yield Evidence(api), script
         finally:
             await api.close()
@@ -52,7 +53,7 @@ async def inquiring(folder: Path, *steps: Step) -> AsyncIterator[tuple[Evidence,
 async def holdups(folder: Path, jobs: list[str], pods: list[str], *steps: Step) -> dict[str, str]:
     """What was found, by uid."""
     async with inquiring(folder, *steps) as (evidence, script):
-        found = await evidence.holdups(jobs, pods, "stf")
+        found = await evidence.holdups(jobs, pods)
         assert len(script.asked) == len(steps)
     return {event.involved_object.uid: event.message for event in found}
 

@@ -223,8 +223,8 @@ async def test_a_job_deleted_by_hand_is_a_disruption_with_its_last_words(
     launcher = make()
     with launchers.shared_folder() as folder:
 
-        async def log(self: Evidence, pod: PodObject, name: str) -> str | None:
-            found = await really(self, pod, name)
+        async def log(self: Evidence, pod: PodObject) -> str | None:
+            found = await really(self, pod)
             (folder / "go").touch()
             return found
 
@@ -247,9 +247,9 @@ async def test_the_last_words_of_a_pod_that_went_before_its_log_was_read_are_in_
 ) -> None:
     really, gone = Evidence.log, asyncio.Event()
 
-    async def log(self: Evidence, pod: PodObject, name: str) -> str | None:
+    async def log(self: Evidence, pod: PodObject) -> str | None:
         await gone.wait()
-        return await really(self, pod, name)
+        return await really(self, pod)
 
     monkeypatch.setattr(Evidence, "log", log)
     launcher = make()

@@ -73,6 +73,21 @@ class Api:
             raise RuntimeError("not opened")
         return self._way
 
+    @property
+    def namespace(self) -> str:
+        """Where the Jobs are; known once `way` is."""
+        return "" if self._way is None else self._way.namespace
+
+    @property
+    def jobs_path(self) -> str:
+        """The namespace's Jobs."""
+        return f"/apis/batch/v1/namespaces/{self.namespace}/jobs"
+
+    @property
+    def pods_path(self) -> str:
+        """The namespace's pods."""
+        return f"/api/v1/namespaces/{self.namespace}/pods"
+
     async def call(
         self,
         method: str,

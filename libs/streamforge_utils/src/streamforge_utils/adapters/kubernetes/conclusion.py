@@ -15,7 +15,7 @@ from streamforge_utils.ports.launcher import Job, JobState
 _CONDITION_S: Final = 3.0
 
 
-async def conclude(entry: CachedJob, evidence: Evidence, namespace: str, clock: Clock) -> Job:
+async def conclude(entry: CachedJob, evidence: Evidence, clock: Clock) -> Job:
     """The job as it ended. Everything of it is over, as far as is known."""
     pod = entry.final_pod()
     log, events = entry.log, []
@@ -24,11 +24,11 @@ async def conclude(entry: CachedJob, evidence: Evidence, namespace: str, clock: 
         found = None
         if pod is not None:
             there = pod.metadata.uid in entry.pods
-            found = await evidence.log(pod, namespace) if there else said_at_its_end(pod)
+            found = await evidence.log(pod) if there else said_at_its_end(pod)
         if entry.reading is not None:  # asked for before the pod went: its answer may be the only one
             await asyncio.wait({entry.reading})
         log = found or entry.log or found
-        events = await events_about(entry, evidence, namespace)
+        events = await events_about(entry, evidence)
     deleted = entry.gone or (pod is not None and pod.metadata.deletion_timestamp is not None)
     end = end_of(entry.job, pod, deleted=deleted, stopped=entry.stopped, waited=entry.waited, log=log, events=events)
     terminated = None if pod is None else pod.terminated
@@ -48,11 +48,11 @@ async def conclude(entry: CachedJob, evidence: Evidence, namespace: str, clock: 
     )
 
 
-async def events_about(entry: CachedJob, evidence: Evidence, namespace: str) -> list[EventObject]:
+async def events_about(entry: CachedJob, evidence: Evidence) -> list[EventObject]:
     """The warnings about a job and its last pod."""
     pod = entry.final_pod()
     uids = (entry.uid, *([pod.metadata.uid] if pod is not None else []))
-    return await evidence.warnings_about(*uids, namespace=namespace)
+    return await evidence.warnings_about(*uids)
 
 
 async def _wait_for_verdict(entry: CachedJob, pod: PodObject | None, clock: Clock) -> None:

@@ -25,14 +25,14 @@ class Deletions:
         self._clock = clock
         self._asked: dict[str, float] = {}
 
-    async def job(self, entry: CachedJob, path: str) -> bool:
+    async def job(self, entry: CachedJob) -> bool:
         """Have its Job deleted and, in the background, its pods; whether it is gone. Its pods end in order.
 
-        path: of the Jobs. Raises RetryableError.
+        Raises RetryableError.
         """
         body = {"propagationPolicy": "Background", "preconditions": {"uid": entry.uid}}
         try:
-            await self._api.call("DELETE", f"{path}/{entry.name}", body=body)
+            await self._api.call("DELETE", f"{self._api.jobs_path}/{entry.name}", body=body)
         except Refused as refused:
             # Not found, or another one by the same name: this one is gone.
             if refused.status in (_NOT_FOUND, _CONFLICT):
@@ -42,8 +42,8 @@ class Deletions:
             raise RetryableError(f"job {entry.name} cannot be deleted: {refused}") from refused
         return False
 
-    async def pod(self, pod: PodObject, path: str, grace_s: int) -> None:
-        """Have a pod deleted; by force where that was asked for long ago. path: of the pods. Raises RetryableError."""
+    async def pod(self, pod: PodObject, grace_s: int) -> None:
+        """Have a pod deleted; by force where that was asked for long ago. Raises RetryableError."""
         now = self._clock.monotonic()
         first = self._asked.setdefault(pod.metadata.uid, now)
         # No answer from its node: nobody can tell whether it runs. Its attempt is fenced, so it does no harm.
@@ -54,7 +54,7 @@ class Deletions:
             "gracePeriodSeconds": 0 if by_force else grace_s,
         }
         try:
-            await self._api.call("DELETE", f"{path}/{pod.metadata.name}", body=body)
+            await self._api.call("DELETE", f"{self._api.pods_path}/{pod.metadata.name}", body=body)
         except Refused as refused:
             if refused.status not in (_NOT_FOUND, _CONFLICT):
                 raise RetryableError(f"pod {pod.metadata.name} cannot be deleted: {refused}") from refused

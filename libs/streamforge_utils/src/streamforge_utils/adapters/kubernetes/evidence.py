@@ -33,10 +33,10 @@ class Evidence:
         self._api = api
         self._asking = asyncio.Semaphore(_ASKING)
 
-    async def log(self, pod: PodObject, namespace: str) -> str | None:
+    async def log(self, pod: PodObject) -> str | None:
         """The last lines that it wrote, "" if none; what it said as it ended, or None, where they cannot be read."""
         query = {"tailLines": _LOG_LINES, "limitBytes": _LOG_BYTES}
-        path = f"/api/v1/namespaces/{namespace}/pods/{pod.metadata.name}/log"
+        path = f"{self._api.pods_path}/{pod.metadata.name}/log"
         try:
             async with self._asking:
                 answer = await self._api.call("GET", path, query=query, accept="*/*", patience_s=_SHORT_S)
@@ -44,15 +44,15 @@ class Evidence:
             return said_at_its_end(pod)
         return answer.decode(errors="replace")
 
-    async def warnings_about(self, *uids: str, namespace: str) -> list[EventObject]:
+    async def warnings_about(self, *uids: str) -> list[EventObject]:
         """The warnings about the objects with these uids."""
         found: list[EventObject] = []
         for uid in uids:
             async with self._asking:
-                found += [event async for event in self._warnings(f"involvedObject.uid={uid}", namespace)]
+                found += [event async for event in self._warnings(f"involvedObject.uid={uid}")]
         return found
 
-    async def holdups(self, jobs: Collection[str], pods: Collection[str], namespace: str) -> list[EventObject]:
+    async def holdups(self, jobs: Collection[str], pods: Collection[str]) -> list[EventObject]:
         """The latest warning of what keeps each of these from its beginning. jobs, pods: uids.
 
         A list for all of them, page after page: the namespace may have warnings of many others.
@@ -60,15 +60,15 @@ class Evidence:
         latest: dict[str, EventObject] = {}
         wanted = {*jobs, *pods}
         for selector in (*([_NO_POD] if jobs else ()), *(_NO_VOLUME if pods else ())):
-            async for event in self._warnings(selector, namespace):
+            async for event in self._warnings(selector):
                 uid = event.involved_object.uid
                 if uid in wanted and (uid not in latest or latest[uid].at <= event.at):
                     latest[uid] = event
         return list(latest.values())
 
-    async def _warnings(self, selector: str, namespace: str) -> AsyncIterator[EventObject]:
+    async def _warnings(self, selector: str) -> AsyncIterator[EventObject]:
         query: dict[str, str | int] = {"fieldSelector": f"type=Warning,{selector}", "limit": _PAGE}
-        path = f"/api/v1/namespaces/{namespace}/events"
+        path = f"/api/v1/namespaces/{self._api.namespace}/events"
         while True:
             try:
                 page = _page.decode(await self._api.call("GET", path, query=query, patience_s=_SHORT_S))

@@ -32,7 +32,6 @@ from streamforge_utils.adapters.kubernetes.manifest import (
     job_manifest,
 )
 from streamforge_utils.adapters.kubernetes.objects import JobObject, PodObject
-from streamforge_utils.adapters.kubernetes.paths import Paths
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
@@ -77,7 +76,6 @@ class KubernetesLauncher:
         self._evidence = Evidence(self._api)
         self._denials = Denials(self._clock)
         self._opening = asyncio.Lock()
-        self._paths = Paths("")
         self._informers: tuple[Informer[JobObject], Informer[PodObject]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -127,9 +125,9 @@ class KubernetesLauncher:
         grace = max(1, math.ceil(grace_s))
         give_up = self._clock.monotonic() + grace + GONE_WITHIN_S
         while not entry.over.is_set():
-            await self._deletions.job(entry, self._paths.jobs)
+            await self._deletions.job(entry)
             for pod in entry.living():
-                await self._deletions.pod(pod, self._paths.pods, grace)
+                await self._deletions.pod(pod, grace)
             await self._wait_for_end(entry, min(grace + 1.0, max(0.1, give_up - self._clock.monotonic())))
             if not entry.over.is_set() and self._clock.monotonic() >= give_up:
                 nodes = ", ".join(sorted({pod.spec.node_name or "none" for pod in entry.living()}))
@@ -149,7 +147,7 @@ class KubernetesLauncher:
         # First, so that one who sees the Job go can tell that it is not remembered any more.
         await self._records.forget(name)
         give_up = self._clock.monotonic() + GONE_WITHIN_S
-        while not await self._deletions.job(entry, self._paths.jobs):
+        while not await self._deletions.job(entry):
             if self._clock.monotonic() >= give_up:
                 raise RetryableError(f"job {name} was deleted, but its Job is still there; try again")
             await self._clock.sleep(0.1)
@@ -175,11 +173,10 @@ class KubernetesLauncher:
             way = await self._api.way()
             instance = self._template.instance or await self._records.instance()
             self._template = msgspec.structs.replace(self._template, namespace=way.namespace, instance=instance)
-            self._paths = Paths(way.namespace)
             selector = f"app={APP},{INSTANCE_LABEL}={instance}"
             common: dict[str, Any] = {"clock": self._clock, "observer": self._observer}
-            jobs = Informer(self._api, self._paths.jobs, selector, JobObject, self._cache.jobs, **common)
-            pods = Informer(self._api, self._paths.pods, selector, PodObject, self._cache.pods, **common)
+            jobs = Informer(self._api, self._api.jobs_path, selector, JobObject, self._cache.jobs, **common)
+            pods = Informer(self._api, self._api.pods_path, selector, PodObject, self._cache.pods, **common)
             self._cache.load(await self._records.all())
             try:
                 # Pods last: they are reported together with the Jobs that they belong to.
@@ -221,7 +218,9 @@ class KubernetesLauncher:
             self._cache.load([record])
             return self._cache.entries[spec.name]
         try:
-            answer = await self._api.call("POST", self._paths.jobs, query={"fieldValidation": "Strict"}, body=manifest)
+            answer = await self._api.call(
+                "POST", self._api.jobs_path, query={"fieldValidation": "Strict"}, body=manifest
+            )
         except Refused as refused:
             if refused.status != _CONFLICT or refused.reason != "AlreadyExists":
                 raise self._create_refused(refused, spec) from refused
@@ -231,7 +230,7 @@ class KubernetesLauncher:
 
     async def _there_already(self, spec: JobSpec) -> CachedJob:
         try:
-            job = _job.decode(await self._api.call("GET", f"{self._paths.jobs}/{spec.name}"))
+            job = _job.decode(await self._api.call("GET", f"{self._api.jobs_path}/{spec.name}"))
         except Refused as refused:
             if refused.status == _NOT_FOUND:
                 raise RetryableError(f"job {spec.name} was there and is gone: ask again") from refused
@@ -285,7 +284,7 @@ class KubernetesLauncher:
                 try:
                     if entry.living() or not await self._certainly_over(entry):
                         return
-                    ended = await conclude(entry, self._evidence, self._template.namespace, self._clock)
+                    ended = await conclude(entry, self._evidence, self._clock)
                     if entry.living():
                         return
                     await self._records.keep(msgspec.structs.replace(entry.record(), ended=ended))
@@ -313,7 +312,7 @@ class KubernetesLauncher:
             return False
         if entry.job is None and not entry.gone:
             try:
-                job = _job.decode(await self._api.call("GET", f"{self._paths.jobs}/{entry.name}"))
+                job = _job.decode(await self._api.call("GET", f"{self._api.jobs_path}/{entry.name}"))
             except Refused as refused:
                 if refused.status != _NOT_FOUND:
                     raise list_refused(refused, self._template.namespace) from refused
@@ -356,7 +355,7 @@ class KubernetesLauncher:
             entry.reading = self._begin(self._keep_log(entry, pod), f"log of {pod.metadata.name}")
 
     async def _keep_log(self, entry: CachedJob, pod: PodObject) -> None:
-        found = await self._evidence.log(pod, self._template.namespace)
+        found = await self._evidence.log(pod)
         entry.log = found or entry.log or found
 
     async def _remember_wait(self, entry: CachedJob) -> None:
@@ -365,7 +364,7 @@ class KubernetesLauncher:
         if pods and entry.has_begun():
             await self._keep_log(entry, pods[0])
         elif not entry.stopped:
-            events = await events_about(entry, self._evidence, self._template.namespace)
+            events = await events_about(entry, self._evidence)
             entry.waited = wait_of(entry.job, pods, events) or entry.waited
 
     async def _watch_pending(self) -> None:
@@ -388,7 +387,7 @@ class KubernetesLauncher:
             return
         jobs = [entry.uid for entry in pending if not entry.pods]
         pods = [uid for entry in pending for uid, pod in entry.pods.items() if pod.spec.node_name]
-        events = await self._evidence.holdups(jobs, pods, self._template.namespace)
+        events = await self._evidence.holdups(jobs, pods)
         for entry in pending:
             found = wait_of(entry.job, list(entry.pods.values()), events)
             if found is None and not entry.pods and entry.job is not None:
@@ -397,6 +396,6 @@ class KubernetesLauncher:
 
     async def _end_latecomer(self, pod: PodObject) -> None:
         try:
-            await self._deletions.pod(pod, self._paths.pods, 1)
+            await self._deletions.pod(pod, 1)
         except StreamForgeError as error:
             _log.warning("%s", error)

@@ -24,9 +24,9 @@ from benchmarks.common.processes import exchange
 from benchmarks.common.workflow import SINK, Workflow, live, read_all
 from benchmarks.sink import fill
 from streamforge import wiring
-from streamforge_utils.adapters.arango import bodies
+from streamforge_utils.adapters.arango import document_bodies
+from streamforge_utils.adapters.arango.arango_collections import RECORDS
 from streamforge_utils.adapters.arango.batches import AT_ONCE
-from streamforge_utils.adapters.arango.collections import RECORDS
 from streamforge_utils.model.kinds.candles import stored_document
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document, Outcome
@@ -159,7 +159,10 @@ def _bodies(folder: Path, records: int) -> list[bytes]:
     found: list[bytes] = []
     for first in range(0, records, BATCH_RECORDS):
         batch = documents[first : first + BATCH_RECORDS]
-        made = [bodies.plain_array(batch[start:end]) for start, end in bodies.chunks(bodies.sizes(batch))]
+        made = [
+            document_bodies.plain_array(batch[start:end])
+            for start, end in document_bodies.chunks(document_bodies.sizes(batch))
+        ]
         found.extend(body for body in made if body is not None)
     return found
 

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.common.processes import ROOT
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.kinds.candles import stored_documents
 from streamforge_utils.ports.store import Document
 

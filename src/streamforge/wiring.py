@@ -46,7 +46,7 @@ def make_bus(settings: DataSettings, *, clock: Clock | None = None, observer: Ob
     """
     if settings.kafka.bootstrap_servers:
         return _kafka_bus(settings.kafka, clock or SystemClock(), observer or NullObserver())
-    from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+    from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 
     return EmbeddedBus(settings.folder / BUS, clock=clock or SystemClock(), observer=observer or NullObserver())
 
@@ -103,14 +103,14 @@ def make_store(settings: DataSettings, *, observer: Observer | None = None) -> S
     """
     if settings.arango.url:
         return _arango_store(settings.arango, observer or NullObserver())
-    from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+    from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 
     return EmbeddedStore(settings.folder / STORE, observer=observer or NullObserver())
 
 
 def _arango_store(settings: ArangoSettings, observer: Observer) -> Store:
+    from streamforge_utils.adapters.arango.arango_store import ArangoStore
     from streamforge_utils.adapters.arango.connection import Connection
-    from streamforge_utils.adapters.arango.store import ArangoStore
 
     return ArangoStore(
         Connection(
@@ -185,7 +185,7 @@ async def check_collections(settings: DataSettings, *, within_s: float) -> tuple
 
     Returns their names, why those that cannot be read cannot, and of how many the first document alone was read.
     """
-    from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+    from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 
     store = EmbeddedStore(settings.folder / STORE)
     broken, partly, give_up = list[str](), 0, time.monotonic() + within_s
@@ -243,7 +243,7 @@ def make_launcher(
         template = make_template(settings, launcher.kubernetes, environment=environment)
         return KubernetesLauncher(template, store, clock=clock, observer=observer)
     from streamforge_utils.adapters.embedded.bus.files import LOCK_FILE
-    from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+    from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 
     return ProcessLauncher(
         settings.folder / JOBS,

@@ -15,8 +15,8 @@ import pytest
 from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.policy import RetentionRule
+from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.store import ArangoStore
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.series import Series

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from streamforge import workers
 from streamforge.manager.bootstrap import Ports
 from streamforge.manager.persistence.installation import Claim
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange

@@ -23,7 +23,7 @@ from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.service import StartRequest
 from streamforge.manager.settings import ManagerSettings
 from streamforge.manager.workflow import Workflow, decode_workflow
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.chaos import processes
 from tests.chaos.rig import Api, ManagerKeeper, clean_up, exchange_process
 from tests.chaos.verdict import assert_covered, assert_history, assert_rows

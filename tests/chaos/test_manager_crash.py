@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.manager.execution import reconciler
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.chaos.crash import World
 from tests.chaos.story import ALL, die_at_calls, new_exchange
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.adapters.embedded.launcher.suspended import blocks_others, is_suspended
 from streamforge_utils.ports.launcher import JobSpec
 from tests.chaos import processes

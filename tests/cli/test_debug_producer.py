@@ -15,7 +15,7 @@ import pytest
 
 from streamforge import wiring
 from streamforge.cli.places import data_directory
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.runtime.topic_specs import talk_topic
 from tests.limits import LIMIT_S
 from tests.places import ROOT

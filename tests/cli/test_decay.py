@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.reading import ReadingError, read_series
 from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli, process

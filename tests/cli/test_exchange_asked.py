@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from streamforge.manager.persistence.installation import Installations
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, process
 

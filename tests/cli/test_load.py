@@ -14,7 +14,7 @@ import pytest
 from streamforge import wiring
 from streamforge.cli import session, terminal
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.runtime.settings import DataSettings
 from tests.cli import support
 from tests.cli.support import COLLECTION, START_MS, TYPE, Cli, exchange, finished, process, until

@@ -13,7 +13,7 @@ import pytest
 
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.runtime.worker_definition import Role
 from tests.cli.support import COLLECTION, START_MS, TYPE, Cli, exchange
 

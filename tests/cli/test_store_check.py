@@ -11,8 +11,8 @@ import pytest
 from streamforge.cli.checks.findings import Subject
 from streamforge.cli.checks.store_check import check_store
 from streamforge.cli.session import Where
+from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.store import ArangoStore
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.preflight import Finding
 from streamforge_utils.ports.store import Document

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.store import ArangoStore
 from streamforge_utils.runtime.environment import Secret
 from tests.contracts.store import Factory, MakeStore, StoreFixtures
 

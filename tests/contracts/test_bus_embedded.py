@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from tests.contracts.bus import BusContract, BusFixtures, BusGroupContract, Factory, MakeBus
 from tests.contracts.bus_draining import BusDrainingContract
 

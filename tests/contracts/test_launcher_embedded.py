@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from tests.contracts.launcher import LauncherContract, MakeLauncher
 
 

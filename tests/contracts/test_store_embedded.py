@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.contracts.store import CollectionContract, DocumentContract, Factory, MakeStore, StoreFixtures
 from tests.contracts.store_states import EdgeContract, StateContract
 

@@ -29,7 +29,7 @@ from schemathesis.specs.openapi.checks import (
 
 from streamforge.manager.answers import Problem
 from streamforge.manager.api.problems import MEDIA_TYPE
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.e2e import rig
 from tests.limits import LIMIT_S
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge_utils.adapters.embedded.bus.batch import unpack
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
-from streamforge_utils.adapters.embedded.store import documents
-from streamforge_utils.adapters.embedded.store.collections import Catalogue
-from streamforge_utils.adapters.embedded.store.states import States
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store import document_rows
+from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.state_rows import States
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.store import Document
@@ -60,7 +60,7 @@ class EmbeddedEngines:
         return (state.body for state in self._states.find(KIND, where=None, after=None, limit=_ALL))
 
     def lose(self, collection: str, key: str) -> None:
-        self._catalogue.write(collection, lambda one: documents.delete(one, key, key + "\x00"), create=False)
+        self._catalogue.write(collection, lambda one: document_rows.delete(one, key, key + "\x00"), create=False)
         self._documents.forget(collection)
 
     def messages(self, topic: str) -> Sequence[Received]:
@@ -116,7 +116,7 @@ class _Documents(Mapping[str, Mapping[str, Document]]):
         if name not in self._read:
             if name not in self:
                 raise KeyError(name)
-            found = self._catalogue.read(name, lambda one: documents.read(one, "", None, _ALL))
+            found = self._catalogue.read(name, lambda one: document_rows.read(one, "", None, _ALL))
             self._read[name] = {document.key: document for document in found or ()}
         return self._read[name]
 

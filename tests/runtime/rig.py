@@ -10,8 +10,8 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.model.events import Event, Progress, decode_event, progress_of
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker, encode_marker

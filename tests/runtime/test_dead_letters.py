@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.manager.lifecycle.job_spec import topics_of
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Received, TopicPartition, TopicSpec
 from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from streamforge_utils.adapters.arango.arango_store import ArangoStore
+from streamforge_utils.adapters.arango.arango_transport import Retries
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.store import ArangoStore
-from streamforge_utils.adapters.arango.transport import Retries
 from streamforge_utils.runtime.environment import Secret
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.server import Settings

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streamforge_utils.adapters.arango import transport
+from streamforge_utils.adapters.arango import arango_transport
+from streamforge_utils.adapters.arango.arango_store import ArangoStore
+from streamforge_utils.adapters.arango.arango_transport import Retries, TooLarge, Transport
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.store import ArangoStore
-from streamforge_utils.adapters.arango.transport import Retries, TooLarge, Transport
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
@@ -29,7 +29,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LARGEST_ANSWER", LIMIT)
+    monkeypatch.setattr(arango_transport, "LARGEST_ANSWER", LIMIT)
 
 
 @asynccontextmanager

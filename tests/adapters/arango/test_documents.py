@@ -8,8 +8,8 @@ import json
 import aiohttp
 import pytest
 
-from streamforge_utils.adapters.arango import bodies
-from streamforge_utils.adapters.arango.store import ArangoStore
+from streamforge_utils.adapters.arango import document_bodies
+from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.model.errors import ConfigError, PermanentError
 from streamforge_utils.ports.store import Document, Edge, Outcome
 from tests.adapters.arango.conftest import DATABASE, PASSWORD, MakeStore
@@ -164,15 +164,18 @@ async def test_large_batches_are_cut_and_nothing_is_lost(store: ArangoStore, dou
     ("sizes", "cuts"),
     [
         ([10], [(0, 1)]),
-        ([bodies.CHUNK_BYTES - 10, 5, 10], [(0, 2), (2, 3)]),
-        ([bodies.CHUNK_BYTES * 2, 1], [(0, 1), (1, 2)]),
-        ([1] * (bodies.CHUNK_DOCUMENTS + 1), [(0, bodies.CHUNK_DOCUMENTS), (bodies.CHUNK_DOCUMENTS, 5_001)]),
+        ([document_bodies.CHUNK_BYTES - 10, 5, 10], [(0, 2), (2, 3)]),
+        ([document_bodies.CHUNK_BYTES * 2, 1], [(0, 1), (1, 2)]),
+        (
+            [1] * (document_bodies.CHUNK_DOCUMENTS + 1),
+            [(0, document_bodies.CHUNK_DOCUMENTS), (document_bodies.CHUNK_DOCUMENTS, 5_001)],
+        ),
     ],
 )
 def test_no_request_is_larger_than_the_limit_but_for_one_large_document(
     sizes: list[int], cuts: list[tuple[int, int]]
 ) -> None:
-    assert list(bodies.chunks(sizes)) == cuts
+    assert list(document_bodies.chunks(sizes)) == cuts
 
 
 async def test_edges_make_up_a_named_graph_that_a_dropped_collection_leaves(

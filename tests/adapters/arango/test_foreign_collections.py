@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.store import ArangoStore
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.environment import Secret

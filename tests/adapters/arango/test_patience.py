@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from streamforge_utils.adapters.arango.arango_store import ArangoStore
+from streamforge_utils.adapters.arango.arango_transport import Retries
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.store import ArangoStore
-from streamforge_utils.adapters.arango.transport import Retries
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.runtime.environment import Secret
 from tests.adapters.arango.conftest import DATABASE, PASSWORD

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from streamforge_utils.adapters.arango.arango_store import ArangoStore
+from streamforge_utils.adapters.arango.arango_transport import STATEMENTS, Retries
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.store import ArangoStore
-from streamforge_utils.adapters.arango.transport import STATEMENTS, Retries
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Document, Edge, Outcome
@@ -205,7 +205,7 @@ async def test_a_cursor_whose_name_got_lost_is_left_to_the_server_for_half_a_min
 async def test_all_that_was_removed_is_told_though_an_answer_got_lost(
     kind: str, store: ArangoStore, double: ArangoDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamforge_utils.adapters.arango.documents.REMOVED_AT_ONCE", 100)
+    monkeypatch.setattr("streamforge_utils.adapters.arango.arango_documents.REMOVED_AT_ONCE", 100)
     keys = [f"k{number:03d}" for number in range(350)]
     await store.upsert("candles", documents(*keys))
     fault = double.misbehaviour.add(Fault(kind=kind, method="DELETE", path="_api/document", times=2, skip=1))

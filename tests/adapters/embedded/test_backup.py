@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded import backup
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.ports.backup_folder import MANIFEST
 from streamforge_utils.ports.bus import Message, TopicPartition, TopicSpec

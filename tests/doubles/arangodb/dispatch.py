@@ -56,14 +56,12 @@ FAMILIES: dict[str, Handler] = {
     "_api/version": admin.version,
     "_api/engine": admin.engine,
     "_api/endpoint": admin.endpoint,
-    "_api/cluster": admin.cluster,
     "_admin/version": admin.version,
     "_admin/time": admin.server_time,
     "_admin/status": admin.status,
-    "_admin/server": admin.server,
+    "_admin/server": admin.availability,
     "_admin/license": admin.license_,
     "_admin/deployment": admin.deployment,
-    "_admin/metrics": admin.metrics,
 }
 
 _OPEN = ("_open/auth", "_admin/server/availability")

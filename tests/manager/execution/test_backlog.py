@@ -15,7 +15,7 @@ from streamforge.manager.execution.backlog import backlog_of
 from streamforge.manager.lifecycle.facts import Left
 from streamforge.manager.persistence.dead_letter_reader import QUIET_POLLS
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker

@@ -10,7 +10,7 @@ import pytest
 
 from streamforge.manager.persistence import dead_letter_reader
 from streamforge.manager.persistence.dead_letter_reader import AHEAD_BYTES, PAGE_BYTES, QUIET_POLLS, DeadLetterReader
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicPartition, TopicSpec

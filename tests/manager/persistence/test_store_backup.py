@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.manager.persistence import bans, store_backup
 from streamforge.manager.persistence.installation import Holder, Installation, Installations
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.adapters.kubernetes import job_records
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.ports.store import Document

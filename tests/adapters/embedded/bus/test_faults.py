@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Message, Received, Retention, Start, TopicPartition, TopicSpec
 from tests.contracts.bus import numbered, read, values

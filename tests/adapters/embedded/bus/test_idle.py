@@ -12,8 +12,8 @@ import pytest
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus import groups
-from streamforge_utils.adapters.embedded.bus.bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
 from streamforge_utils.ports.bus import Consumer, TopicPartition, TopicSpec
 from tests.contracts.bus import numbered, values

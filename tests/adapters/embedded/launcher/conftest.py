@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.model.errors import ConfigError
 from tests.adapters.embedded.launcher.support import make
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.limits import LIMIT_S
 

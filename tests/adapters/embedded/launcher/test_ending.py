@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded.launcher.folder import Folder
-from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.ports.launcher import JobState
 from tests.adapters.embedded.launcher.support import alive, ended, job, make, number, until

@@ -16,10 +16,9 @@ from typing import ParamSpec, TypeVar
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.embedded.launcher import launcher as launching
-from streamforge_utils.adapters.embedded.launcher import processes
+from streamforge_utils.adapters.embedded.launcher import process_launcher, processes
 from streamforge_utils.adapters.embedded.launcher.folder import LOG_LIMIT, Folder
-from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.adapters.embedded.launcher.shim import spawn
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.launcher import JobState
@@ -170,7 +169,7 @@ async def test_starting_and_stopping_do_not_hold_up_the_loop(
 
         return call
 
-    monkeypatch.setattr(launching, "spawn", while_the_loop_turns(spawn))
+    monkeypatch.setattr(process_launcher, "spawn", while_the_loop_turns(spawn))
     monkeypatch.setattr(processes, "ask_to_end", while_the_loop_turns(processes.ask_to_end))
     monkeypatch.setattr(Folder, "is_held", while_the_loop_turns(Folder.is_held))
     names = [f"job-{n}" for n in range(6)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.embedded.launcher.launcher import ProcessLauncher
+from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.adapters.embedded.launcher.suspended import is_suspended
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.adapters.embedded.launcher.support import ended, make, number, until

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import DamagedFile
 from streamforge_utils.ports.store import Document
 from tests.limits import LIMIT_S

@@ -19,10 +19,9 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store import documents as store_documents
-from streamforge_utils.adapters.embedded.store import states as store_states
-from streamforge_utils.adapters.embedded.store.collections import OPEN_LIMIT
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store import document_rows, state_rows
+from streamforge_utils.adapters.embedded.store.collection_files import OPEN_LIMIT
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.store import Document, Edge, Outcome
 from tests.limits import LIMIT_S
@@ -93,7 +92,7 @@ async def test_a_newer_format_is_refused_by_name(store: EmbeddedStore, directory
 
 async def test_an_older_format_is_migrated(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await written(directory)
-    for module in (store_documents, store_states):
+    for module in (document_rows, state_rows):
         holds, migrations = module.FORMAT
         monkeypatch.setattr(module, "FORMAT", sqlite.Format(holds, [*migrations, ["CREATE TABLE added (x)"]]))
     store = EmbeddedStore(directory)
@@ -295,7 +294,7 @@ async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 FILLS = """
 import asyncio, pathlib, resource, sys
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.store import Document
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 
 QUESTIONS: list[dict[str, list[str]]] = [
     {},

@@ -42,7 +42,6 @@ LISTINGS = (
     "/_api/user",
     "/_api/database",
     "/_api/database/user",
-    "/_api/cluster/endpoints",
     "/_api/job/done",
     "/_api/job/pending",
     "/_api/endpoint",

@@ -44,10 +44,9 @@ def _unknown_setup(pair: Pair) -> str | None:
 
 
 _PARTS = {
-    "_admin/server": {"availability", "mode", "role", "id"},
+    "_admin/server": {"availability"},
     "_api/engine": {""},
-    "_api/query": {"", "current", "slow"},
-    "_api/cluster": {"endpoints"},
+    "_api/query": {""},
 }
 """Of these families only the calls below these names are spoken."""
 

@@ -55,17 +55,6 @@ def endpoint(server: ArangoServer, request: Request, rest: list[str]) -> Respons
     return Response(200, [{"endpoint": server.endpoint}])
 
 
-def cluster(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    """The coordinators' addresses, as clients ask for them to spread their load."""
-    _get(request)
-    if rest == ["endpoints"]:
-        if not server.cluster:
-            raise ArangoError(501, "this operation is only available on coordinators in a cluster")
-        listed = [{"endpoint": server.endpoint.replace("http://", "tcp://")}]
-        return Response(200, {"error": False, "code": 200, "endpoints": listed})
-    raise ArangoError(404)
-
-
 def server_time(server: ArangoServer, request: Request, rest: list[str]) -> Response:
     _get(request)
     return Response(200, {"error": False, "code": 200, "time": time.time()})
@@ -100,22 +89,10 @@ def status(server: ArangoServer, request: Request, rest: list[str]) -> Response:
     return Response(200, body)
 
 
-def server(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    if rest == ["availability"]:
-        return Response(200, {"mode": "default", "error": False, "code": 200})
-    if rest == ["mode"]:
-        return Response(200, {"mode": "default", "error": False, "code": 200})
-    _get(request)
-    if rest == ["role"]:
-        role = "COORDINATOR" if server.cluster else "SINGLE"
-        return Response(200, {"error": False, "code": 200, "role": role, "mode": "default"})
-    if rest == ["id"]:
-        if not server.cluster:
-            raise ArangoError(4)
-        return Response(200, {"error": False, "code": 200, "id": _COORDINATOR})
-    if rest == ["count"]:
-        raise ArangoError(11)
-    raise ArangoError(404)
+def availability(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    if rest != ["availability"]:
+        raise ArangoError(404)
+    return Response(200, {"mode": "default", "error": False, "code": 200})
 
 
 def license_(server: ArangoServer, request: Request, rest: list[str]) -> Response:
@@ -145,28 +122,6 @@ def deployment(server: ArangoServer, request: Request, rest: list[str]) -> Respo
     if rest != ["id"]:
         raise ArangoError(404)
     return Response(200, {"id": "6172616e-676f-4000-0000-" + server.unique[1:].lower()})
-
-
-def metrics(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    """Prometheus text: the few gauges that tell sizes."""
-    _get(request)
-    lines = []
-    for name, value in _sizes(server).items():
-        metric = "rocksdb_" + name.replace("-", "_").replace(".", "_")
-        lines += [f"# HELP {metric} {name} of this double", f"# TYPE {metric} gauge", f"{metric} {value}"]
-    body = ("\n".join(lines) + "\n").encode()
-    return Response(200, body, kind="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _sizes(server: ArangoServer) -> dict[str, int]:
-    size = server.data_bytes()
-    return {
-        "live-sst-files-size": size,
-        "total-sst-files-size": size,
-        "estimate-live-data-size": size,
-        "free-disk-space": 1 << 40,
-        "total-disk-space": 2 << 40,
-    }
 
 
 def _get(request: Request) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from tests.doubles.arangodb.aql.context import Context
 from tests.doubles.arangodb.aql.run import Query
 from tests.doubles.arangodb.errors import ArangoError
-from tests.doubles.arangodb.routes.plans import plan_of
 from tests.doubles.arangodb.routes.transaction import current, may, unit_of
 from tests.doubles.arangodb.server import ArangoServer
 from tests.doubles.arangodb.values import printed
@@ -144,24 +143,20 @@ def _create(server: ArangoServer, request: Request) -> Response:
     cursor.retry = options.get("allowRetry") is True
     if count is not None:
         cursor.common["count"] = count
-    cursor.common["extra"] = _extra(server, query, context, options, seconds)
+    cursor.common["extra"] = _extra(server, context, options, seconds)
     cursor.common["cached"] = False
     server.cursors[cursor.number] = cursor
     return Response(201, _answer(server, cursor, 201), delay=context.sleep)
 
 
-def _extra(
-    server: ArangoServer, query: Query, context: Context, options: dict[str, Any], seconds: float
-) -> dict[str, Any]:
+def _extra(server: ArangoServer, context: Context, options: dict[str, Any], seconds: float) -> dict[str, Any]:
     stats = stats_of(server, context, seconds=seconds)
     extra: dict[str, Any] = {"warnings": context.warnings, "stats": stats}
     profile = options.get("profile")
     if profile in (1, 2, 3, True):
         extra["profile"] = dict.fromkeys(_PHASES, 0.0) | {"executing": seconds}
     if profile in (2, 3) and profile is not True:
-        extra["plan"] = plan_of(query)
-        zero = {"calls": 1, "parallel": 0, "items": 1, "filtered": 0, "runtime": 0.0, "fetching": 0.0}
-        stats["nodes"] = [{"id": node["id"], **zero} for node in extra["plan"]["nodes"]]
+        extra["plan"], stats["nodes"] = {}, []
     return extra
 
 

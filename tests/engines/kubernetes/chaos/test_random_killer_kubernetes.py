@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streamforge_utils.adapters.embedded.store.store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.chaos import processes
 from tests.chaos.disturbance import disturb, running
 from tests.chaos.rig import Api, ManagerKeeper, exchange_process

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from streamforge_utils.adapters.arango import bodies
+from streamforge_utils.adapters.arango import document_bodies
 from streamforge_utils.ports.store import Answer, Document
 
 AT_ONCE: Final = 3
@@ -26,7 +26,9 @@ class Batch(msgspec.Struct, frozen=True):
 
     def array(self) -> bytes:
         """The documents as one JSON array."""
-        return self.body or bodies.array([bodies.text(d.key, d.version, d.body) for d in self.documents])
+        return self.body or document_bodies.array(
+            [document_bodies.text(d.key, d.version, d.body) for d in self.documents]
+        )
 
     @property
     def all(self) -> list[int]:

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from streamforge_utils.adapters.arango.errors import NO_CURSOR
+from streamforge_utils.adapters.arango.arango_errors import NO_CURSOR
+from streamforge_utils.adapters.arango.arango_transport import AnswerLost, Reply, TooLarge, Transport
 from streamforge_utils.adapters.arango.queries import Query
-from streamforge_utils.adapters.arango.transport import AnswerLost, Reply, TooLarge, Transport
 from streamforge_utils.model.errors import StreamForgeError
 
 T = TypeVar("T")

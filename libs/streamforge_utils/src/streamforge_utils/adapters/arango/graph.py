@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from streamforge_utils.adapters.arango import bodies, cursor, queries
-from streamforge_utils.adapters.arango.collections import EDGE_DOCUMENTS, RECORDS, Catalogue
-from streamforge_utils.adapters.arango.errors import (
+from streamforge_utils.adapters.arango import cursor, document_bodies, queries
+from streamforge_utils.adapters.arango.arango_collections import EDGE_DOCUMENTS, RECORDS, Catalogue
+from streamforge_utils.adapters.arango.arango_errors import (
     DATA,
     EDGE_COLLECTION_USED,
     GRAPH_DUPLICATE,
@@ -21,7 +21,7 @@ from streamforge_utils.adapters.arango.errors import (
     Refused,
     of_all,
 )
-from streamforge_utils.adapters.arango.transport import Transport
+from streamforge_utils.adapters.arango.arango_transport import Transport
 from streamforge_utils.model.documents import check_edge, is_document
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.store import Edge
@@ -89,7 +89,7 @@ class Edges:
             await self._catalogue.ensure(collection, EDGE_DOCUMENTS)
             await self._join(collection, latest)
             missing = False
-            for start, end in bodies.chunks([*map(len, texts)]):
+            for start, end in document_bodies.chunks([*map(len, texts)]):
                 missing = not await self._store(collection, texts[start:end])
                 if missing:
                     break
@@ -143,7 +143,7 @@ class Edges:
                 f"/_api/document/{quote(collection, safe='')}",
                 what=what,
                 query={"overwriteMode": "replace"},
-                body=bodies.array(texts),
+                body=document_bodies.array(texts),
                 answers=(NO_COLLECTION,),
             )
             if reply.number:

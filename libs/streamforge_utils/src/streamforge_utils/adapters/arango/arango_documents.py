@@ -14,12 +14,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from streamforge_utils.adapters.arango import bodies, cursor, queries
+from streamforge_utils.adapters.arango import cursor, document_bodies, queries
+from streamforge_utils.adapters.arango.arango_collections import RECORDS, Catalogue, path_of
+from streamforge_utils.adapters.arango.arango_errors import DATA, NO_COLLECTION, NO_DOCUMENT, UNIQUE, Refused, of_all
+from streamforge_utils.adapters.arango.arango_transport import TooLarge, Transport
 from streamforge_utils.adapters.arango.batches import Batch, side_by_side, waves
-from streamforge_utils.adapters.arango.collections import RECORDS, Catalogue, path_of
-from streamforge_utils.adapters.arango.errors import DATA, NO_COLLECTION, NO_DOCUMENT, UNIQUE, Refused, of_all
-from streamforge_utils.adapters.arango.server import Server
-from streamforge_utils.adapters.arango.transport import TooLarge, Transport
+from streamforge_utils.adapters.arango.server_version import Server
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome
@@ -75,29 +75,29 @@ class Documents:
         """Store the documents, of which there is one; one answer each, in order."""
         store = self._upsert_array if await self._server.keeps_newer() else self._upsert_guarded
         columns = DocumentColumns.of(documents)
-        if not bodies.all_plain(columns):
+        if not document_bodies.all_plain(columns):
             return await self._carefully(store, collection, columns)
 
         async def plain(start: int, end: int) -> list[Answer]:
             some = columns[start:end]
-            body = bodies.plain_array(some)
+            body = document_bodies.plain_array(some)
             if body is None:
                 return await self._carefully(store, collection, some)
             return await store(Batch(collection, some, body))
 
-        cuts = bodies.chunks(bodies.sizes(columns))
+        cuts = document_bodies.chunks(document_bodies.sizes(columns))
         found = await side_by_side([partial(plain, start, end) for start, end in cuts])
         return found[0] if len(found) == 1 else [answer for some in found for answer in some]
 
     async def _carefully(self, store: _Store, collection: str, documents: DocumentColumns) -> list[Answer]:
         """Store the documents, each of which is looked at, in their order where a key is there twice."""
         answers: list[Answer] = [_STORED] * len(documents)
-        refused = bodies.flaws(documents)
+        refused = document_bodies.flaws(documents)
         for position, reason in refused.items():
             answers[position] = Answer(Outcome.REFUSED, reason)
-        sizes = bodies.sizes(documents)
+        sizes = document_bodies.sizes(documents)
         for wave in waves(documents, refused):
-            cuts = [wave[start:end] for start, end in bodies.chunks([sizes[n] for n in wave])]
+            cuts = [wave[start:end] for start, end in document_bodies.chunks([sizes[n] for n in wave])]
             storing = [partial(store, Batch(collection, [documents[n] for n in cut])) for cut in cuts]
             for cut, some in zip(cuts, await side_by_side(storing), strict=True):
                 for position, answer in zip(cut, some, strict=True):

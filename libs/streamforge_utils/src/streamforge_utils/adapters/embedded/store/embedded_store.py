@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store import documents as store_documents
-from streamforge_utils.adapters.embedded.store.collections import Catalogue
+from streamforge_utils.adapters.embedded.store import document_rows
+from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.adapters.embedded.store.edges import Edges
-from streamforge_utils.adapters.embedded.store.states import States
+from streamforge_utils.adapters.embedded.store.state_rows import States
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
@@ -55,7 +55,7 @@ class EmbeddedStore:
             return []
         began = time.perf_counter()
         answers = await self._writing.run(
-            self._written.write, collection, lambda connection: store_documents.upsert(connection, documents)
+            self._written.write, collection, lambda connection: document_rows.upsert(connection, documents)
         )
         assert answers is not None  # noqa: S101 - it was to be created
         self._observer.count("store_write_seconds", time.perf_counter() - began)
@@ -68,7 +68,7 @@ class EmbeddedStore:
     ) -> Sequence[Document]:
         check_name(collection)
         found = await self._reading.run(
-            self._read.read, collection, lambda connection: store_documents.read(connection, first, last, limit)
+            self._read.read, collection, lambda connection: document_rows.read(connection, first, last, limit)
         )
         return found or []
 
@@ -77,14 +77,14 @@ class EmbeddedStore:
     ) -> Sequence[str]:
         check_name(collection)
         found = await self._reading.run(
-            self._read.read, collection, lambda connection: store_documents.keys(connection, first, last, limit)
+            self._read.read, collection, lambda connection: document_rows.keys(connection, first, last, limit)
         )
         return found or []
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         check_name(collection)
         found = await self._reading.run(
-            self._read.read, collection, lambda connection: store_documents.count(connection, first, last)
+            self._read.read, collection, lambda connection: document_rows.count(connection, first, last)
         )
         return found or 0
 
@@ -104,7 +104,7 @@ class EmbeddedStore:
         number = await self._writing.run(
             self._written.write,
             collection,
-            lambda connection: store_documents.delete(connection, first, last),
+            lambda connection: document_rows.delete(connection, first, last),
             create=False,
         )
         return number or 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.store import documents as store_documents
+from streamforge_utils.adapters.embedded.store import document_rows
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.names import fit
 
@@ -57,7 +57,7 @@ class Catalogue:
                 return None
             connection, path = found
             with self._reopened_after_failure(collection), sqlite.transaction(connection, path):
-                if not store_documents.is_dropped(connection):
+                if not document_rows.is_dropped(connection):
                     return work(connection)
             self._settle_drop(collection, path)
         raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
@@ -72,7 +72,7 @@ class Catalogue:
             with self._reopened_after_failure(collection), sqlite.translated(path, "read"):
                 connection.execute("BEGIN")
                 try:
-                    if not store_documents.is_dropped(connection):
+                    if not document_rows.is_dropped(connection):
                         return work(connection)
                 finally:
                     connection.execute("ROLLBACK")
@@ -154,10 +154,10 @@ class Catalogue:
     def _open_file(self, path: Path, *, create: bool) -> sqlite3.Connection:
         connection = sqlite.connect(
             path,
-            store_documents.FORMAT,
+            document_rows.FORMAT,
             synchronous="NORMAL",
             create=create,
-            page_size=store_documents.PAGE_SIZE,
+            page_size=document_rows.PAGE_SIZE,
         )
         if not path.exists():
             # Dropped between the opening of the file and of its log: the log opened here is one of our own making,

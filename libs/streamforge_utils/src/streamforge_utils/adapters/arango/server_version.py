@@ -6,8 +6,8 @@ import re
 
 import msgspec
 
-from streamforge_utils.adapters.arango.errors import ASKING_VERSION
-from streamforge_utils.adapters.arango.transport import Transport
+from streamforge_utils.adapters.arango.arango_errors import ASKING_VERSION
+from streamforge_utils.adapters.arango.arango_transport import Transport
 from streamforge_utils.model.errors import ConfigError
 
 OLDEST = (3, 11)

@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
-from streamforge_utils.adapters.arango.collections import path_of
-from streamforge_utils.adapters.arango.errors import FORBIDDEN, NO_COLLECTION
-from streamforge_utils.adapters.arango.server import Server
-from streamforge_utils.adapters.arango.transport import Transport
+from streamforge_utils.adapters.arango.arango_collections import path_of
+from streamforge_utils.adapters.arango.arango_errors import FORBIDDEN, NO_COLLECTION
+from streamforge_utils.adapters.arango.arango_transport import Transport
+from streamforge_utils.adapters.arango.server_version import Server
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.store import Usage
 

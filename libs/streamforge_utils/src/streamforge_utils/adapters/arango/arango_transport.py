@@ -15,8 +15,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from streamforge_utils.adapters.arango.arango_errors import NOTHING_DONE, is_retried, translated, trouble_of
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.errors import NOTHING_DONE, is_retried, translated, trouble_of
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer

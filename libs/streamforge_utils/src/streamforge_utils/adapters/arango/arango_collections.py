@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from streamforge_utils.adapters.arango.errors import DUPLICATE_NAME, FORBIDDEN, IN_GRAPH, NO_COLLECTION
-from streamforge_utils.adapters.arango.transport import Transport
+from streamforge_utils.adapters.arango.arango_errors import DUPLICATE_NAME, FORBIDDEN, IN_GRAPH, NO_COLLECTION
+from streamforge_utils.adapters.arango.arango_transport import Transport
 from streamforge_utils.model.errors import ConfigError, RetryableError
 
 DOCUMENTS: Final = 2

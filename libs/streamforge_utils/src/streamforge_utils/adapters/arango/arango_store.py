@@ -6,15 +6,15 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from streamforge_utils.adapters.arango.collections import STATES, Catalogue
+from streamforge_utils.adapters.arango.arango_collections import STATES, Catalogue
+from streamforge_utils.adapters.arango.arango_documents import Documents
+from streamforge_utils.adapters.arango.arango_errors import IN_GRAPH
+from streamforge_utils.adapters.arango.arango_states import States
+from streamforge_utils.adapters.arango.arango_transport import Retries, Transport
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.adapters.arango.documents import Documents
-from streamforge_utils.adapters.arango.errors import IN_GRAPH
 from streamforge_utils.adapters.arango.graph import Edges
-from streamforge_utils.adapters.arango.server import Server
-from streamforge_utils.adapters.arango.states import States
-from streamforge_utils.adapters.arango.transport import Retries, Transport
-from streamforge_utils.adapters.arango.usage import usage
+from streamforge_utils.adapters.arango.server_version import Server
+from streamforge_utils.adapters.arango.store_usage import usage
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.clock import Clock, SystemClock

@@ -17,15 +17,15 @@ from urllib.parse import quote
 import msgspec
 
 from streamforge_utils.adapters.arango import cursor, queries
-from streamforge_utils.adapters.arango.collections import STATE_DOCUMENTS, STATES, Catalogue
-from streamforge_utils.adapters.arango.errors import (
+from streamforge_utils.adapters.arango.arango_collections import STATE_DOCUMENTS, STATES, Catalogue
+from streamforge_utils.adapters.arango.arango_errors import (
     CONFLICT,
     MALFORMED_REVISION,
     NO_COLLECTION,
     NO_DOCUMENT,
     UNIQUE,
 )
-from streamforge_utils.adapters.arango.transport import Reply, Transport
+from streamforge_utils.adapters.arango.arango_transport import Reply, Transport
 from streamforge_utils.model.documents import KEY_LIMIT
 from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.ports.store import Labels, State

@@ -22,7 +22,7 @@ import pyarrow.parquet
 from fastapi import FastAPI
 
 from streamforge.cli import session, terminal
-from streamforge.cli.client import Api
+from streamforge.cli.client import Api, problem_of
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.coverage_command import coverage
 from streamforge.cli.commands.export_command import Exported, export
@@ -218,7 +218,10 @@ class _InProcessApi(Api):
         query = [
             (k, v) for k, vs in (kwargs.get("query") or {}).items() for v in (vs if isinstance(vs, list) else [vs])
         ]
-        yield _Response(await ask(method, path, query, kwargs.get("headers")))
+        answer = await ask(method, path, query, kwargs.get("headers"))
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise problem_of(answer.status, answer.body)
+        yield _Response(answer)
 
 
 class _Response:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from streamforge.manager.execution.retention import CollectionRetention
-from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.policy import RetentionRule
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.adapters.arango.store import ArangoStore
@@ -60,7 +60,7 @@ async def test_what_was_exported_and_dropped_is_brought_back_by_an_import(
 ) -> None:
     world = World(clock=ManualClock(NOW))
     await world.start()
-    coverage = Coverage(store)
+    coverage = CoverageStore(store)
     policy = msgspec.structs.replace(
         world.deps.policy, retention=(RetentionRule("*_1m_*", 5),), retention_dir=tmp_path / "kept"
     )

@@ -28,7 +28,7 @@ from streamforge.manager.lifecycle import facts, rounds
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent
 from streamforge.manager.lifecycle.decision import World
 from streamforge.manager.persistence import record_reader
-from streamforge.manager.persistence.coverage_store import Coverage, Known
+from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Workflow
 from streamforge_utils import reading
@@ -70,11 +70,11 @@ def a_hole_is_asked_for_once() -> Iterator[None]:
 
 @defect
 def coverage_is_believed_without_counting() -> Iterator[None]:
-    async def known(deps: Any, workflow: Any) -> Known:
-        found: Known = await deps.coverage.known(workflow.series)
+    async def known(deps: Any, workflow: Any) -> SeriesCoverage:
+        found: SeriesCoverage = await deps.coverage.known(workflow.series)
         return found
 
-    async def there(store: Any, known: Known, span: TimeRange, phase_ms: Any) -> list[Segment]:
+    async def there(store: Any, known: SeriesCoverage, span: TimeRange, phase_ms: Any) -> list[Segment]:
         return clip(known.segments, span)
 
     with patch.object(executor, "verified", known), patch.object(proof, "_known_there", there):
@@ -83,10 +83,10 @@ def coverage_is_believed_without_counting() -> Iterator[None]:
 
 @defect
 def coverage_remembers_what_was_removed() -> Iterator[None]:
-    async def nothing(self: Coverage, *args: Any, **more: Any) -> None:
+    async def nothing(self: CoverageStore, *args: Any, **more: Any) -> None:
         pass
 
-    with patch.object(Coverage, "forget", nothing):
+    with patch.object(CoverageStore, "forget", nothing):
         yield
 
 
@@ -178,7 +178,7 @@ def a_verification_marks_nothing() -> Iterator[None]:
 class _Unmarked:
     """Coverage that what a verification misses is not laid over."""
 
-    def __init__(self, coverage: Coverage) -> None:
+    def __init__(self, coverage: CoverageStore) -> None:
         self._coverage = coverage
 
     def __getattr__(self, name: str) -> Any:

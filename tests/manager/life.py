@@ -18,7 +18,7 @@ from streamforge.manager.lifecycle.facts import (
     Unanswered,
     apply,
 )
-from streamforge.manager.lifecycle.fold import hear, observe
+from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import (
@@ -101,16 +101,16 @@ class Life(RuleBasedStateMachine):
         )
 
     def look(self, *, act: bool = True, deliver: bool = True) -> list[Action]:
-        """One turn of the loop: hear, observe, decide, store, act. act: False is a manager killed after the store."""
+        """One turn of the loop: fold, decide, store, act. act: False is a manager killed after the store."""
         workflow = self.workflow
         if workflow.ended:
             return []
         events, self.unheard = (self.unheard, []) if deliver or self.silently_ended() else ([], self.unheard)
         for event in events:
-            workflow = hear(workflow, event, self.now)
+            workflow = fold_event(workflow, event, self.now)
         self.heard += events
-        workflow = observe(workflow, self.jobs, self.now)
-        world = World(hearing_since_ms=self.now - 60_000, may_start=self.may_start)
+        workflow = fold_jobs(workflow, self.jobs, self.now)
+        world = World(listening_since_ms=self.now - 60_000, may_start=self.may_start)
         workflow, actions = decide(workflow, self.now, POLICY, world)
         self.store(workflow)
         if workflow.ended:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
@@ -174,7 +174,7 @@ class Life:
             return
         workflow = decode_workflow(state.body)
         there = self.world.store.documents.get(workflow.collection, {})
-        known = await Coverage(self.world.store).of(workflow.series)
+        known = await CoverageStore(self.world.store).of(workflow.series)
         stored = [segment for segment in known if segment.verdict is Verdict.STORED]
         for segment in stored:
             opens = range(segment.start_ms, segment.end_ms, MINUTE_MS)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.service import Basis, NotFound, Report, StoredSeries
 from streamforge.manager.workflow import Workflow
@@ -38,7 +38,7 @@ class _Current(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a series as of now. phase_ms: a position of it, where the calendar does not tell its grid.
     open_from_ms: what begins from then on is not over yet."""
 
-    known: Known
+    known: SeriesCoverage
     rule: Rule
     phase_ms: int | None
     open_from_ms: int
@@ -93,7 +93,7 @@ class Reports:
             found[workflow.queue_id] = report
         return found
 
-    async def of_stored(self, listed: Iterable[Known]) -> Sequence[StoredSeries]:
+    async def of_stored(self, listed: Iterable[SeriesCoverage]) -> Sequence[StoredSeries]:
         """Of each series, what is known from the first to the last record that is stored, or was and is gone; of one
         that has had none, of all that was asked for. Raises RetryableError.
         """
@@ -130,7 +130,7 @@ class Reports:
             return _report(current, "asked", asked, live)
         return _report(current, "life", self._life(current, asked), live)
 
-    async def _current(self, known: Known) -> _Current:
+    async def _current(self, known: SeriesCoverage) -> _Current:
         rule = rule_of(known.series)
         open_from_ms = rule.over_ms(self._now_ms(known), known.first_ms)
         phase_ms = known.first_ms
@@ -142,7 +142,7 @@ class Reports:
             known = msgspec.structs.replace(known, segments=tuple(rule.whole(known.segments, phase_ms)))
         return _Current(known=known, rule=rule, phase_ms=phase_ms, open_from_ms=open_from_ms)
 
-    def _now_ms(self, known: Known) -> int:
+    def _now_ms(self, known: SeriesCoverage) -> int:
         """The time at the exchange, whose clock decides which bar is over."""
         return self._deps.clock.now_ms() + known.clock_ahead_ms
 
@@ -220,7 +220,7 @@ def _with_pending(current: _Current, span: TimeRange) -> Sequence[Segment]:
     return overlay([Segment(start_ms=start_ms, end_ms=span.end_ms, verdict=verdict)], known)
 
 
-def _asked(known: Known, live: Sequence[Workflow]) -> TimeRange | None:
+def _asked(known: SeriesCoverage, live: Sequence[Workflow]) -> TimeRange | None:
     spans = [one.span for one in live if one.plan is None]
     spans += [span for span in (extent(known.segments),) if span is not None]
     if not spans:

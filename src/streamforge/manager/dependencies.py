@@ -10,7 +10,7 @@ import msgspec
 from streamforge.manager.execution.exchange_waits import ExchangeWaits
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.origin import Source
-from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.driver_status import Undriven
 from streamforge.manager.persistence.event_history import EventHistory
@@ -50,7 +50,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     control_topic: str
     events_topic: str
     workflows: WorkflowStore
-    coverage: Coverage
+    coverage: CoverageStore
     removal: RecordRemoval
     history: EventHistory
     reservations: Reservations
@@ -78,7 +78,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
 
         others: the fields that do not follow from these.
         """
-        workflows, coverage = WorkflowStore(store), Coverage(store)
+        workflows, coverage = WorkflowStore(store), CoverageStore(store)
         return cls(
             bus=bus,
             admin=bus,

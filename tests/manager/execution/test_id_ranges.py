@@ -12,7 +12,7 @@ from streamforge.manager.execution.id_count import count_ids, counted_ids
 from streamforge.manager.execution.id_ranges import bounds_at_exchange, ids_at_exchange
 from streamforge.manager.execution.planner import prepare
 from streamforge.manager.execution.proof import ask_again
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.stored_ids import key_range, stored_ids
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
@@ -140,7 +140,7 @@ async def test_a_stored_segment_is_counted_and_what_it_lacks_is_ours(
         first_id=market[0][0],
         last_id=market[-1][0],
     )
-    known = Known(series=SERIES, segments=(whole,))
+    known = SeriesCoverage(series=SERIES, segments=(whole,))
     gone = data.draw(st.sets(st.sampled_from(market)))
     store = store_of([tick for tick in market if tick not in gone])
     found = await counted_ids(store, known, span, every_key=every_key)

@@ -11,7 +11,7 @@ import pytest
 
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.tasks import Kind
-from streamforge.manager.persistence.coverage_store import Coverage, Known
+from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -140,7 +140,7 @@ async def all_done(world: World, manager: Reconciler) -> None:
     await manager.close()
 
 
-async def coverage_of(world: World, workflow: Workflow) -> Known:
+async def coverage_of(world: World, workflow: Workflow) -> SeriesCoverage:
     return await world.deps.coverage.known(workflow.series)
 
 
@@ -219,7 +219,7 @@ async def test_what_a_plan_teaches_is_learnt_in_its_epoch_alone_whoever_writes_m
     async def met(kind: str, *args: Any, **fields: Any) -> Any:
         if kind == "series":
             world.store.put = put  # type: ignore[method-assign]
-            await Coverage(world.store).lay_over(workflow.series, [other])
+            await CoverageStore(world.store).lay_over(workflow.series, [other])
             await world.manager.stop(queue_id)
         return await put(kind, *args, **fields)
 

@@ -9,7 +9,7 @@ import pytest
 from streamforge.manager.execution import verifier
 from streamforge.manager.execution.record_count import counted
 from streamforge.manager.execution.verifier import LOOK_EVERY_S, Verifier, verify
-from streamforge.manager.persistence.coverage_store import KIND, Known
+from streamforge.manager.persistence.coverage_store import KIND, SeriesCoverage
 from streamforge.manager.service import Gap
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -110,7 +110,7 @@ async def test_one_that_cannot_be_verified_holds_up_no_other_and_is_counted(monk
         await hold(world, *range(10), series=series)
     await world.deps.coverage.verified(ETH, 5)  # after the other, which never was
 
-    async def fail(store: Any, known: Known, *args: Any, **more: Any) -> Any:
+    async def fail(store: Any, known: SeriesCoverage, *args: Any, **more: Any) -> Any:
         if known.series == SERIES:
             raise RetryableError("it does not answer")
         return await counted(store, known, *args, **more)

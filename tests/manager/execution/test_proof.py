@@ -10,7 +10,7 @@ from streamforge.manager.execution import survey as survey_module
 from streamforge.manager.execution.proof import HoleUnanswered, ask_again, count, prove
 from streamforge.manager.execution.record_count import verdict_of
 from streamforge.manager.execution.survey import Survey, survey
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.workflow import Plan, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -306,7 +306,7 @@ async def test_of_bars_of_three_days_too_those_are_counted_that_open_in_the_rang
     world = World()
     key = candle_key("BTCUSDT", "3d", first)
     world.store.documents[COLLECTION] = {key: Document(key, 1, b"{}")}
-    found = await count(world.store, workflow, plan, Known(series=workflow.series), first)
+    found = await count(world.store, workflow, plan, SeriesCoverage(series=workflow.series), first)
     assert [(s.start_ms, s.end_ms, s.verdict.value) for s in found] == [
         (first, second, "stored"),
         (second, third, "unknown"),

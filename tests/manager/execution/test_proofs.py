@@ -10,7 +10,7 @@ import pytest
 
 from streamforge.manager.execution.proof import HoleUnanswered, ask_again, prove
 from streamforge.manager.execution.record_count import verdict_of
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -222,7 +222,7 @@ async def test_what_others_learn_meanwhile_is_counted_again_and_the_fifth_time_t
     series, coverage = of_ten().series, world.deps.coverage
     looks, known = list[bool](), coverage.known
 
-    async def changing(of: Any) -> Known:
+    async def changing(of: Any) -> SeriesCoverage:
         """After each look somebody learns something of a far day, unless the series is held."""
         found = await known(of)
         looks.append(series.id in coverage.locks._held)
@@ -261,10 +261,10 @@ async def test_what_changes_every_time_is_an_error_that_says_so(monkeypatch: pyt
     world = await a_world({C: range(10)})
     looks = 0
 
-    async def changing(of: Any) -> Known:
+    async def changing(of: Any) -> SeriesCoverage:
         nonlocal looks
         looks += 1
-        return Known(series=of, clock_ahead_ms=looks)
+        return SeriesCoverage(series=of, clock_ahead_ms=looks)
 
     monkeypatch.setattr(world.deps.coverage, "known", changing)
     with pytest.raises(RetryableError) as told:

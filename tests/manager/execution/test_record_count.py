@@ -8,7 +8,7 @@ import pytest
 
 from streamforge.manager.execution.record_count import counted, gone, pieces, stored_in
 from streamforge.manager.execution.survey import Survey
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval, candle_key
 from streamforge_utils.model.series import Series
@@ -90,7 +90,7 @@ async def test_a_range_from_before_all_keys_is_counted() -> None:
 
 
 async def test_each_stored_segment_is_counted_and_the_others_stay_as_they_are() -> None:
-    known = Known(
+    known = SeriesCoverage(
         series=SERIES,
         segments=(
             stored(0, 4, 9),
@@ -117,7 +117,7 @@ async def test_each_stored_segment_is_counted_and_the_others_stay_as_they_are() 
 
 async def test_a_record_beside_the_grid_passes_for_one_only_where_not_every_key_is_looked_at() -> None:
     store = store_of(minute(0), minute(1.5), minute(2))
-    known = Known(series=SERIES, segments=(stored(0, 3),))
+    known = SeriesCoverage(series=SERIES, segments=(stored(0, 3),))
     assert await counted(store, known, span(0, 3), every_key=False) == [stored(0, 3, 3)]
     assert await counted(store, known, span(0, 3), every_key=True) == [
         stored(0, 1, 1),
@@ -130,7 +130,7 @@ async def test_a_record_beside_the_grid_passes_for_one_only_where_not_every_key_
 async def test_bars_of_three_days_of_which_not_one_is_there_are_ours(phase_ms: int | None) -> None:
     series = Series("BTCUSDT", "candles", "3d")
     held = Segment(start_ms=DAY_START, end_ms=DAY_START + 6 * DAY_MS, verdict=Verdict.STORED, collection=C, records=2)
-    known = Known(series=series, segments=(held,), phase_ms=phase_ms)
+    known = SeriesCoverage(series=series, segments=(held,), phase_ms=phase_ms)
     found = await counted(store_of(), known, held.span, every_key=True)
     assert [(s.span, s.verdict, s.records, s.collection) for s in found] == [(held.span, Verdict.OURS, 0, None)]
 

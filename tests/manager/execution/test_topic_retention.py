@@ -10,7 +10,7 @@ import pytest
 from streamforge.manager.execution import retention as retention_module
 from streamforge.manager.execution.retention import EXPIRE_EVERY_S, Retention
 from streamforge.manager.lifecycle.facts import Retry, Stop, grant
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.reservations import CODE_KEPT_MS, CODE_KIND
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Status, Workflow, decode_workflow
@@ -68,7 +68,7 @@ async def untouched(world: World, workflow: Workflow) -> None:
     assert isinstance(world.exchange, ScriptedExchange)
     assert (world.launcher.started, world.launcher.stopped, world.exchange.asked) == ([], [], [])
     assert world.commands("start") == world.commands("stop") == []
-    assert await world.deps.coverage.known(workflow.series) == Known(series=workflow.series)
+    assert await world.deps.coverage.known(workflow.series) == SeriesCoverage(series=workflow.series)
 
 
 async def test_topics_go_after_their_times_and_those_of_dead_letters_later(world: World) -> None:

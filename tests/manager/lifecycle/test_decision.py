@@ -161,10 +161,10 @@ def test_a_sink_whose_loaders_ended_without_a_marker_does_not_wait_for_ever(
 
 def test_silence_while_nobody_listened_is_not_held_against_the_workers() -> None:
     later = NOW + 3_600_000
-    assert decide(running(), later, POLICY, World(hearing_since_ms=later - 29_000))[1] == []
+    assert decide(running(), later, POLICY, World(listening_since_ms=later - 29_000))[1] == []
     never_started = running(started_ms=None)
-    assert decide(never_started, later, POLICY, World(hearing_since_ms=later - 29_000))[1] == []
-    assert len(decide(running(), later, POLICY, World(hearing_since_ms=later - 31_000))[1]) == 2
+    assert decide(never_started, later, POLICY, World(listening_since_ms=later - 29_000))[1] == []
+    assert len(decide(running(), later, POLICY, World(listening_since_ms=later - 31_000))[1]) == 2
 
 
 def test_a_stuck_attempt_is_ended_until_it_is_gone_and_counts_as_a_failure() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.lifecycle.decision import World, decide
-from streamforge.manager.lifecycle.fold import hear, observe
+from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.events import Progress
 from streamforge_utils.ports.launcher import JobState
@@ -29,32 +29,34 @@ def workflow() -> Workflow:
 
 
 def test_the_first_word_starts_the_attempt_and_progress_moves_it(workflow: Workflow) -> None:
-    heard = hear(workflow, said(workflow, LOADER, "started"), NOW + 1)
+    heard = fold_event(workflow, said(workflow, LOADER, "started"), NOW + 1)
     assert attempt(heard, LOADER).started_ms == attempt(heard, LOADER).progressed_ms == NOW + 1
-    heard = hear(heard, said(workflow, LOADER, "loading", records=5, position=7), NOW + 2)
-    heard = hear(heard, said(workflow, LOADER, "loading", records=5, position=7, rate=3.0, lag=9), NOW + 3)
+    heard = fold_event(heard, said(workflow, LOADER, "loading", records=5, position=7), NOW + 2)
+    heard = fold_event(heard, said(workflow, LOADER, "loading", records=5, position=7, rate=3.0, lag=9), NOW + 3)
     found = attempt(heard, LOADER)
     assert (found.seen_ms, found.progressed_ms, found.progress.rate) == (NOW + 3, NOW + 2, 3.0)
     assert attempt(heard, SINK) == attempt(workflow, SINK)
 
 
 def test_a_pong_is_a_sign_of_life_and_nothing_more(workflow: Workflow) -> None:
-    heard = hear(workflow, said(workflow, LOADER, "pong"), NOW + 9)
+    heard = fold_event(workflow, said(workflow, LOADER, "pong"), NOW + 9)
     assert attempt(heard, LOADER) == replace(attempt(workflow, LOADER), seen_ms=NOW + 9)
 
 
 @pytest.mark.parametrize("word", ["finished", "interrupted", "error"])
 def test_after_its_terminal_event_nothing_more_is_believed(workflow: Workflow, word: str) -> None:
-    ended = hear(workflow, said(workflow, LOADER, word, error="why", records=3, extra={"permanent": True}), NOW + 1)
+    ended = fold_event(
+        workflow, said(workflow, LOADER, word, error="why", records=3, extra={"permanent": True}), NOW + 1
+    )
     found = attempt(ended, LOADER)
     assert (found.terminal_event, found.error, found.permanent, found.progress.records) == (word, "why", True, 3)
     for other in ("started", "loading", "finished", "interrupted", "error", "pong"):
-        assert hear(ended, said(workflow, LOADER, other, records=99), NOW + 2) == ended
+        assert fold_event(ended, said(workflow, LOADER, other, records=99), NOW + 2) == ended
 
 
 def test_what_a_terminal_event_does_not_say_is_not_so(workflow: Workflow) -> None:
     bare = replace(said(workflow, LOADER, "finished"), extra=None, message="all is loaded")
-    found = attempt(hear(workflow, bare, NOW + 1), LOADER)
+    found = attempt(fold_event(workflow, bare, NOW + 1), LOADER)
     assert (found.error, found.permanent, found.own_exit_code, found.message) == ("", False, None, "all is loaded")
 
 
@@ -62,8 +64,8 @@ def test_the_attempts_before_are_kept(workflow: Workflow) -> None:
     of = step(workflow, LOADER)
     three = tuple(replace(of.attempts[0], number=number, job=f"job-{number}") for number in (1, 2, 3))
     workflow = workflow.with_step(replace(of, attempts=three))
-    heard = hear(workflow, said(workflow, LOADER, "started"), NOW)
-    seen = observe(workflow, {"job-3": job_named("job-3")}, NOW)
+    heard = fold_event(workflow, said(workflow, LOADER, "started"), NOW)
+    seen = fold_jobs(workflow, {"job-3": job_named("job-3")}, NOW)
     for changed in (heard, seen):
         assert step(changed, LOADER).attempts[:-1] == three[:-1]
         assert attempt(changed, LOADER).number == 3
@@ -74,51 +76,51 @@ def test_the_time_in_which_it_says_that_it_waits_counts_as_progress(
     workflow: Workflow, until: float | None, waits: bool
 ) -> None:
     started = with_attempt(workflow, LOADER, started_ms=5, progressed_ms=5)
-    heard = hear(started, said(workflow, LOADER, "loading", waiting="weight", waiting_until=until), NOW)
+    heard = fold_event(started, said(workflow, LOADER, "loading", waiting="weight", waiting_until=until), NOW)
     assert attempt(heard, LOADER).progressed_ms == (NOW if waits else 5)
 
 
 @pytest.mark.parametrize("number", [0, 2, 3])
 def test_another_attempt_is_not_heard(workflow: Workflow, number: int) -> None:
-    assert hear(workflow, said(workflow, LOADER, "finished", number=number), NOW) is workflow
+    assert fold_event(workflow, said(workflow, LOADER, "finished", number=number), NOW) is workflow
 
 
 def test_a_stranger_is_not_heard(workflow: Workflow) -> None:
     event = said(workflow, LOADER, "finished")
-    assert hear(workflow, replace(event, target="arango-trades"), NOW) is workflow
-    assert hear(workflow, replace(event, producer="loader-api-candles__zzzzzz"), NOW) is workflow
+    assert fold_event(workflow, replace(event, target="arango-trades"), NOW) is workflow
+    assert fold_event(workflow, replace(event, producer="loader-api-candles__zzzzzz"), NOW) is workflow
 
 
 def test_progress_that_cannot_be_read_keeps_the_count(workflow: Workflow) -> None:
     event = replace(said(workflow, LOADER, "loading"), extra={"records": "many"}, records_written=12)
-    assert attempt(hear(workflow, event, NOW), LOADER).progress == Progress(records=12)
+    assert attempt(fold_event(workflow, event, NOW), LOADER).progress == Progress(records=12)
 
 
 def test_hearing_twice_is_hearing_once(workflow: Workflow) -> None:
     events = [said(workflow, LOADER, word, records=n) for n, word in enumerate(("started", "loading", "finished"))]
     once = twice = workflow
     for event in events:
-        once = hear(once, event, NOW)
+        once = fold_event(once, event, NOW)
     for event in [*events, *events]:
-        twice = hear(twice, event, NOW)
+        twice = fold_event(twice, event, NOW)
     assert once == twice
 
 
 def test_a_job_is_seen_to_run_and_to_end(workflow: Workflow) -> None:
     name = attempt(workflow, LOADER).job
-    seen = observe(workflow, {name: job_named(name)}, NOW + 5)
+    seen = fold_jobs(workflow, {name: job_named(name)}, NOW + 5)
     assert attempt(seen, LOADER).observed
     assert attempt(seen, LOADER).seen_ms == NOW + 5, "its patience counts from here"
-    assert observe(seen, {name: job_named(name)}, NOW + 6) is seen
+    assert fold_jobs(seen, {name: job_named(name)}, NOW + 6) is seen
     gone = job_named(name, state=JobState.ENDED, exit_code=1, reason="no disk", ended_ms=NOW + 7)
-    ended = attempt(observe(seen, {name: gone}, NOW + 9), LOADER)
+    ended = attempt(fold_jobs(seen, {name: gone}, NOW + 9), LOADER)
     assert (ended.ended_ms, ended.exit_code, ended.signal, ended.reason) == (NOW + 7, 1, None, "no disk")
 
 
 def test_a_job_not_seen_yet_has_not_disappeared_but_one_seen_before_has(workflow: Workflow) -> None:
-    assert observe(workflow, {}, NOW) is workflow
+    assert fold_jobs(workflow, {}, NOW) is workflow
     seen = with_attempt(workflow, LOADER, observed=True)
-    gone = attempt(observe(seen, {}, NOW + 1), LOADER)
+    gone = attempt(fold_jobs(seen, {}, NOW + 1), LOADER)
     assert gone.ended_ms == NOW + 1
     assert gone.reason == "its job disappeared: somebody else removed it"
 
@@ -126,7 +128,7 @@ def test_a_job_not_seen_yet_has_not_disappeared_but_one_seen_before_has(workflow
 def test_a_job_that_is_first_seen_when_it_has_ended_was_seen(workflow: Workflow) -> None:
     name = attempt(workflow, LOADER).job
     job = job_named(name, state=JobState.ENDED, signal=9, reason="killed", ended_ms=NOW)
-    found = attempt(observe(workflow, {name: job}, NOW), LOADER)
+    found = attempt(fold_jobs(workflow, {name: job}, NOW), LOADER)
     assert (found.observed, found.signal, found.exit_code, found.reason) == (True, 9, None, "killed")
 
 
@@ -135,10 +137,10 @@ def test_one_that_has_ended_hides_no_other(workflow: Workflow, first: str) -> No
     other = SINK if first == LOADER else LOADER
     ended = with_attempt(workflow, first, observed=True, ended_ms=5, exit_code=0)
     name = attempt(ended, other).job
-    assert attempt(observe(ended, {name: job_named(name)}, NOW), other).observed
+    assert attempt(fold_jobs(ended, {name: job_named(name)}, NOW), other).observed
 
 
 def test_what_has_ended_stays_ended(workflow: Workflow) -> None:
     name = attempt(workflow, LOADER).job
     ended = with_attempt(workflow, LOADER, observed=True, ended_ms=5, exit_code=0)
-    assert observe(ended, {name: job_named(name)}, NOW) is ended
+    assert fold_jobs(ended, {name: job_named(name)}, NOW) is ended

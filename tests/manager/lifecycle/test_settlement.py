@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streamforge.manager.lifecycle.ban import LONGEST_BAN_MS
 from streamforge.manager.lifecycle.decision import World, decide
-from streamforge.manager.lifecycle.fold import hear
+from streamforge.manager.lifecycle.fold import fold_event
 from streamforge.manager.lifecycle.settlement import STOP, STUCK, backoff_ms, remaining, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import StepStatus, Workflow
@@ -80,7 +80,7 @@ def test_a_stop_that_came_from_elsewhere_stops_the_workflow() -> None:
 def test_of_two_pods_of_an_attempt_the_one_that_was_asked_to_end_stops_nothing() -> None:
     """Its own exit code was not that of the Job, which the other one gave."""
     running = decide_running()
-    heard = hear(running, said(running, LOADER, "interrupted", extra={"exit_code": 1}), NOW)
+    heard = fold_event(running, said(running, LOADER, "interrupted", extra={"exit_code": 1}), NOW)
     assert attempt(heard, LOADER).own_exit_code == 1
     workflow = with_attempt(heard, LOADER, exit_code=0, ended_ms=NOW)
     changed, _ = settle(workflow, NOW, POLICY)

@@ -6,7 +6,7 @@ from typing import Any
 
 from streamforge.manager.lifecycle.actions import EndJob
 from streamforge.manager.lifecycle.decision import World, decide
-from streamforge.manager.lifecycle.fold import hear, observe
+from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.workflow import Status, StepStatus, Workflow
 from streamforge_utils.ports.launcher import JobState
 from tests.manager.support import LOADER, NOW, POLICY, SINK, attempt, job_named, planned, replace, said, step
@@ -25,7 +25,7 @@ def look(workflow: Workflow, now_ms: int, **sink: Any) -> Workflow:
     """The workflow after a look at jobs of which only the sink's does not begin."""
     jobs = {target: job_named(attempt(workflow, target).job, state=JobState.RUNNING) for target in (LOADER, SINK)}
     jobs[SINK] = replace(jobs[SINK], **sink)
-    return observe(workflow, {job.name: job for job in jobs.values()}, now_ms)
+    return fold_jobs(workflow, {job.name: job for job in jobs.values()}, now_ms)
 
 
 def test_what_a_job_waits_for_is_what_its_workflow_waits_for() -> None:
@@ -39,7 +39,7 @@ def test_what_a_job_waits_for_is_what_its_workflow_waits_for() -> None:
 def test_one_that_begins_waits_for_nothing_any_more() -> None:
     workflow = look(launched(), NOW, **IMAGE)
     workflow = decide(workflow, NOW, POLICY, W)[0]
-    workflow = look(hear(workflow, said(workflow, SINK, "started"), NOW + 1), NOW + 1)
+    workflow = look(fold_event(workflow, said(workflow, SINK, "started"), NOW + 1), NOW + 1)
     assert decide(workflow, NOW + 1, POLICY, W)[0].waiting_for == ""
 
 
@@ -50,8 +50,8 @@ def test_one_that_never_begins_is_stuck_and_its_failure_says_why_and_what_to_do(
     workflow, actions = decide(look(workflow, late, **IMAGE), late, policy, W)
     assert EndJob(attempt(workflow, SINK).job) in actions
     ended = job_named(attempt(workflow, SINK).job, state=JobState.ENDED, reason="it never began", ended_ms=late)
-    workflow = observe(workflow, {ended.name: ended}, late)
-    workflow = hear(workflow, said(workflow, SINK, "error", error="it is gone"), late)
+    workflow = fold_jobs(workflow, {ended.name: ended}, late)
+    workflow = fold_event(workflow, said(workflow, SINK, "error", error="it is gone"), late)
     workflow = decide(workflow, late, policy, W)[0]
     failure = step(workflow, SINK).failure
     assert step(workflow, SINK).status is StepStatus.ERROR
@@ -81,10 +81,10 @@ def test_its_patience_begins_when_there_is_room() -> None:
 
 def test_what_was_to_be_done_about_the_waiting_is_no_advice_for_a_later_end() -> None:
     workflow = look(launched(), NOW, **IMAGE)
-    workflow = hear(workflow, said(workflow, SINK, "started"), NOW)
+    workflow = fold_event(workflow, said(workflow, SINK, "started"), NOW)
     ended = job_named(
         attempt(workflow, SINK).job, state=JobState.ENDED, exit_code=1, reason="exit code 1", ended_ms=NOW
     )
-    assert attempt(observe(workflow, {ended.name: ended}, NOW), SINK).next_step == ""
+    assert attempt(fold_jobs(workflow, {ended.name: ended}, NOW), SINK).next_step == ""
     ended = replace(ended, next_step="raise the limit")
-    assert attempt(observe(workflow, {ended.name: ended}, NOW), SINK).next_step == "raise the limit"
+    assert attempt(fold_jobs(workflow, {ended.name: ended}, NOW), SINK).next_step == "raise the limit"

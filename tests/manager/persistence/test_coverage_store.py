@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.manager.persistence.coverage_store import KIND, Coverage, Known, Leftover
+from streamforge.manager.persistence.coverage_store import KIND, CoverageStore, Leftover, SeriesCoverage
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -42,7 +42,7 @@ def minutes(one: Segment | Leftover) -> tuple[int, int]:
 
 
 async def test_what_is_learnt_later_counts() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     assert await coverage.of(SERIES) == ()
     await coverage.lay_over(SERIES, [segment(0, 10, Verdict.CLOSED, None)])
     await coverage.lay_over(SERIES, [segment(2, 4)])
@@ -56,22 +56,22 @@ async def test_what_is_learnt_later_counts() -> None:
 
 async def test_what_an_older_version_kept_as_not_over_yet_is_left_to_the_clock() -> None:
     store = MemoryStore()
-    older = Known(series=SERIES, segments=(segment(0, 10), segment(10, 20, Verdict.PENDING, None)))
+    older = SeriesCoverage(series=SERIES, segments=(segment(0, 10), segment(10, 20, Verdict.PENDING, None)))
     await store.put(KIND, SERIES.id, msgspec.json.encode(older), expected=None)
-    assert await Coverage(store).of(SERIES) == (segment(0, 10),)
+    assert await CoverageStore(store).of(SERIES) == (segment(0, 10),)
 
 
 async def test_parts_of_bars_that_an_older_version_kept_belong_to_the_bar_that_opens_in_them() -> None:
     store = MemoryStore()
-    older = Known(
+    older = SeriesCoverage(
         series=SERIES, segments=(segment(0.5, 1, Verdict.EXCHANGE, None), segment(1, 2.5), segment(2.5, 2.75))
     )
     await store.put(KIND, SERIES.id, msgspec.json.encode(older), expected=None)
-    assert await Coverage(store).of(SERIES) == (segment(1, 3),)
+    assert await CoverageStore(store).of(SERIES) == (segment(1, 3),)
 
 
 async def test_what_is_learnt_of_parts_of_bars_is_known_of_the_bars_that_open_in_them() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     await coverage.lay_over(SERIES, [segment(0.25, 0.75, Verdict.EXCHANGE, None)])
     assert await coverage.of(SERIES) == ()
     await coverage.lay_over(SERIES, [segment(0.5, 1.5)])
@@ -83,7 +83,7 @@ async def test_what_is_learnt_of_parts_of_bars_is_known_of_the_bars_that_open_in
 
 
 async def test_many_at_once_lose_nothing() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     await asyncio.gather(*(coverage.lay_over(SERIES, [segment(n, n + 1)]) for n in range(30)))
     assert [minutes(s) for s in await coverage.of(SERIES)] == [(0, 30)]
 
@@ -91,12 +91,12 @@ async def test_many_at_once_lose_nothing() -> None:
 async def test_what_is_known_already_is_not_written() -> None:
     store = MemoryStore()
     for _ in range(3):
-        await Coverage(store).lay_over(SERIES, [segment(0, 1)])
+        await CoverageStore(store).lay_over(SERIES, [segment(0, 1)])
     assert len(store.puts) == 1
 
 
 async def test_forgetting_concerns_one_collection_and_one_range() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     await coverage.lay_over(
         SERIES, [segment(0, 10), segment(10, 20, collection="d"), segment(20, 30, Verdict.EXCHANGE, None)]
     )
@@ -109,7 +109,7 @@ async def test_forgetting_concerns_one_collection_and_one_range() -> None:
 
 
 async def test_what_is_stored_stays_stored_whatever_else_is_learnt() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     await coverage.lay_over(SERIES, [segment(0, 10)])
     await coverage.learn(SERIES, [segment(5, 15, Verdict.EXCHANGE, None), segment(15, 25, Verdict.OURS, None)])
     assert [(*minutes(s), s.verdict.value, s.collection) for s in await coverage.of(SERIES)] == [
@@ -121,12 +121,12 @@ async def test_what_is_stored_stays_stored_whatever_else_is_learnt() -> None:
     assert [(minutes(s)[1], s.verdict.value) for s in await coverage.of(SERIES)] == [(10, "stored"), (30, "closed")]
 
 
-async def leftovers(coverage: Coverage) -> list[tuple[str, int, int]]:
+async def leftovers(coverage: CoverageStore) -> list[tuple[str, int, int]]:
     return [(one.collection, *minutes(one)) for one in (await coverage.known(SERIES)).leftovers]
 
 
 async def test_what_is_forgotten_is_left_over_until_it_is_removed_or_stored_again() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     await coverage.lay_over(SERIES, [segment(0, 100)])
     await coverage.forget(SERIES, "c", span(10, 40))
     await coverage.forget(SERIES, "c", span(40, 50))
@@ -140,7 +140,7 @@ async def test_what_is_forgotten_is_left_over_until_it_is_removed_or_stored_agai
 
 
 async def test_what_lies_elsewhere_from_now_on_is_left_over_where_it_was() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     await coverage.lay_over(SERIES, [segment(0, 10), segment(10, 20, collection="d"), segment(30, 40)])
     await coverage.prove(SERIES, [segment(5, 15, collection="e"), segment(15, 35, collection="d")], 7, 1)
     assert await leftovers(coverage) == [("c", 5, 10), ("c", 30, 35), ("d", 10, 15)]
@@ -155,7 +155,7 @@ async def test_what_lies_elsewhere_from_now_on_is_left_over_where_it_was() -> No
 
 
 async def test_a_series_is_counted_when_it_is_first_proven() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     await coverage.learn(SERIES, [segment(0, 5, Verdict.CLOSED, None)])
     await coverage.prove(SERIES, [segment(5, 15)], None, 1)
     await coverage.prove(SERIES, [segment(15, 25)], None, 2)
@@ -168,7 +168,7 @@ async def test_a_series_is_counted_when_it_is_first_proven() -> None:
 
 
 async def test_what_is_left_over_is_cut_where_it_is_removed_and_joined_where_it_meets() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     for start, end, whole in ((0, 10, False), (5, 8, True), (10, 20, False), (30, 40, False), (30, 40, True)):
         await coverage.forget(SERIES, "c", span(start, end), whole=whole)
     await coverage.forget(SERIES, "b", span(15, 25))
@@ -188,7 +188,7 @@ async def test_what_is_left_over_is_cut_where_it_is_removed_and_joined_where_it_
 
 
 async def test_of_many_parts_each_is_left_over_where_it_lay() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     await coverage.lay_over(SERIES, [segment(10 * n, 10 * n + 5, collection=f"c{n}") for n in range(6)])
     await coverage.lay_over(SERIES, [segment(60, 65, collection=None)])
     await coverage.prove(
@@ -205,7 +205,7 @@ async def test_of_many_parts_each_is_left_over_where_it_lay() -> None:
 
 
 async def test_every_series_is_known_however_many_there_are() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     every = [Series(f"S{n:03d}USDT", "candles", "1m") for n in range(501)]
     for series in every:
         await coverage.lay_over(series, [segment(0, 10)])
@@ -232,12 +232,12 @@ async def test_others_that_change_it_again_and_again_are_given_way_so_often_and_
 
     store.put = lose  # type: ignore[method-assign, assignment]
     with pytest.raises(ConflictError, match=f"coverage of {SERIES.id} was changed by others 50 times in a row"):
-        await Coverage(store).lay_over(SERIES, [segment(0, 10)])
+        await CoverageStore(store).lay_over(SERIES, [segment(0, 10)])
     assert tries == 50
 
 
 async def test_what_lies_in_a_collection_is_found_of_all_series_and_of_what_is_to_go_whole() -> None:
-    coverage, other = Coverage(MemoryStore()), Series("ETHUSDT", "candles", "1m")
+    coverage, other = CoverageStore(MemoryStore()), Series("ETHUSDT", "candles", "1m")
     await coverage.lay_over(SERIES, [segment(0, 10), segment(10, 20, Verdict.EXCHANGE, None), segment(20, 30)])
     await coverage.lay_over(SERIES, [segment(30, 40, collection="d"), segment(40, 50, Verdict.OURS, "c")])
     await coverage.lay_over(other, [segment(5, 15), segment(15, 20, collection=None)])
@@ -256,7 +256,7 @@ def days(found: Sequence[Segment]) -> list[tuple[int, int, str]]:
 
 
 async def test_a_plan_says_what_is_settled_what_is_asked_for_and_where_the_series_begins_and_ends() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     await coverage.lay_over(SERIES, [segment(2 * DAY, 4 * DAY), segment(4 * DAY, 5 * DAY, Verdict.OURS, None)])
     plan = Plan(
         exchange_now_ms=9 * DAY * MINUTE_MS + 7,
@@ -281,7 +281,7 @@ async def test_a_plan_says_what_is_settled_what_is_asked_for_and_where_the_serie
 
 
 async def test_what_a_removed_workflow_alone_had_asked_for_was_never_asked_for() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
     asked = [segment(0, 40, Verdict.UNKNOWN, None), segment(40, 50), segment(50, 60, Verdict.OURS, None)]
     await coverage.lay_over(SERIES, asked)
     await coverage.unask(SERIES, span(10, 55), [span(0, 15), span(20, 25)])
@@ -307,7 +307,7 @@ async def test_a_change_that_is_late_finds_the_workflow_removed(
     By another manager, as those of one write one after the other.
     """
     store = MemoryStore()
-    coverage, another = Coverage(store), Coverage(store)
+    coverage, another = CoverageStore(store), CoverageStore(store)
     await coverage.lay_over(SERIES, before)
     looks: list[bool] = []
 
@@ -326,9 +326,9 @@ async def test_a_change_that_is_late_finds_the_workflow_removed(
 async def test_bars_of_three_days_are_kept_whole_on_the_grid_that_is_known(known: dict[str, int]) -> None:
     store, series = MemoryStore(), Series("BTCUSDT", "candles", "3d")
     segments = segment(DAY, 5 * DAY), segment(5 * DAY, 6 * DAY, Verdict.OURS, None)
-    older = replace(Known(series=series, segments=segments), **known)
+    older = replace(SeriesCoverage(series=series, segments=segments), **known)
     await store.put(KIND, series.id, msgspec.json.encode(older), expected=None)
-    assert await Coverage(store).of(series) == (segment(DAY, 7 * DAY),)
+    assert await CoverageStore(store).of(series) == (segment(DAY, 7 * DAY),)
 
 
 async def test_changes_of_a_series_wait_for_each_other_and_do_not_conflict() -> None:
@@ -345,14 +345,14 @@ async def test_changes_of_a_series_wait_for_each_other_and_do_not_conflict() -> 
             tried += 1
             return await super().put(*args, **fields)
 
-    coverage = Coverage(Slow())
+    coverage = CoverageStore(Slow())
     await asyncio.gather(*(coverage.lay_over(SERIES, [segment(n, n + 1)]) for n in range(60)))
     assert await coverage.of(SERIES) == (segment(0, 60),)
     assert tried == 60
 
 
 async def test_nothing_is_written_of_what_is_out_of_date() -> None:
-    coverage = Coverage(MemoryStore())
+    coverage = CoverageStore(MemoryStore())
 
     async def removed() -> None:
         raise OutOfDate("the workflow was removed")

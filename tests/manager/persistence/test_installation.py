@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from streamforge.manager.origin import Origin
-from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.installation import FORMAT, ID, KIND, Claim, Installation, Installations
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import ConfigError
@@ -65,7 +65,7 @@ async def test_a_note_beside_data_that_were_there_before_is_honoured(
     if loaded:
         workflow = accepted()
         segment = Segment(start_ms=0, end_ms=60_000, verdict=Verdict.STORED, collection=workflow.collection)
-        await Coverage(store).lay_over(workflow.series, [segment])
+        await CoverageStore(store).lay_over(workflow.series, [segment])
     installations = Installations(store)
     kept, _ = await installations.read()
     wanted = claim(BINANCE, shared=shared, noted="test")

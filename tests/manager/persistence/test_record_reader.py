@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from streamforge.manager.persistence import record_reader
-from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.service import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -36,7 +36,7 @@ class Kept:
 
     def __init__(self, there: Sequence[int], proven: Sequence[tuple[int, int]]) -> None:
         self.store = MemoryStore()
-        self.coverage = Coverage(self.store)
+        self.coverage = CoverageStore(self.store)
         self.proven = proven
         self.put(SERIES, minutes(*there))
         for symbol in ("AAAUSDT", "ZZZUSDT"):
@@ -229,7 +229,7 @@ async def test_keys_that_begin_with_another_are_read_too() -> None:
     keys = ["A", "AB", "AC", "B"]
     store.documents[C] = {key: Document(key, 1, b"{}") for key in keys}
     for after, left in ((None, keys), ("A", keys[1:])):
-        source = RecordReader(store, Coverage(store)).read(C, span=None, after=after, limit=9, whole=False)
+        source = RecordReader(store, CoverageStore(store)).read(C, span=None, after=after, limit=9, whole=False)
         assert [key for batch in [b async for b in source] for key, _ in batch] == left
 
 

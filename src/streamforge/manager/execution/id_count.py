@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.stored_ids import ids_of, stored_ids, time_of
 from streamforge_utils.model.completeness.rule import missing
 from streamforge_utils.model.completeness.sequence import Run, filled, segments_of
@@ -46,7 +46,9 @@ async def count_ids(
     return [segment for segment in around if segment.start_ms < segment.end_ms]
 
 
-async def counted_ids(store: DocumentStore, known: Known, span: TimeRange, *, every_key: bool) -> list[Segment]:
+async def counted_ids(
+    store: DocumentStore, known: SeriesCoverage, span: TimeRange, *, every_key: bool
+) -> list[Segment]:
     """What `known` says of stored records that happened in `span`, counted: what a stored segment lacks is `ours`.
 
     Raises RetryableError.

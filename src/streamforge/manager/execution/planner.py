@@ -16,7 +16,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.id_ranges import bounds_at_exchange, ids_at_exchange
 from streamforge.manager.execution.record_count import counted, gone
 from streamforge.manager.lifecycle.rounds import joined
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.workflow import Part, Plan, Workflow
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.completeness.rule import Rule
@@ -33,7 +33,7 @@ _CONFIRMATIONS = 5
 _log = structlog.get_logger(__name__)
 
 
-async def verified(deps: Dependencies, workflow: Workflow) -> Known:
+async def verified(deps: Dependencies, workflow: Workflow) -> SeriesCoverage:
     """The coverage of the workflow's series, with what it says of the workflow's range counted again.
 
     Records that were there may have been removed or lost since, by hand or by a power cut: the coverage then says so,

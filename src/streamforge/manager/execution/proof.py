@@ -11,7 +11,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.id_count import count_ids
 from streamforge.manager.execution.id_ranges import ids_at_exchange
 from streamforge.manager.execution.record_count import gone, grid_of, pieces, stored_in, verdict_of
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay, touching
@@ -110,7 +110,7 @@ async def count(
     store: DocumentStore,
     workflow: Workflow,
     plan: Plan,
-    known: Known,
+    known: SeriesCoverage,
     phase_ms: int | None,
     ids: range | None = None,
 ) -> list[Segment]:
@@ -139,7 +139,7 @@ async def count(
 
 
 async def _count_ids(
-    store: DocumentStore, workflow: Workflow, plan: Plan, known: Known, ids: range | None
+    store: DocumentStore, workflow: Workflow, plan: Plan, known: SeriesCoverage, ids: range | None
 ) -> list[Segment]:
     found: list[Segment] = []
     for span in _not_closed(workflow, plan):
@@ -148,7 +148,9 @@ async def _count_ids(
     return found
 
 
-async def _known_there(store: DocumentStore, known: Known, span: TimeRange, phase_ms: int | None) -> list[Segment]:
+async def _known_there(
+    store: DocumentStore, known: SeriesCoverage, span: TimeRange, phase_ms: int | None
+) -> list[Segment]:
     """What the coverage says of a range that was not to be loaded, counted."""
     found: list[Segment] = []
     for segment in clip(known.segments, span):
@@ -222,7 +224,7 @@ def _answered(found: Sequence[Segment], answers: Sequence[Segment], *, by_id: bo
 async def _learn(
     deps: Dependencies,
     workflow: Workflow,
-    known: Known,
+    known: SeriesCoverage,
     found: Sequence[Segment],
     phase_ms: int | None,
     *,

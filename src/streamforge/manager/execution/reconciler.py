@@ -27,7 +27,7 @@ from streamforge.manager.execution.verifier import Verifier
 from streamforge.manager.lifecycle.actions import Action, Launch, WriteTerminalEvent
 from streamforge.manager.lifecycle.decision import World, decide
 from streamforge.manager.lifecycle.facts import apply
-from streamforge.manager.lifecycle.fold import hear, observe, without_progress
+from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.workflow import Attempt, Status, Workflow
@@ -88,7 +88,7 @@ class Reconciler:
         self._news: set[str] = set()
         self._common: object = None
         self._looked_ms = self._now_ms = 0
-        self._hearing_since_ms = 0
+        self._listening_since_ms = 0
         self._orphans: set[str] = set()
         self._unseen = ""
         self._unseen_since = 0.0
@@ -193,7 +193,7 @@ class Reconciler:
         now_ms = self._now_ms = self._deps.clock.now_ms()
         if self._events.behind or not 0 <= now_ms - self._looked_ms <= self.GAP_MS:
             # It slept, it could not read, or events waited: the workers were not silent, it was not listening.
-            self._hearing_since_ms = now_ms
+            self._listening_since_ms = now_ms
         heard = await self._router.take(self._events.heard)
         await self.bans.store()
         self._overview.refresh()
@@ -231,7 +231,7 @@ class Reconciler:
             _log.warning("what the jobs do is not seen", error=unseen)
             self._unseen_since = now
         if self._unseen and not unseen:
-            self._hearing_since_ms = self._now_ms  # how they ended is found out from now on
+            self._listening_since_ms = self._now_ms  # how they ended is found out from now on
         self._unseen = unseen
         self._deps.observer.gauge("launcher_unseen_seconds", now - self._unseen_since if unseen else 0)
 
@@ -287,8 +287,8 @@ class Reconciler:
             for fact in facts:
                 workflow = apply(workflow, fact, self._deps.policy)
             for event in events:
-                workflow = hear(workflow, event, now_ms)
-            workflow = observe(workflow, self._jobs, now_ms)
+                workflow = fold_event(workflow, event, now_ms)
+            workflow = fold_jobs(workflow, self._jobs, now_ms)
             workflow, actions = decide(workflow, now_ms, self._deps.policy, self._world(workflow))
             trouble = self._dispatcher.trouble(workflow, actions)
             if trouble and not workflow.ended:
@@ -322,7 +322,7 @@ class Reconciler:
             banned_until_ms=self.bans.ban.until_ms,
             ban_reason=self.bans.ban.reason,
             exchange_waits=None if self._deps.exchange_waits is None else self._deps.exchange_waits.reason,
-            hearing_since_ms=self._hearing_since_ms,
+            listening_since_ms=self._listening_since_ms,
             launching=launching,
             unseen=self._unseen,
         )

@@ -8,7 +8,7 @@ import msgspec
 
 from streamforge.manager.execution.id_count import counted_ids
 from streamforge.manager.execution.survey import Survey, survey
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.phases import phase_of
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
@@ -43,7 +43,7 @@ async def stored_in(
     return await survey(store, collection, series, grid, span, phase_ms)
 
 
-async def counted(store: DocumentStore, known: Known, span: TimeRange, *, every_key: bool) -> list[Segment]:
+async def counted(store: DocumentStore, known: SeriesCoverage, span: TimeRange, *, every_key: bool) -> list[Segment]:
     """What is known of `span`, each stored segment counted: what it lacks is `ours`.
 
     It was stored once, so that the exchange has it. Raises RetryableError.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import structlog
 
-from streamforge.manager.persistence.coverage_store import Coverage, Leftover
+from streamforge.manager.persistence.coverage_store import CoverageStore, Leftover
 from streamforge.manager.persistence.stored_ids import key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
@@ -27,7 +27,7 @@ class RecordRemoval:
     ASKED_WAIT_S = 30.0
     """How long a request waits for what counts the same series."""
 
-    def __init__(self, store: Store, coverage: Coverage, workflows: WorkflowStore, observer: Observer) -> None:
+    def __init__(self, store: Store, coverage: CoverageStore, workflows: WorkflowStore, observer: Observer) -> None:
         self._store = store
         self._coverage = coverage
         self._workflows = workflows

@@ -9,7 +9,7 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.record_count import counted
 from streamforge.manager.execution.removal import relies_on
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import Gap, StartRequest, Verification
@@ -149,7 +149,7 @@ class Verifier:
         return await self._deps.reservations.create(self._deps.workflows, draft)
 
 
-def _pieces(known: Known, span: TimeRange | None) -> Iterator[TimeRange]:
+def _pieces(known: SeriesCoverage, span: TimeRange | None) -> Iterator[TimeRange]:
     step_ms = rule_of(known.series).step_ms
     for segment in known.segments:
         common = segment.span if span is None else segment.span.intersection(span)
@@ -163,7 +163,7 @@ def _pieces(known: Known, span: TimeRange | None) -> Iterator[TimeRange]:
             yield TimeRange(start_ms, min(start_ms + size, common.end_ms))
 
 
-def _gaps(found: Sequence[Segment], known: Known, phase_ms: int | None) -> list[Gap]:
+def _gaps(found: Sequence[Segment], known: SeriesCoverage, phase_ms: int | None) -> list[Gap]:
     """What of `found` is `ours` though `known` calls it stored."""
     rule = rule_of(known.series)
     gaps: list[Gap] = []

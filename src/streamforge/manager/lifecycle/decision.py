@@ -33,7 +33,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     may_start: a slot is free. ahead: a workflow that loads a part of the same range, and whose end is waited for: what
     it has stored by then is not loaded again, and what it has not is.
     banned_until_ms: until then nobody asks the exchange, and no loader starts (ban_reason: why).
-    hearing_since_ms: since when every event was heard soon after it was sent; silence before that was not the
+    listening_since_ms: since when every event was heard soon after it was sent; silence before that was not the
     workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
     """
@@ -42,7 +42,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     ahead: str | None = None
     banned_until_ms: int = 0
     ban_reason: str = ""
-    hearing_since_ms: int = 0
+    listening_since_ms: int = 0
     exchange_waits: str | None = None
     launching: frozenset[str] = frozenset()
     unseen: str = ""
@@ -119,7 +119,7 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
         if attempt.stop_asked_ms is None:
             if world.unseen and attempt.terminal_event is not None:
                 continue  # it has ended, or is about to: only its end is not seen
-            why = _stuck(attempt, now_ms, policy, world.hearing_since_ms) or _without_end_of_stream(
+            why = _stuck(attempt, now_ms, policy, world.listening_since_ms) or _without_end_of_stream(
                 workflow, step, now_ms, policy
             )
             if why is None:
@@ -239,7 +239,7 @@ def _stopping(
         if not attempt.observed and step.target not in world.launching and asked_ms > _NEVER_SEEN_MS:
             attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
-        elif asked_ms > 1000 * _patience_s(step, attempt, now_ms, policy, world.hearing_since_ms):
+        elif asked_ms > 1000 * _patience_s(step, attempt, now_ms, policy, world.listening_since_ms):
             actions.append(EndJob(attempt.job))
     if any(step.status not in STEP_ENDED for step in workflow.steps):
         return workflow, actions

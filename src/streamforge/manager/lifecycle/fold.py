@@ -17,7 +17,7 @@ from streamforge_utils.ports.launcher import Job, JobState
 _replace = msgspec.structs.replace
 
 
-def hear(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
+def fold_event(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
     """The workflow after one of its events."""
     step = workflow.step(event.target)
     if step is None or step.telemetry_id != event.producer:
@@ -29,7 +29,7 @@ def hear(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
     return workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
 
 
-def observe(workflow: Workflow, jobs: Mapping[str, Job], now_ms: int) -> Workflow:
+def fold_jobs(workflow: Workflow, jobs: Mapping[str, Job], now_ms: int) -> Workflow:
     """The workflow after a look at the launcher's jobs, by name."""
     for step in workflow.steps:
         attempt = step.attempt

@@ -50,7 +50,7 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True, order=True):
         return TimeRange(self.start_ms, self.end_ms)
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class SeriesCoverage(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a series.
 
     segments: sorted, disjoint, of whole bars as far as the grid is known; what they do not mention is unknown, and was
@@ -74,21 +74,21 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(Known)
+_decoder = msgspec.json.Decoder(SeriesCoverage)
 
 
-def _decode(body: bytes) -> Known:
+def _decode(body: bytes) -> SeriesCoverage:
     """Older versions kept what was not over yet, which the clock tells, and parts of bars."""
     known = _decoder.decode(body)
     return _whole(_replace(known, segments=tuple(s for s in known.segments if s.verdict is not Verdict.PENDING)))
 
 
-def _whole(known: Known) -> Known:
+def _whole(known: SeriesCoverage) -> SeriesCoverage:
     phase_ms = known.phase_ms if known.phase_ms is not None else known.first_ms
     return _replace(known, segments=tuple(rule_of(known.series).whole(known.segments, phase_ms)))
 
 
-class Coverage:
+class CoverageStore:
     """The segments of every series, sorted and disjoint; what they do not mention is unknown.
 
     locks: who counts records in order to change coverage by the result, and who removes records, holds the series'
@@ -101,16 +101,16 @@ class Coverage:
         self._changes = NamedLocks()
         self.locks = NamedLocks()
 
-    async def known(self, series: Series) -> Known:
+    async def known(self, series: Series) -> SeriesCoverage:
         """All that is known of the series."""
         state = await self._states.get(KIND, series.id)
-        return Known(series=series) if state is None else _decode(state.body)
+        return SeriesCoverage(series=series) if state is None else _decode(state.body)
 
     async def of(self, series: Series) -> Sequence[Segment]:
         """The segments of the series; empty if nothing is known of it."""
         return (await self.known(series)).segments
 
-    async def page(self, *, after: str | None = None, limit: int = _PAGE) -> Sequence[tuple[str, Known]]:
+    async def page(self, *, after: str | None = None, limit: int = _PAGE) -> Sequence[tuple[str, SeriesCoverage]]:
         """What is known of each series, with the name that continues after it; at most `limit`.
 
         Raises InvalidInput for an `after` that is none, or RetryableError.
@@ -123,7 +123,7 @@ class Coverage:
     ) -> None:
         """Add what has been learnt; where it speaks of the same time, it replaces what was known."""
 
-        def change(known: Known) -> Known:
+        def change(known: SeriesCoverage) -> SeriesCoverage:
             return _replace(known, segments=tuple(overlay(known.segments, segments)))
 
         await self._change(series, change, condition)
@@ -137,7 +137,7 @@ class Coverage:
         spans = [part.span for part in plan.parts]
         asked = [Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=Verdict.UNKNOWN) for s in spans]
 
-        def change(known: Known) -> Known:
+        def change(known: SeriesCoverage) -> SeriesCoverage:
             learnt = overlay(known.segments, without_stored(plan.settled, known.segments))
             changed = _replace(
                 known, segments=tuple(overlay(asked, learnt)), clock_ahead_ms=plan.exchange_now_ms - now_ms
@@ -166,7 +166,7 @@ class Coverage:
         cut = outside(alone, asked_too)
         still = outside(alone, cut) if lost else []
 
-        def change(known: Known) -> Known:
+        def change(known: SeriesCoverage) -> SeriesCoverage:
             asked = [segment for segment in known.segments if segment.verdict in gone]
             rest = [segment for segment in known.segments if segment.verdict not in gone]
             return _replace(known, segments=tuple(overlay(still, overlay(outside(asked, cut), rest))))
@@ -177,7 +177,7 @@ class Coverage:
     async def learn(self, series: Series, segments: Sequence[Segment]) -> None:
         """As `lay_over`, but what is stored stays stored, also if something else was learnt of it."""
 
-        def change(known: Known) -> Known:
+        def change(known: SeriesCoverage) -> SeriesCoverage:
             return _replace(known, segments=tuple(overlay(known.segments, without_stored(segments, known.segments))))
 
         await self._change(series, change)
@@ -193,7 +193,7 @@ class Coverage:
     ) -> None:
         """As `lay_over`; records that were known to lie in another collection than they do now become leftovers."""
 
-        def change(known: Known) -> Known:
+        def change(known: SeriesCoverage) -> SeriesCoverage:
             copies = _copies(known.segments, segments)
             return _replace(
                 known,
@@ -209,7 +209,7 @@ class Coverage:
         """Drop what says that records of `span` lie in `collection`: they become leftovers, which are to be removed."""
         leftover = Leftover(collection=collection, start_ms=span.start_ms, end_ms=span.end_ms, whole=whole)
 
-        def change(known: Known) -> Known:
+        def change(known: SeriesCoverage) -> SeriesCoverage:
             return _replace(
                 known,
                 segments=tuple(without_records(known.segments, collection, span)),
@@ -221,7 +221,7 @@ class Coverage:
     async def removed(self, series: Series, collection: str, span: TimeRange) -> None:
         """The leftovers of `span` in `collection` are gone, or are not to be removed any more."""
 
-        def change(known: Known) -> Known:
+        def change(known: SeriesCoverage) -> SeriesCoverage:
             return _replace(known, leftovers=_without(known.leftovers, collection, span))
 
         await self._change(series, change)
@@ -231,7 +231,7 @@ class Coverage:
         if (await self.known(series)).segments:
             await self._change(series, lambda known: _replace(known, verified_ms=now_ms))
 
-    async def all(self) -> AsyncIterator[Known]:
+    async def all(self) -> AsyncIterator[SeriesCoverage]:
         """What is known of every series. Raises RetryableError."""
         after: str | None = None
         while True:
@@ -260,7 +260,7 @@ class Coverage:
     async def _change(
         self,
         series: Series,
-        change: Callable[[Known], Known],
+        change: Callable[[SeriesCoverage], SeriesCoverage],
         condition: Condition | None = None,
         *,
         always: bool = False,
@@ -269,13 +269,18 @@ class Coverage:
             await self._changed(series, change, condition, always=always)
 
     async def _changed(
-        self, series: Series, change: Callable[[Known], Known], condition: Condition | None, *, always: bool
+        self,
+        series: Series,
+        change: Callable[[SeriesCoverage], SeriesCoverage],
+        condition: Condition | None,
+        *,
+        always: bool,
     ) -> None:
         for _ in range(50):
             state = await self._states.get(KIND, series.id)
             if condition is not None:
                 await condition()
-            known = _whole(change(Known(series=series) if state is None else _decode(state.body)))
+            known = _whole(change(SeriesCoverage(series=series) if state is None else _decode(state.body)))
             body = _encode(_replace(known, leftovers=_uncovered(known)))
             if state is not None and state.body == body and not always:
                 return
@@ -308,7 +313,7 @@ def _copies(old: Sequence[Segment], new: Sequence[Segment]) -> list[Leftover]:
     return found
 
 
-def _uncovered(known: Known) -> tuple[Leftover, ...]:
+def _uncovered(known: SeriesCoverage) -> tuple[Leftover, ...]:
     """The leftovers without what is stored again."""
     left = known.leftovers
     for segment in known.segments if left else ():

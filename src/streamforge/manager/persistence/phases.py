@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from streamforge.manager.persistence.coverage_store import Known
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.ports.store import DocumentStore
 
 
-async def phase_of(store: DocumentStore, known: Known) -> int | None:
+async def phase_of(store: DocumentStore, known: SeriesCoverage) -> int | None:
     """A position of the series, where its grid needs one: what coverage remembers, or that of any of its records."""
     if rule_of(known.series).is_fixed(known.phase_ms):
         return known.phase_ms

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from streamforge.manager.persistence.coverage_store import Coverage
+from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.persistence.stored_ids import ids_of, key_range
 from streamforge.manager.service import Incomplete
@@ -26,7 +26,7 @@ _FIRST_MS = 10**12
 class RecordReader:
     """The records of a collection, by key."""
 
-    def __init__(self, store: DocumentStore, coverage: Coverage) -> None:
+    def __init__(self, store: DocumentStore, coverage: CoverageStore) -> None:
         self._store = store
         self._coverage = coverage
 

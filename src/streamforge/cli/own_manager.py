@@ -76,7 +76,7 @@ async def own_manager(
     Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
     from streamforge import wiring
-    from streamforge.manager.bootstrap import ports_of, running
+    from streamforge.manager.bootstrap import first_end, ports_of, running
     from streamforge.manager.persistence.driver_status import Place
     from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
@@ -126,7 +126,7 @@ async def own_manager(
                 terminal.say(f"careful: {doubt}")
         if lock and drives:
             folder.advertise(manager.url)
-        ended = await stack.enter_async_context(_first_end([manager.ended, *ends]))
+        ended = await stack.enter_async_context(first_end([manager.ended, *ends]))
         yield OwnManager(url=manager.url, ended=ended, exchange=settings.exchange.urls)
         if not drives:
             await _tidy(manager.manager, folder if not lock and not store.shared else None, alone=lock)
@@ -177,23 +177,6 @@ async def _tidy(manager: WorkflowService, folder: Any, *, alone: bool) -> None:
                 if removed:
                     told = terminal.many(removed, "ended workflow")
                     terminal.say(f"topics of {told} were kept long enough and are removed")
-
-
-@asynccontextmanager
-async def _first_end(ends: list[asyncio.Future[None]]) -> AsyncIterator[asyncio.Future[None]]:
-    """A future that completes, or fails, with the first of `ends`."""
-
-    async def first() -> None:
-        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for one in done:
-            await one
-
-    ended = asyncio.create_task(first())
-    try:
-        yield ended
-    finally:
-        if not ended.cancel() and not ended.cancelled():
-            ended.exception()
 
 
 def configure_logs(*, debug: bool, quiet: bool, environ: Mapping[str, str] | None = None) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 import msgspec
@@ -20,7 +20,7 @@ from streamforge.manager.origin import TEST, called, origin_of, source_of
 from streamforge.manager.persistence.driver_status import Place, by_others
 from streamforge.manager.persistence.fenced_store import fenced
 from streamforge.manager.persistence.installation import Claim
-from streamforge.manager.persistence.lease import Lease, managed_store
+from streamforge.manager.persistence.lease import managed_store
 from streamforge.manager.settings import ManagerSettings
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError
@@ -146,37 +146,14 @@ async def running(
     Raises ConfigError (the port is taken, the data is of a newer version or managed by another manager, the launcher's
     settings are wrong) or RetryableError.
     """
-    try:
+    async with AsyncExitStack() as stack:
+        for port in (ports.store, ports.bus, ports.exchange, ports.launcher):
+            stack.push_async_callback(port.close)
         if reconcile:
             ports.launcher.watch()  # first: the store and the bus may wait for what a suspended worker has locked
-        async with (
-            managed_store(ports.store, ports.clock, claim) as lease,
-            _running(
-                ports, settings, lease, claim, place, tokens=tokens, reconcile=reconcile, insist=insist
-            ) as manager,
-        ):
-            yield manager
-    finally:
-        await ports.launcher.close()
-        await ports.exchange.close()
-        await ports.bus.close()
-        await ports.store.close()
-
-
-@asynccontextmanager
-async def _running(
-    ports: Ports,
-    settings: ManagerSettings,
-    lease: Lease | None,
-    claim: Claim | None,
-    place: Place | None,
-    *,
-    tokens: Tokens | None,
-    reconcile: bool,
-    insist: bool,
-) -> AsyncIterator[Running]:
-    tasks: list[asyncio.Task[None]] = []
-    try:
+        lease = await stack.enter_async_context(managed_store(ports.store, ports.clock, claim))
+        tasks: list[asyncio.Task[None]] = []
+        stack.push_async_callback(_cancel, tasks)
         if lease is not None:
             tasks.append(asyncio.create_task(lease.keep(), name="lease"))
         if reconcile:
@@ -212,24 +189,36 @@ async def _running(
         manager = WorkflowService(deps, reconciler)
         application = create_app(manager, tokens=tokens, clock=ports.clock)
         server = await serve(application, host=settings.host, port=settings.port, tokens=tokens)
-        try:
-            if lease is not None:
-                lease.serves(server.url)
-            if reconcile:
-                tasks.append(asyncio.create_task(reconciler.run(), name="reconciler"))
-            tasks.append(asyncio.create_task(server.wait(), name="server"))
-            ended = asyncio.ensure_future(_first(tasks))
-            try:
-                yield Running(manager, reconciler, server.url, ended)
-            finally:
-                ended.cancel()
-                await asyncio.gather(ended, return_exceptions=True)
-        finally:
-            await server.close()
+        stack.push_async_callback(server.close)
+        if lease is not None:
+            lease.serves(server.url)
+        if reconcile:
+            tasks.append(asyncio.create_task(reconciler.run(), name="reconciler"))
+        tasks.append(asyncio.create_task(server.wait(), name="server"))
+        ended = await stack.enter_async_context(first_end(tasks))
+        yield Running(manager, reconciler, server.url, ended)
+
+
+@asynccontextmanager
+async def first_end(ends: Sequence[asyncio.Future[None]]) -> AsyncIterator[asyncio.Future[None]]:
+    """What ends, and how, with the first of `ends`."""
+
+    async def first() -> None:
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for one in done:
+            await one
+
+    ended = asyncio.create_task(first())
+    try:
+        yield ended
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancel([ended])
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_built_in(claim: Claim | None) -> bool:
@@ -247,9 +236,3 @@ async def _first_look(launcher: Launcher, *, insist: bool) -> None:
         _log.warning(
             "the launcher does not answer yet, it will be asked again", error=str(error) or "no answer in time"
         )
-
-
-async def _first(tasks: list[asyncio.Task[None]]) -> None:
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        await task

@@ -95,6 +95,7 @@ def test_another_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch,
     )
     again = load(KafkaSettings, settings.environment())
     assert again.environment() == settings.environment()
+    assert settings.environment()["KAFKA_CA_PATH"] == str(tmp_path / "ca.crt"), "launchers know it under this name"
     assert (again.user, again.user_producer, again.user_consumer) == ("somebody", "writer", "reader")
     assert again.ca == tmp_path / "ca.crt"
     assert again.sasl_mechanism == "PLAIN"

@@ -132,15 +132,12 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
         """The variables with which another process has the same settings. user, password: who it logs in as instead."""
         if not self.bootstrap_servers:
             return {}
-        if not user:
-            return written(self)
-        others: dict[str, Any] = {
-            "user_producer": "",
-            "password_producer": None,
-            "user_consumer": "",
-            "password_consumer": None,
-        }
-        return written(msgspec.structs.replace(self, user=user, password=password, **others))
+        changed: dict[str, Any] = {"ca_path": self.ca, "other_ca_path": None}  # under the name that launchers know
+        if user:
+            changed |= dict.fromkeys(("user_producer", "user_consumer"), "")
+            changed |= dict.fromkeys(("password_producer", "password_consumer"))
+            changed |= {"user": user, "password": password}
+        return written(msgspec.structs.replace(self, **changed))
 
     def _logins(self) -> tuple[tuple[str, str, Secret | None], ...]:
         return (

@@ -56,7 +56,7 @@ def _is_metric(repository: Repository, name: str) -> bool:
 
 
 def _is_route(repository: Repository, method: str, path: str) -> bool:
-    parts = path.rstrip("/.,").split("/")
+    parts = (path.rstrip("/.,") or "/").split("/")
     known = (route.split("/") for known_method, route in repository.routes if known_method == method)
     if any(
         len(route) == len(parts) and all(o in ("{}", t) for o, t in zip(route, parts, strict=True)) for route in known

@@ -12,7 +12,7 @@ from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from streamforge import workers
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.catalogue import UNTOLD
+from streamforge.manager.api.catalogue import HIDDEN_REASON
 from streamforge.manager.describing import asyncapi, schemas
 from streamforge_utils.model.commands import decode_command
 from streamforge_utils.model.events import Progress, decode_event
@@ -276,9 +276,9 @@ async def test_probes_say_what_works(client: httpx.AsyncClient, service: Service
 @pytest.mark.parametrize(
     ("token", "base_url", "told"),
     [
-        (None, "http://queue-manager:8080", UNTOLD),
-        ("no-such-token-0123456789", "http://queue-manager:8080", UNTOLD),
-        (None, LOCAL, UNTOLD),
+        (None, "http://queue-manager:8080", HIDDEN_REASON),
+        ("no-such-token-0123456789", "http://queue-manager:8080", HIDDEN_REASON),
+        (None, LOCAL, HIDDEN_REASON),
         (READER, "http://queue-manager:8080", "store.internal:8529 does not answer"),
         (OPERATOR, "http://queue-manager:8080", "store.internal:8529 does not answer"),
     ],
@@ -293,7 +293,7 @@ async def test_a_probe_tells_why_only_to_who_may_read(
     assert ready.json()["parts"] == {"bus": None, "store": told, "launcher": None, "reconciler": None}
 
 
-@pytest.mark.parametrize(("base_url", "told"), [(LOCAL, "no disk"), ("http://rebound.example:8080", UNTOLD)])
+@pytest.mark.parametrize(("base_url", "told"), [(LOCAL, "no disk"), ("http://rebound.example:8080", HIDDEN_REASON)])
 async def test_without_tokens_a_probe_tells_why_to_this_machine_alone(
     service: ServiceDouble, base_url: str, told: str
 ) -> None:

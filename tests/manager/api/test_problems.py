@@ -313,7 +313,7 @@ async def test_websockets_are_refused(service: ServiceDouble) -> None:
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
-async def test_a_problem_of_the_door_has_the_same_form(service: ServiceDouble) -> None:
+async def test_a_problem_of_the_authentication_has_the_same_form(service: ServiceDouble) -> None:
     async with client_of(create_app(service, tokens=TOKENS), READER) as client:
         problem(await client.post("/queues/start", json=REQUEST), 403, "forbidden")
 

@@ -1,4 +1,4 @@
-"""HEAD, answered as GET without its body, and addresses with a slash too many, sent on to those without."""
+"""ASGI middleware that answers HEAD as GET without a body and redirects addresses that end in a slash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Addresses:
-    """Pure ASGI."""
+    """The middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from streamforge.manager.api import catalogue, data, handlers, queues
 from streamforge.manager.api.addresses import Addresses
 from streamforge.manager.api.description import describe
-from streamforge.manager.api.guard import Doors, Guard
+from streamforge.manager.api.guard import Authentication, Guard
 from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.routing import Context
 from streamforge.manager.api.sse import Followers
@@ -42,6 +42,6 @@ def create_app(
         app.include_router(router)
     describe(app)
     app.add_middleware(Addresses)
-    app.add_middleware(Doors, tokens=tokens)
+    app.add_middleware(Authentication, tokens=tokens)
     app.add_middleware(Guard, limits=limits)  # added last: outermost
     return app

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from streamforge.manager import answers, presentation
-from streamforge.manager.api.guard import is_stranger
+from streamforge.manager.api.guard import is_unauthenticated
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.routing import In, StrictRoute, gives, reply
 from streamforge.manager.describing import asyncapi, schemas
@@ -17,8 +17,8 @@ from streamforge.manager.origin import Source
 from streamforge.manager.service import NotFound
 from streamforge_utils.model.spelling import did_you_mean
 
-UNTOLD = "it does not work: the manager's log says why, and so does the answer to a reader's token"
-"""What a probe tells of a part to anybody."""
+HIDDEN_REASON = "it does not work: the manager's log says why, and so does the answer to a reader's token"
+"""What a probe says of a part to a client without a token."""
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -112,7 +112,7 @@ async def ready(to: In, request: Request) -> Response:
     # away from it would lose all of that. A launcher that fails the loop shows as the reconciler's failure.
     works = not wrong - {"launcher"}
     headers = {} if works else {"Retry-After": "5"}
-    if is_stranger(request.scope):
-        parts = {name: None if reason is None else UNTOLD for name, reason in parts.items()}
+    if is_unauthenticated(request.scope):
+        parts = {name: None if reason is None else HIDDEN_REASON for name, reason in parts.items()}
     readiness = answers.Readiness(ready=works, degraded=works and bool(wrong), parts=parts)
     return reply(readiness, 200 if works else 503, headers)

@@ -1,6 +1,6 @@
-"""What stands before every route: limits, the check of where a request comes from, and of who sends it.
+"""The ASGI middleware before every route: limits, authentication, and the check of where a request comes from.
 
-Pure ASGI, outermost first: `Guard` answers everything that goes wrong, counts and bounds; `Doors` decides who may in.
+Outermost is `Guard`, which limits requests and answers every failure with a problem document; then `Authentication`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Served to anybody, also when the server is busy."""
 
-_STRANGER = "streamforge.stranger"
+_UNAUTHENTICATED = "streamforge.unauthenticated"
 """Set in the scope of such a request."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -36,13 +36,13 @@ def role_needed(method: str, path: str) -> Access | None:
     return Access.READER if method in SAFE_METHODS else Access.OPERATOR
 
 
-def is_stranger(scope: MutableMapping[str, Any]) -> bool:
-    """Whether a request that is served to anybody comes from one who may read nothing else."""
-    return _STRANGER in scope
+def is_unauthenticated(scope: MutableMapping[str, Any]) -> bool:
+    """Whether the request is served without authentication, and its sender may read nothing else."""
+    return _UNAUTHENTICATED in scope
 
 
 class Guard:
-    """Bounds the requests served at once, their bodies, and the time they take; every failure becomes a problem."""
+    """Limits how many requests are served at once, their bodies and their time; every failure becomes a problem."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits) -> None:
         self._app = app
@@ -75,8 +75,8 @@ class Guard:
                 self._serving -= 1
 
 
-class Doors:
-    """Asks for a token; without tokens it accepts what this machine itself sends, and not through a web page."""
+class Authentication:
+    """Checks the token; without tokens it accepts requests from this machine that no foreign web page has sent."""
 
     def __init__(self, app: ASGIApp, *, tokens: Tokens | None) -> None:
         self._app = app
@@ -92,7 +92,7 @@ class Doors:
             except ProblemError:
                 if role_needed(scope["method"], scope["path"]) is not None:
                     raise
-                scope[_STRANGER] = True
+                scope[_UNAUTHENTICATED] = True
         await self._app(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""From what the service and the framework raise to problem documents."""
+"""Turns the errors of the service and of the framework into problem documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with an input of a request, in our own words and with the value that was given."""
+"""The messages for inputs that the validation refuses, each with the value that was given."""
 
 from __future__ import annotations
 

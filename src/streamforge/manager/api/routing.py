@@ -1,4 +1,4 @@
-"""What every route shares: strict JSON bodies, answers from models, and the forms of names in paths."""
+"""What every route shares: strict JSON bodies, answers as JSON, and the forms of names in paths."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.places import ROOT
-from tools.reference import pages, settings_page
+from tools.reference import reference_pages, settings_page
 from tools.reference.cli_page import cli_page
 
 
@@ -23,39 +23,39 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def test_it_is_written_once_and_then_not_stale(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert pages.main(["--root", str(checkout), "--check"]) == 1
+    assert reference_pages.main(["--root", str(checkout), "--check"]) == 1
     assert "reference: docs/reference/cli.md is stale: run `make docs`" in capsys.readouterr().err
-    assert pages.main(["--root", str(checkout)]) == 0
+    assert reference_pages.main(["--root", str(checkout)]) == 0
     assert "wrote docs/reference/cli.md" in capsys.readouterr().out
-    assert pages.main(["--root", str(checkout), "--check"]) == 0
-    assert pages.main(["--root", str(checkout)]) == 0
+    assert reference_pages.main(["--root", str(checkout), "--check"]) == 0
+    assert reference_pages.main(["--root", str(checkout)]) == 0
     assert capsys.readouterr().out == ""
 
 
 def test_stale_and_left_over_pages_are_named_and_mended(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pages.main(["--root", str(checkout)])
+    reference_pages.main(["--root", str(checkout)])
     folder = checkout / "docs" / "reference"
     (folder / "schemas" / "gone.json").write_text("{}")
     (folder / "settings.md").write_text("old")
     readme = checkout / "services" / "arango-candles" / "README.md"
     readme.write_text(readme.read_text().replace("`SYMBOL`", "`SYMBAL`"))
     capsys.readouterr()
-    assert pages.main(["--root", str(checkout), "--check"]) == 1
+    assert reference_pages.main(["--root", str(checkout), "--check"]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "reference: docs/reference/schemas/gone.json is stale: run `make docs`",
         "reference: docs/reference/settings.md is stale: run `make docs`",
         "reference: services/arango-candles/README.md is stale: run `make docs`",
     ]
-    assert pages.main(["--root", str(checkout)]) == 0
+    assert reference_pages.main(["--root", str(checkout)]) == 0
     assert "`SYMBOL`" in readme.read_text()
     assert not (folder / "schemas" / "gone.json").exists()
-    assert pages.main(["--root", str(checkout), "--check"]) == 0
+    assert reference_pages.main(["--root", str(checkout), "--check"]) == 0
 
 
 def test_only_what_stands_between_the_markers_of_a_readme_is_written(checkout: Path) -> None:
     readme = checkout / "services" / "arango-candles" / "README.md"
     readme.write_text("before\n<!-- environment: x -->\nold\n<!-- /environment -->\nafter\n")
-    pages.main(["--root", str(checkout)])
+    reference_pages.main(["--root", str(checkout)])
     text = readme.read_text()
     assert text.startswith("before\n<!-- environment: x -->\n\n| variable |")
     assert text.endswith("|\n\n<!-- /environment -->\nafter\n")
@@ -63,7 +63,7 @@ def test_only_what_stands_between_the_markers_of_a_readme_is_written(checkout: P
 
 
 def test_the_pages_say_what_the_code_says(checkout: Path) -> None:
-    pages.main(["--root", str(checkout)])
+    reference_pages.main(["--root", str(checkout)])
     folder = checkout / "docs" / "reference"
     api = json.loads((folder / "openapi.json").read_text())
     assert api["openapi"].startswith("3.1")
@@ -89,7 +89,7 @@ def test_every_command_has_a_section_with_usage_and_options() -> None:
 
 
 def test_elsewhere_than_in_a_checkout_it_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert pages.main(["--root", str(tmp_path)]) == 2
+    assert reference_pages.main(["--root", str(tmp_path)]) == 2
     assert "is no checkout: name one with --root" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

@@ -11,7 +11,7 @@ import pytest
 
 from streamforge.manager.describing import asyncapi, schemas
 from tools.reference.http_page import http_page
-from tools.reference.pages import openapi
+from tools.reference.reference_pages import openapi
 from tools.reference.schema_tables import fields_table, sample
 from tools.reference.topics_page import messages_page, topics_page
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from streamforge.manager.describing import asyncapi, schemas
-from tools.reference.pages import openapi
+from tools.reference.reference_pages import openapi
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = "v1"

@@ -101,11 +101,11 @@ def test_a_stale_page_is_mended(tmp_path: Path) -> None:
 
 
 def test_a_stale_example_is_found() -> None:
-    from tools.reference import pages
+    from tools.reference import reference_pages
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for path, text in EXAMPLES.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(text + "# by hand\n")
-        assert set(EXAMPLES) <= set(pages.stale(root, EXAMPLES))
+        assert set(EXAMPLES) <= set(reference_pages.stale(root, EXAMPLES))

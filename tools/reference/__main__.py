@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from tools.reference.pages import main
+from tools.reference.reference_pages import main
 
 sys.exit(main())

@@ -5,8 +5,8 @@ import asyncio
 import httpx
 import pytest
 
+from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.sse import frame, stream
 from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import LOCAL, client_of, event, problem, started

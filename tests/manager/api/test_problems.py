@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.handlers import field_path, problem_of
-from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.service import KeyReused, NotFound, NotNow
 from streamforge_utils.model.errors import (

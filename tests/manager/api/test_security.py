@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from streamforge.manager.api import catalogue, data, queues
+from streamforge.manager.api import catalogue_routes, data_routes, queue_routes
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
@@ -34,7 +34,11 @@ ALL = sorted(operations(create_app(ServiceDouble())))
 
 
 def test_the_matrix_holds_every_route() -> None:
-    routes = [route for router in (queues.router, data.router, catalogue.router) for route in router.routes]
+    routes = [
+        route
+        for router in (queue_routes.router, data_routes.router, catalogue_routes.router)
+        for route in router.routes
+    ]
     served = {(method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods or ()}
     described = {
         (method.upper(), path)

@@ -12,8 +12,8 @@ import httpx
 import msgspec
 import pytest
 
+from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.server import Server, serve
 from streamforge_utils.model.errors import ConfigError
 from tests.addresses import EVERYWHERE

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from streamforge.manager.api import catalogue, data, handlers, queues
-from streamforge.manager.api.addresses import Addresses
-from streamforge.manager.api.description import describe
+from streamforge.manager.api import catalogue_routes, data_routes, handlers, queue_routes
+from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.guard import Authentication, Guard
-from streamforge.manager.api.limits import Limits
+from streamforge.manager.api.openapi_description import describe
+from streamforge.manager.api.path_normalization import Addresses
 from streamforge.manager.api.routing import Context
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
@@ -38,7 +38,7 @@ def create_app(
         service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
     )
     handlers.install(app)
-    for router in (queues.router, data.router, catalogue.router):
+    for router in (queue_routes.router, data_routes.router, catalogue_routes.router):
         app.include_router(router)
     describe(app)
     app.add_middleware(Addresses)

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.handlers import problem_of
-from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.tokens import Access, Tokens, is_loopback
 

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamforge.manager.answers import FieldError
-from streamforge.manager.api.inputs import in_words
 from streamforge.manager.api.problems import ProblemError, invalid, kind_of, printable
 from streamforge.manager.api.routing import wrong_method
+from streamforge.manager.api.validation_messages import in_words
 from streamforge.manager.service import Incomplete, KeyReused, NotFound, NotNow
 from streamforge_utils.model.errors import (
     ConfigError,

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from streamforge.manager.answers import QUEUE_ID, FieldError
-from streamforge.manager.api.limits import Limits
+from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.service import NotFound

@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.guard import HEADERS, busy
-from streamforge.manager.api.limits import Limits
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.tokens import Tokens, check_binding
 from streamforge_utils.model.errors import ConfigError

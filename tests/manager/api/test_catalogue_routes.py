@@ -12,7 +12,7 @@ from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from streamforge import workers
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.catalogue import HIDDEN_REASON
+from streamforge.manager.api.catalogue_routes import HIDDEN_REASON
 from streamforge.manager.describing import asyncapi, schemas
 from streamforge_utils.model.commands import decode_command
 from streamforge_utils.model.events import Progress, decode_event

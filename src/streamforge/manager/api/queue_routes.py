@@ -11,9 +11,9 @@ from starlette.responses import Response, StreamingResponse
 
 from streamforge.manager import answers, data_answers, presentation
 from streamforge.manager.api import sse
-from streamforge.manager.api.bodies import Start, StartPipeline
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
+from streamforge.manager.api.request_bodies import Start, StartPipeline
 from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, reply, undriven
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status, Workflow

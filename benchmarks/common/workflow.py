@@ -88,12 +88,12 @@ class Workflow:
             **more,
         }
 
-    async def make_topics(self, admin: BusAdmin) -> None:
-        """Its topics, as the manager makes them, with room for everything."""
+    async def make_topics(self, admin: BusAdmin, topic_bytes: int = TOPIC_BYTES) -> None:
+        """Its topics, as the manager makes them, that of the data with this cap."""
         for name in (CONTROL_TOPIC, EVENTS_TOPIC, dlq_topic(self.topic)):
             await admin.create_topic(TopicSpec(name=name))
         await admin.create_topic(
-            TopicSpec(name=self.topic, retention=Retention.CONSUMED, max_bytes=TOPIC_BYTES, readers=(self.group,))
+            TopicSpec(name=self.topic, retention=Retention.CONSUMED, max_bytes=topic_bytes, readers=(self.group,))
         )
 
 

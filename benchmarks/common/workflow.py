@@ -98,7 +98,7 @@ class Workflow:
 
 
 async def live(target: str, settings: Mapping[str, str], wired: Wiring = wiring) -> float:
-    """Live a worker's whole life in this process, from connecting to the last word; the seconds that it took.
+    """Live a worker's whole life in this process, from connecting to the terminal event; the seconds that it took.
 
     Raises RuntimeError with its log if it ended other than well.
     """

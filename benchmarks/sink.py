@@ -63,8 +63,8 @@ def run(bench: Bench) -> Section:
         how=(
             f"Raw: documents that were made beforehand go to the store in batches of {BATCH_RECORDS}. Sink: the "
             "worker's whole life in its process (connecting, `started`, reading the topic, decoding, checking, "
-            "converting, storing, committing, the last word), from a topic that was filled beforehand. Both store the "
-            "same documents in a new collection, which is checked."
+            "converting, storing, committing, the terminal event), from a topic that was filled beforehand. Both store "
+            "the same documents in a new collection, which is checked."
         ),
         lines=(
             Line(

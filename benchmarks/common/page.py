@@ -32,7 +32,7 @@ def page(measured: Measured) -> str:
     ]
     for section in sections:
         details = "".join(f"- {detail}\n" for detail in section.details)
-        parts.append(f"## {section.title}\n\n{_wrapped(section.how)}\n\n{_table([section.lines])}")
+        parts.append(f"## {section.title}\n\n{_wrapped(section.how)}")
         if details:
             parts.append(details)
     return "\n".join(part if part.endswith("\n") else part + "\n" for part in parts)

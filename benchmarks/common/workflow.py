@@ -88,17 +88,17 @@ class Workflow:
             **more,
         }
 
-    async def make_topics(self, admin: BusAdmin) -> None:
-        """Its topics, as the manager makes them, with room for everything."""
+    async def make_topics(self, admin: BusAdmin, topic_bytes: int = TOPIC_BYTES) -> None:
+        """Its topics, as the manager makes them, that of the data with this cap."""
         for name in (CONTROL_TOPIC, EVENTS_TOPIC, dlq_topic(self.topic)):
             await admin.create_topic(TopicSpec(name=name))
         await admin.create_topic(
-            TopicSpec(name=self.topic, retention=Retention.CONSUMED, max_bytes=TOPIC_BYTES, readers=(self.group,))
+            TopicSpec(name=self.topic, retention=Retention.CONSUMED, max_bytes=topic_bytes, readers=(self.group,))
         )
 
 
 async def live(target: str, settings: Mapping[str, str], wired: Wiring = wiring) -> float:
-    """Live a worker's whole life in this process, from connecting to the last word; the seconds that it took.
+    """Live a worker's whole life in this process, from connecting to the terminal event; the seconds that it took.
 
     Raises RuntimeError with its log if it ended other than well.
     """

@@ -60,8 +60,8 @@ def run(bench: Bench) -> Section:
             "`produce_batch`: records that were encoded beforehand, idempotent, acks=all, lz4, in batches of "
             f"{BATCH:,}, as fast as the client takes them; from making the client until the broker has confirmed all. "
             "Loader: the worker's whole life in its process (connecting, `started`, decoding and checking the pages, "
-            "building, encoding, sending, the end-of-stream marker, the last word), with pages that lie in memory as "
-            "they came over the wire. Both put the same bytes on a new topic, which is checked. The broker (plain, "
+            "building, encoding, sending, the end-of-stream marker, the terminal event), with pages that lie in memory "
+            "as they came over the wire. Both put the same bytes on a new topic, which is checked. The broker (plain, "
             "one node) runs on the same cores; one run of each warms it up."
         ),
         lines=(

@@ -76,7 +76,7 @@ def run(bench: Bench) -> Section:
         how=(
             f"A bare loop of `consume` ({others.BATCH:,} messages), decoding, checking, converting and a batched "
             "write to the embedded store, that commits nothing, against the sink's whole life in its process "
-            "(connecting, `started`, the same work, committing, the last word). FastStream's batch subscriber and "
+            "(connecting, `started`, the same work, committing, the terminal event). FastStream's batch subscriber and "
             "Quix Streams' batching sink do the same with the same functions; their own decoding is switched off. Each "
             "is a new consumer group in a new process and counts from making its client until all is stored. All "
             "store the same documents in a new collection, which is checked. The broker (plain, one node) runs on the "

@@ -30,16 +30,16 @@ async def test_a_bus_that_never_answers_ends_the_worker_with_exit_code_1(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telemetry, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.3)
+    monkeypatch.setattr(life, "TERMINAL_PATIENCE_S", 0.3)
     rig.bus.send[EVENTS] = always("the bus is away")
     assert await rig.live(worker(nothing)) == 1
     assert await rig.events() == []
-    assert "the last word could not be said" in rig.logs.getvalue()
+    assert "the terminal event could not be published" in rig.logs.getvalue()
 
 
 async def test_a_bus_that_goes_away_ends_the_work(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.3)
+    monkeypatch.setattr(life, "TERMINAL_PATIENCE_S", 0.3)
     cancelled = asyncio.Event()
 
     async def run(ctx: Ctx) -> None:
@@ -55,7 +55,7 @@ async def test_a_bus_that_goes_away_ends_the_work(rig: Rig, monkeypatch: pytest.
 
 
 async def test_a_send_that_never_returns_does_not_keep_the_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.3)
+    monkeypatch.setattr(life, "TERMINAL_PATIENCE_S", 0.3)
 
     async def run(ctx: Ctx) -> None:
         rig.bus.held[EVENTS] = asyncio.Event()

@@ -1,9 +1,8 @@
-"""Writing no faster than it is read, and what becomes of a write that is cut off."""
+"""Writing to a topic, and what becomes of a write that is cut off."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -12,8 +11,7 @@ from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime import output
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker_definition import Use
-from tests.doubles.faulty import times
-from tests.doubles.manualclock import ManualClock
+from tests.doubles.faulty import always, times
 from tests.runtime.rig import TOPIC, NoParameters, Rig, last, until, words, worker
 
 Ctx = Context[NoParameters]
@@ -40,49 +38,31 @@ async def test_a_write_that_fails_for_a_moment_is_repeated(rig: Rig) -> None:
     assert [m.value for m in (await rig.read(TOPIC))[:-1]] == [record.value for record in RECORDS[:10]]
 
 
-async def test_readers_that_lag_make_the_writer_wait_and_say_so(tmp_path: Path) -> None:
-    clock = ManualClock()
-    rig = Rig(tmp_path, clock)
-    await rig.prepare()
-    rig.environment |= {
-        "STREAMFORGE_DOWNSTREAM": "slow,fast",
-        "STREAMFORGE_MAX_LAG": "100",
-        "STREAMFORGE_HEARTBEAT_SECONDS": "1",
-    }
-    rig.bus.lags |= {"slow": 100, "fast": 0}
-
-    async def run(ctx: Ctx) -> None:
-        await ctx.output.write([Message(b"k", b"v")])
-
-    running = asyncio.create_task(rig.live(worker(run, Use.OUTPUT)))
-    await clock.sleeping(3)  # heartbeats, the look for the owner, and the writer
-    for _ in range(5):
-        clock.advance(0.2)
-        await clock.sleeping(1)
-    event = (await rig.until_event("loading"))[-1]
-    assert (event.extra or {})["waiting"] == "readers are 100 records behind (at most 100)"
-    assert (event.extra or {})["lag"] == 100
-    assert await rig.read(TOPIC) == []
-    await clock.sleeping(2)
-    rig.bus.lags["slow"] = 99
-    clock.advance(0.2)
-    assert await running == 0
-    assert next(m.value for m in await rig.read(TOPIC)) == b"v"
-    assert last(await rig.events())[1].waiting is None
-    await rig.close()
-
-
-async def test_readers_that_are_gone_are_an_error_in_the_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "STALLED_AFTER_S", 0.5)
-    monkeypatch.setattr(output, "CHECK_EVERY_S", 0.01)
-    rig.environment |= {"STREAMFORGE_DOWNSTREAM": "dead", "STREAMFORGE_MAX_LAG": "100"}
-    rig.bus.lags["dead"] = 5000
+async def test_a_topic_that_stays_full_is_an_error_in_the_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "PATIENCE_S", 0.5)
+    rig.bus.send[TOPIC] = always("the topic is full")
 
     async def run(ctx: Ctx) -> None:
         await ctx.output.write([Message(b"k", b"v")])
 
     assert await rig.live(worker(run, Use.OUTPUT)) == 1
-    assert "its readers dead are 5000 records behind" in ((await rig.events())[-1].error_message or "")
+    word, progress = last(await rig.events())
+    assert ((await rig.events())[-1].error_message, word.event, progress.waiting) == (
+        "the topic is full",
+        "error",
+        None,
+    )
+
+
+async def test_the_lag_is_that_of_the_slowest_reader(rig: Rig) -> None:
+    rig.environment |= {"STREAMFORGE_DOWNSTREAM": "slow,fast"}
+    rig.bus.lags |= {"slow": 100, "fast": 0}
+
+    async def run(ctx: Ctx) -> None:
+        await ctx.output.measure()
+
+    assert await rig.live(worker(run, Use.OUTPUT)) == 0
+    assert last(await rig.events())[1].lag == 100
 
 
 async def test_a_write_under_way_is_counted_before_the_interrupted_marker(rig: Rig) -> None:

@@ -43,7 +43,7 @@ def test_the_least_environment_gives_the_defaults() -> None:
     assert (settings.control_topic, settings.events_topic) == ("queue-control", "queue-events")
     assert settings.data.data_dir == Path("/data")
     assert settings.exchange.urls == (BINANCE_DATA_URL,)
-    assert (settings.attempt, settings.max_lag, settings.ranges, settings.downstream) == (1, 200_000, (), ())
+    assert (settings.attempt, settings.ranges, settings.downstream) == (1, (), ())
     assert (settings.heartbeat_seconds, settings.stop_grace_seconds) == (2.0, 5.0)
     assert (settings.metrics_port, settings.metrics_host, settings.debug) == (None, "127.0.0.1", False)
 
@@ -152,7 +152,13 @@ def test_a_bad_value_is_named_with_what_is_expected(name: str, value: str, says:
 
 
 def test_several_bad_values_are_named_together() -> None:
-    bad = {"STREAMFORGE_ATTEMPT": "x", "ARANGO_URL": "y", "STREAMFORGE_MAX_LAG": "0", "TYPE": "t", "SYMBOL": "a b"}
+    bad = {
+        "STREAMFORGE_ATTEMPT": "x",
+        "ARANGO_URL": "y",
+        "STREAMFORGE_HEARTBEAT_SECONDS": "0",
+        "TYPE": "t",
+        "SYMBOL": "a b",
+    }
     with pytest.raises(ConfigError) as error:
         load_worker(LOADER, LEAST | bad)
     for name in bad:
@@ -210,7 +216,7 @@ def test_every_variable_of_a_worker_has_a_meaning_and_its_own_name() -> None:
 def test_the_reference_shows_what_a_worker_reads_and_no_more() -> None:
     loader, sink = environment_table(LOADER), environment_table(SINK)
     assert "| `QUEUE_ID` | text |  | **required** | the workflow that the worker belongs to |" in loader
-    assert "| `STREAMFORGE_MAX_LAG` | integer | records | `200000` |" in loader
+    assert "| `STREAMFORGE_DOWNSTREAM` | text, … |" in loader
     assert "COLLECTION_NAME" not in loader
     assert "STREAMFORGE_EXCHANGE_URL" not in sink
     assert "| `STREAMFORGE_UPSTREAM` | TELEMETRY_ID:ATTEMPT, … |  | **required** without `STREAMFORGE_REPLAY` |" in sink

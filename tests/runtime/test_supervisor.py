@@ -65,7 +65,7 @@ async def test_a_loader_closes_its_topic_before_it_says_finished(rig: Rig) -> No
 async def test_finished_is_not_said_where_the_topic_could_not_be_closed(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(life, "LAST_WORD_PATIENCE_S", 0.2)
+    monkeypatch.setattr(life, "TERMINAL_PATIENCE_S", 0.2)
     rig.bus.send[TOPIC] = always("the bus is away")
     assert await rig.live(worker(nothing, Use.OUTPUT)) == 1
     assert words(await rig.events()) == ["started", "error"]
@@ -231,7 +231,7 @@ async def test_nothing_is_said_after_the_last_word(rig: Rig) -> None:
     said.pong(1.0)
     assert said._outbox.empty()
     with pytest.raises(RuntimeError, match="last word"):
-        await said.last_word("error", speaker=None, patience_s=1)
+        await said.publish_terminal("error", publisher=None, patience_s=1)
     assert len(await rig.events()) == before
 
 

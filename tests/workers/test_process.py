@@ -149,7 +149,7 @@ async def test_a_bus_that_cannot_be_reached_is_exit_code_2_or_1_and_told(rig: Ri
     process = await sink(rig, STREAMFORGE_DATA_DIR=str(tmp_path / "file"))
     code, output = await ended(process)
     assert code in (1, 2)
-    assert "the last word could not be said" in output
+    assert "the terminal event could not be published" in output
 
 
 async def test_a_secret_is_in_no_line_and_no_event(rig: Rig) -> None:

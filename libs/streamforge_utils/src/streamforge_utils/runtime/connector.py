@@ -108,7 +108,6 @@ class Connector:
                 settings.kafka_topic,
                 instruments,
                 downstream=settings.downstream,
-                max_lag=settings.max_lag,
             )
         if Use.INPUT in definition.uses:
             group = consumer_group(settings.queue_id, definition.target)

@@ -1,26 +1,21 @@
-"""The data topic as a loader sees it: records go in, confirmed, no faster than they are read."""
+"""The data topic as a loader sees it: records go in and are confirmed; at the topic's cap they wait for its readers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
-from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer
 from streamforge_utils.runtime.instruments import Instruments
 
 BATCH_RECORDS = 5000
 PATIENCE_S = 60.0
-CHECK_EVERY_S = 0.2
-STALLED_AFTER_S = 900.0
-"""A reader whose lag has not shrunk for so long is not slow but gone."""
-
 _IN_FLIGHT_LIMIT_S = 5.0  # less than a worker has to stop, by default
 
 
 class Output:
-    """Writes to one topic, in order. downstream: the consumer groups that must not fall behind by `max_lag` records."""
+    """Writes to one topic, in order. downstream: the consumer groups whose lag is measured."""
 
     def __init__(
         self,
@@ -30,26 +25,21 @@ class Output:
         instruments: Instruments,
         *,
         downstream: Sequence[str] = (),
-        max_lag: int,
     ) -> None:
         self._producer = producer
         self._admin = admin
         self._topic = topic
         self._downstream = downstream
-        self._max_lag = max_lag
         self._instruments = instruments
         self._progress, self._metrics = instruments.progress, instruments.metrics
-        self._clock = instruments.clock
-        self._checked_at: float | None = None
 
     async def write(self, records: Sequence[Message]) -> None:
         """Append `records` in order; on return every one is confirmed by the bus.
 
-        Waits while a downstream group lags too far behind. A cancelled call waits a moment for what is under way.
-        Raises RetryableError (retries are spent, or the readers are gone) or PermanentError.
+        Waits while the topic is full. A cancelled call waits a moment for what is under way.
+        Raises RetryableError (retries are spent, or the topic stayed full) or PermanentError.
         """
         for start in range(0, len(records), BATCH_RECORDS):
-            await self._pace()
             messages = records[start : start + BATCH_RECORDS]
             await self._send(messages, counted=True)
             self._metrics.observe("batch_records", len(messages), direction="written")
@@ -85,30 +75,3 @@ class Output:
     def _count(self, records: int) -> None:
         self._progress.records += records
         self._metrics.count("records", records)
-
-    async def _pace(self) -> None:
-        now = self._clock.monotonic()
-        if not self._downstream or (self._checked_at is not None and now - self._checked_at < CHECK_EVERY_S):
-            return
-        least, stalled_at = None, now + STALLED_AFTER_S
-        try:
-            while True:
-                try:
-                    await self.measure()
-                except RetryableError:
-                    self._metrics.count("retries", what="lag")
-                now = self._checked_at = self._clock.monotonic()
-                lag = self._progress.lag or 0
-                if lag < self._max_lag:
-                    return
-                if least is None or lag < least:
-                    least, stalled_at = lag, now + STALLED_AFTER_S
-                elif now > stalled_at:
-                    raise RetryableError(
-                        f"topic {self._topic}: its readers {', '.join(self._downstream)} are {lag} records behind and "
-                        f"have not read for {STALLED_AFTER_S:.0f} s; see to them, then try again"
-                    )
-                self._progress.wait("downstream", f"readers are {lag} records behind (at most {self._max_lag})")
-                await self._clock.sleep(CHECK_EVERY_S)
-        finally:
-            self._progress.wait("downstream", None)

@@ -1,4 +1,4 @@
-"""What a worker has done so far: filled by its work and its adapters, read by heartbeats and the last word."""
+"""What a worker has done so far: filled by its work and its adapters, read by heartbeats and the terminal event."""
 
 from __future__ import annotations
 

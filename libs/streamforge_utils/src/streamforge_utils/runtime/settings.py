@@ -21,7 +21,6 @@ from streamforge_utils.runtime.kafka_settings import KafkaSettings
 CONTROL_TOPIC = "queue-control"
 EVENTS_TOPIC = "queue-events"
 BINANCE_DATA_URL = "https://data-api.binance.vision"
-MAX_LAG = 200_000
 Plugins = Annotated[
     str,
     variable(
@@ -31,7 +30,7 @@ Plugins = Annotated[
     ),
 ]
 DRAIN_S = 60.0
-"""A sink stores `MAX_LAG` records, the most that its loaders are ahead, in less."""
+"""A sink stores what a data topic holds at its cap in less."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -249,14 +248,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     downstream: Annotated[
         tuple[str, ...],
         variable(
-            "STREAMFORGE_DOWNSTREAM", "consumer groups of the data topic whose lag paces the worker", only="output"
+            "STREAMFORGE_DOWNSTREAM", "consumer groups of the data topic whose lag the worker reports", only="output"
         ),
     ] = ()
-    max_lag: Annotated[
-        int,
-        msgspec.Meta(ge=1),
-        variable("STREAMFORGE_MAX_LAG", "lag at which the worker waits for its readers", unit="records", only="output"),
-    ] = MAX_LAG
     ranges: Annotated[
         tuple[TimeRange, ...],
         variable(

@@ -1,4 +1,4 @@
-"""The life of a worker: connect, say `started`, work, stop, and exactly one last word."""
+"""The life of a worker: connect, publish `started`, work, stop, and exactly one terminal event."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
 P = TypeVar("P", bound=msgspec.Struct)
 
-WORK_SHARE, WORD_SHARE, CLOSE_SHARE = 0.6, 0.25, 0.05
-"""Of the grace: what cancelled work gets to end, what the last word gets, what each part gets to close."""
+WORK_SHARE, TERMINAL_SHARE, CLOSE_SHARE = 0.6, 0.25, 0.05
+"""Of the grace: what cancelled work gets to end, what the terminal event gets, what each part gets to close."""
 
-LAST_WORD_PATIENCE_S = 20.0
+TERMINAL_PATIENCE_S = 20.0
 CLOSE_LIMIT_S = 5.0
 _MEASURE_LIMIT_S = 1.0
 _OWNER_LOOK_S = 60.0
@@ -77,7 +77,7 @@ class Supervisor(Generic[P]):
             attempt=settings.attempt,
         )
         self._telemetry: Telemetry | None = None
-        self._speaker: asyncio.Task[None] | None = None
+        self._publisher: asyncio.Task[None] | None = None
         self._server: MetricsServer | None = None
         self._connections = Connections()
         self._command_queue = CommandQueue(definition.commands)
@@ -90,7 +90,7 @@ class Supervisor(Generic[P]):
         termination = await self._guarded()
         server = self._server
         closing = None if server is None else asyncio.create_task(asyncio.to_thread(server.close), name="metrics")
-        code = await self._say(await self._close_stream(termination))
+        code = await self._publish(await self._close_stream(termination))
         limit_s = self._settings.stop_grace_seconds * CLOSE_SHARE if self.stop.asked else CLOSE_LIMIT_S
         if not await self._connector.close(limit_s):
             self.hard_exit = True
@@ -130,10 +130,10 @@ class Supervisor(Generic[P]):
         about = {"metrics_port": metrics_port, "pid": os.getpid(), "version": self._version}
         await telemetry.started(about, message=self._definition.summary)
         self._log.info("started", **about)
-        self._speaker = asyncio.create_task(telemetry.speak(), name="telemetry")
+        self._publisher = asyncio.create_task(telemetry.run(), name="telemetry")
         work = asyncio.create_task(self._work(bus), name="work")
         services = {
-            self._speaker,
+            self._publisher,
             asyncio.create_task(commands.listen(), name="commands"),
             asyncio.create_task(self._heartbeats(telemetry), name="heartbeats"),
             asyncio.create_task(self._stopping(), name="stop"),
@@ -143,7 +143,7 @@ class Supervisor(Generic[P]):
             await asyncio.wait({work, *services}, return_when=asyncio.FIRST_COMPLETED)
             return await self._ending(work, services)
         finally:
-            await self._end_tasks({work, *services} - {self._speaker}, _MEASURE_LIMIT_S)
+            await self._end_tasks({work, *services} - {self._publisher}, _MEASURE_LIMIT_S)
 
     async def _ending(self, work: asyncio.Task[None], services: set[asyncio.Task[None]]) -> Termination:
         if not work.done():
@@ -273,45 +273,51 @@ class Supervisor(Generic[P]):
             self._metrics.gauge("share", self._progress.share)
 
     async def _close_stream(self, termination: Termination) -> Termination:
-        """A loader closes its topic before its last word; after an error it leaves that to the next attempt."""
+        """A loader closes its topic before its terminal event; after an error it leaves that to the next attempt."""
         output = self._connections.output
-        if self._definition.role is not Role.LOADER or output is None or termination.word == "error":
+        if self._definition.role is not Role.LOADER or output is None or termination.event == "error":
             return termination
         marker = EndOfStream(
             producer=self._settings.telemetry_id,
             attempt=self._settings.attempt,
             records=self._progress.records,
-            reason="finished" if termination.word == "finished" else "interrupted",
+            reason="finished" if termination.event == "finished" else "interrupted",
         )
         try:
             async with asyncio.timeout(self._patience(termination)):
                 await output.close_stream(marker)
         except Exception as error:
-            if termination.word == "finished":
+            if termination.event == "finished":
                 return self._failure(error)
             self._log.warning("the end of the stream could not be marked", error=str(error))
         return termination
 
-    async def _say(self, termination: Termination) -> int:
+    async def _publish(self, termination: Termination) -> int:
         if self._telemetry is None:
             self._log.error(
-                "the last word could not be said: no bus", word=termination.word, error=termination.error_message
+                "the terminal event could not be published: no bus",
+                event_kind=termination.event,
+                error=termination.error_message,
             )
             return termination.exit_code
         try:
-            await self._telemetry.last_word(
-                termination.word,
-                speaker=self._speaker,
+            await self._telemetry.publish_terminal(
+                termination.event,
+                publisher=self._publisher,
                 patience_s=self._patience(termination),
                 message=termination.message,
                 error_message=termination.error_message,
                 extra=termination.extra,
             )
         except Exception as error:
-            self._log.error("the last word could not be said", word=termination.word, error=str(error) or repr(error))
+            self._log.error(
+                "the terminal event could not be published",
+                event_kind=termination.event,
+                error=str(error) or repr(error),
+            )
             return termination.exit_code or EXIT_FAILED
         self._log.info(
-            termination.word,
+            termination.event,
             exit_code=termination.exit_code,
             records=self._progress.records,
             message=termination.message,
@@ -320,9 +326,9 @@ class Supervisor(Generic[P]):
         return termination.exit_code
 
     def _patience(self, termination: Termination) -> float:
-        if termination.word == "interrupted" or self.stop.asked:
-            return self._settings.stop_grace_seconds * WORD_SHARE
-        return LAST_WORD_PATIENCE_S
+        if termination.event == "interrupted" or self.stop.asked:
+            return self._settings.stop_grace_seconds * TERMINAL_SHARE
+        return TERMINAL_PATIENCE_S
 
     async def _end_tasks(self, tasks: set[asyncio.Task[None]], limit_s: float) -> set[asyncio.Task[None]]:
         running = {task for task in tasks if not task.done()}

@@ -1,4 +1,4 @@
-"""What a worker says on `queue-events`: one `started`, heartbeats, pongs, and exactly one last word."""
+"""What a worker publishes on `queue-events`: one `started`, heartbeats, pongs, and exactly one terminal event."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MESSAGE_CHARACTERS = 2000
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who speaks, as every event says it."""
+    """The worker that publishes, as every event names it."""
 
     queue_id: str
     producer: str
@@ -35,9 +35,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Telemetry:
-    """Sends the events of one attempt, one after another; after the last word it sends nothing.
+    """Sends the events of one attempt, one after another; after the terminal event it sends nothing.
 
-    `speak` must run in a task of its own: it empties the outbox, so that neither a ping nor the work waits for the bus.
+    `run` must run in a task of its own: it empties the outbox, so that neither a ping nor the work waits for the bus.
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class Telemetry:
         instruments.metrics.gauge_by("heartbeat_age_seconds", lambda: self._clock.monotonic() - self._confirmed_at)
 
     async def started(self, extra: dict[str, Any], message: str = "") -> None:
-        """Say `started`; confirmed on return. Raises RetryableError once patience is spent."""
+        """Publish `started`; confirmed on return. Raises RetryableError once patience is spent."""
         await self._send([self._event("started", message=message, extra=extra)], PATIENCE_S)
 
     def heartbeat(self) -> None:
-        """Say `loading` with the progress of now; left out while an earlier one still waits for the bus."""
+        """Publish `loading` with the progress of now; left out while an earlier one still waits for the bus."""
         if self._heartbeats_waiting == 0 and self._put(
             self._event("loading", extra=_builtins(self._progress.snapshot()))
         ):
             self._heartbeats_waiting += 1
 
     async def loading(self, extra: Mapping[str, Any]) -> None:
-        """Say `loading` with the progress of now and `extra`, after what was said before; waits while the bus is slow.
+        """Publish `loading` with the progress of now and `extra`, after earlier events; waits while the bus is slow.
 
-        It is not yet confirmed on return, but goes before the last word.
+        It is not yet confirmed on return, but goes before the terminal event.
         """
         await self._may_tell.acquire()
         event = self._event("loading", extra=_builtins(self._progress.snapshot()) | dict(extra))
@@ -89,8 +89,8 @@ class Telemetry:
         """Answer a ping. ping_ts: when it was sent, unix seconds."""
         self._put(self._event("pong", ping_ts=ping_ts, ponged_at=self._clock.now_ms() / 1000))
 
-    async def speak(self) -> None:
-        """Send what is in the outbox until `last_word`. Raises RetryableError once patience is spent."""
+    async def run(self) -> None:
+        """Send what is in the outbox until `publish_terminal`. Raises RetryableError once patience is spent."""
         while True:
             batch = [await self._outbox.get()]
             while not self._outbox.empty():
@@ -105,26 +105,26 @@ class Telemetry:
             if len(events) < len(batch):
                 return
 
-    async def last_word(
+    async def publish_terminal(
         self,
-        word: Literal["finished", "interrupted", "error"],
+        kind: Literal["finished", "interrupted", "error"],
         *,
-        speaker: asyncio.Task[None] | None,
+        publisher: asyncio.Task[None] | None,
         patience_s: float,
         message: str = "",
         error_message: str | None = None,
         extra: dict[str, Any] | None = None,
     ) -> None:
-        """Say how it ended; confirmed on return. What is in the outbox goes first.
+        """Publish how it ended; confirmed on return. What is in the outbox goes first.
 
-        speaker: the task that runs `speak`. Raises RetryableError or TimeoutError once patience is spent.
+        publisher: the task that runs `run`. Raises RetryableError or TimeoutError once patience is spent.
         """
         if self._ended:
-            raise RuntimeError("the last word was said already")
+            raise RuntimeError("the terminal event was published already")
         self._ended = True
-        await self._drain(speaker, patience_s / 2)
+        await self._drain(publisher, patience_s / 2)
         event = self._event(
-            word,
+            kind,
             message=message,
             error_message=None if error_message is None else self._redact(error_message)[:_MESSAGE_CHARACTERS],
             extra=_builtins(self._progress.snapshot()) | (extra or {}),
@@ -132,16 +132,16 @@ class Telemetry:
         async with asyncio.timeout(patience_s):
             await self._send([event], patience_s)
 
-    async def _drain(self, speaker: asyncio.Task[None] | None, patience_s: float) -> None:
-        if speaker is None or speaker.done():
+    async def _drain(self, publisher: asyncio.Task[None] | None, patience_s: float) -> None:
+        if publisher is None or publisher.done():
             return
         while self._outbox.full():
             self._outbox.get_nowait()
         self._outbox.put_nowait(None)
-        await asyncio.wait([speaker], timeout=patience_s)
-        if not speaker.done():
-            speaker.cancel()
-            await asyncio.wait([speaker], timeout=patience_s)
+        await asyncio.wait([publisher], timeout=patience_s)
+        if not publisher.done():
+            publisher.cancel()
+            await asyncio.wait([publisher], timeout=patience_s)
 
     def _told_in(self, events: list[Event]) -> int:
         """How many of `events` are the work's own; these are forgotten."""

@@ -1,4 +1,4 @@
-"""How an attempt ended, and what follows from it: the last word and the exit code."""
+"""How an attempt ended, and what follows from it: the terminal event and the exit code."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ EXIT_CONFIG = 2
 
 
 class Termination(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of an attempt. extra: what the last word's `extra` says beside the progress."""
+    """The end of an attempt. extra: what the terminal event's `extra` says beside the progress."""
 
-    word: Literal["finished", "interrupted", "error"]
+    event: Literal["finished", "interrupted", "error"]
     exit_code: int
     message: str = ""
     error_message: str | None = None
     extra: dict[str, Any] = {}
 
 
-FINISHED = Termination(word="finished", exit_code=EXIT_DONE, message="all is done", extra={"exit_code": EXIT_DONE})
+FINISHED = Termination(event="finished", exit_code=EXIT_DONE, message="all is done", extra={"exit_code": EXIT_DONE})
 
 
 def failed(error: BaseException) -> Termination:
@@ -41,7 +41,7 @@ def failed(error: BaseException) -> Termination:
     if isinstance(root, BannedError):
         extra["banned_until_ms"] = root.until_ms
     text = str(root) if isinstance(root, StreamForgeError) and str(root) else f"{type(root).__name__}: {root}"
-    return Termination(word="error", exit_code=code, error_message=text, extra=extra)
+    return Termination(event="error", exit_code=code, error_message=text, extra=extra)
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -108,4 +108,4 @@ class StopRequest:
             message = f"stopped by {signal.Signals(self._signal).name}"
         else:
             message = f"no command was heard for {self._silence_s:.0f} s: there is no manager any more"
-        return Termination(word="interrupted", exit_code=code, message=message, extra={"exit_code": code})
+        return Termination(event="interrupted", exit_code=code, message=message, extra={"exit_code": code})

@@ -10,8 +10,8 @@ TALK_MAX_BYTES = 64 * 1024 * 1024
 TALK_MAX_AGE_S = 7 * 86_400.0
 """The manager's history keeps events longer than the topic."""
 
-DATA_MAX_BYTES = 512 * 1024 * 1024
-"""Of what is unread; beyond it the loader waits for the sink."""
+DATA_MAX_BYTES = 96 * 1024 * 1024
+"""Of what is unread, some 210,000 candles; beyond it the loader waits for the sink."""
 
 DEAD_LETTERS_MAX_BYTES = 64 * 1024 * 1024
 """Of what was not replayed; a workflow that has more of them fails, and says so."""

@@ -90,7 +90,7 @@ def leave(code: int) -> None:
 async def _report(
     error: ConfigError, definition: Definition[P], wiring: Wiring, environ: Mapping[str, str], log: Log
 ) -> None:
-    """Say the error on the bus, if the settings that were good tell where it is."""
+    """Publish the error on the bus, if the settings that were good tell where it is."""
     queue_id = environ.get("QUEUE_ID", "")
     if not queue_id:
         return
@@ -115,15 +115,15 @@ async def _report(
                 instruments,
                 Redactor(),
             )
-            await telemetry.last_word(
+            await telemetry.publish_terminal(
                 "error",
-                speaker=None,
+                publisher=None,
                 patience_s=_REPORT_LIMIT_S / 2,
                 error_message=termination.error_message,
                 extra=termination.extra,
             )
     except Exception as trouble:
-        log.warning("the bad configuration could not be said on the bus", error=str(trouble) or repr(trouble))
+        log.warning("the bad configuration could not be published on the bus", error=str(trouble) or repr(trouble))
     finally:
         if bus is not None:
             await _closed(bus, log)

@@ -61,12 +61,20 @@ async def load_history(ctx: Context[P]) -> None:
 class _Questions(ABC):
     """What to ask for, in the order of the series."""
 
-    over = False
-    """No later answer is wanted."""
+    def __init__(self) -> None:
+        self._over = False
+
+    def end(self) -> None:
+        """No later answer is wanted."""
+        self._over = True
+
+    def ended(self) -> bool:
+        """Whether no later answer is wanted."""
+        return self._over
 
     def next(self) -> Question | None:
         """The next question; None: there is none any more."""
-        return None if self.over else self._next()
+        return None if self._over else self._next()
 
     @abstractmethod
     def _next(self) -> Question | None:
@@ -81,6 +89,7 @@ class _Windows(_Questions):
     """Ranges of time, each of which has as many records as an answer may hold."""
 
     def __init__(self, grid: Grid, ranges: Sequence[TimeRange], most: int) -> None:
+        super().__init__()
         self._windows = (window for span in ranges for window in cut(grid, span, most))
         self._total_ms = sum(span.end_ms - span.start_ms for span in ranges)
         self._done_ms = 0
@@ -99,6 +108,7 @@ class _Ids(_Questions):
     """Ids from `first_id` on, until a record happened after the end of `span`. number: of the span, among `count`."""
 
     def __init__(self, first_id: int, span: TimeRange, number: int, count: int, most: int) -> None:
+        super().__init__()
         self._next_id = first_id
         self._span = span
         self._before, self._count = number, count
@@ -114,11 +124,11 @@ class _Ids(_Questions):
         # An answer may reach into the ids of the next question, where some lack.
         end = bisect_left(page.positions, question.first_id + self._most)
         wanted = min(end, bisect_right(page.times, self._span.end_ms))
-        self.over = not page or wanted < end
+        self._over = not page or wanted < end
         page = Page(page.positions[:wanted], page.times[:wanted], page.keys[:wanted], page.values[:wanted])
         reached_ms = page.times[-1] if page else self._span.start_ms
         share = (reached_ms - self._span.start_ms) / (self._span.end_ms - self._span.start_ms)
-        return page, (self._before + min(1.0, max(0.0, 1.0 if self.over else share))) / self._count
+        return page, (self._before + min(1.0, max(0.0, 1.0 if self._over else share))) / self._count
 
 
 async def _load(ctx: Context[P], questions: _Questions) -> None:
@@ -139,7 +149,7 @@ async def _load(ctx: Context[P], questions: _Questions) -> None:
 
     try:
         ask()
-        while pages:
+        while pages and not questions.ended():
             await pages[0][1]
             # What came while the last batch was written goes together: a slow bus gets larger batches.
             answered: list[Page] = []
@@ -148,7 +158,7 @@ async def _load(ctx: Context[P], questions: _Questions) -> None:
                 question, answer = pages.popleft()
                 page, share = questions.taken(question, answer.result())
                 answered.append(page)
-                if questions.over:
+                if questions.ended():
                     break
             records = MessageColumns(
                 [key for page in answered for key in page.keys], [value for page in answered for value in page.values]
@@ -160,10 +170,8 @@ async def _load(ctx: Context[P], questions: _Questions) -> None:
                 if page:
                     ctx.progress.position = page.times[-1]
             ctx.progress.share = share
-            if questions.over:
-                break
     finally:
-        questions.over = True  # after a cancelled request nothing more is asked for
+        questions.end()  # after a cancelled request nothing more is asked for
         for _, answer in pages:
             answer.cancel()
         await asyncio.gather(*(answer for _, answer in pages), return_exceptions=True)

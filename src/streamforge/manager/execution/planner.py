@@ -13,14 +13,17 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.record_count import counted, gone, grid_of
+from streamforge.manager.execution.id_ranges import bounds_at_exchange, ids_at_exchange
+from streamforge.manager.execution.record_count import counted, gone
 from streamforge.manager.lifecycle.rounds import joined
 from streamforge.manager.persistence.coverage_store import Known
 from streamforge.manager.workflow import Part, Plan, Workflow
 from streamforge_utils.model.completeness.grid import Grid
-from streamforge_utils.model.coverage import Segment, Verdict, lacking, overlay
+from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.coverage import Segment, Verdict, clip, lacking, overlay
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.paging import ByTime
+from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Exchange
@@ -69,29 +72,29 @@ async def prepare(
 
     Raises PermanentError (the exchange does not know the symbol) or RetryableError.
     """
-    grid = grid_of(series)
+    rule = rule_of(series)
     info = await exchange.symbol_info(series.symbol)
     now_ms = exchange_now_ms
-    bounds = await _bounds(exchange, series, grid, now_ms, trading=info.status == "TRADING")
+    bounds = await _bounds(exchange, series, rule, now_ms, trading=info.status == "TRADING")
     if bounds is None:
         # What opens from now on may still come; where `3d` bars open is not known before the first of them.
-        until_ms = min(span.end_ms, grid.over_ms(now_ms))
+        until_ms = min(span.end_ms, rule.over_ms(now_ms))
         closed = [_segment(span.start_ms, until_ms, Verdict.CLOSED)] if until_ms > span.start_ms else []
-        closed = grid.whole(closed, None)
+        closed = rule.whole(closed, None)
         until_ms = until_ms if closed else min(until_ms, span.start_ms)
         return Plan(exchange_now_ms=now_ms, until_ms=until_ms, bars=0, settled=tuple(closed))
-    phase_ms = bounds.first_ms if not grid.is_fixed(None) else None
+    phase_ms = bounds.first_ms if not rule.is_fixed(None) else None
     settled: list[Segment] = []
     # What is known of a series is known of whole bars: here of those that open in the range and are over.
-    until_ms = min(span.end_ms, grid.floor(now_ms, phase_ms))
-    start_ms = grid.ceil(span.start_ms, phase_ms)
-    end_ms = max(start_ms, grid.ceil(until_ms, phase_ms))
+    until_ms = min(span.end_ms, rule.over_ms(now_ms, phase_ms))
+    start_ms = rule.ceil(span.start_ms, phase_ms)
+    end_ms = max(start_ms, rule.ceil(until_ms, phase_ms))
     if start_ms == end_ms:
         until_ms = min(until_ms, span.start_ms)
     if start_ms < bounds.first_ms:
         settled.append(_segment(start_ms, min(end_ms, bounds.first_ms), Verdict.CLOSED))
         start_ms = min(end_ms, bounds.first_ms)
-    if bounds.last_ms is not None and end_ms > (after_last_ms := grid.next(bounds.last_ms)):
+    if bounds.last_ms is not None and end_ms > (after_last_ms := rule.next(bounds.last_ms)):
         settled.append(_segment(max(start_ms, after_last_ms), end_ms, Verdict.CLOSED))
         end_ms = max(start_ms, after_last_ms)
     settled = [segment for segment in settled if segment.end_ms > segment.start_ms]
@@ -106,18 +109,26 @@ async def prepare(
             last_ms=bounds.last_ms,
         )
     wanted = TimeRange(start_ms, end_ms)
-    known = tuple(grid.whole(overlay(known, settled), phase_ms))
+    known = tuple(rule.whole(overlay(known, settled), phase_ms))
     ranges = joined([wanted] if again else lacking(known, wanted))
     reason = "it was asked for again" if again else "it was not stored"
+    if isinstance(rule, Grid):
+        bars = len(rule.times(wanted.start_ms, wanted.end_ms, phase_ms))
+        there = _there(known, wanted, ranges, rule, phase_ms)
+        expected = sum(len(rule.times(r.start_ms, r.end_ms, phase_ms)) for r in ranges)
+    else:
+        bars = len(await ids_at_exchange(exchange, series, wanted, now_ms))
+        there = 0 if again else sum(s.records for s in clip(known, wanted) if s.verdict is Verdict.STORED)
+        expected = max(0, bars - there) if ranges else 0
     return Plan(
         exchange_now_ms=now_ms,
         until_ms=until_ms,
         parts=tuple(Part(span=r, reason=reason) for r in ranges),
         settled=tuple(settled),
         phase_ms=phase_ms,
-        expected=sum(len(grid.times(r.start_ms, r.end_ms, phase_ms)) for r in ranges),
-        bars=len(grid.times(wanted.start_ms, wanted.end_ms, phase_ms)),
-        there=_there(known, wanted, ranges, grid, phase_ms),
+        expected=expected,
+        bars=bars,
+        there=there,
         first_ms=bounds.first_ms,
         last_ms=bounds.last_ms,
     )
@@ -133,13 +144,16 @@ def _there(known: Sequence[Segment], wanted: TimeRange, load: list[TimeRange], g
     return sum(bars(span) - sum(bars(span.intersection(r)) for r in load) for span in spans if span is not None)
 
 
-async def _bounds(exchange: Exchange, series: Series, grid: Grid, now_ms: int, *, trading: bool) -> _Bounds | None:
-    first = await _extreme(exchange, series, grid, TimeRange(0, now_ms), newest=False)
+async def _bounds(exchange: Exchange, series: Series, rule: Rule, now_ms: int, *, trading: bool) -> _Bounds | None:
+    if not isinstance(rule, Grid):
+        bounds = await bounds_at_exchange(exchange, series, now_ms, trading=trading)
+        return None if bounds is None else _Bounds(*bounds)
+    first = await _extreme(exchange, series, rule, TimeRange(0, now_ms), newest=False)
     if first is None:
         return None
     if trading:
         return _Bounds(first, None)
-    last = await _extreme(exchange, series, grid, TimeRange(first, now_ms), newest=True)
+    last = await _extreme(exchange, series, rule, TimeRange(first, now_ms), newest=True)
     return _Bounds(first, first if last is None else last)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.id_count import count_ids
+from streamforge.manager.execution.id_ranges import ids_at_exchange
 from streamforge.manager.execution.record_count import gone, grid_of, pieces, stored_in, verdict_of
 from streamforge.manager.persistence.coverage_store import Known
 from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.workflow import Plan, Proof, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
+from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay, touching
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
@@ -41,17 +45,18 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
     nothing: a hole is `unknown`, and the coverage learns only what is stored, and what is not stored any more.
     Raises OutOfDate, before the coverage learns anything, RetryableError (the store), HoleUnanswered (the exchange).
     """
-    series = workflow.series
+    series, rule = workflow.series, rule_of(workflow.series)
     answers: list[Segment] = []
+    ids = await _ids_of(deps, workflow, plan) if ask and rule.by_id else None
     for number in range(1, _COUNTS + 1):
         # Others plan, verify and remove meanwhile; what they change is seen afterwards, but for the last time.
         held = (series.id,) if number == _COUNTS else ()
         async with deps.coverage.locks.hold(*held):
             known = await deps.coverage.known(series)
             phase_ms = plan.phase_ms if plan.phase_ms is not None else await phase_of(deps.store, known)
-            found = await count(deps.store, workflow, plan, known, phase_ms)
+            found = await count(deps.store, workflow, plan, known, phase_ms, ids)
             if ask:
-                found = _answered(found, answers)
+                found = _answered(found, answers, by_id=rule.by_id)
             unasked = [segment for segment in found if segment.verdict is Verdict.UNKNOWN]
             if not (ask and unasked):
                 async with deps.coverage.locks.hold(*(() if held else (series.id,))):
@@ -68,27 +73,55 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
         raise RetryableError(f"{series.id}: what is stored of it changed {_COUNTS} times while it was being proven")
     # Of a load again: what it has stored a second time is stored once when it ends.
     await deps.removal.finish(series)
-    closed = [segment.span for segment in plan.settled if segment.verdict is Verdict.CLOSED]
-    grid = grid_of(series)
-    bars = (len(grid.times(one.start_ms, one.end_ms, phase_ms)) for one in _without(workflow.planned_span, closed))
+    stored = sum(segment.records for segment in found if segment.verdict is Verdict.STORED)
     return Proof(
         round=workflow.repairs + 1,
         whole=True,
         checked_ms=deps.clock.now_ms(),
-        expected=sum(bars),
-        stored=sum(segment.records for segment in found if segment.verdict is Verdict.STORED),
+        expected=_expected(workflow, plan, phase_ms) if not rule.by_id else stored if ids is None else len(ids),
+        stored=stored,
         segments=tuple(overlay(plan.settled, found)),
     )
 
 
+async def _ids_of(deps: Dependencies, workflow: Workflow, plan: Plan) -> range:
+    """The ids that the exchange has of the planned range. Raises HoleUnanswered."""
+    try:
+        spans = _not_closed(workflow, plan)
+        if not spans:
+            return range(0)
+        now_ms = await deps.exchange.server_time()
+        return await ids_at_exchange(deps.exchange, workflow.series, spans[0], now_ms)
+    except (RetryableError, PermanentError) as error:
+        raise HoleUnanswered(error) from error
+
+
+def _not_closed(workflow: Workflow, plan: Plan) -> list[TimeRange]:
+    closed = [segment.span for segment in plan.settled if segment.verdict is Verdict.CLOSED]
+    return _without(workflow.planned_span, closed)
+
+
+def _expected(workflow: Workflow, plan: Plan, phase_ms: int | None) -> int:
+    grid = grid_of(workflow.series)
+    return sum(len(grid.times(one.start_ms, one.end_ms, phase_ms)) for one in _not_closed(workflow, plan))
+
+
 async def count(
-    store: DocumentStore, workflow: Workflow, plan: Plan, known: Known, phase_ms: int | None
+    store: DocumentStore,
+    workflow: Workflow,
+    plan: Plan,
+    known: Known,
+    phase_ms: int | None,
+    ids: range | None = None,
 ) -> list[Segment]:
     """What the plan has not settled of the bars that open in the workflow's range: stored and counted, or `unknown`
     where it is not. Sorted.
 
-    What was not to be loaded may have another verdict, as the coverage has it.
+    What was not to be loaded may have another verdict, as the coverage has it. ids: of records that have some, those
+    of the range, where they are known.
     """
+    if rule_of(workflow.series).by_id:
+        return await _count_ids(store, workflow, plan, known, ids)
     grid = grid_of(workflow.series)
     load = [part.span for part in plan.parts]
     settled = [segment.span for segment in plan.settled]
@@ -103,6 +136,16 @@ async def count(
         there = await _known_there(store, known, span, phase_ms)
         found += await _repaired(store, workflow, there, phase_ms)
     return grid.whole(_joined(found), phase_ms)
+
+
+async def _count_ids(
+    store: DocumentStore, workflow: Workflow, plan: Plan, known: Known, ids: range | None
+) -> list[Segment]:
+    found: list[Segment] = []
+    for span in _not_closed(workflow, plan):
+        held = [s.collection for s in touching(known.segments, span) if s.verdict is Verdict.STORED and s.collection]
+        found += await count_ids(store, workflow.series, dict.fromkeys([workflow.collection, *held]), span, ids)
+    return found
 
 
 async def _known_there(store: DocumentStore, known: Known, span: TimeRange, phase_ms: int | None) -> list[Segment]:
@@ -157,8 +200,16 @@ async def _filled(
     return filled
 
 
-def _answered(found: Sequence[Segment], answers: Sequence[Segment]) -> list[Segment]:
-    """`found` with the exchange's answers in the holes."""
+def _answered(found: Sequence[Segment], answers: Sequence[Segment], *, by_id: bool) -> list[Segment]:
+    """`found` with the exchange's answers in the holes; by_id: each answer speaks of a whole hole."""
+    if by_id:
+        verdicts = {(a.start_ms, a.end_ms, a.first_id, a.last_id): a.verdict for a in answers}
+        return [
+            replace(s, verdict=verdicts.get((s.start_ms, s.end_ms, s.first_id, s.last_id), s.verdict))
+            if s.verdict is Verdict.UNKNOWN
+            else s
+            for s in found
+        ]
     answered: list[Segment] = []
     for segment in found:
         if segment.verdict is Verdict.UNKNOWN:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from streamforge.manager.execution.id_count import counted_ids
 from streamforge.manager.execution.survey import Survey, survey
 from streamforge.manager.persistence.coverage_store import Known
 from streamforge.manager.persistence.phases import phase_of
@@ -47,6 +48,8 @@ async def counted(store: DocumentStore, known: Known, span: TimeRange, *, every_
 
     It was stored once, so that the exchange has it. Raises RetryableError.
     """
+    if rule_of(known.series).by_id:
+        return await counted_ids(store, known, span, every_key=every_key)
     phase_ms = await phase_of(store, known)
     grid = grid_of(known.series)
     found: list[Segment] = []

@@ -9,10 +9,10 @@ from __future__ import annotations
 import structlog
 
 from streamforge.manager.persistence.coverage_store import Coverage, Leftover
+from streamforge.manager.persistence.stored_ids import key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.instrumentation import Observer
@@ -88,7 +88,7 @@ class RecordRemoval:
         )
 
     async def _carry_out(self, series: Series, one: Leftover) -> int:
-        first, last = kind_of(series).key_range(series, one.span)
+        first, last = await key_range(self._store, one.collection, series, one.span)
         records = await self._store.delete(one.collection, first=first, last=last)
         # A live workflow has its own use for an empty collection: its sink may write the next moment.
         if not await self._store.count(one.collection) and not self.is_used(one.collection):

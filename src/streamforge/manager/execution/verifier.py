@@ -155,7 +155,10 @@ def _pieces(known: Known, span: TimeRange | None) -> Iterator[TimeRange]:
         common = segment.span if span is None else segment.span.intersection(span)
         if common is None or segment.verdict is not Verdict.STORED:
             continue
-        size = common.end_ms - common.start_ms if step_ms is None else _PIECE_RECORDS * step_ms
+        if step_ms is not None:
+            size = _PIECE_RECORDS * step_ms
+        else:
+            size = (common.end_ms - common.start_ms) // (segment.records // _PIECE_RECORDS + 1) + 1
         for start_ms in range(common.start_ms, common.end_ms, size):
             yield TimeRange(start_ms, min(start_ms + size, common.end_ms))
 
@@ -169,7 +172,7 @@ def _gaps(found: Sequence[Segment], known: Known, phase_ms: int | None) -> list[
             continue
         for one in clip(known.segments, segment.span):
             if one.verdict is Verdict.STORED and one.collection is not None:
-                records = len(rule.expected(one, phase_ms) or ())
+                records = len(rule.expected(segment if rule.by_id else one, phase_ms) or ())
                 gaps.append(Gap(start_ms=one.start_ms, end_ms=one.end_ms, collection=one.collection, records=records))
     return gaps
 

@@ -9,15 +9,18 @@ import msgspec
 
 from streamforge.manager.persistence.coverage_store import Coverage
 from streamforge.manager.persistence.phases import phase_of
+from streamforge.manager.persistence.stored_ids import ids_of, key_range
 from streamforge.manager.service import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.registry import as_exported, kind_of, kind_of_key, rule_of, type_of
+from streamforge_utils.model.kinds.registry import as_exported, kind_of, rule_of, series_of_document, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.ports.store import DocumentStore
 
 BATCH = 5000
 _SHOWN = 5
+_FIRST_MS = 10**12
+"""From here on (2001-09-09) times have 13 digits, so that keys that end in one sort by it."""
 
 
 class RecordReader:
@@ -50,20 +53,22 @@ class RecordReader:
             await self._compare(collection, proven, first)
         left = limit
         while left > 0:
-            beginning, end, prefix = first, None, only
+            beginning, end, prefix, found = first, None, only, series
             if prefix is None and span is not None:
-                following = await self._store.keys(collection, first=first, limit=1)
+                following = await self._store.read(collection, first=first, limit=1)
                 if not following:
                     break
-                prefix = following[0].rpartition("_")[0] + "_"
+                prefix = following[0].key.rpartition("_")[0] + "_"
+                found = series_of_document(following[0].key, following[0].body)
             if prefix is not None:
                 end = _behind(prefix)
                 if span is not None:
                     # Within one series the keys are in the order of time: what lies outside the span is not read.
-                    kind = kind_of_key(f"{prefix}{span.end_ms}") if series is None else kind_of(series)
-                    first_ms = 0 if kind is None else kind.first_position
-                    beginning = max(first, f"{prefix}{max(span.start_ms, first_ms)}")
-                    end = f"{prefix}{max(span.end_ms, first_ms)}"
+                    if found is not None:
+                        start, end = await key_range(self._store, collection, found, span)
+                    else:
+                        start, end = (f"{prefix}{max(time_ms, _FIRST_MS)}" for time_ms in (span.start_ms, span.end_ms))
+                    beginning = max(first, start)
             size = min(left, BATCH)
             documents = await self._store.read(collection, first=beginning, last=end, limit=size)
             full = len(documents) == size
@@ -93,7 +98,11 @@ class RecordReader:
                 common = segment.span if span is None else segment.span.intersection(span)
                 if common is None:
                     continue
-                if (grid := rule.expected(_of(common), phase_ms)) is None:
+                if rule.by_id:
+                    grid: Sequence[int] | None = await ids_of(self._store, known.series, segment, common)
+                else:
+                    grid = rule.expected(_of(common), phase_ms)
+                if grid is None:
                     raise _incomplete(known.series, f"{common} is all gone", collection)
                 if grid:
                     yield _Part(known.series, common, grid)
@@ -104,7 +113,7 @@ class RecordReader:
             grid = part.grid[bisect_left(part.grid, first, key=part.key) :]
             if not grid:
                 continue
-            start, end = part.key(grid[0]), part.key(max(part.span.end_ms, part.grid[0]))
+            start, end = part.key(grid[0]), part.key(grid[-1] + 1)
             there = await self._store.count(collection, first=start, last=end)
             if there < len(grid):
                 lacking.append((part.series, f"{part.span} lacks {len(grid) - there:,} of {len(grid):,}"))
@@ -121,14 +130,17 @@ def _behind(prefix: str) -> str:
 
 
 class _Part(msgspec.Struct, frozen=True):
-    """A range of a series that the collection is proven to hold. grid: its open times; not empty."""
+    """A range of a series that the collection is proven to hold. grid: the positions of its records; not empty."""
 
     series: Series
     span: TimeRange
     grid: Sequence[int]
 
-    def key(self, open_time: int) -> str:
-        return kind_of(self.series).key(self.series, open_time)
+    def key(self, position: int) -> str:
+        return kind_of(self.series).key(self.series, position)
+
+    def shown(self, position: int) -> str:
+        return f"id {position}" if rule_of(self.series).by_id else format_ms(position)
 
 
 def _of(span: TimeRange) -> Segment:
@@ -151,8 +163,9 @@ def _check(proven: Sequence[_Part], keys: Sequence[str], first: str, last: str |
             continue
         missing = sorted(set(grid) - set(times))
         if missing:
-            lacks = f"between {format_ms(grid[0])} and {format_ms(grid[-1])} {len(missing):,} of {len(grid):,} lack"
-            raise _incomplete(part.series, f"{lacks}, the first at {format_ms(missing[0])}", "the collection")
+            first_one, last_one, at = (part.shown(one) for one in (grid[0], grid[-1], missing[0]))
+            lacks = f"between {first_one} and {last_one} {len(missing):,} of {len(grid):,} lack"
+            raise _incomplete(part.series, f"{lacks}, the first at {at}", "the collection")
 
 
 def _incomplete(series: Series, what: str, collection: str) -> Incomplete:

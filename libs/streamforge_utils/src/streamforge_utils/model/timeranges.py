@@ -10,7 +10,7 @@ import msgspec
 
 from streamforge_utils.model.errors import InvalidInput
 
-_POINT = r"\d{4}(?:-\d{2}(?:-\d{2}(?:T\d{2}:\d{2}(?::\d{2})?Z)?)?)?"
+_POINT = r"\d{4}(?:-\d{2}(?:-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{3})?)?Z)?)?)?"
 _RANGE = re.compile(rf"(?P<start>{_POINT})(?::(?P<end>{_POINT}))?", re.ASCII)
 _FORMS = "2024, 2024-08, 2024-08-01 or 2024-08-01T12:30Z, alone or as START:END"
 _RELATIVE_FORMS = f"{_FORMS} (2024: is until now), or today, yesterday, -30d"
@@ -227,4 +227,4 @@ def _period(point: str, start: datetime, whole: str) -> tuple[datetime, datetime
 
 
 def _to_ms(moment: datetime) -> int:
-    return int(moment.timestamp()) * 1000
+    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000

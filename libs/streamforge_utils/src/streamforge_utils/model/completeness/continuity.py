@@ -56,10 +56,14 @@ class Continuity(Rule, frozen=True):
         """
         found: list[Segment] = []
         cursor_ms, cause = span.start_ms, "nobody listened"
+        later = False
         for chain in chains(heard):
+            later = chain.start_ms >= span.end_ms
+            if later:
+                break
             start_ms, end_ms = max(chain.start_ms, span.start_ms), min(chain.end_ms, span.end_ms)
             if start_ms >= end_ms:
-                cause = chain.cause or cause if chain.end_ms <= span.start_ms else cause
+                cause = chain.cause or cause
                 continue
             if start_ms > cursor_ms:
                 found.append(_hole(cursor_ms, start_ms, Verdict.LOST, cause))
@@ -77,7 +81,8 @@ class Continuity(Rule, frozen=True):
                 )
             cursor_ms, cause = max(cursor_ms, end_ms), chain.cause or "unknown"
         if cursor_ms < span.end_ms:
-            found.append(_hole(cursor_ms, span.end_ms, Verdict.UNKNOWN, ""))
+            verdict = Verdict.LOST if later else Verdict.UNKNOWN
+            found.append(_hole(cursor_ms, span.end_ms, verdict, cause if later else ""))
         return joined(found)
 
 

@@ -15,6 +15,8 @@ from streamforge_utils.model.timeranges import TimeRange
 HOLE_A_REQUEST = 900
 """Ids of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
 
+_LATE_MS = 1000
+
 
 class Run(msgspec.Struct, frozen=True):
     """Consecutive ids, the last one included. collection: where the records lie; None: they are not stored.
@@ -44,7 +46,8 @@ class Sequence(Rule, frozen=True):
         return range(segment.first_id, segment.last_id + 1)
 
     def over_ms(self, now_ms: int, phase_ms: int | None = None) -> int:
-        return now_ms // 1000 * 1000  # ranges are written in whole seconds
+        """The last second is not: the exchange may give its records a little later. Ranges are in whole seconds."""
+        return (now_ms - _LATE_MS) // 1000 * 1000
 
     def whole(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
         """A stored segment whose ids do not meet those of the one before it gives up its first millisecond.
@@ -89,7 +92,8 @@ class Sequence(Rule, frozen=True):
 
     def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:
         """One verdict for the whole hole: times alone do not tell its parts apart."""
-        verdict = Verdict.OURS if found else Verdict.EXCHANGE
+        ids = self.expected(hole, phase_ms) or ()
+        verdict = Verdict.OURS if any(one in ids for one in found) else Verdict.EXCHANGE
         return [msgspec.structs.replace(hole, verdict=verdict, collection=None, records=0)]
 
 
@@ -106,55 +110,73 @@ def meets(before: Segment, after: Segment) -> bool:
 
 
 def segments_of(span: TimeRange, runs: Positions[Run]) -> list[Segment]:
-    """What `runs` say of `span`, without a gap in time; their ids are consecutive from the first run to the last.
+    """What `runs`, whose ids are consecutive, say of `span`: stored segments and `unknown` holes, without a gap.
 
-    A hole reaches from the last stored record before it to the first one behind it. Records of the same millisecond as
-    a neighbour may be missing in it: who loads it begins a millisecond earlier and ends one later (`ask_span`).
-    A stored run all of whose records share one millisecond with the holes around it becomes part of the hole.
+    A hole reaches from behind the stored record before it to the first one after it, a millisecond at least. Records
+    of the same millisecond as one of these may lack, too: who loads the hole begins a millisecond earlier and ends one
+    later. Stored records for which no millisecond is left between two holes become part of them.
     """
     found: list[Segment] = []
-    cursor_ms = span.start_ms
-    for at, run in enumerate(runs):
-        last = at == len(runs) - 1
-        if run.collection is not None:
-            end_ms = span.end_ms if last else min(span.end_ms, max(cursor_ms, run.last_ms + 1))
-            following = runs[at + 1] if not last else None
-            if following is not None and following.collection is not None:
-                end_ms = min(span.end_ms, max(cursor_ms, following.first_ms))
+    cursor_ms, first_id = span.start_ms, None
+    for run, following in zip(runs, [*runs[1:], None], strict=True):
+        stored = run.collection is not None
+        if following is None:
+            end_ms = span.end_ms
+        elif not stored:
+            end_ms = max(following.first_ms, cursor_ms + 1)
+        elif following.collection is None:
+            end_ms = min(run.last_ms + 1, span.end_ms - 1)
         else:
-            end_ms = span.end_ms if last else min(span.end_ms, max(cursor_ms + 1, runs[at + 1].first_ms))
-        verdict = Verdict.UNKNOWN if run.collection is None else Verdict.STORED
+            end_ms = following.first_ms
+        end_ms = min(end_ms, span.end_ms)
         if end_ms <= cursor_ms:
-            # No time is left for it: it goes into the hole before it, or the run before it has its ids too.
-            _extend(found, run)
+            if found and found[-1].verdict is Verdict.UNKNOWN:
+                found[-1] = msgspec.structs.replace(found[-1], last_id=run.last_id)
+            elif first_id is None:
+                first_id = run.first_id
             continue
-        if found and found[-1].verdict is verdict is Verdict.UNKNOWN:
-            _extend(found, run)
-            found[-1] = msgspec.structs.replace(found[-1], end_ms=end_ms)
-        else:
+        stored = stored and first_id is None
+        hole = Segment(
+            start_ms=cursor_ms,
+            end_ms=end_ms,
+            verdict=Verdict.UNKNOWN,
+            first_id=run.first_id if first_id is None else first_id,
+            last_id=run.last_id,
+        )
+        cursor_ms, first_id = end_ms, None
+        if stored:
+            records = run.last_id - run.first_id + 1
             found.append(
-                Segment(
-                    start_ms=cursor_ms,
-                    end_ms=end_ms,
-                    verdict=verdict,
-                    collection=run.collection,
-                    records=run.last_id - run.first_id + 1 if run.collection is not None else 0,
-                    first_id=run.first_id,
-                    last_id=run.last_id,
-                )
+                msgspec.structs.replace(hole, verdict=Verdict.STORED, collection=run.collection, records=records)
             )
-        cursor_ms = end_ms
+        elif found and found[-1].verdict is Verdict.UNKNOWN:
+            found[-1] = msgspec.structs.replace(found[-1], end_ms=end_ms, last_id=run.last_id)
+        else:
+            found.append(hole)
+    if first_id is not None and found:  # the last runs, for which no time is left
+        found[-1] = msgspec.structs.replace(
+            found[-1], verdict=Verdict.UNKNOWN, collection=None, records=0, last_id=runs[-1].last_id
+        )
     return found
 
 
-def _extend(found: list[Segment], run: Run) -> None:
-    if found:
-        found[-1] = msgspec.structs.replace(
-            found[-1],
-            last_id=run.last_id,
-            **(
-                {}
-                if found[-1].verdict is Verdict.UNKNOWN
-                else {"verdict": Verdict.UNKNOWN, "collection": None, "records": 0}
-            ),
-        )
+def filled(holes: Iterable[Run], stored: Iterable[Run]) -> list[Run]:
+    """`holes` with what of `stored` lies in them; each is sorted and disjoint. What of `holes` is stored stays."""
+    found: list[Run] = []
+    others = sorted(stored, key=lambda run: run.first_id)
+    for hole in holes:
+        if hole.collection is not None:
+            found.append(hole)
+            continue
+        next_id = hole.first_id
+        for run in others:
+            if run.last_id < next_id or run.first_id > hole.last_id:
+                continue
+            if run.first_id > next_id:
+                found.append(Run(next_id, run.first_id - 1))
+            first_id, last_id = max(run.first_id, next_id), min(run.last_id, hole.last_id)
+            found.append(Run(first_id, last_id, run.collection))
+            next_id = last_id + 1
+        if next_id <= hole.last_id:
+            found.append(Run(next_id, hole.last_id))
+    return found

@@ -164,10 +164,17 @@ class RecordKind(ABC):
         """The series that a stored or travelling record belongs to."""
         return Series(record.symbol, self.name)
 
+    def series_of_document(self, body: bytes) -> Series:
+        """The series that a stored document belongs to. Raises PermanentError."""
+        return self.series_of(self._read(body))
+
     def time_of(self, body: bytes) -> int:
         """When the record of a stored document happened, unix milliseconds. Raises PermanentError."""
+        return int(getattr(self._read(body), self.time))
+
+    def _read(self, body: bytes) -> Any:
         try:
-            return int(getattr(_codecs(self.record, self.stored)[0].stored(body), self.time))
+            return _codecs(self.record, self.stored)[0].stored(body)
         except DECODE_ERRORS as error:
             raise PermanentError(f"a stored document is no record of {self.name}: {error}") from error
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from streamforge_utils.model import kinds as _package
 from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.series import Series, check_symbol
 
@@ -97,6 +97,15 @@ def as_exported(key: str, body: bytes) -> bytes:
     """A stored document as the export writes it; what is no record of a kind stays as it is."""
     kind = kind_of_key(key)
     return body if kind is None else kind.as_exported(body)
+
+
+def series_of_document(key: str, body: bytes) -> Series | None:
+    """The series that a stored document belongs to; None: it is no record of a kind."""
+    kind = kind_of_key(key)
+    try:
+        return None if kind is None else kind.series_of_document(body)
+    except PermanentError:
+        return None
 
 
 def is_type(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.kinds.candles.candle import (
@@ -132,6 +133,9 @@ class Candles(RecordKind):
 
     def prefix(self, series: Series) -> str:
         return candle_key_prefix(series.symbol, series.interval)
+
+    def series_of(self, record: Any) -> Series:
+        return Series(record.symbol, self.name, record.interval)
 
     @property
     def first_position(self) -> int:

@@ -1,0 +1,144 @@
+"""A kind of records with consecutive ids, and an exchange that has some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from streamforge_utils.model.completeness import Rule
+from streamforge_utils.model.completeness import Sequence as Ids
+from streamforge_utils.model.kinds.kind import Number, Record, RecordKind
+from streamforge_utils.model.kinds.paging import Asked, ById, Page, Paging, Question
+from streamforge_utils.model.kinds.registry import register, unregister
+from streamforge_utils.model.series import Series
+from streamforge_utils.ports.exchange import SymbolInfo
+
+SERIES = Series("BTCUSDT", "ticks")
+
+
+class Tick(Record, frozen=True, kw_only=True):
+    """One tick as it travels."""
+
+    symbol: str
+    tick_id: int
+    timestamp: int
+    price: str
+
+
+class StoredTick(msgspec.Struct, frozen=True, kw_only=True):
+    """One tick as the store holds it."""
+
+    symbol: str
+    tick_id: int
+    timestamp: int
+    price: Number
+
+
+class TickPages(Paging):
+    """An endpoint that gives ticks by time and by id."""
+
+    path = "/api/v3/ticks"
+    most = 5
+
+    def weight(self, parameters: Mapping[str, str]) -> int:
+        return 4
+
+    def parameters(self, series: Series, question: Question, limit: int) -> dict[str, str]:
+        if isinstance(question, ById):
+            return {"symbol": series.symbol, "fromId": str(question.first_id), "limit": str(limit)}
+        span = question.span
+        return {"symbol": series.symbol, "startTime": str(span.start_ms), "endTime": str(span.end_ms - 1)}
+
+    def read(self, body: bytes, asked: Asked) -> Page:
+        return page_of(msgspec.json.decode(body, type=list[tuple[int, int]]))
+
+
+class Ticks(RecordKind):
+    """Ticks."""
+
+    name = "ticks"
+    record = Tick
+    stored = StoredTick
+    position = "tick_id"
+    time = "timestamp"
+    times = ("timestamp",)
+    paging = TickPages()
+
+    def rule(self, series: Series) -> Rule:
+        return Ids()
+
+
+KIND = Ticks()
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    """Ticks are a kind of records meanwhile."""
+    register(KIND)
+    try:
+        yield
+    finally:
+        unregister(KIND)
+
+
+def page_of(ticks: Sequence[tuple[int, int]]) -> Page:
+    """Ticks, each an id and a time, as an exchange gives them."""
+    ids, times = [tick for tick, _ in ticks], [time for _, time in ticks]
+    values = [message(tick, time) for tick, time in ticks]
+    return Page(ids, times, [KIND.key(SERIES, tick).encode() for tick in ids], values)
+
+
+def message(tick: int, time: int) -> bytes:
+    record = Tick(
+        key=KIND.key(SERIES, tick), version=1, symbol=SERIES.symbol, tick_id=tick, timestamp=time, price="1.5"
+    )
+    return msgspec.json.encode(record)
+
+
+class TickExchange:
+    """Has `ticks`, each an id and a time, sorted. lie: given the number of the request and its page, what is answered.
+
+    asked: the questions so far.
+    """
+
+    def __init__(
+        self,
+        ticks: Sequence[tuple[int, int]],
+        *,
+        now_ms: int,
+        status: str = "TRADING",
+        lie: Callable[[int, Page], Page] | None = None,
+    ) -> None:
+        self.ticks = list(ticks)
+        self.now_ms = now_ms
+        self.status = status
+        self.lie = lie
+        self.asked: list[Question] = []
+
+    async def server_time(self) -> int:
+        return self.now_ms
+
+    async def symbol_info(self, symbol: str) -> SymbolInfo:
+        return SymbolInfo(symbol=symbol, status=self.status)
+
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        return [await self.symbol_info("BTCUSDT")]
+
+    async def page(self, series: Series, question: Question) -> Page:
+        limit = TickPages.most if question.limit is None else question.limit
+        if isinstance(question, ById):
+            found = [tick for tick in self.ticks if tick[0] >= question.first_id][:limit]
+        else:
+            inside = [tick for tick in self.ticks if tick[1] in question.span]
+            found = inside[-limit:] if question.newest else inside[:limit]
+        page = page_of(found)
+        if self.lie is not None:
+            page = self.lie(len(self.asked), page)
+        self.asked.append(question)
+        return page
+
+    def set_weight_limit(self, weight_per_minute: int) -> None: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,128 @@
+"""Consecutive ids: what runs of stored ids say of a range of time, compared with a look at every record."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamforge_utils.model.completeness import Sequence
+from streamforge_utils.model.completeness.sequence import Run, filled, meets, segments_of
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.kinds.paging import ById
+from streamforge_utils.model.timeranges import TimeRange
+
+RULE = Sequence()
+
+
+@st.composite
+def markets(draw: st.DrawFn) -> tuple[list[int], list[str | None]]:
+    """The times of consecutive records, and the collection in which each is stored, if it is."""
+    steps = draw(st.lists(st.sampled_from([0, 0, 1, 2, 7]), min_size=1, max_size=25))
+    times, at = [], draw(st.integers(0, 3))
+    for step in steps:
+        at += step
+        times.append(at)
+    held = draw(st.lists(st.sampled_from(["a", "a", "b", None]), min_size=len(times), max_size=len(times)))
+    return times, held
+
+
+def runs_of(times: list[int], held: list[str | None], first_id: int) -> list[Run]:
+    runs: list[Run] = []
+    for number, (time, where) in enumerate(zip(times, held, strict=True), first_id):
+        if runs and runs[-1].collection == where:
+            last = runs.pop()
+            runs.append(Run(last.first_id, number, where, last.first_ms, time if where else 0))
+        else:
+            runs.append(Run(number, number, where, time if where else 0, time if where else 0))
+    return runs
+
+
+@given(markets(), st.integers(0, 1000), st.integers(1, 5))
+def test_segments_cover_the_range_and_say_only_what_is_true(
+    market: tuple[list[int], list[str | None]], first_id: int, more: int
+) -> None:
+    times, held = market
+    span = TimeRange(0, times[-1] + more)
+    found = segments_of(span, runs_of(times, held, first_id))
+    # Without a gap, in time and in ids.
+    assert (found[0].start_ms, found[-1].end_ms) == (span.start_ms, span.end_ms)
+    assert all(left.end_ms == right.start_ms for left, right in pairwise(found))
+    assert all(segment.start_ms < segment.end_ms for segment in found)
+    assert (found[0].first_id, found[-1].last_id) == (first_id, first_id + len(times) - 1)
+    assert all((left.last_id or 0) + 1 == right.first_id for left, right in pairwise(found))
+    records = dict(enumerate(zip(times, held, strict=True), first_id))
+    for segment in found:
+        ids = RULE.expected(segment, None)
+        assert ids is not None
+        if segment.verdict is Verdict.STORED:
+            assert segment.records == len(ids)
+            assert {records[number][1] for number in ids} == {segment.collection}
+            continue
+        # Each record that lacks is loaded with the hole, a millisecond beyond both ends.
+        lacking = [records[number][0] for number in ids if records[number][1] is None]
+        assert lacking or len({records[number][1] for number in ids}) > 1  # two collections with the same millisecond
+        assert all(segment.start_ms - 1 <= time <= segment.end_ms for time in lacking)
+
+
+@given(markets())
+def test_where_all_is_stored_in_one_place_there_is_one_segment(market: tuple[list[int], list[str | None]]) -> None:
+    times, _ = market
+    (segment,) = segments_of(TimeRange(0, times[-1] + 1), runs_of(times, ["a"] * len(times), 7))
+    assert (segment.verdict, segment.records) == (Verdict.STORED, len(times))
+
+
+@given(st.lists(st.sampled_from(["a", None]), min_size=1, max_size=30), st.data())
+def test_holes_are_filled_with_what_another_collection_has(held: list[str | None], data: st.DataObject) -> None:
+    other = data.draw(st.lists(st.sampled_from(["b", None]), min_size=len(held), max_size=len(held)))
+    numbers = [0] * len(held)
+    stored = [run for run in runs_of(numbers, other, 0) if run.collection]
+    found = filled(runs_of(numbers, held, 0), stored)
+    where = [run.collection for run in found for _ in range(run.first_id, run.last_id + 1)]
+    assert where == [first or second for first, second in zip(held, other, strict=True)]
+    assert [run.first_id for run in found[1:]] == [run.last_id + 1 for run in found[:-1]]
+
+
+def stored(start: int, end: int, first: int | None, last: int | None, collection: str = "a") -> Segment:
+    return Segment(
+        start_ms=start, end_ms=end, verdict=Verdict.STORED, collection=collection, first_id=first, last_id=last
+    )
+
+
+def test_neighbours_must_meet_by_their_ids() -> None:
+    together = [stored(0, 10, 1, 5), stored(10, 20, 6, 9, "b")]
+    assert meets(*together)
+    assert RULE.whole(together, None) == together
+    apart = [stored(0, 10, 1, 5), stored(10, 20, 8, 9, "b")]
+    assert not meets(*apart)
+    hole = Segment(start_ms=10, end_ms=11, verdict=Verdict.UNKNOWN, first_id=6, last_id=7)
+    assert RULE.whole(apart, None) == [apart[0], hole, stored(11, 20, 8, 9, "b")]
+    untold = [stored(0, 10, 1, None), stored(10, 20, 8, 9, "b")]
+    assert RULE.whole(untold, None) == untold
+
+
+@given(st.integers(0, 10**12 - 2000), st.integers(1, 2000))
+def test_a_hole_is_asked_for_by_requests_that_begin_at_different_ids(first_id: int, count: int) -> None:
+    hole = Segment(start_ms=0, end_ms=1, verdict=Verdict.UNKNOWN, first_id=first_id, last_id=first_id + count - 1)
+    wanted: list[int] = []
+    for part, questions in RULE.questions(hole, None):
+        wanted += part
+        starts = set()
+        for question in questions:
+            assert isinstance(question, ById)
+            assert question.limit is not None
+            asked = range(question.first_id, question.first_id + question.limit)
+            assert part[0] in asked
+            assert part[-1] in asked
+            assert question.limit < 1000
+            starts.add(question.first_id)
+        assert len(starts) == (2 if part[0] else 1)
+    assert wanted == list(range(first_id, first_id + count))
+
+
+def test_one_record_that_the_exchange_has_makes_the_hole_ours() -> None:
+    hole = Segment(start_ms=0, end_ms=1, verdict=Verdict.UNKNOWN, first_id=5, last_id=7)
+    assert [s.verdict for s in RULE.answered(hole, {4, 8}, None)] == [Verdict.EXCHANGE], "its neighbours are there"
+    (ours,) = RULE.answered(hole, {4, 6}, None)
+    assert (ours.verdict, ours.first_id, ours.last_id) == (Verdict.OURS, 5, 7)

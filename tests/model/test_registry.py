@@ -1,0 +1,122 @@
+"""The kinds of records there are, and those that plugins add."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError
+from streamforge_utils.model.kinds import registry
+from streamforge_utils.model.kinds.candles import KIND as CANDLES
+from streamforge_utils.model.series import Series
+from streamforge_utils.plugins import PLUGINS, load_plugins, plugin_environment, plugin_modules, unload_plugins
+from tests.doubles import ticks
+from tests.doubles.ticks import message, registered
+
+PLUGIN = """
+from tests.doubles.ticks import StoredTick, Tick, Ticks
+
+class Trades(Ticks):
+    name = "plugged"
+
+KIND = Trades()
+"""
+
+
+def test_the_kinds_of_the_package_are_found_by_themselves() -> None:
+    assert registry.kinds()[0] is CANDLES
+    assert registry.kind_named("candles") is CANDLES
+    assert registry.kind_of_type("api_candles_1mo") is CANDLES
+    assert registry.type_of(Series("BTCUSDT", "candles", "1M")) == "api_candles_1M"
+
+
+def test_a_registered_kind_is_known_by_its_types_and_keys() -> None:
+    with pytest.raises(InvalidInput):
+        registry.kind_of_type("api_ticks")
+    with registered():
+        assert registry.series_of("BTCUSDT", "api_ticks") == ticks.SERIES
+        assert registry.kind_of_key("BTCUSDT_000000000042") is ticks.KIND
+        assert registry.kind_of_key("BTCUSDT_1m_1722470400000") is CANDLES
+        assert registry.kind_of_fields({"symbol", "tick_id", "timestamp", "price"}) is ticks.KIND
+        with pytest.raises(InvalidInput, match="did you mean api_ticks"):
+            registry.kind_of_type("api_tick")
+        assert not registry.is_type("ws_ticks")
+        assert ticks.KIND.is_endless("ws_ticks")
+    with pytest.raises(ConfigError, match="STREAMFORGE_PLUGINS"):
+        registry.kind_named("ticks")
+
+
+def test_two_kinds_of_one_name_are_refused() -> None:
+    with registered(), pytest.raises(ConfigError, match="two kinds of records are called ticks"):
+        registry.register(ticks.Ticks())
+
+
+def test_a_kind_says_how_its_records_become_documents() -> None:
+    value = message(42, 1000)
+    key, version, body = ticks.KIND.document(b"BTCUSDT_000000000042", value)
+    assert (key, version) == ("BTCUSDT_000000000042", 1)
+    assert body == b'{"symbol":"BTCUSDT","tick_id":42,"timestamp":1000,"price":1.5}'
+    assert ticks.KIND.time_of(body) == 1000
+    with registered():
+        assert registry.series_of_document(key, body) == ticks.SERIES
+        assert registry.as_exported(key, b'{"price":2,"symbol":"B","timestamp":1,"tick_id":3}') == (
+            b'{"symbol":"B","tick_id":3,"timestamp":1,"price":2.0}'
+        )
+    assert ticks.KIND.documents([b"k"], [value]) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "says"),
+    [
+        (b"other", (b"", b""), "the message's key"),
+        (None, (b"_000000000042", b"_000000000043"), "its identity says"),
+        (None, (b'"price":"1.5"', b'"price":"nan"'), "price"),
+        (None, (b'"price":"1.5"', b'"price":"-1"'), "price"),
+        (None, (b'"timestamp":1000,', b""), "timestamp"),
+        (None, (b"{", b"["), "not a record of ticks"),
+    ],
+)
+def test_a_record_that_is_none_is_refused(key: bytes | None, change: tuple[bytes, bytes], says: str) -> None:
+    with pytest.raises(PermanentError, match=says):
+        ticks.KIND.document(key, message(42, 1000).replace(*change))
+
+
+def test_positions_of_other_series_between_the_keys_are_left_out() -> None:
+    keys = ["BTCUSDT_000000000001", "BTCUSDT_1m_1722470400000", "BTCUSDT_x00000000001"]
+    assert ticks.KIND.positions(ticks.SERIES, keys) == [1]
+    assert CANDLES.positions(Series("BTCUSDT", "candles", "1m"), keys[1:2]) == [1722470400000]
+
+
+def test_plugins_are_loaded_once_and_passed_on(tmp_path: Path) -> None:
+    file = tmp_path / "plugged_trades.py"
+    file.write_text(PLUGIN)
+    try:
+        load_plugins({PLUGINS: str(tmp_path)})
+        load_plugins({PLUGINS: f"{file},"})
+        assert registry.kind_of_type("api_plugged").name == "plugged"
+        assert [module.__name__ for module in plugin_modules()] == ["plugged_trades"]
+        assert plugin_environment() == {PLUGINS: str(file)}
+    finally:
+        unload_plugins()
+    assert not registry.is_type("api_plugged")
+    assert plugin_environment() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("broken_plugin.py", "1 / 0", "ZeroDivisionError"),
+        ("json.py", "", "has the name of another module"),
+        ("plugin.txt", "", "no Python file and no folder"),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded_is_named(tmp_path: Path, name: str, text: str, says: str) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    try:
+        with pytest.raises(ConfigError, match=says) as told:
+            load_plugins({PLUGINS: str(file)})
+        assert str(file) in str(told.value)
+    finally:
+        unload_plugins()

@@ -63,8 +63,8 @@ def run(bench: Bench) -> Section:
             "Raw: records that were encoded beforehand go to the bus, by the same producer, in batches of 1000. "
             "Loader: the worker's whole life in its process (connecting, `started`, decoding and checking the pages, "
             "building, encoding, sending, the end-of-stream marker, the terminal event), with pages that lie in memory "
-            "as they came over the wire. Both put the same bytes on the topic, which is checked. Loader process: the same "
-            "as a process of its own, from its start to its end, that asks the test exchange on the other core."
+            "as they came over the wire. Both put the same bytes on the topic, which is checked. Loader process: the "
+            "same as a process of its own, from its start to its end, that asks the test exchange on the other core."
         ),
         lines=(
             Line(

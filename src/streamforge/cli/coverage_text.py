@@ -12,7 +12,7 @@ from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import rule_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, format_ms, is_relative, resolve_time_range
 
-EXPLAINED = ("stored", "exchange", "closed", "pending")
+EXPLAINED = ("stored", "exchange", "closed", "pending", "lost", "expired")
 """Verdicts with which a range is complete."""
 NONE_OPENS = "no candle opens in this range"
 NOTHING_OVER = "no candle of this range was over when the workflow was planned"

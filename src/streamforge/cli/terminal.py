@@ -27,6 +27,8 @@ STATUS_STYLES = {
     "interrupted": "yellow",
     "exchange": "yellow",
     "closed": "yellow",
+    "lost": "yellow",
+    "expired": "yellow",
     "complete": "green",
     "TRADING": "green",
     "new": "cyan",
@@ -42,6 +44,8 @@ VERDICTS = {
     "exchange": "asked twice: the exchange has none",
     "closed": "before listing or after delisting",
     "pending": "not over yet",
+    "lost": "it happened while nobody listened, and cannot be had again",
+    "expired": "removed by retention",
     "ours": "the exchange has it, the store does not",
     "unknown": "not loaded yet",
 }

@@ -29,6 +29,11 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     verdict: VerdictName
     collection: str | None = None
     records: Annotated[int, meaning("How many are stored in it.")] = 0
+    first_id: Annotated[
+        int | msgspec.UnsetType, meaning("Of its first record, where records have ids in sequence.")
+    ] = msgspec.UNSET
+    last_id: Annotated[int | msgspec.UnsetType, meaning("Of its last record, likewise.")] = msgspec.UNSET
+    cause: Annotated[str | msgspec.UnsetType, meaning("Why it is `lost` or `expired`.")] = msgspec.UNSET
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):

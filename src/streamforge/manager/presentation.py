@@ -278,7 +278,13 @@ def _loading(found: Workflow, undriven: str | None) -> data_answers.CoverageLoad
 
 
 def _segments(found: Iterable[coverage.Segment]) -> list[data_answers.Segment]:
-    return [answer(data_answers.Segment, one, **_range(one)) for one in found]
+    return [answer(data_answers.Segment, one, **_range(one), **_where_known(one)) for one in found]
+
+
+def _where_known(segment: coverage.Segment) -> dict[str, Any]:
+    """What most segments do not have, and their JSON then leaves out."""
+    found = {"first_id": segment.first_id, "last_id": segment.last_id, "cause": segment.cause or None}
+    return {name: msgspec.UNSET if value is None else value for name, value in found.items()}
 
 
 def series_answer(found: service.StoredSeries) -> data_answers.Series:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.adapters.binance.limiter import WeightLimiter
+from streamforge_utils.adapters.binance.rate_budget import RateBudget
 from streamforge_utils.adapters.binance.waits import Waits
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
@@ -57,10 +57,10 @@ def test_no_minute_ever_sees_more_than_the_share(share: int, weights: list[int],
     async def run() -> None:
         clock = FakeClock(start_ms)
         observer = NullObserver()
-        limiter = WeightLimiter(share, clock.now_ms, Waits(clock, observer), observer, longest_wait_s=3600)
+        budget = RateBudget(share, clock.now_ms, Waits(clock, observer), observer, longest_wait_s=3600)
 
         async def one(weight: int) -> None:
-            await limiter.take(weight)
+            await budget.take(weight)
             minute = clock.now_ms() // MINUTE
             spent[minute] = spent.get(minute, 0) + weight
 
@@ -174,25 +174,25 @@ async def test_symbol_info_is_asked_for_once_in_some_minutes() -> None:
 
 
 class Minute:
-    """A limiter alone, on a clock that stands at the start of a minute."""
+    """A budget alone, on a clock that stands at the start of a minute."""
 
     def __init__(self, share: int = 10, longest_wait_s: float = 600) -> None:
         self.clock = FakeClock(NOW - 30_000)
         self.observer = RecordingObserver()
         waits = Waits(self.clock, self.observer)
-        self.limiter = WeightLimiter(share, self.clock.now_ms, waits, self.observer, longest_wait_s=longest_wait_s)
+        self.budget = RateBudget(share, self.clock.now_ms, waits, self.observer, longest_wait_s=longest_wait_s)
 
 
 async def test_a_minute_ends_with_its_last_millisecond() -> None:
     minute = Minute()
-    await minute.limiter.take(10)
+    await minute.budget.take(10)
     minute.clock.advance(59.999)
-    await minute.limiter.take(1)
+    await minute.budget.take(1)
     assert minute.clock.slept == [0.051], "a millisecond, and the margin"
-    await minute.limiter.take(9)
+    await minute.budget.take(9)
     minute.clock.advance(59.95)  # the first millisecond of the next
     assert minute.clock.now_ms() % MINUTE == 0
-    await minute.limiter.take(10)
+    await minute.budget.take(10)
     assert len(minute.clock.slept) == 1
 
 
@@ -206,35 +206,35 @@ async def test_what_the_address_used_counts_only_if_it_is_known_in_which_minute(
     minute = Minute(share=1000)
     start_ms = minute.clock.now_ms()
     if received_ms < 0:
-        minute.limiter.observe(4800, start_ms + sent_ms, start_ms + received_ms)
-        await minute.limiter.take(1)
+        minute.budget.observe(4800, start_ms + sent_ms, start_ms + received_ms)
+        await minute.budget.take(1)
     else:
-        await minute.limiter.take(1)
+        await minute.budget.take(1)
         minute.clock.advance(59)
-        minute.limiter.observe(4800, start_ms + sent_ms, start_ms + received_ms)
-        await minute.limiter.take(1)
+        minute.budget.observe(4800, start_ms + sent_ms, start_ms + received_ms)
+        await minute.budget.take(1)
     assert minute.clock.slept == ([1.05] if counted else [])
     assert minute.observer.gauges["exchange_address_weight"] == 4800
 
 
 async def test_a_clock_that_is_set_back_makes_nothing_unused() -> None:
     minute = Minute()
-    await minute.limiter.take(10)
+    await minute.budget.take(10)
     minute.clock._start_ms -= 20  # the estimate is corrected by some milliseconds, into the minute before
-    await minute.limiter.take(1)
+    await minute.budget.take(1)
     assert minute.clock.slept == [0.07], "the rest of that minute"
 
 
 @pytest.mark.parametrize("longest_wait_s", [60.05, 60.04])
 async def test_one_call_waits_as_long_as_it_may_and_no_longer(longest_wait_s: float) -> None:
     minute = Minute(longest_wait_s=longest_wait_s)
-    await minute.limiter.take(10)
+    await minute.budget.take(10)
     if longest_wait_s == 60.05:
-        await minute.limiter.take(10)
+        await minute.budget.take(10)
         assert minute.clock.slept == [60.05]
         return
     with pytest.raises(RetryableError) as caught:
-        await minute.limiter.take(10)
+        await minute.budget.take(10)
     assert str(caught.value) == (
         "the request weight of this client (10 a minute; the address has used 10 of 6000) did not allow a request of "
         "weight 10 within 60.04 s: give it a larger share, or run fewer loaders"
@@ -245,43 +245,43 @@ async def test_one_call_waits_as_long_as_it_may_and_no_longer(longest_wait_s: fl
 async def test_the_waits_of_one_call_add_up() -> None:
     minute = Minute(share=0, longest_wait_s=150)
     with pytest.raises(RetryableError):
-        await minute.limiter.take(1)
+        await minute.budget.take(1)
     assert minute.clock.slept == [60.05, pytest.approx(60)]
 
 
 async def test_who_had_no_share_at_first_may_spend_all_of_the_new_one() -> None:
     minute = Minute(share=0)
     now_ms = minute.clock.now_ms()
-    minute.limiter.observe(0, now_ms, now_ms)
-    minute.limiter.set_share(10)
-    await minute.limiter.take(10)
+    minute.budget.observe(0, now_ms, now_ms)
+    minute.budget.set_share(10)
+    await minute.budget.take(10)
     assert minute.clock.slept == []
 
 
 async def test_a_client_stops_at_four_fifths_of_the_address_s_limit_by_its_own_count_too() -> None:
     minute = Minute(share=100)
-    minute.limiter.set_address_limit(10)
-    await minute.limiter.take(4)
-    await minute.limiter.take(4)
+    minute.budget.set_address_limit(10)
+    await minute.budget.take(4)
+    await minute.budget.take(4)
     assert minute.clock.slept == []
-    await minute.limiter.take(1)
+    await minute.budget.take(1)
     assert minute.clock.slept == [60.05]
 
 
 async def test_one_request_a_minute_is_made_however_low_the_address_s_limit() -> None:
     minute = Minute()
-    minute.limiter.set_address_limit(1)
+    minute.budget.set_address_limit(1)
     for _ in range(3):
-        await minute.limiter.take(1)
+        await minute.budget.take(1)
     assert minute.clock.slept == [60.05, pytest.approx(60)]
 
 
 @pytest.mark.parametrize("limit", [0, -1])
 async def test_an_address_limit_of_nothing_is_none(limit: int) -> None:
     minute = Minute()
-    minute.limiter.set_address_limit(limit)
+    minute.budget.set_address_limit(limit)
     for _ in range(3):
-        await minute.limiter.take(1)
+        await minute.budget.take(1)
     assert minute.clock.slept == []
 
 

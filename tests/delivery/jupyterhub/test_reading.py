@@ -11,6 +11,7 @@ import pytest
 
 from streamforge_utils import reading
 from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.reading import ReadingError, read_series
 from tests.cli.support import MINUTE_MS, START_MS, TYPE
 from tests.delivery.jupyterhub.serving import Served
@@ -24,7 +25,7 @@ def test_a_day_is_read_as_the_exchange_has_it(served: Served) -> None:
     assert [candle.open_time for candle in found.candles] == [START_MS + n * MINUTE_MS for n in range(1440)]
     rows = served.oracle(START_MS, START_MS + 1440 * MINUTE_MS)
     columns = found.columns()
-    assert list(columns) == list(reading.StoredCandle.__struct_fields__)
+    assert list(columns) == list(KIND.columns)
     for place, name in enumerate(("open_time", "open", "high", "low", "close", "volume", "close_time")):
         assert columns[name] == [type(columns[name][0])(row[place]) for row in rows], name
 

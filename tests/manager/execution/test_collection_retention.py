@@ -66,7 +66,10 @@ async def test_what_is_old_is_exported_then_dropped_and_no_longer_covered(world:
     (kept,) = (deps.policy.retention_dir or Path()).iterdir()
     assert kept.name == f"{OLD}.jsonl.gz"
     assert lines(kept) == KEPT
-    assert [segment.collection for segment in await world.deps.coverage.of(SERIES)] == [YOUNG]
+    assert [(s.verdict, s.collection, s.cause) for s in await world.deps.coverage.of(SERIES)] == [
+        (Verdict.EXPIRED, None, "retention"),
+        (Verdict.STORED, YOUNG, ""),
+    ]
 
 
 async def test_a_collection_is_as_old_as_its_newest_record(world: World, deps: Dependencies) -> None:
@@ -127,7 +130,7 @@ async def test_what_coverage_says_of_a_collection_that_is_gone_goes_too(world: W
     await world.store.drop(OLD)
     await CollectionRetention(deps).apply()
     known = await world.deps.coverage.known(SERIES)
-    assert (known.segments, known.leftovers) == ((), ())
+    assert ([s.verdict for s in known.segments], known.leftovers) == ([Verdict.EXPIRED], ())
     assert (deps.policy.retention_dir or Path()).exists() is False, "there was nothing to export"
 
 
@@ -215,7 +218,7 @@ async def test_a_collection_that_is_missing_is_struck_from_the_coverage_under_it
         elif meanwhile == "stored again":
             await world.store.upsert(OLD, [Document("k", 1, b"{}")])
     await ageing
-    struck = [one.collection for one in await world.deps.coverage.of(SERIES)] == []
+    struck = [one.verdict for one in await world.deps.coverage.of(SERIES)] == [Verdict.EXPIRED]
     assert struck is (meanwhile == "nothing")
 
 
@@ -342,7 +345,7 @@ async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, 
     ageing = CollectionRetention(deps)
     await ageing.apply()
     assert files(deps) == [f"{OLD}.jsonl.gz"]  # the only place where the records are now
-    assert await world.deps.coverage.of(SERIES) == (), "it was struck before the drop"
+    assert [s.verdict for s in await world.deps.coverage.of(SERIES)] == [Verdict.EXPIRED], "struck before the drop"
     assert len((await world.deps.coverage.known(SERIES)).leftovers) == 1
     await ageing.apply()  # not before an hour is over
     assert len((await world.deps.coverage.known(SERIES)).leftovers) == 1

@@ -160,7 +160,7 @@ async def test_a_plan_says_what_there_is_by_time_and_how_much_by_id() -> None:
     there = TickExchange(market, now_ms=NOW)
     span = TimeRange(START, START + 15_000)
     plan = await prepare(there, SERIES, span, (), exchange_now_ms=NOW, again=False)
-    assert plan.load == (str(TimeRange(START + 10_000, START + 15_000)),)
+    assert [part.span for part in plan.parts] == [TimeRange(START + 10_000, START + 15_000)]
     assert (plan.bars, plan.expected, plan.there, plan.first_ms, plan.last_ms) == (50, 50, 0, START + 10_000, None)
     assert [(s.start_ms, s.end_ms, s.verdict) for s in plan.settled] == [(START, START + 10_000, Verdict.CLOSED)]
     known = Segment(
@@ -173,7 +173,7 @@ async def test_a_plan_says_what_there_is_by_time_and_how_much_by_id() -> None:
         last_id=119,
     )
     plan = await prepare(there, SERIES, span, (known,), exchange_now_ms=NOW, again=False)
-    assert plan.load == (str(TimeRange(START + 12_000, START + 15_000)),)
+    assert [part.span for part in plan.parts] == [TimeRange(START + 12_000, START + 15_000)]
     assert (plan.bars, plan.expected, plan.there) == (50, 30, 20)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from streamforge.manager.persistence.coverage_store import KIND, CoverageStore, Leftover, SeriesCoverage
 from streamforge.manager.persistence.workflow_store import OutOfDate
-from streamforge.manager.workflow import Plan
-from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge.manager.workflow import Part, Plan
+from streamforge_utils.model.coverage import Segment, Verdict, lacking
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -80,6 +80,21 @@ async def test_what_is_learnt_of_parts_of_bars_is_known_of_the_bars_that_open_in
     assert await coverage.of(SERIES) == (segment(0, 2),)
     await coverage.forget(SERIES, "c", span(0.5, 1.5))
     assert await coverage.of(SERIES) == (segment(0, 1),), "of the first bar nothing was removed"
+
+
+async def test_what_retention_removes_is_expired_until_it_is_asked_for_again() -> None:
+    coverage = CoverageStore(MemoryStore())
+    await coverage.lay_over(SERIES, [segment(0, 10), segment(10, 20, collection="other")])
+    await coverage.forget(SERIES, "c", span(0, 20), whole=True)
+
+    async def known() -> list[tuple[int, int, str, str]]:
+        return [(*minutes(s), s.verdict.value, s.cause) for s in await coverage.of(SERIES)]
+
+    assert await known() == [(0, 10, "expired", "retention"), (10, 20, "stored", "")]
+    assert lacking(await coverage.of(SERIES), span(0, 20)) == [span(0, 10)], "a request for it loads it again"
+    plan = Plan(exchange_now_ms=0, parts=(Part(span=span(5, 10)),))
+    await coverage.learn_plan(SERIES, plan, 0)
+    assert await known() == [(0, 5, "expired", "retention"), (5, 10, "unknown", ""), (10, 20, "stored", "")]
 
 
 async def test_many_at_once_lose_nothing() -> None:

@@ -16,14 +16,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from streamforge_utils.model.kinds.registry import check_series, kind_of, series_of
+from streamforge_utils.model.kinds.registry import check_series, kind_of, kind_of_type, series_of
 from streamforge_utils.model.series import Series as _SeriesKey
 from streamforge_utils.model.timeranges import resolve_time_range
+from streamforge_utils.plugins import load_plugins
 
 T = TypeVar("T")
 
@@ -39,26 +40,8 @@ class ReadingError(Exception):
     """A series cannot be read; the message says which, why, and what to do."""
 
 
-class StoredCandle(msgspec.Struct, frozen=True):
-    """A candle as it is stored. Times are unix milliseconds; prices and quantities the nearest doubles."""
-
-    symbol: str
-    interval: str
-    open_time: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    close_time: int
-    quote_asset_volume: float
-    number_of_trades: int
-    taker_buy_base_asset_volume: float
-    taker_buy_quote_asset_volume: float
-
-
 class Hole(msgspec.Struct, frozen=True):
-    """A half-open range that is not stored, and why: `exchange` has none, `closed`, `pending`, `ours` or `unknown`."""
+    """A half-open range that is not stored, and its verdict: `exchange` (it has none), `pending`, `unknown`, …"""
 
     start: str
     end: str
@@ -66,23 +49,28 @@ class Hole(msgspec.Struct, frozen=True):
 
 
 class Series(msgspec.Struct, frozen=True):
-    """What was read: oldest first, each candle once.
+    """What was read: oldest first, each record once, as the kind's stored struct (`candles`: open_time, open, …).
 
-    start, end: the half-open range of which candles and holes speak. complete: every hole in it has its reason.
+    Times are unix milliseconds; prices and quantities the nearest doubles.
+    start, end: the half-open range of which records and holes speak. complete: every hole in it has its reason.
     """
 
     symbol: str
     type: str
-    candles: list[StoredCandle]
+    records: list[Any]
     holes: list[Hole]
     complete: bool
     start: str = ""
     end: str = ""
 
+    @property
+    def candles(self) -> list[Any]:
+        """The records, of a series of candles."""
+        return self.records
+
     def columns(self) -> dict[str, list[str | int | float]]:
-        """The candles as a list for each field, as polars.DataFrame and pandas.DataFrame take them."""
-        names = StoredCandle.__struct_fields__
-        return {name: [getattr(candle, name) for candle in self.candles] for name in names}
+        """The records as a list for each field, as polars.DataFrame and pandas.DataFrame take them."""
+        return {name: [getattr(record, name) for record in self.records] for name in kind_of_type(self.type).columns}
 
 
 class _Segment(msgspec.Struct):
@@ -113,7 +101,6 @@ class _Problem(msgspec.Struct):
     detail: str = ""
 
 
-_line = msgspec.json.Decoder(StoredCandle)
 _coverage = msgspec.json.Decoder(_Coverage)
 _problem = msgspec.json.Decoder(_Problem)
 
@@ -127,7 +114,7 @@ def read_series(
     url: str | None = None,
     token: str | None = None,
 ) -> Series:
-    """Everything that is stored of a series of candles, over all its collections.
+    """Everything that is stored of a series, over all its collections.
 
     type: such as `api_candles_1m`. time_range: `START[:END]`, half-open, UTC, or relative to now (`-30d`); without one,
     all that was asked for so far, from the first range to the last, with `unknown` holes where nothing was loaded; with
@@ -136,8 +123,10 @@ def read_series(
     STREAMFORGE_TOKEN. Raises ReadingError, also where the store holds another number than the coverage has proven,
     or where nothing is known of the series, and InvalidInput for a symbol, type or range that is none.
     """
+    load_plugins(os.environ)
     symbol, type = check_series(symbol, type)
-    found_series = series_of(symbol, type)
+    series = series_of(symbol, type)
+    decoder = msgspec.json.Decoder(kind_of(series).stored)
     query: dict[str, str] = {"life": "true"} if life else {}
     if time_range is not None:
         resolve_time_range(time_range, time.time_ns() // 1_000_000)
@@ -145,19 +134,19 @@ def read_series(
     api = _Api(url or os.environ.get(URL) or DEFAULT_URL, token or os.environ.get(TOKEN) or None)
     with api.get(f"/coverage/{quote(symbol)}/{quote(type)}", query) as answer:
         known = _decoded(_coverage, answer.read(), api)
-    candles: list[StoredCandle] = []
+    records: list[Any] = []
     for segment in known.segments:
         if segment.verdict == "stored" and segment.collection is not None:
-            found = list(_candles(api, segment, found_series, type))
+            found = [_decoded(decoder, line, api) for line in _lines(api, segment, series, type)]
             if segment.records and len(found) != segment.records:  # 0: the range cuts it, so that nobody counted
                 raise ReadingError(
-                    f"{segment.collection} holds {len(found)} candles of {symbol} {type} from {segment.start} to"
+                    f"{segment.collection} holds {len(found)} records of {symbol} {type} from {segment.start} to"
                     f" {segment.end}, and the coverage has proven {segment.records}{_RECOVERY}"
                 )
-            candles += found
+            records += found
     holes = [Hole(one.start, one.end, one.verdict) for one in known.segments if one.verdict != "stored"]
     start, end = ("", "") if known.span is None else (known.span.start, known.span.end)
-    return Series(symbol, type, candles, holes, known.complete, start, end)
+    return Series(symbol, type, records, holes, known.complete, start, end)
 
 
 class _Api:
@@ -186,21 +175,17 @@ class _Api:
             raise ReadingError(f"GET {where}: {reason}: does queue-manager run there? {URL} says where") from None
 
 
-def _candles(api: _Api, segment: _Segment, series: _SeriesKey, type_name: str) -> Iterator[StoredCandle]:
-    """The candles of a segment; a collection may hold other series too."""
+def _lines(api: _Api, segment: _Segment, series: _SeriesKey, type_name: str) -> Iterator[bytes]:
+    """The records of a segment as JSON lines."""
     query = {
         "format": "jsonl",
         "limit": "all",
         "symbol": series.symbol,
         "type": type_name,
         "time_range": f"{segment.start}:{segment.end}",
-        "after": kind_of(series).key(series, max(segment.start_ms - 1, 0)),
     }
     with api.get(f"/collections/{quote(segment.collection or '')}/records", query) as lines:
-        for line in lines:
-            candle = _decoded(_line, line, api)
-            if (candle.symbol, candle.interval) == (series.symbol, series.interval):
-                yield candle
+        yield from lines
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], body: bytes, api: _Api) -> T:

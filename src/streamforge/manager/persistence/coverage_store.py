@@ -132,15 +132,19 @@ class CoverageStore:
         """Add what a plan says: its verdicts, where the series begins and ends, and what is to be loaded.
 
         now_ms: the manager's clock when the exchange said its time. What is to be loaded is marked as unknown where
-        nothing else is known, so that a load that does not come to its end leaves a hole in the coverage.
+        nothing else is known, or it is `expired`: a load that does not come to its end leaves a hole in the coverage.
         """
         spans = [part.span for part in plan.parts]
         asked = [Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=Verdict.UNKNOWN) for s in spans]
 
         def change(known: SeriesCoverage) -> SeriesCoverage:
             learnt = overlay(known.segments, without_stored(plan.settled, known.segments))
+            expired = [segment for segment in learnt if segment.verdict is Verdict.EXPIRED]
+            rest = [segment for segment in learnt if segment.verdict is not Verdict.EXPIRED]
             changed = _replace(
-                known, segments=tuple(overlay(asked, learnt)), clock_ahead_ms=plan.exchange_now_ms - now_ms
+                known,
+                segments=tuple(overlay(overlay(expired, asked), rest)),
+                clock_ahead_ms=plan.exchange_now_ms - now_ms,
             )
             if plan.first_ms is None:
                 return changed
@@ -206,13 +210,20 @@ class CoverageStore:
         await self._change(series, change, condition)
 
     async def forget(self, series: Series, collection: str, span: TimeRange, *, whole: bool = False) -> None:
-        """Drop what says that records of `span` lie in `collection`: they become leftovers, which are to be removed."""
+        """Drop what says that records of `span` lie in `collection`: they become leftovers, which are to be removed.
+
+        whole: retention removes them: their ranges are `expired` from now on.
+        """
         leftover = Leftover(collection=collection, start_ms=span.start_ms, end_ms=span.end_ms, whole=whole)
 
         def change(known: SeriesCoverage) -> SeriesCoverage:
+            left = without_records(known.segments, collection, span)
+            if whole:
+                held = [one.span.intersection(span) for one in known.segments if one.collection == collection]
+                left = overlay(left, [_expired(one) for one in held if one is not None])
             return _replace(
                 known,
-                segments=tuple(without_records(known.segments, collection, span)),
+                segments=tuple(left),
                 leftovers=_joined((*known.leftovers, leftover)),
             )
 
@@ -290,6 +301,10 @@ class CoverageStore:
                 continue
             return
         raise ConflictError(f"coverage of {series.id} was changed by others 50 times in a row")
+
+
+def _expired(span: TimeRange) -> Segment:
+    return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.EXPIRED, cause="retention")
 
 
 def _stored(segments: Sequence[Segment]) -> bool:

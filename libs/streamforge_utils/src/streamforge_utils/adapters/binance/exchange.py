@@ -144,7 +144,7 @@ class BinanceExchange:
         info = await self._transport.get(EXCHANGE_INFO, parameters, what, _read_info)
         for limit in info.rate_limits:
             if (limit.rate_limit_type, limit.interval, limit.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1):
-                self._transport.limiter.set_address_limit(limit.limit)
+                self._transport.budget.set_address_limit(limit.limit)
         return info
 
     async def page(self, series: Series, question: Question) -> Page:
@@ -191,7 +191,7 @@ class BinanceExchange:
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         """The share from now on; requests that wait for weight are judged by it at once. 0 holds them all back."""
-        self._transport.limiter.set_share(weight_per_minute)
+        self._transport.budget.set_share(weight_per_minute)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -11,7 +11,7 @@ from yarl import URL
 
 from streamforge_utils.adapters.binance.answers import Trouble, judge, shown
 from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate
-from streamforge_utils.adapters.binance.limiter import WeightLimiter
+from streamforge_utils.adapters.binance.rate_budget import RateBudget
 from streamforge_utils.adapters.binance.refusals import Refusals
 from streamforge_utils.adapters.binance.retries import Retries
 from streamforge_utils.adapters.binance.waits import Waits
@@ -103,9 +103,7 @@ class Transport:
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._waits = Waits(clock, observer)
         self.exchange_clock = ClockEstimate()
-        self.limiter = WeightLimiter(
-            weight_limit, self.now_ms, self._waits, observer, longest_wait_s=LONGEST_WEIGHT_WAIT_S
-        )
+        self.budget = RateBudget(weight_limit, self.now_ms, self._waits, observer, longest_wait_s=LONGEST_WEIGHT_WAIT_S)
         self._refusals = Refusals(clock, self.now_ms, self._waits, longest_wait_s=retries.longest_wait_s)
 
     def now_ms(self) -> int:
@@ -162,7 +160,7 @@ class Transport:
     ) -> T:
         async with self._places:
             await self._refusals.pass_by(what)
-            await self.limiter.take(endpoint.weight)
+            await self.budget.take(endpoint.weight)
             while self._refusals.rest_s():  # the exchange began to refuse while this request waited for its weight
                 await self._refusals.pass_by(what)
             answer = await self._ask(endpoint, parameters, what)
@@ -208,7 +206,7 @@ class Transport:
     def _observe_weight(self, headers: Mapping[str, str], sent_ms: int) -> None:
         used = headers.get(USED_WEIGHT_HEADER, "")
         if used.isascii() and used.isdigit() and len(used) < 10:
-            self.limiter.observe(int(used), sent_ms, self.now_ms())
+            self.budget.observe(int(used), sent_ms, self.now_ms())
 
     def _handle(self, trouble: Trouble, status: int, answer: str, what: str, url: URL) -> NoReturn:
         code = f", code {trouble.code}" if trouble.code is not None else ""
@@ -226,11 +224,11 @@ class Transport:
             # Nobody else of this client may ask before the time is over either.
             self._refusals.hold(trouble.retry_after_s + self._jitter(), trouble.reason)
         elif trouble.action is Action.LIMITED:
-            self.limiter.exhaust()
+            self.budget.exhaust()
         elif trouble.action is Action.BUSY:
             wait_s = BUSY_S / 2 * (1 + self._jitter())
         if trouble.weight_limit is not None:
-            self.limiter.set_address_limit(trouble.weight_limit)
+            self.budget.set_address_limit(trouble.weight_limit)
         away_from = url if trouble.action is Action.SWITCH else None
         raise _Failure(f"{said}: {trouble.reason}", answer, wait_s=wait_s, away_from=away_from)
 

@@ -20,7 +20,7 @@ MARGIN_MS = 50
 REASON = "request weight"
 
 
-class WeightLimiter:
+class RateBudget:
     """Hands out request weight in order of asking.
 
     exchange_now_ms: the best estimate of the exchange's clock. longest_wait_s: what one call waits at most, all told.

@@ -48,10 +48,10 @@ def quiet() -> Iterator[None]:
             patch.object(sinks, "COMMIT_EVERY_S", 1.0),
             patch.object(Reconciler, "LOOK_EVERY_S", LOOK_S),
             # Few bars make many pages.
-            patch.object(Klines, "most", 7),
+            patch.object(Klines, "most", 5),
             patch.object(history_loader, "BATCH_PAGES", 2),
             patch.object(survey, "_KEYS_A_PAGE", 7),
-            patch.object(grid, "HOLE_A_REQUEST", 6),
+            patch.object(grid, "HOLE_A_REQUEST", 4),
             patch.object(verifier, "_PIECE_RECORDS", 8),
             patch.object(record_reader, "BATCH", 6),
         ):

@@ -221,7 +221,7 @@ async def test_a_heartbeat_under_way_comes_before_the_last_word(rig: Rig) -> Non
     assert len(said) > 2
 
 
-async def test_nothing_is_said_after_the_last_word(rig: Rig) -> None:
+async def test_nothing_is_published_after_the_terminal_event(rig: Rig) -> None:
     supervisor = rig.supervisor(worker(nothing))
     await supervisor.run()
     before = len(await rig.events())
@@ -230,7 +230,7 @@ async def test_nothing_is_said_after_the_last_word(rig: Rig) -> None:
     said.heartbeat()
     said.pong(1.0)
     assert said._outbox.empty()
-    with pytest.raises(RuntimeError, match="last word"):
+    with pytest.raises(RuntimeError, match="terminal event"):
         await said.publish_terminal("error", publisher=None, patience_s=1)
     assert len(await rig.events()) == before
 

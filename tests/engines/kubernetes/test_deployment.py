@@ -57,7 +57,6 @@ def test_a_container_that_ends_is_started_again(namespace: Namespace, tmp_path: 
     assert namespace.log(pod, previous="true") == "told\n"
 
 
-@pytest.mark.long
 def test_a_pod_is_ready_when_its_probe_says_so(namespace: Namespace, tmp_path: Path) -> None:
     probe = {"exec": {"command": ["test", "-e", f"{tmp_path}/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
     _deploy(namespace, shell("exec sleep 600", readinessProbe={**probe, "timeoutSeconds": 30}))
@@ -68,7 +67,6 @@ def test_a_pod_is_ready_when_its_probe_says_so(namespace: Namespace, tmp_path: P
     until("it is not ready any more", lambda: _pod(namespace, False))
 
 
-@pytest.mark.long
 def test_a_container_whose_liveness_probe_fails_is_started_again(namespace: Namespace, tmp_path: Path) -> None:
     probe = {"exec": {"command": ["test", "-e", f"{tmp_path}/alive"]}, "periodSeconds": 1, "failureThreshold": 2}
     (tmp_path / "alive").touch()
@@ -81,7 +79,6 @@ def test_a_container_whose_liveness_probe_fails_is_started_again(namespace: Name
     until("it ran again", lambda: (tmp_path / "runs").read_text().count("run") > 1)
 
 
-@pytest.mark.long
 def test_a_pod_that_is_deleted_is_replaced(namespace: Namespace) -> None:
     _deploy(namespace, shell("exec sleep 600"))
     first = until("it is ready", lambda: _pod(namespace, True))["metadata"]

@@ -65,7 +65,7 @@ def test_with_the_least_rights_everything_works(
 
 
 @pytest.mark.parametrize(
-    ("resource", "verb"), [(right.resource, verb) for right in RIGHTS for verb in right.verbs], ids="-".join
+    ("resource", "verb"), [(right.resource, verb) for right in RIGHTS for verb in right.verbs], ids=str
 )
 async def test_a_right_that_is_missing_is_named_and_no_other(
     kube_cluster: Cluster, kube_namespace: str, folder: Path, resource: str, verb: str

@@ -97,7 +97,6 @@ def test_rights_that_are_refused_for_a_moment_cost_nothing(
     finished_at_first(manager, namespace, queue_id)
 
 
-@pytest.mark.long
 def test_a_quota_that_others_count_in_too_costs_nothing(
     manager: rig.Manager, server: FaultyServer, namespace: Namespace
 ) -> None:
@@ -130,7 +129,6 @@ def test_watches_that_are_cut_again_and_again(
     assert server.counts["watch jobs"] > 2, "it watches again"
 
 
-@pytest.mark.long
 def test_places_that_are_forgotten_again_and_again(
     manager: rig.Manager, server: FaultyServer, namespace: Namespace, exchange: rig.Exchange
 ) -> None:

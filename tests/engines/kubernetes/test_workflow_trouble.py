@@ -93,7 +93,7 @@ def test_an_image_that_is_not_there_ends_the_workflow_with_the_setting_to_correc
         assert "STREAMFORGE_IMAGES" in workflow["failure"]["next_step"]
 
 
-@pytest.mark.parametrize("hard", ["pods", pytest.param("count/jobs.batch", marks=pytest.mark.long)])
+@pytest.mark.parametrize("hard", ["pods", "count/jobs.batch"])
 def test_a_quota_that_is_used_up_is_waited_for_and_named(
     settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path, hard: str
 ) -> None:

@@ -53,9 +53,12 @@ What limits others is longer than anything takes on a busy machine: only what a 
 class Exchange:
     """The test exchange as a process."""
 
-    def __init__(self, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, arguments: Sequence[str] = (), settings: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "streamforge.exchange", "--json", *arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        environment = cleanenv.environment(**(settings or {}))
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -372,9 +375,9 @@ def _is_worker(pid: int) -> bool:
 
 
 @contextmanager
-def exchange(*arguments: str) -> Iterator[Exchange]:
+def exchange(*arguments: str, **settings: str) -> Iterator[Exchange]:
     """A test exchange until the end of the block."""
-    found = Exchange(arguments)
+    found = Exchange(arguments, settings)
     try:
         yield found
     finally:

@@ -74,6 +74,7 @@ def worker(
 class Rig:
     """bus, store: as the worker gets them, new ones behind the same switches for each life.
 
+    exchange: of candles; other_exchange goes before it.
     seen, stored: a bus and a store for what the test itself sends and reads.
     """
 
@@ -86,6 +87,7 @@ class Rig:
         self.store = FaultyStore(EmbeddedStore(folder / "store"))
         self.lives = 0
         self.exchange = GridExchange()
+        self.other_exchange: Exchange | None = None
         self.exchange_error: Exception | None = None
         self.logs = io.StringIO()
         self.environment: dict[str, str] = {
@@ -118,7 +120,7 @@ class Rig:
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         if self.exchange_error is not None:
             raise self.exchange_error
-        return self.exchange
+        return self.exchange if self.other_exchange is None else self.other_exchange
 
     # What a test does
 

@@ -1,4 +1,4 @@
-"""The tutorial for a worker, followed literally: its files are written, its commands are run."""
+"""The tutorial for a kind of records, followed literally: its files are written, its commands are run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import pytest
 
 from tests import guides
 from tests.delivery.manuals import commands
+from tests.engines.ports import free_ports
 from tests.places import ROOT, SHARED
 
 CHECK_S = 900.0
 """What `make check` may take on a busy machine."""
 
 
+FIRST = 2 * (1_722_470_400 - 1_502_942_400)
+"""The id of the first trade of 2024-08-01 at the test exchange."""
+
+
 @pytest.mark.timeout(1800)
-def test_a_worker_that_is_added_as_the_tutorial_says_completes_a_workflow(tmp_path: Path) -> None:
+def test_a_kind_that_is_added_as_the_tutorial_says_is_loaded_and_proven(tmp_path: Path) -> None:
     folder = guides.repository(tmp_path / "checkout")
     guides.own_environment(folder)
     if (ROOT / ".mypy_cache").exists():  # what mypy knows already
@@ -26,19 +31,18 @@ def test_a_worker_that_is_added_as_the_tutorial_says_completes_a_workflow(tmp_pa
         (tmp_path / "shared").symlink_to(SHARED)
     # What checks have been built before is in the cache.
     environ = {"XDG_CACHE_HOME": str(Path.home() / ".cache"), **guides.environment(tmp_path / "home")}
-    with guides.opened("docs/adding-a-worker.md", folder, environ, tmp_path) as guide:
+    port = {"8398": str(free_ports(1)[0])}
+    with guides.opened("docs/adding-a-worker.md", folder, environ, tmp_path, port) as guide:
         for step in guides.steps(guide.page):
             guide.step(step, CHECK_S)
-    rows = [json.loads(line) for line in (folder / "build/ranges.jsonl").read_text("utf-8").splitlines()]
-    assert [row["open_time"] for row in rows] == list(range(1_719_792_000_000, 1_722_470_400_000, 3_600_000))
-    assert all(row["range"] > 0 for row in rows)
-    queue = json.loads(commands.streamforge(folder, environ, "queues", "--json", data="build/ranges"))["queues"][0][
-        "queue_id"
-    ]
-    steps = json.loads(commands.streamforge(folder, environ, "show", queue, "--json", data="build/ranges"))["steps"]
-    assert [(step["target"], step["status"], step["records"]) for step in steps] == [
-        ("arango-candles", "finished", 744),
-        ("arango-ranges", "finished", 744),
-        ("loader-api-candles", "finished", 744),
-    ]
-    assert "STREAMFORGE_RANGE_PATIENCE_SECONDS" in (folder / "services/arango-ranges/README.md").read_text("utf-8")
+    rows = [json.loads(line) for line in (folder / "build/trades.jsonl").read_text("utf-8").splitlines()]
+    assert [row["id"] for row in rows] == list(range(FIRST, FIRST + 7200))
+    environ["STREAMFORGE_PLUGINS"] = str(folder / "plugins")
+    for data, repairs in (("build/trades", 0), ("build/repaired", 1)):
+        (queue,) = json.loads(commands.streamforge(folder, environ, "queues", "--json", data=data))["queues"]
+        workflow = json.loads(commands.streamforge(folder, environ, "show", queue["queue_id"], "--json", data=data))
+        assert workflow["repairs"] == repairs
+        assert [(step["target"], step["status"]) for step in workflow["steps"]] == [
+            ("arango-agg-trades", "finished"),
+            ("loader-api-agg-trades", "finished"),
+        ]

@@ -9,7 +9,7 @@ from datetime import datetime
 from streamforge.cli.commands.export_command import Exported
 from streamforge.manager import answers, data_answers
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.model.coverage import SETTLED, Verdict
+from streamforge_utils.model.coverage import COMPLETE, SETTLED, Verdict
 from streamforge_utils.model.events import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import TimeRange
 from tests.histories.history import Market
@@ -183,7 +183,7 @@ class Claims:
         self._settled[market.symbol] = [
             TimeRange(segment.start_ms, segment.end_ms)
             for segment in (said.segments if said is not None else ())
-            if segment.verdict in SETTLED
+            if segment.verdict in COMPLETE
         ]
 
     def _bar(self, market: Market, bar: int, segment: data_answers.Segment, before: Collection[int] | None) -> None:
@@ -218,7 +218,7 @@ class Claims:
         }
 
     def _complete(self, market: Market, said: data_answers.Coverage, code: int, *, resting: bool) -> None:
-        settled = all(segment.verdict in SETTLED for segment in said.segments)
+        settled = all(segment.verdict in COMPLETE for segment in said.segments)
         if said.complete is not settled or code != (0 if settled else 1):
             self._model.untrue("complete is said of holes", f"{said.span}: {said.complete}, exit code {code}")
         if said.span is None or not resting:
@@ -365,7 +365,7 @@ class Claims:
         if said.span is None:
             self._model.untrue("an export names no span", said.file)
             return
-        settled = all(hole.verdict in SETTLED for hole in said.holes)
+        settled = all(hole.verdict in COMPLETE for hole in said.holes)
         if said.complete is not settled or code != (0 if settled else 1):
             self._model.untrue("an export ends with another exit code", f"{code}, complete {said.complete}")
         if said.rows != len(bars):

@@ -8,12 +8,11 @@ from datetime import datetime
 from streamforge.cli import terminal
 from streamforge.cli.session import Where
 from streamforge.manager import answers, data_answers
+from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import rule_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, format_ms, is_relative, resolve_time_range
 
-EXPLAINED = ("stored", "exchange", "closed", "pending", "lost", "expired")
-"""Verdicts with which a range is complete."""
 NONE_OPENS = "no candle opens in this range"
 NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 _SHOWN = 12
@@ -52,7 +51,7 @@ def rest(known: data_answers.Coverage, where: Where) -> str:
     """How the ranges without a reason are loaded: by the workflow that is to load them, or by another one."""
     if known.loading:
         return f"wait for what is to be loaded with {wait_command(known.loading[0].queue_id, where)}"
-    lacking = [segment for segment in known.segments if segment.verdict not in EXPLAINED]
+    lacking = [segment for segment in known.segments if segment.verdict not in COMPLETE]
     if not lacking:
         return "nothing was asked for yet"
     span = request_of(TimeRange(lacking[0].start_ms, lacking[-1].end_ms))

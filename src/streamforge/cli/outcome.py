@@ -8,11 +8,12 @@ import msgspec
 
 from streamforge.cli import terminal
 from streamforge.cli.command_errors import CliError, Interrupted
-from streamforge.cli.coverage_text import EXPLAINED, nothing_over, show_segments
+from streamforge.cli.coverage_text import nothing_over, show_segments
 from streamforge.cli.reasons import short
 from streamforge.cli.remainder import advice, is_open, left_out, rest_of
 from streamforge.cli.session import Where
 from streamforge.manager import answers, data_answers
+from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.timeranges import format_ms
 
 
@@ -82,7 +83,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gone(self) -> bool:
         """Whether records that a finished workflow had proven are gone."""
-        return self.workflow.status == "finished" and any(one.verdict not in EXPLAINED for one in self.loaded.coverage)
+        return self.workflow.status == "finished" and any(one.verdict not in COMPLETE for one in self.loaded.coverage)
 
     @property
     def rest(self) -> str | None:

@@ -17,7 +17,7 @@ from streamforge.manager.describing import schemas
 from streamforge.manager.workflow import Part, Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
 from streamforge_utils.model import coverage, events
-from streamforge_utils.model.coverage import SETTLED, Verdict
+from streamforge_utils.model.coverage import COMPLETE, Verdict
 from streamforge_utils.model.kinds.registry import type_of
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -199,8 +199,8 @@ def _proof(proof: workflow.Proof, now: service.Report | None) -> answers.Coverag
 
 
 def _is_complete(segments: Iterable[coverage.Segment]) -> bool:
-    """Whether every hole has its reason."""
-    return all(segment.verdict in SETTLED for segment in segments)
+    """Whether the exchange has nothing more of every hole; what was lost or removed leaves one."""
+    return all(segment.verdict in COMPLETE for segment in segments)
 
 
 def _verdict_sums(segments: Sequence[coverage.Segment]) -> list[answers.VerdictSum]:

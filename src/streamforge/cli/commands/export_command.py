@@ -17,7 +17,6 @@ from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.commands.coverage_command import HOLES_SHOWN, address_of, ask
 from streamforge.cli.coverage_text import (
-    EXPLAINED,
     NONE_OPENS,
     NOTHING_OVER,
     load_command,
@@ -30,6 +29,7 @@ from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.writers import RecordWriter, record_writer
 from streamforge.manager import answers, data_answers
+from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange
@@ -207,7 +207,7 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
         )
     if not holes:
         return f"{nothing}: {NONE_OPENS}"
-    first = next((hole for hole in holes if hole.verdict not in EXPLAINED), None)
+    first = next((hole for hole in holes if hole.verdict not in COMPLETE), None)
     if first is None:
         none = "" if any(hole.verdict == "pending" for hole in holes) else "the exchange has none "
         return f"{nothing}: {none}({_hole(holes[0])})"
@@ -275,7 +275,7 @@ async def _pass_on(pieces: AsyncIterator[bytes], form: Format, writer: RecordWri
 def _is_complete(selection: Selection) -> bool | None:
     if selection.span is None:
         return None
-    return all(hole.verdict in EXPLAINED for hole in selection.holes)
+    return all(hole.verdict in COMPLETE for hole in selection.holes)
 
 
 def _report(

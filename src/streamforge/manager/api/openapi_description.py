@@ -77,12 +77,17 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    kinds = [Source, *_structs(answers), *_structs(data_answers)]
+    kinds: list[type[msgspec.Struct]] = [Source, *_structs(answers), *_structs(data_answers)]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
-    for schema in schemas.values():
+    optional = {
+        kind.__name__: {field.encode_name for field in msgspec.structs.fields(kind) if field.default is msgspec.UNSET}
+        for kind in kinds
+    }
+    for name, schema in schemas.items():
         schema["description"] = inspect.cleandoc(schema["description"])
         schema["additionalProperties"] = False
-        schema["required"] = list(schema["properties"])  # an answer holds every field, so no default counts
+        # An answer holds every field but those that are unset, so no default counts.
+        schema["required"] = [field for field in schema["properties"] if field not in optional.get(name, ())]
         for field in schema["properties"].values():
             field.pop("default", None)
     schemas["Problem"]["examples"] = [_PROBLEM]

@@ -32,6 +32,8 @@ class Verdict(StrEnum):
 
 SETTLED = frozenset(Verdict) - {Verdict.OURS, Verdict.UNKNOWN}
 """The verdicts with which a workflow may be finished."""
+COMPLETE = SETTLED - {Verdict.LOST, Verdict.EXPIRED}
+"""The verdicts of a complete range: every record that there is, or will be, is stored."""
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

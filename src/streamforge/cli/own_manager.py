@@ -122,7 +122,7 @@ async def own_manager(
             )
         )
         if drives:
-            for doubt in settings.doubts:
+            for doubt in settings.warnings:
                 terminal.say(f"careful: {doubt}")
         if lock and drives:
             folder.advertise(manager.url)

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure_logs(settings)
         for problem in misspelt_settings(os.environ):
             structlog.get_logger().warning("a setting may be misspelt", problem=problem)
-        for problem in settings.doubts:
+        for problem in settings.warnings:
             structlog.get_logger().warning("workers may reach nothing", problem=problem)
         tokens = Tokens.read(os.environ)
         with _held(settings) as place:

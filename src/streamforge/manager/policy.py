@@ -1,4 +1,7 @@
-"""How patient the manager is, and how much it starts: its numbers in one place."""
+"""Timeouts, retry limits and capacity limits of the manager, each with the setting that changes it.
+
+`lifecycle/settlement.py` and `lifecycle/decision.py` apply them.
+"""
 
 from __future__ import annotations
 

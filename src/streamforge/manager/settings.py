@@ -1,4 +1,7 @@
-"""The settings of queue-manager, read once from its environment."""
+"""The settings of queue-manager, read once from its environment: addresses, ports, logs, launcher.
+
+A new setting goes here, or into `policy.py` if it is a number of the loop.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ from streamforge_utils.runtime.settings import (
 )
 
 _USES = ("store", "exchange")
-"""What the manager does where it starts no processes, whose files would need a data directory all the same."""
+"""What needs a data directory where the launcher is Kubernetes."""
 
 JOB_START_S = 300.0
 """How long a Job may take to begin: its image may have to be fetched first."""
@@ -126,8 +129,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return [] if self.worker_kafka_password else [f"{password} is missing: {user} has a password"]
 
     @property
-    def doubts(self) -> list[str]:
-        """What may be right, but mostly is not: said at the start, and gone on."""
+    def warnings(self) -> list[str]:
+        """Probable mistakes, which are logged at the start and are not fatal."""
         launcher, kafka = self.launcher, self.data.kafka
         if launcher.in_kubernetes and not kafka.bootstrap_servers and not launcher.kubernetes.data_claim:
             return [f"{OUT_OF_REACH.format(folder=self.data.data_dir)}: {REACH_STEP}"]

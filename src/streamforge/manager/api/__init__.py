@@ -1,1 +1,1 @@
-"""The HTTP API of queue-manager, on top of `streamforge.manager.service.Service`."""
+"""The HTTP API of queue-manager, on top of `streamforge.manager.workflow_service.WorkflowService`."""

@@ -160,9 +160,9 @@ class CollectionRetention:
                 continue
             try:
                 if collection in there:
-                    await self._let_go(collection, places, policy.retention_dir)
+                    await self._export_and_drop(collection, places, policy.retention_dir)
                 else:
-                    await self._let_go_of_nothing(collection, places)
+                    await self._forget_missing_collection(collection, places)
                 self._left.pop(collection, None)
                 for series, span in places:
                     await self._deps.coverage.removed(series, collection, span)
@@ -177,7 +177,7 @@ class CollectionRetention:
         removal, workflows = self._deps.removal, self._deps.workflows
         return removal.is_used(collection) or any(relies_on(workflows, *place) is not None for place in places)
 
-    async def _let_go(self, collection: str, places: Places, folder: Path) -> None:
+    async def _export_and_drop(self, collection: str, places: Places, folder: Path) -> None:
         """Export the collection, and drop it if the file holds what it holds. Raises OSError or RetryableError."""
         path, records, digest = await self._export(collection, folder)
         async with self._deps.coverage.locks.hold(collection, *(series.id for series, _ in places)):
@@ -195,19 +195,19 @@ class CollectionRetention:
             self._left[collection] = (path, digest)
             if left is not None and left[1] == digest and left[0] != path:
                 left[0].unlink(missing_ok=True)
-            await self._strike(collection, places)
+            await self._remove_from_coverage(collection, places)
             await self._deps.store.drop(collection)
         self._deps.observer.count("retention_collections_total")
         self._deps.observer.count("retention_records_total", records)
         _log.info("an old collection was exported and dropped", collection=collection, file=str(path), records=records)
 
-    async def _let_go_of_nothing(self, collection: str, places: Places) -> None:
-        """Strike from the coverage a collection that is not there any more. Raises RetryableError."""
+    async def _forget_missing_collection(self, collection: str, places: Places) -> None:
+        """Remove from the coverage a collection that the store has no longer. Raises RetryableError."""
         async with self._deps.coverage.locks.hold(collection, *(series.id for series, _ in places)):
             await self._require_unused(collection, places)
             if collection in await self._deps.store.names():
                 raise RetryableError(f"{collection} is there again; it stays for now")
-            await self._strike(collection, places)
+            await self._remove_from_coverage(collection, places)
 
     async def _require_unused(self, collection: str, places: Places) -> None:
         """Raises RetryableError if a live workflow uses the collection by now, or something else lies in it.
@@ -218,7 +218,7 @@ class CollectionRetention:
         if known.get(collection) != places or self._is_used(collection, places):
             raise RetryableError(f"{collection} is used again; it stays for now")
 
-    async def _strike(self, collection: str, places: Places) -> None:
+    async def _remove_from_coverage(self, collection: str, places: Places) -> None:
         for series, span in places:
             await self._deps.coverage.forget(series, collection, span, whole=True)
 

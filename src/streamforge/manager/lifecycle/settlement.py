@@ -1,8 +1,8 @@
-"""What an ended attempt means for its step. Pure.
+"""The retry policy of steps: what an ended attempt means for its step. Pure.
 
-Exit 2 is never tried again, exit 1 a limited number of times in a row with back-off, a ban of the exchange is waited
-for, and an end that came from outside (a
-signal nobody asked for, a lost machine) at once and uncounted, as long as the attempts get somewhere.
+Exit code 2 is never retried, exit code 1 a limited number of times in a row with back-off (`policy.py` has the limits).
+A ban by the exchange is waited for. An end from outside (a signal nobody asked for, a lost machine) is retried at
+once and not counted while attempts make progress.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def settle(workflow: Workflow, now_ms: int, policy: Policy) -> tuple[Workflow, l
 
     An attempt without a terminal event is counted once the one that the manager writes for it was read.
     """
-    words: list[WriteTerminalEvent] = []
+    terminal_events: list[WriteTerminalEvent] = []
     for step in workflow.steps:
         attempt = step.attempt
         if attempt is None or attempt.ended_ms is None or attempt.outcome is not None:
             continue
         if attempt.terminal_event is None:
-            words.append(WriteTerminalEvent(_terminal_event(workflow, step, attempt, now_ms)))
+            terminal_events.append(WriteTerminalEvent(_terminal_event(workflow, step, attempt, now_ms)))
             continue
         workflow = _settle_step(workflow, step, attempt, now_ms, policy)
-    return workflow, words
+    return workflow, terminal_events
 
 
 def remaining(ranges: tuple[str, ...], position: int | None) -> tuple[str, ...]:

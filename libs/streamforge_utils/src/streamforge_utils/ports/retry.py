@@ -1,4 +1,4 @@
-"""The retry policy: a growing pause with jitter, and a limit.
+"""Retries of a single call: a growing pause with jitter, and a limit.
 
 Ours, as neither stamina nor tenacity measures its limit by a clock that is given to it.
 """

@@ -1,4 +1,7 @@
-"""What every sink does: store the records of its input, batch after batch, and commit what the store has answered."""
+"""What every sink does: store the records of its input, batch after batch, and commit what the store has answered.
+
+Which offset a commit names is decided in `input.py`.
+"""
 
 from __future__ import annotations
 

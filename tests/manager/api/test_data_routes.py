@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.export import Format, Writer
-from streamforge.manager.service import DeadLetter
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import KIND
@@ -29,11 +27,9 @@ from tests.manager.api.support import (
     MINUTE_MS,
     SEGMENTS,
     START_MS,
-    UNKNOWN,
     candles,
     client_of,
     problem,
-    started,
 )
 
 RECORDS = f"/collections/{COLLECTION}/records"
@@ -331,126 +327,6 @@ async def test_a_bad_query_is_refused_and_the_field_named(client: httpx.AsyncCli
 
     assert {error["field"].partition(".")[0].partition("[")[0] for error in body["errors"]} == {field}
     assert {error["where"] for error in body["errors"]} == {"query"}
-
-
-async def test_coverage_of_a_workflow_gives_segments_and_sums(
-    client: httpx.AsyncClient, service: ServiceDouble
-) -> None:
-    workflow = await started(service)
-    service.known[workflow.series] = list(SEGMENTS)
-
-    body = (await client.get(f"/queues/{workflow.queue_id}/coverage")).json()
-
-    assert (body["queue_id"], body["symbol"], body["type"]) == (workflow.queue_id, "BTCUSDT", "api_candles_1m")
-    assert body["complete"] is False
-    assert [(v["verdict"], v["segments"], v["seconds"], v["records"]) for v in body["verdicts"]] == [
-        ("stored", 1, 60_000.0, 1000),
-        ("exchange", 1, 600.0, 0),
-        ("ours", 1, 25_800.0, 0),
-    ]
-    assert body["segments"][0] == {
-        "start": "2024-08-01T00:00:00Z",
-        "end": "2024-08-01T16:40:00Z",
-        "start_ms": START_MS,
-        "end_ms": START_MS + 60_000_000,
-        "verdict": "stored",
-        "collection": COLLECTION,
-        "records": 1000,
-    }
-
-
-async def test_coverage_of_a_series_is_all_or_the_range_asked_for(
-    client: httpx.AsyncClient, service: ServiceDouble
-) -> None:
-    service.known[Series("BTCUSDT", "candles", "1m")] = [
-        Segment(
-            start_ms=START_MS, end_ms=START_MS + DAY_MS, verdict=Verdict.STORED, collection=COLLECTION, records=1440
-        )
-    ]
-
-    whole = (await client.get("/coverage/btcusdt/api_candles_1m")).json()
-    part = (await client.get("/coverage/BTCUSDT/api_candles_1m?time_range=2024-08-01T12:00Z:2024-08-03")).json()
-    life = (await client.get("/coverage/BTCUSDT/api_candles_1m?life=true")).json()
-    nothing = await client.get("/coverage/ETHUSDT/api_candles_1m")
-    both = await client.get("/coverage/BTCUSDT/api_candles_1m?life=true&time_range=2024-08")
-
-    assert (whole["queue_id"], whole["symbol"], whole["complete"]) == (None, "BTCUSDT", True)
-    assert [(s["verdict"], s["start"], s["end"]) for s in part["segments"]] == [
-        ("stored", "2024-08-01T12:00:00Z", "2024-08-02T00:00:00Z"),
-        ("unknown", "2024-08-02T00:00:00Z", "2024-08-03T00:00:00Z"),
-    ]
-    assert part["complete"] is False
-    assert whole["span"] == {
-        "basis": "asked",
-        "start": "2024-08-01T00:00:00Z",
-        "end": "2024-08-02T00:00:00Z",
-        "start_ms": START_MS,
-        "end_ms": START_MS + DAY_MS,
-    }
-    assert (part["span"]["basis"], life["span"]["basis"], part["segments"][0]["records"]) == ("range", "life", 720)
-    problem(nothing, 404, "not-found")
-    assert problem(both, 422, "invalid-input")["errors"][0]["field"] == "life"
-
-
-@pytest.mark.parametrize(
-    ("path", "field", "where"),
-    [
-        ("/coverage/BTC%20USDT/api_candles_1m", "symbol", "path"),
-        ("/coverage/%00/api_candles_1m", "symbol", "path"),
-        ("/coverage/BTCUSDT/klines", "type", "path"),
-        ("/coverage/BTCUSDT/api_candles_1m?time_range=x", "time_range", "query"),
-    ],
-)
-async def test_a_series_that_cannot_be_is_refused_and_the_field_named(
-    client: httpx.AsyncClient, path: str, field: str, where: str
-) -> None:
-    body = problem(await client.get(path), 422, "invalid-input")
-
-    assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, where)
-
-
-async def test_dead_letters_give_the_original_bytes(client: httpx.AsyncClient, service: ServiceDouble) -> None:
-    workflow = await started(service)
-    topic = workflow.topic
-    origin: dict[str, Any] = {"topic": topic, "partition": 0, "attempt": 1, "time_ms": START_MS}
-    service.letters[workflow.queue_id] = [
-        DeadLetter(**origin, offset=7, reason="not a candle", key=b"k", value=b'{"open": "nan"}'),
-        DeadLetter(**origin, offset=9, reason="not a candle", key=None, value=b"\xff\x00"),
-    ]
-
-    body = (await client.get(f"/queues/{workflow.queue_id}/dlq")).json()
-    first = (await client.get(f"/queues/{workflow.queue_id}/dlq?limit=1")).json()
-
-    text, raw = body["dead_letters"]
-    assert text == {
-        "topic": topic,
-        "partition": 0,
-        "offset": 7,
-        "attempt": 1,
-        "reason": "not a candle",
-        "time": "2024-08-01T00:00:00Z",
-        "encoding": "utf-8",
-        "key": "k",
-        "value": '{"open": "nan"}',
-    }
-    assert (raw["encoding"], raw["key"], base64.b64decode(raw["value"])) == ("base64", None, b"\xff\x00")
-    assert first["dead_letters"] == [text]
-
-
-async def test_replay_answers_the_workflow_or_why_not_now(client: httpx.AsyncClient, service: ServiceDouble) -> None:
-    workflow = await started(service)
-    place = f"/queues/{workflow.queue_id}/dlq/replay"
-    problem(await client.post(place), 409, "not-now")
-
-    service.end(workflow.queue_id)
-    problem(await client.post(place), 409, "not-now")
-    service.letters[workflow.queue_id] = [
-        DeadLetter(topic="t", partition=0, offset=0, attempt=1, reason="r", time_ms=START_MS, key=None, value=b"")
-    ]
-    response = await client.post(place)
-
-    assert (response.status_code, response.json()["status"]) == (202, "running")
-    problem(await client.post(f"/queues/{UNKNOWN}/dlq/replay"), 404, "not-found")
 
 
 @given(st.lists(st.floats(min_value=0, allow_nan=False, allow_infinity=False), min_size=1))

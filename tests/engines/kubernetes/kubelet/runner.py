@@ -1,4 +1,4 @@
-"""The life of one pod on its node: prepared, run, ended, reported, and deleted when it is to be."""
+"""One pod on its node: prepared, run, ended, reported, and deleted when it is to be."""
 
 from __future__ import annotations
 
@@ -391,11 +391,9 @@ class PodRunner:
                 await self._host.api.request(method, path, body, kind=kind)
                 return
             except ApiError as error:
-                if error.status in (404, 409):
-                    # It is gone, or another has its name.
-                    return
-                _log.warning("pod %s: %s %s: %s", self._name, method, path, error)
-                if error.status == 422:
+                if error.status not in (404, 409):  # it is gone, or another has its name
+                    _log.warning("pod %s: %s %s: %s", self._name, method, path, error)
+                if error.status in (404, 409, 422):
                     return
             except UNREACHABLE as error:
                 _log.info("pod %s: %r", self._name, error)

@@ -1,7 +1,7 @@
 """The launcher on Kubernetes: every job is a Job of its own, made once under a fixed name and never restarted.
 
 One list and one watch of Jobs, and one of pods, serve all of them. How a job ended is kept in the store before anybody
-hears of it, so it is known when the Job and its pods are long gone, and to a manager that was started again.
+is told, so it is known when the Job and its pods are long gone, and to a manager that was started again.
 """
 
 from __future__ import annotations
@@ -24,13 +24,7 @@ from streamforge_utils.adapters.kubernetes.evidence import Evidence
 from streamforge_utils.adapters.kubernetes.informer import Informer
 from streamforge_utils.adapters.kubernetes.job_cache import JOB_UID_LABEL, CachedJob, JobCache
 from streamforge_utils.adapters.kubernetes.job_records import JobRecordStore
-from streamforge_utils.adapters.kubernetes.manifest import (
-    APP,
-    INSTANCE_LABEL,
-    QUEUE_ANNOTATION,
-    Template,
-    job_manifest,
-)
+from streamforge_utils.adapters.kubernetes.manifest import APP, INSTANCE_LABEL, QUEUE_ANNOTATION, Template, job_manifest
 from streamforge_utils.adapters.kubernetes.objects import JobObject, PodObject
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock, SystemClock

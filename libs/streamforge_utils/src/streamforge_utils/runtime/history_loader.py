@@ -113,14 +113,19 @@ class _Ids(_Questions):
         self._span = span
         self._before, self._count = number, count
         self._most = most
+        self._first_id = first_id
+        self._is_answered = False
 
     def _next(self) -> Question | None:
+        if self._next_id > self._first_id and not self._is_answered:
+            return None  # most repairs need one answer: more are asked for once it was not the last one
         question = ById(self._next_id)
         self._next_id += self._most
         return question
 
     def taken(self, question: Question, page: Page) -> tuple[Page, float]:
         assert isinstance(question, ById)  # noqa: S101 - it made it
+        self._is_answered = True
         # An answer may reach into the ids of the next question, where some lack.
         end = bisect_left(page.positions, question.first_id + self._most)
         wanted = min(end, bisect_right(page.times, self._span.end_ms))

@@ -1,0 +1,62 @@
+"""A loader of records with ids: each record once, and no more requests than it needs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streamforge_utils.model.completeness import Sequence
+from streamforge_utils.model.kinds.paging import ById, ByTime, Page, Question
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.columns import MessageColumns
+from streamforge_utils.runtime.history_loader import HistoryParameters, load_history
+
+MOST = 10
+START_MS = 1_722_470_400_000
+
+
+class Ticks:
+    """An exchange with a record every second, whose id is the second."""
+
+    def __init__(self) -> None:
+        self.asked: list[Question] = []
+
+    async def server_time(self) -> int:
+        return START_MS + 1_000_000
+
+    async def page(self, series: Any, question: Question) -> Page:
+        self.asked.append(question)
+        if isinstance(question, ByTime):
+            first, count = -(-(question.span.start_ms - START_MS) // 1000), question.limit or MOST
+        else:
+            first, count = question.first_id, MOST
+        ids = range(max(0, first), max(0, first) + count)
+        texts = [b"%d" % number for number in ids]
+        return Page(ids, [START_MS + 1000 * number for number in ids], texts, texts)
+
+
+@pytest.mark.parametrize(("seconds", "by_one"), [(1, True), (MOST - 3, True), (3 * MOST, False)])
+async def test_a_range_by_ids_is_loaded_whole_and_a_short_one_by_one_request(seconds: int, by_one: bool) -> None:
+    exchange, written = Ticks(), list[bytes]()
+
+    async def write(records: MessageColumns) -> None:
+        written.extend(message.value for message in records)
+
+    span = TimeRange(START_MS + 5000, START_MS + 5000 + seconds * 1000)
+    ctx: Any = SimpleNamespace(
+        exchange=exchange,
+        ranges=(span,),
+        series=None,
+        type="api_ticks",
+        kind=SimpleNamespace(name="ticks", paging=SimpleNamespace(most=MOST), rule=lambda series: Sequence()),
+        parameters=HistoryParameters(),
+        output=SimpleNamespace(write=write),
+        progress=SimpleNamespace(position=None, share=None),
+    )
+    await load_history(ctx)
+
+    assert [int(value) for value in written] == list(range(5, 5 + seconds + 1))  # the one at its end as well
+    assert (sum(isinstance(question, ById) for question in exchange.asked) == 1) is by_one
+    assert ctx.progress.share == 1.0

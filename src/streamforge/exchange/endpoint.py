@@ -89,7 +89,7 @@ class RowsEndpoint(Endpoint):
 
         cells: of a line of CSV, or of a row of the REST API. Raises ValueError with the reason if it is no row.
         """
-        raise NotImplementedError
+        raise ValueError(f"{self.paths[0]} reads no recordings")
 
     def series(self, spec: SymbolSpec, sent: params.Sent) -> tuple[Hashable, RowSeries | None]:
         """The variant and the series that a request names; None where no recording has it. Raises ApiError."""

@@ -168,7 +168,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def load(self) -> tuple[str, ...]:
-        """The ranges to be loaded, from whatever source, as texts."""
+        """The ranges to be loaded, from all sources, as texts."""
         return tuple(str(part.span) for part in self.parts)
 
     @property

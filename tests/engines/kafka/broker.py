@@ -261,7 +261,7 @@ class Broker:
             AclPermissionType.ANY,
         )
         client.delete_acls([everything])[everything].result(ADMIN_LIMIT_S)
-        asked: Any = client.describe_user_scram_credentials()  # of all users at once, whatever its type says
+        asked: Any = client.describe_user_scram_credentials()  # of all users at once, though its type says otherwise
         users = [name for name in asked.result(ADMIN_LIMIT_S) if name != ADMIN]
         gone: list[Any] = [UserScramCredentialDeletion(name, ScramMechanism.SCRAM_SHA_512) for name in users]
         for answer in client.alter_user_scram_credentials(gone).values() if gone else ():

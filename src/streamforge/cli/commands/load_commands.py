@@ -170,7 +170,7 @@ async def _to_the_end(
 ) -> int:
     """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
 
-    What one that was joined leaves out is loaded by another one afterwards, which is then what is told of.
+    What a joined workflow leaves out is loaded afterwards by another one, whose end is then reported.
     mode, attached, again: as `Follower` takes them. Raises CliError (Interrupted after Ctrl-C) if that is not
     `finished`.
     """

@@ -152,7 +152,7 @@ def is_plain(fields: Sequence[str]) -> bool:
 
 
 def _with_iso_times(body: bytes) -> bytes:
-    """A record with its instants in words; what is none of a kind stays as it is."""
+    """A record with its instants in words; a document that is no record of a kind stays as it is."""
     record = _decode(body)
     kind = kind_of_fields(record.keys())
     for name in () if kind is None else kind.times:

@@ -74,7 +74,7 @@ class RecordKind(ABC):
         return "" if type_name in self.types else None
 
     def normal_interval(self, text: str) -> str | None:
-        """The one spelling of an interval; None: the kind has none such. Kinds without intervals have the empty one."""
+        """The one spelling of an interval; None: there is no such. Kinds without intervals have the empty one."""
         return None if text else ""
 
     def type_of(self, interval: str = "") -> str:

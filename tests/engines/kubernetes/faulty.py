@@ -128,12 +128,13 @@ class FaultyServer:
             watch.put_nowait(None)
         if self._runner is not None:
             await self._runner.cleanup()
+        # Before the requests are cancelled: the connection of a cancelled one waits for the server to end TLS.
+        if self._session is not None:
+            await self._session.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
         # What was broken off just now is gone after the loop's next rounds, of which it has none once it is stopped.
         for _ in range(3):
             await asyncio.sleep(0)

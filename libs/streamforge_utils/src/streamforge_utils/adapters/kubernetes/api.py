@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from streamforge_utils.adapters.kubernetes.access import Way, find_way
+from streamforge_utils.adapters.kubernetes.connections import Connections
 from streamforge_utils.adapters.kubernetes.objects import Failure
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
@@ -19,7 +20,6 @@ from streamforge_utils.ports.retry import LONGEST_PAUSE_S, retry
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
-    from kubernetes_asyncio.client.api_client import ApiClient
 
 REQUEST_S: Final = 10.0
 """How long one answer is waited for."""
@@ -60,7 +60,7 @@ class Api:
         self._clock = clock
         self._observer = observer
         self._patience_s = PATIENCE_S if patience_s is None else patience_s
-        self._client: ApiClient | None = None
+        self._client: Connections | None = None
         self._way: Way | None = None
         self._opening = asyncio.Lock()
         self._logged_in = float("-inf")
@@ -147,9 +147,6 @@ class Api:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
-            # What was broken off just now is gone after the loop's next round.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
 
     async def _once(
         self, method: str, path: str, query: Query | None, body: object, accept: str, warnings: list[str] | None
@@ -176,16 +173,7 @@ class Api:
 
         client = await self._opened()
         try:
-            response: ClientResponse = await client.call_api(
-                path,
-                method,
-                query_params=[(name, str(value)) for name, value in (query or {}).items()],
-                header_params={"Accept": accept, "Content-Type": "application/json"},
-                body=body,
-                auth_settings=["BearerToken"],
-                _preload_content=False,
-                _request_timeout=limits,
-            )
+            response = await client.request(method, path, query=query, body=body, accept=accept, limits=limits)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _away(f"{method} {path}", error) from error
         self._observer.count("kubernetes_requests_total", method=method, status=str(response.status))
@@ -213,17 +201,15 @@ class Api:
             )
         return Refused(response.status, failure, what)
 
-    async def _opened(self) -> ApiClient:
+    async def _opened(self) -> Connections:
         if self._client is not None:
             return self._client
         async with self._opening:
             if self._client is None:
-                from kubernetes_asyncio.client.api_client import ApiClient
-
                 self._way = await find_way(self._settings)
                 if self._closed:
                     raise RuntimeError("the connections to the API server are closed")
-                self._client = ApiClient(self._way.configuration)
+                self._client = Connections(self._way.configuration)
                 self._logged_in = time.monotonic()
             return self._client
 

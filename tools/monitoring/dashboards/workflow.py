@@ -56,7 +56,7 @@ WORKFLOW = Dashboard(
                 Panel(
                     title="Records still to be read",
                     queries=(Query(f"streamforge_lag_records{{{ONE}}}", "{{pod}}"),),
-                    text="A loader waits while its sink has 200 000 before it.",
+                    text="A loader waits once 96 MiB of its topic are unread.",
                 ),
                 Panel(
                     title="Seconds waited, per second",

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from streamforge.cli.commands.workflow_commands import all_undriven, undriven
-from streamforge.cli.remainder import description
+from streamforge.cli.coverage_text import description
 from streamforge.cli.session import Mode, Where, data_folder, session
 from streamforge.manager import answers
 from streamforge.manager.workflow_service import WorkflowService

@@ -19,9 +19,8 @@ import pytest
 
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.commands import export_command
-from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Session, Where
-from streamforge.cli.writers import record_writer
+from streamforge.cli.writers import Destination, Format, Times, destination, record_writer
 from streamforge_utils.model.kinds.candles import KIND
 from tests.cleanenv import environment
 from tests.cli.support import (

@@ -12,8 +12,7 @@ import pytest
 
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.load_commands import Request, followed, load
-from streamforge.cli.coverage_text import NOTHING_OVER, nothing_over
-from streamforge.cli.remainder import left_out
+from streamforge.cli.coverage_text import NOTHING_OVER, left_out, nothing_over
 from streamforge.cli.session import Where
 from streamforge.manager.service import Started, StartRequest
 from streamforge.manager.workflow import Plan, Status

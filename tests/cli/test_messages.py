@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 
-from streamforge.cli.command_table import app
+from streamforge.cli.command_table import root
 from tests.cli.support import TYPE, Cli
 
 SWAPPED = "the order is SYMBOL TYPE TIME_RANGE: write BTCUSDT api_candles_1m 2024"
@@ -125,10 +124,10 @@ def test_a_folder_that_never_was_a_data_directory_stays_as_it_is(cli: Cli) -> No
 def commands() -> list[tuple[str, ...]]:
     """Every command and group, as it is typed."""
     found: list[tuple[str, ...]] = [()]
-    groups: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(app))]
+    groups: list[tuple[tuple[str, ...], Any]] = [((), root)]
     while groups:
         path, group = groups.pop()
-        for name, command in getattr(group, "commands", {}).items():
+        for name, command in (group.imported() if hasattr(group, "imported") else {}).items():
             found.append((*path, name))
             groups.append(((*path, name), command))
     return sorted(found)

@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.cli.commands.workflow_commands import _status
+from streamforge.cli.commands.workflow_commands import _status, step_rows
 from streamforge.cli.progress import EVERY_S, Lines, summary
-from streamforge.cli.steps import step_rows
 from streamforge.manager import answers
 from tests.cli.support import workflow_answer
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli.commands.workflow_commands import _tell_event
+from streamforge.cli.commands.workflow_commands import _tell_event, step_rows
 from streamforge.cli.progress import waits_for
-from streamforge.cli.reasons import short
-from streamforge.cli.steps import step_rows
+from streamforge.cli.terminal import short
 from streamforge.manager import answers
 from tests.adapters.embedded.launcher.support import ended, job, make, number, until
 from tests.cli.test_progress import workflow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge.cli.checks.findings import Subject
+from streamforge.cli.checks.place_checks import Subject
 from streamforge.cli.checks.store_check import check_store
 from streamforge.cli.session import Where
 from streamforge_utils.adapters.arango.arango_store import ArangoStore

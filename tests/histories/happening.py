@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import msgspec
 
-from streamforge.cli.remainder import rest_of
+from streamforge.cli.coverage_text import rest_of
 from streamforge.manager import answers
 from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.service import NotFound, NotNow, Started, StartRequest

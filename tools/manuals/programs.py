@@ -100,17 +100,17 @@ def problems(repository: Repository, page: Page, words: Sequence[str]) -> Iterat
 
 
 @cache
-def _command_line() -> Any:
-    import typer.main
-
-    from streamforge.cli.command_table import app
-
-    return typer.main.get_command(app)
+def _imported(group: Any) -> dict[str, Any]:
+    commands: dict[str, Any] = group.imported()
+    return commands
 
 
 def _streamforge(arguments: list[str]) -> Iterator[str]:
-    command, path = _command_line(), ["streamforge"]
-    while hasattr(command, "commands"):
+    from streamforge.cli.command_table import root
+
+    command: Any = root
+    path = ["streamforge"]
+    while hasattr(command, "imported"):
         if not arguments or arguments[0] in ("--help", "-h", "--version"):
             return
         name = arguments.pop(0)
@@ -119,7 +119,7 @@ def _streamforge(arguments: list[str]) -> Iterator[str]:
         if name not in command.commands:
             yield f"`{' '.join(path)}` has no command {name!r}"
             return
-        command = command.commands[name]
+        command = _imported(command)[name]
         path.append(name)
     if "--help" in arguments or "-h" in arguments or "ANY" in arguments:
         return

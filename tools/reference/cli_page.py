@@ -6,10 +6,7 @@ import inspect
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-import typer.main
-
-from streamforge.cli.command import usage_of
-from streamforge.cli.command_table import PROGRAM, app
+from streamforge.cli.command_table import PROGRAM, root, usage_of
 
 _INTRODUCTION = """\
 # Command line
@@ -35,8 +32,8 @@ _COMMON = ("--data", "--server", "--token-file", "--exchange", "--json", "--debu
 
 def cli_page() -> str:
     """Markdown."""
-    root: Any = typer.main.get_command(app)
-    common = {option.opts[0]: option for name in ("targets", "load") for option in _options(root.commands[name])}
+    commands = root.imported()
+    common = {option.opts[0]: option for name in ("targets", "load") for option in _options(commands[name])}
     common = {name: common[name] for name in _COMMON}
     parts = [_INTRODUCTION, _table(common.values())]
     known = {_meaning(option) for option in common.values()}
@@ -46,8 +43,8 @@ def cli_page() -> str:
 
 
 def _commands(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
+    for name, command in group.imported().items():
+        if hasattr(command, "imported"):
             yield from _commands(command, (*path, name))
         else:
             yield (*path, name), command

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
+from streamforge.cli import terminal
 from streamforge.cli.command_errors import CliError, PipeClosed, UsageProblem
 from streamforge.cli.session import Where
 
@@ -99,16 +100,6 @@ AtNew = Annotated[Where, {"data": Data, "exchange": Exchange, "launcher": Launch
 AtData = Annotated[Where, {"data": Data}]
 """--data alone."""
 
-_debugging = False
-
-
-def debugging(value: bool | None = None) -> bool:
-    """Whether tracebacks are shown; `value` sets it."""
-    global _debugging
-    if value is not None:
-        _debugging = value
-    return _debugging
-
 
 def confirm(question: str, asks: str, refused: str) -> None:
     """Ask on the terminal. asks: which command asks, and when; refused: what a no means.
@@ -147,7 +138,7 @@ def as_command(work: Callable[..., Any]) -> Callable[..., int]:
     debug = Parameter("debug", Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
 
     def command(*, debug: bool, **given: Any) -> int:
-        debugging(debug)
+        terminal.debugging(debug)
         if places:
             given["where"] = Where(**{name: given.pop(name) for name in places}, debug=debug)
         done = work(**given)

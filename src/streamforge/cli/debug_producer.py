@@ -13,8 +13,8 @@ import typer
 
 from streamforge import wiring
 from streamforge.cli import terminal
-from streamforge.cli.command import Command
 from streamforge.cli.command_errors import EXIT_FAILED, EXIT_INTERRUPTED, CliError, UsageProblem, exit_code
+from streamforge.cli.command_table import Command
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.main import run_program
 from streamforge.cli.places import DATA_VARIABLE, data_directory

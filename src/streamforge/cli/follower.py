@@ -12,10 +12,9 @@ import msgspec
 from streamforge.cli import terminal
 from streamforge.cli.client import Query
 from streamforge.cli.command_errors import ApiProblem, CliError, Interrupted, ServerLost, ServerSilent, exit_code
-from streamforge.cli.coverage_text import wait_command
+from streamforge.cli.coverage_text import advice, description, wait_command
 from streamforge.cli.interrupts import Interrupts
 from streamforge.cli.progress import Display
-from streamforge.cli.remainder import advice, description
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager import answers, data_answers
 from streamforge.manager.origin import TEST

@@ -8,32 +8,32 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import typer
 
-from streamforge.cli import command_options, terminal
+from streamforge.cli import terminal
 from streamforge.cli.command_errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_USAGE, PipeClosed, exit_code
-from streamforge.cli.command_table import PROGRAM, app
-from streamforge.cli.usage_errors import message_of
+from streamforge.cli.command_table import PROGRAM, root
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.plugins import load_plugins
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (or the process's) name; returns the exit code."""
-    return run_program(app, PROGRAM, arguments)
+    return run_program(root, PROGRAM, arguments)
 
 
-def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None) -> int:
+def run_program(program: Callable[..., Any], name: str, arguments: Sequence[str] | None) -> int:
     """Run the command of `program` that `arguments` (or the process's) name; returns the exit code.
 
     A command that fails says why on stderr; one of `streamforge` with `--json`, where it printed nothing, also as one
     object on stdout.
     """
-    command_options.debugging(False)
+    terminal.debugging(False)
     terminal.wrote(nothing_yet=True)
     given = sys.argv[1:] if arguments is None else list(arguments)
-    fail = partial(_failed, as_json=program is app and "--json" in given, command=name)
+    fail = partial(_failed, as_json=program is root and "--json" in given, command=name)
     try:
         load_plugins(os.environ)
         code = program(args=given, prog_name=name, standalone_mode=False)
@@ -50,16 +50,18 @@ def run_program(program: typer.Typer, name: str, arguments: Sequence[str] | None
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_PIPE
     except StreamForgeError as error:
-        if command_options.debugging():
+        if terminal.debugging():
             traceback.print_exc()
         return fail(str(error), exit_code(error))
     except Exception as error:  # of any class: the user gets a message
-        if command_options.debugging():
+        if terminal.debugging():
             traceback.print_exc()
         return fail(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where", EXIT_FAILED)
 
 
 def _usage(error: typer.TyperException, given: Sequence[str], fail: Callable[..., int]) -> int:
+    from streamforge.cli.arguments import message_of  # it imports the kinds of records
+
     if type(error).__name__ == "NoArgsIsHelpError":
         # Who names no command wants to know which there are.
         if text := error.format_message():
@@ -77,7 +79,3 @@ def _failed(message: str, code: int, *, as_json: bool, command: str) -> int:
     if as_json and not terminal.wrote():
         terminal.write(json.dumps({"status": "error", "error": message, "exit_code": code}, ensure_ascii=False))
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

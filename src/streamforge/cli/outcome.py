@@ -8,10 +8,9 @@ import msgspec
 
 from streamforge.cli import terminal
 from streamforge.cli.command_errors import CliError, Interrupted
-from streamforge.cli.coverage_text import nothing_over, show_segments
-from streamforge.cli.reasons import short
-from streamforge.cli.remainder import advice, is_open, left_out, rest_of
+from streamforge.cli.coverage_text import advice, is_open, left_out, nothing_over, rest_of, show_segments
 from streamforge.cli.session import Where
+from streamforge.cli.terminal import short
 from streamforge.manager import answers, data_answers
 from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.timeranges import format_ms

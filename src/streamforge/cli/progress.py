@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from streamforge.cli import terminal
-from streamforge.cli.reasons import short
+from streamforge.cli.terminal import short
 from streamforge.manager import answers
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamforge.cli.checks.findings import Subject, careful, fails, works
+from streamforge.cli.checks.place_checks import Subject, careful, fails, works
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.preflight import Finding
 

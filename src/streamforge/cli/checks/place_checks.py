@@ -1,17 +1,25 @@
-"""Checks of the settings, the disk, the data directory and the manager."""
+"""Checks of the settings, the disk, the data directory, the manager and the exchange."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from streamforge.cli.checks.findings import Subject, careful, fails, nearest, works
+import msgspec
+
+from streamforge.cli import terminal
 from streamforge.cli.client import Api
-from streamforge.cli.places import DATA_VARIABLE, known_origin
-from streamforge.cli.session import data_folder
+from streamforge.cli.exchange_process import running_exchange
+from streamforge.cli.places import DATA_VARIABLE, EXCHANGE_VARIABLE, exchange_urls, known_origin, last_choice
+from streamforge.cli.session import Where, data_folder
 from streamforge.manager import answers
+from streamforge.manager.origin import TEST
+from streamforge_utils.model.addresses import shown_address
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.preflight import Finding
 
 HEALTH_S = 5.0
@@ -108,3 +116,80 @@ async def check_server(subject: Subject) -> AsyncIterator[Finding]:
         yield fails("server", "; ".join(wrong))
     else:
         yield works("server", f"{url} is ready: {', '.join(ready.parts)} work")
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What is checked. folder: of the data. probe: a folder on the same disk to try things in; it is removed."""
+
+    where: Where
+    folder: Path
+    probe: Path
+
+
+def works(part: str, detail: str, next_step: str = "") -> Finding:
+    """The part works."""
+    return Finding(part=part, verdict="works", detail=detail, next_step=next_step)
+
+
+def careful(part: str, detail: str, next_step: str = "") -> Finding:
+    """The part works, and something about it should be known."""
+    return Finding(part=part, verdict="careful", detail=detail, next_step=next_step)
+
+
+def fails(part: str, detail: str, next_step: str = "") -> Finding:
+    """The part does not work."""
+    return Finding(part=part, verdict="fails", detail=detail, next_step=next_step)
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+SKEW_S = 5.0
+"""By how much the two clocks may differ."""
+
+
+async def check_exchange(subject: Subject) -> AsyncIterator[Finding]:
+    """Whether the exchange that a load would use answers."""
+    from streamforge import wiring
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.settings import ExchangeSettings
+
+    choice = _choice(subject)
+    async with AsyncExitStack() as stack:
+        urls = exchange_urls(choice) if choice != TEST else None
+        if choice == TEST:
+            urls = ((await stack.enter_async_context(running_exchange())).url,)
+        environ = {**os.environ, "STREAMFORGE_REQUEST_ATTEMPTS": "2", "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "5"}
+        environ.pop(EXCHANGE_VARIABLE, None)
+        if urls is not None:
+            environ[EXCHANGE_VARIABLE] = ",".join(urls)
+        settings = load(ExchangeSettings, environ)
+        named = ", ".join(map(shown_address, settings.urls))
+        exchange = wiring.make_exchange(settings)
+        stack.push_async_callback(exchange.close)
+        began = time.perf_counter()
+        try:
+            theirs_ms = await exchange.server_time()
+        except StreamForgeError as error:
+            told = "is there a way to the internet from here? without one, use --exchange test"
+            yield fails("exchange", f"{named} does not answer: {str(error).rstrip('.')}", told)
+            return
+        took = time.perf_counter() - began
+    skew_s = abs(time.time() - theirs_ms / 1000)
+    if skew_s > SKEW_S + took:
+        told = f"{named} answers, but its clock and this machine's differ by {terminal.duration(skew_s)}"
+        yield careful("exchange", told, "set this machine's clock")
+    else:
+        yield works("exchange", f"{named} answered in {took * 1000:.0f} ms")
+
+
+def _choice(subject: Subject) -> str | None:
+    """What `--exchange` says, else the exchange of the data where the environment names none."""
+    if subject.where.exchange is not None or os.environ.get(EXCHANGE_VARIABLE):
+        return subject.where.exchange
+    try:
+        return last_choice(subject.folder)
+    except StreamForgeError:
+        return None

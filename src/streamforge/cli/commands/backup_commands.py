@@ -14,9 +14,9 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
+from streamforge.cli.checks.bus_check import leftovers
 from streamforge.cli.client import to_json
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.cli.leftovers import leftovers
 from streamforge.cli.session import Mode, Where, session
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.backup_folder import MANIFEST

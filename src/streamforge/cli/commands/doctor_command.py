@@ -13,10 +13,18 @@ import msgspec
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.checks.bus_check import check_bus
-from streamforge.cli.checks.exchange_check import check_exchange
-from streamforge.cli.checks.findings import Subject, fails, nearest
 from streamforge.cli.checks.launcher_check import check_launcher
-from streamforge.cli.checks.place_checks import check_data, check_disk, check_manager, check_server, check_settings
+from streamforge.cli.checks.place_checks import (
+    Subject,
+    check_data,
+    check_disk,
+    check_exchange,
+    check_manager,
+    check_server,
+    check_settings,
+    fails,
+    nearest,
+)
 from streamforge.cli.checks.store_check import check_store
 from streamforge.cli.client import to_json
 from streamforge.cli.session import Where

@@ -25,9 +25,8 @@ from streamforge.cli.coverage_text import (
     rest,
     wait_command,
 )
-from streamforge.cli.formats import Destination, Format, Times, destination
 from streamforge.cli.session import Mode, Session, Where, session
-from streamforge.cli.writers import RecordWriter, record_writer
+from streamforge.cli.writers import Destination, Format, RecordWriter, Times, destination, record_writer
 from streamforge.manager import answers, data_answers
 from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.names import is_queue_id

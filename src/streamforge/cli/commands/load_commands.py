@@ -14,12 +14,11 @@ from streamforge.cli import terminal
 from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import CliError
-from streamforge.cli.coverage_text import no_longer
+from streamforge.cli.coverage_text import advice, left_out_span, load_of_the_rest, no_longer
 from streamforge.cli.follower import Begin, Follower
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.outcome import Ended, Loaded, tell, unfinished
 from streamforge.cli.progress import display
-from streamforge.cli.remainder import advice, left_out_span, load_of_the_rest
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager import answers
 

@@ -24,8 +24,8 @@ from streamforge.manager import answers
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import serve
 from tests.cleanenv import environment
-from tests.doubles.service import ServiceDouble
 from tests.limits import LIMIT_S
+from tests.manager.memory_service import MemoryService
 
 Json = dict[str, Any]
 MINUTE_MS = 60_000
@@ -111,7 +111,7 @@ class Cli:
 
 
 @asynccontextmanager
-async def serving(service: ServiceDouble) -> AsyncIterator[Where]:
+async def serving(service: MemoryService) -> AsyncIterator[Where]:
     """A server on `service`, as a command names it."""
     server = await serve(create_app(service), port=0)
     try:

@@ -9,9 +9,10 @@ import pytest
 from streamforge.cli.commands.control_commands import dlq_list
 from streamforge.cli.commands.load_commands import dlq_replay
 from streamforge.manager.service import DeadLetter, StartRequest
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflow import Plan, Status
 from tests.cli.support import serving
-from tests.doubles.service import ServiceDouble
+from tests.manager.memory_service import NOW_MS, MemoryService
+from tests.manager.support import replace
 
 LETTER = DeadLetter(
     topic="t",
@@ -25,15 +26,16 @@ LETTER = DeadLetter(
 )
 
 
-async def ended(service: ServiceDouble) -> str:
+async def ended(service: MemoryService) -> str:
     workflow, *_ = await service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01"))
-    service.end(workflow.queue_id, Status.FINISHED)
-    service.letters[workflow.queue_id] = [LETTER]
+    plan = Plan(exchange_now_ms=NOW_MS)
+    await service.put(replace(workflow, status=Status.FINISHED, ended_ms=NOW_MS, plan=plan))
+    await service.refuse(workflow, [LETTER])
     return workflow.queue_id
 
 
 async def test_letters_are_listed_with_their_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    service = ServiceDouble()
+    service = await MemoryService.made()
     queue_id = await ended(service)
     async with serving(service) as where:
         assert await dlq_list(queue_id, where, limit=10, as_json=False) == 0
@@ -50,9 +52,9 @@ async def test_letters_are_listed_with_their_reason(capsys: pytest.CaptureFixtur
 
 
 async def test_a_replay_can_be_left_to_the_manager(capsys: pytest.CaptureFixture[str]) -> None:
-    service = ServiceDouble()
+    service = await MemoryService.made()
     queue_id = await ended(service)
     async with serving(service) as where:
         assert await dlq_replay(queue_id, where, detach=True) == 0
     assert capsys.readouterr().out == f"{queue_id}\n"
-    assert service.workflows[queue_id].status is Status.RUNNING
+    assert (await service.get(queue_id)).status is Status.PENDING

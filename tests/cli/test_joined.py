@@ -19,7 +19,7 @@ from streamforge.manager.workflow import Plan, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
 from tests.cli.support import serving, workflow_answer
-from tests.doubles.service import NOW_MS, ServiceDouble
+from tests.manager.memory_service import NOW_MS, MemoryService
 from tests.manager.support import replace
 
 HOUR_MS = 3_600_000
@@ -31,58 +31,61 @@ ASKED_FOR = "2024-08-01T12:00Z:2024-08-02T12:00Z"
 LEFT_OUT = "2024-08-02T11:00Z to 2024-08-02T12:00Z"
 
 
-class Joining(ServiceDouble):
-    """The first `joined` requests join a workflow that ends an hour before what is asked for; every workflow ends at
+class Joining(MemoryService):
+    """The first `left` requests join a workflow that ends an hour before what is asked for; every workflow ends at
     once, the joined ones as `ends`. planned: the joined one has its plan already; else it is made at its end, and only
     that says how far it reaches."""
 
-    def __init__(self, joined: int = 1, ends: Status = Status.FINISHED, *, planned: bool = True) -> None:
-        super().__init__()
-        self.left, self.ends, self.planned = joined, ends, planned
-        self.requests: list[StartRequest] = []
+    left = 1
+    ends = Status.FINISHED
+    planned = True
+
+    @classmethod
+    async def of(cls, **how: Any) -> Joining:
+        service = await cls.made()
+        vars(service).update(how, requests=list[StartRequest]())
+        return service
+
+    requests: list[StartRequest]
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
         self.requests.append(request)
-        self.asked, self.joins = None, None
         self.left -= 1
         if self.left >= 0:
-            self.now_ms -= HOUR_MS if self.planned else 0
-            self.joins = (await super().start(DAY_OF_IT)).workflow.queue_id
-            self.now_ms, self.asked = NOW_MS, ASKED
+            earlier_s = 3600 if self.planned else 0
+            self.clock.advance(-earlier_s)
+            self.exchange.now_ms -= earlier_s * 1000
+            one = (await super().start(request)).workflow
+            if self.planned:
+                await self.put(replace(one, plan=_plan(one.span.end_ms)))
+            self.clock.advance(earlier_s)
+            self.exchange.now_ms += earlier_s * 1000
         started = await super().start(request, idempotency_key=idempotency_key)
         one = started.workflow
-        plan = Plan(exchange_now_ms=one.span.end_ms, until_ms=one.span.end_ms, bars=23)
-        if started.joined and self.planned:
-            self.put(one := replace(one, plan=plan))
-            started = started._replace(workflow=one)
-        elif started.joined and self.ends is Status.FINISHED:
-            self.put(one := replace(one, plan=replace(plan, until_ms=one.span.end_ms - HOUR_MS)))
+        if started.joined and not self.planned and self.ends is Status.FINISHED:
+            await self.put(one := replace(one, plan=_plan(one.span.end_ms - HOUR_MS)))
         span = one.planned_span or one.span
-        stored = Segment(
-            start_ms=span.start_ms,
-            end_ms=span.end_ms,
-            verdict=Verdict.STORED,
-            collection=one.collection,
-        )
-        self.known[one.series] = [stored]
+        stored = Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.STORED, collection=one.collection)
+        await self.know(one.series, [stored])
         if self.ends is not Status.RUNNING:
-            self.end(one.queue_id, self.ends if started.joined else Status.FINISHED)
+            await self.end(one.queue_id, self.ends if started.joined else Status.FINISHED)
         return started
 
 
-DAY_OF_IT = StartRequest(symbol="BTCUSDT", type="api_candles_1h", time_range="-1d")
+def _plan(until_ms: int) -> Plan:
+    return Plan(exchange_now_ms=until_ms, until_ms=until_ms, bars=23)
 
 
-async def loaded(service: ServiceDouble, **how: Any) -> tuple[int, Where]:
+async def loaded(service: MemoryService, **how: Any) -> tuple[int, Where]:
     async with serving(service) as where:
         return await load(DAY.symbol, DAY.type, DAY.time_range, where, **how), where
 
 
 async def test_what_the_joined_workflow_left_out_is_loaded_by_a_second_one(capsys: pytest.CaptureFixture[str]) -> None:
-    service = Joining()
+    service = await Joining.of()
     code, _ = await loaded(service, as_json=True)
     out, err = capsys.readouterr()
-    first, second = service.workflows
+    first, second = await service.ids()
     assert (code, [one.time_range for one in service.requests]) == (0, ["-1d", ASKED_FOR])
     assert f"{first} has finished; what it left out, {LEFT_OUT}, is loaded now\n" in err
     assert err.index("is loaded now") < err.index(f"{second}: BTCUSDT api_candles_1h 2024-08-01T12:00Z to")
@@ -94,10 +97,10 @@ async def test_what_the_joined_workflow_left_out_is_loaded_by_a_second_one(capsy
 async def test_what_only_the_plan_of_the_joined_workflow_leaves_out_is_loaded_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    service = Joining(planned=False)
+    service = await Joining.of(planned=False)
     code, _ = await loaded(service, as_json=True)
     out, err = capsys.readouterr()
-    first, second = service.workflows
+    first, second = await service.ids()
     assert (code, [one.time_range for one in service.requests]) == (0, ["-1d", ASKED_FOR])
     assert f"{first} is under way already; waiting for it: " in err
     assert "; what it leaves out until 2024-08-02T12:00Z, if anything, is loaded once it has ended\n" in err
@@ -107,19 +110,19 @@ async def test_what_only_the_plan_of_the_joined_workflow_leaves_out_is_loaded_to
 
 
 async def test_what_is_left_out_of_a_load_of_all_is_loaded_even_if_it_is_stored() -> None:
-    service = Joining()
+    service = await Joining.of()
     code, _ = await loaded(service, again=True)
     asked = [(one.time_range, one.again) for one in service.requests]
     assert (code, asked) == (0, [("-1d", True), ("2024-08-02T11:00Z:2024-08-02T12:00Z", True)])
     with pytest.raises(CliError, match=r" 2024-08-02T11:00Z:2024-08-02T12:00Z --again --server "):
-        await loaded(Joining(ends=Status.INTERRUPTED), again=True)
+        await loaded(await Joining.of(ends=Status.INTERRUPTED), again=True)
 
 
 async def test_whose_time_is_over_is_told_how_the_rest_is_loaded() -> None:
-    service = Joining(ends=Status.RUNNING)
+    service = await Joining.of(ends=Status.RUNNING)
     with pytest.raises(CliError) as error:
         await loaded(service, timeout_s=0.1)
-    [first] = service.workflows
+    [first] = await service.ids()
     assert str(error.value).startswith("the time is over; the manager at ")
     assert (
         f"; {first} leaves out a part of what was asked for: {LEFT_OUT} is loaded, once it has ended, by "
@@ -130,7 +133,7 @@ async def test_whose_time_is_over_is_told_how_the_rest_is_loaded() -> None:
 async def test_whose_time_went_by_before_the_joined_workflow_ended_is_told_of_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    service, seconds = Joining(), itertools.count(step=100)
+    service, seconds = await Joining.of(), itertools.count(step=100)
     monkeypatch.setattr("streamforge.cli.commands.load_commands.time", SimpleNamespace(monotonic=lambda: next(seconds)))
     with pytest.raises(CliError, match=f"has finished, without {LEFT_OUT}: `streamforge load "):
         await loaded(service, timeout_s=150)
@@ -138,7 +141,7 @@ async def test_whose_time_went_by_before_the_joined_workflow_ended_is_told_of_th
 
 
 async def test_who_interrupts_or_runs_out_of_time_as_the_joined_workflow_ends_loads_no_rest() -> None:
-    async with serving(Joining()) as where:
+    async with serving(await Joining.of()) as where:
         ended = await followed(where, DAY.start)
     assert ended.rest == ASKED_FOR
     assert msgspec.structs.replace(ended, interrupted=130).rest is None
@@ -146,7 +149,7 @@ async def test_who_interrupts_or_runs_out_of_time_as_the_joined_workflow_ends_lo
 
 
 async def test_one_that_failed_is_told_and_nothing_is_loaded_behind_it(capsys: pytest.CaptureFixture[str]) -> None:
-    service = Joining(ends=Status.INTERRUPTED)
+    service = await Joining.of(ends=Status.INTERRUPTED)
     with pytest.raises(CliError, match="ended as interrupted, somebody else stopped it") as error:
         await loaded(service, as_json=True)
     assert f": {LEFT_OUT} is loaded by `streamforge load BTCUSDT api_candles_1h {ASKED_FOR} " in str(error.value)
@@ -155,10 +158,10 @@ async def test_one_that_failed_is_told_and_nothing_is_loaded_behind_it(capsys: p
 
 
 async def test_who_joins_again_and_again_is_told_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    service = Joining(joined=9)
+    service = await Joining.of(left=9)
     with pytest.raises(CliError) as error:
         await loaded(service)
-    last = list(service.workflows)[-1]
+    last = (await service.ids())[-1]
     assert str(error.value).startswith(f"{last} has finished, without {LEFT_OUT}: ")
     assert f": `streamforge load BTCUSDT api_candles_1h {ASKED_FOR} --server " in str(error.value)
     assert (len(service.requests), error.value.exit_code) == (4, 1)
@@ -169,10 +172,10 @@ async def test_who_joins_again_and_again_is_told_what_is_left_out(capsys: pytest
 async def test_detached_it_says_what_is_left_out_and_the_command_that_loads_it(
     capsys: pytest.CaptureFixture[str], as_json: bool, planned: bool
 ) -> None:
-    service = Joining(ends=Status.RUNNING, planned=planned)
+    service = await Joining.of(ends=Status.RUNNING, planned=planned)
     code, where = await loaded(service, detach=True, as_json=as_json)
     out, err = capsys.readouterr()
-    [first] = service.workflows
+    [first] = await service.ids()
     command = f"streamforge load BTCUSDT api_candles_1h {ASKED_FOR} --server {where.server}"
     assert code == 0
     leaves, part = "leaves", LEFT_OUT

@@ -15,6 +15,7 @@ from streamforge.manager.execution.verifier import verify
 from streamforge.manager.lifecycle.facts import Replay, Retry, Stop
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
+from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
@@ -171,16 +172,17 @@ class WorkflowService:
     async def follow(self, queue_id: str, *, after: int = -1) -> AsyncIterator[HistoryEvent]:
         """The history after `after`, then what comes, until the workflow has ended. Raises NotFound."""
         await self.get(queue_id)
-        ended = False
         async for event in self._deps.history.follow(queue_id, after=after, patience_s=1.0):
             if event is not None:
                 yield event
+                after = event.id
                 continue
-            if ended:
-                return
             stored = await self._deps.workflows.get(queue_id)
-            # One more look after the end was seen: its last events may have been kept in between.
-            ended = stored is None or stored.workflow.ended
+            if stored is None or stored.workflow.ended:
+                break
+        # One more look after the end was seen: its last events may have been kept in between.
+        for event in await self._deps.history.read(queue_id, after=after, limit=PAGE):
+            yield event
 
     async def stop(self, queue_id: str) -> Workflow:
         """Ask the workflow to end in order; again while it is stopping is no error. Raises NotFound, NotNow (ended)."""

@@ -6,16 +6,16 @@ import httpx
 import pytest
 
 from streamforge.manager.api.app import create_app
-from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import client_of
+from tests.manager.memory_service import MemoryService
 
 
 @pytest.fixture
-def service() -> ServiceDouble:
-    return ServiceDouble()
+async def service() -> MemoryService:
+    return await MemoryService.made()
 
 
 @pytest.fixture
-async def client(service: ServiceDouble) -> AsyncIterator[httpx.AsyncClient]:
+async def client(service: MemoryService) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(create_app(service)) as found:
         yield found

@@ -15,7 +15,7 @@ from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, 
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import Event, Progress
 from streamforge_utils.model.kinds.candles import Candle, candle_key
-from tests.doubles.service import ServiceDouble
+from tests.manager.memory_service import MemoryService
 from tests.manager.support import rest
 
 LOCAL = "http://127.0.0.1:8080"
@@ -37,7 +37,7 @@ def client_of(app: FastAPI, token: str | None = None, *, base_url: str = LOCAL) 
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base_url, headers=headers)
 
 
-async def started(service: ServiceDouble, **fields: Any) -> Workflow:
+async def started(service: MemoryService, **fields: Any) -> Workflow:
     """A workflow, accepted."""
     workflow, *_ = await service.start(StartRequest(**{**REQUEST, **fields}))
     return workflow

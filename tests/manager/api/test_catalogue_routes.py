@@ -14,13 +14,15 @@ from streamforge import workers
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.catalogue_routes import HIDDEN_REASON
 from streamforge.manager.describing import asyncapi, schemas
+from streamforge.manager.readiness import FRESH_S
 from streamforge_utils.model.commands import decode_command
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.events import Progress, decode_event
 from streamforge_utils.model.kinds.candles import KIND, decode_candle, stored_document
 from streamforge_utils.model.markers import decode_marker
 from streamforge_utils.runtime.dead_letter_queue import HEADERS
-from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import LOCAL, OPERATOR, READER, TOKENS, client_of, problem
+from tests.manager.memory_service import NOW_MS, MemoryService
 from tests.places import schemas as schemas_of_others
 
 NAMES = [
@@ -240,12 +242,13 @@ async def test_the_openapi_document_is_valid_and_says_who_may_what(client: httpx
     assert "http://" not in json.dumps(document)
 
 
-async def test_the_examples_of_requests_are_accepted(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+async def test_the_examples_of_requests_are_accepted(client: httpx.AsyncClient, service: MemoryService) -> None:
     document = (await client.get("/openapi.json")).json()
 
+    service.exchange.now_ms = 1_785_000_000_000
+    service.clock.advance((service.exchange.now_ms - NOW_MS) / 1000)
     for path, model in (("/queues/start", "Start"), ("/queues/start-pipeline", "StartPipeline")):
         for example in document["components"]["schemas"][model]["examples"]:
-            service.now_ms = 1_785_000_000_000
             response = await client.post(path, json=example)
             assert response.status_code == 202, response.text
 
@@ -255,12 +258,13 @@ async def test_there_are_no_pages_that_load_scripts_from_elsewhere(client: httpx
         problem(await client.get(path), 404, "not-found")
 
 
-async def test_probes_say_what_works(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+async def test_probes_say_what_works(client: httpx.AsyncClient, service: MemoryService) -> None:
     assert (await client.get("/healthz")).json() == {"status": "ok"}
     ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
 
-    service.parts["store"] = "no answer within 5 s"
+    service.world.store.failing = RetryableError("no answer within 5 s")
+    service.clock.advance(FRESH_S)
     ready = await client.get("/readyz")
 
     assert ready.status_code == 503
@@ -284,9 +288,9 @@ async def test_probes_say_what_works(client: httpx.AsyncClient, service: Service
     ],
 )
 async def test_a_probe_tells_why_only_to_who_may_read(
-    service: ServiceDouble, token: str | None, base_url: str, told: str
+    service: MemoryService, token: str | None, base_url: str, told: str
 ) -> None:
-    service.parts["store"] = "store.internal:8529 does not answer"
+    service.world.store.failing = RetryableError("store.internal:8529 does not answer")
     async with client_of(create_app(service, tokens=TOKENS), token, base_url=base_url) as client:
         ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()["ready"]) == (503, False)
@@ -295,24 +299,24 @@ async def test_a_probe_tells_why_only_to_who_may_read(
 
 @pytest.mark.parametrize(("base_url", "told"), [(LOCAL, "no disk"), ("http://rebound.example:8080", HIDDEN_REASON)])
 async def test_without_tokens_a_probe_tells_why_to_this_machine_alone(
-    service: ServiceDouble, base_url: str, told: str
+    service: MemoryService, base_url: str, told: str
 ) -> None:
-    service.parts["store"] = "no disk"
+    service.world.store.failing = RetryableError("no disk")
     async with client_of(create_app(service), base_url=base_url) as client:
         assert (await client.get("/readyz")).json()["parts"]["store"] == told
         assert (await client.get("/healthz")).json() == {"status": "ok"}
 
 
 async def test_without_its_launcher_a_manager_is_ready_but_says_so(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
-    service.parts["launcher"] = "the API server cannot be reached"
+    service.world.launcher.failing = RetryableError("the API server cannot be reached")
     ready = await client.get("/readyz")
     assert ready.status_code == 200
     assert "retry-after" not in ready.headers
     assert (ready.json()["ready"], ready.json()["degraded"]) == (True, True)
     assert ready.json()["parts"]["launcher"] == "the API server cannot be reached"
-    service.parts["reconciler"] = "the loop fails"
+    service.world.reconciler.last_error = "the loop fails"
     ready = await client.get("/readyz")
     assert (ready.status_code, ready.json()["ready"], ready.json()["degraded"]) == (503, False, False)
 

@@ -5,7 +5,6 @@ import pytest
 
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
-from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import (
     COLLECTION,
     DAY_MS,
@@ -14,13 +13,14 @@ from tests.manager.api.support import (
     problem,
     started,
 )
+from tests.manager.memory_service import MemoryService
 
 
 async def test_coverage_of_a_workflow_gives_segments_and_sums(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     workflow = await started(service)
-    service.known[workflow.series] = list(SEGMENTS)
+    await service.know(workflow.series, SEGMENTS)
 
     body = (await client.get(f"/queues/{workflow.queue_id}/coverage")).json()
 
@@ -43,13 +43,10 @@ async def test_coverage_of_a_workflow_gives_segments_and_sums(
 
 
 async def test_coverage_of_a_series_is_all_or_the_range_asked_for(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
-    service.known[Series("BTCUSDT", "candles", "1m")] = [
-        Segment(
-            start_ms=START_MS, end_ms=START_MS + DAY_MS, verdict=Verdict.STORED, collection=COLLECTION, records=1440
-        )
-    ]
+    whole_day = Segment(start_ms=START_MS, end_ms=START_MS + DAY_MS, verdict=Verdict.STORED, collection=COLLECTION)
+    await service.know(Series("BTCUSDT", "candles", "1m"), [whole_day])
 
     whole = (await client.get("/coverage/btcusdt/api_candles_1m")).json()
     part = (await client.get("/coverage/BTCUSDT/api_candles_1m?time_range=2024-08-01T12:00Z:2024-08-03")).json()
@@ -60,7 +57,8 @@ async def test_coverage_of_a_series_is_all_or_the_range_asked_for(
     assert (whole["queue_id"], whole["symbol"], whole["complete"]) == (None, "BTCUSDT", True)
     assert [(s["verdict"], s["start"], s["end"]) for s in part["segments"]] == [
         ("stored", "2024-08-01T12:00:00Z", "2024-08-02T00:00:00Z"),
-        ("unknown", "2024-08-02T00:00:00Z", "2024-08-03T00:00:00Z"),
+        ("unknown", "2024-08-02T00:00:00Z", "2024-08-02T12:00:00Z"),
+        ("pending", "2024-08-02T12:00:00Z", "2024-08-03T00:00:00Z"),
     ]
     assert part["complete"] is False
     assert whole["span"] == {

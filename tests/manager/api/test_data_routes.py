@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.export import Format, Writer
+from streamforge.manager.persistence import record_reader
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.ports.store import Document
 from tests.doubles.clock import FakeClock
-from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import (
     COLLECTION,
     DAY_MS,
@@ -31,6 +32,7 @@ from tests.manager.api.support import (
     client_of,
     problem,
 )
+from tests.manager.memory_service import MemoryService
 
 RECORDS = f"/collections/{COLLECTION}/records"
 FIRST = {
@@ -51,9 +53,9 @@ FIRST = {
 
 
 @pytest.fixture(autouse=True)
-def _stored(service: ServiceDouble) -> None:
-    service.store(COLLECTION, candles(25))
-    service.batch = 4
+async def _stored(service: MemoryService, monkeypatch: pytest.MonkeyPatch) -> None:
+    await service.store(COLLECTION, candles(25))
+    monkeypatch.setattr(record_reader, "BATCH", 4)
 
 
 async def test_collections_are_listed_with_their_records(client: httpx.AsyncClient) -> None:
@@ -87,8 +89,8 @@ async def test_iso_times_are_written_in_every_format_and_page(client: httpx.Asyn
     assert "time=iso" in response.headers["link"]
 
 
-async def test_what_is_no_candle_keeps_its_times(client: httpx.AsyncClient, service: ServiceDouble) -> None:
-    service.stored["others"] = {"a": b'{"open_time":1}'}
+async def test_what_is_no_candle_keeps_its_times(client: httpx.AsyncClient, service: MemoryService) -> None:
+    await service.world.store.upsert("others", [Document("a", 0, b'{"open_time":1}')])
     response = await client.get("/collections/others/records", params={"format": "jsonl", "time": "iso"})
     assert response.json() == {"open_time": 1}
 
@@ -129,13 +131,13 @@ async def test_the_link_header_leads_through_pages_of_csv(client: httpx.AsyncCli
     assert [int(row.split(",")[2]) for row in rows] == [START_MS + index * MINUTE_MS for index in range(5, 25)]
 
 
-async def test_a_series_is_read_alone_page_by_page_and_whole(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+async def test_a_series_is_read_alone_page_by_page_and_whole(client: httpx.AsyncClient, service: MemoryService) -> None:
     others = [
         msgspec.structs.replace(candle, symbol=symbol, key=candle.key.replace("BTCUSDT", symbol))
         for symbol in ("AAAUSDT", "ZZZUSDT")
         for candle in candles(3)
     ]
-    service.store(COLLECTION, others)
+    await service.store(COLLECTION, others)
     query = "symbol=btcusdt&type=api_candles_1m&format=jsonl"
     whole = (await client.get(f"{RECORDS}?{query}&limit=all")).text
     place, pages = f"{RECORDS}?{query}&limit=10", ""
@@ -149,7 +151,7 @@ async def test_a_series_is_read_alone_page_by_page_and_whole(client: httpx.Async
 
 
 async def test_a_range_relative_to_now_is_resolved_once_and_pages_go_on_with_what_it_became(
-    service: ServiceDouble,
+    service: MemoryService,
 ) -> None:
     clock = FakeClock(START_MS + 10 * MINUTE_MS)
     async with client_of(create_app(service, clock=clock)) as client:
@@ -164,8 +166,8 @@ async def test_a_range_relative_to_now_is_resolved_once_and_pages_go_on_with_wha
     assert times == [START_MS + index * MINUTE_MS for index in range(3, 10)]
 
 
-async def test_coverage_takes_ranges_relative_to_now(service: ServiceDouble) -> None:
-    service.known[Series("BTCUSDT", "candles", "1m")] = list(SEGMENTS)
+async def test_coverage_takes_ranges_relative_to_now(service: MemoryService) -> None:
+    await service.know(Series("BTCUSDT", "candles", "1m"), SEGMENTS)
     async with client_of(create_app(service, clock=FakeClock(START_MS + 120 * MINUTE_MS))) as client:
         found = (await client.get("/coverage/BTCUSDT/api_candles_1m", params={"time_range": "-1h"})).json()
         assert [(s["start_ms"], s["end_ms"], s["verdict"]) for s in found["segments"]] == [
@@ -175,29 +177,31 @@ async def test_coverage_takes_ranges_relative_to_now(service: ServiceDouble) -> 
         assert problem(refused, 422, "invalid-input")["detail"].endswith("is not understood: did you mean -1h?")
 
 
-async def test_series_are_listed_with_span_count_and_holes(client: httpx.AsyncClient, service: ServiceDouble) -> None:
-    service.known[Series("BTCUSDT", "candles", "1m")] = list(SEGMENTS)
-    later = Segment(
-        start_ms=START_MS + DAY_MS, end_ms=START_MS + 2 * DAY_MS, verdict=Verdict.STORED, collection="c", records=1440
+async def test_series_are_listed_with_span_count_and_holes(client: httpx.AsyncClient, service: MemoryService) -> None:
+    await service.know(Series("BTCUSDT", "candles", "1m"), SEGMENTS)
+    stored, exchange = (
+        Segment(start_ms=START_MS, end_ms=START_MS + 60 * MINUTE_MS, verdict=verdict, collection="c")
+        for verdict in (Verdict.STORED, Verdict.EXCHANGE)
     )
-    service.known[Series("ETHUSDT", "candles", "1M")] = [*SEGMENTS[:2], later]
-    service.known[Series("XYZUSDT", "candles", "1h")] = [SEGMENTS[1]]
+    later = msgspec.structs.replace(stored, start_ms=START_MS + 120 * MINUTE_MS, end_ms=START_MS + DAY_MS)
+    await service.know(Series("ETHUSDT", "candles", "1h"), [stored, later])
+    await service.know(Series("XYZUSDT", "candles", "1h"), [exchange])
     page = (await client.get("/series", params={"limit": 2})).json()
     assert [one["symbol"] for one in page["series"]] == ["XYZUSDT", "ETHUSDT"]
     nothing, holed = page["series"]
-    assert (nothing["start"], nothing["end_ms"], nothing["records"], nothing["complete"]) == (None, None, 0, False)
-    assert (holed["type"], holed["records"], holed["holes"], holed["complete"]) == ("api_candles_1M", 2440, 2, False)
-    assert (holed["start"], holed["end"]) == ("2024-08-01T00:00:00Z", "2024-08-03T00:00:00Z")
+    assert (nothing["start"], nothing["end_ms"], nothing["records"], nothing["complete"]) == (None, None, 0, True)
+    assert (holed["type"], holed["records"], holed["holes"], holed["complete"]) == ("api_candles_1h", 23, 1, False)
+    assert (holed["start"], holed["end"]) == ("2024-08-01T00:00:00Z", "2024-08-02T00:00:00Z")
     rest = (await client.get("/series", params={"cursor": page["cursor"]})).json()
-    assert [(one["symbol"], one["holes"], one["complete"]) for one in rest["series"]] == [("BTCUSDT", 0, True)]
+    assert [(one["symbol"], one["holes"], one["complete"]) for one in rest["series"]] == [("BTCUSDT", 2, False)]
     assert rest["cursor"] is None
     found = (await client.get(rest["series"][0]["coverage"])).json()
     assert (found["symbol"], found["type"]) == ("BTCUSDT", "api_candles_1m")
     problem(await client.get("/series", params={"cursor": "x"}), 422, "invalid-input")
 
 
-async def test_symbols_are_chosen_by_pattern_and_status(client: httpx.AsyncClient, service: ServiceDouble) -> None:
-    service.listed = [
+async def test_symbols_are_chosen_by_pattern_and_status(client: httpx.AsyncClient, service: MemoryService) -> None:
+    service.exchange.listed = [
         SymbolInfo(symbol="BTCUSDT", status="TRADING", base_asset="BTC", quote_asset="USDT"),
         SymbolInfo(symbol="ETHBTC", status="BREAK", base_asset="ETH", quote_asset="BTC"),
         SymbolInfo(symbol="ETHUSDT", status="TRADING", base_asset="ETH", quote_asset="USDT"),
@@ -281,9 +285,9 @@ async def test_format_goes_before_accept(client: httpx.AsyncClient) -> None:
 
 
 async def test_a_collection_without_records_has_a_header_and_nothing_else(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
-    service.stored["empty"] = {}
+    service.world.store.documents["empty"] = {}
 
     async def text(form: str, limit: str) -> str:
         return (await client.get("/collections/empty/records", params={"format": form, "limit": limit})).text
@@ -348,11 +352,11 @@ def test_records_of_another_form_are_written_under_their_own_names() -> None:
 
 
 async def test_a_table_of_foreign_records_has_every_field_of_all_of_them(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bodies = [b'{"a":1}', b'{"a":{"x":[1,true]},"b":2}', b'{"b":[null]}', b'{"c":"d"}']
-    service.stored["foreign"] = {f"k{n}": body for n, body in enumerate(bodies)}
-    service.batch = 2
+    await service.world.store.upsert("foreign", [Document(f"k{n}", 0, body) for n, body in enumerate(bodies)])
+    monkeypatch.setattr(record_reader, "BATCH", 2)
     whole = await client.get("/collections/foreign/records", params={"limit": "all", "format": "csv"})
     rows = list(csv.reader(io.StringIO(whole.text)))
     assert rows == [["a", "b", "c"], ["1", "", ""], ['{"x":[1,true]}', "2", ""], ["", "[null]", ""], ["", "", "d"]]

@@ -8,16 +8,16 @@ import pytest
 from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.sse import frame, stream
-from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import LOCAL, client_of, event, problem, started
+from tests.manager.memory_service import MemoryService
 
 STREAM = {"Accept": "text/event-stream"}
 
 
-async def test_history_is_paged_oldest_first(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+async def test_history_is_paged_oldest_first(client: httpx.AsyncClient, service: MemoryService) -> None:
     workflow = await started(service)
     for records in (10, 20, 30):
-        service.say(event(workflow, records_written=records))
+        await service.event(event(workflow, records_written=records))
     place = f"/queues/{workflow.queue_id}/events"
 
     first = (await client.get(place, params={"limit": 2})).json()
@@ -34,10 +34,10 @@ async def test_history_is_paged_oldest_first(client: httpx.AsyncClient, service:
     assert first["events"][0]["event"]["producer"] == "loader-api-candles__000001"
 
 
-async def test_what_is_no_event_is_passed_over(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+async def test_what_is_no_event_is_passed_over(client: httpx.AsyncClient, service: MemoryService) -> None:
     workflow = await started(service)
-    service.say_raw(workflow.queue_id, b"\xff not json")
-    service.say(event(workflow))
+    await service.event(b'{"event": 7}', workflow.queue_id)
+    await service.event(event(workflow))
 
     body = (await client.get(f"/queues/{workflow.queue_id}/events")).json()
 
@@ -45,7 +45,7 @@ async def test_what_is_no_event_is_passed_over(client: httpx.AsyncClient, servic
 
 
 @pytest.mark.parametrize("after", ["-2", "1e3", str(2**53), "x"])
-async def test_a_bad_after_is_refused(client: httpx.AsyncClient, service: ServiceDouble, after: str) -> None:
+async def test_a_bad_after_is_refused(client: httpx.AsyncClient, service: MemoryService, after: str) -> None:
     workflow = await started(service)
 
     response = await client.get(f"/queues/{workflow.queue_id}/events", params={"after": after})
@@ -54,12 +54,12 @@ async def test_a_bad_after_is_refused(client: httpx.AsyncClient, service: Servic
 
 
 async def test_the_stream_of_an_ended_workflow_gives_all_and_ends(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     workflow = await started(service)
-    service.say(event(workflow, "started"))
-    service.say(event(workflow, "finished", finished=True))
-    service.end(workflow.queue_id)
+    await service.event(event(workflow, "started"))
+    await service.event(event(workflow, "finished", finished=True))
+    await service.end(workflow.queue_id)
 
     response = await client.get(f"/queues/{workflow.queue_id}/events", headers=STREAM)
 
@@ -72,11 +72,11 @@ async def test_the_stream_of_an_ended_workflow_gives_all_and_ends(
     assert parts[4:] == [""]
 
 
-async def test_the_stream_continues_behind_the_last_event_id(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+async def test_the_stream_continues_behind_the_last_event_id(client: httpx.AsyncClient, service: MemoryService) -> None:
     workflow = await started(service)
     for _ in range(3):
-        service.say(event(workflow))
-    service.end(workflow.queue_id)
+        await service.event(event(workflow))
+    await service.end(workflow.queue_id)
     place = f"/queues/{workflow.queue_id}/events"
 
     resumed = await client.get(place, params={"after": -1}, headers={**STREAM, "Last-Event-ID": "3"})
@@ -87,7 +87,7 @@ async def test_the_stream_continues_behind_the_last_event_id(client: httpx.Async
 
 
 @pytest.mark.parametrize("last", ["-1", "x", "1.5", "٣", "9" * 20, str(2**53)])
-async def test_a_bad_last_event_id_is_refused(client: httpx.AsyncClient, service: ServiceDouble, last: str) -> None:
+async def test_a_bad_last_event_id_is_refused(client: httpx.AsyncClient, service: MemoryService, last: str) -> None:
     workflow = await started(service)
 
     response = await client.get(
@@ -98,7 +98,7 @@ async def test_a_bad_last_event_id_is_refused(client: httpx.AsyncClient, service
     assert problem(response, 422, "invalid-input")["errors"][0]["field"] == "Last-Event-ID"
 
 
-async def test_a_stream_of_an_unknown_queue_is_404_and_leaves_no_follower(service: ServiceDouble) -> None:
+async def test_a_stream_of_an_unknown_queue_is_404_and_leaves_no_follower(service: MemoryService) -> None:
     app = create_app(service, limits=Limits(followers=1))
     async with client_of(app) as client:
         for _ in range(3):
@@ -106,21 +106,21 @@ async def test_a_stream_of_an_unknown_queue_is_404_and_leaves_no_follower(servic
             problem(response, 404, "not-found")
 
 
-async def test_silence_is_filled_with_comments_and_what_comes_is_given_at_once(service: ServiceDouble) -> None:
+async def test_silence_is_filled_with_comments_and_what_comes_is_given_at_once(service: MemoryService) -> None:
     workflow = await started(service)
     source = stream(service, workflow.queue_id, after=-1, keep_alive_s=0.01, closing=asyncio.Event())
 
     assert await anext(source) == b"retry: 2000\n\n"
     assert await anext(source) == b": still here\n\n"
-    service.say(event(workflow))
+    await service.event(event(workflow))
     assert (await _next_event(source)).startswith(b"id: 0\ndata: ")
-    service.end(workflow.queue_id)
+    await service.end(workflow.queue_id)
     assert (await _next_event(source)).startswith(b"event: end\n")
     assert [part async for part in source] == []
     assert service.following == 0
 
 
-async def test_a_client_that_leaves_ends_its_following(service: ServiceDouble) -> None:
+async def test_a_client_that_leaves_ends_its_following(service: MemoryService) -> None:
     workflow = await started(service)
     source = stream(service, workflow.queue_id, after=-1, keep_alive_s=0.01, closing=asyncio.Event())
     await anext(source)
@@ -132,7 +132,7 @@ async def test_a_client_that_leaves_ends_its_following(service: ServiceDouble) -
     assert service.following == 0
 
 
-async def test_a_server_that_closes_ends_the_stream_without_end(service: ServiceDouble) -> None:
+async def test_a_server_that_closes_ends_the_stream_without_end(service: MemoryService) -> None:
     workflow = await started(service)
     closing = asyncio.Event()
     source = stream(service, workflow.queue_id, after=-1, keep_alive_s=60, closing=closing)
@@ -148,7 +148,7 @@ def test_a_body_with_line_breaks_stays_one_event() -> None:
     assert frame(b'{\r\n"a": 1\n}', 7) == b'id: 7\ndata: {\ndata: "a": 1\ndata: }\n\n'
 
 
-async def test_more_followers_than_allowed_are_told_to_come_back(service: ServiceDouble) -> None:
+async def test_more_followers_than_allowed_are_told_to_come_back(service: MemoryService) -> None:
     workflow = await started(service)
     app = create_app(service, limits=Limits(followers=1))
     app.state.context.followers.enter()
@@ -158,7 +158,7 @@ async def test_more_followers_than_allowed_are_told_to_come_back(service: Servic
         assert response.headers["retry-after"] == "2"
         assert body["instance"] == f"/queues/{workflow.queue_id}/events"
         app.state.context.followers.leave()
-        service.end(workflow.queue_id)
+        await service.end(workflow.queue_id)
         assert (await client.get(f"{LOCAL}/queues/{workflow.queue_id}/events", headers=STREAM)).status_code == 200
     assert app.state.context.followers.open == 0
 

@@ -18,13 +18,24 @@ from schemathesis.specs.openapi.checks import (
 from streamforge.manager.answers import QUEUE_ID
 from streamforge.manager.api.app import create_app
 from streamforge.manager.service import StartRequest
-from tests.doubles.service import ServiceDouble
-from tests.manager.api.support import COLLECTION, OPERATOR, SEGMENTS, TOKENS, candles, event, failed, replace
+from tests.manager.api.support import (
+    COLLECTION,
+    MINUTE_MS,
+    OPERATOR,
+    SEGMENTS,
+    START_MS,
+    TOKENS,
+    candles,
+    event,
+    failed,
+    replace,
+)
+from tests.manager.memory_service import MemoryService
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-service = ServiceDouble()
+service = asyncio.run(MemoryService.made())
 started, *_ = asyncio.run(service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")))
 workflow = replace(failed(started, SEGMENTS), queue_id=QUEUE_ID)  # the one that the examples of the description name
 schema = schemathesis.openapi.from_asgi(
@@ -32,13 +43,15 @@ schema = schemathesis.openapi.from_asgi(
 )
 
 
-def fill() -> None:
-    service.workflows.clear()
-    service.history.clear()
-    service.put(workflow)
-    service.say(event(workflow, "error", error_message="x", finished=True))
-    service.known[workflow.series] = list(SEGMENTS)
-    service.store(COLLECTION, candles(3))
+async def fill() -> None:
+    store = service.world.store
+    store.states.clear()
+    store.documents.clear()
+    await service.world.deps.workflows.load()
+    await service.put(workflow)
+    await service.event(event(workflow, "error", error_message="x", finished=True))
+    await service.store(COLLECTION, candles(3))
+    await service.know(workflow.series, [replace(SEGMENTS[0], end_ms=START_MS + 3 * MINUTE_MS), *SEGMENTS[1:]])
 
 
 @schema.parametrize()
@@ -51,5 +64,5 @@ def fill() -> None:
     suppress_health_check=list(HealthCheck),
 )
 def test_no_request_breaks_the_api(case: Case[Any]) -> None:
-    fill()
+    asyncio.run(fill())
     case.call_and_validate(headers={"Authorization": f"Bearer {OPERATOR}"}, checks=CHECKS)

@@ -24,9 +24,9 @@ from streamforge_utils.model.errors import (
     RetryableError,
     StreamForgeError,
 )
-from tests.doubles.service import ServiceDouble
 from tests.limits import LIMIT_S
 from tests.manager.api.support import LOCAL, READER, REQUEST, TOKENS, UNKNOWN, client_of, problem, started
+from tests.manager.memory_service import MemoryService
 
 JSON = {"Content-Type": "application/json"}
 
@@ -52,13 +52,13 @@ JSON = {"Content-Type": "application/json"}
 )
 async def test_what_the_service_raises_becomes_its_problem(
     client: httpx.AsyncClient,
-    service: ServiceDouble,
+    service: MemoryService,
     error: Exception,
     status: int,
     kind: str,
     retry_after: str | None,
 ) -> None:
-    service.failing = error
+    service.world.store.failing = error
 
     response = await client.get("/collections")
 
@@ -71,18 +71,18 @@ async def test_what_the_service_raises_becomes_its_problem(
 
 
 async def test_names_that_may_have_been_meant_are_in_the_problem(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
-    service.failing = NotFound("nothing is known of A", meant=["B", "C\n"])
+    service.world.store.failing = NotFound("nothing is known of A", meant=["B", "C\n"])
     assert problem(await client.get("/collections"), 404, "not-found")["did_you_mean"] == ["B", "C\ufffd"]
-    service.failing = NotFound("nothing is known of A")
+    service.world.store.failing = NotFound("nothing is known of A")
     assert problem(await client.get("/collections"), 404, "not-found")["did_you_mean"] == []
 
 
 async def test_an_unexpected_failure_is_logged_under_the_incident_that_the_client_sees(
-    client: httpx.AsyncClient, service: ServiceDouble, caplog: pytest.LogCaptureFixture
+    client: httpx.AsyncClient, service: MemoryService, caplog: pytest.LogCaptureFixture
 ) -> None:
-    service.failing = ZeroDivisionError("secret detail")
+    service.world.store.failing = ZeroDivisionError("secret detail")
 
     body = problem(await client.get("/queues"), 500, "internal-error")
 
@@ -133,12 +133,12 @@ async def test_json_that_is_no_object_is_422(client: httpx.AsyncClient, path: st
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx", ";;,"])
 async def test_a_body_that_is_not_called_json_is_415(
-    client: httpx.AsyncClient, service: ServiceDouble, kind: str
+    client: httpx.AsyncClient, service: MemoryService, kind: str
 ) -> None:
     response = await client.post("/queues/start", content=json.dumps(REQUEST), headers={"Content-Type": kind})
 
     problem(response, 415, "unsupported-media-type")
-    assert service.workflows == {}
+    assert await service.ids() == []
 
 
 async def test_deep_nesting_in_parameters_is_refused(client: httpx.AsyncClient) -> None:
@@ -215,7 +215,7 @@ async def test_line_breaks_in_input_reach_no_header(client: httpx.AsyncClient) -
         assert "\r" not in response.json()["instance"]
 
 
-async def test_a_body_beyond_the_limit_is_413_announced_or_not(service: ServiceDouble) -> None:
+async def test_a_body_beyond_the_limit_is_413_announced_or_not(service: MemoryService) -> None:
     app = create_app(service, limits=Limits(body_bytes=1000))
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -239,7 +239,7 @@ async def test_a_head_beyond_the_limit_is_431(client: httpx.AsyncClient) -> None
         assert "32768" in body["detail"]
 
 
-async def test_a_body_that_does_not_come_is_408(service: ServiceDouble) -> None:
+async def test_a_body_that_does_not_come_is_408(service: MemoryService) -> None:
     app = create_app(service, limits=Limits(body_timeout_s=0.05))
     sent: list[Any] = []
 
@@ -257,7 +257,7 @@ async def test_a_body_that_does_not_come_is_408(service: ServiceDouble) -> None:
     assert json.loads(sent[1]["body"])["type"] == "urn:streamforge:problem:request-timeout"
 
 
-async def test_a_client_that_takes_nothing_is_cut_off(service: ServiceDouble) -> None:
+async def test_a_client_that_takes_nothing_is_cut_off(service: MemoryService) -> None:
     app = create_app(service, limits=Limits(send_timeout_s=0.05))
 
     async def receive() -> dict[str, Any]:
@@ -270,7 +270,7 @@ async def test_a_client_that_takes_nothing_is_cut_off(service: ServiceDouble) ->
 
 
 async def test_more_requests_than_allowed_are_told_to_come_back_and_probes_are_answered(
-    service: ServiceDouble,
+    service: MemoryService,
 ) -> None:
     workflow = await started(service)
     gate, both = asyncio.Event(), asyncio.Event()
@@ -298,7 +298,7 @@ async def test_more_requests_than_allowed_are_told_to_come_back_and_probes_are_a
         assert (await client.get(place)).status_code == 200
 
 
-async def test_websockets_are_refused(service: ServiceDouble) -> None:
+async def test_websockets_are_refused(service: MemoryService) -> None:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -313,7 +313,7 @@ async def test_websockets_are_refused(service: ServiceDouble) -> None:
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
-async def test_a_problem_of_the_authentication_has_the_same_form(service: ServiceDouble) -> None:
+async def test_a_problem_of_the_authentication_has_the_same_form(service: MemoryService) -> None:
     async with client_of(create_app(service, tokens=TOKENS), READER) as client:
         problem(await client.post("/queues/start", json=REQUEST), 403, "forbidden")
 

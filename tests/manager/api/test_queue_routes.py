@@ -4,15 +4,27 @@ import httpx
 import pytest
 
 from streamforge.manager.workflow import Status
-from tests.doubles.service import ServiceDouble
-from tests.manager.api.support import SEGMENTS, UNKNOWN, failed, problem, running, started
+from streamforge_utils.model.commands import Command
+from tests.doubles.candles import candle
+from tests.manager.api.support import (
+    SEGMENTS,
+    START_MS,
+    UNKNOWN,
+    event,
+    failed,
+    problem,
+    replace,
+    running,
+    started,
+)
+from tests.manager.memory_service import MemoryService
 
 
 async def test_show_gives_steps_attempts_and_progress_with_values(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     workflow = running(await started(service))
-    service.put(workflow)
+    await service.put(workflow)
 
     body = (await client.get(f"/queues/{workflow.queue_id}")).json()
 
@@ -69,10 +81,11 @@ async def test_show_gives_steps_attempts_and_progress_with_values(
 
 
 async def test_a_failed_workflow_says_why_and_what_to_do_and_what_its_proof_found(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     workflow = failed(await started(service), SEGMENTS)
-    service.put(workflow)
+    await service.put(workflow)
+    await service.know(workflow.series, SEGMENTS)
 
     body = (await client.get(f"/queues/{workflow.queue_id}")).json()
 
@@ -101,12 +114,12 @@ async def test_a_failed_workflow_says_why_and_what_to_do_and_what_its_proof_foun
     assert body["progress"]["eta_seconds"] is None
 
 
-async def test_list_filters_by_status_symbol_and_type(client: httpx.AsyncClient, service: ServiceDouble) -> None:
+async def test_list_filters_by_status_symbol_and_type(client: httpx.AsyncClient, service: MemoryService) -> None:
     first = await started(service)
     second = await started(service, symbol="ETHUSDT")
     third = await started(service, symbol="ETHUSDT", type="api_candles_1h")
-    service.put(running(second))
-    service.end(third.queue_id, Status.INTERRUPTED)
+    await service.put(running(second))
+    await service.end(third.queue_id, Status.INTERRUPTED)
 
     async def found(query: str) -> list[str]:
         response = await client.get(f"/queues{query}")
@@ -121,8 +134,8 @@ async def test_list_filters_by_status_symbol_and_type(client: httpx.AsyncClient,
     assert await found("?status=error") == []
 
 
-async def test_paging_gives_each_workflow_once(client: httpx.AsyncClient, service: ServiceDouble) -> None:
-    expected = [(await started(service)).queue_id for _ in range(7)][::-1]
+async def test_paging_gives_each_workflow_once(client: httpx.AsyncClient, service: MemoryService) -> None:
+    expected = [(await started(service, time_range=f"2024-07-0{day}")).queue_id for day in range(1, 8)][::-1]
 
     found: list[str] = []
     cursor: str | None = ""
@@ -161,28 +174,29 @@ async def test_a_bad_query_is_refused_and_the_field_named(client: httpx.AsyncCli
 
 
 async def test_remove_takes_an_ended_workflow_and_its_records_only_if_asked(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     workflow = await started(service)
     other = await started(service, symbol="ETHUSDT")
     for found in (workflow, other):
-        service.stored[found.collection] = {}
+        await service.store(found.collection, [candle(START_MS, symbol=found.symbol)])
+        await service.know(found.series, [replace(SEGMENTS[0], collection=found.collection)])
 
     body = problem(await client.delete(f"/queues/{workflow.queue_id}"), 409, "not-now")
     assert "pending" in body["detail"]
 
-    service.end(workflow.queue_id)
-    service.end(other.queue_id)
+    await service.end(workflow.queue_id)
+    await service.end(other.queue_id)
     kept = await client.delete(f"/queues/{workflow.queue_id}")
     gone = await client.delete(f"/queues/{other.queue_id}?data=true")
 
     assert (kept.status_code, kept.content, gone.status_code) == (204, b"", 204)
-    assert list(service.stored) == [workflow.collection]
+    assert await service.collections() == [workflow.collection]
     problem(await client.get(f"/queues/{workflow.queue_id}"), 404, "not-found")
 
 
 async def test_stop_and_retry_answer_the_workflow_or_say_why_not_now(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     workflow = await started(service)
     place = f"/queues/{workflow.queue_id}"
@@ -192,26 +206,35 @@ async def test_stop_and_retry_answer_the_workflow_or_say_why_not_now(
     assert (stopped.status_code, stopped.json()["status"]) == (202, "stopping")
     assert (await client.post(f"{place}/stop")).status_code == 202
 
-    service.end(workflow.queue_id, Status.INTERRUPTED)
+    await service.end(workflow.queue_id, Status.INTERRUPTED)
     assert "interrupted" in problem(await client.post(f"{place}/stop"), 409, "not-now")["detail"]
     retried = await client.post(f"{place}/retry")
     assert (retried.status_code, retried.json()["status"]) == (202, "pending")
 
 
-async def test_ping_gives_seconds_by_telemetry_id(client: httpx.AsyncClient, service: ServiceDouble) -> None:
-    workflow = await started(service)
-    service.pongs["arango-candles__000001"] = 0.012
+async def test_ping_gives_seconds_by_telemetry_id(
+    client: httpx.AsyncClient, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = running(await started(service))
+    await service.put(workflow)
+    reconciler = service.world.reconciler
 
-    response = await client.post(f"/queues/{workflow.queue_id}/ping", params={"timeout_s": 1})
+    async def answered_by_the_sink(command: Command) -> None:
+        service.clock.advance(0.012)
+        for listen in reconciler.listeners:
+            listen(event(workflow, "pong", status=None, producer="arango-candles__000001", ping_ts=command.sent_at))
+
+    monkeypatch.setattr(reconciler.executor, "send", answered_by_the_sink)
+    response = await client.post(f"/queues/{workflow.queue_id}/ping", params={"timeout_s": 0.05})
 
     assert response.json() == {
         "queue_id": workflow.queue_id,
-        "answers": {"arango-candles__000001": 0.012, "loader-api-candles__000001": None},
+        "answers": {"arango-candles__000001": pytest.approx(0.012), "loader-api-candles__000001": None},
     }
 
 
 @pytest.mark.parametrize("seconds", ["0", "31", "nan", "inf", "-1"])
-async def test_ping_waits_within_bounds(client: httpx.AsyncClient, service: ServiceDouble, seconds: str) -> None:
+async def test_ping_waits_within_bounds(client: httpx.AsyncClient, service: MemoryService, seconds: str) -> None:
     workflow = await started(service)
 
     response = await client.post(f"/queues/{workflow.queue_id}/ping?timeout_s={seconds}")

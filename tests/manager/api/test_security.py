@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterator
@@ -15,8 +16,8 @@ from streamforge.manager.api import catalogue_routes, data_routes, queue_routes
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
-from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import OPERATOR, READER, REQUEST, TOKENS, UNKNOWN, client_of, problem
+from tests.manager.memory_service import MemoryService
 
 VALUES = {"queue_id": UNKNOWN, "symbol": "BTCUSDT", "type": "api_candles_1m", "name": "nothing"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -30,7 +31,8 @@ def operations(app: FastAPI) -> Iterator[tuple[str, str]]:
     yield "GET", "/openapi.json"
 
 
-ALL = sorted(operations(create_app(ServiceDouble())))
+APP = create_app(asyncio.run(MemoryService.made()))
+ALL = sorted(operations(APP))
 
 
 def test_the_matrix_holds_every_route() -> None:
@@ -40,11 +42,7 @@ def test_the_matrix_holds_every_route() -> None:
         for route in router.routes
     ]
     served = {(method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods or ()}
-    described = {
-        (method.upper(), path)
-        for path, item in create_app(ServiceDouble()).openapi()["paths"].items()
-        for method in item
-    }
+    described = {(method.upper(), path) for path, item in APP.openapi()["paths"].items() for method in item}
 
     assert all(isinstance(route, APIRoute) for route in routes)
     assert served == described
@@ -52,7 +50,7 @@ def test_the_matrix_holds_every_route() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ALL)
-async def test_every_route_asks_for_its_role(service: ServiceDouble, method: str, path: str) -> None:
+async def test_every_route_asks_for_its_role(service: MemoryService, method: str, path: str) -> None:
     app = create_app(service, tokens=TOKENS)
     needs = None if path in OPEN_PATHS else Access.READER if method == "GET" else Access.OPERATOR
     assert role_needed(method, path) is needs
@@ -81,7 +79,7 @@ async def test_every_route_asks_for_its_role(service: ServiceDouble, method: str
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("path", ["/nothing", "/queues", "/healthz/", "//healthz", "/healthz/../queues", "/HEALTHZ"])
-async def test_nothing_is_told_to_whom_is_not_known(service: ServiceDouble, method: str, path: str) -> None:
+async def test_nothing_is_told_to_whom_is_not_known(service: MemoryService, method: str, path: str) -> None:
     async with client_of(create_app(service, tokens=TOKENS)) as client:
         assert (await client.request(method, f"http://127.0.0.1{path}")).status_code == 401
 
@@ -99,21 +97,21 @@ async def test_nothing_is_told_to_whom_is_not_known(service: ServiceDouble, meth
         "Bearer \xff",
     ],
 )
-async def test_a_malformed_authorization_is_401(service: ServiceDouble, header: str) -> None:
+async def test_a_malformed_authorization_is_401(service: MemoryService, header: str) -> None:
     async with client_of(create_app(service, tokens=TOKENS)) as client:
         answer = await client.get("/queues", headers={b"Authorization": header.encode("latin-1")})
         problem(answer, 401, "unauthorized")
         problem(await client.get(f"/queues?token={OPERATOR}"), 401, "unauthorized")
 
 
-async def test_the_scheme_is_read_in_any_case(service: ServiceDouble) -> None:
+async def test_the_scheme_is_read_in_any_case(service: MemoryService) -> None:
     async with client_of(create_app(service, tokens=TOKENS)) as client:
         assert (await client.get("/queues", headers={"Authorization": f"bEARER {READER}"})).status_code == 200
 
 
-async def test_tokens_are_in_no_log_and_no_answer(service: ServiceDouble, caplog: pytest.LogCaptureFixture) -> None:
+async def test_tokens_are_in_no_log_and_no_answer(service: MemoryService, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    service.failing = RuntimeError("something unforeseen")
+    service.world.store.failing = RuntimeError("something unforeseen")
     app = create_app(service, tokens=TOKENS)
     async with client_of(app, OPERATOR) as client:
         answers = [
@@ -134,7 +132,7 @@ async def test_tokens_are_in_no_log_and_no_answer(service: ServiceDouble, caplog
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.0.0.1:8080", "localhost:9", "[::1]:8080", "[::1]", "LocalHost", "127.8.8.8:1"]
 )
-async def test_without_tokens_this_machine_is_served(service: ServiceDouble, host: str) -> None:
+async def test_without_tokens_this_machine_is_served(service: MemoryService, host: str) -> None:
     async with client_of(create_app(service)) as client:
         assert (await client.get("/queues", headers={"Host": host})).status_code == 200
         assert (await client.post("/queues/start", json=REQUEST, headers={"Host": host})).status_code == 202
@@ -153,7 +151,7 @@ async def test_without_tokens_this_machine_is_served(service: ServiceDouble, hos
         "::1:",
     ],
 )
-async def test_without_tokens_another_name_is_refused(service: ServiceDouble, host: str) -> None:
+async def test_without_tokens_another_name_is_refused(service: MemoryService, host: str) -> None:
     async with client_of(create_app(service)) as client:
         answer = await client.get("/queues", headers={"Host": host})
         assert "127.0.0.1" in problem(answer, 403, "forbidden")["next_step"]
@@ -173,7 +171,7 @@ async def test_without_tokens_another_name_is_refused(service: ServiceDouble, ho
     ],
 )
 async def test_without_tokens_a_web_page_from_elsewhere_changes_nothing(
-    service: ServiceDouble, headers: dict[str, str]
+    service: MemoryService, headers: dict[str, str]
 ) -> None:
     async with client_of(create_app(service)) as client:
         for method, path in ALL:
@@ -181,11 +179,11 @@ async def test_without_tokens_a_web_page_from_elsewhere_changes_nothing(
                 answer = await client.request(method, path, json=REQUEST, headers=headers)
                 problem(answer, 403, "forbidden")
         answer = await client.get("/queues", headers=headers)
-    assert service.workflows == {}
+    assert await service.ids() == []
     assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_a_page_of_our_own_origin_is_served(service: ServiceDouble) -> None:
+async def test_a_page_of_our_own_origin_is_served(service: MemoryService) -> None:
     headers = {"Origin": "http://127.0.0.1:8080", "Sec-Fetch-Site": "same-origin"}
     async with client_of(create_app(service)) as client:
         assert (await client.post("/queues/start", json=REQUEST, headers=headers)).status_code == 202

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from typing import Any
 
 import httpx
@@ -15,11 +16,12 @@ import pytest
 from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.server import Server, serve
+from streamforge.manager.persistence import record_reader
 from streamforge_utils.model.errors import ConfigError
 from tests.addresses import EVERYWHERE
-from tests.doubles.service import ServiceDouble
 from tests.limits import LIMIT_S
 from tests.manager.api.support import OPERATOR, REQUEST, TOKENS, candles, event, problem, started
+from tests.manager.memory_service import MemoryService
 
 STREAM = {"Accept": "text/event-stream"}
 LIMITS = Limits(keep_alive_s=0.05, header_timeout_s=LIMIT_S, body_timeout_s=LIMIT_S)
@@ -27,7 +29,7 @@ Start = Callable[..., Awaitable[Server]]
 
 
 @pytest.fixture
-async def start(service: ServiceDouble) -> AsyncIterator[Start]:
+async def start(service: MemoryService) -> AsyncIterator[Start]:
     servers: list[Server] = []
 
     async def make(**settings: Any) -> Server:
@@ -103,11 +105,11 @@ async def test_signals_stay_with_the_process(start: Start) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-async def test_a_follower_that_comes_back_misses_nothing(start: Start, service: ServiceDouble) -> None:
+async def test_a_follower_that_comes_back_misses_nothing(start: Start, service: MemoryService) -> None:
     workflow = await started(service)
     place = f"{(await start()).url}/queues/{workflow.queue_id}/events"
     for _ in range(3):
-        service.say(event(workflow))
+        await service.event(event(workflow))
     seen: list[int] = []
 
     async with httpx.AsyncClient() as client:
@@ -120,14 +122,14 @@ async def test_a_follower_that_comes_back_misses_nothing(start: Start, service: 
                         break
         await until(lambda: service.following == 0)  # the server noticed
 
-        service.say(event(workflow))
+        await service.event(event(workflow))
         lines: list[str] = []
         async with client.stream("GET", place, headers={**STREAM, "Last-Event-ID": str(seen[-1])}) as response:
             async for line in response.aiter_lines():
                 lines.append(line)
                 if line == "id: 9":
-                    service.say(event(workflow, "finished", finished=True))
-                    service.end(workflow.queue_id)
+                    await service.event(event(workflow, "finished", finished=True))
+                    await service.end(workflow.queue_id)
 
     assert seen == [0, 3]
     assert [line for line in lines if line.startswith("id: ")] == ["id: 6", "id: 9", "id: 12"]
@@ -135,7 +137,7 @@ async def test_a_follower_that_comes_back_misses_nothing(start: Start, service: 
     await until(lambda: service.following == 0)
 
 
-async def test_a_silent_stream_is_kept_alive_and_ends_with_the_server(start: Start, service: ServiceDouble) -> None:
+async def test_a_silent_stream_is_kept_alive_and_ends_with_the_server(start: Start, service: MemoryService) -> None:
     workflow = await started(service)
     server = await start(grace_s=100 * LIMIT_S)  # a stream that went on would be waited for
     comments = 0
@@ -151,16 +153,24 @@ async def test_a_silent_stream_is_kept_alive_and_ends_with_the_server(start: Sta
     assert service.following == 0
 
 
-async def test_a_failure_in_the_middle_of_an_export_breaks_it_off(start: Start, service: ServiceDouble) -> None:
-    service.store("c", candles(50))
-    service.batch = 10
-    service.failing_after_batches = 2
+async def test_a_failure_in_the_middle_of_an_export_breaks_it_off(
+    start: Start, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.store("c", candles(50))
+    monkeypatch.setattr(record_reader, "BATCH", 10)
+    read, reads = service.world.store.read, count()
+
+    async def broken(*given: Any, **named: Any) -> Any:
+        if next(reads) == 2:
+            raise RuntimeError("the disk is gone")
+        return await read(*given, **named)
+
+    monkeypatch.setattr(service.world.store, "read", broken)
     url = (await start()).url
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get(f"{url}/collections/c/records?limit=all&format=csv")
 
-        service.failing_after_batches = None
         whole = await client.get(f"{url}/collections/c/records?limit=all&format=csv")
         assert len(whole.text.splitlines()) == 51
 

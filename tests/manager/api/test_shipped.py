@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -16,9 +17,9 @@ from streamforge.manager.api.tokens import OPERATOR_TOKEN, TOKENS_FILE
 from streamforge.manager.settings import ManagerSettings
 from streamforge_utils.runtime.environment import variables
 from tests.addresses import EVERYWHERE
-from tests.doubles.service import ServiceDouble
 from tests.limits import LIMIT_S
 from tests.manager.api.support import OPERATOR, problem
+from tests.manager.memory_service import MemoryService
 from tests.places import ROOT
 
 FOLDER = ROOT / "services" / "queue-manager"
@@ -88,6 +89,6 @@ def test_its_readme_names_every_route_and_every_setting() -> None:
     assert {name for name in names if f"`{name}`" not in text} == set()
     paths = [
         path.replace("/queues/{queue_id}", "") or "/queues/{queue_id}"
-        for path in create_app(ServiceDouble()).openapi()["paths"]
+        for path in create_app(asyncio.run(MemoryService.made())).openapi()["paths"]
     ]
     assert {path for path in paths if path not in text} == set()

@@ -5,13 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
-from streamforge_utils.model.timeranges import TimeRange
-from tests.doubles.service import ServiceDouble
 from tests.manager.api.support import REQUEST, problem
+from tests.manager.memory_service import MemoryService
 
 
 async def test_start_answers_202_with_the_workflow_and_its_place(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     response = await client.post("/queues/start", json={**REQUEST, "symbol": "btcusdt"})
 
@@ -47,7 +46,7 @@ async def test_start_answers_202_with_the_workflow_and_its_place(
         "rate": 0.0,
         "eta_seconds": None,
     }
-    assert list(service.workflows) == [queue_id]
+    assert await service.ids() == [queue_id]
 
 
 async def test_an_end_after_now_is_clipped_and_both_are_shown(client: httpx.AsyncClient) -> None:
@@ -78,7 +77,7 @@ async def test_start_hands_targets_image_and_parameters_on(client: httpx.AsyncCl
 
 
 async def test_the_same_key_and_body_give_the_same_workflow_and_another_body_422(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     headers = {"Idempotency-Key": "k-1"}
     first = await client.post("/queues/start", json=REQUEST, headers=headers)
@@ -91,7 +90,7 @@ async def test_the_same_key_and_body_give_the_same_workflow_and_another_body_422
     body = problem(other, 422, "idempotency-key-reused")
     assert body["errors"][0]["field"] == "Idempotency-Key"
     assert body["errors"][0]["where"] == "header"
-    assert len(service.workflows) == 1
+    assert len(await service.ids()) == 1
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256])
@@ -102,7 +101,7 @@ async def test_a_key_that_is_none_is_refused(client: httpx.AsyncClient, key: str
 
 
 async def test_a_pipeline_gives_the_same_workflow_as_its_request(
-    client: httpx.AsyncClient, service: ServiceDouble
+    client: httpx.AsyncClient, service: MemoryService
 ) -> None:
     response = await client.post(
         "/queues/start-pipeline",
@@ -130,7 +129,7 @@ async def test_a_pipeline_gives_the_same_workflow_as_its_request(
         ("loader-api-candles", "a:1", {}),
         ("arango-candles", None, {"store_patience_seconds": 7.0}),
     ]
-    assert list(service.workflows) == [body["queue_id"]]
+    assert await service.ids() == [body["queue_id"]]
 
 
 LOADER = {"target": "loader-api-candles", "type": "api_candles_1m"}
@@ -153,7 +152,7 @@ SINK = {"target": "arango-candles", "type": "api_candles_1m"}
     ],
 )
 async def test_a_pipeline_that_cannot_be_is_refused_and_the_field_named(
-    client: httpx.AsyncClient, service: ServiceDouble, microservices: list[Any], field: str
+    client: httpx.AsyncClient, service: MemoryService, microservices: list[Any], field: str
 ) -> None:
     response = await client.post(
         "/queues/start-pipeline",
@@ -162,7 +161,7 @@ async def test_a_pipeline_that_cannot_be_is_refused_and_the_field_named(
 
     body = problem(response, 422, "invalid-input")
     assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, "body")
-    assert service.workflows == {}
+    assert await service.ids() == []
 
 
 @pytest.mark.parametrize(
@@ -187,13 +186,13 @@ async def test_a_pipeline_that_cannot_be_is_refused_and_the_field_named(
     ],
 )
 async def test_what_cannot_be_started_is_refused_and_the_field_named(
-    client: httpx.AsyncClient, service: ServiceDouble, change: dict[str, Any], field: str
+    client: httpx.AsyncClient, service: MemoryService, change: dict[str, Any], field: str
 ) -> None:
     response = await client.post("/queues/start", json={**REQUEST, **change})
 
     body = problem(response, 422, "invalid-input")
     assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, "body")
-    assert service.workflows == {}
+    assert await service.ids() == []
 
 
 async def test_every_missing_field_is_named_at_once(client: httpx.AsyncClient) -> None:
@@ -206,20 +205,22 @@ async def test_every_missing_field_is_named_at_once(client: httpx.AsyncClient) -
     ]
 
 
-async def test_a_request_that_joins_says_so(client: httpx.AsyncClient, service: ServiceDouble) -> None:
-    first = await client.post("/queues/start", json=REQUEST)
-    assert first.json()["joined"] is False
-    service.joins = first.json()["queue_id"]
-    response = await client.post("/queues/start", json=REQUEST)
+async def test_a_request_that_joins_says_so(client: httpx.AsyncClient, service: MemoryService) -> None:
+    request = {**REQUEST, "time_range": "-1d"}
+    first = (await client.post("/queues/start", json=request)).json()
+    response = await client.post("/queues/start", json={**request, "time_range": first["time_range"]["requested"]})
+    joined = response.json()
     assert response.status_code == 202
-    assert (response.json()["queue_id"], response.json()["joined"]) == (service.joins, True)
+    assert (first["joined"], joined["queue_id"], joined["joined"]) == (False, first["queue_id"], True)
     assert "Idempotency-Replayed" not in response.headers
-    assert response.headers["Location"] == f"/queues/{service.joins}"
-    assert (response.json()["behind_seconds"], response.json()["asked_range"]) == (0, None)
-    service.asked = TimeRange(service.now_ms - 7_200_000, service.now_ms)
-    told = (await client.post("/queues/start", json=REQUEST)).json()
-    assert (told["behind_seconds"], told["asked_range"]) == (3600, "2024-08-02T10:00Z:2024-08-02T12:00Z")
-    service.replays = True
-    response = await client.post("/queues/start", json=REQUEST)
-    assert {name: response.json()[name] for name in told} == told
+    assert response.headers["Location"] == f"/queues/{first['queue_id']}"
+    assert joined["behind_seconds"] == 0
+
+    service.clock.advance(3600)
+    service.exchange.now_ms += 3_600_000
+    headers = {"Idempotency-Key": "k-1"}
+    told = (await client.post("/queues/start", json=request, headers=headers)).json()
+    assert (told["behind_seconds"], told["asked_range"]) == (3600, "2024-08-01T13:00Z:2024-08-02T13:00Z")
+    response = await client.post("/queues/start", json=request, headers=headers)
+    assert response.json() == told
     assert response.headers["Idempotency-Replayed"] == "true"

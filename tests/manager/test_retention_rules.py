@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.policy import RetentionRule, kept_ms
-from streamforge.manager.settings import load_manager
 from streamforge_utils.model.errors import ConfigError
 from tests.manager.support import DAY_MS
 

@@ -9,7 +9,7 @@ import yaml
 
 from streamforge import workers
 from streamforge.manager.api.tokens import TOKENS_FILE
-from streamforge.manager.settings import ManagerSettings, load_manager
+from streamforge.manager.manager_settings import ManagerSettings, load_manager
 from streamforge_utils.adapters.kubernetes.required_rights import role_rules
 from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.environment import variables

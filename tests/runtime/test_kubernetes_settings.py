@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.settings import load_manager
+from streamforge.manager.manager_settings import load_manager
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.job_settings import Pair, SecretKey, SecretVariable
 from streamforge_utils.runtime.environment import Variable, load, variables

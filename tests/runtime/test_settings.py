@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 import pytest
 
-from streamforge.manager.settings import ManagerSettings, load_manager
+from streamforge.manager.manager_settings import ManagerSettings, load_manager
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.runtime.configuring import load_worker

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.manager.bootstrap import worker_environment
-from streamforge.manager.settings import load_manager
+from streamforge.manager.manager_settings import load_manager
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.plugins import load_plugins, plugin_modules, unload_plugins
 from tests.cleanenv import environment

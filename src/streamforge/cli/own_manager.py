@@ -32,9 +32,9 @@ from streamforge_utils.model.errors import StreamForgeError
 
 if TYPE_CHECKING:
     from streamforge.manager.api.tokens import Tokens
+    from streamforge.manager.manager_settings import ManagerSettings
     from streamforge.manager.origin import Origin
     from streamforge.manager.persistence.installation import Claim
-    from streamforge.manager.settings import ManagerSettings
     from streamforge.manager.workflow_service import WorkflowService
     from streamforge.wiring import StorePlace
     from streamforge_utils.ports.instrumentation import Observer
@@ -77,8 +77,8 @@ async def own_manager(
     """
     from streamforge import wiring
     from streamforge.manager.bootstrap import first_end, ports_of, running
+    from streamforge.manager.manager_settings import load_manager, misspelt_settings
     from streamforge.manager.persistence.driver_status import Place
-    from streamforge.manager.settings import load_manager, misspelt_settings
     from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.instrumentation import NullObserver
     from streamforge_utils.runtime.settings import DataSettings
@@ -186,7 +186,7 @@ def configure_logs(*, debug: bool, quiet: bool, environ: Mapping[str, str] | Non
     Raises ConfigError.
     """
     from streamforge.manager.__main__ import configure_logs as configure
-    from streamforge.manager.settings import ManagerSettings
+    from streamforge.manager.manager_settings import ManagerSettings
     from streamforge_utils.runtime.environment import read, settings_error
 
     problems: list[str] = []

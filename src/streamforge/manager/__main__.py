@@ -17,9 +17,9 @@ import structlog
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.bootstrap import ports_of, running
+from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge.manager.origin import BINANCE, Origin, noted, origin_of
 from streamforge.manager.persistence.installation import Claim
-from streamforge.manager.settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.plugins import load_plugins
 from streamforge_utils.ports.clock import SystemClock

@@ -9,8 +9,8 @@ import pytest
 
 from streamforge import wiring
 from streamforge.manager.bootstrap import ports_of, running
+from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.service import StartRequest
-from streamforge.manager.settings import load_manager
 from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.ports.instrumentation import NullObserver

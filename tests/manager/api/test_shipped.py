@@ -14,7 +14,7 @@ import httpx
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.tokens import OPERATOR_TOKEN, TOKENS_FILE
-from streamforge.manager.settings import ManagerSettings
+from streamforge.manager.manager_settings import ManagerSettings
 from streamforge_utils.runtime.environment import variables
 from tests.addresses import EVERYWHERE
 from tests.limits import LIMIT_S

@@ -58,7 +58,7 @@ async def _kubernetes(launching: LauncherSettings, folder: Path) -> AsyncIterato
     """The cluster, the rights, Pod Security, and what Jobs refer to."""
     from streamforge import wiring
     from streamforge.manager.bootstrap import worker_environment
-    from streamforge.manager.settings import load_manager
+    from streamforge.manager.manager_settings import load_manager
     from streamforge_utils.runtime.environment import read
     from streamforge_utils.runtime.kafka_settings import KafkaSettings
     from streamforge_utils.runtime.kubernetes_settings import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP

@@ -33,7 +33,7 @@ _OTHERS_SHOWN = 5
 async def check_settings(subject: Subject) -> AsyncIterator[Finding]:
     """Whether the environment can be read."""
     from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.settings import load_manager, misspelt_settings
+    from streamforge.manager.manager_settings import load_manager, misspelt_settings
     from streamforge_utils.runtime.kubernetes_settings import with_launcher
 
     load_manager({**with_launcher(subject.where.environ()), DATA_VARIABLE: str(subject.folder)})

@@ -44,7 +44,7 @@ async def up(
     Tokens come from STREAMFORGE_TOKENS_FILE, STREAMFORGE_OPERATOR_TOKEN and STREAMFORGE_READER_TOKEN.
     """
     from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.settings import load_manager
+    from streamforge.manager.manager_settings import load_manager
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
     folder, overrides = where.folder, where.environ()

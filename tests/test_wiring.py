@@ -10,11 +10,11 @@ import pytest
 
 from streamforge import wiring
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.arango import ArangoSettings
-from streamforge_utils.runtime.environment import Secret
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.limits import LIMIT_S

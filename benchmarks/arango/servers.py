@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from benchmarks.common.processes import ROOT, ended
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.runtime.arango import ArangoSettings
-from streamforge_utils.runtime.environment import Secret
 from tests.cleanenv import environment
 
 DATABASE = "bench"

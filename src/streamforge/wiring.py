@@ -12,6 +12,7 @@ from msgspec import structs
 
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
@@ -21,7 +22,7 @@ from streamforge_utils.ports.preflight import Examiner
 from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.environment import Secret, variables
+from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.runtime.kubernetes_settings import LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings

@@ -19,7 +19,7 @@ from streamforge.manager.persistence.installation import Claim
 from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.arango_transport import Retries
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.runtime.environment import Secret
+from streamforge_utils.model.secret import Secret
 from tests.chaos.crash import World
 from tests.chaos.story import ALL, OpenWorld, die_at_calls, new_exchange
 from tests.doubles.arangodb.double import ArangoDouble

@@ -19,9 +19,9 @@ from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import candle_key
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document, Outcome
-from streamforge_utils.runtime.environment import Secret
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.server import Settings
 from tests.doubles.manualclock import ManualClock

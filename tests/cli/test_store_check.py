@@ -14,9 +14,9 @@ from streamforge.cli.session import Where
 from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.preflight import Finding
 from streamforge_utils.ports.store import Document
-from streamforge_utils.runtime.environment import Secret
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
 from tests.doubles.arangodb.server import Settings

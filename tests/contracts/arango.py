@@ -10,7 +10,7 @@ import pytest
 
 from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.runtime.environment import Secret
+from streamforge_utils.model.secret import Secret
 from tests.contracts.store import Factory, MakeStore, StoreFixtures
 
 _VARIABLE = "STREAMFORGE_TEST_ARANGO"

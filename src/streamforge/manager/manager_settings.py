@@ -13,14 +13,8 @@ import msgspec
 from streamforge.manager.api.tokens import TokenSettings
 from streamforge.manager.persistence.installation import LEASE_S
 from streamforge.manager.policy import Policy
-from streamforge_utils.runtime.environment import (
-    Secret,
-    misspelt,
-    read,
-    settings_error,
-    variable,
-    variables,
-)
+from streamforge_utils.model.secret import Secret
+from streamforge_utils.runtime.environment import misspelt, read, settings_error, variable, variables
 from streamforge_utils.runtime.kubernetes_settings import (
     KUBERNETES,
     LAUNCHER,

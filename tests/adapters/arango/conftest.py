@@ -9,7 +9,7 @@ import pytest
 from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.arango_transport import Retries
 from streamforge_utils.adapters.arango.connection import Connection
-from streamforge_utils.runtime.environment import Secret
+from streamforge_utils.model.secret import Secret
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.server import Settings
 from tests.doubles.observer import RecordingObserver

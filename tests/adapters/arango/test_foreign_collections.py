@@ -9,8 +9,8 @@ import pytest
 from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.store import Document, Outcome
-from streamforge_utils.runtime.environment import Secret
 from tests.adapters.arango.conftest import DATABASE, PASSWORD
 from tests.doubles.arangodb import indexes
 from tests.doubles.arangodb.double import ArangoDouble

@@ -12,7 +12,7 @@ from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.arango_transport import Retries
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.runtime.environment import Secret
+from streamforge_utils.model.secret import Secret
 from tests.adapters.arango.conftest import DATABASE, PASSWORD
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault

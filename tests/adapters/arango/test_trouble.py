@@ -13,9 +13,9 @@ from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.arango_transport import STATEMENTS, Retries
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Document, Edge, Outcome
-from streamforge_utils.runtime.environment import Secret
 from tests.adapters.arango.conftest import DATABASE, IMPATIENT, PASSWORD, MakeStore
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from streamforge_utils.adapters.binance import BinanceExchange, Retries
 from streamforge_utils.model.kinds.candles import Interval
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Identity
 from tests.doubles.clock import FakeClock
@@ -197,7 +198,7 @@ async def bench(
             weight_limit=weight_limit,
             clock=clock,
             observer=observer,
-            api_key=api_key,
+            api_key=None if api_key is None else Secret(api_key),
             retries=retries,
             timeout_s=timeout_s,
             jitter=lambda: 0.5,

@@ -12,6 +12,7 @@ from aiohttp import web
 from streamforge_utils.adapters.binance import BinanceExchange, Retries
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.instrumentation import NullObserver
 from tests.adapters.binance.asking import NOW, OPENS, SPAN, START, html, listed, opens
 from tests.adapters.binance.scripted import SYMBOL, Bench, Handler, always, answer, bench, error, row, rows
@@ -245,10 +246,6 @@ async def test_a_closed_client_refuses() -> None:
 
 
 async def test_the_key_travels_in_its_header_alone() -> None:
-    class Hidden:
-        def reveal(self) -> str:
-            return KEY
-
     async with bench(NOW) as made:
         listed(made)
         client = BinanceExchange(
@@ -256,7 +253,7 @@ async def test_the_key_travels_in_its_header_alone() -> None:
             weight_limit=100,
             clock=made.clock,
             observer=NullObserver(),
-            api_key=Hidden(),
+            api_key=Secret(KEY),
             jitter=lambda: 0.5,
         )
         await client.server_time()

@@ -23,7 +23,7 @@ from streamforge_utils.adapters.kafka.kafka_errors import (
     is_passing,
 )
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
-from streamforge_utils.runtime.environment import Secret
+from streamforge_utils.model.secret import Secret
 
 SECRET = "hush-hush"
 CONNECTION = Connection(

@@ -35,7 +35,7 @@ def denials(clock: ManualClock) -> Denials:
 
 def judged(denials: Denials, message: str = DENIED) -> StreamForgeError:
     found = refused(message)
-    return denials.judged(found, create_refused(found, SPEC, "stf"))
+    return denials.error_of(found, create_refused(found, SPEC, "stf"))
 
 
 def test_it_may_pass_until_it_has_lasted(denials: Denials, clock: ManualClock) -> None:

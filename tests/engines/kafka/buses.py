@@ -8,17 +8,8 @@ from pathlib import Path
 
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login, Role
+from streamforge_utils.model.secret import Secret
 from tests.engines.kafka.broker import Broker, User
-
-
-class Text:
-    """A password that shows itself only when asked."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
 
 
 def connection(
@@ -29,7 +20,7 @@ def connection(
     who = user or broker.admin
     if who is None:
         return Connection(bootstrap_servers=servers)
-    login = Login(user=who.name, password=Text(who.password))
+    login = Login(user=who.name, password=Secret(who.password))
     return Connection(
         bootstrap_servers=servers,
         security_protocol="SASL_SSL",
@@ -53,7 +44,7 @@ def remote(text: str) -> KafkaBus:
     about: dict[str, str] = json.loads(text)
     if "user" not in about:
         return KafkaBus(Connection(bootstrap_servers=about["servers"]))
-    login = Login(user=about["user"], password=Text(os.environ["STREAMFORGE_TEST_PASSWORD"]))
+    login = Login(user=about["user"], password=Secret(os.environ["STREAMFORGE_TEST_PASSWORD"]))
     return KafkaBus(
         Connection(
             bootstrap_servers=about["servers"],

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from streamforge_utils.runtime.environment import Secret, variable, written
+from streamforge_utils.model.secret import Secret
+from streamforge_utils.runtime.environment import variable, written
 
 _TRADITIONAL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _EXTENDED_BYTES = 128

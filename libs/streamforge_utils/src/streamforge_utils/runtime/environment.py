@@ -19,6 +19,7 @@ from streamforge_utils.model.environment_variable import Variable as Variable
 from streamforge_utils.model.environment_variable import constant as constant
 from streamforge_utils.model.environment_variable import variable as variable
 from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 
 PREFIX = "STREAMFORGE_"
@@ -28,34 +29,6 @@ _ALMOST = 0.93
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 S = TypeVar("S", bound=msgspec.Struct)
-
-
-class Secret:
-    """A text that is never shown by `repr`, `str`, a log or an error; `reveal` gives it to who needs it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
 
 
 def load(cls: type[S], environ: Mapping[str, str], *, uses: Collection[str] | None = None) -> S:

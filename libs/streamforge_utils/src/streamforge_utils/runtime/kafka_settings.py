@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from streamforge_utils.runtime.environment import Secret, variable, written
+from streamforge_utils.model.secret import Secret
+from streamforge_utils.runtime.environment import variable, written
 
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 _HIGHEST_PORT = 65535

@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.plugins import PLUGINS
 from streamforge_utils.runtime.arango import ArangoSettings
-from streamforge_utils.runtime.environment import Secret, variable
+from streamforge_utils.runtime.environment import variable
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
 
 CONTROL_TOPIC = "queue-control"

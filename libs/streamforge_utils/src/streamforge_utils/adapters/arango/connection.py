@@ -5,19 +5,12 @@ from __future__ import annotations
 import base64
 import ssl
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
-
-
-class Revealing(Protocol):
-    """A secret that shows itself only when asked."""
-
-    def reveal(self) -> str:
-        """The text."""
+from streamforge_utils.model.secret import Secret
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +23,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     database: str
     user: str | None = None
-    password: Revealing | None = None
+    password: Secret | None = None
     ca_path: Path | None = None
 
     @property

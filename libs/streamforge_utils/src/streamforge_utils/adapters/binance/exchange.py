@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -18,6 +17,7 @@ from streamforge_utils.adapters.binance.weights import EXCHANGE_INFO, TIME, Endp
 from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import Asked, MalformedPage, Page, Question, described
 from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Identity, SymbolInfo
@@ -28,13 +28,6 @@ CLOCK_FRESH_S = 300.0
 
 SYMBOL_FRESH_S = 300.0
 SYMBOLS_KEPT = 1000
-
-
-class Revealing(Protocol):
-    """A secret that shows itself only when asked."""
-
-    def reveal(self) -> str:
-        """The text."""
 
 
 class _Time(msgspec.Struct):
@@ -80,13 +73,12 @@ class BinanceExchange:
         weight_limit: int,
         clock: Clock,
         observer: Observer,
-        api_key: Revealing | str | None = None,
+        api_key: Secret | None = None,
         retries: Retries | None = None,
         timeout_s: float = 15.0,
         jitter: Callable[[], float] = random.random,
         identity: Identity | None = None,
     ) -> None:
-        key = api_key if api_key is None or isinstance(api_key, str) else api_key.reveal()
         self._clock = clock
         self._observer = observer
         self._transport = Transport(
@@ -94,7 +86,7 @@ class BinanceExchange:
             weight_limit=weight_limit,
             clock=clock,
             observer=observer,
-            api_key=key,
+            api_key=None if api_key is None else api_key.reveal(),
             retries=retries if retries is not None else Retries(),
             timeout_s=timeout_s,
             jitter=jitter,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.bus import HEADERS_BYTES
 
 BATCH_MESSAGES = 10_000
@@ -29,13 +30,6 @@ MEMBER_IDLE_S = 900.0
 """How long a member may take over one batch: as long as a store may be waited for."""
 
 
-class Revealing(Protocol):
-    """A secret that shows itself only when asked."""
-
-    def reveal(self) -> str:
-        """The text."""
-
-
 class Role(StrEnum):
     """What a client is for: it decides as whom it logs in."""
 
@@ -48,7 +42,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     """Who a client is. user_setting, password_setting: where they were read, for messages."""
 
     user: str
-    password: Revealing
+    password: Secret
     user_setting: str = "KAFKA_USER"
     password_setting: str = "KAFKA_PASSWORD"  # noqa: S105 - the name of a variable
 

@@ -45,8 +45,9 @@ from streamforge_utils.adapters.kafka_apply.manifest_reader import Rule, Wanted,
 from streamforge_utils.adapters.kafka_apply.missing_rights import MissingRights
 from streamforge_utils.adapters.kafka_apply.notes import TOPIC as NOTES
 from streamforge_utils.adapters.kafka_apply.notes import NotesTopic
-from streamforge_utils.adapters.kafka_apply.secrets_folder import Password, SecretsFolder
+from streamforge_utils.adapters.kafka_apply.secrets_folder import SecretsFolder
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, StreamForgeError
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.provisioning import Action, Change
 
 ITERATIONS = 4096
@@ -247,7 +248,7 @@ class ManifestProvisioner:
                     f"{self._secrets.path(known[name])}",
                 )
 
-    def _lets_in(self, user: WantedUser, password: Password) -> bool:
+    def _lets_in(self, user: WantedUser, password: Secret) -> bool:
         """Whether the brokers take this password; they never tell it."""
         login = Login(user=user.name, password=password, password_setting=str(self._secrets.path(user)))
         connection = msgspec.structs.replace(self._connection, logins={Role.ADMIN: login})

@@ -1,4 +1,4 @@
-"""Passwords of users in a folder that is laid out like mounted Secrets: `FOLDER/SECRET/KEY`."""
+"""Secrets of users in a folder that is laid out like mounted Secrets: `FOLDER/SECRET/KEY`."""
 
 from __future__ import annotations
 
@@ -7,26 +7,12 @@ import secrets
 import string
 from pathlib import Path
 
-import msgspec
-
 from streamforge_utils.adapters.kafka_apply.manifest_reader import WantedUser
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.secret import Secret
 
 _LENGTH = 32
 _LETTERS = string.ascii_letters + string.digits
-
-
-class Password(msgspec.Struct, frozen=True):
-    """A password that shows itself only when asked."""
-
-    _text: str
-
-    def reveal(self) -> str:
-        """The text."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Password(hidden)"
 
 
 class SecretsFolder:
@@ -39,7 +25,7 @@ class SecretsFolder:
         """Where the password of the user lies."""
         return self._folder / user.secret.name / user.secret.key
 
-    def read(self, user: WantedUser) -> Password | None:
+    def read(self, user: WantedUser) -> Secret | None:
         """The password; None if there is none. Raises ConfigError for a file that holds none or cannot be read."""
         path = self.path(user)
         try:
@@ -50,9 +36,9 @@ class SecretsFolder:
             raise ConfigError(f"--secrets: the password file {path} cannot be read ({error})") from error
         if not text:
             raise ConfigError(f"--secrets: the password file {path} is empty; remove it to have a password made")
-        return Password(text)
+        return Secret(text)
 
-    def require(self, user: WantedUser) -> Password:
+    def require(self, user: WantedUser) -> Secret:
         """The password, made now if it may be. Raises ConfigError if it must be given and is not."""
         found = self.read(user)
         if found is not None:
@@ -64,11 +50,11 @@ class SecretsFolder:
             )
         return self._make(user)
 
-    def renew(self, user: WantedUser) -> Password:
+    def renew(self, user: WantedUser) -> Secret:
         """Another password in place of the one that is there, if one is. Raises ConfigError."""
         return self._make(user)
 
-    def _make(self, user: WantedUser) -> Password:
+    def _make(self, user: WantedUser) -> Secret:
         path = self.path(user)
         text = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
         new = path.with_name(f".{path.name}.new")
@@ -83,4 +69,4 @@ class SecretsFolder:
             new.replace(path)
         except OSError as error:
             raise ConfigError(f"--secrets: the password file {path} cannot be written ({error.strerror})") from error
-        return Password(text)
+        return Secret(text)

@@ -37,8 +37,8 @@ class Denials:
         """Something was allowed."""
         self._latest = float("-inf")
 
-    def judged(self, refused: Refused, error: StreamForgeError) -> StreamForgeError:
-        """`error`, which says what was refused; as one that may pass while it is too early to tell."""
+    def error_of(self, refused: Refused, error: StreamForgeError) -> StreamForgeError:
+        """`error`, which names what was refused, or a RetryableError while the right may only not be known yet."""
         if not _is_denied(refused):
             return error
         now = self._clock.monotonic()

@@ -178,7 +178,7 @@ class KubernetesLauncher:
                 await pods.list_all()
             except Refused as refused:
                 error = list_refused(refused, way.namespace)
-                raise error if await self._is_ready() else self._denials.judged(refused, error) from refused
+                raise error if await self._is_ready() else self._denials.error_of(refused, error) from refused
             for name, work in (("jobs", jobs.run()), ("pods", pods.run()), ("pending", self._watch_pending())):
                 self._begin(work, f"kubernetes {name}")
             self._informers = (jobs, pods)
@@ -238,7 +238,7 @@ class KubernetesLauncher:
         return self._cache.add(job, self._clock.monotonic())
 
     def _create_refused(self, refused: Refused, spec: JobSpec) -> StreamForgeError:
-        return self._denials.judged(refused, create_refused(refused, spec, self._template.namespace))
+        return self._denials.error_of(refused, create_refused(refused, spec, self._template.namespace))
 
     # Ending
 

@@ -79,50 +79,41 @@ class BusContract(BusTopicContract):
             assert values(await read(consumer, count, self.patience_s, at_once=at_once)) == list(range(count))
             await consumer.close()
 
-    async def test_a_poll_is_never_larger_than_asked_for(self, bus: BusWithAdmin, wide: str) -> None:
-        producer = await bus.producer()
-        await producer.send(wide, numbered(100, key=None))
-        consumer = await bus.consumer([wide])
-        seen = 0
-        while seen < 100:
-            received = await consumer.poll(7, self.patience_s)
-            assert 1 <= len(received) <= 7
-            seen += len(received)
-
     async def test_an_empty_poll_ends_at_its_timeout(self, bus: BusWithAdmin, topic: str) -> None:
         consumer = await bus.consumer([topic])
+        await (await bus.producer()).send(topic, [])
         assert list(await consumer.poll(10, 0)) == []
         assert list(await consumer.poll(10, 0.05)) == []
 
-    async def test_a_key_stays_in_its_partition_in_order(self, bus: BusWithAdmin, wide: str) -> None:
+    async def test_a_key_stays_in_its_partition_in_order_whoever_sends(
+        self, bus: BusWithAdmin, other: BusWithAdmin, wide: str
+    ) -> None:
         keys = [b"key-%d" % number for number in range(20)]
-        producer = await bus.producer()
-        for round_ in range(5):
-            await producer.send(wide, [Message(key, b"%d" % round_) for key in keys])
-        received = await read(await bus.consumer([wide]), 100, self.patience_s)
+        producers = [await bus.producer(), await other.producer()]
+        for round_ in range(6):
+            await producers[round_ % 2].send(wide, [Message(key, b"%d" % round_) for key in keys])
+        received = await read(await bus.consumer([wide]), 120, self.patience_s)
         by_key: dict[bytes | None, list[Received]] = {}
         for message in received:
             by_key.setdefault(message.key, []).append(message)
         assert len(by_key) == 20
         for messages in by_key.values():
-            assert values(messages) == [0, 1, 2, 3, 4]
+            assert values(messages) == [0, 1, 2, 3, 4, 5]
             assert len({message.partition for message in messages}) == 1
         assert {message.partition for message in received} == {0, 1, 2, 3}
 
-    async def test_two_producers_agree_on_the_partition_of_a_key(
-        self, bus: BusWithAdmin, other: BusWithAdmin, wide: str
+    async def test_messages_without_a_key_are_spread_and_a_poll_gives_no_more_than_was_asked_for(
+        self, bus: BusWithAdmin, wide: str
     ) -> None:
-        keys = [b"key-%d" % number for number in range(20)]
-        for maker in (bus, other):
-            await (await maker.producer()).send(wide, [Message(key, b"") for key in keys])
-        received = await read(await bus.consumer([wide]), 40, self.patience_s)
-        assert len({(message.key, message.partition) for message in received}) == 20
-
-    async def test_messages_without_a_key_are_spread(self, bus: BusWithAdmin, wide: str) -> None:
         producer = await bus.producer()
         for number in range(100):
             await producer.send(wide, numbered(1, first=number, key=None))
-        received = await read(await bus.consumer([wide]), 100, self.patience_s)
+        consumer = await bus.consumer([wide])
+        received: list[Received] = []
+        while len(received) < 100:
+            found = await consumer.poll(7, self.patience_s)
+            assert 1 <= len(found) <= 7
+            received += found
         assert {message.partition for message in received} == {0, 1, 2, 3}
         for partition in range(4):
             mine = values([message for message in received if message.partition == partition])
@@ -156,18 +147,6 @@ class BusContract(BusTopicContract):
         await consumer.close()
         await producer.close()
 
-    async def test_the_time_of_sending_is_kept(self, bus: BusWithAdmin, topic: str) -> None:
-        producer = await bus.producer()
-        await producer.send(topic, numbered(1))
-        await producer.send(topic, numbered(1))
-        first, second = await read(await bus.consumer([topic]), 2, self.patience_s)
-        assert 1_700_000_000_000 < first.timestamp_ms <= second.timestamp_ms
-
-    async def test_sending_nothing_does_nothing(self, bus: BusWithAdmin, topic: str) -> None:
-        producer = await bus.producer()
-        await producer.send(topic, [])
-        assert list(await (await bus.consumer([topic])).poll(1, 0)) == []
-
     async def test_concurrent_sends_all_arrive_each_in_order(self, bus: BusWithAdmin, topic: str) -> None:
         producers = [await bus.producer() for _ in range(3)]
         await asyncio.gather(
@@ -183,20 +162,17 @@ class BusContract(BusTopicContract):
             mine = values([message for message in received if message.key == b"%d" % number])
             assert sorted(mine) == sorted([*range(50)] * 3)
 
-    async def test_what_is_confirmed_is_seen_by_another_process(
-        self, bus: BusWithAdmin, topic: str, factory: Factory
-    ) -> None:
-        async with remote(factory, "read", topic, "3") as process:
-            assert await line(process) == "ready"
-            await (await bus.producer()).send(topic, numbered(3))
-            assert [await line(process) for _ in range(3)] == ["0", "1", "2"]
-
-    async def test_what_another_process_confirmed_is_seen_here(
+    async def test_what_is_confirmed_in_one_process_is_seen_in_another(
         self, bus: BusWithAdmin, topic: str, factory: Factory
     ) -> None:
         consumer = await bus.consumer([topic])
-        async with remote(factory, "send", topic, "label", "4", "5") as process:
-            assert [await line(process) for _ in range(4)] == ["5", "10", "15", "20"]
+        async with (
+            remote(factory, "read", topic, "3") as reader,
+            remote(factory, "send", topic, "label", "4", "5") as sender,
+        ):
+            assert await line(reader) == "ready"
+            assert [await line(sender) for _ in range(4)] == ["5", "10", "15", "20"]
+            assert [await line(reader) for _ in range(3)] == ["0", "1", "2"]
             received = await read(consumer, 20, self.patience_s)
         assert values(received) == list(range(20))
         assert {message.key for message in received} == {b"label"}
@@ -208,13 +184,6 @@ class BusContract(BusTopicContract):
         consumer = await bus.consumer([wide, topic])
         received = await read(consumer, 4000, self.patience_s, at_once=100)
         assert topic in {message.topic for message in received}
-
-    async def test_start_latest_sees_what_is_sent_afterwards_only(self, bus: BusWithAdmin, topic: str) -> None:
-        producer = await bus.producer()
-        await producer.send(topic, numbered(5))
-        consumer = await bus.consumer([topic], start=Start.LATEST)
-        await producer.send(topic, numbered(2, first=5))
-        assert values(await read(consumer, 2, self.patience_s)) == [5, 6]
 
     async def test_start_at_a_time(self, bus: BusWithAdmin, topic: str) -> None:
         producer = await bus.producer()
@@ -228,7 +197,7 @@ class BusContract(BusTopicContract):
         for time_ms in times:
             consumer = await bus.consumer([topic], start_time_ms=time_ms)
             (message,) = await read(consumer, 1, self.patience_s)
-            assert message.timestamp_ms == time_ms
+            assert message.timestamp_ms == time_ms > 1_700_000_000_000
             await consumer.close()
         late = await bus.consumer([topic], start_time_ms=times[-1] + 60_000)
         await producer.send(topic, numbered(1, first=99))

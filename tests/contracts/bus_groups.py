@@ -22,33 +22,23 @@ from streamforge_utils.ports.bus import (
 )
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, numbered, read, values
 from tests.contracts.bus_remote import line, remote
+from tests.limits import LIMIT_S
 
 
 class BusGroupContract(BusFixtures):
     """Groups, committed offsets, lag and the cap."""
 
-    async def test_a_group_resumes_at_the_committed_offset(self, bus: BusWithAdmin, topic: str) -> None:
+    async def test_a_group_resumes_at_its_own_committed_offset(self, bus: BusWithAdmin, topic: str) -> None:
         await (await bus.producer()).send(topic, numbered(20))
-        first = await bus.consumer([topic], group="group")
-        assert values(await read(first, 8, self.patience_s)) == list(range(8))
-        await first.commit({TopicPartition(topic, 0): 5})
-        await first.close()
-        second = await bus.consumer([topic], group="group")
-        assert values(await read(second, 15, self.patience_s)) == list(range(5, 20))
-
-    async def test_what_was_not_committed_is_read_again(self, bus: BusWithAdmin, topic: str) -> None:
-        await (await bus.producer()).send(topic, numbered(3))
-        for _ in range(2):
-            consumer = await bus.consumer([topic], group="group")
-            assert values(await read(consumer, 3, self.patience_s)) == [0, 1, 2]
-            await consumer.close()
-
-    async def test_groups_do_not_disturb_each_other(self, bus: BusWithAdmin, topic: str) -> None:
-        await (await bus.producer()).send(topic, numbered(4))
-        for group in ("one", "two"):
-            consumer = await bus.consumer([topic], group=group)
-            assert values(await read(consumer, 4, self.patience_s)) == [0, 1, 2, 3]
-            await consumer.commit({TopicPartition(topic, 0): 4})
+        for committed in (0, 5):
+            first = await bus.consumer([topic], group="group")
+            assert values(await read(first, 8, self.patience_s)) == list(range(8))
+            if committed:
+                await first.commit({TopicPartition(topic, 0): committed})
+            await first.close()
+        for group, begin in (("group", 5), ("other", 0)):
+            second = await bus.consumer([topic], group=group)
+            assert values(await read(second, 20 - begin, self.patience_s)) == list(range(begin, 20))
 
     async def test_start_latest_of_a_group_counts_from_its_first_member_on(self, bus: BusWithAdmin, topic: str) -> None:
         producer = await bus.producer()
@@ -62,12 +52,26 @@ class BusGroupContract(BusFixtures):
         second = await bus.consumer([topic], group="group", start=Start.LATEST)
         assert values(await read(second, 1, self.patience_s)) == [4]
 
-    async def test_a_consumer_without_a_group_cannot_commit(self, bus: BusWithAdmin, topic: str) -> None:
+    async def test_a_commit_and_a_seek_do_not_wait_for_a_poll_that_finds_nothing(
+        self, bus: BusWithAdmin, topic: str
+    ) -> None:
+        await (await bus.producer()).send(topic, numbered(4))
+        member = await bus.consumer([topic], group="group")
+        received = await read(member, 4, self.patience_s)
+        polling = asyncio.create_task(member.poll(10, 100 * LIMIT_S))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(self.patience_s):
+            await member.commit({TopicPartition(topic, 0): 4})
+            assert not polling.done()
+            await member.seek(TopicPartition(topic, 0), 1)
+            assert received[1] in await polling
+
+    async def test_without_a_group_nothing_is_committed_and_with_one_no_time_is_given(
+        self, bus: BusWithAdmin, topic: str
+    ) -> None:
         consumer = await bus.consumer([topic])
         with pytest.raises(PermanentError, match="group"):
             await consumer.commit({TopicPartition(topic, 0): 1})
-
-    async def test_a_time_to_start_at_is_not_for_groups(self, bus: BusWithAdmin, topic: str) -> None:
         with pytest.raises(PermanentError, match="group"):
             await bus.consumer([topic], group="group", start_time_ms=1)
 
@@ -155,20 +159,6 @@ class BusGroupContract(BusFixtures):
         assert (await bus.lag(wide, "group")).ranges.get(place.partition, (again[-1].offset + 1,))[0] > end
         await first.commit({place: end})  # it reads here again, and says where it goes on
         assert (await bus.lag(wide, "group")).ranges[place.partition][0] == end
-
-    async def test_lag_counts_what_is_not_committed(self, bus: BusWithAdmin, wide: str) -> None:
-        producer = await bus.producer()
-        assert (await bus.lag(wide, "group")).records == 0
-        await producer.send(wide, numbered(40, key=None))
-        assert (await bus.lag(wide, "group")).records == 40
-        consumer = await bus.consumer([wide], group="group")
-        received = await read(consumer, 40, self.patience_s)
-        assert (await bus.lag(wide, "group")).records == 40
-        ends = {m.partition: m.offset + 1 for m in received}
-        await consumer.commit({TopicPartition(wide, 0): ends[0] - 2})
-        assert (await bus.lag(wide, "group")).records == 40 - ends[0] + 2
-        await consumer.commit({TopicPartition(wide, number): end for number, end in ends.items()})
-        assert (await bus.lag(wide, "group")).records == 0
 
     async def test_what_every_group_has_committed_can_be_trimmed_and_nothing_else_goes(
         self, bus: BusWithAdmin, topic: str

@@ -103,26 +103,24 @@ class BusTopicContract(BusFixtures):
         await other.create_topic(TopicSpec(name=topic, partitions=5))
         assert values(await read(await bus.consumer([topic]), 3, self.patience_s)) == [0, 1, 2]
 
-    async def test_topics_are_listed(self, bus: BusWithAdmin, topic: str, wide: str) -> None:
-        long = f"Long.{'X_y-' * 59}{secrets.token_hex(3)}"
-        await bus.create_topic(TopicSpec(name=long))
-        listed = await bus.topics()
-        assert {topic, wide, long} <= set(listed)
-        assert list(listed) == sorted(listed)
-        await bus.delete_topic(long)
-        assert long not in await bus.topics()
-
-    async def test_names_that_differ_in_case_or_at_their_end_are_different_topics(self, bus: BusWithAdmin) -> None:
+    async def test_topics_are_listed_and_names_that_differ_in_anything_are_different_topics(
+        self, bus: BusWithAdmin
+    ) -> None:
         stem = secrets.token_hex(5)
         names = [f"Ab-{stem}", f"ab-{stem}", f"{stem}{'x' * 230}a", f"{stem}{'x' * 230}b", f".{stem}", f"{stem}."]
+        names.append(f"Long.{'X_y-' * 59}{stem[:6]}")
         producer = await bus.producer()
         for name in names:
             await bus.create_topic(TopicSpec(name=name))
             await producer.send(name, [Message(None, name.encode())])
+        listed = await bus.topics()
+        assert set(names) <= set(listed)
+        assert list(listed) == sorted(listed)
         for name in names:
             (message,) = await read(await bus.consumer([name]), 1, self.patience_s)
             assert message.value == name.encode()
             await bus.delete_topic(name)
+        assert not set(names) & set(await bus.topics())
 
     async def test_a_deleted_topic_is_gone_and_says_so(self, bus: BusWithAdmin, topic: str) -> None:
         producer = await bus.producer()

@@ -57,28 +57,18 @@ class ExchangeContract:
         for limit in (7, 100, 1000):
             assert [candle.open_time for candle in await page_forward(known, limit)] == expected
 
-    async def test_a_page_holds_the_oldest_and_at_most_limit(self, known: SeriesCoverage) -> None:
-        candles = await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=10)
-        assert [candle.open_time for candle in candles] == list(known.opens[:10])
-
-    async def test_newest_gives_the_last_closed_ones_ascending(self, known: SeriesCoverage) -> None:
-        candles = await candles_of(known.exchange, known.symbol, Interval.M1, known.span, limit=10, newest=True)
-        assert [candle.open_time for candle in candles] == list(known.opens[-10:])
-
-    async def test_newest_stays_inside_the_span(self, known: SeriesCoverage) -> None:
-        span = TimeRange(known.opens[5], known.opens[8])
-        candles = await candles_of(known.exchange, known.symbol, Interval.M1, span, limit=10, newest=True)
-        assert [candle.open_time for candle in candles] == list(known.opens[5:8])
-
-    async def test_the_span_is_half_open(self, known: SeriesCoverage) -> None:
-        first, last = known.opens[3], known.opens[6]
-        for span, expected in (
-            (TimeRange(first, last), known.opens[3:6]),
-            (TimeRange(first, last + 1), known.opens[3:7]),
-            (TimeRange(first + 1, last), known.opens[4:6]),
+    async def test_a_page_holds_the_oldest_or_the_newest_of_a_half_open_span(self, known: SeriesCoverage) -> None:
+        opens, whole = list(known.opens), known.span
+        for span, limit, newest, expected in (
+            (whole, 10, False, opens[:10]),
+            (whole, 10, True, opens[-10:]),
+            (TimeRange(opens[5], opens[8]), 10, True, opens[5:8]),
+            (TimeRange(opens[3], opens[6]), 1000, False, opens[3:6]),
+            (TimeRange(opens[3], opens[6] + 1), 1000, False, opens[3:7]),
+            (TimeRange(opens[3] + 1, opens[6]), 1000, False, opens[4:6]),
         ):
-            candles = await candles_of(known.exchange, known.symbol, Interval.M1, span)
-            assert [candle.open_time for candle in candles] == list(expected)
+            candles = await candles_of(known.exchange, known.symbol, Interval.M1, span, limit=limit, newest=newest)
+            assert [candle.open_time for candle in candles] == expected
 
     async def test_a_hole_of_the_exchange_is_an_empty_page(self, known: SeriesCoverage) -> None:
         assert list(await candles_of(known.exchange, known.symbol, Interval.M1, known.hole)) == []
@@ -87,6 +77,7 @@ class ExchangeContract:
         span = TimeRange(known.now_ms - 10 * MINUTE, known.now_ms + 10 * MINUTE)
         candles = await candles_of(known.exchange, known.symbol, Interval.M1, span)
         now = await known.exchange.server_time()
+        assert abs(now - known.now_ms) < 5 * MINUTE
         assert candles
         assert all(candle.close_time < now for candle in candles)
         assert max(candle.close_time for candle in candles) >= known.now_ms - 2 * MINUTE
@@ -113,26 +104,21 @@ class ExchangeContract:
         assert candles[0].key.isascii()
         assert (await known.exchange.symbol_info(symbol)).symbol == symbol
 
-    async def test_the_server_time_is_the_exchange_s(self, known: SeriesCoverage) -> None:
-        assert abs(await known.exchange.server_time() - known.now_ms) < 5 * MINUTE
-
     async def test_an_unknown_symbol_is_permanent_and_named(self, known: SeriesCoverage) -> None:
         with pytest.raises(InvalidInput, match="NOSUCHUSDT"):
             await candles_of(known.exchange, "NOSUCHUSDT", Interval.M1, known.span)
         with pytest.raises(InvalidInput, match="NOSUCHUSDT"):
             await known.exchange.symbol_info("NOSUCHUSDT")
 
-    async def test_symbol_info_tells_status_and_assets(self, known: SeriesCoverage) -> None:
+    async def test_symbols_are_listed_in_order_with_status_and_assets(self, known: SeriesCoverage) -> None:
         info = await known.exchange.symbol_info(known.symbol)
         assert (info.symbol, info.status) == (known.symbol, "TRADING")
         assert info.base_asset + info.quote_asset == known.symbol
-
-    async def test_all_symbols_are_listed_in_order_with_status_and_assets(self, known: SeriesCoverage) -> None:
         listed = await known.exchange.symbols()
         names = [info.symbol for info in listed]
         assert names == sorted(set(names))
         assert {known.symbol, known.other_symbol} <= set(names)
-        assert await known.exchange.symbol_info(known.symbol) in listed
+        assert info in listed
         assert "NOSUCHUSDT" not in names
 
     async def test_a_limit_that_no_page_has_is_refused(self, known: SeriesCoverage) -> None:

@@ -92,6 +92,10 @@ class EngineProcess:
             self._keeper.kill()
             self._ended(_KILL_LIMIT_S)
 
+    def wait(self, limit_s: float | None = None) -> None:
+        """Wait until it ends by itself. Raises TimeoutExpired."""
+        self._ended(limit_s)
+
     def freeze(self) -> None:
         """Stop it in its tracks (SIGSTOP), connections open; `thaw` lets it go on."""
         os.kill(self.pid, signal.SIGSTOP)
@@ -120,7 +124,7 @@ class EngineProcess:
             except ProcessLookupError:
                 return
 
-    def _ended(self, limit_s: float) -> None:
+    def _ended(self, limit_s: float | None) -> None:
         if self._keeper is not None:
             self._keeper.wait(limit_s)
             self._close()

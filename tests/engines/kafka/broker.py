@@ -9,10 +9,8 @@ from __future__ import annotations
 import base64
 import os
 import secrets
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,11 +36,11 @@ from tests.engines.kafka import jars
 from tests.engines.kafka.disk import SmallDisk
 from tests.engines.kafka.properties import ADMIN, HOST, Ports, server_properties
 from tests.engines.ports import free_ports
+from tests.engines.process import EngineProcess
 from tests.engines.proxy import Proxy
 from tests.engines.tls import Authority
 
 START_LIMIT_S = 120.0
-STOP_LIMIT_S = 30.0
 FORMAT_LIMIT_S = 60.0
 ADMIN_LIMIT_S = 15.0
 _SCRAM_ITERATIONS = 4096
@@ -87,8 +85,7 @@ class Broker:
         self._heap_mb = heap_mb
         self._settings = dict(settings or {})
         self._compiler = [] if optimized else ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-        self._keeper: subprocess.Popen[bytes] | None = None
-        self._pid: int | None = None
+        self._process: EngineProcess | None = None
         self._formatted = False
         self._client: AdminClient | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,14 +106,14 @@ class Broker:
     @property
     def pid(self) -> int:
         """The process id of the broker's Java. Raises EngineError if it does not run."""
-        if self._pid is None:
+        if self._process is None:
             raise EngineError("the broker does not run")
-        return self._pid
+        return self._process.pid
 
     @property
     def running(self) -> bool:
         """Whether its process is alive."""
-        return self._keeper is not None and self._keeper.poll() is None
+        return self._process is not None and self._process.running
 
     def proxy(self) -> Proxy:
         """A proxy in front of the broker, not yet started; one at a time."""
@@ -131,7 +128,9 @@ class Broker:
         self._write_properties()
         if not self._formatted:
             self._format()
-        self._launch()
+        command = self._java("kafka.Kafka", str(self._properties), heap_mb=self._heap_mb)
+        self._process = EngineProcess("the broker", command, self.log_path)
+        self._process.start()
         try:
             self._await_answer()
         except BaseException:
@@ -140,46 +139,22 @@ class Broker:
 
     def stop(self) -> None:
         """End it in order (SIGTERM), by force if that takes too long; without effect on one that does not run."""
-        self._signal(signal.SIGTERM)
-        try:
-            self._ended(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self._process is not None:
+            self._process.stop()
 
     def kill(self) -> None:
         """End it at once (SIGKILL); without effect on one that does not run."""
-        self._signal(signal.SIGKILL)
-        try:
-            self._ended(10)
-        finally:
-            if self.running:
-                assert self._keeper is not None
-                self._keeper.kill()
-                self._keeper.wait(10)
+        if self._process is not None:
+            self._process.kill()
 
-    def restart(self) -> None:
-        """End it in order and start it on the same data and ports."""
-        self.stop()
-        self.start()
-
-    def wait(self, limit_s: float | None = None) -> int:
-        """Wait until it ends by itself, as it does when its disk fails; its exit code. Raises TimeoutExpired."""
-        return self._ended(limit_s)
-
-    def freeze(self) -> None:
-        """Stop it in its tracks (SIGSTOP), connections open; `thaw` lets it go on."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        os.kill(self.pid, signal.SIGCONT)
+    def wait(self, limit_s: float | None = None) -> None:
+        """Wait until it ends by itself, as it does when its disk fails. Raises TimeoutExpired."""
+        if self._process is not None:
+            self._process.wait(limit_s)
 
     def log(self) -> str:
-        """What it wrote last."""
-        try:
-            return self.log_path.read_text(errors="replace")[-6000:]
-        except OSError:
-            return ""
+        """The end of what it wrote."""
+        return "" if self._process is None else self._process.log()
 
     # Security
 
@@ -334,20 +309,6 @@ class Broker:
             raise EngineError(f"the broker's storage could not be formatted:\n{(done.stdout + done.stderr)[-3000:]}")
         self._formatted = True
 
-    def _launch(self) -> None:
-        command = self._java("kafka.Kafka", str(self._properties), heap_mb=self._heap_mb)
-        root = Path(__file__).parents[3]
-        keeper = [sys.executable, "-m", "tests.engines.keeper", *command]
-        with self.log_path.open("ab") as log:
-            self._keeper = subprocess.Popen(
-                keeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=root, start_new_session=True
-            )
-        assert self._keeper.stdout is not None
-        line = self._keeper.stdout.readline()
-        if not line:
-            raise EngineError(f"the broker could not be started:\n{self.log()}")
-        self._pid = int(line)
-
     def _await_answer(self) -> None:
         deadline = time.monotonic() + START_LIMIT_S
         # Java first: librdkafka backs off after each refused connection.
@@ -362,30 +323,10 @@ class Broker:
                 self._still_starting(deadline)
 
     def _still_starting(self, deadline: float) -> None:
-        if not self.running:
-            raise EngineError(f"the broker ended while it started:\n{self.log()}")
+        assert self._process is not None
+        self._process.check()
         if time.monotonic() > deadline:
             raise EngineError(f"the broker did not answer within {START_LIMIT_S:.0f} s:\n{self.log()}")
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self.running and self._pid is not None:
-            try:
-                os.kill(self._pid, number)
-                # What was frozen hears nothing.
-                os.kill(self._pid, signal.SIGCONT)
-            except ProcessLookupError:
-                return
-
-    def _ended(self, limit_s: float | None) -> int:
-        keeper = self._keeper
-        if keeper is None:
-            return 0
-        code = keeper.wait(limit_s)
-        for pipe in (keeper.stdin, keeper.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._pid = None
-        return code
 
 
 def _listens(port: int) -> bool:

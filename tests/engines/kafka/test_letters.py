@@ -7,7 +7,6 @@ import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import confluent_kafka
 import pytest
 
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
@@ -15,10 +14,7 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition
-from streamforge_utils.runtime import dead_letter_queue
 from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
-from tests.contracts.bus import read
-from tests.doubles.instruments import instruments
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 from tests.engines.proxy import Proxy
@@ -110,45 +106,3 @@ async def test_one_of_many_is_read_without_the_others(
     page = await DeadLetterReader(proxied, proxied).read(workflow, limit=1)
     assert (len(page.letters), len(page.letters[0].value), page.outstanding) == (1, MIB, 32)
     assert plain_proxy.passed_bytes - before < 6 * MIB
-
-
-async def test_the_largest_record_that_anybody_can_send_becomes_a_dead_letter(
-    bus: KafkaBus, plain_broker: Broker, workflow: Workflow
-) -> None:
-    stranger = confluent_kafka.Producer(
-        {"bootstrap.servers": plain_broker.bootstrap, "message.max.bytes": 4 * MIB, "linger.ms": 0}
-    )
-
-    def taken(size: int) -> bool:
-        told: list[Any] = []
-        stranger.produce(workflow.topic, NOISE.randbytes(size), b"key", on_delivery=lambda error, _: told.append(error))
-        stranger.flush(30)
-        assert told[0] is None or told[0].name() == "MSG_SIZE_TOO_LARGE", told
-        return told[0] is None
-
-    fits, too_large = MIB // 2, 2 * MIB
-    assert taken(fits)
-    count = 1
-    while too_large - fits > 1:
-        size = (fits + too_large) // 2
-        if taken(size):
-            fits, count = size, count + 1
-        else:
-            too_large = size
-    received = await read(await bus.consumer([workflow.topic]), count, 30)
-    largest = received[-1]
-    assert len(largest.value) == fits > MIB
-    letters = dead_letter_queue.DeadLetterQueue(
-        await bus.producer(),
-        bus,
-        workflow.topic,
-        names.consumer_group(workflow.queue_id, SINK),
-        instruments(),
-        attempt=1,
-    )
-    await letters.send(largest, "no candle: " + "ж" * 100_000)
-    page = await DeadLetterReader(bus, bus).read(workflow, limit=5)
-    assert [(letter.key, letter.value, letter.offset) for letter in page.letters] == [
-        (b"key", largest.value, largest.offset)
-    ]
-    assert page.letters[0].reason.startswith("no candle: ж")

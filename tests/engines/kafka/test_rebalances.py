@@ -135,12 +135,6 @@ async def shared(member: Consumer, other: Consumer, places: int) -> list[Receive
     return taken
 
 
-def _behind(read_before: list[Received], taken: list[Received]) -> dict[TopicPartition, int]:
-    """The ends of what was read before, of the partitions of which more was taken since."""
-    last = ends(taken)
-    return {place: end for place, end in ends(read_before).items() if last.get(place, 0) > end}
-
-
 async def owns_all(broker: Broker, group: str, member: Consumer, partitions: int) -> list[Received]:
     """What the member reads until all partitions are its own again."""
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
@@ -151,38 +145,6 @@ async def owns_all(broker: Broker, group: str, member: Consumer, partitions: int
             described = await asyncio.to_thread(lambda: admin.describe_consumer_groups([group])[group].result())
             if [len(one.assignment.topic_partitions) for one in described.members] == [partitions]:
                 return received + list(await member.poll(100, 0.5))
-
-
-async def test_a_commit_of_an_earlier_ownership_does_not_take_the_group_back(
-    bus: KafkaBus, plain_broker: Broker, topic: str
-) -> None:
-    """Neither while the partitions are another member's nor when they are back: the group needs no such commit."""
-    group = f"group-{topic}"
-    await (await bus.producer()).send(topic, numbered(40, key=None))
-    member = await bus.consumer([topic], group=group)
-    read_before = await read(member, 40, PATIENCE_S)
-    guest_bus = KafkaBus(buses.connection(plain_broker))
-    guest = await guest_bus.consumer([topic], group=group)
-    taken = await shared(member, guest, 2)
-    producer = await bus.producer()
-    async with asyncio.timeout(PATIENCE_S):
-        while not (outdated := _behind(read_before, taken)):
-            await producer.send(topic, numbered(10, first=40, key=None))
-            taken += await guest.poll(100, 0.05)
-            await member.poll(100, 0)
-    with pytest.raises(RetryableError, match="now belongs to another member"):
-        await member.commit(outdated)
-    await guest.commit(ends(taken))
-    before = (await bus.lag(topic, group)).records
-    await member.commit(outdated)
-    assert (await bus.lag(topic, group)).records == before
-    await guest_bus.close()
-    await owns_all(plain_broker, group, member, 4)
-    for _ in range(2):  # the first one does not make the second one count
-        await member.commit(outdated)
-        assert (await bus.lag(topic, group)).records == before
-    await member.commit(ends(taken))  # as far as the group has come
-    assert (await bus.lag(topic, group)).records == before
 
 
 async def test_a_sink_goes_on_where_another_one_has_committed_what_it_read(
@@ -294,15 +256,3 @@ async def test_one_thread_uses_the_client_whatever_is_asked_at_the_same_time(
     assert {"poll", "commit", "seek", "close", "subscribe"} <= set(threads)
     assert len(set().union(*threads.values())) == 1, threads
     assert sorted(values(received)) == list(range(400))
-
-
-async def test_a_commit_does_not_wait_for_a_poll_that_finds_nothing(bus: KafkaBus, topic: str) -> None:
-    await (await bus.producer()).send(topic, numbered(4, key=None))
-    member = await bus.consumer([topic], group=f"group-{topic}")
-    received = await read(member, 4, PATIENCE_S)
-    polling = asyncio.create_task(member.poll(10, 3600))
-    await asyncio.sleep(0)
-    async with asyncio.timeout(PATIENCE_S):
-        await member.commit(ends(received))
-        await member.seek(TopicPartition(topic, received[0].partition), received[0].offset)
-        assert received[0] in await polling

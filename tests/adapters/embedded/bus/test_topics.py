@@ -206,21 +206,6 @@ async def test_a_limit_on_one_message_counts_its_key_and_too_many_headers(tmp_pa
     await bus.close()
 
 
-async def test_a_sink_may_commit_while_it_polls(tmp_path: Path) -> None:
-    bus = EmbeddedBus(tmp_path)
-    await bus.create_topic(TopicSpec(name="topic"))
-    consumer = await bus.consumer(["topic"], group="group")
-    polling = asyncio.create_task(consumer.poll(10, 100 * LIMIT_S))
-    await asyncio.sleep(0)
-    async with asyncio.timeout(LIMIT_S):
-        await consumer.commit({TopicPartition("topic", 0): 0})
-    assert not polling.done()
-    await (await bus.producer()).send("topic", numbered(1))
-    async with asyncio.timeout(LIMIT_S):
-        assert values(await polling) == [0]
-    await bus.close()
-
-
 async def test_a_poll_that_waits_ends_when_its_consumer_is_closed(tmp_path: Path) -> None:
     pausing = asyncio.Event()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.model.errors import ConfigError, DamagedFile, RetryableError
+from streamforge_utils.model.errors import ConfigError, DamagedFile
 
 FIRST = (
     "CREATE TABLE things (name TEXT)",
@@ -58,37 +58,6 @@ def test_a_transaction_that_raises_is_undone(connection: sqlite3.Connection, pat
         write()
     assert connection.execute("SELECT name FROM things").fetchall() == [("first",)]
     assert not connection.in_transaction
-
-
-def test_a_full_disk_says_so_and_leaves_the_file_usable(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA max_page_count = 5").fetchone()
-    with (
-        pytest.raises(RetryableError, match=r"cannot write to .*: the disk is full; free some space"),
-        sqlite.transaction(connection, path),
-    ):
-        connection.execute("INSERT INTO things VALUES (?)", ("x" * 100_000,))
-    with sqlite.transaction(connection, path):
-        connection.execute("INSERT INTO things VALUES ('second')")
-    assert connection.execute("SELECT count(*) FROM things").fetchone() == (2,)
-
-
-def test_a_file_that_another_holds_is_retryable_after_the_limit(connection: sqlite3.Connection, path: Path) -> None:
-    other = sqlite.connect(path, busy_limit_s=0.02)
-    with (
-        sqlite.transaction(connection, path),
-        pytest.raises(RetryableError, match="another process holds it"),
-        sqlite.transaction(other, path),
-    ):
-        raise AssertionError("two writers at once")
-    with sqlite.transaction(other, path):
-        other.execute("INSERT INTO things VALUES ('second')")
-    other.close()
-
-
-def test_a_file_that_is_no_database_is_a_config_error(path: Path) -> None:
-    path.write_bytes(b"no database at all" * 500)
-    with pytest.raises(ConfigError, match=r"broken or was not written by StreamForge.*move it"):
-        sqlite.connect(path)
 
 
 def test_a_directory_that_does_not_exist_is_a_config_error(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamforge_utils.adapters.embedded.bus import producer as producer_module
 from streamforge_utils.adapters.embedded.bus.batch import StoredBatch, pack, partition_of, unpack
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -189,8 +190,10 @@ async def test_a_rolling_topic_survives_a_send_larger_than_itself(bus: EmbeddedB
     assert 10 < len(received) < 50
 
 
-async def test_a_limit_on_one_message_counts_its_key_and_too_many_headers(tmp_path: Path) -> None:
-    bus = EmbeddedBus(tmp_path, message_limit=1000)
+async def test_a_limit_on_one_message_counts_its_key_and_too_many_headers(
+    bus: EmbeddedBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer_module, "MESSAGE_LIMIT_BYTES", 1000)
     await bus.create_topic(TopicSpec(name="topic"))
     producer = await bus.producer()
     room = HEADERS_BYTES - len("h")
@@ -203,7 +206,6 @@ async def test_a_limit_on_one_message_counts_its_key_and_too_many_headers(tmp_pa
             await producer.send("topic", [Message(None, b"small"), message])
     await producer.send("topic", [Message(None, b"x" * 984, (("h", b"x" * room),))])
     assert len(await (await bus.consumer(["topic"])).poll(10, 0)) == 1
-    await bus.close()
 
 
 async def test_a_poll_that_waits_ends_when_its_consumer_is_closed(tmp_path: Path) -> None:

@@ -244,27 +244,3 @@ async def test_a_killed_launcher_loses_nothing_and_repeats_nothing(launcher: Pro
             await launcher.start(job(f"job-{n}", f"echo ran >> {directory.parent}/ran-{n}"))
             assert (await ended(launcher, f"job-{n}")).exit_code == 0
             assert (directory.parent / f"ran-{n}").read_text() == "ran\n"
-
-
-async def test_two_processes_that_start_the_same_jobs_run_each_once(launcher: ProcessLauncher, directory: Path) -> None:
-    program = (
-        "import asyncio, sys, pathlib\n"
-        "from tests.adapters.embedded.launcher.test_launcher import job, make\n"
-        "async def main():\n"
-        "    launcher = make(pathlib.Path(sys.argv[1]))\n"
-        "    for n in range(40):\n"
-        "        await launcher.start(job(f'job-{n}', f'echo ran >> {sys.argv[2]}/ran-{n}'))\n"
-        "    await launcher.close()\n"
-        "asyncio.run(main())\n"
-    )
-    racers = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, str(directory), str(directory.parent), cwd=ROOT
-        )
-        for _ in range(3)
-    ]
-    async with asyncio.timeout(LIMIT_S):
-        assert [await racer.wait() for racer in racers] == [0, 0, 0]
-    for n in range(40):
-        assert (await ended(launcher, f"job-{n}")).exit_code == 0
-        assert (directory.parent / f"ran-{n}").read_text() == "ran\n"

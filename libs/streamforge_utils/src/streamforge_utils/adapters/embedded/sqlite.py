@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -60,7 +60,6 @@ def connect(
     synchronous: Synchronous = "FULL",
     create: bool = True,
     page_size: int = 4096,
-    busy_limit_s: float = BUSY_LIMIT_S,
 ) -> sqlite3.Connection:
     """Open `path` in WAL mode, migrated to the newest version of `format`; None: as it is.
 
@@ -70,7 +69,7 @@ def connect(
     Raises FileNotFoundError (none there, and `create` is false), ConfigError (also for a newer format) or
     RetryableError.
     """
-    connection = _connected(path, synchronous, create, page_size, busy_limit_s)
+    connection = _connected(path, synchronous, create, page_size)
     try:
         if format is not None:
             _migrate(connection, path, format)
@@ -114,16 +113,14 @@ def _make_directory(directory: Path) -> None:
         raise RetryableError(f"cannot make the directory {directory}: {error.strerror}") from error
 
 
-def _connected(
-    path: Path, synchronous: Synchronous, create: bool, page_size: int, busy_limit_s: float
-) -> sqlite3.Connection:
+def _connected(path: Path, synchronous: Synchronous, create: bool, page_size: int) -> sqlite3.Connection:
     require_version()
     if not create and not path.exists():
         raise FileNotFoundError(path)
-    give_up = time.monotonic() + busy_limit_s
+    give_up = time.monotonic() + BUSY_LIMIT_S
     while True:
         try:
-            return _open(path, synchronous, create, page_size, busy_limit_s)
+            return _open(path, synchronous, create, page_size)
         except sqlite3.Error as error:
             # SQLite's own waiting does not cover the switch to WAL mode and the recovery after a kill.
             if primary_code(error) == sqlite3.SQLITE_BUSY and time.monotonic() < give_up:
@@ -146,7 +143,7 @@ def translated(path: Path, what: str) -> Iterator[None]:
 @contextmanager
 def transaction(connection: sqlite3.Connection, path: Path, what: str = "write to") -> Iterator[None]:
     """One writing transaction: committed at the end of the block, undone if the block raises."""
-    try:
+    with translated(path, what):
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -155,16 +152,23 @@ def transaction(connection: sqlite3.Connection, path: Path, what: str = "write t
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-    except sqlite3.Error as error:
-        raise translate(error, path, what) from error
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """What is read in the block is of one moment."""
+    with translated(path, "read"):
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
 
 
 def data_version(connection: sqlite3.Connection, path: Path) -> int:
     """A number that differs from the one before if another connection has written; costs microseconds."""
-    try:
+    with translated(path, "read"):
         return int(connection.execute("PRAGMA data_version").fetchone()[0])
-    except sqlite3.Error as error:
-        raise translate(error, path, "read") from error
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, format: Format) -> None:
@@ -245,14 +249,7 @@ def settle(path: Path) -> None:
     """
     if Path(f"{path}-wal").exists():
         raise RetryableError(f"cannot create {path}: the disk may be full; free some space, then try again")
-    try:
-        number = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-    except OSError as error:
-        raise RetryableError(f"cannot create {path}: {error.strerror}; check the disk, then try again") from error
+    _sync(path)
 
 
 def flush(path: Path) -> None:
@@ -261,26 +258,29 @@ def flush(path: Path) -> None:
     What `NORMAL` has not synced yet lies in the log alone: SQLite syncs both files whenever it copies one into the
     other. The database itself is not opened here: closing it again would drop this process's locks on it.
     """
-    for name in (Path(f"{path}-wal"), path.parent):
-        try:
-            number = os.open(name, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # the log was copied and removed by who closed the file last
-        except OSError as error:
-            raise RetryableError(f"cannot open {name} to flush it: {error.strerror}") from error
+    with suppress(FileNotFoundError):  # the log was copied and removed by who closed the file last
+        _sync(Path(f"{path}-wal"))
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    try:
+        number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)
-        except OSError as error:
-            raise RetryableError(f"cannot flush {name}: {error.strerror}; check the disk, then try again") from error
         finally:
             os.close(number)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RetryableError(f"cannot flush {path}: {error.strerror}; check the disk, then try again") from error
 
 
-def _open(path: Path, synchronous: str, create: bool, page_size: int, busy_limit_s: float) -> sqlite3.Connection:
+def _open(path: Path, synchronous: str, create: bool, page_size: int) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
         uri=True,
-        timeout=busy_limit_s,
+        timeout=BUSY_LIMIT_S,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -300,8 +300,7 @@ def _open(path: Path, synchronous: str, create: bool, page_size: int, busy_limit
 
 
 def _format_version(connection: sqlite3.Connection) -> int:
-    row = connection.execute("PRAGMA user_version").fetchone()
-    return int(row[0])
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def remove(path: Path) -> None:

@@ -21,10 +21,9 @@ AHEAD_BYTES = 16 * 1024 * 1024
 _NOTIFIED_PAUSE_S = 0.5
 """Between two looks at logs whose changes are notified: a process may be killed after a change, before it notifies."""
 
-_PAUSES_S = ((50, 0.001), (150, 0.002), (1000, 0.004))
-"""Where the file system has no named pipes: up to how many looks at idle logs, which pause between them."""
+_UNNOTIFIED_PAUSE_S = 0.005
+"""Where the file system has no named pipes."""
 
-_LONGEST_PAUSE_S = 0.005
 _LIVENESS_S = 0.1
 
 
@@ -52,10 +51,8 @@ class EmbeddedConsumer:
         self._lock = asyncio.Lock()
         self._next_liveness = 0.0
         self._turn = 0
-        self._idle = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiters: list[Waiter] = []
-        self._pauses_long = False
         self._notified = False
         self._sleeping: set[asyncio.Future[None]] = set()
 
@@ -63,9 +60,7 @@ class EmbeddedConsumer:
         """Join the group, find the places to begin at. To be closed if it raises, too."""
         await self._lane.run(self._open)
         self._loop = asyncio.get_running_loop()
-        found = [reader.waiter for reader in self._readers.values()]
-        self._waiters = [waiter for waiter in found if waiter is not None]
-        self._pauses_long = len(self._waiters) == len(found)
+        self._waiters = [reader.waiter for reader in self._readers.values() if reader.waiter is not None]
         for waiter in self._waiters:
             self._loop.add_reader(waiter.descriptor, self._on_change, waiter)
 
@@ -78,7 +73,6 @@ class EmbeddedConsumer:
             async with self._lock:
                 received = await self._next(max_messages)
             if received:
-                self._idle = 0
                 self._observer.count("bus_messages_received", len(received))
                 return received
             while True:
@@ -154,9 +148,8 @@ class EmbeddedConsumer:
             self._notified = False
             return
         longest = _NOTIFIED_PAUSE_S
-        if not self._pauses_long:
-            self._idle += 1
-            longest = next((pause for looks, pause in _PAUSES_S if self._idle <= looks), _LONGEST_PAUSE_S)
+        if len(self._waiters) < len(self._readers):
+            longest = _UNNOTIFIED_PAUSE_S
         elif any(reader.shared for reader in self._readers.values()):
             longest = _LIVENESS_S
         sleeping = asyncio.ensure_future(self._clock.sleep(min(left, longest)))

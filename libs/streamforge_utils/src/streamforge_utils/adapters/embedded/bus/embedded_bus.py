@@ -19,16 +19,14 @@ from streamforge_utils.ports.bus import Lag, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 
-MESSAGE_LIMIT_BYTES = 1024 * 1024
 FULL_TIMEOUT_S = 300.0
 
 
 class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
     """Implements `Bus` and `BusAdmin` on the files under `directory`, which is made on first use.
 
-    message_limit: bytes of one message with key and, beyond `HEADERS_BYTES`, headers. full_timeout_s: how long
-    `send` waits at a topic's cap without any progress of its readers before it raises RetryableError. busy_limit_s: how
-    long a call waits for another process's write to the same topic. Raises ConfigError if SQLite is too old.
+    full_timeout_s: how long `send` waits at a topic's cap without any progress of its readers before it raises
+    TopicFull. Raises ConfigError if SQLite is too old.
     """
 
     def __init__(
@@ -37,28 +35,18 @@ class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
         *,
         clock: Clock | None = None,
         observer: Observer | None = None,
-        message_limit: int = MESSAGE_LIMIT_BYTES,
         full_timeout_s: float = FULL_TIMEOUT_S,
-        busy_limit_s: float = sqlite.BUSY_LIMIT_S,
     ) -> None:
         sqlite.require_version()
         super().__init__(Lane("bus"))
-        self._files = TopicFiles(directory, busy_limit_s)
+        self._files = TopicFiles(directory)
         self._clock = clock or SystemClock()
         self._observer = observer or NullObserver()
-        self._message_limit = message_limit
         self._full_timeout_s = full_timeout_s
         self._topics = OpenTopics(self._files)
 
     def _new_producer(self, bulk: bool, on_close: Callable[[EmbeddedProducer], None]) -> EmbeddedProducer:
-        return EmbeddedProducer(
-            self._files,
-            self._clock,
-            self._observer,
-            message_limit=self._message_limit,
-            full_timeout_s=self._full_timeout_s,
-            on_close=on_close,
-        )
+        return EmbeddedProducer(self._files, self._clock, self._observer, self._full_timeout_s, on_close)
 
     def _new_consumer(
         self, subscription: Subscription, on_close: Callable[[EmbeddedConsumer], None]

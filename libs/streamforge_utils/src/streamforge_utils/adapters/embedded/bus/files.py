@@ -55,8 +55,7 @@ LOCK_FILE: Final = "bus.lock"
 class TopicFiles:
     """The topics under one directory. Every method blocks; any thread, any process."""
 
-    def __init__(self, directory: Path, busy_limit_s: float = sqlite.BUSY_LIMIT_S) -> None:
-        self._busy_limit_s = busy_limit_s
+    def __init__(self, directory: Path) -> None:
         self._topics = directory / "topics"
         self._lock = directory / LOCK_FILE
         self.members = directory / "members"
@@ -69,11 +68,11 @@ class TopicFiles:
             path = _log_in(folder)
             if path is None:
                 raise PermanentError(f"there is no topic {name}; create it before using it")
-            log = Log.open(path, name, self._busy_limit_s)
+            log = Log.open(path, name)
             try:
                 if log.deleted:
                     raise gone(name)
-                groups = Groups.open(_groups_beside(path), busy_limit_s=self._busy_limit_s)
+                groups = Groups.open(_groups_beside(path))
             except BaseException:
                 log.close()
                 raise

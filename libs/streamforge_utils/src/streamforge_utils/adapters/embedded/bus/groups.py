@@ -41,9 +41,9 @@ class Groups:
         sqlite.connect(path, _FORMAT, synchronous="OFF").close()
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = False, busy_limit_s: float = sqlite.BUSY_LIMIT_S) -> Groups:
+    def open(cls, path: Path, *, create: bool = False) -> Groups:
         """Open the file. Raises FileNotFoundError, ConfigError or RetryableError."""
-        return cls(path, sqlite.connect(path, _FORMAT, create=create, busy_limit_s=busy_limit_s))
+        return cls(path, sqlite.connect(path, _FORMAT, create=create))
 
     def close(self) -> None:
         self._connection.close()

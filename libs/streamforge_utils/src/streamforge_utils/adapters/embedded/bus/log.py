@@ -80,9 +80,9 @@ class Log:
             connection.close()
 
     @classmethod
-    def open(cls, path: Path, name: str, busy_limit_s: float = sqlite.BUSY_LIMIT_S) -> Log:
+    def open(cls, path: Path, name: str) -> Log:
         """Open the log of topic `name`. Raises FileNotFoundError, ConfigError or RetryableError."""
-        connection = sqlite.connect(path, _FORMAT, create=False, busy_limit_s=busy_limit_s)
+        connection = sqlite.connect(path, _FORMAT, create=False)
         try:
             with sqlite.translated(path, "read"):
                 row = connection.execute("SELECT name, partitions, retention, max_bytes, readers FROM topic").fetchone()

@@ -15,6 +15,9 @@ from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.ports.instrumentation import Observer
 
+MESSAGE_LIMIT_BYTES = 1024 * 1024
+"""Of one message with its key and, beyond `HEADERS_BYTES`, its headers."""
+
 _FULL_PAUSE_S = 0.02
 
 
@@ -56,15 +59,12 @@ class EmbeddedProducer:
         files: TopicFiles,
         clock: Clock,
         observer: Observer,
-        *,
-        message_limit: int,
         full_timeout_s: float,
         on_close: Callable[[EmbeddedProducer], None],
     ) -> None:
         self._on_close = on_close
         self._clock = clock
         self._observer = observer
-        self._message_limit = message_limit
         self._full_timeout_s = full_timeout_s
         self._lane = Lane("bus-producer")
         self._topics = OpenTopics(files)
@@ -114,7 +114,7 @@ class EmbeddedProducer:
             spec.partitions,
             turn,
             batch_bytes=min(BATCH_BYTES, spec.max_bytes // 8),
-            message_limit=self._message_limit,
+            message_limit=MESSAGE_LIMIT_BYTES,
         )
         if spec.partitions > 1:
             self._turns[topic] = turn + sum(message.key is None for message in messages)

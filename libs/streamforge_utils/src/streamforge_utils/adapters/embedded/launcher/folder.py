@@ -39,7 +39,6 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     queue_id: str
     attempt: int
-    image: str | None = None
     started_ms: int
 
 
@@ -63,7 +62,6 @@ class Folder:
             target=spec.target,
             queue_id=spec.queue_id,
             attempt=spec.attempt,
-            image=spec.image,
             started_ms=started_ms,
         )
         temporary = self.path / "spec.json.tmp"

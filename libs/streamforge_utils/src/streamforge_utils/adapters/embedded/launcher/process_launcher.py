@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
+import msgspec
+
 from streamforge_utils.adapters.embedded.launcher import processes
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered, sweep
 from streamforge_utils.adapters.embedded.launcher.shim import reap, spawn
@@ -241,9 +243,7 @@ class ProcessLauncher:
             remembered = Remembered(name=folder.name, target="", queue_id="", attempt=0, started_ms=0)
         # Held first, then the status: a job that ends in between has written its status by then.
         running = folder.is_held() or (folder.status() is None and not folder.note_lost())
-        if running:
-            return _job(remembered, JobState.RUNNING)
-        return _ended_job(folder, remembered)
+        return _job(remembered, folder, JobState.RUNNING if running else JobState.ENDED)
 
     def _forget(self, folder: Folder) -> None:
         for _ in range(_FORGET_TRIES):
@@ -282,8 +282,8 @@ def _killed(folder: Folder, *, shim: bool) -> bool:
     return True
 
 
-def _job(remembered: Remembered, state: JobState) -> Job:
-    return Job(
+def _job(remembered: Remembered, folder: Folder, state: JobState) -> Job:
+    job = Job(
         name=remembered.name,
         target=remembered.target,
         queue_id=remembered.queue_id,
@@ -291,21 +291,15 @@ def _job(remembered: Remembered, state: JobState) -> Job:
         state=state,
         started_ms=remembered.started_ms,
     )
-
-
-def _ended_job(folder: Folder, remembered: Remembered) -> Job:
+    if state is JobState.RUNNING:
+        return job
     status = folder.status()
     number = status - 128 if status is not None and status > 128 else None
-    return Job(
-        name=remembered.name,
-        target=remembered.target,
-        queue_id=remembered.queue_id,
-        attempt=remembered.attempt,
-        state=JobState.ENDED,
+    return msgspec.structs.replace(
+        job,
         exit_code=status if number is None else None,
         signal=number,
         reason=_reason(folder, status, number),
-        started_ms=remembered.started_ms,
         ended_ms=max(folder.ended_ms() or 0, remembered.started_ms),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -51,33 +51,11 @@ class Catalogue:
 
     def write(self, collection: str, work: Callable[[sqlite3.Connection], T], *, create: bool = True) -> T | None:
         """Do `work` in a writing transaction of the collection; None if there is none and `create` is false."""
-        for _ in range(_REOPENINGS):
-            found = self._find(collection, create=create)
-            if found is None:
-                return None
-            connection, path = found
-            with self._reopened_after_failure(collection), sqlite.transaction(connection, path):
-                if not document_rows.is_dropped(connection):
-                    return work(connection)
-            self._settle_drop(collection, path)
-        raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
+        return self._do(collection, work, sqlite.transaction, create=create)
 
     def read(self, collection: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Do `work` on one snapshot of the collection; None if there is none."""
-        for _ in range(_REOPENINGS):
-            found = self._find(collection, create=False)
-            if found is None:
-                return None
-            connection, path = found
-            with self._reopened_after_failure(collection), sqlite.translated(path, "read"):
-                connection.execute("BEGIN")
-                try:
-                    if not document_rows.is_dropped(connection):
-                        return work(connection)
-                finally:
-                    connection.execute("ROLLBACK")
-            self._settle_drop(collection, path)
-        raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
+        return self._do(collection, work, sqlite.snapshot, create=False)
 
     def check(self, collection: str, within_s: float) -> bool:
         """As `sqlite.check`; a collection that is not there is whole."""
@@ -113,6 +91,25 @@ class Catalogue:
             self._forget(collection)
         self._catalogue.close()
 
+    def _do(
+        self,
+        collection: str,
+        work: Callable[[sqlite3.Connection], T],
+        transaction: Callable[[sqlite3.Connection, Path], AbstractContextManager[None]],
+        *,
+        create: bool,
+    ) -> T | None:
+        for _ in range(_REOPENINGS):
+            found = self._find(collection, create=create)
+            if found is None:
+                return None
+            connection, path = found
+            with self._reopened_after_failure(collection), transaction(connection, path):
+                if not document_rows.is_dropped(connection):
+                    return work(connection)
+            self._settle_drop(collection, path)
+        raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
+
     def _find(self, collection: str, *, create: bool) -> tuple[sqlite3.Connection, Path] | None:
         opened = self._open.get(collection)
         if opened is not None:
@@ -145,11 +142,8 @@ class Catalogue:
         inserted = catalogue.execute("INSERT INTO collections (name) VALUES (?)", (collection,))
         path = self._file(collection, inserted.lastrowid or 0)
         sqlite.remove(path)  # of a process that was killed here before; its id was undone
-        connection = self._open_file(path, create=True)
-        try:
+        with closing(self._open_file(path, create=True)) as connection:
             connection.execute("INSERT INTO collection (name) VALUES (?)", (collection,))
-        finally:
-            connection.close()
 
     def _open_file(self, path: Path, *, create: bool) -> sqlite3.Connection:
         connection = sqlite.connect(
@@ -198,17 +192,12 @@ class Catalogue:
                 catalogue.execute("DELETE FROM collections WHERE id = ?", (identity,))
 
     def _mark_dropped(self, path: Path) -> None:
-        try:
-            connection = sqlite.connect(path, synchronous="NORMAL", create=False)
-        except (FileNotFoundError, ConfigError):  # lost or broken: nobody else can use it either
-            return
-        try:
-            with sqlite.transaction(connection, path):
-                connection.execute("UPDATE collection SET dropped = 1")
-        except ConfigError:
-            pass
-        finally:
-            connection.close()
+        with (
+            suppress(FileNotFoundError, ConfigError),  # lost or broken: nobody else can use it either
+            closing(sqlite.connect(path, synchronous="NORMAL", create=False)) as connection,
+            sqlite.transaction(connection, path),
+        ):
+            connection.execute("UPDATE collection SET dropped = 1")
 
     def _lookup(self, collection: str) -> int | None:
         row = self._catalogue.get().execute("SELECT id FROM collections WHERE name = ?", (collection,)).fetchone()

@@ -8,9 +8,12 @@ never waits for a writer.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store import document_rows
@@ -21,6 +24,8 @@ from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import Answer, Document, Edge, Labels, State, Usage, count_outcomes
+
+T = TypeVar("T")
 
 
 class EmbeddedStore:
@@ -54,9 +59,8 @@ class EmbeddedStore:
         if not documents:
             return []
         began = time.perf_counter()
-        answers = await self._writing.run(
-            self._written.write, collection, lambda connection: document_rows.upsert(connection, documents)
-        )
+        store = partial(document_rows.upsert, documents=documents)
+        answers = await self._writing.run(self._written.write, collection, store)
         assert answers is not None  # noqa: S101 - it was to be created
         self._observer.count("store_write_seconds", time.perf_counter() - began)
         for outcome, number in count_outcomes(answers).items():
@@ -66,27 +70,15 @@ class EmbeddedStore:
     async def read(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
     ) -> Sequence[Document]:
-        check_name(collection)
-        found = await self._reading.run(
-            self._read.read, collection, lambda connection: document_rows.read(connection, first, last, limit)
-        )
-        return found or []
+        return await self._ask(collection, lambda held: document_rows.read(held, first, last, limit)) or []
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
     ) -> Sequence[str]:
-        check_name(collection)
-        found = await self._reading.run(
-            self._read.read, collection, lambda connection: document_rows.keys(connection, first, last, limit)
-        )
-        return found or []
+        return await self._ask(collection, lambda held: document_rows.keys(held, first, last, limit)) or []
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
-        check_name(collection)
-        found = await self._reading.run(
-            self._read.read, collection, lambda connection: document_rows.count(connection, first, last)
-        )
-        return found or 0
+        return await self._ask(collection, lambda held: document_rows.count(held, first, last)) or 0
 
     async def names(self) -> Sequence[str]:
         return await self._reading.run(self._read.names)
@@ -101,13 +93,8 @@ class EmbeddedStore:
 
     async def delete(self, collection: str, *, first: str, last: str) -> int:
         check_name(collection)
-        number = await self._writing.run(
-            self._written.write,
-            collection,
-            lambda connection: document_rows.delete(connection, first, last),
-            create=False,
-        )
-        return number or 0
+        remove = partial(document_rows.delete, first=first, last=last)
+        return await self._writing.run(self._written.write, collection, remove, create=False) or 0
 
     async def flush(self, collection: str) -> None:
         check_name(collection)
@@ -153,6 +140,11 @@ class EmbeddedStore:
             self._changing.close(self._changed.close),
             self._linking.close(self._linked.close),
         )
+
+    async def _ask(self, collection: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """What `work` finds in one snapshot of the collection; None if there is none."""
+        check_name(collection)
+        return await self._reading.run(self._read.read, collection, work)
 
 
 def _size(directory: Path) -> int:

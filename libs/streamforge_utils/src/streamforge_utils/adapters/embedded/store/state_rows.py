@@ -91,13 +91,9 @@ class States:
     ) -> list[State]:
         """States by label, newest first. Raises InvalidInput if there is no state `after`."""
         connection = self._file.get()
-        with sqlite.translated(self._file.path, "read"):
-            connection.execute("BEGIN")
-            try:
-                edge = None if after is None else _edge(connection, kind, after)
-                return _find(connection, kind, where or {}, edge, max(limit, 0))
-            finally:
-                connection.execute("ROLLBACK")
+        with sqlite.snapshot(connection, self._file.path):
+            edge = None if after is None else _edge(connection, kind, after)
+            return _find(connection, kind, where or {}, edge, max(limit, 0))
 
     def remove(self, kind: str, id: str, *, expected: str) -> None:
         """Remove the state if its revision is `expected`."""

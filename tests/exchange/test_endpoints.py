@@ -65,23 +65,16 @@ async def ids(exchange: Peer, **params: object) -> list[int]:
     return [row["a"] for row in msgspec.json.decode(answer.body)]
 
 
-async def test_it_is_paged_by_id_and_by_time() -> None:
-    async with peer() as exchange:
-        assert await ids(exchange, fromId=FIRST + 7, limit=3) == [FIRST + 7, FIRST + 8, FIRST + 9]
-        assert await ids(exchange, startTime=START, endTime=START + 30_000) == [*range(FIRST, FIRST + 4)]
-        newest = (NOW - 1_502_942_400_000) // 10_000
-        assert await ids(exchange, limit=2) == [newest - 1, newest]
-        assert await ids(exchange, fromId=newest + 1) == []
-        assert (await exchange.get("/api/v3/aggTrades", symbol="NO")).json["code"] == -1121
-        assert (await exchange.get("/api/v3/aggTrades", symbol="BTCUSDT", interval="1m")).json["code"] == -1104
-        used = (await exchange.get("/api/v3/ping")).headers["X-MBX-USED-WEIGHT-1M"]
-        assert used == str(6 * 4 + 1)
-
-
-async def test_a_unit_that_an_endpoint_cannot_give_is_refused() -> None:
-    async with peer() as exchange:
-        answer = await exchange.get("/api/v3/aggTrades", {"X-MBX-TIME-UNIT": "MICROSECOND"}, symbol="BTCUSDT")
-        assert answer.json["code"] == -1130
+async def test_it_is_paged_by_id_and_by_time(exchange: Peer) -> None:
+    assert await ids(exchange, fromId=FIRST + 7, limit=3) == [FIRST + 7, FIRST + 8, FIRST + 9]
+    assert await ids(exchange, startTime=START, endTime=START + 30_000) == [*range(FIRST, FIRST + 4)]
+    newest = (NOW - 1_502_942_400_000) // 10_000
+    assert await ids(exchange, limit=2) == [newest - 1, newest]
+    assert await ids(exchange, fromId=newest + 1) == []
+    assert (await exchange.get("/api/v3/aggTrades", symbol="NO")).json["code"] == -1121
+    assert (await exchange.get("/api/v3/aggTrades", symbol="BTCUSDT", interval="1m")).json["code"] == -1104
+    used = (await exchange.get("/api/v3/ping")).headers["X-MBX-USED-WEIGHT-1M"]
+    assert used == str(6 * 4 + 1)
 
 
 async def test_faults_strike_it_by_its_name_and_each_row_once() -> None:
@@ -101,11 +94,10 @@ async def test_faults_strike_it_by_its_name_and_each_row_once() -> None:
         assert await ids(exchange, fromId=FIRST, limit=2) == [FIRST - 1, FIRST]
 
 
-async def test_the_oracle_gives_all_of_a_range() -> None:
-    async with peer() as exchange:
-        bounds = {"startTime": START - DAY, "endTime": START}
-        rows = msgspec.json.decode((await exchange.get("/oracle/aggTrades", symbol="BTCUSDT", **bounds)).body)
-        assert [row["a"] for row in rows] == [*range(FIRST - 8640, FIRST)]
+async def test_the_oracle_gives_all_of_a_range(exchange: Peer) -> None:
+    bounds = {"startTime": START - DAY, "endTime": START}
+    rows = msgspec.json.decode((await exchange.get("/oracle/aggTrades", symbol="BTCUSDT", **bounds)).body)
+    assert [row["a"] for row in rows] == [*range(FIRST - 8640, FIRST)]
 
 
 async def test_recordings_are_served_by_id_and_by_time(tmp_path: Path) -> None:

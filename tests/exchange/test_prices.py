@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import pairwise
 
 import msgspec
@@ -13,9 +11,7 @@ from hypothesis import strategies as st
 from streamforge.exchange.config import DEFAULT_SYMBOLS, SymbolSpec
 from streamforge.exchange.grid import STEPS_MS, Grid
 from streamforge.exchange.prices import PricePath
-from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms
-from tests.limits import LIMIT_S
-from tests.places import ROOT
+from tests.exchange.support import DAY, MINUTE, Row, ms
 
 BTC = DEFAULT_SYMBOLS[0]
 AUGUST = ms("2024-08-01")
@@ -31,14 +27,6 @@ def candles(interval: str, start_ms: int, count: int, seed: int = 1, spec: Symbo
 def test_candles_of_a_seed_never_change() -> None:
     assert candles("1m", AUGUST, 1)[0] == GOLDEN
     assert candles("1m", AUGUST, 1, seed=2)[0] != GOLDEN
-
-
-def test_another_process_gives_the_same_candles() -> None:
-    code = "from tests.exchange.test_prices import *; print(candles('1h', AUGUST, 3))"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT_S, cwd=ROOT
-    )
-    assert shown.stdout.strip() == repr(candles("1h", AUGUST, 3))
 
 
 def test_open_and_close_agree_between_all_intervals() -> None:
@@ -86,13 +74,6 @@ def test_every_candle_is_plausible(spec: SymbolSpec, interval: str, start_ms: in
 
 def test_the_grid_of_three_days_is_not_the_one_of_division() -> None:
     assert {Grid("3d").open_ms(n) % (3 * DAY) for n in range(5)} == {DAY}
-
-
-def test_the_bars_follow_the_local_time() -> None:
-    grid = Grid("1M", 8 * HOUR)
-    assert grid.open_ms(grid.index(ms("2024-08-10"))) == ms("2024-07-31T16:00")
-    grid = Grid("1w", -2 * HOUR)
-    assert grid.open_ms(grid.index(ms("2024-08-01"))) == ms("2024-07-29T02:00")
 
 
 GOLDEN: Row = [

@@ -54,7 +54,7 @@ def test_it_does_not_stop_only_after_a_client_that_waits() -> None:
             [sys.executable, "-c", f"import urllib.request as u; u.urlopen({url + '/api/v3/ping'!r}, timeout=200)"],
             stderr=subprocess.DEVNULL,
         )
-        while json.loads(get(f"{url}/control/stats"))["in_flight"] == 0:
+        while not json.loads(get(f"{url}/control/faults"))["faults"][0]["struck"]:
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         assert process.wait(LIMIT_S) == 0

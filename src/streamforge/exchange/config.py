@@ -12,7 +12,7 @@ from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 
 WEIGHT_LIMIT = 6_000
-"""Request weight per minute and client address that Binance Spot allows."""
+"""Request weight per minute and address that Binance Spot allows."""
 
 
 class SymbolSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,16 +87,13 @@ def parse_hole(text: str) -> tuple[str, TimeRange]:
 
 
 class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a test exchange is told at its start.
+    """The settings of a test exchange.
 
     port: 0 takes a free one; it always listens on the loopback address.
     seed: the same seed gives the same candles, on every run. replay: serve the recordings of this folder instead.
     now_ms: where the exchange's clock starts (unix ms); None is the machine's own clock.
     holes: downtime by symbol (`*` for all): no candle that lies wholly inside is ever returned. Seeded data only.
-    weight_limit: request weight per minute and client address; None never refuses.
-    ban_after: how many requests may follow the first 429 of a window before the address is banned.
-    ban_ms: length of the first ban; each further one is twice as long, up to `ban_limit_ms`.
-    open_candle: whether the newest answer ends with the candle that is not over yet, as on Binance.
+    weight_limit: request weight per minute; None never refuses.
     faults: `NAME[:key=value,...]`, see `faults.FAULTS`.
     """
 
@@ -107,8 +104,4 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int | None = None
     holes: Mapping[str, tuple[TimeRange, ...]] = {}
     weight_limit: int | None = WEIGHT_LIMIT
-    ban_after: int = 5
-    ban_ms: int = 120_000
-    ban_limit_ms: int = 3 * 86_400_000
-    open_candle: bool = True
     faults: tuple[str, ...] = ()

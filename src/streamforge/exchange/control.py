@@ -18,8 +18,7 @@ class _FaultRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _ClockRequest(msgspec.Struct, forbid_unknown_fields=True):
-    now_ms: int | None = None
-    advance_ms: int = 0
+    now_ms: int
 
 
 def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
@@ -28,8 +27,8 @@ def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
     GET /oracle/ENDPOINT?symbol&startTime&endTime (half-open, ms), for klines also interval: what a client must end up
     with, without a limit.
     GET /control/stats, DELETE /control/stats: what was counted; forget it.
-    GET, POST {"fault": "NAME:key=value"}, DELETE [?name=NAME] /control/faults.
-    GET, POST {"now_ms": N} or {"advance_ms": N} /control/clock.
+    GET, POST {"fault": "NAME:key=value"}, DELETE /control/faults.
+    POST {"now_ms": N} /control/clock.
     """
 
     def oracle_of(endpoint: RowsEndpoint) -> web.RouteDef:
@@ -58,31 +57,25 @@ def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
         return _json(state.counts())
 
     async def faults(_: web.Request) -> web.Response:
-        return _json({"faults": [fault.described() for fault in state.faults.active]})
+        return _json({"faults": [{"fault": one.text, "struck": one.struck} for one in state.faults.active]})
 
     async def add_fault(request: web.Request) -> web.Response:
         try:
-            fault = state.faults.add(msgspec.json.decode(await request.read(), type=_FaultRequest).fault)
+            state.faults.add(msgspec.json.decode(await request.read(), type=_FaultRequest).fault)
         except (msgspec.MsgspecError, InvalidInput) as error:
             return _json({"error": str(error)}, 400)
-        return _json(fault.described(), 201)
-
-    async def drop_faults(request: web.Request) -> web.Response:
-        state.faults.clear(request.query.get("name"))
         return await faults(request)
 
-    async def clock(_: web.Request) -> web.Response:
-        return _json({"now_ms": state.clock.now_ms()})
+    async def drop_faults(request: web.Request) -> web.Response:
+        state.faults.active = []
+        return await faults(request)
 
-    async def move_clock(request: web.Request) -> web.Response:
+    async def set_clock(request: web.Request) -> web.Response:
         try:
-            asked = msgspec.json.decode(await request.read(), type=_ClockRequest)
+            state.clock.set(msgspec.json.decode(await request.read(), type=_ClockRequest).now_ms)
         except msgspec.MsgspecError as error:
             return _json({"error": str(error)}, 400)
-        if asked.now_ms is not None:
-            state.clock.set(asked.now_ms)
-        state.clock.advance(asked.advance_ms)
-        return await clock(request)
+        return _json({"now_ms": state.clock.now_ms()})
 
     return [
         *(oracle_of(endpoint) for endpoint in state.endpoints if isinstance(endpoint, RowsEndpoint)),
@@ -91,8 +84,7 @@ def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
         web.get("/control/faults", faults),
         web.post("/control/faults", add_fault),
         web.delete("/control/faults", drop_faults),
-        web.get("/control/clock", clock),
-        web.post("/control/clock", move_clock),
+        web.post("/control/clock", set_clock),
     ]
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import ClassVar
 
 import msgspec
 
-from streamforge.exchange import errors, params, windows
+from streamforge.exchange import params, windows
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
+from streamforge.exchange.errors import ApiError
 from streamforge.exchange.faults import Fault
 from streamforge.exchange.rowfaults import Page, spoil
 from streamforge.exchange.windows import RowSeries
@@ -26,15 +26,14 @@ _PART = 1_000
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A request to an endpoint.
 
-    symbols: those that are listed. now_ms: the exchange's clock. shown_ms: the time that it tells, which a fault may
-    have changed. microseconds: the client wants times in this unit. row_faults: the faults that strike the rows.
+    symbols: those that are listed. now_ms: the exchange's clock. shown_ms: the time that it shows, which a fault may
+    have changed. row_faults: the faults that strike the rows.
     """
 
     query: Mapping[str, str]
     symbols: Mapping[str, SymbolSpec]
     now_ms: int
     shown_ms: int
-    microseconds: bool
     row_faults: Iterable[Fault] = ()
 
 
@@ -76,10 +75,6 @@ class RowsEndpoint(Endpoint):
         """Which of the symbol's series is asked for. Raises ApiError."""
         return None
 
-    def in_microseconds(self, row: bytes) -> bytes:
-        """`row` with its times in microseconds. Raises ApiError: the endpoint cannot."""
-        raise errors.invalid_value("X-MBX-TIME-UNIT")
-
     def recorded_variant(self, name: str) -> Hashable:
         """The variant of a recording called SYMBOL-`name`-DATE. Raises ValueError with the reason: it is none."""
         raise ValueError(f"{self.paths[0]} reads no recordings")
@@ -110,28 +105,21 @@ class RowsEndpoint(Endpoint):
         window = params.window_of(sent)
         if series is None:
             return b"[]"
-        pieces = windows.page(series, window, call.now_ms, final=not self.config.open_candle)
-        rows = list(chain.from_iterable(series.rows(first, last, call.now_ms) for first, last in pieces))
-        if faults := list(call.row_faults):
-            numbered = list(
-                zip(chain.from_iterable(range(first, last + 1) for first, last in pieces), rows, strict=True)
-            )
-            for fault in faults:
-                page = Page((self.paths[0], spec.symbol, variant), series, window, call.now_ms, numbered)
-                numbered = spoil(fault, page)
-            rows = [row for _, row in numbered]
-        return b"[" + b",".join(map(self.in_microseconds, rows) if call.microseconds else rows) + b"]"
+        rows = windows.read(series, windows.page(series, window, call.now_ms), call.now_ms)
+        for fault in call.row_faults:
+            rows = spoil(fault, Page((self.paths[0], spec.symbol, variant), series, window, call.now_ms, rows))
+        return b"[" + b",".join(row for _, row in rows) + b"]"
 
     def oracle(self, query: Mapping[str, str], symbols: Mapping[str, SymbolSpec], now_ms: int) -> Iterator[list[bytes]]:
         """What a client must end up with for the half-open `startTime` to `endTime`, ascending, in parts of any size.
 
-        Each row that never changes again comes once, as the API writes it. Raises ApiError.
+        Each row that never changes again is there once, as the API writes it. Raises ApiError.
         """
         sent = params.read(query, self.parameters)
         _, series = self.series(symbols[params.symbol_of(sent, symbols)], sent)
         window = params.window_of(sent)
         if window.start_ms is None or window.end_ms is None:
-            raise errors.missing("startTime" if window.start_ms is None else "endTime")
+            raise ApiError(-1102, "startTime" if window.start_ms is None else "endTime")
         if series is None or window.end_ms <= window.start_ms:
             return iter(())
         pieces = windows.closed(series, TimeRange(window.start_ms, window.end_ms), now_ms)

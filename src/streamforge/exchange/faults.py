@@ -102,10 +102,6 @@ class Fault:
         self._given.add(what)
         return True
 
-    def described(self) -> dict[str, object]:
-        """For the control endpoint."""
-        return {"fault": self.text, "name": self.name, **self.options, "seen": self.seen, "struck": self.struck}
-
 
 class Faults:
     """The faults that are switched on. paths: the names of the endpoints that there are."""
@@ -113,25 +109,17 @@ class Faults:
     def __init__(self, texts: Iterable[str], paths: Collection[str]) -> None:
         self._paths = paths
         self.active: list[Fault] = []
-        self.struck: dict[str, int] = {}
         for text in texts:
             self.add(text)
 
-    def add(self, text: str) -> Fault:
+    def add(self, text: str) -> None:
         """Switch on `NAME[:key=value,...]`. Raises InvalidInput naming what is wrong and the choices."""
-        fault = parse_fault(text, self._paths)
-        self.active.append(fault)
-        return fault
-
-    def clear(self, name: str | None = None) -> None:
-        """Switch off all faults, or those called `name`."""
-        self.active = [fault for fault in self.active if name is not None and fault.name != name]
+        self.active.append(parse_fault(text, self._paths))
 
     def strike(self, stage: str, endpoint: str) -> Iterator[Fault]:
         """The faults of `stage` that strike this request; each is drawn when it is asked for."""
         for fault in self.active:
             if fault.kind.stage == stage and fault.strikes(endpoint):
-                self.struck[fault.name] = self.struck.get(fault.name, 0) + 1
                 yield fault
 
 

@@ -25,10 +25,9 @@ documented, so a client must read it from data; ours is not the one that dividin
 
 
 class Grid(msgspec.Struct, frozen=True):
-    """The bars of one interval. offset_ms: how far local time is ahead of UTC (Binance's `timeZone`)."""
+    """The bars of one interval."""
 
     interval: str
-    offset_ms: int = 0
 
     @property
     def step_ms(self) -> int | None:
@@ -39,7 +38,7 @@ class Grid(msgspec.Struct, frozen=True):
         """The bar that holds `time_ms`."""
         if self.step_ms is not None:
             return (time_ms - self._phase_ms) // self.step_ms
-        moment = datetime.fromtimestamp((time_ms + self.offset_ms) // 1000, UTC)
+        moment = datetime.fromtimestamp(time_ms // 1000, UTC)
         return moment.year * 12 + moment.month - 1
 
     def first_from(self, time_ms: int) -> int:
@@ -52,7 +51,7 @@ class Grid(msgspec.Struct, frozen=True):
         if self.step_ms is not None:
             return index * self.step_ms + self._phase_ms
         start = datetime(index // 12, index % 12 + 1, 1, tzinfo=UTC)
-        return int(start.timestamp()) * 1000 - self.offset_ms
+        return int(start.timestamp()) * 1000
 
     def opens(self, first: int, last: int) -> list[int]:
         """When the bars `first` to `last` open and when the last one ends: last - first + 2 instants, unix ms."""
@@ -62,4 +61,4 @@ class Grid(msgspec.Struct, frozen=True):
 
     @property
     def _phase_ms(self) -> int:
-        return _PHASES_MS.get(self.interval, 0) - self.offset_ms
+        return _PHASES_MS.get(self.interval, 0)

@@ -1,131 +1,85 @@
-"""Request weight: a fixed clock minute per client address, 429 when it is spent, 418 for who goes on."""
+"""Request weight of a fixed clock minute: 429 once it is spent, 418 for a client that goes on.
+
+The exchange listens on the loopback address only, so all its clients share one address.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 import msgspec
 
-from streamforge.exchange import errors
-from streamforge.exchange.errors import ApiError
+from streamforge.exchange.config import WEIGHT_LIMIT
+from streamforge.exchange.errors import ApiError, banned
 
 _WINDOW_MS = 60_000
-_CLIENTS_KEPT = 1_000
+_BAN_AFTER = 5
+"""So many requests may follow the first 429 of a minute before the address is banned."""
+_BAN_MS, _BAN_LIMIT_MS = 120_000, 3 * 86_400_000
+"""Length of the first ban; each further one is twice as long, up to the limit."""
+_KEPT = 100
 
 
-class _Client(msgspec.Struct):
-    window: int = 0
-    used: int = 0
-    refused: int = 0
-    paused_until_ms: int = 0
-    banned_until_ms: int = 0
-    bans: int = 0
+class Refused(msgspec.Struct, frozen=True):
+    """A time in which the client is to ask nothing; unix ms of the exchange's clock."""
 
-
-class Ban(msgspec.Struct, frozen=True):
-    """A ban that was issued; times in unix ms of the exchange's clock."""
-
-    client: str
     from_ms: int
     until_ms: int
-
-
-class Pause(msgspec.Struct, frozen=True):
-    """A 429 that was answered: until when the client was told to ask nothing. Unix ms of the exchange's clock."""
-
-    client: str
-    from_ms: int
-    until_ms: int
-
-
-class Refusal(Exception):
-    """The request is not served. retry_after: seconds, as the header says it."""
-
-    def __init__(self, error: ApiError, retry_after: int) -> None:
-        super().__init__(error.text)
-        self.error, self.retry_after = error, retry_after
 
 
 class Limiter:
-    """Counts weight by client and minute of the exchange's clock. limit: None never refuses."""
+    """Counts weight by minute of the exchange's clock. limit: None never refuses.
 
-    def __init__(self, limit: int | None, ban_after: int, ban_ms: int, ban_limit_ms: int) -> None:
+    bans, pauses: the last ones, of 418 and of 429. asked_in_pause, refused_while_banned: requests in one of them.
+    """
+
+    def __init__(self, limit: int | None) -> None:
         self.limit = limit
         self.max_used = 0
         self.refused_while_banned = 0
         self.asked_in_pause = 0
-        self.bans: list[Ban] = []
-        self.pauses: list[Pause] = []
-        self._ban_after, self._ban_ms, self._ban_limit_ms = ban_after, ban_ms, ban_limit_ms
-        self._clients: OrderedDict[str, _Client] = OrderedDict()
-        self._windows: OrderedDict[tuple[int, str], int] = OrderedDict()
+        self.bans: list[Refused] = []
+        self.pauses: list[Refused] = []
+        self._minute = self._used = self._refused = 0
+        self._paused_until_ms = 0
 
-    def spend(self, client: str, weight: int, now_ms: int) -> int:
-        """Charge a request and return the weight used in this minute. Raises Refusal: 429, or 418 for the banned."""
-        state = self._state(client, now_ms)
-        if now_ms < state.banned_until_ms:
+    def spend(self, weight: int, now_ms: int) -> None:
+        """Charge a request. Raises ApiError: 429, or 418 for a client that is banned."""
+        used = self.used(now_ms) + weight
+        if self.bans and now_ms < self.bans[-1].until_ms:
             self.refused_while_banned += 1
-            raise self._banned(state, now_ms)
-        if now_ms < state.paused_until_ms:
+            raise self._banned(now_ms)
+        if now_ms < self._paused_until_ms:
             self.asked_in_pause += 1
-        state.used += weight
-        self.max_used = max(self.max_used, state.used)
-        self._windows[state.window * _WINDOW_MS, client] = state.used
-        if len(self._windows) > _CLIENTS_KEPT:
-            self._windows.popitem(last=False)
-        if self.limit is None or state.used <= self.limit:
-            return state.used
-        state.refused += 1
-        if state.refused > self._ban_after:
-            self.ban(client, now_ms, min(self._ban_ms * 2**state.bans, self._ban_limit_ms))
-            raise self._banned(state, now_ms)
-        seconds = self.seconds_left(now_ms)
-        self.pause(client, now_ms, seconds * 1000)
-        raise Refusal(errors.too_much_weight(self.limit), seconds)
+        self._used, self.max_used = used, max(self.max_used, used)
+        if self.limit is None or used <= self.limit:
+            return
+        self._refused += 1
+        if self._refused > _BAN_AFTER:
+            raise self.ban(min(_BAN_MS * 2 ** len(self.bans), _BAN_LIMIT_MS), now_ms)
+        raise self.pause(-(-_left_ms(now_ms) // 1000), now_ms)
 
-    def used(self, client: str, now_ms: int) -> int:
-        """Weight spent by `client` in the current minute."""
-        return self._state(client, now_ms).used
+    def used(self, now_ms: int) -> int:
+        """Weight spent in the current minute."""
+        if self._minute != now_ms // _WINDOW_MS:
+            self._minute, self._used, self._refused = now_ms // _WINDOW_MS, 0, 0
+        return self._used
 
-    def ban(self, client: str, now_ms: int, duration_ms: int) -> Ban:
-        """Refuse every request of `client` for `duration_ms`."""
-        state = self._state(client, now_ms)
-        state.banned_until_ms = now_ms + duration_ms
-        state.bans += 1
-        ban = Ban(client, now_ms, state.banned_until_ms)
-        self.bans = [*self.bans[-99:], ban]
-        return ban
+    def ban(self, duration_ms: int, now_ms: int) -> ApiError:
+        """Refuse every request for `duration_ms`; the answer that says so."""
+        self.bans = [*self.bans[1 - _KEPT :], Refused(now_ms, now_ms + duration_ms)]
+        return self._banned(now_ms)
 
-    def pause(self, client: str, now_ms: int, duration_ms: int | None) -> Pause:
-        """Remember that `client` was answered 429. duration_ms: None without a Retry-After: the rest of the minute."""
-        state = self._state(client, now_ms)
-        until_ms = now_ms + (_WINDOW_MS - now_ms % _WINDOW_MS if duration_ms is None else duration_ms)
-        state.paused_until_ms = max(state.paused_until_ms, until_ms)
-        pause = Pause(client, now_ms, until_ms)
-        self.pauses = [*self.pauses[-99:], pause]
-        return pause
+    def pause(self, retry_after: int | None, now_ms: int) -> ApiError:
+        """The answer 429. retry_after: seconds of the header; None: without one, until the minute is over."""
+        until_ms = now_ms + (_left_ms(now_ms) if retry_after is None else retry_after * 1000)
+        self._paused_until_ms = max(self._paused_until_ms, until_ms)
+        self.pauses = [*self.pauses[1 - _KEPT :], Refused(now_ms, until_ms)]
+        return ApiError(-1003, self.limit or WEIGHT_LIMIT, status=429, retry_after=retry_after)
 
-    def windows(self) -> list[dict[str, int | str]]:
-        """The last minutes, oldest first: start, client, weight asked for (refused requests included)."""
-        return [
-            {"start_ms": start, "client": client, "weight": weight} for (start, client), weight in self._windows.items()
-        ]
+    def _banned(self, now_ms: int) -> ApiError:
+        until_ms = self.bans[-1].until_ms
+        return banned(until_ms, -(-(until_ms - now_ms) // 1000))
 
-    @staticmethod
-    def seconds_left(now_ms: int) -> int:
-        """Whole seconds until the next minute of the exchange's clock, at least 1."""
-        return -(-(_WINDOW_MS - now_ms % _WINDOW_MS) // 1000)
 
-    def _state(self, client: str, now_ms: int) -> _Client:
-        state = self._clients.get(client)
-        if state is None:
-            state = self._clients[client] = _Client()
-            if len(self._clients) > _CLIENTS_KEPT:
-                self._clients.popitem(last=False)
-        if state.window != now_ms // _WINDOW_MS:
-            state.window, state.used, state.refused = now_ms // _WINDOW_MS, 0, 0
-        return state
-
-    @staticmethod
-    def _banned(state: _Client, now_ms: int) -> Refusal:
-        return Refusal(errors.banned(state.banned_until_ms), -(-(state.banned_until_ms - now_ms) // 1000))
+def _left_ms(now_ms: int) -> int:
+    """Until the next minute of the exchange's clock."""
+    return _WINDOW_MS - now_ms % _WINDOW_MS

@@ -1,22 +1,21 @@
-"""Binance's market-data REST: what is common to all endpoints below /api/v3/."""
+"""Binance's market-data REST: what is common to all endpoints below /api/v3/, and its answers, whole or harmed."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate
+from http import HTTPStatus
 
+import msgspec
 from aiohttp import web
 
-from streamforge.exchange import errors, wire
-from streamforge.exchange.config import WEIGHT_LIMIT
 from streamforge.exchange.endpoint import Call, Endpoint
 from streamforge.exchange.errors import ApiError
 from streamforge.exchange.faults import Fault
-from streamforge.exchange.limits import Refusal
 from streamforge.exchange.state import ExchangeState
 
-_UNITS = {"MILLISECOND": False, "millisecond": False, "MICROSECOND": True, "microsecond": True}
 _HEADERS = {
     "Content-Type": "application/json;charset=UTF-8",
     "Server": "nginx",
@@ -27,8 +26,23 @@ _HEADERS = {
     "Pragma": "no-cache",
     "Expires": "0",
 }
-_OTHER_PATH = "other"
-_NOT_FOUND = b"<html><head><title>404 Not Found</title></head><body><h1>404 Not Found</h1></body></html>"
+_RESTRICTED = (
+    b'{\n  "code": 0,\n  "msg": "Service unavailable from a restricted location according to \'b. Eligibility\' in '
+    b"https://www.binance.com/en/terms. Please contact customer service if you believe you received this message in "
+    b'error."\n}'
+)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer. headers: beside or instead of those that every answer has."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = {}
+
+
+class _Closed(Exception):
+    """The connection is to be closed without (the rest of) an answer."""
 
 
 class Rest:
@@ -43,79 +57,75 @@ class Rest:
         state = self._state
         endpoint = self._endpoints[request.path.rpartition("/")[2]]
         outcome = "closed"
-        with state.stats.flying():
-            try:
-                answer = await self._answer(request, endpoint)
-                response = await wire.send(request, answer, state.faults.strike("body", endpoint.paths[0]))
-                outcome = str(answer.status)
-                return response
-            except wire.Closed:
-                return wire.close(request)
-            finally:
-                state.stats.count(request.path, outcome)
+        try:
+            answer = await self._answer(request, endpoint)
+            response = await _send(request, answer, state.faults.strike("body", endpoint.paths[0]))
+            outcome = str(answer.status)
+            return response
+        except _Closed:
+            if request.transport is not None:
+                request.transport.close()
+            return web.Response()  # it can no longer be sent
+        finally:
+            state.count(request.path, outcome)
 
     async def unknown(self, request: web.Request) -> web.Response:
         """Any other path."""
-        self._state.stats.count(_OTHER_PATH, "404")
-        if "text/html" in request.headers.get("Accept", ""):
-            return web.Response(status=404, body=_NOT_FOUND, content_type="text/html")
+        self._state.count("other", "404")
         return web.Response(status=404)
 
-    async def _answer(self, request: web.Request, endpoint: Endpoint) -> wire.Answer:
+    async def _answer(self, request: web.Request, endpoint: Endpoint) -> Answer:
         state, name = self._state, endpoint.paths[0]
-        client = _client(request)
-        now_ms = state.clock.now_ms()
-        headers = {**_HEADERS, "X-StreamForge-Exchange": state.name, "x-mbx-uuid": str(uuid.uuid4())}
+        now_ms, skew_ms = state.clock.now_ms(), 0
         try:
-            used = state.limiter.spend(client, endpoint.cost(request.query), now_ms)
-        except Refusal as refusal:
-            headers |= {"Retry-After": str(refusal.retry_after), "Date": _date(now_ms)}
-            headers |= _weight(state.limiter.used(client, now_ms))
-            return wire.Answer(refusal.error.status, refusal.error.body, headers)
-        headers |= _weight(used)
-        skew_ms = sum(round(fault.number("seconds") * 1000) for fault in state.faults.strike("time", name))
-        headers["Date"] = _date(now_ms + skew_ms)
-        try:
-            unit = request.headers.get("X-MBX-TIME-UNIT", "MILLISECOND")
-            if unit not in _UNITS:
-                raise errors.invalid_value("X-MBX-TIME-UNIT")
+            state.limiter.spend(endpoint.cost(request.query), now_ms)
+            skew_ms = sum(round(fault.number("seconds") * 1000) for fault in state.faults.strike("time", name))
             body = endpoint.answer(
                 Call(
                     query=request.query,
                     symbols=state.listed(now_ms),
                     now_ms=now_ms,
                     shown_ms=now_ms + skew_ms,
-                    microseconds=_UNITS[unit],
                     row_faults=state.faults.strike("rows", name),
                 )
             )
+            fault = next(state.faults.strike("answer", name), None)
+            answer = Answer(200, body) if fault is None else await self._instead(fault, now_ms)
         except ApiError as error:
-            return wire.Answer(error.status, error.body, headers)
-        fault = next(state.faults.strike("answer", name), None)
-        return wire.Answer(200, body, headers) if fault is None else await self._instead(fault, client, now_ms, headers)
+            again = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+            answer = Answer(error.status, error.body, again)
+        used = str(state.limiter.used(now_ms))
+        headers = {
+            **_HEADERS,
+            "X-StreamForge-Exchange": state.name,
+            "x-mbx-uuid": str(uuid.uuid4()),
+            "x-mbx-used-weight": used,
+            "x-mbx-used-weight-1m": used,
+            "Date": formatdate((now_ms + skew_ms) / 1000, usegmt=True),
+            **answer.headers,
+        }
+        return Answer(answer.status, answer.body, headers)
 
-    async def _instead(self, fault: Fault, client: str, now_ms: int, headers: dict[str, str]) -> wire.Answer:
-        """The answer of an `answer` fault."""
-        state = self._state
+    async def _instead(self, fault: Fault, now_ms: int) -> Answer:
+        """The answer of an `answer` fault. Raises ApiError for one that the exchange itself gives."""
+        limiter = self._state.limiter
         match fault.name:
             case "stall":
-                await wire.stall(fault.number("seconds"))
+                await asyncio.sleep(fault.number("seconds"))
+                raise _Closed
             case "429":
                 seconds = int(fault.number("retry_after"))
-                error = errors.too_much_weight(state.limiter.limit or WEIGHT_LIMIT)
-                state.limiter.pause(client, now_ms, seconds * 1000 if seconds >= 0 else None)
-                return wire.Answer(429, error.body, headers | ({"Retry-After": str(seconds)} if seconds >= 0 else {}))
+                raise limiter.pause(seconds if seconds >= 0 else None, now_ms)
             case "418":
-                seconds = int(fault.number("seconds"))
-                ban = state.limiter.ban(client, now_ms, seconds * 1000)
-                return wire.Answer(418, errors.banned(ban.until_ms).body, headers | {"Retry-After": str(seconds)})
+                raise limiter.ban(int(fault.number("seconds")) * 1000, now_ms)
             case "timeout":
-                error = errors.backend_timeout()
-                return wire.Answer(error.status, error.body, headers)
+                raise ApiError(-1007, status=504)
             case "451":
-                return wire.Answer(451, wire.RESTRICTED, headers)
+                return Answer(451, _RESTRICTED)
         status = {"waf": 403, "garbage": 200}.get(fault.name) or int(fault.name)
-        return wire.Answer(status, wire.html(status), headers | {"Content-Type": "text/html"})
+        title = "Maintenance" if status == 200 else f"{status} {HTTPStatus(status).phrase}"
+        page = f"<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
+        return Answer(status, page.encode(), {"Content-Type": "text/html"})
 
 
 def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
@@ -125,13 +135,30 @@ def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
     return [*known, web.route("*", "/{path:.*}", rest.unknown)]
 
 
-def _client(request: web.Request) -> str:
-    return request.headers.get("X-Forwarded-For", "").partition(",")[0].strip() or request.remote or "unknown"
-
-
-def _weight(used: int) -> dict[str, str]:
-    return {"x-mbx-used-weight": str(used), "x-mbx-used-weight-1m": str(used)}
-
-
-def _date(now_ms: int) -> str:
-    return formatdate(now_ms / 1000, usegmt=True)
+async def _send(request: web.Request, answer: Answer, faults: Iterable[Fault]) -> web.StreamResponse:
+    """Send `answer`, harmed by `faults` of the stage `body`. Raises _Closed once the connection is to be cut."""
+    body, pieces, pause_s, cut = answer.body, 0, 0.0, False
+    for fault in faults:
+        match fault.name:
+            case "slow":
+                await asyncio.sleep(fault.number("ms") / 1000)
+            case "truncated":
+                body = body[: len(body) // 2]
+            case "drip":
+                pieces, pause_s = max(int(fault.number("bytes")), 1), fault.number("ms") / 1000
+            case "cut":
+                cut = True
+    if not pieces and not cut:
+        return web.Response(status=answer.status, body=body, headers=answer.headers)
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = len(body)
+    await response.prepare(request)
+    if cut:
+        body = body[: len(body) // 2]
+    for start in range(0, len(body), pieces or max(len(body), 1)):
+        await response.write(body[start : start + (pieces or len(body))])
+        if pieces:
+            await asyncio.sleep(pause_s)
+    if cut:
+        raise _Closed
+    return response

@@ -9,10 +9,7 @@ import msgspec
 
 from streamforge.exchange import windows
 from streamforge.exchange.faults import Fault
-from streamforge.exchange.windows import Numbers, RowSeries, Window
-
-Rows = list[tuple[int, bytes]]
-"""Rows with their numbers in the series."""
+from streamforge.exchange.windows import Rows, RowSeries, Window
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -23,15 +20,6 @@ class Page(msgspec.Struct, frozen=True):
     window: Window
     now_ms: int
     rows: Rows
-
-    def read(self, pieces: list[Numbers]) -> Rows:
-        """Rows of the series by their numbers."""
-        numbered = self.series.rows
-        return [
-            row
-            for first, last in pieces
-            for row in zip(range(first, last + 1), numbered(first, last, self.now_ms), strict=True)
-        ]
 
 
 def spoil(fault: Fault, page: Page) -> Rows:
@@ -63,13 +51,13 @@ def _disordered(fault: Fault, page: Page) -> Rows:
 def _shifted(fault: Fault, page: Page) -> Rows:
     by = int(fault.number("by"))
     if by < 0:
-        earlier = page.read(windows.before(page.series, page.rows[0][0], -by, page.now_ms))
-        return [*earlier, *page.rows][: page.window.limit]
+        earlier = windows.before(page.series, page.rows[0][0], -by, page.now_ms)
+        return [*windows.read(page.series, earlier, page.now_ms), *page.rows][: page.window.limit]
     return [row for n, row in enumerate(page.rows) if n >= by or not fault.first_time((page.series_id, row[0]))]
 
 
 def _open_candle(_: Fault, page: Page) -> Rows:
-    latest = page.read(windows.page(page.series, Window(limit=1), page.now_ms))
+    latest = windows.read(page.series, windows.page(page.series, Window(limit=1), page.now_ms), page.now_ms)
     return [*page.rows, *(row for row in latest if row not in page.rows[-1:])]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from urllib.parse import quote
 
 from streamforge.exchange.clock import ExchangeClock
@@ -11,7 +12,6 @@ from streamforge.exchange.endpoints import endpoint_classes
 from streamforge.exchange.faults import Faults
 from streamforge.exchange.limits import Limiter
 from streamforge.exchange.recordings import load_recordings
-from streamforge.exchange.stats import Stats
 
 
 class ExchangeState:
@@ -36,9 +36,12 @@ class ExchangeState:
 
     def reset_counts(self) -> None:
         """Forget what was counted, bans and spent weight included."""
-        config = self.config
-        self.limiter = Limiter(config.weight_limit, config.ban_after, config.ban_ms, config.ban_limit_ms)
-        self.stats = Stats()
+        self.limiter = Limiter(self.config.weight_limit)
+        self._requests: dict[str, Counter[str]] = {}
+
+    def count(self, path: str, status: str) -> None:
+        """One answer (or `closed`: a connection that ended without a whole one)."""
+        self._requests.setdefault(path, Counter())[status] += 1
 
     def listed(self, now_ms: int) -> dict[str, SymbolSpec]:
         """The symbols that the exchange knows at `now_ms`."""
@@ -46,20 +49,16 @@ class ExchangeState:
 
     def counts(self) -> dict[str, object]:
         """For `GET /control/stats`."""
-        limiter, stats = self.limiter, self.stats
+        limiter = self.limiter
         return {
             "now_ms": self.clock.now_ms(),
-            "requests": stats.requests,
-            "in_flight": stats.in_flight,
-            "max_in_flight": stats.max_in_flight,
+            "requests": self._requests,
             "weight_limit": limiter.limit,
             "max_weight_in_a_minute": limiter.max_used,
-            "minutes": limiter.windows(),
             "bans": limiter.bans,
             "refused_while_banned": limiter.refused_while_banned,
             "pauses": limiter.pauses,
             "asked_in_pause": limiter.asked_in_pause,
-            "faults": self.faults.struck,
         }
 
 

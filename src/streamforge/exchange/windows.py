@@ -10,6 +10,9 @@ import msgspec
 from streamforge.exchange.config import SymbolSpec
 from streamforge_utils.model.timeranges import TimeRange
 
+Rows = list[tuple[int, bytes]]
+"""Rows with their numbers in the series."""
+
 Numbers = tuple[int, int]
 """A range of rows: the numbers of the first and the last, both included; empty where the last is below the first."""
 
@@ -64,13 +67,19 @@ class SeededRows(RowSeries):
         return self.at(self.spec.listed_ms), self.at(end_ms) - 1
 
 
-def page(series: RowSeries, window: Window, now_ms: int, *, final: bool = False) -> list[Numbers]:
-    """The rows that a request for `window` gets at `now_ms`, ascending. final: only those that never change again.
-
-    Without a start they are the newest, else the oldest.
-    """
+def page(series: RowSeries, window: Window, now_ms: int) -> list[Numbers]:
+    """The rows that a request for `window` gets at `now_ms`, ascending: without a start the newest, else the oldest."""
     newest = window.start_ms is None and window.from_id is None
-    return _limited(_chosen(series, window, now_ms, final=final), window.limit, newest=newest)
+    return _limited(_chosen(series, window, now_ms, final=False), window.limit, newest=newest)
+
+
+def read(series: RowSeries, pieces: Iterable[Numbers], now_ms: int) -> Rows:
+    """Rows by their numbers, as they are at `now_ms`."""
+    return [
+        row
+        for first, last in pieces
+        for row in zip(range(first, last + 1), series.rows(first, last, now_ms), strict=True)
+    ]
 
 
 def closed(series: RowSeries, span: TimeRange, now_ms: int) -> list[Numbers]:

@@ -64,6 +64,10 @@ async def test_one_without_a_name_that_speaks_as_an_exchange_is_another_one() ->
         made.server.expect("klines", refusals({})["an unknown symbol"])
         with pytest.raises(OtherExchange, match="is the exchange `localhost:"):
             await opens(made)
+    identity = Identity()
+    async with bench(NOW, identity=identity) as made:
+        await made.client.server_time()
+        assert identity.met == f"localhost:{made.url.rpartition(':')[2]}"
 
 
 @pytest.mark.parametrize("status", [403, 502])

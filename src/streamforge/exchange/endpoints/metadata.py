@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from streamforge.exchange import errors, params
+from streamforge.exchange import params
 from streamforge.exchange.config import WEIGHT_LIMIT, SymbolSpec
 from streamforge.exchange.endpoint import Call, Endpoint
 
 _PERMISSIONS = ("SPOT", "MARGIN")
-_PARAMETERS = ("symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus")
-STATUSES = ("TRADING", "HALT", "BREAK")
 
 _EIGHT_DIGITS = ("quotePrecision", "quoteAssetPrecision", "baseCommissionPrecision", "quoteCommissionPrecision")
 _ORDERS = ("LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
@@ -39,7 +37,7 @@ class Time(Endpoint):
 
     def answer(self, call: Call) -> bytes:
         params.read(call.query, ())
-        return msgspec.json.encode({"serverTime": _shown(call)})
+        return msgspec.json.encode({"serverTime": call.shown_ms})
 
 
 class ExchangeInfo(Endpoint):
@@ -49,13 +47,15 @@ class ExchangeInfo(Endpoint):
     weight = 20
 
     def answer(self, call: Call) -> bytes:
-        sent = params.read(call.query, _PARAMETERS)
+        sent = params.read(call.query, ("symbol", "showPermissionSets"))
+        named = "symbol" in sent
+        listed = [call.symbols[params.symbol_of(sent, call.symbols)]] if named else call.symbols.values()
         sets = sent.get("showPermissionSets", "true").lower() != "false"
         limit = self.config.weight_limit
         return msgspec.json.encode(
             {
                 "timezone": "UTC",
-                "serverTime": _shown(call),
+                "serverTime": call.shown_ms,
                 "rateLimits": [
                     _limit("REQUEST_WEIGHT", "MINUTE", 1, WEIGHT_LIMIT if limit is None else limit),
                     _limit("ORDERS", "SECOND", 10, 100),
@@ -63,42 +63,14 @@ class ExchangeInfo(Endpoint):
                     _limit("RAW_REQUESTS", "MINUTE", 5, 61_000),
                 ],
                 "exchangeFilters": [],
-                "symbols": [_symbol(spec, call.now_ms, permission_sets=sets) for spec in _asked(call, sent)],
+                "symbols": [_symbol(spec, call.now_ms, permission_sets=sets) for spec in listed],
             }
         )
-
-
-def _shown(call: Call) -> int:
-    return call.shown_ms * 1000 if call.microseconds else call.shown_ms
 
 
 def _status(spec: SymbolSpec, now_ms: int) -> str:
     """The symbol's status at `now_ms`: a delisted one trades until its end."""
     return "TRADING" if spec.delisted_ms is not None and now_ms < spec.delisted_ms else spec.status
-
-
-def _asked(call: Call, sent: params.Sent) -> list[SymbolSpec]:
-    """The symbols that a request asks for. Raises ApiError."""
-    narrowed = "symbol" in sent or "symbols" in sent
-    if {"symbol", "symbols"} <= sent.keys() or (narrowed and sent.keys() & {"permissions", "symbolStatus"}):
-        raise errors.bad_combination()
-    if "symbol" in sent:
-        return [call.symbols[params.symbol_of(sent, call.symbols)]]
-    if "symbols" in sent:
-        names = params.names_of(sent["symbols"], "symbols")
-        if len(set(names)) != len(names):
-            raise errors.symbol_repeated()
-        if not set(names) <= set(call.symbols):
-            raise errors.invalid_symbol()
-        return [spec for spec in call.symbols.values() if spec.symbol in names]
-    wanted = sent.get("symbolStatus")
-    if wanted is not None and wanted not in STATUSES:
-        raise errors.invalid_status()
-    text = sent.get("permissions", "SPOT")
-    permissions = params.names_of(text, "permissions") if text.startswith("[") else (text,)
-    if not set(permissions) & set(_PERMISSIONS):
-        return []
-    return [spec for spec in call.symbols.values() if wanted in (None, _status(spec, call.now_ms))]
 
 
 def _limit(kind: str, interval: str, count: int, limit: int) -> Json:

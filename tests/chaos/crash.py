@@ -169,7 +169,7 @@ class World:
     async def jobs(self) -> Sequence[Job]:
         return [self._job(name) for name in sorted(self._tasks)]
 
-    def trouble(self) -> str:
+    def stale_reason(self) -> str:
         """The world is always seen."""
         return ""
 

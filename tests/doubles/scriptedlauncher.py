@@ -60,7 +60,7 @@ class ScriptedLauncher:
         self._check()
         return [self.known[name] for name in sorted(self.known)]
 
-    def trouble(self) -> str:
+    def stale_reason(self) -> str:
         return self.unseen
 
     async def stop(self, name: str, *, grace_s: float) -> None:

@@ -26,7 +26,7 @@ from streamforge.manager.execution.event_router import DuplicateEvents
 from streamforge.manager.execution.tasks import Tasks
 from streamforge.manager.lifecycle import facts, rounds
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent
-from streamforge.manager.lifecycle.decision import World
+from streamforge.manager.lifecycle.decision import Conditions
 from streamforge.manager.persistence import record_reader
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.workflow_store import WorkflowStore
@@ -120,9 +120,9 @@ def a_restarted_manager_forgets_what_was_running() -> Iterator[None]:
 @defect
 def more_run_than_may() -> Iterator[None]:
     def free(**facts: Any) -> Any:
-        return World(**{**facts, "may_start": True})
+        return Conditions(**{**facts, "may_start": True})
 
-    with patch.object(reconciler, "World", free):
+    with patch.object(reconciler, "Conditions", free):
         yield
 
 

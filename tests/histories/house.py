@@ -83,7 +83,7 @@ class Jobs:
         await asyncio.sleep(0)
         return [self.known[name].job for name in sorted(self.known)]
 
-    def trouble(self) -> str:
+    def stale_reason(self) -> str:
         return ""
 
     async def stop(self, name: str, *, grace_s: float) -> None:

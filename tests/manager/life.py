@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop, WriteTerminalEvent
-from streamforge.manager.lifecycle.decision import World, decide, live
+from streamforge.manager.lifecycle.decision import Conditions, decide, live
 from streamforge.manager.lifecycle.facts import (
     Fact,
     Finding,
@@ -110,8 +110,8 @@ class Life(RuleBasedStateMachine):
             workflow = fold_event(workflow, event, self.now)
         self.heard += events
         workflow = fold_jobs(workflow, self.jobs, self.now)
-        world = World(listening_since_ms=self.now - 60_000, may_start=self.may_start)
-        workflow, actions = decide(workflow, self.now, POLICY, world)
+        conditions = Conditions(listening_since_ms=self.now - 60_000, may_start=self.may_start)
+        workflow, actions = decide(workflow, self.now, POLICY, conditions)
         self.store(workflow)
         if workflow.ended:
             self.ends.append(workflow.status)

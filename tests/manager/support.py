@@ -10,8 +10,7 @@ import msgspec
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.lifecycle.decision import World as Facts
-from streamforge.manager.lifecycle.decision import decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.rounds import next_round
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
@@ -61,7 +60,7 @@ def planned(*load: str, code: str = "abc123") -> Workflow:
 
 def decide_running() -> Workflow:
     """Both steps are launched and have started."""
-    workflow = decide(planned(), NOW, POLICY, Facts())[0]
+    workflow = decide(planned(), NOW, POLICY, Conditions())[0]
     for target in (LOADER, SINK):
         workflow = with_attempt(
             workflow,

@@ -178,7 +178,7 @@ async def running(
             exchange_name=called(origin_of(None, settings.exchange.urls)),
             exchange_waits=ports.exchange_waits,
             source=source_of(settings.exchange.urls, built_in=_is_built_in(claim)),
-            undriven=None if place is None or reconcile else by_others(store, ports.clock, place),
+            no_driver_reason=None if place is None or reconcile else by_others(store, ports.clock, place),
             **({} if lease is None else {"fence": lease.check}),
         )
         await deps.workflows.load()

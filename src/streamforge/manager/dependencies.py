@@ -12,7 +12,7 @@ from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
-from streamforge.manager.persistence.driver_status import Undriven
+from streamforge.manager.persistence.driver_status import DriverStatus
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.exchange_binding import ExchangeBinding
 from streamforge.manager.persistence.installation import Claim
@@ -33,7 +33,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
 
     common: settings that every worker gets. exchange_name: as it is called in a sentence. exchange_waits: what
     questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
-    anything is done; raises while another manager may have the store. undriven: says why no manager drives the
+    anything is done; raises while another manager may have the store. no_driver_reason: says why no manager drives the
     workflows; None: this one does. exchange_binding: keeps the store to one exchange.
     """
 
@@ -60,7 +60,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     exchange_waits: ExchangeWaits | None = None
     source: Source = Source()
     fence: Callable[[], None] = lambda: None
-    undriven: Undriven | None = None
+    no_driver_reason: DriverStatus | None = None
 
     @classmethod
     def on(

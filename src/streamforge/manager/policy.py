@@ -1,6 +1,6 @@
 """Timeouts, retry limits and capacity limits of the manager, each with the setting that changes it.
 
-`lifecycle/settlement.py` and `lifecycle/decision.py` apply them.
+`lifecycle/retry_policy.py` and `lifecycle/decision.py` apply them.
 """
 
 from __future__ import annotations

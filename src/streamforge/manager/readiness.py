@@ -69,7 +69,7 @@ class ReadinessProbe:
         bus, store, launcher = await asyncio.gather(
             _answer(self._deps.admin.topics), _answer(self._deps.store.names), _answer(self._deps.launcher.jobs)
         )
-        launcher = launcher or self._deps.launcher.trouble() or None
+        launcher = launcher or self._deps.launcher.stale_reason() or None
         self._remember({"bus": bus, "store": store, "launcher": launcher})
 
     def _remember(self, found: dict[str, str | None]) -> None:

@@ -324,10 +324,10 @@ class WorkflowService:
         await self._deps.workflows.load()  # those in memory may have ended since, by another manager
         return await self._reconciler.retention.remove_topics()
 
-    async def undriven(self) -> str | None:
+    async def no_driver_reason(self) -> str | None:
         """Why no manager drives the workflows at the moment; None: one does."""
-        if self._deps.undriven is not None:
-            return await self._deps.undriven()
+        if self._deps.no_driver_reason is not None:
+            return await self._deps.no_driver_reason()
         try:
             self._deps.fence()
         except StreamForgeError as error:

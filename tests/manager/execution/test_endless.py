@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.lifecycle.actions import Prove
-from streamforge.manager.lifecycle.decision import World as Facts
-from streamforge.manager.lifecycle.decision import decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import Unanswered, _unanswered
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.policy import Policy
@@ -74,7 +73,7 @@ def stopped(*verdicts: Verdict | None, proven: bool = True) -> Workflow:
     ],
 )
 def test_a_stop_is_its_normal_end_if_nothing_is_missing(verdicts: tuple[Verdict, ...], status: Status) -> None:
-    ended, actions = decide(stopped(*verdicts), NOW, POLICY, Facts())
+    ended, actions = decide(stopped(*verdicts), NOW, POLICY, Conditions())
     assert (ended.status, actions, ended.ended_ms) == (status, [], NOW)
     finished = status is Status.FINISHED
     assert {one.status for one in ended.steps} == {StepStatus.FINISHED if finished else StepStatus.INTERRUPTED}
@@ -82,22 +81,22 @@ def test_a_stop_is_its_normal_end_if_nothing_is_missing(verdicts: tuple[Verdict,
 
 def test_a_stopped_one_is_proven_with_questions_to_the_exchange() -> None:
     workflow = stopped(proven=False)
-    assert decide(workflow, NOW, POLICY, Facts())[1] == [Prove(ask=True)]
-    banned, actions = decide(workflow, NOW, POLICY, Facts(banned_until_ms=NOW + 1))
+    assert decide(workflow, NOW, POLICY, Conditions())[1] == [Prove(ask=True)]
+    banned, actions = decide(workflow, NOW, POLICY, Conditions(banned_until_ms=NOW + 1))
     assert actions == []
     assert "ban" in banned.waiting_for
 
 
 def test_one_that_the_exchange_does_not_answer_for_ends_unproven() -> None:
     silent = Unanswered(reason="no answer", number=POLICY.max_asking_failures, at_ms=NOW)
-    ended, actions = decide(_unanswered(stopped(proven=False), silent, POLICY), NOW, POLICY, Facts())
+    ended, actions = decide(_unanswered(stopped(proven=False), silent, POLICY), NOW, POLICY, Conditions())
     assert (ended.status, ended.failure, actions) == (Status.INTERRUPTED, None, [])
 
 
 def test_it_runs_on_where_nothing_is_to_be_loaded() -> None:
-    workflow, actions = decide(endless(decide_running()), NOW, POLICY, Facts())
+    workflow, actions = decide(endless(decide_running()), NOW, POLICY, Conditions())
     assert (workflow.status, actions) == (Status.RUNNING, [])
-    ended = endless(decide(planned(), NOW, POLICY, Facts())[0])
+    ended = endless(decide(planned(), NOW, POLICY, Conditions())[0])
     spec = job_of(ended, step(ended, LOADER), attempt(ended, LOADER), weight_per_minute=1, policy=POLICY, common={})
     assert spec.endless
 

@@ -9,8 +9,7 @@ import pytest
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.execution import reconciler as reconciling
-from streamforge.manager.lifecycle.decision import World as Facts
-from streamforge.manager.lifecycle.decision import decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.persistence.installation import instant
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.policy import Policy
@@ -144,7 +143,7 @@ async def test_a_workflow_that_cannot_be_reconciled_is_left_for_later_with_all_i
     bad, good = await launched(world, planned(code="aaaaaa")), await launched(world, planned(code="bbbbbb"))
     broken = True
 
-    def deciding(workflow: Workflow, now_ms: int, policy: Policy, facts: Facts) -> object:
+    def deciding(workflow: Workflow, now_ms: int, policy: Policy, facts: Conditions) -> object:
         if broken and workflow.queue_id == bad.queue_id:
             raise ZeroDivisionError
         return decide(workflow, now_ms, policy, facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.lifecycle.actions import Launch, Prepare, Prove
-from streamforge.manager.lifecycle.decision import World, decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.workflow import Attempt, Failure, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from tests.manager.support import (
@@ -23,8 +23,8 @@ from tests.manager.support import (
 )
 from tests.manager.support import planned as with_plan
 
-W = World()
-BAN = World(banned_until_ms=NOW)
+W = Conditions()
+BAN = Conditions(banned_until_ms=NOW)
 BAN_TEXT = "the end of the exchange's ban at 2024-08-11"
 
 
@@ -60,7 +60,7 @@ def test_a_pause_before_the_exchange_is_asked_ends_with_its_last_millisecond() -
 
 
 def test_what_the_questions_wait_for_is_told() -> None:
-    waits = World(exchange_waits="request weight")
+    waits = Conditions(exchange_waits="request weight")
     assert decide(accepted(), NOW, POLICY, waits)[0].waiting_for == "the exchange: request weight"
     proving = replace(finished(), waiting_for="something")
     assert decide(proving, NOW, POLICY, waits)[0].waiting_for == "the exchange: request weight"
@@ -122,7 +122,7 @@ def test_a_ban_holds_up_no_loader_that_is_under_way() -> None:
 
 
 def test_who_waits_for_another_says_for_whom_and_who_goes_on_waits_for_nothing() -> None:
-    waiting, actions = decide(accepted(), NOW, POLICY, World(ahead="wf-other"))
+    waiting, actions = decide(accepted(), NOW, POLICY, Conditions(ahead="wf-other"))
     assert (waiting.status, actions) == (Status.PENDING, [])
     assert waiting.waiting_for == "the end of wf-other, which loads a part of its range"
     going, _ = decide(replace(waiting, not_before_ms=NOW + 1), NOW, POLICY, W)
@@ -130,7 +130,7 @@ def test_who_waits_for_another_says_for_whom_and_who_goes_on_waits_for_nothing()
 
 
 def test_jobs_that_cannot_be_seen_are_waited_for_where_nothing_else_is() -> None:
-    unseen = World(unseen="it does not answer")
+    unseen = Conditions(unseen="it does not answer")
     running = decide_running()
     assert decide(running, NOW, POLICY, unseen)[0].waiting_for == "the launcher: it does not answer"
     assert decide(running, NOW, POLICY, W)[0].waiting_for == ""

@@ -13,9 +13,9 @@ from streamforge.manager.lifecycle.actions import (
     SendStop,
     WriteTerminalEvent,
 )
-from streamforge.manager.lifecycle.decision import ATTEMPTS_KEPT, World, decide
+from streamforge.manager.lifecycle.decision import ATTEMPTS_KEPT, Conditions, decide
+from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
 from streamforge.manager.lifecycle.rounds import MAX_RANGES, next_number, next_round, replay_round
-from streamforge.manager.lifecycle.settlement import STOP, STUCK
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.events import Progress
@@ -37,7 +37,7 @@ from tests.manager.support import (
     with_attempt,
 )
 
-W = World()
+W = Conditions()
 
 
 def running(**fields: Any) -> Workflow:
@@ -62,7 +62,7 @@ def proof(*verdicts: Verdict, round: int = 1) -> Proof:
 
 
 def test_a_pending_workflow_takes_a_slot_then_asks_the_exchange() -> None:
-    waiting, actions = decide(accepted(), NOW, POLICY, World(may_start=False))
+    waiting, actions = decide(accepted(), NOW, POLICY, Conditions(may_start=False))
     assert (waiting.status, actions) == (Status.PENDING, [])
     assert "slot" in waiting.waiting_for
     going, actions = decide(waiting, NOW, POLICY, W)
@@ -71,7 +71,7 @@ def test_a_pending_workflow_takes_a_slot_then_asks_the_exchange() -> None:
 
 
 def test_a_ban_is_waited_for_before_the_exchange_is_asked_or_a_loader_launched() -> None:
-    banned = World(banned_until_ms=NOW + 1)
+    banned = Conditions(banned_until_ms=NOW + 1)
     workflow, actions = decide(accepted(), NOW, POLICY, banned)
     assert actions == []
     assert "ban" in workflow.waiting_for
@@ -161,10 +161,10 @@ def test_a_sink_whose_loaders_ended_without_a_marker_does_not_wait_for_ever(
 
 def test_silence_while_nobody_listened_is_not_held_against_the_workers() -> None:
     later = NOW + 3_600_000
-    assert decide(running(), later, POLICY, World(listening_since_ms=later - 29_000))[1] == []
+    assert decide(running(), later, POLICY, Conditions(listening_since_ms=later - 29_000))[1] == []
     never_started = running(started_ms=None)
-    assert decide(never_started, later, POLICY, World(listening_since_ms=later - 29_000))[1] == []
-    assert len(decide(running(), later, POLICY, World(listening_since_ms=later - 31_000))[1]) == 2
+    assert decide(never_started, later, POLICY, Conditions(listening_since_ms=later - 29_000))[1] == []
+    assert len(decide(running(), later, POLICY, Conditions(listening_since_ms=later - 31_000))[1]) == 2
 
 
 def test_a_stuck_attempt_is_ended_until_it_is_gone_and_counts_as_a_failure() -> None:
@@ -209,7 +209,7 @@ def test_a_job_that_was_never_seen_is_given_up_unless_it_may_be_being_launched()
     workflow, actions = decide(workflow, NOW, POLICY, W)
     assert actions == [SendStop(LOADER)], "no launch any more"
     at = NOW + 3_001
-    launching = World(launching=frozenset({LOADER}))
+    launching = Conditions(launching=frozenset({LOADER}))
     assert attempt(decide(workflow, at, POLICY, launching)[0], LOADER).ended_ms is None
     workflow, _ = decide(workflow, at, POLICY, W)
     assert attempt(workflow, LOADER).ended_ms == at

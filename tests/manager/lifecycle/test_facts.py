@@ -16,7 +16,7 @@ from streamforge.manager.lifecycle.actions import (
     SendStop,
 )
 from streamforge.manager.lifecycle.ban import Banned
-from streamforge.manager.lifecycle.decision import World, decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import (
     Fact,
     Failed,
@@ -35,7 +35,7 @@ from streamforge.manager.lifecycle.facts import (
     failed,
     grant,
 )
-from streamforge.manager.lifecycle.settlement import backoff_ms
+from streamforge.manager.lifecycle.retry_policy import backoff_ms
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import (
@@ -290,10 +290,10 @@ def test_what_is_not_possible_now_is_refused(status: Status, request_: Request, 
 def test_what_goes_on_waits_for_a_free_slot_as_a_new_workflow_does(request_: Request) -> None:
     again = grant(ended(Status.INTERRUPTED), request_, NOW)
     assert (again.status, again.ended_ms) == (Status.PENDING, None)
-    waits, actions = decide(again, NOW, POLICY, World(may_start=False))
+    waits, actions = decide(again, NOW, POLICY, Conditions(may_start=False))
     assert (waits.status, actions) == (Status.PENDING, [])
     assert waits.waiting_for == "a free slot: other workflows are running"
-    assert decide(again, NOW, POLICY, World())[0].status is Status.RUNNING
+    assert decide(again, NOW, POLICY, Conditions())[0].status is Status.RUNNING
 
 
 def test_each_thing_that_makes_results_out_of_date_begins_an_epoch() -> None:
@@ -307,13 +307,13 @@ def test_each_thing_that_makes_results_out_of_date_begins_an_epoch() -> None:
     workflow = next_one(folded(workflow, Planned(PLAN)))
     workflow = replace(workflow, steps=tuple(replace(s, status=StepStatus.FINISHED) for s in workflow.steps))
     ours = replace(PROOF, segments=(replace(PROOF.segments[0], verdict=Verdict.OURS),))
-    workflow = next_one(decide(replace(workflow, proof=ours), NOW, POLICY, World())[0])  # a repair
+    workflow = next_one(decide(replace(workflow, proof=ours), NOW, POLICY, Conditions())[0])  # a repair
     workflow = next_one(grant(workflow, Stop(), NOW))
-    workflow = next_one(decide(replace(workflow, surveyed=True), NOW, POLICY, World())[0])
+    workflow = next_one(decide(replace(workflow, surveyed=True), NOW, POLICY, Conditions())[0])
     assert workflow.status is Status.INTERRUPTED
     workflow = next_one(grant(workflow, Retry(), NOW))
     workflow = next_one(folded(workflow, Refused(FAILURE)))
-    workflow = next_one(decide(workflow, NOW, POLICY, World())[0])
+    workflow = next_one(decide(workflow, NOW, POLICY, Conditions())[0])
     assert workflow.status is Status.ERROR
     next_one(grant(workflow, Replay(), NOW))
     assert seen == sorted(set(seen))
@@ -321,7 +321,7 @@ def test_each_thing_that_makes_results_out_of_date_begins_an_epoch() -> None:
 
 def test_a_worker_that_others_stopped_begins_an_epoch() -> None:
     stopped = with_attempt(decide_running(), LOADER, ended_ms=NOW, terminal_event="interrupted", exit_code=0)
-    decided, _ = decide(stopped, NOW, POLICY, World())
+    decided, _ = decide(stopped, NOW, POLICY, Conditions())
     assert decided.stop_asked_ms == NOW
     assert decided.epoch > stopped.epoch
 

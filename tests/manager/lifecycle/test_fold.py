@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.lifecycle.decision import World, decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.events import Progress
@@ -25,7 +25,7 @@ from tests.manager.support import (
 @pytest.fixture
 def workflow() -> Workflow:
     """Both steps launched, their jobs not yet seen."""
-    return decide(planned(), NOW, POLICY, World())[0]
+    return decide(planned(), NOW, POLICY, Conditions())[0]
 
 
 def test_the_first_word_starts_the_attempt_and_progress_moves_it(workflow: Workflow) -> None:

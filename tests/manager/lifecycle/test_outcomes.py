@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.lifecycle.decision import World, decide
-from streamforge.manager.lifecycle.settlement import STOP, STUCK, backoff_ms, settle
+from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy, backoff_ms
 from streamforge.manager.workflow import StepStatus, Workflow
 from tests.manager.support import DAY, LOADER, NOW, POLICY, SINK, attempt, planned, replace, step, with_attempt
 
 
 def ended(**fields: Any) -> Workflow:
     """A workflow whose loader has ended as the fields say."""
-    workflow = decide(planned(), NOW, POLICY, World())[0]
+    workflow = decide(planned(), NOW, POLICY, Conditions())[0]
     return with_attempt(workflow, LOADER, **{"observed": True, "ended_ms": NOW, **fields})
 
 
@@ -43,14 +43,14 @@ def ended(**fields: Any) -> Workflow:
     ],
 )
 def test_an_end_has_a_reason_that_says_what_is_known(how: dict[str, Any], outcome: str, reason: str) -> None:
-    found = attempt(settle(ended(**how), NOW, POLICY)[0], LOADER)
+    found = attempt(apply_retry_policy(ended(**how), NOW, POLICY)[0], LOADER)
     assert (found.outcome, found.reason) == (outcome, reason)
 
 
 def test_what_finished_has_nothing_left_and_was_not_disrupted() -> None:
     workflow = ended(terminal_event="finished", exit_code=0)
     workflow = workflow.with_step(replace(step(workflow, LOADER), disruptions=4, ranges=(DAY,)))
-    done = step(settle(workflow, NOW, POLICY)[0], LOADER)
+    done = step(apply_retry_policy(workflow, NOW, POLICY)[0], LOADER)
     assert (done.status, done.ranges, done.disruptions) == (StepStatus.FINISHED, (), 0)
 
 
@@ -60,7 +60,7 @@ def test_from_the_third_disruption_in_a_row_on_the_next_attempt_waits_longer_and
 ) -> None:
     workflow = ended(terminal_event="error", signal=9)
     workflow = workflow.with_step(replace(step(workflow, LOADER), disruptions=before))
-    found = step(settle(workflow, NOW, POLICY)[0], LOADER)
+    found = step(apply_retry_policy(workflow, NOW, POLICY)[0], LOADER)
     if tries is None:
         assert found.status is StepStatus.ERROR
         return
@@ -70,7 +70,7 @@ def test_from_the_third_disruption_in_a_row_on_the_next_attempt_waits_longer_and
 
 def test_each_failed_attempt_waits_its_own_time() -> None:
     workflow = ended(terminal_event="error", exit_code=1)
-    found = step(settle(workflow, NOW, POLICY)[0], LOADER)
+    found = step(apply_retry_policy(workflow, NOW, POLICY)[0], LOADER)
     job = attempt(workflow, LOADER).job
     assert found.not_before_ms == NOW + backoff_ms(POLICY, 1, workflow.queue_id, job)
 
@@ -80,6 +80,6 @@ def test_one_that_ended_in_silence_holds_up_no_other(silent: str) -> None:
     other = SINK if silent == LOADER else LOADER
     workflow = with_attempt(ended(), SINK, observed=True, ended_ms=NOW)
     workflow = with_attempt(workflow, other, terminal_event="finished", exit_code=0)
-    settled, words = settle(workflow, NOW, POLICY)
+    settled, words = apply_retry_policy(workflow, NOW, POLICY)
     assert [word.event.target for word in words] == [silent]
     assert (attempt(settled, other).outcome, attempt(settled, silent).outcome) == ("finished", None)

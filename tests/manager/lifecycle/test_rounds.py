@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.lifecycle.decision import World, decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import Replay, Retry, grant
 from streamforge.manager.lifecycle.rounds import MAX_RANGES, joined, next_round, repair_round, replay_round
 from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
@@ -92,7 +92,7 @@ def test_after_a_replay_only_a_loader_that_had_not_finished_is_interrupted(outco
         waiting_for="something",
         steps=tuple(replace(one, status=StepStatus.FINISHED) for one in replaying.steps),
     )
-    after, actions = decide(done, NOW, POLICY, World())
+    after, actions = decide(done, NOW, POLICY, Conditions())
     assert (after.status, after.waiting_for, actions) == (Status.INTERRUPTED, "", [])
     kept = StepStatus.FINISHED if outcome == "finished" else StepStatus.INTERRUPTED
     assert (step(after, LOADER).status, step(after, SINK).status) == (kept, StepStatus.FINISHED)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from streamforge.manager.lifecycle.actions import EndJob, SendStop
-from streamforge.manager.lifecycle.decision import World, decide
-from streamforge.manager.lifecycle.settlement import STUCK
+from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.retry_policy import STUCK
 from streamforge.manager.workflow import Status, Workflow
 from tests.manager.support import (
     LOADER,
@@ -19,7 +19,7 @@ from tests.manager.support import (
     with_attempt,
 )
 
-W = World()
+W = Conditions()
 
 
 def third(workflow: Workflow, target: str) -> Workflow:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from streamforge.manager.lifecycle.actions import EndJob
-from streamforge.manager.lifecycle.decision import World, decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.workflow import Status, StepStatus, Workflow
 from streamforge_utils.ports.launcher import JobState
 from tests.manager.support import LOADER, NOW, POLICY, SINK, attempt, job_named, planned, replace, said, step
 
-W = World()
+W = Conditions()
 PATIENCE_MS = int(POLICY.start_within_s * 1000)
 IMAGE = {"waiting": "image x cannot be pulled", "next_step": "correct STREAMFORGE_IMAGES"}
 NO_ROOM = {"waiting": "no node takes it", "next_step": "add a node", "waits_for_room": True}

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from streamforge.manager.lifecycle.actions import EndJob
-from streamforge.manager.lifecycle.decision import World, decide
-from streamforge.manager.lifecycle.settlement import STUCK
+from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.retry_policy import STUCK
 from streamforge.manager.workflow import StepStatus, Workflow
 from streamforge_utils.model.events import Progress
 from tests.manager.support import LOADER, NOW, POLICY, SINK, attempt, decide_running, replace, step, with_attempt
 
-W = World()
+W = Conditions()
 PATIENCE_MS = 10_000_000
 LONG = replace(POLICY, start_within_s=10_000.0, silent_after_s=10_000.0, stuck_after_s=10_000.0)
 """So patient that a second of 1001 milliseconds would be seen."""
@@ -81,7 +81,7 @@ def test_only_who_said_its_terminal_event_is_given_time_while_no_job_is_seen(
     unseen: str, terminal_event: str | None, ended: bool
 ) -> None:
     workflow = running(terminal_event=terminal_event)
-    _, actions = decide(workflow, NOW + 31_000, POLICY, World(unseen=unseen))
+    _, actions = decide(workflow, NOW + 31_000, POLICY, Conditions(unseen=unseen))
     assert (EndJob(attempt(workflow, LOADER).job) in actions) is ended
 
 
@@ -93,5 +93,5 @@ def test_a_stuck_one_is_seen_whatever_the_other_does(first: str, over: bool) -> 
     if over:
         workflow = workflow.with_step(replace(step(workflow, first), status=StepStatus.FINISHED))
         workflow = with_attempt(workflow, first, ended_ms=NOW, exit_code=0, outcome="finished")
-    _, actions = decide(workflow, NOW + 31_000, POLICY, World(unseen="no answer"))
+    _, actions = decide(workflow, NOW + 31_000, POLICY, Conditions(unseen="no answer"))
     assert actions == [EndJob(attempt(workflow, other).job)]

@@ -16,7 +16,7 @@ from streamforge.manager.api import export
 from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Writer
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
-from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply, undriven
+from streamforge.manager.api.routing import Context, In, StrictRoute, gives, no_driver_reason, reply
 from streamforge.manager.service import NotFound
 from streamforge.manager.symbols import fitting
 from streamforge_utils.model.kinds.registry import check_series, series_of
@@ -59,7 +59,7 @@ async def series_coverage(
     if life and time_range is not None:
         raise invalid("life", "query", "life and time_range name two spans", "leave one of them out")
     report = await to.service.series_coverage(symbol, type, _span(time_range, to), life=life)
-    return reply(presentation.coverage_answer(report, undriven=await undriven(to, report.loading)))
+    return reply(presentation.coverage_answer(report, undriven=await no_driver_reason(to, report.loading)))
 
 
 @router.get("/series", responses=gives(data_answers.SeriesPage), summary="The series that are stored")
@@ -106,7 +106,7 @@ async def verify(
     span = _span(time_range, to)
     found = await to.service.verify(symbol, type, span)
     report = await to.service.series_coverage(symbol, type, span)
-    coverage = presentation.coverage_answer(report, undriven=await undriven(to, report.loading))
+    coverage = presentation.coverage_answer(report, undriven=await no_driver_reason(to, report.loading))
     return reply(presentation.verification_answer(found, coverage))
 
 

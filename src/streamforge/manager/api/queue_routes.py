@@ -14,7 +14,7 @@ from streamforge.manager.api import sse
 from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.request_bodies import Start, StartPipeline
-from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, reply, undriven
+from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, reply
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import PermanentError
@@ -80,13 +80,15 @@ async def _start(to: Context, request: StartRequest, key: str | None) -> Respons
     if started.replayed:
         headers["Idempotency-Replayed"] = "true"
     now = await to.service.coverages([found])
-    answer = presentation.started_answer(started, await undriven(to, [found]), now.get(found.queue_id))
+    answer = presentation.started_answer(started, await no_driver_reason(to, [found]), now.get(found.queue_id))
     return reply(answer, 202, headers)
 
 
 async def _shown(to: Context, found: Workflow, status: int = 200) -> Response:
     now = await to.service.coverages([found])
-    return reply(presentation.workflow_answer(found, await undriven(to, [found]), now.get(found.queue_id)), status)
+    return reply(
+        presentation.workflow_answer(found, await no_driver_reason(to, [found]), now.get(found.queue_id)), status
+    )
 
 
 @router.get("/queues", responses=gives(answers.WorkflowPage), summary="List workflows, newest first")
@@ -99,7 +101,7 @@ async def find(
     limit: Limit = 100,
 ) -> Response:
     page = await to.service.find(statuses=tuple(status or ()), symbol=symbol, type=type, cursor=cursor, limit=limit)
-    alone = await undriven(to, page.workflows)
+    alone = await no_driver_reason(to, page.workflows)
     now = await to.service.coverages(page.workflows)
     queues = [presentation.workflow_summary(found, alone, now.get(found.queue_id)) for found in page.workflows]
     return reply(answers.WorkflowPage(queues=queues, cursor=page.cursor))
@@ -263,7 +265,9 @@ async def ping(
 )
 async def coverage(queue_id: QueueId, to: In) -> Response:
     report = await to.service.coverage(queue_id)
-    return reply(presentation.coverage_answer(report, queue_id=queue_id, undriven=await undriven(to, report.loading)))
+    return reply(
+        presentation.coverage_answer(report, queue_id=queue_id, undriven=await no_driver_reason(to, report.loading))
+    )
 
 
 @router.get("/queues/{queue_id}/dlq", responses=gives(data_answers.DeadLetters), summary="What could not be stored")

@@ -119,9 +119,9 @@ def queue_id(
 QueueId = Annotated[str, Depends(queue_id)]
 
 
-async def undriven(to: Context, workflows: Iterable[Workflow]) -> str | None:
+async def no_driver_reason(to: Context, workflows: Iterable[Workflow]) -> str | None:
     """Why no manager drives the workflows, if one of them has not ended."""
-    return None if all(found.ended for found in workflows) else await to.service.undriven()
+    return None if all(found.ended for found in workflows) else await to.service.no_driver_reason()
 
 
 def gives(

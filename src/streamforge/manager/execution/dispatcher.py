@@ -40,7 +40,7 @@ class Dispatcher:
         self._pause_s = pause_s
         self._launched: set[Key] = set()
         self._stopped_at: dict[Key, float] = {}
-        self._troubles: dict[Key, str] = {}
+        self._errors: dict[Key, str] = {}
 
     def begin(self, workflow: Workflow, action: Action) -> None:
         """Do what was decided, unless it is being done or need not be done again."""
@@ -73,21 +73,21 @@ class Dispatcher:
             self._launched |= launched
             raise
 
-    def trouble(self, workflow: Workflow, actions: Sequence[Action]) -> str:
+    def repeated_failure(self, workflow: Workflow, actions: Sequence[Action]) -> str:
         """Which of the actions fails again and again, and why; empty if none does."""
         for action in actions:
-            trouble = self._troubles.get(key_of(workflow, action))
-            if trouble is not None:
-                return f"{TRIED[type(action).__name__]}, tried again and again: {trouble}"
+            error = self._errors.get(key_of(workflow, action))
+            if error is not None:
+                return f"{TRIED[type(action).__name__]}, tried again and again: {error}"
         return ""
 
     def forget(self, live: Collection[str]) -> None:
         """Forget how actions for other workflows went."""
-        self._troubles = {key: trouble for key, trouble in self._troubles.items() if key[1] in live}
+        self._errors = {key: error for key, error in self._errors.items() if key[1] in live}
         self._stopped_at = {key: at for key, at in self._stopped_at.items() if key[1] in live}
 
     def _succeeded(self, key: Key, epoch: int, found: Finding | None) -> None:
-        self._troubles.pop(key, None)
+        self._errors.pop(key, None)
         if key[0] == Launch.__name__:
             self._launched.add(key)
         elif key[0] == SendStop.__name__:
@@ -116,5 +116,5 @@ class Dispatcher:
             error=str(error) or repr(error),
             exc_info=unexpected,
         )
-        self._troubles[key] = (str(error) or repr(error))[:_SHOWN]
+        self._errors[key] = (str(error) or repr(error))[:_SHOWN]
         await self._deps.clock.sleep(self._pause_s)

@@ -25,7 +25,7 @@ from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.tasks import Key, Kind, Tasks
 from streamforge.manager.execution.verifier import Verifier
 from streamforge.manager.lifecycle.actions import Action, Launch, WriteTerminalEvent
-from streamforge.manager.lifecycle.decision import World, decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import apply
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
 from streamforge.manager.persistence.bans import Bans
@@ -226,7 +226,7 @@ class Reconciler:
 
     def _look_at_the_launcher(self) -> None:
         now = self._deps.clock.monotonic()
-        unseen = self._deps.launcher.trouble()
+        unseen = self._deps.launcher.stale_reason()
         if unseen and not self._unseen:
             _log.warning("what the jobs do is not seen", error=unseen)
             self._unseen_since = now
@@ -242,8 +242,8 @@ class Reconciler:
         them depend on is news for each.
         """
         now = self._deps.clock.monotonic()
-        world = self._world(None)
-        common = (self._unread, world)
+        conditions = self._conditions(None)
+        common = (self._unread, conditions)
         if common == self._common and now - self._everything_at < self.LOOK_EVERY_S:
             return False
         self._common, self._everything_at = common, now
@@ -289,10 +289,10 @@ class Reconciler:
             for event in events:
                 workflow = fold_event(workflow, event, now_ms)
             workflow = fold_jobs(workflow, self._jobs, now_ms)
-            workflow, actions = decide(workflow, now_ms, self._deps.policy, self._world(workflow))
-            trouble = self._dispatcher.trouble(workflow, actions)
-            if trouble and not workflow.ended:
-                workflow = _replace(workflow, waiting_for=trouble)
+            workflow, actions = decide(workflow, now_ms, self._deps.policy, self._conditions(workflow))
+            failing = self._dispatcher.repeated_failure(workflow, actions)
+            if failing and not workflow.ended:
+                workflow = _replace(workflow, waiting_for=failing)
             try:
                 await self.bans.store()  # first: what an action heard of a ban since is not found out again
                 await self._store(stored, workflow, now_ms)
@@ -307,7 +307,7 @@ class Reconciler:
             return
         raise ConflictError(f"workflow {queue_id} was changed by others again and again")
 
-    def _world(self, workflow: Workflow | None) -> World:
+    def _conditions(self, workflow: Workflow | None) -> Conditions:
         """What the decision about a workflow depends on; None: what that about every workflow does."""
         launching: frozenset[str] = frozenset()
         if workflow is not None and self._launching:
@@ -316,7 +316,7 @@ class Reconciler:
         endless = workflow is not None and workflow.endless
         may_start = endless or self._overview.started < self._deps.policy.max_running
         waits = may_start and workflow is not None and workflow.status is Status.PENDING
-        return World(
+        return Conditions(
             may_start=may_start,
             ahead=self._overview.ahead_of(workflow) if waits and workflow is not None else None,
             banned_until_ms=self.bans.ban.until_ms,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SendStop
+from streamforge.manager.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy
 from streamforge.manager.lifecycle.rounds import joined, next_number, repair_round
-from streamforge.manager.lifecycle.settlement import STOP, STUCK, settle
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
@@ -27,7 +27,7 @@ ATTEMPTS_KEPT = 50
 """Attempts of a step that its document remembers: the latest ones."""
 
 
-class World(msgspec.Struct, frozen=True, kw_only=True):
+class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """What else the decision depends on.
 
     may_start: a slot is free. ahead: a workflow that loads a part of the same range, and whose end is waited for: what
@@ -48,39 +48,41 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     unseen: str = ""
 
 
-def decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tuple[Workflow, list[Action]]:
+def decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions) -> tuple[Workflow, list[Action]]:
     """The workflow's next document, and what must be done once it is stored."""
-    workflow, actions = _decide(workflow, now_ms, policy, world)
-    if world.unseen and not workflow.ended and not workflow.waiting_for and any(map(live, workflow.steps)):
-        workflow = _replace(workflow, waiting_for=f"the launcher: {world.unseen}")
+    workflow, actions = _decide(workflow, now_ms, policy, conditions)
+    if conditions.unseen and not workflow.ended and not workflow.waiting_for and any(map(live, workflow.steps)):
+        workflow = _replace(workflow, waiting_for=f"the launcher: {conditions.unseen}")
     return workflow, actions
 
 
-def _decide(workflow: Workflow, now_ms: int, policy: Policy, world: World) -> tuple[Workflow, list[Action]]:
+def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions) -> tuple[Workflow, list[Action]]:
     if workflow.ended:
         return workflow, [*retention(workflow, now_ms, policy)]
-    workflow, words = settle(workflow, now_ms, policy)
+    workflow, words = apply_retry_policy(workflow, now_ms, policy)
     actions: list[Action] = [*words]
     workflow = _with_failure(workflow)
     if workflow.stop_asked_ms is not None or workflow.failure is not None:
-        return _stopping(workflow, now_ms, policy, world, actions)
+        return _stopping(workflow, now_ms, policy, conditions, actions)
     if workflow.status is Status.PENDING:
-        if not world.may_start:
+        if not conditions.may_start:
             return _replace(workflow, waiting_for="a free slot: other workflows are running"), actions
-        if world.ahead is not None:
-            return _replace(workflow, waiting_for=f"the end of {world.ahead}, which loads a part of its range"), actions
+        if conditions.ahead is not None:
+            return _replace(
+                workflow, waiting_for=f"the end of {conditions.ahead}, which loads a part of its range"
+            ), actions
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if workflow.plan is None:
-        return _before_plan(workflow, now_ms, world, actions)
+        return _before_plan(workflow, now_ms, conditions, actions)
     if not (workflow.endless or workflow.plan.parts or workflow.repairs or any(step.replay for step in workflow.steps)):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
-        return _conclude(_replace(workflow, steps=steps), now_ms, policy, world, actions)
+        return _conclude(_replace(workflow, steps=steps), now_ms, policy, conditions, actions)
     if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
         workflow = _replace(workflow, waiting_for="")
-    workflow = _watch(workflow, now_ms, policy, world, actions)
-    workflow = _launch(workflow, now_ms, world, actions)
+    workflow = _watch(workflow, now_ms, policy, conditions, actions)
+    workflow = _launch(workflow, now_ms, conditions, actions)
     if all(step.status is StepStatus.FINISHED for step in workflow.steps):
-        return _conclude(workflow, now_ms, policy, world, actions)
+        return _conclude(workflow, now_ms, policy, conditions, actions)
     return workflow, actions
 
 
@@ -90,12 +92,14 @@ def live(step: Step) -> Attempt | None:
     return attempt if attempt is not None and attempt.ended_ms is None else None
 
 
-def _before_plan(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> tuple[Workflow, list[Action]]:
-    if now_ms < world.banned_until_ms:
-        return _replace(workflow, waiting_for=_ban(world)), actions
+def _before_plan(
+    workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]
+) -> tuple[Workflow, list[Action]]:
+    if now_ms < conditions.banned_until_ms:
+        return _replace(workflow, waiting_for=_ban(conditions)), actions
     if now_ms >= workflow.not_before_ms:
         actions.append(Prepare())
-        workflow = _replace(workflow, waiting_for=f"the exchange: {world.exchange_waits or 'its answer'}")
+        workflow = _replace(workflow, waiting_for=f"the exchange: {conditions.exchange_waits or 'its answer'}")
     return workflow, actions
 
 
@@ -109,7 +113,7 @@ def _with_failure(workflow: Workflow) -> Workflow:
     return workflow
 
 
-def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]) -> Workflow:
+def _watch(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]) -> Workflow:
     for step in workflow.steps:
         attempt = live(step)
         if attempt is None:
@@ -117,9 +121,9 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, world: World, action
         if attempt.started_ms is None and attempt.message:
             workflow = _replace(workflow, waiting_for=f"the start of {step.target}: {attempt.message}")
         if attempt.stop_asked_ms is None:
-            if world.unseen and attempt.terminal_event is not None:
+            if conditions.unseen and attempt.terminal_event is not None:
                 continue  # it has ended, or is about to: only its end is not seen
-            why = _stuck(attempt, now_ms, policy, world.listening_since_ms) or _without_end_of_stream(
+            why = _stuck(attempt, now_ms, policy, conditions.listening_since_ms) or _without_end_of_stream(
                 workflow, step, now_ms, policy
             )
             if why is None:
@@ -166,7 +170,7 @@ def _stuck(attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> str 
     return None
 
 
-def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> Workflow:
+def _launch(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
     # Sinks first: nothing is produced unseen.
     for role in (Role.SINK, Role.LOADER):
         for step in workflow.steps:
@@ -174,8 +178,8 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
                 continue
             attempt = live(step)
             if attempt is None and step.status is StepStatus.WAITING:
-                if role is Role.LOADER and now_ms < world.banned_until_ms:
-                    workflow = _replace(workflow, waiting_for=_ban(world))
+                if role is Role.LOADER and now_ms < conditions.banned_until_ms:
+                    workflow = _replace(workflow, waiting_for=_ban(conditions))
                     continue
                 if now_ms < step.not_before_ms:
                     workflow = _replace(workflow, waiting_for=_pause(step))
@@ -189,9 +193,9 @@ def _launch(workflow: Workflow, now_ms: int, world: World, actions: list[Action]
     return workflow
 
 
-def _ban(world: World) -> str:
-    why = f": {world.ban_reason}" if world.ban_reason else ""
-    return f"the end of the exchange's ban at {_shown(world.banned_until_ms)}{why}"
+def _ban(conditions: Conditions) -> str:
+    why = f": {conditions.ban_reason}" if conditions.ban_reason else ""
+    return f"the end of the exchange's ban at {_shown(conditions.banned_until_ms)}{why}"
 
 
 def _pause(step: Step) -> str:
@@ -218,7 +222,7 @@ def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
 
 
 def _stopping(
-    workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]
+    workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]
 ) -> tuple[Workflow, list[Action]]:
     workflow = _replace(workflow, status=Status.STOPPING, waiting_for="")
     loading = any(step.role is Role.LOADER and live(step) is not None for step in workflow.steps)
@@ -236,16 +240,16 @@ def _stopping(
         if attempt.stop_reason == STOP and attempt.terminal_event is None:
             actions.append(SendStop(step.target))  # again and again: nobody knows whether it was heard
         asked_ms = now_ms - (attempt.stop_asked_ms or now_ms)
-        if not attempt.observed and step.target not in world.launching and asked_ms > _NEVER_SEEN_MS:
+        if not attempt.observed and step.target not in conditions.launching and asked_ms > _NEVER_SEEN_MS:
             attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
-        elif asked_ms > 1000 * _patience_s(step, attempt, now_ms, policy, world.listening_since_ms):
+        elif asked_ms > 1000 * _patience_s(step, attempt, now_ms, policy, conditions.listening_since_ms):
             actions.append(EndJob(attempt.job))
     if any(step.status not in STEP_ENDED for step in workflow.steps):
         return workflow, actions
     if not workflow.surveyed:
         if workflow.plan is not None and workflow.endless and workflow.failure is None:
-            return _proving(workflow, now_ms, world, actions)
+            return _proving(workflow, now_ms, conditions, actions)
         if workflow.plan is not None and (workflow.endless or workflow.plan.parts or workflow.repairs):
             actions.append(Prove(ask=False))
             return workflow, actions
@@ -263,13 +267,15 @@ def _is_open(segment: Segment) -> bool:
     return segment.verdict in (Verdict.OURS, Verdict.UNKNOWN)
 
 
-def _proving(workflow: Workflow, now_ms: int, world: World, actions: list[Action]) -> tuple[Workflow, list[Action]]:
+def _proving(
+    workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]
+) -> tuple[Workflow, list[Action]]:
     """The workflow while what is stored is compared with the exchange, which may have to be waited for."""
-    if now_ms < world.banned_until_ms:
-        return _replace(workflow, waiting_for=_ban(world)), actions
+    if now_ms < conditions.banned_until_ms:
+        return _replace(workflow, waiting_for=_ban(conditions)), actions
     if now_ms >= workflow.not_before_ms:
         actions.append(Prove(ask=True))
-        waits = f"the exchange: {world.exchange_waits}" if world.exchange_waits else ""
+        waits = f"the exchange: {conditions.exchange_waits}" if conditions.exchange_waits else ""
         workflow = _replace(workflow, waiting_for=waits)
     return workflow, actions
 
@@ -285,13 +291,13 @@ def _patience_s(step: Step, attempt: Attempt, now_ms: int, policy: Policy, since
 
 
 def _conclude(
-    workflow: Workflow, now_ms: int, policy: Policy, world: World, actions: list[Action]
+    workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]
 ) -> tuple[Workflow, list[Action]]:
     if workflow.replayed in (Status.INTERRUPTED, Status.ERROR):
         return _replayed(workflow, workflow.replayed, now_ms, actions)
     proof = workflow.proof
     if proof is None or proof.round <= workflow.repairs:
-        return _proving(workflow, now_ms, world, actions)
+        return _proving(workflow, now_ms, conditions, actions)
     holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]
     ours = tuple(str(hole) for hole in joined(holes))
     unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]

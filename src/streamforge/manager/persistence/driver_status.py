@@ -13,7 +13,7 @@ from streamforge_utils.ports.store import StateStore
 SKEW_S = 10.0
 """By how much the clock of a manager elsewhere may differ from ours."""
 
-Undriven = Callable[[], Awaitable[str | None]]
+DriverStatus = Callable[[], Awaitable[str | None]]
 """Says why no manager drives the workflows now; None: one does, or it cannot be told."""
 
 
@@ -29,10 +29,10 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool
 
 
-def by_others(states: StateStore, clock: Clock, place: Place) -> Undriven:
+def by_others(states: StateStore, clock: Clock, place: Place) -> DriverStatus:
     """What is known of a store that this process does not drive. The answer raises RetryableError."""
 
-    async def undriven() -> str | None:
+    async def no_driver_reason() -> str | None:
         if place.driven():
             return None
         if not place.shared:
@@ -50,4 +50,4 @@ def by_others(states: StateStore, clock: Clock, place: Place) -> Undriven:
             return f"no manager drives {place.where}, which {holder.name} has to itself for now"
         return None
 
-    return undriven
+    return no_driver_reason

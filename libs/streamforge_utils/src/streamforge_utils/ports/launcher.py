@@ -72,7 +72,7 @@ class Launcher(Protocol):
     async def jobs(self) -> Sequence[Job]:
         """Every job that was started and not forgotten, sorted by name. Raises RetryableError."""
 
-    def trouble(self) -> str:
+    def stale_reason(self) -> str:
         """Why what `jobs` tells may be out of date, for a person; empty if it is not. Jobs go on meanwhile."""
 
     async def stop(self, name: str, *, grace_s: float) -> None:

@@ -98,8 +98,8 @@ class KubernetesLauncher:
         await self._opened()
         return [entry.seen() for _, entry in sorted(self._cache.entries.items())]
 
-    def trouble(self) -> str:
-        """See `Launcher.trouble`: an informer has not heard anything for a while."""
+    def stale_reason(self) -> str:
+        """See `Launcher.stale_reason`: an informer has not heard anything for a while."""
         now = self._clock.monotonic()
         for informer in self._informers or ():
             if informer.trouble is not None and now - informer.troubled_since >= _UNSEEN_S:

@@ -95,8 +95,8 @@ class ProcessLauncher:
         """See `Launcher.jobs`. Raises ConfigError where a newer StreamForge left its jobs."""
         return await self._run(self._jobs)
 
-    def trouble(self) -> str:
-        """See `Launcher.trouble`: every look is at the processes themselves."""
+    def stale_reason(self) -> str:
+        """See `Launcher.stale_reason`: every look is at the processes themselves."""
         return ""
 
     async def stop(self, name: str, *, grace_s: float) -> None:

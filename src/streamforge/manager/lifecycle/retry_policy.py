@@ -25,7 +25,7 @@ STOP, STUCK = "stop", "stuck"
 _replace = msgspec.structs.replace
 
 
-def settle(workflow: Workflow, now_ms: int, policy: Policy) -> tuple[Workflow, list[WriteTerminalEvent]]:
+def apply_retry_policy(workflow: Workflow, now_ms: int, policy: Policy) -> tuple[Workflow, list[WriteTerminalEvent]]:
     """The workflow with every ended attempt counted, and the terminal events that must be written for those
     whose process sent none.
 
@@ -39,7 +39,7 @@ def settle(workflow: Workflow, now_ms: int, policy: Policy) -> tuple[Workflow, l
         if attempt.terminal_event is None:
             terminal_events.append(WriteTerminalEvent(_terminal_event(workflow, step, attempt, now_ms)))
             continue
-        workflow = _settle_step(workflow, step, attempt, now_ms, policy)
+        workflow = _count_attempt(workflow, step, attempt, now_ms, policy)
     return workflow, terminal_events
 
 
@@ -64,7 +64,7 @@ def backoff_ms(policy: Policy, tries: int, *identity: object) -> int:
     return int(full * 1000 * (0.5 + digest[0] / 512))
 
 
-def _settle_step(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy) -> Workflow:
+def _count_attempt(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy) -> Workflow:
     outcome, reason = _outcome(attempt)
     if outcome == "stopped from outside":
         if workflow.stop_asked_ms is None:

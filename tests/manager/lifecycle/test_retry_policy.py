@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge.manager.lifecycle.ban import LONGEST_BAN_MS
-from streamforge.manager.lifecycle.decision import World, decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event
-from streamforge.manager.lifecycle.settlement import STOP, STUCK, backoff_ms, remaining, settle
+from streamforge.manager.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy, backoff_ms, remaining
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import StepStatus, Workflow
 from streamforge_utils.model.events import Event, Progress
@@ -35,7 +35,7 @@ from tests.manager.support import (
 
 def ended(target: str = LOADER, **fields: Any) -> Workflow:
     """A workflow whose `target` has ended as the fields say."""
-    workflow = decide(planned(), NOW, POLICY, World())[0]
+    workflow = decide(planned(), NOW, POLICY, Conditions())[0]
     return with_attempt(workflow, target, **{"observed": True, "ended_ms": NOW, **fields})
 
 
@@ -63,16 +63,16 @@ def ended(target: str = LOADER, **fields: Any) -> Workflow:
     ],
 )
 def test_outcomes(how: dict[str, Any], outcome: str, status: StepStatus) -> None:
-    settled, words = settle(ended(**how), NOW, POLICY)
+    settled, words = apply_retry_policy(ended(**how), NOW, POLICY)
     assert attempt(settled, LOADER).outcome == outcome
     assert step(settled, LOADER).status is status
     assert words == []
-    assert settle(settled, NOW + 5, POLICY) == (settled, []), "an attempt is counted once"
+    assert apply_retry_policy(settled, NOW + 5, POLICY) == (settled, []), "an attempt is counted once"
     assert settled.stop_asked_ms is None
 
 
 def test_a_stop_that_came_from_elsewhere_stops_the_workflow() -> None:
-    settled, _ = settle(ended(terminal_event="interrupted", exit_code=0), NOW + 3, POLICY)
+    settled, _ = apply_retry_policy(ended(terminal_event="interrupted", exit_code=0), NOW + 3, POLICY)
     assert settled.stop_asked_ms == NOW + 3
     assert step(settled, LOADER).status is StepStatus.INTERRUPTED
 
@@ -83,7 +83,7 @@ def test_of_two_pods_of_an_attempt_the_one_that_was_asked_to_end_stops_nothing()
     heard = fold_event(running, said(running, LOADER, "interrupted", extra={"exit_code": 1}), NOW)
     assert attempt(heard, LOADER).own_exit_code == 1
     workflow = with_attempt(heard, LOADER, exit_code=0, ended_ms=NOW)
-    changed, _ = settle(workflow, NOW, POLICY)
+    changed, _ = apply_retry_policy(workflow, NOW, POLICY)
     assert changed.stop_asked_ms is None
     assert attempt(changed, LOADER).outcome == "disrupted"
     assert step(changed, LOADER).status is StepStatus.WAITING
@@ -97,7 +97,7 @@ def test_a_silent_end_is_given_its_terminal_event_and_is_not_counted_before_it_i
     stop_reason: str, word: str, message: str | None
 ) -> None:
     workflow = ended(stop_reason=stop_reason, reason="killed", signal=9, progress=Progress(records=7))
-    settled, (said,) = settle(workflow, NOW + 250, POLICY)
+    settled, (said,) = apply_retry_policy(workflow, NOW + 250, POLICY)
     assert settled is workflow
     assert said.event == Event(
         event=word,  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def test_a_silent_end_is_given_its_terminal_event_and_is_not_counted_before_it_i
 
 
 def test_an_end_of_which_nothing_is_known_is_told_as_that() -> None:
-    _, (said,) = settle(ended(signal=9, number=7), NOW, POLICY)
+    _, (said,) = apply_retry_policy(ended(signal=9, number=7), NOW, POLICY)
     assert (said.event.error_message, said.event.attempt) == ("its process is gone", 7)
 
 
@@ -158,7 +158,7 @@ def test_an_end_of_which_nothing_is_known_is_told_as_that() -> None:
     ],
 )
 def test_a_failure_says_what_to_do_next(how: dict[str, Any], policy: Policy, next_step: str) -> None:
-    failure = step(settle(ended(**how), NOW, policy)[0], LOADER).failure
+    failure = step(apply_retry_policy(ended(**how), NOW, policy)[0], LOADER).failure
     assert failure is not None
     assert failure.next_step == next_step
 
@@ -166,13 +166,13 @@ def test_a_failure_says_what_to_do_next(how: dict[str, Any], policy: Policy, nex
 def test_failures_are_retried_with_growing_pauses_up_to_the_limit() -> None:
     workflow, pauses = ended(terminal_event="error", error="no disk", exit_code=1), []
     for number in range(1, POLICY.max_failures):
-        workflow, _ = settle(workflow, NOW, POLICY)
+        workflow, _ = apply_retry_policy(workflow, NOW, POLICY)
         pauses.append(step(workflow, LOADER).not_before_ms - NOW)
         assert step(workflow, LOADER).failures == number
         fresh = replace(attempt(workflow, LOADER), number=number + 1, outcome=None)
         workflow = workflow.with_step(replace(step(workflow, LOADER), attempts=(fresh,)))
     assert 500 <= pauses[0] <= 1000 <= pauses[1] <= 2000
-    workflow, _ = settle(workflow, NOW, POLICY)
+    workflow, _ = apply_retry_policy(workflow, NOW, POLICY)
     failure = step(workflow, LOADER).failure
     assert step(workflow, LOADER).status is StepStatus.ERROR
     assert failure is not None
@@ -182,7 +182,7 @@ def test_failures_are_retried_with_growing_pauses_up_to_the_limit() -> None:
 
 def test_a_ban_is_waited_for() -> None:
     until = NOW + 600_000
-    settled, _ = settle(
+    settled, _ = apply_retry_policy(
         ended(terminal_event="error", exit_code=1, progress=Progress(banned_until_ms=until)), NOW, POLICY
     )
     assert step(settled, LOADER).not_before_ms == until
@@ -191,7 +191,7 @@ def test_a_ban_is_waited_for() -> None:
 def test_bans_in_a_row_are_no_failures() -> None:
     workflow = ended(terminal_event="error", exit_code=1, progress=Progress(banned_until_ms=NOW + 1000))
     for number in range(2, 10):
-        workflow, _ = settle(workflow, NOW, POLICY)
+        workflow, _ = apply_retry_policy(workflow, NOW, POLICY)
         assert (step(workflow, LOADER).status, step(workflow, LOADER).failures) == (StepStatus.WAITING, 0)
         fresh = replace(attempt(workflow, LOADER), number=number, outcome=None)
         workflow = workflow.with_step(replace(step(workflow, LOADER), attempts=(fresh,)))
@@ -199,9 +199,9 @@ def test_bans_in_a_row_are_no_failures() -> None:
 
 def test_a_ban_that_is_over_or_endless_stops_nothing() -> None:
     over = ended(terminal_event="error", exit_code=1, progress=Progress(banned_until_ms=NOW))
-    assert step(settle(over, NOW, POLICY)[0], LOADER).failures == 1, "or it would be tried for ever"
+    assert step(apply_retry_policy(over, NOW, POLICY)[0], LOADER).failures == 1, "or it would be tried for ever"
     endless = ended(terminal_event="error", exit_code=1, progress=Progress(banned_until_ms=NOW + 99 * LONGEST_BAN_MS))
-    assert step(settle(endless, NOW, POLICY)[0], LOADER).not_before_ms == NOW + LONGEST_BAN_MS
+    assert step(apply_retry_policy(endless, NOW, POLICY)[0], LOADER).not_before_ms == NOW + LONGEST_BAN_MS
 
 
 def test_attempts_that_got_further_make_up_for_those_before() -> None:
@@ -211,7 +211,7 @@ def test_attempts_that_got_further_make_up_for_those_before() -> None:
         progress = Progress() if hours is None else Progress(records=1, position=DAY_START + hours * HOUR_MS)
         of = step(workflow, LOADER)
         fresh = replace(of.attempts[-1], number=number, outcome=None, progress=progress)
-        workflow, _ = settle(workflow.with_step(replace(of, attempts=(*of.attempts, fresh))), NOW, POLICY)
+        workflow, _ = apply_retry_policy(workflow.with_step(replace(of, attempts=(*of.attempts, fresh))), NOW, POLICY)
         failing = (1, 1, 2, 1, 2, 1, 2, 3)[number - 1]
         assert step(workflow, LOADER).failures == failing
         assert (step(workflow, LOADER).status is StepStatus.ERROR) == (failing == POLICY.max_failures)
@@ -226,13 +226,13 @@ def again(workflow: Workflow, target: str, position: int | None) -> Workflow:
         outcome=None,
         progress=Progress(records=9, position=position),
     )
-    return settle(workflow.with_step(replace(of, attempts=(*of.attempts, fresh))), NOW, POLICY)[0]
+    return apply_retry_policy(workflow.with_step(replace(of, attempts=(*of.attempts, fresh))), NOW, POLICY)[0]
 
 
 @pytest.mark.parametrize(("target", "first"), [(LOADER, DAY_START + HOUR_MS), (SINK, 100)])
 def test_only_going_further_than_before_is_progress(target: str, first: int) -> None:
     reached = Progress(records=60, position=first)
-    workflow, _ = settle(ended(target, terminal_event="error", signal=9, progress=reached), NOW, POLICY)
+    workflow, _ = apply_retry_policy(ended(target, terminal_event="error", signal=9, progress=reached), NOW, POLICY)
     assert step(workflow, target).disruptions == 0
     workflow = again(workflow, target, first)  # the same piece once more
     workflow = again(workflow, target, None)
@@ -243,7 +243,7 @@ def test_only_going_further_than_before_is_progress(target: str, first: int) -> 
 
 
 def test_disruption_without_progress_has_an_end() -> None:
-    workflow, _ = settle(ended(terminal_event="error", signal=9), NOW, POLICY)
+    workflow, _ = apply_retry_policy(ended(terminal_event="error", signal=9), NOW, POLICY)
     assert step(workflow, LOADER).not_before_ms == NOW, "at once"
     count = 1
     while step(workflow, LOADER).status is StepStatus.WAITING:
@@ -256,9 +256,11 @@ def test_disruption_without_progress_has_an_end() -> None:
 
 def test_a_loader_goes_on_where_the_one_before_was_and_a_sink_has_no_ranges() -> None:
     position = DAY_START + 90 * MINUTE_MS
-    settled, _ = settle(ended(terminal_event="error", exit_code=1, progress=Progress(position=position)), NOW, POLICY)
+    settled, _ = apply_retry_policy(
+        ended(terminal_event="error", exit_code=1, progress=Progress(position=position)), NOW, POLICY
+    )
     assert step(settled, LOADER).ranges == ("2024-08-01T01:30Z:2024-08-02",)
-    assert step(settle(ended(terminal_event="finished", exit_code=0), NOW, POLICY)[0], LOADER).ranges == ()
+    assert step(apply_retry_policy(ended(terminal_event="finished", exit_code=0), NOW, POLICY)[0], LOADER).ranges == ()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from benchmarks.sink import fill
 from streamforge import wiring
 from streamforge_utils.adapters.arango import document_bodies
 from streamforge_utils.adapters.arango.arango_collections import RECORDS
-from streamforge_utils.adapters.arango.batches import AT_ONCE
+from streamforge_utils.adapters.arango.document_bodies import AT_ONCE
 from streamforge_utils.model.kinds.candles import stored_document
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document, Outcome

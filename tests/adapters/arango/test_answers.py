@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streamforge_utils.adapters.arango import arango_transport
+from streamforge_utils.adapters.arango.arango_errors import TooLarge
 from streamforge_utils.adapters.arango.arango_store import ArangoStore
-from streamforge_utils.adapters.arango.arango_transport import Retries, TooLarge, Transport
+from streamforge_utils.adapters.arango.arango_transport import Retries, Transport
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.secret import Secret

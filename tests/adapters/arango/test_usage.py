@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge_utils.adapters.arango.store_usage import COMMUNITY_BYTES
+from streamforge_utils.adapters.arango.arango_server import COMMUNITY_BYTES
 from streamforge_utils.ports.store import Document
 from tests.adapters.arango.conftest import MakeStore
 from tests.doubles.arangodb.double import ArangoDouble

@@ -1,21 +1,42 @@
-"""Collections: made on first use by the client that comes first, listed, dropped."""
+"""The database and its collections: made on first use by the client that comes first, listed, dropped."""
 
 from __future__ import annotations
 
-from typing import Any, Final
-from urllib.parse import quote
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from streamforge_utils.adapters.arango.arango_errors import DUPLICATE_NAME, FORBIDDEN, IN_GRAPH, NO_COLLECTION
-from streamforge_utils.adapters.arango.arango_transport import Transport
-from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.adapters.arango.arango_errors import (
+    DATA,
+    DUPLICATE_NAME,
+    FORBIDDEN,
+    IN_GRAPH,
+    NO_COLLECTION,
+    Refusal,
+    Refused,
+    check_for_all,
+)
+from streamforge_utils.adapters.arango.arango_server import Server
+from streamforge_utils.adapters.arango.arango_transport import Reply, Retries, Transport, documents_path, path_of
+from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango.document_bodies import Batch
+from streamforge_utils.model.documents import check_name
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.store import Usage
 
 DOCUMENTS: Final = 2
 EDGES: Final = 3
 STATES: Final = "streamforge_states"
 """Where the manager's states lie; no collection of records."""
-_ROUNDS = 20
+_ROUNDS = 50
+RACES: Final = 4
+"""How often a key that somebody else inserts at the same moment is tried again before it counts as taken."""
+T = TypeVar("T")
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -63,6 +84,22 @@ STATE_DOCUMENTS: Final = Kind(
 EDGE_DOCUMENTS: Final = Kind(EDGES, dict(_KEYS))
 
 
+class Element(Refusal, kw_only=True):
+    """The answer for one document of an array. old: what was there before."""
+
+    revision: str = msgspec.field(name="_rev", default="")
+    before: str = msgspec.field(name="_oldRev", default="")
+    old: dict[str, Any] | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the server left the document as it was, because it is not older."""
+        return bool(self.before) and self.before == self.revision
+
+
+Elements = list[Element | None]
+
+
 class _About(msgspec.Struct):
     name: str = ""
     type: int = 0
@@ -75,45 +112,31 @@ class _List(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _decode_about = msgspec.json.Decoder(_About).decode
+_decode_elements = msgspec.json.Decoder(list[Element]).decode
 _decode_list = msgspec.json.Decoder(_List).decode
 
 
-class Catalogue:
-    """The collections of the database, and those known to be there."""
+class Database:
+    """One database through connections of its own, and the collections known to be there."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        retries: Retries | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._transport = Transport(connection, clock=clock, observer=observer, retries=retries, jitter=jitter)
+        self._server = Server(self._transport)
         self._known: dict[str, int] = {}
 
-    async def ensure(self, name: str, kind: Kind) -> None:
-        """Return once there is a collection of this kind, made by whom ever. Raises ConfigError if it is of another."""
-        if self._known.get(name) == kind.type:
-            return
-        for _ in range(_ROUNDS):
-            about = await self._about(name)
-            if about is None:
-                body = _encode({"name": name, "type": kind.type, **kind.options})
-                reply = await self._transport.ask(
-                    "POST", "/_api/collection", what=f"make the collection {name}", body=body, answers=(DUPLICATE_NAME,)
-                )
-                if reply.number:
-                    continue  # somebody else was quicker: of which type it is, it tells
-            elif about.type != kind.type:
-                raise ConfigError(
-                    f"the collection {name} is one of {_called(about.type)}, and is needed for {_called(kind.type)}: "
-                    "choose another name (COLLECTION_NAME, or `collection_name` of the request), or drop it"
-                )
-            if await self._indexed(name, kind):
-                self._known[name] = kind.type
-                return
-        raise RetryableError(f"the collection {name} is dropped again and again by another process; try again")
+    async def connect(self) -> None:
+        await self._server.check()
 
-    def forget(self, name: str) -> None:
-        """The collection was seen to be missing."""
-        self._known.pop(name, None)
-
-    async def names(self) -> list[str]:
-        """Collections of records, sorted."""
+    async def names(self) -> Sequence[str]:
+        await self._server.check()
         reply = await self._transport.ask(
             "GET", "/_api/collection", what="list the collections", query={"excludeSystem": "true"}
         )
@@ -123,22 +146,52 @@ class Catalogue:
             if about.type == DOCUMENTS and not about.isSystem and about.name != STATES
         )
 
-    async def drop(self, name: str) -> int:
-        """Remove the collection; the error number if that was not done: `IN_GRAPH`, or `NO_COLLECTION`."""
-        self.forget(name)
-        reply = await self._transport.ask(
-            "DELETE", path_of(name), what=f"drop the collection {name}", answers=(NO_COLLECTION, IN_GRAPH)
-        )
-        return reply.number
+    async def usage(self) -> Usage:
+        return await self._server.usage()
 
-    async def _about(self, name: str) -> _About | None:
+    async def close(self) -> None:
+        """Close the connections. A second call does nothing."""
+        await self._transport.close()
+
+    async def _on(self, name: str, kind: Kind, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+        """What `ask` gives once there is a collection of this kind, made by whom ever.
+
+        Raises ConfigError if it is of another kind, RetryableError if it is dropped again and again.
+        """
+        for _ in range(_ROUNDS):
+            if self._known.get(name) != kind.type and not await self._made(name, kind):
+                continue
+            reply = await ask()
+            if reply.number != NO_COLLECTION:
+                return reply
+            self._forget(name)
+        raise RetryableError(f"the collection {name} is dropped again and again by another process; try again")
+
+    async def _ensure(self, name: str, kind: Kind) -> None:
+        """Return once there is a collection of this kind."""
+
+        async def nothing() -> Reply:
+            return Reply(200, b"")
+
+        await self._on(name, kind, nothing)
+
+    async def _made(self, name: str, kind: Kind) -> bool:
+        """Whether there is the collection with its indexes; False if another process made or dropped it meanwhile."""
         reply = await self._transport.ask(
             "GET", path_of(name), what=f"look at the collection {name}", answers=(NO_COLLECTION,)
         )
-        return None if reply.number else reply.read(_decode_about)
-
-    async def _indexed(self, name: str, kind: Kind) -> bool:
-        """Whether the collection was still there to get its indexes."""
+        if reply.number:
+            body = _encode({"name": name, "type": kind.type, **kind.options})
+            reply = await self._transport.ask(
+                "POST", "/_api/collection", what=f"make the collection {name}", body=body, answers=(DUPLICATE_NAME,)
+            )
+            if reply.number:
+                return False  # of which type it is, the next look tells
+        elif (found := reply.read(_decode_about).type) != kind.type:
+            raise ConfigError(
+                f"the collection {name} is one of {_called(found)}, and is needed for {_called(kind.type)}: "
+                "choose another name (COLLECTION_NAME, or `collection_name` of the request), or drop it"
+            )
         for index in kind.indexes:
             reply = await self._transport.ask(
                 "POST",
@@ -151,12 +204,86 @@ class Catalogue:
             )
             if reply.number == NO_COLLECTION:
                 return False
+        self._known[name] = kind.type
         return True
 
+    def _forget(self, name: str) -> None:
+        """The collection is known no more."""
+        self._known.pop(name, None)
 
-def path_of(name: str) -> str:
-    """The path of a collection."""
-    return f"/_api/collection/{quote(name, safe='')}"
+    async def _write(
+        self, batch: Batch[T], kind: Kind, query: Mapping[str, str], before: Callable[[], Awaitable[None]] | None = None
+    ) -> Elements:
+        """Store a batch by one call, which replaces: the answer to each, None for what is new.
+
+        What is in the way of another is sent again alone; what is refused for good is an element with `error`. What
+        holds for all of them is raised. before: is done before each request, when the collection is there.
+        """
+        what = f"store in the collection {batch.collection}"
+        found: Elements = [None] * len(batch)
+        left = [*range(len(batch))]
+        races = 0
+        patience = self._transport.patience(what)
+        while left:
+            some = batch.only(left)
+            try:
+                reply = await self._on(batch.collection, kind, partial(self._post, some, query, what, before))
+            except Refused as error:
+                parts = await halves(some, lambda half: self._write(half, kind, query, before), error)
+                for position, one in zip(left, parts, strict=True):
+                    found[position] = one
+                return found
+            body = reply.body
+            if b'"error":true' not in body and b'"_oldRev"' not in body and body.count(b'"_key":') == len(left):
+                return found
+            sent, left, taken, said = left, [], False, ""
+            for position, one in zip(sent, reply.read_each(_decode_elements, len(sent)), strict=True):
+                is_race = one.is_race and races < RACES
+                if one.error and not is_race:
+                    check_for_all(self._transport.connection, what, one)
+                if one.error and (is_race or one.number not in DATA):
+                    left.append(position)
+                    taken, said = taken or is_race, str(one)
+                else:
+                    found[position] = one
+            races += taken
+            if left:
+                await patience.failed(f"{len(left)} documents, error {said}", "document")
+        return found
+
+    async def _post(
+        self, batch: Batch[T], query: Mapping[str, str], what: str, before: Callable[[], Awaitable[None]] | None
+    ) -> Reply:
+        if before is not None:
+            await before()
+        path = documents_path(batch.collection)
+        return await self._transport.ask(
+            "POST", path, what=what, query=query, body=batch.array(), answers=(NO_COLLECTION,)
+        )
+
+    async def _dropped(self, name: str) -> bool:
+        """Remove the collection, if it is there; False if a graph holds it."""
+        self._forget(name)
+        reply = await self._transport.ask(
+            "DELETE", path_of(name), what=f"drop the collection {name}", answers=(NO_COLLECTION, IN_GRAPH)
+        )
+        return reply.number != IN_GRAPH
+
+
+async def halves(batch: Batch[T], store: Callable[[Batch[T]], Awaitable[Elements]], error: Refused) -> Elements:
+    """Store a refused batch in two parts, where one document of it may be at fault; raises `error` otherwise."""
+    if not error.of_data:
+        raise error
+    if len(batch) == 1:
+        return [Element(error=True, number=error.refusal.number, message=str(error))]
+    middle = len(batch) // 2
+    return await store(batch.only(range(middle))) + await store(batch.only(range(middle, len(batch))))
+
+
+def check_collection(name: str) -> None:
+    """Raises PermanentError for a name that no collection of records may have."""
+    if check_name(name) == STATES:
+        raise PermanentError(f"collection name {STATES!r} is StreamForge's own: choose another")
 
 
 def _called(type: int) -> str:

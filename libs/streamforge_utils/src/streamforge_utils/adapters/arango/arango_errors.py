@@ -71,36 +71,52 @@ _RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SHOWN: Final = 300
 
 
-class Trouble(msgspec.Struct):
-    """The body of an error."""
+class Refusal(msgspec.Struct, kw_only=True):
+    """The body of an error, or the answer for one element of an array."""
 
+    error: bool = False
     number: int = msgspec.field(name="errorNum", default=0)
     message: str = msgspec.field(name="errorMessage", default="")
 
+    def __str__(self) -> str:
+        return f"{self.number}: {self.message[:_SHOWN]}"
 
-_decode = msgspec.json.Decoder(Trouble).decode
+    @property
+    def told(self) -> str:
+        """The end of a sentence about what was refused."""
+        return f"is refused by ArangoDB (error {self.number}): {self.message[:_SHOWN]}"
+
+    @property
+    def is_race(self) -> bool:
+        """Whether the key itself is taken, which a call that replaces meets only while somebody else inserts it."""
+        return self.number == UNIQUE and "of type primary" in self.message
+
+
+_decode = msgspec.json.Decoder(Refusal).decode
 
 
 class Refused(PermanentError):
-    """The server refused a request for a reason that lies in its content. number: the server's."""
+    """The server refused a request for a reason that lies in its content. of_data: it may lie in a part alone."""
 
-    def __init__(self, message: str, *, status: int, number: int) -> None:
+    def __init__(self, message: str, refusal: Refusal, *, of_data: bool) -> None:
         super().__init__(message)
-        self.status = status
-        self.number = number
-
-    @property
-    def of_data(self) -> bool:
-        """Whether a part of the content may be at fault and the rest be fine."""
-        return self.number in DATA or self.status == 413
+        self.refusal = refusal
+        self.of_data = of_data
 
 
-def trouble_of(body: bytes) -> Trouble:
+class TooLarge(Refused):
+    """An answer is larger than is ever read; what was asked for has been done, and less at once does better."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Refusal(), of_data=True)
+
+
+def refusal_of(body: bytes) -> Refusal:
     """What an answer that is an error says; number 0 if it is none of ArangoDB's."""
     try:
         return _decode(body)
     except msgspec.MsgspecError:
-        return Trouble(0, body[:_SHOWN].decode(errors="replace").strip())
+        return Refusal(message=body[:_SHOWN].decode(errors="replace").strip())
 
 
 def is_retried(status: int, number: int) -> bool:
@@ -110,9 +126,9 @@ def is_retried(status: int, number: int) -> bool:
     return number in RETRIED or (number not in DATA and status in _RETRIED_STATUSES)
 
 
-def translated(connection: Connection, what: str, status: int, trouble: Trouble) -> StreamForgeError:
+def translated(connection: Connection, what: str, status: int, refusal: Refusal) -> StreamForgeError:
     """The error to raise for an answer that is not worth another try."""
-    number, said = trouble.number, trouble.message[:_SHOWN]
+    number, said = refusal.number, refusal.message[:_SHOWN]
     where = f"ArangoDB at {connection.shown}"
     if status == 401:
         return ConfigError(
@@ -154,13 +170,11 @@ def translated(connection: Connection, what: str, status: int, trouble: Trouble)
             "the request is larger than the server, or a proxy before it, lets through: "
             f"raise that limit (nginx: client_max_body_size), or make the document smaller ({said[:60]})"
         )
-    return Refused(
-        f"{where}: {what}: it was refused (HTTP {status}, error {number}): {said}", status=status, number=number
-    )
+    words = f"{where}: {what}: it was refused (HTTP {status}, error {number}): {said}"
+    return Refused(words, refusal, of_data=number in DATA or status == 413)
 
 
-def of_all(connection: Connection, what: str, number: int, message: str) -> StreamForgeError | None:
-    """The error to raise where one document of many is refused for a reason that holds for every other, else None."""
-    if number not in (FORBIDDEN, READ_ONLY) and number not in OF_COLLECTION:
-        return None
-    return translated(connection, what, 403, Trouble(number, message))
+def check_for_all(connection: Connection, what: str, refusal: Refusal) -> None:
+    """Raise what one element of an array is refused for, if it holds for every other element too."""
+    if refusal.number in (FORBIDDEN, READ_ONLY, *OF_COLLECTION):
+        raise translated(connection, what, 403, refusal)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from streamforge_utils.adapters.arango import cursor, queries
-from streamforge_utils.adapters.arango.arango_collections import STATE_DOCUMENTS, STATES, Catalogue
+from streamforge_utils.adapters.arango.arango_collections import STATE_DOCUMENTS, STATES, Database
 from streamforge_utils.adapters.arango.arango_errors import (
     CONFLICT,
     MALFORMED_REVISION,
@@ -25,12 +25,10 @@ from streamforge_utils.adapters.arango.arango_errors import (
     NO_DOCUMENT,
     UNIQUE,
 )
-from streamforge_utils.adapters.arango.arango_transport import Reply, Transport
+from streamforge_utils.adapters.arango.arango_transport import Reply, documents_path
 from streamforge_utils.model.documents import KEY_LIMIT
-from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError
 from streamforge_utils.ports.store import Labels, State
-
-_REMAKINGS: Final = 5
 
 
 class _Stored(msgspec.Struct):
@@ -62,22 +60,17 @@ _MISSING: Final = (NO_COLLECTION, NO_DOCUMENT)
 _ANOTHER: Final = (CONFLICT, MALFORMED_REVISION, NO_DOCUMENT, NO_COLLECTION)
 
 
-class States:
+class States(Database):
     """The states of every kind."""
 
-    def __init__(self, transport: Transport, catalogue: Catalogue) -> None:
-        self._transport = transport
-        self._catalogue = catalogue
-
     async def get(self, kind: str, id: str) -> State | None:
-        """The state, or None."""
+        await self._server.check()
         found = await self._stored(kind, id)
         return None if found is None else found.state()
 
     async def put(
-        self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels, created_ms: int
+        self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:
-        """Write the state if its revision is `expected`. labels: None keeps those there are."""
         mark = secrets.token_hex(8)
         content: dict[str, Any] = {"mark": mark, **_body(body)}
         if expected is None:
@@ -93,7 +86,7 @@ class States:
                 what=f"change the state {kind} {id}",
                 # Without a merge: labels that are not given again are gone.
                 query={"returnNew": "true", "waitForSync": "true", "mergeObjects": "false", "keepNull": "false"},
-                headers={"If-Match": f'"{expected}"'} if _is_revision(expected) else {"If-Match": '"none"'},
+                headers=_if_match(expected),
                 body=_encode(content),
                 answers=_ANOTHER,
             )
@@ -105,9 +98,10 @@ class States:
         raise _conflict(kind, id, there, expected)
 
     async def find(
-        self, kind: str, *, where: Mapping[str, Sequence[str]] | None, after: str | None, limit: int
-    ) -> list[State]:
-        """States by label, newest first. Raises InvalidInput if there is no state `after`."""
+        self, kind: str, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+    ) -> Sequence[State]:
+        """See `StateStore.find`. Raises InvalidInput if the state `after` was removed."""
+        await self._server.check()
         edge: tuple[int, str] | None = None
         if after is not None:
             last = await self._stored(kind, after)
@@ -119,23 +113,17 @@ class States:
             edge = (last.created_ms, last.id)
         if limit <= 0 or not all((where or {}).values()):
             return []
-        found = await cursor.everything(
-            self._transport,
-            queries.states(STATES, kind, where or {}, edge, limit),
-            _decode_page,
-            what=f"look for states of the kind {kind}",
-            answers=(NO_COLLECTION,),
-        )
+        query = queries.states(STATES, kind, where or {}, edge, limit)
+        found = await cursor.everything(self._transport, query, _decode_page, f"look for states of the kind {kind}")
         return [stored.state() for stored in found]
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:
-        """Remove the state if its revision is `expected`."""
         reply = await self._transport.ask(
             "DELETE",
             _path(kind, id),
             what=f"remove the state {kind} {id}",
             query={"waitForSync": "true"},
-            headers={"If-Match": f'"{expected}"' if _is_revision(expected) else '"none"'},
+            headers=_if_match(expected),
             answers=_ANOTHER,
         )
         if reply.number in (CONFLICT, MALFORMED_REVISION):
@@ -144,20 +132,18 @@ class States:
                 raise _conflict(kind, id, there, expected)
 
     async def _create(self, kind: str, id: str, content: dict[str, Any]) -> Reply:
-        for _ in range(_REMAKINGS):
-            await self._catalogue.ensure(STATES, STATE_DOCUMENTS)
-            reply = await self._transport.ask(
+        return await self._on(
+            STATES,
+            STATE_DOCUMENTS,
+            lambda: self._transport.ask(
                 "POST",
-                f"/_api/document/{STATES}",
+                documents_path(STATES),
                 what=f"make the state {kind} {id}",
                 query={"returnNew": "true", "waitForSync": "true"},
                 body=_encode(content),
                 answers=(UNIQUE, NO_COLLECTION),
-            )
-            if reply.number != NO_COLLECTION:
-                return reply
-            self._catalogue.forget(STATES)
-        raise RetryableError(f"the collection {STATES} is dropped again and again by another process; try again")
+            ),
+        )
 
     async def _stored(self, kind: str, id: str) -> _Stored | None:
         reply = await self._transport.ask("GET", _path(kind, id), what=f"read the state {kind} {id}", answers=_MISSING)
@@ -197,8 +183,9 @@ def _quoted(text: str) -> str:
 
 
 def _path(kind: str, id: str) -> str:
-    return f"/_api/document/{STATES}/{quote(_key(kind, id), safe='')}"
+    return f"{documents_path(STATES)}/{quote(_key(kind, id), safe='')}"
 
 
-def _is_revision(text: str) -> bool:
-    return text.isascii() and text.isprintable() and '"' not in text and text != ""
+def _if_match(expected: str) -> dict[str, str]:
+    legal = expected.isascii() and expected.isprintable() and '"' not in expected and expected != ""
+    return {"If-Match": f'"{expected}"' if legal else '"none"'}

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import io
 import random
-import ssl
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from typing import TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from streamforge_utils.adapters.arango.arango_errors import NOTHING_DONE, is_retried, translated, trouble_of
+from streamforge_utils.adapters.arango.arango_errors import NOTHING_DONE, TooLarge, is_retried, refusal_of, translated
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
-from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.retry import backoff_s
 
 T = TypeVar("T")
@@ -67,43 +66,41 @@ class Reply(msgspec.Struct, frozen=True):
         except msgspec.MsgspecError as error:
             raise RetryableError(f"ArangoDB's answer cannot be read ({error}): {self.body[:100]!r}") from error
 
+    def read_each(self, decode: Callable[[bytes], list[T]], expected: int) -> list[T]:
+        """As `read`, of an answer that holds one for each of so many."""
+        found = self.read(decode)
+        if len(found) != expected:
+            raise RetryableError(f"ArangoDB answered for {len(found)} of {expected} documents")
+        return found
+
 
 class AnswerLost(RetryableError):
     """A request that must not be sent twice was not answered."""
 
 
-class TooLarge(PermanentError):
-    """An answer is larger than is ever read; what was asked for has been done."""
-
-
 class Patience:
     """The retries of one call: counts failures, waits between them, and gives up."""
 
-    def __init__(
-        self, transport: Transport, what: str, attempts: int | None = None, within_s: float | None = None
-    ) -> None:
+    def __init__(self, transport: Transport, what: str, retries: Retries) -> None:
         self._transport = transport
         self._what = what
-        self._attempts = transport.retries.attempts if attempts is None else attempts
-        self._within_s = transport.retries.within_s if within_s is None else within_s
-        self._sure_tries = 2 if within_s is None else 1
+        self._retries = retries
         self._began = transport.clock.monotonic()
-        self.failures = 0
+        self._failures = 0
 
     async def failed(self, reason: str, kind: str) -> None:
         """Wait before another try. Raises RetryableError once it was enough. kind: one word for the metric."""
-        transport, retries = self._transport, self._transport.retries
-        self.failures += 1
+        transport, retries = self._transport, self._retries
+        self._failures += 1
+        failures = self._failures
         spent = transport.clock.monotonic() - self._began
-        if self.failures >= self._attempts or (self.failures >= self._sure_tries and spent >= self._within_s):
-            tries = "1 try" if self.failures == 1 else f"{self.failures} tries"
-            raise RetryableError(
-                f"ArangoDB at {transport.connection.shown}: {self._what}: given up after {tries}: {reason}"
-            )
+        if failures >= retries.attempts or (failures > 1 and spent >= retries.within_s):
+            tries = "1 try" if failures == 1 else f"{failures} tries"
+            raise RetryableError(f"{transport.place}: {self._what}: given up after {tries}: {reason}")
         transport.observer.count("store_retries_total", reason=kind)
         transport.observer.waiting(f"another try: {reason}"[:200])
         try:
-            pause_s = backoff_s(self.failures, first_s=retries.base_s, longest_s=retries.cap_s, draw=transport.jitter())
+            pause_s = backoff_s(failures, first_s=retries.base_s, longest_s=retries.cap_s, draw=transport.jitter())
             await transport.clock.sleep(pause_s)
         finally:
             transport.observer.waiting(None)
@@ -116,15 +113,16 @@ class Transport:
         self,
         connection: Connection,
         *,
-        clock: Clock,
-        observer: Observer,
-        retries: Retries,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        retries: Retries | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.connection = connection
-        self.clock = clock
-        self.observer = observer
-        self.retries = retries
+        self.place = f"ArangoDB at {connection.shown}"
+        self.clock = clock or SystemClock()
+        self.observer = observer or NullObserver()
+        self.retries = retries or Retries()
         self.jitter = jitter
         self._session: aiohttp.ClientSession | None = None
         self._free = asyncio.Semaphore(CONNECTIONS)
@@ -134,7 +132,7 @@ class Transport:
 
     def patience(self, what: str) -> Patience:
         """The retries of a call of its own."""
-        return Patience(self, what)
+        return Patience(self, what, self.retries)
 
     async def ask(
         self,
@@ -147,45 +145,40 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         answers: Collection[int] = (),
         once: bool = False,
-        attempts: int | None = None,
-        answer_s: float | None = None,
+        retries: Retries | None = None,
     ) -> Reply:
         """The answer to a request, once there is one.
 
         path: after the database's, encoded. answers: error numbers that the caller takes for an answer. once: it must
-        not be carried out twice, so what may have been is not sent again (AnswerLost). attempts: fewer than usual.
-        answer_s: within which the answer is to be there, where that is shorter than usual; once it has passed there is
-        no other try. Raises RetryableError, ConfigError, Refused, or TooLarge.
+        not be carried out twice, so what may have been is not sent again (AnswerLost). retries: others than usual.
+        Raises RetryableError, ConfigError, Refused, or TooLarge.
         """
         url = URL(self.connection.base + path + (f"?{urlencode(query)}" if query else ""), encoded=True)
-        limit_s = min(answer_s or self.retries.answer_s, self.retries.answer_s)
-        patience = Patience(self, what, attempts, None if answer_s is None else limit_s)
+        retries = retries or self.retries
+        patience = Patience(self, what, retries)
         repeated = False
         while True:
             try:
                 # Who waits for a connection does not wait for the server: its time begins with the request.
                 async with self._free_for_statements if path.startswith("/_api/cursor") else nullcontext(), self._free:
-                    status, found = await self._send(method, url, body, headers, limit_s)
+                    status, found = await self._send(method, url, body, headers, retries.answer_s)
             except _Broken as broken:
-                if once and broken.sent:
-                    raise AnswerLost(f"ArangoDB at {self.connection.shown}: {what}: {broken}") from None
-                repeated = repeated or broken.sent
-                await patience.failed(str(broken), broken.kind)
-                continue
-            if status < 300:
-                return Reply(status, found, repeated=repeated)
-            trouble = trouble_of(found)
-            if is_retried(status, trouble.number):
-                said = f"HTTP {status}, error {trouble.number}: {trouble.message[:200]}"
+                said, kind, done = str(broken), broken.kind, broken.sent
+            else:
+                if status < 300:
+                    return Reply(status, found, repeated=repeated)
+                refusal = refusal_of(found)
+                if not is_retried(status, refusal.number):
+                    if refusal.number in answers:
+                        return Reply(status, found, number=refusal.number, repeated=repeated)
+                    raise translated(self.connection, what, status, refusal)
+                said, kind = f"HTTP {status}, error {refusal}", str(refusal.number or status)
                 # A server that goes down may have written, or moved a cursor on, before it said so.
-                if once and trouble.number not in NOTHING_DONE:
-                    raise AnswerLost(f"ArangoDB at {self.connection.shown}: {what}: {said}")
-                repeated = True
-                await patience.failed(said, str(trouble.number or status))
-                continue
-            if trouble.number in answers:
-                return Reply(status, found, number=trouble.number, repeated=repeated)
-            raise translated(self.connection, what, status, trouble)
+                done = refusal.number not in NOTHING_DONE
+            if once and done:
+                raise AnswerLost(f"{self.place}: {what}: {said}")
+            repeated = repeated or done
+            await patience.failed(said, kind)
 
     async def close(self) -> None:
         """Close the connections; every later request is refused."""
@@ -216,60 +209,50 @@ class Transport:
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The body; of one that is packed or has no length, no more is taken than of others."""
-        parts: list[bytes] = []
-        size = response.content_length or 0
-        if size <= LARGEST_ANSWER:
-            size = 0
+        found = bytearray()
+        if (response.content_length or 0) <= LARGEST_ANSWER:
             async for part in response.content.iter_any():
-                size += len(part)
-                if size > LARGEST_ANSWER:
+                found += part
+                if len(found) > LARGEST_ANSWER:
                     break
-                parts.append(part)
             else:
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+                return bytes(found)
         response.close()
-        raise TooLarge(
-            f"ArangoDB at {self.connection.shown}: an answer is larger than {LARGEST_ANSWER} bytes: "
-            "ask for less at once"
-        )
+        raise TooLarge(f"{self.place}: an answer is larger than {LARGEST_ANSWER} bytes: ask for less at once")
 
     def _told(self, error: Exception, limit_s: float) -> Exception:
         """What to raise for a request without an answer: ConfigError for what no other try would mend."""
-        where = f"ArangoDB at {self.connection.shown}"
+        tls, ca = self.connection.encrypted, self.connection.ca_path
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            more = " does it speak TLS, or is it http://?" if self.connection.encrypted else " is there such a host?"
-            return _Broken(f"no answer within {CONNECT_S:g} s; look at ARANGO_URL:{more}", "timeout", sent=False)
+            more = "does it speak TLS, or is it http://?" if tls else "is there such a host?"
+            return _Broken(f"no answer within {CONNECT_S:g} s; look at ARANGO_URL: {more}", "timeout", sent=False)
         if isinstance(error, TimeoutError):
-            hint = (
-                "" if self._met else "; look at ARANGO_URL: is that ArangoDB's port, and is there a server behind it?"
-            )
-            return _Broken(f"no answer within {limit_s:g} s{hint}", "timeout", sent=True)
+            hint = "; look at ARANGO_URL: is that ArangoDB's port, and is there a server behind it?"
+            return _Broken(f"no answer within {limit_s:g} s{'' if self._met else hint}", "timeout", sent=True)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            reason = _of_certificate(error.certificate_error)
-            return ConfigError(f"{where}: its certificate is not accepted ({reason}): {self._advice_on_ca()}")
+            reason = getattr(error.certificate_error, "verify_message", str(error.certificate_error))
+            advice = "name the PEM file of the CA that signed it in STREAMFORGE_ARANGO_CA_PATH"
+            if ca is not None:
+                advice = (
+                    f"STREAMFORGE_ARANGO_CA_PATH names {ca}: is that the CA that signed it, "
+                    "and is the host in ARANGO_URL the one that it is for?"
+                )
+            return ConfigError(f"{self.place}: its certificate is not accepted ({reason}): {advice}")
         if isinstance(error, aiohttp.ClientConnectorSSLError):
             if "WRONG_VERSION_NUMBER" in str(error).upper().replace(" ", "_"):
                 return ConfigError(
-                    f"{where}: it does not speak TLS: write http:// in ARANGO_URL, or the port at which it does"
+                    f"{self.place}: it does not speak TLS: write http:// in ARANGO_URL, or the port at which it does"
                 )
             return _Broken(f"TLS failed ({error.os_error.strerror or error.os_error})", "connect", sent=False)
         if isinstance(error, aiohttp.ClientConnectorError):
             reason = error.os_error.strerror or str(error.os_error)
-            return _Broken(
-                f"there is no connection ({reason}): is the server up, and are host and port in ARANGO_URL right?",
-                "connect",
-                sent=False,
-            )
-        hint = "" if self._met or self.connection.encrypted else "; if it speaks TLS only, write https:// in ARANGO_URL"
-        return _Broken(f"the connection broke off ({_shown(error)}){hint}", "cut", sent=True)
-
-    def _advice_on_ca(self) -> str:
-        if self.connection.ca_path is None:
-            return "name the PEM file of the CA that signed it in STREAMFORGE_ARANGO_CA_PATH"
-        return (
-            f"STREAMFORGE_ARANGO_CA_PATH names {self.connection.ca_path}: is that the CA that signed it, "
-            "and is the host in ARANGO_URL the one that it is for?"
-        )
+            advice = "is the server up, and are host and port in ARANGO_URL right?"
+            return _Broken(f"there is no connection ({reason}): {advice}", "connect", sent=False)
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        if isinstance(error, aiohttp.ServerDisconnectedError):
+            reason = "the server closed it"
+        hint = "" if self._met or tls else "; if it speaks TLS only, write https:// in ARANGO_URL"
+        return _Broken(f"the connection broke off ({reason}){hint}", "cut", sent=True)
 
     def _new_session(self) -> aiohttp.ClientSession:
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "streamforge"}
@@ -295,13 +278,11 @@ class _Broken(Exception):
         self.sent = sent
 
 
-def _of_certificate(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    return str(error)
+def path_of(collection: str) -> str:
+    """The path of a collection."""
+    return f"/_api/collection/{quote(collection, safe='')}"
 
 
-def _shown(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the server closed it"
-    return getattr(error, "strerror", None) or type(error).__name__
+def documents_path(collection: str) -> str:
+    """The path of a collection's documents."""
+    return f"/_api/document/{quote(collection, safe='')}"

@@ -1,22 +1,55 @@
-"""Documents as the text that is sent, and what of them the server would never take."""
+"""Documents as the text that is sent: what of them the server would never take, and how they are cut into requests."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from streamforge_utils.model.documents import all_acceptable, refusal
 from streamforge_utils.ports.columns import DocumentColumns
-from streamforge_utils.ports.store import Document
+from streamforge_utils.ports.store import Answer, Document
 
 CHUNK_BYTES: Final = 500_000
 """Of one request: some 1,300 candles. While the server stores them, the next are made; a larger document goes alone."""
 CHUNK_DOCUMENTS: Final = 5_000
+AT_ONCE: Final = 3
+"""Requests of one call under way: a server has several threads, and one is busy while the next arrives."""
 
 _AROUND: Final = len('{"_key":"","_version":,') + 19  # the digits of the greatest version
 _OWN: Final = frozenset({"_key", "_id", "_rev", "_version"})
+
+
+T = TypeVar("T")
+Storing = Callable[[], Awaitable[list[Answer]]]
+
+
+class Batch(Generic[T]):
+    """Documents or edges of one collection and different keys, small enough for one request.
+
+    text: what makes one of them a JSON text. body: their array, if it is made already.
+    """
+
+    def __init__(self, collection: str, items: Sequence[T], text: Callable[[T], bytes], body: bytes = b"") -> None:
+        self.collection = collection
+        self.items = items
+        self._text = text
+        self._body = body
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def array(self) -> bytes:
+        """All as one JSON array."""
+        return self._body or array([self._text(item) for item in self.items])
+
+    def only(self, positions: Sequence[int]) -> Batch[T]:
+        """Some of them."""
+        if len(positions) == len(self.items):
+            return self
+        return Batch(self.collection, [self.items[n] for n in positions], self._text)
 
 
 class _Own(msgspec.Struct, gc=False):
@@ -89,11 +122,56 @@ def array(parts: Sequence[bytes]) -> bytes:
     return b"[" + b",".join(parts) + b"]"
 
 
+def text_of(document: Document) -> bytes:
+    """A document as it is sent."""
+    return text(document.key, document.version, document.body)
+
+
 def text(key: str, version: int, body: bytes) -> bytes:
     """A document as it is sent."""
     rest = body.strip(b" \t\r\n")[1:].lstrip(b" \t\r\n")
     comma = b"" if rest == b"}" else b","
     return b'{"_key":"%b","_version":%d%b%b' % (key.encode(), version, comma, rest)
+
+
+async def side_by_side(storing: Sequence[Storing]) -> list[list[Answer]]:
+    """What each gives, a few of them under way at a time; the first failure ends them all."""
+    if len(storing) == 1:
+        return [await storing[0]()]
+    found: list[list[Answer]] = [[]] * len(storing)
+    left = iter(enumerate(storing))
+
+    async def some() -> None:
+        for at, one in left:
+            found[at] = await one()
+
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        for _ in range(min(AT_ONCE, len(storing))):
+            tasks.append(asyncio.create_task(some(), name="store documents"))
+            await asyncio.sleep(0)  # what the one before has made goes out before the next is made
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return found
+
+
+def waves(documents: Sequence[Document], left_out: Iterable[int] = ()) -> list[list[int]]:
+    """Positions to be stored, one wave after the other: a key that occurs twice is in two of them, in order."""
+    out = set(left_out)
+    found: list[list[int]] = []
+    seen: dict[str, int] = {}
+    for position, document in enumerate(documents):
+        if position in out:
+            continue
+        wave = seen.get(document.key, 0)
+        seen[document.key] = wave + 1
+        if wave == len(found):
+            found.append([])
+        found[wave].append(position)
+    return found
 
 
 def _sound(whole: bytes, keys: Sequence[str], versions: Sequence[int]) -> bool:

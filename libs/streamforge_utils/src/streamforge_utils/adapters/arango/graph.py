@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
 from streamforge_utils.adapters.arango import cursor, document_bodies, queries
-from streamforge_utils.adapters.arango.arango_collections import EDGE_DOCUMENTS, RECORDS, Catalogue
+from streamforge_utils.adapters.arango.arango_collections import EDGE_DOCUMENTS, RECORDS, Database, check_collection
 from streamforge_utils.adapters.arango.arango_errors import (
-    DATA,
     EDGE_COLLECTION_USED,
     GRAPH_DUPLICATE,
     GRAPH_MISSING,
-    NO_COLLECTION,
-    UNIQUE,
     Refused,
-    of_all,
 )
-from streamforge_utils.adapters.arango.arango_transport import Transport
+from streamforge_utils.adapters.arango.document_bodies import Batch
 from streamforge_utils.model.documents import check_edge, is_document
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.store import Edge
@@ -29,8 +27,6 @@ from streamforge_utils.ports.store import Edge
 GRAPH: Final = "streamforge"
 """The named graph of all edges."""
 _ROUNDS: Final = 20
-_RACES: Final = 3
-"""How often an edge that somebody else inserts at the same moment is tried again before it counts as refused."""
 
 
 class _Definition(msgspec.Struct):
@@ -49,75 +45,64 @@ class _About(msgspec.Struct):
     graph: _Graph
 
 
-class _Element(msgspec.Struct):
-    error: bool = False
-    number: int = msgspec.field(name="errorNum", default=0)
-    message: str = msgspec.field(name="errorMessage", default="")
-
-
-class _Ends(msgspec.Struct):
-    source: str = msgspec.field(name="_from")
-    destination: str = msgspec.field(name="_to")
-
-
 _Row = tuple[str, str, msgspec.Raw]
 _encode = msgspec.json.Encoder().encode
 _decode_rows = msgspec.json.Decoder(cursor.Page[_Row]).decode
 _decode_about = msgspec.json.Decoder(_About).decode
-_decode_elements = msgspec.json.Decoder(list[_Element]).decode
-_decode_ends = msgspec.json.Decoder(_Ends).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Edges:
-    """The edges of every collection of edges."""
+class Edges(Database):
+    """The edges of every collection of edges, and the drop of any collection, which a graph may hold."""
 
-    def __init__(self, transport: Transport, catalogue: Catalogue) -> None:
-        self._transport = transport
-        self._catalogue = catalogue
-        self._joined: set[tuple[str, str, str]] = set()
+    _joined: frozenset[tuple[str, str, str]] = frozenset()
+    """Pairs of collections that the named graph is known to join: that of the edges, and those of both ends."""
 
     async def link(self, collection: str, edges: Sequence[Edge]) -> None:
-        """Store the edges, none if one is malformed. Raises PermanentError naming that one."""
+        check_collection(collection)
         for edge in edges:
             check_edge(edge.source, edge.destination, edge.body)
         latest = {(edge.source, edge.destination): edge for edge in edges}
-        texts = [_text(edge) for edge in latest.values()]
-        if not texts:
+        if not latest:
             return
-        for _ in range(_ROUNDS):
-            await self._catalogue.ensure(collection, EDGE_DOCUMENTS)
-            await self._join(collection, latest)
-            missing = False
-            for start, end in document_bodies.chunks([*map(len, texts)]):
-                missing = not await self._store(collection, texts[start:end])
-                if missing:
-                    break
-            if not missing:
-                return
-            self._catalogue.forget(collection)
-            self._joined.clear()
-        raise RetryableError(f"the collection {collection} is dropped again and again by another process; try again")
+        texts = [(edge, _text(edge)) for edge in latest.values()]
+        join = partial(self._join, collection, latest)
+        for start, end in document_bodies.chunks([len(text) for _, text in texts]):
+            batch = Batch(collection, texts[start:end], itemgetter(1))
+            elements = await self._write(batch, EDGE_DOCUMENTS, {"overwriteMode": "replace"}, join)
+            for (edge, _), element in zip(batch.items, elements, strict=True):
+                if element is not None and element.error:
+                    raise PermanentError(f"edge {edge.source} to {edge.destination}: it {element.told}")
 
-    async def links(self, collection: str, source: str | None, destination: str | None) -> list[Edge]:
-        """The edges of `source` and `destination`, where given, sorted."""
+    async def links(
+        self, collection: str, *, source: str | None = None, destination: str | None = None
+    ) -> Sequence[Edge]:
+        check_collection(collection)
         if any(end is not None and not is_document(end) for end in (source, destination)):
             return []
-        rows = await cursor.everything(
-            self._transport,
-            queries.edges(collection, source, destination),
-            _decode_rows,
-            what=f"read the edges {collection}",
-            answers=(NO_COLLECTION,),
-        )
+        query = queries.edges(collection, source, destination)
+        rows = await cursor.everything(self._transport, query, _decode_rows, f"read the edges {collection}")
         return sorted(
             (Edge(origin, target, bytes(body)) for origin, target, body in rows),
             key=lambda edge: (edge.source, edge.destination),
         )
 
-    async def take_out(self, collection: str) -> None:
+    async def drop(self, collection: str) -> None:
+        check_collection(collection)
+        if not await self._dropped(collection):
+            await self._take_out(collection)
+            if not await self._dropped(collection):
+                raise PermanentError(
+                    f"the collection {collection} belongs to a graph that StreamForge did not make: "
+                    "take it out of that graph, then drop it"
+                )
+
+    def _forget(self, name: str) -> None:
+        super()._forget(name)
+        self._joined = frozenset(known for known in self._joined if name not in known)
+
+    async def _take_out(self, collection: str) -> None:
         """Let no graph of ours hold the collection any more, so that it can be dropped."""
-        self._joined = {known for known in self._joined if collection not in known}
         graph = await self._graph()
         if graph is None:
             return
@@ -132,48 +117,13 @@ class Edges:
         if after is not None and collection in after.orphans:
             await self._change("DELETE", f"/vertex/{quote(collection, safe='')}")
 
-    async def _store(self, collection: str, texts: Sequence[bytes]) -> bool:
-        """Store some edges; False if there is no such collection (any more). Raises PermanentError naming one."""
-        races = 0
-        what = f"store the edges {collection}"
-        patience = self._transport.patience(what)
-        while True:
-            reply = await self._transport.ask(
-                "POST",
-                f"/_api/document/{quote(collection, safe='')}",
-                what=what,
-                query={"overwriteMode": "replace"},
-                body=document_bodies.array(texts),
-                answers=(NO_COLLECTION,),
-            )
-            if reply.number:
-                return False
-            elements = reply.read(_decode_elements)
-            if len(elements) != len(texts):
-                raise RetryableError(f"ArangoDB answered for {len(elements)} of {len(texts)} edges")
-            failed = [(text, element) for text, element in zip(texts, elements, strict=True) if element.error]
-            if not failed:
-                return True
-            for text, element in failed:
-                if error := of_all(self._transport.connection, what, element.number, element.message):
-                    raise error
-                if element.number in DATA and element.number != UNIQUE:
-                    raise _refused(text, element)
-            taken = [pair for pair in failed if pair[1].number == UNIQUE]
-            races += bool(taken)
-            if races > _RACES:
-                raise _refused(*taken[0])
-            # An edge that another process inserts at this moment is replaced the next time.
-            await patience.failed(f"error {failed[0][1].number}: {failed[0][1].message[:200]}", "document")
-            texts = [text for text, _ in failed]
-
     async def _join(self, collection: str, edges: dict[tuple[str, str], Edge]) -> None:
         """Let the named graph know which collections these edges join."""
         pairs = {(collection, source.partition("/")[0], target.partition("/")[0]) for source, target in edges}
         if pairs <= self._joined:
             return
         for name in sorted({name for _, source, target in pairs for name in (source, target)}):
-            await self._catalogue.ensure(name, RECORDS)
+            await self._ensure(name, RECORDS)
         origins = {source for _, source, _ in pairs}
         targets = {target for _, _, target in pairs}
         for _ in range(_ROUNDS):
@@ -219,14 +169,6 @@ class Edges:
 
 def _definition(collection: str, origins: Any, targets: Any) -> dict[str, Any]:
     return {"collection": collection, "from": sorted(origins), "to": sorted(targets)}
-
-
-def _refused(text: bytes, element: _Element) -> PermanentError:
-    ends = _decode_ends(text)
-    return PermanentError(
-        f"edge {ends.source} to {ends.destination}: it is refused by ArangoDB (error {element.number}): "
-        f"{element.message[:300]}"
-    )
 
 
 def _text(edge: Edge) -> bytes:

@@ -27,7 +27,6 @@ from streamforge_utils.ports.job_settings import KubernetesSettings, Pair
 from streamforge_utils.ports.launcher import JobSpec
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
-from tests.engines.kubernetes.kubelet.fields import quantity
 from tests.engines.kubernetes.kubelet.plan import NodePlan
 from tests.engines.kubernetes.parts import Pace
 from tests.engines.kubernetes.pki import ADMINS
@@ -114,8 +113,9 @@ def _quotas(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
 
 def _charged(cluster: Cluster, what: str) -> int:
     """How many of them the quotas say that there are."""
+    used = [quota["status"]["used"].get(what, "0") for quota in _quotas(cluster, NAMESPACE)]
     # The API server writes 2,000 as 2k.
-    return max(round(quantity(quota["status"]["used"].get(what, "0"))) for quota in _quotas(cluster, NAMESPACE))
+    return max(int(one.removesuffix("k")) * (1000 if one.endswith("k") else 1) for one in used)
 
 
 async def _bare(bench: Bench, cluster: Cluster, count: int) -> float:

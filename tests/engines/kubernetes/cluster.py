@@ -16,7 +16,6 @@ from tests.engines.crun import Rootfs
 from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries, parts
 from tests.engines.kubernetes.accounts import Accounts
-from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.kubelet.plan import NodePlan, Plan
 from tests.engines.kubernetes.parts import HOST, Pace, Ports
 from tests.engines.kubernetes.pki import ADMINS, Pki
@@ -153,35 +152,6 @@ class Cluster:
         """Set annotations of the object at `path`, or remove those given as None."""
         patch = {"metadata": {"annotations": dict(annotations)}}
         return self.admin.request("PATCH", path, patch, kind="application/merge-patch+json")
-
-    def lose_node(self, name: str, how: str = faults.PARTITIONED, *, at_once: bool = True) -> None:
-        """Have a node lost; how: see `faults`.
-
-        at_once: what the controllers write when its grace is over is written now, so that nobody has to wait for it;
-        they act on it as ever.
-        """
-        self.annotate(f"/api/v1/nodes/{name}", {faults.LOST: how})
-        if not at_once:
-            return
-        unknown = {
-            "type": "Ready",
-            "status": "Unknown",
-            "reason": "NodeStatusUnknown",
-            "message": "Kubelet stopped posting node status.",
-        }
-        path = f"/api/v1/nodes/{name}/status"
-        body = {"status": {"conditions": [unknown]}}
-        self.admin.request("PATCH", path, body, kind="application/strategic-merge-patch+json")
-
-    def find_node(self, name: str) -> None:
-        """Have a lost node back, though it was deleted meanwhile, and wait until it is ready."""
-        try:
-            self.annotate(f"/api/v1/nodes/{name}", {faults.LOST: None})
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            self.admin.request("POST", "/api/v1/nodes", {"metadata": {"name": name}})
-        self._until("its nodes are ready", self._nodes_are_ready)
 
     # Inside
 

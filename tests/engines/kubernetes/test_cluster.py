@@ -1,346 +1,41 @@
-"""Jobs on the cluster, from their making to their end, and everything that can come in between."""
+"""The cluster of the tests: what our manifests and launcher do not show of its kubelet, and its parts killed and back.
+
+What becomes of a Job that fails, is evicted, lacks an image or a Secret: `test_launcher_reasons.py`.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries
 from tests.engines.kubernetes.cluster import Cluster
-from tests.engines.kubernetes.jobs import Namespace, condition, container, job, shell, terminated, until
+from tests.engines.kubernetes.jobs import Namespace, container, job, shell, terminated, until
 from tests.engines.kubernetes.kubelet import faults
-from tests.engines.kubernetes.rest import ApiError, Rest
+from tests.engines.kubernetes.parts import HOST
+from tests.engines.kubernetes.rest import Object
+from tests.engines.ports import free_ports
 from tests.engines.process import alive
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def test_the_server_is_the_version_that_go_mod_names(kube_cluster: Cluster) -> None:
-    told = kube_cluster.kubectl("version")
-    assert told.count(binaries.version()) == 2
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"), [(0, "Complete"), (1, "BackoffLimitExceeded"), (2, "BackoffLimitExceeded")]
+# Says who it is, and ends when the file is there. (Kubernetes makes one dollar sign of two.)
+_WAITER = (
+    "echo $$$$ > {folder}/pid.new; mv {folder}/pid.new {folder}/pid; until [ -e {folder}/go ]; do sleep 0.05; done"
 )
-def test_a_job_ends_as_its_process_does(namespace: Namespace, code: int, reason: str) -> None:
-    namespace.create(job("ends", shell(f"echo it says {code}; exit {code}")))
-    assert namespace.ended("ends") == reason
-    pod = namespace.pod("ends")
-    assert pod["status"]["phase"] == ("Succeeded" if code == 0 else "Failed")
-    assert terminated(pod)["exitCode"] == code
-    assert terminated(pod)["reason"] == ("Completed" if code == 0 else "Error")
-    assert namespace.log(pod) == f"it says {code}\n"
 
 
-def test_exit_code_2_fails_the_job_by_its_pod_failure_policy(namespace: Namespace) -> None:
-    rule = {"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": [2]}}
-    manifest = job("policy", shell("exit 2"), podFailurePolicy={"rules": [rule]}, backoffLimit=3)
-    namespace.create(manifest)
-    assert namespace.ended("policy") == "PodFailurePolicy"
-    assert len(namespace.pods("policy")) == 1
-
-
-def test_a_service_runs_by_its_image(namespace: Namespace) -> None:
-    namespace.create(job("service", container(image="registry.example/streamforge/dummy-service:1.2", args=["--help"])))
-    assert namespace.ended("service") == "Complete"
-    assert "dummy-service" in namespace.log(namespace.pod("service"))
-
-
-def test_values_come_from_the_manifest_config_maps_secrets_and_the_pod(namespace: Namespace) -> None:
-    rest, name = namespace.rest, namespace.name
-    rest.request("POST", f"{namespace.path}/configmaps", {"metadata": {"name": "settings"}, "data": {"COLOUR": "blue"}})
-    secret = {"metadata": {"name": "keys"}, "stringData": {"password": "hush", "ca.crt": "a certificate"}}
-    rest.request("POST", f"{namespace.path}/secrets", secret)
-    environment = [
-        {"name": "PLAIN", "value": "one"},
-        {"name": "COMPOSED", "value": "$(PLAIN)-$(UNKNOWN)-$$(PLAIN)"},
-        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "password"}}},
-        {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": "SPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-        {"name": "CA_PATH", "value": "/etc/kafka/ca.crt"},
-    ]
-    script = 'echo "$PLAIN $COMPOSED $PASSWORD $POD $SPACE $COLOUR"; cat "$CA_PATH" /etc/kafka/password; echo'
-    main = shell(
-        script,
-        env=environment,
-        envFrom=[{"configMapRef": {"name": "settings"}}],
-        volumeMounts=[{"name": "keys", "mountPath": "/etc/kafka", "readOnly": True}],
-    )
-    volumes = [{"name": "keys", "secret": {"secretName": "keys"}}]
-    namespace.create(job("values", main, pod={"volumes": volumes}))
-    assert namespace.ended("values") == "Complete"
-    pod = namespace.pod("values")
-    composed = "one-$(UNKNOWN)-$(PLAIN)"
-    assert namespace.log(pod) == f"one {composed} hush {pod['metadata']['name']} {name} blue\na certificatehush\n"
-
-
-def test_volumes_are_also_where_the_manifest_mounts_them(namespace: Namespace) -> None:
-    secret = {"metadata": {"name": "keys"}, "stringData": {"word": "hush"}}
-    namespace.rest.request("POST", f"{namespace.path}/secrets", secret)
-    # Written so that nothing in the command line is a path to rewrite.
-    script = 'for folder in /etc/"streamforge-test"/keys /var/run/"secrets"/test; do cat $folder/word; echo; done'
-    mounts = [
-        {"name": "keys", "mountPath": "/etc/streamforge-test/keys"},
-        {"name": "keys", "mountPath": "/var/run/secrets/test"},
-    ]
-    pod = {"volumes": [{"name": "keys", "secret": {"secretName": "keys"}}]}
-    namespace.create(job("mounted", shell(script, volumeMounts=mounts), pod=pod))
-    assert namespace.ended("mounted") == "Complete"
-    assert namespace.log(namespace.pod("mounted")) == "hush\nhush\n"
-    assert not Path("/etc/streamforge-test").exists()
-
-
-def test_containers_share_an_empty_dir_and_init_containers_come_first(namespace: Namespace) -> None:
-    mounts = [{"name": "shared", "mountPath": "/data"}]
-    first = shell("echo made before > /data/file", volumeMounts=mounts) | {"name": "first"}
-    main = shell("cat /data/file", volumeMounts=mounts)
-    pod = {"initContainers": [first], "volumes": [{"name": "shared", "emptyDir": {}}]}
-    namespace.create(job("shared", main, pod=pod))
-    assert namespace.ended("shared") == "Complete"
-    assert namespace.log(namespace.pod("shared"), container="main") == "made before\n"
-
-
-def test_a_job_waits_for_a_secret_that_is_not_there_yet(namespace: Namespace) -> None:
-    environment = [{"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "late", "key": "word"}}}]
-    namespace.create(job("waits", shell('echo "$WORD"', env=environment)))
-    pod = namespace.pod("waits", lambda pod: "containerStatuses" in pod["status"])
-    waiting = pod["status"]["containerStatuses"][0]["state"]["waiting"]
-    assert waiting == {"reason": "CreateContainerConfigError", "message": 'secret "late" not found'}
-    namespace.rest.request(
-        "POST", f"{namespace.path}/secrets", {"metadata": {"name": "late"}, "stringData": {"word": "here"}}
-    )
-    assert namespace.ended("waits") == "Complete"
-    assert namespace.log(namespace.pod("waits")) == "here\n"
-
-
-def test_a_volume_that_cannot_be_mounted_is_told_in_an_event(namespace: Namespace) -> None:
-    volumes = [{"name": "keys", "secret": {"secretName": "nowhere"}}]
-    namespace.create(job("mount", shell("true"), pod={"volumes": volumes}))
-    pod = namespace.pod("mount", lambda pod: "containerStatuses" in pod["status"])
-    event = namespace.event(pod["metadata"]["name"], "FailedMount")
-    assert 'secret "nowhere" not found' in event["message"]
-
-
-def test_a_finished_job_is_removed_after_its_time(namespace: Namespace) -> None:
-    namespace.create(job("short", shell("true"), ttlSecondsAfterFinished=1))
-    until("the Job is gone", lambda: namespace.job("short") is None and not namespace.pods("short"))
-
-
-def test_a_deleted_job_has_its_process_told_and_waited_for(namespace: Namespace, tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    script = f"trap 'echo told > {told}; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
-    namespace.create(job("told", shell(script)))
-    pod = namespace.running("told")
-    until("the trap is set", lambda: "ready" in namespace.log(pod))
-    namespace.delete("told")
-    until("the Job and its pod are gone", lambda: namespace.job("told") is None and not namespace.pods("told"))
-    assert told.read_text() == "told\n"
-
-
-def test_a_process_that_does_not_listen_is_killed_after_its_grace(namespace: Namespace, tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-    # What it has started ends with it. (Kubernetes makes one dollar sign of two.)
-    script = f"trap '' TERM; sleep 600 & echo $$$$ $! > {pids}; while :; do sleep 0.05; done"
-    namespace.create(job("deaf", shell(script), pod={"terminationGracePeriodSeconds": 1}))
-    namespace.running("deaf")
-    until("it has started", lambda: pids.exists() and pids.read_text().endswith("\n"))
-    namespace.delete("deaf")
-    until("the pod is gone", lambda: not namespace.pods("deaf"))
-    found = [int(pid) for pid in pids.read_text().split()]
-    assert len(found) == 2
-    until("both have ended", lambda: not any(map(alive, found)))
-
-
-def test_a_job_past_its_deadline_is_ended(namespace: Namespace) -> None:
-    namespace.create(job("late", shell("sleep 600"), activeDeadlineSeconds=1))
-    assert namespace.ended("late") == "DeadlineExceeded"
-
-
-def test_a_pod_past_its_own_deadline_is_ended(namespace: Namespace) -> None:
-    namespace.create(job("late", shell("exec sleep 600"), pod={"activeDeadlineSeconds": 1}))
-    assert namespace.ended("late") == "BackoffLimitExceeded"
-    assert namespace.pod("late")["status"]["reason"] == "DeadlineExceeded"
-
-
-def test_a_pod_can_be_killed_for_its_memory(namespace: Namespace) -> None:
-    namespace.create(job("greedy", shell("exec sleep 600")))
-    namespace.fault(namespace.running("greedy"), faults.OOM_KILLED)
-    assert namespace.ended("greedy") == "BackoffLimitExceeded"
-    ended = terminated(namespace.pod("greedy"))
-    assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
-
-
-def test_a_template_can_have_every_pod_killed(namespace: Namespace) -> None:
-    manifest = job("greedy", shell("exec sleep 600"))
-    manifest["spec"]["template"]["metadata"] = {"annotations": {faults.FAULT: faults.OOM_KILLED}}
-    namespace.create(manifest)
-    assert namespace.ended("greedy") == "BackoffLimitExceeded"
-    assert terminated(namespace.pod("greedy"))["reason"] == "OOMKilled"
-
-
-def test_a_pod_can_be_evicted_by_its_node(namespace: Namespace) -> None:
-    namespace.create(job("evicted", shell("exec sleep 600")))
-    namespace.fault(namespace.running("evicted"), faults.EVICTED)
-    assert namespace.ended("evicted") == "BackoffLimitExceeded"
-    pod = namespace.pod("evicted")
-    assert (pod["status"]["phase"], pod["status"]["reason"]) == ("Failed", "Evicted")
-    found = condition(pod, "DisruptionTarget")
-    assert found is not None
-    assert (found["status"], found["reason"]) == ("True", "TerminationByKubelet")
-
-
-def test_the_eviction_api_marks_the_pod_as_disrupted(namespace: Namespace) -> None:
-    manifest = job(
-        "moved",
-        shell("exec sleep 600"),
-        podFailurePolicy={
-            "rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
-        },
-    )
-    namespace.create(manifest)
-    pod = namespace.running("moved")
-    meta = {"name": pod["metadata"]["name"], "namespace": namespace.name}
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta}
-    namespace.rest.request("POST", f"{namespace.path}/pods/{meta['name']}/eviction", eviction)
-    assert namespace.ended("moved") == "PodFailurePolicy"
-
-
-@pytest.mark.parametrize("image", ["registry.example/streamforge/nobody:1", "registry.example/dummy-service:missing"])
-def test_an_image_that_is_nowhere_is_waited_for(namespace: Namespace, image: str) -> None:
-    namespace.create(job("image", container(image=image)))
-
-    def backs_off(pod: dict[str, object]) -> bool:
-        return "ImagePullBackOff" in str(pod["status"])
-
-    pod = namespace.pod("image", backs_off)
-    assert pod["status"]["phase"] == "Pending"
-    assert image in namespace.event(pod["metadata"]["name"], "Failed")["message"]
-
-
-def test_an_image_that_comes_back_is_run(namespace: Namespace) -> None:
-    manifest = job("image", shell("true"))
-    manifest["spec"]["template"]["metadata"] = {"annotations": {faults.FAULT: faults.IMAGE}}
-    namespace.create(manifest)
-    pod = namespace.pod("image", lambda pod: "ImagePullBackOff" in str(pod["status"]))
-    namespace.fault(pod, None)
-    assert namespace.ended("image") == "Complete"
-
-
-def test_a_program_that_is_nowhere_fails_the_pod(namespace: Namespace) -> None:
-    namespace.create(job("program", container(["no-such-program"])))
-    assert namespace.ended("program") == "BackoffLimitExceeded"
-    ended = terminated(namespace.pod("program"))
-    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
-    assert "no-such-program" in ended["message"]
-
-
-def test_a_pod_that_does_nothing_ends_as_it_is_told(namespace: Namespace) -> None:
-    namespace.create(job("idle", container(image="registry.example/pause:3")))
-    namespace.fault(namespace.running("idle"), faults.ending(2))
-    assert namespace.ended("idle") == "BackoffLimitExceeded"
-    assert terminated(namespace.pod("idle"))["exitCode"] == 2
-
-
-def test_a_pod_goes_where_its_node_selector_says(namespace: Namespace) -> None:
-    namespace.create(job("chosen", shell("true"), pod={"nodeSelector": {"streamforge-worker": "true"}}))
-    assert namespace.ended("chosen") == "Complete"
-    assert namespace.pod("chosen")["spec"]["nodeName"] == "node-1"
-    namespace.create(job("nowhere", shell("true"), pod={"nodeSelector": {"streamforge-worker": "no"}}))
-    pod = namespace.pod("nowhere")
-    assert (
-        "didn't match Pod's node affinity/selector"
-        in namespace.event(pod["metadata"]["name"], "FailedScheduling")["message"]
-    )
-
-
-def test_pod_security_restricted_refuses_what_it_should(namespace: Namespace) -> None:
-    manifest = job("insecure", {"name": "main", "image": "local/shell:1", "command": ["true"]})
-    manifest["spec"]["template"]["spec"].pop("securityContext")
-    namespace.create(manifest)
-    message = namespace.event("insecure", "FailedCreate")["message"]
-    assert 'violates PodSecurity "restricted:latest"' in message
-
-
-def test_a_quota_that_is_used_up_keeps_pods_away(namespace: Namespace) -> None:
-    namespace.use_up("pods")
-    namespace.create(job("many", shell("true")))
-    assert "exceeded quota: used-up" in namespace.event("many", "FailedCreate")["message"]
-
-
-def test_a_service_account_may_do_what_its_role_says_and_no_more(
-    kube_cluster: Cluster, namespace: Namespace, tmp_path: Path
-) -> None:
-    rules = [{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "create"]}]
-    kube_cluster.accounts.create(namespace.name, "worker", rules)
-    token = kube_cluster.accounts.token(namespace.name, "worker")
-    own = Namespace(Rest("127.0.0.1", kube_cluster.ports.api, kube_cluster.pki.ca, token=token), namespace.name)
-    own.create(job("allowed", shell("true")))
-    assert own.ended("allowed") == "Complete"
-    for refused in (lambda: own.delete("allowed"), lambda: own.pods("allowed")):
-        with pytest.raises(ApiError) as error:
-            refused()
-        assert error.value.status == 403
-    path = kube_cluster.accounts.kubeconfig(tmp_path / "kubeconfig", namespace.name, "worker")
-    assert "job.batch/allowed" in kube_cluster.kubectl("get", "jobs", "-o", "name", kubeconfig=path)
-
-
-def test_a_pod_reaches_the_api_with_the_token_it_is_given(kube_cluster: Cluster, namespace: Namespace) -> None:
-    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
-    kube_cluster.accounts.create(namespace.name, "looker", rules)
-    where = "/var/run/secrets/kubernetes.io/serviceaccount"
-    script = (
-        "import http.client, os, ssl; folder = os.environ['FOLDER']; "
-        "context = ssl.create_default_context(cafile=folder + '/ca.crt'); "
-        "at = os.environ['KUBERNETES_SERVICE_HOST'], int(os.environ['KUBERNETES_SERVICE_PORT']); "
-        "space, token = (open(f'{folder}/{name}').read() for name in ('namespace', 'token')); "
-        "asked = http.client.HTTPSConnection(*at, context=context); "
-        "path = f'/api/v1/namespaces/{space}/pods'; "
-        "asked.request('GET', path, headers={'Authorization': f'Bearer {token}'}); "
-        "print(asked.getresponse().status)"
-    )
-    main = container(["python3", "-c", script], env=[{"name": "FOLDER", "value": where}])
-    namespace.create(job("inside", main, pod={"serviceAccountName": "looker", "automountServiceAccountToken": True}))
-    assert namespace.ended("inside") == "Complete"
-    assert namespace.log(namespace.pod("inside")) == "200\n"
-
-
-def test_logs_can_be_followed_cut_and_stamped(kube_cluster: Cluster, namespace: Namespace) -> None:
-    namespace.create(job("talks", shell("for n in 1 2 3; do echo line $n; done; exec sleep 600")))
-    pod = namespace.running("talks")
-    until("all lines are there", lambda: "line 3" in namespace.log(pod))
-    assert namespace.log(pod, tailLines="2") == "line 2\nline 3\n"
-    assert namespace.log(pod, limitBytes="4") == "line"
-    stamped = namespace.log(pod, timestamps="true").splitlines()
-    assert [line.split(" ", 1)[1] for line in stamped] == ["line 1", "line 2", "line 3"]
-    namespace.fault(pod, faults.ending(0))
-    told = kube_cluster.kubectl("logs", "--follow", f"--namespace={namespace.name}", pod["metadata"]["name"])
-    assert told == "line 1\nline 2\nline 3\n"
-
-
-def test_a_failed_process_leaves_its_last_words_where_the_manifest_wants_them(namespace: Namespace) -> None:
-    namespace.create(job("words", shell("echo why; exit 1", terminationMessagePolicy="FallbackToLogsOnError")))
-    namespace.ended("words")
-    assert terminated(namespace.pod("words"))["message"] == "why\n"
-
-
-def test_strict_validation_refuses_a_field_that_is_not_known(kube_cluster: Cluster, namespace: Namespace) -> None:
-    manifest = job("strict", shell("true"))
-    manifest["spec"]["template"]["spec"]["containers"][0]["comand"] = ["true"]
-    with pytest.raises(ApiError, match="unknown field"):
-        namespace.rest.request(
-            "POST", f"/apis/batch/v1/namespaces/{namespace.name}/jobs?fieldValidation=Strict&dryRun=All", manifest
-        )
-
-
-def test_every_part_listens_on_loopback_only(kube_cluster: Cluster) -> None:
-    pids = {process.pid for process in kube_cluster.processes}
+def test_it_is_of_the_version_that_go_mod_names_and_listens_on_loopback_only(kube_cluster: Cluster) -> None:
+    assert kube_cluster.kubectl("version").count(binaries.version()) == 2
     inodes = {
         os.readlink(link)[8:-1]
-        for pid in pids
-        for link in Path(f"/proc/{pid}/fd").iterdir()
+        for process in kube_cluster.processes
+        for link in Path(f"/proc/{process.pid}/fd").iterdir()
         if os.path.islink(link) and os.readlink(link).startswith("socket:")
     }
     listening = [
@@ -351,3 +46,209 @@ def test_every_part_listens_on_loopback_only(kube_cluster: Cluster) -> None:
     ]
     assert len(listening) >= 6
     assert {fields[1].partition(":")[0] for fields in listening} == {"0100007F"}
+
+
+def test_values_come_from_the_manifest_config_maps_secrets_and_the_pod(namespace: Namespace) -> None:
+    """A Secret that comes late is waited for. A volume is where its path is written in the script and in a variable."""
+    environment = [
+        {"name": "PLAIN", "value": "one"},
+        {"name": "COMPOSED", "value": "$(PLAIN)-$(UNKNOWN)-$$(PLAIN)"},
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "password"}}},
+        {"name": "ABSENT", "valueFrom": {"secretKeyRef": {"name": "none", "key": "password", "optional": True}}},
+        {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "CA_PATH", "value": "/etc/streamforge-test/keys/ca.crt"},
+    ]
+    # Quoted so that this path is not rewritten.
+    script = 'echo "$PLAIN $COMPOSED $PASSWORD $ABSENT$POD $COLOUR"; cat "$CA_PATH" /var/run/"secrets"/test/password'
+    mounts = [{"name": "keys", "mountPath": path} for path in ("/etc/streamforge-test/keys", "/var/run/secrets/test")]
+    main = shell(script, env=environment, envFrom=[{"configMapRef": {"name": "colours"}}], volumeMounts=mounts)
+    volumes = [{"name": "keys", "secret": {"secretName": "mounted"}}]
+    rest = namespace.rest
+    rest.request("POST", f"{namespace.path}/configmaps", {"metadata": {"name": "colours"}, "data": {"COLOUR": "blue"}})
+    values = {"password": "hush", "ca.crt": "a certificate "}
+    rest.request("POST", f"{namespace.path}/secrets", {"metadata": {"name": "mounted"}, "stringData": values})
+    namespace.create(job("values", main, pod={"volumes": volumes}))
+    pod = namespace.pod("values", lambda pod: "containerStatuses" in pod["status"])
+    waiting = pod["status"]["containerStatuses"][0]["state"]["waiting"]
+    assert waiting == {"reason": "CreateContainerConfigError", "message": 'secret "keys" not found'}
+
+    rest.request("POST", f"{namespace.path}/secrets", {"metadata": {"name": "keys"}, "stringData": values})
+    assert namespace.ended("values") == "Complete"
+    wanted = f"one one-$(UNKNOWN)-$(PLAIN) hush {pod['metadata']['name']} blue\na certificate hush"
+    assert namespace.log(pod) == wanted
+    assert not Path("/etc/streamforge-test").exists()
+
+
+def test_a_pod_ends_with_all_that_it_has_started_or_as_a_fault_says(namespace: Namespace, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    deaf = f"trap '' TERM; sleep 600 & echo $$$$ $! > {pids}; while :; do sleep 0.05; done"
+    namespace.create(job("deaf", shell(deaf), pod={"terminationGracePeriodSeconds": 1}))
+    namespace.create(job("idle", container(image="registry.example/pause:3")))
+    namespace.create(job("program", container(["no-such-program"])))
+    until("it has started", lambda: pids.exists() and pids.read_text().endswith("\n"))
+    namespace.delete("deaf")
+    namespace.fault(namespace.running("idle"), faults.ending(2))
+    until("the pod is gone", lambda: not namespace.pods("deaf"))
+    found = [int(pid) for pid in pids.read_text().split()]
+    assert len(found) == 2
+    until("both have ended", lambda: not any(map(alive, found)))
+    for name, code, reason in (("idle", 2, "Error"), ("program", 128, "StartError")):
+        assert namespace.ended(name) == "BackoffLimitExceeded"
+        ended = terminated(namespace.pod(name))
+        assert (ended["exitCode"], ended["reason"]) == (code, reason)
+
+
+def test_logs_can_be_followed_and_cut(kube_cluster: Cluster, namespace: Namespace) -> None:
+    namespace.create(job("talks", shell("for n in 1 2 3; do echo line $n; done; exec sleep 600")))
+    pod = namespace.running("talks")
+    until("all lines are there", lambda: "line 3" in namespace.log(pod))
+    assert namespace.log(pod, tailLines="2") == "line 2\nline 3\n"
+    assert namespace.log(pod, limitBytes="4") == "line"
+    namespace.fault(pod, faults.ending(0))
+    told = kube_cluster.kubectl("logs", "--follow", f"--namespace={namespace.name}", pod["metadata"]["name"])
+    assert told == "line 1\nline 2\nline 3\n"
+
+
+def test_a_deployments_pod_is_probed_started_again_and_replaced(namespace: Namespace, tmp_path: Path) -> None:
+    """It is a web server for a folder: its probes hold as long as their files are there."""
+    (port,) = free_ports(1)
+    serve = f"import http.server as h; h.test(h.SimpleHTTPRequestHandler, port={port}, bind='{HOST}')"
+    main = container(
+        ["sh", "-c", f'echo run; cd {tmp_path}; exec python3 -c "{serve}"'],
+        ports=[{"name": "http", "containerPort": port}],
+    )
+    for kind, file, failures in (("startup", "alive", 60), ("readiness", "ready", 1), ("liveness", "alive", 2)):
+        probe = {"httpGet": {"path": f"/{file}", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 30}
+        main[f"{kind}Probe"] = {**probe, "failureThreshold": failures}
+    template = job("", main)["spec"]["template"]
+    template["spec"] |= {"restartPolicy": "Always", "terminationGracePeriodSeconds": 1}
+    template["metadata"] = {"labels": {"app": "server"}}
+    spec = {"replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"app": "server"}}}
+    deployment = {"metadata": {"name": "server"}, "spec": {**spec, "template": template}}
+    (tmp_path / "alive").touch()
+    namespace.rest.request("POST", f"/apis/apps/v1/namespaces/{namespace.name}/deployments", deployment)
+
+    def pod(ready: bool, restarts: int = 0, other_than: str = "") -> Object | None:
+        for one in namespace.rest.request("GET", f"{namespace.path}/pods?labelSelector=app%3Dserver")["items"]:
+            (status,) = one["status"].get("containerStatuses") or [{"ready": None}]
+            if status["ready"] == ready and status["restartCount"] >= restarts and one["metadata"]["uid"] != other_than:
+                return dict(one)
+        return None
+
+    until("it runs and is not ready", lambda: (found := pod(False)) and "running" in str(found["status"]))
+    (tmp_path / "ready").touch()
+    until("it is ready", lambda: pod(True))
+    (tmp_path / "ready").unlink()
+    until("it is not ready any more", lambda: pod(False))
+    (tmp_path / "ready").touch()
+    first = until("it is ready", lambda: pod(True))["metadata"]
+
+    (tmp_path / "alive").unlink()
+    namespace.event(first["name"], "Unhealthy")
+    (tmp_path / "alive").touch()
+    again = until("it is started again", lambda: pod(True, restarts=1))
+    assert "exitCode" in again["status"]["containerStatuses"][0]["lastState"]["terminated"]
+    assert namespace.log(again, previous="true").startswith("run\n")
+
+    namespace.rest.request("DELETE", f"{namespace.path}/pods/{first['name']}")
+    until("another is ready", lambda: pod(True, other_than=first["uid"]))
+
+
+# Parts that are killed
+
+
+def _waiting(namespace: Namespace, folder: Path) -> int:
+    """A Job `waits` until `folder` has a file `go`: its process."""
+    namespace.create(job("waits", shell(_WAITER.format(folder=folder))))
+    until("it has started", (folder / "pid").exists)
+    return int((folder / "pid").read_text())
+
+
+def test_a_job_goes_on_while_the_control_plane_is_away(
+    kube_cluster: Cluster, namespace: Namespace, tmp_path: Path
+) -> None:
+    pid = _waiting(namespace, tmp_path)
+    for process in (kube_cluster.controller_manager, kube_cluster.api_server, kube_cluster.etcd):
+        process.kill()
+    (tmp_path / "go").touch()
+    until("its process has ended", lambda: not alive(pid))
+    kube_cluster.etcd.start()
+    kube_cluster.start_api_server()
+    namespace.pod("waits", lambda pod: pod["status"]["phase"] == "Succeeded")
+    assert "conditions" not in (namespace.job("waits") or {})["status"]
+    kube_cluster.controller_manager.start()
+    assert namespace.ended("waits") == "Complete"
+
+
+def test_with_the_kubelet_its_processes_end_and_nothing_is_done_twice(
+    kube_cluster: Cluster, namespace: Namespace, tmp_path: Path
+) -> None:
+    namespace.create(job("once", shell(f"echo ran >> {tmp_path}/runs")))
+    pid = _waiting(namespace, tmp_path)
+    assert namespace.ended("once") == "Complete"
+    kube_cluster.kubelet.kill()
+    until("its process has ended", lambda: not alive(pid))
+    kube_cluster.kubelet.start()
+    assert namespace.ended("waits") == "BackoffLimitExceeded"
+    ended = terminated(namespace.pod("waits"))
+    assert (ended["exitCode"], ended["reason"]) == (137, "ContainerStatusUnknown")
+    assert (tmp_path / "runs").read_text() == "ran\n"
+    assert namespace.pod("once")["status"]["phase"] == "Succeeded"
+
+
+def test_a_part_that_ends_by_itself_is_told_with_its_log(kube_cluster: Cluster) -> None:
+    os.kill(kube_cluster.scheduler.pid, signal.SIGABRT)
+    until("it has ended", lambda: not kube_cluster.scheduler.running)
+    with pytest.raises(EngineError, match=r"(?s)kube-scheduler ended by itself \(exit code 2\):\n"):
+        kube_cluster.check()
+    kube_cluster.scheduler.start()
+    kube_cluster.check()
+
+
+@pytest.mark.parametrize("end", [pytest.param("stop", marks=pytest.mark.long), "its maker killed"])
+def test_nothing_is_left_of_a_cluster(end: str, tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tests.engines.kubernetes.cluster import Cluster\n"
+        "from tests.engines.kubernetes.jobs import Namespace, job, shell, until\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "cluster = Cluster(folder / 'cluster')\n"
+        "cluster.start()\n"
+        "Namespace(cluster.admin, 'default').create(job('runs', shell('exec sleep 600')))\n"
+        "Namespace(cluster.admin, 'default').running('runs')\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.read()\n"
+        "cluster.stop()\n"
+    )
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as maker:
+        try:
+            assert maker.stdout is not None
+            assert maker.stdin is not None
+            assert maker.stdout.readline() == "ready\n"
+            # At least five parts with a keeper each, and what the pod runs.
+            assert len(_naming(tmp_path)) >= 11
+            if end == "stop":
+                maker.stdin.close()
+                assert maker.wait(60) == 0
+            else:
+                maker.kill()
+            until("nothing is left", lambda: not _naming(tmp_path))
+        finally:
+            maker.kill()
+
+
+def _naming(folder: Path) -> list[int]:
+    """The processes that have `folder` in their command line or environment, other than the one that started them."""
+    found = list[int]()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (path / "cmdline").read_bytes() + (path / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"{folder}/cluster".encode() in told:
+            found.append(int(path.name))
+    return found

@@ -27,45 +27,23 @@ MERGE = "application/merge-patch+json"
 
 
 class Api:
-    """Requests to one API server, with a client certificate or a token. To be entered."""
+    """Requests to one API server, with a client certificate. To be entered."""
 
-    def __init__(self, host: str, port: int, ca: str, *, pem: str | None = None, token: str | None = None) -> None:
+    def __init__(self, host: str, port: int, ca: str, *, pem: str) -> None:
         self._base = f"https://{host}:{port}"
         self._context = ssl.create_default_context(cafile=ca)
-        if pem is not None:
-            self._context.load_cert_chain(pem)
-        self._headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        self._context.load_cert_chain(pem)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Api:
         connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=self._context)
-        self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        self._session = aiohttp.ClientSession(connector=connector)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._open().close()
-
-    async def text(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        kind: str = "application/json",
-        query: Mapping[str, str] | None = None,
-    ) -> bytes:
-        """The answer as it came. kind: the body's media type. Raises ApiError, or one of `UNREACHABLE`."""
-        data = None if body is None else msgspec.json.encode(body)
-        limit = aiohttp.ClientTimeout(total=_LIMIT_S)
-        async with self._open().request(
-            method, self._base + path, data=data, params=query, headers={"Content-Type": kind}, timeout=limit
-        ) as answer:
-            told = await answer.read()
-            if answer.status >= 300:
-                raise ApiError.of(answer.status, told)
-            return told
 
     async def request(
         self,
@@ -76,9 +54,17 @@ class Api:
         kind: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Object:
-        """The answer, decoded. Raises as `text`."""
-        found: Object = msgspec.json.decode(await self.text(method, path, body, kind=kind, query=query))
-        return found
+        """The answer, decoded. kind: the body's media type. Raises ApiError, or one of `UNREACHABLE`."""
+        data = None if body is None else msgspec.json.encode(body)
+        limit = aiohttp.ClientTimeout(total=_LIMIT_S)
+        async with self._open().request(
+            method, self._base + path, data=data, params=query, headers={"Content-Type": kind}, timeout=limit
+        ) as answer:
+            told = await answer.read()
+            if answer.status >= 300:
+                raise ApiError.of(answer.status, told)
+            found: Object = msgspec.json.decode(told)
+            return found
 
     async def follow(
         self,

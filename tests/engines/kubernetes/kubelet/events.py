@@ -23,19 +23,10 @@ class Events:
         self._kept = deque[Object](maxlen=_KEPT)
         self._more = asyncio.Event()
 
-    def tell(self, pod: Object, reason: str, message: str, *, container: str = "", warning: bool = False) -> None:
+    def tell(self, pod: Object, reason: str, message: str, *, warning: bool = False) -> None:
         """Have an event recorded."""
-        meta = pod["metadata"]
-        thing = {
-            "kind": "Pod",
-            "apiVersion": "v1",
-            "namespace": meta["namespace"],
-            "name": meta["name"],
-            "uid": meta["uid"],
-        }
-        if container:
-            thing["fieldPath"] = f"spec.containers{{{container}}}"
-        moment = stamp()
+        meta, moment = pod["metadata"], stamp()
+        thing = {"kind": "Pod", "apiVersion": "v1", **{name: meta[name] for name in ("namespace", "name", "uid")}}
         self._kept.append(
             {
                 "metadata": {"name": f"{meta['name']}.{uuid.uuid4().hex[:16]}", "namespace": meta["namespace"]},

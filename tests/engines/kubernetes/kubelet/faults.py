@@ -1,8 +1,8 @@
 """What a test can have happen: by annotations, so that `kubectl annotate` does it too.
 
-On a pod, `FAULT`: `OOMKilled` (killed for its memory), `Evicted` (by a node without memory), `Exit:N` (the process is
-killed and said to have ended with N); as long as it is there before the start, `ImagePullBackOff`. On a node, `LOST`:
-`partitioned` (nothing is heard of it, its pods go on) or `off` (they are gone); without it the node is back.
+On a pod that runs, `FAULT`: `OOMKilled` (killed for its memory), `Evicted` (by a node without memory), `Exit:N` (the
+process is killed and said to have ended with N). On a node, `LOST` with any value: it does not answer any more, and its
+pods go on; without it the node is back.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ FAULT = "test.streamforge.io/fault"
 LOST = "test.streamforge.io/lost"
 OOM_KILLED = "OOMKilled"
 EVICTED = "Evicted"
-IMAGE = "ImagePullBackOff"
-PARTITIONED = "partitioned"
-OFF = "off"
 
 
 def ending(code: int) -> str:

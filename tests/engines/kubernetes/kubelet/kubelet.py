@@ -9,15 +9,14 @@ from collections.abc import Coroutine
 
 from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.kubelet.api import UNREACHABLE, Api
-from tests.engines.kubernetes.kubelet.container import Machine
+from tests.engines.kubernetes.kubelet.container import Host
 from tests.engines.kubernetes.kubelet.events import Events
 from tests.engines.kubernetes.kubelet.mounting import Mounter
 from tests.engines.kubernetes.kubelet.node import Node
 from tests.engines.kubernetes.kubelet.plan import Plan
 from tests.engines.kubernetes.kubelet.reaper import Reaper
-from tests.engines.kubernetes.kubelet.runner import Host, PodRunner
+from tests.engines.kubernetes.kubelet.runner import PodRunner
 from tests.engines.kubernetes.kubelet.server import Server
-from tests.engines.kubernetes.kubelet.sources import Sources
 from tests.engines.kubernetes.rest import ApiError, Object
 
 _BOUND = {"fieldSelector": "spec.nodeName!="}
@@ -32,18 +31,18 @@ class Kubelet:
         self._nodes = dict[str, Node]()
         self._pods = dict[str, PodRunner]()
         self._api = Api(plan.host, plan.api_port, plan.ca, pem=plan.client)
-        self._reaper = Reaper(secrets.token_hex(8))
         self._tasks = set[asyncio.Task[None]]()
 
     async def run(self) -> None:
         """Serve for ever."""
-        self._reaper.start()
+        mark = secrets.token_hex(8)
+        reaper = Reaper(mark)
         server = Server(self._plan, self._find)
         try:
             async with self._api:
                 events = Events(self._api)
-                machine = Machine(self._plan, self._reaper, await asyncio.to_thread(Mounter.probe))
-                self._host = Host(self._api, Sources(self._api), events, machine)
+                mounter = await asyncio.to_thread(Mounter.probe)
+                self._host = Host(self._plan, self._api, events, mounter, mark)
                 self._nodes = {node.name: Node(self._plan, node, self._api) for node in self._plan.nodes}
                 await server.start()
                 try:
@@ -57,7 +56,7 @@ class Kubelet:
                     await asyncio.gather(*(pod.close() for pod in self._pods.values()))
                     await server.close()
         finally:
-            self._reaper.close()
+            reaper.close()
 
     def _find(self, namespace: str, name: str) -> PodRunner | None:
         for pod in self._pods.values():
@@ -103,21 +102,13 @@ class Kubelet:
 
     def _see_node(self, change: str, thing: Object) -> None:
         node = self._nodes.get(thing["metadata"]["name"])
-        if node is None:
+        lost = bool(faults.annotation(thing, faults.LOST))
+        if node is None or lost == node.lost:
             return
-        if change == "DELETED":
-            node.forgotten()
-            return
-        wanted = faults.annotation(thing, faults.LOST)
-        if wanted == node.lost:
-            return
-        _log.info("node %s: %s", node.name, wanted or "back")
-        node.lost = wanted
-        if wanted:
+        _log.info("node %s: %s", node.name, "lost" if lost else "back")
+        node.lost = lost
+        if lost:
             node.online.clear()
-            if wanted == faults.OFF:
-                for pod in [pod for pod in self._pods.values() if pod.node is node]:
-                    self._start(pod.close())
         else:
             self._start(self._come_back(node))
 

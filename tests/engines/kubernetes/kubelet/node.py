@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from tests.engines.kubernetes.kubelet.api import MERGE, STRATEGIC, UNREACHABLE, Api
 from tests.engines.kubernetes.kubelet.plan import NodePlan, Plan
-from tests.engines.kubernetes.kubelet.status import stamp
+from tests.engines.kubernetes.kubelet.status import condition
 from tests.engines.kubernetes.rest import ApiError, Object
 
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
@@ -23,8 +23,7 @@ class Node:
         self.name = node.name
         self.online = asyncio.Event()
         self.online.set()
-        # The name of what it is lost by, empty while it is not.
-        self.lost = ""
+        self.lost = False
         self._plan = plan
         self._node = node
         self._api = api
@@ -40,13 +39,9 @@ class Node:
                     self._registered = True
                 await self._renew()
             except (ApiError, *UNREACHABLE) as error:
-                self.forgotten()
+                self._registered = False
                 _log.info("node %s: %s", self.name, error)
             await asyncio.sleep(self._plan.heartbeat_s)
-
-    def forgotten(self) -> None:
-        """If it or its lease was deleted, there is another."""
-        self._registered = False
 
     async def report(self) -> None:
         """Say what it is and how. Raises ApiError, or one of `api.UNREACHABLE`."""
@@ -96,10 +91,10 @@ class Node:
             "allocatable": room,
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self._plan.port}},
             "conditions": [
-                _condition("MemoryPressure", False, "KubeletHasSufficientMemory"),
-                _condition("DiskPressure", False, "KubeletHasNoDiskPressure"),
-                _condition("PIDPressure", False, "KubeletHasSufficientPID"),
-                _condition("Ready", True, "KubeletReady"),
+                condition("MemoryPressure", False, "KubeletHasSufficientMemory"),
+                condition("DiskPressure", False, "KubeletHasNoDiskPressure"),
+                condition("PIDPressure", False, "KubeletHasSufficientPID"),
+                condition("Ready", True, "KubeletReady"),
             ],
             "nodeInfo": {
                 "machineID": self.name,
@@ -114,15 +109,3 @@ class Node:
                 "architecture": "amd64",
             },
         }
-
-
-def _condition(kind: str, holds: bool, reason: str) -> Object:
-    moment = stamp()
-    return {
-        "type": kind,
-        "status": "True" if holds else "False",
-        "reason": reason,
-        "message": "",
-        "lastHeartbeatTime": moment,
-        "lastTransitionTime": moment,
-    }

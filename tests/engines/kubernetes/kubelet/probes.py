@@ -1,9 +1,8 @@
-"""Probes: whether a container has started, is ready, still lives. By HTTP, TCP or a command, as its manifest says."""
+"""Probes by HTTP, as our manifests have them: whether a container has started, is ready, still lives."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -11,17 +10,15 @@ import aiohttp
 
 from tests.engines.kubernetes.rest import Object
 
-Execute = Callable[[list[str]], Awaitable[int]]
 _KINDS = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 class Probes:
-    """The probes of one container. address: of its pod; execute: runs a command in it; ready: hears of every change."""
+    """The probes of one container. address: of its pod; ready: is told of every change."""
 
-    def __init__(self, spec: Object, address: str, execute: Execute, ready: Callable[[bool], Awaitable[None]]) -> None:
+    def __init__(self, spec: Object, address: str, ready: Callable[[bool], Awaitable[None]]) -> None:
         self._spec = spec
         self._address = address
-        self._execute = execute
         self._ready = ready
 
     @staticmethod
@@ -32,31 +29,24 @@ class Probes:
     async def attend(self) -> str:
         """Probe for as long as all is well; which probe it was that failed for good."""
         startup, readiness, liveness = (self._spec.get(kind) for kind in _KINDS)
-        if startup is not None:
-            await _delay(startup)
-            if not await self._settled(startup, True):
-                return "Startup"
-        tasks = list[asyncio.Task[None]]()
-        loop = asyncio.get_running_loop()
-        if readiness is None:
-            await self._ready(True)
-        else:
-            tasks.append(loop.create_task(self._follow(readiness)))
+        if startup is not None and not await self._settled(startup, True):
+            return "Startup"
+        following = asyncio.create_task(self._follow(readiness))
         try:
             if liveness is None:
-                await asyncio.gather(*tasks)
-                await loop.create_future()
+                await following
             else:
-                await _delay(liveness)
                 await self._settled(liveness, False)
             return "Liveness"
         finally:
-            for task in tasks:
-                task.cancel()
+            following.cancel()
 
-    async def _follow(self, probe: Object) -> None:
-        """Tell whether it is ready, whenever that changes."""
-        await _delay(probe)
+    async def _follow(self, probe: Object | None) -> None:
+        """Tell whether it is ready, whenever that changes; without a probe it always is."""
+        if probe is None:
+            await self._ready(True)
+            await asyncio.get_running_loop().create_future()
+            return
         while True:
             await self._settled(probe, True, for_ever=True)
             await self._ready(True)
@@ -80,40 +70,16 @@ class Probes:
             await asyncio.sleep(probe.get("periodSeconds", 10))
 
     async def _holds(self, probe: Object) -> bool:
+        told = probe["httpGet"]
+        port = told["port"]
+        if isinstance(port, str):
+            port = next(known["containerPort"] for known in self._spec["ports"] if known.get("name") == port)
+        url = f"http://{self._address}:{port}{told.get('path', '/')}"
         with suppress(OSError, TimeoutError, aiohttp.ClientError):
-            async with asyncio.timeout(probe.get("timeoutSeconds", 1)):
-                if "exec" in probe:
-                    return await self._execute(probe["exec"]["command"]) == 0
-                if "httpGet" in probe:
-                    return await self._get(probe["httpGet"])
-                socket = probe["tcpSocket"]
-                _, writer = await asyncio.open_connection(self._host(socket), self._port(socket))
-                writer.close()
-                return True
+            async with (
+                asyncio.timeout(probe.get("timeoutSeconds", 1)),
+                aiohttp.ClientSession() as session,
+                session.get(url, allow_redirects=False) as answer,
+            ):
+                return 200 <= answer.status < 400
         return False
-
-    async def _get(self, wanted: Object) -> bool:
-        scheme = wanted.get("scheme", "HTTP").lower()
-        url = f"{scheme}://{self._host(wanted)}:{self._port(wanted)}{wanted.get('path', '/')}"
-        headers = {header["name"]: header["value"] for header in wanted.get("httpHeaders", [])}
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(url, headers=headers, ssl=context, allow_redirects=False) as answer,
-        ):
-            return 200 <= answer.status < 400
-
-    def _host(self, target: Object) -> str:
-        return str(target.get("host", self._address))
-
-    def _port(self, target: Object) -> int:
-        port = target["port"]
-        if isinstance(port, int):
-            return port
-        return next(int(known["containerPort"]) for known in self._spec["ports"] if known.get("name") == port)
-
-
-async def _delay(probe: Object) -> None:
-    await asyncio.sleep(probe.get("initialDelaySeconds", 0))

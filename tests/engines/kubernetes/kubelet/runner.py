@@ -7,52 +7,25 @@ import contextlib
 import logging
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.engines.kubernetes.kubelet import faults
-from tests.engines.kubernetes.kubelet.api import STRATEGIC, UNREACHABLE, Api
-from tests.engines.kubernetes.kubelet.container import Container, Machine
-from tests.engines.kubernetes.kubelet.events import Events
+from tests.engines.kubernetes.kubelet import faults, images, status
+from tests.engines.kubernetes.kubelet.api import STRATEGIC, UNREACHABLE
+from tests.engines.kubernetes.kubelet.container import Container, Host, Prepared
 from tests.engines.kubernetes.kubelet.node import Node
-from tests.engines.kubernetes.kubelet.plan import Plan
-from tests.engines.kubernetes.kubelet.preparing import Preparing, Trouble
+from tests.engines.kubernetes.kubelet.pod_values import SourceMissing, environment
 from tests.engines.kubernetes.kubelet.probes import Probes
 from tests.engines.kubernetes.kubelet.process import Run
-from tests.engines.kubernetes.kubelet.sources import Sources
-from tests.engines.kubernetes.kubelet.status import (
-    FAILED,
-    PLAIN,
-    SUCCEEDED,
-    PodStatus,
-    Terminated,
-    Verdict,
-    Waiting,
-    phase_of,
-    stamp,
-)
+from tests.engines.kubernetes.kubelet.status import FAILED, PLAIN, SUCCEEDED, Verdict
+from tests.engines.kubernetes.kubelet.volumes import Volumes
 from tests.engines.kubernetes.rest import ApiError, Object
 
 _log = logging.getLogger(__name__)
 _RESTART_MAX_S = 300.0
 _KILLED = 137
 _EVICTED = Verdict("Evicted", "The node was low on resource: memory.", "TerminationByKubelet", failed=True)
-_DEADLINE = Verdict("DeadlineExceeded", "Pod was active on the node longer than the specified deadline", failed=True)
-
-
-@dataclass(frozen=True)
-class Host:
-    """What all pods share."""
-
-    api: Api
-    sources: Sources
-    events: Events
-    machine: Machine
-
-    @property
-    def plan(self) -> Plan:
-        """What the kubelet was told."""
-        return self.machine.plan
 
 
 @dataclass(frozen=True)
@@ -63,6 +36,29 @@ class Stop:
     verdict: Verdict = PLAIN
     reason: str = ""
     code: int | None = None
+
+
+class Unprepared(Exception):
+    """Why a pod cannot start yet. reason: the containers'; event: what people are told; later: the reason from then on.
+
+    containers: those that it holds up.
+    """
+
+    def __init__(self, reason: str, told: str, event: str, containers: Sequence[str], later: str = "") -> None:
+        super().__init__(f"{reason}: {told}")
+        self.reason = reason
+        self.told = told
+        self.event = event
+        self.containers = tuple(containers)
+        self._later = later
+
+    @property
+    def again(self) -> Unprepared:
+        """The same, once it was tried before."""
+        if not self._later:
+            return self
+        told = f"Back-off pulling image: {self.reason}: {self.told}"
+        return Unprepared(self._later, told, "BackOff", self.containers)
 
 
 class PodRunner:
@@ -76,23 +72,16 @@ class PodRunner:
         self._folder: Path = Path(host.plan.folder) / pod["metadata"]["uid"]
         spec = pod["spec"]
         policy = spec.get("restartPolicy", "Always")
-        self._before = [Container(given, policy, self._folder, init=True) for given in spec.get("initContainers", [])]
-        self._mains = [Container(given, policy, self._folder) for given in spec["containers"]]
-        self._status = PodStatus(host.plan.host, pod["status"].get("startTime") or stamp())
+        self.containers = [Container(given, policy, self._folder) for given in spec["containers"]]
+        self._began: str = pod["status"].get("startTime") or status.stamp()
         self._writing = asyncio.Lock()
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stop: Stop | None = None
         self._kill_at = math.inf
         self._gone = False
-        self._running = False
         self._look()
         self._task = self._loop.create_task(self._main())
-
-    @property
-    def containers(self) -> list[Container]:
-        """All of them, those that run first first."""
-        return [*self._before, *self._mains]
 
     # What is heard of it
 
@@ -124,9 +113,6 @@ class PodRunner:
         fault = faults.annotation(self.pod, faults.FAULT)
         if fault == faults.EVICTED:
             self._ask(Stop(0, _EVICTED))
-        elif not self._running:
-            # A template may have it from the start: it comes to what runs.
-            return
         elif fault == faults.OOM_KILLED:
             self._ask(Stop(0, reason=fault))
         elif (code := faults.code_of(fault)) is not None:
@@ -177,9 +163,8 @@ class PodRunner:
         """Whether it has run where we know nothing of: under a kubelet or on a node that ended."""
         if self._marker.exists():
             return True
-        known = self.pod["status"]
-        statuses = [*known.get("initContainerStatuses", []), *known.get("containerStatuses", [])]
-        return any("waiting" not in status["state"] or status.get("lastState") for status in statuses)
+        known = self.pod["status"].get("containerStatuses", [])
+        return any("waiting" not in one["state"] or one.get("lastState") for one in known)
 
     @property
     def _marker(self) -> Path:
@@ -189,76 +174,74 @@ class PodRunner:
     async def _report_lost(self) -> None:
         told = "The container could not be located when the pod was terminated"
         for container in self.containers:
-            lost = Terminated(_KILLED, None, stamp(), "ContainerStatusUnknown", told)
+            lost = status.terminated(_KILLED, None, "ContainerStatusUnknown", told)
             container.status = container.status.at(lost)
         await self._write(FAILED)
 
     async def _live(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if await self._prepare():
-            deadline = self.pod["spec"].get("activeDeadlineSeconds")
-            grace = float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
-            timer = None if deadline is None else self._loop.call_later(deadline, self._ask, Stop(grace, _DEADLINE))
             running = self._loop.create_task(self._run())
             try:
                 await self._supervise(running)
             finally:
                 running.cancel()
-                if timer is not None:
-                    timer.cancel()
         verdict = self._stop.verdict if self._stop is not None else PLAIN
-        phase = FAILED if verdict.failed else phase_of([container.status for container in self._mains])
+        good = not verdict.failed and all(container.status.succeeded for container in self.containers)
+        phase = SUCCEEDED if good else FAILED
         _log.info("pod %s: %s %s", self._name, phase, verdict.reason)
         await self._write(phase, verdict)
 
     async def _prepare(self) -> bool:
         """Whether everything it needs is there before it is to end."""
-        preparing = Preparing(self._host, self._folder)
-        told: Trouble | None = None
+        plan = self._host.plan
+        volumes = Volumes(self._host.api, self._folder, plan.host, Path(plan.folder) / "disk")
+        told: Unprepared | None = None
         while self._stop is None:
             try:
-                await preparing.prepare(self.pod, self.containers)
+                try:
+                    await volumes.make(self.pod)
+                except SourceMissing as error:
+                    reason = f"MountVolume.SetUp failed: {error}"
+                    raise Unprepared("ContainerCreating", reason, "FailedMount", ()) from error
+                for container in self.containers:
+                    container.prepared = await self._prepared(container, volumes)
                 return True
-            except Trouble as trouble:
-                if str(told) != str(trouble):
-                    self._host.events.tell(self.pod, trouble.event, trouble.told, warning=True)
-                again = trouble.again if told is not None else trouble
+            except Unprepared as missing:
+                if str(told) != str(missing):
+                    self._host.events.tell(self.pod, missing.event, missing.told, warning=True)
+                again = missing.again if told is not None else missing
                 if str(told) != str(again):
                     self._note(again)
                     await self._write("Pending")
                 told = again
             except (ApiError, *UNREACHABLE) as error:
                 _log.info("pod %s: %s", self._name, error)
-            await self._pause(self._host.plan.retry_s)
+            await self._pause(plan.retry_s)
         return False
 
-    def _note(self, trouble: Trouble) -> None:
+    async def _prepared(self, container: Container, volumes: Volumes) -> Prepared:
+        name, plan = container.spec["image"], self._host.plan
+        try:
+            image = images.find(name, has_command="command" in container.spec, real=plan.images)
+        except images.ImageMissing as error:
+            told = f'Failed to pull image "{name}": failed to resolve reference: {error}'
+            raise Unprepared("ErrImagePull", told, "Failed", [container.name], "ImagePullBackOff") from error
+        try:
+            values = await environment(self._host.api, self.pod, container.spec, plan.host)
+        except SourceMissing as error:
+            raise Unprepared("CreateContainerConfigError", str(error), "Failed", [container.name]) from error
+        return Prepared(image, volumes.mount(container.spec), values)
+
+    def _note(self, missing: Unprepared) -> None:
         for container in self.containers:
-            held = container.name in trouble.containers
-            waiting = Waiting(trouble.reason, trouble.told) if held else Waiting("ContainerCreating")
-            container.status = container.status.at(waiting)
+            held = container.name in missing.containers
+            state = status.waiting(missing.reason, missing.told) if held else status.waiting("ContainerCreating")
+            container.status = container.status.at(state)
 
     async def _run(self) -> None:
         """Run the containers to their end."""
-        sidecars = list[asyncio.Task[None]]()
-        try:
-            for container in self._before:
-                if container.sidecar:
-                    sidecars.append(self._loop.create_task(self._keep(container)))
-                    continue
-                await self._keep(container)
-                state = container.status.state
-                if not isinstance(state, Terminated) or state.code != 0:
-                    return
-            await asyncio.gather(*(self._keep(container) for container in self._mains))
-            for container in self._before:
-                if container.sidecar and container.run is not None:
-                    container.policy = "Never"
-                    container.run.terminate()
-            await asyncio.gather(*sidecars)
-        finally:
-            for task in sidecars:
-                task.cancel()
+        await asyncio.gather(*(self._keep(container) for container in self.containers))
 
     async def _supervise(self, running: asyncio.Task[None]) -> None:
         """Wait until all has ended, and end it when it is to be."""
@@ -288,36 +271,28 @@ class PodRunner:
         wait = self._host.plan.restart_s
         while self._stop is None:
             self._marker.touch()
-            container.start(self._host.machine, self.pod["metadata"]["name"])
+            container.start(self._host, self.pod["metadata"]["name"])
             if container.run is not None:
                 if not container.idle:
-                    self._host.events.tell(
-                        self.pod, "Started", f"Started container {container.name}", container=container.name
-                    )
-                await self._write("Pending" if container.init and not container.sidecar else "Running")
-                if not container.init:
-                    self._running = True
-                    self._look()
+                    self._host.events.tell(self.pod, "Started", f"Started container {container.name}")
+                await self._write("Running")
                 code = await self._attended(container, container.run)
                 container.run = None
-                over = self._ended(container, code)
+                self._ended(container, code)
             else:
-                assert isinstance(container.status.state, Terminated)
-                over = container.status.state
-                self._host.events.tell(self.pod, "Failed", over.message, container=container.name, warning=True)
-            again = container.policy == "Always" or (container.policy == "OnFailure" and over.code != 0)
+                message = container.status.state["terminated"]["message"]
+                self._host.events.tell(self.pod, "Failed", message, warning=True)
+            over = container.status.state
+            again = container.policy == "Always" or (container.policy == "OnFailure" and not container.status.succeeded)
             if not again or self._stop is not None:
                 return
             told = f"back-off {wait:g}s restarting failed container={container.name} pod={self._name}"
-            container.status = replace(
-                container.status.at(Waiting("CrashLoopBackOff", told)),
-                last=over,
-            )
-            await self._write("Pending" if container.init and not container.sidecar else "Running")
+            container.status = replace(container.status.at(status.waiting("CrashLoopBackOff", told)), last=over)
+            await self._write("Running")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
             wait = min(wait * 2, _RESTART_MAX_S)
-        if isinstance(container.status.state, Waiting) and container.status.last is not None:
+        if "waiting" in container.status.state and container.status.last:
             container.status = container.status.at(container.status.last)
 
     async def _attended(self, container: Container, run: Run) -> int:
@@ -336,23 +311,21 @@ class PodRunner:
                 container.status = replace(container.status, ready=holds)
                 await self._write("Running")
 
-        async def execute(command: list[str]) -> int:
-            return await container.execute(self._host.machine, self.pod["metadata"]["name"], command)
-
-        failed = await Probes(container.spec, self._host.plan.host, execute, ready).attend()
+        failed = await Probes(container.spec, self._host.plan.host, ready).attend()
         told = f"{failed} probe failed: container {container.name} will be stopped"
-        self._host.events.tell(self.pod, "Unhealthy", told, container=container.name, warning=True)
+        self._host.events.tell(self.pod, "Unhealthy", told, warning=True)
         run.terminate()
         await asyncio.sleep(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
         run.kill()
 
-    def _ended(self, container: Container, code: int) -> Terminated:
+    def _ended(self, container: Container, code: int) -> None:
         stop = self._stop
-        if stop is not None and code == _KILLED and stop.code is not None:
-            return container.ended(stop.code)
-        if stop is not None and code == _KILLED:
-            return container.ended(code, stop.reason)
-        return container.ended(code)
+        if stop is None or code != _KILLED:
+            container.ended(code)
+        elif stop.code is not None:
+            container.ended(stop.code)
+        else:
+            container.ended(code, stop.reason)
 
     async def _pause(self, limit_s: float) -> None:
         """Wait, or until something is new."""
@@ -363,14 +336,12 @@ class PodRunner:
 
     # What is said of it
 
-    async def _write(self, phase: str, verdict: Verdict | None = None) -> None:
+    async def _write(self, phase: str, verdict: Verdict = PLAIN) -> None:
         """Write its status, however long that takes; without effect on a pod that is gone."""
         async with self._writing:
-            self._status.init = [container.status for container in self._before]
-            self._status.containers = [container.status for container in self._mains]
-            told = self._status.encode(phase, verdict)
-            meta = self.pod["metadata"]
-            patch = {"metadata": {"uid": meta["uid"]}, "status": told}
+            statuses = [container.status for container in self.containers]
+            told = status.pod_status(self._host.plan.host, self._began, statuses, phase, verdict)
+            patch = {"metadata": {"uid": self.pod["metadata"]["uid"]}, "status": told}
             await self._insist("PATCH", f"{self._path}/status", patch)
 
     async def _delete(self) -> None:

@@ -6,17 +6,16 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from aiohttp import web
 
-from tests.engines.kubernetes.kubelet.container import Container
-from tests.engines.kubernetes.kubelet.logs import Wanted
+from tests.engines.kubernetes.kubelet.container import Container, read_log
 from tests.engines.kubernetes.kubelet.plan import Plan
 from tests.engines.kubernetes.kubelet.runner import PodRunner
 
 Find = Callable[[str, str], PodRunner | None]
 _FOLLOW_S = 0.1
+_KNOWN = {"follow", "limitBytes", "previous", "stream", "tailLines"}
 
 
 class Server:
@@ -34,7 +33,6 @@ class Server:
         context.verify_mode = ssl.CERT_REQUIRED
         application = web.Application()
         application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
-        application.router.add_get("/healthz", _healthy)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._plan.host, self._plan.port, ssl_context=context).start()
@@ -51,49 +49,32 @@ class Server:
         if pod is None or found is None:
             raise web.HTTPNotFound(text=f"{names['pod']}: there is no container {names['container']} on this node")
         run = found.status.restarts - (request.query.get("previous") == "true")
-        path = found.log_path(run)
-        if run < 0 or (not path.exists() and not found.idle):
-            told = f'container "{found.name}" in pod "{names["pod"]}" is waiting to start'
-            if run < 0:
-                told = f'previous terminated container "{found.name}" in pod "{names["pod"]}" not found'
+        if run < 0:
+            told = f'previous terminated container "{found.name}" in pod "{names["pod"]}" not found'
             raise web.HTTPBadRequest(text=told)
-        try:
-            wanted = Wanted.of(request.query)
-        except ValueError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        follow = request.query.get("follow") == "true"
-        return await self._send(request, found, path, wanted, follow)
+        if not found.log_path(run).exists() and not found.idle:
+            raise web.HTTPBadRequest(text=f'container "{found.name}" in pod "{names["pod"]}" is waiting to start')
+        if unknown := request.query.keys() - _KNOWN:
+            raise web.HTTPBadRequest(text=f"this kubelet does not know {', '.join(sorted(unknown))}")
+        return await self._send(request, found, run)
 
-    async def _send(
-        self, request: web.Request, container: Container, path: Path, wanted: Wanted, follow: bool
-    ) -> web.StreamResponse:
+    async def _send(self, request: web.Request, container: Container, run: int) -> web.StreamResponse:
+        query, path = request.query, container.log_path(run)
         answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await answer.prepare(request)
-        offset = 0
+        # Asked before the look, so that what came last is seen.
+        over = query.get("follow") != "true" or container.run is None
+        text = read_log(path)
+        offset = len(text)
+        if "tailLines" in query:
+            text = read_log(path, tail=int(query["tailLines"]))
         with suppress(ConnectionError):
-            while True:
-                # Asked before the look, so that what came last is seen.
-                over = not follow or container.run is None
-                lines, offset = _lines(path, offset)
-                await answer.write(wanted.of_lines(lines))
-                if over:
-                    break
-                wanted = Wanted(stamps=wanted.stamps)
+            await answer.write(text[: int(query.get("limitBytes", len(text)))])
+            while not over:
                 await asyncio.sleep(_FOLLOW_S)
+                over = container.run is None
+                text = read_log(path, offset=offset)
+                offset += len(text)
+                await answer.write(text)
             await answer.write_eof()
         return answer
-
-
-async def _healthy(request: web.Request) -> web.Response:
-    return web.Response(text="ok")
-
-
-def _lines(path: Path, offset: int) -> tuple[list[bytes], int]:
-    """Whole lines from `offset` on, and where the next begin."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            found = [line for line in file if line.endswith(b"\n")]
-    except OSError:
-        return [], offset
-    return found, offset + sum(map(len, found))

@@ -10,7 +10,6 @@ from tests.engines.kubernetes.rest import Object
 
 SUCCEEDED = "Succeeded"
 FAILED = "Failed"
-STARTED_WITH_TROUBLE = 128
 
 
 def stamp() -> str:
@@ -18,53 +17,21 @@ def stamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """Not started. reason: such as `ImagePullBackOff`."""
-
-    reason: str
-    message: str = ""
-
-    def state(self) -> Object:
-        """As Kubernetes has it."""
-        return {"waiting": {"reason": self.reason, **({"message": self.message} if self.message else {})}}
+def waiting(reason: str, message: str = "") -> Object:
+    """The state of a container that has not started. reason: such as `ImagePullBackOff`."""
+    return {"waiting": {"reason": reason, "message": message}}
 
 
-@dataclass(frozen=True)
-class Running:
-    """It runs."""
-
-    since: str
-
-    def state(self) -> Object:
-        """As Kubernetes has it."""
-        return {"running": {"startedAt": self.since}}
+def running() -> Object:
+    """The state of a container that starts at this moment."""
+    return {"running": {"startedAt": stamp()}}
 
 
-@dataclass(frozen=True)
-class Terminated:
-    """It has ended. reason: by default what the code says."""
-
-    code: int
-    since: str | None
-    until: str
-    reason: str = ""
-    message: str = ""
-
-    def state(self) -> Object:
-        """As Kubernetes has it."""
-        told: Object = {
-            "exitCode": self.code,
-            "reason": self.reason or ("Completed" if self.code == 0 else "Error"),
-            "startedAt": self.since,
-            "finishedAt": self.until,
-        }
-        if self.message:
-            told["message"] = self.message
-        return {"terminated": told}
-
-
-State = Waiting | Running | Terminated
+def terminated(code: int, since: str | None, reason: str = "", message: str = "") -> Object:
+    """The state of a container that ends at this moment. reason: by default what the code says."""
+    reason = reason or ("Completed" if code == 0 else "Error")
+    found = {"exitCode": code, "reason": reason, "startedAt": since, "finishedAt": stamp(), "message": message}
+    return {"terminated": found}
 
 
 @dataclass(frozen=True)
@@ -73,27 +40,31 @@ class ContainerStatus:
 
     name: str
     image: str
-    state: State
+    state: Object
     ready: bool = False
     restarts: int = 0
-    last: Terminated | None = None
+    last: Object = field(default_factory=dict)
 
     def encode(self) -> Object:
         """As Kubernetes has it."""
-        runs = isinstance(self.state, Running)
-        found: Object = {
+        runs = "running" in self.state
+        return {
             "name": self.name,
             "image": self.image,
-            "imageID": "" if isinstance(self.state, Waiting) else f"streamforge://{self.image}",
-            "state": self.state.state(),
-            "lastState": self.last.state() if self.last else {},
+            "imageID": "" if "waiting" in self.state else f"streamforge://{self.image}",
+            "state": self.state,
+            "lastState": self.last,
             "ready": self.ready and runs,
             "started": runs,
             "restartCount": self.restarts,
         }
-        return found
 
-    def at(self, state: State, *, ready: bool = False) -> ContainerStatus:
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended with 0."""
+        return bool(self.state.get("terminated", {}).get("exitCode") == 0)
+
+    def at(self, state: Object, *, ready: bool = False) -> ContainerStatus:
         """The same container in another state."""
         return replace(self, state=state, ready=ready)
 
@@ -111,57 +82,41 @@ class Verdict:
 PLAIN = Verdict()
 
 
-@dataclass
-class PodStatus:
-    """What the kubelet knows of a pod; `encode` makes a patch of it. address: of the pod and its node."""
-
-    address: str
-    start: str
-    init: list[ContainerStatus] = field(default_factory=list)
-    containers: list[ContainerStatus] = field(default_factory=list)
-
-    def encode(self, phase: str, verdict: Verdict | None = None) -> Object:
-        """The status to patch in. phase: such as `Running`."""
-        over = phase in (SUCCEEDED, FAILED)
-        initialized = all(isinstance(status.state, Terminated) and status.state.code == 0 for status in self.init)
-        ready = not over and bool(self.containers) and all(status.encode()["ready"] for status in self.containers)
-        why = ""
-        if not ready:
-            why = {SUCCEEDED: "PodCompleted", FAILED: "PodFailed"}.get(phase, "ContainersNotReady")
-        conditions = [
-            _condition("PodReadyToStartContainers", not over),
-            _condition("Initialized", initialized or phase == SUCCEEDED),
-            _condition("Ready", ready, why),
-            _condition("ContainersReady", ready, why),
-        ]
-        told: Object = {
-            "phase": phase,
-            "startTime": self.start,
-            "hostIP": self.address,
-            "hostIPs": [{"ip": self.address}],
-            "podIP": self.address,
-            "podIPs": [{"ip": self.address}],
-            "initContainerStatuses": [status.encode() for status in self.init],
-            "containerStatuses": [status.encode() for status in self.containers],
-            "conditions": conditions,
-        }
-        if verdict is not None and verdict.reason:
-            told |= {"reason": verdict.reason, "message": verdict.message}
-        if verdict is not None and verdict.disruption:
-            conditions.append(_condition("DisruptionTarget", True, verdict.disruption, verdict.message))
-        return told
+def pod_status(
+    address: str, start: str, containers: Sequence[ContainerStatus], phase: str, verdict: Verdict = PLAIN
+) -> Object:
+    """The status to patch in. address: of the pod and its node; start: when it came to it; phase: such as `Running`."""
+    over = phase in (SUCCEEDED, FAILED)
+    encoded = [status.encode() for status in containers]
+    ready = not over and all(status["ready"] for status in encoded)
+    why = "" if ready else {SUCCEEDED: "PodCompleted", FAILED: "PodFailed"}.get(phase, "ContainersNotReady")
+    conditions = [
+        condition("PodReadyToStartContainers", not over),
+        condition("Initialized", True),
+        condition("Ready", ready, why),
+        condition("ContainersReady", ready, why),
+    ]
+    if verdict.disruption:
+        conditions.append(condition("DisruptionTarget", True, verdict.disruption, verdict.message))
+    found: Object = {
+        "phase": phase,
+        "startTime": start,
+        "hostIP": address,
+        "hostIPs": [{"ip": address}],
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "containerStatuses": encoded,
+        "conditions": conditions,
+    }
+    return found | ({"reason": verdict.reason, "message": verdict.message} if verdict.reason else {})
 
 
-def phase_of(containers: Sequence[ContainerStatus]) -> str:
-    """The phase of a pod whose containers have all ended or never started."""
-    good = all(isinstance(status.state, Terminated) and status.state.code == 0 for status in containers)
-    return SUCCEEDED if good else FAILED
-
-
-def _condition(kind: str, holds: bool, reason: str = "", message: str = "") -> Object:
-    found: Object = {"type": kind, "status": "True" if holds else "False", "lastProbeTime": None}
-    if reason:
-        found["reason"] = reason
-    if message:
-        found["message"] = message
-    return {**found, "lastTransitionTime": stamp()}
+def condition(kind: str, holds: bool, reason: str = "", message: str = "") -> Object:
+    """A condition of a pod or a node, as of this moment."""
+    return {
+        "type": kind,
+        "status": "True" if holds else "False",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": stamp(),
+    }

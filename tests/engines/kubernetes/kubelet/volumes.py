@@ -2,8 +2,8 @@
 
 A container's paths are mapped to a private folder, its root: a volume mounted at `/etc/kafka` lies at
 `ROOT/etc/kafka`. Its process finds it because `/etc/kafka` is rewritten to that in the values of its environment,
-command, arguments and working directory, and because `KUBELET_POD_ROOT` names ROOT. Where the system lets us, the
-volume is at `/etc/kafka` as well (`mounting.py`).
+command and arguments, and because `KUBELET_POD_ROOT` names ROOT. Where the system lets us, the volume is at
+`/etc/kafka` as well (`mounting.py`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.engines.kubernetes.kubelet.api import Api
-from tests.engines.kubernetes.kubelet.fields import field
 from tests.engines.kubernetes.kubelet.mounting import Mount
-from tests.engines.kubernetes.kubelet.sources import SourceMissing, Sources
+from tests.engines.kubernetes.kubelet.pod_values import SourceMissing, data_of, field
 from tests.engines.kubernetes.rest import Object
 
 Rewrite = Callable[[str], str]
-TERMINATION_LOG = "/dev/termination-log"
 _TOKEN_S = 3600
 
 
@@ -38,9 +36,8 @@ class Mounted:
 class Volumes:
     """The volumes of one pod, in `folder`. address: what a pod is told as its own; disk: stands for its node's `/`."""
 
-    def __init__(self, api: Api, sources: Sources, folder: Path, address: str, disk: Path) -> None:
+    def __init__(self, api: Api, folder: Path, address: str, disk: Path) -> None:
         self._api = api
-        self._sources = sources
         self._folder = folder
         self._address = address
         self._disk = disk
@@ -73,10 +70,7 @@ class Volumes:
             link = _below(root, mount["mountPath"])
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(target, target_is_directory=target.is_dir())
-        paths = [mount["mountPath"] for mount in mounts]
-        log = container.get("terminationMessagePath", TERMINATION_LOG)
-        _below(root, log).parent.mkdir(parents=True, exist_ok=True)
-        return Mounted(root, rewriter(root, [*paths, log]), mounted)
+        return Mounted(root, rewriter(root, [mount["mountPath"] for mount in mounts]), mounted)
 
     async def _files(self, pod: Object, volume: Object) -> Mapping[str, bytes]:
         """Paths below the volume, and what is in them."""
@@ -87,7 +81,7 @@ class Volumes:
             for source in volume["projected"].get("sources", []):
                 found |= await self._source(pod, source)
             return found
-        for kind in ("secret", "configMap", "downwardAPI"):
+        for kind in ("secret", "configMap"):
             if kind in volume:
                 return await self._source(pod, {kind: volume[kind]})
         raise SourceMissing(f'volume "{volume["name"]}" is of a kind that this kubelet does not know')
@@ -107,25 +101,21 @@ class Volumes:
     async def _source(self, pod: Object, source: Object) -> Mapping[str, bytes]:
         namespace = pod["metadata"]["namespace"]
         if told := source.get("downwardAPI"):
-            items = told.get("items", [])
-            return {item["path"]: self._field(pod, item).encode() for item in items}
+            paths = {item["path"]: item["fieldRef"]["fieldPath"] for item in told.get("items", [])}
+            return {path: field(pod, named, self._address).encode() for path, named in paths.items()}
         if wanted := source.get("serviceAccountToken"):
             return {wanted["path"]: await self._token(pod, wanted)}
         kind = "secret" if "secret" in source else "configMap"
         given = source[kind]
         name = given.get("secretName") or given["name"]
-        data = await self._sources.read(kind.lower(), namespace, name, optional=given.get("optional", False)) or {}
+        optional = given.get("optional", False)
+        data = await data_of(self._api, kind.lower(), namespace, name, optional=optional)
         if "items" not in given:
             return data
         missing = [item["key"] for item in given["items"] if item["key"] not in data]
-        if missing and not given.get("optional", False):
+        if missing and not optional:
             raise SourceMissing(f"references non-existent {kind.lower()} key: {missing[0]}")
         return {item["path"]: data[item["key"]] for item in given["items"] if item["key"] in data}
-
-    def _field(self, pod: Object, item: Object) -> str:
-        if "fieldRef" not in item:
-            raise SourceMissing("a resourceFieldRef in a volume is not supported")
-        return field(pod, item["fieldRef"]["fieldPath"], self._address)
 
     async def _token(self, pod: Object, wanted: Object) -> bytes:
         meta, account = pod["metadata"], pod["spec"].get("serviceAccountName", "default")

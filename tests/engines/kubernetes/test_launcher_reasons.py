@@ -35,12 +35,12 @@ Make = Callable[..., KubernetesLauncher]
 
 @pytest.fixture
 async def make(kube_cluster: Cluster, namespace: Namespace, tmp_path: Path) -> AsyncIterator[Make]:
-    """Makes launchers on one store, with the rights that ship and no others."""
+    """Makes launchers with the rights that ship and no others, on one store where no other is given."""
     account = launchers.manager_account(kube_cluster, namespace.name, tmp_path / "kubeconfig")
     made: list[KubernetesLauncher] = []
-    store = MemoryStore()
+    common = MemoryStore()
 
-    def one(**changes: Any) -> KubernetesLauncher:
+    def one(*, store: MemoryStore = common, **changes: Any) -> KubernetesLauncher:
         made.append(launchers.make(kube_cluster, namespace.name, store, kubeconfig=account, **changes))
         return made[-1]
 
@@ -82,100 +82,115 @@ async def running(namespace: Namespace, name: str = "job-one", says: str = "well
     return pod
 
 
-async def test_exit_1_is_told_with_its_last_words(make: Make) -> None:
-    launcher = make()
-    await launcher.start(spec('echo "cannot reach the store"; exit 1'))
-    job = await ended(launcher)
-    assert (job.exit_code, job.signal) == (1, None)
-    assert job.reason.startswith("exit code 1")
-    assert "cannot reach the store" in job.reason
-    assert "log lines" in job.next_step
+ENDINGS = {
+    "exit-1": (1, "exit code 1; ", "cannot reach the store", "log lines"),
+    "exit-2": (2, "exit code 2; ", "QUEUE_ID is missing", "correct the setting"),
+    # Counted as its own failure: as a signal it would be tried again at once for ever.
+    "memory": (137, "OOMKilled: ", "all is well", "STREAMFORGE_K8S_MEMORY_LIMIT"),
+    "evicted": (None, "evicted from node node-", "all is well", "STREAMFORGE_K8S_MEMORY_REQUEST"),
+    "drained": (None, "disrupted on node node-", "all is well", "nothing if it is rare"),
+    "pod-gone": (None, "", "deleted by somebody else", ""),
+    "deadline": (None, "ended by its deadline: ", "", "STREAMFORGE_K8S_DEADLINE_SECONDS"),
+}
+"""Jobs, with the exit code that is told, how the reason begins, what is in it, and what is in the next step."""
 
 
-async def test_exit_2_is_told_as_a_setting_to_be_corrected(make: Make) -> None:
-    launcher = make()
-    await launcher.start(spec('echo "QUEUE_ID is missing"; exit 2'))
-    job = await ended(launcher)
-    assert job.exit_code == 2
-    assert "QUEUE_ID is missing" in job.reason
-    assert "correct the setting" in job.next_step
+async def test_what_becomes_of_a_job_is_told_with_its_last_words_and_a_next_step(
+    make: Make, namespace: Namespace
+) -> None:
+    scripts = {"exit-1": 'echo "cannot reach the store"; exit 1', "exit-2": 'echo "QUEUE_ID is missing"; exit 2'}
+    launcher, impatient = make(), make(store=MemoryStore(), deadline_seconds=2)
+    for name in ENDINGS:
+        of = impatient if name == "deadline" else launcher
+        await of.start(spec(scripts.get(name, SLEEPS), name=name))
+    namespace.fault(await running(namespace, "memory"), faults.OOM_KILLED)
+    namespace.fault(await running(namespace, "evicted"), faults.EVICTED)
+    drained = {"name": (await running(namespace, "drained"))["metadata"]["name"], "namespace": namespace.name}
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": drained}
+    namespace.rest.request("POST", f"{namespace.path}/pods/{drained['name']}/eviction", eviction)
+    deleted = (await running(namespace, "pod-gone"))["metadata"]["name"]
+    namespace.rest.request("DELETE", f"{namespace.path}/pods/{deleted}", {"gracePeriodSeconds": 1})
+    for name, (code, begins, holds, next_step) in ENDINGS.items():
+        job = await ended(impatient if name == "deadline" else launcher, name)
+        assert job.exit_code == code, job
+        assert code is None or job.signal is None, job
+        assert job.reason.startswith(begins), job
+        assert holds in job.reason, job
+        assert next_step in job.next_step, job
+    assert namespace.ended("pod-gone") == "BackoffLimitExceeded", "it is not replaced"
 
 
-async def test_more_memory_than_its_limit_is_a_failure_of_its_own(make: Make, namespace: Namespace) -> None:
-    launcher = make()
-    await launcher.start(spec())
-    namespace.fault(await running(namespace), faults.OOM_KILLED)
-    job = await ended(launcher)
-    assert (job.exit_code, job.signal) == (137, None), "counted, not tried again at once for ever"
-    assert job.reason.startswith("OOMKilled")
-    assert "all is well" in job.reason
-    assert "STREAMFORGE_K8S_MEMORY_LIMIT" in job.next_step
+WAITS = {
+    "image": (False, "image local/nothing:missing cannot be pulled", "STREAMFORGE_IMAGE"),
+    "node": (True, "no node takes it: 0/3 nodes are available", "STREAMFORGE_K8S_NODE_SELECTOR"),
+    "secret": (False, 'secret "nowhere" not found', "streamforge doctor"),
+    "volume": (False, 'secret "no-ca" not found', "streamforge doctor"),
+}
+"""Jobs that do not begin, with whether they wait for room, what is in the reason, and in the next step."""
 
 
-async def test_an_eviction_is_a_disruption(make: Make, namespace: Namespace) -> None:
-    launcher = make()
-    await launcher.start(spec())
-    namespace.fault(await running(namespace), faults.EVICTED)
-    job = await ended(launcher)
-    assert job.exit_code is None
-    assert job.reason.startswith("evicted from node node-")
-    assert "STREAMFORGE_K8S_MEMORY_REQUEST" in job.next_step
+async def test_what_a_job_waits_for_is_named_and_is_its_reason_once_it_is_stopped(make: Make) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "image": {},
+        "node": {"node_selector": (Pair("streamforge-worker", "not-here"),)},
+        "secret": {"secret_variables": (SecretVariable("WORD", SecretKey("nowhere", "word")),)},
+        "volume": {"kafka_ca": SecretKey("no-ca", "ca.crt")},
+    }
+    waiting = {name: make(store=MemoryStore(), **change) for name, change in changes.items()}
+    for name, launcher in waiting.items():
+        await launcher.start(spec(name=name, image="local/nothing:missing" if name == "image" else None))
+    for name, launcher in waiting.items():
+        room, holds, next_step = WAITS[name]
+        job = await until(launcher, lambda job: job.waiting, name)
+        assert (job.state, job.waits_for_room) == (JobState.RUNNING, room), job
+        assert holds in job.waiting, job
+        assert next_step in job.next_step, job
+    for name in ("image", "node"):
+        await waiting[name].stop(name, grace_s=1)
+        job = await ended(waiting[name], name)
+        assert job.reason.startswith(f"it never began: {WAITS[name][1]}"), job
+        assert WAITS[name][2] in job.next_step, job
 
 
-async def test_an_image_that_is_not_there_is_waited_for_and_named(make: Make) -> None:
-    launcher = make()
-    await launcher.start(spec(image="local/nothing:missing"))
-    job = await until(launcher, lambda job: job.waiting)
-    assert job.state is JobState.RUNNING
-    assert "image local/nothing:missing cannot be pulled" in job.waiting
-    assert not job.waits_for_room
-    assert "STREAMFORGE_IMAGE" in job.next_step
-    await launcher.stop("job-one", grace_s=1)
-    job = await ended(launcher)
-    assert job.reason.startswith("it never began: image local/nothing:missing cannot be pulled")
-    assert "STREAMFORGE_IMAGE" in job.next_step
-
-
-async def test_a_node_that_is_not_there_is_waited_for_as_room(make: Make) -> None:
-    launcher = make(node_selector=(Pair("streamforge-worker", "not-here"),))
-    await launcher.start(spec())
-    job = await until(launcher, lambda job: job.waiting)
-    assert job.waits_for_room
-    assert job.waiting.startswith("no node takes it: 0/3 nodes are available")
-    assert "STREAMFORGE_K8S_NODE_SELECTOR" in job.next_step
-    await launcher.stop("job-one", grace_s=1)
-    assert (await ended(launcher)).reason.startswith("it never began: no node takes it")
-
-
-async def test_a_quota_on_pods_that_is_used_up_is_waited_for_as_room(make: Make, namespace: Namespace) -> None:
-    namespace.use_up("pods")
-    launcher = make()
-    await launcher.start(spec("exit 0"))
-    job = await until(launcher, lambda job: job.waiting)
-    assert job.waits_for_room
-    assert "quota is used up" in job.waiting
-    namespace.make_room("pods")
-    assert (await ended(launcher)).exit_code == 0
-
-
-async def test_a_fault_in_looking_for_what_jobs_wait_for_does_not_end_the_looking(
+async def test_a_quota_on_pods_that_is_used_up_is_waited_for_as_room(
     make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, faults_met = Evidence.holdups, list[str]()
+    """Though the first look for it fails, and though a list that is late has a pod that is gone."""
+    holdups, everything = Evidence.holdups, Informer.everything
+    failed, late = list[str](), list[str]()
 
-    async def holdups(self: Evidence, *arguments: Any) -> Any:
-        if not faults_met:
-            faults_met.append("one")
+    async def failing(self: Evidence, *arguments: Any) -> Any:
+        if not failed:
+            failed.append("once")
             raise RuntimeError("a fault of the test")
-        return await really(self, *arguments)
+        return await holdups(self, *arguments)
 
-    monkeypatch.setattr(Evidence, "holdups", holdups)
+    async def behind(self: Informer[PodObject], selector: str = "") -> tuple[list[PodObject], str]:
+        found, version = await everything(self, selector)
+        if selector and not late:
+            late.append(selector)
+            key, _, uid = selector.partition("=")
+            labels = {key: uid, JOB_NAME_LABEL: "job-two"}
+            pod = {"metadata": {"name": "two", "uid": "gone", "labels": labels}, "status": {"phase": "Running"}}
+            found = [msgspec.convert(pod, PodObject)]
+        return found, version
+
+    monkeypatch.setattr(Evidence, "holdups", failing)
+    monkeypatch.setattr(Informer, "everything", behind)
     namespace.use_up("pods")
     launcher = make()
-    await launcher.start(spec("exit 0"))
-    job = await until(launcher, lambda job: job.waiting)
-    assert "quota is used up" in job.waiting
-    assert faults_met
+    for name in ("job-one", "job-two"):
+        await launcher.start(spec("exit 0", name=name))
+    for name in ("job-one", "job-two"):
+        job = await until(launcher, lambda job: job.waiting, name)
+        assert job.waits_for_room
+        assert "quota is used up" in job.waiting
+    namespace.delete("job-two")
+    assert (await ended(launcher, "job-two")).reason.startswith("it never began: the namespace's quota is used up")
+    namespace.make_room("pods")
+    assert (await ended(launcher)).exit_code == 0
+    assert failed
+    assert late
 
 
 async def test_a_quota_on_jobs_that_is_used_up_is_asked_again(make: Make, namespace: Namespace) -> None:
@@ -186,31 +201,6 @@ async def test_a_quota_on_jobs_that_is_used_up_is_asked_again(make: Make, namesp
     namespace.make_room("count/jobs.batch")
     await launcher.start(spec("exit 0"))
     assert (await ended(launcher)).exit_code == 0
-
-
-async def test_a_secret_that_is_missing_is_named(make: Make) -> None:
-    launcher = make(secret_variables=(SecretVariable("WORD", SecretKey("nowhere", "word")),))
-    await launcher.start(spec())
-    job = await until(launcher, lambda job: job.waiting)
-    assert 'secret "nowhere" not found' in job.waiting
-    assert "streamforge doctor" in job.next_step
-    assert not job.waits_for_room
-
-
-async def test_a_volume_that_cannot_be_mounted_is_named(make: Make) -> None:
-    launcher = make(kafka_ca=SecretKey("no-ca", "ca.crt"))
-    await launcher.start(spec())
-    job = await until(launcher, lambda job: job.waiting)
-    assert 'secret "no-ca" not found' in job.waiting
-
-
-async def test_a_deadline_is_told(make: Make) -> None:
-    launcher = make(deadline_seconds=2)
-    await launcher.start(spec())
-    job = await ended(launcher)
-    assert job.exit_code is None
-    assert job.reason.startswith("ended by its deadline")
-    assert "STREAMFORGE_K8S_DEADLINE_SECONDS" in job.next_step
 
 
 LEAVES = "trap 'echo leaving; until [ -e {}/go ]; do sleep 0.05; done; exit 1' TERM; echo all is well; {}"
@@ -265,43 +255,6 @@ async def test_the_last_words_of_a_pod_that_went_before_its_log_was_read_are_in_
     assert job.reason.endswith("it last wrote:\nall is well\nleaving")
 
 
-async def test_a_list_that_is_late_brings_no_pod_back_that_is_gone(
-    make: Make, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really, late = Informer.everything, list[str]()
-
-    async def everything(self: Informer[PodObject], selector: str = "") -> tuple[list[PodObject], str]:
-        found, version = await really(self, selector)
-        if selector and not late:
-            late.append(selector)
-            key, _, uid = selector.partition("=")
-            labels = {key: uid, JOB_NAME_LABEL: "job-one"}
-            pod = {"metadata": {"name": "one", "uid": "gone", "labels": labels}, "status": {"phase": "Running"}}
-            found = [msgspec.convert(pod, PodObject)]
-        return found, version
-
-    monkeypatch.setattr(Informer, "everything", everything)
-    namespace.use_up("pods")
-    launcher = make()
-    await launcher.start(spec())
-    await until(launcher, lambda job: job.waiting)
-    namespace.delete("job-one")
-    job = await ended(launcher)
-    assert late
-    assert job.reason.startswith("it never began: the namespace's quota is used up")
-
-
-async def test_a_pod_deleted_by_hand_is_a_disruption_and_not_replaced(make: Make, namespace: Namespace) -> None:
-    launcher = make()
-    await launcher.start(spec())
-    pod = await running(namespace)
-    namespace.rest.request("DELETE", f"{namespace.path}/pods/{pod['metadata']['name']}", {"gracePeriodSeconds": 1})
-    job = await ended(launcher)
-    assert job.exit_code is None
-    assert "deleted by somebody else" in job.reason
-    assert namespace.ended("job-one") == "BackoffLimitExceeded"
-
-
 async def test_a_namespace_that_is_being_deleted_ends_its_jobs_and_takes_no_more(
     make: Make, kube_cluster: Cluster, namespace: Namespace
 ) -> None:
@@ -350,7 +303,7 @@ async def test_a_node_that_is_lost_does_not_hold_a_stop_up_for_ever(
     await launcher.start(spec())
     pod = await running(namespace)
     node = f"/api/v1/nodes/{pod['spec']['nodeName']}"
-    kube_cluster.annotate(node, {faults.LOST: faults.PARTITIONED})
+    kube_cluster.annotate(node, {faults.LOST: "true"})
     try:
         with pytest.raises(RetryableError, match="node-1"):
             await launcher.stop("job-one", grace_s=1)

@@ -37,38 +37,29 @@ def attempts(workflow: dict[str, Any], target: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_job_deleted_by_hand_is_made_again_as_the_next_attempt(
+def test_a_worker_that_ends_against_its_will_is_told_and_made_again_as_the_next_attempt(
     settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
 ) -> None:
+    def again(target: str) -> None:
+        manager.until(queue_id, "a second attempt", lambda w: len(attempts(w, target)) > 1, limit_s=LIMIT_S)
+
     with rig.manager(folder / "data", exchange.url, **settings) as manager:
         queue_id = loading(manager, exchange)
-        namespace.delete(f"job-loader-api-candles-btcusdt-{queue_id[-6:]}")
-        manager.until(
-            queue_id,
-            "there is a second attempt",
-            lambda w: len(attempts(w, "loader-api-candles")) > 1,
-            limit_s=LIMIT_S,
-        )
+        loader, sink = (f"job-{one}-btcusdt-{queue_id[-6:]}" for one in ("loader-api-candles", "arango-candles"))
+        namespace.delete(loader)
+        again("loader-api-candles")
+        namespace.fault(namespace.running(sink), faults.OOM_KILLED)
+        again("arango-candles")
         exchange.reset()
         workflow = manager.wait(queue_id, limit_s=LIMIT_S)
         assert workflow["status"] == "finished", manager.story(queue_id)
-        first, second = attempts(workflow, "loader-api-candles")
-        assert first["job"] == f"job-loader-api-candles-btcusdt-{queue_id[-6:]}"
-        assert second["job"] == f"{first['job']}-2"
-        assert "deleted by somebody else" in first["reason"], manager.story(queue_id)
-
-
-def test_a_worker_without_memory_is_told_with_what_to_do(
-    settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
-) -> None:
-    with rig.manager(folder / "data", exchange.url, **settings, STREAMFORGE_MAX_FAILURES="1") as manager:
-        queue_id = loading(manager, exchange)
-        pod = namespace.running(f"job-arango-candles-btcusdt-{queue_id[-6:]}")
-        namespace.fault(pod, faults.OOM_KILLED)
-        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
-        assert workflow["status"] == "error", manager.story(queue_id)
-        assert "OOMKilled" in workflow["failure"]["reason"]
-        assert "STREAMFORGE_K8S_MEMORY_LIMIT" in workflow["failure"]["next_step"]
+        for target, job, reason in (
+            ("loader-api-candles", loader, "deleted by somebody else"),
+            ("arango-candles", sink, "OOMKilled"),
+        ):
+            first, second = attempts(workflow, target)
+            assert (first["job"], second["job"]) == (job, f"{job}-2")
+            assert reason in first["reason"], manager.story(queue_id)
 
 
 def test_an_image_that_is_not_there_ends_the_workflow_with_the_setting_to_correct(
@@ -93,11 +84,10 @@ def test_an_image_that_is_not_there_ends_the_workflow_with_the_setting_to_correc
         assert "STREAMFORGE_IMAGES" in workflow["failure"]["next_step"]
 
 
-@pytest.mark.parametrize("hard", ["pods", "count/jobs.batch"])
 def test_a_quota_that_is_used_up_is_waited_for_and_named(
-    settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path, hard: str
+    settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
 ) -> None:
-    namespace.use_up(hard)
+    namespace.use_up("pods")
     with rig.manager(folder / "data", exchange.url, **settings) as manager:
         queue_id = manager.start_load(*DAY)["queue_id"]
         manager.until(
@@ -106,7 +96,7 @@ def test_a_quota_that_is_used_up_is_waited_for_and_named(
             lambda w: "quota is used up" in (w["waiting_for"] or ""),
             limit_s=LIMIT_S,
         )
-        namespace.make_room(hard)
+        namespace.make_room("pods")
         workflow = manager.wait(queue_id, limit_s=LIMIT_S)
         assert workflow["status"] == "finished", manager.story(queue_id)
 

@@ -11,13 +11,12 @@ import pytest
 import yaml
 
 from tests.engines.errors import EngineError
-from tests.engines.kubernetes import binaries
+from tests.engines.kubernetes import binaries, launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.house import NAMESPACE, prepared
 from tests.engines.kubernetes.jobs import Namespace, until
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import ApiError, Object, Rest
-from tests.engines.kubernetes.test_doctor_kubernetes import doctor
 from tests.manifests.rules import faults, pods
 from tests.manifests.schemas import ROOT, schema_errors
 from tests.manifests.workers import worker_job
@@ -138,6 +137,13 @@ def test_an_applied_overlay_brings_one_pod_of_the_manager(house: Cluster, deploy
 
 
 @pytest.fixture(scope="module")
+def made_up(house: Cluster, deployed: Namespace) -> None:
+    """The Secrets that pods take something from."""
+    for name in ("user-streamforge", "arangodb-streamforge", "streamforge-cluster-ca-cert", "arangodb-ca", "regcred"):
+        launchers.create_secret(house, NAMESPACE, name, {"password": "made-up", "ca.crt": "made up"})
+
+
+@pytest.fixture(scope="module")
 def account(house: Cluster, deployed: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A kubeconfig with a token of the shipped ServiceAccount."""
     return house.accounts.kubeconfig(tmp_path_factory.mktemp("account") / "kubeconfig", NAMESPACE, ACCOUNT)
@@ -150,11 +156,8 @@ def speaker(house: Cluster, deployed: Namespace) -> Rest:
 
 
 def test_the_shipped_account_makes_sees_and_ends_a_workers_job(
-    house: Cluster, deployed: Namespace, account: Path, texts: dict[str, str]
+    house: Cluster, deployed: Namespace, account: Path, made_up: None, texts: dict[str, str]
 ) -> None:
-    for name in ("user-streamforge", "arangodb-streamforge", "streamforge-cluster-ca-cert", "arangodb-ca", "regcred"):
-        data = {"metadata": {"name": name}, "stringData": {"password": "made-up", "ca.crt": "made up"}}
-        house.admin.request("POST", f"{deployed.path}/secrets", data)
     job = worker_job(manifests.objects(texts["deploy-dev.yaml"], "dev"))
     (container,) = job["spec"]["template"]["spec"]["containers"]
     container["image"] = "registry.dmz.home/streamforge/pause:v1"  # which does nothing until it is told to end
@@ -180,61 +183,40 @@ def test_the_shipped_account_makes_sees_and_ends_a_workers_job(
     until("nobody is counted any more", lambda: house.admin.request("GET", quota)["status"]["used"]["pods"] == "0")
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
-        "get secrets",
-        "list secrets",
-        "create pods",
-        "patch pods",
-        "create pods/exec",
-        "update jobs.batch",
-        "deletecollection jobs.batch",
-        "get configmaps",
-        "update deployments.apps",
-        "create roles.rbac.authorization.k8s.io",
-        "create serviceaccounts/token",
-        "get nodes",
-    ],
-)
-def test_the_shipped_account_may_do_nothing_else(speaker: Rest, question: str) -> None:
-    assert not may(speaker, question, NAMESPACE)
-
-
-def test_the_shipped_account_may_do_nothing_in_another_namespace(speaker: Rest) -> None:
+def test_the_shipped_account_may_do_nothing_else_and_nothing_in_another_namespace(speaker: Rest) -> None:
+    for question in (
+        *("get secrets", "list secrets", "create pods", "patch pods", "create pods/exec", "update jobs.batch"),
+        *("deletecollection jobs.batch", "get configmaps", "update deployments.apps", "get nodes"),
+        *("create roles.rbac.authorization.k8s.io", "create serviceaccounts/token"),
+    ):
+        assert not may(speaker, question, NAMESPACE), question
     for question in ("list jobs.batch", "create jobs.batch", "list pods", "delete pods", "get pods/log"):
-        assert may(speaker, question, NAMESPACE)
-        assert not may(speaker, question, "default")
+        assert may(speaker, question, NAMESPACE), question
+        assert not may(speaker, question, "default"), question
 
 
-ROLE = next(one for one in yaml.safe_load_all((ROOT / "deploy/base/role.yaml").read_text()) if one["kind"] == "Role")
+@pytest.mark.parametrize("kind", ["job", "pod"])
+def test_dummy_service_plays_in_the_cluster(house: Cluster, deployed: Namespace, made_up: None, kind: str) -> None:
+    with launchers.shared_folder() as folder:
+        manifest = yaml.safe_load((ROOT / "services" / "dummy-service" / f"{kind}.yaml").read_text())
+        spec = manifest["spec"] if kind == "pod" else manifest["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        container["args"][-1] = "1"  # second, not five minutes
+        # The embedded bus stands for Kafka here.
+        container["env"] = [entry for entry in container["env"] if not entry["name"].startswith("KAFKA_")]
+        container["env"].append({"name": "STREAMFORGE_DATA_DIR", "value": str(folder / "data")})
+        container["envFrom"] = []
+        name = manifest["metadata"]["name"]
+        house.kubectl("apply", "--validate=strict", "--filename=-", stdin=json.dumps(manifest))
 
+        def phase() -> str | None:
+            alone = f"{deployed.path}/pods/{name}"
+            found = deployed.pods(name) if kind == "job" else [house.admin.request("GET", alone)]
+            told = str(found[0]["status"]["phase"]) if found else ""
+            return told if told in ("Succeeded", "Failed") else None
 
-@pytest.mark.parametrize(
-    "rule", [None, *ROLE["rules"]], ids=lambda rule: "none" if rule is None else rule["resources"][0]
-)
-def test_doctor_names_what_the_role_lacks_without_a_rule(
-    house: Cluster, deployed: Namespace, account: Path, tmp_path: Path, rule: Object | None
-) -> None:
-    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles/{ROLE['metadata']['name']}"
-
-    def give(rules: list[Object]) -> None:
-        house.admin.request("PATCH", path, {"rules": rules}, kind="application/merge-patch+json")
-
-    give([one for one in ROLE["rules"] if one != rule])
-    try:
-        found = doctor(account, NAMESPACE, tmp_path, STREAMFORGE_K8S_PRIORITY_CLASS="streamforge-worker")
-    finally:
-        give(ROLE["rules"])
-    if rule is None:
-        assert [found[part]["verdict"] for part in ("launcher", "rights", "jobs")] == ["works"] * 3, found
-    else:
-        assert found["rights"]["verdict"] == "fails"
-        (resource,) = rule["resources"]
-        for verb in rule["verbs"]:
-            assert f"may not {verb} {resource}" in found["rights"]["detail"]
-        others = [one["resources"][0] for one in ROLE["rules"] if one != rule]
-        assert not [other for other in others if f" {other}" in found["rights"]["detail"].replace(f" {resource}", "")]
+        assert until("dummy-service has ended", phase) == "Succeeded"
+        house.kubectl("delete", "--filename=-", "--wait=true", stdin=json.dumps(manifest))
 
 
 def may(speaker: Rest, question: str, namespace: str) -> bool:

@@ -20,7 +20,6 @@ from streamforge_utils.ports.job_settings import KubernetesSettings
 from streamforge_utils.ports.launcher import JobSpec, Launcher
 from streamforge_utils.ports.preflight import Examiner
 from streamforge_utils.ports.store import StateStore, Store
-from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
@@ -45,17 +44,14 @@ def make_bus(settings: DataSettings, *, clock: Clock | None = None, observer: Ob
 
     Raises ConfigError or RetryableError.
     """
+    clock, observer = clock or SystemClock(), observer or NullObserver()
     if settings.kafka.bootstrap_servers:
-        return _kafka_bus(settings.kafka, clock or SystemClock(), observer or NullObserver())
+        from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
+
+        return KafkaBus(_kafka_connection(settings.kafka), clock=clock, observer=observer)
     from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 
-    return EmbeddedBus(settings.folder / BUS, clock=clock or SystemClock(), observer=observer or NullObserver())
-
-
-def _kafka_bus(settings: KafkaSettings, clock: Clock, observer: Observer) -> MessageBus:
-    from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
-
-    return KafkaBus(_kafka_connection(settings), clock=clock, observer=observer)
+    return EmbeddedBus(settings.folder / BUS, clock=clock, observer=observer)
 
 
 def _kafka_connection(settings: KafkaSettings) -> Connection:
@@ -102,27 +98,22 @@ def make_store(settings: DataSettings, *, observer: Observer | None = None) -> S
 
     Raises ConfigError or RetryableError.
     """
-    if settings.arango.url:
-        return _arango_store(settings.arango, observer or NullObserver())
+    arango, observer = settings.arango, observer or NullObserver()
+    if arango.url:
+        from streamforge_utils.adapters.arango.arango_store import ArangoStore
+        from streamforge_utils.adapters.arango.connection import Connection
+
+        connection = Connection(
+            url=arango.url,
+            database=arango.database,
+            user=arango.user or None,
+            password=arango.password,
+            ca_path=arango.ca_path,
+        )
+        return ArangoStore(connection, observer=observer)
     from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 
-    return EmbeddedStore(settings.folder / STORE, observer=observer or NullObserver())
-
-
-def _arango_store(settings: ArangoSettings, observer: Observer) -> Store:
-    from streamforge_utils.adapters.arango.arango_store import ArangoStore
-    from streamforge_utils.adapters.arango.connection import Connection
-
-    return ArangoStore(
-        Connection(
-            url=settings.url,
-            database=settings.database,
-            user=settings.user or None,
-            password=settings.password,
-            ca_path=settings.ca_path,
-        ),
-        observer=observer,
-    )
+    return EmbeddedStore(settings.folder / STORE, observer=observer)
 
 
 class StorePlace(msgspec.Struct, frozen=True):

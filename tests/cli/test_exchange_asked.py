@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from streamforge.manager.persistence.installation import Installations
-from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, process
 
@@ -123,34 +119,6 @@ def test_two_test_exchanges_are_two_exchanges(cli: Cli, other_url: str) -> None:
     with support.exchange() as same:  # elsewhere, and makes up the same
         cli("load", "BTCUSDT", TYPE, "2024-08-02T23:00Z:2024-08-03", "--data", str(cli.data), "--exchange", same,
             where=False).ok()  # fmt: skip
-
-
-def test_a_folder_of_an_older_version_takes_data_from_the_address_of_the_first_alone(cli: Cli, other_url: str) -> None:
-    """It has not noted which test exchange that was: whose name would be noted must not be who answers first."""
-    assert cli.exchange is not None
-    cli.load("BTCUSDT", TYPE, HOUR)
-
-    async def forget() -> None:
-        store = EmbeddedStore(cli.data / "store")
-        installations = Installations(store)
-        kept, revision = await installations.read()
-        assert (kept.identity, kept.choice) == ("test exchange, seed 1", cli.exchange)
-        await installations.write(msgspec.structs.replace(kept, identity=None), revision)
-        await store.close()
-
-    asyncio.run(forget())
-    more = ("load", "BTCUSDT", TYPE, "2024-08-01T01:00Z:2024-08-01T02:00Z", "--data", str(cli.data))
-    ran = cli(*more, "--exchange", other_url, where=False)
-    assert (ran.code, ran.out) == (2, "")
-    assert (
-        f"{cli.data} holds data that an older version of StreamForge loaded from a test exchange at {cli.exchange} "
-        "without noting its name, and data of two are never mixed: choose another folder with --data"
-    ) in ran.err
-    assert f"or load from there once, with --exchange {cli.exchange}: then it is known by its name" in ran.err
-    cli(*more, "--exchange", cli.exchange, where=False).ok()
-    refused = cli(*more, "--exchange", other_url, where=False)
-    assert refused.code == 2
-    assert "holds data of the exchange `test exchange, seed 1`, not of `test exchange, seed 7`" in refused.err
 
 
 def test_only_an_accepted_load_says_which_exchange_a_folder_is_of(

@@ -11,8 +11,8 @@ import pytest
 from streamforge.manager.lifecycle.job_spec import start_command
 from streamforge.manager.presentation import coverage_answer, workflow_answer
 from streamforge.manager.service import Report, StartRequest
-from streamforge.manager.workflow import Plan, Status, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -20,7 +20,7 @@ from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.execution.world import exchange_of, finish
-from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, replace, step
+from tests.manager.support import DAY_MS, HOUR_MS, MINUTE_MS, NOW, World, replace, step
 
 HOUR = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="-1h", collection="c")
 ASKED_MS = NOW + 30_400
@@ -207,13 +207,3 @@ async def test_who_joins_before_the_plan_is_told_what_it_asked_for(world: World)
     await world.turns(6, seconds=0)
     workflow = await world.workflow(first.queue_id)
     assert workflow.planned_span == TimeRange(first.span.start_ms, NOW), "without the bar that is over since"
-
-
-def test_of_older_versions_what_was_not_over_is_left_out_too() -> None:
-    workflow = accepted(time_range="2024-08-01")
-    assert workflow.planned_span == workflow.span
-    pending = Segment(start_ms=DAY_START + MINUTE_MS, end_ms=DAY_START + DAY_MS, verdict=Verdict.PENDING)
-    closed = replace(pending, verdict=Verdict.CLOSED)
-    for settled, span in (((pending,), TimeRange(DAY_START, DAY_START + MINUTE_MS)), ((closed,), workflow.span)):
-        plan = Plan(exchange_now_ms=NOW, settled=settled)
-        assert replace(workflow, plan=plan).planned_span == span

@@ -124,12 +124,6 @@ async def series_and_coverage(series: Series, segments: Sequence[Segment]) -> Se
     return listed
 
 
-async def test_in_a_list_of_series_what_was_pending_is_unknown_once_it_is_over() -> None:
-    segments = [part(0, HOUR_MS), part(HOUR_MS, 2 * HOUR_MS, Verdict.PENDING), part(2 * HOUR_MS, 3 * HOUR_MS)]
-    said = await series_and_coverage(SERIES, segments)
-    assert (said.complete, said.holes, said.records) == (False, 1, 120)
-
-
 async def test_in_a_list_of_series_ranges_that_meet_inside_a_bar_have_no_hole_between_them() -> None:
     segments = [part(0, 210 * MINUTE_MS), part(225 * MINUTE_MS, 5 * HOUR_MS)]
     said = await series_and_coverage(HOURS, segments)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -9,9 +10,7 @@ from streamforge.manager.persistence.bans import KIND as BAN
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import KeyReused, NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import Status, StepStatus
-from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import BannedError, ConfigError, InvalidInput, RetryableError
-from streamforge_utils.model.series import Series
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.stored import ended, put, stored_day
@@ -19,7 +18,6 @@ from tests.manager.support import (
     DAY_START,
     LOADER,
     MINUTE_MS,
-    NOW,
     POLICY,
     SINK,
     World,
@@ -28,6 +26,7 @@ from tests.manager.support import (
     decide_running,
     job_named,
     replace,
+    said,
 )
 
 REQUEST = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")
@@ -41,64 +40,31 @@ def codes(*wanted: str) -> Iterator[str]:
 # Starting
 
 
-async def test_a_request_is_stored_before_it_is_answered(world: World) -> None:
-    workflow, new, *_ = await world.manager.start(REQUEST)
-    assert new
-    assert workflow.status is Status.PENDING
-    assert ("workflow", workflow.queue_id) in world.store.states
-    assert world.launcher.started == []
-
-
-async def test_what_the_exchange_does_not_know_is_refused_at_once(world: World) -> None:
+@pytest.mark.parametrize("listed", [True, False, None], ids=["one is like it", "none is", "no list"])
+async def test_a_symbol_that_the_exchange_does_not_know_is_refused_at_once(
+    world: World, listed: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = world.exchange
+    assert isinstance(exchange, ScriptedExchange)
+    if listed:
+        exchange.listed = [
+            SymbolInfo(symbol=f"{base}{quote}", status=status, base_asset=base, quote_asset=quote)
+            for base, quote, status in [
+                ("NOSUCH", "USDT", "BREAK"),
+                ("NOSUCH", "USDC", "TRADING"),
+                ("ETH", "USDC", "TRADING"),
+            ]
+        ]
+    if listed is None:
+        monkeypatch.setattr(exchange, "symbols", AsyncMock(side_effect=RetryableError("not now")))
     with pytest.raises(InvalidInput) as refused:
         await world.manager.start(replace(REQUEST, symbol="NOSUCH"))
-    assert refused.value.field == "symbol"
-    assert str(refused.value) == "NOSUCH is not a symbol of the exchange: GET /symbols lists what it has"
+    hint = "did you mean NOSUCHUSDC?" if listed else "GET /symbols lists what it has"
+    assert (refused.value.field, str(refused.value)) == (
+        "symbol",
+        f"NOSUCH is not a symbol of the exchange: {hint}",
+    )
     assert not world.deps.workflows.live
-
-
-async def test_the_symbol_that_was_probably_meant_is_named(world: World) -> None:
-    assert isinstance(world.exchange, ScriptedExchange)
-    world.exchange.listed = [
-        SymbolInfo(symbol=f"{base}{quote}", status=status, base_asset=base, quote_asset=quote)
-        for base, quote, status in [
-            ("NOSUCH", "USDT", "BREAK"),
-            ("NOSUCH", "USDC", "TRADING"),
-            ("ETH", "USDC", "TRADING"),
-        ]
-    ]
-    with pytest.raises(InvalidInput, match=r"NOSUCH is not a symbol of the exchange: did you mean NOSUCHUSDC\?"):
-        await world.manager.start(replace(REQUEST, symbol="NOSUCH"))
-
-
-async def test_a_list_that_cannot_be_had_does_not_hide_that_the_symbol_is_unknown(world: World) -> None:
-    assert isinstance(world.exchange, ScriptedExchange)
-
-    async def refused() -> list[SymbolInfo]:
-        raise RetryableError("not now")
-
-    world.exchange.symbols = refused  # type: ignore[method-assign]
-    with pytest.raises(InvalidInput, match="NOSUCH is not a symbol of the exchange: GET /symbols lists"):
-        await world.manager.start(replace(REQUEST, symbol="NOSUCH"))
-
-
-async def test_series_are_listed_page_by_page_last_first(world: World) -> None:
-    stored = Segment(start_ms=NOW, end_ms=NOW + 60_000, verdict=Verdict.STORED, collection="c", records=1)
-    names = [Series(f"S{number}USDT", "candles", "1m") for number in range(5)]
-    for name in names:
-        await world.deps.coverage.learn(name, [stored])
-    listed: list[Series] = []
-    cursor: str | None = None
-    while True:
-        page = await world.manager.series(cursor=cursor, limit=2)
-        listed += [one.series for one in page.series]
-        assert [list(one.segments) for one in page.series] == [[stored]] * len(page.series)
-        cursor = page.cursor
-        if cursor is None:
-            break
-    assert listed == names[::-1]
-    with pytest.raises(InvalidInput, match="cursor 'gone' is not one of this server"):
-        await world.manager.series(cursor="gone")
 
 
 async def test_an_exchange_that_does_not_answer_keeps_nobody_from_asking(world: World) -> None:
@@ -136,16 +102,6 @@ async def test_no_code_left_is_said(world: World) -> None:
     await world.manager.start(REQUEST)
     with pytest.raises(RetryableError, match="no free queue_id"):
         await world.manager.start(NEXT_DAY)
-
-
-async def test_the_same_key_and_request_give_the_same_workflow(world: World) -> None:
-    one, new, *_ = await world.manager.start(REQUEST, idempotency_key="k")
-    same, again, *_ = await world.manager.start(REQUEST, idempotency_key="k")
-    assert (one.queue_id, new, again) == (same.queue_id, True, False)
-    with pytest.raises(KeyReused):
-        await world.manager.start(replace(REQUEST, again=True), idempotency_key="k")
-    other, *_ = await world.manager.start(NEXT_DAY, idempotency_key="K")
-    assert other.queue_id != one.queue_id
 
 
 async def test_the_same_key_many_times_at_once_gives_one_workflow(world: World) -> None:
@@ -195,55 +151,47 @@ async def test_a_crash_at_any_write_leaves_a_request_that_can_be_sent_again(lost
     assert len([id for kind, id in world.store.states if kind == "workflow"]) == 1
 
 
-# Finding
+# Pinging
 
 
-async def test_pages_of_workflows(world: World) -> None:
-    for number in range(5):
-        await put(world, accepted(f"00000{number}", created_ms=NOW + number))
-    page = await world.manager.find(limit=2)
-    assert [w.queue_id[-1] for w in page.workflows] == ["4", "3"]
-    page = await world.manager.find(limit=2, cursor=page.cursor)
-    page = await world.manager.find(limit=2, cursor=page.cursor)
-    assert ([w.queue_id[-1] for w in page.workflows], page.cursor) == (["0"], None)
-    assert (await world.manager.find(limit=5)).cursor is None
-    assert (
-        len((await world.manager.find(statuses=[Status.PENDING], symbol="btcusdt", type="api_candles_1m")).workflows)
-        == 5
-    )
-    assert (await world.manager.find(statuses=[Status.ERROR])).workflows == []
-    with pytest.raises(InvalidInput) as refused:
-        await world.manager.find(cursor="wf-nobody-20240801-zzzzzz")
-    assert refused.value.field == "cursor"
+async def answering(world: World, queue_id: str, *telemetry: str) -> None:
+    """Workers that answer the next ping, and one that answers another one's."""
+    workflow = await world.manager.get(queue_id)
+    while not (pings := world.commands("ping")):
+        await world.bus.sent.wait()
+    for of in workflow.steps:
+        if of.telemetry_id in telemetry:
+            pong = replace(said(workflow, of.target, "pong"), ping_ts=pings[0]["sent_at"], ponged_at=1.0)
+            for listener in tuple(world.reconciler.listeners):
+                listener(replace(pong, ping_ts=1.5))
+                listener(replace(pong, queue_id="wf-other-20240801-aaaaaa"))
+                listener(pong)
 
 
-async def test_nobody_knows_what_is_not_there(world: World) -> None:
-    nobody = "wf-nobody-20240801-zzzzzz"
-    manager = world.manager
-    for call in (
-        manager.get, manager.stop, manager.retry, manager.remove, manager.ping, manager.events, manager.coverage,
-        manager.dead_letters, manager.replay_dead_letters,
-    ):  # fmt: skip
-        with pytest.raises(NotFound, match=nobody):
-            await call(nobody)
-
-
-# Stopping, retrying
-
-
-async def test_stopping_twice_is_stopping_once(world: World) -> None:
+async def test_a_ping_tells_who_answered_and_who_did_not(world: World) -> None:
     queue_id = await put(world, decide_running())
-    first = await world.manager.stop(queue_id)
-    assert first.status is Status.STOPPING
-    assert await world.manager.stop(queue_id) == first
+    loader, sink = (f"{target}__abc123" for target in (LOADER, SINK))
+    asking = asyncio.create_task(world.manager.ping(queue_id, timeout_s=0.2))
+    await answering(world, queue_id, loader)
+    answers = await asking
+    assert answers[loader] is not None
+    assert answers[sink] is None
+    assert world.reconciler.listeners == set()
+    world.bus.log["queue-control"].clear()
+    asking = asyncio.create_task(world.manager.ping(queue_id, timeout_s=50))
+    await answering(world, queue_id, loader, sink)
+    assert all(seconds is not None for seconds in (await asking).values()), (
+        "all have answered: nothing more to wait for"
+    )
 
 
-async def test_what_has_ended_cannot_be_stopped_and_what_goes_on_not_retried(world: World) -> None:
-    queue_id = await ended(world, Status.FINISHED)
-    with pytest.raises(NotNow, match="finished"):
-        await world.manager.stop(queue_id)
-    with pytest.raises(NotNow, match="finished"):
-        await world.manager.retry(queue_id)
+async def test_where_nobody_runs_nobody_is_asked(world: World) -> None:
+    queue_id = await put(world, accepted())
+    assert set((await world.manager.ping(queue_id)).values()) == {None}
+    assert world.commands("ping") == []
+
+
+# Retrying
 
 
 @pytest.mark.parametrize("status", [Status.INTERRUPTED, Status.ERROR])
@@ -263,12 +211,6 @@ async def test_a_retry_is_planned_anew_under_new_names(world: World, status: Sta
 
 
 # Removing
-
-
-async def test_what_goes_on_is_not_removed(world: World) -> None:
-    queue_id = await put(world, decide_running())
-    with pytest.raises(NotNow, match="stop it"):
-        await world.manager.remove(queue_id)
 
 
 async def test_removing_forgets_all_but_the_records(world: World) -> None:

@@ -22,8 +22,6 @@ from streamforge.cli.places import (
     check_origin,
     exchange_urls,
     keeps_store,
-    known_origin,
-    last_choice,
     note_origin,
     wanted_origin,
 )
@@ -76,10 +74,10 @@ async def own_manager(
     Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
     from streamforge import wiring
-    from streamforge.manager.bootstrap import first_end, ports_of, running
+    from streamforge.manager.__main__ import ports_of
+    from streamforge.manager.bootstrap import first_end, running
     from streamforge.manager.manager_settings import load_manager, misspelt_settings
     from streamforge.manager.persistence.driver_status import Place
-    from streamforge_utils.ports.clock import SystemClock
     from streamforge_utils.ports.instrumentation import NullObserver
     from streamforge_utils.runtime.settings import DataSettings
 
@@ -112,7 +110,7 @@ async def own_manager(
         driven, shared = (lambda: False, False) if lock else (folder.driven, store.shared)
         manager = await stack.enter_async_context(
             running(
-                ports_of(settings, wiring, clock=SystemClock(), observer=observer or NullObserver()),
+                ports_of(settings, observer or NullObserver()),
                 settings,
                 tokens=tokens,
                 reconcile=drives,
@@ -139,10 +137,8 @@ def _claim(
     from streamforge import wiring
     from streamforge.manager.persistence.installation import Claim
 
-    here, holds_store = keeps_store(os.environ), (data / wiring.STORE).exists()
-
     def accepted() -> None:
-        if origin is not None and (here or not (data / wiring.STORE).exists()):
+        if origin is not None and (keeps_store(os.environ) or not (data / wiring.STORE).exists()):
             note_origin(data, origin)
 
     return Claim(
@@ -152,9 +148,6 @@ def _claim(
         switch="--exchange ",
         shared=store.shared,
         origin=origin,
-        # Of a store elsewhere the note in a folder with a store of its own tells nothing.
-        noted=None if store.shared and holds_store else known_origin(data),
-        noted_choice=last_choice(data) if here else None,
         place=place,
         lease_s=settings.lease_seconds,
         drives=drives,

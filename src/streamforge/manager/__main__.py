@@ -12,17 +12,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import structlog
 
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.bootstrap import ports_of, running
+from streamforge.manager.bootstrap import Ports, running
+from streamforge.manager.execution.exchange_waits import ExchangeWaits
 from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
-from streamforge.manager.origin import BINANCE, Origin, noted, origin_of
+from streamforge.manager.origin import BINANCE, Origin, origin_of
 from streamforge.manager.persistence.installation import Claim
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.plugins import load_plugins
-from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.exchange import Identity
+from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.kubernetes_settings import with_launcher
 from streamforge_utils.runtime.logs import Redactor
@@ -72,7 +76,6 @@ def _held(settings: ManagerSettings) -> Iterator[str]:
 def _claim(settings: ManagerSettings, place: str) -> Claim:
     store = wiring.store_place(settings.data)
     origin = origin_of(None, settings.exchange.urls)
-    note = None if store.shared else noted(settings.data.folder)
     return Claim(
         name=f"queue-manager (process {os.getpid()} on {socket.gethostname()})",
         where=store.where,
@@ -80,8 +83,6 @@ def _claim(settings: ManagerSettings, place: str) -> Claim:
         switch="STREAMFORGE_EXCHANGE_URL=",
         shared=store.shared,
         origin=Origin(origin, None if origin == BINANCE else ",".join(settings.exchange.urls)),
-        noted=None if note is None else note["exchange"],
-        noted_choice=None if note is None else note.get("choice"),
         place=place,
         lease_s=settings.lease_seconds,
         tell=lambda text: print(f"queue-manager: {text}", file=sys.stderr, flush=True),
@@ -110,6 +111,25 @@ def configure_logs(settings: ManagerSettings, level: int | None = None) -> None:
     )
 
 
+def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None = None) -> Ports:
+    """The adapters that `settings` name. Raises ConfigError or RetryableError."""
+    clock = clock or SystemClock()
+    # The manager asks little; the loaders have their own share of the exchange's weight.
+    exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
+    waits, identity = ExchangeWaits(observer), Identity(settings.exchange.identity or None)
+    store = wiring.make_store(settings.data, observer=observer)
+    return Ports(
+        bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
+        store=store,
+        launcher=wiring.make_launcher(settings.data, settings.launcher, store=store, clock=clock, observer=observer),
+        exchange=wiring.make_exchange(exchange, clock=clock, observer=waits, identity=identity),
+        exchange_waits=waits,
+        identity=identity,
+        clock=clock,
+        observer=observer,
+    )
+
+
 async def _serve(settings: ManagerSettings, tokens: Tokens | None, claim: Claim) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -117,8 +137,7 @@ async def _serve(settings: ManagerSettings, tokens: Tokens | None, claim: Claim)
     metrics = Metrics("queue-manager")
     scraped = MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
     try:
-        ports = ports_of(settings, wiring, clock=SystemClock(), observer=metrics)
-        async with running(ports, settings, tokens=tokens, claim=claim) as manager:
+        async with running(ports_of(settings, metrics), settings, tokens=tokens, claim=claim) as manager:
             where = f"data in {settings.data.data_dir}"
             if settings.data.data_dir is None:
                 where = "data in Kafka and ArangoDB"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Protocol
 
 import msgspec
 import structlog
@@ -31,8 +30,6 @@ from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.kubernetes_settings import LauncherSettings
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from streamforge_utils.runtime.topic_specs import talk_topic
 
 _LAUNCHER_S = 5.0
@@ -55,44 +52,6 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity = msgspec.field(default_factory=Identity)
     clock: Clock = SystemClock()
     observer: Observer = NullObserver()
-
-
-class Wiring(Protocol):
-    """Makes the adapters from settings."""
-
-    def make_bus(self, settings: DataSettings, *, clock: Clock, observer: Observer) -> MessageBus:
-        """The bus. Raises ConfigError or RetryableError."""
-
-    def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
-        """The store. Raises ConfigError or RetryableError."""
-
-    def make_exchange(
-        self, settings: ExchangeSettings, *, clock: Clock, observer: Observer, identity: Identity
-    ) -> Exchange:
-        """The exchange. Raises ConfigError."""
-
-    def make_launcher(
-        self, settings: DataSettings, launcher: LauncherSettings, *, store: Store, clock: Clock, observer: Observer
-    ) -> Launcher:
-        """The launcher. store: where it may remember what became of its jobs. Raises ConfigError."""
-
-
-def ports_of(settings: ManagerSettings, wiring: Wiring, *, clock: Clock, observer: Observer) -> Ports:
-    """The adapters that `settings` name. Raises ConfigError or RetryableError."""
-    # The manager asks little; the loaders have their own share of the exchange's weight.
-    exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
-    waits, identity = ExchangeWaits(observer), Identity(settings.exchange.identity or None)
-    store = wiring.make_store(settings.data, observer=observer)
-    return Ports(
-        bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
-        store=store,
-        launcher=wiring.make_launcher(settings.data, settings.launcher, store=store, clock=clock, observer=observer),
-        exchange=wiring.make_exchange(exchange, clock=clock, observer=waits, identity=identity),
-        exchange_waits=waits,
-        identity=identity,
-        clock=clock,
-        observer=observer,
-    )
 
 
 def worker_environment(settings: ManagerSettings) -> dict[str, str]:

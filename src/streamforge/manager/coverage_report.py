@@ -10,7 +10,6 @@ import msgspec
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.service import Basis, NotFound, Report, StoredSeries
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.rule import Rule
@@ -65,7 +64,7 @@ class Reports:
 
     async def of_workflow(self, workflow: Workflow) -> Report:
         """What is known of the workflow's range as it was planned. Raises RetryableError."""
-        current = await self._current(await self._deps.coverage.known(workflow.series))
+        current = self._current(await self._deps.coverage.known(workflow.series))
         return _report(current, "workflow", workflow.planned_span, self._live(workflow.series))
 
     async def of_ended(self, workflows: Iterable[Workflow]) -> dict[str, Report]:
@@ -80,7 +79,7 @@ class Reports:
             some = wanted[first : first + _ASKED_AT_ONCE]
             found_out = await asyncio.gather(*(self._deps.coverage.known(one) for one in some))
             for one, known in zip(some, found_out, strict=True):
-                series[one] = await self._current(known)
+                series[one] = self._current(known)
                 await pace.handled(len(known.segments))
         found: dict[str, Report] = {}
         reports: dict[tuple[Series, TimeRange | None], Report] = {}
@@ -100,7 +99,7 @@ class Reports:
         found: list[StoredSeries] = []
         pace = _Pace()
         for known in listed:
-            current = await self._current(known)
+            current = self._current(known)
             proven = [s for s in current.known.segments if s.verdict in (Verdict.STORED, Verdict.OURS)]
             span = extent(s for s in proven if s.verdict is Verdict.STORED)
             told = extent(proven) or _asked(current.known, ())
@@ -122,7 +121,7 @@ class Reports:
         named = span is not None and known.first_ms is not None  # a plan has found out that there is such a series
         if not known.segments and not live and not named:
             raise await self._unknown(series, type)
-        current = await self._current(known)
+        current = self._current(known)
         if span is not None:
             return _report(current, "range", span, live)
         asked = _asked(current.known, live)
@@ -130,16 +129,10 @@ class Reports:
             return _report(current, "asked", asked, live)
         return _report(current, "life", self._life(current, asked), live)
 
-    async def _current(self, known: SeriesCoverage) -> _Current:
+    def _current(self, known: SeriesCoverage) -> _Current:
         rule = rule_of(known.series)
         open_from_ms = rule.over_ms(self._now_ms(known), known.first_ms)
-        phase_ms = known.first_ms
-        if rule.is_fixed(None):
-            phase_ms = None
-        elif phase_ms is None:
-            phase_ms = await phase_of(self._deps.store, known)
-        if known.first_ms is None and phase_ms is not None:  # of an older version, which did not note the grid
-            known = msgspec.structs.replace(known, segments=tuple(rule.whole(known.segments, phase_ms)))
+        phase_ms = None if rule.is_fixed(None) else known.grid_ms
         return _Current(known=known, rule=rule, phase_ms=phase_ms, open_from_ms=open_from_ms)
 
     def _now_ms(self, known: SeriesCoverage) -> int:

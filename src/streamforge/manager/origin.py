@@ -76,11 +76,6 @@ def is_asked_for(source: Source, choice: str | None, urls: tuple[str, ...] | Non
     return asked == BINANCE or (not source.built_in and not _hosts(urls or ()).isdisjoint(_hosts(source.urls)))
 
 
-def same_choice(one: str, other: str) -> bool:
-    """Whether two texts of `Origin.choice` name one place: in one spelling or another, one address at least."""
-    return one == other or not _hosts(tuple(one.split(","))).isdisjoint(_hosts(tuple(other.split(","))))
-
-
 def _hosts(urls: tuple[str, ...]) -> set[tuple[str, int]]:
     """Host and port of each, by which two spellings of an address are one."""
     found = set()

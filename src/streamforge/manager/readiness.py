@@ -1,6 +1,5 @@
-"""Whether a manager can work: its parts are asked every other second at most, however many ask it.
-
-`/readyz` is open to everybody: no number of callers makes the manager ask more or hold more.
+"""Whether a manager can work. `/readyz` is open to everybody: its parts are asked every other second at most, however
+many ask, and all callers wait for one answer.
 """
 
 from __future__ import annotations
@@ -22,9 +21,6 @@ FRESH_S: Final = 2.0
 PATIENCE_S: Final = 4.0
 """How long a part may take to answer: less than the time within which a kubelet wants to be answered."""
 
-WAITING: Final = 16
-"""So many callers wait for the parts' answers at most; the next one gets those of before."""
-
 PARTS: Final = ("bus", "store", "launcher")
 
 LATE_S: Final = 30.0
@@ -34,27 +30,21 @@ _log = structlog.get_logger(__name__)
 
 
 class ReadinessProbe:
-    """What of bus, store, launcher and reconciler works. The first three are asked at once, by one caller at a time;
-    what changes is logged."""
+    """What of bus, store, launcher and reconciler works. The first three are asked side by side; a change is logged."""
 
     def __init__(self, deps: Dependencies, reconciler: Reconciler) -> None:
         self._deps = deps
         self._reconciler = reconciler
-        self._one_at_a_time = asyncio.Lock()
-        self._waiting = 0
-        self._found: dict[str, str | None] = dict.fromkeys(PARTS, "it has not answered yet")
+        self._asking: asyncio.Task[None] | None = None
+        self._found: dict[str, str | None] = dict.fromkeys(PARTS)
         self._asked = float("-inf")
 
     async def look(self) -> dict[str, str | None]:
         """For each part None if it works, else what is wrong with it."""
-        if self._waiting < WAITING:
-            self._waiting += 1
-            try:
-                async with self._one_at_a_time:
-                    if self._deps.clock.monotonic() - self._asked >= FRESH_S:
-                        await self._ask()
-            finally:
-                self._waiting -= 1
+        if self._asking is None and self._deps.clock.monotonic() - self._asked >= FRESH_S:
+            self._asking = asyncio.create_task(self._ask(), name="readiness")
+        if self._asking is not None:
+            await asyncio.shield(self._asking)  # others wait for it too
         return {**self._found, "reconciler": self._reconciling()}
 
     def stalled(self) -> str | None:
@@ -66,9 +56,12 @@ class ReadinessProbe:
         return f"the manager has not looked at the workflows since {instant(came_round[1])}{why}"
 
     async def _ask(self) -> None:
-        bus, store, launcher = await asyncio.gather(
-            _answer(self._deps.admin.topics), _answer(self._deps.store.names), _answer(self._deps.launcher.jobs)
-        )
+        try:
+            bus, store, launcher = await asyncio.gather(
+                _answer(self._deps.admin.topics), _answer(self._deps.store.names), _answer(self._deps.launcher.jobs)
+            )
+        finally:
+            self._asking = None
         launcher = launcher or self._deps.launcher.stale_reason() or None
         self._remember({"bus": bus, "store": store, "launcher": launcher})
 
@@ -77,7 +70,7 @@ class ReadinessProbe:
             before = self._found.get(part)
             if reason is not None and reason != before:
                 _log.warning("a part of the manager does not work", part=part, error=reason)
-            elif reason is None and before is not None and self._asked != float("-inf"):
+            elif reason is None and before is not None:
                 _log.info("a part of the manager works again", part=part)
         self._found, self._asked = found, self._deps.clock.monotonic()
 

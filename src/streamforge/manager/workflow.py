@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.events import Progress
 from streamforge_utils.model.kinds.registry import series_of
@@ -146,12 +146,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the exchange said before anything was started.
 
     exchange_now_ms: its clock then. until_ms: the end of the last bar of the range that was over then, or of the range
-    where that ends earlier; not after the range's start: no bar that opens in it was over. None in documents of older
-    versions.
+    where that ends earlier; not after the range's start: no bar that opens in it was over. None: all of it was.
     parts: what is to be loaded, sorted, disjoint; each is for the loaders of its source.
     settled: segments with a verdict that needs no loading (closed). phase_ms: a known open time, for `3d`.
     expected: bars of the grid inside `parts`. there: bars of the rest that coverage knows as stored.
-    bars: of the range until `until_ms`, but for what is closed; None in documents of older versions.
+    bars: of the range until `until_ms`, but for what is closed.
     first_ms: when the first bar of the series opens; last_ms: when the last one does, if no more will come.
     """
 
@@ -181,8 +180,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What the latest comparison of the stored keys with the grid found.
 
-    round: 1, 2, … of the workflow. expected: bars of the range, but for what is closed. whole: False in
-    documents of older versions, which proved what the workflow had loaded itself.
+    round: 1, 2, … of the workflow. expected: bars of the range, but for what is closed.
     """
 
     round: int
@@ -190,7 +188,6 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     expected: int
     stored: int
     segments: tuple[Segment, ...]
-    whole: bool = False
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,10 +250,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.plan is None:
             return self.span
-        until_ms = self.plan.until_ms
-        if until_ms is None:  # older versions kept what was not over as a verdict
-            later = (one.start_ms for one in self.plan.settled if one.verdict is Verdict.PENDING)
-            until_ms = min(later, default=self.span.end_ms)
+        until_ms = self.span.end_ms if self.plan.until_ms is None else self.plan.until_ms
         return None if until_ms <= self.span.start_ms else TimeRange(self.span.start_ms, until_ms)
 
     @property

@@ -41,10 +41,10 @@ def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | No
     sinks = [step for step in found.steps if step.role is Role.SINK]
     proof, plan = found.proof, found.plan
     there = plan.there if plan is not None else 0
-    apart = there if proof is None or not proof.whole else 0
+    apart = there if proof is None else 0
     expected: int | None = None
     if proof is not None:
-        expected = proof.expected + apart
+        expected = proof.expected
     elif plan is not None:
         expected = plan.expected + there if plan.bars is None else plan.bars
     if now is not None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streamforge import wiring
-from streamforge.manager.bootstrap import ports_of, running
+from streamforge.manager.__main__ import ports_of
+from streamforge.manager.bootstrap import running
 from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status, Workflow
@@ -52,7 +52,7 @@ async def test_a_clock_that_jumps_a_day_ends_no_worker_and_fails_no_workflow(
                 **managers.settings(kube_cluster, kube_namespace, kubeconfig=account),
             }
         )
-        ports = ports_of(settings, wiring, clock=clock, observer=NullObserver())
+        ports = ports_of(settings, NullObserver(), clock)
         async with running(ports, settings) as found:
             exchange.switch_on("slow:ms=300,path=klines")
             try:

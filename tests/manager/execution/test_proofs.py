@@ -74,7 +74,6 @@ async def test_a_proof_says_its_round_its_time_and_counts_what_the_exchange_ever
     proof = await prove(world.deps, of_ten(repairs=2, plan=plan), plan, ask=True)
     assert proof == Proof(
         round=3,
-        whole=True,
         checked_ms=NOW,
         expected=7,
         stored=3,

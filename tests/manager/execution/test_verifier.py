@@ -105,9 +105,8 @@ async def test_records_beside_the_grid_make_up_for_none() -> None:
     assert (found.counted, [gap.records for gap in found.gaps]) == (299, [1])
 
 
-@pytest.mark.parametrize("remembered", [True, False])
 @pytest.mark.parametrize("gone", [0, 2, 4])
-async def test_bars_of_three_days_are_counted_on_their_own_grid(gone: int, remembered: bool) -> None:
+async def test_bars_of_three_days_are_counted_on_their_own_grid(gone: int) -> None:
     world = await a_world()
     series = Series("BTCUSDT", "candles", Interval.D3.value)
     opens = [DAY_START - 99 * DAY_MS + n * 3 * DAY_MS for n in range(5)]
@@ -116,10 +115,7 @@ async def test_bars_of_three_days_are_counted_on_their_own_grid(gone: int, remem
     stored = Segment(
         start_ms=opens[0] - DAY_MS, end_ms=opens[-1] + 2 * DAY_MS, verdict=Verdict.STORED, collection=C, records=5
     )
-    if remembered:
-        await world.deps.coverage.prove(series, [stored], opens[0], NOW)
-    else:
-        await world.deps.coverage.lay_over(series, [stored])  # as an older version knew it
+    await world.deps.coverage.prove(series, [stored], opens[0], NOW)
     assert (await verify(world.deps, series)).gaps == ()
     del world.store.documents[C][keys[gone]]
     found = await verify(world.deps, series)

@@ -1,13 +1,18 @@
+"""What is known of a series, as it is learnt, changed and forgotten.
+
+In texts: `0-10 c` is stored in the collection `c`, `0-10 ours` has another verdict; minutes since 1970.
+"""
+
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import pytest
 
-from streamforge.manager.persistence.coverage_store import KIND, CoverageStore, Leftover, SeriesCoverage
+from streamforge.manager.persistence.coverage_store import CoverageStore, Leftover
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflow import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict, lacking
@@ -18,312 +23,227 @@ from streamforge_utils.ports.store import State
 from tests.doubles.memorystore import MemoryStore
 from tests.manager.support import rest
 
-replace = msgspec.structs.replace
-SERIES = Series("BTCUSDT", "candles", "1m")
-
-
+SERIES, NOBODY = Series("BTCUSDT", "candles", "1m"), Series("NOBODY", "candles", "1m")
 MINUTE_MS = 60_000
 DAY = 1440
 """Minutes."""
 
 
+@pytest.fixture
+def coverage() -> CoverageStore:
+    return CoverageStore(MemoryStore())
+
+
 def span(start: float, end: float) -> TimeRange:
-    """In minutes since 1970."""
     return TimeRange(int(start * MINUTE_MS), int(end * MINUTE_MS))
 
 
-def segment(start: float, end: float, verdict: Verdict = Verdict.STORED, collection: str | None = "c") -> Segment:
-    there = span(start, end)
-    return Segment(start_ms=there.start_ms, end_ms=there.end_ms, verdict=verdict, collection=collection)
+def segments(text: str) -> list[Segment]:
+    found = []
+    for one in filter(None, text.split(", ")):
+        within, word = one.split()
+        start, end = (int(float(minutes) * MINUTE_MS) for minutes in within.split("-"))
+        verdict = Verdict(word) if word in set(Verdict) else Verdict.STORED
+        collection = word if verdict is Verdict.STORED and word != "stored" else None
+        found.append(Segment(start_ms=start, end_ms=end, verdict=verdict, collection=collection))
+    return found
 
 
-def minutes(one: Segment | Leftover) -> tuple[int, int]:
-    return one.start_ms // MINUTE_MS, one.end_ms // MINUTE_MS
+def within(one: Segment | Leftover) -> str:
+    return f"{one.start_ms // MINUTE_MS}-{one.end_ms // MINUTE_MS}"
 
 
-async def test_what_is_learnt_later_counts() -> None:
-    coverage = CoverageStore(MemoryStore())
-    assert await coverage.of(SERIES) == ()
-    await coverage.lay_over(SERIES, [segment(0, 10, Verdict.CLOSED, None)])
-    await coverage.lay_over(SERIES, [segment(2, 4)])
-    assert [(*minutes(s), s.verdict.value) for s in await coverage.of(SERIES)] == [
-        (0, 2, "closed"),
-        (2, 4, "stored"),
-        (4, 10, "closed"),
-    ]
-    assert await coverage.of(Series("BTCUSDT", "candles", "1M")) == (), "a month is no minute"
+def text(found: Iterable[Segment]) -> str:
+    return ", ".join(f"{within(one)} {one.collection or one.verdict.value}" for one in found)
 
 
-async def test_what_an_older_version_kept_as_not_over_yet_is_left_to_the_clock() -> None:
-    store = MemoryStore()
-    older = SeriesCoverage(series=SERIES, segments=(segment(0, 10), segment(10, 20, Verdict.PENDING, None)))
-    await store.put(KIND, SERIES.id, msgspec.json.encode(older), expected=None)
-    assert await CoverageStore(store).of(SERIES) == (segment(0, 10),)
+async def known(coverage: CoverageStore, series: Series = SERIES) -> str:
+    return text(await coverage.of(series))
 
 
-async def test_parts_of_bars_that_an_older_version_kept_belong_to_the_bar_that_opens_in_them() -> None:
-    store = MemoryStore()
-    older = SeriesCoverage(
-        series=SERIES, segments=(segment(0.5, 1, Verdict.EXCHANGE, None), segment(1, 2.5), segment(2.5, 2.75))
-    )
-    await store.put(KIND, SERIES.id, msgspec.json.encode(older), expected=None)
-    assert await CoverageStore(store).of(SERIES) == (segment(1, 3),)
+async def leftovers(coverage: CoverageStore) -> str:
+    found = (await coverage.known(SERIES)).leftovers
+    return ", ".join(f"{within(one)} {one.collection}{' whole' * one.whole}" for one in found)
 
 
-async def test_what_is_learnt_of_parts_of_bars_is_known_of_the_bars_that_open_in_them() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await coverage.lay_over(SERIES, [segment(0.25, 0.75, Verdict.EXCHANGE, None)])
-    assert await coverage.of(SERIES) == ()
-    await coverage.lay_over(SERIES, [segment(0.5, 1.5)])
-    assert await coverage.of(SERIES) == (segment(1, 2),)
-    await coverage.lay_over(SERIES, [segment(0, 0.5)])
-    assert await coverage.of(SERIES) == (segment(0, 2),)
+async def test_what_is_learnt_later_counts_but_what_is_stored_stays_where_nothing_was_counted(
+    coverage: CoverageStore,
+) -> None:
+    assert await known(coverage) == ""
+    await coverage.lay_over(SERIES, segments("0-10 closed"))
+    await coverage.lay_over(SERIES, segments("2-4 c"))
+    assert await known(coverage) == "0-2 closed, 2-4 c, 4-10 closed"
+    assert await known(coverage, Series("BTCUSDT", "candles", "1M")) == "", "a month is no minute"
+    await coverage.learn(SERIES, segments("3-15 exchange, 15-25 ours"))
+    assert await known(coverage) == "0-2 closed, 2-4 c, 4-15 exchange, 15-25 ours"
+    await coverage.learn(SERIES, segments("0-30 closed"))
+    assert await known(coverage) == "0-2 closed, 2-4 c, 4-30 closed"
+
+
+async def test_what_is_learnt_of_parts_of_bars_is_known_of_the_bars_that_open_in_them(coverage: CoverageStore) -> None:
+    await coverage.lay_over(SERIES, segments("0.25-0.75 exchange"))
+    assert await known(coverage) == ""
+    await coverage.lay_over(SERIES, segments("0.5-1.5 c"))
+    assert await known(coverage) == "1-2 c"
+    await coverage.lay_over(SERIES, segments("0-0.5 c"))
+    assert await known(coverage) == "0-2 c"
     await coverage.forget(SERIES, "c", span(0.5, 1.5))
-    assert await coverage.of(SERIES) == (segment(0, 1),), "of the first bar nothing was removed"
+    assert await known(coverage) == "0-1 c", "of the first bar nothing was removed"
 
 
-async def test_what_retention_removes_is_expired_until_it_is_asked_for_again() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await coverage.lay_over(SERIES, [segment(0, 10), segment(10, 20, collection="other")])
+async def test_bars_of_three_days_are_kept_whole_on_the_grid_that_a_plan_or_a_proof_has_found() -> None:
+    series, grid_ms = Series("BTCUSDT", "candles", "3d"), 4 * DAY * MINUTE_MS
+    planned, proven = CoverageStore(MemoryStore()), CoverageStore(MemoryStore())
+    learnt = segments(f"{DAY}-{5 * DAY} c, {5 * DAY}-{6 * DAY} ours")
+    await planned.learn_plan(series, Plan(exchange_now_ms=0, first_ms=grid_ms), 0)
+    await planned.lay_over(series, learnt)
+    await proven.prove(series, learnt, grid_ms, 0)
+    assert await known(planned, series) == await known(proven, series) == f"{DAY}-{7 * DAY} c"
+
+
+async def test_what_retention_removes_is_expired_until_it_is_asked_for_again(coverage: CoverageStore) -> None:
+    await coverage.lay_over(SERIES, segments("0-10 c, 10-20 other"))
     await coverage.forget(SERIES, "c", span(0, 20), whole=True)
-
-    async def known() -> list[tuple[int, int, str, str]]:
-        return [(*minutes(s), s.verdict.value, s.cause) for s in await coverage.of(SERIES)]
-
-    assert await known() == [(0, 10, "expired", "retention"), (10, 20, "stored", "")]
+    assert await known(coverage) == "0-10 expired, 10-20 other"
+    assert [one.cause for one in await coverage.of(SERIES)] == ["retention", ""]
     assert lacking(await coverage.of(SERIES), span(0, 20)) == [span(0, 10)], "a request for it loads it again"
-    plan = Plan(exchange_now_ms=0, parts=(Part(span=span(5, 10)),))
-    await coverage.learn_plan(SERIES, plan, 0)
-    assert await known() == [(0, 5, "expired", "retention"), (5, 10, "unknown", ""), (10, 20, "stored", "")]
-
-
-async def test_many_at_once_lose_nothing() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await asyncio.gather(*(coverage.lay_over(SERIES, [segment(n, n + 1)]) for n in range(30)))
-    assert [minutes(s) for s in await coverage.of(SERIES)] == [(0, 30)]
+    await coverage.learn_plan(SERIES, Plan(exchange_now_ms=0, parts=(Part(span=span(5, 10)),)), 0)
+    assert await known(coverage) == "0-5 expired, 5-10 unknown, 10-20 other"
 
 
 async def test_what_is_known_already_is_not_written() -> None:
     store = MemoryStore()
     for _ in range(3):
-        await CoverageStore(store).lay_over(SERIES, [segment(0, 1)])
+        await CoverageStore(store).lay_over(SERIES, segments("0-1 c"))
     assert len(store.puts) == 1
 
 
-async def test_forgetting_concerns_one_collection_and_one_range() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await coverage.lay_over(
-        SERIES, [segment(0, 10), segment(10, 20, collection="d"), segment(20, 30, Verdict.EXCHANGE, None)]
-    )
+async def test_forgetting_concerns_one_collection_and_one_range(coverage: CoverageStore) -> None:
+    await coverage.lay_over(SERIES, segments("0-10 c, 10-20 d, 20-30 exchange"))
     await coverage.forget(SERIES, "c", span(5, 25))
-    assert [(*minutes(s), s.collection) for s in await coverage.of(SERIES)] == [
-        (0, 5, "c"),
-        (10, 20, "d"),
-        (20, 30, None),
-    ]
+    assert await known(coverage) == "0-5 c, 10-20 d, 20-30 exchange"
 
 
-async def test_what_is_stored_stays_stored_whatever_else_is_learnt() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await coverage.lay_over(SERIES, [segment(0, 10)])
-    await coverage.learn(SERIES, [segment(5, 15, Verdict.EXCHANGE, None), segment(15, 25, Verdict.OURS, None)])
-    assert [(*minutes(s), s.verdict.value, s.collection) for s in await coverage.of(SERIES)] == [
-        (0, 10, "stored", "c"),
-        (10, 15, "exchange", None),
-        (15, 25, "ours", None),
-    ]
-    await coverage.learn(SERIES, [segment(0, 30, Verdict.CLOSED, None)])
-    assert [(minutes(s)[1], s.verdict.value) for s in await coverage.of(SERIES)] == [(10, "stored"), (30, "closed")]
-
-
-async def leftovers(coverage: CoverageStore) -> list[tuple[str, int, int]]:
-    return [(one.collection, *minutes(one)) for one in (await coverage.known(SERIES)).leftovers]
-
-
-async def test_what_is_forgotten_is_left_over_until_it_is_removed_or_stored_again() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await coverage.lay_over(SERIES, [segment(0, 100)])
+async def test_what_is_forgotten_is_left_over_until_it_is_removed_or_stored_again(coverage: CoverageStore) -> None:
+    await coverage.lay_over(SERIES, segments("0-100 c"))
     await coverage.forget(SERIES, "c", span(10, 40))
     await coverage.forget(SERIES, "c", span(40, 50))
-    assert await leftovers(coverage) == [("c", 10, 50)]
+    assert await leftovers(coverage) == "10-50 c"
     await coverage.removed(SERIES, "c", span(20, 30))
     await coverage.removed(SERIES, "d", span(0, 99))
-    assert await leftovers(coverage) == [("c", 10, 20), ("c", 30, 50)]
-    await coverage.prove(SERIES, [segment(15, 35)], None, 1)
-    assert await leftovers(coverage) == [("c", 10, 15), ("c", 35, 50)]
-    assert [minutes(s) for s in await coverage.of(SERIES)] == [(0, 10), (15, 35), (50, 100)]
+    assert await leftovers(coverage) == "10-20 c, 30-50 c"
+    await coverage.prove(SERIES, segments("15-35 c"), None, 1)
+    assert await leftovers(coverage) == "10-15 c, 35-50 c"
+    assert await known(coverage) == "0-10 c, 15-35 c, 50-100 c"
 
 
-async def test_what_lies_elsewhere_from_now_on_is_left_over_where_it_was() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await coverage.lay_over(SERIES, [segment(0, 10), segment(10, 20, collection="d"), segment(30, 40)])
-    await coverage.prove(SERIES, [segment(5, 15, collection="e"), segment(15, 35, collection="d")], 7, 1)
-    assert await leftovers(coverage) == [("c", 5, 10), ("c", 30, 35), ("d", 10, 15)]
-    known = await coverage.known(SERIES)
-    assert (known.phase_ms, known.verified_ms) == (7, None), "some of it was known, so nobody has counted all of it"
-    assert [(*minutes(s), s.collection) for s in known.segments] == [
-        (0, 5, "c"),
-        (5, 15, "e"),
-        (15, 35, "d"),
-        (35, 40, "c"),
-    ]
+async def test_what_lies_elsewhere_from_now_on_is_left_over_where_it_was(coverage: CoverageStore) -> None:
+    await coverage.lay_over(SERIES, segments("0-10 c, 10-20 d, 30-40 c, 60-70 stored"))
+    await coverage.prove(SERIES, segments("5-15 e, 15-35 d, 60-65 e"), 7, 1)
+    assert await leftovers(coverage) == "5-10 c, 30-35 c, 10-15 d"
+    found = await coverage.known(SERIES)
+    assert (found.phase_ms, found.verified_ms) == (7, None), "some of it was known, so nobody has counted all of it"
+    assert text(found.segments) == "0-5 c, 5-15 e, 15-35 d, 35-40 c, 60-65 e, 65-70 stored"
+    await coverage.lay_over(SERIES, segments("100-105 c0, 110-115 c1, 120-125 c2, 130-135 c3"))
+    await coverage.prove(SERIES, segments("100-110 e, 110-112 f, 120-199 e"), 0, 1)
+    assert "100-105 c0, 110-112 c1, 120-125 c2, 130-135 c3" in await leftovers(coverage)
 
 
-async def test_a_series_is_counted_when_it_is_first_proven() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await coverage.learn(SERIES, [segment(0, 5, Verdict.CLOSED, None)])
-    await coverage.prove(SERIES, [segment(5, 15)], None, 1)
-    await coverage.prove(SERIES, [segment(15, 25)], None, 2)
-    assert (await coverage.known(SERIES)).verified_ms == 1
-    await coverage.verified(SERIES, 3)
-    assert (await coverage.known(SERIES)).verified_ms == 3
-    nobody = Series("NOBODY", "candles", "1m")
-    await coverage.verified(nobody, 3)
-    assert [known.series async for known in coverage.all()] == [SERIES]
-
-
-async def test_what_is_left_over_is_cut_where_it_is_removed_and_joined_where_it_meets() -> None:
-    coverage = CoverageStore(MemoryStore())
+async def test_what_is_left_over_is_cut_where_it_is_removed_and_joined_where_it_meets(coverage: CoverageStore) -> None:
     for start, end, whole in ((0, 10, False), (5, 8, True), (10, 20, False), (30, 40, False), (30, 40, True)):
         await coverage.forget(SERIES, "c", span(start, end), whole=whole)
     await coverage.forget(SERIES, "b", span(15, 25))
-    found = [(one.collection, *minutes(one), one.whole) for one in (await coverage.known(SERIES)).leftovers]
-    assert found == [
-        ("b", 15, 25, False),
-        ("c", 0, 20, False),
-        ("c", 30, 40, False),
-        ("c", 5, 8, True),
-        ("c", 30, 40, True),
-    ]
+    assert await leftovers(coverage) == "15-25 b, 0-20 c, 30-40 c, 5-8 c whole, 30-40 c whole"
     await coverage.removed(SERIES, "c", span(0, 5))
     await coverage.removed(SERIES, "c", span(15, 40))
-    assert await leftovers(coverage) == [("b", 15, 25), ("c", 5, 15), ("c", 5, 8)]
+    assert await leftovers(coverage) == "15-25 b, 5-15 c, 5-8 c whole"
     await coverage.removed(SERIES, "c", span(5, 15))
-    assert await leftovers(coverage) == [("b", 15, 25)]
+    assert await leftovers(coverage) == "15-25 b"
 
 
-async def test_of_many_parts_each_is_left_over_where_it_lay() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await coverage.lay_over(SERIES, [segment(10 * n, 10 * n + 5, collection=f"c{n}") for n in range(6)])
-    await coverage.lay_over(SERIES, [segment(60, 65, collection=None)])
-    await coverage.prove(
-        SERIES, [segment(0, 10, collection="e"), segment(10, 12, collection="f"), segment(20, 99, collection="e")], 0, 1
-    )
-    assert await leftovers(coverage) == [
-        ("c0", 0, 5),
-        ("c1", 10, 12),
-        ("c2", 20, 25),
-        ("c3", 30, 35),
-        ("c4", 40, 45),
-        ("c5", 50, 55),
-    ]
+async def test_a_series_is_counted_when_it_is_first_proven(coverage: CoverageStore) -> None:
+    await coverage.learn(SERIES, segments("0-5 closed"))
+    await coverage.prove(SERIES, segments("5-15 c"), None, 1)
+    await coverage.prove(SERIES, segments("15-25 c"), None, 2)
+    assert (await coverage.known(SERIES)).verified_ms == 1
+    await coverage.verified(SERIES, 3)
+    assert (await coverage.known(SERIES)).verified_ms == 3
+    await coverage.verified(NOBODY, 3)
+    assert [found.series async for found in coverage.all()] == [SERIES]
 
 
-async def test_every_series_is_known_however_many_there_are() -> None:
-    coverage = CoverageStore(MemoryStore())
+async def test_every_series_is_known_however_many_there_are(coverage: CoverageStore) -> None:
     every = [Series(f"S{n:03d}USDT", "candles", "1m") for n in range(501)]
     for series in every:
-        await coverage.lay_over(series, [segment(0, 10)])
+        await coverage.lay_over(series, segments("0-10 c"))
     found = [known.series async for known in coverage.all()]
-    assert len(found) == 501
-    assert set(found) == set(every)
+    assert (len(found), set(found)) == (501, set(every))
     names, after = [], None
     while page := await coverage.page(after=after, limit=200):
         assert len(page) <= 200
         names += [known.series.id for _, known in page]
-        assert [known.segments for _, known in page] == [(segment(0, 10),)] * len(page)
+        assert {text(known.segments) for _, known in page} == {"0-10 c"}
         after = page[-1][0]
     assert sorted(names) == sorted(series.id for series in every)
     assert len(await coverage.page()) == 500
 
 
-async def test_others_that_change_it_again_and_again_are_given_way_so_often_and_no_more() -> None:
-    store, tries = MemoryStore(), 0
-
-    async def lose(*_: object, **__: object) -> None:
-        nonlocal tries
-        tries += 1
-        raise ConflictError("another was first")
-
-    store.put = lose  # type: ignore[method-assign, assignment]
-    with pytest.raises(ConflictError, match=f"coverage of {SERIES.id} was changed by others 50 times in a row"):
-        await CoverageStore(store).lay_over(SERIES, [segment(0, 10)])
-    assert tries == 50
-
-
-async def test_what_lies_in_a_collection_is_found_of_all_series_and_of_what_is_to_go_whole() -> None:
-    coverage, other = CoverageStore(MemoryStore()), Series("ETHUSDT", "candles", "1m")
-    await coverage.lay_over(SERIES, [segment(0, 10), segment(10, 20, Verdict.EXCHANGE, None), segment(20, 30)])
-    await coverage.lay_over(SERIES, [segment(30, 40, collection="d"), segment(40, 50, Verdict.OURS, "c")])
-    await coverage.lay_over(other, [segment(5, 15), segment(15, 20, collection=None)])
+async def test_what_lies_in_a_collection_is_found_of_all_series_and_of_what_is_to_go_whole(
+    coverage: CoverageStore,
+) -> None:
+    other = Series("ETHUSDT", "candles", "1m")
+    await coverage.lay_over(SERIES, segments("0-10 c, 10-20 exchange, 20-30 c, 30-40 d, 40-50 ours"))
+    await coverage.lay_over(other, segments("5-15 c, 15-20 stored"))
     await coverage.forget(other, "d", span(50, 60), whole=True)
     await coverage.forget(other, "e", span(60, 70))
-    found = {name: sorted(places) for name, places in (await coverage.by_collection()).items()}
-    assert found == {
+    assert {name: sorted(places) for name, places in (await coverage.by_collection()).items()} == {
         "c": sorted([(SERIES, span(0, 10)), (SERIES, span(20, 30)), (other, span(5, 15))]),
         "d": sorted([(SERIES, span(30, 40)), (other, span(50, 60))]),
     }
 
 
-def days(found: Sequence[Segment]) -> list[tuple[int, int, str]]:
-    """By days since 1970."""
-    return [(start // DAY, end // DAY, s.verdict.value) for s in found for start, end in [minutes(s)]]
-
-
-async def test_a_plan_says_what_is_settled_what_is_asked_for_and_where_the_series_begins_and_ends() -> None:
-    coverage = CoverageStore(MemoryStore())
-    await coverage.lay_over(SERIES, [segment(2 * DAY, 4 * DAY), segment(4 * DAY, 5 * DAY, Verdict.OURS, None)])
-    plan = Plan(
-        exchange_now_ms=9 * DAY * MINUTE_MS + 7,
-        parts=rest("1970-01-04:1970-01-07", "1970-01-08:1970-01-09"),
-        settled=(segment(0, 3 * DAY, Verdict.CLOSED, None),),
-        first_ms=DAY * MINUTE_MS,
-        last_ms=8 * DAY * MINUTE_MS,
-    )
-    await coverage.learn_plan(SERIES, plan, 9 * DAY * MINUTE_MS)
-    known = await coverage.known(SERIES)
-    assert days(known.segments) == [
-        (0, 2, "closed"),
-        (2, 4, "stored"),
-        (4, 5, "ours"),
-        (5, 6, "unknown"),
-        (7, 8, "unknown"),
-    ]
-    assert (known.first_ms, known.last_ms, known.clock_ahead_ms) == (DAY * MINUTE_MS, 8 * DAY * MINUTE_MS, 7)
-    nothing = Plan(exchange_now_ms=9 * DAY * MINUTE_MS - 5)
-    await coverage.learn_plan(SERIES, nothing, 9 * DAY * MINUTE_MS)
-    assert await coverage.known(SERIES) == replace(known, clock_ahead_ms=-5), "what was found out stays"
-
-
-async def test_what_a_removed_workflow_alone_had_asked_for_was_never_asked_for() -> None:
-    coverage = CoverageStore(MemoryStore())
-    asked = [segment(0, 40, Verdict.UNKNOWN, None), segment(40, 50), segment(50, 60, Verdict.OURS, None)]
-    await coverage.lay_over(SERIES, asked)
-    await coverage.unask(SERIES, span(10, 55), [span(0, 15), span(20, 25)])
-    assert [(*minutes(s), s.verdict.value) for s in await coverage.of(SERIES)] == [
-        (0, 15, "unknown"),
-        (20, 25, "unknown"),
-        (40, 50, "stored"),
-        (50, 60, "ours"),
-    ]
-    await coverage.unask(SERIES, span(0, 60), [])
-    assert [s.verdict.value for s in await coverage.of(SERIES)] == ["stored", "ours"]
-    await coverage.unask(Series("NOBODY", "candles", "1m"), span(0, 60), [])
-    assert [known.series async for known in coverage.all()] == [SERIES]
-
-
-@pytest.mark.parametrize("before", [(), (segment(40, 50),)], ids=["a document without segments", "stored"])
-@pytest.mark.parametrize("span", [span(0, 60), None], ids=["asked", "nothing was asked for"])
-async def test_a_change_that_is_late_finds_the_workflow_removed(
-    before: Sequence[Segment], span: TimeRange | None
+async def test_a_plan_says_what_is_settled_what_is_asked_for_and_where_the_series_begins_and_ends(
+    coverage: CoverageStore,
 ) -> None:
+    first, last, now_ms = DAY * MINUTE_MS, 8 * DAY * MINUTE_MS, 9 * DAY * MINUTE_MS
+    await coverage.lay_over(SERIES, segments(f"{2 * DAY}-{4 * DAY} c, {4 * DAY}-{5 * DAY} ours"))
+    plan = Plan(
+        exchange_now_ms=now_ms + 7,
+        parts=rest("1970-01-04:1970-01-07", "1970-01-08:1970-01-09"),
+        settled=tuple(segments(f"0-{3 * DAY} closed")),
+        first_ms=first,
+        last_ms=last,
+    )
+    await coverage.learn_plan(SERIES, plan, now_ms)
+    found = await coverage.known(SERIES)
+    days = [(one.start_ms / DAY / MINUTE_MS, one.end_ms / DAY / MINUTE_MS, one.verdict) for one in found.segments]
+    assert days == [(0, 2, "closed"), (2, 4, "stored"), (4, 5, "ours"), (5, 6, "unknown"), (7, 8, "unknown")]
+    assert (found.first_ms, found.last_ms, found.clock_ahead_ms) == (first, last, 7)
+    await coverage.learn_plan(SERIES, Plan(exchange_now_ms=now_ms - 5), now_ms)
+    still = msgspec.structs.replace(found, clock_ahead_ms=-5)
+    assert await coverage.known(SERIES) == still, "what was found out stays"
+
+
+async def test_what_a_removed_workflow_alone_had_asked_for_was_never_asked_for(coverage: CoverageStore) -> None:
+    await coverage.lay_over(SERIES, segments("0-40 unknown, 40-50 c, 50-60 ours"))
+    await coverage.unask(SERIES, span(10, 55), [span(0, 15), span(20, 25)])
+    assert await known(coverage) == "0-15 unknown, 20-25 unknown, 40-50 c, 50-60 ours"
+    await coverage.unask(SERIES, span(0, 60), [])
+    assert await known(coverage) == "40-50 c, 50-60 ours"
+    await coverage.unask(NOBODY, span(0, 60), [])
+    assert [found.series async for found in coverage.all()] == [SERIES]
+
+
+@pytest.mark.parametrize("before", ["", "40-50 c"], ids=["a document without segments", "stored"])
+@pytest.mark.parametrize("span", [span(0, 60), None], ids=["asked", "nothing was asked for"])
+async def test_a_change_that_is_late_finds_the_workflow_removed(before: str, span: TimeRange | None) -> None:
     """Stop, end and removal come between the look at the workflow and the write, and change nothing in the coverage.
 
     By another manager, as those of one write one after the other.
     """
     store = MemoryStore()
     coverage, another = CoverageStore(store), CoverageStore(store)
-    await coverage.lay_over(SERIES, before)
+    await coverage.lay_over(SERIES, segments(before))
     looks: list[bool] = []
 
     async def condition() -> None:
@@ -333,42 +253,11 @@ async def test_a_change_that_is_late_finds_the_workflow_removed(
         await another.unask(SERIES, span, [])
 
     with pytest.raises(OutOfDate):
-        await coverage.lay_over(SERIES, [segment(0, 10)], condition=condition)
-    assert await coverage.of(SERIES) == before
+        await coverage.lay_over(SERIES, segments("0-10 c"), condition=condition)
+    assert await known(coverage) == before
 
 
-@pytest.mark.parametrize("known", [{"phase_ms": 4 * DAY * MINUTE_MS}, {"first_ms": 4 * DAY * MINUTE_MS}], ids=str)
-async def test_bars_of_three_days_are_kept_whole_on_the_grid_that_is_known(known: dict[str, int]) -> None:
-    store, series = MemoryStore(), Series("BTCUSDT", "candles", "3d")
-    segments = segment(DAY, 5 * DAY), segment(5 * DAY, 6 * DAY, Verdict.OURS, None)
-    older = replace(SeriesCoverage(series=series, segments=segments), **known)
-    await store.put(KIND, series.id, msgspec.json.encode(older), expected=None)
-    assert await CoverageStore(store).of(series) == (segment(DAY, 7 * DAY),)
-
-
-async def test_changes_of_a_series_wait_for_each_other_and_do_not_conflict() -> None:
-    tried = 0
-
-    class Slow(MemoryStore):
-        async def get(self, kind: str, id: str) -> State | None:
-            found = await super().get(kind, id)
-            await asyncio.sleep(0)
-            return found
-
-        async def put(self, *args: Any, **fields: Any) -> State:
-            nonlocal tried
-            tried += 1
-            return await super().put(*args, **fields)
-
-    coverage = CoverageStore(Slow())
-    await asyncio.gather(*(coverage.lay_over(SERIES, [segment(n, n + 1)]) for n in range(60)))
-    assert await coverage.of(SERIES) == (segment(0, 60),)
-    assert tried == 60
-
-
-async def test_nothing_is_written_of_what_is_out_of_date() -> None:
-    coverage = CoverageStore(MemoryStore())
-
+async def test_nothing_is_written_of_what_is_out_of_date(coverage: CoverageStore) -> None:
     async def removed() -> None:
         raise OutOfDate("the workflow was removed")
 
@@ -376,5 +265,36 @@ async def test_nothing_is_written_of_what_is_out_of_date() -> None:
     with pytest.raises(OutOfDate):
         await coverage.learn_plan(SERIES, plan, 0, condition=removed)
     with pytest.raises(OutOfDate):
-        await coverage.prove(SERIES, [segment(0, 10)], None, 0, condition=removed)
-    assert await coverage.of(SERIES) == ()
+        await coverage.prove(SERIES, segments("0-10 c"), None, 0, condition=removed)
+    assert await known(coverage) == ""
+
+
+async def test_many_changes_at_once_lose_nothing_and_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, store = 0, MemoryStore()
+    put = store.put
+
+    async def counted(*args: Any, **fields: Any) -> State:
+        nonlocal tried
+        tried += 1
+        return await put(*args, **fields)
+
+    monkeypatch.setattr(store, "put", counted)
+    coverage = CoverageStore(store)
+    await asyncio.gather(*(coverage.lay_over(SERIES, segments(f"{n}-{n + 1} c")) for n in range(60)))
+    assert (await known(coverage), tried) == ("0-60 c", 60), "no change conflicts with another"
+
+
+async def test_others_that_change_it_again_and_again_are_given_way_so_often_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, tries = MemoryStore(), 0
+
+    async def lose(*_: object, **__: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise ConflictError("another was first")
+
+    monkeypatch.setattr(store, "put", lose)
+    with pytest.raises(ConflictError, match=f"coverage of {SERIES.id} was changed by others 50 times in a row"):
+        await CoverageStore(store).lay_over(SERIES, segments("0-10 c"))
+    assert tries == 50

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.origin import Origin
-from streamforge.manager.persistence.coverage_store import KIND as SERIES
 from streamforge.manager.persistence.exchange_binding import ExchangeBinding
 from streamforge.manager.persistence.installation import Claim, Installation, Installations
 from streamforge.manager.service import NotNow
@@ -33,9 +32,7 @@ class Answering:
 class Manager:
     """One life of a manager on `store` that loads from `origin`, whose exchange answers as `name`."""
 
-    def __init__(
-        self, store: MemoryStore, name: str | None, origin: Origin | None = None, *, noted_choice: str | None = None
-    ) -> None:
+    def __init__(self, store: MemoryStore, name: str | None, origin: Origin | None = None) -> None:
         self.noted = 0
         self.identity = Identity()
         self.exchange = Answering(self.identity, name)
@@ -46,8 +43,6 @@ class Manager:
             switch="--exchange ",
             shared=False,
             origin=origin or Origin("test", "http://127.0.0.1:4000"),
-            noted=None if noted_choice is None else "test",
-            noted_choice=noted_choice,
             accepted=self._note,
         )
         self.exchange_binding = ExchangeBinding(store, claim, self.identity)
@@ -138,68 +133,9 @@ async def test_an_empty_store_is_claimed_also_while_the_exchange_is_away() -> No
     assert (await kept(store)).identity == "seed 1"
 
 
-OLD = "http://127.0.0.1:4000"
-
-
-async def older_store(store: MemoryStore, choice: str | None = OLD) -> None:
-    """A store that has loaded data from `choice`, as a version before the exchanges' names left it."""
-    await Installations(store).write(Installation(origin="test", choice=choice), None)
-    await store.put(SERIES, "BTCUSDT-candles-1m", b"{}", expected=None)
-
-
-@pytest.mark.parametrize("choice", [OLD, "http://localhost:4000/", "http://127.0.0.1:3000,http://127.0.0.1:4000"])
-async def test_in_an_older_store_the_exchange_at_the_address_of_its_data_is_the_one(choice: str) -> None:
-    store = MemoryStore()
-    await older_store(store)
-    manager = Manager(store, "seed 1", Origin("test", choice))
-    await manager.begin()
-    assert ((await kept(store)).identity, manager.exchange_binding.expected) == ("seed 1", "seed 1"), "before any load"
-    elsewhere = Origin("test", "http://127.0.0.1:9")
-    await Manager(store, "seed 1", elsewhere).begin()
-    with pytest.raises(ConfigError, match=r"holds data of the exchange `seed 1`, not of `seed 7`"):
-        await Manager(store, "seed 7", elsewhere).begin()
-
-
-@pytest.mark.parametrize("answers", ["seed 7", None])
-@pytest.mark.parametrize(("known", "said"), [(OLD, OLD), (f"{OLD}/secret", OLD), ("test", "test"), (None, "test")])
-async def test_in_an_older_store_nothing_at_another_address_is_taken_for_it(
-    known: str | None, said: str, answers: str | None
-) -> None:
-    store = MemoryStore()
-    await older_store(store, known)
-    with pytest.raises(ConfigError) as told:
-        await Manager(store, answers, Origin("test", "http://127.0.0.1:9")).begin()
-    assert str(told.value) == (
-        f"/data holds data that an older version of StreamForge loaded from a test exchange at {said} without noting "
-        "its name, and data of two are never mixed: choose another folder with --data, or load from there once, with "
-        f"--exchange {said}: then it is known by its name, whatever its address"
-    )
-    assert (await kept(store)).identity is None
-
-
-async def test_what_a_folder_notes_of_an_older_store_counts_where_the_store_says_nothing() -> None:
-    store = MemoryStore()
-    await store.put(SERIES, "BTCUSDT-candles-1m", b"{}", expected=None)
-    with pytest.raises(ConfigError, match=r"loaded from a test exchange at http://127\.0\.0\.1:4000 without"):
-        await Manager(store, "seed 7", Origin("test", "http://127.0.0.1:9"), noted_choice=OLD).begin()
-    await Manager(store, "seed 1", noted_choice=OLD).begin()
-    assert (await kept(store)).identity == "seed 1"
-
-
-async def test_an_older_store_whose_exchange_is_away_learns_its_name_from_its_first_load() -> None:
-    store = MemoryStore()
-    await older_store(store)
-    manager = Manager(store, None)
-    await manager.begin()
-    assert (await kept(store)).identity is None
-    manager.identity.answered("seed 1", OLD)
-    await manager.exchange_binding.accept()
-    assert (await kept(store)).identity == "seed 1"
-
-
 async def test_a_store_without_data_takes_any_test_exchange() -> None:
     store = MemoryStore()
-    await Installations(store).write(Installation(origin="test", choice=OLD), None)
+    await Installations(store).write(Installation(origin="test", choice="http://127.0.0.1:4000"), None)
     manager = Manager(store, "seed 7", Origin("test", "http://127.0.0.1:9"))
     await manager.begin()
     assert (await kept(store)).identity is None, "a manager's start alone says nothing"

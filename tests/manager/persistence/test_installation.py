@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 
-import msgspec
 import pytest
 
 from streamforge.manager.origin import Origin
-from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.installation import FORMAT, ID, KIND, Claim, Installation, Installations
-from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import ConfigError
 from tests.doubles.memorystore import MemoryStore
-from tests.manager.support import accepted
 
 TESTED, BINANCE = Origin("test", "http://127.0.0.1:4000"), Origin("binance")
 
 
-def claim(origin: Origin | None, *, shared: bool = False, noted: str | None = None) -> Claim:
+def claim(origin: Origin | None) -> Claim:
     return Claim(
         name="a manager",
         where="/data",
         elsewhere="choose another folder with --data",
         switch="--exchange ",
-        shared=shared,
+        shared=False,
         origin=origin,
-        noted=noted,
     )
 
 
@@ -53,27 +48,6 @@ async def test_a_manager_alone_does_not_say_of_which_exchange_a_store_is() -> No
     await Installations(store).settle(claim(BINANCE))
     assert (await Installations(store).read())[0] == Installation()
     assert len(store.puts) == 1
-
-
-@pytest.mark.parametrize(
-    ("shared", "loaded", "honoured"), [(False, False, True), (True, True, True), (True, False, False)]
-)
-async def test_a_note_beside_data_that_were_there_before_is_honoured(
-    shared: bool, loaded: bool, honoured: bool
-) -> None:
-    store = MemoryStore()
-    if loaded:
-        workflow = accepted()
-        segment = Segment(start_ms=0, end_ms=60_000, verdict=Verdict.STORED, collection=workflow.collection)
-        await CoverageStore(store).lay_over(workflow.series, [segment])
-    installations = Installations(store)
-    kept, _ = await installations.read()
-    wanted = claim(BINANCE, shared=shared, noted="test")
-    if honoured:
-        with pytest.raises(ConfigError, match=r"holds data of the test exchange, not of Binance"):
-            await installations.check(kept, wanted)
-        wanted = msgspec.structs.replace(wanted, origin=TESTED)
-    await installations.check(kept, wanted)
 
 
 async def test_a_newer_format_is_refused_by_name() -> None:

@@ -248,7 +248,7 @@ async def test_bars_of_three_days_are_counted_on_their_own_grid() -> None:
     opens = [DAY_START + DAY_MS + n * 3 * DAY_MS for n in range(5)]
     kept.put(series, opens)
     stored = Segment(start_ms=DAY_START, end_ms=opens[-1] + DAY_MS, verdict=Verdict.STORED, collection=C)
-    await kept.coverage.lay_over(series, [stored])
+    await kept.coverage.prove(series, [stored], opens[0], 0)
     source = RecordReader(kept.store, kept.coverage)
     found = [b async for b in source.read(C, span=None, after=None, limit=99, whole=True)]
     assert sum(map(len, found)) == 5 + 4

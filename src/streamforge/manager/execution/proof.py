@@ -12,7 +12,6 @@ from streamforge.manager.execution.id_count import count_ids
 from streamforge.manager.execution.id_ranges import ids_at_exchange
 from streamforge.manager.execution.record_count import gone, grid_of, pieces, stored_in, verdict_of
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay, touching
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -53,7 +52,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
         held = (series.id,) if number == _COUNTS else ()
         async with deps.coverage.locks.hold(*held):
             known = await deps.coverage.known(series)
-            phase_ms = plan.phase_ms if plan.phase_ms is not None else await phase_of(deps.store, known)
+            phase_ms = plan.phase_ms if plan.phase_ms is not None else known.grid_ms
             found = await count(deps.store, workflow, plan, known, phase_ms, ids)
             if ask:
                 found = _answered(found, answers, by_id=rule.by_id)
@@ -76,7 +75,6 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
     stored = sum(segment.records for segment in found if segment.verdict is Verdict.STORED)
     return Proof(
         round=workflow.repairs + 1,
-        whole=True,
         checked_ms=deps.clock.now_ms(),
         expected=_expected(workflow, plan, phase_ms) if not rule.by_id else stored if ids is None else len(ids),
         stored=stored,

@@ -9,7 +9,6 @@ import msgspec
 from streamforge.manager.execution.id_count import counted_ids
 from streamforge.manager.execution.survey import Survey, survey
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.phases import phase_of
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.errors import ConfigError
@@ -50,7 +49,7 @@ async def counted(store: DocumentStore, known: SeriesCoverage, span: TimeRange, 
     """
     if rule_of(known.series).by_id:
         return await counted_ids(store, known, span, every_key=every_key)
-    phase_ms = await phase_of(store, known)
+    phase_ms = known.grid_ms
     grid = grid_of(known.series)
     found: list[Segment] = []
     for segment in clip(known.segments, span):

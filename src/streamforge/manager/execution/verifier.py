@@ -10,7 +10,6 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.record_count import counted
 from streamforge.manager.execution.removal import relies_on
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import Gap, StartRequest, Verification
 from streamforge.manager.workflow import Status, Workflow
@@ -45,7 +44,7 @@ async def verify(deps: Dependencies, series: Series, span: TimeRange | None = No
         async with deps.coverage.locks.hold(series.id):
             known = await deps.coverage.known(series)
             found = await counted(deps.store, known, piece, every_key=True)
-            lacking = _gaps(found, known, await phase_of(deps.store, known))
+            lacking = _gaps(found, known, known.grid_ms)
             if lacking:
                 await deps.coverage.lay_over(series, [s for s in found if s.verdict in (Verdict.STORED, Verdict.OURS)])
         records += sum(segment.records for segment in found)

@@ -55,9 +55,8 @@ class SeriesCoverage(msgspec.Struct, frozen=True, kw_only=True):
 
     segments: sorted, disjoint, of whole bars as far as the grid is known; what they do not mention is unknown, and was
     never asked for. first_ms: when the first bar of the exchange opens, once a plan has found out; last_ms: when the
-    last one opens, if no more will come.
-    phase_ms: an open time of the series, where one is known; it fixes the grid of `3d`. verified_ms: when all of it was
-    last counted, or first learnt.
+    last one opens, if no more will come. phase_ms: an open time of the series, as a proof has found it.
+    verified_ms: when all of it was last counted, or first learnt.
     leftovers: written together with what made them so; a manager that dies before they are removed finds them again.
     clock_ahead_ms: how far the exchange's clock was ahead of the manager's at the latest plan.
     """
@@ -72,20 +71,14 @@ class SeriesCoverage(msgspec.Struct, frozen=True, kw_only=True):
     last_ms: int | None = None
     clock_ahead_ms: int = 0
 
+    @property
+    def grid_ms(self) -> int | None:
+        """An open time of the series, where one is known; it fixes the grid of `3d`."""
+        return self.first_ms if self.phase_ms is None else self.phase_ms
+
 
 _encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(SeriesCoverage)
-
-
-def _decode(body: bytes) -> SeriesCoverage:
-    """Older versions kept what was not over yet, which the clock tells, and parts of bars."""
-    known = _decoder.decode(body)
-    return _whole(_replace(known, segments=tuple(s for s in known.segments if s.verdict is not Verdict.PENDING)))
-
-
-def _whole(known: SeriesCoverage) -> SeriesCoverage:
-    phase_ms = known.phase_ms if known.phase_ms is not None else known.first_ms
-    return _replace(known, segments=tuple(rule_of(known.series).whole(known.segments, phase_ms)))
+_decode = msgspec.json.Decoder(SeriesCoverage).decode
 
 
 class CoverageStore:
@@ -291,7 +284,8 @@ class CoverageStore:
             state = await self._states.get(KIND, series.id)
             if condition is not None:
                 await condition()
-            known = _whole(change(SeriesCoverage(series=series) if state is None else _decode(state.body)))
+            known = change(SeriesCoverage(series=series) if state is None else _decode(state.body))
+            known = _replace(known, segments=tuple(rule_of(series).whole(known.segments, known.grid_ms)))
             body = _encode(_replace(known, leftovers=_uncovered(known)))
             if state is not None and state.body == body and not always:
                 return

@@ -41,7 +41,7 @@ def by_others(states: StateStore, clock: Clock, place: Place) -> DriverStatus:
         if holder is None:
             return f"no manager drives {place.where}"
         late_s = (clock.now_ms() - holder.renewed_ms) / 1000
-        if holder.renewed_ms and late_s > holder.lease_s + SKEW_S:
+        if late_s > holder.lease_s + SKEW_S:
             return (
                 f"the manager of {place.where}, {holder.name}, has not renewed its lease since "
                 f"{instant(holder.renewed_ms)}"

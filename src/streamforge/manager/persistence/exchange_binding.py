@@ -6,7 +6,7 @@ import asyncio
 
 import msgspec
 
-from streamforge.manager.origin import TEST, Origin, same_choice, shown_choice
+from streamforge.manager.origin import shown_choice
 from streamforge.manager.persistence.installation import Claim, Installation, Installations
 from streamforge.manager.service import NotNow
 from streamforge_utils.model.errors import ConfigError, ConflictError, OtherExchange, StreamForgeError
@@ -36,32 +36,22 @@ class ExchangeBinding:
     async def begin(self, exchange: Exchange, *, ask: bool = True) -> None:
         """Expect the exchange that the data are of, from now on. Raises ConfigError if another one answers already.
 
-        One that does not answer soon, or must not be asked (a ban), is judged later, by its first answer. Where an
-        older version has not noted who answered, the one at the address from which the data were loaded is taken for
-        it. Raises ConfigError for another address.
+        One that does not answer soon, or must not be asked (a ban), is compared later, by its first answer.
         """
         claim = self._claim
         if claim is None or claim.origin is None:
             return
         kept, _ = await self._installations.read()
-        unnamed = kept.identity is None
-        if unnamed and (claim.origin.exchange != TEST or not await self._installations.hold_data()):
-            return
-        if unnamed:
-            self._require_address(claim, claim.origin, kept)
-        else:
-            self._identity.expected = kept.identity
-        if not ask:
+        self._identity.expected = kept.identity or self.expected
+        if kept.identity is None or not ask:
             return
         try:
             async with asyncio.timeout(ASK_WITHIN_S):
                 await exchange.server_time()
         except OtherExchange as error:
-            raise ConfigError(str(error) if unnamed else self._refusal(claim, kept)) from error
+            raise ConfigError(self._refusal(claim, kept)) from error
         except (StreamForgeError, TimeoutError):
-            return
-        if unnamed:
-            await self.accept()
+            pass  # it is compared with its first answer
 
     async def check(self) -> None:
         """Raises NotNow where another exchange than that of the data answered last."""
@@ -97,16 +87,6 @@ class ExchangeBinding:
         self._identity.expected = wanted.identity
         claim.accepted()
         self._accepted = (met,)
-
-    def _require_address(self, claim: Claim, origin: Origin, kept: Installation) -> None:
-        known = kept.choice or claim.noted_choice or TEST
-        if origin.choice is None or not same_choice(known, origin.choice):
-            raise ConfigError(
-                f"{claim.where} holds data that an older version of StreamForge loaded from a test exchange at "
-                f"{shown_choice(known)} without noting its name, and data of two are never mixed: "
-                f"{claim.elsewhere}, or load from there once, with {claim.switch}{shown_choice(known)}: then it is "
-                "known by its name, whatever its address"
-            )
 
     def _refusal(self, claim: Claim, kept: Installation) -> str:
         met = f"`{self._identity.met}`" if self._identity.met else "another exchange"

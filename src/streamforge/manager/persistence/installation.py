@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from streamforge.manager.origin import Origin, called, shown_choice
-from streamforge.manager.persistence.coverage_store import KIND as SERIES
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.ports.store import StateStore
 
@@ -29,8 +28,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     id: of its process. place: what another process can only have once this one has ended; empty: there is no such
     thing. name: for people. since_ms: unix ms, by its clock. url: where its API answers. lease_s: it ended, or is to do
     nothing any more, if it has not written for this long. renewals: how often it has; renewed_ms: when it last did,
-    unix ms by its clock (0 of an older version). drives: the workflows go on; else others are kept out, and that is
-    all (an older version does not say so).
+    unix ms by its clock. drives: the workflows go on; else others are kept out, and that is all.
     """
 
     id: str
@@ -63,9 +61,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     name: what it is, for people. origin: None loads nothing. where: the store in a sentence. elsewhere: how to choose
     another one. switch: what the name of an exchange is written behind. shared: managers elsewhere reach the store, so
-    that a lease keeps them apart; else its manager is alone. noted: which exchange a note beside the store
-    says that it is of; noted_choice: what named that. place, lease_s, drives: as in `Holder`. tell: is given what a
-    person should know while it waits. accepted: is called once the store holds, or is to hold, data of the origin.
+    that a lease keeps them apart; else its manager is alone. place, lease_s, drives: as in `Holder`. tell: prints a
+    line for a person while it waits. accepted: is called once the store holds, or is to hold, data of the origin.
     """
 
     name: str
@@ -74,8 +71,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     switch: str
     shared: bool
     origin: Origin | None = None
-    noted: str | None = None
-    noted_choice: str | None = None
     place: str = ""
     lease_s: float = LEASE_S
     drives: bool = True
@@ -129,30 +124,11 @@ class Installations:
         state = await self._states.put(KIND, ID, encode(installation), expected=expected)
         return state.revision
 
-    async def hold_data(self) -> bool:
-        """Whether something was loaded into the store."""
-        return bool(await self._states.find(SERIES, limit=1))
-
-    async def check(self, kept: Installation, claim: Claim) -> None:
-        """Raises ConfigError if the data are another exchange's than the claim's."""
-        known, wanted = kept.origin, claim.origin
-        if wanted is None:
-            return
-        # What is not shared lies in the folder of the note. Of another store it tells only if data are there already.
-        if known is None and claim.noted is not None and (not claim.shared or await self.hold_data()):
-            known = claim.noted
-        if known is not None and known != wanted.exchange:
-            raise ConfigError(
-                f"{claim.where} holds data of {called(known)}, not of {called(wanted.exchange)}, and the two are never "
-                f"mixed: {claim.elsewhere}, or load from {called(known)} with {claim.switch}"
-                f"{shown_choice(kept.choice or known)}"
-            )
-
     async def settle(self, claim: Claim) -> None:
         """Grant a claim on a store that nobody else can reach. Raises ConfigError."""
         while True:
             kept, revision = await self.read()
-            await self.check(kept, claim)
+            check_origin(kept, claim)
             if revision is not None:
                 return
             try:
@@ -160,6 +136,17 @@ class Installations:
             except ConflictError:
                 continue  # its last answer was lost
             return
+
+
+def check_origin(kept: Installation, claim: Claim) -> None:
+    """Raises ConfigError if the data are another exchange's than the claim's."""
+    if kept.origin is not None and claim.origin is not None and kept.origin != claim.origin.exchange:
+        known = called(kept.origin)
+        raise ConfigError(
+            f"{claim.where} holds data of {known}, not of {called(claim.origin.exchange)}, and the two are never "
+            f"mixed: {claim.elsewhere}, or load from {known} with {claim.switch}"
+            f"{shown_choice(kept.choice or kept.origin)}"
+        )
 
 
 def instant(unix_ms: int) -> str:

@@ -19,7 +19,14 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from streamforge.manager.persistence.installation import Claim, Holder, Installation, Installations, instant
+from streamforge.manager.persistence.installation import (
+    Claim,
+    Holder,
+    Installation,
+    Installations,
+    check_origin,
+    instant,
+)
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.store import StateStore
@@ -77,7 +84,7 @@ class Lease:
         seen_at = 0.0
         while True:
             kept, revision = await self._installations.read()
-            await self._installations.check(kept, self._claim)
+            check_origin(kept, self._claim)
             holder = kept.holder
             if holder is not None and not self._is_me(holder):
                 now = self._clock.monotonic()

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from streamforge.manager.persistence.coverage_store import CoverageStore
-from streamforge.manager.persistence.phases import phase_of
 from streamforge.manager.persistence.stored_ids import ids_of, key_range
 from streamforge.manager.service import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -93,7 +92,6 @@ class RecordReader:
             held = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection == collection]
             if not held:
                 continue
-            phase_ms = await phase_of(self._store, known)
             for segment in held:
                 common = segment.span if span is None else segment.span.intersection(span)
                 if common is None:
@@ -101,7 +99,7 @@ class RecordReader:
                 if rule.by_id:
                     grid: Sequence[int] | None = await ids_of(self._store, known.series, segment, common)
                 else:
-                    grid = rule.expected(_of(common), phase_ms)
+                    grid = rule.expected(_of(common), known.grid_ms)
                 if grid is None:
                     raise _incomplete(known.series, f"{common} is all gone", collection)
                 if grid:

@@ -95,19 +95,12 @@ class Reservations:
             code = await self.code(queue_id)
             reservation = Reservation(request=_digest(request), code=code, queue_id=queue_id(code))
             try:
-                await self._states.put(
-                    KEY_KIND,
-                    _key_id(key),
-                    msgspec.json.encode(reservation),
-                    expected=None,
-                    labels={"queue_id": reservation.queue_id},
-                    created_ms=self._clock.now_ms(),
-                )
+                await self._keep(key, reservation, None)
             except ConflictError:
                 await self._remove(CODE_KIND, await self._states.get(CODE_KIND, code))
                 continue
             return reservation
-        raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
+        raise _not_reserved()
 
     async def point(self, key: str, request: StartRequest, queue_id: str, asked: TimeRange | None) -> None:
         """Let the key stand for a workflow that the request joined. Raises KeyReused or RetryableError."""
@@ -118,16 +111,19 @@ class Reservations:
             if state is not None:
                 _reservation(state, request)
             with suppress(ConflictError):
-                await self._states.put(
-                    KEY_KIND,
-                    _key_id(key),
-                    msgspec.json.encode(reservation),
-                    expected=None if state is None else state.revision,
-                    labels={"queue_id": queue_id},
-                    created_ms=self._clock.now_ms(),
-                )
+                await self._keep(key, reservation, None if state is None else state.revision)
                 return
-        raise RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
+        raise _not_reserved()
+
+    async def _keep(self, key: str, reservation: Reservation, expected: str | None) -> None:
+        await self._states.put(
+            KEY_KIND,
+            _key_id(key),
+            msgspec.json.encode(reservation),
+            expected=expected,
+            labels={"queue_id": reservation.queue_id},
+            created_ms=self._clock.now_ms(),
+        )
 
     async def create(self, workflows: WorkflowStore, draft: Callable[[str], Workflow]) -> Workflow:
         """Store the workflow that `draft` makes of a code that is free. Raises RetryableError."""
@@ -176,6 +172,10 @@ class Reservations:
             return
         with suppress(ConflictError):  # it was changed a moment ago: it is not what was to be forgotten
             await self._states.remove(kind, state.id, expected=state.revision)
+
+
+def _not_reserved() -> RetryableError:
+    return RetryableError("the request could not be reserved under its Idempotency-Key", retry_after=1)
 
 
 def _key_id(key: str) -> str:

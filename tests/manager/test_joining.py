@@ -46,15 +46,20 @@ async def running(world: World, queue_id: str) -> Workflow:
     return await world.workflow(queue_id)
 
 
-async def test_the_same_request_joins_the_workflow_that_is_under_way(world: World) -> None:
-    first = await begun(world, DAY)
+@pytest.mark.parametrize("loads_all_again", [True, False])
+async def test_the_same_request_joins_the_workflow_that_is_under_way(loads_all_again: bool) -> None:
+    world = World(clock=ManualClock(NOW), policy=Policy(max_live=1))  # who joins needs no room
+    await world.start()
+    first = await begun(world, DAY, again=loads_all_again)
     assert (first.new, first.joined) == (True, False)
-    for again in (DAY, replace(DAY, symbol="btcusdt"), replace(DAY, time_range="2024-08-01:2024-08-02")):
+    same = (DAY, replace(DAY, symbol="btcusdt"), replace(DAY, time_range="2024-08-01:2024-08-02"))
+    for again in (*same, replace(DAY, again=loads_all_again)):
         second = await begun(world, again)
         assert (second.workflow.queue_id, second.new, second.joined) == (first.workflow.queue_id, False, True)
     await running(world, first.workflow.queue_id)
     assert (await begun(world, DAY)).workflow.status is Status.RUNNING
     assert len(world.deps.workflows.live) == 1
+    await world.die()
 
 
 async def test_other_ranges_of_the_series_do_not_wait_for_one_that_is_being_made(
@@ -209,12 +214,6 @@ def later(world: World, seconds: float) -> None:
     exchange_of(world).now_ms = world.clock.now_ms()
 
 
-async def test_what_loads_all_again_serves_who_did_not_ask_for_that(world: World) -> None:
-    first = await begun(world, DAY, again=True)
-    assert (await begun(world, DAY)).workflow == first.workflow
-    assert (await begun(world, DAY, again=True)).workflow == first.workflow
-
-
 async def test_what_is_being_stopped_is_not_joined(world: World) -> None:
     first = await begun(world, DAY)
     await running(world, first.workflow.queue_id)
@@ -228,14 +227,16 @@ async def test_what_is_being_stopped_is_not_joined(world: World) -> None:
     )  # fmt: skip
 
 
-async def test_a_request_that_joins_needs_no_room() -> None:
-    world = World(policy=Policy(max_live=1))
-    await world.start()
-    first = await begun(world, DAY)
-    assert (await begun(world, DAY)).workflow.queue_id == first.workflow.queue_id
-
-
-async def test_an_overlapping_range_waits_and_then_loads_what_is_lacking(world: World) -> None:
+@pytest.mark.parametrize(
+    ("bars", "status", "load", "there"),
+    [
+        (1440, Status.FINISHED, "2024-08-02:2024-08-03", 1440),
+        (600, Status.INTERRUPTED, "2024-08-01T10:00Z:2024-08-03", 600),
+    ],
+)
+async def test_an_overlapping_range_waits_and_then_loads_what_is_lacking(
+    world: World, bars: int, status: Status, load: str, there: int
+) -> None:
     first, second = await begun(world, DAY), await begun(world, BOTH)
     other = await begun(world, NEXT, symbol="ETHUSDT")
     workflow = await running(world, first.workflow.queue_id)
@@ -243,27 +244,16 @@ async def test_an_overlapping_range_waits_and_then_loads_what_is_lacking(world: 
     assert (waiting.status, waiting.plan) == (Status.PENDING, None)
     assert waiting.waiting_for == f"the end of {workflow.queue_id}, which loads a part of its range"
     assert (await world.workflow(other.workflow.queue_id)).status is Status.RUNNING
-    store_bars(world, workflow)
-    finish(world, workflow)
-    await world.turns(6)
-    assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
-    plan = (await world.workflow(second.workflow.queue_id)).plan
-    assert plan is not None
-    assert (plan.load, plan.there) == (("2024-08-02:2024-08-03",), 1440)
-
-
-async def test_the_one_that_waits_loads_what_the_first_did_not(world: World) -> None:
-    first, second = await begun(world, DAY), await begun(world, BOTH)
-    workflow = await running(world, first.workflow.queue_id)
-    store_bars(world, workflow, range(DAY_START, DAY_START + 600 * MINUTE_MS, MINUTE_MS))
-    await world.manager.stop(workflow.queue_id)
-    await world.turns()
+    store_bars(world, workflow, range(DAY_START, DAY_START + bars * MINUTE_MS, MINUTE_MS))
+    if status is Status.INTERRUPTED:
+        await world.manager.stop(workflow.queue_id)
+        await world.turns()
     finish(world, workflow)
     await world.turns(8)
-    assert (await world.workflow(workflow.queue_id)).status is Status.INTERRUPTED
+    assert (await world.workflow(workflow.queue_id)).status is status
     plan = (await world.workflow(second.workflow.queue_id)).plan
     assert plan is not None
-    assert (plan.load, plan.there) == (("2024-08-01T10:00Z:2024-08-03",), 600)
+    assert (plan.load, plan.there) == ((load,), there)
 
 
 async def test_a_retried_workflow_waits_for_a_younger_one_that_has_begun(world: World) -> None:

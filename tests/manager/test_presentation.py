@@ -19,22 +19,26 @@ def workflow() -> Workflow:
     return running(accepted())
 
 
-def _with_attempts(workflow: Workflow, target: str, *records: int) -> Workflow:
+def _attempts(workflow: Workflow, *progress: Progress | int, first: int = 1, target: str = SINK) -> Workflow:
+    """The workflow with attempts of a step that are as far as that, or have so many records."""
     step = workflow.step(target)
     assert step is not None
     attempts = tuple(
         replace(
-            step.attempts[0], number=number, planned_ms=workflow.created_ms + number, progress=Progress(records=count)
+            step.attempts[0],
+            number=number,
+            planned_ms=workflow.created_ms + number,
+            progress=found if isinstance(found, Progress) else Progress(records=found),
         )
-        for number, count in enumerate(records, 1)
+        for number, found in enumerate(progress, first)
     )
     return workflow.with_step(replace(step, attempts=attempts))
 
 
 def test_attempts_of_the_sink_add_up_and_never_beyond_what_is_expected(workflow: Workflow) -> None:
-    assert progress_of(_with_attempts(workflow, "arango-candles", 400, 300)).records_stored == 700
-    assert progress_of(_with_attempts(workflow, "arango-candles", 1000, 900)).records_stored == 1440
-    assert progress_of(_with_attempts(workflow, "arango-candles")).records_stored == 0
+    assert progress_of(_attempts(workflow, 400, 300)).records_stored == 700
+    assert progress_of(_attempts(workflow, 1000, 900)).records_stored == 1440
+    assert progress_of(_attempts(workflow)).records_stored == 0
 
 
 def test_what_was_refused_is_told_until_it_was_replayed(workflow: Workflow) -> None:
@@ -51,16 +55,6 @@ def test_what_was_refused_is_told_until_it_was_replayed(workflow: Workflow) -> N
     assert refused(first, second) == 7
     assert refused(first, second, replayed) == 8, "the replay has not come to its end"
     assert refused(first, second, replace(replayed, terminal_event="finished")) == 1
-
-
-def _attempts(workflow: Workflow, *progress: Progress, first: int = 1) -> Workflow:
-    step = workflow.step(SINK)
-    assert step is not None
-    attempts = tuple(
-        replace(step.attempts[0], number=number, planned_ms=workflow.created_ms + number, progress=found)
-        for number, found in enumerate(progress, first)
-    )
-    return workflow.with_step(replace(step, attempts=attempts))
 
 
 def _counted(workflow: Workflow) -> tuple[int, int]:
@@ -115,12 +109,12 @@ def test_what_was_there_before_is_told_beside_what_is_loaded(workflow: Workflow)
 
 
 def test_what_the_loader_has_sent_is_not_what_is_stored(workflow: Workflow) -> None:
-    assert progress_of(_with_attempts(workflow, "loader-api-candles", 1440)).records_stored == 720
+    assert progress_of(_attempts(workflow, 1440, target=LOADER)).records_stored == 720
 
 
 def test_after_a_proof_only_newer_attempts_are_added(workflow: Workflow) -> None:
     proof = Proof(round=1, checked_ms=workflow.created_ms + 2, expected=1440, stored=1000, segments=SEGMENTS)
-    repairing = _with_attempts(replace(workflow, proof=proof), "arango-candles", 1000, 30, 40)
+    repairing = _attempts(replace(workflow, proof=proof), 1000, 30, 40)
 
     assert progress_of(repairing).records_stored == 1070
     ended = replace(repairing, status=Status.FINISHED, proof=replace(proof, stored=1440))

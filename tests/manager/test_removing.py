@@ -312,21 +312,14 @@ async def test_a_manager_that_dies_in_retention_drops_the_collection_later(tmp_p
     assert died >= 2
 
 
-async def test_a_load_again_leaves_one_copy(world: World) -> None:
+@pytest.mark.parametrize(
+    ("span", "left", "copied"), [(TWO_DAYS, 0, 2880), ("2024-08-01T12:00Z:2024-08-01T18:00Z", 1080, 360)]
+)
+async def test_a_load_again_leaves_one_copy(world: World, span: str, left: int, copied: int) -> None:
     old = await ended_and_stored(world)
-    queue_id = await create(world, later(again=True))
-    workflow = await run_to_its_end(world, queue_id)
-    assert workflow.status is Status.FINISHED
-    assert counts(world) == {OTHER: 2880}
-    assert [s.collection for s in await world.deps.coverage.of(old.series)] == [OTHER]
-
-
-async def test_a_load_again_of_a_part_leaves_the_rest_where_it_was(world: World) -> None:
-    old = await ended_and_stored(world)
-    span = "2024-08-01T12:00Z:2024-08-01T18:00Z"
     queue_id = await create(world, accepted("bbbbbb", time_range=span, collection=OTHER, again=True))
-    await run_to_its_end(world, queue_id)
-    assert counts(world) == {old.collection: 1080, OTHER: 360}
+    assert (await run_to_its_end(world, queue_id)).status is Status.FINISHED
+    assert counts(world) == {**({old.collection: left} if left else {}), OTHER: copied}
     await statements_hold(world, old)
 
 

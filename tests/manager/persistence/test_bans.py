@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamforge.manager.lifecycle.ban import Ban, Banned
-from streamforge.manager.persistence.bans import KIND, Bans
+from streamforge.manager.persistence.bans import Bans
 from streamforge_utils.model.errors import ConflictError, RetryableError
 from streamforge_utils.ports.store import State
 from tests.doubles.manualclock import ManualClock
@@ -17,9 +17,9 @@ from tests.manager.support import NOW
 UNTIL = NOW + 60_000
 
 
-def made(store: MemoryStore) -> tuple[Bans, RecordingObserver, ManualClock]:
-    observer, clock = RecordingObserver(), ManualClock(NOW)
-    return Bans(store, clock, observer), observer, clock
+def made(store: MemoryStore) -> tuple[Bans, RecordingObserver]:
+    observer = RecordingObserver()
+    return Bans(store, ManualClock(NOW), observer), observer
 
 
 def heard(until_ms: int) -> Banned:
@@ -27,14 +27,17 @@ def heard(until_ms: int) -> Banned:
 
 
 async def loaded(store: MemoryStore) -> Ban:
-    bans, _, _ = made(store)
+    bans, _ = made(store)
     await bans.load()
     return bans.ban
 
 
 async def test_a_ban_counts_at_once_and_after_a_restart_once_it_is_stored() -> None:
     store = MemoryStore()
-    bans, observer, _ = made(store)
+    bans, observer = made(store)
+    bans.hear(heard(NOW - 1))
+    await bans.store()
+    assert (bans.ban, observer.gauges, store.puts) == (Ban(), {}, []), "it is over"
     bans.hear(heard(UNTIL))
     assert bans.ban == Ban(until_ms=UNTIL, reason="banned")
     assert observer.gauges["exchange_banned_until_seconds"] == UNTIL / 1000
@@ -45,45 +48,26 @@ async def test_a_ban_counts_at_once_and_after_a_restart_once_it_is_stored() -> N
 
 async def test_a_ban_is_stored_once() -> None:
     store = MemoryStore()
-    bans, _, _ = made(store)
+    bans, _ = made(store)
     await bans.store()
     for _ in range(3):
         bans.hear(heard(UNTIL))
         await bans.store()
     assert len(store.puts) == 1
-    again, _, _ = made(store)
+    again, _ = made(store)
     await again.load()
     again.hear(heard(UNTIL))
     await again.store()
     assert len(store.puts) == 1
 
 
-async def test_a_ban_that_arrives_when_it_is_over_is_neither_shown_nor_stored() -> None:
+async def test_the_manager_ends_also_where_its_ban_cannot_be_stored() -> None:
     store = MemoryStore()
-    bans, observer, clock = made(store)
-    clock.advance(60)
-    bans.hear(heard(UNTIL))
-    await bans.store()
-    assert (bans.ban, observer.gauges, store.puts) == (Ban(), {}, [])
-
-
-async def test_a_ban_that_could_not_be_stored_is_stored_later() -> None:
-    store = MemoryStore()
-    bans, _, _ = made(store)
+    bans, _ = made(store)
     bans.hear(heard(UNTIL))
     store.failing = RetryableError("no disk")
     with pytest.raises(RetryableError):
         await bans.store()
-    store.failing = None
-    await bans.store()
-    assert (await loaded(store)).until_ms == UNTIL
-
-
-async def test_the_manager_ends_also_where_its_ban_cannot_be_stored() -> None:
-    store = MemoryStore()
-    bans, _, _ = made(store)
-    bans.hear(heard(UNTIL))
-    store.failing = RetryableError("no disk")
     with capture_logs() as logs:
         await bans.store_last()
     assert [(log["event"], log["error"]) for log in logs] == [("what was heard of a ban is not stored", "no disk")]
@@ -94,7 +78,7 @@ async def test_the_manager_ends_also_where_its_ban_cannot_be_stored() -> None:
 
 async def test_a_ban_whose_answer_was_lost_is_not_stored_again() -> None:
     store = MemoryStore()
-    bans, _, _ = made(store)
+    bans, _ = made(store)
     bans.hear(heard(UNTIL))
     put = store.put
 
@@ -114,7 +98,7 @@ async def test_a_ban_whose_answer_was_lost_is_not_stored_again() -> None:
 @pytest.mark.parametrize("longer", [True, False])
 async def test_what_an_earlier_manager_stores_late_does_not_end_the_ban(longer: bool) -> None:
     store = MemoryStore()
-    (earlier, _, _), (bans, _, _) = made(store), made(store)
+    (earlier, _), (bans, _) = made(store), made(store)
     earlier.hear(heard(UNTIL))
     bans.hear(heard(UNTIL + (1 if longer else -1)))
     await bans.store()
@@ -135,9 +119,3 @@ async def test_what_an_earlier_manager_stores_late_does_not_end_the_ban(longer: 
     assert (await loaded(store)).until_ms == UNTIL + 20
     await earlier.store()
     assert (earlier.ban.until_ms, (await loaded(store)).until_ms) == (UNTIL + 20, UNTIL + 20)
-
-
-async def test_a_ban_that_an_older_version_stored_is_read() -> None:
-    store = MemoryStore()
-    await store.put(KIND, KIND, b'{"until_ms":5}', expected=None)
-    assert await loaded(store) == Ban(until_ms=5)

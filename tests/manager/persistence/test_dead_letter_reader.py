@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,13 @@ GROUP = names.consumer_group(WORKFLOW.queue_id, SINK)
 
 def letter(number: int, headers: tuple[tuple[str, bytes], ...] = ()) -> Message:
     return Message(b"k%d" % number, b"v%d" % number, headers)
+
+
+async def holding(bus: MemoryBus, count: int = 3) -> DeadLetterReader:
+    """Reads the bus, which holds so many dead letters."""
+    await bus.create_topic(TopicSpec(name=TOPIC))
+    bus.append(TOPIC, *(letter(number) for number in range(count)))
+    return DeadLetterReader(bus, bus)
 
 
 class SlowBus(MemoryBus):
@@ -69,14 +76,6 @@ class _Slow:
         raise AssertionError("who only looks commits nothing")
 
 
-async def test_there_are_none_before_the_topic_is_made() -> None:
-    bus = MemoryBus()
-    found = DeadLetterReader(bus, bus)
-    assert await found.outstanding(WORKFLOW) == 0
-    page = await found.read(WORKFLOW, limit=5)
-    assert (page.letters, page.outstanding) == ([], 0)
-
-
 async def test_they_carry_where_they_came_from_and_why() -> None:
     bus = MemoryBus()
     await bus.create_topic(TopicSpec(name=TOPIC))
@@ -107,11 +106,13 @@ async def test_they_carry_where_they_came_from_and_why() -> None:
 
 async def test_only_those_that_nobody_replayed_are_outstanding_the_oldest_first() -> None:
     bus = MemoryBus()
-    await bus.create_topic(TopicSpec(name=TOPIC))
-    bus.append(TOPIC, *(letter(n) for n in range(3000)))
+    nothing = await DeadLetterReader(bus, bus).read(WORKFLOW, limit=5)
+    assert (nothing.letters, nothing.outstanding) == ([], 0), "the topic is not made yet"
+    found = await holding(bus, 3000)
     bus.committed[TOPIC, GROUP] = 2900
-    found = DeadLetterReader(bus, bus)
     assert await found.outstanding(WORKFLOW) == 100
+    without_sinks = replace(WORKFLOW, steps=tuple(s for s in WORKFLOW.steps if s.target != SINK))
+    assert await found.outstanding(without_sinks) == 0, "where nothing is stored nothing was refused"
     page = await found.read(WORKFLOW, limit=2)
     assert ([d.value for d in page.letters], page.outstanding) == ([b"v2900", b"v2901"], 100)
     assert len((await found.read(WORKFLOW, limit=5000)).letters) == 100
@@ -119,49 +120,35 @@ async def test_only_those_that_nobody_replayed_are_outstanding_the_oldest_first(
     assert (await found.read(WORKFLOW, limit=2)).letters == []
 
 
-async def test_a_slow_connection_does_not_look_like_none() -> None:
-    bus = SlowBus(quiet=QUIET_POLLS - 1)
-    await bus.create_topic(TopicSpec(name=TOPIC))
-    bus.append(TOPIC, *(letter(n) for n in range(3)))
-    assert [d.value for d in (await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)).letters] == [
-        b"v0",
-        b"v1",
-        b"v2",
-    ]
+@pytest.mark.parametrize(
+    ("bus", "polls"),
+    [
+        (lambda: SlowBus(quiet=QUIET_POLLS - 1), QUIET_POLLS),
+        (lambda: SlowBus(quiet=QUIET_POLLS - 1, each_time=True), 3 * QUIET_POLLS),
+        (lambda: SlowBus(arriving=5), 1),
+    ],
+    ids=["a slow connection", "each is worth the whole patience", "more and more arrive"],
+)
+async def test_all_that_were_there_at_first_are_read(bus: Callable[[], SlowBus], polls: int) -> None:
+    slow = bus()
+    page = await (await holding(slow)).read(WORKFLOW, limit=9)
+    assert ([d.value for d in page.letters], page.outstanding) == ([b"v0", b"v1", b"v2"], 3)
+    assert slow.polls == polls
+    assert slow.how == {"start": Start.LATEST, "ahead_bytes": AHEAD_BYTES}, "little is fetched ahead, from the end"
 
 
-async def test_each_that_comes_is_worth_the_whole_patience_again() -> None:
-    bus = SlowBus(quiet=QUIET_POLLS - 1, each_time=True)
-    await bus.create_topic(TopicSpec(name=TOPIC))
-    bus.append(TOPIC, *(letter(n) for n in range(3)))
-    assert len((await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)).letters) == 3
-    assert bus.polls == 3 * QUIET_POLLS
-
-
-async def test_what_nobody_asked_for_is_no_progress_and_no_dead_letter() -> None:
-    """Of a partition in which nothing is outstanding."""
-    bus = SlowBus(foreign=True)
-    await bus.create_topic(TopicSpec(name=TOPIC))
-    bus.append(TOPIC, *(letter(n) for n in range(3)))
-    with pytest.raises(RetryableError, match="3 dead letters, and 0 of them came"):
-        await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)
-    assert bus.polls == QUIET_POLLS
-
-
-async def test_they_are_read_from_the_end_and_little_is_fetched_ahead() -> None:
-    bus = SlowBus()
-    await bus.create_topic(TopicSpec(name=TOPIC))
-    bus.append(TOPIC, letter(0))
-    await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)
-    assert bus.how == {"start": Start.LATEST, "ahead_bytes": AHEAD_BYTES}
-
-
-async def test_where_nothing_is_stored_nothing_was_refused() -> None:
-    bus = MemoryBus()
-    await bus.create_topic(TopicSpec(name=TOPIC))
-    bus.append(TOPIC, letter(0))
-    without_sinks = replace(WORKFLOW, steps=tuple(s for s in WORKFLOW.steps if s.target != SINK))
-    assert await DeadLetterReader(bus, bus).outstanding(without_sinks) == 0
+@pytest.mark.parametrize(
+    "bus", [lambda: SlowBus(quiet=10**6), lambda: SlowBus(foreign=True)], ids=["nothing", "what nobody asked for"]
+)
+async def test_a_bus_that_gives_nothing_of_what_it_holds_is_an_error(
+    bus: Callable[[], SlowBus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_reader, "POLL_S", 2.0)
+    slow = bus()
+    found = await holding(slow)
+    with pytest.raises(RetryableError, match=f"{TOPIC} holds 3 dead letters, and 0 of them came within 30 s"):
+        await found.read(WORKFLOW, limit=9)
+    assert slow.polls == QUIET_POLLS
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
@@ -169,30 +156,9 @@ async def test_a_page_ends_with_the_record_that_fills_it(at_once: int, monkeypat
     monkeypatch.setattr(dead_letter_reader, "PAGE_BYTES", 8)
     monkeypatch.setattr(dead_letter_reader, "_POLL_MESSAGES", at_once)
     bus = SlowBus()
-    await bus.create_topic(TopicSpec(name=TOPIC))
-    bus.append(TOPIC, *(letter(n) for n in range(3)))
-    page = await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)
+    page = await (await holding(bus)).read(WORKFLOW, limit=9)
     assert [(d.key, d.value) for d in page.letters] == [(b"k0", b"v0"), (b"k1", b"v1")]
     assert bus.polls == (2 if at_once == 1 else 1)
-
-
-async def test_a_bus_that_gives_nothing_of_what_it_holds_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letter_reader, "POLL_S", 2.0)
-    bus = SlowBus(quiet=10**6)
-    await bus.create_topic(TopicSpec(name=TOPIC))
-    bus.append(TOPIC, *(letter(n) for n in range(3)))
-    with pytest.raises(RetryableError, match=f"{TOPIC} holds 3 dead letters, and 0 of them came within 30 s"):
-        await DeadLetterReader(bus, bus).read(WORKFLOW, limit=9)
-    assert bus.polls == QUIET_POLLS
-
-
-async def test_while_a_workflow_runs_and_refuses_more_and_more_it_is_read_to_where_it_ended_at_first() -> None:
-    bus = SlowBus(arriving=5)
-    await bus.create_topic(TopicSpec(name=TOPIC))
-    bus.append(TOPIC, *(letter(n) for n in range(3)))
-    page = await DeadLetterReader(bus, bus).read(WORKFLOW, limit=1000)
-    assert ([d.value for d in page.letters], page.outstanding) == ([b"v0", b"v1", b"v2"], 3)
-    assert bus.polls == 1
 
 
 async def test_one_of_many_large_ones_takes_no_more_memory_than_a_few(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from streamforge.manager.persistence.fenced_store import fenced
 from streamforge.manager.persistence.installation import FORMAT, ID, KIND, Installations
 from streamforge.manager.persistence.lease import Lease, LeaseLost, managed_store
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
-from streamforge_utils.ports.store import Document, Edge
 from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
@@ -163,34 +162,6 @@ async def test_what_reads_needs_no_lease_and_what_is_alone_none_either() -> None
     with pytest.raises(ConfigError, match="newer StreamForge"):
         async with managed_store(store, clock, None):
             pass
-
-
-async def test_every_change_of_a_fenced_store_is_asked_for_and_nothing_else_is() -> None:
-    store, asked = MemoryStore(), 0
-
-    def check() -> None:
-        nonlocal asked
-        asked += 1
-
-    guarded = fenced(store, check)
-    await guarded.connect()
-    await guarded.upsert("c", [Document("k", 1, b"{}")])
-    state = await guarded.put("kind", "id", b"{}", expected=None)
-    await guarded.link("e", [Edge("c/k", "c/l")])
-    assert asked == 3
-    assert [d.key for d in await guarded.read("c")] == list(await guarded.keys("c")) == ["k"]
-    assert (await guarded.count("c"), list(await guarded.names())) == (1, ["c"])
-    assert await guarded.get("kind", "id") == (await guarded.find("kind"))[0] == state
-    assert await guarded.links("e") == [Edge("c/k", "c/l")]
-    await guarded.flush("c")
-    assert (await guarded.usage()).used_bytes >= 0
-    assert asked == 3
-    await guarded.remove("kind", "id", expected=state.revision)
-    assert await guarded.delete("c", first="k", last="l") == 1
-    await guarded.drop("c")
-    assert asked == 6
-    assert (store.states, store.documents.get("c")) == ({}, None)
-    await guarded.close()
 
 
 async def test_every_renewal_is_another_document() -> None:

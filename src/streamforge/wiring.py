@@ -143,8 +143,7 @@ def make_exchange(
 
     identity: which exchange must answer; by default the one that the settings name, if they do.
     """
-    from streamforge_utils.adapters.binance.exchange import BinanceExchange
-    from streamforge_utils.adapters.binance.retries import Retries
+    from streamforge_utils.adapters.binance import BinanceExchange, Retries
 
     return BinanceExchange(
         settings.urls,
@@ -152,8 +151,11 @@ def make_exchange(
         clock=clock or SystemClock(),
         observer=observer or NullObserver(),
         api_key=settings.api_key,
-        retries=Retries(attempts=settings.request_attempts, base_s=settings.request_backoff_seconds),
-        timeout_s=settings.request_timeout_seconds,
+        retries=Retries(
+            attempts=settings.request_attempts,
+            base_s=settings.request_backoff_seconds,
+            timeout_s=settings.request_timeout_seconds,
+        ),
         identity=Identity(settings.identity or None) if identity is None else identity,
     )
 

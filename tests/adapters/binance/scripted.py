@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -13,8 +14,10 @@ from aiohttp import web
 from streamforge_utils.adapters.binance import BinanceExchange, Retries
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.secret import Secret
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Identity
+from tests.doubles.candles import candles_of
 from tests.doubles.clock import FakeClock
 from tests.doubles.observer import RecordingObserver
 from tests.limits import LIMIT_S
@@ -22,6 +25,10 @@ from tests.limits import LIMIT_S
 Row = list[int | str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SYMBOL = "BTCUSDT"
+NOW = 1_722_513_630_000  # 2024-08-01T12:00:30Z: half a minute is left
+START = NOW - 30_000 - 60 * 60_000
+SPAN = TimeRange(START, START + 3 * 60_000)
+OPENS = [START, START + 60_000, START + 120_000]
 
 
 def row(open_time: int, close_time: int | None = None, **changes: int | str) -> Row:
@@ -147,6 +154,10 @@ def always(response: Callable[[], web.StreamResponse]) -> Handler:
     return handler
 
 
+def html(status: int) -> Handler:
+    return always(lambda: web.Response(status=status, text="<html>oops</html>", content_type="text/html"))
+
+
 @asynccontextmanager
 async def serving(exchange: ScriptedExchange) -> AsyncIterator[str]:
     """Serve on a free port of the loopback address; yields the base URL."""
@@ -161,15 +172,14 @@ async def serving(exchange: ScriptedExchange) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-class Bench:
-    """A client, the server it asks, and what it reported."""
+class Bench(NamedTuple):
+    """A client, the server it asks, the clock of both unless a test wants two, and what the client reported."""
 
-    def __init__(self, client: BinanceExchange, server: ScriptedExchange, clock: FakeClock, url: str) -> None:
-        self.client = client
-        self.server = server
-        self.clock = clock
-        self.url = url
-        self.observer = RecordingObserver()
+    client: BinanceExchange
+    server: ScriptedExchange
+    clock: FakeClock
+    url: str
+    observer: RecordingObserver
 
 
 @asynccontextmanager
@@ -180,7 +190,6 @@ async def bench(
     api_key: str | None = None,
     retries: Retries | None = None,
     before: tuple[str, ...] = (),
-    timeout_s: float = LIMIT_S,
     local_ms: int | None = None,
     identity: Identity | None = None,
 ) -> AsyncIterator[Bench]:
@@ -199,14 +208,21 @@ async def bench(
             clock=clock,
             observer=observer,
             api_key=None if api_key is None else Secret(api_key),
-            retries=retries,
-            timeout_s=timeout_s,
+            retries=retries or Retries(timeout_s=LIMIT_S),
             jitter=lambda: 0.5,
             identity=identity,
         )
-        made = Bench(client, server, clock, url)
-        made.observer = observer
         try:
-            yield made
+            yield Bench(client, server, clock, url, observer)
         finally:
             await client.close()
+
+
+def listed(made: Bench) -> None:
+    """Let the server have an hour of minutes."""
+    made.server.series[SYMBOL, "1m"] = rows(START, 61)
+
+
+async def opens(made: Bench) -> list[int]:
+    """When the candles of `SPAN` open, as the client gives them."""
+    return [c.open_time for c in await candles_of(made.client, SYMBOL, Interval.M1, SPAN)]

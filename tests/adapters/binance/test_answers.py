@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.binance.answers import Trouble, judge, parse_retry_after
+from streamforge_utils.adapters.binance.answers import ErrorAnswer, judge, parse_retry_after
 from streamforge_utils.adapters.binance.weights import CODES, Action
-from tests.adapters.binance.asking import NOW, OPENS, listed, opens
-from tests.adapters.binance.scripted import always, bench, error
+from tests.adapters.binance.scripted import NOW, OPENS, always, bench, error, listed, opens
 
 LATER = "Thu, 01 Aug 2024 12:00:50 GMT"
 """Twenty seconds after NOW."""
@@ -26,7 +25,7 @@ ACTIONS = {
 """Source: Binance Spot REST documentation, errors.md, as of 2026-07."""
 
 
-def judged(status: int, code: int | None = None, text: str = "", **headers: str) -> Trouble:
+def judged(status: int, code: int | None = None, text: str = "", **headers: str) -> ErrorAnswer:
     body = b"" if code is None else msgspec.json.encode({"code": code, "msg": text})
     found = judge(status, {name.replace("_", "-"): value for name, value in headers.items()}, body, NOW)
     assert found is not None

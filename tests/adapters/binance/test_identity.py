@@ -11,8 +11,7 @@ from aiohttp import web
 from streamforge_utils.adapters.binance import Retries
 from streamforge_utils.model.errors import BannedError, InvalidInput, OtherExchange, RetryableError
 from streamforge_utils.ports.exchange import Identity
-from tests.adapters.binance.asking import NOW, OPENS, listed, opens
-from tests.adapters.binance.scripted import Bench, Handler, always, answer, bench, error
+from tests.adapters.binance.scripted import NOW, OPENS, Bench, Handler, always, answer, bench, error, listed, opens
 
 THEIRS = {"X_StreamForge_Exchange": "seed 7"}
 

@@ -59,16 +59,13 @@ async def test_a_later_row_proves_that_a_candle_is_closed_when_the_local_clock_i
         assert await opens(made, TimeRange(OPEN - 5 * MINUTE, OPEN)) == CLOSED
 
 
-async def test_a_time_endpoint_behind_holds_back() -> None:
+@pytest.mark.parametrize(("skew_ms", "date_skew_ms", "held_back"), [(-2 * MINUTE, 0, 2), (0, None, 0)])
+async def test_a_time_endpoint_behind_or_without_a_date_is_believed(
+    skew_ms: int, date_skew_ms: int | None, held_back: int
+) -> None:
     async with bench(NOW) as made:
-        made.server.skew_ms = -2 * MINUTE
-        assert await opens(made) == CLOSED[:-2]
-
-
-async def test_without_a_date_the_time_endpoint_counts() -> None:
-    async with bench(NOW) as made:
-        made.server.date_skew_ms = None
-        assert await opens(made) == CLOSED
+        made.server.skew_ms, made.server.date_skew_ms = skew_ms, date_skew_ms
+        assert await opens(made) == CLOSED[: len(CLOSED) - held_back]
 
 
 async def test_a_candle_is_closed_from_the_next_minute_on() -> None:

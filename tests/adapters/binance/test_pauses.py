@@ -8,8 +8,7 @@ import pytest
 
 from streamforge_utils.adapters.binance import Retries
 from streamforge_utils.model.errors import BannedError, RetryableError
-from tests.adapters.binance.asking import NOW, OPENS, html, listed, opens
-from tests.adapters.binance.scripted import SYMBOL, always, bench, error
+from tests.adapters.binance.scripted import NOW, OPENS, SYMBOL, always, bench, error, html, listed, opens
 
 
 async def test_retry_after_is_obeyed_by_every_call() -> None:
@@ -82,19 +81,6 @@ async def test_a_ban_stops_every_call_until_it_is_over(text: str, header: str | 
         assert await opens(made) == OPENS
 
 
-@pytest.mark.parametrize("off_s", [-90, 90])
-async def test_the_end_of_a_ban_is_told_by_our_own_clock(off_s: int) -> None:
-    async with bench(NOW) as made:
-        made.server.skew_ms = made.server.date_skew_ms = off_s * 1000
-        said = f"IP banned until {NOW + (off_s + 500) * 1000}."
-        made.server.expect("klines", always(lambda: error(418, -1003, said)))
-        await made.client.server_time()
-        with pytest.raises(BannedError) as caught:
-            await opens(made)
-        assert caught.value.until_ms == pytest.approx(NOW + 500_000, abs=1100)
-        assert caught.value.retry_after == pytest.approx(500, abs=1.1)
-
-
 async def test_a_ban_also_stops_what_waits_for_its_weight() -> None:
     async with bench(NOW, weight_limit=3) as made:
         listed(made)
@@ -108,10 +94,10 @@ async def test_the_firewall_is_left_alone() -> None:
     async with bench(NOW) as made:
         listed(made)
         made.server.expect("klines", html(403))
-        with pytest.raises(RetryableError, match=r"HTTP 403: the exchange's firewall.*<html>oops") as caught:
+        with pytest.raises(BannedError, match=r"HTTP 403: the exchange's firewall.*<html>oops") as caught:
             await opens(made)
         assert caught.value.retry_after == 300
-        with pytest.raises(RetryableError, match="not sent: HTTP 403"):
+        with pytest.raises(BannedError, match="not sent: HTTP 403"):
             await opens(made)
         assert made.server.paths().count("klines") == 1
         made.clock.advance(301)
@@ -119,13 +105,14 @@ async def test_the_firewall_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("off_s", [-90, 90])
-async def test_the_end_of_a_block_by_the_firewall_is_told_by_our_own_clock(off_s: int) -> None:
-    async with bench(NOW) as made:
-        listed(made)
-        made.server.skew_ms = made.server.date_skew_ms = off_s * 1000
-        made.server.expect("klines", html(403))
-        await made.client.server_time()
-        with pytest.raises(BannedError) as caught:
-            await opens(made)
-        assert caught.value.until_ms == made.clock.now_ms() + 300_000
-        assert caught.value.retry_after == 300
+async def test_the_end_of_a_ban_and_of_a_block_is_named_by_our_own_clock(off_s: int) -> None:
+    banned = always(lambda: error(418, -1003, f"IP banned until {NOW + (off_s + 500) * 1000}."))
+    for refusal, seconds in ((banned, 500), (html(403), 300)):
+        async with bench(NOW) as made:
+            made.server.skew_ms = made.server.date_skew_ms = off_s * 1000
+            await made.client.server_time()
+            made.server.expect("klines", refusal)
+            with pytest.raises(BannedError) as caught:
+                await opens(made)
+            assert caught.value.until_ms == pytest.approx(NOW + seconds * 1000, abs=1100)
+            assert caught.value.retry_after == pytest.approx(seconds, abs=1.1)

@@ -13,66 +13,43 @@ from multidict import CIMultiDict
 from streamforge_utils.adapters.binance.answers import judge
 from streamforge_utils.adapters.binance.weights import Action
 from streamforge_utils.model.errors import BannedError, PermanentError
-from streamforge_utils.model.kinds.candles import Candle, Interval
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.kinds.candles.rows import read_rows
 from streamforge_utils.model.kinds.paging import Asked, ByTime
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from tests.adapters.binance.scripted import SYMBOL, always, answer, bench
+from tests.adapters.binance.scripted import NOW, SYMBOL, always, answer, bench
 from tests.doubles.candles import candles_of
 from tests.places import market_data
 
 HOUR = 3_600_000
+FIELDS = (
+    *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_asset_volume", "number_of_trades"),
+    *("taker_buy_base_asset_volume", "taker_buy_quote_asset_volume"),
+)
 FIRST, SECOND = 1_588_280_400_000, 1_591_880_400_000
-NOW = 1_722_513_630_000
 
 
-def read(name: str, symbol: str, interval: Interval, span: TimeRange) -> list[Candle]:
-    asked = Asked(
-        series=Series(symbol, "candles", interval.value),
-        question=ByTime(span),
-        sent=ByTime(span),
-        limit=1000,
-        observed_ms=NOW,
-        local_ms=NOW,
-    )
-    page = read_rows(market_data(name).read_bytes(), asked)
+@pytest.mark.parametrize(
+    ("name", "interval", "span"),
+    [
+        ("BTCUSDT-1h_2020-04-30T21_2020-06-11T12_page1", Interval.H1, TimeRange(FIRST, SECOND)),
+        # with a hole of the exchange
+        ("BTCUSDT-1h_2020-06-11T13_2020-07-01T03_page2_gap", Interval.H1, TimeRange(SECOND, 1_593_572_400_001)),
+        # asked for with bounds off the grid
+        ("BTCUSDT-1m_2020-05-06T0442_2020-05-06T0541", Interval.M1, TimeRange(1_588_740_088_000, 1_588_743_688_001)),
+        # with white space
+        ("BTCUSDT-1m_2021-10-22_nautilus", Interval.M1, TimeRange(1_634_943_780_000, 1_634_944_380_000)),
+    ],
+)
+def test_a_recorded_page_is_read_field_by_field(name: str, interval: Interval, span: TimeRange) -> None:
+    body = market_data(f"klines-rest-json/spot_{name}.json").read_bytes()
+    series, asked = Series(SYMBOL, "candles", interval.value), ByTime(span)
+    page = read_rows(body, Asked(series=series, question=asked, sent=asked, limit=1000, observed_ms=NOW, local_ms=NOW))
     assert page.dropped == {}
-    return page.candles
-
-
-def test_a_full_page() -> None:
-    name = "klines-rest-json/spot_BTCUSDT-1h_2020-04-30T21_2020-06-11T12_page1.json"
-    candles = read(name, SYMBOL, Interval.H1, TimeRange(FIRST, SECOND))
-    assert [c.open_time for c in candles] == list(range(FIRST, SECOND, HOUR))
-    first = candles[0]
-    assert (first.open, first.high, first.low) == ("8819.15000000", "8849.80000000", "8734.50000000")
-    assert (first.close, first.volume, first.close_time) == ("8761.92000000", "3089.56054500", 1_588_283_999_999)
-    assert (first.quote_asset_volume, first.number_of_trades) == ("27174569.16633405", 34467)
-    assert first.taker_buy_base_asset_volume == "1553.36149800"
-    assert first.taker_buy_quote_asset_volume == "13666586.86496907"
-    assert first.key == "BTCUSDT_1h_1588280400000"
-
-
-def test_a_page_with_a_hole_of_the_exchange() -> None:
-    name = "klines-rest-json/spot_BTCUSDT-1h_2020-06-11T13_2020-07-01T03_page2_gap.json"
-    span = TimeRange(SECOND, 1_593_572_400_001)
-    candles = read(name, SYMBOL, Interval.H1, span)
-    assert len(candles) == 468
-    missing = sorted(set(range(span.start_ms, span.end_ms, HOUR)) - {c.open_time for c in candles})
-    assert missing == [1_593_309_600_000, 1_593_313_200_000, 1_593_316_800_000]
-
-
-def test_bounds_off_the_grid() -> None:
-    name = "klines-rest-json/spot_BTCUSDT-1m_2020-05-06T0442_2020-05-06T0541.json"
-    candles = read(name, SYMBOL, Interval.M1, TimeRange(1_588_740_088_000, 1_588_743_688_001))
-    assert (len(candles), candles[0].open_time, candles[-1].open_time) == (60, 1_588_740_120_000, 1_588_743_660_000)
-
-
-def test_a_page_with_white_space() -> None:
-    name = "klines-rest-json/spot_BTCUSDT-1m_2021-10-22_nautilus.json"
-    candles = read(name, SYMBOL, Interval.M1, TimeRange(1_634_943_780_000, 1_634_944_380_000))
-    assert (len(candles), candles[0].close, candles[0].number_of_trades) == (10, "60719.27000000", 617)
+    found = [[getattr(c, name) for name in FIELDS] for c in page.candles]
+    assert found == [row[:11] for row in msgspec.json.decode(body)]
+    assert [c.key for c in page.candles] == [f"BTCUSDT_{interval}_{c.open_time}" for c in page.candles]
 
 
 async def test_the_recorded_pages_through_the_client() -> None:
@@ -123,9 +100,9 @@ async def test_a_recorded_page_with_its_headers() -> None:
 )
 async def test_recorded_refusals_are_permanent(name: str, code: int, hint: str) -> None:
     status, headers, body = cassette(name)
-    trouble = judge(status, CIMultiDict(headers), body, NOW)
-    assert trouble is not None
-    assert (trouble.action, trouble.code) == (Action.FAIL, code)
+    error = judge(status, CIMultiDict(headers), body, NOW)
+    assert error is not None
+    assert (error.action, error.code) == (Action.FAIL, code)
     async with bench(NOW) as made:
         made.server.expect("klines", always(lambda: answer(body, status)))
         with pytest.raises(PermanentError, match=f"HTTP 400, code {code}: .*{hint}"):

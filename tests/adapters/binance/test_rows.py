@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,38 +24,30 @@ from tests.doubles.candles import page_of
 MINUTE = 60_000
 START = 1_722_470_400_000
 NOW = START + 10_000 * MINUTE
+WHOLE = TimeRange(START, NOW)
 
 
-def read(
-    answer: list[Row] | bytes,
+def asked_for(
+    observed_ms: int = NOW,
+    local_ms: int = NOW,
     *,
-    span: TimeRange | None = None,
+    span: TimeRange = WHOLE,
     limit: int = 1000,
     newest: bool = False,
     symbol: str = "BTCUSDT",
-) -> Rows:
-    span = span if span is not None else TimeRange(START, NOW)
-    asked = Asked(
+) -> Asked:
+    return Asked(
         series=Series(symbol, "candles", "1m"),
         question=ByTime(span, newest=newest),
         sent=ByTime(TimeRange(0, span.end_ms) if newest else span, newest=newest),
         limit=limit,
-        observed_ms=NOW,
-        local_ms=NOW,
-    )
-    return read_both(answer if isinstance(answer, bytes) else msgspec.json.encode(answer), asked)
-
-
-def asked_at(observed_ms: int, local_ms: int) -> Asked:
-    span = TimeRange(START, NOW)
-    return Asked(
-        series=Series("BTCUSDT", "candles", "1m"),
-        question=ByTime(span),
-        sent=ByTime(span),
-        limit=1000,
         observed_ms=observed_ms,
         local_ms=local_ms,
     )
+
+
+def read(answer: list[Row] | bytes, **asked: Any) -> Rows:
+    return read_both(answer if isinstance(answer, bytes) else msgspec.json.encode(answer), asked_for(**asked))
 
 
 def read_both(body: bytes, asked: Asked) -> Rows:
@@ -75,33 +68,16 @@ def opens(page: Rows) -> list[int]:
 
 
 def test_a_row_becomes_a_candle_field_by_field() -> None:
-    candle = read(
-        [
-            row(
-                START,
-                open="1.10",
-                high="2.20",
-                low="0.00000010",
-                close="1.50",
-                volume="1000",
-                quote_volume="3.3",
-                trades=7,
-                taker_base="4.4",
-                taker_quote="5.5",
-            )
-        ]
-    ).candles[0]
+    texts = {"open": "1.10", "high": "2.20", "low": "0.00000010", "close": "1.50", "volume": "1000"}
+    others = {"quote_volume": "3.3", "taker_base": "4.4", "taker_quote": "5.5"}
+    candle = read([row(START, None, **texts, **others, trades=7)]).candles[0]
     assert msgspec.to_builtins(candle) == {
         "_key": f"BTCUSDT_1m_{START}",
         "_version": NOW,
         "symbol": "BTCUSDT",
         "interval": "1m",
         "open_time": START,
-        "open": "1.10",
-        "high": "2.20",
-        "low": "0.00000010",
-        "close": "1.50",
-        "volume": "1000",
+        **texts,
         "close_time": START + 59_999,
         "quote_asset_volume": "3.3",
         "number_of_trades": 7,
@@ -161,14 +137,14 @@ def test_a_row_that_says_it_ends_later_is_believed() -> None:
 )
 def test_a_bar_is_closed_from_the_millisecond_after_its_end_on(close_ms: int, observed_ms: int, closed: bool) -> None:
     body = msgspec.json.encode([row(START, START + close_ms)])
-    page = read_both(body, asked_at(START + observed_ms, START + 10 * MINUTE))
+    page = read_both(body, asked_for(START + observed_ms, START + 10 * MINUTE))
     assert (opens(page), page.dropped) == (([START], {}) if closed else ([], {"open": 1}))
 
 
 @pytest.mark.parametrize(("local_ms", "closed"), [(MINUTE - 1, False), (MINUTE, True)])
 def test_a_bar_that_closes_in_this_millisecond_of_the_local_clock_is_doubtful(local_ms: int, closed: bool) -> None:
     body = msgspec.json.encode([row(START)])
-    page = read_both(body, asked_at(START + 10 * MINUTE, START + local_ms))
+    page = read_both(body, asked_for(START + 10 * MINUTE, START + local_ms))
     assert (opens(page), page.dropped) == (([START], {}) if closed else ([], {"doubtful": 1, "open": 1}))
 
 
@@ -270,14 +246,7 @@ def plain_body(count: int) -> bytes:
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "这是测试币456", "A%B"])
 def test_a_plain_page_becomes_records_without_becoming_candles(symbol: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(
-        series=Series(symbol, "candles", "1m"),
-        question=ByTime(TimeRange(START, NOW)),
-        sent=ByTime(TimeRange(START, NOW)),
-        limit=1000,
-        observed_ms=NOW,
-        local_ms=NOW,
-    )
+    asked = asked_for(symbol=symbol)
     expected = page_of(read_rows(plain_body(1000), asked).candles)
     monkeypatch.setattr(rowtext, "read_rows", None)
     assert read_page(plain_body(1000), asked) == expected
@@ -302,14 +271,7 @@ def test_a_page_with_some_bytes_changed_reads_the_same_both_ways(data: st.DataOb
 def test_what_is_closed_is_the_same_both_ways(observed_ms: int, local_ms: int) -> None:
     span = TimeRange(START + MINUTE, START + 4 * MINUTE)
     for limit in (2, 1000):
-        asked = Asked(
-            series=Series("BTCUSDT", "candles", "1m"),
-            question=ByTime(span),
-            sent=ByTime(span),
-            limit=limit,
-            observed_ms=observed_ms,
-            local_ms=local_ms,
-        )
+        asked = asked_for(observed_ms, local_ms, span=span, limit=limit)
         for count in (1, 2, 3, 5):
             read_both(plain_body(count), asked)
             read_both(msgspec.json.encode([row(START + (n + 1) * MINUTE) for n in range(count)]), asked)

@@ -14,13 +14,12 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.instrumentation import NullObserver
-from tests.adapters.binance.scripted import SYMBOL, Bench, bench, rows
+from tests.adapters.binance.scripted import NOW, SYMBOL, Bench, bench, listed
 from tests.doubles.candles import candles_of
 from tests.doubles.clock import FakeClock
 from tests.doubles.observer import RecordingObserver
 from tests.limits import LIMIT_S
 
-NOW = 1_722_513_630_000  # 2024-08-01T12:00:30Z: half a minute is left
 MINUTE = 60_000
 SPAN = TimeRange(NOW - 30_000 - 60 * MINUTE, NOW - 30_000)
 
@@ -28,10 +27,6 @@ SPAN = TimeRange(NOW - 30_000 - 60 * MINUTE, NOW - 30_000)
 async def ask(made: Bench, times: int) -> None:
     for _ in range(times):
         await candles_of(made.client, SYMBOL, Interval.M1, SPAN, limit=1)
-
-
-def listed(made: Bench) -> None:
-    made.server.series[SYMBOL, "1m"] = rows(SPAN.start_ms, 61)
 
 
 async def test_the_share_is_spent_at_full_speed_then_the_next_minute_is_waited_for() -> None:
@@ -128,49 +123,34 @@ async def test_a_request_dearer_than_the_share_is_still_made() -> None:
         assert made.clock.monotonic() == pytest.approx(30 + 3 * 60, abs=1)  # 20 of a share of 5
 
 
-async def test_what_others_of_the_address_use_counts() -> None:
-    async with bench(NOW) as made:
+@pytest.mark.parametrize(("share", "ceiling"), [(3000, 4800), (100_000, 80_000)], ids=["usual", "beyond the usual"])
+async def test_the_weight_that_others_of_the_address_use_counts(share: int, ceiling: int) -> None:
+    """The ceiling is 80 % of the address's limit; a share beyond the usual one shows that the exchange allows more."""
+    async with bench(NOW, weight_limit=share) as made:
         listed(made)
-        made.server.used_weight = 4790
+        made.server.used_weight = ceiling - 10
         await ask(made, 1)
         assert made.clock.slept == []
-        made.server.used_weight = 4799  # 80 % of 6000 are 4800
+        made.server.used_weight = ceiling - 1
         await ask(made, 2)
         assert made.clock.slept == [30.05]
-        assert made.observer.gauges["exchange_address_weight"] == 4799
-
-
-async def test_a_share_beyond_the_usual_limit_says_that_the_exchange_allows_more() -> None:
-    async with bench(NOW, weight_limit=100_000) as made:
-        listed(made)
-        made.server.used_weight = 79_990
-        await ask(made, 3)
-        assert made.clock.slept == []
-        made.server.used_weight = 79_999  # 80 % of 100,000 are 80,000
-        await ask(made, 2)
-        assert made.clock.slept == [30.05]
+        assert made.observer.gauges["exchange_address_weight"] == ceiling - 1
 
 
 async def test_the_limit_of_the_exchange_is_read_from_it() -> None:
     async with bench(NOW) as made:
         listed(made)
         made.server.weight_limit = 50
-        await made.client.symbol_info(SYMBOL)
+        for _ in range(3):
+            await made.client.symbol_info(SYMBOL)  # asked for once in some minutes
+        assert made.server.paths() == ["exchangeInfo"]
         await ask(made, 9)  # 20 + 1 + 18 of 40
         assert made.clock.slept == []
         await ask(made, 1)
         assert made.clock.slept == [30.05]
-
-
-async def test_symbol_info_is_asked_for_once_in_some_minutes() -> None:
-    async with bench(NOW) as made:
-        listed(made)
-        for _ in range(3):
-            await made.client.symbol_info(SYMBOL)
-        assert made.server.paths() == ["exchangeInfo"]
         made.clock.advance(301)
         await made.client.symbol_info(SYMBOL)
-        assert made.server.paths() == ["exchangeInfo", "exchangeInfo"]
+        assert made.server.paths().count("exchangeInfo") == 2
 
 
 class Minute:
@@ -258,31 +238,22 @@ async def test_who_had_no_share_at_first_may_spend_all_of_the_new_one() -> None:
     assert minute.clock.slept == []
 
 
-async def test_a_client_stops_at_four_fifths_of_the_address_s_limit_by_its_own_count_too() -> None:
-    minute = Minute(share=100)
-    minute.budget.set_address_limit(10)
-    await minute.budget.take(4)
-    await minute.budget.take(4)
-    assert minute.clock.slept == []
-    await minute.budget.take(1)
-    assert minute.clock.slept == [60.05]
-
-
-async def test_one_request_a_minute_is_made_however_low_the_address_s_limit() -> None:
-    minute = Minute()
-    minute.budget.set_address_limit(1)
-    for _ in range(3):
-        await minute.budget.take(1)
-    assert minute.clock.slept == [60.05, pytest.approx(60)]
-
-
-@pytest.mark.parametrize("limit", [0, -1])
-async def test_an_address_limit_of_nothing_is_none(limit: int) -> None:
-    minute = Minute()
+@pytest.mark.parametrize(
+    ("share", "limit", "weights", "slept"),
+    [
+        (100, 10, [4, 4], []),  # four fifths of the address's limit, by the client's own count too
+        (100, 10, [4, 4, 1], [60.05]),
+        (10, 1, [1, 1, 1], [60.05, 60]),  # one request a minute is made however low the limit is
+        (10, 0, [1, 1, 1], []),  # a limit of nothing is none
+        (10, -1, [1, 1, 1], []),
+    ],
+)
+async def test_the_address_s_limit_is_kept_to(share: int, limit: int, weights: list[int], slept: list[float]) -> None:
+    minute = Minute(share=share)
     minute.budget.set_address_limit(limit)
-    for _ in range(3):
-        await minute.budget.take(1)
-    assert minute.clock.slept == []
+    for weight in weights:
+        await minute.budget.take(weight)
+    assert minute.clock.slept == pytest.approx(slept)
 
 
 async def test_a_year_of_minutes_fits_into_one_minute_of_weight() -> None:

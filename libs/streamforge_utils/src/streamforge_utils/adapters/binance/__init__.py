@@ -1,7 +1,7 @@
 """The exchange port on Binance's REST interface for market data."""
 
 from streamforge_utils.adapters.binance.exchange import BinanceExchange
-from streamforge_utils.adapters.binance.retries import Retries
+from streamforge_utils.adapters.binance.transport import Retries
 from streamforge_utils.adapters.binance.weights import DEFAULT_BASE_URL
 
 __all__ = ["DEFAULT_BASE_URL", "BinanceExchange", "Retries"]

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from streamforge_utils.adapters.binance.retries import Retries
-from streamforge_utils.adapters.binance.transport import Answer, Transport, Unreadable
-from streamforge_utils.adapters.binance.weights import EXCHANGE_INFO, TIME, Endpoint
+from streamforge_utils.adapters.binance.transport import Answer, Retries, Transport, Unreadable
+from streamforge_utils.adapters.binance.weights import CODES, EXCHANGE_INFO, TIME, UNKNOWN_SYMBOL, Endpoint
 from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import Asked, MalformedPage, Page, Question, described
 from streamforge_utils.model.kinds.registry import kind_of
@@ -34,9 +34,7 @@ class _Time(msgspec.Struct):
     server_time: int = msgspec.field(name="serverTime")
 
 
-class _Symbol(msgspec.Struct, rename="camel"):
-    symbol: str
-    status: str = ""
+class _Symbol(SymbolInfo, frozen=True, kw_only=True, rename="camel"):
     base_asset: str = ""
     quote_asset: str = ""
 
@@ -53,16 +51,15 @@ class _ExchangeInfo(msgspec.Struct, rename="camel"):
     rate_limits: list[_RateLimit] = []
 
 
-_decode_time = msgspec.json.Decoder(_Time).decode
-_decode_info = msgspec.json.Decoder(_ExchangeInfo).decode
+T = TypeVar("T")
 
 
 class BinanceExchange:
-    """Market data from Binance, or from a server that speaks as it does.
+    """Market data from Binance, or from a server with the same interface.
 
-    base_urls: the first is used; the others stand in while it cannot be reached. weight_limit: this client's share of
-    request weight a minute. api_key: sent if given (market data need none). timeout_s: of one request; the exchange
-    itself gives up after 10 s. jitter: draws from 0 to 1. identity: which exchange must answer, and learns which does.
+    base_urls: the first is used; the others while it cannot be reached. weight_limit: this client's share of
+    request weight a minute. api_key: sent if given (market data need none). jitter: draws from 0 to 1. identity:
+    which exchange must answer, and learns which does.
     Raises ConfigError if a URL or the key cannot be one.
     """
 
@@ -75,7 +72,6 @@ class BinanceExchange:
         observer: Observer,
         api_key: Secret | None = None,
         retries: Retries | None = None,
-        timeout_s: float = 15.0,
         jitter: Callable[[], float] = random.random,
         identity: Identity | None = None,
     ) -> None:
@@ -88,7 +84,6 @@ class BinanceExchange:
             observer=observer,
             api_key=None if api_key is None else api_key.reveal(),
             retries=retries if retries is not None else Retries(),
-            timeout_s=timeout_s,
             jitter=jitter,
             identity=identity if identity is not None else Identity(),
         )
@@ -110,16 +105,13 @@ class BinanceExchange:
             return kept[1]
         what = f"exchangeInfo {symbol}"
         info = await self._info({"symbol": symbol}, what)
-        for found in info.symbols:
-            if found.symbol == symbol:
-                break
-        else:
-            raise PermanentError(f"{what}: the exchange does not list this symbol (any more): check its spelling")
-        described = _described(found)
+        found = next((one for one in info.symbols if one.symbol == symbol), None)
+        if found is None:
+            raise PermanentError(f"{what}: {CODES[UNKNOWN_SYMBOL].hint}")
         if len(self._symbols) >= SYMBOLS_KEPT:
             self._symbols.clear()
-        self._symbols[symbol] = (now, described)
-        return described
+        self._symbols[symbol] = (now, found)
+        return found
 
     async def symbols(self) -> Sequence[SymbolInfo]:
         """All symbols, as the exchange listed them at most some minutes ago."""
@@ -128,7 +120,7 @@ class BinanceExchange:
             if kept is not None and now - kept[0] < SYMBOL_FRESH_S:
                 return kept[1]
             info = await self._info({"showPermissionSets": "false"}, "exchangeInfo")
-            found = sorted(map(_described, info.symbols), key=lambda one: one.symbol)
+            found = sorted(info.symbols, key=lambda one: one.symbol)
             self._all_symbols = (now, found)
             return found
 
@@ -212,24 +204,19 @@ class BinanceExchange:
         return measured_at is not None and self._clock.monotonic() - measured_at < CLOCK_FRESH_S
 
     def _read_time(self, answer: Answer) -> None:
-        try:
-            server_ms = _decode_time(answer.body).server_time
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Unreadable(str(error)) from error
+        server_ms = _decoded(answer, _Time).server_time
         if not 10**12 <= server_ms < 10**13:
             raise Unreadable(f"serverTime {server_ms} is not in milliseconds")
         if self._transport.exchange_clock.measure(server_ms, answer.sent, answer.received, answer.date):
             self._observer.count("exchange_clock_disagreements_total")
 
 
-def _described(found: _Symbol) -> SymbolInfo:
-    return SymbolInfo(
-        symbol=found.symbol, status=found.status, base_asset=found.base_asset, quote_asset=found.quote_asset
-    )
+def _decoded(answer: Answer, form: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer.body, type=form)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Unreadable(str(error)) from error
 
 
 def _read_info(answer: Answer) -> _ExchangeInfo:
-    try:
-        return _decode_info(answer.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Unreadable(str(error)) from error
+    return _decoded(answer, _ExchangeInfo)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 import aiohttp
+import msgspec
 from yarl import URL
 
-from streamforge_utils.adapters.binance.answers import Trouble, judge, shown
+from streamforge_utils.adapters.binance.answers import ErrorAnswer, judge, shown
 from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate
 from streamforge_utils.adapters.binance.rate_budget import RateBudget
 from streamforge_utils.adapters.binance.refusals import Refusals
-from streamforge_utils.adapters.binance.retries import Retries
 from streamforge_utils.adapters.binance.waits import Waits
 from streamforge_utils.adapters.binance.weights import (
     API_KEY_HEADER,
@@ -44,20 +44,17 @@ class Unreadable(Exception):
     """The body of a successful answer is not what was asked for; the message says where."""
 
 
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A successful answer.
 
-    sent, received: monotonic seconds around the request; sent_ms: the former by the local clock. date: the header.
+    date: the header. sent, received: monotonic seconds around the request. sent_ms: the former by the local clock.
     """
 
-    __slots__ = ("body", "date", "received", "sent", "sent_ms")
-
-    def __init__(self, body: bytes, date: str | None, sent: float, received: float, sent_ms: int) -> None:
-        self.body = body
-        self.date = date
-        self.sent = sent
-        self.received = received
-        self.sent_ms = sent_ms
+    body: bytes
+    date: str | None
+    sent: float
+    received: float
+    sent_ms: int
 
 
 class _Failure(Exception):
@@ -69,6 +66,25 @@ class _Failure(Exception):
         self.answer = answer
         self.wait_s = wait_s
         self.away_from = away_from
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """The patience of one call.
+
+    attempts: requests at most. base_s, cap_s: the n-th wait is drawn from 0 to base_s × 2ⁿ, never above cap_s (full
+    jitter). longest_wait_s: the longest single wait; of a longer one the call waits that much and then raises, with
+    the rest in `retry_after`. timeout_s: of one request; the exchange itself gives up after 10 s.
+    """
+
+    attempts: int = 6
+    base_s: float = 0.5
+    cap_s: float = 30.0
+    longest_wait_s: float = 75.0
+    timeout_s: float = 15.0
+
+    def backoff_s(self, failures: int, draw: float) -> float:
+        """The wait after the `failures`-th failure in a row. draw: from 0 to 1."""
+        return draw * min(self.cap_s, self.base_s * 2.0 ** min(failures, 30))
 
 
 class Transport:
@@ -83,7 +99,6 @@ class Transport:
         observer: Observer,
         api_key: str | None,
         retries: Retries,
-        timeout_s: float,
         jitter: Callable[[], float],
         identity: Identity,
     ) -> None:
@@ -96,7 +111,7 @@ class Transport:
         self._observer = observer
         self._api_key = _checked_key(api_key)
         self._retries = retries
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._timeout = aiohttp.ClientTimeout(total=retries.timeout_s)
         self._jitter = jitter
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
@@ -127,8 +142,8 @@ class Transport:
         """
         most = self._retries.attempts if attempts is None else attempts
         most = max(most, len(self._bases)) if most > 1 else most
-        failures = 0
-        with self._waits.trouble() as trouble:
+        call, failures = object(), 0
+        try:
             while True:
                 try:
                     value = await self._try(endpoint, parameters, what, read)
@@ -145,8 +160,10 @@ class Transport:
                     self._give_up(what, failure, failures, wait_s)
                 self._observer.count("exchange_retries_total", endpoint=endpoint.name)
                 reason = f"another try: {failure.what}"[:200]
-                trouble.met(reason)
+                self._waits.failed(call, reason)
                 await self._waits.sleep(reason, wait_s)
+        finally:
+            self._waits.ended(call)
 
     async def close(self) -> None:
         """Close the connections; every later request is refused."""
@@ -187,50 +204,44 @@ class Transport:
             raise _Failure(
                 f"no answer within {self._timeout.total:g} s from {_shown_url(url)}", away_from=url
             ) from None
-        except aiohttp.ClientPayloadError as error:
-            raise _Failure(f"the answer of {_shown_url(url)} broke off ({type(error).__name__})") from None
-        except (aiohttp.ClientError, OSError) as error:
-            reason = _shown_reason(error)
-            raise _Failure(f"no connection to {_shown_url(url)}: {reason}", away_from=url) from error
+        except aiohttp.ClientPayloadError as failure:
+            raise _Failure(f"the answer of {_shown_url(url)} broke off ({type(failure).__name__})") from None
+        except (aiohttp.ClientError, OSError) as failure:
+            reason = _shown_reason(failure)
+            raise _Failure(f"no connection to {_shown_url(url)}: {reason}", away_from=url) from failure
         received = self._clock.monotonic()
-        trouble = judge(status, headers, body, self.now_ms())
-        # Before anything of it counts. What neither has a name nor speaks as an exchange may come from what stands
-        # before one.
-        if NAME_HEADER in headers or trouble is None or trouble.code is not None:
+        error = judge(status, headers, body, self.now_ms())
+        # Before anything of it counts. An answer without a name and without a code may come from a proxy before it.
+        if NAME_HEADER in headers or error is None or error.code is not None:
             self._identity.answered(_name(headers, url), _shown_url(url))
-        self._observe_weight(headers, sent_ms)
-        if trouble is not None:
-            self._handle(trouble, status, shown(body, self._api_key), what, url)
-        return Answer(body, headers.get("Date"), sent, received, local_ms)
-
-    def _observe_weight(self, headers: Mapping[str, str], sent_ms: int) -> None:
         used = headers.get(USED_WEIGHT_HEADER, "")
         if used.isascii() and used.isdigit() and len(used) < 10:
             self.budget.observe(int(used), sent_ms, self.now_ms())
+        if error is not None:
+            self._handle(error, status, shown(body, self._api_key), what, url)
+        return Answer(body, headers.get("Date"), sent, received, local_ms)
 
-    def _handle(self, trouble: Trouble, status: int, answer: str, what: str, url: URL) -> NoReturn:
-        code = f", code {trouble.code}" if trouble.code is not None else ""
-        said = f"HTTP {status}{code}"
-        self._observer.count("exchange_errors_total", status=str(status), code=str(trouble.code or ""))
-        if trouble.banned:
-            raise self._refusals.ban(what, said, answer, trouble)
-        if trouble.blocked:
-            raise self._refusals.block(what, said, answer, trouble)
-        if trouble.action is Action.FAIL:
-            message = f"{what}: {said}: {trouble.reason}. The exchange answered: {answer}"
-            raise InvalidInput("symbol", message) if trouble.code == UNKNOWN_SYMBOL else PermanentError(message)
+    def _handle(self, error: ErrorAnswer, status: int, answer: str, what: str, url: URL) -> NoReturn:
+        code = f", code {error.code}" if error.code is not None else ""
+        named = f"HTTP {status}{code}"
+        self._observer.count("exchange_errors_total", status=str(status), code=str(error.code or ""))
+        if error.action in (Action.BAN, Action.BLOCK):
+            raise self._refusals.ban(what, named, answer, error)
+        if error.action is Action.FAIL:
+            message = f"{what}: {named}: {error.reason}. The exchange answered: {answer}"
+            raise InvalidInput("symbol", message) if error.code == UNKNOWN_SYMBOL else PermanentError(message)
         wait_s = 0.0
-        if trouble.retry_after_s is not None:
+        if error.retry_after_s is not None:
             # Nobody else of this client may ask before the time is over either.
-            self._refusals.hold(trouble.retry_after_s + self._jitter(), trouble.reason)
-        elif trouble.action is Action.LIMITED:
+            self._refusals.pause(error.retry_after_s + self._jitter(), error.reason)
+        elif error.action is Action.LIMITED:
             self.budget.exhaust()
-        elif trouble.action is Action.BUSY:
+        elif error.action is Action.BUSY:
             wait_s = BUSY_S / 2 * (1 + self._jitter())
-        if trouble.weight_limit is not None:
-            self.budget.set_address_limit(trouble.weight_limit)
-        away_from = url if trouble.action is Action.SWITCH else None
-        raise _Failure(f"{said}: {trouble.reason}", answer, wait_s=wait_s, away_from=away_from)
+        if error.weight_limit is not None:
+            self.budget.set_address_limit(error.weight_limit)
+        away_from = url if error.action is Action.SWITCH else None
+        raise _Failure(f"{named}: {error.reason}", answer, wait_s=wait_s, away_from=away_from)
 
     def _wait_after(self, failure: _Failure, failures: int) -> float:
         if failure.away_from is not None and len(self._bases) > 1:

@@ -1,53 +1,39 @@
-"""Waiting, so that everybody can see it: each is reported with its reason and its end, and trouble until it is over."""
+"""Waiting that can be seen: each wait is reported with its reason and its end, and a failure until it is over."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
 
 
-class Trouble:
-    """What one call has met."""
-
-    def __init__(self, known: dict[Trouble, str]) -> None:
-        self._known = known
-
-    def met(self, reason: str) -> None:
-        """Its last try failed for this reason; reported after its next wait, which tells it itself."""
-        self._known.pop(self, None)
-        self._known[self] = reason
-
-
 class Waits:
-    """Waits on a clock and tells the observer.
+    """Waits on a clock and reports to the observer.
 
-    Of several waits at once the last to end clears the report, or brings back that of a call that is still in trouble.
+    Of several waits at once the last to end clears the report, or brings back that of a call that goes on failing.
     """
 
     def __init__(self, clock: Clock, observer: Observer) -> None:
         self._clock = clock
         self._observer = observer
         self._under_way = 0
-        self._troubles: dict[Trouble, str] = {}
+        self._failing: dict[object, str] = {}
 
-    @contextmanager
-    def trouble(self) -> Iterator[Trouble]:
-        """For one call: what it meets stays reported, also while it tries again, until it ends or another succeeds."""
-        mine = Trouble(self._troubles)
-        try:
-            yield mine
-        finally:
-            if self._troubles.pop(mine, None) is not None:
-                self._report()
+    def failed(self, call: object, reason: str) -> None:
+        """The last try of `call` failed: reported from its next wait on, until the call ends or another succeeds."""
+        self._failing.pop(call, None)
+        self._failing[call] = reason
+
+    def ended(self, call: object) -> None:
+        """Nothing of `call` is reported any more."""
+        if self._failing.pop(call, None) is not None:
+            self._report()
 
     def succeeded(self) -> None:
-        """The exchange answered: what other calls met before is over."""
-        if self._troubles:
-            self._troubles.clear()
+        """The exchange answered: earlier failures of all calls are over."""
+        if self._failing:
+            self._failing.clear()
             self._report()
 
     async def sleep(self, reason: str, seconds: float, wake: asyncio.Event | None = None) -> float:
@@ -72,7 +58,7 @@ class Waits:
 
     def _report(self) -> None:
         if not self._under_way:
-            self._observer.waiting(next(reversed(self._troubles.values()), None))
+            self._observer.waiting(next(reversed(self._failing.values()), None))
 
     async def _sleep_or_wake(self, seconds: float, wake: asyncio.Event) -> None:
         tasks = {asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(wake.wait())}

@@ -62,6 +62,7 @@ class Action(StrEnum):
 
     retry: back off and ask again. limited: wait for the next window or `Retry-After`, then ask again.
     busy: as retry, with a long wait. switch: ask another base URL. fail: never ask the same again.
+    ban, block: ask nothing until the exchange, or its firewall, accepts requests of this address again.
     """
 
     RETRY = "retry"
@@ -69,10 +70,12 @@ class Action(StrEnum):
     BUSY = "busy"
     SWITCH = "switch"
     FAIL = "fail"
+    BAN = "ban"
+    BLOCK = "block"
 
 
-class Code(msgspec.Struct, frozen=True):
-    """An error code of the exchange. hint: what a person can do about it."""
+class Meaning(msgspec.Struct, frozen=True):
+    """Of an error code or an HTTP status. hint: what a person can do about it."""
 
     action: Action
     hint: str = ""
@@ -82,21 +85,53 @@ _BUG = "the request is malformed: please report it"
 
 UNKNOWN_SYMBOL = -1121
 
-CODES: dict[int, Code] = {
-    -1000: Code(Action.RETRY),
-    -1001: Code(Action.RETRY),
-    -1003: Code(Action.LIMITED),
-    -1006: Code(Action.RETRY),
-    -1007: Code(Action.RETRY),
-    -1008: Code(Action.BUSY),
-    -1016: Code(Action.SWITCH),
-    -1034: Code(Action.LIMITED),
-    **{code: Code(Action.FAIL, _BUG) for code in (*range(-1108, -1099), -1128, -1130)},
-    -1120: Code(Action.FAIL, "choose an interval that the exchange knows, such as 1m, 1h or 1d"),
-    UNKNOWN_SYMBOL: Code(Action.FAIL, "the exchange does not list this symbol (any more): check its spelling"),
-    -1122: Code(Action.FAIL, _BUG),
-    -1127: Code(Action.FAIL, "ask for a shorter time range"),
-    -1151: Code(Action.FAIL, "name each symbol once"),
-    -1220: Code(Action.FAIL, "the symbol is not in that status now"),
+CODES: dict[int, Meaning] = {
+    -1000: Meaning(Action.RETRY),
+    -1001: Meaning(Action.RETRY),
+    -1003: Meaning(Action.LIMITED),
+    -1006: Meaning(Action.RETRY),
+    -1007: Meaning(Action.RETRY),
+    -1008: Meaning(Action.BUSY),
+    -1016: Meaning(Action.SWITCH),
+    -1034: Meaning(Action.LIMITED),
+    **{code: Meaning(Action.FAIL, _BUG) for code in (*range(-1108, -1099), -1128, -1130)},
+    -1120: Meaning(Action.FAIL, "choose an interval that the exchange knows, such as 1m, 1h or 1d"),
+    UNKNOWN_SYMBOL: Meaning(Action.FAIL, "the exchange does not list this symbol (any more): check its spelling"),
+    -1122: Meaning(Action.FAIL, _BUG),
+    -1127: Meaning(Action.FAIL, "ask for a shorter time range"),
+    -1151: Meaning(Action.FAIL, "name each symbol once"),
+    -1220: Meaning(Action.FAIL, "the symbol is not in that status now"),
 }
 """The codes that public market data can meet; others are judged by the HTTP status alone."""
+
+STATUSES: dict[int, Meaning] = {
+    418: Meaning(
+        Action.BAN,
+        "the exchange has banned this address for asking too often: start no loader before the ban is over",
+    ),
+    451: Meaning(
+        Action.FAIL,
+        "for legal reasons the exchange does not serve the location of this address: "
+        "use another base URL of the exchange that serves it, or another exchange",
+    ),
+    403: Meaning(
+        Action.BLOCK,
+        "the exchange's firewall refuses this address, perhaps for asking too often: "
+        "wait some minutes, and check what else asks from here",
+    ),
+    429: Meaning(Action.LIMITED),
+}
+"""The HTTP statuses that count whatever the code says."""
+
+OTHER_STATUSES: dict[int, Meaning] = {
+    401: Meaning(Action.FAIL, "the API key is refused: correct it or leave it out (market data need none)"),
+    404: Meaning(Action.FAIL, "the base URL does not serve this: set a base URL of the exchange's REST interface"),
+    408: Meaning(Action.RETRY),
+    425: Meaning(Action.RETRY),
+}
+CLASSES: dict[int, Meaning] = {
+    2: Meaning(Action.RETRY, "the answer is not what was asked for"),
+    3: Meaning(Action.FAIL, "the base URL sends requests elsewhere: set the base URL that it points to"),
+    5: Meaning(Action.RETRY),
+}
+"""The HTTP statuses that count where there is no known code; the last by their hundreds. All others fail."""

@@ -173,7 +173,7 @@ def until(what: Callable[[], bool], within_s: float = LIMIT_S) -> None:
 @contextmanager
 def exchange(*arguments: str) -> Iterator[str]:
     """The URL of a test exchange with the clock of the machine."""
-    command = (sys.executable, "-m", "streamforge.exchange", "--json", "--no-limits", *arguments)
+    command = (sys.executable, "-m", "streamforge.cli", "exchange", "--json", "--no-limits", *arguments)
     started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert started.stdout is not None

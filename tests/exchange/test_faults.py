@@ -13,6 +13,7 @@ from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.faults import FAULTS, parse_fault
 from streamforge_utils.model.errors import InvalidInput
 from tests.exchange.support import MINUTE, NOW, Peer, ms, peer
+from tests.limits import LIMIT_S
 
 START = ms("2024-08-01")
 OPEN_BAR = NOW - NOW % MINUTE
@@ -159,6 +160,17 @@ async def test_a_stall_says_nothing_until_it_closes_the_connection() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await exchange.klines()
+
+
+async def test_closing_does_not_wait_for_a_stall() -> None:
+    async with peer(faulty("stall:seconds=300")) as exchange:
+        waiting = asyncio.create_task(exchange.klines())
+        async with asyncio.timeout(LIMIT_S):
+            while not exchange.state.faults.active[0].struck:  # noqa: ASYNC110 - the server reports it to nobody
+                await asyncio.sleep(0.005)
+            await exchange.exchange.close()
+        with pytest.raises(aiohttp.ClientError):
+            await waiting
 
 
 async def test_the_clock_that_is_shown_is_wrong() -> None:

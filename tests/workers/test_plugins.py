@@ -68,7 +68,7 @@ def test_it_is_in_the_catalogue_and_has_its_options(plugin: Path) -> None:
     assert "goes deep" in listed.stdout
 
 
-@pytest.mark.parametrize("program", ["streamforge.workers", "streamforge.manager", "streamforge.exchange"])
+@pytest.mark.parametrize("program", ["streamforge.workers", "streamforge.manager", "streamforge.cli"])
 def test_a_plugin_that_is_not_there_stops_the_start_with_its_name(program: str, tmp_path: Path) -> None:
     ended = ran(program, plugins=str(tmp_path / "nowhere.py"))
     assert ended.returncode == 2

@@ -33,7 +33,7 @@ class RunningExchange(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[RunningExchange]:
-    """A test exchange that lives as long as the block. arguments: of `python -m streamforge.exchange`."""
+    """A test exchange that lives as long as the block. arguments: of `streamforge exchange`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "streamforge.cli.exchange_process", *arguments),
         stdin=asyncio.subprocess.PIPE,
@@ -85,12 +85,12 @@ async def _last_words(process: asyncio.subprocess.Process) -> str:
 
 
 def main() -> int:
-    """Serve as `python -m streamforge.exchange --json` does, until the owner has gone."""
-    from streamforge.exchange.__main__ import main as serve
+    """Serve as `streamforge exchange --json` does, until the owner has gone."""
+    from streamforge.cli.main import main as run
 
     _end_with_owner()
-    sys.argv = [sys.argv[0], "--json", *sys.argv[1:]]
-    return serve()
+    sys.argv = [sys.argv[0], "exchange", "--json", *sys.argv[1:]]
+    return run()
 
 
 def _end_with_owner() -> None:

@@ -10,13 +10,6 @@ from streamforge.exchange.endpoint import Call, Endpoint
 
 _PERMISSIONS = ("SPOT", "MARGIN")
 
-_EIGHT_DIGITS = ("quotePrecision", "quoteAssetPrecision", "baseCommissionPrecision", "quoteCommissionPrecision")
-_ORDERS = ("LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
-_ALLOWED = (
-    *("icebergAllowed", "ocoAllowed", "otoAllowed", "quoteOrderQtyMarketAllowed", "allowTrailingStop"),
-    *("cancelReplaceAllowed", "amendAllowed", "isSpotTradingAllowed", "isMarginTradingAllowed"),
-)
-
 Json = dict[str, object]
 
 
@@ -78,37 +71,23 @@ def _limit(kind: str, interval: str, count: int, limit: int) -> Json:
 
 
 def _symbol(spec: SymbolSpec, now_ms: int, *, permission_sets: bool) -> Json:
+    """What clients read of a symbol; Binance names more filters and kinds of orders."""
     tick, step = (f"{10.0**-n:.8f}" for n in (spec.price_decimals, spec.quantity_decimals))
-    sizes = {"minQty": "0.00000000", "maxQty": "100000.00000000", "stepSize": "0.00000000"}
-    least = {"minNotional": "5.00000000", "applyMinToMarket": True}
-    most = {"maxNotional": "9000000.00000000", "applyMaxToMarket": False}
-    bounds = {"bidMultiplierUp": "5", "bidMultiplierDown": "0.2", "askMultiplierUp": "5", "askMultiplierDown": "0.2"}
-    above = {"minTrailingAboveDelta": 10, "maxTrailingAboveDelta": 2000}
-    below = {"minTrailingBelowDelta": 10, "maxTrailingBelowDelta": 2000}
     return {
         "symbol": spec.symbol,
         "status": _status(spec, now_ms),
         "baseAsset": spec.base,
-        "baseAssetPrecision": 8,
         "quoteAsset": spec.quote,
-        **dict.fromkeys(_EIGHT_DIGITS, 8),
-        "orderTypes": _ORDERS,
-        **dict.fromkeys(_ALLOWED, True),
+        **dict.fromkeys(("baseAssetPrecision", "quotePrecision", "quoteAssetPrecision"), 8),
+        **dict.fromkeys(("isSpotTradingAllowed", "isMarginTradingAllowed"), True),
+        "orderTypes": ("LIMIT", "MARKET"),
         "filters": [
             _filter("PRICE_FILTER", minPrice=tick, maxPrice="1000000.00000000", tickSize=tick),
             _filter("LOT_SIZE", minQty=step, maxQty="9000000.00000000", stepSize=step),
-            _filter("ICEBERG_PARTS", limit=10),
-            _filter("MARKET_LOT_SIZE", **sizes),
-            _filter("TRAILING_DELTA", **above, **below),
-            _filter("PERCENT_PRICE_BY_SIDE", **bounds, avgPriceMins=5),
-            _filter("NOTIONAL", **least, **most, avgPriceMins=5),
-            _filter("MAX_NUM_ORDERS", maxNumOrders=200),
-            _filter("MAX_NUM_ALGO_ORDERS", maxNumAlgoOrders=5),
+            _filter("NOTIONAL", minNotional="5.00000000", maxNotional="9000000.00000000"),
         ],
         "permissions": [],
         **({"permissionSets": [list(_PERMISSIONS)]} if permission_sets else {}),
-        "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
-        "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH", "DECREMENT"],
     }
 
 

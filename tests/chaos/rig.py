@@ -17,6 +17,7 @@ import msgspec
 
 from tests import busenv, storeenv
 from tests.chaos import processes
+from tests.e2e.exchangeprocess import exchange
 from tests.limits import LIMIT_S
 
 UP_WITHIN_S = LIMIT_S
@@ -195,21 +196,9 @@ def _short(workflow: Mapping[str, Any]) -> object:
 
 @asynccontextmanager
 async def exchange_process(*arguments: str) -> AsyncIterator[str]:
-    """The test exchange as a process of its own; its URL."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "streamforge.exchange", "--json", "--no-limits", *arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(UP_WITHIN_S):
-            told = msgspec.json.decode(await process.stdout.readline())
-        yield told["url"]
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    """The test exchange as a process of its own, without limits; its URL."""
+    with exchange("--no-limits", *arguments) as found:
+        yield found.url
 
 
 async def clean_up(keeper: ManagerKeeper) -> None:

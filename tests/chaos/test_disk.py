@@ -21,7 +21,8 @@ import pytest
 
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.chaos import processes
-from tests.chaos.rig import Api, ManagerKeeper, clean_up, exchange_process
+from tests.chaos.disturbance import running
+from tests.chaos.rig import Api, ManagerKeeper, exchange_process
 from tests.chaos.verdict import assert_covered, assert_history, assert_rows
 from tests.limits import LIMIT_S
 
@@ -102,16 +103,10 @@ async def on_small_disk(
             "STREAMFORGE_EXCHANGE_URL": exchange,
         }
         keeper = ManagerKeeper(tmp_path / "data", tmp_path / "manager.log", settings, before=small_disk)
-        try:
-            await keeper.up()
+        async with running(keeper, list):
             yield keeper, exchange
             assert await keeper.down() == 0
             assert processes.of_data(keeper.data) == []
-        except BaseException as error:
-            error.add_note(f"the manager's log ends with:\n{await keeper.autopsy()}")
-            raise
-        finally:
-            await clean_up(keeper)
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["waiting", "killed"])
@@ -156,7 +151,9 @@ async def test_what_a_full_disk_cannot_hold_is_refused_and_accepted_whole_once_t
         with ballast(_seen_by(keeper)):
             for number in range(REQUESTS):
                 key = f"full-{number}"
-                answer = await client.post(f"{keeper.url}/queues/start", json=_day(number), headers=_idempotency(key))
+                answer = await client.post(
+                    f"{keeper.url}/queues/start", json=_day(number), headers={"Idempotency-Key": key}
+                )
                 if answer.status_code == 202:
                     accepted[key] = answer.json()["queue_id"]
                     continue
@@ -169,9 +166,7 @@ async def test_what_a_full_disk_cannot_hold_is_refused_and_accepted_whole_once_t
         assert await _listed(api) == sorted(accepted.values())
         for key in refused:
             number = int(key.removeprefix("full-"))
-            accepted[key] = str(
-                (await api.ask("POST", "/queues/start", json=_day(number), headers=_idempotency(key)))["queue_id"]
-            )
+            accepted[key] = await api.start(key, **_day(number))
         assert await _listed(api) == sorted(accepted.values())
         workflows = await api.until_ended(list(accepted.values()), LIMIT_S)
         await _assert_whole(keeper, api, client, exchange, list(workflows.values()))
@@ -179,10 +174,6 @@ async def test_what_a_full_disk_cannot_hold_is_refused_and_accepted_whole_once_t
 
 def _day(number: int) -> dict[str, str]:
     return {"symbol": "BTCUSDT", "type": "api_candles_1h", "time_range": str(date(2023, 1, 1) + timedelta(number))}
-
-
-def _idempotency(key: str) -> dict[str, str]:
-    return {"Idempotency-Key": key}
 
 
 def _assert_refused_for_space(answer: httpx.Response) -> None:

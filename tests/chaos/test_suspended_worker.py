@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,8 @@ from streamforge_utils.adapters.embedded.launcher.process_launcher import Proces
 from streamforge_utils.adapters.embedded.launcher.suspended import blocks_others, is_suspended
 from streamforge_utils.ports.launcher import JobSpec
 from tests.chaos import processes
-from tests.chaos.rig import Api, ManagerKeeper, clean_up, exchange_process
+from tests.chaos.disturbance import running
+from tests.chaos.rig import Api, ManagerKeeper, exchange_process
 from tests.limits import LIMIT_S
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who holds which lock")
@@ -38,46 +40,31 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_manager_starts_and_loads_beside_it(tmp_path: Path, client: httpx.AsyncClient) -> None:
-    data = tmp_path / "data"
-    async with exchange_process("--seed", "7") as exchange:
-        keeper = ManagerKeeper(data, tmp_path / "manager.log", {"STREAMFORGE_EXCHANGE_URL": exchange})
-        try:
-            await keeper.up()
-            assert await keeper.down() == 0
-            pid = await _suspended(data, LOCK_AND_SUSPEND.format(path=str(data / "bus/bus.lock")))
-            await keeper.up()
-            api = Api(keeper, client)
-            queue_id = await api.start(
-                "once", symbol="BTCUSDT", type="api_candles_1h", time_range="2024-01-01:2024-01-03"
-            )
-            workflow = (await api.until_ended([queue_id], LIMIT_S))[queue_id]
-            assert (workflow["status"], workflow["coverage"]["complete"]) == ("finished", True)
-            assert processes.state(pid) in (None, "Z")
-            assert await keeper.down() == 0
-        finally:
-            await clean_up(keeper)
-
-
-async def test_a_sink_in_the_middle_of_a_write_is_ended_and_started_again(
-    tmp_path: Path, client: httpx.AsyncClient
-) -> None:
+async def test_managers_start_and_go_on_beside_it(tmp_path: Path, client: httpx.AsyncClient) -> None:
     data = tmp_path / "data"
     async with exchange_process("--seed", "7") as exchange:
         settings = {"STREAMFORGE_EXCHANGE_URL": exchange, "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000"}
         keeper = ManagerKeeper(data, tmp_path / "manager.log", settings)
-        try:
+        async with running(keeper, list):
+            assert await keeper.down() == 0
+            pid = await _suspended(data, LOCK_AND_SUSPEND.format(path=str(data / "bus/bus.lock")))
             await keeper.up()
-            api = Api(keeper, client)
-            queue_id = await api.start("once", symbol="BTCUSDT", type="api_candles_1m", time_range="2024")
-            await _suspended_in_a_write(data)
-            workflow = (await api.until_ended([queue_id], LIMIT_S))[queue_id]
-            assert (workflow["status"], workflow["coverage"]["complete"]) == ("finished", True)
+            await _finished(Api(keeper, client), "2024-01-01:2024-01-03")
+            assert processes.state(pid) in (None, "Z")
+            # A sink in the middle of a write is ended and started again.
+            suspending = asyncio.create_task(_suspended_in_a_write(data))
+            workflow = await _finished(Api(keeper, client), "2023")
+            await suspending
             (sink,) = [step for step in workflow["steps"] if step["target"] == "arango-candles"]
             assert [attempt["signal"] for attempt in sink["attempts"]] == [9, None]
             assert await keeper.down() == 0
-        finally:
-            await clean_up(keeper)
+
+
+async def _finished(api: Api, time_range: str) -> dict[str, Any]:
+    queue_id = await api.start(time_range, symbol="BTCUSDT", type="api_candles_1m", time_range=time_range)
+    workflow = (await api.until_ended([queue_id], LIMIT_S))[queue_id]
+    assert (workflow["status"], workflow["coverage"]["complete"]) == ("finished", True)
+    return workflow
 
 
 async def _suspended_in_a_write(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is recorded of the exchange's candles: every file that lies there, with what its index says of it."""
+"""The recorded candles of the exchange: every file, with its range and the bars that it lacks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import re
 import zipfile
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,25 +21,22 @@ Hole = tuple[int, int]
 """Half-open, unix ms."""
 
 _NAME = re.compile(r"spot_(?P<symbol>[A-Z0-9]+)-(?P<interval>[0-9]+[a-zA-Z])[-_](?P<day>\d{4}-\d\d(-\d\d)?)")
-_TIME = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)"
-_SPAN = re.compile(f"{_TIME} to {_TIME}")
-_GAP = re.compile(rf"(\d+) bar\(s\) missing {_TIME} to {_TIME}")
 
 
 class Recording(NamedTuple):
-    """A file of one series. start_ms, end_ms: what is asked for. holes: the bars of it that the file lacks."""
+    """A file of one series. start_ms, end_ms: the range asked for. holes: the bars of it that the file lacks."""
 
     name: str
     symbol: str
     interval: str
     start_ms: int
     end_ms: int
-    rows: int
+    rows: list[Row]
     holes: list[Hole]
 
     @property
     def span(self) -> str:
-        """What is asked for, as a request writes it."""
+        """The range asked for, as a request writes it."""
         return ":".join(
             f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%MZ}" for ms in (self.start_ms, self.end_ms)
         )
@@ -58,19 +56,24 @@ def files() -> list[str]:
     )
 
 
-def indexed() -> dict[str, Recording]:
-    """The files of spot candles that the index names."""
-    found = {}
-    for line in (folder() / "INDEX.md").read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("| `klines-") and "CHECKSUM" not in cells[1] and "futures" not in cells[0]:
-            recording = _recording(cells[0].strip("`"), int(cells[3]), cells[4], cells[5])
-            found[recording.name] = recording
-    return found
+@cache
+def recordings() -> dict[str, Recording]:
+    """Each file with its rows."""
+    return {name: _recording(name) for name in files()}
 
 
-def read(name: str) -> list[Row]:
-    """The rows of a recording, read by nobody's code but the standard library's; times in ms."""
+def sample() -> dict[str, Recording]:
+    """Of each interval the largest file without holes and the largest with some."""
+    chosen: dict[tuple[str, bool], Recording] = {}
+    for one in recordings().values():
+        kind = (one.interval, bool(one.holes))
+        if kind not in chosen or len(one.rows) > len(chosen[kind].rows):
+            chosen[kind] = one
+    return {one.name: one for one in chosen.values()}
+
+
+def _read(name: str) -> list[Row]:
+    """The rows of a recording, read by the standard library alone; times in ms."""
     path = folder() / name
     if path.suffix == ".json":
         found: list[Row] = json.loads(path.read_text())
@@ -89,24 +92,21 @@ def read(name: str) -> list[Row]:
     return rows
 
 
-def _recording(name: str, rows: int, opens: str, gaps: str) -> Recording:
+def _recording(name: str) -> Recording:
     named = _NAME.search(name)
-    times = _SPAN.search(opens)
     assert named, f"{name} is not named spot_SYMBOL-INTERVAL-DATE"
-    assert times, f"the index says of {name}: {opens}"
-    step = STEPS[named["interval"]]
-    start_ms, end_ms = _ms(times[1]), _ms(times[2]) + step
-    missing = [(_ms(first), _ms(last) + step, int(bars)) for bars, first, last in _GAP.findall(gaps)]
-    assert (gaps == "none") == (not missing), f"the index says of {name}: {gaps}"
-    assert all((end - start) // step == bars for start, end, bars in missing), f"the index says of {name}: {gaps}"
-    holes = [(start, end) for start, end, _ in missing]
+    step, rows = STEPS[named["interval"]], _read(name)
+    opens = [int(row[0]) for row in rows]
+    start_ms, end_ms = opens[0], opens[-1] + step
     if "vision" in name:
         # A file of the archive is a day or a month: all of it is asked for, and what the file does not reach is a hole.
-        period_start, period_end = _period(named["day"])
-        assert period_start <= start_ms < end_ms <= period_end, f"the index says of {name}: {opens}"
-        holes = [*([(period_start, start_ms)] if period_start < start_ms else []), *holes]
-        holes += [(end_ms, period_end)] if end_ms < period_end else []
-        start_ms, end_ms = period_start, period_end
+        start_ms, end_ms = _period(named["day"])
+        assert start_ms <= opens[0] < opens[-1] < end_ms, f"{name} goes beyond its date"
+    holes, due_ms = [], start_ms
+    for opened in (*opens, end_ms):
+        if opened > due_ms:
+            holes.append((due_ms, opened))
+        due_ms = opened + step
     return Recording(name, named["symbol"], named["interval"], start_ms, end_ms, rows, holes)
 
 

@@ -1,4 +1,4 @@
-"""A whole StreamForge on one machine: the test exchange and a manager as processes, its workers theirs.
+"""A whole StreamForge on one machine: the test exchange and a manager as processes, with the manager's workers.
 
 Everything is bounded and everything that was started is ended by its process id; what is left over fails the test.
 """
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,18 +19,23 @@ from typing import Any, TypeVar
 import httpx
 
 from tests import busenv, cleanenv, storeenv
+from tests.chaos import processes
+from tests.e2e.exchangeprocess import Exchange as Exchange
+from tests.e2e.exchangeprocess import Row as Row
+from tests.e2e.exchangeprocess import exchange as exchange
 from tests.limits import LIMIT_S
 
 Json = dict[str, Any]
 T = TypeVar("T")
-Row = list[int | str]
-"""A candle as the exchange's API writes it."""
 
 ENDED = ("finished", "interrupted", "error")
 CSV_HEADER = (
     "symbol,interval,open_time,open,high,low,close,volume,close_time,quote_asset_volume,number_of_trades,"
     "taker_buy_base_asset_volume,taker_buy_quote_asset_volume"
 )
+LOADER, SINK = "loader-api-candles", "arango-candles"
+SLOW = "slow:ms=400,path=klines"
+"""Makes a page of candles take so long that a workflow of some is still running when a test looks."""
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 IMPATIENT = {
@@ -48,82 +53,6 @@ IMPATIENT = {
 
 What limits others is longer than anything takes on a busy machine: only what a test does counts as a fault.
 """
-
-
-class Exchange:
-    """The test exchange as a process."""
-
-    def __init__(self, arguments: Sequence[str] = (), settings: Mapping[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "streamforge.exchange", "--json", *arguments]
-        environment = cleanenv.environment(**(settings or {}))
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise AssertionError(f"the exchange did not start: {self._process.communicate(timeout=LIMIT_S)[1]}")
-        ready = json.loads(line)
-        self.url: str = ready["url"]
-        self.symbols: list[str] = ready["symbols"]
-        self._client = httpx.Client(base_url=self.url, timeout=LIMIT_S)
-        self._clock_moved = False
-
-    def switch_on(self, fault: str) -> None:
-        """Switch a fault on."""
-        self._client.post("/control/faults", json={"fault": fault}).raise_for_status()
-
-    def lift_faults(self) -> None:
-        """No faults; what was counted stays."""
-        self._client.delete("/control/faults").raise_for_status()
-
-    def reset(self) -> None:
-        """No faults, nothing counted, no ban, and the machine's time."""
-        self.lift_faults()
-        if self._clock_moved:
-            self.set_clock(time.time_ns() // 1_000_000)
-            self._clock_moved = False
-        self._client.delete("/control/stats").raise_for_status()
-
-    def set_clock(self, now_ms: int) -> None:
-        """Let its clock show `now_ms` and run on from there, until `reset`."""
-        self._client.post("/control/clock", json={"now_ms": now_ms}).raise_for_status()
-        self._clock_moved = True
-
-    def struck(self, fault: str) -> int:
-        """How often a fault that is switched on has struck."""
-        found = self._client.get("/control/faults").raise_for_status().json()["faults"]
-        return next(int(one["struck"]) for one in found if one["fault"] == fault)
-
-    def stats(self) -> Json:
-        """What was counted."""
-        found: Json = self._client.get("/control/stats").raise_for_status().json()
-        return found
-
-    def requests(self, path: str = "klines") -> int:
-        """How many requests of one endpoint were answered, however."""
-        return sum(self.stats()["requests"].get(f"/api/v3/{path}", {}).values())
-
-    def oracle(self, symbol: str, interval: str, start_ms: int, end_ms: int) -> list[Row]:
-        """What a client must end up with."""
-        query: dict[str, str | int] = {
-            "symbol": symbol,
-            "interval": interval,
-            "startTime": start_ms,
-            "endTime": end_ms,
-        }
-        rows: list[Row] = self._client.get("/oracle/klines", params=query).raise_for_status().json()
-        return rows
-
-    def close(self) -> None:
-        """End it."""
-        self._client.close()
-        self._process.terminate()
-        try:
-            self._process.communicate(timeout=LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate(timeout=LIMIT_S)
 
 
 class Manager:
@@ -255,22 +184,34 @@ class Manager:
 
         return eventually(there, f"{queue_id} is {' or '.join(wanted)}", limit_s, lambda: self.story(queue_id))
 
-    def until(
-        self,
-        queue_id: str,
-        what: str,
-        holds: Callable[[Json], bool],
-        *,
-        limit_s: float = LIMIT_S,
-        every_s: float = 0.05,
-    ) -> Json:
+    def finished(self, queue_id: str) -> Json:
+        """Wait for the end of the workflow, which must have `finished`."""
+        workflow = self.wait(queue_id)
+        assert workflow["status"] == "finished", self.story(queue_id)
+        return workflow
+
+    def loaded(self, symbol: str, type_name: str, time_range: str, **more: object) -> Json:
+        """Start a workflow and wait until it has `finished`."""
+        return self.finished(self.start_load(symbol, type_name, time_range, **more)["queue_id"])
+
+    def until(self, queue_id: str, what: str, holds: Callable[[Json], bool], *, limit_s: float = LIMIT_S) -> Json:
         """Wait until `holds` of the workflow."""
 
         def there() -> Json | None:
             found = self.show(queue_id)
             return found if holds(found) else None
 
-        return eventually(there, what, limit_s, lambda: self.story(queue_id), every_s)
+        return eventually(there, what, limit_s, lambda: self.story(queue_id))
+
+    def half_loaded(self, symbol: str, time_range: str) -> str:
+        """Start a workflow of 1m candles and wait until its sink has stored some."""
+        queue_id = str(self.start_load(symbol, "api_candles_1m", time_range)["queue_id"])
+        self.until(queue_id, "some is stored", lambda found: bool(step(found, SINK)["records"]))
+        return queue_id
+
+    def kill_worker(self, queue_id: str, target: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the worker of the last attempt of a step."""
+        os.kill(worker_pid(self.data, latest(self.show(queue_id), target)["job"]), number)
 
     def post(self, path: str, expected: int = 202) -> Json:
         """POST without a body."""
@@ -304,18 +245,31 @@ class Manager:
         except httpx.HTTPError as error:
             return f"{error!r}\n{self.log()}"
         lines = [f"{name}: {workflow[name]}" for name in ("status", "waiting_for", "failure", "progress", "repairs")]
-        for step in workflow["steps"]:
-            lines.append(f"{step['target']} {step['status']}")
-            lines += [f"  {_telling(attempt)}" for attempt in step["attempts"]]
-        lines += [str({name: value for name, value in event.items() if name in _TOLD}) for event in events]
-        return "\n".join([*lines, self.log()[-1500:]])
+        for one in workflow["steps"]:
+            lines += [f"{one['target']} {one['status']}", *(f"  {attempt}" for attempt in one["attempts"])]
+        return "\n".join([*lines, *map(str, events), self.log()[-1500:]])
 
 
-_TOLD = ("event", "target", "attempt", "records_written", "error_message")
+def step(workflow: Json, target: str) -> Json:
+    """The step of a target."""
+    found: Json = next(one for one in workflow["steps"] if one["target"] == target)
+    return found
 
 
-def _telling(found: Json) -> Json:
-    return {name: value for name, value in found.items() if value not in (None, "", [])}
+def latest(workflow: Json, target: str) -> Json:
+    """The last attempt of a step."""
+    found: Json = step(workflow, target)["attempts"][-1]
+    return found
+
+
+def assert_exact(exchange: Exchange, manager: Manager, workflow: Json) -> list[Row]:
+    """What is stored of the workflow's range is exactly what the exchange has, and is proven so; the rows."""
+    span, interval = workflow["time_range"], workflow["type"].rpartition("_")[2]
+    rows = exchange.oracle(workflow["symbol"], interval, span["start_ms"], span["end_ms"])
+    assert manager.csv(workflow["collection"]) == expected_csv(workflow["symbol"], interval, rows)
+    assert workflow["coverage"]["complete"] is True
+    assert workflow["progress"]["records_stored"] == len(rows)
+    return rows
 
 
 def expected_csv(symbol: str, interval: str, rows: Iterable[Row]) -> list[str]:
@@ -333,7 +287,6 @@ def eventually(
     what: str,
     limit_s: float = LIMIT_S,
     story: Callable[[], str] = lambda: "",
-    every_s: float = 0.05,
 ) -> T:
     """Ask until the answer is not None; fails after `limit_s`, or what that is on a slower bus."""
     limit_s = busenv.patience(limit_s)
@@ -341,47 +294,19 @@ def eventually(
     while (found := probe()) is None:
         if time.monotonic() > give_up:
             raise AssertionError(f"within {limit_s:g} s not true: {what}\n{story()}")
-        time.sleep(every_s)
+        time.sleep(0.05)
     return found
 
 
 def workers_of(data: Path) -> list[int]:
-    """The worker processes of a data directory, by its job folders."""
-    found = []
-    for folder in (data / "jobs").glob("*"):
-        for name in ("pid", "started"):
-            try:
-                pid = int((folder / name).read_text())
-            except (OSError, ValueError):
-                continue
-            if not (folder / "exit").exists() and _is_worker(pid):
-                found.append(pid)
-    return sorted(set(found))
+    """The processes of the jobs of a data directory that are alive."""
+    found = {pid for job in processes.live_jobs(data) for pid in (job.worker, job.shim)}
+    return sorted(pid for pid in found if pid is not None)
 
 
 def worker_pid(data: Path, job: str) -> int:
     """The process id of a job's worker."""
     return int((data / "jobs" / job / "pid").read_text())
-
-
-def _is_worker(pid: int) -> bool:
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return not Path("/proc/self").exists() and subprocess.call(["ps", "-p", str(pid)]) == 0
-    except OSError:
-        return False
-    return b"streamforge" in command
-
-
-@contextmanager
-def exchange(*arguments: str, **settings: str) -> Iterator[Exchange]:
-    """A test exchange until the end of the block."""
-    found = Exchange(arguments, settings)
-    try:
-        yield found
-    finally:
-        found.close()
 
 
 @contextmanager

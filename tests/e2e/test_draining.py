@@ -1,8 +1,7 @@
-"""A workflow that is stopped stores first what its loader has sent, and says what it has left."""
+"""A workflow that is stopped stores first what its loader has sent, and names what it has left."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import rig
+from tests.e2e.rig import LOADER, SINK, latest, step
 
-LOADER, SINK = "loader-api-candles", "arango-candles"
 DAY, MONTH = "2024-01-01", "2024-01"
 COLLECTION = "btcusdt_api_candles_1m_2024_01_01"
 SENT = 3_000
@@ -31,16 +30,6 @@ def held(data: Path) -> Iterator[None]:
             db.execute("ROLLBACK")
 
 
-def step(workflow: rig.Json, target: str) -> rig.Json:
-    found: rig.Json = next(one for one in workflow["steps"] if one["target"] == target)
-    return found
-
-
-def latest(workflow: rig.Json, target: str) -> rig.Json:
-    found: rig.Json = step(workflow, target)["attempts"][-1]
-    return found
-
-
 def sent(manager: rig.Manager) -> str:
     """A workflow whose loader has sent some pages, and whose sink waits for the store."""
     queue_id: str = manager.start_load("BTCUSDT", "api_candles_1m", MONTH)["queue_id"]
@@ -54,16 +43,14 @@ def test_what_the_loader_sent_is_stored_though_the_sink_is_behind(
 ) -> None:
     with rig.manager(tmp_path / "data", quiet.url) as manager:
         manager.load("BTCUSDT", "api_candles_1m", DAY)
-        quiet.switch_on("slow:ms=400,path=klines")
+        quiet.switch_on(rig.SLOW)
         with held(manager.data):
             queue_id = sent(manager)
             if killed:
-                loader = rig.worker_pid(manager.data, latest(manager.show(queue_id), LOADER)["job"])
-                os.kill(loader, signal.SIGSTOP)
-                manager.post(f"/queues/{queue_id}/stop")
-                os.kill(loader, signal.SIGKILL)
-            else:
-                manager.post(f"/queues/{queue_id}/stop")
+                manager.kill_worker(queue_id, LOADER, signal.SIGSTOP)
+            manager.post(f"/queues/{queue_id}/stop")
+            if killed:
+                manager.kill_worker(queue_id, LOADER)
             found = manager.until(queue_id, "its loader has ended", lambda w: latest(w, LOADER)["ended_at"])
             assert latest(found, SINK)["last_word"] is None
             assert step(found, SINK)["records"] == 0
@@ -87,7 +74,7 @@ def test_what_the_loader_sent_is_stored_though_the_sink_is_behind(
 def test_what_could_not_be_stored_in_time_is_told(quiet: rig.Exchange, tmp_path: Path) -> None:
     with rig.manager(tmp_path / "data", quiet.url, STREAMFORGE_DRAIN_SECONDS="0.5") as manager:
         manager.load("BTCUSDT", "api_candles_1m", DAY)
-        quiet.switch_on("slow:ms=400,path=klines")
+        quiet.switch_on(rig.SLOW)
         with held(manager.data):
             queue_id = sent(manager)
             manager.post(f"/queues/{queue_id}/stop")
@@ -99,5 +86,5 @@ def test_what_could_not_be_stored_in_time_is_told(quiet: rig.Exchange, tmp_path:
         assert told in [f"stopped by command; up to {loaded + more} messages are left unstored" for more in (0, 1)]
         quiet.lift_faults()
         manager.post(f"/queues/{queue_id}/retry")
-        assert manager.wait(queue_id)["status"] == "finished"
+        manager.finished(queue_id)
         assert len(manager.csv(COLLECTION)) == 1 + 44_640

@@ -1,4 +1,4 @@
-"""The life of a workflow: stopped, retried, loaded again, listed, forgotten; its events, its budget, its pongs."""
+"""A workflow is stopped, retried, loaded again and forgotten; its events, its budget, its pongs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import bus, rig
-from tests.e2e.rig import DAY_MS, MINUTE_MS
-
-LOADER, SINK = "loader-api-candles", "arango-candles"
-SLOW = "slow:ms=400,path=klines"
-MONTH = "2023-{:02d}"
-"""44 pages: with `SLOW` more than four seconds of work."""
+from tests.e2e.rig import DAY_MS, LOADER, MINUTE_MS, SINK, SLOW, step
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +29,20 @@ def test_a_stop_in_the_middle_keeps_what_was_stored_and_a_retry_loads_only_the_r
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
     quiet.switch_on(SLOW)
-    queue_id = manager.start_load("BTCUSDT", "api_candles_1m", MONTH.format(1))["queue_id"]
-    manager.until(queue_id, "some is stored", lambda w: bool(_step(w, SINK)["records"]))
+    queue_id = manager.half_loaded("BTCUSDT", "2023-01")
     answer = manager.post(f"/queues/{queue_id}/stop")
     assert answer["status"] == "stopping"
     assert manager.post(f"/queues/{queue_id}/stop")["status"] in ("stopping", "interrupted"), "asking twice is no error"
     stopped = manager.wait(queue_id)
     assert stopped["status"] == "interrupted"
     assert stopped["failure"] is None
-    assert [_step(stopped, target)["attempts"][-1]["exit_code"] for target in (LOADER, SINK)] == [0, 0]
+    assert [step(stopped, target)["attempts"][-1]["exit_code"] for target in (LOADER, SINK)] == [0, 0]
     assert stopped["topic"] in bus.topics(manager.data), "what is on the topic stays for a while"
 
     segments = manager.coverage(queue_id)
     assert [s["verdict"] for s in segments] == ["stored", "unknown"]
     start_ms, until_ms, end_ms = segments[0]["start_ms"], segments[0]["end_ms"], segments[1]["end_ms"]
-    written = _step(stopped, LOADER)["records"]
+    written = step(stopped, LOADER)["records"]
     assert segments[0]["records"] == written == (until_ms - start_ms) // MINUTE_MS, "all that was sent is stored"
     assert 0 < written < 44_640
     assert manager.csv(stopped["collection"]) == rig.expected_csv(
@@ -57,14 +51,11 @@ def test_a_stop_in_the_middle_keeps_what_was_stored_and_a_retry_loads_only_the_r
 
     quiet.reset()
     assert manager.post(f"/queues/{queue_id}/retry")["status"] == "pending"
-    finished = manager.wait(queue_id)
-    assert finished["status"] == "finished", manager.story(queue_id)
-    second = _step(finished, LOADER)["attempts"][1]
+    finished = manager.finished(queue_id)
+    second = step(finished, LOADER)["attempts"][1]
     assert second["progress"]["records"] == (end_ms - until_ms) // MINUTE_MS
     assert quiet.requests() <= 2 + -(-second["progress"]["records"] // 1000), "nothing was asked for twice"
-    assert manager.csv(stopped["collection"]) == rig.expected_csv(
-        "BTCUSDT", "1m", quiet.oracle("BTCUSDT", "1m", start_ms, end_ms)
-    )
+    rig.assert_exact(quiet, manager, finished)
     assert manager.api.post(f"/queues/{queue_id}/retry").status_code == 409
     assert manager.api.post(f"/queues/{queue_id}/stop").status_code == 409
     _assert_history(manager, finished)
@@ -73,11 +64,9 @@ def test_a_stop_in_the_middle_keeps_what_was_stored_and_a_retry_loads_only_the_r
 def test_what_is_covered_is_not_loaded_a_second_time_unless_asked_for(
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
-    first = manager.load("ETHUSDT", "api_candles_1m", "2024-02-01")
-    assert first["status"] == "finished"
+    first = manager.loaded("ETHUSDT", "api_candles_1m", "2024-02-01")
     quiet.reset()
-    second = manager.load("ETHUSDT", "api_candles_1m", "2024-02-01T06:00Z:2024-02-01T18:00Z")
-    assert second["status"] == "finished"
+    second = manager.loaded("ETHUSDT", "api_candles_1m", "2024-02-01T06:00Z:2024-02-01T18:00Z")
     assert second["progress"] | {"rate": 0.0} == {
         "records_expected": 720,
         "records_stored": 720,
@@ -87,14 +76,13 @@ def test_what_is_covered_is_not_loaded_a_second_time_unless_asked_for(
         "rate": 0.0,
         "eta_seconds": None,
     }
-    assert [step["attempts"] for step in second["steps"]] == [[], []]
+    assert [one["attempts"] for one in second["steps"]] == [[], []]
     assert quiet.requests() == 2, "the two questions for the series' bounds"
     assert [(s["verdict"], s["collection"]) for s in manager.coverage(second["queue_id"])] == [
         ("stored", first["collection"])
     ]
-    third = manager.load("ETHUSDT", "api_candles_1m", "2024-02-01", again=True)
-    assert third["status"] == "finished"
-    sink = _step(third, SINK)
+    third = manager.loaded("ETHUSDT", "api_candles_1m", "2024-02-01", again=True)
+    sink = step(third, SINK)
     assert sink["records"] == 1440
     assert sink["attempts"][0]["progress"]["unchanged"] == 1440
     assert len(manager.csv(first["collection"])) == 1441
@@ -103,11 +91,9 @@ def test_what_is_covered_is_not_loaded_a_second_time_unless_asked_for(
 def test_ranges_that_overlap_in_two_collections_are_each_exported_once(
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
-    one = manager.load("SOLUSDT", "api_candles_1m", "2024-02-01", collection_name="first")
-    two = manager.load(
-        "SOLUSDT", "api_candles_1m", "2024-02-01T12:00Z:2024-02-02T12:00Z", collection_name="second", again=True
-    )
-    assert (one["status"], two["status"]) == ("finished", "finished")
+    manager.loaded("SOLUSDT", "api_candles_1m", "2024-02-01", collection_name="first")
+    overlapping = "2024-02-01T12:00Z:2024-02-02T12:00Z"
+    manager.loaded("SOLUSDT", "api_candles_1m", overlapping, collection_name="second", again=True)
     # What was loaded again lies in one collection only.
     assert (len(manager.csv("first")), len(manager.csv("second"))) == (721, 1441)
     found = manager.api.get("/coverage/SOLUSDT/api_candles_1m").json()["segments"]
@@ -120,26 +106,6 @@ def test_ranges_that_overlap_in_two_collections_are_each_exported_once(
         lines += manager.csv(segment["collection"], f"{segment['start']}:{segment['end']}")[1:]
     rows = quiet.oracle("SOLUSDT", "1m", found[0]["start_ms"], found[-1]["end_ms"])
     assert lines == rig.expected_csv("SOLUSDT", "1m", rows)
-
-
-def test_the_same_key_and_request_give_the_same_workflow(manager: rig.Manager) -> None:
-    body = {"symbol": "BNBUSDT", "type": "api_candles_1h", "time_range": "2024-02-01"}
-    answers = [manager.api.post("/queues/start", json=body, headers={"Idempotency-Key": "k-1"}) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [202, 202, 202]
-    assert len({answer.json()["queue_id"] for answer in answers}) == 1
-    assert [answer.headers.get("Idempotency-Replayed") for answer in answers] == [None, "true", "true"]
-    other = manager.api.post(
-        "/queues/start", json=body | {"time_range": "2024-02-02"}, headers={"Idempotency-Key": "k-1"}
-    )
-    assert other.status_code == 422
-    assert "Idempotency-Key" in other.json()["detail"]
-    queue_id = answers[0].json()["queue_id"]
-    manager.wait(queue_id)
-    again = manager.api.post("/queues/start", json=body, headers={"Idempotency-Key": "k-1"})
-    assert again.json()["queue_id"] == queue_id
-    assert again.json()["status"] == "finished"
-    listed = manager.api.get("/queues", params={"symbol": "BNBUSDT"}).json()["queues"]
-    assert [found["queue_id"] for found in listed] == [queue_id]
 
 
 def test_deleting_with_its_data_leaves_nothing_of_a_workflow(quiet: rig.Exchange, manager: rig.Manager) -> None:
@@ -160,7 +126,7 @@ def test_deleting_with_its_data_leaves_nothing_of_a_workflow(quiet: rig.Exchange
     assert manager.api.delete(f"/queues/{kept['queue_id']}").status_code == 204
     assert len(manager.csv("shared_by_two")) == 25
     reloaded = manager.load("ETHUSDT", "api_candles_1h", "2024-03-01:2024-03-03")
-    assert _step(reloaded, SINK)["records"] == 24, "only the deleted day was loaded"
+    assert step(reloaded, SINK)["records"] == 24, "only the deleted day was loaded"
     assert (
         manager.csv(reloaded["collection"], "2024-03-02")[1:]
         == rig.expected_csv(
@@ -202,14 +168,14 @@ def test_two_loaders_share_the_weight_pong_and_leave_a_third_workflow_pending(
     manager.post(f"/queues/{three}/stop")
     stopped = manager.wait(three)
     assert stopped["status"] == "interrupted"
-    assert [step["attempts"] for step in stopped["steps"]] == [[], []]
+    assert [one["attempts"] for one in stopped["steps"]] == [[], []]
     assert manager.events(three) == []
 
     manager.until(one, "its sink runs", lambda w: _running(w, SINK))  # who has not begun is not asked
     began = time.monotonic()
     answers = manager.api.post(f"/queues/{one}/ping", params={"timeout_s": 20}).json()["answers"]
     took = time.monotonic() - began
-    assert sorted(answers) == sorted(step["telemetry_id"] for step in manager.show(one)["steps"])
+    assert sorted(answers) == sorted(each["telemetry_id"] for each in manager.show(one)["steps"])
     assert all(seconds is not None and 0 < seconds < took for seconds in answers.values()), (answers, took)
 
     def dealt(queue_id: str, weights: list[int]) -> None:
@@ -237,9 +203,9 @@ def test_a_loader_keeps_to_its_share_of_the_weight(quiet: rig.Exchange, tmp_path
         found = manager.until(
             queue_id,
             "it waits for weight",
-            lambda w: _step(w, LOADER)["attempts"] and _step(w, LOADER)["progress"]["waiting"] == "request weight",
+            lambda w: step(w, LOADER)["attempts"] and step(w, LOADER)["progress"]["waiting"] == "request weight",
         )
-        assert _step(found, LOADER)["progress"]["waiting_until"] is not None
+        assert step(found, LOADER)["progress"]["waiting_until"] is not None
         # The manager's own questions have a share beside the loaders': exchangeInfo alone weighs 20.
         assert quiet.stats()["max_weight_in_a_minute"] <= 40 + 60
         loaded = quiet.requests()
@@ -249,31 +215,24 @@ def test_a_loader_keeps_to_its_share_of_the_weight(quiet: rig.Exchange, tmp_path
 
 
 def _assert_history(manager: rig.Manager, workflow: rig.Json) -> None:
-    """Each attempt said `started` first and its last word last, once each; attempts of a step follow each other."""
+    """Each attempt begins with `started` and ends with its last word; attempts of a step follow each other."""
     events = manager.events(workflow["queue_id"])
-    for step in workflow["steps"]:
-        mine = [event for event in events if event["producer"] == step["telemetry_id"]]
+    for one in workflow["steps"]:
+        mine = [event for event in events if event["producer"] == one["telemetry_id"]]
         numbers = [event.get("attempt", 1) for event in mine]
         assert numbers == sorted(numbers)
-        assert sorted(set(numbers)) == [attempt["number"] for attempt in step["attempts"]]
-        for attempt in step["attempts"]:
-            said = [event["event"] for event in mine if event.get("attempt", 1) == attempt["number"]]
-            assert said[0] == "started"
-            assert said[-1] == attempt["last_word"]
-            assert set(said[1:-1]) <= {"loading"}
-            records = [
-                event.get("records_written", 0) for event in mine if event.get("attempt", 1) == attempt["number"]
-            ]
+        assert sorted(set(numbers)) == [attempt["number"] for attempt in one["attempts"]]
+        for attempt in one["attempts"]:
+            of_it = [event for event in mine if event.get("attempt", 1) == attempt["number"]]
+            words = [event["event"] for event in of_it]
+            assert (words[0], words[-1]) == ("started", attempt["last_word"])
+            assert set(words[1:-1]) <= {"loading"}
+            records = [event.get("records_written", 0) for event in of_it]
             assert all(before <= after for before, after in pairwise(records))
 
 
-def _step(workflow: rig.Json, target: str) -> rig.Json:
-    found: rig.Json = next(step for step in workflow["steps"] if step["target"] == target)
-    return found
-
-
 def _running(workflow: rig.Json, target: str) -> bool:
-    attempts = _step(workflow, target)["attempts"]
+    attempts = step(workflow, target)["attempts"]
     return bool(attempts) and attempts[-1]["status"] == "running" and attempts[-1]["started_at"] is not None
 
 

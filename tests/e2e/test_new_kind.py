@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,13 +14,13 @@ import pytest
 
 from tests import cleanenv, guides
 from tests.e2e import rig
-from tests.e2e.rig import Json, eventually
+from tests.e2e.rig import Json, latest, step
 from tests.limits import LIMIT_S
 
 PAGE, FILE = "docs/adding-a-worker.md", "plugins/agg_trades.py"
 TYPE = "api_agg_trades"
 LOADER, SINK = "loader-api-agg-trades", "arango-agg-trades"
-RANGE = "2024-08-01:2024-08-01T02:00Z"
+RANGE, LATER = "2024-08-01:2024-08-01T02:00Z", "2024-08-02:2024-08-02T02:00Z"
 FIRST = 2 * (1_722_470_400 - 1_502_942_400)
 """The id of the first trade of the range: two trades a second since the listing."""
 IDS = list(range(FIRST, FIRST + 2 * 7200))
@@ -34,18 +33,6 @@ def plugin(tmp_path: Path) -> str:
     path.parent.mkdir()
     path.write_text(next(step.text for step in guides.steps(PAGE) if step.mark == f"file: {FILE}"))
     return str(path)
-
-
-@pytest.fixture
-def exchange(plugin: str) -> Iterator[rig.Exchange]:
-    with rig.exchange(STREAMFORGE_PLUGINS=plugin) as found:
-        yield found
-
-
-@pytest.fixture
-def manager(plugin: str, exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
-    with rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_PLUGINS=plugin) as found:
-        yield found
 
 
 class Command:
@@ -67,39 +54,51 @@ class Command:
         found: Json = json.loads(self(*arguments, "--json"))
         return found
 
-    def ids(self) -> list[int]:
+    def ids(self, span: str) -> list[int]:
         """The ids of the exported range, in its order."""
-        lines = self("export", "BTCUSDT", TYPE, RANGE, "--format", "jsonl").splitlines()
+        lines = self("export", "BTCUSDT", TYPE, span, "--format", "jsonl").splitlines()
         return [json.loads(line)["id"] for line in lines]
 
 
-@pytest.fixture
-def command(plugin: str, manager: rig.Manager) -> Command:
-    return Command(plugin, manager.data)
-
-
-def attempts(workflow: Json, target: str) -> list[Json]:
-    found: list[Json] = next(step["attempts"] for step in workflow["steps"] if step["target"] == target)
-    return found
-
-
-def kill(manager: rig.Manager, workflow: Json, target: str) -> None:
-    """End a worker at once."""
-    os.kill(rig.worker_pid(manager.data, attempts(workflow, target)[-1]["job"]), signal.SIGKILL)
-
-
-def test_it_is_loaded_proven_and_exported_without_another_file(
-    command: Command, manager: rig.Manager, tmp_path: Path
+def test_it_goes_on_after_kills_is_repaired_proven_and_exported_without_another_file(
+    plugin: str, tmp_path: Path
 ) -> None:
-    loaded = command.json("load", "BTCUSDT", TYPE, RANGE)
-    assert (loaded["status"], loaded["records_stored"]) == ("finished", len(IDS))
-    assert command.ids() == IDS
+    with (
+        rig.exchange(STREAMFORGE_PLUGINS=plugin) as exchange,
+        rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_PLUGINS=plugin) as manager,
+    ):
+        command = Command(plugin, manager.data)
+        _assert_survives_kills(command, exchange, manager)
+        _assert_exported(command, manager, tmp_path / "trades.parquet")
+        # What the exchange left out is found by the ids.
+        fault = "missing:rows=5,after=8,count=4,path=aggTrades"
+        exchange.switch_on(fault)
+        loaded = command.json("load", "BTCUSDT", TYPE, LATER)
+        assert exchange.struck(fault) == 4
+        assert loaded["status"] == "finished"
+        assert manager.show(loaded["queue_id"])["repairs"] >= 1
+        assert command.ids(LATER) == [number + 2 * 86_400 for number in IDS]
+
+
+def _assert_survives_kills(command: Command, exchange: rig.Exchange, manager: rig.Manager) -> None:
+    exchange.switch_on("stall:seconds=300,after=14,path=aggTrades")
+    queue_id = str(command.json("load", "BTCUSDT", TYPE, RANGE, "--detach")["queue_id"])
+    manager.until(queue_id, "the sink has stored some of it", lambda found: bool(step(found, SINK)["records"]))
+    manager.kill_worker(queue_id, SINK)
+    manager.until(queue_id, "another sink is there", lambda found: len(step(found, SINK)["attempts"]) > 1)
+    workflow = manager.show(queue_id)
+    manager.kill()
+    os.kill(rig.worker_pid(manager.data, latest(workflow, LOADER)["job"]), signal.SIGKILL)
+    exchange.lift_faults()
+    manager.start()
+    assert len(step(manager.finished(queue_id), LOADER)["attempts"]) > 1
+    assert command.ids(RANGE) == IDS
+
+
+def _assert_exported(command: Command, manager: rig.Manager, parquet: Path) -> None:
     counted = command.json("coverage", "BTCUSDT", TYPE, "--verify")
-    assert (counted["records_counted"], counted["records_missing"], counted["coverage"]["complete"]) == (
-        14_400,
-        0,
-        True,
-    )
+    assert (counted["records_counted"], counted["records_missing"]) == (14_400, 0)
+    assert counted["coverage"]["complete"] is True
     minute = "2024-08-01T00:10Z:2024-08-01T00:11Z"
     table = command("export", "BTCUSDT", TYPE, minute, "--format", "csv").splitlines()
     assert table[:2] == [
@@ -107,43 +106,9 @@ def test_it_is_loaded_proven_and_exported_without_another_file(
         f"BTCUSDT,{FIRST + 1200},1722471000000,101.25,0.697,true",
     ]
     assert len(table) == 1 + 120
-    command("export", "BTCUSDT", TYPE, minute, "--format", "parquet", "--output", str(tmp_path / "trades.parquet"))
-    assert pq.read_table(tmp_path / "trades.parquet")["id"].to_pylist() == IDS[1200:1320]
+    command("export", "BTCUSDT", TYPE, minute, "--format", "parquet", "--output", str(parquet))
+    assert pq.read_table(parquet)["id"].to_pylist() == IDS[1200:1320]
     assert command.json("schemas", "agg_trades")["title"] == "AggTrade"
     again = command.json("load", "BTCUSDT", TYPE, RANGE)
-    assert again["status"] == "finished"
-    assert [step["attempts"] for step in manager.show(again["queue_id"])["steps"]] == [[], []]
-
-
-def test_trades_that_the_exchange_left_out_are_found_by_their_ids_and_repaired(
-    command: Command, exchange: rig.Exchange, manager: rig.Manager
-) -> None:
-    fault = "missing:rows=5,after=8,count=4,path=aggTrades"
-    exchange.switch_on(fault)
-    loaded = command.json("load", "BTCUSDT", TYPE, RANGE)
-    assert exchange.struck(fault) == 4
-    assert loaded["status"] == "finished"
-    assert manager.show(loaded["queue_id"])["repairs"] >= 1
-    assert command.ids() == IDS
-
-
-def test_it_goes_on_after_a_kill_of_sink_loader_and_manager(
-    command: Command, exchange: rig.Exchange, manager: rig.Manager
-) -> None:
-    exchange.switch_on("stall:seconds=300,after=14,path=aggTrades")
-    queue_id = str(command.json("load", "BTCUSDT", TYPE, RANGE, "--detach")["queue_id"])
-
-    def stored(workflow: Json) -> bool:
-        return any(step["target"] == SINK and (step["records"] or 0) > 0 for step in workflow["steps"])
-
-    workflow = manager.until(queue_id, "the sink has stored some of it and the loader stands still", stored)
-    kill(manager, workflow, SINK)
-    workflow = manager.until(queue_id, "another sink is there", lambda found: len(attempts(found, SINK)) > 1)
-    manager.kill()
-    kill(manager, workflow, LOADER)
-    exchange.lift_faults()
-    manager.start()
-    workflow = manager.wait(queue_id)
-    assert workflow["status"] == "finished", manager.story(queue_id)
-    assert len(attempts(workflow, LOADER)) > 1
-    assert eventually(lambda: command.ids() or None, "the export has records") == IDS
+    assert (again["status"], again["records_stored"]) == ("finished", len(IDS))
+    assert [one["attempts"] for one in manager.show(again["queue_id"])["steps"]] == [[], []]

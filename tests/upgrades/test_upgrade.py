@@ -1,4 +1,4 @@
-"""What the version before has written is read, shown, gone on with and proven by this one."""
+"""Data and workflows of the version before are read, shown, continued and proven by this one."""
 
 from __future__ import annotations
 
@@ -42,15 +42,14 @@ def upgraded(store: str, folder: Path, exchange: rig.Exchange) -> Iterator[tuple
 
 
 @pytest.mark.parametrize("store", ["folder", "database"])
-def test_what_the_version_before_has_begun_is_shown_finished_and_proven(
+def test_what_the_version_before_has_begun_is_finished_proven_not_loaded_again_and_removed(
     store: str, exchange: rig.Exchange, tmp_path: Path
 ) -> None:
     with upgraded(store, tmp_path, exchange) as (manager, workflows):
         listed = {one["queue_id"] for one in manager.api.get("/queues").json()["queues"]}
         assert listed == set(workflows.values())
         for name, (first, end) in DAYS.items():
-            workflow = manager.wait(workflows[name])
-            assert workflow["status"] == "finished", manager.story(workflows[name])
+            workflow = manager.finished(workflows[name])
             segments = manager.coverage(workflows[name])
             assert [one["verdict"] for one in segments] == ["stored"] * len(segments)
             progress = workflow["progress"]
@@ -63,14 +62,6 @@ def test_what_the_version_before_has_begun_is_shown_finished_and_proven(
         rows = exchange.oracle("BTCUSDT", "1h", AUGUST_1_MS, AUGUST_1_MS + 4 * rig.DAY_MS)
         assert sorted(lines) == sorted(rig.expected_csv("BTCUSDT", "1h", rows)[1:])
 
-
-@pytest.mark.parametrize("store", ["folder", "database"])
-def test_an_upgraded_series_is_not_loaded_again_and_its_ended_workflow_is_removed(
-    store: str, exchange: rig.Exchange, tmp_path: Path
-) -> None:
-    with upgraded(store, tmp_path, exchange) as (manager, workflows):
-        for name in DAYS:
-            manager.wait(workflows[name])
         before = exchange.requests()
         again = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01:2024-08-05")
         assert (again["status"], again["progress"]["records_there"]) == ("finished", 96), again["progress"]

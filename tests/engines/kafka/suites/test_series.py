@@ -10,8 +10,5 @@ def is_sampled(item: pytest.Function) -> bool:
     return item.originalname != "test_every_interval_is_loaded_exactly_as_the_exchange_has_it"
 
 
-QUICK = {
-    "test_a_symbol_in_another_script_is_loaded",
-    "test_a_name_at_its_limit_is_taken",
-}
+QUICK = {"test_a_symbol_in_another_script_and_a_name_at_its_limit_are_taken"}
 """Their topics' names are what Kafka has to take."""

@@ -4,9 +4,8 @@ from tests.e2e.test_trouble import *  # noqa: F403 - every test and fixture of i
 from tests.e2e.test_trouble import _quiet  # noqa: F401 - which `*` leaves out
 
 QUICK = {
-    "test_a_killed_manager_finds_its_workers_again_and_nothing_is_done_twice",
-    "test_a_killed_worker_is_spoken_for_and_started_again_at_once",
-    "test_a_frozen_worker_is_ended_and_what_it_would_say_later_counts_no_more",
+    "test_killed_workers_are_started_again_at_once_and_a_killed_manager_finds_its_workers",
+    "test_a_frozen_worker_is_ended_and_its_late_events_count_no_more",
     "test_a_job_that_belongs_to_no_workflow_is_ended",
     "test_retention_removes_the_topics_of_ended_workflows",
 }

@@ -21,25 +21,23 @@ def test_every_module_and_every_test_of_a_group_is_there() -> None:
     assert len(modules) == len(set(modules)), "a module is mutated once"
 
 
-def test_a_module_that_has_moved_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "groups.toml"
-    file.write_text('[one]\nmodules = ["src/streamforge/gone.py"]\ntests = ["tests/model"]\n')
-    monkeypatch.setattr(workspace, "_GROUPS", file)
-    with pytest.raises(ValueError, match=r"groups.toml, \[one\]: src/streamforge/gone.py: not there"):
-        groups()
-
-
-def test_a_test_that_is_left_out_but_has_another_name_now_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "without", "message"),
+    [
+        ("src/streamforge/gone.py", "", r"groups.toml, \[one\]: src/streamforge/gone.py: not there"),
+        (MODULE, "tests/test_mutants.py::test_gone", r"\[one\]: tests/test_mutants.py::test_gone: not there"),
+    ],
+)
+def test_a_module_or_a_test_that_is_not_there_any_more_is_named(
+    module: str, without: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    there = "tests/test_mutants.py::test_a_module_or_a_test_that_is_not_there_any_more_is_named"
     file = tmp_path / "groups.toml"
     file.write_text(
-        f'[one]\nmodules = ["{MODULE}"]\ntests = ["tests/test_mutants.py"]\n'
-        'without = ["tests/test_mutants.py::test_gone", '
-        '"tests/test_mutants.py::test_a_module_that_has_moved_is_named"]'
+        f'[one]\nmodules = ["{module}"]\ntests = ["tests/test_mutants.py"]\nwithout = ["{without or there}", "{there}"]'
     )
     monkeypatch.setattr(workspace, "_GROUPS", file)
-    with pytest.raises(ValueError, match=r"\[one\]: tests/test_mutants.py::test_gone: not there"):
+    with pytest.raises(ValueError, match=message):
         groups()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import cleanenv
 from tests.places import ROOT
 from tools.reference import reference_pages, settings_page
 from tools.reference.cli_page import cli_page
@@ -38,7 +39,7 @@ def test_stale_and_left_over_pages_are_named_and_mended(checkout: Path, capsys: 
     (folder / "schemas" / "gone.json").write_text("{}")
     (folder / "settings.md").write_text("old")
     readme = checkout / "services" / "arango-candles" / "README.md"
-    readme.write_text(readme.read_text().replace("`SYMBOL`", "`SYMBAL`"))
+    readme.write_text("before\n<!-- environment: x -->\nold\n<!-- /environment -->\nafter\n")
     capsys.readouterr()
     assert reference_pages.main(["--root", str(checkout), "--check"]) == 1
     assert capsys.readouterr().err.splitlines() == [
@@ -47,29 +48,18 @@ def test_stale_and_left_over_pages_are_named_and_mended(checkout: Path, capsys: 
         "reference: services/arango-candles/README.md is stale: run `make docs`",
     ]
     assert reference_pages.main(["--root", str(checkout)]) == 0
-    assert "`SYMBOL`" in readme.read_text()
+    text = readme.read_text()
+    assert text.startswith("before\n<!-- environment: x -->\n\n| variable |"), "only what is between the markers"
+    assert text.endswith("|\n\n<!-- /environment -->\nafter\n")
+    assert "`SYMBOL`" in text
+    assert "\nold\n" not in text
     assert not (folder / "schemas" / "gone.json").exists()
     assert reference_pages.main(["--root", str(checkout), "--check"]) == 0
 
-
-def test_only_what_stands_between_the_markers_of_a_readme_is_written(checkout: Path) -> None:
-    readme = checkout / "services" / "arango-candles" / "README.md"
-    readme.write_text("before\n<!-- environment: x -->\nold\n<!-- /environment -->\nafter\n")
-    reference_pages.main(["--root", str(checkout)])
-    text = readme.read_text()
-    assert text.startswith("before\n<!-- environment: x -->\n\n| variable |")
-    assert text.endswith("|\n\n<!-- /environment -->\nafter\n")
-    assert "\nold\n" not in text
-
-
-def test_the_pages_say_what_the_code_says(checkout: Path) -> None:
-    reference_pages.main(["--root", str(checkout)])
-    folder = checkout / "docs" / "reference"
     api = json.loads((folder / "openapi.json").read_text())
     assert api["openapi"].startswith("3.1")
     assert "/queues/start" in api["paths"]
-    topics = json.loads((folder / "asyncapi.json").read_text())
-    assert topics["asyncapi"].startswith("3.")
+    assert json.loads((folder / "asyncapi.json").read_text())["asyncapi"].startswith("3.")
     schema = json.loads((folder / "schemas" / "candle.json").read_text())
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     settings = (folder / "settings.md").read_text()
@@ -105,3 +95,11 @@ def test_the_settings_hold_what_the_tests_read_and_what_is_refused() -> None:
     assert {"STREAMFORGE_CHAOS_ALL", "STREAMFORGE_MARKET_DATA", "CI"} <= read
     assert read - known == set()
     assert settings_page.TESTS.keys() - read == set(), "what no test reads (any more)"
+
+
+def test_no_documented_setting_of_the_shell_reaches_a_test() -> None:
+    page, tests = settings_page.settings_page().split("## The tests")
+    documented = set(re.findall(r"^\| `([A-Z0-9_]+)` \|", page, re.MULTILINE))
+    assert {"ARANGO_URL", "K8S_NAMESPACE", "KUBECONFIG", "BINANCE_API_KEY", "CA_PATH", "TYPE"} <= documented
+    assert [name for name in sorted(documented) if not cleanenv.is_ours(name)] == []
+    assert "STREAMFORGE_CHAOS_SEED" in tests

@@ -66,18 +66,21 @@ async def test_a_job_is_a_worker_that_knows_its_data_folder(settings: DataSettin
     await launcher.forget("job-x")
 
 
-def test_importing_wiring_imports_no_adapter() -> None:
-    script = "import sys, streamforge.wiring; print([m for m in sys.modules if '.adapters' in m])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_a_service_on_the_embedded_bus_does_not_load_kafkas_client(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "absent"),
+    [
+        ("None", "'.adapters' in m"),
+        ("wiring.make_bus(settings)", "'kafka' in m and 'runtime' not in m"),
+        ("wiring.make_store(settings)", "m == 'aiohttp' or 'adapters.arango' in m"),
+    ],
+    ids=["nothing", "embedded bus", "embedded store"],
+)
+def test_only_the_adapters_that_are_made_are_imported(make: str, absent: str, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from streamforge import wiring; "
         "from streamforge_utils.runtime.settings import DataSettings; "
-        f"wiring.make_bus(DataSettings(data_dir=Path({str(tmp_path)!r}))); "
-        "print([m for m in sys.modules if 'kafka' in m and 'runtime' not in m])"
+        f"settings = DataSettings(data_dir=Path({str(tmp_path)!r})); {make}; "
+        f"print([m for m in sys.modules if {absent}])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"
@@ -103,14 +106,3 @@ async def test_a_server_in_the_settings_makes_arangodb_the_store(settings: DataS
         await store.connect()
     await store.close()
     assert not settings.folder.exists()
-
-
-def test_a_service_on_the_embedded_store_does_not_load_an_http_client(tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; from streamforge import wiring; "
-        "from streamforge_utils.runtime.settings import DataSettings; "
-        f"wiring.make_store(DataSettings(data_dir=Path({str(tmp_path)!r}))); "
-        "print([m for m in sys.modules if m == 'aiohttp' or 'adapters.arango' in m])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True)
-    assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""What a sink has left on its topic, where it could not say so itself."""
+"""Counts what a sink has left on its topic, where it could not report it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _POLL_MESSAGES = 1000
 async def backlog_of(deps: Dependencies, workflow: Workflow) -> Mapping[str, Left]:
     """By target, how many messages each sink of a workflow that was stopped has left, but for end-of-stream markers.
 
-    A sink that has told it in its terminal event is left out. Raises RetryableError.
+    A sink that has reported it in its terminal event is left out. Raises RetryableError.
     """
-    sinks = [step for step in workflow.steps if step.role is Role.SINK and not _has_told(step)]
+    sinks = [step for step in workflow.steps if step.role is Role.SINK and not _has_reported(step)]
     if not sinks or workflow.topic not in await deps.admin.topics():
         return {}
     return {step.target: await _left(deps, workflow, step.target) for step in sinks}
 
 
-def _has_told(step: Step) -> bool:
+def _has_reported(step: Step) -> bool:
     attempt = step.attempt
     return attempt is not None and attempt.terminal_event == "interrupted" and attempt.own_exit_code is not None
 

@@ -21,7 +21,7 @@ class Budget:
         return max(MINIMUM, self._total // max(1, loaders))
 
     def deal(self, live: Iterable[str], running: Iterable[str], *, banned: bool = False) -> dict[str, int]:
-        """The new share of each of the `running` jobs that was not `told` of it. live: also those just launched.
+        """The new share of each of the `running` jobs that was not `sent` of it. live: also those just launched.
 
         banned: the exchange refuses everybody: 0 for all, which holds their requests back.
         """
@@ -30,6 +30,6 @@ class Budget:
         self._dealt = {name: dealt for name, dealt in self._dealt.items() if name in names}
         return {name: share for name in running if self._dealt.get(name) != share}
 
-    def told(self, job: str, share: int) -> None:
+    def sent(self, job: str, share: int) -> None:
         """The job was launched with this share, or was sent it."""
         self._dealt[job] = share

@@ -1,25 +1,27 @@
-"""Beginning actions beside the loop, and remembering how they go until what they find out is folded."""
+"""Carrying out actions beside the loop: one task per key, a limited number of each kind at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine, Iterator, Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from typing import Any
 
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
-from streamforge.manager.execution.tasks import TRIED, Key, Kind, Tasks, key_of, kind_of
-from streamforge.manager.lifecycle.actions import Action, Launch, SendStop
+from streamforge.manager.execution.tasks import TRIED, Key, Kind, key_of, kind_of
+from streamforge.manager.lifecycle.actions import Action, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.facts import Fact, Finding, Unanswered, failed
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 
 STOP_AGAIN_S = 2.0
-"""A worker that was told to stop, and has not ended by then, is told again: nobody knows whether it heard."""
+"""A worker that has not ended so long after the stop command gets it again: the first one may be lost."""
 
 _SHOWN = 300
 
@@ -27,41 +29,50 @@ _log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """The actions that are being done. pause_s: how long one that failed rests before it may be begun again."""
+    """The actions that are being carried out, and how they went until what they found out is folded.
+
+    ended: called with the workflow after each. pause_s: how long one that failed rests before it may be begun again.
+    """
 
     def __init__(
-        self, deps: Dependencies, actor: Executor, inbox: Inbox, bans: Bans, tasks: Tasks, *, pause_s: float
+        self,
+        deps: Dependencies,
+        executor: Executor,
+        inbox: Inbox,
+        bans: Bans,
+        ended: Callable[[str], None],
+        *,
+        pause_s: float,
     ) -> None:
         self._deps = deps
         self._bans = bans
-        self._executor = actor
+        self._executor = executor
         self._inbox = inbox
-        self._tasks = tasks
+        self._ended = ended
         self._pause_s = pause_s
+        self.running: dict[Key, asyncio.Task[None]] = {}
+        self._running_of: dict[str, set[Key]] = defaultdict(set)
+        self.limits = {kind: asyncio.Semaphore(kind) for kind in Kind}
         self._launched: set[Key] = set()
         self._stopped_at: dict[Key, float] = {}
         self._errors: dict[Key, str] = {}
 
     def begin(self, workflow: Workflow, action: Action) -> None:
-        """Do what was decided, unless it is being done or need not be done again."""
+        """Carry out what was decided, unless that is being done or need not be done again."""
         key = key_of(workflow, action)
         if key in self._launched:
             return  # its job is there, and will be seen when the jobs are looked at next
         if self._deps.clock.monotonic() - self._stopped_at.get(key, float("-inf")) < STOP_AGAIN_S:
-            return  # it was told, and has a moment to end
-        self._tasks.begin(
-            key,
-            kind_of(action),
-            self._executor.act(workflow, action),
-            succeeded=partial(self._succeeded, key, workflow.epoch),
-            failed=partial(self._try_failed, key, workflow, action),
-        )
+            return  # it has the command, and a moment to end
+        self._start(key, kind_of(action), self._executor.act(workflow, action), (workflow, action))
 
     def begin_work(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
         """Do what was not decided about a workflow; it finds out nothing."""
-        self._tasks.begin(
-            key, kind, work, succeeded=partial(self._succeeded, key, 0), failed=partial(self._failed, key)
-        )
+        self._start(key, kind, work)
+
+    def launching(self) -> frozenset[Key]:
+        """The keys of the launches that are being carried out."""
+        return frozenset(key for key in self.running if key[0] == Launch.__name__)
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -86,7 +97,67 @@ class Dispatcher:
         self._errors = {key: error for key, error in self._errors.items() if key[1] in live}
         self._stopped_at = {key: at for key, at in self._stopped_at.items() if key[1] in live}
 
-    def _succeeded(self, key: Key, epoch: int, found: Finding | None) -> None:
+    def cancel_outdated(self, workflow: Workflow) -> None:
+        """Stop what was begun in another epoch of the workflow and would find something out: it counts no more."""
+        begun = self._running_of.get(workflow.queue_id)
+        if begun:
+            current = {key_of(workflow, action) for action in (Prepare(), Prove(ask=True), Prove(ask=False))}
+            for key in begun - current:
+                if key[0] in (Prepare.__name__, Prove.__name__):
+                    self.running[key].cancel()
+
+    async def close(self) -> None:
+        """Cancel everything, and wait until it has ended."""
+        tasks = list(self.running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(
+        self,
+        key: Key,
+        kind: Kind,
+        work: Coroutine[None, None, Finding | None],
+        decided: tuple[Workflow, Action] | None = None,
+    ) -> None:
+        if key in self.running:
+            work.close()
+            return
+
+        def ended(_: Any) -> None:
+            # Also of a task that was cancelled before it began: it would seem to run for ever.
+            work.close()
+            del self.running[key]
+            self._running_of[key[1]].discard(key)
+            if not self._running_of[key[1]]:
+                del self._running_of[key[1]]
+            self._ended(key[1])
+
+        self.running[key] = task = asyncio.create_task(self._carry_out(key, kind, work, decided), name=" ".join(key))
+        self._running_of[key[1]].add(key)
+        task.add_done_callback(ended)
+
+    async def _carry_out(
+        self,
+        key: Key,
+        kind: Kind,
+        work: Coroutine[None, None, Finding | None],
+        decided: tuple[Workflow, Action] | None,
+    ) -> None:
+        try:
+            async with self.limits[kind]:
+                found = await work
+            self._succeeded(key, found, 0 if decided is None else decided[0].epoch)
+        except Exception as error:
+            # Bus, store and launcher come back; what is wrong in itself is tried a limited number of times.
+            if decided is not None and not isinstance(error, RetryableError | ConflictError):
+                failure = failed(*decided, str(error) or repr(error))
+                if failure is not None:
+                    with suppress(RetryableError):  # too many facts: at the next failure, then
+                        self._inbox.put(key[1], Fact(decided[0].epoch, failure))
+            await self._failed(key, error)
+
+    def _succeeded(self, key: Key, found: Finding | None, epoch: int) -> None:
         self._errors.pop(key, None)
         if key[0] == Launch.__name__:
             self._launched.add(key)
@@ -96,15 +167,6 @@ class Dispatcher:
             self._bans.hear(found.ban)
         if found is not None:
             self._inbox.put(key[1], Fact(epoch, found))
-
-    async def _try_failed(self, key: Key, workflow: Workflow, action: Action, error: Exception) -> None:
-        # Bus, store and launcher come back; what is wrong in itself is tried a limited number of times.
-        if not isinstance(error, RetryableError | ConflictError):
-            found = failed(workflow, action, str(error) or repr(error))
-            if found is not None:
-                with suppress(RetryableError):  # too many facts: at the next failure, then
-                    self._inbox.put(key[1], Fact(workflow.epoch, found))
-        await self._failed(key, error)
 
     async def _failed(self, key: Key, error: Exception) -> None:
         unexpected = not isinstance(error, StreamForgeError)

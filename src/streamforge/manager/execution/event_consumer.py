@@ -1,13 +1,22 @@
-"""Reads the events' topic for the manager: waits for what comes, and reads all that is there when asked to."""
+"""Reads the topic of events for the manager, sorts the events by workflow, and keeps them in the history."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+import structlog
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.lifecycle.ban import Banned
+from streamforge.manager.persistence.bans import Bans
+from streamforge.manager.persistence.workflow_store import Unreadable
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model import names
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.events import Event, decode_event
+from streamforge_utils.model.events import TERMINAL_EVENTS, Event, decode_event
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Received, TopicPartition
 from streamforge_utils.ports.clock import Clock
 
@@ -19,9 +28,10 @@ READ_ALL_S = 15.0
 """Longer than a manager that was killed stays a member of its group."""
 
 _AT_ONCE = 1000
-MOST = 10_000
+MOST_RECEIVED = 10_000
 """Events taken in at once; the rest waits on the topic."""
 
+_log = structlog.get_logger(__name__)
 
 Listener = Callable[[Event], None]
 """Called with each event when it arrives, before anything is done about it."""
@@ -30,7 +40,7 @@ Listener = Callable[[Event], None]
 class EventConsumer:
     """Events that were received and not yet committed. What was not committed before a restart is received again.
 
-    behind: more was waiting on the topic than the latest poll could take. listeners: told at once, also in a `rest`.
+    behind: more was waiting on the topic than the latest poll could take. listeners: called at once, also in a `rest`.
     """
 
     def __init__(self, bus: Bus, admin: BusAdmin, topic: str) -> None:
@@ -40,19 +50,19 @@ class EventConsumer:
         self._consumer: Consumer | None = None
         self._polling: asyncio.Task[Sequence[Received]] | None = None
         self._next: dict[int, int] = {}
-        self.heard: list[Received] = []
+        self.received: list[Received] = []
         self.behind = False
         self.listeners: set[Listener] = set()
 
     async def wait(self, waking: asyncio.Event, timeout_s: float) -> None:
         """Return when an event came, `waking` is set, or `timeout_s` is over. Raises RetryableError."""
-        if self.heard or waking.is_set():
+        if self.received or waking.is_set():
             return
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_s
         wake = asyncio.create_task(waking.wait())
         try:
-            while not self.heard and not wake.done() and (left := until - loop.time()) > 0:
+            while not self.received and not wake.done() and (left := until - loop.time()) > 0:
                 poll = await self._poll()
                 await asyncio.wait({poll, wake}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if poll.done():
@@ -61,10 +71,10 @@ class EventConsumer:
             wake.cancel()
 
     async def rest(self, clock: Clock, seconds: float) -> None:
-        """Only listen for so long: nothing ends it sooner. Raises RetryableError."""
+        """Only receive for so long: nothing ends it sooner. Raises RetryableError."""
         resting = asyncio.ensure_future(clock.sleep(seconds))
         try:
-            while not resting.done() and len(self.heard) < MOST:
+            while not resting.done() and len(self.received) < MOST_RECEIVED:
                 poll = await self._poll()
                 await asyncio.wait({poll, resting}, return_when=asyncio.FIRST_COMPLETED)
                 if poll.done():
@@ -74,17 +84,17 @@ class EventConsumer:
             resting.cancel()
 
     async def read_all(self) -> bool:
-        """Take in all that was sent before this call. False: it is more than `MOST`, the rest is still to be read.
+        """Take in all that was sent before this call. False: more than `MOST_RECEIVED` are there, the rest is unread.
 
         Raises RetryableError, also if it does not all come within `READ_ALL_S`.
         """
-        # Counted: where many workers speak a poll that finds nothing may never come, and one that finds nothing proves
+        # Counted: where many workers send, a poll that finds nothing may never come, and one that finds nothing proves
         # nothing, as the bus may have waited for a broker or for a former member of the group to be given up. By their
-        # offsets: of what was heard a part may be committed without our knowing it.
+        # offsets: a part of what was received may be committed without our knowing it.
         sent = (await self._admin.lag(self._topic, GROUP)).ranges
         loop = asyncio.get_running_loop()
         give_up = loop.time() + READ_ALL_S
-        while (left := self._left(sent)) and len(self.heard) < MOST:
+        while (left := self._left(sent)) and len(self.received) < MOST_RECEIVED:
             if not await self._take(await self._poll()):
                 # What was trimmed meanwhile will not come.
                 now = (await self._admin.lag(self._topic, GROUP)).ranges
@@ -97,14 +107,14 @@ class EventConsumer:
         return not left
 
     def _left(self, sent: Mapping[int, tuple[int, int]]) -> int:
-        """How many messages of these offsets [first, end) of partitions are still to be heard."""
+        """How many messages of these offsets [first, end) of partitions are still to be received."""
         return sum(max(0, end - max(first, self._next.get(p, first))) for p, (first, end) in sent.items())
 
     async def commit(self) -> None:
-        """What was heard need not be heard again. Raises RetryableError."""
-        if self.heard and self._consumer is not None:
-            await self._consumer.commit({TopicPartition(r.topic, r.partition): r.offset + 1 for r in self.heard})
-        self.heard = []
+        """What was received need not be received again. Raises RetryableError."""
+        if self.received and self._consumer is not None:
+            await self._consumer.commit({TopicPartition(r.topic, r.partition): r.offset + 1 for r in self.received})
+        self.received = []
 
     async def close(self) -> None:
         """Leave the group."""
@@ -120,11 +130,11 @@ class EventConsumer:
         if self._consumer is None:
             self._consumer = await self._bus.consumer([self._topic], group=GROUP)
         if self._polling is None:
-            self._polling = asyncio.create_task(self._consumer.poll(_AT_ONCE, POLL_S), name="hear events")
-            self._polling.add_done_callback(self._tell)
+            self._polling = asyncio.create_task(self._consumer.poll(_AT_ONCE, POLL_S), name="receive events")
+            self._polling.add_done_callback(self._notify)
         return self._polling
 
-    def _tell(self, poll: asyncio.Task[Sequence[Received]]) -> None:
+    def _notify(self, poll: asyncio.Task[Sequence[Received]]) -> None:
         if not self.listeners or poll.cancelled() or poll.exception() is not None:
             return
         for one in poll.result():
@@ -137,7 +147,7 @@ class EventConsumer:
         try:
             received = await poll
         except PermanentError:
-            # The topic was removed, perhaps made again: this consumer will not hear of it.
+            # The topic was removed, perhaps made again: this consumer does not notice.
             consumer, self._consumer, self._next = self._consumer, None, {}
             if consumer is not None:
                 await consumer.close()
@@ -145,8 +155,87 @@ class EventConsumer:
         finally:
             if poll.done():
                 self._polling = None
-        self.heard += received
+        self.received += received
         for one in received:
             self._next[one.partition] = one.offset + 1
         self.behind = len(received) == _AT_ONCE
         return bool(received)
+
+
+async def sort_events(deps: Dependencies, bans: Bans, received: Sequence[Received]) -> Mapping[str, Sequence[Event]]:
+    """The events by workflow, in their order; on return they are in the history. Raises RetryableError.
+
+    What is no event, or of no workflow, is counted and left out.
+    """
+    by_workflow: dict[str, list[Event]] = defaultdict(list)
+    kept: list[tuple[str, int, bytes]] = []
+    ours: dict[str, Workflow | None] = {}
+    repeats = DuplicateEvents()
+    now_ms = deps.clock.now_ms()
+    for one in received:
+        try:
+            event = decode_event(one.value)
+        except PermanentError as error:
+            deps.observer.count("events_malformed_total")
+            _log.debug("event ignored", error=str(error), offset=one.offset)
+            continue
+        if event.queue_id not in ours:
+            ours[event.queue_id] = await _workflow(deps, event.queue_id)
+        workflow = ours[event.queue_id]
+        if workflow is None:
+            deps.observer.count("events_foreign_total")
+            continue
+        deps.observer.count("events_heard_total", event=event.event)
+        if repeats.is_one(workflow, event):
+            deps.observer.count("events_repeated_total")
+        elif event.event != "pong":
+            kept.append((event.queue_id, one.offset, one.value))
+        by_workflow[event.queue_id].append(event)
+        until_ms = (event.extra or {}).get("banned_until_ms")
+        if isinstance(until_ms, int):
+            # An event's time is the worker's own: none counts as later than now, and no time counts as now.
+            said_ms = int(min(max(event.timestamp * 1000, 0), now_ms)) or now_ms
+            bans.hear(Banned(until_ms=until_ms, said_ms=said_ms, reason=event.error_message or ""))
+    await deps.history.append(kept)
+    return by_workflow
+
+
+async def _workflow(deps: Dependencies, queue_id: str) -> Workflow | None:
+    try:
+        stored = await deps.workflows.get(queue_id) if names.is_queue_id(queue_id) else None
+    except Unreadable:
+        return None
+    return None if stored is None else stored.workflow
+
+
+class DuplicateEvents:
+    """Finds repetitions among the events of one look. The workflows are those of before the look.
+
+    A bus delivers at least once, and a worker sends again what was not confirmed: the second copy may come late. What
+    was received is in the workflow's document, so that a manager that was restarted knows it too.
+    """
+
+    def __init__(self) -> None:
+        self._started: set[tuple[str, str, int]] = set()
+        self._ended: set[tuple[str, str, int]] = set()
+
+    def is_one(self, workflow: Workflow, event: Event) -> bool:
+        """Whether the event is a second `started` of its attempt, or comes after the attempt's terminal event.
+
+        A pong is an answer, never a repetition.
+        """
+        if event.event == "pong":
+            return False
+        who = (event.queue_id, event.target, event.attempt)
+        step = workflow.step(event.target)
+        attempts = () if step is None or step.telemetry_id != event.producer else step.attempts
+        attempt = next((one for one in attempts if one.number == event.attempt), None)
+        if who in self._ended or (attempt is not None and attempt.terminal_event is not None):
+            return True
+        if event.event == "started":
+            if who in self._started or (attempt is not None and attempt.started_ms is not None):
+                return True
+            self._started.add(who)
+        elif event.event in TERMINAL_EVENTS:
+            self._ended.add(who)
+        return False

@@ -11,15 +11,14 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
 from streamforge.manager.execution.budget import Budget
 from streamforge.manager.execution.overview import Overview
-from streamforge.manager.execution.planner import prepare, verified
-from streamforge.manager.execution.proof import HoleUnanswered, prove
+from streamforge.manager.execution.planner import ExchangeFailed, prepare, verified
+from streamforge.manager.execution.proof import prove
 from streamforge.manager.lifecycle.actions import (
     Action,
     EndJob,
     Launch,
     Prepare,
     Prove,
-    RemoveTopics,
     SendStop,
     WriteTerminalEvent,
 )
@@ -44,14 +43,6 @@ _REMEMBERED = 1000
 _log = structlog.get_logger(__name__)
 
 
-class _ExchangeFailed(Exception):
-    """The exchange did not say what there is. error: why; a PermanentError will not go away by itself."""
-
-    def __init__(self, error: RetryableError | PermanentError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 class Executor:
     """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once."""
 
@@ -60,7 +51,6 @@ class Executor:
         self._bans = bans
         self._budget = budget
         self._overview = overview
-        self._dealt: object = None
         self._recorded: dict[str, None] = {}
         self._provided: dict[str, None] = {}
 
@@ -75,11 +65,13 @@ class Executor:
         except OutOfDate as late:
             _log.info("what an action found out came too late", action=type(action).__name__, reason=str(late))
             return None
+        except ExchangeFailed as failed:
+            return self._unanswered(workflow, failed.error)
 
     async def _act(self, workflow: Workflow, action: Action) -> Finding | None:
         match action:
             case Prepare():
-                return await self._prepare(workflow)
+                return Planned(await self._plan(workflow))
             case Launch(target):
                 return await self._launch(workflow, target)
             case SendStop(target):
@@ -104,8 +96,6 @@ class Executor:
                 )
             case Prove(ask):
                 return await self._prove(workflow, ask=ask)
-            case RemoveTopics(dead_letters):
-                return await self._remove_topics(workflow, dead_letters=dead_letters)
         return None
 
     async def send(self, command: Command) -> None:
@@ -118,11 +108,8 @@ class Executor:
         )
 
     async def deal_budget(self) -> None:
-        """Tell every running loader its share of the exchange's weight, where that has changed."""
+        """Send every running loader its share of the exchange's weight, where that has changed."""
         banned = self._deps.clock.now_ms() < self._bans.ban.until_ms
-        dealt = (self._overview.version, banned)
-        if dealt == self._dealt:
-            return
         loaders = self._overview.loaders
         running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
         for job, share in self._budget.deal(loaders, running, banned=banned).items():
@@ -138,22 +125,12 @@ class Executor:
                     payload={"weight_per_minute": share},
                 )
             )
-            self._budget.told(job, share)
-        self._dealt = dealt
-
-    async def _prepare(self, workflow: Workflow) -> Finding:
-        try:
-            return Planned(await self._plan(workflow))
-        except _ExchangeFailed as failed:
-            if isinstance(failed.error, RetryableError):
-                return self._unanswered(workflow, failed.error)
-            next_step = "correct what the reason names, then retry the workflow or start the same again"
-            return Refused(Failure(reason=str(failed.error), next_step=next_step))
+            self._budget.sent(job, share)
 
     async def _plan(self, workflow: Workflow) -> Plan:
         """What there is of the workflow's range, which coverage then knows of.
 
-        Raises _ExchangeFailed; OutOfDate or RetryableError (the store).
+        Raises ExchangeFailed; OutOfDate or RetryableError (the store).
         """
         deps = self._deps
         known = await verified(deps, workflow)
@@ -168,19 +145,22 @@ class Executor:
                 again=workflow.again,
             )
         except (PermanentError, RetryableError) as error:
-            raise _ExchangeFailed(error) from error
+            raise ExchangeFailed(error) from error
         await deps.exchange_binding.accept()
         condition = partial(deps.workflows.check_epoch, workflow)
         await deps.coverage.learn_plan(workflow.series, plan, now_ms, condition=condition)
         return plan
 
-    def _unanswered(self, workflow: Workflow, error: RetryableError) -> Unanswered:
+    def _unanswered(self, workflow: Workflow, error: RetryableError | PermanentError) -> Unanswered | Refused:
+        if isinstance(error, PermanentError):
+            next_step = "correct what the reason names, then retry the workflow or start the same again"
+            return Refused(Failure(reason=str(error), next_step=next_step))
         now_ms, ban = self._deps.clock.now_ms(), None
         if isinstance(error, BannedError):
             ban = Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error))
         return Unanswered(
             reason=str(error),
-            # A ban says when it ends: waiting for it is no failed try.
+            # A ban has an end: waiting for it is no failed try.
             number=workflow.asking_failures + (1 if ban is None else 0),
             at_ms=now_ms,
             retry_after_ms=int((error.retry_after or 0) * 1000),
@@ -204,7 +184,7 @@ class Executor:
             return None  # it was asked to stop while this waited for its turn
         spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=deps.policy, common=common)
         if step.role is Role.LOADER:
-            self._budget.told(attempt.job, share)  # before it runs: a look meanwhile would tell it once more
+            self._budget.sent(attempt.job, share)  # before it runs: a look meanwhile would send it once more
         try:
             await deps.launcher.start(spec_)
         except ConfigError as error:
@@ -240,33 +220,29 @@ class Executor:
         deps, plan, new_plan = self._deps, workflow.plan, None
         if plan is None:
             return None
-        try:
-            if ask and workflow.endless and workflow.stop_asked_ms is not None:
-                workflow = workflow.until(workflow.stop_asked_ms)
-                plan = new_plan = await self._plan(workflow)
-                workflow = _replace(workflow, plan=plan)
-            proof = await prove(deps, workflow, plan, ask=ask)
-            left = {} if ask and new_plan is None else await backlog_of(deps, workflow)
-            return Proven(proof=proof, asked=ask, plan=new_plan, left=left)
-        except (HoleUnanswered, _ExchangeFailed) as unanswered:
-            if isinstance(unanswered.error, RetryableError):
-                return self._unanswered(workflow, unanswered.error)
-            next_step = "correct the cause that the reason names, then retry"
-            return Refused(Failure(reason=str(unanswered), next_step=next_step))
+        if ask and workflow.endless and workflow.stop_asked_ms is not None:
+            workflow = workflow.until(workflow.stop_asked_ms)
+            plan = new_plan = await self._plan(workflow)
+            workflow = _replace(workflow, plan=plan)
+        proof = await prove(deps, workflow, plan, ask=ask)
+        left = {} if ask and new_plan is None else await backlog_of(deps, workflow)
+        return Proven(proof=proof, asked=ask, plan=new_plan, left=left)
 
-    async def _remove_topics(self, workflow: Workflow, *, dead_letters: bool) -> TopicsRemoved | None:
+    async def remove_topics(self, workflow: Workflow, removal: TopicsRemoved) -> bool:
+        """Remove a topic of an ended workflow, and forget its jobs. False: it was removed itself, or goes on again."""
         deps = self._deps
+        deps.fence()
         # Who lets the workflow go on again waits: its next attempt must not find a topic that is about to go.
         async with deps.coverage.locks.hold(workflow.topic):
             latest = await deps.workflows.get(workflow.queue_id)
             if latest is None or latest.workflow.epoch != workflow.epoch:
-                return None  # it was removed, or goes on again
-            if dead_letters:
+                return False
+            if removal.dead_letters:
                 await deps.admin.delete_topic(names.dlq_topic(workflow.topic))
             else:
                 await deps.admin.delete_topic(workflow.topic)
                 await self.forget_jobs(workflow)
-        return TopicsRemoved(dead_letters)
+        return True
 
     async def forget_jobs(self, workflow: Workflow) -> None:
         """Let the launcher forget the jobs of an ended workflow."""

@@ -36,13 +36,12 @@ class Overview:
     owners: the workflow of each latest attempt's job. current: the jobs that may run. silent: latest attempts that have
     neither sent a terminal event nor been counted, by job. loaders: of the attempts that have not ended, the workflow
     and the step, by job. series: the workflows of a symbol and a type. changed: workflows that are new or were replaced
-    since this was emptied. version: another one whenever anything changed.
+    since this was emptied.
     """
 
     def __init__(self, live: Mapping[str, Stored]) -> None:
         self._live = live
         self._read: dict[str, _Read] = {}
-        self.version = 0
         self.started = 0
         self.hurried: set[str] = set()
         self.owners: dict[str, str] = {}
@@ -93,7 +92,6 @@ class Overview:
             self._forget(queue_id, known)
         found = _read(stored)
         self._read[queue_id] = found
-        self.version += 1
         workflow = stored.workflow
         self.series.setdefault((workflow.symbol, workflow.type), {})[queue_id] = workflow
         self.started += found.started
@@ -105,7 +103,6 @@ class Overview:
         self.loaders |= {job: (queue_id, step) for job, step in found.loaders.items()}
 
     def _forget(self, queue_id: str, known: _Read) -> None:
-        self.version += 1
         one = (known.stored.workflow.symbol, known.stored.workflow.type)
         self.series[one].pop(queue_id, None)
         if not self.series[one]:

@@ -21,7 +21,7 @@ from streamforge.manager.workflow import Part, Plan, Workflow
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import Segment, Verdict, clip, lacking, overlay
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import ByTime
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
@@ -30,6 +30,7 @@ from streamforge_utils.ports.exchange import Exchange
 
 _CONFIRMATIONS = 5
 
+_replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
 
 
@@ -52,11 +53,12 @@ async def verified(deps: Dependencies, workflow: Workflow) -> SeriesCoverage:
         return await deps.coverage.known(series)
 
 
-class _Bounds(msgspec.Struct, frozen=True):
-    """The first candle of the series, and the last one if no more will come."""
+class ExchangeFailed(Exception):
+    """The exchange did not answer what it has. error: why; a PermanentError will not go away by itself."""
 
-    first_ms: int
-    last_ms: int | None
+    def __init__(self, error: RetryableError | PermanentError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 async def prepare(
@@ -83,7 +85,8 @@ async def prepare(
         closed = rule.whole(closed, None)
         until_ms = until_ms if closed else min(until_ms, span.start_ms)
         return Plan(exchange_now_ms=now_ms, until_ms=until_ms, bars=0, settled=tuple(closed))
-    phase_ms = bounds.first_ms if not rule.is_fixed(None) else None
+    first_ms, last_ms = bounds
+    phase_ms = first_ms if not rule.is_fixed(None) else None
     settled: list[Segment] = []
     # What is known of a series is known of whole bars: here of those that open in the range and are over.
     until_ms = min(span.end_ms, rule.over_ms(now_ms, phase_ms))
@@ -91,23 +94,24 @@ async def prepare(
     end_ms = max(start_ms, rule.ceil(until_ms, phase_ms))
     if start_ms == end_ms:
         until_ms = min(until_ms, span.start_ms)
-    if start_ms < bounds.first_ms:
-        settled.append(_segment(start_ms, min(end_ms, bounds.first_ms), Verdict.CLOSED))
-        start_ms = min(end_ms, bounds.first_ms)
-    if bounds.last_ms is not None and end_ms > (after_last_ms := rule.next(bounds.last_ms)):
+    if start_ms < first_ms:
+        settled.append(_segment(start_ms, min(end_ms, first_ms), Verdict.CLOSED))
+        start_ms = min(end_ms, first_ms)
+    if last_ms is not None and end_ms > (after_last_ms := rule.next(last_ms)):
         settled.append(_segment(max(start_ms, after_last_ms), end_ms, Verdict.CLOSED))
         end_ms = max(start_ms, after_last_ms)
     settled = [segment for segment in settled if segment.end_ms > segment.start_ms]
+    plan = Plan(
+        exchange_now_ms=now_ms,
+        until_ms=until_ms,
+        bars=0,
+        settled=tuple(settled),
+        phase_ms=phase_ms,
+        first_ms=first_ms,
+        last_ms=last_ms,
+    )
     if start_ms >= end_ms:
-        return Plan(
-            exchange_now_ms=now_ms,
-            until_ms=until_ms,
-            bars=0,
-            settled=tuple(settled),
-            phase_ms=phase_ms,
-            first_ms=bounds.first_ms,
-            last_ms=bounds.last_ms,
-        )
+        return plan
     wanted = TimeRange(start_ms, end_ms)
     known = tuple(rule.whole(overlay(known, settled), phase_ms))
     ranges = joined([wanted] if again else lacking(known, wanted))
@@ -120,18 +124,8 @@ async def prepare(
         bars = len(await ids_at_exchange(exchange, series, wanted, now_ms))
         there = 0 if again else sum(s.records for s in clip(known, wanted) if s.verdict is Verdict.STORED)
         expected = max(0, bars - there) if ranges else 0
-    return Plan(
-        exchange_now_ms=now_ms,
-        until_ms=until_ms,
-        parts=tuple(Part(span=r, reason=reason) for r in ranges),
-        settled=tuple(settled),
-        phase_ms=phase_ms,
-        expected=expected,
-        bars=bars,
-        there=there,
-        first_ms=bounds.first_ms,
-        last_ms=bounds.last_ms,
-    )
+    parts = tuple(Part(span=r, reason=reason) for r in ranges)
+    return _replace(plan, parts=parts, expected=expected, bars=bars, there=there)
 
 
 def _there(known: Sequence[Segment], wanted: TimeRange, load: list[TimeRange], grid: Grid, phase_ms: int | None) -> int:
@@ -144,17 +138,19 @@ def _there(known: Sequence[Segment], wanted: TimeRange, load: list[TimeRange], g
     return sum(bars(span) - sum(bars(span.intersection(r)) for r in load) for span in spans if span is not None)
 
 
-async def _bounds(exchange: Exchange, series: Series, rule: Rule, now_ms: int, *, trading: bool) -> _Bounds | None:
+async def _bounds(
+    exchange: Exchange, series: Series, rule: Rule, now_ms: int, *, trading: bool
+) -> tuple[int, int | None] | None:
+    """When the first record of the series is, and the last one if no more will come; None: there is none."""
     if not isinstance(rule, Grid):
-        bounds = await bounds_at_exchange(exchange, series, now_ms, trading=trading)
-        return None if bounds is None else _Bounds(*bounds)
+        return await bounds_at_exchange(exchange, series, now_ms, trading=trading)
     first = await _extreme(exchange, series, rule, TimeRange(0, now_ms), newest=False)
     if first is None:
         return None
     if trading:
-        return _Bounds(first, None)
+        return first, None
     last = await _extreme(exchange, series, rule, TimeRange(first, now_ms), newest=True)
-    return _Bounds(first, first if last is None else last)
+    return first, first if last is None else last
 
 
 async def _extreme(exchange: Exchange, series: Series, grid: Grid, span: TimeRange, *, newest: bool) -> int | None:

@@ -8,8 +8,8 @@ from functools import partial
 from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.id_count import count_ids
-from streamforge.manager.execution.id_ranges import ids_at_exchange
+from streamforge.manager.execution.id_ranges import count_ids, ids_at_exchange
+from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.record_count import gone, grid_of, pieces, stored_in, verdict_of
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.workflow import Plan, Proof, Workflow
@@ -29,20 +29,12 @@ _COUNTS = 5
 changed what is known of the series; the last time they wait."""
 
 
-class HoleUnanswered(Exception):
-    """The exchange did not say what it has in a hole. error: why; a PermanentError will not go away by itself."""
-
-    def __init__(self, error: RetryableError | PermanentError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool) -> Proof:
-    """Count the whole range that was planned, ask for its holes again, and let the coverage say what was found.
+    """Count the whole range that was planned, ask for its holes again, and keep what was found in the coverage.
 
     Each bar is looked for in the workflow's own collection and in the one that the coverage names. ask: False asks
     nothing: a hole is `unknown`, and the coverage learns only what is stored, and what is not stored any more.
-    Raises OutOfDate, before the coverage learns anything, RetryableError (the store), HoleUnanswered (the exchange).
+    Raises OutOfDate, before the coverage learns anything, RetryableError (the store), ExchangeFailed (the exchange).
     """
     series, rule = workflow.series, rule_of(workflow.series)
     answers: list[Segment] = []
@@ -67,7 +59,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
                 answers += await ask_again(deps.exchange, series, hole, phase_ms)
             answers.sort(key=lambda answer: answer.start_ms)
         except (RetryableError, PermanentError) as error:
-            raise HoleUnanswered(error) from error
+            raise ExchangeFailed(error) from error
     else:
         raise RetryableError(f"{series.id}: what is stored of it changed {_COUNTS} times while it was being proven")
     # Of a load again: what it has stored a second time is stored once when it ends.
@@ -83,7 +75,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
 
 
 async def _ids_of(deps: Dependencies, workflow: Workflow, plan: Plan) -> range:
-    """The ids that the exchange has of the planned range. Raises HoleUnanswered."""
+    """The ids that the exchange has of the planned range. Raises ExchangeFailed."""
     try:
         spans = _not_closed(workflow, plan)
         if not spans:
@@ -91,7 +83,7 @@ async def _ids_of(deps: Dependencies, workflow: Workflow, plan: Plan) -> range:
         now_ms = await deps.exchange.server_time()
         return await ids_at_exchange(deps.exchange, workflow.series, spans[0], now_ms)
     except (RetryableError, PermanentError) as error:
-        raise HoleUnanswered(error) from error
+        raise ExchangeFailed(error) from error
 
 
 def _not_closed(workflow: Workflow, plan: Plan) -> list[TimeRange]:
@@ -120,20 +112,21 @@ async def count(
     """
     if rule_of(workflow.series).by_id:
         return await _count_ids(store, workflow, plan, known, ids)
-    grid = grid_of(workflow.series)
+
+    def own(span: TimeRange) -> list[Segment]:
+        return [
+            Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.STORED, collection=workflow.collection)
+        ]
+
     load = [part.span for part in plan.parts]
-    settled = [segment.span for segment in plan.settled]
-    found: list[Segment] = []
     others = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection != workflow.collection]
-    for span in load:
-        own = await stored_in(store, workflow.collection, workflow.series, span, phase_ms)
-        mine = pieces(own, workflow.collection, grid, phase_ms)
-        # What it could not have may have been stored by another workflow meanwhile.
-        found += await _filled(store, workflow, mine, others, phase_ms)
-    for span in _without(workflow.planned_span, [*settled, *load]):
-        there = await _known_there(store, known, span, phase_ms)
-        found += await _repaired(store, workflow, there, phase_ms)
-    return grid.whole(_joined(found), phase_ms)
+    found: list[Segment] = []
+    for span in load:  # what it could not have may have been stored by another workflow meanwhile
+        found += await _found_in(store, workflow.series, span, (own(span), others), phase_ms)
+    for span in _without(workflow.planned_span, [*(segment.span for segment in plan.settled), *load]):
+        # It lies where the coverage says, or was repaired by the workflow.
+        found += await _found_in(store, workflow.series, span, (known.segments, own(span)), phase_ms)
+    return grid_of(workflow.series).whole(_joined(found), phase_ms)
 
 
 async def _count_ids(
@@ -146,58 +139,40 @@ async def _count_ids(
     return found
 
 
-async def _known_there(
-    store: DocumentStore, known: SeriesCoverage, span: TimeRange, phase_ms: int | None
+async def _found_in(
+    store: DocumentStore,
+    series: Series,
+    span: TimeRange,
+    places: Iterable[Sequence[Segment]],
+    phase_ms: int | None,
 ) -> list[Segment]:
-    """What the coverage says of a range that was not to be loaded, counted."""
+    """What is stored in `span`: in the first of the places, and each hole filled by what the next one has."""
+    found = [verdict_of(span, Verdict.UNKNOWN)]
+    for place in places:
+        filled: list[Segment] = []
+        for segment in found:
+            if segment.verdict is Verdict.UNKNOWN:
+                filled += await _counted(store, series, clip(place, segment.span), phase_ms)
+            else:
+                filled.append(segment)
+        found = filled
+    return found
+
+
+async def _counted(
+    store: DocumentStore, series: Series, segments: Iterable[Segment], phase_ms: int | None
+) -> list[Segment]:
+    """Each stored segment counted. What the exchange does not have stays; anything else is `unknown`."""
     found: list[Segment] = []
-    for segment in clip(known.segments, span):
+    for segment in segments:
         if segment.verdict is Verdict.STORED and segment.collection is not None:
-            here = await stored_in(store, segment.collection, known.series, segment.span, phase_ms)
-            found += pieces(here, segment.collection, grid_of(known.series), phase_ms)
+            here = await stored_in(store, segment.collection, series, segment.span, phase_ms)
+            found += pieces(here, segment.collection, grid_of(series), phase_ms)
         elif segment.verdict in (Verdict.EXCHANGE, Verdict.CLOSED):
             found.append(segment)
         else:
             found.append(verdict_of(segment.span, Verdict.UNKNOWN))
     return found
-
-
-async def _repaired(
-    store: DocumentStore, workflow: Workflow, found: Sequence[Segment], phase_ms: int | None
-) -> list[Segment]:
-    """`found` with the holes filled by what the workflow itself has stored there since: repairs."""
-    grid = grid_of(workflow.series)
-    filled: list[Segment] = []
-    for segment in found:
-        if segment.verdict is not Verdict.UNKNOWN:
-            filled.append(segment)
-            continue
-        own = await stored_in(store, workflow.collection, workflow.series, segment.span, phase_ms)
-        filled += pieces(own, workflow.collection, grid, phase_ms)
-    return filled
-
-
-async def _filled(
-    store: DocumentStore,
-    workflow: Workflow,
-    found: Sequence[Segment],
-    others: Sequence[Segment],
-    phase_ms: int | None,
-) -> list[Segment]:
-    """`found` with the holes filled by what the coverage names in other collections."""
-    grid = grid_of(workflow.series)
-    filled: list[Segment] = []
-    for segment in found:
-        if segment.verdict is not Verdict.UNKNOWN:
-            filled.append(segment)
-            continue
-        for one in clip(others, segment.span):
-            if one.verdict is Verdict.STORED and one.collection is not None:
-                here = await stored_in(store, one.collection, workflow.series, one.span, phase_ms)
-                filled += pieces(here, one.collection, grid, phase_ms)
-            else:
-                filled.append(verdict_of(one.span, Verdict.UNKNOWN))
-    return filled
 
 
 def _answered(found: Sequence[Segment], answers: Sequence[Segment], *, by_id: bool) -> list[Segment]:
@@ -241,7 +216,7 @@ async def _learn(
 
 
 async def ask_again(exchange: Exchange, series: Series, hole: Segment, phase_ms: int | None) -> list[Segment]:
-    """What the exchange says of a hole, asked by requests cut differently from each other, each up to twice.
+    """The exchange's answers about a hole, asked for by requests cut differently from each other, each up to twice.
 
     The records that any answer had are `ours`; those that no answer had are `exchange`. A single empty or short answer
     proves nothing: exchanges give such. Raises RetryableError.

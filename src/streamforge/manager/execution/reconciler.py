@@ -1,6 +1,6 @@
-"""The loop that keeps every workflow going: look at the jobs, hear the events, fold, decide, store, act; again.
+"""The loop that drives every workflow: look at the jobs, receive the events, fold, decide, store, act; again.
 
-It is driven by state, not by events: an event only says "look now". What is lost, a later look finds.
+It is driven by state, not by events: an event only wakes it. What is lost, a later look finds.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution import counters
 from streamforge.manager.execution.budget import Budget
 from streamforge.manager.execution.dispatcher import Dispatcher
-from streamforge.manager.execution.event_consumer import EventConsumer
-from streamforge.manager.execution.event_router import EventRouter
+from streamforge.manager.execution.event_consumer import EventConsumer, sort_events
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.retention import Retention
-from streamforge.manager.execution.tasks import Key, Kind, Tasks
+from streamforge.manager.execution.tasks import Key, Kind, begin_at_zero
 from streamforge.manager.execution.verifier import Verifier
 from streamforge.manager.lifecycle.actions import Action, Launch, WriteTerminalEvent
 from streamforge.manager.lifecycle.decision import Conditions, decide
@@ -65,23 +63,23 @@ class Reconciler:
         self._overview = Overview(deps.workflows.live)
         self.bans = Bans(deps.store, deps.clock, deps.observer)
         self.executor = Executor(deps, self.bans, Budget(deps.policy.weight_per_minute), self._overview)
-        self._router = EventRouter(deps, self.bans)
         self.last_look: float | None = None
         self.came_round: tuple[float, int] | None = None
         self.last_error: str | None = None
         self._wake = asyncio.Event()
-        self.tasks = Tasks(lambda key: self._arrived(key[1]))
         self._events = EventConsumer(deps.bus, deps.admin, deps.events_topic)
         self.listeners = self._events.listeners
         self.inbox = Inbox(deps, self._arrived)
-        self._dispatcher = Dispatcher(deps, self.executor, self.inbox, self.bans, self.tasks, pause_s=self.LOOK_EVERY_S)
+        self.dispatcher = Dispatcher(
+            deps, self.executor, self.inbox, self.bans, self._arrived, pause_s=self.LOOK_EVERY_S
+        )
         self.retention = Retention(deps, self.executor, self.inbox)
         self._verifier = Verifier(deps)
         self._jobs: dict[str, Job] = {}
         self._running: set[str] = set()
         self._jobs_at = float("-inf")
         self._retained_at = float("-inf")
-        self._called_at = float("-inf")
+        self._pinged_at = float("-inf")
         self._stored_ms: dict[str, int] = {}
         self._unread = False
         self._everything_at = float("-inf")
@@ -95,7 +93,7 @@ class Reconciler:
         self._launching_then: frozenset[Key] = frozenset()
         self._launching: frozenset[Key] = frozenset()
         self._failing: dict[str, _Failing] = {}
-        counters.begin_at_zero(deps.observer)
+        begin_at_zero(deps.observer)
 
     def wake(self) -> None:
         """Look at the workflows now: something was changed."""
@@ -129,11 +127,11 @@ class Reconciler:
     async def close(self) -> None:
         """Leave what is being done, wherever it is, and stop listening."""
         self.inbox.close()
-        await self.tasks.close()
+        await self.dispatcher.close()
         await self._events.close()
 
     async def turn(self) -> None:
-        """Look once at the jobs and at every workflow, with what was heard; the actions go on beside it."""
+        """Look once at the jobs and at every workflow, with the received events; the actions go on beside it."""
         await self.inbox.answer()
         self._deps.fence()
         await self._answering(self._refresh_jobs())
@@ -172,11 +170,11 @@ class Reconciler:
         return attempt.ended_ms is not None or (attempt.observed if job is None else job.state is JobState.ENDED)
 
     async def _refresh_jobs(self) -> None:
-        # Before the events are read: what a job said before it was seen ended is then certainly among them.
+        # Before the events are read: those that a job sent before it was seen ended are then certainly among them.
         now = self._deps.clock.monotonic()
         if now - self._jobs_at >= self.LOOK_EVERY_S or (self._hurried() and now - self._jobs_at >= self.HURRY_S):
-            launching = self.tasks.named(Launch.__name__)
-            with self._dispatcher.looking():
+            launching = self.dispatcher.launching()
+            with self.dispatcher.looking():
                 found = {job.name: job for job in await self._deps.launcher.jobs()}
             before = self._jobs
             changed = {name for name, job in found.items() if (was := before.get(name)) is not job and was != job}
@@ -194,37 +192,37 @@ class Reconciler:
         if self._events.behind or not 0 <= now_ms - self._looked_ms <= self.GAP_MS:
             # It slept, it could not read, or events waited: the workers were not silent, it was not listening.
             self._listening_since_ms = now_ms
-        heard = await self._router.take(self._events.heard)
+        events = await sort_events(self._deps, self.bans, self._events.received)
         await self.bans.store()
         self._overview.refresh()
         await self._end_orphans()
-        self._launching = self._launching_then | self.tasks.named(Launch.__name__)
-        self._look_at_the_launcher()
+        self._launching = self._launching_then | self.dispatcher.launching()
+        self._check_launcher()
         everything = self._is_time_for_everything()
-        news = self._news | self._overview.changed | heard.keys() | self._failing.keys()
+        news = self._news | self._overview.changed | events.keys() | self._failing.keys()
         self._news = set()
         self._overview.changed.clear()
         live = self._deps.workflows.live
         try:
             # In their order: who has waited longest gets the next free slot.
             for number, queue_id in enumerate([one for one in live if everything or one in news], start=1):
-                await self._reconcile_alone(queue_id, heard.get(queue_id, ()))
+                await self._reconcile_alone(queue_id, events.get(queue_id, ()))
                 if number % self.YIELD_EVERY == 0:
-                    await asyncio.sleep(0)  # who asks meanwhile is heard, and answered
+                    await asyncio.sleep(0)  # requests that came meanwhile are answered
                     await self.inbox.answer()
         except BaseException:
             self._everything_at = float("-inf")  # those that were not looked at are, next time
             raise
         self._failing = {queue_id: failing for queue_id, failing in self._failing.items() if queue_id in live}
-        self._dispatcher.forget(live)
+        self.dispatcher.forget(live)
         self.inbox.forget(live)
         await self._answering(self._events.commit())
         await self._answering(self.executor.deal_budget())
-        await self._answering(self._call())
+        await self._answering(self._ping())
         self._retain()
         self._looked_ms = now_ms
 
-    def _look_at_the_launcher(self) -> None:
+    def _check_launcher(self) -> None:
         now = self._deps.clock.monotonic()
         unseen = self._deps.launcher.stale_reason()
         if unseen and not self._unseen:
@@ -290,16 +288,16 @@ class Reconciler:
                 workflow = fold_event(workflow, event, now_ms)
             workflow = fold_jobs(workflow, self._jobs, now_ms)
             workflow, actions = decide(workflow, now_ms, self._deps.policy, self._conditions(workflow))
-            failing = self._dispatcher.repeated_failure(workflow, actions)
+            failing = self.dispatcher.repeated_failure(workflow, actions)
             if failing and not workflow.ended:
                 workflow = _replace(workflow, waiting_for=failing)
             try:
-                await self.bans.store()  # first: what an action heard of a ban since is not found out again
+                await self.bans.store()  # first: a ban that an action met since is not found out again
                 await self._store(stored, workflow, now_ms)
             except ConflictError:
                 continue
             self.inbox.folded(queue_id, facts)
-            self.tasks.cancel_outdated(workflow)
+            self.dispatcher.cancel_outdated(workflow)
             self._overview.known(queue_id)
             for action in actions:
                 if not (self._unread and isinstance(action, WriteTerminalEvent)):
@@ -346,24 +344,24 @@ class Reconciler:
 
     async def _begin(self, workflow: Workflow, action: Action) -> None:
         if isinstance(action, WriteTerminalEvent):
-            # Awaited, so that it is heard before the workflow is looked at again: it is said once.
+            # Awaited, so that it is received before the workflow is looked at again: it is sent once.
             await self._answering(self.executor.act(workflow, action))
             return
-        self._dispatcher.begin(workflow, action)
+        self.dispatcher.begin(workflow, action)
 
     def _arrived(self, queue_id: str) -> None:
         """There is news for the workflow."""
         self._news.add(queue_id)
         self.wake()
 
-    async def _call(self) -> None:
-        """Let the workers hear now and then that there is a manager: one that hears nothing ends by itself."""
+    async def _ping(self) -> None:
+        """Ping the workers now and then: one that receives nothing ends by itself."""
         now = self._deps.clock.monotonic()
-        if now - self._called_at < self._deps.policy.call_every_s:
+        if now - self._pinged_at < self._deps.policy.call_every_s:
             return
         if self._overview.current:
             await self.executor.send(Command(command="ping", queue_id=ANY_QUEUE))
-            self._called_at = now
+            self._pinged_at = now
 
     async def _end_orphans(self) -> None:
         """End every job that runs but is not the current attempt of a live workflow."""
@@ -378,7 +376,7 @@ class Reconciler:
                 _log.warning("ending an orphaned job", job=name, queue_id=job.queue_id)
                 self._deps.observer.count("orphans_ended_total")
             stopping = self._deps.launcher.stop(name, grace_s=self._deps.policy.kill_grace_s)
-            self._dispatcher.begin_work(("orphan", job.queue_id, name), Kind.ENDING, stopping)
+            self.dispatcher.begin_work(("orphan", job.queue_id, name), Kind.ENDING, stopping)
 
     def _retain(self) -> None:
         now = self._deps.clock.monotonic()
@@ -387,12 +385,12 @@ class Reconciler:
             return
         self._retained_at = now
         # Beside the loop: there may be many ended workflows.
-        self._dispatcher.begin_work(("Retain", "", ""), Kind.RETAINING, self.retention.retain())
-        self._dispatcher.begin_work(("Verify", "", ""), Kind.VERIFYING, self._verifier.look())
+        self.dispatcher.begin_work(("Retain", "", ""), Kind.RETAINING, self.retention.retain())
+        self.dispatcher.begin_work(("Verify", "", ""), Kind.VERIFYING, self._verifier.look())
 
 
 class _Failing(msgspec.Struct, frozen=True, kw_only=True):
-    """A workflow that could not be reconciled `tries` times in a row. events: what it has still to hear."""
+    """A workflow that could not be reconciled `tries` times in a row. events: those that are still to be folded."""
 
     tries: int
     until: float

@@ -24,13 +24,13 @@ from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.removal import relies_on
 from streamforge.manager.execution.store_usage import StoreUsageMonitor
-from streamforge.manager.lifecycle.actions import RemoveTopics
-from streamforge.manager.lifecycle.decision import retention
-from streamforge.manager.lifecycle.facts import Fact
+from streamforge.manager.execution.tasks import tried_again_later
+from streamforge.manager.lifecycle.decision import due_removal
+from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.registry import as_exported
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -61,12 +61,8 @@ class Retention:
         await self._expire()
         await self.remove_topics()
         await self._trim_topics()
-        try:
+        with tried_again_later(self._deps, "Measure"):  # room is made all the same
             await self._usage.measure()
-        except StreamForgeError as error:
-            # Room is made all the same.
-            self._deps.observer.count("action_failures_total", action="Measure")
-            _log.warning("the room that the data take could not be measured", error=str(error))
         await self._collections.apply()
 
     async def remove_topics(self) -> int:
@@ -82,8 +78,8 @@ class Retention:
             )
             for workflow in page:
                 # The document may be newer than the label by which it was found: it may go on again.
-                for action in retention(workflow, self._deps.clock.now_ms(), self._deps.policy):
-                    removed += await self._do(workflow, action)
+                removal = due_removal(workflow, self._deps.clock.now_ms(), self._deps.policy)
+                removed += removal is not None and await self._remove(workflow, removal)
             if len(page) < _WORKFLOWS_A_PAGE:
                 return removed
             after = page[-1].queue_id
@@ -94,43 +90,29 @@ class Retention:
             workflow = stored.workflow
             if not workflow.endless or workflow.plan is None:
                 continue
-            try:
+            with tried_again_later(self._deps, "Trim", queue_id=workflow.queue_id):
                 await self._deps.admin.trim(workflow.topic, readers_of(workflow))
-            except StreamForgeError as error:
-                self._deps.observer.count("action_failures_total", action="Trim")
-                _log.warning("a topic could not be trimmed yet", queue_id=workflow.queue_id, error=str(error))
 
     async def _expire(self) -> None:
         now = self._deps.clock.monotonic()
         if now - self._expired_at < EXPIRE_EVERY_S:
             return
         self._expired_at = now
-        await self._finish_removals()
+        with tried_again_later(self._deps, "Remove"):
+            # What an earlier manager, or an earlier try, had only struck from the coverage.
+            await self._deps.removal.finish_all()
         jobs = {job.queue_id for job in await self._deps.launcher.jobs()}
         topics = {name.removesuffix("-dlq").removesuffix("-data") for name in await self._deps.admin.topics()}
         await self._deps.reservations.expire(jobs | topics)
 
-    async def _finish_removals(self) -> None:
-        """Remove what an earlier manager, or an earlier try, had only struck from the coverage."""
-        try:
-            await self._deps.removal.finish_all()
-        except StreamForgeError as error:
-            self._deps.observer.count("action_failures_total", action="Remove")
-            _log.warning("what is left of removed records could not be removed yet", error=str(error))
-
-    async def _do(self, workflow: Workflow, action: RemoveTopics) -> bool:
+    async def _remove(self, workflow: Workflow, removal: TopicsRemoved) -> bool:
         """Whether they are removed, and that is stored."""
         # One after the other: there may be thousands, and they are in no hurry.
-        try:
-            found = await self._executor.act(workflow, action)
-            if found is None:
-                return False
-            await self._inbox.ask(workflow.queue_id, Fact(workflow.epoch, found))
-        except StreamForgeError as error:
-            self._deps.observer.count("action_failures_total", action=type(action).__name__)
-            _log.warning("what is over could not be removed yet", queue_id=workflow.queue_id, error=str(error))
-            return False
-        return True
+        with tried_again_later(self._deps, "RemoveTopics", queue_id=workflow.queue_id):
+            if await self._executor.remove_topics(workflow, removal):
+                await self._inbox.ask(workflow.queue_id, Fact(workflow.epoch, removal))
+                return True
+        return False
 
 
 Places = Sequence[tuple[Series, TimeRange]]
@@ -158,7 +140,7 @@ class CollectionRetention:
             newest_ms = max(span.end_ms for _, span in places)
             if kept is None or newest_ms > self._deps.clock.now_ms() - kept or self._is_used(collection, places):
                 continue
-            try:
+            with tried_again_later(self._deps, "Age", collection=collection):
                 if collection in there:
                     await self._export_and_drop(collection, places, policy.retention_dir)
                 else:
@@ -166,11 +148,6 @@ class CollectionRetention:
                 self._left.pop(collection, None)
                 for series, span in places:
                     await self._deps.coverage.removed(series, collection, span)
-            except (StreamForgeError, OSError) as error:
-                self._deps.observer.count("action_failures_total", action="Age")
-                _log.warning(
-                    "an old collection could not be exported and dropped", collection=collection, error=str(error)
-                )
 
     def _is_used(self, collection: str, places: Places) -> bool:
         """Whether a live workflow writes to the collection, or relies on what lies in it."""

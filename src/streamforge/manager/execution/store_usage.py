@@ -1,4 +1,4 @@
-"""Measures now and then how much room the store's data take, and tells it as metrics."""
+"""Measures now and then how much room the store's data take, as metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoreUsageMonitor:
         self._measured_at = float("-inf")
 
     async def measure(self) -> None:
-        """Measure if it is time; told even if the store takes no more writes. Raises RetryableError or ConfigError."""
+        """Measure if it is time, also if the store takes no more writes. Raises RetryableError or ConfigError."""
         now = self._clock.monotonic()
         if now - self._measured_at < EVERY_S:
             return
@@ -48,7 +48,7 @@ class StoreUsageMonitor:
         try:
             samples = await self._samples.add(Sample(self._clock.now_ms(), usage.used_bytes))
         except StreamForgeError as error:
-            # A store that is full takes no sample either; what is known of its growth stays as it was told.
+            # A store that is full takes no sample either; what is known of its growth stays as it was.
             _log.warning("a sample of the store's size could not be kept", error=str(error))
             return
         self._observer.gauge("store_growth_bytes_per_day", growth_per_day(samples) or 0.0)

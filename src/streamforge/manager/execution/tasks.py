@@ -1,18 +1,22 @@
-"""Work that goes on beside the loop: one task per key, a limited number of each kind at a time."""
+"""The keys and the kinds of the work that goes on beside the loop."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum, unique
-from typing import TypeVar
 
+import structlog
+
+from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.actions import Action, EndJob, Prepare, Prove, SendStop
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.ports.instrumentation import Observer
 
 Key = tuple[str, ...]
-T = TypeVar("T")
 
+_log = structlog.get_logger(__name__)
 
 TRIED = {
     "Prepare": "the exchange's answer",
@@ -21,7 +25,6 @@ TRIED = {
     "EndJob": "the end of its workers",
     "WriteTerminalEvent": "the terminal event of a worker",
     "Prove": "the proof",
-    "RemoveTopics": "the removal of its topics",
 }
 """Every action in words, by the first part of its key."""
 
@@ -74,75 +77,24 @@ def kind_of(action: Action) -> Kind:
     return Kind.SHORT
 
 
-class Tasks:
-    """The tasks that run. ended: called after each, with its key."""
+def begin_at_zero(observer: Observer) -> None:
+    """Report 0 for each counter that alerts look at.
 
-    def __init__(self, ended: Callable[[Key], None]) -> None:
-        self._ended = ended
-        self._running: dict[Key, asyncio.Task[None]] = {}
-        self._named: dict[str, set[Key]] = {}
-        self._of: dict[str, set[Key]] = {}
-        self.limits = {kind: asyncio.Semaphore(kind) for kind in Kind}
+    A series that appears with its first count has not grown in Prometheus' eyes: the first failure would go unseen.
+    """
+    for name in ("reconcile_failures_total", "workflow_failures_total", "orphans_ended_total", "missing_records_total"):
+        observer.count(name, 0)
+    for status in Status:
+        observer.count("workflow_changes_total", 0, status=status.value)
+    for action in (*TRIED, "RemoveTopics", "orphan"):
+        observer.count("action_failures_total", 0, action=action)
 
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._running)
 
-    def named(self, name: str) -> frozenset[Key]:
-        """The keys of those that run whose key begins with `name`."""
-        return frozenset(self._named.get(name, ()))
-
-    def begin(
-        self,
-        key: Key,
-        kind: Kind,
-        work: Coroutine[None, None, T],
-        *,
-        succeeded: Callable[[T], object],
-        failed: Callable[[Exception], Awaitable[None]],
-    ) -> None:
-        """Do `work`, unless something of the same key is being done.
-
-        succeeded: called with what it gave. failed: awaited, still under the key, with what either raised.
-        """
-        if key in self._running:
-            work.close()
-            return
-
-        async def bounded() -> None:
-            try:
-                async with self.limits[kind]:
-                    found = await work
-                succeeded(found)
-            except Exception as error:
-                await failed(error)
-
-        def ended(_: asyncio.Task[None]) -> None:
-            # Also of a task that was cancelled before it began: it would seem to run for ever.
-            work.close()
-            self._running.pop(key, None)
-            self._named[key[0]].discard(key)
-            self._of[key[1]].discard(key)
-            if not self._of[key[1]]:
-                del self._of[key[1]]
-            self._ended(key)
-
-        self._running[key] = task = asyncio.create_task(bounded(), name=" ".join(key))
-        self._named.setdefault(key[0], set()).add(key)
-        self._of.setdefault(key[1], set()).add(key)
-        task.add_done_callback(ended)
-
-    def cancel_outdated(self, workflow: Workflow) -> None:
-        """Stop what was begun in another epoch of the workflow and would find something out: it counts no more."""
-        begun = self._of.get(workflow.queue_id)
-        if begun:
-            current = {key_of(workflow, action) for action in (Prepare(), Prove(ask=True), Prove(ask=False))}
-            for key in begun - current:
-                if key[0] in (Prepare.__name__, Prove.__name__):
-                    self._running[key].cancel()
-
-    async def close(self) -> None:
-        """Cancel everything, and wait until it has ended."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+@contextmanager
+def tried_again_later(deps: Dependencies, action: str, **subject: str) -> Iterator[None]:
+    """An error in the block is counted and logged: a later look does the same again. subject: for the log."""
+    try:
+        yield
+    except (StreamForgeError, OSError) as error:
+        deps.observer.count("action_failures_total", action=action)
+        _log.warning("maintenance failed, it will be tried again", action=action, error=str(error), **subject)

@@ -9,12 +9,12 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.record_count import counted
 from streamforge.manager.execution.removal import relies_on
+from streamforge.manager.execution.tasks import tried_again_later
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import Gap, StartRequest, Verification
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, clip
-from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.kinds.registry import rule_of, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -83,17 +83,11 @@ class Verifier:
         found = [(known.verified_ms or 0, known.series) async for known in deps.coverage.all() if known.segments]
         for verified_ms, series in sorted(found):
             deps.fence()
-            try:
+            with tried_again_later(deps, "Verify", series=series.id):  # the next series may well be there
                 if verified_ms <= due_ms:
                     await verify(deps, series)
                 if deps.policy.verify_repairs:
                     await self._repair(series)
-            except StreamForgeError as error:
-                # The next series may well be there.
-                deps.observer.count("action_failures_total", action="Verify")
-                _log.warning(
-                    "a series could not be verified, it will be tried again", series=series.id, error=str(error)
-                )
 
     async def _repair(self, series: Series) -> None:
         """Start a workflow for each range of which records were lost, unless one is under way.

@@ -1,1 +1,1 @@
-"""What should happen next to a workflow: pure functions of its document, the time and what was heard."""
+"""What should happen next to a workflow: pure functions of its document, the time and the events."""

@@ -1,4 +1,4 @@
-"""What the manager does in the world. Each action may be done twice without harm; the state says when it is done."""
+"""The manager's actions. Each may be done twice without harm; the workflow's document shows when it is done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class SendStop(msgspec.Struct, frozen=True):
-    """Tell the worker of `target` to stop in order."""
+    """Send the worker of `target` the command to stop in order."""
 
     target: str
 
@@ -41,10 +41,4 @@ class Prove(msgspec.Struct, frozen=True):
     ask: bool
 
 
-class RemoveTopics(msgspec.Struct, frozen=True):
-    """Remove the data topic, or (`dead_letters`) the topic of dead letters, of an ended workflow; forget its jobs."""
-
-    dead_letters: bool
-
-
-Action = Prepare | Launch | SendStop | EndJob | WriteTerminalEvent | Prove | RemoveTopics
+Action = Prepare | Launch | SendStop | EndJob | WriteTerminalEvent | Prove

@@ -1,4 +1,4 @@
-"""The exchange's ban of this address, folded from what was heard of it. Pure.
+"""The exchange's ban of this address, folded from the refusals. Pure.
 
 A ban is of no workflow: every question and every loader waits for its end, whoever was refused, and a stop or a retry
 of that workflow does not end it. So no epoch counts here: what makes a ban out of date is the time.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 LONGEST_BAN_MS = 3 * 86_400_000
-"""The longest ban that the exchange gives. One that is said to be longer ends after this time all the same."""
+"""The longest ban that the exchange gives. A longer one ends after this time all the same."""
 
 _REASON_SHOWN = 300
 
@@ -22,7 +22,7 @@ class Ban(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Banned(msgspec.Struct, frozen=True, kw_only=True):
-    """The exchange has refused somebody. until_ms: until when, as it said; said_ms: when it did."""
+    """The exchange has refused somebody. until_ms: the end of the ban; said_ms: when it was refused."""
 
     until_ms: int
     said_ms: int
@@ -31,7 +31,7 @@ class Banned(msgspec.Struct, frozen=True, kw_only=True):
 
 def fold_ban(ban: Ban, fact: Banned, now_ms: int) -> Ban:
     """The ban after the fact; the same one if it is over by now, or ends no later."""
-    # From when it was said: it ends, however often it is heard.
+    # From the refusal on: it ends, however often it is folded.
     until_ms = min(fact.until_ms, min(fact.said_ms, now_ms) + LONGEST_BAN_MS)
     if until_ms <= max(now_ms, ban.until_ms):
         return ban

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, RemoveTopics, SendStop
+from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
+from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy
 from streamforge.manager.lifecycle.rounds import joined, next_number, repair_round
 from streamforge.manager.policy import Policy
@@ -33,7 +34,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     may_start: a slot is free. ahead: a workflow that loads a part of the same range, and whose end is waited for: what
     it has stored by then is not loaded again, and what it has not is.
     banned_until_ms: until then nobody asks the exchange, and no loader starts (ban_reason: why).
-    listening_since_ms: since when every event was heard soon after it was sent; silence before that was not the
+    listening_since_ms: since when every event was received soon after it was sent; silence before that was not the
     workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
     """
@@ -50,27 +51,26 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
 
 def decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions) -> tuple[Workflow, list[Action]]:
     """The workflow's next document, and what must be done once it is stored."""
-    workflow, actions = _decide(workflow, now_ms, policy, conditions)
+    actions: list[Action] = []
+    workflow = _decide(workflow, now_ms, policy, conditions, actions)
     if conditions.unseen and not workflow.ended and not workflow.waiting_for and any(map(live, workflow.steps)):
         workflow = _replace(workflow, waiting_for=f"the launcher: {conditions.unseen}")
     return workflow, actions
 
 
-def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions) -> tuple[Workflow, list[Action]]:
+def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]) -> Workflow:
     if workflow.ended:
-        return workflow, [*retention(workflow, now_ms, policy)]
-    workflow, words = apply_retry_policy(workflow, now_ms, policy)
-    actions: list[Action] = [*words]
+        return workflow
+    workflow, events = apply_retry_policy(workflow, now_ms, policy)
+    actions += events
     workflow = _with_failure(workflow)
     if workflow.stop_asked_ms is not None or workflow.failure is not None:
         return _stopping(workflow, now_ms, policy, conditions, actions)
     if workflow.status is Status.PENDING:
         if not conditions.may_start:
-            return _replace(workflow, waiting_for="a free slot: other workflows are running"), actions
+            return _replace(workflow, waiting_for="a free slot: other workflows are running")
         if conditions.ahead is not None:
-            return _replace(
-                workflow, waiting_for=f"the end of {conditions.ahead}, which loads a part of its range"
-            ), actions
+            return _replace(workflow, waiting_for=f"the end of {conditions.ahead}, which loads a part of its range")
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if workflow.plan is None:
         return _before_plan(workflow, now_ms, conditions, actions)
@@ -83,7 +83,7 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditi
     workflow = _launch(workflow, now_ms, conditions, actions)
     if all(step.status is StepStatus.FINISHED for step in workflow.steps):
         return _conclude(workflow, now_ms, policy, conditions, actions)
-    return workflow, actions
+    return workflow
 
 
 def live(step: Step) -> Attempt | None:
@@ -92,15 +92,13 @@ def live(step: Step) -> Attempt | None:
     return attempt if attempt is not None and attempt.ended_ms is None else None
 
 
-def _before_plan(
-    workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]
-) -> tuple[Workflow, list[Action]]:
+def _before_plan(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
     if now_ms < conditions.banned_until_ms:
-        return _replace(workflow, waiting_for=_ban(conditions)), actions
+        return _replace(workflow, waiting_for=_ban(conditions))
     if now_ms >= workflow.not_before_ms:
         actions.append(Prepare())
         workflow = _replace(workflow, waiting_for=f"the exchange: {conditions.exchange_waits or 'its answer'}")
-    return workflow, actions
+    return workflow
 
 
 def _with_failure(workflow: Workflow) -> Workflow:
@@ -160,7 +158,7 @@ def _stuck(attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> str 
         return f"it did not start within {waited_s:.0f} s" + (f": {attempt.message}" if attempt.message else "")
     silent_s = (now_ms - max(attempt.seen_ms or attempt.started_ms, since_ms)) / 1000
     if silent_s > policy.silent_after_s:
-        return f"it said nothing for {silent_s:.0f} s"
+        return f"it sent nothing for {silent_s:.0f} s"
     progress = attempt.progress
     if progress.waiting is not None and (progress.waiting_until is None or progress.waiting_until * 1000 > now_ms):
         return None
@@ -223,7 +221,7 @@ def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
 
 def _stopping(
     workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]
-) -> tuple[Workflow, list[Action]]:
+) -> Workflow:
     workflow = _replace(workflow, status=Status.STOPPING, waiting_for="")
     loading = any(step.role is Role.LOADER and live(step) is not None for step in workflow.steps)
     for step in workflow.steps:
@@ -238,7 +236,7 @@ def _stopping(
             attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STOP)
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
         if attempt.stop_reason == STOP and attempt.terminal_event is None:
-            actions.append(SendStop(step.target))  # again and again: nobody knows whether it was heard
+            actions.append(SendStop(step.target))  # again and again: one may be lost
         asked_ms = now_ms - (attempt.stop_asked_ms or now_ms)
         if not attempt.observed and step.target not in conditions.launching and asked_ms > _NEVER_SEEN_MS:
             attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
@@ -246,20 +244,20 @@ def _stopping(
         elif asked_ms > 1000 * _patience_s(step, attempt, now_ms, policy, conditions.listening_since_ms):
             actions.append(EndJob(attempt.job))
     if any(step.status not in STEP_ENDED for step in workflow.steps):
-        return workflow, actions
+        return workflow
     if not workflow.surveyed:
         if workflow.plan is not None and workflow.endless and workflow.failure is None:
             return _proving(workflow, now_ms, conditions, actions)
         if workflow.plan is not None and (workflow.endless or workflow.plan.parts or workflow.repairs):
             actions.append(Prove(ask=False))
-            return workflow, actions
+            return workflow
         workflow = _replace(workflow, surveyed=True)
     if workflow.failure is not None:
-        return workflow.next_epoch(status=Status.ERROR, ended_ms=now_ms), actions
+        return workflow.next_epoch(status=Status.ERROR, ended_ms=now_ms)
     if workflow.endless and workflow.proof is not None and not any(map(_is_open, workflow.proof.segments)):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
-        return workflow.next_epoch(status=Status.FINISHED, steps=steps, ended_ms=now_ms), actions
-    return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms), actions
+        return workflow.next_epoch(status=Status.FINISHED, steps=steps, ended_ms=now_ms)
+    return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms)
 
 
 def _is_open(segment: Segment) -> bool:
@@ -267,24 +265,22 @@ def _is_open(segment: Segment) -> bool:
     return segment.verdict in (Verdict.OURS, Verdict.UNKNOWN)
 
 
-def _proving(
-    workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]
-) -> tuple[Workflow, list[Action]]:
+def _proving(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
     """The workflow while what is stored is compared with the exchange, which may have to be waited for."""
     if now_ms < conditions.banned_until_ms:
-        return _replace(workflow, waiting_for=_ban(conditions)), actions
+        return _replace(workflow, waiting_for=_ban(conditions))
     if now_ms >= workflow.not_before_ms:
         actions.append(Prove(ask=True))
         waits = f"the exchange: {conditions.exchange_waits}" if conditions.exchange_waits else ""
         workflow = _replace(workflow, waiting_for=waits)
-    return workflow, actions
+    return workflow
 
 
 def _patience_s(step: Step, attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> float:
     """How long an attempt that was asked to end may take until its job is ended."""
     if attempt.stop_reason == STUCK:
         return 0
-    # A sink that stores what its loaders have sent says so again and again.
+    # A sink that stores what its loaders have sent reports it again and again.
     silent_s = (now_ms - max(attempt.seen_ms or attempt.planned_ms, since_ms)) / 1000
     drains = step.role is Role.SINK and not attempt.replay and silent_s <= policy.silent_after_s
     return policy.stop_within_s + (policy.drain_within_s if drains else 0)
@@ -292,7 +288,7 @@ def _patience_s(step: Step, attempt: Attempt, now_ms: int, policy: Policy, since
 
 def _conclude(
     workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]
-) -> tuple[Workflow, list[Action]]:
+) -> Workflow:
     if workflow.replayed in (Status.INTERRUPTED, Status.ERROR):
         return _replayed(workflow, workflow.replayed, now_ms, actions)
     proof = workflow.proof
@@ -302,37 +298,35 @@ def _conclude(
     ours = tuple(str(hole) for hole in joined(holes))
     unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]
     if not ours and not unknown:
-        return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms), actions
+        return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms)
     if workflow.repairs >= policy.max_repairs or not ours:
         failure = Failure(
             reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
             + ", ".join((*ours, *(str(segment.span) for segment in unknown))[:5]),
             next_step="look at the dead letters of the workflow for records that were refused, then retry it",
         )
-        return workflow.next_epoch(failure=failure), actions
-    return repair_round(_replace(workflow, repairs=workflow.repairs + 1), ours), actions
+        return workflow.next_epoch(failure=failure)
+    return repair_round(_replace(workflow, repairs=workflow.repairs + 1), ours)
 
 
-def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Action]) -> tuple[Workflow, list[Action]]:
+def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Action]) -> Workflow:
     """What had not come to its end before its dead letters were replayed has not now: that is for a retry."""
     if not workflow.surveyed:
-        return workflow, [*actions, Prove(ask=False)]
+        actions.append(Prove(ask=False))
+        return workflow
     for step in workflow.steps:
         if step.role is Role.LOADER and (step.attempt is None or step.attempt.outcome != "finished"):
             workflow = workflow.with_step(_replace(step, status=StepStatus.INTERRUPTED))
-    return (
-        workflow.next_epoch(status=status, failure=workflow.replayed_failure, waiting_for="", ended_ms=now_ms),
-        actions,
-    )
+    return workflow.next_epoch(status=status, failure=workflow.replayed_failure, waiting_for="", ended_ms=now_ms)
 
 
-def retention(workflow: Workflow, now_ms: int, policy: Policy) -> list[RemoveTopics]:
-    """What of an ended workflow was kept long enough; of one that has not ended nothing was."""
+def due_removal(workflow: Workflow, now_ms: int, policy: Policy) -> TopicsRemoved | None:
+    """What of an ended workflow was kept long enough to be removed now; of one that has not ended nothing was."""
     if not workflow.ended:
-        return []
+        return None
     age_s = (now_ms - (workflow.ended_ms or now_ms)) / 1000
     if not workflow.topic_removed and age_s > policy.topic_retention_s:
-        return [RemoveTopics(dead_letters=False)]
+        return TopicsRemoved(dead_letters=False)
     if workflow.topic_removed and not workflow.dlq_removed and age_s > policy.dlq_retention_s:
-        return [RemoveTopics(dead_letters=True)]
-    return []
+        return TopicsRemoved(dead_letters=True)
+    return None

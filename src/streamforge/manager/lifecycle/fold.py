@@ -1,6 +1,6 @@
-"""What workers said and what jobs were seen to do, folded into a workflow. Pure: no clock, no input or output.
+"""Events of workers and observed jobs, folded into a workflow. Pure: no clock, no input or output.
 
-Only the latest attempt of a step counts; what an older one says changes nothing. Folding the same thing twice changes
+Only the latest attempt of a step counts; an event of an older one changes nothing. Folding the same thing twice changes
 nothing either, so a manager that was killed reads its events again without harm.
 """
 
@@ -25,7 +25,7 @@ def fold_event(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
     attempt = step.attempt
     if attempt is None or attempt.number != event.attempt or attempt.terminal_event is not None:
         return workflow
-    changed = _heard(attempt, event, now_ms)
+    changed = _with_event(attempt, event, now_ms)
     return workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
 
 
@@ -35,13 +35,13 @@ def fold_jobs(workflow: Workflow, jobs: Mapping[str, Job], now_ms: int) -> Workf
         attempt = step.attempt
         if attempt is None or attempt.ended_ms is not None:
             continue
-        changed = _observed(attempt, jobs.get(attempt.job), now_ms)
+        changed = _with_job(attempt, jobs.get(attempt.job), now_ms)
         if changed is not attempt:
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
     return workflow
 
 
-def _heard(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
+def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
     attempt = _replace(attempt, seen_ms=now_ms)
     if event.event == "pong":
         return attempt
@@ -49,7 +49,7 @@ def _heard(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
         attempt = _replace(attempt, started_ms=now_ms, progressed_ms=now_ms)
     progress = progress_of(event)
     if event.event != "started":
-        # The time in which it said that it waits is no time without progress.
+        # The time in which it reports that it waits is no time without progress.
         if _moved(attempt.progress, progress) or _waits(progress, now_ms):
             attempt = _replace(attempt, progressed_ms=now_ms)
         attempt = _replace(attempt, progress=progress, message=event.message)
@@ -79,7 +79,7 @@ def _moved(before: Progress, after: Progress) -> bool:
     )
 
 
-def _observed(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
+def _with_job(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
     if job is None:
         if not attempt.observed:
             return attempt

@@ -113,7 +113,7 @@ def _outcome(attempt: Attempt) -> tuple[str, str]:
     if word == "interrupted":
         return "disrupted", "it was asked to end by a signal"
     if word == "finished":
-        return "failed", f"it said finished, but ended with exit code {code}"
+        return "failed", f"it reported finished, but ended with exit code {code}"
     return "failed", attempt.error or attempt.reason or f"it ended with exit code {code}"
 
 
@@ -179,7 +179,7 @@ def _terminal_event(workflow: Workflow, step: Step, attempt: Attempt, now_ms: in
         symbol=workflow.symbol,
         type=step.type,
         attempt=attempt.number,
-        message="written by queue-manager: the worker could not speak",
+        message="written by queue-manager: the worker could not send it",
         records_written=attempt.progress.records,
         finished=True,
         timestamp=now_ms / 1000,

@@ -7,12 +7,11 @@ import sys
 import time
 from collections import Counter
 
-from tests.histories.embedded import EmbeddedEngines
-from tests.histories.engines import MemoryEngines
+from tests.histories.case_runner import failure_of, shortest
+from tests.histories.engines import EmbeddedEngines, MemoryEngines
 from tests.histories.generator import history_of
 from tests.histories.history import decode
-from tests.histories.running import failure_of, short
-from tests.histories.world import MakeEngines
+from tests.histories.simulation import MakeEngines
 
 
 def main() -> int:
@@ -22,14 +21,14 @@ def main() -> int:
     parser.add_argument("--from", dest="first", type=int, default=0, help="the number of the first one")
     parser.add_argument("--case", type=int, help="run this one alone")
     parser.add_argument("--history", help="run this one alone, as a failure prints it")
-    parser.add_argument("--all", action="store_true", help="go on behind a failure, and count them by what is untrue")
-    parser.add_argument("--long", action="store_true", help="tell of a failing history as it is, without a shorter one")
+    parser.add_argument("--all", action="store_true", help="go on behind a failure, and count them by the broken rule")
+    parser.add_argument("--long", action="store_true", help="print a failing history as it is, without a shorter one")
     parser.add_argument("--embedded", action="store_true", help="on the embedded bus and store, not on doubles of them")
     args = parser.parse_args()
     engines: MakeEngines = EmbeddedEngines if args.embedded else MemoryEngines
     if args.history is not None:
         failure = failure_of(decode(args.history), engines=engines)
-        sys.stdout.write("all is true\n" if failure is None else failure.words("as you did") + "\n")
+        sys.stdout.write(f"{failure or 'no rule is broken'}\n")
         return failure is not None
     began, found = time.monotonic(), Counter[str]()
     cases = range(args.first, args.first + args.cases) if args.case is None else [args.case]
@@ -39,9 +38,7 @@ def main() -> int:
             continue
         found[failure.rule] += 1
         if not args.all or found[failure.rule] == 1:
-            told = failure if args.long else short(failure, engines=engines)
-            again = f"python -m tests.histories --seed {args.seed} --case {case}"
-            sys.stdout.write(f"case {case} fails: {told.words(again)}\n\n")
+            sys.stdout.write(f"case {case} fails: {failure if args.long else shortest(failure)}\n\n")
             sys.stdout.flush()
         if not args.all:
             return 1

@@ -1,13 +1,21 @@
-"""What the processes of a world share: a bus and a store in memory, which are watched."""
+"""The bus and the store that the processes of a simulation share: in memory, or the embedded ones in a folder."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from streamforge.manager.persistence.workflow_store import KIND
+from streamforge_utils.adapters.embedded.bus.batch import unpack
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
+from streamforge_utils.adapters.embedded.bus.files import TopicFiles
+from streamforge_utils.adapters.embedded.store import document_rows
+from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+from streamforge_utils.adapters.embedded.store.state_rows import States
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.markers import EOS_KEY
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.store import Answer, Document, Outcome, State, Store
@@ -16,9 +24,11 @@ from tests.doubles.memorystore import MemoryStore
 from tests.doubles.virtualclock import VirtualClock
 from tests.histories.processes import Outage, Port, Process
 
+_ALL = 1_000_000
 
-class Watch:
-    """What a store tells, in any process. slow_s: what storing a batch takes. refused: keys that it refuses.
+
+class StoreHooks:
+    """Called by the store of any process. slow_s: what storing a batch takes. refused: keys that it refuses.
 
     written: called after each state that is stored. deleted: called with the collection and the keys before they go,
     and whether the whole collection goes. changed: called with each collection that has changed.
@@ -32,86 +42,53 @@ class Watch:
         self.changed: Callable[[str], None] = lambda collection: None
 
 
-class Watched:
-    """A store that tells its watch what it does."""
+class HookedStore:
+    """A store that calls the hooks at each change."""
 
-    def __init__(self, store: Store, watch: Watch) -> None:
+    def __init__(self, store: Store, hooks: StoreHooks) -> None:
         self._store = store
-        self._watch = watch
+        self._hooks = hooks
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def put(self, kind: str, id: str, body: bytes, **more: Any) -> State:
         state = await self._store.put(kind, id, body, **more)
-        self._watch.written(kind, state)
+        self._hooks.written(kind, state)
         return state
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
-        if self._watch.slow_s:
-            await asyncio.sleep(self._watch.slow_s)
-        refused = self._watch.refused
+        if self._hooks.slow_s:
+            await asyncio.sleep(self._hooks.slow_s)
+        refused = self._hooks.refused
         taken = [one for one in documents if one.key not in refused] if refused else documents
         answers = await self._store.upsert(collection, taken)
-        self._watch.changed(collection)
+        self._hooks.changed(collection)
         if not refused:
             return answers
         left = iter(answers)
         return [Answer(Outcome.REFUSED, "the key is refused") if d.key in refused else next(left) for d in documents]
 
     async def delete(self, collection: str, *, first: str, last: str) -> int:
-        self._watch.deleted(collection, await self._store.keys(collection, first=first, last=last), False)
+        self._hooks.deleted(collection, await self._store.keys(collection, first=first, last=last), False)
         deleted = await self._store.delete(collection, first=first, last=last)
-        self._watch.changed(collection)
+        self._hooks.changed(collection)
         return deleted
 
     async def drop(self, collection: str) -> None:
-        self._watch.deleted(collection, await self._store.keys(collection), True)
+        self._hooks.deleted(collection, await self._store.keys(collection), True)
         await self._store.drop(collection)
-        self._watch.changed(collection)
-
-
-class Engines(Protocol):
-    """A bus and a store as a world needs them. documents: what is in the store, by collection and key."""
-
-    watch: Watch
-    outages: Mapping[str, Outage]
-    """Of `bus` and `store`."""
-
-    @property
-    def documents(self) -> Mapping[str, Mapping[str, Document]]:
-        """What is in the store, by collection and key."""
-
-    def store_of(self, process: Process) -> Any:
-        """The store as a process has it."""
-
-    def bus_of(self, process: Process) -> Any:
-        """The bus as a process has it; its members leave when it dies."""
-
-    def states(self) -> Iterator[bytes]:
-        """The documents of all workflows."""
-
-    def lose(self, collection: str, key: str) -> None:
-        """A record vanishes."""
-
-    def messages(self, topic: str) -> Sequence[Received]:
-        """What lies on a topic; nothing if there is none of that name."""
-
-    async def append(self, topic: str, message: Message) -> None:
-        """Send a message that no process sends."""
-
-    async def close(self) -> None:
-        """Let go of everything."""
+        self._hooks.changed(collection)
 
 
 class MemoryEngines:
     """Bus and store in memory."""
 
     def __init__(self, clock: VirtualClock, slow_s: float, folder: Path) -> None:
-        self.watch = Watch(slow_s)
+        self.hooks = StoreHooks(slow_s)
         self.outages: Mapping[str, Outage] = {"bus": Outage(), "store": Outage()}
         self._store = MemoryStore()
-        self._watched = Watched(self._store, self.watch)
+        self._hooked = HookedStore(self._store, self.hooks)
         self._bus = MemoryBus(now_ms=clock.now_ms, longest_poll_s=60.0)
 
     @property
@@ -119,7 +96,7 @@ class MemoryEngines:
         return self._store.documents
 
     def store_of(self, process: Process) -> Any:
-        return Port(process, self._watched, outage=self.outages["store"])
+        return Port(process, self._hooked, outage=self.outages["store"])
 
     def bus_of(self, process: Process) -> Any:
         made: list[Any] = []
@@ -150,6 +127,116 @@ class MemoryEngines:
 
     async def close(self) -> None:
         pass
+
+
+class EmbeddedEngines:
+    """Bus and store as files in a folder."""
+
+    def __init__(self, clock: VirtualClock, slow_s: float, folder: Path) -> None:
+        self.hooks = StoreHooks(slow_s)
+        self.outages: Mapping[str, Outage] = {"bus": Outage(), "store": Outage()}
+        self._clock = clock
+        self._bus_folder, self._store_folder = folder / "bus", folder / "store"
+        self._files = TopicFiles(self._bus_folder)
+        self._catalogue = Catalogue(self._store_folder / "documents")
+        self._states = States(self._store_folder / "states.db")
+        self._documents = _Documents(self._catalogue)
+        self.hooks.changed = self._documents.forget
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self._own: EmbeddedBus | None = None
+        self._dying: set[asyncio.Future[None]] = set()
+
+    @property
+    def documents(self) -> Mapping[str, Mapping[str, Document]]:
+        return self._documents
+
+    def store_of(self, process: Process) -> Any:
+        store = EmbeddedStore(self._store_folder)
+        self._closes_with(process, store.close)
+        return Port(process, HookedStore(store, self.hooks), outage=self.outages["store"])
+
+    def bus_of(self, process: Process) -> Any:
+        bus = self._bus()
+        self._closes_with(process, bus.close)
+        return Port(process, bus, outage=self.outages["bus"])
+
+    def states(self) -> Iterator[bytes]:
+        return (state.body for state in self._states.find(KIND, where=None, after=None, limit=_ALL))
+
+    def lose(self, collection: str, key: str) -> None:
+        self._catalogue.write(collection, lambda one: document_rows.delete(one, key, key + "\x00"), create=False)
+        self._documents.forget(collection)
+
+    def messages(self, topic: str) -> Sequence[Received]:
+        try:
+            opened = self._files.open(topic)
+        except PermanentError:
+            return ()
+        try:
+            batches = opened.log.read(0, 0, _ALL, _ALL * 1000)
+            return [one for b in batches for one in unpack(topic, 0, b, b.last - b.count + 1, str(opened.log.path))]
+        finally:
+            opened.close()
+
+    async def append(self, topic: str, message: Message) -> None:
+        if self._own is None:
+            self._own = self._bus()
+        await (await self._own.producer()).send(topic, [message])
+
+    async def close(self) -> None:
+        for close in self._closing if self._own is None else (*self._closing, self._own.close):
+            await close()
+        self._catalogue.close()
+        self._states.close()
+
+    def _bus(self) -> EmbeddedBus:
+        return EmbeddedBus(self._bus_folder, clock=self._clock)
+
+    def _closes_with(self, process: Process, close: Callable[[], Awaitable[None]]) -> None:
+        """What a process has open is closed by the system when it dies."""
+        self._closing.append(close)
+
+        def die() -> None:
+            self._dying.add(dying := asyncio.ensure_future(close()))
+            dying.add_done_callback(self._dying.discard)
+
+        process.when_dead(die)
+
+
+class _Documents(Mapping[str, Mapping[str, Document]]):
+    """What lies in the files, read once after each change."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._read: dict[str, dict[str, Document]] = {}
+        self._names: list[str] | None = None
+
+    def forget(self, collection: str) -> None:
+        """The collection has changed."""
+        self._read.pop(collection, None)
+        self._names = None
+
+    def __getitem__(self, name: str) -> Mapping[str, Document]:
+        if name not in self._read:
+            if name not in self:
+                raise KeyError(name)
+            found = self._catalogue.read(name, lambda one: document_rows.read(one, "", None, _ALL))
+            self._read[name] = {document.key: document for document in found or ()}
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        if self._names is None:
+            self._names = self._catalogue.names()
+        return iter(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == other for other in self)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+Engines = MemoryEngines | EmbeddedEngines
 
 
 def confirmed_keys(engines: Engines, topic: str) -> Iterator[str]:

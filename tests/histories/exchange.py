@@ -1,4 +1,4 @@
-"""The exchange of a world: what its markets have, and answers that now and then are wrong, late or refused."""
+"""The exchange of a simulation: its markets, and answers that now and then are wrong, late or refused."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SLOW_S = 40.0
 BAN_S = 60.0
 
 
-class WorldExchange(CandleHistory):
+class FaultyExchange(CandleHistory):
     """Each candle is left out of one answer at most, in all its life: two who ask twice learn the truth.
 
-    troubles: what is wrong with the next answers; None is nothing.
+    faults: what is wrong with the next answers; None is nothing.
     """
 
     def __init__(self, markets: Sequence[Market], now_ms: Callable[[], int], slow_s: float) -> None:
@@ -29,13 +29,13 @@ class WorldExchange(CandleHistory):
         self._now_ms = now_ms
         self._left_out: dict[str, set[int]] = defaultdict(set)
         self._banned_until_ms = 0
-        self.troubles: deque[str | None] = deque()
+        self.faults: deque[str | None] = deque()
 
-    def trouble(self, kind: str, after: int) -> None:
+    def fault(self, kind: str, after: int) -> None:
         """Let the answer that comes after `after` more be wrong."""
-        while len(self.troubles) <= after:
-            self.troubles.append(None)
-        self.troubles[after] = kind
+        while len(self.faults) <= after:
+            self.faults.append(None)
+        self.faults[after] = kind
 
     async def server_time(self) -> int:
         self._refuse_banned()
@@ -53,22 +53,22 @@ class WorldExchange(CandleHistory):
     async def candles(
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False
     ) -> Sequence[Candle]:
-        trouble = self.troubles.popleft() if self.troubles else None
-        await asyncio.sleep(SLOW_S if trouble == "slow" else self._slow_s)
+        fault = self.faults.popleft() if self.faults else None
+        await asyncio.sleep(SLOW_S if fault == "slow" else self._slow_s)
         self._refuse_banned()
         now_ms = self._now_ms()
-        if trouble == "refused":
+        if fault == "refused":
             raise RetryableError(f"klines {symbol}: HTTP 429, retry in 1 s", retry_after=1.0)
-        if trouble == "banned":
+        if fault == "banned":
             self._banned_until_ms = now_ms + int(BAN_S * 1000)
             self._refuse_banned()
         market = self._market(symbol)
         bars = [bar for bar in market.bars_in(span) if market.trades(bar) and market.is_over(bar, now_ms)]
         bars = bars[-limit:] if newest else bars[:limit]
         left_out = self._left_out[symbol]
-        if bars and trouble == "short" and not left_out & {bars[len(bars) // 2]}:
+        if bars and fault == "short" and not left_out & {bars[len(bars) // 2]}:
             left_out.add(bars.pop(len(bars) // 2))
-        elif trouble == "empty" and not left_out & set(bars):
+        elif fault == "empty" and not left_out & set(bars):
             left_out |= set(bars)
             bars = []
         return [candle(market.opens_ms(b), interval=interval, symbol=symbol, version=now_ms) for b in bars]

@@ -4,11 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import TypeVar
 
 import msgspec
 
-from tests.histories import history as happens
-from tests.histories.history import SYMBOLS, AnyOperation, History, Market, Setting
+from tests.histories.history import (
+    SYMBOLS,
+    AcceptRecords,
+    AdvanceClock,
+    AnyOperation,
+    ExchangeFault,
+    History,
+    KillManager,
+    KillWorker,
+    Load,
+    LoseRecords,
+    Market,
+    Observe,
+    Outage,
+    Quiesce,
+    Read,
+    RefuseRecord,
+    Remove,
+    RepeatEvent,
+    Replay,
+    Retry,
+    ScheduledVerification,
+    Setting,
+    Stop,
+    Verify,
+    Wait,
+)
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _replace = msgspec.structs.replace
 
@@ -31,7 +59,7 @@ class _Draw:
     def which(self) -> int:
         return self.random.choice([0, 0, 0, 1, 1, 2, 3])
 
-    def load(self) -> happens.Load:
+    def load(self) -> Load:
         random = self.random
         if self.ranges and random.random() < 0.4:
             market, first, last = random.choice(self.ranges)
@@ -39,7 +67,7 @@ class _Draw:
         else:
             market, (first, last) = self.market(), self.range()
         self.ranges.append((market, first, last))
-        return happens.Load(
+        return Load(
             market=market,
             first=first,
             last=last,
@@ -48,158 +76,120 @@ class _Draw:
             shared=random.random() < 0.15,
         )
 
-    def wait(self) -> happens.Wait:
-        return happens.Wait(seconds=self.random.choice([0.1, 0.5, 1, 3, 10, 60]))
-
-    def rest(self) -> happens.Rest:
-        return happens.Rest()
-
-    def bars(self) -> happens.Bars:
-        return happens.Bars(count=self.random.choice([1, 5, 5, 12, 1000]))
-
-    def stop(self) -> happens.Stop:
-        return happens.Stop(which=self.which())
-
-    def retry(self) -> happens.Retry:
-        return happens.Retry(which=self.which())
-
-    def replay(self) -> happens.Replay:
-        return happens.Replay(which=self.which())
-
-    def remove(self) -> happens.Remove:
-        return happens.Remove(which=self.which(), data=self.random.random() < 0.7)
-
-    def lose(self) -> happens.Lose:
+    def lose(self) -> LoseRecords:
         first, last = self.range()
-        return happens.Lose(market=self.market(), first=first, last=self.random.choice([last, first + 1]))
+        return LoseRecords(market=self.market(), first=first, last=self.random.choice([last, first + 1]))
 
-    def read(self) -> happens.Read:
+    def read(self) -> Read:
         first, last = self.range()
-        return happens.Read(market=self.market(), first=first, last=last)
+        return Read(market=self.market(), first=first, last=last)
 
-    def look(self) -> happens.Look:
-        return happens.Look()
-
-    def verify(self) -> happens.Verify:
+    def verify(self) -> Verify:
         first, last = self.range() if self.random.random() < 0.4 else (None, None)
-        return happens.Verify(market=self.market(), first=first, last=last)
+        return Verify(market=self.market(), first=first, last=last)
 
-    def overdue(self) -> happens.Overdue:
-        return happens.Overdue()
-
-    def refuse(self) -> happens.Refuse:
-        return happens.Refuse(market=self.market(), bar=self.random.randint(0, 39))
-
-    def accept(self) -> happens.Accept:
-        return happens.Accept()
-
-    def trouble(self) -> happens.Trouble:
+    def exchange_fault(self) -> ExchangeFault:
         kinds = ["short", "short", "empty", "refused", "banned", "slow", "slow"]
         after = self.random.choice([0, 0, 1, 2, 3, 4, 6, 9])
-        return happens.Trouble(kind=self.random.choice(kinds), after=after)
+        return ExchangeFault(kind=self.random.choice(kinds), after=after)
 
-    def kill_manager(self) -> happens.KillManager:
+    def kill_manager(self) -> KillManager:
         random = self.random
         down = random.choice([0.1, 2.0, 30.0, 400.0])
-        return happens.KillManager(deeds=random.randint(1, 30), after=random.random() < 0.5, down=down)
-
-    def kill_worker(self) -> happens.KillWorker:
-        return happens.KillWorker(which=self.random.randint(0, 3), deeds=self.random.choice([0, 0, 1, 2, 3]))
-
-    def repeat(self) -> happens.Repeat:
-        return happens.Repeat(back=self.random.randint(0, 12))
+        return KillManager(deeds=random.randint(1, 30), after=random.random() < 0.5, down=down)
 
     # What belongs together, as it rarely comes together by chance.
 
-    def moment(self) -> happens.Wait:
-        return happens.Wait(seconds=self.random.choice([0.1, 0.3, 0.6, 1, 2, 3, 5]))
+    def moment(self) -> Wait:
+        return Wait(seconds=self.random.choice([0.1, 0.3, 0.6, 1, 2, 3, 5]))
 
     def stopped_load(self) -> Operations:
-        return self.load(), self.moment(), happens.Stop(which=0)
+        return self.load(), self.moment(), Stop(which=0)
 
     def removal_under_a_load(self) -> Operations:
-        return self.load(), happens.Rest(), self.load(), self.moment(), happens.Remove(which=1, data=True)
+        return self.load(), Quiesce(), self.load(), self.moment(), Remove(which=1, data=True)
 
     def removal_of_what_a_load_relies_on(self) -> Operations:
         *begun, moment = self._reliance()
-        ends = (happens.Rest(),) if moment.seconds >= 3 else ()  # then only what the longer one has alone stays
-        return *begun, moment, *ends, happens.Remove(which=1, data=True)
+        ends = (Quiesce(),) if moment.seconds >= 3 else ()  # then only what the longer one has alone stays
+        return *begun, moment, *ends, Remove(which=1, data=True)
 
     def old_data_that_a_load_relies_on(self) -> Operations:
-        return *self._reliance(), happens.Bars(count=1000)
+        return *self._reliance(), AdvanceClock(count=1000)
 
-    def _reliance(self) -> tuple[*tuple[AnyOperation, ...], happens.Wait]:
+    def _reliance(self) -> tuple[*tuple[AnyOperation, ...], Wait]:
         """A load, and a longer one that goes on for a while."""
         load = _replace(self.load(), again=False)
         grown = _replace(load, last=min(load.last + 6, self.setting.markets[0].bars))
-        slow = happens.Trouble(kind="slow", after=self.random.choice([0, 1, 2, 3, 4, 5, 6]))
-        return load, happens.Rest(), slow, grown, self.moment()
+        slow = ExchangeFault(kind="slow", after=self.random.choice([0, 1, 2, 3, 4, 5, 6]))
+        return load, Quiesce(), slow, grown, self.moment()
 
     def late_plan(self) -> Operations:
-        slow = happens.Trouble(kind="slow"), happens.Trouble(kind="slow", after=1)
+        slow = ExchangeFault(kind="slow"), ExchangeFault(kind="slow", after=1)
         loads = self.load(), self.load()
-        return *slow, *loads, self.moment(), happens.Stop(which=1), self.moment(), happens.Retry(which=1)
+        return *slow, *loads, self.moment(), Stop(which=1), self.moment(), Retry(which=1)
 
     def grown_range(self) -> Operations:
         load = self.load()
-        return load, happens.Rest(), happens.Bars(count=self.random.choice([3, 8])), _replace(load, again=False)
+        return load, Quiesce(), AdvanceClock(count=self.random.choice([3, 8])), _replace(load, again=False)
 
     def decay(self) -> Operations:
         """Rows of what was loaded vanish; then they are counted, or read, or loaded again, or nobody looks."""
         load = self.load()
         first = self.random.randint(load.first, load.last - 1)
         last = self.random.choice([first + 1, self.random.randint(first + 1, load.last)])
-        lost = happens.Lose(market=load.market, first=first, last=last)
-        what = happens.Verify(market=load.market), happens.Overdue(), _replace(load, again=False), happens.Look()
-        return load, happens.Rest(), lost, self.random.choice(what)
+        lost = LoseRecords(market=load.market, first=first, last=last)
+        what = Verify(market=load.market), ScheduledVerification(), _replace(load, again=False), Observe()
+        return load, Quiesce(), lost, self.random.choice(what)
 
     def verification_under_a_load(self) -> Operations:
         return self.load(), self.moment(), self.lose(), self.verify()
 
     def loss_before_a_retry(self) -> Operations:
         load = self.load()
-        lost = happens.Lose(market=load.market, first=load.first, last=self.random.randint(load.first + 1, load.last))
-        return load, self.moment(), happens.Stop(which=0), happens.Rest(), lost, happens.Retry(which=0)
+        lost = LoseRecords(market=load.market, first=load.first, last=self.random.randint(load.first + 1, load.last))
+        return load, self.moment(), Stop(which=0), Quiesce(), lost, Retry(which=0)
 
 
 Operations = tuple[AnyOperation, ...]
 
-_WEIGHTS: dict[Callable[[_Draw], AnyOperation | Operations], int] = {
-    _Draw.stopped_load: 4,
-    _Draw.removal_under_a_load: 2,
-    _Draw.removal_of_what_a_load_relies_on: 2,
-    _Draw.old_data_that_a_load_relies_on: 2,
-    _Draw.late_plan: 2,
-    _Draw.grown_range: 2,
-    _Draw.loss_before_a_retry: 2,
-    _Draw.decay: 5,
-    _Draw.verification_under_a_load: 1,
-    _Draw.load: 16,
-    _Draw.wait: 10,
-    _Draw.rest: 8,
-    _Draw.bars: 4,
-    _Draw.stop: 9,
-    _Draw.retry: 9,
-    _Draw.replay: 3,
-    _Draw.remove: 9,
-    _Draw.lose: 5,
-    _Draw.read: 3,
-    _Draw.look: 3,
-    _Draw.verify: 3,
-    _Draw.overdue: 1,
-    _Draw.refuse: 2,
-    _Draw.accept: 2,
-    _Draw.trouble: 7,
-    _Draw.kill_manager: 4,
-    _Draw.kill_worker: 6,
-    _Draw.repeat: 2,
-}
+_WEIGHTS: tuple[tuple[int, Callable[[_Draw], AnyOperation | Operations]], ...] = (
+    (4, _Draw.stopped_load),
+    (2, _Draw.removal_under_a_load),
+    (2, _Draw.removal_of_what_a_load_relies_on),
+    (2, _Draw.old_data_that_a_load_relies_on),
+    (2, _Draw.late_plan),
+    (2, _Draw.grown_range),
+    (2, _Draw.loss_before_a_retry),
+    (5, _Draw.decay),
+    (1, _Draw.verification_under_a_load),
+    (16, _Draw.load),
+    (10, lambda draw: Wait(seconds=draw.random.choice([0.1, 0.5, 1, 3, 10, 60]))),
+    (8, lambda draw: Quiesce()),
+    (4, lambda draw: AdvanceClock(count=draw.random.choice([1, 5, 5, 12, 1000]))),
+    (9, lambda draw: Stop(which=draw.which())),
+    (9, lambda draw: Retry(which=draw.which())),
+    (3, lambda draw: Replay(which=draw.which())),
+    (9, lambda draw: Remove(which=draw.which(), data=draw.random.random() < 0.7)),
+    (5, _Draw.lose),
+    (3, _Draw.read),
+    (3, lambda draw: Observe()),
+    (3, _Draw.verify),
+    (1, lambda draw: ScheduledVerification()),
+    (2, lambda draw: RefuseRecord(market=draw.market(), bar=draw.random.randint(0, 39))),
+    (2, lambda draw: AcceptRecords()),
+    (7, _Draw.exchange_fault),
+    (4, _Draw.kill_manager),
+    (6, lambda draw: KillWorker(which=draw.random.randint(0, 3), deeds=draw.random.choice([0, 0, 1, 2, 3]))),
+    (2, lambda draw: RepeatEvent(back=draw.random.randint(0, 12))),
+)
 
 
 def history_of(seed: int, case: int) -> History:
     """The history of that number; always the same one."""
     draw = _Draw(Random(f"{seed}/{case}"))
-    makes = draw.random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=draw.random.randint(2, 8))
+    weights, makers = zip(*_WEIGHTS, strict=True)
+    makes = draw.random.choices(makers, weights, k=draw.random.randint(2, 8))
     operations: list[AnyOperation] = [draw.load()]
     for make in makes:
         drawn = make(draw)
@@ -215,7 +205,7 @@ def _with_outages(history: History, random: Random) -> History:
     operations = list(history.operations)
     for _ in range(random.choice([1, 1, 2])):
         seconds = random.choice([0.3, 2.0, 10.0, 60.0])
-        outage = happens.Outage(part=random.choice(["bus", "store"]), seconds=seconds, late=random.random() < 0.5)
+        outage = Outage(part=random.choice(["bus", "store"]), seconds=seconds, late=random.random() < 0.5)
         operations.insert(random.randint(1, len(operations)), outage)
     return _replace(history, operations=tuple(operations))
 
@@ -226,46 +216,33 @@ def _until_now(history: History, random: Random) -> History:
     markets = tuple(_replace(market, interval=interval) for market in history.setting.markets)
     operations: list[AnyOperation] = []
     for one in history.operations:
-        if not isinstance(one, happens.Load) or random.random() < 0.3:
+        if not isinstance(one, Load) or random.random() < 0.3:
             operations.append(one)
             continue
         load = _replace(one, until_now=random.choice(["open", "ago"]))
         operations.append(load)
         if random.random() < 0.5:
-            passes = happens.Wait(seconds=random.choice([0.5, 1, 20, 60])), happens.Bars(count=1)
+            passes = Wait(seconds=random.choice([0.5, 1, 20, 60])), AdvanceClock(count=1)
             operations += [random.choice(passes), load]
     return History(setting=_replace(history.setting, markets=markets), operations=tuple(operations))
 
 
 def shorter(history: History) -> Iterator[History]:
-    """Simpler histories than this one, the simplest first."""
-    operations = history.operations
+    """Simpler histories than this one, the simplest first: with fewer operations, or with a field at its default."""
+    setting, operations = history.setting, history.operations
     size = len(operations) // 2
     while size:
         for start in range(0, len(operations) - size + 1, size):
             yield _replace(history, operations=operations[:start] + operations[start + size :])
         size //= 2
-    setting = history.setting
+    if len(setting.markets) > 1:
+        yield _replace(history, setting=_replace(setting, markets=setting.markets[:1]))
     for number, market in enumerate(setting.markets):
-        for simpler in (
-            _replace(market, holes=()),
-            _replace(market, delisted=None),
-            _replace(market, listed=0),
-            _replace(market, interval="1h"),
-        ):
-            if simpler != market:
-                markets = (*setting.markets[:number], simpler, *setting.markets[number + 1 :])
-                yield _replace(history, setting=_replace(setting, markets=markets))
-    for simpler_setting in (
-        _replace(setting, markets=setting.markets[:1]),
-        _replace(setting, kept_days=0),
-        _replace(setting, verify_s=0.0, repairs=False),
-        _replace(setting, repairs=False),
-        _replace(setting, now=setting.markets[0].bars),
-        _replace(setting, slow_s=0.0),
-    ):
-        if simpler_setting != setting:
-            yield _replace(history, setting=simpler_setting)
+        for simpler in _simpler(market):
+            markets = (*setting.markets[:number], simpler, *setting.markets[number + 1 :])
+            yield _replace(history, setting=_replace(setting, markets=markets))
+    for simpler_setting in _simpler(setting):
+        yield _replace(history, setting=simpler_setting)
     for number, operation in enumerate(operations):
         for simpler_operation in _simpler(operation):
             yield _replace(history, operations=(*operations[:number], simpler_operation, *operations[number + 1 :]))
@@ -286,18 +263,10 @@ def shrunk(history: History, fails: Callable[[History], bool], most: int = 300) 
             return history
 
 
-def _simpler(operation: AnyOperation) -> Iterator[AnyOperation]:
-    for field in msgspec.structs.fields(operation):
-        value = getattr(operation, field.name)
-        if value is True and field.default is False:
-            yield _replace(operation, **{field.name: False})
-        elif (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and field.name in ("which", "after", "back")
-            and value
-        ):
-            yield _replace(operation, **{field.name: 0})
+def _simpler(value: T) -> Iterator[T]:
+    for field in msgspec.structs.fields(value):
+        if field.default is not msgspec.NODEFAULT and getattr(value, field.name) != field.default:
+            yield _replace(value, **{field.name: field.default})
 
 
 def _setting(random: Random) -> Setting:

@@ -1,7 +1,7 @@
 """What there is and what was asked for after all that happened: a small model of the exchange and of the store.
 
-It knows nothing of how StreamForge works: it is told what was asked for and answered, and what became of it, and
-says which promise was broken. What StreamForge says is compared with it in `claims`.
+It knows nothing of how StreamForge works: it gets the requests and their answers, and what became of them, and
+raises Violation where a promise is broken. `oracle` compares the answers of StreamForge with it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,15 @@ Documents = Mapping[str, Mapping[str, Document]]
 """What is in the store: by collection and key."""
 
 
-EXCUSED: frozenset[str] = frozenset()
-"""Rules that are not kept yet."""
-
-
-class Untrue(AssertionError):
-    """A statement or a promise of StreamForge that is not true. rule: which one, in a few words."""
+class Violation(AssertionError):
+    """An answer or a promise of StreamForge that contradicts the model. rule: the broken one, in a few words."""
 
     def __init__(self, rule: str, detail: str = "") -> None:
         super().__init__(f"{rule}: {detail}" if detail else rule)
         self.rule = rule
 
 
-class Asked(msgspec.Struct, kw_only=True):
+class ExpectedWorkflow(msgspec.Struct, kw_only=True):
     """A workflow as those know it who asked for it.
 
     repair: the manager's verification made it. stop_asked: somebody asked it to stop, and stopped: he was told that it
@@ -70,7 +66,7 @@ class Asked(msgspec.Struct, kw_only=True):
     planned_ms: int = 0
     expected: int | None = None
     promised: set[int] = msgspec.field(default_factory=set)
-    """Bars that were over when somebody joined it who was told that it loads all that he asked for."""
+    """Bars that were over when a request joined it, and got the answer that it loads all of them."""
 
     @property
     def ended(self) -> bool:
@@ -82,7 +78,7 @@ class Asked(msgspec.Struct, kw_only=True):
 
     @property
     def planned_bars(self) -> list[int]:
-        """Of its range, the bars that were over when it was planned: of these it speaks."""
+        """The bars of its range that were over when it was planned."""
         span = self.planned_span
         return [] if span is None else self.market.bars_in(span)
 
@@ -94,24 +90,21 @@ class Asked(msgspec.Struct, kw_only=True):
         end_ms = min(self.span.end_ms, self.market.over_until_ms(self.planned_ms))
         return None if end_ms <= self.span.start_ms else TimeRange(self.span.start_ms, end_ms)
 
-    def overlaps(self, other: Asked) -> bool:
+    def overlaps(self, other: ExpectedWorkflow) -> bool:
         return self.market == other.market and self.span.intersection(other.span) is not None
 
 
 class Model:
-    """documents: the store's content itself. now_ms: the time in the world."""
+    """documents: the store's content itself. now_ms: the simulated time."""
 
-    def __init__(
-        self, setting: Setting, documents: Documents, now_ms: Callable[[], int], excused: Collection[str] = EXCUSED
-    ) -> None:
-        self._excused = excused
+    def __init__(self, setting: Setting, documents: Documents, now_ms: Callable[[], int]) -> None:
         self._documents = documents
         self.setting = setting
         self.now_ms = now_ms
-        self.asked: dict[str, Asked] = {}
+        self.asked: dict[str, ExpectedWorkflow] = {}
         self.refused: set[str] = set()
         self.proven: dict[str, set[int]] = defaultdict(set)
-        """Bars of each symbol of which a finished workflow has said that all is well, and that nobody removed."""
+        """Bars of each symbol that a finished workflow has proven, and that nobody removed."""
         self.vanished: dict[str, set[int]] = defaultdict(set)
         """Bars whose rows vanished, and of which nobody has taken notice yet."""
         self.lost: dict[str, set[int]] = defaultdict(set)
@@ -121,11 +114,6 @@ class Model:
         self.ever_asked: dict[str, list[TimeRange]] = defaultdict(list)
         self.planned_ms: dict[str, int] = {}
         """When any workflow of the symbol has last learnt what there is at the exchange."""
-
-    def untrue(self, rule: str, detail: str = "") -> None:
-        """Something is untrue: raises Untrue."""
-        if rule not in self._excused:
-            raise Untrue(rule, detail)
 
     # What is so.
 
@@ -153,22 +141,22 @@ class Model:
         """Bars whose rows vanished unnoticed and are not there again."""
         return {bar for bar in self.vanished[market.symbol] if not self.copies(market, bar)}
 
-    def live(self, market: Market) -> list[Asked]:
+    def live(self, market: Market) -> list[ExpectedWorkflow]:
         """The workflows of it that are under way."""
         return [one for one in self.asked.values() if one.market == market and not one.ended]
 
-    def relying(self, one: Asked) -> set[str]:
+    def relying(self, one: ExpectedWorkflow) -> set[str]:
         """The other workflows that are under way and load a part of the same range."""
         return {other.queue_id for other in self.live(one.market) if other is not one and other.overlaps(one)}
 
-    # What happens.
+    # What history.
 
     def accepted(self, workflow: Workflow) -> bool:
         """Whether the workflow is a new one."""
         if workflow.queue_id in self.asked:
             return False
         market = next(market for market in self.setting.markets if market.symbol == workflow.symbol)
-        one = Asked(
+        one = ExpectedWorkflow(
             queue_id=workflow.queue_id,
             market=market,
             span=workflow.span,
@@ -191,22 +179,27 @@ class Model:
         if started.asked is None:
             one.promised |= over
         elif left := {bar for bar in over if market.opens_ms(bar) >= started.asked.end_ms}:  # it may begin later by now
-            self.untrue("who joins is told a shorter range", f"{one.queue_id}: {started.asked} lacks {shown(left)}")
+            raise Violation(
+                "the answer to a request that joins names a shorter range",
+                f"{one.queue_id}: {started.asked} lacks {shown(left)}",
+            )
 
-    def keeps(self, one: Asked, over: Iterable[int]) -> None:
-        """Of a finished workflow it was said that it leaves out none of the bars that were over when it was joined."""
+    def keeps(self, one: ExpectedWorkflow, over: Iterable[int]) -> None:
+        """A request that joined a workflow got the answer that it leaves out none of the bars that were over."""
         if left := set(over).difference(one.planned_bars):
-            self.untrue("a workflow loads less than who joined it was told", f"{one.queue_id} without {shown(left)}")
+            raise Violation(
+                "a workflow loads less than who joined it was told", f"{one.queue_id} without {shown(left)}"
+            )
 
-    def _repairs(self, one: Asked) -> None:
+    def _repairs(self, one: ExpectedWorkflow) -> None:
         if not self.setting.repairs:
-            self.untrue("what is lost is loaded although nobody wants that", one.queue_id)
+            raise Violation("lost records are loaded although repairs are switched off", one.queue_id)
         if all(self.copies(one.market, bar) for bar in one.bars if one.market.trades(bar)):
-            self.untrue("a repair loads what is there", f"{one.queue_id} {one.span}")
+            raise Violation("a repair loads what is there", f"{one.queue_id} {one.span}")
 
-    def _begins_again(self, one: Asked, workflow: Workflow) -> None:
+    def _begins_again(self, one: ExpectedWorkflow, workflow: Workflow) -> None:
         if not one.restart_asked:
-            self.untrue("an ended workflow goes on by itself", one.queue_id)
+            raise Violation("an ended workflow goes on by itself", one.queue_id)
         one.replays = workflow.replayed
         one.stop_asked = one.stopped = one.restart_asked = one.may_fail = one.disturbed = one.planned = False
         one.run_ms = self.now_ms()
@@ -222,7 +215,7 @@ class Model:
         self.lost[one.market.symbol] -= set(one.planned_bars)
         left = {bar for bar in one.planned_bars if self.holds(one.collection, one.market, bar)}
         if left:
-            self.untrue("data that were removed are there", f"bars {shown(left)} of {one.collection}")
+            raise Violation("data that were removed are there", f"bars {shown(left)} of {one.collection}")
 
     def deleted(self, collection: str, keys: Collection[str], whole: bool) -> None:
         """The manager is about to delete these records; whole: it drops the collection."""
@@ -232,7 +225,7 @@ class Model:
             for one in self.live(market):
                 if one.planned and alone.intersection(one.bars):
                     what = f"bars {shown(alone.intersection(one.bars))} of {collection}"
-                    self.untrue("what a live workflow relies on is removed", f"{one.queue_id}: {what}")
+                    raise Violation("what a live workflow relies on is removed", f"{one.queue_id}: {what}")
             if whole and bars and self._is_old(market, max(bars)):
                 self._take(market, bars)
                 self.lost[market.symbol] -= bars
@@ -250,7 +243,7 @@ class Model:
             one.vanished |= set(bars)
 
     def verified(self, market: Market, span: TimeRange | None = None) -> None:
-        """All that is stored (in `span`) was counted: nobody may say any more that what vanished is there."""
+        """All that is stored (in `span`) was counted: no answer may contain any more what vanished."""
         going_on = {bar for one in self.live(market) for bar in one.vanished}  # what they counted before may be said
         bars = set(range(market.bars) if span is None else market.bars_in(span))
         self.vanished[market.symbol] -= bars - going_on
@@ -284,7 +277,7 @@ class Model:
         if workflow.status is Status.PENDING and any(
             step.attempts and not _over(step.attempts[-1]) for step in workflow.steps
         ):
-            self.untrue("a pending workflow runs", workflow.queue_id)
+            raise Violation("a pending workflow runs", workflow.queue_id)
         if one.ended and not workflow.ended:
             self._begins_again(one, workflow)
         self._finds_out(one, workflow)
@@ -296,26 +289,26 @@ class Model:
             self._ends(one, workflow, confirmed)
         self._busy({other.queue_id for other in self.asked.values() if other.status is Status.RUNNING})
 
-    def _finds_out(self, one: Asked, workflow: Workflow) -> None:
+    def _finds_out(self, one: ExpectedWorkflow, workflow: Workflow) -> None:
         """What the workflow has learnt of the exchange and of the store was asked for in this run."""
         plan, proof, symbol = workflow.plan, workflow.proof, one.market.symbol
         if plan is not None:
             one.planned, one.planned_ms = True, plan.exchange_now_ms
             self.planned_ms[symbol] = max(self.planned_ms.get(symbol, 0), plan.exchange_now_ms)
             if plan.exchange_now_ms < one.run_ms and one.replays is None:
-                self.untrue("what was found out for an earlier run counts", f"{one.queue_id}: its plan")
+                raise Violation("what was found out for an earlier run counts", f"{one.queue_id}: its plan")
         if proof is not None and proof.checked_ms < one.run_ms:
-            self.untrue("what was found out for an earlier run counts", f"{one.queue_id}: its proof")
+            raise Violation("what was found out for an earlier run counts", f"{one.queue_id}: its proof")
 
     def jobs_run(self, queue_ids: Iterable[str]) -> None:
-        """Jobs of these workflows run."""
+        """SimulatedLauncher of these workflows run."""
         self._busy(set(queue_ids) & self.asked.keys())
 
     def _busy(self, queue_ids: Collection[str]) -> None:
         if len(queue_ids) > self.setting.max_running:
-            self.untrue("more workflows run than may", ", ".join(sorted(queue_ids)))
+            raise Violation("more workflows run than may", ", ".join(sorted(queue_ids)))
 
-    def _ends(self, one: Asked, workflow: Workflow, confirmed: Iterable[str]) -> None:
+    def _ends(self, one: ExpectedWorkflow, workflow: Workflow, confirmed: Iterable[str]) -> None:
         self._judge(one, workflow)
         if workflow.status is Status.INTERRUPTED and one.replays is None and not one.disturbed and not one.may_fail:
             self._drained(one, confirmed)
@@ -324,21 +317,23 @@ class Model:
         if workflow.status is not Status.FINISHED:
             return
         if left := one.promised.difference(one.planned_bars):
-            self.untrue("a workflow loads less than who joined it was told", f"{one.queue_id} without {shown(left)}")
+            raise Violation(
+                "a workflow loads less than who joined it was told", f"{one.queue_id} without {shown(left)}"
+            )
         for bar in one.bars:
             if not market.trades(bar) or not market.is_over(bar, one.planned_ms):
                 continue
             copies = self.copies(market, bar)
             if not copies and bar not in one.vanished:
-                self.untrue("finished with less than there is", f"{one.queue_id} without bar {bar}")
+                raise Violation("finished with less than there is", f"{one.queue_id} without bar {bar}")
             if one.again and not one.crowded and len(copies) > 1:
-                self.untrue("a second copy is left behind", f"bar {bar} is in {', '.join(copies)}")
+                raise Violation("a second copy is left behind", f"bar {bar} is in {', '.join(copies)}")
         self.proven[market.symbol] |= set(one.planned_bars) - one.vanished
         back = {bar for bar in one.bars if self.copies(market, bar)}
         self.vanished[market.symbol] -= back
         self.lost[market.symbol] -= back
 
-    def _judge(self, one: Asked, workflow: Workflow) -> None:
+    def _judge(self, one: ExpectedWorkflow, workflow: Workflow) -> None:
         allowed = {Status.FINISHED}
         if one.replays in (Status.INTERRUPTED, Status.ERROR):
             allowed = {one.replays}
@@ -351,16 +346,18 @@ class Model:
         if workflow.status not in allowed:
             why = "" if workflow.failure is None else f" ({workflow.failure.reason})"
             wanted = " or ".join(sorted(status.value for status in allowed))
-            self.untrue("an end that nothing explains", f"{one.queue_id} is {workflow.status.value}{why}, not {wanted}")
+            raise Violation(
+                "an end that nothing explains", f"{one.queue_id} is {workflow.status.value}{why}, not {wanted}"
+            )
 
-    def _drained(self, one: Asked, confirmed: Iterable[str]) -> None:
+    def _drained(self, one: ExpectedWorkflow, confirmed: Iterable[str]) -> None:
         there = self._documents.get(one.collection, {})
         taken = {key_of(one.market, bar) for bar in one.taken}
         left = [key for key in confirmed if key not in there and key not in taken]
         if left:
-            self.untrue("stopping lost what was confirmed", f"{one.queue_id}: {len(left)} records, {left[0]} first")
+            raise Violation("stopping lost what was confirmed", f"{one.queue_id}: {len(left)} records, {left[0]} first")
 
-    def _refusing(self, one: Asked) -> None:
+    def _refusing(self, one: ExpectedWorkflow) -> None:
         if self.refused and not self.refused.isdisjoint(key_of(one.market, bar) for bar in one.bars):
             one.may_fail = True
 

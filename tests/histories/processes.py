@@ -1,4 +1,4 @@
-"""Processes of a world in one process: each is a task that calls its ports through a gate, which its death closes."""
+"""The processes of a simulation in one process: tasks that call their ports through a gate, closed when they die."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEEDS = frozenset(
     {"put", "remove", "upsert", "drop", "delete", "flush", "start", "stop", "forget", "send", "commit"}
     | {"create_topic", "delete_topic"}
 )
-"""Calls that change the world: at one of them a process may be killed."""
+"""Calls that change something: at one of them a process may be killed."""
 
 _NO_ANSWER_S = 0.5
 """How long it takes to find out that nothing answers."""
@@ -75,7 +75,7 @@ class Process:
 
 
 class Outage:
-    """Whether a part of the world answers: the bus, or the store."""
+    """Whether the bus, or the store, answers."""
 
     def __init__(self) -> None:
         self._until = float("-inf")
@@ -104,7 +104,7 @@ class Outage:
 
 
 class Port:
-    """What a process has of a part of the world. opened: called with each producer and consumer that it gets."""
+    """A bus, a store or another part, as a process has it. opened: called with each of its producers and consumers."""
 
     def __init__(
         self,

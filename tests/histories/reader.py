@@ -1,13 +1,12 @@
-"""Those who read: the commands, `read_series` and the HTTP API of a manager, without a socket and without a process."""
+"""A client of the manager: the commands, `read_series` and the HTTP API, without a socket and without a process."""
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from email.message import Message
 from functools import cache
@@ -15,11 +14,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar, cast
 from unittest.mock import patch
-from urllib.parse import urlencode
 
+import httpx
 import msgspec
 import pyarrow.parquet
-from fastapi import FastAPI
 
 from streamforge.cli import session, terminal
 from streamforge.cli.client import Api, problem_of
@@ -39,18 +37,10 @@ FORMATS = ("csv", "jsonl", "parquet")
 T = TypeVar("T")
 
 
-class Answer(NamedTuple):
-    """What an application answers."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class Export(NamedTuple):
-    """What an export said and ended with, and the open times of what it wrote, in the order of the file."""
+    """What an export printed and ended with, and the open times of what it wrote, in the order of the file."""
 
-    said: Exported
+    answer: Exported
     code: int
     times: Sequence[int]
 
@@ -68,12 +58,14 @@ _latest = _Latest()
 
 
 @cache
-def _app() -> FastAPI:
-    return create_app(cast("WorkflowService", _latest))
+def _client() -> httpx.AsyncClient:
+    """A client of the application, without a socket."""
+    transport = httpx.ASGITransport(create_app(cast("WorkflowService", _latest)))
+    return httpx.AsyncClient(transport=transport, base_url=URL, trust_env=False)
 
 
 class Reader:
-    """Asks a manager. folder: where it exports to."""
+    """Sends requests to a manager. folder: where exports are written."""
 
     def __init__(self, loop: VirtualLoop, manager: WorkflowService, folder: Path) -> None:
         self._loop = loop
@@ -82,11 +74,11 @@ class Reader:
 
     def get(self, path: str, kind: type[T], **query: str | int) -> T | None:
         """The answer to a question; None: there is nothing of that name."""
-        answer = self._loop.run_until_complete(ask("GET", path, list(query.items())))
-        if answer.status == HTTPStatus.NOT_FOUND:
+        answer = self._loop.run_until_complete(_client().get(path, params=query))
+        if answer.status_code == HTTPStatus.NOT_FOUND:
             return None
-        assert answer.status == HTTPStatus.OK, answer
-        return msgspec.json.decode(answer.body, type=kind)
+        assert answer.status_code == HTTPStatus.OK, answer.text
+        return msgspec.json.decode(answer.content, type=kind)
 
     def queues(self, **query: str) -> list[answers.WorkflowSummary]:
         """All workflows, page by page."""
@@ -101,28 +93,28 @@ class Reader:
 
     def coverage(self, *what: str, life: bool = False) -> tuple[data_answers.Coverage | None, int]:
         """What `coverage` prints, and its exit code; None: nothing is known."""
-        said = self._command(coverage(list(what), WHERE, verify=False, life=life, as_json=True))
-        if isinstance(said, CliError):
-            assert "nothing is known of" in str(said), said
+        answer = self._command(coverage(list(what), WHERE, verify=False, life=life, as_json=True))
+        if isinstance(answer, CliError):
+            assert "nothing is known of" in str(answer), answer
             return None, 1
-        return msgspec.json.decode(said[0], type=data_answers.Coverage), said[1]
+        return msgspec.json.decode(answer[0], type=data_answers.Coverage), answer[1]
 
     def verify(self, *what: str) -> tuple[data_answers.Verification, int] | CliError:
         """What `coverage --verify` prints, and its exit code."""
-        said = self._command(coverage(list(what), WHERE, verify=True, life=False, as_json=True))
-        if isinstance(said, CliError):
-            return said
-        return msgspec.json.decode(said[0], type=data_answers.Verification), said[1]
+        answer = self._command(coverage(list(what), WHERE, verify=True, life=False, as_json=True))
+        if isinstance(answer, CliError):
+            return answer
+        return msgspec.json.decode(answer[0], type=data_answers.Verification), answer[1]
 
     def export(self, *what: str, form: str, life: bool = False) -> Export | CliError:
         """What `export` writes and prints."""
         file = self._folder / f"export.{form}"
         file.unlink(missing_ok=True)
-        said = self._command(export(list(what), WHERE, form=None, file=file, times=None, life=life, as_json=True))
-        if isinstance(said, CliError):
+        answer = self._command(export(list(what), WHERE, form=None, file=file, times=None, life=life, as_json=True))
+        if isinstance(answer, CliError):
             assert not file.exists(), "an export that fails leaves no file"
-            return said
-        return Export(msgspec.json.decode(said[0], type=Exported), said[1], _open_times(file, form))
+            return answer
+        return Export(msgspec.json.decode(answer[0], type=Exported), answer[1], _open_times(file, form))
 
     def series(self, symbol: str, type: str, span: TimeRange | None, *, life: bool = False) -> Series:
         """What `read_series` gives. Raises ReadingError."""
@@ -130,7 +122,7 @@ class Reader:
             return read_series(symbol, type, None if span is None else str(span), life=life, url=URL)
 
     def _command(self, running: Any) -> tuple[str, int] | CliError:
-        """What a command prints and its exit code, or the error that it tells."""
+        """What a command prints and its exit code, or its error."""
         printed: list[str] = []
         try:
             with _unconnected(printed.append):
@@ -140,60 +132,14 @@ class Reader:
         return "".join(printed), code
 
     def _open(self, request: urllib.request.Request, *, timeout: float) -> Any:
-        answer = self._loop.run_until_complete(ask("GET", request.full_url.removeprefix(URL)))
-        body = io.BytesIO(answer.body)
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise urllib.error.HTTPError(request.full_url, answer.status, "", Message(), body)
+        answer = self._loop.run_until_complete(_client().get(request.full_url))
+        body = io.BytesIO(answer.content)
+        if answer.is_error:
+            raise urllib.error.HTTPError(request.full_url, answer.status_code, "", Message(), body)
         return body
 
 
 WHERE = session.Where(server=URL)
-
-
-async def ask(
-    method: str, path: str, query: Sequence[tuple[str, str | int]] = (), headers: Mapping[str, str] | None = None
-) -> Answer:
-    """What the application answers to a request without a body."""
-    path, _, written = path.partition("?")
-    sent = {"host": URL.removeprefix("http://"), **(headers or {})}
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": (written or urlencode(query)).encode(),
-        "root_path": "",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in sent.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 8080),
-    }
-    began: dict[str, Any] = {}
-    pieces: list[bytes] = []
-
-    received, over = False, asyncio.Event()
-
-    async def receive() -> dict[str, Any]:
-        nonlocal received
-        if received:
-            await over.wait()
-            return {"type": "http.disconnect"}
-        received = True
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            began.update(message)
-        else:
-            pieces.append(message.get("body", b""))
-            if not message.get("more_body"):
-                over.set()
-
-    await _app()(scope, receive, send)
-    told = {name.decode().title(): value.decode() for name, value in began["headers"]}
-    return Answer(began["status"], told, b"".join(pieces))
 
 
 @contextmanager
@@ -215,20 +161,18 @@ class _InProcessApi(Api):
 
     @asynccontextmanager
     async def _request(self, method: str, path: str, **kwargs: Any) -> AsyncIterator[Any]:
-        query = [
-            (k, v) for k, vs in (kwargs.get("query") or {}).items() for v in (vs if isinstance(vs, list) else [vs])
-        ]
-        answer = await ask(method, path, query, kwargs.get("headers"))
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise problem_of(answer.status, answer.body)
+        query = kwargs.get("query") or None
+        answer = await _client().request(method, path, params=query, headers=kwargs.get("headers"))
+        if answer.is_error:
+            raise problem_of(answer.status_code, answer.content)
         yield _Response(answer)
 
 
 class _Response:
     """An answer as aiohttp gives it."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.status, self.headers, self._body = answer
+    def __init__(self, answer: httpx.Response) -> None:
+        self.status, self.headers, self._body = answer.status_code, answer.headers, answer.content
         self.content = self
 
     async def read(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What a world leaves out: logs, threads, sockets; and limits so small that few bars make many pages."""
+"""Patches of a simulation: no logs, threads or sockets, and limits so small that few bars make many pages."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from streamforge.manager.execution import survey, verifier
+from streamforge.manager.execution import record_count, verifier
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence import record_reader
 from streamforge_utils.adapters import lane
 from streamforge_utils.model.completeness import grid
 from streamforge_utils.model.kinds.candles import Klines
 from streamforge_utils.runtime import environment, history_loader, offload, sinks, supervisor
-from tests.histories.house import SILENT
+from tests.histories.simulated_launcher import SILENT
 
 LOOK_S = 2.0
 """How often the manager looks at workflows that nothing is new about."""
@@ -32,7 +32,7 @@ P = ParamSpec("P")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def simulated_environment() -> Iterator[None]:
     """Nothing is logged, nothing is done in a thread, and no worker serves metrics."""
     kept, thresholds = structlog.get_config(), gc.get_threshold()
     structlog.configure(wrapper_class=SILENT)
@@ -50,7 +50,7 @@ def quiet() -> Iterator[None]:
             # Few bars make many pages.
             patch.object(Klines, "most", 5),
             patch.object(history_loader, "BATCH_PAGES", 2),
-            patch.object(survey, "_KEYS_A_PAGE", 7),
+            patch.object(record_count, "_KEYS_A_PAGE", 7),
             patch.object(grid, "HOLE_A_REQUEST", 4),
             patch.object(verifier, "_PIECE_RECORDS", 8),
             patch.object(record_reader, "BATCH", 6),

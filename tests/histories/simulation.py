@@ -1,6 +1,6 @@
-"""A world in which a history happens to the real manager and the real workers, with nothing but memory around them.
+"""Runs a history on the real manager and the real workers, with everything else in memory.
 
-All of it runs on a virtual loop: nothing waits for the wall clock, and the same history is always the same.
+All of it runs on a virtual loop: nothing waits for the wall clock, and the same history always ends alike.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import State
 from tests.doubles.virtualclock import VirtualClock
 from tests.doubles.virtualloop import VirtualLoop
-from tests.histories import history as happens
 from tests.histories.engines import Engines, MemoryEngines, confirmed_keys
-from tests.histories.exchange import WorldExchange
-from tests.histories.happening import Happening
-from tests.histories.history import AnyOperation, History
-from tests.histories.house import Jobs
-from tests.histories.model import EXCUSED, Model, Untrue
+from tests.histories.exchange import FaultyExchange
+from tests.histories.history import AnyOperation, History, Observe, Quiesce, Read, ScheduledVerification, Verify
+from tests.histories.manager_process import CONTROL, EVENTS, ManagerProcess
+from tests.histories.model import Model, Violation
+from tests.histories.operations import OperationRunner
+from tests.histories.patches import LOOK_S, simulated_environment
 from tests.histories.processes import Process
-from tests.histories.quiet import LOOK_S, quiet
-from tests.histories.statements import Statements
-from tests.histories.upkeep import CONTROL, EVENTS, Upkeep
+from tests.histories.queries import Queries
+from tests.histories.simulated_launcher import SimulatedLauncher
 
 T = TypeVar("T")
 
@@ -51,24 +50,21 @@ STORING = 3
 MakeEngines = Callable[[VirtualClock, float, Path], Engines]
 
 
-class World:
-    """Runs one history. `happen` raises Untrue where something is not as the model says. engines: bus and store."""
+class Simulation:
+    """Runs one history. `run` raises Violation where an answer contradicts the model. engines: bus and store."""
 
-    def __init__(
-        self, history: History, excused: Collection[str] = EXCUSED, engines: MakeEngines = MemoryEngines
-    ) -> None:
-        self._history, self._setting = history, history.setting
-        self._excused, self._make_engines = excused, engines
+    def __init__(self, history: History, engines: MakeEngines = MemoryEngines) -> None:
+        self._history, self._setting, self._make_engines = history, history.setting, engines
         self._loop = VirtualLoop(most_turns=MOST_TURNS)
         self._clock = VirtualClock(self._loop, self._setting.markets[0].opens_ms(self._setting.now) + 1000)
-        self._untrue: Untrue | None = None
+        self._violation: Violation | None = None
 
-    def happen(self) -> None:
-        """Let the history happen, then all come to rest, and compare everything that is said."""
-        with quiet(), tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+    def run(self) -> None:
+        """Carry out the history, let every workflow end, and compare every answer with the model."""
+        with simulated_environment(), tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
             self._loop.set_exception_handler(lambda loop, context: None)
+            self._build(Path(folder))
             try:
-                self._build(Path(folder))
                 self._await(self._begin())
                 for operation in self._history.operations:
                     self._do(operation)
@@ -80,43 +76,42 @@ class World:
     def _build(self, folder: Path) -> None:
         setting, clock = self._setting, self._clock
         self._engines = self._make_engines(clock, STORING * setting.slow_s, folder)
-        exchange = WorldExchange(setting.markets, clock.now_ms, setting.slow_s)
-        self._jobs = Jobs(self._engines, exchange, clock, self._jobs_changed)
-        self._model = Model(setting, self._engines.documents, clock.now_ms, self._excused)
-        self._upkeep = Upkeep(setting, self._engines, self._jobs, exchange, clock, folder)
-        self._happening = Happening(setting, self._model, self._engines, self._jobs, exchange, clock, self._upkeep)
-        self._exchange = exchange
-        self._statements = Statements(self._loop, self._model, self._upkeep, folder, setting.turn)
-        self._engines.watch.written = self._written
-        self._engines.watch.deleted = self._deleted
+        self._exchange = FaultyExchange(setting.markets, clock.now_ms, setting.slow_s)
+        self._launcher = SimulatedLauncher(self._engines, self._exchange, clock, self._jobs_changed)
+        self._model = Model(setting, self._engines.documents, clock.now_ms)
+        self._manager = ManagerProcess(setting, self._engines, self._launcher, self._exchange, clock, folder)
+        self._operations = OperationRunner(self._model, self._manager)
+        self._queries = Queries(self._loop, self._model, self._manager, folder, setting.turn)
+        self._engines.hooks.written = self._written
+        self._engines.hooks.deleted = self._deleted
 
     async def _begin(self) -> None:
         bus = self._engines.bus_of(Process())
         for topic in (CONTROL, EVENTS):
             await bus.create_topic(TopicSpec(name=topic))
-        self._keeping = asyncio.create_task(self._upkeep.keep_up())
-        await self._upkeep.ready.wait()
+        self._keeping = asyncio.create_task(self._manager.keep_up())
+        await self._manager.ready.wait()
 
-    # What happens.
+    # The operations.
 
     def _await(self, work: Awaitable[T]) -> T:
         return self._loop.run_until_complete(work)
 
     def _do(self, operation: AnyOperation) -> None:
         match operation:
-            case happens.Rest():
+            case Quiesce():
                 self._rest()
-            case happens.Look():
-                self._statements.meanwhile()
-            case happens.Read(market=number, first=first, last=last):
+            case Observe():
+                self._queries.meanwhile()
+            case Read(market=number, first=first, last=last):
                 market = self._setting.markets[number % len(self._setting.markets)]
-                self._statements.read(market, market.span(first, last))
-            case happens.Verify(market=number, first=first, last=last):
+                self._queries.read(market, market.span(first, last))
+            case Verify(market=number, first=first, last=last):
                 market = self._setting.markets[number % len(self._setting.markets)]
                 span = None if first is None or last is None else market.span(first, last)
-                self._statements.verify(market, span)
+                self._queries.verify(market, span)
             case _:
-                self._await(self._happening.let(operation))
+                self._await(self._operations.let(operation))
 
     # What is told to the model meanwhile.
 
@@ -126,8 +121,8 @@ class World:
         workflow = decode_workflow(state.body)
         with self._noting():
             if self._model.accepted(workflow):
-                self._happening.order.append(workflow.queue_id)
-                if self._upkeep.outage:
+                self._operations.order.append(workflow.queue_id)
+                if self._manager.outage:
                     self._model.killed([workflow.queue_id])
             self._model.changed(workflow, confirmed_keys(self._engines, workflow.topic))
 
@@ -137,59 +132,59 @@ class World:
 
     def _jobs_changed(self) -> None:
         with self._noting():
-            self._model.jobs_run({worker.spec.queue_id for worker in self._jobs.running()})
+            self._model.jobs_run({worker.spec.queue_id for worker in self._launcher.running()})
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
         """Inside what the manager calls nothing may be raised: it would be tried again."""
         try:
             yield
-        except Untrue as untrue:
-            self._untrue = self._untrue or untrue
+        except Violation as violation:
+            self._violation = self._violation or violation
 
     def _raise(self) -> None:
-        if self._untrue is not None:
-            raise self._untrue
+        if self._violation is not None:
+            raise self._violation
 
     # What is compared.
 
     def _rest(self, *, last: bool = False) -> None:
-        """From now on all is well; every workflow ends, and what is said of everything is true."""
+        """No fault from now on; every workflow ends, and every answer is compared."""
         self._await(self._settle())
         if last and self._setting.verify_s:
-            self._await(self._happening.let(happens.Overdue()))
+            self._await(self._operations.let(ScheduledVerification()))
             self._await(self._settle())
         self._raise()
-        claims = self._statements.claims
-        claims.at_rest(self._workflows(), self._terminal_events())
-        for queue_id in self._happening.order:
-            claims.history(queue_id, [decode_event(one.body) for one in self._await(self._events(queue_id))])
-        self._statements.all(last=last)
+        oracle = self._queries.oracle
+        oracle.at_rest(self._workflows(), self._terminal_events())
+        for queue_id in self._operations.order:
+            oracle.history(queue_id, [decode_event(one.body) for one in self._await(self._events(queue_id))])
+        self._queries.all(last=last)
         for market in self._setting.markets if last and self._setting.repairs else ():
-            claims.repaired(market)
+            oracle.repaired(market)
         self._raise()
 
     async def _settle(self) -> None:
-        self._exchange.troubles.clear()
+        self._exchange.faults.clear()
         for outage in self._engines.outages.values():
             outage.end()
         until = self._loop.time() + LONGEST_S
         while self._loop.time() < until:
-            await self._upkeep.ready.wait()
-            if self._untrue is not None:
+            await self._manager.ready.wait()
+            if self._violation is not None:
                 return
-            if all(one.ended for one in self._model.asked.values()) and not self._jobs.running():
+            if all(one.ended for one in self._model.asked.values()) and not self._launcher.running():
                 await asyncio.sleep(LOOK_S + 0.5)  # what is over is noticed
-                await self._upkeep.ready.wait()
-                self._upkeep.process.lives_on()
-                if not await self._happening.ask_for_rests():
+                await self._manager.ready.wait()
+                self._manager.process.lives_on()
+                if not await self._operations.ask_for_rests():
                     return
             await asyncio.sleep(1.0)
         left = [f"{w.queue_id} is {w.status.value} ({w.waiting_for})" for w in self._workflows() if not w.ended]
-        raise Untrue("a workflow does not end", "; ".join(left) or "a job runs on")
+        raise Violation("a workflow does not end", "; ".join(left) or "a job runs on")
 
     async def _events(self, queue_id: str) -> Sequence[HistoryEvent]:
-        return await self._upkeep.manager.events(queue_id, limit=100_000)
+        return await self._manager.manager.events(queue_id, limit=100_000)
 
     def _workflows(self) -> list[Workflow]:
         return [decode_workflow(body) for body in self._engines.states()]
@@ -208,11 +203,8 @@ class World:
         self._loop.close()
 
     async def _end(self) -> None:
-        if hasattr(self, "_upkeep") and hasattr(self._upkeep, "process"):
-            self._upkeep.process.kill()
-        if hasattr(self, "_jobs"):
-            for worker in self._jobs.running():
-                worker.process.kill()
+        for process in (self._manager.process, *(worker.process for worker in self._launcher.running())):
+            process.kill()
         for _ in range(5):
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             if not tasks:
@@ -220,5 +212,4 @@ class World:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=5)
-        if hasattr(self, "_engines"):
-            await self._engines.close()
+        await self._engines.close()

@@ -1,4 +1,4 @@
-"""The statements of a world: what is asked of its manager, at rest and meanwhile, and compared."""
+"""The queries of a simulation: sent to its manager, at rest and meanwhile, and compared by the oracle."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.reading import ReadingError
 from tests.doubles.candles import candle
 from tests.doubles.virtualloop import VirtualLoop
-from tests.histories.claims import Claims
 from tests.histories.history import Market
-from tests.histories.model import Model, Untrue
+from tests.histories.manager_process import ManagerProcess
+from tests.histories.model import Model, Violation
+from tests.histories.oracle import Oracle
 from tests.histories.processes import Killed
 from tests.histories.reader import FORMATS, Reader
-from tests.histories.upkeep import Upkeep
 
 _SPANS = ("range", "asked", "life")
 _COVERAGES = ("asked", "life", "workflow")
@@ -31,21 +31,21 @@ _EXPORTS = tuple(product((*_SPANS, "workflow", "collection"), FORMATS))
 _LISTS = ("all", "symbol", "status")
 
 
-class Statements:
-    """Asks, and compares. turn: which of the many forms of a statement comes next."""
+class Queries:
+    """Sends queries. turn: which of the many forms of a query comes next."""
 
-    def __init__(self, loop: VirtualLoop, model: Model, upkeep: Upkeep, folder: Path, turn: int) -> None:
-        self._loop, self._model, self._upkeep, self._folder = loop, model, upkeep, folder
-        self.claims = Claims(model)
+    def __init__(self, loop: VirtualLoop, model: Model, manager: ManagerProcess, folder: Path, turn: int) -> None:
+        self._loop, self._model, self._manager, self._folder = loop, model, manager, folder
+        self.oracle = Oracle(model)
         self._turn = turn
 
     def _reader(self) -> Reader:
-        return Reader(self._loop, self._upkeep.manager, self._folder)
+        return Reader(self._loop, self._manager.manager, self._folder)
 
     # At rest: every workflow has ended, and the manager runs.
 
     def all(self, *, last: bool) -> None:
-        """What is said of each series; at the last rest of every workflow too, and in more forms, others each time."""
+        """Query each series; at the last rest every workflow too, and in more forms, others each time."""
         reader = self._reader()
         for market in self._model.setting.markets:
             self._coverage(reader, market, str(market.span(0, market.bars)))
@@ -63,34 +63,34 @@ class Statements:
         assert listed is not None
         series = {one.symbol: one for one in msgspec.convert(listed["series"], list[data_answers.Series])}
         for market in self._model.setting.markets:
-            self.claims.series(market, series.get(market.symbol))
+            self.oracle.series(market, series.get(market.symbol))
 
     def _workflows(self, reader: Reader) -> None:
         how = _LISTS[self._turn % len(_LISTS)]
         symbol = self._model.setting.markets[-1].symbol if how == "symbol" else None
         status = list(Status)[self._turn % len(Status)].value if how == "status" else None
         query = {"symbol": symbol, "status": status}
-        self.claims.lists(reader.queues(**{key: value for key, value in query.items() if value}), symbol, status)
+        self.oracle.lists(reader.queues(**{key: value for key, value in query.items() if value}), symbol, status)
         for queue_id in self._model.asked:
             self._show(reader, queue_id)
 
     def _show(self, reader: Reader, queue_id: str) -> None:
-        said = reader.get(f"/queues/{queue_id}", dict[str, Any])
-        shown = None if said is None else msgspec.convert(said, answers.Started)
-        self.claims.shows(queue_id, shown, None if said is None else said["coverage"])
+        answer = reader.get(f"/queues/{queue_id}", dict[str, Any])
+        shown = None if answer is None else msgspec.convert(answer, answers.Started)
+        self.oracle.shows(queue_id, shown, None if answer is None else answer["coverage"])
 
     def _coverage(self, reader: Reader, market: Market, *span: str) -> None:
-        said, code = reader.coverage(market.symbol, market.type, *span)
-        self.claims.coverage(market, said, code)
-        self.claims.knows(market, said)
+        answer, code = reader.coverage(market.symbol, market.type, *span)
+        self.oracle.coverage(market, answer, code)
+        self.oracle.knows(market, answer)
 
     def _other_coverage(self, reader: Reader, market: Market) -> None:
         match _COVERAGES[self._turn // 3 % len(_COVERAGES)]:
             case "workflow":
                 for queue_id in self._of(market)[:1]:
-                    self.claims.coverage(market, *reader.coverage(queue_id))
+                    self.oracle.coverage(market, *reader.coverage(queue_id))
             case how:
-                self.claims.coverage(market, *reader.coverage(market.symbol, market.type, life=how == "life"))
+                self.oracle.coverage(market, *reader.coverage(market.symbol, market.type, life=how == "life"))
 
     def _of(self, market: Market) -> list[str]:
         found = [one.queue_id for one in self._model.asked.values() if one.market == market]
@@ -107,19 +107,19 @@ class Statements:
         try:
             series = reader.series(market.symbol, market.type, span, life=life)
         except ReadingError as error:
-            self.claims.reads(market, span or whole, None, str(error))
+            self.oracle.reads(market, span or whole, None, str(error))
             return
         bars = [market.bar_at(one.open_time) for one in series.candles]
-        self.claims.reads(market, whole if span is None else span, bars, "")
+        self.oracle.reads(market, whole if span is None else span, bars, "")
         for bar, read in zip(bars, series.candles, strict=True):
             true = candle(market.opens_ms(bar), symbol=market.symbol)
             if (read.symbol, read.open, read.volume) != (market.symbol, float(true.open), float(true.volume)):
-                self._model.untrue("a record has other values", f"{market.symbol} bar {bar}: {read}")
+                raise Violation("a record has other values", f"{market.symbol} bar {bar}: {read}")
         named = parse_time_range(f"{series.start}:{series.end}") if series.start else None
         holes = [parse_time_range(f"{hole.start}:{hole.end}") for hole in series.holes]
         for bar in set(market.bars_in(named)) - set(bars) if named is not None else ():
             if not any(market.opens_ms(bar) in hole for hole in holes):
-                self._model.untrue("a read is short and does not say so", f"{market.symbol} {named}: bar {bar}")
+                raise Violation("a read is short and does not report it", f"{market.symbol} {named}: bar {bar}")
 
     def _export(self, reader: Reader, market: Market) -> None:
         whole = market.span(0, market.bars)
@@ -129,8 +129,8 @@ class Statements:
                 written = reader.export(name, form=form)
                 refused = isinstance(written, CliError)
                 rows = None if isinstance(written, CliError) else len(written.times)
-                said, code = (None, 1) if refused else (written.said, written.code)  # type: ignore[union-attr]
-                self.claims.exports_collection(name, rows, said, code)
+                answer, code = (None, 1) if refused else (written.answer, written.code)  # type: ignore[union-attr]
+                self.oracle.exports_collection(name, rows, answer, code)
             return
         what = [market.symbol, market.type]
         span: TimeRange | None = whole
@@ -144,19 +144,18 @@ class Statements:
         written = reader.export(*what, form=form, life=how == "life")
         if isinstance(written, CliError):
             if span is not None:
-                self.claims.reads(market, span, None, str(written))
+                self.oracle.reads(market, span, None, str(written))
             return
         if span is None:
-            self._model.untrue("something is exported of what was not over", what[0])
-            return
+            raise Violation("something is exported of what was not over", what[0])
         bars = [market.bar_at(time_ms) for time_ms in written.times]
-        self.claims.exports(market, written.said, written.code, bars)
-        self.claims.reads(market, span, bars, "")
+        self.oracle.exports(market, written.answer, written.code, bars)
+        self.oracle.reads(market, span, bars, "")
 
     # Meanwhile: others go on, and the manager may be killed.
 
     def meanwhile(self) -> None:
-        """What is said of all workflows and series while they go on."""
+        """Query all workflows and series while they go on."""
         self._answered(self._look)
 
     def read(self, market: Market, span: TimeRange) -> None:
@@ -164,17 +163,17 @@ class Statements:
         self._answered(lambda reader: self._read_now(reader, market, span))
 
     def verify(self, market: Market, span: TimeRange | None) -> None:
-        """`coverage --verify`: from now on nobody says any more that what has vanished is there."""
+        """`coverage --verify`: from now on no answer may contain what has vanished."""
         self._answered(lambda reader: self._verify(reader, market, span))
 
     def _answered(self, what: Callable[[Reader], None]) -> None:
         """Ask until the manager lives through it, and bus and store answer."""
         while True:
-            self._loop.run_until_complete(self._upkeep.ready.wait())
-            process, outage = self._upkeep.process, self._upkeep.outage
+            self._loop.run_until_complete(self._manager.ready.wait())
+            process, outage = self._manager.process, self._manager.outage
             try:
                 what(self._reader())
-            except Untrue:
+            except Violation:
                 raise
             except (Exception, BaseExceptionGroup, Killed, asyncio.CancelledError):
                 if process.alive and not outage:
@@ -185,13 +184,13 @@ class Statements:
 
     def _look(self, reader: Reader) -> None:
         before = {queue_id: one.status for queue_id, one in self._model.asked.items()}
-        self.claims.lists_meanwhile(reader.queues(), before)
+        self.oracle.lists_meanwhile(reader.queues(), before)
         for market in self._model.setting.markets:
             whole = market.span(0, market.bars)
             there = set(self._model.stored(market, whole))
-            said, code = reader.coverage(market.symbol, market.type, str(whole))
-            if said is not None:
-                self.claims.coverage(market, said, code, there)
+            answer, code = reader.coverage(market.symbol, market.type, str(whole))
+            if answer is not None:
+                self.oracle.coverage(market, answer, code, there)
 
     def _read_now(self, reader: Reader, market: Market, span: TimeRange) -> None:
         if not self._moves(market):
@@ -204,17 +203,17 @@ class Statements:
     def _verify(self, reader: Reader, market: Market, span: TimeRange | None) -> None:
         still = not self._moves(market)
         if still:
-            said, _ = reader.coverage(market.symbol, market.type, str(market.span(0, market.bars)))
-            self.claims.knows(market, said)
+            answer, _ = reader.coverage(market.symbol, market.type, str(market.span(0, market.bars)))
+            self.oracle.knows(market, answer)
         words = () if span is None else (str(span),)
         verified = reader.verify(market.symbol, market.type, *words)
         if isinstance(verified, CliError):
-            if self.claims.called[market.symbol] and still:
-                self._model.untrue("a verification fails without a reason", str(verified))
+            if self.oracle.called[market.symbol] and still:
+                raise Violation("a verification fails without a reason", str(verified))
             return
         self._model.verified(market, span)
         if still:
-            self.claims.verification(market, span, *verified)
+            self.oracle.verification(market, span, *verified)
 
     def _moves(self, market: Market) -> bool:
         return bool(self._model.live(market))

@@ -1,4 +1,4 @@
-"""The house of a world: the jobs, and what every worker of them is made of."""
+"""The launcher of a simulation: each job is the real worker, in a task."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Worker(msgspec.Struct, kw_only=True):
     task: asyncio.Task[None] | None = None
 
 
-class Jobs:
-    """The launcher of a world: every job is a task that runs the real worker behind a gate.
+class SimulatedLauncher:
+    """A launcher whose jobs are tasks, each of which runs the real worker behind a gate.
 
     changed: called whenever a job begins or ends.
     """
@@ -145,7 +145,7 @@ class Jobs:
 
 
 class _Wiring:
-    """What a worker's process has of the world."""
+    """The parts that a worker's process gets."""
 
     def __init__(self, process: Process, engines: Engines, exchange: Exchange) -> None:
         self._process, self._engines, self._exchange = process, engines, exchange

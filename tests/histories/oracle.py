@@ -1,4 +1,4 @@
-"""What StreamForge says, compared with the model: of workflows, of series, and in what is read."""
+"""Compares the answers of StreamForge with the model: about workflows, about series, and the records that are read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from streamforge_utils.model.coverage import COMPLETE, SETTLED, Verdict
 from streamforge_utils.model.events import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import TimeRange
 from tests.histories.history import Market
-from tests.histories.model import Asked, Model, shown
+from tests.histories.model import ExpectedWorkflow, Model, Violation, shown
 
 _OF_EXCHANGE = (Verdict.EXCHANGE, Verdict.CLOSED, Verdict.OURS)
 
 
-class Claims:
-    """Raises Untrue where something is said that is not so. called: bars that coverage calls stored, and where.
+class Oracle:
+    """Raises Violation where an answer contradicts the model. called: bars that coverage calls stored, and where.
 
     It is as of the latest coverage of the whole series.
     """
@@ -32,41 +32,40 @@ class Claims:
     # Of workflows.
 
     def at_rest(self, workflows: Sequence[Workflow], words: Mapping[tuple[str, str, int], set[bytes]]) -> None:
-        """Every workflow has ended. words: the last words on the topic by queue_id, producer and attempt."""
-        untrue = self._model.untrue
+        """Every workflow has ended. words: the terminal events on the topic by queue_id, producer and attempt."""
         if (there := {workflow.queue_id for workflow in workflows}) != self._model.asked.keys():
-            untrue("a workflow was lost, or made", f"{sorted(there ^ self._model.asked.keys())}")
+            raise Violation("a workflow was lost, or made", f"{sorted(there ^ self._model.asked.keys())}")
         for workflow in workflows:
             for step in workflow.steps:
                 numbers = [attempt.number for attempt in step.attempts]
                 if numbers != list(range(1, len(numbers) + 1)):
-                    untrue("attempts are numbered otherwise than 1, 2, …", f"{step.telemetry_id}: {numbers}")
+                    raise Violation("attempts are numbered otherwise than 1, 2, …", f"{step.telemetry_id}: {numbers}")
                 for attempt in step.attempts:
-                    said = words.get((workflow.queue_id, step.telemetry_id, attempt.number), set())
-                    if len(said) != 1 or attempt.terminal_event is None or attempt.outcome is None:
-                        untrue(
-                            "not exactly one last word",
-                            f"{step.telemetry_id} attempt {attempt.number}: {len(said)} on the topic, "
+                    answer = words.get((workflow.queue_id, step.telemetry_id, attempt.number), set())
+                    if len(answer) != 1 or attempt.terminal_event is None or attempt.outcome is None:
+                        raise Violation(
+                            "not exactly one terminal event",
+                            f"{step.telemetry_id} attempt {attempt.number}: {len(answer)} on the topic, "
                             f"{attempt.terminal_event} heard, outcome {attempt.outcome}",
                         )
 
     def history(self, queue_id: str, events: Sequence[Event]) -> None:
-        """Compare what is remembered of what was said."""
+        """Compare the stored events of a workflow."""
         once = Counter((e.producer, e.attempt, e.event) for e in events if e.event not in ("loading", "pong"))
         ends = Counter((e.producer, e.attempt) for e in events if e.event in TERMINAL_EVENTS)
         for who, count in (*once.items(), *ends.items()):
             if count > 1:
-                self._model.untrue("what was said once is remembered twice", f"{queue_id}: {who}")
+                raise Violation("an event is stored twice", f"{queue_id}: {who}")
 
-    def shows(self, queue_id: str, said: answers.Started | None, proof: Mapping[str, object] | None) -> None:
-        """What `show` says of a workflow. proof: the summary of its coverage."""
+    def shows(self, queue_id: str, answer: answers.Started | None, proof: Mapping[str, object] | None) -> None:
+        """The answer of `show`. proof: the summary of its coverage."""
         one = self._model.asked[queue_id]
-        if said is None or said.status != one.status.value:
-            self._wrong_show(queue_id, "status", said and said.status, one.status.value)
+        if answer is None or answer.status != one.status.value:
+            self._wrong_show(queue_id, "status", answer and answer.status, one.status.value)
             return
-        progress = said.progress
-        if said.undriven is not None or (one.ended and said.waiting_for is not None):
-            self._wrong_show(queue_id, "waiting", (said.undriven, said.waiting_for), None)
+        progress = answer.progress
+        if answer.undriven is not None or (one.ended and answer.waiting_for is not None):
+            self._wrong_show(queue_id, "waiting", (answer.undriven, answer.waiting_for), None)
         expected, stored = progress.records_expected, progress.records_stored
         share = None if expected is None else stored / expected if expected else 1.0
         if progress.share != share or stored < 0 or (expected is not None and stored > expected):
@@ -75,7 +74,7 @@ class Claims:
             return
         if one.status is Status.FINISHED and proof is None:
             self._wrong_show(queue_id, "coverage", proof, "a proof")
-        # After its end it is said what coverage knows now.
+        # After its end it is answer what coverage knows now.
         called = self.called[one.market.symbol]
         now = sum(bar in called for bar in one.planned_bars)
         if proof is None:
@@ -88,7 +87,7 @@ class Claims:
         if proof["complete"] is not self._is_settled(one):
             self._wrong_show(queue_id, "complete", proof["complete"], self._is_settled(one))
 
-    def _is_settled(self, one: Asked) -> bool:
+    def _is_settled(self, one: ExpectedWorkflow) -> bool:
         """Whether coverage has a reason for all of its range that is not stored."""
         market, planned = one.market, one.planned_span
         if planned is None:
@@ -101,88 +100,88 @@ class Claims:
         covered = [common for span in self._settled[market.symbol] if (common := span.intersection(wanted))]
         return sum(common.end_ms - common.start_ms for common in covered) == end_ms - start_ms
 
-    def _wrong_show(self, queue_id: str, what: str, said: object, true: object) -> None:
-        self._model.untrue("show says otherwise", f"{queue_id}: {what} {said}, not {true}")
+    def _wrong_show(self, queue_id: str, what: str, answer: object, true: object) -> None:
+        raise Violation("show contradicts the model", f"{queue_id}: {what} {answer}, not {true}")
 
     def lists(
         self, listed: Sequence[answers.WorkflowSummary], symbol: str | None = None, status: str | None = None
     ) -> None:
-        """What `queues` says of all workflows (of a symbol, in a status)."""
+        """The answer of `queues` about all workflows (of a symbol, in a status)."""
         true = {
             one.queue_id: one.status.value
             for one in self._model.asked.values()
             if symbol in (None, one.market.symbol) and status in (None, one.status.value)
         }
-        said = {one.queue_id: one.status for one in listed}
-        if said != true or len(listed) != len(said):
-            self._model.untrue("queues says otherwise", f"{said}, not {true}")
+        answer = {one.queue_id: one.status for one in listed}
+        if answer != true or len(listed) != len(answer):
+            raise Violation("queues contradicts the model", f"{answer}, not {true}")
         times = [datetime.fromisoformat(one.created_at) for one in listed]
         if times != sorted(times, reverse=True):
-            self._model.untrue("queues says otherwise", f"the newest is not first: {times}")
+            raise Violation("queues contradicts the model", f"the newest is not first: {times}")
 
     def lists_meanwhile(self, listed: Sequence[answers.WorkflowSummary], before: Mapping[str, Status]) -> None:
-        """What `queues` says while workflows go on. before: how they stood when it was asked."""
-        for said in listed:
-            now = self._model.asked.get(said.queue_id)
-            true = {one.value for one in (before.get(said.queue_id), None if now is None else now.status) if one}
-            if said.status not in true or said.undriven is not None:
-                what = f"{said.queue_id} is {said.status} ({said.undriven}), not {' or '.join(sorted(true))}"
-                self._model.untrue("queues says otherwise", what)
-        if left := before.keys() & self._model.asked.keys() - {said.queue_id for said in listed}:
-            self._model.untrue("queues says otherwise", f"without {sorted(left)}")
+        """The answer of `queues` while workflows go on. before: how they stood when it was asked."""
+        for answer in listed:
+            now = self._model.asked.get(answer.queue_id)
+            true = {one.value for one in (before.get(answer.queue_id), None if now is None else now.status) if one}
+            if answer.status not in true or answer.undriven is not None:
+                what = f"{answer.queue_id} is {answer.status} ({answer.undriven}), not {' or '.join(sorted(true))}"
+                raise Violation("queues contradicts the model", what)
+        if left := before.keys() & self._model.asked.keys() - {answer.queue_id for answer in listed}:
+            raise Violation("queues contradicts the model", f"without {sorted(left)}")
 
     # Of a series.
 
     def coverage(
-        self, market: Market, said: data_answers.Coverage | None, code: int, before: Collection[int] | None = None
+        self, market: Market, answer: data_answers.Coverage | None, code: int, before: Collection[int] | None = None
     ) -> None:
-        """What `coverage` says of a span. said: None if nothing is known. code: the command's exit code.
+        """The answer of `coverage`. answer: None if nothing is known. code: the command's exit code.
 
         before: of a series that is being loaded, the bars that were there when it was asked.
         """
-        if said is not None and said.queue_id is not None:
-            self._of_workflow(self._model.asked[said.queue_id], said)
-            if said.span is None:
+        if answer is not None and answer.queue_id is not None:
+            self._of_workflow(self._model.asked[answer.queue_id], answer)
+            if answer.span is None:
                 return
-        if said is None or said.span is None:
+        if answer is None or answer.span is None:
             if needed := self._needed(market):
-                self._model.untrue("nothing is said to be known", f"{market.symbol}: bars {shown(needed)}")
-            if said is not None and (said.complete or (said.segments and self.called[market.symbol])):
-                self._model.untrue("coverage names no span", market.symbol)
+                raise Violation("nothing is known", f"{market.symbol}: bars {shown(needed)}")
+            if answer is not None and (answer.complete or (answer.segments and self.called[market.symbol])):
+                raise Violation("coverage names no span", market.symbol)
             return
-        span = TimeRange(said.span.start_ms, said.span.end_ms)
+        span = TimeRange(answer.span.start_ms, answer.span.end_ms)
         cursor = market.ceil(span.start_ms)
-        if market.interval == "3d" and said.segments and said.segments[0].start_ms == span.start_ms:
+        if market.interval == "3d" and answer.segments and answer.segments[0].start_ms == span.start_ms:
             cursor = span.start_ms  # where bars of three days open may not be known yet
-        for segment in said.segments:
+        for segment in answer.segments:
             if segment.start_ms != cursor or segment.end_ms <= cursor:
-                self._model.untrue("coverage is not one line", f"{segment} after {cursor}")
+                raise Violation("coverage is not one line", f"{segment} after {cursor}")
             cursor = segment.end_ms
             bars = market.bars_in(TimeRange(segment.start_ms, segment.end_ms))
             for bar in bars:
                 self._bar(market, bar, segment, before)
             if segment.verdict == Verdict.STORED and segment.records != len(bars):
-                self._model.untrue("coverage counts wrongly", f"{segment.records} of {len(bars)} in {segment}")
+                raise Violation("coverage counts wrongly", f"{segment.records} of {len(bars)} in {segment}")
         if cursor != max(span.end_ms, market.ceil(span.start_ms)):
-            self._model.untrue("coverage is not one line", f"{span} ends at {cursor}")
-        self._complete(market, said, code, resting=before is None)
-        if before is None and said.span.basis == "asked":
-            self._asked_for(market, said)
-        if said.span.basis == "life":
-            self._life(market, said.span)
+            raise Violation("coverage is not one line", f"{span} ends at {cursor}")
+        self._complete(market, answer, code, resting=before is None)
+        if before is None and answer.span.basis == "asked":
+            self._asked_for(market, answer)
+        if answer.span.basis == "life":
+            self._life(market, answer.span)
 
-    def knows(self, market: Market, said: data_answers.Coverage | None) -> None:
-        """This is what is said of the whole series; what is read from now on must fit to it."""
+    def knows(self, market: Market, answer: data_answers.Coverage | None) -> None:
+        """Remember the answer about the whole series, which later reads must match."""
         self.called[market.symbol] = {
             bar: segment.collection or ""
-            for segment in (said.segments if said is not None else ())
+            for segment in (answer.segments if answer is not None else ())
             if segment.verdict == Verdict.STORED
             for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms))
         }
 
         self._settled[market.symbol] = [
             TimeRange(segment.start_ms, segment.end_ms)
-            for segment in (said.segments if said is not None else ())
+            for segment in (answer.segments if answer is not None else ())
             if segment.verdict in COMPLETE
         ]
 
@@ -192,15 +191,17 @@ class Claims:
         what = f"{symbol} bar {bar} is {verdict.value}"
         there = segment.collection in copies or (before is not None and bar in before)
         if verdict is Verdict.STORED and not there and bar not in model.gone(market):
-            model.untrue("stored is what is not there", f"{what} in {segment.collection}, and is in {copies}")
+            raise Violation(
+                "a bar is called stored and is not there", f"{what} in {segment.collection}, and is in {copies}"
+            )
         if verdict in _OF_EXCHANGE and verdict is not self._of_exchange(market, bar):
-            model.untrue("a hole has the wrong reason", f"{what}, not {self._of_exchange(market, bar).value}")
+            raise Violation("a hole has the wrong reason", f"{what}, not {self._of_exchange(market, bar).value}")
         if before is None and verdict is Verdict.PENDING and market.is_over(bar, model.now_ms()):
-            model.untrue("a hole has the wrong reason", f"{what}, and is over")
+            raise Violation("a hole has the wrong reason", f"{what}, and is over")
         if bar in model.proven[symbol] and verdict not in SETTLED:
-            model.untrue("what was proven is forgotten", what)
+            raise Violation("what was proven is forgotten", what)
         if before is None and verdict is not Verdict.STORED and copies and bar not in self._doubtful(market):
-            model.untrue("records are there that coverage does not know", f"{what}, and is in {', '.join(copies)}")
+            raise Violation("records are there that coverage does not know", f"{what}, and is in {', '.join(copies)}")
 
     def _of_exchange(self, market: Market, bar: int) -> Verdict:
         if not market.lists(bar):
@@ -208,7 +209,7 @@ class Claims:
         return Verdict.OURS if market.trades(bar) else Verdict.EXCHANGE
 
     def _doubtful(self, market: Market) -> set[int]:
-        """Bars of which records may be there without a word in the coverage."""
+        """Bars whose records may be there though the coverage does not contain them."""
         model = self._model
         return model.twice[market.symbol] | {
             bar
@@ -217,36 +218,38 @@ class Claims:
             for bar in one.bars
         }
 
-    def _complete(self, market: Market, said: data_answers.Coverage, code: int, *, resting: bool) -> None:
-        settled = all(segment.verdict in COMPLETE for segment in said.segments)
-        if said.complete is not settled or code != (0 if settled else 1):
-            self._model.untrue("complete is said of holes", f"{said.span}: {said.complete}, exit code {code}")
-        if said.span is None or not resting:
+    def _complete(self, market: Market, answer: data_answers.Coverage, code: int, *, resting: bool) -> None:
+        settled = all(segment.verdict in COMPLETE for segment in answer.segments)
+        if answer.complete is not settled or code != (0 if settled else 1):
+            raise Violation(
+                "a range with holes is called complete", f"{answer.span}: {answer.complete}, exit code {code}"
+            )
+        if answer.span is None or not resting:
             return
-        span = TimeRange(said.span.start_ms, said.span.end_ms)
-        if said.complete:
+        span = TimeRange(answer.span.start_ms, answer.span.end_ms)
+        if answer.complete:
             now_ms, gone = self._model.now_ms(), self._model.gone(market)
             for bar in market.bars_in(span):
                 is_there = bar in gone or self._model.copies(market, bar)
                 if market.trades(bar) and market.is_over(bar, now_ms) and not is_there:
-                    self._model.untrue("complete is what lacks a bar", f"{market.symbol} {span}: bar {bar}")
-        one = self._model.asked.get(said.queue_id or "")
-        if one is not None and self._is_whole(one) and not said.complete:
-            self._model.untrue("what was proven is not complete", f"{one.queue_id} {span}")
+                    raise Violation("a range that lacks a bar is called complete", f"{market.symbol} {span}: bar {bar}")
+        one = self._model.asked.get(answer.queue_id or "")
+        if one is not None and self._is_whole(one) and not answer.complete:
+            raise Violation("what was proven is not complete", f"{one.queue_id} {span}")
 
-    def _of_workflow(self, one: Asked, said: data_answers.Coverage) -> None:
-        """What is said of a workflow speaks of the bars that were over when it was planned."""
-        span = None if said.span is None else TimeRange(said.span.start_ms, said.span.end_ms)
+    def _of_workflow(self, one: ExpectedWorkflow, answer: data_answers.Coverage) -> None:
+        """The answer about a workflow covers the bars that were over when it was planned."""
+        span = None if answer.span is None else TimeRange(answer.span.start_ms, answer.span.end_ms)
         bars = [] if span is None else one.market.bars_in(span)
         spoken_of, true = ([bar for bar in some if one.market.lists(bar)] for some in (bars, one.planned_bars))
         if spoken_of != true or (span is not None and span.start_ms != one.span.start_ms):
             what = f"{one.queue_id} {span}: bars {shown(spoken_of)}, not {shown(true)}"
-            self._model.untrue("a workflow's coverage speaks of another span", what)
-        if span is None and (one.planned_bars or not said.complete or said.segments):
-            self._model.untrue("a workflow's coverage speaks of another span", f"{one.queue_id}: none")
+            raise Violation("a workflow's coverage has another span", what)
+        if span is None and (one.planned_bars or not answer.complete or answer.segments):
+            raise Violation("a workflow's coverage has another span", f"{one.queue_id}: none")
 
     @staticmethod
-    def _is_whole(one: Asked) -> bool:
+    def _is_whole(one: ExpectedWorkflow) -> bool:
         """Whether the workflow was proven, and nothing of what it had planned was taken since."""
         return one.status is Status.FINISHED and one.taken.isdisjoint(one.planned_bars)
 
@@ -260,25 +263,25 @@ class Claims:
             if market.is_in_life(bar, one.planned_ms) and bar not in one.taken
         }
 
-    def _asked_for(self, market: Market, said: data_answers.Coverage) -> None:
-        """Without a range it is said what is known of all that was asked for, and what lies between is unknown."""
-        if said.span is None:
+    def _asked_for(self, market: Market, answer: data_answers.Coverage) -> None:
+        """The answer without a range covers all that was asked for; what lies between is unknown."""
+        if answer.span is None:
             return
-        span = TimeRange(said.span.start_ms, said.span.end_ms)
+        span = TimeRange(answer.span.start_ms, answer.span.end_ms)
         left = {bar for bar in self._needed(market) if market.opens_ms(bar) not in span}
         left |= {bar for bar in self.called[market.symbol] if market.opens_ms(bar) not in span}
         ever = self._model.ever_asked[market.symbol]
         last_ms = market.ceil(max(one.end_ms for one in ever))  # of a bar all is known
         if left or span.start_ms < min(one.start_ms for one in ever) or span.end_ms > last_ms:
-            self._model.untrue("coverage speaks of another span", f"{market.symbol} {span}, without {shown(left)}")
-        for segment in said.segments:
+            raise Violation("coverage has another span", f"{market.symbol} {span}, without {shown(left)}")
+        for segment in answer.segments:
             for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms)):
                 wanted = any(market.opens_ms(bar) in one for one in ever)
                 if segment.verdict not in (Verdict.UNKNOWN, Verdict.PENDING) and not wanted:
                     what = f"{market.symbol} bar {bar} is {segment.verdict}"
-                    self._model.untrue("something is known that nobody has asked for", what)
+                    raise Violation("something is known that nobody has asked for", what)
 
-    def _life(self, market: Market, said: data_answers.CoverageSpan) -> None:
+    def _life(self, market: Market, answer: data_answers.CoverageSpan) -> None:
         planned_ms = self._model.planned_ms.get(market.symbol)
         if planned_ms is None or not market.is_over(market.listed, planned_ms):
             return  # nobody has found out where it begins
@@ -287,44 +290,48 @@ class Claims:
         if market.delisted is not None and market.is_over(market.delisted - 1, planned_ms):
             end = market.delisted
         true = (market.opens_ms(market.listed), market.opens_ms(end))
-        if (said.start_ms, said.end_ms) != true:
-            self._model.untrue("the life of a series is another one", f"{market.symbol} {said}, not {true} at {now_ms}")
+        if (answer.start_ms, answer.end_ms) != true:
+            raise Violation("the life of a series is another one", f"{market.symbol} {answer}, not {true} at {now_ms}")
 
-    def series(self, market: Market, said: data_answers.Series | None) -> None:
-        """What `series` says of it."""
+    def series(self, market: Market, answer: data_answers.Series | None) -> None:
+        """The answer of `series`."""
         called = self.called[market.symbol]
-        if said is None:
+        if answer is None:
             if called or self._needed(market):
-                self._model.untrue("series leaves one out", market.symbol)
+                raise Violation("series leaves one out", market.symbol)
             return
-        ends = (said.start_ms, said.end_ms)
-        if called and said.start_ms is not None and said.end_ms is not None:
-            out = [bar for bar in called if market.opens_ms(bar) not in TimeRange(said.start_ms, said.end_ms)]
-            if out or said.records not in (None, len(called)):
-                self._model.untrue("series says otherwise", f"{said}: {len(called)} are stored, {shown(out)} outside")
+        ends = (answer.start_ms, answer.end_ms)
+        if called and answer.start_ms is not None and answer.end_ms is not None:
+            out = [bar for bar in called if market.opens_ms(bar) not in TimeRange(answer.start_ms, answer.end_ms)]
+            if out or answer.records not in (None, len(called)):
+                raise Violation(
+                    "series contradicts the model", f"{answer}: {len(called)} are stored, {shown(out)} outside"
+                )
         elif called or ends != (None, None):
-            self._model.untrue("series says otherwise", f"{said}: {len(called)} are stored")
+            raise Violation("series contradicts the model", f"{answer}: {len(called)} are stored")
 
-    def verification(self, market: Market, span: TimeRange | None, said: data_answers.Verification, code: int) -> None:
-        """What `coverage --verify` says: it has counted what was called stored, and has marked what is gone of it."""
+    def verification(
+        self, market: Market, span: TimeRange | None, answer: data_answers.Verification, code: int
+    ) -> None:
+        """The answer of `coverage --verify`: what was called stored is counted, and what is gone of it marked."""
         bars = range(market.bars) if span is None else market.bars_in(span)
         called = {bar: where for bar, where in self.called[market.symbol].items() if bar in bars}
         lacking = {bar for bar, where in called.items() if not self._model.holds(where, market, bar)}
-        gaps = {bar for gap in said.gaps for bar in market.bars_in(TimeRange(gap.start_ms, gap.end_ms))}
-        numbers = (said.records_counted, said.records_missing, sum(gap.records for gap in said.gaps))
+        gaps = {bar for gap in answer.gaps for bar in market.bars_in(TimeRange(gap.start_ms, gap.end_ms))}
+        numbers = (answer.records_counted, answer.records_missing, sum(gap.records for gap in answer.gaps))
         if gaps != lacking or numbers != (len(called) - len(lacking), len(lacking), len(lacking)):
             what = f"{numbers}, gaps {shown(gaps)}; gone are {shown(lacking)} of {len(called)}"
-            self._model.untrue("a verification counts wrongly", f"{market.symbol} {span}: {what}")
-        self.marked(market, said.coverage, lacking)
-        if code != (0 if said.coverage.complete and not said.gaps else 1):
-            self._model.untrue("a verification ends with another exit code", f"{code}, {said.records_missing} missing")
+            raise Violation("a verification counts wrongly", f"{market.symbol} {span}: {what}")
+        self.marked(market, answer.coverage, lacking)
+        if code != (0 if answer.coverage.complete and not answer.gaps else 1):
+            raise Violation("a verification ends with another exit code", f"{code}, {answer.records_missing} missing")
 
-    def marked(self, market: Market, said: data_answers.Coverage, lacking: Collection[int]) -> None:
+    def marked(self, market: Market, answer: data_answers.Coverage, lacking: Collection[int]) -> None:
         """What was found to be gone is `ours` now."""
-        for segment in said.segments:
+        for segment in answer.segments:
             for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms)):
                 if bar in lacking and segment.verdict != Verdict.OURS:
-                    self._model.untrue("what is gone is not marked", f"{market.symbol} bar {bar} is {segment.verdict}")
+                    raise Violation("what is gone is not marked", f"{market.symbol} bar {bar} is {segment.verdict}")
 
     def repaired(self, market: Market) -> None:
         """The manager's verification had its time, and was to repair: what was lost is there again."""
@@ -337,7 +344,7 @@ class Claims:
         }
         left = {bar for bar in model.lost[market.symbol] - failed if not model.copies(market, bar)}
         if left:
-            model.untrue("what was lost is not repaired", f"{market.symbol} bars {shown(left)}")
+            raise Violation("what was lost is not repaired", f"{market.symbol} bars {shown(left)}")
 
     # Of what is read.
 
@@ -353,31 +360,32 @@ class Claims:
         lacking = self.lacking(market, span)
         if bars is None:
             if called and not lacking:
-                self._model.untrue("a read fails without a reason", f"{market.symbol} {span}: {refusal}")
+                raise Violation("a read fails without a reason", f"{market.symbol} {span}: {refusal}")
         elif lacking:
-            self._model.untrue("a read is short and does not fail", f"{market.symbol} {span}: {shown(lacking)}")
+            raise Violation("a read is short and does not fail", f"{market.symbol} {span}: {shown(lacking)}")
         elif list(bars) != called:
             what = f"{market.symbol} {span}: {list(bars)}, not {called}"
-            self._model.untrue("a read gives something else than there is", what)
+            raise Violation("a read gives something else than there is", what)
 
-    def exports(self, market: Market, said: Exported, code: int, bars: Sequence[int]) -> None:
-        """What `export --json` says of what it wrote."""
-        if said.span is None:
-            self._model.untrue("an export names no span", said.file)
-            return
-        settled = all(hole.verdict in COMPLETE for hole in said.holes)
-        if said.complete is not settled or code != (0 if settled else 1):
-            self._model.untrue("an export ends with another exit code", f"{code}, complete {said.complete}")
-        if said.rows != len(bars):
-            self._model.untrue("an export counts wrongly", f"{said.rows} rows are said, {len(bars)} are in {said.file}")
-        holes = {bar for h in said.holes for bar in market.bars_in(TimeRange(h.start_ms, h.end_ms))}
-        span = TimeRange(said.span.start_ms, said.span.end_ms)
+    def exports(self, market: Market, answer: Exported, code: int, bars: Sequence[int]) -> None:
+        """The answer of `export --json`."""
+        if answer.span is None:
+            raise Violation("an export names no span", answer.file)
+        settled = all(hole.verdict in COMPLETE for hole in answer.holes)
+        if answer.complete is not settled or code != (0 if settled else 1):
+            raise Violation("an export ends with another exit code", f"{code}, complete {answer.complete}")
+        if answer.rows != len(bars):
+            raise Violation(
+                "an export counts wrongly", f"{answer.rows} rows in the answer, {len(bars)} are in {answer.file}"
+            )
+        holes = {bar for h in answer.holes for bar in market.bars_in(TimeRange(h.start_ms, h.end_ms))}
+        span = TimeRange(answer.span.start_ms, answer.span.end_ms)
         if holes != set(market.bars_in(span)) - set(bars):
-            self._model.untrue(
-                "an export is short and does not say so", f"{market.symbol} {span}: holes {shown(holes)}"
+            raise Violation(
+                "an export is short and does not report it", f"{market.symbol} {span}: holes {shown(holes)}"
             )
 
-    def exports_collection(self, name: str, rows: int | None, said: Exported | None, code: int) -> None:
+    def exports_collection(self, name: str, rows: int | None, answer: Exported | None, code: int) -> None:
         """What `export COLLECTION` wrote. rows: None if it was refused."""
         model = self._model
         lacking = {
@@ -387,12 +395,12 @@ class Claims:
             if where == name and not model.holds(where, market, bar)
         }
         if (rows is None) is not bool(lacking):
-            model.untrue("a collection is exported wrongly", f"{name}: {rows} rows, and {len(lacking)} are gone")
-        elif said is not None and (rows, said.rows, said.complete, code) != (
+            raise Violation("a collection is exported wrongly", f"{name}: {rows} rows, and {len(lacking)} are gone")
+        if answer is not None and (rows, answer.rows, answer.complete, code) != (
             model.collections[name],
             model.collections[name],
             None,
             0,
         ):
-            what = f"{rows} rows, {said.rows} said, complete {said.complete}, exit code {code}"
-            model.untrue("a collection is exported wrongly", f"{name}: {what}; it holds {model.collections[name]}")
+            what = f"{rows} rows, {answer.rows} in the answer, complete {answer.complete}, exit code {code}"
+            raise Violation("a collection is exported wrongly", f"{name}: {what}; it holds {model.collections[name]}")

@@ -1,4 +1,4 @@
-"""The manager of a world: it may be killed at any time, is started again, and is asked until it answers."""
+"""The manager of a simulation: it may be killed at any time, is started again, and gets requests until it answers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any, TypeVar, cast
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.persistence.event_history import EventHistory as EventHistory
 from streamforge.manager.policy import Policy, RetentionRule
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError
 from tests.doubles.observer import RecordingObserver
 from tests.doubles.virtualclock import VirtualClock
 from tests.histories.engines import Engines
-from tests.histories.exchange import WorldExchange
+from tests.histories.exchange import FaultyExchange
 from tests.histories.history import Setting
-from tests.histories.house import Jobs
 from tests.histories.processes import Killed, Port, Process
+from tests.histories.simulated_launcher import SimulatedLauncher
 
 T = TypeVar("T")
 
@@ -29,24 +28,24 @@ RETAIN_S = 5.0
 """How often the manager looks for what is too old, or is to be verified."""
 
 
-class Upkeep:
+class ManagerProcess:
     """Keeps a manager running. down_s: how long it is gone after it was killed. folder: where it exports to."""
 
     def __init__(
         self,
         setting: Setting,
         engines: Engines,
-        jobs: Jobs,
-        exchange: WorldExchange,
+        launcher: SimulatedLauncher,
+        exchange: FaultyExchange,
         clock: VirtualClock,
         folder: Path,
     ) -> None:
-        self._setting, self._engines, self._jobs = setting, engines, jobs
-        self._exchange, self._clock, self._folder = exchange, clock, folder
+        self.setting, self.engines, self.launcher = setting, engines, launcher
+        self.exchange, self.clock, self._folder = exchange, clock, folder
         self._codes = 0
         self.ready = asyncio.Event()
         self.down_s = 1.0
-        self.process: Process
+        self.process = Process()
         self.manager: WorkflowService
 
     async def keep_up(self) -> None:
@@ -70,15 +69,15 @@ class Upkeep:
                 await asyncio.sleep(1.0)
 
     async def _start(self) -> Reconciler:
-        store, bus = self._engines.store_of(self.process), self._engines.bus_of(self.process)
+        store, bus = self.engines.store_of(self.process), self.engines.bus_of(self.process)
         deps = Dependencies.on(
             bus,
             store,
-            clock=self._clock,
+            clock=self.clock,
             observer=RecordingObserver(),
             producer=await bus.producer(),
-            launcher=cast("Any", Port(self.process, self._jobs)),
-            exchange=cast("Any", Port(self.process, self._exchange)),
+            launcher=cast("Any", Port(self.process, self.launcher)),
+            exchange=cast("Any", Port(self.process, self.exchange)),
             policy=self._policy(),
             common={"STREAMFORGE_DATA_DIR": "memory", "STREAMFORGE_EXCHANGE_URL": "http://exchange"},
             control_topic=CONTROL,
@@ -86,14 +85,14 @@ class Upkeep:
         )
         await deps.workflows.load()
         reconciler = Reconciler(deps)
-        if self._setting.verify_s:
+        if self.setting.verify_s:
             reconciler.RETAIN_EVERY_S = RETAIN_S
         await reconciler.bans.load()
         self.manager = WorkflowService(deps, reconciler, self._code)
         return reconciler
 
     def _policy(self) -> Policy:
-        setting = self._setting
+        setting = self.setting
         keep = (RetentionRule("*", setting.kept_days),) if setting.kept_days else ()
         return Policy(
             max_running=setting.max_running,
@@ -113,7 +112,7 @@ class Upkeep:
     @property
     def outage(self) -> bool:
         """Whether the bus or the store does not answer."""
-        return any(one.lasts(self._clock.monotonic()) for one in self._engines.outages.values())
+        return any(one.lasts(self.clock.monotonic()) for one in self.engines.outages.values())
 
     async def ask(self, question: Callable[[WorkflowService], Awaitable[T]]) -> T:
         """The manager's answer; one who gets none asks again once it is back."""
@@ -134,10 +133,10 @@ class Upkeep:
 
     async def verification_is_due(self) -> None:
         """Return once the manager's own verification has had its time, of a manager that lived through it."""
-        while self._setting.verify_s:
+        while self.setting.verify_s:
             await self.ready.wait()
             process = self.process
             # Its latest look may just be over, and one that comes a moment too early lets a series wait for the next.
-            await asyncio.sleep(2 * (self._setting.verify_s + RETAIN_S + 2) + 2)
+            await asyncio.sleep(2 * (self.setting.verify_s + RETAIN_S + 2) + 2)
             if process is self.process and process.alive:
                 return

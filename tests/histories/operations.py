@@ -1,4 +1,4 @@
-"""What happens to a world, one operation after the other."""
+"""Carries out the operations of a history on a simulation."""
 
 from __future__ import annotations
 
@@ -16,34 +16,42 @@ from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message
-from tests.doubles.virtualclock import VirtualClock
-from tests.histories import history as happens
-from tests.histories.engines import Engines
-from tests.histories.exchange import WorldExchange
-from tests.histories.history import ORIGIN_MS, SHARED, AnyOperation, Market, Setting
-from tests.histories.house import Jobs
-from tests.histories.model import Model, key_of
-from tests.histories.upkeep import EVENTS, Upkeep
+from tests.histories.history import (
+    ORIGIN_MS,
+    SHARED,
+    AcceptRecords,
+    AdvanceClock,
+    AnyOperation,
+    ExchangeFault,
+    KillManager,
+    KillWorker,
+    Load,
+    LoseRecords,
+    Market,
+    Outage,
+    RefuseRecord,
+    Remove,
+    RepeatEvent,
+    Replay,
+    Retry,
+    ScheduledVerification,
+    Stop,
+    Wait,
+)
+from tests.histories.manager_process import EVENTS, ManagerProcess
+from tests.histories.model import Model, Violation, key_of
 
 FLOW_S = 0.2
 """Time that passes after each operation."""
 
 
-class Happening:
-    """Lets operations happen, and tells the model. order: the workflows, the oldest first."""
+class OperationRunner:
+    """Carries out operations, and notes each in the model. order: the workflows, the oldest first."""
 
-    def __init__(
-        self,
-        setting: Setting,
-        model: Model,
-        engines: Engines,
-        jobs: Jobs,
-        exchange: WorldExchange,
-        clock: VirtualClock,
-        upkeep: Upkeep,
-    ) -> None:
-        self._setting, self._model, self._engines, self._jobs = setting, model, engines, jobs
-        self._exchange, self._clock, self._upkeep = exchange, clock, upkeep
+    def __init__(self, model: Model, manager: ManagerProcess) -> None:
+        self._setting, self._model, self._engines = manager.setting, model, manager.engines
+        self._launcher, self._exchange, self._clock = manager.launcher, manager.exchange, manager.clock
+        self._manager = manager
         self._keys = 0
         self._open: list[tuple[Started, bool, set[int]]] = []
         self.order: list[str] = []
@@ -51,43 +59,43 @@ class Happening:
     async def let(self, operation: AnyOperation) -> None:
         """Let it happen, and a moment pass."""
         match operation:
-            case happens.Load():
+            case Load():
                 await self._load(operation)
-            case happens.Wait(seconds=seconds):
+            case Wait(seconds=seconds):
                 await asyncio.sleep(seconds)
-            case happens.Bars(count=count):
+            case AdvanceClock(count=count):
                 self._clock.ahead_ms += self._market(0).opens_ms(count) - ORIGIN_MS
                 self._model.killed(list(self._model.asked))
-                self._upkeep.process.kill()  # it looks at what is too old once it has begun
-            case happens.Stop(which=which):
+                self._manager.process.kill()  # it looks at what is too old once it has begun
+            case Stop(which=which):
                 await self._of(which, self._stop)
-            case happens.Retry(which=which):
+            case Retry(which=which):
                 await self._of(which, self._retry)
-            case happens.Replay(which=which):
+            case Replay(which=which):
                 await self._of(which, self._replay)
-            case happens.Remove(which=which, data=data):
+            case Remove(which=which, data=data):
                 await self._of(which, lambda queue_id: self._remove(queue_id, data=data))
-            case happens.Lose(market=market, first=first, last=last):
+            case LoseRecords(market=market, first=first, last=last):
                 self._lose(self._market(market), first, last)
-            case happens.Overdue():
+            case ScheduledVerification():
                 await self._overdue()
-            case happens.Refuse(market=market, bar=bar):
+            case RefuseRecord(market=market, bar=bar):
                 self._model.refuses(self._market(market), bar)
-                self._engines.watch.refused = self._model.refused
-            case happens.Accept():
+                self._engines.hooks.refused = self._model.refused
+            case AcceptRecords():
                 self._model.accepts()
-            case happens.Trouble(kind=kind, after=after):
-                self._exchange.trouble(kind, after)
-            case happens.KillManager(deeds=deeds, after=after, down=down):
-                self._upkeep.down_s = down
+            case ExchangeFault(kind=kind, after=after):
+                self._exchange.fault(kind, after)
+            case KillManager(deeds=deeds, after=after, down=down):
+                self._manager.down_s = down
                 self._model.killed(list(self._model.asked))
-                self._upkeep.process.dies_at(deeds, after=after)
-            case happens.KillWorker(which=which, deeds=deeds):
+                self._manager.process.dies_at(deeds, after=after)
+            case KillWorker(which=which, deeds=deeds):
                 self._kill_worker(which, deeds)
-            case happens.Outage(part=part, seconds=seconds, late=late):
+            case Outage(part=part, seconds=seconds, late=late):
                 self._model.killed(list(self._model.asked))  # for workers and managers it is as if they had crashed
                 self._engines.outages[part].begin(seconds, late=late)
-            case happens.Repeat(back=back):
+            case RepeatEvent(back=back):
                 await self._repeat(back)
             case _:
                 raise AssertionError(operation)
@@ -96,7 +104,7 @@ class Happening:
     def _market(self, number: int) -> Market:
         return self._setting.markets[number % len(self._setting.markets)]
 
-    async def _load(self, load: happens.Load) -> None:
+    async def _load(self, load: Load) -> None:
         """Ask for it; where a workflow is joined that leaves out a part, also for the whole, as `load` does."""
         market = self._market(load.market)
         now_ms = self._clock.now_ms()
@@ -111,7 +119,7 @@ class Happening:
         if started.joined:
             self._model.joined(started, market, span, now_ms)
         elif started.new and (left := self._another(started.workflow.span, span)):
-            self._model.untrue("a workflow loads another range", f"{text} at {now_ms}: {left}, not {span}")
+            raise Violation("a workflow loads another range", f"{text} at {now_ms}: {left}, not {span}")
         if started.asked is None:
             return
         if started.behind_ms:
@@ -132,7 +140,7 @@ class Happening:
             one = self._model.asked.get(queue_id)
             if one is None or one.status is not Status.FINISHED:  # removed, or not loaded
                 continue
-            found = await self._upkeep.ask(lambda manager, queue_id=queue_id: manager.get(queue_id))  # type: ignore[misc]
+            found = await self._manager.ask(lambda manager, queue_id=queue_id: manager.get(queue_id))  # type: ignore[misc]
             said = msgspec.convert(workflow_answer(found), answers.Started, from_attributes=True)
             rest = rest_of(msgspec.structs.replace(said, asked_range=str(started.asked)), again=again)
             if rest is None:
@@ -146,7 +154,7 @@ class Happening:
     async def _start(self, request: StartRequest) -> Started:
         self._keys += 1
         key = f"key-{self._keys}"
-        return await self._upkeep.ask(lambda manager: manager.start(request, idempotency_key=key))
+        return await self._manager.ask(lambda manager: manager.start(request, idempotency_key=key))
 
     def _another(self, found: TimeRange, meant: TimeRange) -> TimeRange | None:
         """`found`, if it is not what was meant when it was asked for, nor at any time from then until now."""
@@ -162,11 +170,11 @@ class Happening:
         one = self._model.asked[queue_id]
         one.stop_asked = one.stop_asked or not one.ended
         try:
-            await self._upkeep.ask(lambda manager: manager.stop(queue_id))
+            await self._manager.ask(lambda manager: manager.stop(queue_id))
             one.stopped = not one.ended
-        except NotNow:
+        except NotNow as refusal:
             if not one.ended:
-                self._model.untrue("a request was refused without a reason", f"stop {queue_id}")
+                raise Violation("a request was refused without a reason", f"stop {queue_id}") from refusal
 
     async def _retry(self, queue_id: str) -> None:
         await self._restart(queue_id, lambda manager: manager.retry(queue_id))
@@ -178,7 +186,7 @@ class Happening:
         one = self._model.asked[queue_id]
         one.restart_asked = True
         with suppress(NotNow):
-            await self._upkeep.ask(question)
+            await self._manager.ask(question)
         one.restart_asked = False
 
     async def _remove(self, queue_id: str, *, data: bool) -> None:
@@ -189,7 +197,7 @@ class Happening:
         ended, relying = one.ended, model.relying(one) if data else set()
         refusal: NotNow | None = None
         try:
-            await self._upkeep.ask(lambda manager: manager.remove(queue_id, data=data))
+            await self._manager.ask(lambda manager: manager.remove(queue_id, data=data))
         except NotNow as error:
             refusal = error
         except NotFound:
@@ -197,16 +205,16 @@ class Happening:
         still_relying = relying & model.relying(one)
         if refusal is None:
             if not ended and not one.ended:
-                model.untrue("a workflow that is under way was removed", queue_id)
+                raise Violation("a workflow that is under way was removed", queue_id)
             if held and still_relying:
-                model.untrue("data were removed that a live workflow relies on", f"{queue_id}, {still_relying}")
+                raise Violation("data were removed that a live workflow relies on", f"{queue_id}, {still_relying}")
             self.order.remove(queue_id)
             model.removed(queue_id, held if data else None)
             return
         if ended and not relying and not (data and model.relying(one)):
-            model.untrue("a request was refused without a reason", f"remove {queue_id}: {refusal}")
+            raise Violation("a request was refused without a reason", f"remove {queue_id}: {refusal}")
         if left := {bar for bar in held if not model.copies(one.market, bar)}:
-            model.untrue("a removal that was refused removed something", f"{queue_id}: {sorted(left)}")
+            raise Violation("a removal that was refused removed something", f"{queue_id}: {sorted(left)}")
 
     def _lose(self, market: Market, first: int, last: int) -> None:
         gone = []
@@ -218,12 +226,12 @@ class Happening:
             self._model.rows_vanished(market, gone)
 
     async def _overdue(self) -> None:
-        await self._upkeep.verification_is_due()
+        await self._manager.verification_is_due()
         for market in self._setting.markets if self._setting.verify_s else ():
             self._model.verified(market)
 
     def _kill_worker(self, which: int, deeds: int) -> None:
-        running = self._jobs.running()
+        running = self._launcher.running()
         if not running:
             return
         worker = running[which % len(running)]

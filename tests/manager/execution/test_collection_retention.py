@@ -13,7 +13,7 @@ import pytest
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution import retention as retention_module
-from streamforge.manager.execution.retention import COLLECTIONS_EVERY_S, CollectionRetention
+from streamforge.manager.execution.retention import COLLECTIONS_EVERY_S, CollectionRetention, Retention
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -21,11 +21,10 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.world import create
+from tests.manager.execution.world import SERIES, create, unanswered
 from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, planned
 from tests.runtime.rig import until
 
-SERIES = Series("BTCUSDT", "candles", "1m")
 OLD, YOUNG, FOREIGN = "btcusdt_api_candles_1m_2024_08_01", "btcusdt_api_candles_1m_2024_08_09", "somebody_elses"
 KEPT = [{"_key": f"k{n}", "_version": 1, "n": n} for n in range(3)]
 
@@ -57,6 +56,11 @@ def files(deps: Dependencies) -> list[str]:
     return sorted(path.name for path in deps.policy.retention_dir.iterdir())
 
 
+def hour_later(deps: Dependencies) -> None:
+    assert isinstance(deps.clock, ManualClock)
+    deps.clock.advance(COLLECTIONS_EVERY_S)
+
+
 async def test_what_is_old_is_exported_then_dropped_and_no_longer_covered(world: World, deps: Dependencies) -> None:
     await fill(world, OLD, DAY_START)
     await fill(world, YOUNG, NOW - 2 * DAY_MS)
@@ -72,19 +76,16 @@ async def test_what_is_old_is_exported_then_dropped_and_no_longer_covered(world:
     ]
 
 
-async def test_a_collection_is_as_old_as_its_newest_record(world: World, deps: Dependencies) -> None:
-    await fill(world, OLD, DAY_START)
-    await fill(world, OLD, NOW - 2 * DAY_MS)
-    await CollectionRetention(deps).apply()
-    assert list(await world.store.names()) == [OLD]
-    assert len(await world.deps.coverage.of(SERIES)) == 2
-
-
-@pytest.mark.parametrize(("younger_ms", "left"), [(0, []), (1, [OLD])])
+@pytest.mark.parametrize(
+    ("starts_ms", "left"),
+    [([NOW - 6 * DAY_MS], []), ([NOW - 6 * DAY_MS + 1], [OLD]), ([DAY_START, NOW - 2 * DAY_MS], [OLD])],
+)
 async def test_records_are_kept_until_the_newest_has_the_age_of_the_policy(
-    younger_ms: int, left: list[str], world: World, deps: Dependencies
+    starts_ms: list[int], left: list[str], world: World, deps: Dependencies
 ) -> None:
-    await fill(world, OLD, NOW - 6 * DAY_MS + younger_ms)  # a day long, so its end is five days old
+    """A day long, its end is five days old."""
+    for start_ms in starts_ms:
+        await fill(world, OLD, start_ms)
     await CollectionRetention(deps).apply()
     assert list(await world.store.names()) == left
 
@@ -201,25 +202,22 @@ async def test_who_counts_the_series_or_uses_the_collection_is_waited_for(
     assert list(await world.store.names()) == []
 
 
-@pytest.mark.parametrize("meanwhile", ["nothing", "relied on", "stored again"])
-async def test_a_collection_that_is_missing_is_struck_from_the_coverage_under_its_guard(
+@pytest.mark.parametrize("meanwhile", ["relied on", "stored again"])
+async def test_a_collection_that_is_missing_stays_in_the_coverage_if_it_is_used_by_then(
     world: World, deps: Dependencies, meanwhile: str
 ) -> None:
     await fill(world, OLD, DAY_START)
     await world.store.drop(OLD)
-    locks = world.deps.coverage.locks
     # Somebody counts what is stored of the series, for a plan that relies on it.
-    async with locks.hold(SERIES.id):
+    async with world.deps.coverage.locks.hold(SERIES.id):
         ageing = asyncio.create_task(CollectionRetention(deps).apply())
         await world.settle()
-        assert [one.collection for one in await world.deps.coverage.of(SERIES)] == [OLD]
         if meanwhile == "relied on":
             await create(world, accepted(collection="elsewhere"))
-        elif meanwhile == "stored again":
+        else:
             await world.store.upsert(OLD, [Document("k", 1, b"{}")])
     await ageing
-    struck = [one.verdict for one in await world.deps.coverage.of(SERIES)] == [Verdict.EXPIRED]
-    assert struck is (meanwhile == "nothing")
+    assert [one.collection for one in await world.deps.coverage.of(SERIES)] == [OLD]
 
 
 async def test_what_cannot_be_exported_stays(world: World, deps: Dependencies, tmp_path: Path) -> None:
@@ -260,20 +258,14 @@ async def test_no_files_pile_up_while_a_collection_cannot_be_read_or_dropped(
     world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(world, OLD, DAY_START)
-
-    async def fail(*_: object, **__: object) -> None:
-        raise RetryableError("it does not answer")
-
-    clock = deps.clock
-    assert isinstance(clock, ManualClock)
     ageing = CollectionRetention(deps)
     for part, left in (("read", 0), ("drop", 1)):
         with monkeypatch.context() as patch:
-            patch.setattr(world.store, part, fail)
+            patch.setattr(world.store, part, unanswered)
             for _ in range(3):
                 await ageing.apply()
                 assert len(files(deps)) == left  # a drop that failed may be carried out later: one copy stays
-                clock.advance(COLLECTIONS_EVERY_S)
+                hour_later(deps)
         assert list(await world.store.names()) == [OLD]
     await ageing.apply()
     assert list(await world.store.names()) == []
@@ -281,59 +273,35 @@ async def test_no_files_pile_up_while_a_collection_cannot_be_read_or_dropped(
     assert lines((deps.policy.retention_dir or Path()) / kept) == KEPT
 
 
-async def test_a_file_that_holds_something_else_stays(
-    world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "meanwhile", ["it is filled again", "its file is moved", "its file, of another name, is moved"]
+)
+async def test_a_file_is_replaced_only_by_another_of_the_same_collection(
+    meanwhile: str, world: World, deps: Dependencies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The drop was carried out after its time, and somebody filled the collection again."""
+    """The export is there, and an hour passes until the drop. A name that is free again may be used again."""
     await fill(world, OLD, DAY_START)
-    clock = deps.clock
-    assert isinstance(clock, ManualClock)
-    ageing = CollectionRetention(deps)
-
-    async def fail(collection: str) -> None:
-        raise RetryableError("it does not answer")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(world.store, "drop", fail)
-        await ageing.apply()
-    await world.store.drop(OLD)
-    await world.store.upsert(OLD, [Document("other", 1, b'{"n":9}')])
-    clock.advance(COLLECTIONS_EVERY_S)
-    await ageing.apply()
-    assert files(deps) == [f"{OLD}.2.jsonl.gz", f"{OLD}.jsonl.gz"]
-
-
-@pytest.mark.parametrize("foreign", [False, True])
-async def test_a_file_that_was_moved_away_is_made_once_more(
-    foreign: bool, world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its name is free again: what is exported next may get it. foreign: the first file had to take another name."""
-    await fill(world, OLD, DAY_START)
-    folder, clock, name = deps.policy.retention_dir, deps.clock, f"{OLD}.jsonl.gz"
-    assert isinstance(clock, ManualClock)
-    assert folder is not None
-    ageing = CollectionRetention(deps)
-    if foreign:
+    folder, ageing, name = tmp_path / "kept", CollectionRetention(deps), f"{OLD}.jsonl.gz"
+    if "another name" in meanwhile:
         folder.mkdir()
         (folder / name).write_bytes(b"another's")
-
-    async def fail(collection: str) -> None:
-        raise RetryableError("it does not answer")
-
     with monkeypatch.context() as patch:
-        patch.setattr(world.store, "drop", fail)
+        patch.setattr(world.store, "drop", unanswered)
         await ageing.apply()
-    for number, path in enumerate(sorted(folder.iterdir())):
-        path.rename(folder / f"moved-{number}")
-    clock.advance(COLLECTIONS_EVERY_S)
+    if "moved" in meanwhile:
+        for number, path in enumerate(sorted(folder.iterdir())):
+            path.rename(folder / f"moved-{number}")
+    else:  # the drop was carried out after its time
+        await world.store.drop(OLD)
+        await world.store.upsert(OLD, [Document("other", 1, b'{"n":9}')])
+    hour_later(deps)
     await ageing.apply()
     assert list(await world.store.names()) == []
     assert lines(folder / name) == KEPT
+    assert (f"{OLD}.2.jsonl.gz" in files(deps)) is ("filled" in meanwhile)
 
 
 async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, deps: Dependencies) -> None:
-    clock = deps.clock
-    assert isinstance(clock, ManualClock)
     await fill(world, OLD, DAY_START)
     drop = world.store.drop
 
@@ -349,6 +317,16 @@ async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, 
     assert len((await world.deps.coverage.known(SERIES)).leftovers) == 1
     await ageing.apply()  # not before an hour is over
     assert len((await world.deps.coverage.known(SERIES)).leftovers) == 1
-    clock.advance(COLLECTIONS_EVERY_S)
+    hour_later(deps)
     await ageing.apply()
     assert (await world.deps.coverage.known(SERIES)).leftovers == ()
+
+
+async def test_what_is_old_goes_even_if_the_room_cannot_be_measured(
+    world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, OLD, DAY_START)
+    monkeypatch.setattr(world.store, "usage", unanswered)
+    await Retention(deps, world.reconciler.executor, world.reconciler.inbox).retain()
+    assert list(await world.store.names()) == []
+    assert files(deps) == [f"{OLD}.jsonl.gz"]

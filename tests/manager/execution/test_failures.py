@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
@@ -13,20 +12,21 @@ import pytest
 from streamforge.manager.execution.exchange_waits import ExchangeWaits
 from streamforge.manager.persistence.bans import KIND as BAN
 from streamforge.manager.persistence.workflow_store import KIND
-from streamforge.manager.workflow import Status, Workflow, decode_workflow
+from streamforge.manager.workflow import Status, decode_workflow
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
-from tests.manager.execution.world import create, exchange_of, finish, launched, store_bars, turns_until_ended
-from tests.manager.support import (
-    DAY_MS,
-    LOADER,
-    NOW,
-    World,
-    accepted,
-    planned,
-    replace,
-    said,
+from tests.manager.execution.world import (
+    create,
+    exchange_of,
+    finish,
+    hold_back,
+    launched,
+    store_bars,
+    stubborn,
+    turns_until_ended,
+    unanswered,
 )
+from tests.manager.support import DAY_MS, LOADER, NOW, World, accepted, planned, replace, said
 
 
 async def test_an_exchange_that_never_answers_ends_the_workflow(world: World) -> None:
@@ -58,19 +58,10 @@ async def test_a_ban_is_waited_for_however_long_and_remembered(world: World) -> 
     assert (await world.workflow(queue_id)).plan is not None
 
 
-async def test_what_the_exchange_is_asked_in_vain_is_said_while_it_is_asked(world: World) -> None:
+async def test_what_the_exchange_is_asked_in_vain_is_said_while_it_is_asked(world: World, gate: asyncio.Event) -> None:
     waits = ExchangeWaits(world.observer)
-    await world.die()
-    await world.start()
     world.reconciler._deps = replace(world.deps, exchange_waits=waits)
-    asking = asyncio.Event()
-    symbol_info = world.exchange.symbol_info
-
-    async def slow(symbol: str) -> SymbolInfo:
-        await asking.wait()
-        return await symbol_info(symbol)
-
-    world.exchange.symbol_info = slow  # type: ignore[method-assign]
+    hold_back(world.exchange, "symbol_info", gate)
     queue_id = await create(world, accepted())
     await world.turns(2)
     assert (await world.workflow(queue_id)).waiting_for == "the exchange: its answer"
@@ -79,7 +70,7 @@ async def test_what_the_exchange_is_asked_in_vain_is_said_while_it_is_asked(worl
     assert "No route to host" in (await world.workflow(queue_id)).waiting_for
     assert not (await world.workflow(queue_id)).failure
     waits.waiting(None)
-    asking.set()
+    gate.set()
     await world.turns(3)
     assert (await world.workflow(queue_id)).waiting_for == ""
 
@@ -106,21 +97,25 @@ async def test_whatever_time_a_worker_claims_its_ban_is_judged(world: World, tim
     assert world.reconciler.bans.ban.until_ms == (NOW + DAY_MS if counts else 0)
 
 
-async def test_a_ban_that_a_late_plan_was_told_of_counts_for_all_others(world: World, gate: asyncio.Event) -> None:
-    """What the workflow waits for is judged by its epoch; that the exchange refuses everybody is not."""
+def refuse_late(world: World, gate: asyncio.Event) -> int:
+    """Questions to the exchange are answered by a ban, once the gate is open; returns when that ends."""
     until_ms = NOW + 600_000
 
     async def refused(symbol: str) -> SymbolInfo:
-        while not gate.is_set():
-            with suppress(asyncio.CancelledError):
-                await gate.wait()
+        await stubborn(gate)
         raise BannedError(f"{symbol}: banned", until_ms=until_ms, retry_after=600)
 
-    symbol_info = world.exchange.symbol_info
     world.exchange.symbol_info = refused  # type: ignore[method-assign]
+    return until_ms
+
+
+async def test_a_ban_that_a_late_plan_was_told_of_counts_for_all_others(world: World, gate: asyncio.Event) -> None:
+    """What the workflow waits for is judged by its epoch; that the exchange refuses everybody is not."""
+    answered = world.exchange.symbol_info
+    until_ms = refuse_late(world, gate)
     stopped = await create(world, accepted())
     await world.turns()
-    world.exchange.symbol_info = symbol_info  # type: ignore[method-assign]
+    world.exchange.symbol_info = answered  # type: ignore[method-assign]
     await world.manager.stop(stopped)
     await world.turns(2)
     gate.set()
@@ -135,17 +130,11 @@ async def test_a_ban_that_a_late_plan_was_told_of_counts_for_all_others(world: W
     assert msgspec.json.decode(world.store.states[BAN, BAN].body)["until_ms"] == until_ms
 
 
-async def test_a_ban_that_is_heard_during_a_look_is_stored_before_the_workflow_that_was_refused(
+async def test_a_ban_that_is_received_during_a_pass_is_stored_before_the_workflow_that_was_refused(
     world: World, gate: asyncio.Event
 ) -> None:
     """The manager dies right after it has stored the workflow."""
-    until_ms = NOW + 600_000
-
-    async def refused(symbol: str) -> SymbolInfo:
-        await gate.wait()
-        raise BannedError("banned", until_ms=until_ms, retry_after=600)
-
-    world.exchange.symbol_info = refused  # type: ignore[method-assign]
+    until_ms = refuse_late(world, gate)
     stopped = await create(world, accepted())
     asking = await create(world, accepted("bbbbbb", symbol="ETHUSDT"))
     await world.turns()
@@ -153,7 +142,7 @@ async def test_a_ban_that_is_heard_during_a_look_is_stored_before_the_workflow_t
     put = world.store.put
 
     async def dying(kind: str, id: str, body: bytes, **fields: Any) -> Any:
-        if id == stopped:  # the first of the look: the other one is told of the ban meanwhile
+        if id == stopped:  # the first of the pass: the other one is told of the ban meanwhile
             gate.set()
             await world.settle()
         state = await put(kind, id, body, **fields)
@@ -181,16 +170,20 @@ async def test_preparing_that_cannot_work_fails_the_workflow_with_its_reason(wor
     assert workflow.failure.next_step
 
 
-async def a_refusal_whose_answer_is_lost(
-    world: World, error: Exception, counted: Callable[[Workflow], int]
-) -> Workflow:
-    """A plan fails; the store keeps what follows from it, and its answer does not come."""
+@pytest.mark.parametrize(
+    ("error", "counter"),
+    [(RetryableError("no route"), "asking_failures"), (RuntimeError("a bug"), "action_failures")],
+)
+async def test_a_failed_plan_is_counted_once_if_the_store_s_answer_is_lost(
+    world: World, error: Exception, counter: str
+) -> None:
+    """The store keeps what follows from the failure, and its answer does not come."""
     exchange_of(world).failing = error
     put = world.store.put
 
     async def lost(kind: str, id: str, body: bytes, **fields: Any) -> Any:
         state = await put(kind, id, body, **fields)
-        if kind == KIND and counted(decode_workflow(body)):
+        if kind == KIND and getattr(decode_workflow(body), counter):
             world.store.put = put  # type: ignore[method-assign]
             raise RetryableError("the connection broke")
         return state
@@ -201,17 +194,7 @@ async def a_refusal_whose_answer_is_lost(
     with pytest.raises(RetryableError, match="the connection broke"):
         await world.turns(seconds=0.5)
     await world.turns(seconds=0.1)
-    return await world.workflow(queue_id)
-
-
-async def test_a_question_without_an_answer_is_counted_once_if_the_store_s_answer_is_lost(world: World) -> None:
-    workflow = await a_refusal_whose_answer_is_lost(world, RetryableError("no route"), lambda w: w.asking_failures)
-    assert workflow.asking_failures == 1
-
-
-async def test_a_failed_try_is_counted_once_if_the_store_s_answer_is_lost(world: World) -> None:
-    workflow = await a_refusal_whose_answer_is_lost(world, RuntimeError("a bug"), lambda w: w.action_failures)
-    assert workflow.action_failures == 1
+    assert getattr(await world.workflow(queue_id), counter) == 1
 
 
 async def test_failed_tries_are_counted_over_restarts(world: World) -> None:
@@ -250,30 +233,23 @@ async def test_a_launcher_that_is_away_is_waited_for_and_its_slowness_is_not_the
     assert {len(s.attempts) for s in (await world.workflow(queue_id)).steps} == {1}
 
 
-async def test_a_store_that_is_away_during_the_proof_is_not_the_exchanges_fault(world: World) -> None:
+async def test_a_store_that_is_away_during_the_proof_is_not_the_exchanges_fault(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workflow = await launched(world)
     store_bars(world, workflow)
     finish(world, workflow)
-    keys = world.store.keys
-
-    async def away(*_: object, **__: object) -> Sequence[str]:
-        raise RetryableError("the store does not answer")
-
-    world.store.keys = away  # type: ignore[method-assign]
-    await world.turns(15)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "keys", unanswered)
+        await world.turns(15)
     found = await world.workflow(workflow.queue_id)
     assert (found.status, found.asking_failures, found.failure) == (Status.RUNNING, 0, None)
-    world.store.keys = keys  # type: ignore[method-assign]
     await world.turns(4)
     assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
 
 
 async def test_a_survey_that_cannot_be_made_does_not_keep_a_stopped_workflow_from_ending(world: World) -> None:
     workflow = await launched(world)
-
-    async def bug(*_: object, **__: object) -> Sequence[str]:
-        raise ValueError("a bug")
-
-    world.store.keys = bug  # type: ignore[method-assign]
+    world.store.keys = AsyncMock(side_effect=ValueError("a bug"))  # type: ignore[method-assign]
     await world.manager.stop(workflow.queue_id)
     assert (await turns_until_ended(world, workflow.queue_id)).status is Status.INTERRUPTED

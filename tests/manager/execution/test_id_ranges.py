@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.manager.execution.id_count import count_ids, counted_ids
-from streamforge.manager.execution.id_ranges import bounds_at_exchange, ids_at_exchange
+from streamforge.manager.execution.id_ranges import bounds_at_exchange, count_ids, counted_ids, ids_at_exchange
 from streamforge.manager.execution.planner import prepare
 from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.persistence.coverage_store import SeriesCoverage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,9 +17,8 @@ from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.service import NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import Status, Workflow, decode_workflow
 from streamforge_utils.model.errors import BannedError, RetryableError
-from streamforge_utils.ports.launcher import Job
 from tests.limits import LIMIT_S
-from tests.manager.execution.world import create, exchange_of
+from tests.manager.execution.world import create, exchange_of, hold_back, never
 from tests.manager.stored import ended
 from tests.manager.support import LOADER, World, accepted, decide_running, planned, said
 
@@ -50,10 +49,6 @@ async def world() -> AsyncIterator[World]:
 async def until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 - any condition
         await asyncio.sleep(0)
-
-
-async def never(*_: object, **__: object) -> Any:
-    await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("away", ["bus", "launcher", "bus, silently", "launcher, silently"])
@@ -89,17 +84,23 @@ async def test_what_could_not_be_stored_is_not_said_to_be(world: World) -> None:
         await world.manager.stop(queue_id)
 
 
-async def test_the_loop_alone_writes_a_workflow_that_goes_on(world: World) -> None:
-    put, writers = world.store.put, []
+def writers_of(world: World, changed: str) -> list[str]:
+    """The names of the tasks that change states of this kind from now on."""
+    put, writers = world.store.put, list[str]()
 
     async def noted(kind: str, *args: Any, **fields: Any) -> Any:
         task = asyncio.current_task()
-        if kind == KIND and fields.get("expected") is not None:
+        if kind == changed and (kind == BAN or fields.get("expected") is not None):
             writers.append("" if task is None else task.get_name())
         return await put(kind, *args, **fields)
 
-    queue_id = await create(world, accepted())
     world.store.put = noted  # type: ignore[method-assign]
+    return writers
+
+
+async def test_the_loop_alone_writes_a_workflow_that_goes_on(world: World) -> None:
+    queue_id = await create(world, accepted())
+    writers = writers_of(world, KIND)
     async with driven(world):
         await until(lambda: len(world.launcher.running()) == 2)
         workflow = await world.workflow(queue_id)
@@ -117,15 +118,7 @@ async def test_the_loop_alone_writes_a_workflow_that_goes_on(world: World) -> No
 
 
 async def test_the_loop_alone_stores_a_ban_whoever_was_told_of_it(world: World) -> None:
-    put, writers = world.store.put, []
-
-    async def noted(kind: str, *args: Any, **fields: Any) -> Any:
-        task = asyncio.current_task()
-        if kind == BAN:
-            writers.append("" if task is None else task.get_name())
-        return await put(kind, *args, **fields)
-
-    world.store.put = noted  # type: ignore[method-assign]
+    writers = writers_of(world, BAN)
     now_ms, exchange = world.clock.now_ms(), exchange_of(world)
     workflow = decide_running()
     await create(world, workflow)
@@ -218,13 +211,8 @@ async def test_facts_of_a_workflow_have_a_limit_and_end_with_it(world: World, mo
 
 
 async def test_a_launcher_that_answers_late_is_waited_for(world: World) -> None:
-    gate, jobs = asyncio.Event(), world.launcher.jobs
-
-    async def late() -> Sequence[Job]:
-        await gate.wait()
-        return await jobs()
-
-    world.launcher.jobs = late  # type: ignore[method-assign]
+    gate = asyncio.Event()
+    hold_back(world.launcher, "jobs", gate)
     queue_id = await create(world, planned())
     async with driven(world):
         await world.settle()

@@ -4,72 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.tasks import Kind
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
-from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.exchange import SymbolInfo
-from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.world import OPENS, create, finish, launched, store_bars
+from tests.manager.execution.world import OPENS, create, finish, hold_back, launched, store_bars
 from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, planned, replace
 
 Meanwhile = Callable[[World, str], Awaitable[None]]
 
 
-async def stubborn(gate: asyncio.Event) -> None:
-    """Wait for `gate`, also where the task is cancelled."""
-    while not gate.is_set():
-        with suppress(asyncio.CancelledError):
-            await gate.wait()
-
-
-def shielded(world: World, gate: asyncio.Event) -> None:
-    """The first question to the exchange waits for `gate`, and a cancelled one is answered all the same."""
-    symbol_info = world.exchange.symbol_info
-    asked = 0
-
-    async def slow(symbol: str) -> SymbolInfo:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            await stubborn(gate)
-        return await symbol_info(symbol)
-
-    world.exchange.symbol_info = slow  # type: ignore[method-assign]
-
-
-async def test_a_plan_that_comes_after_a_stop_and_a_retry_starts_nothing() -> None:
-    world = World(clock=ManualClock(NOW), policy=Policy(max_running=1))
-    await world.start()
-    gate = asyncio.Event()
-    shielded(world, gate)
-    late = await create(world, accepted("aaaaaa"))
-    await world.turns()
-    await world.manager.stop(late)
-    await world.turns()
-    await create(world, accepted("bbbbbb"))
-    await world.turns(2)
-    assert (await world.manager.retry(late)).status is Status.PENDING
-    gate.set()
-    await world.settle()
-    await world.turns(3)
-    workflow = await world.workflow(late)
-    assert (workflow.status, workflow.plan) == (Status.PENDING, None)
-    assert workflow.waiting_for == "a free slot: other workflows are running"
-    assert {world.launcher.specs[name].queue_id[-6:] for name in world.launcher.started} == {"bbbbbb"}
-    await world.die()
-
-
 async def test_a_retry_does_not_wait_for_the_plan_from_before_the_stop(world: World, gate: asyncio.Event) -> None:
-    shielded(world, gate)
+    hold_back(world.exchange, "symbol_info", gate)
     queue_id = await create(world, accepted())
     await world.turns()
     await world.manager.stop(queue_id)
@@ -79,34 +32,14 @@ async def test_a_retry_does_not_wait_for_the_plan_from_before_the_stop(world: Wo
     assert len(world.launcher.running()) == 2
 
 
-def _answer_late(world: World, gate: asyncio.Event) -> Callable[..., Any]:
-    """Let the store hold back the keys that it has read until the gate is open; returns how it answers at once."""
-    keys = world.store.keys
-
-    async def slow(*args: Any, **fields: Any) -> Sequence[str]:
-        found = await keys(*args, **fields)
-        await stubborn(gate)
-        return found
-
-    world.store.keys = slow  # type: ignore[method-assign]
-    return keys
-
-
-async def test_a_proof_from_before_a_stop_and_a_retry_proves_nothing(world: World, gate: asyncio.Event) -> None:
+async def proven_late(world: World, gate: asyncio.Event) -> Workflow:
+    """A workflow of which all jobs are done, and whose proof waits for the store's answer until the gate is open."""
     workflow = await launched(world)
     store_bars(world, workflow, OPENS[:700])
     finish(world, workflow)
-    keys = _answer_late(world, gate)
+    hold_back(world.store, "keys", gate, answer=True)
     await world.turns(2)
-    world.store.keys = keys  # type: ignore[method-assign]
-    await world.manager.stop(workflow.queue_id)
-    await world.turns(3)
-    await world.manager.retry(workflow.queue_id)
-    await world.turns()
-    gate.set()
-    await world.settle()
-    await world.turns()
-    assert (await world.workflow(workflow.queue_id)).proof is None
+    return workflow
 
 
 async def stop_and_retry(world: World, queue_id: str) -> None:
@@ -136,7 +69,7 @@ async def all_done(world: World, manager: Reconciler) -> None:
     """Let all that the manager has begun come to its end."""
     for _ in range(20):
         await world.settle()
-    assert not list(manager.tasks)
+    assert not manager.dispatcher.running
     await manager.close()
 
 
@@ -148,7 +81,7 @@ async def coverage_of(world: World, workflow: Workflow) -> SeriesCoverage:
 async def test_a_late_plan_teaches_the_coverage_nothing(
     world: World, gate: asyncio.Event, meanwhile: Meanwhile
 ) -> None:
-    shielded(world, gate)
+    hold_back(world.exchange, "symbol_info", gate)
     workflow = accepted()
     before = await coverage_of(world, workflow)
     queue_id = await create(world, workflow)
@@ -172,17 +105,9 @@ async def test_what_a_late_plan_misses_is_not_marked_as_gone(
     )
     await world.deps.coverage.lay_over(workflow.series, [whole])
     queue_id = await create(world, workflow)
-    count = world.store.count
-
-    async def slow(*args: Any, **fields: Any) -> int:
-        found = await count(*args, **fields)
-        await stubborn(gate)
-        return found
-
-    world.store.count = slow  # type: ignore[method-assign]
+    hold_back(world.store, "count", gate, answer=True)
     earlier = world.reconciler
     await world.turns()
-    world.store.count = count  # type: ignore[method-assign]
     store_bars(world, replace(workflow, collection="elsewhere"))
     before = await coverage_of(world, workflow)
     await meanwhile(world, queue_id)
@@ -195,13 +120,8 @@ async def test_what_a_late_plan_misses_is_not_marked_as_gone(
 async def test_a_late_proof_teaches_the_coverage_nothing(
     world: World, gate: asyncio.Event, meanwhile: Meanwhile
 ) -> None:
-    workflow = await launched(world)
-    store_bars(world, workflow, OPENS[:700])
-    finish(world, workflow)
-    keys = _answer_late(world, gate)
     earlier = world.reconciler
-    await world.turns(2)
-    world.store.keys = keys  # type: ignore[method-assign]
+    workflow = await proven_late(world, gate)
     await meanwhile(world, workflow.queue_id)
     before = await coverage_of(world, workflow)
     gate.set()
@@ -228,13 +148,12 @@ async def test_what_a_plan_teaches_is_learnt_in_its_epoch_alone_whoever_writes_m
     assert (await coverage_of(world, workflow)).segments == (other,)
 
 
-async def test_long_proofs_hold_up_no_plan_and_no_stop(world: World) -> None:
-    hanging = asyncio.Event()
+async def test_long_proofs_hold_up_no_plan_and_no_stop(world: World, gate: asyncio.Event) -> None:
     keys = world.store.keys
 
     async def slow(collection: str, **fields: Any) -> Sequence[str]:
         if collection == planned().collection:
-            await hanging.wait()
+            await gate.wait()
         return await keys(collection, **fields)
 
     world.store.keys = slow  # type: ignore[method-assign]
@@ -250,18 +169,11 @@ async def test_long_proofs_hold_up_no_plan_and_no_stop(world: World) -> None:
     await world.manager.stop(workflow.queue_id)
     await world.turns(3)
     assert (await world.workflow(workflow.queue_id)).status is Status.INTERRUPTED
-    hanging.set()
 
 
-async def test_what_was_found_out_waits_for_a_store_that_is_away(world: World) -> None:
-    asked, symbol_info = 0, world.exchange.symbol_info
-
-    async def counted(symbol: str) -> SymbolInfo:
-        nonlocal asked
-        asked += 1
-        return await symbol_info(symbol)
-
-    world.exchange.symbol_info = counted  # type: ignore[method-assign]
+async def test_what_was_found_out_waits_for_a_store_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = AsyncMock(side_effect=world.exchange.symbol_info)
+    monkeypatch.setattr(world.exchange, "symbol_info", asked)
     queue_id = await create(world, accepted())
     await world.turns()
     world.store.failing = RetryableError("no disk")
@@ -271,4 +183,4 @@ async def test_what_was_found_out_waits_for_a_store_that_is_away(world: World) -
     world.store.failing = None
     await world.turns()
     assert (await world.workflow(queue_id)).plan is not None
-    assert asked == 1
+    assert asked.await_count == 1

@@ -17,21 +17,16 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import Document
-from tests.manager.execution.world import create
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace
+from tests.manager.execution.world import SERIES, C, create, hold, minute
+from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, replace
 from tests.runtime.rig import until
 
-SERIES = Series("BTCUSDT", "candles", "1m")
-C = "collection"
 DAY = TimeRange(DAY_START, DAY_START + DAY_MS)
 
 
 def fill(world: World, *minutes: int, collection: str = C, series: Series = SERIES) -> None:
     """Records of these minutes of the day."""
-    for minute in minutes:
-        key = candle_key(series.symbol, series.interval, DAY_START + minute * MINUTE_MS)
-        world.store.documents.setdefault(collection, {})[key] = Document(key, 1, b"{}")
+    hold(world.store, *map(minute, minutes), series=series, collection=collection)
 
 
 async def covered(world: World, collection: str = C, span: TimeRange = DAY) -> None:

@@ -1,228 +1,370 @@
+"""Plans, and the questions that they are made of: each edge is asked for twice, cut differently."""
+
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from streamforge.manager.execution.planner import prepare
-from streamforge.manager.lifecycle.rounds import MAX_RANGES, joined
-from streamforge.manager.workflow import Plan
+from streamforge.manager.execution.planner import prepare, verified
+from streamforge.manager.lifecycle.rounds import MAX_RANGES
+from streamforge.manager.persistence.workflow_store import OutOfDate
+from streamforge.manager.workflow import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.kinds.candles import Candle, Interval
+from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.doubles.candles import candle
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
-from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW
+from tests.manager.execution.world import hold, minute, segment
+from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, replace, rest
+from tests.runtime.rig import until
 
-H1, M1 = Interval.H1, Interval.M1
-
-
-def hours(first: int, last: int) -> range:
-    """Open times of hourly bars, counted from the day's start."""
-    return range(DAY_START + first * HOUR_MS, DAY_START + last * HOUR_MS, HOUR_MS)
+H1, D3 = Interval.H1, Interval.D3
 
 
-def exchange(opens: Sequence[int] = hours(-48, 240), *, interval: Interval = H1, now_ms: int = NOW) -> ScriptedExchange:
-    return ScriptedExchange(interval, opens, now_ms=now_ms)
+def hour(number: float) -> int:
+    return DAY_START + int(number * HOUR_MS)
 
 
-async def plan_of(there: ScriptedExchange, text: str, known: tuple[Segment, ...] = (), *, again: bool = False) -> Plan:
-    span = parse_time_range(text)
-    return await prepare(
-        there,
-        Series("BTCUSDT", "candles", there.interval.value),
-        span,
-        known,
-        exchange_now_ms=there.now_ms,
-        again=again,
+def exchange(first: int, last: int, *, now_ms: int = NOW, status: str = "TRADING") -> ScriptedExchange:
+    """Hourly bars from hour `first` of the day until before `last`."""
+    return ScriptedExchange(H1, range(hour(first), hour(last), HOUR_MS), now_ms=now_ms, status=status)
+
+
+async def plan_of(
+    there: ScriptedExchange, first: float, last: float, known: Sequence[Segment] = (), *, again: bool = False
+) -> Plan:
+    return await plan_span(there, TimeRange(hour(first), hour(last)), known, again=again)
+
+
+async def plan_span(
+    there: ScriptedExchange, span: TimeRange, known: Sequence[Segment] = (), *, again: bool = False
+) -> Plan:
+    series = Series("BTCUSDT", "candles", there.interval.value)
+    return await prepare(there, series, span, tuple(known), exchange_now_ms=there.now_ms, again=again)
+
+
+def said(first: float, last: float, verdict: Verdict) -> Segment:
+    return Segment(start_ms=hour(first), end_ms=hour(last), verdict=verdict)
+
+
+def stored(first: float, last: float) -> Segment:
+    return Segment(start_ms=hour(first), end_ms=hour(last), verdict=Verdict.STORED, collection="c")
+
+
+def parts_of(*parts: tuple[float, float], why: str = "it was not stored") -> tuple[Part, ...]:
+    return tuple(replace(part, reason=why) for part in rest(*load(*parts)))
+
+
+def load(*parts: tuple[float, float]) -> tuple[str, ...]:
+    return tuple(str(TimeRange(hour(first), hour(last))) for first, last in parts)
+
+
+async def test_the_first_bar_is_asked_for_twice_and_the_last_one_of_what_trades_no_more() -> None:
+    there = exchange(2, 20)
+    await plan_of(there, 0, 24)
+    first = [Question(TimeRange(0, NOW), 1, False), Question(TimeRange(0, hour(2)), 1000, True)]
+    assert there.asked == first
+    there = exchange(2, 20, status="BREAK")
+    await plan_of(there, 0, 24)
+    last = [Question(TimeRange(hour(2), NOW), 1, True), Question(TimeRange(hour(20), NOW), 1000, False)]
+    assert there.asked == first + last
+
+
+async def test_behind_a_bar_that_ends_just_now_nothing_is_asked_for() -> None:
+    there = exchange(2, 30, now_ms=hour(30), status="BREAK")
+    assert (await plan_of(there, 0, 24)).last_ms == hour(29)
+    assert [(question.limit, question.newest) for question in there.asked] == [(1, False), (1000, True), (1, True)]
+
+
+async def test_bars_of_three_days_are_planned_on_their_own_grid() -> None:
+    opens = [hour(-240 + 72 * n) for n in range(3)]
+    there = ScriptedExchange(D3, opens, now_ms=hour(0))
+    known = [stored(-240, -168)]
+    plan = await plan_of(there, -320, 24, known)
+    assert plan == Plan(
+        exchange_now_ms=hour(0),
+        until_ms=hour(-24),
+        parts=parts_of((-168, -24)),
+        settled=(said(-312, -240, Verdict.CLOSED),),
+        phase_ms=opens[0],
+        expected=2,
+        there=1,
+        bars=3,
+        first_ms=opens[0],
+    )
+    nothing = await plan_of(there, -250, -244)
+    assert (nothing.phase_ms, nothing.settled) == (opens[0], ()), "no bar opens in it"
+
+
+async def test_that_there_is_none_is_asked_for_four_times() -> None:
+    there = exchange(0, 0)
+    await plan_of(there, 0, 24)
+    one, other = Question(TimeRange(0, NOW), 1, False), Question(TimeRange(0, NOW), 1000, True)
+    assert there.asked == [one, other, one, other]
+
+
+async def test_who_contradicts_itself_is_asked_five_times() -> None:
+    there = exchange(-48, 240)
+    there.lie = lambda number, question, page: [] if question.limit == 1 else page
+    with pytest.raises(RetryableError) as told:
+        await plan_of(there, 0, 24)
+    assert str(told.value) == (
+        "BTCUSDT/candles/1h: the exchange contradicted itself 5 times about where the series begins or ends"
+    )
+    assert len(there.asked) == 10
+
+
+async def test_a_plan_of_a_range_over_listing_delisting_and_now() -> None:
+    """Hours 2 to 20 exist; it is half past nine, ten hours after the last."""
+    there = exchange(2, 20, now_ms=hour(30.5), status="BREAK")
+    known = [stored(3, 5), said(5, 6, Verdict.EXCHANGE), stored(10, 12)]
+    assert await plan_of(there, 0, 48, known) == Plan(
+        exchange_now_ms=hour(30.5),
+        until_ms=hour(30),
+        parts=parts_of((2, 3), (6, 10), (12, 20)),
+        settled=(said(0, 2, Verdict.CLOSED), said(20, 30, Verdict.CLOSED)),
+        expected=13,
+        there=4,
+        bars=18,
+        first_ms=hour(2),
+        last_ms=hour(19),
+    )
+    assert await plan_of(there, 4, 11, known, again=True) == Plan(
+        exchange_now_ms=hour(30.5),
+        until_ms=hour(11),
+        parts=parts_of((4, 11), why="it was asked for again"),
+        expected=7,
+        there=0,
+        bars=7,
+        first_ms=hour(2),
+        last_ms=hour(19),
     )
 
 
-def settled(plan: Plan) -> list[tuple[str, str]]:
-    return [(str(segment.span), segment.verdict.value) for segment in plan.settled]
-
-
-def known_as(text: str, verdict: Verdict) -> Segment:
-    span = parse_time_range(text)
-    return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=verdict, collection="c")
-
-
-async def test_all_of_a_range_that_exists_and_is_over_is_to_be_loaded() -> None:
-    plan = await plan_of(exchange(), "2024-08-01")
-    assert (plan.load, settled(plan), plan.expected) == (("2024-08-01:2024-08-02",), [], 24)
-    assert plan.exchange_now_ms == NOW
-
-
-async def test_what_is_before_the_listing_is_closed_and_what_is_not_over_is_no_part_of_it() -> None:
-    there = exchange(hours(12, 999), now_ms=DAY_START + 36 * HOUR_MS + 5 * MINUTE_MS)
-    plan = await plan_of(there, "2024-08-01:2024-08-03")
-    assert plan.load == ("2024-08-01T12:00Z:2024-08-02T12:00Z",)
-    assert settled(plan) == [("2024-08-01:2024-08-01T12:00Z", "closed")]
-    assert plan.until_ms == DAY_START + 36 * HOUR_MS
-    assert plan.expected == 24
-
-
-async def test_what_is_after_a_delisting_is_closed() -> None:
-    there = exchange(hours(-48, 6))
-    there.status = "BREAK"
-    plan = await plan_of(there, "2024-08-01")
-    assert plan.load == ("2024-08-01:2024-08-01T06:00Z",)
-    assert settled(plan) == [("2024-08-01T06:00Z:2024-08-02", "closed")]
+@pytest.mark.parametrize(
+    ("first", "last", "until", "settled"),
+    [
+        (0, 1, 1, [said(0, 1, Verdict.CLOSED)]),
+        (0, 2, 2, [said(0, 2, Verdict.CLOSED)]),
+        (21, 25, 25, [said(21, 25, Verdict.CLOSED)]),
+        (20, 25, 25, [said(20, 25, Verdict.CLOSED)]),
+        (31, 40, 30, []),
+        (30, 40, 30, []),
+        (25, 40, 30, [said(25, 30, Verdict.CLOSED)]),
+    ],
+)
+async def test_a_plan_of_a_range_in_which_there_is_nothing(
+    first: int, last: int, until: int, settled: list[Segment]
+) -> None:
+    plan = await plan_of(exchange(2, 20, now_ms=hour(30.5), status="BREAK"), first, last)
+    assert sorted(plan.settled, key=lambda segment: segment.start_ms) == settled
+    assert (plan.load, plan.bars, plan.expected, plan.there) == ((), 0, 0, 0)
+    assert plan.until_ms == hour(until), "not after the range's start where nothing of it is over"
+    assert (plan.first_ms, plan.last_ms, plan.exchange_now_ms) == (hour(2), hour(19), hour(30.5))
 
 
 @pytest.mark.parametrize(
-    ("opens", "status", "text", "closed"),
-    [
-        (hours(100, 240), "TRADING", "2024-08-01", True),
-        (hours(-48, -24), "BREAK", "2024-08-01", True),
-        (hours(-48, 240), "TRADING", "2024-08-11T00:00Z:2024-08-11T00:30Z", False),
-    ],
+    ("first", "last", "until"),
+    [(0, 24, 1), (-24, 0, 0), (-24, 1, 1), (1, 24, 1), (2, 24, 1)],
 )
-async def test_where_nothing_is_to_be_had_nothing_is_loaded(opens: range, status: str, text: str, closed: bool) -> None:
-    there = exchange(opens, now_ms=NOW + 40 * MINUTE_MS)
-    there.status = status
-    plan = await plan_of(there, text)
-    assert (plan.load, plan.expected) == ((), 0)
-    span = parse_time_range(text)
-    assert settled(plan) == ([(str(span), "closed")] if closed else [])
-    assert plan.until_ms == (span.end_ms if closed else span.start_ms), "nothing of the bar that is open is over"
+async def test_a_plan_of_a_series_without_a_bar(first: int, last: int, until: int) -> None:
+    plan = await plan_of(exchange(0, 0, now_ms=hour(1.5)), first, last)
+    settled = (said(first, until, Verdict.CLOSED),) if until > first else ()
+    assert plan == Plan(exchange_now_ms=hour(1.5), until_ms=hour(until), bars=0, settled=settled)
 
 
-async def test_a_symbol_without_any_candle_yet_is_closed_until_now_and_may_still_come() -> None:
-    plan = await plan_of(exchange([], now_ms=DAY_START + 90 * MINUTE_MS), "2024-08-01")
-    assert settled(plan) == [("2024-08-01:2024-08-01T01:00Z", "closed")]
-    assert plan.until_ms == DAY_START + 60 * MINUTE_MS
-    three = await plan_of(exchange([], interval=Interval.D3, now_ms=DAY_START + DAY_MS), "2024-07-30:2024-08-02")
-    assert (settled(three), three.until_ms) == ([], DAY_START - 2 * DAY_MS), "where its bars begin is not known yet"
+async def test_a_series_of_three_days_without_a_bar_may_have_begun_three_days_ago() -> None:
+    there = ScriptedExchange(D3, (), now_ms=DAY_START + 1_500)
+    plan = await plan_of(there, -240, 24)
+    until_ms = DAY_START - 3 * DAY_MS + 1000
+    assert plan.until_ms == until_ms
+    assert plan.settled == (Segment(start_ms=hour(-240), end_ms=until_ms, verdict=Verdict.CLOSED),)
 
 
-@pytest.mark.parametrize("interval", [H1, Interval.D3])
+async def test_parts_in_which_no_bar_opens_are_left_out_between_the_others() -> None:
+    known = [stored(1, 2), stored(2.5, 4), said(4, 4.25, Verdict.OURS)]
+    plan = await plan_of(exchange(0, 240), 0.25, 5, known)
+    assert plan.load == load((2, 3), (4, 5))
+    assert plan.settled == (), "of the first bar nothing opens in the range"
+    assert (plan.expected, plan.bars, plan.there) == (2, 4, 2)
+
+
+async def test_what_is_not_over_is_no_part_of_a_series_that_goes_on() -> None:
+    plan = await plan_of(exchange(12, 999, now_ms=hour(36.1)), 0, 48)
+    assert plan == Plan(
+        exchange_now_ms=hour(36.1),
+        until_ms=hour(36),
+        parts=parts_of((12, 36)),
+        settled=(said(0, 12, Verdict.CLOSED),),
+        expected=24,
+        bars=24,
+        first_ms=hour(12),
+    )
+
+
+@pytest.mark.parametrize("interval", [H1, D3])
 async def test_borders_are_whole_seconds_as_ranges_are_written(interval: Interval) -> None:
-    plan = await plan_of(exchange((), interval=interval, now_ms=NOW + 1_400), "2024-08-01:2024-09-01")
+    plan = await plan_span(
+        ScriptedExchange(interval, (), now_ms=NOW + 1_400), parse_time_range("2024-08-01:2024-09-01")
+    )
     assert [(one.start_ms % 1000, one.end_ms % 1000) for one in plan.settled] == [(0, 0)]
     assert plan.until_ms == plan.settled[0].end_ms
 
 
-async def test_what_is_covered_is_left_out_and_again_loads_it_all() -> None:
+async def test_what_is_covered_is_left_out_but_for_what_was_pending() -> None:
     known = (
-        known_as("2024-07-01:2024-08-01T06:00Z", Verdict.STORED),
-        known_as("2024-08-01T06:00Z:2024-08-01T07:00Z", Verdict.EXCHANGE),
-        known_as("2024-08-01T07:00Z:2024-08-01T08:00Z", Verdict.PENDING),
-        known_as("2024-08-01T20:00Z:2024-08-01T21:00Z", Verdict.STORED),
+        stored(-700, 6),
+        said(6, 7, Verdict.EXCHANGE),
+        said(7, 8, Verdict.PENDING),
+        stored(20, 21),
     )
-    plan = await plan_of(exchange(), "2024-08-01", known)
-    assert plan.load == ("2024-08-01T07:00Z:2024-08-01T20:00Z", "2024-08-01T21:00Z:2024-08-02")
-    assert (plan.expected, plan.there) == (16, 7), "of the range alone, and nothing where the exchange has nothing"
-    plan = await plan_of(exchange(), "2024-08-01", known, again=True)
-    assert (plan.load, plan.expected, plan.there) == (("2024-08-01:2024-08-02",), 24, 0)
-    plan = await plan_of(exchange(), "2024-08-01", (known_as("2024", Verdict.STORED),))
+    plan = await plan_of(exchange(-48, 240), 0, 24, known)
+    assert (plan.load, plan.expected, plan.there) == (load((7, 20), (21, 24)), 16, 7)
+    plan = await plan_of(exchange(-48, 240), 0, 24, [stored(-5000, 5000)])
     assert (plan.load, plan.settled, plan.there) == ((), (), 24)
 
 
-@pytest.mark.parametrize("text", ["2024-08-01T12:10Z:2024-08-01T12:20Z", "2024-08-01T12:00:01Z:2024-08-01T13:00Z"])
-@pytest.mark.parametrize("opens", [hours(-48, 240), hours(-48, -24), hours(0, 0)])
-async def test_of_a_range_in_which_no_bar_opens_nothing_is_planned_nor_learnt(text: str, opens: range) -> None:
-    there = exchange(opens)
-    there.status = "TRADING" if len(opens) == 288 else "BREAK"
-    plan = await plan_of(there, text)
-    assert (plan.load, plan.settled, plan.expected) == ((), (), 0)
-    assert plan.until_ms == parse_time_range(text).start_ms
-
-
-async def test_a_range_that_cuts_its_first_and_last_bar_expects_those_that_open_in_it() -> None:
-    plan = await plan_of(exchange(), "2024-08-01T12:10Z:2024-08-01T15:20Z")
-    assert plan.load == ("2024-08-01T13:00Z:2024-08-01T16:00Z",)
-    assert plan.expected == 3
+@pytest.mark.parametrize(("first", "last"), [(12.25, 12.5), (12.25, 13)])
+@pytest.mark.parametrize("opens", [(-48, 240, "TRADING"), (-48, -24, "BREAK"), (0, 0, "BREAK")])
+async def test_of_a_range_in_which_no_bar_opens_nothing_is_planned_nor_learnt(
+    first: float, last: float, opens: tuple[int, int, str]
+) -> None:
+    plan = await plan_of(exchange(*opens[:2], status=opens[2]), first, last)
+    assert (plan.load, plan.settled, plan.expected, plan.until_ms) == ((), (), 0, hour(first))
 
 
 async def test_very_many_lacking_ranges_become_one() -> None:
-    there = exchange(range(DAY_START - DAY_MS, NOW, MINUTE_MS), interval=M1)
-    known = tuple(
-        Segment(start_ms=t, end_ms=t + MINUTE_MS, verdict=Verdict.STORED)
-        for t in range(DAY_START + MINUTE_MS, DAY_START + (2 * MAX_RANGES + 1) * MINUTE_MS, 2 * MINUTE_MS)
-    )
-    plan = await plan_of(there, "2024-08-01", known)
-    assert plan.load == ("2024-08-01:2024-08-02",)
-    assert plan.expected == 1440
-    few = [TimeRange(n, n + 1) for n in range(MAX_RANGES)]
-    assert joined(few) == few
-    assert joined([*few, TimeRange(500, 501)]) == [TimeRange(0, 501)]
+    there = ScriptedExchange(Interval.M1, range(DAY_START - DAY_MS, NOW, MINUTE_MS), now_ms=NOW)
+    known = [segment(n, n + 1, Verdict.STORED) for n in range(1, 2 * MAX_RANGES + 1, 2)]
+    plan = await plan_of(there, 0, 24, known)
+    assert (plan.load, plan.expected) == (load((0, 24)), 1440)
 
 
 @pytest.mark.parametrize(
-    ("interval", "first", "text", "load", "expected"),
+    ("interval", "first", "text", "parts", "expected"),
     [
         (Interval.W1, 1_704_067_200_000, "2024-02", ("2024-02-05:2024-03-04",), 4),
         (Interval.MO1, 1_704_067_200_000, "2024", ("2024-01-01:2024-08-01",), 7),
-        (Interval.D3, 1_704_067_200_000 + DAY_MS, "2024-01", ("2024-01-02:2024-02-01",), 10),
+        (D3, 1_704_067_200_000 + DAY_MS, "2024-01", ("2024-01-02:2024-02-01",), 10),
     ],
 )
 async def test_grids_of_days_and_more(
-    interval: Interval, first: int, text: str, load: tuple[str, ...], expected: int
+    interval: Interval, first: int, text: str, parts: tuple[str, ...], expected: int
 ) -> None:
     opens = interval.rule.times(first, NOW, first)
-    plan = await plan_of(exchange(opens, interval=interval), text)
-    assert plan.load == tuple(str(parse_time_range(part)) for part in load)
+    plan = await plan_span(ScriptedExchange(interval, opens, now_ms=NOW), parse_time_range(text))
+    assert plan.load == tuple(str(parse_time_range(part)) for part in parts)
     assert plan.expected == expected
-    assert plan.phase_ms == (first if interval is Interval.D3 else None)
+    assert plan.phase_ms == (first if interval is D3 else None)
 
 
 async def test_what_is_known_of_parts_of_bars_of_three_days_counts_once_their_grid_is_known() -> None:
     """As an older version kept it, which did not note the grid."""
     first = parse_time_range("2024-01-02").start_ms
-    there = exchange(Interval.D3.rule.times(first, NOW, first), interval=Interval.D3)
-    plan = await plan_of(there, "2024-01-02:2024-01-11", (known_as("2024-01-04:2024-01-07", Verdict.STORED),))
+    there = ScriptedExchange(D3, D3.rule.times(first, NOW, first), now_ms=NOW)
+    held = parse_time_range("2024-01-04:2024-01-07")
+    known = Segment(start_ms=held.start_ms, end_ms=held.end_ms, verdict=Verdict.STORED, collection="c")
+    plan = await plan_span(there, parse_time_range("2024-01-02:2024-01-11"), [known])
     assert plan.load == ("2024-01-02:2024-01-05", "2024-01-08:2024-01-11")
     assert (plan.expected, plan.there) == (2, 1)
 
 
-async def test_one_empty_answer_does_not_close_the_series() -> None:
-    for lies in ({0}, {1}, {0, 1}, {2}, {3}):
-
-        def lie(number: int, question: Question, page: Sequence[Candle], lies: set[int] = lies) -> Sequence[Candle]:
-            return [] if number in lies else page
-
-        there = exchange()
-        there.lie = lie
-        assert (await plan_of(there, "2024-08-01")).load == ("2024-08-01:2024-08-02",), lies
+@pytest.mark.parametrize("lies", [{0}, {1}, {0, 1}, {2}, {3}])
+async def test_one_empty_answer_does_not_close_the_series(lies: set[int]) -> None:
+    there = exchange(-48, 240)
+    there.lie = lambda number, question, page: [] if number in lies else page
+    assert (await plan_of(there, 0, 24)).load == load((0, 24))
 
 
-SHIFTED = {False: candle(DAY_START + 9 * HOUR_MS, interval=H1), True: candle(DAY_START, interval=H1)}
-"""A wrong first candle, and a wrong last one."""
+@pytest.mark.parametrize("liar", range(4))
+@pytest.mark.parametrize(("status", "end"), [("TRADING", 24), ("BREAK", 20)])
+async def test_one_shifted_answer_does_not_move_the_edge(status: str, end: int, liar: int) -> None:
+    wrong = {newest: candle(hour(0 if newest else 9), interval=H1) for newest in (False, True)}
 
+    def lie(number: int, question: Question, page: Sequence[Candle]) -> Sequence[Candle]:
+        shifted = wrong[question.newest]
+        lies = number == liar and question.limit == 1 and shifted.open_time in question.span
+        return [shifted] if lies else page
 
-@pytest.mark.parametrize("status", ["TRADING", "BREAK"])
-async def test_one_shifted_answer_does_not_move_the_edge(status: str) -> None:
-    for liar in range(4):
-
-        def lie(number: int, question: Question, page: Sequence[Candle], liar: int = liar) -> Sequence[Candle]:
-            if number == liar and question.limit == 1:
-                return [SHIFTED[question.newest]] if SHIFTED[question.newest].open_time in question.span else page
-            return page
-
-        there = exchange(hours(2, 20))
-        there.status, there.lie = status, lie
-        plan = await plan_of(there, "2024-08-01")
-        end = "2024-08-01T20:00Z" if status == "BREAK" else "2024-08-02"
-        assert plan.load == (f"2024-08-01T02:00Z:{end}",), liar
-
-
-async def test_an_exchange_that_contradicts_itself_again_and_again_is_asked_later() -> None:
-    there = exchange()
-    there.lie = lambda number, question, page: [] if question.limit == 1 else page
-    with pytest.raises(RetryableError, match="contradicted itself"):
-        await plan_of(there, "2024-08-01")
+    there = exchange(2, 20, status=status)
+    there.lie = lie
+    assert (await plan_of(there, 0, 24)).load == load((2, end))
 
 
 async def test_errors_are_passed_on() -> None:
+    series, span = Series("NOSUCH", "candles", "1h"), TimeRange(hour(0), hour(24))
     with pytest.raises(PermanentError, match="NOSUCH"):
-        await prepare(
-            exchange(),
-            Series("NOSUCH", "candles", "1h"),
-            parse_time_range("2024-08-01"),
-            (),
-            exchange_now_ms=NOW,
-            again=False,
-        )
+        await prepare(exchange(-48, 240), series, span, (), exchange_now_ms=NOW, again=False)
+
+
+C = "btcusdt_api_candles_1m_2024_08_01"
+
+
+def of_minutes(first: int, last: int, verdict: Verdict = Verdict.STORED) -> Segment:
+    return segment(first, last, verdict, C if verdict is Verdict.STORED else None)
+
+
+async def a_world() -> World:
+    """Five minutes are stored and known."""
+    world = World()
+    await world.start()
+    hold(world.store, *map(minute, range(5)), collection=C)
+    await world.deps.coverage.lay_over(accepted().series, [of_minutes(0, 5), of_minutes(1440, 1445)])
+    await world.deps.workflows.create(accepted())
+    return world
+
+
+async def test_what_is_gone_of_the_range_is_ours_and_the_rest_stays_as_it_is_known() -> None:
+    world = await a_world()
+    before = await world.deps.coverage.known(accepted().series)
+    assert await verified(world.deps, accepted()) == before
+    del world.store.documents[C][candle_key("BTCUSDT", "1m", DAY_START + 2 * MINUTE_MS)]
+    after = await verified(world.deps, accepted())
+    assert after.segments == (
+        of_minutes(0, 2),
+        of_minutes(2, 3, Verdict.OURS),
+        of_minutes(3, 5),
+        of_minutes(1440, 1445),  # not of the range, and not counted
+    )
+    assert await world.deps.coverage.known(accepted().series) == after
+
+
+async def test_what_is_found_gone_in_an_epoch_that_is_over_is_not_learnt() -> None:
+    world = await a_world()
+    before = await world.deps.coverage.known(accepted().series)
+    world.store.documents[C].clear()
+    with pytest.raises(OutOfDate):
+        await verified(world.deps, accepted().next_epoch())
+    assert await world.deps.coverage.known(accepted().series) == before
+
+
+async def test_where_the_number_is_right_no_key_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await a_world()
+
+    async def looked(*_: object, **__: object) -> Sequence[str]:
+        raise AssertionError("a plan waits for this")
+
+    monkeypatch.setattr(world.store, "keys", looked)
+    assert (await verified(world.deps, accepted())).segments[0] == of_minutes(0, 5)
+
+
+@pytest.mark.parametrize("name", [C, accepted().series.id])
+async def test_who_removes_meanwhile_is_waited_for(name: str) -> None:
+    world = await a_world()
+    locks = world.deps.coverage.locks
+    async with locks.hold(name):
+        verifying = asyncio.create_task(verified(world.deps, accepted()))
+        await until(lambda: locks._held[name].users == 2 or verifying.done())
+        world.store.documents[C].clear()
+    known = await verifying
+    assert known.segments[0] == of_minutes(0, 5, Verdict.OURS)
+
+
+async def test_texts_of_a_plan_are_ranges_that_can_be_read_again() -> None:
+    plan = await plan_of(exchange(-48, 240), 0.5, 3.25)
+    assert [parse_time_range(text) for text in plan.load] == [TimeRange(hour(1), hour(4))]
+    assert plan.expected == 3, "the bars that open in it"

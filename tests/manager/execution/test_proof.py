@@ -1,323 +1,343 @@
+"""Proofs: how the exchange is asked for a hole, and what is counted, learnt and stored of a range."""
+
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from streamforge.manager.execution import survey as survey_module
-from streamforge.manager.execution.proof import HoleUnanswered, ask_again, count, prove
+from streamforge.manager.execution.planner import ExchangeFailed
+from streamforge.manager.execution.proof import ask_again, prove
 from streamforge.manager.execution.record_count import verdict_of
-from streamforge.manager.execution.survey import Survey, survey
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.workflow import Plan, Workflow
+from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
-from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.ports.store import Document
-from tests.doubles.memorystore import MemoryStore
+from streamforge_utils.model.timeranges import TimeRange
+from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
-from tests.manager.execution.world import exchange_of
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace, rest
+from tests.manager.execution.world import SERIES, C, exchange_of, hold, minute, segment, span, stored
+from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, replace, rest
+from tests.runtime.rig import until
 
-M1, S1 = Interval.M1, Interval.S1
-COLLECTION = "btcusdt"
-SERIES = Series("BTCUSDT", "candles", "1m")
-
-
-async def surveyed(
-    times: Iterable[int], span: TimeRange, interval: Interval = M1, phase_ms: int | None = None
-) -> Survey:
-    store = MemoryStore()
-    store.documents[COLLECTION] = {
-        key: Document(key, 1, b"{}") for key in (candle_key("BTCUSDT", interval.value, time) for time in times)
-    }
-    return await survey(store, COLLECTION, Series("BTCUSDT", "candles", interval.value), interval.rule, span, phase_ms)
-
-
-def minutes(*numbers: int) -> list[int]:
-    return [DAY_START + number * MINUTE_MS for number in numbers]
-
-
-def span(first: int, last: int) -> TimeRange:
-    """From minute `first` to minute `last` of the day."""
-    return TimeRange(*minutes(first, last))
-
-
-@pytest.mark.parametrize(
-    ("there", "holes"),
-    [
-        (range(10), []),
-        (range(1, 10), [(0, 1)]),
-        (range(9), [(9, 10)]),
-        ((0, 1, 2, 5, 6, 9), [(3, 5), (7, 9)]),
-        ((), [(0, 10)]),
-        ((5,), [(0, 5), (6, 10)]),
-        (range(-5, 20), []),
-    ],
-)
-async def test_holes(there: Sequence[int], holes: list[tuple[int, int]]) -> None:
-    found = await surveyed(minutes(*there), span(0, 10))
-    assert found.holes == tuple(span(*hole) for hole in holes)
-    assert (found.expected, found.stored) == (10, len([n for n in there if 0 <= n < 10]))
-
-
-async def test_records_beside_the_grid_fill_no_hole() -> None:
-    found = await surveyed([*minutes(0, 1), DAY_START + 2 * MINUTE_MS + 1, *minutes(3)], span(0, 4))
-    assert found.holes == (span(2, 3),)
-
-
-async def test_other_series_in_the_same_collection_do_not_count() -> None:
-    store = MemoryStore()
-    for interval, symbol in ((Interval.M3, "BTCUSDT"), (M1, "BTCUSDTX"), (M1, "ABTCUSDT")):
-        store.documents.setdefault(COLLECTION, {})[candle_key(symbol, interval.value, DAY_START)] = Document("", 1, b"")
-    assert (await survey(store, COLLECTION, SERIES, M1.rule, span(0, 1), None)).stored == 0
-
-
-@given(st.sets(st.integers(-3, 43)), st.sets(st.integers(0, 40)), st.integers(1, 9))
-async def test_holes_are_the_grid_without_what_is_stored(there: set[int], beside: set[int], page: int) -> None:
-    offgrid = {DAY_START + number * MINUTE_MS + 7 for number in beside}
-    before, survey_module._KEYS_A_PAGE = survey_module._KEYS_A_PAGE, page
-    try:
-        found = await surveyed({*minutes(*there), *offgrid}, span(0, 40))
-    finally:
-        survey_module._KEYS_A_PAGE = before
-    missing = {n for n in range(40) if any(minutes(n)[0] in hole for hole in found.holes)}
-    assert missing == set(range(40)) - there
-    assert all(a.end_ms < b.start_ms for a, b in zip(found.holes, found.holes[1:], strict=False)), "joined, sorted"
-    assert all(
-        (hole.start_ms - DAY_START) % MINUTE_MS == (hole.end_ms - DAY_START) % MINUTE_MS == 0 for hole in found.holes
-    )
-    assert found.stored == len([n for n in there if 0 <= n < 40]) + len([n for n in beside if n < 40])
-
-
-async def test_a_year_of_seconds_of_which_little_is_there_costs_next_to_nothing() -> None:
-    year = parse_time_range("2024")
-    found = await surveyed([year.start_ms, year.start_ms + 1000, year.start_ms + 3000], year, S1)
-    assert found.expected == 366 * 86_400
-    assert [h.start_ms - year.start_ms for h in found.holes] == [2000, 4000]
-    assert found.holes[-1].end_ms == year.end_ms
-
-
-@pytest.mark.parametrize(
-    ("interval", "text", "phase", "gone", "hole"),
-    [
-        (Interval.MO1, "2024", None, 2, "2024-03-01:2024-04-01"),
-        (Interval.W1, "2024-02", None, 1, "2024-02-12:2024-02-19"),
-        (Interval.D3, "2024-02", 1_704_153_600_000, 0, "2024-02-01:2024-02-04"),
-    ],
-)
-async def test_long_bars(interval: Interval, text: str, phase: int | None, gone: int, hole: str) -> None:
-    wanted = parse_time_range(text)
-    opens = list(interval.rule.times(wanted.start_ms, wanted.end_ms, phase))
-    found = await surveyed(opens[:gone] + opens[gone + 1 :], wanted, interval, phase)
-    assert [str(h) for h in found.holes] == [str(parse_time_range(hole))]
-    there = ScriptedExchange(interval, opens, now_ms=NOW + 999 * DAY_MS)
-    (segment,) = await ask_again(
-        there, Series("BTCUSDT", "candles", interval.value), verdict_of(found.holes[0], Verdict.UNKNOWN), phase
-    )
-    assert (segment.verdict, segment.span) == (Verdict.OURS, found.holes[0])
+M1 = Interval.M1
+OTHER = "other"
 
 
 def minutes_exchange(*numbers: int) -> ScriptedExchange:
-    return ScriptedExchange(M1, minutes(*numbers), now_ms=NOW)
+    return ScriptedExchange(M1, [minute(n) for n in numbers], now_ms=NOW)
 
 
-async def verdicts(there: ScriptedExchange, hole: TimeRange) -> list[tuple[int, int, str]]:
-    return [
-        ((s.start_ms - DAY_START) // MINUTE_MS, (s.end_ms - DAY_START) // MINUTE_MS, s.verdict.value)
-        for s in await ask_again(there, SERIES, verdict_of(hole, Verdict.UNKNOWN), None)
-    ]
-
-
-async def test_each_bar_of_a_hole_is_judged_by_itself() -> None:
-    found = await verdicts(minutes_exchange(0, 4, 5, 9, 10), span(3, 10))
-    assert found == [(3, 4, "exchange"), (4, 6, "ours"), (6, 9, "exchange"), (9, 10, "ours")]
-
-
-async def test_what_is_beyond_the_hole_is_not_taken_for_it() -> None:
-    assert await verdicts(minutes_exchange(2, 5), span(3, 5)) == [(3, 5, "exchange")]
+async def answers(there: ScriptedExchange, hole: TimeRange) -> list[Segment]:
+    return await ask_again(there, SERIES, verdict_of(hole, Verdict.UNKNOWN), None)
 
 
 @pytest.mark.parametrize("liar", range(4))
 async def test_a_hole_is_the_exchanges_only_if_no_answer_fills_it(liar: int) -> None:
     there = minutes_exchange(*range(100))
-
-    def only_one_is_honest(number: int, question: Question, page: Sequence[Candle]) -> Sequence[Candle]:
-        return page if number == liar else []
-
-    there.lie = only_one_is_honest
-    assert await verdicts(there, span(3, 9)) == [(3, 9, "ours")]
-    empty = minutes_exchange()
-    assert await verdicts(empty, span(3, 9)) == [(3, 9, "exchange")]
-    assert len({question.span for question in empty.asked}) == 2, "cut differently"
+    there.lie = lambda number, question, page: page if number == liar else []
+    assert await answers(there, span(3, 9)) == [segment(3, 9, Verdict.OURS)]
 
 
-async def test_a_big_hole_is_asked_for_in_pieces_that_fit_a_page() -> None:
-    there = minutes_exchange(*range(950), 1805)
-    assert await verdicts(there, span(100, 1900)) == [
-        (100, 950, "ours"),
-        (950, 1805, "exchange"),
-        (1805, 1806, "ours"),
-        (1806, 1900, "exchange"),
+async def test_the_same_hole_is_asked_for_by_two_questions_twice_until_it_is_filled() -> None:
+    """Of the answers what lies beyond the hole does not count."""
+    newest, longer = Question(span(3, 6), 1000, True), Question(span(3, 7), 1000, False)
+    there = minutes_exchange(2, 3, 5, 6)
+    assert await answers(there, span(3, 6)) == [
+        segment(3, 4, Verdict.OURS),
+        segment(4, 5, Verdict.EXCHANGE),
+        segment(5, 6, Verdict.OURS),
     ]
-    assert all((q.span.end_ms - q.span.start_ms) // MINUTE_MS <= 1000 for q in there.asked)
-
-
-async def test_what_cannot_be_asked_is_no_verdict() -> None:
+    assert there.asked == [newest, longer, newest, longer]
+    there = minutes_exchange(3, 4, 5)
+    assert await answers(there, span(3, 6)) == [segment(3, 6, Verdict.OURS)]
+    assert there.asked == [newest]
     there = minutes_exchange()
-    there.failing = RetryableError("no answer")
-    with pytest.raises(RetryableError):
-        await verdicts(there, span(0, 1))
-    there.failing = PermanentError("blocked here")
-    with pytest.raises(PermanentError, match=r"the hole 2024-08-01:.* could not be asked for: blocked here"):
-        await verdicts(there, span(0, 1))
+    assert await answers(there, span(3.25, 3.75)) == []
+    assert there.asked == []
 
 
-def a_plan(wanted: TimeRange, load: TimeRange | None) -> Plan:
-    bars = len(M1.rule.times(wanted.start_ms, wanted.end_ms))
-    return Plan(exchange_now_ms=NOW, parts=() if load is None else rest(load), bars=bars)
+async def test_a_hole_of_more_bars_than_a_question_has_is_asked_for_in_parts() -> None:
+    there = minutes_exchange(*range(950), 1805)
+    assert await answers(there, span(100, 1900)) == [
+        segment(100, 950, Verdict.OURS),
+        segment(950, 1805, Verdict.EXCHANGE),
+        segment(1805, 1806, Verdict.OURS),
+        segment(1806, 1900, Verdict.EXCHANGE),
+    ]
+    parts = {question.span for question in there.asked if question.newest}
+    assert parts == {span(100, 1000), span(1000, 1900)}
+    assert len(there.asked) == 8
 
 
-async def a_world(there: dict[str, Sequence[int]], known: Sequence[Segment], opens: Sequence[int]) -> World:
-    world = World(exchange=minutes_exchange(*opens))
+def of_ten(**fields: Any) -> Workflow:
+    return replace(accepted(time_range=str(span(0, 10)), collection=C), **fields)
+
+
+def plan_of(*load: TimeRange, settled: Sequence[Segment] = (), until_ms: int | None = None) -> Plan:
+    return Plan(exchange_now_ms=NOW, until_ms=until_ms, parts=rest(*load), settled=tuple(settled))
+
+
+async def a_world(
+    there: dict[str, Sequence[float]], known: Sequence[Segment] = (), opens: Sequence[int] = range(10)
+) -> World:
+    """there: the minutes stored in each collection. opens: those that the exchange has."""
+    world = World(clock=ManualClock(NOW), exchange=minutes_exchange(*opens))
     await world.start()
     for collection, numbers in there.items():
-        keys = [candle_key("BTCUSDT", "1m", time) for time in minutes(*numbers)]
-        world.store.documents[collection] = {key: Document(key, 1, b"{}") for key in keys}
+        hold(world.store, *map(minute, numbers), collection=collection)
     await world.deps.coverage.lay_over(SERIES, known)
-    await world.deps.workflows.create(a_workflow())
+    await world.deps.workflows.create(of_ten())
     return world
 
 
-def told(segments: Sequence[Segment]) -> list[tuple[str, int, int, int, str | None]]:
-    return [
-        (
-            s.verdict.value,
-            (s.start_ms - DAY_START) // MINUTE_MS,
-            (s.end_ms - DAY_START) // MINUTE_MS,
-            s.records,
-            s.collection,
-        )
-        for s in segments
-    ]
+async def test_a_proof_says_its_round_its_time_and_counts_what_the_exchange_ever_had() -> None:
+    settled = [segment(0, 2, Verdict.CLOSED), segment(2, 3, Verdict.EXCHANGE)]
+    world = await a_world({C: (3, 4, 5)}, opens=(3, 4, 5, 6))
+    plan = plan_of(span(3, 9), settled=settled, until_ms=minute(9))
+    proof = await prove(world.deps, of_ten(repairs=2, plan=plan), plan, ask=True)
+    assert proof == Proof(
+        round=3,
+        checked_ms=NOW,
+        expected=7,
+        stored=3,
+        segments=(
+            segment(0, 2, Verdict.CLOSED),
+            segment(2, 3, Verdict.EXCHANGE),
+            stored(3, 6, 3),
+            segment(6, 7, Verdict.OURS),
+            segment(7, 9, Verdict.EXCHANGE),
+        ),
+    )
+    known = await world.deps.coverage.known(SERIES)
+    assert known.segments == proof.segments[2:5]
+    assert known.verified_ms == NOW
+    assert world.store.flushed == [C], "what is called stored is on the disk"
 
 
-def stored(first: int, last: int, collection: str) -> Segment:
-    part = span(first, last)
-    return Segment(start_ms=part.start_ms, end_ms=part.end_ms, verdict=Verdict.STORED, collection=collection)
+async def test_what_was_not_to_be_loaded_is_counted_where_it_lies_or_repaired_here() -> None:
+    """Of the other collection two are gone: the workflow has stored one of them since."""
+    known = [stored(0, 4, 4, OTHER), segment(4, 5, Verdict.CLOSED), segment(5, 6, Verdict.OURS), stored(6, 7, 1, None)]
+    world = await a_world({OTHER: (0, 3), C: (1, 8, 9)}, known, opens=(0, 1, 2, 3, 5, 6, 8, 9))
+    proof = await prove(world.deps, of_ten(), plan_of(span(8, 10)), ask=True)
+    assert proof.segments == (
+        stored(0, 1, 1, OTHER),
+        stored(1, 2, 1),
+        segment(2, 3, Verdict.OURS),
+        stored(3, 4, 1, OTHER),
+        segment(4, 5, Verdict.CLOSED),
+        segment(5, 7, Verdict.OURS),
+        segment(7, 8, Verdict.EXCHANGE),
+        stored(8, 10, 2),
+    )
+    assert (proof.expected, proof.stored) == (10, 5)
 
 
-def a_workflow(last: int = 10) -> Workflow:
-    return accepted(time_range=str(span(0, last)), collection=COLLECTION)
+async def test_a_hole_is_filled_by_what_coverage_names_in_another_collection_only_if_it_is_there() -> None:
+    known = [stored(0, 4, 4, OTHER), stored(4, 6, 2, None), stored(6, 8, 2, "third")]
+    world = await a_world({C: (9,), OTHER: (0, 1, 3), "third": (6, 7)}, known)
+    proof = await prove(world.deps, of_ten(), plan_of(span(0, 10)), ask=True)
+    assert proof.segments == (
+        stored(0, 2, 2, OTHER),
+        segment(2, 3, Verdict.OURS),
+        stored(3, 4, 1, OTHER),
+        segment(4, 6, Verdict.OURS),
+        stored(6, 8, 2, "third"),
+        segment(8, 9, Verdict.OURS),
+        stored(9, 10, 1),
+    )
 
 
-async def test_segments_cover_the_whole_range_without_a_gap() -> None:
-    world = await a_world({COLLECTION: (0, 1, 4, 9)}, [], (0, 1, 2, 4, 9))
-    proof = await prove(world.deps, a_workflow(), a_plan(span(0, 10), span(0, 10)), ask=True)
-    segments = [
-        ("stored", 0, 2, 2, COLLECTION),
-        ("ours", 2, 3, 0, None),
-        ("exchange", 3, 4, 0, None),
-        ("stored", 4, 5, 1, COLLECTION),
-        ("exchange", 5, 9, 0, None),
-        ("stored", 9, 10, 1, COLLECTION),
-    ]
-    assert told(proof.segments) == segments
-    assert (proof.expected, proof.stored) == (10, 4)
-    assert told(await world.deps.coverage.of(SERIES)) == segments
+async def test_what_another_workflow_stored_meanwhile_fills_a_hole_and_is_not_kept_twice() -> None:
+    world = await a_world({OTHER: range(10), C: range(5)}, [stored(0, 10, 10, OTHER)])
+    proof = await prove(world.deps, of_ten(), plan_of(span(0, 10)), ask=True)
+    assert proof.segments == (stored(0, 5, 5), stored(5, 10, 5, OTHER))
+    assert len(world.store.documents[OTHER]) == 5
 
 
-async def test_holes_that_were_not_asked_for_are_unknown_and_teach_nothing() -> None:
-    before = Segment(start_ms=minutes(1)[0], end_ms=minutes(2)[0], verdict=Verdict.EXCHANGE)
-    world = await a_world({COLLECTION: (0, 2)}, [before], ())
-    proof = await prove(world.deps, a_workflow(3), a_plan(span(0, 3), span(0, 3)), ask=False)
-    assert [s.verdict.value for s in proof.segments] == ["stored", "unknown", "stored"]
-    assert [s.verdict.value for s in await world.deps.coverage.of(SERIES)] == ["stored", "exchange", "stored"]
+async def test_a_proof_that_asks_nothing_teaches_what_is_stored_and_what_is_gone() -> None:
+    known = [stored(0, 2, 2, OTHER), segment(2, 3, Verdict.EXCHANGE), segment(3, 4, Verdict.UNKNOWN)]
+    world = await a_world({OTHER: (0,), C: (5,)}, known)
+    proof = await prove(world.deps, of_ten(), plan_of(span(3, 10)), ask=False)
+    unknown = Verdict.UNKNOWN
+    assert proof.segments == (
+        stored(0, 1, 1, OTHER),
+        segment(1, 2, unknown),
+        segment(2, 3, Verdict.EXCHANGE),
+        segment(3, 5, unknown),
+        stored(5, 6, 1),
+        segment(6, 10, unknown),
+    )
+    assert await world.deps.coverage.of(SERIES) == (
+        stored(0, 1, 1, OTHER),
+        segment(1, 2, Verdict.OURS),
+        segment(2, 3, Verdict.EXCHANGE),
+        segment(3, 4, unknown),
+        stored(5, 6, 1),
+    )
     assert exchange_of(world).asked == []
 
 
-async def test_what_others_stored_is_counted_where_they_stored_it() -> None:
-    """Of what was left out of the load, one record is gone from each of two collections; a verdict stays as it was."""
-    known = [
-        stored(0, 4, "a"),
-        stored(4, 6, "b"),
-        Segment(start_ms=minutes(6)[0], end_ms=minutes(8)[0], verdict=Verdict.EXCHANGE),
-    ]
-    world = await a_world({"a": (0, 2, 3), "b": (5,), COLLECTION: (8, 9)}, known, (0, 1, 2, 3, 5, 8, 9))
-    proof = await prove(world.deps, a_workflow(), a_plan(span(0, 10), span(8, 10)), ask=True)
-    segments = [
-        ("stored", 0, 1, 1, "a"),
-        ("ours", 1, 2, 0, None),
-        ("stored", 2, 4, 2, "a"),
-        ("exchange", 4, 5, 0, None),
-        ("stored", 5, 6, 1, "b"),
-        ("exchange", 6, 8, 0, None),
-        ("stored", 8, 10, 2, COLLECTION),
-    ]
-    assert told(proof.segments) == segments
-    assert told(await world.deps.coverage.of(SERIES)) == segments
-    assert (proof.expected, proof.stored) == (10, 6)
-
-
-async def test_what_is_gone_is_not_called_stored_by_a_workflow_that_was_stopped_either() -> None:
-    world = await a_world({"a": (0, 2)}, [stored(0, 3, "a")], ())
-    await prove(world.deps, a_workflow(), a_plan(span(0, 10), span(3, 10)), ask=False)
-    assert told(await world.deps.coverage.of(SERIES)) == [
-        ("stored", 0, 1, 1, "a"),
-        ("ours", 1, 2, 0, None),
-        ("stored", 2, 3, 1, "a"),
-    ]
-
-
-async def test_what_another_workflow_stored_meanwhile_fills_a_hole() -> None:
-    world = await a_world({"a": range(10), COLLECTION: range(5)}, [stored(0, 10, "a")], range(10))
-    proof = await prove(world.deps, a_workflow(), a_plan(span(0, 10), span(0, 10)), ask=True)
-    assert told(proof.segments) == [("stored", 0, 5, 5, COLLECTION), ("stored", 5, 10, 5, "a")]
-    assert len(world.store.documents["a"]) == 5, "what is there twice is removed"
+@pytest.mark.parametrize("loaded", [span(0.5, 2), span(1, 2)], ids=["loaded", "left out"])
+async def test_a_part_in_which_no_bar_opens_is_no_hole(loaded: TimeRange) -> None:
+    world = await a_world({C: (1,)})
+    proof = await prove(world.deps, of_ten(span=span(0.5, 2)), plan_of(loaded), ask=True)
+    assert proof.segments == await world.deps.coverage.of(SERIES) == (stored(1, 2, 1),)
+    assert exchange_of(world).asked == []
 
 
 async def test_of_a_range_that_begins_and_ends_in_a_bar_the_bars_that_open_in_it_are_proven() -> None:
-    world = await a_world({COLLECTION: (1, 3)}, [], (1, 3))
-    wanted = TimeRange(DAY_START + 1000, DAY_START + 4 * MINUTE_MS + 1000)
-    workflow = replace(a_workflow(), span=wanted)
-    proof = await prove(world.deps, workflow, a_plan(wanted, wanted), ask=True)
+    world = await a_world({C: (1, 3)}, opens=(1, 3))
+    wanted = TimeRange(DAY_START + 1000, minute(4) + 1000)
+    proof = await prove(world.deps, of_ten(span=wanted), plan_of(wanted), ask=True)
     assert (proof.expected, proof.stored) == (4, 2)
-    assert (proof.segments[0].start_ms, proof.segments[-1].end_ms) == (
-        DAY_START + MINUTE_MS,
-        DAY_START + 5 * MINUTE_MS,
+    exchange = Verdict.EXCHANGE
+    assert proof.segments == (stored(1, 2, 1), segment(2, 3, exchange), stored(3, 4, 1), segment(4, 5, exchange))
+
+
+async def test_each_range_that_was_loaded_is_counted() -> None:
+    known = [segment(3, 5, Verdict.EXCHANGE), stored(7, 9, 2, OTHER)]
+    world = await a_world({C: (0, 1, 2, 5, 6, 9), OTHER: (7, 8)}, known)
+    proof = await prove(world.deps, of_ten(), plan_of(span(0, 3), span(5, 7), span(9, 10)), ask=True)
+    assert proof.segments == (
+        stored(0, 3, 3),
+        segment(3, 5, Verdict.EXCHANGE),
+        stored(5, 7, 2),
+        stored(7, 9, 2, OTHER),
+        stored(9, 10, 1),
     )
-    assert [s.start_ms for s in proof.segments[1:]] == [s.end_ms for s in proof.segments[:-1]]
-    assert [(s.verdict.value, s.records) for s in proof.segments] == [
-        ("stored", 1),
-        ("exchange", 0),
-        ("stored", 1),
-        ("exchange", 0),
-    ]
 
 
-async def test_of_bars_of_three_days_too_those_are_counted_that_open_in_the_range() -> None:
-    first, second, third = (parse_time_range(day).start_ms for day in ("2024-01-05", "2024-01-08", "2024-01-11"))
-    workflow = accepted(type="api_candles_3d", time_range="2024-01-03:2024-01-10", collection=COLLECTION)
-    plan = Plan(exchange_now_ms=NOW, parts=rest(workflow.requested), phase_ms=first)
-    world = World()
-    key = candle_key("BTCUSDT", "3d", first)
-    world.store.documents[COLLECTION] = {key: Document(key, 1, b"{}")}
-    found = await count(world.store, workflow, plan, SeriesCoverage(series=workflow.series), first)
-    assert [(s.start_ms, s.end_ms, s.verdict.value) for s in found] == [
-        (first, second, "stored"),
-        (second, third, "unknown"),
-    ]
-
-
-async def test_what_is_not_answered_is_told_apart_from_a_store_that_fails() -> None:
-    world = await a_world({}, [], ())
-    exchange_of(world).failing = RetryableError("no answer")
-    with pytest.raises(HoleUnanswered, match="no answer"):
-        await prove(world.deps, a_workflow(), a_plan(span(0, 10), span(0, 10)), ask=True)
+@pytest.mark.parametrize("error", [RetryableError("no answer"), PermanentError("blocked")])
+async def test_a_question_without_an_answer_is_told_apart_from_a_store_that_fails(
+    error: RetryableError | PermanentError,
+) -> None:
+    world = await a_world({})
+    exchange_of(world).failing = error
+    with pytest.raises(ExchangeFailed, match=str(error)) as raised:
+        await prove(world.deps, of_ten(), plan_of(span(0, 10)), ask=True)
+    assert type(raised.value.error) is type(error)
+    if isinstance(error, PermanentError):
+        assert str(raised.value) == f"the hole {span(0, 10)} could not be asked for: blocked"
+    assert await world.deps.coverage.of(SERIES) == ()
     world.store.failing = RetryableError("the store")
     with pytest.raises(RetryableError, match="the store"):
-        await prove(world.deps, a_workflow(), a_plan(span(0, 10), span(0, 10)), ask=True)
+        await prove(world.deps, of_ten(), plan_of(span(0, 10)), ask=True)
+
+
+async def test_what_others_learn_meanwhile_is_counted_again_and_the_fifth_time_they_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await a_world({C: range(10)})
+    series, coverage = SERIES, world.deps.coverage
+    looks, known = list[bool](), coverage.known
+
+    async def changing(of: Any) -> SeriesCoverage:
+        """After each look somebody learns something of a far day, unless the series is held."""
+        found = await known(of)
+        looks.append(series.id in coverage.locks._held)
+        if not looks[-1]:
+            await coverage.lay_over(of, [segment(1440 * len(looks), 1440 * len(looks) + 1, Verdict.EXCHANGE)])
+        return found
+
+    monkeypatch.setattr(coverage, "known", changing)
+    proof = await prove(world.deps, of_ten(), plan_of(span(0, 10)), ask=True)
+    assert (proof.stored, proof.segments) == (10, (stored(0, 10, 10),))
+    assert looks[:10] == [*[False, True] * 4, True, True]
+
+
+async def test_a_hole_that_grows_to_the_left_is_asked_for_where_it_was_not_yet() -> None:
+    world = await a_world({C: (0, 1, 2)}, opens=(2, 9))
+    there = exchange_of(world)
+    candles = there.candles
+
+    async def losing(*args: Any, **fields: Any) -> Sequence[Candle]:
+        """While the exchange is asked for the hole, the record before it goes."""
+        world.store.documents[C].pop(candle_key("BTCUSDT", "1m", minute(2)), None)
+        await world.deps.coverage.lay_over(SERIES, [segment(1440, 1441, Verdict.EXCHANGE)])
+        return await candles(*args, **fields)
+
+    there.candles = losing  # type: ignore[method-assign]
+    proof = await prove(world.deps, of_ten(), plan_of(span(0, 10)), ask=True)
+    assert proof.segments == (
+        stored(0, 2, 2),
+        segment(2, 3, Verdict.OURS),
+        segment(3, 9, Verdict.EXCHANGE),
+        segment(9, 10, Verdict.OURS),
+    )
+
+
+async def test_what_changes_every_time_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await a_world({C: range(10)})
+    looks = 0
+
+    async def changing(of: Any) -> SeriesCoverage:
+        nonlocal looks
+        looks += 1
+        return SeriesCoverage(series=of, clock_ahead_ms=looks)
+
+    monkeypatch.setattr(world.deps.coverage, "known", changing)
+    with pytest.raises(RetryableError) as told:
+        await prove(world.deps, of_ten(), plan_of(span(0, 10)), ask=True)
+    series = SERIES
+    assert str(told.value) == f"{series.id}: what is stored of it changed 5 times while it was being proven"
+    assert looks == 10, "twice each time"
+
+
+async def test_who_removes_from_the_series_is_waited_for_before_anything_is_learnt() -> None:
+    world = await a_world({C: range(10)})
+    series, locks = SERIES, world.deps.coverage.locks
+    async with locks.hold(series.id):
+        proving = asyncio.create_task(prove(world.deps, of_ten(), plan_of(span(0, 10)), ask=True))
+        await until(lambda: locks._held[series.id].users == 2 or proving.done())
+        assert await world.deps.coverage.of(series) == ()
+    assert (await proving).stored == 10
+
+
+async def three_days(opens: Sequence[int], there: dict[str, Sequence[int]]) -> tuple[World, Workflow]:
+    """A workflow for all bars of three days that the exchange has. there: those in each collection."""
+    exchange = ScriptedExchange(Interval.D3, opens, now_ms=NOW)
+    world = World(clock=ManualClock(NOW), exchange=exchange)
+    await world.start()
+    wanted = TimeRange(opens[0] - DAY_MS, opens[-1] + 3 * DAY_MS)
+    workflow = replace(accepted(type="api_candles_3d", time_range=str(wanted), collection=C), span=wanted)
+    await world.deps.workflows.create(workflow)
+    for collection, numbers in there.items():
+        hold(world.store, *(opens[number] for number in numbers), series=workflow.series, collection=collection)
+    return world, workflow
+
+
+@pytest.mark.parametrize("in_plan", [True, False])
+async def test_bars_of_three_days_are_proven_on_the_grid_of_the_plan_or_of_what_is_known(in_plan: bool) -> None:
+    opens = [DAY_START - 30 * DAY_MS + n * 3 * DAY_MS for n in range(4)]
+    world, workflow = await three_days(opens, {C: (0, 1, 2)})
+    if not in_plan:
+        await world.deps.coverage.prove(workflow.series, [], opens[2], NOW)
+    plan = replace(plan_of(workflow.span), phase_ms=opens[1] if in_plan else None)
+    proof = await prove(world.deps, workflow, plan, ask=True)
+    assert (proof.expected, proof.stored) == (4, 3)
+    assert proof.segments[-1].span == TimeRange(opens[3], workflow.span.end_ms)
+    assert (await world.deps.coverage.known(workflow.series)).phase_ms == (opens[1] if in_plan else opens[2])
+
+
+async def test_bars_of_three_days_in_other_collections_are_counted_on_their_grid_too() -> None:
+    """Four are known elsewhere; of the two that are gone there the workflow has stored one."""
+    opens = [DAY_START - 30 * DAY_MS + n * 3 * DAY_MS for n in range(6)]
+    world, workflow = await three_days(opens, {OTHER: (0, 3, 5), C: (1, 4)})
+    wanted = workflow.span
+    held = Segment(start_ms=wanted.start_ms, end_ms=wanted.end_ms, verdict=Verdict.STORED, collection=OTHER)
+    await world.deps.coverage.lay_over(workflow.series, [held])
+    plan = replace(plan_of(TimeRange(opens[4], wanted.end_ms)), phase_ms=opens[0])
+    proof = await prove(world.deps, workflow, plan, ask=True)
+    assert [(s.verdict, s.collection, s.records) for s in proof.segments] == [
+        (Verdict.STORED, OTHER, 1),
+        (Verdict.STORED, C, 1),
+        (Verdict.OURS, None, 0),
+        (Verdict.STORED, OTHER, 1),
+        (Verdict.STORED, C, 1),
+        (Verdict.STORED, OTHER, 1),
+    ]
+    assert (proof.expected, proof.stored) == (6, 5)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow import Status
 from streamforge_utils.model import names
-from streamforge_utils.model.commands import Command
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import State
 from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.world import OPENS, create, exchange_of, finish, launched, store_bars
-from tests.manager.support import (
-    LOADER,
-    NOW,
-    POLICY,
-    SINK,
-    World,
-    accepted,
-    attempt,
-    job_named,
-    planned,
-    said,
-)
+from tests.manager.execution.world import OPENS, create, finish, launched, never, store_bars, unanswered
+from tests.manager.support import LOADER, NOW, POLICY, SINK, World, accepted, attempt, job_named, planned, replace, said
 
 
 async def test_from_request_to_proof(world: World) -> None:
@@ -62,7 +49,7 @@ async def test_coverage_says_stored_only_of_what_survives_power_loss(world: Worl
     workflow = await launched(world)
     store_bars(world, workflow)
     finish(world, workflow)
-    world.store.flush = nothing_flushed  # type: ignore[method-assign]
+    world.store.flush = unanswered  # type: ignore[method-assign]
     await world.turns(3)
     assert await world.deps.coverage.of(workflow.series) == ()
     assert not (await world.workflow(workflow.queue_id)).ended
@@ -71,10 +58,6 @@ async def test_coverage_says_stored_only_of_what_survives_power_loss(world: Worl
     assert world.store.flushed == [workflow.collection]
     assert [s.verdict.value for s in await world.deps.coverage.of(workflow.series)] == ["stored"]
     assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
-
-
-async def nothing_flushed(collection: str) -> None:
-    raise RetryableError(f"{collection} cannot be flushed")
 
 
 async def test_a_hole_that_is_ours_is_loaded_again(world: World) -> None:
@@ -94,25 +77,10 @@ async def test_a_hole_that_is_ours_is_loaded_again(world: World) -> None:
     assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
 
 
-async def test_a_hole_of_the_exchange_is_settled(world: World) -> None:
-    workflow = await launched(world)
-    there = [*OPENS[:700], *OPENS[703:]]
-    exchange_of(world).opens = there
-    store_bars(world, workflow, there)
-    finish(world, workflow)
-    await world.turns(3)
-    assert (await world.workflow(workflow.queue_id)).status is Status.FINISHED
-    assert [s.verdict.value for s in (await world.manager.coverage(workflow.queue_id)).segments] == [
-        "stored",
-        "exchange",
-        "stored",
-    ]
-
-
 async def test_what_waits_for_a_slot_gets_it_in_turn() -> None:
     world = World(clock=ManualClock(NOW), policy=Policy(max_running=1))
     await world.start()
-    ids = [await create(world, planned_later(f"00000{n}", NOW + n)) for n in range(3)]
+    ids = [await create(world, accepted(f"00000{n}", created_ms=NOW + n)) for n in range(3)]
     await world.turns(2)
     assert [(await world.workflow(i)).status.value for i in ids] == ["running", "pending", "pending"]
     await world.die()
@@ -123,22 +91,11 @@ async def test_what_waits_for_a_slot_gets_it_in_turn() -> None:
     await world.die()
 
 
-def planned_later(code: str, created_ms: int) -> Workflow:
-    return accepted(code, created_ms=created_ms)
-
-
 async def test_loaders_are_told_their_share_again_until_it_was_sent(world: World) -> None:
     one = await launched(world, planned(code="aaaaaa"))
     assert world.commands("budget") == []
     send = world.reconciler.executor.send
-    failures = 0
-
-    async def failing(command: Command) -> None:
-        nonlocal failures
-        failures += 1
-        raise RetryableError("no answer")
-
-    world.reconciler.executor.send = failing  # type: ignore[method-assign]
+    world.reconciler.executor.send = unanswered  # type: ignore[method-assign]
     two = await create(world, planned(code="bbbbbb"))
     for _ in range(2):
         with pytest.raises(RetryableError):
@@ -196,30 +153,28 @@ async def test_what_was_heard_is_not_lost_when_another_change_comes_first(world:
 
 
 async def test_topics_are_made_once_for_first_attempts_and_again_for_a_later_one(world: World) -> None:
-    made: list[str] = []
-    create_topic = world.bus.create_topic
-
-    async def counted(spec: TopicSpec) -> None:
-        made.append(spec.name)
-        await create_topic(spec)
-
-    world.bus.create_topic = counted  # type: ignore[method-assign]
+    made = AsyncMock(side_effect=world.bus.create_topic)
+    world.bus.create_topic = made  # type: ignore[method-assign]
     await world.start()
     workflow = await launched(world)
     topics = [workflow.topic, names.dlq_topic(workflow.topic)]
-    assert sorted(set(made)) == sorted(topics)
-    made.clear()
+    assert [call.args[0].name for call in made.await_args_list] == topics
+    made.reset_mock()
     world.launcher.end(attempt(workflow, SINK).job, signal=9)
     await world.turns(3)
     assert attempt(await world.workflow(workflow.queue_id), SINK).number == 2
-    assert made == topics, "they may be what it lacked"
+    assert [call.args[0].name for call in made.await_args_list] == topics, "they may be what it lacked"
 
 
-async def test_an_orphan_is_counted_once_however_long_it_takes_to_end(world: World) -> None:
+async def test_jobs_that_no_workflow_wants_are_ended_and_counted_once_however_long_it_takes(world: World) -> None:
+    workflow = await launched(world)
+    another = attempt(workflow, LOADER).job + "-2"
     world.launcher.known["job-lost"] = job_named("job-lost", target=SINK, queue_id="wf-lost")
+    world.launcher.known[another] = replace(world.launcher.known[attempt(workflow, LOADER).job], name=another)
     world.launcher.obedient = False
     await world.turns(8)
-    assert world.observer.counts["orphans_ended_total"] == 1
+    assert world.observer.counts["orphans_ended_total"] == 2
+    assert set(world.launcher.stopped) == {"job-lost", another}
     assert world.launcher.stopped.count("job-lost") > 1, "it is asked again and again"
 
 
@@ -240,12 +195,7 @@ async def test_a_launcher_that_sees_nothing_is_told_of_and_loses_nothing(world: 
 
 async def test_jobs_that_take_long_to_end_hold_up_no_launch(world: World) -> None:
     """As all those of a node that does not answer."""
-    gate = asyncio.Event()
-
-    async def stop(name: str, *, grace_s: float) -> None:
-        await gate.wait()
-
-    world.launcher.stop = stop  # type: ignore[method-assign]
+    world.launcher.stop = never  # type: ignore[method-assign]
     for number in range(40):
         name = f"job-lost-{number}"
         world.launcher.known[name] = job_named(name, target=SINK, queue_id="wf-lost")
@@ -254,7 +204,6 @@ async def test_jobs_that_take_long_to_end_hold_up_no_launch(world: World) -> Non
     await world.turns(2)
     workflow = await world.workflow(queue_id)
     assert set(world.launcher.started) == {attempt(workflow, target).job for target in (LOADER, SINK)}
-    gate.set()
 
 
 async def test_a_clock_that_is_set_in_the_middle_of_a_look_makes_nobody_silent(world: World) -> None:

@@ -1,41 +1,87 @@
-"""What the store holds, counted against what coverage says of it, as segments."""
+"""What the store holds: its keys against the grid, and counted against what coverage says of it, as segments."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streamforge.manager.execution.record_count import counted, gone, pieces, stored_in
-from streamforge.manager.execution.survey import Survey
+from streamforge.manager.execution import record_count
+from streamforge.manager.execution.proof import ask_again
+from streamforge.manager.execution.record_count import Survey, counted, gone, pieces, stored_in, survey, verdict_of
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.candles import Interval, candle_key
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import Document
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.doubles.memorystore import MemoryStore
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS
+from tests.doubles.scriptedexchange import ScriptedExchange
+from tests.manager.execution.world import SERIES, C, hold, minute, segment, span, stored
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW
 
-C = "collection"
 M1, D3 = Interval.M1, Interval.D3
-SERIES = Series("BTCUSDT", "candles", "1m")
 
 
-def minute(number: float) -> int:
-    return DAY_START + int(number * MINUTE_MS)
+async def surveyed(
+    times: Iterable[int], span: TimeRange, interval: Interval = M1, phase_ms: int | None = None
+) -> Survey:
+    store, series = MemoryStore(), Series("BTCUSDT", "candles", interval.value)
+    hold(store, *times, series=series)
+    return await survey(store, C, series, interval.rule, span, phase_ms)
 
 
-def span(first: float, last: float) -> TimeRange:
-    return TimeRange(minute(first), minute(last))
+async def test_other_series_in_the_same_collection_do_not_count() -> None:
+    store = MemoryStore()
+    for interval, symbol in ((Interval.M3, "BTCUSDT"), (M1, "BTCUSDTX"), (M1, "ABTCUSDT")):
+        hold(store, DAY_START, series=Series(symbol, "candles", interval.value))
+    assert (await survey(store, C, SERIES, M1.rule, span(0, 1), None)).stored == 0
 
 
-def said(first: float, last: float, verdict: Verdict, collection: str | None = None, records: int = 0) -> Segment:
-    return Segment(start_ms=minute(first), end_ms=minute(last), verdict=verdict, collection=collection, records=records)
+@given(st.sets(st.integers(-3, 43)), st.sets(st.integers(0, 40)), st.integers(1, 9))
+async def test_holes_are_the_grid_without_what_is_stored(there: set[int], beside: set[int], page: int) -> None:
+    before, record_count._KEYS_A_PAGE = record_count._KEYS_A_PAGE, page
+    try:
+        found = await surveyed({*map(minute, there), *(minute(n) + 7 for n in beside)}, span(0, 40))
+    finally:
+        record_count._KEYS_A_PAGE = before
+    missing = {n for n in range(40) if any(minute(n) in hole for hole in found.holes)}
+    assert missing == set(range(40)) - there
+    assert all(a.end_ms < b.start_ms for a, b in zip(found.holes, found.holes[1:], strict=False)), "joined, sorted"
+    assert all(
+        (hole.start_ms - DAY_START) % MINUTE_MS == (hole.end_ms - DAY_START) % MINUTE_MS == 0 for hole in found.holes
+    )
+    assert found.expected == 40
+    assert found.stored == len([n for n in there if 0 <= n < 40]) + len([n for n in beside if n < 40])
 
 
-def stored(first: float, last: float, records: int = 0, collection: str | None = C) -> Segment:
-    return said(first, last, Verdict.STORED, collection, records)
+async def test_a_year_of_seconds_of_which_little_is_there_costs_next_to_nothing() -> None:
+    year = parse_time_range("2024")
+    found = await surveyed([year.start_ms, year.start_ms + 1000, year.start_ms + 3000], year, Interval.S1)
+    assert found.expected == 366 * 86_400
+    assert [h.start_ms - year.start_ms for h in found.holes] == [2000, 4000]
+    assert found.holes[-1].end_ms == year.end_ms
+
+
+@pytest.mark.parametrize(
+    ("interval", "text", "phase", "gone", "hole"),
+    [
+        (Interval.MO1, "2024", None, 2, "2024-03-01:2024-04-01"),
+        (Interval.W1, "2024-02", None, 1, "2024-02-12:2024-02-19"),
+        (Interval.D3, "2024-02", 1_704_153_600_000, 0, "2024-02-01:2024-02-04"),
+    ],
+)
+async def test_long_bars(interval: Interval, text: str, phase: int | None, gone: int, hole: str) -> None:
+    wanted = parse_time_range(text)
+    opens = list(interval.rule.times(wanted.start_ms, wanted.end_ms, phase))
+    found = await surveyed(opens[:gone] + opens[gone + 1 :], wanted, interval, phase)
+    assert [str(h) for h in found.holes] == [str(parse_time_range(hole))]
+    there = ScriptedExchange(interval, opens, now_ms=NOW + 999 * DAY_MS)
+    (segment,) = await ask_again(
+        there, Series("BTCUSDT", "candles", interval.value), verdict_of(found.holes[0], Verdict.UNKNOWN), phase
+    )
+    assert (segment.verdict, segment.span) == (Verdict.OURS, found.holes[0])
 
 
 class Store(MemoryStore):
@@ -52,10 +98,9 @@ class Store(MemoryStore):
         return await super().keys(*args, **more)  # type: ignore[arg-type]
 
 
-def store_of(*opens: int, series: Series = SERIES, collection: str = C) -> Store:
+def store_of(*opens: int, series: Series = SERIES) -> Store:
     store = Store()
-    keys = [candle_key(series.symbol, series.interval, time) for time in opens]
-    store.documents[collection] = {key: Document(key, 1, b"{}") for key in keys}
+    hold(store, *opens, series=series)
     return store
 
 
@@ -94,7 +139,7 @@ async def test_each_stored_segment_is_counted_and_the_others_stay_as_they_are() 
         series=SERIES,
         segments=(
             stored(0, 4, 9),
-            said(4, 5, Verdict.EXCHANGE),
+            segment(4, 5, Verdict.EXCHANGE),
             stored(5, 6, 7, None),
             stored(6.25, 6.5, 7),
             stored(7, 9, 9, "other"),
@@ -102,16 +147,16 @@ async def test_each_stored_segment_is_counted_and_the_others_stay_as_they_are() 
     )
     store = store_of(*(minute(n) for n in (0, 2, 3)))
     assert await counted(store, known, span(-1, 8), every_key=True) == [
-        said(-1, 0, Verdict.UNKNOWN),
+        segment(-1, 0, Verdict.UNKNOWN),
         stored(0, 1, 1),
-        said(1, 2, Verdict.OURS),
+        segment(1, 2, Verdict.OURS),
         stored(2, 4, 2),
-        said(4, 5, Verdict.EXCHANGE),
+        segment(4, 5, Verdict.EXCHANGE),
         stored(5, 6, 7, None),
-        said(6, 6.25, Verdict.UNKNOWN),
+        segment(6, 6.25, Verdict.UNKNOWN),
         stored(6.25, 6.5, 7),
-        said(6.5, 7, Verdict.UNKNOWN),
-        said(7, 8, Verdict.OURS),
+        segment(6.5, 7, Verdict.UNKNOWN),
+        segment(7, 8, Verdict.OURS),
     ]
 
 
@@ -121,7 +166,7 @@ async def test_a_record_beside_the_grid_passes_for_one_only_where_not_every_key_
     assert await counted(store, known, span(0, 3), every_key=False) == [stored(0, 3, 3)]
     assert await counted(store, known, span(0, 3), every_key=True) == [
         stored(0, 1, 1),
-        said(1, 2, Verdict.OURS),
+        segment(1, 2, Verdict.OURS),
         stored(2, 3, 1),
     ]
 
@@ -136,20 +181,20 @@ async def test_bars_of_three_days_of_which_not_one_is_there_are_ours(phase_ms: i
 
 
 def test_only_what_was_called_stored_is_gone() -> None:
-    known = [stored(0, 4), said(4, 6, Verdict.EXCHANGE), stored(6, 9, 3, "other")]
-    found = [said(1, 7, Verdict.OURS), stored(7, 8), said(8, 20, Verdict.OURS), said(20, 30, Verdict.UNKNOWN)]
-    assert gone(found, known) == [said(1, 4, Verdict.OURS), said(6, 7, Verdict.OURS), said(8, 9, Verdict.OURS)]
+    known = [stored(0, 4), segment(4, 6, Verdict.EXCHANGE), stored(6, 9, 3, "other")]
+    found = [segment(1, 7, Verdict.OURS), stored(7, 8), segment(8, 20, Verdict.OURS), segment(20, 30, Verdict.UNKNOWN)]
+    assert gone(found, known) == [segment(1, 4, Verdict.OURS), segment(6, 7, Verdict.OURS), segment(8, 9, Verdict.OURS)]
 
 
 @pytest.mark.parametrize("hole", [Verdict.UNKNOWN, Verdict.OURS])
 def test_a_survey_is_told_without_a_gap(hole: Verdict) -> None:
     found = Survey(span=span(0.5, 9.5), expected=9, stored=5, holes=(span(1, 2), span(4, 6), span(9, 10)))
     expected = [
-        said(0.5, 2, hole),  # no bar opens in its first half
+        segment(0.5, 2, hole),  # no bar opens in its first half
         stored(2, 4, 2),
-        said(4, 6, hole),
+        segment(4, 6, hole),
         stored(6, 9, 3),
-        said(9, 9.5, hole),
+        segment(9, 9.5, hole),
     ]
     if hole is Verdict.UNKNOWN:
         assert pieces(found, C, M1.rule, None) == expected

@@ -22,15 +22,7 @@ from tests.doubles.memorybus import MemoryBus
 from tests.limits import LIMIT_S
 from tests.manager.api.support import client_of
 from tests.manager.execution.world import finish, launched, store_bars
-from tests.manager.support import (
-    LOADER,
-    SINK,
-    World,
-    attempt,
-    planned,
-    replace,
-    said,
-)
+from tests.manager.support import LOADER, SINK, World, attempt, planned, replace, said
 
 
 async def test_workers_that_nobody_listened_to_are_not_taken_for_silent(world: World) -> None:
@@ -187,13 +179,3 @@ async def test_events_that_make_no_sense_are_passed_over(world: World) -> None:
     assert world.observer.counts["events_malformed_total"] == 5
     assert world.observer.counts["events_foreign_total"] == 2
     assert len(await world.manager.events(workflow.queue_id)) == 2
-
-
-async def test_jobs_that_nobody_wants_are_ended(world: World) -> None:
-    workflow = await launched(world)
-    job = world.launcher.known[attempt(workflow, LOADER).job]
-    for name in ("job-stray", attempt(workflow, LOADER).job + "-2"):
-        world.launcher.known[name] = replace(job, name=name)
-    await world.turns(2)
-    assert sorted(set(world.launcher.stopped)) == [attempt(workflow, LOADER).job + "-2", "job-stray"]
-    assert len(world.launcher.running()) == 2

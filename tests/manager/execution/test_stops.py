@@ -7,22 +7,14 @@ import asyncio
 import pytest
 
 from streamforge.manager.execution.tasks import Kind
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message, TopicPartition
-from tests.manager.execution.world import OPENS, create, exchange_of, finish, launched, store_bars
-from tests.manager.support import (
-    LOADER,
-    SINK,
-    World,
-    accepted,
-    attempt,
-    planned,
-    said,
-)
+from tests.manager.execution.world import OPENS, create, exchange_of, finish, hold_back, launched, never, store_bars
+from tests.manager.support import LOADER, SINK, World, accepted, attempt, planned, said, step
 
 
 async def test_a_stop_while_a_job_is_being_launched_says_one_terminal_event(world: World) -> None:
@@ -52,24 +44,16 @@ async def test_a_stop_while_a_job_is_being_launched_says_one_terminal_event(worl
 async def test_a_launch_that_waited_for_its_turn_is_not_made_after_a_stop(world: World) -> None:
     queue_id = await create(world, planned())
     for _ in range(Kind.SHORT):
-        await world.reconciler.tasks.limits[Kind.SHORT].acquire()
+        await world.reconciler.dispatcher.limits[Kind.SHORT].acquire()
     await world.turns()
     await world.manager.stop(queue_id)
     await world.turns()
     for _ in range(Kind.SHORT):
-        world.reconciler.tasks.limits[Kind.SHORT].release()
+        world.reconciler.dispatcher.limits[Kind.SHORT].release()
     await world.settle()
     assert world.launcher.started == []
     await world.turns(14)
     assert (await world.workflow(queue_id)).status is Status.INTERRUPTED
-
-
-async def test_a_stop_is_meant_for_one_attempt(world: World) -> None:
-    """Workers read commands from a little before their launch: a retry soon after a stop must not hear the stop."""
-    workflow = await launched(world)
-    await world.manager.stop(workflow.queue_id)
-    await world.turns()
-    assert [(c["target"], c["attempt"]) for c in world.commands("stop")] == [(LOADER, 1)]
 
 
 async def test_a_stop_is_sent_again_until_the_worker_has_ended_and_not_too_often(world: World) -> None:
@@ -80,6 +64,7 @@ async def test_a_stop_is_sent_again_until_the_worker_has_ended_and_not_too_often
         await world.turns(seconds=1.1)
         sent.append(len(world.commands("stop")))
     assert sent == [1, 1, 2, 2, 3, 3]
+    assert {c["attempt"] for c in world.commands("stop")} == {1}, "a retry soon after must not obey it"
     world.say(said(workflow, LOADER, "interrupted"))
     await world.turns(2, seconds=1.1)
     assert [c["target"] for c in world.commands("stop")] == [LOADER] * 3
@@ -107,15 +92,8 @@ async def lost(command: Command) -> None:
     raise RetryableError(f"no answer: {command.command} is lost")
 
 
-async def test_a_stop_before_the_exchange_has_answered_stays_a_stop(world: World) -> None:
-    gate, exchange = asyncio.Event(), exchange_of(world)
-    symbol_info = exchange.symbol_info
-
-    async def slow(symbol: str) -> object:
-        await gate.wait()
-        return await symbol_info(symbol)
-
-    exchange.symbol_info = slow  # type: ignore[method-assign, assignment]
+async def test_a_stop_before_the_exchange_has_answered_stays_a_stop(world: World, gate: asyncio.Event) -> None:
+    hold_back(world.exchange, "symbol_info", gate)
     queue_id = await create(world, accepted())
     await world.turns()
     await world.manager.stop(queue_id)
@@ -131,78 +109,65 @@ async def test_a_stop_does_not_wait_for_the_exchange(world: World) -> None:
     workflow = await launched(world)
     store_bars(world, workflow, OPENS[:5])
     finish(world, workflow)
-    hanging = asyncio.Event()
-
-    async def never(*_: object, **__: object) -> list[object]:
-        await hanging.wait()
-        return []
-
-    exchange_of(world).candles = never  # type: ignore[method-assign, assignment]
+    exchange_of(world).candles = never  # type: ignore[method-assign]
     await world.turns(3)
     await world.manager.stop(workflow.queue_id)
     await world.turns(3)
-    workflow = await world.workflow(workflow.queue_id)
-    assert workflow.status is Status.INTERRUPTED
-    assert [s.verdict.value for s in (await world.manager.coverage(workflow.queue_id)).segments] == [
-        "stored",
-        "unknown",
-    ]
-    assert [key for key in world.reconciler.tasks if key[0] == "Prove"] == [], "its answer could come after a retry"
+    assert (await world.workflow(workflow.queue_id)).status is Status.INTERRUPTED
+    segments = (await world.manager.coverage(workflow.queue_id)).segments
+    assert [segment.verdict.value for segment in segments] == ["stored", "unknown"]
+    assert [key for key in world.reconciler.dispatcher.running if key[0] == "Prove"] == [], (
+        "its answer could come after a retry"
+    )
 
 
-def marker() -> Message:
-    end = EndOfStream(producer="loader-api-candles__abc123", attempt=1, records=5, reason="interrupted")
-    return Message(EOS_KEY, encode_marker(end))
-
-
-async def send_candles(world: World, topic: str, count: int) -> None:
-    await (await world.bus.producer()).send(topic, [Message(b"k%d" % n, b"{}") for n in range(count)])
-
-
-@pytest.mark.parametrize(("stored", "left"), [(0, 5), (3, 2), (5, 0)])
-async def test_what_a_sink_that_never_spoke_left_on_its_topic_is_told(world: World, stored: int, left: int) -> None:
-    workflow = await launched(world)
-    await send_candles(world, workflow.topic, 5)
-    await (await world.bus.producer()).send(workflow.topic, [marker()])
-    if stored:
-        group = names.consumer_group(workflow.queue_id, SINK)
-        consumer = await world.bus.consumer([workflow.topic], group=group)
-        await consumer.commit({TopicPartition(workflow.topic, 0): stored})
+async def stop_with_messages(world: World, workflow: Workflow, *, committed: int = 0) -> None:
+    """Five candles and a marker are on the topic; the workflow is asked to stop, and its loader has finished."""
+    marker = EndOfStream(producer="loader-api-candles__abc123", attempt=1, records=5, reason="interrupted")
+    candles = [Message(b"k%d" % number, b"{}") for number in range(5)]
+    await (await world.bus.producer()).send(workflow.topic, [*candles, Message(EOS_KEY, encode_marker(marker))])
+    if committed:
+        consumer = await world.bus.consumer([workflow.topic], group=names.consumer_group(workflow.queue_id, SINK))
+        await consumer.commit({TopicPartition(workflow.topic, 0): committed})
         await consumer.close()
     await world.manager.stop(workflow.queue_id)
     await world.turns()
     finish(world, workflow, LOADER)
-    world.launcher.end(attempt(workflow, SINK).job, signal=9)  # it had not even begun
+
+
+async def left_of(world: World, workflow: Workflow) -> int | None:
+    """What the sink has left, once the workflow is interrupted."""
     await world.turns(8)
     found = await world.workflow(workflow.queue_id)
     assert found.status is Status.INTERRUPTED
-    assert {step.target: step.left for step in found.steps} == {LOADER: None, SINK: left}
-    await world.manager.retry(workflow.queue_id)
-    assert [step.left for step in (await world.workflow(workflow.queue_id)).steps] == [None, None]
+    assert step(found, LOADER).left is None
+    return step(found, SINK).left
 
 
-async def test_what_a_sink_between_two_attempts_left_on_its_topic_is_told(world: World) -> None:
+@pytest.mark.parametrize(("stored", "left"), [(0, 5), (3, 2), (5, 0)])
+async def test_what_a_sink_that_sent_no_event_left_on_its_topic_is_reported(
+    world: World, stored: int, left: int
+) -> None:
     workflow = await launched(world)
-    await send_candles(world, workflow.topic, 4)
+    await stop_with_messages(world, workflow, committed=stored)
+    world.launcher.end(attempt(workflow, SINK).job, signal=9)  # it had not even begun
+    assert await left_of(world, workflow) == left
+    await world.manager.retry(workflow.queue_id)
+    assert step(await world.workflow(workflow.queue_id), SINK).left is None
+
+
+async def test_what_a_sink_between_two_attempts_left_on_its_topic_is_reported(world: World) -> None:
+    workflow = await launched(world)
     world.say(said(workflow, SINK, "error", error="no disk"))
     world.launcher.end(attempt(workflow, SINK).job, exit_code=1)
     await world.turns(2, seconds=0)
-    await world.manager.stop(workflow.queue_id)
-    await world.turns()
-    finish(world, workflow, LOADER)
-    await world.turns(8)
-    found = await world.workflow(workflow.queue_id)
-    assert (found.status, [step.left for step in found.steps if step.target == SINK]) == (Status.INTERRUPTED, [4])
+    await stop_with_messages(world, workflow)
+    assert await left_of(world, workflow) == 5
 
 
-async def test_of_a_sink_that_has_told_it_nothing_is_counted(world: World) -> None:
+async def test_of_a_sink_that_has_reported_it_nothing_is_counted(world: World) -> None:
     workflow = await launched(world)
-    await send_candles(world, workflow.topic, 4)
-    await world.manager.stop(workflow.queue_id)
-    await world.turns()
-    finish(world, workflow, LOADER)
+    await stop_with_messages(world, workflow)
     world.say(said(workflow, SINK, "interrupted", extra={"exit_code": 0, "left": 4}))
     world.launcher.end(attempt(workflow, SINK).job, exit_code=0)
-    await world.turns(8)
-    found = await world.workflow(workflow.queue_id)
-    assert (found.status, [step.left for step in found.steps]) == (Status.INTERRUPTED, [None, None])
+    assert await left_of(world, workflow) is None

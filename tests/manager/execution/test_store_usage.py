@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import msgspec
 import pytest
 import structlog
 
-from streamforge.manager.execution.budget import Budget
-from streamforge.manager.execution.executor import Executor
-from streamforge.manager.execution.overview import Overview
-from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.store_usage import EVERY_S, StoreUsageMonitor
 from streamforge.manager.persistence.usage_samples import UsageSamples
-from streamforge.manager.policy import RetentionRule
-from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.series import Series
-from streamforge_utils.ports.store import Document, Usage
+from streamforge_utils.ports.store import Usage
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.observer import RecordingObserver
-from tests.manager.support import DAY_MS, DAY_START, World
+from tests.manager.execution.world import unanswered
 
 DAY_S = 86_400
 
@@ -49,26 +38,17 @@ async def test_it_is_measured_every_quarter_of_an_hour_and_goes_on_after_a_resta
         await measuring.measure()
         await measuring.measure()
     assert len(store.puts) == 2
+    assert "store_limit_bytes" not in observer.gauges, "it has none"
+    assert observer.gauges["store_used_bytes"] == 0
     clock.advance(3600)
     await StoreUsageMonitor(store, clock, observer).measure()
     assert len(await UsageSamples(store).all()) == 2
 
 
-async def test_a_store_without_a_limit_has_no_day_of_it() -> None:
-    store, observer = MemoryStore(), RecordingObserver()
-    await StoreUsageMonitor(store, ManualClock(), observer).measure()
-    assert "store_limit_bytes" not in observer.gauges
-    assert observer.gauges["store_used_bytes"] == 0
-
-
 async def test_a_store_that_takes_no_more_writes_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     store, observer = MemoryStore(), RecordingObserver()
     store.said_usage = Usage(used_bytes=160, limit_bytes=150, read_only=True)
-
-    async def refuse(*_: object, **__: object) -> None:
-        raise RetryableError("it is read-only")
-
-    monkeypatch.setattr(store, "put", refuse)
+    monkeypatch.setattr(store, "put", unanswered)
     with structlog.testing.capture_logs() as logs:
         await StoreUsageMonitor(store, ManualClock(), observer).measure()
     assert observer.gauges.keys() == {"store_used_bytes", "store_limit_bytes", "store_measured_timestamp_seconds"}
@@ -77,24 +57,3 @@ async def test_a_store_that_takes_no_more_writes_is_told_of(monkeypatch: pytest.
         ("the store is near the limit of its licence", True),
         ("a sample of the store's size could not be kept", None),
     ]
-
-
-async def test_what_is_old_goes_even_if_the_room_cannot_be_measured(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    policy = msgspec.structs.replace(
-        world.deps.policy, retention=(RetentionRule("*", 5),), retention_dir=tmp_path / "kept"
-    )
-    deps = msgspec.structs.replace(world.deps, policy=policy)
-    await world.store.upsert("old", [Document("k", 1, b"{}")])
-    stored = Segment(start_ms=DAY_START, end_ms=DAY_START + DAY_MS, verdict=Verdict.STORED, collection="old", records=1)
-    await world.deps.coverage.lay_over(Series("BTCUSDT", "candles", "1m"), [stored])
-
-    async def fail() -> Usage:
-        raise RetryableError("it does not answer")
-
-    monkeypatch.setattr(world.store, "usage", fail)
-    actor = Executor(deps, world.reconciler.bans, Budget(100), Overview(deps.workflows.live))
-    await Retention(deps, actor, world.reconciler.inbox).retain()
-    assert list(await world.store.names()) == []
-    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["old.jsonl.gz"]

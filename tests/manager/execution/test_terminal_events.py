@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge.manager.execution.event_consumer import MOST, EventConsumer
+from streamforge.manager.execution.event_consumer import MOST_RECEIVED, EventConsumer
 from streamforge.manager.workflow import StepStatus
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.events import Event, encode_event
@@ -18,37 +18,27 @@ from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus
 from tests.limits import LIMIT_S
 from tests.manager.execution.world import launched
-from tests.manager.support import (
-    LOADER,
-    World,
-    attempt,
-    decide_running,
-    said,
-    step,
-)
+from tests.manager.support import LOADER, World, attempt, decide_running, said, step
 
 
-async def test_a_silent_end_gets_one_terminal_event_and_the_next_attempt(world: World) -> None:
+@pytest.mark.parametrize("removed", [False, True], ids=["killed", "removed"])
+async def test_a_silent_end_gets_one_terminal_event_and_the_next_attempt(world: World, removed: bool) -> None:
     workflow = await launched(world)
-    world.launcher.end(attempt(workflow, LOADER).job, signal=9)
-    await world.turns(4)
+    job = attempt(workflow, LOADER).job
+    if removed:
+        del world.launcher.known[job]
+    else:
+        world.launcher.end(job, signal=9)
+    await world.turns(4, hear=not removed)
     workflow = await world.workflow(workflow.queue_id)
     assert world.words(workflow.queue_id) == [("loader-api-candles__abc123", 1, "error")]
-    assert attempt(workflow, LOADER).number == 2
-    assert step(workflow, LOADER).failures == 0
-
-
-async def test_a_job_that_disappears_gets_one_terminal_event(world: World) -> None:
-    workflow = await launched(world)
-    del world.launcher.known[attempt(workflow, LOADER).job]
-    await world.turns(4, hear=False)
-    assert world.words(workflow.queue_id) == [("loader-api-candles__abc123", 1, "error")]
+    assert (attempt(workflow, LOADER).number, step(workflow, LOADER).failures) == (2, 0)
 
 
 async def test_a_terminal_event_behind_many_events_is_found_before_another_one_is_written(world: World) -> None:
     workflow = await launched(world)
     beat = said(workflow, LOADER, "loading", records=1)
-    for _ in range(MOST + 1500):
+    for _ in range(MOST_RECEIVED + 1500):
         world.say(beat)
     world.say(said(workflow, LOADER, "finished"))
     world.launcher.end(attempt(workflow, LOADER).job, exit_code=0)
@@ -60,9 +50,7 @@ async def test_a_terminal_event_behind_many_events_is_found_before_another_one_i
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["at once", "after a restart of the manager"])
-async def test_what_was_sent_again_because_its_confirmation_was_lost_is_heard_once(
-    world: World, restarted: bool
-) -> None:
+async def test_what_was_sent_again_because_its_confirmation_was_lost_counts_once(world: World, restarted: bool) -> None:
     workflow = await launched(world)
     words = [said(workflow, LOADER, "started"), said(workflow, LOADER, "loading", records=5)]
     words += [said(workflow, LOADER, "finished")] * 2 + [said(workflow, LOADER, "loading", records=5)]
@@ -80,68 +68,56 @@ async def test_what_was_sent_again_because_its_confirmation_was_lost_is_heard_on
     assert world.observer.counts["events_repeated_total"] == 4
 
 
-class SlowPoll:
-    """A consumer of which the first poll has looked, and found nothing, before the message came."""
+class ScriptedBus(MemoryBus):
+    """A bus with one event. Its consumer finds it at poll number `brings` (None: never), and nothing before.
 
-    def __init__(self, bus: MemoryBus, gate: asyncio.Event) -> None:
-        self._bus = bus
-        self._gate = gate
+    The first poll waits for `gate`.
+    """
+
+    def __init__(self, brings: int | None) -> None:
+        super().__init__()
+        self.log["queue-events"] = []
+        self.gate = asyncio.Event()
+        self._brings = brings
         self._polls = 0
 
-    async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+    async def consumer(self, *args: Any, **kwargs: Any) -> Consumer:
+        found = await super().consumer(*args, **kwargs)
+        found.poll = self._poll  # type: ignore[method-assign]
+        return found
+
+    async def _poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         self._polls += 1
-        if self._polls == 1:
-            await self._gate.wait()
-        return self._bus.messages("queue-events") if self._polls == 2 else []
-
-    async def commit(self, offsets: object) -> None: ...
-
-    async def seek(self, partition: object, offset: int) -> None: ...
-
-    async def close(self) -> None: ...
+        await (self.gate.wait() if self._polls == 1 else asyncio.sleep(0))
+        return self.messages("queue-events") if self._polls == self._brings else []
 
 
-async def test_a_poll_that_had_looked_before_proves_nothing() -> None:
-    gate = asyncio.Event()
-
-    class Bus(MemoryBus):
-        async def consumer(self, *args: object, **kwargs: object) -> Consumer:
-            return SlowPoll(self, gate)
-
-    bus = Bus()
-    ear = EventConsumer(bus, bus, "queue-events")
-    await ear.wait(asyncio.Event(), 0.01)
-    bus.log["queue-events"] = [Received("queue-events", 0, 0, None, b"word", 0)]
-    gate.set()
-    assert await ear.read_all()
-    assert [received.value for received in ear.heard] == [b"word"]
-    await ear.close()
+@pytest.mark.parametrize("brings", [2, 3])
+async def test_a_poll_that_finds_nothing_proves_nothing_while_events_are_outstanding(brings: int) -> None:
+    """The first one had looked before the event came; of the bus another member of the group had to be given up."""
+    bus = ScriptedBus(brings)
+    consumer = EventConsumer(bus, bus, "queue-events")
+    await consumer.wait(asyncio.Event(), 0.01)
+    bus.append("queue-events", Message(None, b"word"))
+    bus.gate.set()
+    assert await consumer.read_all()
+    assert [received.value for received in consumer.received] == [b"word"]
+    await consumer.close()
 
 
-async def test_a_poll_that_finds_nothing_proves_nothing_while_events_are_outstanding() -> None:
-    class Late(SlowPoll):
-        """A bus on the network: it had another member of the group to give up first."""
-
-        polls = 0
-
-        async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
-            self.polls += 1
-            return self._bus.messages("queue-events") if self.polls == 3 else []
-
-    class Bus(MemoryBus):
-        async def consumer(self, *args: object, **kwargs: object) -> Consumer:
-            return Late(self, asyncio.Event())
-
-    bus = Bus()
-    bus.log["queue-events"] = [Received("queue-events", 0, 0, None, b"word", 0)]
-    ear = EventConsumer(bus, bus, "queue-events")
-    assert await ear.read_all()
-    assert [received.value for received in ear.heard] == [b"word"]
-    await ear.close()
+async def test_events_that_never_come_are_an_error_and_not_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamforge.manager.execution.event_consumer.READ_ALL_S", 0.05)
+    bus = ScriptedBus(None)
+    bus.append("queue-events", Message(None, b"word"))
+    bus.gate.set()
+    consumer = EventConsumer(bus, bus, "queue-events")
+    with pytest.raises(RetryableError, match="1 events were sent and do not come"):
+        await consumer.read_all()
+    await consumer.close()
 
 
-async def test_what_was_committed_without_an_answer_does_not_count_for_what_is_still_to_be_heard() -> None:
-    class Unheard(MemoryBus):
+async def test_what_was_committed_without_an_answer_does_not_count_for_what_is_still_to_be_received() -> None:
+    class Unconfirmed(MemoryBus):
         async def consumer(self, *args: Any, **kwargs: Any) -> Consumer:
             found = await super().consumer(*args, **kwargs)
             commit = found.commit
@@ -153,63 +129,44 @@ async def test_what_was_committed_without_an_answer_does_not_count_for_what_is_s
             found.commit = committed  # type: ignore[method-assign]
             return found
 
-    bus = Unheard()
+    bus = Unconfirmed()
     bus.log["queue-events"] = []
     bus.append("queue-events", Message(None, b"one"), Message(None, b"two"))
-    ear = EventConsumer(bus, bus, "queue-events")
-    assert await ear.read_all()
+    consumer = EventConsumer(bus, bus, "queue-events")
+    assert await consumer.read_all()
     with pytest.raises(RetryableError):
-        await ear.commit()
+        await consumer.commit()
     bus.append("queue-events", Message(None, b"word"))
-    assert await ear.read_all()
-    assert [received.value for received in ear.heard] == [b"one", b"two", b"word"]
-    await ear.close()
+    assert await consumer.read_all()
+    assert [received.value for received in consumer.received] == [b"one", b"two", b"word"]
+    await consumer.close()
 
 
-async def test_events_that_never_come_are_an_error_and_not_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Deaf(SlowPoll):
-        async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
-            await asyncio.sleep(0)
-            return []
-
-    class Bus(MemoryBus):
-        async def consumer(self, *args: object, **kwargs: object) -> Consumer:
-            return Deaf(self, asyncio.Event())
-
-    monkeypatch.setattr("streamforge.manager.execution.event_consumer.READ_ALL_S", 0.05)
-    bus = Bus()
-    bus.log["queue-events"] = [Received("queue-events", 0, 0, None, b"word", 0)]
-    ear = EventConsumer(bus, bus, "queue-events")
-    with pytest.raises(RetryableError, match="1 events were sent and do not come"):
-        await ear.read_all()
-    await ear.close()
-
-
-async def test_the_ear_waits_no_longer_and_no_shorter_than_it_should() -> None:
+async def test_a_wait_is_no_longer_and_no_shorter_than_it_should_be() -> None:
     bus = MemoryBus()
     bus.log["queue-events"] = []
-    ear, waking, loop = EventConsumer(bus, bus, "queue-events"), asyncio.Event(), asyncio.get_running_loop()
+    consumer, waking, loop = EventConsumer(bus, bus, "queue-events"), asyncio.Event(), asyncio.get_running_loop()
     began = loop.time()
-    await asyncio.wait_for(ear.wait(waking, 0.3), LIMIT_S)
+    await asyncio.wait_for(consumer.wait(waking, 0.3), LIMIT_S)
     assert loop.time() - began >= 0.29, "empty polls end no wait"
     loop.call_later(0.01, waking.set)
-    await asyncio.wait_for(ear.wait(waking, 36_000), LIMIT_S)
+    await asyncio.wait_for(consumer.wait(waking, 36_000), LIMIT_S)
     waking.clear()
     loop.call_later(0.01, bus.append, "queue-events", Message(None, b"x"))
-    await asyncio.wait_for(ear.wait(waking, 36_000), LIMIT_S)
-    assert len(ear.heard) == 1
-    await ear.commit()
-    assert (ear.heard, bus.committed) == ([], {("queue-events", "queue-manager"): 1})
-    await ear.close()
+    await asyncio.wait_for(consumer.wait(waking, 36_000), LIMIT_S)
+    assert len(consumer.received) == 1
+    await consumer.commit()
+    assert (consumer.received, bus.committed) == ([], {("queue-events", "queue-manager"): 1})
+    await consumer.close()
 
 
-async def test_who_listens_is_told_at_once_also_while_the_loop_rests() -> None:
+async def test_listeners_are_called_at_once_also_while_the_loop_rests() -> None:
     bus, clock, pong = MemoryBus(), ManualClock(), said(decide_running(), LOADER, "pong")
     bus.log["queue-events"] = []
-    ear = EventConsumer(bus, bus, "queue-events")
+    consumer = EventConsumer(bus, bus, "queue-events")
     told: asyncio.Queue[Event] = asyncio.Queue()
-    ear.listeners.add(told.put_nowait)
-    resting = asyncio.create_task(ear.rest(clock, 0.05))
+    consumer.listeners.add(told.put_nowait)
+    resting = asyncio.create_task(consumer.rest(clock, 0.05))
     await clock.sleeping(1)
     for count in (1, 2):
         bus.append("queue-events", Message(None, b"no event"), Message(None, encode_event(pong)))
@@ -217,7 +174,7 @@ async def test_who_listens_is_told_at_once_also_while_the_loop_rests() -> None:
     assert not resting.done()
     clock.advance(0.05)
     await resting
-    await ear.wait(asyncio.Event(), 36_000)
-    assert len(ear.heard) == 4
+    await consumer.wait(asyncio.Event(), 36_000)
+    assert len(consumer.received) == 4
     assert told.empty(), "each once"
-    await ear.close()
+    await consumer.close()

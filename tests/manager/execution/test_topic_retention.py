@@ -19,7 +19,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import TopicSpec
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
-from tests.manager.execution.world import create
+from tests.manager.execution.world import create, unanswered
 from tests.manager.support import NOW, POLICY, World, accepted, decide_running, job_named, planned, replace
 
 
@@ -69,30 +69,6 @@ async def untouched(world: World, workflow: Workflow) -> None:
     assert (world.launcher.started, world.launcher.stopped, world.exchange.asked) == ([], [], [])
     assert world.commands("start") == world.commands("stop") == []
     assert await world.deps.coverage.known(workflow.series) == SeriesCoverage(series=workflow.series)
-
-
-async def test_topics_go_after_their_times_and_those_of_dead_letters_later(world: World) -> None:
-    workflow = await ended(world, "abc123")
-    of = retaining(world)
-    for seconds, left in (
-        (POLICY.topic_retention_s, {workflow.topic, names.dlq_topic(workflow.topic)}),
-        (1, {names.dlq_topic(workflow.topic)}),
-        (POLICY.dlq_retention_s - POLICY.topic_retention_s - 1, {names.dlq_topic(workflow.topic)}),
-        (1, set()),
-    ):
-        clock(world).advance(seconds)
-        await of.retain()
-        assert await topics(world) == left, seconds
-
-
-async def test_every_workflow_is_looked_at_however_many_there_are(world: World) -> None:
-    for number in range(405):
-        await ended(world, f"{number:06d}".translate(str.maketrans("0123456789", "abcdefghjk")), dead_letters=False)
-    live = await create(world, accepted("llllll"))
-    clock(world).advance(POLICY.topic_retention_s + 1)
-    assert await retaining(world).remove_topics() == 405
-    assert await topics(world) == set()
-    assert (await world.workflow(live)).waiting_for == "", "what lives is not looked at here"
 
 
 async def test_only_workflows_that_have_topics_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,56 +154,38 @@ async def test_what_goes_on_again_keeps_its_topics(world: World, monkeypatch: py
     assert not (await world.workflow(workflow.queue_id)).topic_removed
 
 
-async def test_each_is_tried_once_each_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention_module, "_WORKFLOWS_A_PAGE", 3)
-    for code in ("aaaaaa", "bbbbbb", "cccccc", "dddddd", "eeeeee", "ffffff", "gggggg"):
-        await ended(world, code, dead_letters=False)
-
-    async def fail(name: str) -> None:
-        raise RetryableError("it does not answer")
-
-    monkeypatch.setattr(world.bus, "delete_topic", fail)
-    clock(world).advance(POLICY.topic_retention_s + 1)
-    assert await retaining(world).remove_topics() == 0, "what could not be removed is not counted as removed"
-    assert world.observer.counts["action_failures_total{action=RemoveTopics}"] == 7
-
-
-async def test_one_that_cannot_go_holds_up_no_other_and_is_counted(
+async def test_one_that_cannot_go_holds_up_no_other_and_is_tried_once_each_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = await ended(world, "abc123"), await ended(world, "abc124")
+    monkeypatch.setattr(retention_module, "_WORKFLOWS_A_PAGE", 3)
+    stuck = [await ended(world, code) for code in ("aaaaaa", "bbbbbb", "cccccc", "dddddd", "eeeeee", "ffffff")]
+    free, live = await ended(world, "gggggg"), await create(world, accepted("llllll"))
     delete = world.bus.delete_topic
 
     async def fail(name: str) -> None:
-        if name.startswith(one.topic):
+        if not name.startswith(free.topic):
             raise RetryableError("it does not answer")
         await delete(name)
 
     clock(world).advance(POLICY.topic_retention_s + 1)
-    of = retaining(world)
     with monkeypatch.context() as patch:
         patch.setattr(world.bus, "delete_topic", fail)
-        await of.retain()
-    assert one.topic in await topics(world)
-    assert two.topic not in await topics(world)
-    assert world.observer.counts["action_failures_total{action=RemoveTopics}"] == 1
-    await of.retain()
-    assert one.topic not in await topics(world)
+        assert await retaining(world).remove_topics() == 1, "what could not be removed is not counted as removed"
+    assert free.topic not in await topics(world)
+    assert world.observer.counts["action_failures_total{action=RemoveTopics}"] == len(stuck)
+    assert await retaining(world).remove_topics() == len(stuck)
+    assert (await world.workflow(live)).waiting_for == "", "one that has not ended is left alone"
 
 
 async def test_what_cannot_be_removed_yet_holds_up_nothing_and_is_counted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workflow = await ended(world, "abc123")
-
-    async def fail() -> None:
-        raise RetryableError("it does not answer")
-
     clock(world).advance(POLICY.topic_retention_s + 1)
     of = retaining(world)
     with monkeypatch.context() as patch:
-        patch.setattr(world.deps.removal, "finish_all", fail)
-        patch.setattr(world.store, "usage", fail)
+        patch.setattr(world.deps.removal, "finish_all", unanswered)
+        patch.setattr(world.store, "usage", unanswered)
         await of.retain()
     assert workflow.topic not in await topics(world)
     failed = {name: n for name, n in world.observer.counts.items() if n and name.startswith("action_failures")}

@@ -44,6 +44,8 @@ def test_the_end_of_a_ban_is_waited_for_to_the_millisecond_and_told(ban_reason: 
         assert decide(before, NOW, POLICY, banned)[1] == [action]
     waiting, actions = decide(with_plan(), NOW - 1, POLICY, banned)
     assert (waiting.waiting_for, actions) == (BAN_TEXT + why, [Launch(SINK)])
+    assert step(waiting, LOADER).status is StepStatus.WAITING
+    assert decide(waiting, NOW, POLICY, banned)[1] == [Launch(SINK), Launch(LOADER)]
 
 
 def test_the_end_of_a_ban_is_told_in_whole_seconds_and_not_too_early() -> None:

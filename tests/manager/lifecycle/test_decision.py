@@ -9,11 +9,11 @@ from streamforge.manager.lifecycle.actions import (
     Launch,
     Prepare,
     Prove,
-    RemoveTopics,
     SendStop,
     WriteTerminalEvent,
 )
-from streamforge.manager.lifecycle.decision import ATTEMPTS_KEPT, Conditions, decide
+from streamforge.manager.lifecycle.decision import ATTEMPTS_KEPT, Conditions, decide, due_removal
+from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
 from streamforge.manager.lifecycle.rounds import MAX_RANGES, next_number, next_round, replay_round
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
@@ -70,17 +70,6 @@ def test_a_pending_workflow_takes_a_slot_then_asks_the_exchange() -> None:
     assert decide(replace(going, not_before_ms=NOW + 1), NOW, POLICY, W)[1] == []
 
 
-def test_a_ban_is_waited_for_before_the_exchange_is_asked_or_a_loader_launched() -> None:
-    banned = Conditions(banned_until_ms=NOW + 1)
-    workflow, actions = decide(accepted(), NOW, POLICY, banned)
-    assert actions == []
-    assert "ban" in workflow.waiting_for
-    workflow, actions = decide(planned(), NOW, POLICY, banned)
-    assert actions == [Launch(SINK)]
-    assert step(workflow, LOADER).status is StepStatus.WAITING
-    assert decide(workflow, NOW + 1, POLICY, banned)[1] == [Launch(SINK), Launch(LOADER)]
-
-
 def test_sinks_are_launched_before_loaders_and_until_they_are_seen() -> None:
     workflow, actions = decide(planned(), NOW, POLICY, W)
     assert actions == [Launch(SINK), Launch(LOADER)]
@@ -113,52 +102,6 @@ def test_old_attempts_are_forgotten_and_their_numbers_are_not() -> None:
     assert step(next_round(workflow), LOADER).round_from == ATTEMPTS_KEPT + 20
 
 
-STUCK_CASES: list[tuple[str, dict[str, Any], int, bool]] = [
-    ("not launched yet", {"observed": False, "started_ms": None, "seen_ms": None}, 9_999, False),
-    ("seen, not yet started", {"started_ms": None}, 30, False),
-    ("never started", {"started_ms": None}, 31, True),
-    ("launched late", {"started_ms": None, "planned_ms": NOW - 999_000}, 30, False),
-    ("quiet", {}, 30, False),
-    ("silent", {}, 31, True),
-    ("alive and moving", {"seen_ms": NOW + 120_000, "progressed_ms": NOW + 100_000}, 121, False),
-    ("alive but getting nowhere", {"seen_ms": NOW + 120_000}, 121, True),
-    ("waiting", {"seen_ms": NOW + 120_000, "progress": Progress(waiting="weight")}, 121, False),
-    (
-        "waiting longer than it said",
-        {"seen_ms": NOW + 120_000, "progress": Progress(waiting="weight", waiting_until=NOW / 1000 + 60)},
-        121,
-        True,
-    ),
-]
-
-
-@pytest.mark.parametrize(("fields", "after_s", "stuck"), [c[1:] for c in STUCK_CASES], ids=[c[0] for c in STUCK_CASES])
-def test_who_is_stuck(fields: dict[str, Any], after_s: int, stuck: bool) -> None:
-    workflow = with_attempt(running(**fields), SINK, seen_ms=NOW + 10**9, progressed_ms=NOW + 10**9)
-    workflow, actions = decide(workflow, NOW + after_s * 1000, POLICY, W)
-    job = attempt(workflow, LOADER).job
-    assert (EndJob(job) in actions) is stuck
-    assert attempt(workflow, LOADER).stop_reason == (STUCK if stuck else "")
-
-
-@pytest.mark.parametrize(
-    ("lag", "after_s", "loader_over", "forsaken"),
-    [(0, 121, True, True), (0, 119, True, False), (1, 121, True, False), (0, 121, False, False)],
-    ids=["nothing comes any more", "not for long", "something is left to read", "its loader is not over"],
-)
-def test_a_sink_whose_loaders_ended_without_a_marker_does_not_wait_for_ever(
-    lag: int, after_s: int, loader_over: bool, forsaken: bool
-) -> None:
-    workflow = over(running(), LOADER) if loader_over else running(seen_ms=NOW + 10**9, progressed_ms=NOW + 10**9)
-    waits = Progress(lag=lag, waiting="records")
-    workflow = with_attempt(workflow, SINK, seen_ms=NOW + 10**9, progressed_ms=NOW + 10**9, progress=waits)
-    workflow, _ = decide(workflow, NOW, POLICY, W)
-    workflow, actions = decide(workflow, NOW + after_s * 1000, POLICY, W)
-    assert (EndJob(attempt(workflow, SINK).job) in actions) is forsaken
-    if forsaken:
-        assert "the end of their stream never came" in attempt(workflow, SINK).reason
-
-
 def test_silence_while_nobody_listened_is_not_held_against_the_workers() -> None:
     later = NOW + 3_600_000
     assert decide(running(), later, POLICY, Conditions(listening_since_ms=later - 29_000))[1] == []
@@ -179,7 +122,7 @@ def test_a_stuck_attempt_is_ended_until_it_is_gone_and_counts_as_a_failure() -> 
 def test_a_stop_before_the_plan_ends_the_workflow_at_once() -> None:
     for status in (Status.PENDING, Status.STOPPING):
         stopped, actions = decide(replace(accepted(), status=status, stop_asked_ms=NOW), NOW, POLICY, W)
-        assert (stopped.status, stopped.ended_ms, actions) == (Status.INTERRUPTED, NOW, [])
+        assert (stopped.status, stopped.surveyed, stopped.ended_ms, actions) == (Status.INTERRUPTED, True, NOW, [])
         assert {s.status for s in stopped.steps} == {StepStatus.INTERRUPTED}
 
 
@@ -204,17 +147,36 @@ def test_a_stop_ends_loaders_then_sinks_then_surveys_what_is_stored() -> None:
     assert (workflow.status, workflow.ended_ms, actions) == (Status.INTERRUPTED, NOW + 9_600, [])
 
 
-def test_a_job_that_was_never_seen_is_given_up_unless_it_may_be_being_launched() -> None:
-    workflow = replace(decide(planned(), NOW, POLICY, W)[0], stop_asked_ms=NOW)
-    workflow, actions = decide(workflow, NOW, POLICY, W)
+def test_a_job_that_was_never_seen_is_given_up_after_three_seconds_unless_it_may_be_being_launched() -> None:
+    launched = replace(decide(planned(), NOW, POLICY, W)[0], stop_asked_ms=NOW)
+    workflow, actions = decide(launched, NOW, POLICY, W)
     assert actions == [SendStop(LOADER)], "no launch any more"
     at = NOW + 3_001
     launching = Conditions(launching=frozenset({LOADER}))
-    assert attempt(decide(workflow, at, POLICY, launching)[0], LOADER).ended_ms is None
+    for now_ms, conditions in ((at, launching), (at - 1, W)):
+        assert attempt(decide(workflow, now_ms, POLICY, conditions)[0], LOADER).ended_ms is None
     workflow, _ = decide(workflow, at, POLICY, W)
-    assert attempt(workflow, LOADER).ended_ms == at
+    assert (attempt(workflow, LOADER).ended_ms, attempt(workflow, LOADER).reason) == (at, "it was never started")
     _, actions = decide(workflow, at, POLICY, W)
     assert [a.event.event for a in actions if isinstance(a, WriteTerminalEvent)] == ["interrupted"]
+
+
+def test_the_attempts_before_the_one_that_is_ended_are_kept() -> None:
+    launched = decide(planned(), NOW, POLICY, W)[0]
+    stopped = {"stop_asked_ms": NOW, "waiting_for": "the exchange"}
+    never_started = replace(decide(replace(launched, **stopped), NOW, POLICY, W)[0])
+    for before, after_s in ((replace(running(), **stopped), 0), (never_started, 4), (running(), 31)):
+        of = step(before, LOADER)
+        three = tuple(replace(of.attempts[0], number=number, job=f"job-{number}") for number in (1, 2, 3))
+        ending, _ = decide(before.with_step(replace(of, attempts=three)), NOW + after_s * 1000, POLICY, W)
+        assert ending.waiting_for == ""
+        assert attempt(ending, LOADER).stop_asked_ms is not None
+        assert step(ending, LOADER).attempts[:-1] == three[:-1]
+
+
+def test_the_job_of_a_stuck_attempt_is_ended_without_patience() -> None:
+    stuck = with_attempt(running(), LOADER, stop_asked_ms=NOW, stop_reason=STUCK)
+    assert EndJob(attempt(stuck, LOADER).job) in decide(replace(stuck, stop_asked_ms=NOW), NOW + 1, POLICY, W)[1]
 
 
 def test_one_failed_step_ends_the_workflow_with_its_reason() -> None:
@@ -253,14 +215,6 @@ def test_which_verdicts_are_an_end(verdict: Verdict) -> None:
         assert workflow.failure is not None
     else:
         assert (workflow.status, workflow.ended_ms) == (Status.FINISHED, NOW)
-
-
-def test_repair_has_an_end_and_names_the_holes() -> None:
-    rounds = POLICY.max_repairs
-    workflow = replace(finished(), repairs=rounds, proof=proof(Verdict.OURS, round=rounds + 1))
-    workflow, _ = decide(workflow, NOW, POLICY, W)
-    assert workflow.failure is not None
-    assert "1 holes are still there after 5 rounds of repair: 2024-08-01:2024-08-01T00:01Z" in workflow.failure.reason
 
 
 def test_very_many_holes_are_repaired_as_one() -> None:
@@ -307,12 +261,18 @@ def test_a_replay_of_what_did_not_finish_loads_nothing_and_ends_as_before(status
 
 def test_topics_are_removed_in_their_time() -> None:
     ended = replace(finished(), status=Status.FINISHED, ended_ms=NOW)
-    assert decide(ended, NOW + 3_600_000, POLICY, W) == (ended, [])
-    assert decide(ended, NOW + 3_600_001, POLICY, W)[1] == [RemoveTopics(dead_letters=False)]
+    assert decide(ended, NOW + 99 * DAY_MS, POLICY, W) == (ended, [])
     removed = replace(ended, topic_removed=True)
-    assert decide(removed, NOW + 7 * DAY_MS, POLICY, W)[1] == []
-    assert decide(removed, NOW + 7 * DAY_MS + 1, POLICY, W)[1] == [RemoveTopics(dead_letters=True)]
-    assert decide(replace(removed, dlq_removed=True), NOW + 99 * DAY_MS, POLICY, W)[1] == []
+    gone = replace(removed, dlq_removed=True)
+    for workflow, after_ms, due in (
+        (ended, 3_600_000, None),
+        (ended, 3_600_001, TopicsRemoved(dead_letters=False)),
+        (removed, 7 * DAY_MS, None),
+        (removed, 7 * DAY_MS + 1, TopicsRemoved(dead_letters=True)),
+        (gone, 99 * DAY_MS, None),
+        (running(), 99 * DAY_MS, None),
+    ):
+        assert due_removal(workflow, NOW + after_ms, POLICY) == due, after_ms
 
 
 def test_an_ended_attempt_that_was_asked_to_stop_as_stuck_does_not_hold_up_the_stop() -> None:

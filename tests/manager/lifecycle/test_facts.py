@@ -6,15 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.lifecycle.actions import (
-    Action,
-    EndJob,
-    Launch,
-    Prepare,
-    Prove,
-    RemoveTopics,
-    SendStop,
-)
+from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.ban import Banned
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import (
@@ -198,7 +190,7 @@ def test_an_action_that_fails_by_itself_five_times_fails_the_workflow(action: Ac
     assert (given_up.epoch, given_up.action_failures) == (begun.epoch + 1, 0)
 
 
-@pytest.mark.parametrize("action", [SendStop(LOADER), EndJob("job"), RemoveTopics(dead_letters=False), Launch("other")])
+@pytest.mark.parametrize("action", [SendStop(LOADER), EndJob("job"), Launch("other")])
 def test_what_a_workflow_does_not_depend_on_is_tried_until_it_works(action: Action) -> None:
     assert failed(decide_running(), action, "a bug") is None
     assert failed(accepted(), Launch(LOADER), "a bug") is None, "no attempt was planned"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamforge.manager.execution import record_count
 from streamforge.manager.execution.proof import ask_again
-from streamforge.manager.execution.record_count import Survey, counted, gone, pieces, stored_in, survey, verdict_of
+from streamforge.manager.execution.record_count import counted, gone, holes_in, stored_in, verdict_of
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval
@@ -24,44 +25,39 @@ from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW
 M1, D3 = Interval.M1, Interval.D3
 
 
-async def surveyed(
+async def holes(
     times: Iterable[int], span: TimeRange, interval: Interval = M1, phase_ms: int | None = None
-) -> Survey:
+) -> list[TimeRange]:
     store, series = MemoryStore(), Series("BTCUSDT", "candles", interval.value)
     hold(store, *times, series=series)
-    return await survey(store, C, series, interval.rule, span, phase_ms)
+    return await holes_in(store, C, series, span, phase_ms)
 
 
 async def test_other_series_in_the_same_collection_do_not_count() -> None:
     store = MemoryStore()
     for interval, symbol in ((Interval.M3, "BTCUSDT"), (M1, "BTCUSDTX"), (M1, "ABTCUSDT")):
         hold(store, DAY_START, series=Series(symbol, "candles", interval.value))
-    assert (await survey(store, C, SERIES, M1.rule, span(0, 1), None)).stored == 0
+    assert await holes_in(store, C, SERIES, span(0, 1), None) == [span(0, 1)]
 
 
 @given(st.sets(st.integers(-3, 43)), st.sets(st.integers(0, 40)), st.integers(1, 9))
 async def test_holes_are_the_grid_without_what_is_stored(there: set[int], beside: set[int], page: int) -> None:
     before, record_count._KEYS_A_PAGE = record_count._KEYS_A_PAGE, page
     try:
-        found = await surveyed({*map(minute, there), *(minute(n) + 7 for n in beside)}, span(0, 40))
+        found = await holes({*map(minute, there), *(minute(n) + 7 for n in beside)}, span(0, 40))
     finally:
         record_count._KEYS_A_PAGE = before
-    missing = {n for n in range(40) if any(minute(n) in hole for hole in found.holes)}
+    missing = {n for n in range(40) if any(minute(n) in hole for hole in found)}
     assert missing == set(range(40)) - there
-    assert all(a.end_ms < b.start_ms for a, b in zip(found.holes, found.holes[1:], strict=False)), "joined, sorted"
-    assert all(
-        (hole.start_ms - DAY_START) % MINUTE_MS == (hole.end_ms - DAY_START) % MINUTE_MS == 0 for hole in found.holes
-    )
-    assert found.expected == 40
-    assert found.stored == len([n for n in there if 0 <= n < 40]) + len([n for n in beside if n < 40])
+    assert all(a.end_ms < b.start_ms for a, b in pairwise(found)), "joined, sorted"
+    assert all((hole.start_ms - DAY_START) % MINUTE_MS == (hole.end_ms - DAY_START) % MINUTE_MS == 0 for hole in found)
 
 
 async def test_a_year_of_seconds_of_which_little_is_there_costs_next_to_nothing() -> None:
     year = parse_time_range("2024")
-    found = await surveyed([year.start_ms, year.start_ms + 1000, year.start_ms + 3000], year, Interval.S1)
-    assert found.expected == 366 * 86_400
-    assert [h.start_ms - year.start_ms for h in found.holes] == [2000, 4000]
-    assert found.holes[-1].end_ms == year.end_ms
+    found = await holes([year.start_ms, year.start_ms + 1000, year.start_ms + 3000], year, Interval.S1)
+    assert [h.start_ms - year.start_ms for h in found] == [2000, 4000]
+    assert found[-1].end_ms == year.end_ms
 
 
 @pytest.mark.parametrize(
@@ -75,25 +71,23 @@ async def test_a_year_of_seconds_of_which_little_is_there_costs_next_to_nothing(
 async def test_long_bars(interval: Interval, text: str, phase: int | None, gone: int, hole: str) -> None:
     wanted = parse_time_range(text)
     opens = list(interval.rule.times(wanted.start_ms, wanted.end_ms, phase))
-    found = await surveyed(opens[:gone] + opens[gone + 1 :], wanted, interval, phase)
-    assert [str(h) for h in found.holes] == [str(parse_time_range(hole))]
+    found = await holes(opens[:gone] + opens[gone + 1 :], wanted, interval, phase)
+    assert [str(h) for h in found] == [str(parse_time_range(hole))]
     there = ScriptedExchange(interval, opens, now_ms=NOW + 999 * DAY_MS)
     (segment,) = await ask_again(
-        there, Series("BTCUSDT", "candles", interval.value), verdict_of(found.holes[0], Verdict.UNKNOWN), phase
+        there, Series("BTCUSDT", "candles", interval.value), verdict_of(found[0], Verdict.UNKNOWN), phase
     )
-    assert (segment.verdict, segment.span) == (Verdict.OURS, found.holes[0])
+    assert (segment.verdict, segment.span) == (Verdict.OURS, found[0])
 
 
 class Store(MemoryStore):
-    """looked: how often the keys were looked at. limits: how many were asked for each time."""
+    """limits: how many keys were asked for each time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.looked = 0
         self.limits: list[object] = []
 
     async def keys(self, *args: object, **more: object) -> Sequence[str]:
-        self.looked += 1
         self.limits.append(more["limit"])
         return await super().keys(*args, **more)  # type: ignore[arg-type]
 
@@ -106,23 +100,20 @@ def store_of(*opens: int, series: Series = SERIES) -> Store:
 
 async def test_keys_are_looked_at_only_where_their_number_is_another() -> None:
     store = store_of(*(minute(n) for n in (-1, 0, 1, 2, 3)))
-    whole = Survey(span=span(0, 3), expected=3, stored=3, holes=())
-    assert await stored_in(store, C, SERIES, span(0, 3), None, every_key=False) == whole
-    assert store.looked == 0
-    assert await stored_in(store, C, SERIES, span(0, 3), None) == whole
-    assert (store.looked, store.limits) == (1, [50_000])
-    assert await stored_in(store, C, SERIES, span(0, 5), None, every_key=False) == Survey(
-        span=span(0, 5), expected=5, stored=4, holes=(span(4, 5),)
-    )
-    assert store.looked == 2
+    assert await stored_in(store, C, SERIES, span(0, 3), None, every_key=False) == [stored(0, 3, 3)]
+    assert store.limits == []
+    assert await stored_in(store, C, SERIES, span(0, 3), None) == [stored(0, 3, 3)]
+    assert store.limits == [50_000]
+    unknown = segment(4, 5, Verdict.UNKNOWN)
+    assert await stored_in(store, C, SERIES, span(0, 5), None, every_key=False) == [stored(0, 4, 4), unknown]
+    assert len(store.limits) == 2
 
 
 async def test_where_no_bar_opens_none_is_looked_for() -> None:
     store = store_of(minute(0), minute(0.5))
-    assert await stored_in(store, C, SERIES, span(0.25, 0.75), None, every_key=False) == Survey(
-        span=span(0.25, 0.75), expected=0, stored=0, holes=()
-    )
-    assert store.looked == 0
+    unknown = segment(0.25, 0.75, Verdict.UNKNOWN)
+    assert await stored_in(store, C, SERIES, span(0.25, 0.75), None, every_key=False) == [unknown]
+    assert store.limits == []
 
 
 async def test_a_range_from_before_all_keys_is_counted() -> None:
@@ -130,8 +121,8 @@ async def test_a_range_from_before_all_keys_is_counted() -> None:
     first = opens[0] // DAY_MS * DAY_MS + DAY_MS
     series = Series("BTCUSDT", "candles", "1d")
     store = store_of(first, first + DAY_MS, series=series)
-    found = await stored_in(store, C, series, TimeRange(0, first + 2 * DAY_MS), None, every_key=False)
-    assert (found.stored, found.holes) == (2, (TimeRange(0, first),))
+    hole, held = await stored_in(store, C, series, TimeRange(0, first + 2 * DAY_MS), None, every_key=False)
+    assert (hole.verdict, hole.span, held.records) == (Verdict.UNKNOWN, TimeRange(0, first), 2)
 
 
 async def test_each_stored_segment_is_counted_and_the_others_stay_as_they_are() -> None:
@@ -187,19 +178,16 @@ def test_only_what_was_called_stored_is_gone() -> None:
 
 
 @pytest.mark.parametrize("hole", [Verdict.UNKNOWN, Verdict.OURS])
-def test_a_survey_is_told_without_a_gap(hole: Verdict) -> None:
-    found = Survey(span=span(0.5, 9.5), expected=9, stored=5, holes=(span(1, 2), span(4, 6), span(9, 10)))
-    expected = [
+async def test_what_is_stored_and_what_is_not_have_no_gap_between_them(hole: Verdict) -> None:
+    store = store_of(*(minute(n) for n in (0, 2, 3, 6, 7, 8)))
+    assert await stored_in(store, C, SERIES, span(0.5, 9.5), None, hole=hole) == [
         segment(0.5, 2, hole),  # no bar opens in its first half
         stored(2, 4, 2),
         segment(4, 6, hole),
         stored(6, 9, 3),
         segment(9, 9.5, hole),
     ]
-    if hole is Verdict.UNKNOWN:
-        assert pieces(found, C, M1.rule, None) == expected
-    assert pieces(found, C, M1.rule, None, hole) == expected
-    whole = Survey(span=span(0, 3), expected=3, stored=3, holes=())
-    assert pieces(whole, C, M1.rule, None, hole) == [stored(0, 3, 3)]
-    three = Survey(span=TimeRange(DAY_START, DAY_START + 6 * DAY_MS), expected=2, stored=2, holes=())
-    assert [s.records for s in pieces(three, C, D3.rule, DAY_START + DAY_MS, hole)] == [2]
+    opens, series = [DAY_START + n * DAY_MS for n in (1, 4)], Series("BTCUSDT", "candles", "3d")
+    six_days = TimeRange(DAY_START, DAY_START + 6 * DAY_MS)
+    found = await stored_in(store_of(*opens, series=series), C, series, six_days, opens[0], hole=hole)
+    assert [s.records for s in found] == [2]

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.id_ranges import count_ids, ids_at_exchange
 from streamforge.manager.execution.planner import ExchangeFailed
-from streamforge.manager.execution.record_count import gone, grid_of, pieces, stored_in, verdict_of
+from streamforge.manager.execution.record_count import gone, grid_of, stored_in, verdict_of
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay, touching
@@ -166,8 +166,7 @@ async def _counted(
     found: list[Segment] = []
     for segment in segments:
         if segment.verdict is Verdict.STORED and segment.collection is not None:
-            here = await stored_in(store, segment.collection, series, segment.span, phase_ms)
-            found += pieces(here, segment.collection, grid_of(series), phase_ms)
+            found += await stored_in(store, segment.collection, series, segment.span, phase_ms)
         elif segment.verdict in (Verdict.EXCHANGE, Verdict.CLOSED):
             found.append(segment)
         else:

@@ -18,39 +18,27 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import DocumentStore
 
 _KEYS_A_PAGE = 50_000
+_replace = msgspec.structs.replace
 
 
-class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """Which bars of a range are stored. holes: ranges without a record, sorted. stored: number of records."""
-
-    span: TimeRange
-    expected: int
-    stored: int
-    holes: tuple[TimeRange, ...]
-
-
-async def survey(
-    store: DocumentStore, collection: str, series: Series, grid: Grid, span: TimeRange, phase_ms: int | None
-) -> Survey:
-    """Compare the keys in `collection` with the grid of `span`. Raises RetryableError."""
-    kind = kind_of(series)
+async def holes_in(
+    store: DocumentStore, collection: str, series: Series, span: TimeRange, phase_ms: int | None
+) -> list[TimeRange]:
+    """The parts of `span` of whose bars `collection` has no key, sorted. Raises RetryableError."""
+    kind, grid = kind_of(series), grid_of(series)
     first, last = kind.key_range(series, span)
     holes: list[tuple[int, int]] = []
-    stored = 0
     cursor_ms = span.start_ms
     while True:
         keys = await store.keys(collection, first=first, last=last, limit=_KEYS_A_PAGE)
         times = kind.positions(series, keys)
-        stored += len(times)
         full = len(keys) == _KEYS_A_PAGE
         until_ms = times[-1] + 1 if full else span.end_ms
         holes += missing(grid.times(cursor_ms, until_ms, phase_ms), times)
         if not full:
-            break
+            return list(grid.spans(holes))
         cursor_ms = until_ms
         first = keys[-1] + "\x00"
-    expected = len(grid.times(span.start_ms, span.end_ms, phase_ms))
-    return Survey(span=span, expected=expected, stored=stored, holes=tuple(grid.spans(holes)))
 
 
 async def stored_in(
@@ -61,18 +49,35 @@ async def stored_in(
     phase_ms: int | None,
     *,
     every_key: bool = True,
-) -> Survey:
-    """Which bars of `span` are in `collection`.
+    hole: Verdict = Verdict.UNKNOWN,
+) -> list[Segment]:
+    """`span` as segments without a gap: `stored` where `collection` has the bars, else `hole`.
 
-    every_key: False looks at the keys only where their number is not that of the bars. Raises RetryableError.
+    Where no bar opens nothing is stored, though nothing is lacking: that is like a hole. every_key: False looks at the
+    keys only where their number is not that of the bars. Raises RetryableError.
     """
     grid = grid_of(series)
-    if not every_key:
-        expected = len(grid.times(span.start_ms, span.end_ms, phase_ms))
-        first, last = kind_of(series).key_range(series, span)
-        if not expected or await store.count(collection, first=first, last=last) == expected:
-            return Survey(span=span, expected=expected, stored=expected, holes=())
-    return await survey(store, collection, series, grid, span, phase_ms)
+
+    def bars(start_ms: int, end_ms: int) -> int:
+        return len(grid.times(start_ms, end_ms, phase_ms))
+
+    expected = bars(span.start_ms, span.end_ms)
+    first, last = kind_of(series).key_range(series, span)
+    if not every_key and (not expected or await store.count(collection, first=first, last=last) == expected):
+        holes = []
+    else:
+        holes = await holes_in(store, collection, series, span, phase_ms)
+    segments: list[Segment] = []
+    cursor_ms = span.start_ms
+    for gap in [*holes, TimeRange(span.end_ms, span.end_ms + 1)]:
+        if gap.start_ms > cursor_ms:
+            records = bars(cursor_ms, gap.start_ms)
+            part = verdict_of(TimeRange(cursor_ms, gap.start_ms), Verdict.STORED if records else hole)
+            segments.append(_replace(part, collection=collection, records=records) if records else part)
+        cursor_ms = min(gap.end_ms, span.end_ms)
+        if cursor_ms > gap.start_ms:
+            segments.append(verdict_of(TimeRange(gap.start_ms, cursor_ms), hole))
+    return overlay((), segments)
 
 
 async def counted(store: DocumentStore, known: SeriesCoverage, span: TimeRange, *, every_key: bool) -> list[Segment]:
@@ -93,8 +98,9 @@ async def counted(store: DocumentStore, known: SeriesCoverage, span: TimeRange, 
         elif not len(grid.times(segment.start_ms, segment.end_ms, phase_ms)):
             found.append(segment)
         else:
-            here = await stored_in(store, segment.collection, known.series, segment.span, phase_ms, every_key=every_key)
-            found += pieces(here, segment.collection, grid, phase_ms, Verdict.OURS)
+            found += await stored_in(
+                store, segment.collection, known.series, segment.span, phase_ms, every_key=every_key, hole=Verdict.OURS
+            )
     return found
 
 
@@ -115,36 +121,6 @@ def gone(found: Iterable[Segment], known: Sequence[Segment]) -> list[Segment]:
                 verdict_of(one.span, Verdict.OURS) for one in clip(known, segment.span) if one.verdict is Verdict.STORED
             ]
     return lacking
-
-
-def pieces(
-    found: Survey, collection: str, grid: Grid, phase_ms: int | None, hole: Verdict = Verdict.UNKNOWN
-) -> list[Segment]:
-    """The survey as segments without a gap: `stored` between the holes, which have the verdict `hole`.
-
-    Where no bar opens nothing is stored, though nothing is lacking: that is like a hole.
-    """
-    segments: list[Segment] = []
-    cursor_ms = found.span.start_ms
-    for gap in [*found.holes, None]:
-        until_ms = found.span.end_ms if gap is None else gap.start_ms
-        if until_ms > cursor_ms:
-            records = len(grid.times(cursor_ms, until_ms, phase_ms))
-            segments.append(
-                Segment(
-                    start_ms=cursor_ms,
-                    end_ms=until_ms,
-                    verdict=Verdict.STORED,
-                    collection=collection,
-                    records=records,
-                )
-                if records
-                else verdict_of(TimeRange(cursor_ms, until_ms), hole)
-            )
-        if gap is not None:
-            cursor_ms = min(gap.end_ms, found.span.end_ms)
-            segments.append(verdict_of(TimeRange(gap.start_ms, cursor_ms), hole))
-    return overlay((), segments)
 
 
 def verdict_of(span: TimeRange, verdict: Verdict) -> Segment:

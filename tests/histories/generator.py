@@ -98,7 +98,7 @@ class _Draw:
         down = random.choice([0.1, 2.0, 30.0, 400.0])
         return KillManager(deeds=random.randint(1, 30), after=random.random() < 0.5, down=down)
 
-    # What belongs together, as it rarely comes together by chance.
+    # Combinations that rarely come by chance.
 
     def moment(self) -> Wait:
         return Wait(seconds=self.random.choice([0.1, 0.3, 0.6, 1, 2, 3, 5]))

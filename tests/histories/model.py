@@ -33,14 +33,13 @@ class Violation(AssertionError):
 
 
 class ExpectedWorkflow(msgspec.Struct, kw_only=True):
-    """A workflow as those know it who asked for it.
+    """A workflow as its clients know it.
 
-    repair: the manager's verification made it. stop_asked: somebody asked it to stop, and stopped: he was told that it
-    will. restart_asked: somebody asked to retry it or to replay its dead letters. replays: how it had ended before it
-    began to replay them. may_fail: the store refused some of its records in this run. vanished: bars of it that
-    vanished during the run. disturbed: something of it was killed in this run. run_ms: when the run was asked for.
-    planned: it has learnt in this run what there is; planned_ms: when it last did. expected: bars that there are of it,
-    as of its end.
+    repair: the manager's verification made it. stop_asked: a client asked it to stop; stopped: that was accepted.
+    restart_asked: a client asked to retry it or to replay its dead letters. replays: how it had ended before it began
+    that. may_fail: the store refused some of its records in this run. vanished: bars of it that vanished during
+    the run. disturbed: something of it was killed in this run. run_ms: when the run was asked for. planned: it has
+    learnt in this run what there is; planned_ms: when it last did. expected: bars that there are of it, as of its end.
     """
 
     queue_id: str
@@ -115,7 +114,7 @@ class Model:
         self.planned_ms: dict[str, int] = {}
         """When any workflow of the symbol has last learnt what there is at the exchange."""
 
-    # What is so.
+    # The present state.
 
     @property
     def collections(self) -> Mapping[str, int]:
@@ -149,7 +148,7 @@ class Model:
         """The other workflows that are under way and load a part of the same range."""
         return {other.queue_id for other in self.live(one.market) if other is not one and other.overlaps(one)}
 
-    # What history.
+    # Requests, and changes of the store.
 
     def accepted(self, workflow: Workflow) -> bool:
         """Whether the workflow is a new one."""
@@ -188,7 +187,7 @@ class Model:
         """A request that joined a workflow got the answer that it leaves out none of the bars that were over."""
         if left := set(over).difference(one.planned_bars):
             raise Violation(
-                "a workflow loads less than who joined it was told", f"{one.queue_id} without {shown(left)}"
+                "a workflow loads less than the answer to a joined request", f"{one.queue_id} without {shown(left)}"
             )
 
     def _repairs(self, one: ExpectedWorkflow) -> None:
@@ -267,7 +266,7 @@ class Model:
             if queue_id in self.asked:
                 self.asked[queue_id].disturbed = True
 
-    # What the manager says of workflows, at each change.
+    # The documents of workflows, at each change.
 
     def changed(self, workflow: Workflow, confirmed: Iterable[str]) -> None:
         """A workflow's document was stored. confirmed: keys on its topic."""
@@ -318,7 +317,7 @@ class Model:
             return
         if left := one.promised.difference(one.planned_bars):
             raise Violation(
-                "a workflow loads less than who joined it was told", f"{one.queue_id} without {shown(left)}"
+                "a workflow loads less than the answer to a joined request", f"{one.queue_id} without {shown(left)}"
             )
         for bar in one.bars:
             if not market.trades(bar) or not market.is_over(bar, one.planned_ms):

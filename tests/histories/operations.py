@@ -56,8 +56,8 @@ class OperationRunner:
         self._open: list[tuple[Started, bool, set[int]]] = []
         self.order: list[str] = []
 
-    async def let(self, operation: AnyOperation) -> None:
-        """Let it happen, and a moment pass."""
+    async def carry_out(self, operation: AnyOperation) -> None:
+        """Carry the operation out, and let a moment pass."""
         match operation:
             case Load():
                 await self._load(operation)

@@ -29,7 +29,7 @@ class Oracle:
         self.called: dict[str, dict[int, str]] = defaultdict(dict)
         self._settled: dict[str, list[TimeRange]] = defaultdict(list)
 
-    # Of workflows.
+    # Answers about workflows.
 
     def at_rest(self, workflows: Sequence[Workflow], words: Mapping[tuple[str, str, int], set[bytes]]) -> None:
         """Every workflow has ended. words: the terminal events on the topic by queue_id, producer and attempt."""
@@ -130,7 +130,7 @@ class Oracle:
         if left := before.keys() & self._model.asked.keys() - {answer.queue_id for answer in listed}:
             raise Violation("queues contradicts the model", f"without {sorted(left)}")
 
-    # Of a series.
+    # Answers about a series.
 
     def coverage(
         self, market: Market, answer: data_answers.Coverage | None, code: int, before: Collection[int] | None = None
@@ -346,7 +346,7 @@ class Oracle:
         if left:
             raise Violation("what was lost is not repaired", f"{market.symbol} bars {shown(left)}")
 
-    # Of what is read.
+    # Records that are read.
 
     def lacking(self, market: Market, span: TimeRange) -> set[int]:
         """The bars of `span` that coverage calls stored, and that are not there."""

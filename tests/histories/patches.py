@@ -36,7 +36,7 @@ def simulated_environment() -> Iterator[None]:
     """Nothing is logged, nothing is done in a thread, and no worker serves metrics."""
     kept, thresholds = structlog.get_config(), gc.get_threshold()
     structlog.configure(wrapper_class=SILENT)
-    gc.set_threshold(100_000, *thresholds[1:])  # little of a world is garbage before its end
+    gc.set_threshold(100_000, *thresholds[1:])  # little of a simulation is garbage before its end
     try:
         with (
             patch.object(supervisor, "MetricsServer", _NoServer),

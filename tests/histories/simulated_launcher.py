@@ -56,7 +56,7 @@ class SimulatedLauncher:
         self._changed = changed
         self.known: dict[str, Worker] = {}
 
-    # What a manager asks.
+    # The port.
 
     def watch(self) -> None:
         """Nothing is shared here that a worker could lock."""
@@ -108,7 +108,7 @@ class SimulatedLauncher:
     async def close(self) -> None:
         pass
 
-    # What a world does.
+    # The simulation's side.
 
     def running(self) -> list[Worker]:
         return [worker for _, worker in sorted(self.known.items()) if worker.job.state is JobState.RUNNING]

@@ -111,9 +111,9 @@ class Simulation:
                 span = None if first is None or last is None else market.span(first, last)
                 self._queries.verify(market, span)
             case _:
-                self._await(self._operations.let(operation))
+                self._await(self._operations.carry_out(operation))
 
-    # What is told to the model meanwhile.
+    # Notes for the model.
 
     def _written(self, kind: str, state: State) -> None:
         if kind != KIND:
@@ -146,13 +146,13 @@ class Simulation:
         if self._violation is not None:
             raise self._violation
 
-    # What is compared.
+    # Comparing.
 
     def _rest(self, *, last: bool = False) -> None:
         """No fault from now on; every workflow ends, and every answer is compared."""
         self._await(self._settle())
         if last and self._setting.verify_s:
-            self._await(self._operations.let(ScheduledVerification()))
+            self._await(self._operations.carry_out(ScheduledVerification()))
             self._await(self._settle())
         self._raise()
         oracle = self._queries.oracle

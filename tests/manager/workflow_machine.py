@@ -1,4 +1,4 @@
-"""The life of a workflow in a test: the manager's pure functions, and jobs, a topic and a store that are made up."""
+"""A state machine of one workflow: the manager's pure functions on simulated jobs, topic and store."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ MOST_ATTEMPTS = 3 + 24 * 4
 SPAN = parse_time_range(DAY)
 
 
-class UnderWay(NamedTuple):
-    """An action that has not found out anything yet. turns_of_fate: how many there had been when it was begun."""
+class Begun(NamedTuple):
+    """An action that has not found out anything yet. basis_changes: how many there had been when it was begun."""
 
     action: Action
     epoch: int
-    turns_of_fate: int
+    basis_changes: int
 
 
-class Life(RuleBasedStateMachine):
-    """The manager is `decide` on a document; the rest is a world that does as it likes.
+class WorkflowMachine(RuleBasedStateMachine):
+    """The manager is `decide` on a document; jobs, topic, store and exchange do as the rules like.
 
     topic: the hours that a loader brought to the topic. stored: what a sink took from it.
     """
@@ -65,17 +65,17 @@ class Life(RuleBasedStateMachine):
         self.document = encode_workflow(accepted())
         self.jobs: dict[str, Job] = {}
         self.specs: dict[str, JobSpec] = {}
-        self.unheard: list[Event] = []
-        self.heard: list[Event] = []
-        self.spoken: Counter[tuple[str, int]] = Counter()
-        self.words: dict[tuple[str, int], str] = {}
+        self.undelivered: list[Event] = []
+        self.delivered: list[Event] = []
+        self.ends_sent: Counter[tuple[str, int]] = Counter()
+        self.terminal_events: dict[tuple[str, int], str] = {}
         self.started: set[tuple[str, int]] = set()
         self.topic: set[int] = set()
         self.stored: set[int] = set()
         self.refused: set[int] = set()
         self.missing: set[int] = set()
-        self.under_way: list[UnderWay] = []
-        self.turns_of_fate = 0
+        self.begun: list[Begun] = []
+        self.basis_changes = 0
         self.may_start = True
         self.ends: list[Status] = []
 
@@ -86,11 +86,11 @@ class Life(RuleBasedStateMachine):
         return decode_workflow(self.document)
 
     def store(self, workflow: Workflow) -> None:
-        if self.fate(workflow) != self.fate(self.workflow):
-            self.turns_of_fate += 1
+        if self.basis(workflow) != self.basis(self.workflow):
+            self.basis_changes += 1
         self.document = encode_workflow(workflow)
 
-    def fate(self, workflow: Workflow) -> object:
+    def basis(self, workflow: Workflow) -> object:
         """What an action relies on while it goes on."""
         return (
             workflow.plan is None,
@@ -105,10 +105,12 @@ class Life(RuleBasedStateMachine):
         workflow = self.workflow
         if workflow.ended:
             return []
-        events, self.unheard = (self.unheard, []) if deliver or self.silently_ended() else ([], self.unheard)
+        events, self.undelivered = (
+            (self.undelivered, []) if deliver or self.silently_ended() else ([], self.undelivered)
+        )
         for event in events:
             workflow = fold_event(workflow, event, self.now)
-        self.heard += events
+        self.delivered += events
         workflow = fold_jobs(workflow, self.jobs, self.now)
         conditions = Conditions(listening_since_ms=self.now - 60_000, may_start=self.may_start)
         workflow, actions = decide(workflow, self.now, POLICY, conditions)
@@ -135,16 +137,16 @@ class Life(RuleBasedStateMachine):
         workflow = self.workflow
         match action:
             case Prepare() | Prove():
-                begun = UnderWay(action, workflow.epoch, self.turns_of_fate)
-                if begun not in self.under_way:
-                    self.under_way.append(begun)
+                one = Begun(action, workflow.epoch, self.basis_changes)
+                if one not in self.begun:
+                    self.begun.append(one)
             case Launch(target):
                 assert workflow.status is not Status.PENDING
                 self.launch(step(workflow, target))
             case EndJob(job):
                 self.end(job, signal=9)
             case WriteTerminalEvent(event):
-                self.say(event)
+                self.append(event)
             case SendStop():
                 pass
 
@@ -160,11 +162,11 @@ class Life(RuleBasedStateMachine):
         self.specs[attempt.job] = spec
         self.jobs[attempt.job] = job_named(attempt.job, target=of.target, attempt=attempt.number)
 
-    def say(self, event: Event) -> None:
-        self.unheard.append(event)
+    def append(self, event: Event) -> None:
+        self.undelivered.append(event)
         if event.event in TERMINAL_EVENTS:
-            self.spoken[event.target, event.attempt] += 1
-            self.words[event.target, event.attempt] = event.event
+            self.ends_sent[event.target, event.attempt] += 1
+            self.terminal_events[event.target, event.attempt] = event.event
 
     def check_end(self, workflow: Workflow) -> None:
         if workflow.status is Status.FINISHED:
@@ -174,11 +176,11 @@ class Life(RuleBasedStateMachine):
         assert all(job.state is JobState.ENDED for job in self.jobs.values()), "an end with a job that runs"
         assert all(live(of) is None for of in workflow.steps)
         for target, number in self.started:
-            assert self.spoken[target, number] == 1, "exactly one last word"
+            assert self.ends_sent[target, number] == 1, "exactly one last word"
         if workflow.status is Status.ERROR:
             assert workflow.failure is not None
 
-    # What the world does.
+    # What jobs and exchange do.
 
     def chosen(self, target: str) -> Job | None:
         """As `current`, after a few turns of the loop, so that there is mostly one."""
@@ -192,10 +194,10 @@ class Life(RuleBasedStateMachine):
         """The running job of that target, if there is one."""
         return next((j for j in self.jobs.values() if j.target == target and j.state is JobState.RUNNING), None)
 
-    def speak(self, job: Job, word: str, **progress: object) -> None:
+    def send(self, job: Job, word: str, **progress: object) -> None:
         event = said(self.workflow, job.target, word, number=job.attempt, **progress)  # type: ignore[arg-type]
         self.started.add((job.target, job.attempt))
-        self.say(event)
+        self.append(event)
 
     def end(self, name: str, *, code: int | None = None, signal: int | None = None) -> None:
         job = self.jobs.get(name)
@@ -220,10 +222,10 @@ class Life(RuleBasedStateMachine):
 
     def work(self, job: Job, hours: int) -> None:
         if job.target == LOADER:
-            self.speak(job, "loading", records=hours, position=self.load(job, hours))
+            self.send(job, "loading", records=hours, position=self.load(job, hours))
         else:
             self.stored |= set(sorted(self.topic)[:hours]) - self.refused
-            self.speak(job, "loading", records=hours, position=hours)
+            self.send(job, "loading", records=hours, position=hours)
 
     def finish(self, job: Job, code: int | None) -> None:
         position = None
@@ -231,12 +233,12 @@ class Life(RuleBasedStateMachine):
             position = self.load(job, 24)
         else:
             self.stored |= self.topic - self.refused
-        self.speak(job, "finished", position=position)
+        self.send(job, "finished", position=position)
         self.end(job.name, code=code)
 
-    def finds_out(self, begun: UnderWay, how: str = "well") -> None:
-        self.under_way.remove(begun)
-        workflow, current = self.workflow, begun.turns_of_fate == self.turns_of_fate
+    def finds_out(self, begun: Begun, how: str = "well") -> None:
+        self.begun.remove(begun)
+        workflow, current = self.workflow, begun.basis_changes == self.basis_changes
         finding: Finding
         if how == "unanswered":
             finding = Unanswered(reason="no route", number=workflow.asking_failures + 1, at_ms=self.now)
@@ -264,17 +266,17 @@ class Life(RuleBasedStateMachine):
         return Segment(start_ms=at, end_ms=at + HOUR_MS, verdict=verdict)
 
     def go_on(self) -> None:
-        """One turn in a kind world."""
+        """One turn without a fault."""
         self.now += 2_000
         for target in (LOADER, SINK):
             job = self.current(target)
             if job is None or (target == SINK and self.current(LOADER) is not None):
                 continue
             if self.workflow.status is Status.STOPPING:
-                self.speak(job, "interrupted")
+                self.send(job, "interrupted")
                 self.end(job.name, code=0)
             else:
                 self.finish(job, 0)
         self.look()
-        while self.under_way:
-            self.finds_out(self.under_way[0])
+        while self.begun:
+            self.finds_out(self.begun[0])

@@ -1,7 +1,7 @@
-"""Random lives of a workflow: things are killed, lost, said twice or late, and it is stopped, retried or restarted.
+"""Random runs of a workflow: jobs are killed, events lost, repeated or late, and it is stopped, retried or replayed.
 
-What actions find out comes in any order and after any delay; only what was begun since the latest turn of the
-workflow's fate (by a count that the test keeps itself) may change anything.
+What actions find out comes in any order and after any delay; only what was begun since the latest change of what it
+relies on (by a count that the test keeps itself) may change anything.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from streamforge.manager.workflow import (
 )
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Role
-from tests.manager.life import HOUR_MS, MOST_ATTEMPTS, POLICY, SPAN, Life
 from tests.manager.support import DAY_START, LOADER, SINK
+from tests.manager.workflow_machine import HOUR_MS, MOST_ATTEMPTS, POLICY, SPAN, WorkflowMachine
 
 TARGETS = st.sampled_from([LOADER, SINK])
 
 
-class Lives(Life):
-    """What may happen in it, and what holds at every moment."""
+class RandomWorkflows(WorkflowMachine):
+    """The rules, and what holds at every moment."""
 
     @rule(who=TARGETS, hours=st.integers(0, 24))
     def works(self, who: str, hours: int) -> None:
@@ -47,7 +47,7 @@ class Lives(Life):
     def ends_in_order(self, who: str, word: str, code: int) -> None:
         job = self.chosen(who)
         if job is not None:
-            self.speak(job, word)
+            self.send(job, word)
             self.end(job.name, code=code)
 
     @rule(who=TARGETS, signal=st.sampled_from([9, 15]), code=st.sampled_from([None, 1]))
@@ -57,17 +57,17 @@ class Lives(Life):
             self.end(job.name, code=code, signal=None if code else signal)
 
     @rule(who=TARGETS)
-    def speaks_its_terminal_event_and_hangs(self, who: str) -> None:
+    def sends_its_terminal_event_and_hangs(self, who: str) -> None:
         job = self.chosen(who)
-        if job is not None and self.spoken[who, job.attempt] == 0 and who == LOADER:
+        if job is not None and self.ends_sent[who, job.attempt] == 0 and who == LOADER:
             self.load(job, 24)
-            self.speak(job, "finished")
+            self.send(job, "finished")
             self.end(job.name, signal=9)
 
-    @precondition(lambda self: self.heard)
+    @precondition(lambda self: self.delivered)
     @rule(data=st.data())
     def an_old_event_comes_again(self, data: st.DataObject) -> None:
-        self.unheard.insert(0, data.draw(st.sampled_from(self.heard)))
+        self.undelivered.insert(0, data.draw(st.sampled_from(self.delivered)))
 
     @rule(hours=st.sets(st.integers(0, 23), max_size=2), ours=st.booleans())
     def records_go_wrong(self, hours: set[int], ours: bool) -> None:
@@ -87,12 +87,12 @@ class Lives(Life):
     def time_passes(self, seconds: float) -> None:
         self.now += int(seconds * 1000)
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.begun)
     @rule(data=st.data(), how=st.sampled_from(["well", "well", "well", "lost", "unanswered", "refused"]))
     def something_is_found_out(self, data: st.DataObject, how: str) -> None:
-        begun = data.draw(st.sampled_from(self.under_way))
+        begun = data.draw(st.sampled_from(self.begun))
         if how == "lost":
-            self.under_way.remove(begun)  # with the manager that began it
+            self.begun.remove(begun)  # with the manager that began it
         else:
             self.finds_out(begun, how)
 
@@ -127,7 +127,7 @@ class Lives(Life):
             assert numbers == sorted(set(numbers))
             assert all(attempt.outcome is not None for attempt in of.attempts[:-1]), "one attempt at a time counts"
             for attempt in of.attempts:
-                said = self.words.get((of.target, attempt.number))
+                said = self.terminal_events.get((of.target, attempt.number))
                 assert attempt.terminal_event in (None, said), "what another attempt said does not count"
                 assert attempt.outcome is None or attempt.terminal_event is not None
                 assert attempt.outcome != "finished" or attempt.exit_code in (0, None)
@@ -146,16 +146,16 @@ class Lives(Life):
 
     @invariant()
     def a_terminal_event_is_said_once(self) -> None:
-        assert all(count <= 1 for count in self.spoken.values())
+        assert all(count <= 1 for count in self.ends_sent.values())
 
     @rule(turns=st.integers(1, 4))
-    def all_goes_well(self, turns: int) -> None:
+    def no_fault_happens(self, turns: int) -> None:
         for _ in range(turns):
             if not self.workflow.ended:
                 self.go_on()
 
     def teardown(self) -> None:
-        """The world is kind from now on: the workflow ends."""
+        """No fault from now on: the workflow ends."""
         if not hasattr(self, "document"):
             return
         self.refused = set()
@@ -171,7 +171,7 @@ def inside(span: TimeRange) -> bool:
     return SPAN.start_ms <= span.start_ms and span.end_ms <= SPAN.end_ms
 
 
-TestLives = Lives.TestCase
-TestLives.settings = settings(
+TestRandomWorkflows = RandomWorkflows.TestCase
+TestRandomWorkflows.settings = settings(
     max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
